@@ -1,0 +1,1 @@
+"""The ground: AU names, errors, configs. Imports nothing else of auscan, and no torch."""

@@ -1,0 +1,165 @@
+"""Settings of the network and of a checkpoint, each explained right under it.
+
+Plain data: no torch, no behaviour beyond validation. `nano`, `base` and `large` name the sizes.
+Every model refuses unknown keys, so a config.json written by another version fails loudly.
+"""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from auscan.core.aus import AU_COUNT, AU_NAMES
+
+
+class Settings(BaseModel):
+    """Frozen, strict about unknown keys; the base of every config."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+
+class ConvVisualConfig(Settings):
+    """The compact convolutional face encoder; only encoders/visual.py reads it."""
+
+    kind: Literal["conv"] = "conv"
+    crop_size: int = 112
+    """Side S of the crops, pixels."""
+    widths: tuple[int, ...] = (32, 64, 128, 256)
+    """Channels of the stages; each stage halves the map, the last one's cells are the patches."""
+    blocks: tuple[int, ...] = (1, 1, 2, 2)
+    """Residual blocks in each stage."""
+
+    @property
+    def patch_grid(self) -> int:
+        """Patches along one side of the crop; N is its square."""
+        return self.crop_size // 2 ** len(self.widths)
+
+    @property
+    def width(self) -> int:
+        """Dv, channels of every visual token."""
+        return self.widths[-1]
+
+
+class Dinov2VisualConfig(Settings):
+    """DINOv2 from transformers, with or without register tokens; only encoders/visual.py reads it."""
+
+    kind: Literal["dinov2"] = "dinov2"
+    crop_size: int = 224
+    """Side S of the crops, pixels; a multiple of the patch size."""
+    source: str = "facebook/dinov2-base"
+    """Hub name or local folder to take the weights from when there is no checkpoint."""
+    arch: dict[str, Any] | None = None
+    """The transformers config as a dict; filled in when a network is built, so that a checkpoint needs no hub."""
+
+
+class LogMelAudioConfig(Settings):
+    """The compact log-mel voice encoder; only encoders/audio.py reads it."""
+
+    kind: Literal["logmel"] = "logmel"
+    mel_bands: int = 64
+    width: int = 96
+    """Da, channels of every audio token."""
+    blocks: int = 3
+    """Residual convolutions over time after the mel bands."""
+
+
+class WavlmAudioConfig(Settings):
+    """WavLM from transformers, a learned weighted sum over its layers; only encoders/audio.py reads it."""
+
+    kind: Literal["wavlm"] = "wavlm"
+    source: str = "microsoft/wavlm-base"
+    """Hub name or local folder to take the weights from when there is no checkpoint."""
+    arch: dict[str, Any] | None = None
+    """The transformers config as a dict; filled in when a network is built, so that a checkpoint needs no hub."""
+
+
+class AlignmentConfig(Settings):
+    """Hierarchical granularity alignment; only model/alignment.py reads it."""
+
+    width: int = 128
+    """d, channels of the frame embedding and of everything over time."""
+    au_width: int = 32
+    """Channels of each of the 12 AU tokens."""
+    heads: int = 4
+    """Attention heads with which an AU query reads the active patches."""
+    active_patches: int = 24
+    """How many patches of a frame stay; the rest fall away."""
+
+
+class FusionConfig(Settings):
+    """How the face listens; only model/fusion.py reads it."""
+
+    heads: int = 4
+    reach_s: float = 0.5
+    """How far a frame hears, each way. Seconds, not tokens, so that a change of fps changes nothing."""
+
+
+class TemporalConfig(Settings):
+    """Audio-guided bidirectional Mamba; only model/mamba.py reads it."""
+
+    blocks: int = 2
+    expand: int = 2
+    """Channels inside a block over channels outside."""
+    head_width: int = 32
+    """Channels P of one scan head; each head has one decay."""
+    state_width: int = 32
+    """N, the size of the state a channel carries through time."""
+    conv_width: int = 4
+    """Frames seen by the short causal convolution before the scan."""
+
+
+class NetworkConfig(Settings):
+    """Everything needed to build the network without its weights."""
+
+    visual: Annotated[ConvVisualConfig | Dinov2VisualConfig, Field(discriminator="kind")]
+    audio: Annotated[LogMelAudioConfig | WavlmAudioConfig, Field(discriminator="kind")]
+    alignment: AlignmentConfig = AlignmentConfig()
+    fusion: FusionConfig = FusionConfig()
+    temporal: TemporalConfig = TemporalConfig()
+
+
+def nano() -> NetworkConfig:
+    """The shipped size: a few million weights, made for two CPU cores."""
+    return NetworkConfig(visual=ConvVisualConfig(), audio=LogMelAudioConfig())
+
+
+def base() -> NetworkConfig:
+    """DINOv2-B and WavLM-base; weights come from the hub or a local folder."""
+    return NetworkConfig(
+        visual=Dinov2VisualConfig(source="facebook/dinov2-base"),
+        audio=WavlmAudioConfig(source="microsoft/wavlm-base"),
+        alignment=AlignmentConfig(width=256, au_width=64, active_patches=64),
+        temporal=TemporalConfig(blocks=4, head_width=64, state_width=64),
+    )
+
+
+def large() -> NetworkConfig:
+    """DINOv2-L and WavLM-large; weights come from the hub or a local folder."""
+    return NetworkConfig(
+        visual=Dinov2VisualConfig(source="facebook/dinov2-large"),
+        audio=WavlmAudioConfig(source="microsoft/wavlm-large"),
+        alignment=AlignmentConfig(width=384, au_width=64, heads=8, active_patches=64),
+        fusion=FusionConfig(heads=8),
+        temporal=TemporalConfig(blocks=6, head_width=64, state_width=64),
+    )
+
+
+class CheckpointConfig(Settings):
+    """What config.json of a checkpoint folder holds: every question about the weights, answered."""
+
+    format: Literal[1] = 1
+    """Number of this layout; a reader refuses others."""
+    name: str
+    """Model id, as written into results."""
+    au_names: tuple[str, ...] = AU_NAMES
+    """Which AU each output column is."""
+    untaught: tuple[str, ...] = ()
+    """AUs that no training label covered. Their columns are written as NaN, never as a guess."""
+    thresholds: tuple[float, ...] = Field(default=(0.5,) * AU_COUNT, min_length=AU_COUNT, max_length=AU_COUNT)
+    """An AU counts as active from this probability on, one each."""
+    crop_template: Literal["arcface-112"] = "arcface-112"
+    """Where the five points lie in the crop: faces/align.py."""
+    sample_rate_hz: Literal[16_000] = 16_000
+    licence: str = "Apache-2.0"
+    auscan_version: str
+    """The version that wrote the checkpoint."""
+    network: NetworkConfig

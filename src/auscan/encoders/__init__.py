@@ -1,0 +1,1 @@
+"""Crops become visual tokens, sound becomes audio tokens."""

@@ -1,0 +1,1 @@
+"""Frames become tracks and aligned crops."""

@@ -1,0 +1,1 @@
+"""The three stages of the network behind one contract, whatever engine runs them."""

@@ -1,0 +1,1 @@
+"""Tokens become logits: alignment, fusion, scan, mamba, head; joined in network.py."""

@@ -1,0 +1,1 @@
+"""The only place from media to results."""
