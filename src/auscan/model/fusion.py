@@ -1,0 +1,184 @@
+"""Let the voice steer the reading of the face.
+
+Talking parts the lips, so AU 25 means one thing in speech and another in a smile. Each frame asks the
+audio tokens within half a second of it; the voice answers and is itself left as it was (asymmetric).
+A gate says how much of the answer is taken; where nothing is in reach it is exactly 0.
+
+In: visual [B, T, d] at frame times [B, T] s, audio tokens [B, Ta, Da] at times [B, Ta] s.
+Out: visual [B, T, d], gate [B, T]; and, from `audio_at_frames`, the token heard at each frame [B, T, Da].
+Tokens come at a fixed rate, so each frame gathers a fixed number of them: the cost is linear in T.
+Not here: making audio tokens (encoders/audio.py), memory over minutes (mamba.py).
+"""
+
+import math
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from auscan.core.config import FusionConfig
+
+TOKEN_RATE_HZ = 50.0
+"""Audio tokens a second, of every encoder in encoders/audio.py; they must not come closer together."""
+NEAR_S = 1.5 / TOKEN_RATE_HZ
+"""A token further from a frame than this is not what is heard at the frame."""
+KNOT_S = 0.05
+"""Spacing of the learned relative-time bias; between its knots it is a straight line."""
+FRAMES_AT_ONCE = 256
+"""Frames whose windows are gathered together; bounds the memory, changes no result."""
+
+
+def tokens_before(time_s: Tensor, token_s: Tensor, token_valid: Tensor) -> Tensor:
+    """How many tokens lie before each moment: [B, T] int64.
+
+    time_s: [B, T]    token_s: [B, Ta]    token_valid: [B, Ta] bool
+    Valid tokens ascend in time.  Invalid ones may carry any time; they count as the valid one before them.
+    """
+    clock_s = token_s.masked_fill(~token_valid, -torch.inf).cummax(dim=1).values  # [B, Ta], ascending
+    return torch.searchsorted(clock_s, time_s.contiguous())
+
+
+def take(series: Tensor, index: Tensor) -> Tensor:
+    """Rows of each clip's series: [B, Ta, ...] at [B, T, W] -> [B, T, W, ...]."""
+    clips = torch.arange(series.shape[0], device=series.device)[:, None, None]  # [B, 1, 1]
+    return series[clips, index]
+
+
+def audio_at_frames(
+    tokens: Tensor, token_s: Tensor, token_valid: Tensor, frame_s: Tensor
+) -> tuple[Tensor, Tensor]:
+    """The audio token at each frame's time, interpolated between its two neighbours.
+
+    tokens: [B, Ta, Da]    token_s: [B, Ta], frame_s: [B, T] float64 seconds    token_valid: [B, Ta] bool
+    Where only one neighbour is valid and near, it is taken as it is; where none is, the token is 0.
+    Returns guide [B, T, Da] and heard [B, T] bool.
+    """
+    batch, count, width = tokens.shape
+    if count == 0:
+        return tokens.new_zeros(batch, frame_s.shape[1], width), torch.zeros_like(frame_s, dtype=torch.bool)
+    after = tokens_before(frame_s, token_s, token_valid)[..., None]  # [B, T, 1]
+    places = torch.arange(count, device=tokens.device)  # [Ta]
+    latest = torch.where(token_valid, places, 0).cummax(dim=1).values  # [B, Ta], last valid one so far
+    before = take(latest, (after - 1).clamp_min(0))  # [B, T, 1]
+    index = torch.cat([before, after.clamp_max(count - 1)], dim=-1)  # [B, T, 2], the neighbours
+    inside = torch.cat([after > 0, after < count], dim=-1)  # [B, T, 2]
+    distance_s = (take(token_s, index) - frame_s[..., None]).abs()  # [B, T, 2]
+    near = inside & take(token_valid, index) & (distance_s <= NEAR_S)  # [B, T, 2]
+    # Linear interpolation: each neighbour weighs as much as the other one is far away.
+    between = distance_s.flip(-1) / distance_s.sum(-1, keepdim=True).clamp_min(1e-9)  # [B, T, 2]
+    weights = torch.where(near.all(-1, keepdim=True), between, near.to(between.dtype))  # [B, T, 2]
+    sound = tokens.masked_fill(~token_valid[..., None], 0.0)  # [B, Ta, Da]
+    guide = (take(sound, index) * weights[..., None].to(tokens.dtype)).sum(dim=2)  # [B, T, Da]
+    return guide, near.any(-1)
+
+
+class Voice(NamedTuple):
+    """What the frames may ask for."""
+
+    key: Tensor
+    """[B, Ta, d]"""
+    value: Tensor
+    """[B, Ta, d]"""
+    token_s: Tensor
+    """[B, Ta] seconds"""
+    token_valid: Tensor
+    """[B, Ta] bool"""
+
+
+class AsymmetricFusion(nn.Module):
+    """Cross-attention from face to voice within a window of time, behind a gate."""
+
+    def __init__(self, width: int, audio_width: int, config: FusionConfig) -> None:
+        super().__init__()
+        if width % config.heads:
+            raise ValueError(
+                f"The visual width {width} does not divide into {config.heads} heads; "
+                f"choose a number of heads that divides {width}."
+            )
+        self.heads, self.reach_s = config.heads, config.reach_s
+        self.window = math.ceil(2 * config.reach_s * TOKEN_RATE_HZ) + 3
+        """W, tokens gathered for a frame: all within reach, and one to spare at each end."""
+        self.norm_visual = nn.LayerNorm(width)
+        self.norm_audio = nn.LayerNorm(audio_width)
+        self.query = nn.Linear(width, width)
+        self.key = nn.Linear(audio_width, width)
+        self.value = nn.Linear(audio_width, width)
+        knots = 2 * max(1, round(config.reach_s / KNOT_S)) + 1
+        self.time_bias = nn.Parameter(torch.zeros(knots, config.heads))
+        self.gate = nn.Linear(2 * width, 1)
+        self.out = nn.Linear(width, width, bias=False)
+        nn.init.zeros_(self.out.weight)  # a fresh network hears, but says nothing of it
+
+    def forward(
+        self,
+        visual: Tensor,
+        frame_s: Tensor,
+        tokens: Tensor | None = None,
+        token_s: Tensor | None = None,
+        token_valid: Tensor | None = None,
+    ) -> tuple[Tensor, Tensor]:
+        """Update the visual stream by what is heard around each frame.
+
+        visual: [B, T, d]    frame_s: [B, T] seconds, float64 like token_s (float32 is coarse after hours)
+        tokens: [B, Ta, Da] with times [B, Ta] s, valid tokens ascending, and validity [B, Ta] bool;
+        all three None where there is no sound at all.  Invalid tokens may hold anything.
+        Returns visual [B, T, d] and gate [B, T] in 0..1, exactly 0 where no valid token is in reach.
+        """
+        if tokens is None or token_s is None or token_valid is None or tokens.shape[1] == 0:
+            return visual, visual.new_zeros(visual.shape[:2])
+        sound = self.norm_audio(tokens.masked_fill(~token_valid[..., None], 0.0))  # [B, Ta, Da]
+        voice = Voice(self.key(sound), self.value(sound), token_s, token_valid)
+        # One token early, as rounding may put one at the very edge of the reach on either side of it.
+        first = tokens_before(frame_s - self.reach_s, token_s, token_valid) - 1  # [B, T]
+        stretches = zip(
+            *(torch.split(each, FRAMES_AT_ONCE, 1) for each in (visual, frame_s, first)), strict=True
+        )
+        parts = [self._listen(part, part_s, part_first, voice) for part, part_s, part_first in stretches]
+        updated, gates = zip(*parts, strict=True)
+        return torch.cat(updated, dim=1), torch.cat(gates, dim=1)
+
+    def _listen(self, visual: Tensor, frame_s: Tensor, first: Tensor, voice: Voice) -> tuple[Tensor, Tensor]:
+        """`forward` for some frames: [B, T, d], [B, T] s, [B, T] first token -> [B, T, d], [B, T]."""
+        index, audible, offset_s = self._window(frame_s, first, voice)  # [B, T, W] each
+        heads = (self.heads, visual.shape[-1] // self.heads)
+        asking = self.norm_visual(visual)  # [B, T, d]
+        query = torch.unflatten(self.query(asking), -1, heads)  # [B, T, heads, c]
+        keys = torch.unflatten(take(voice.key, index), -1, heads)  # [B, T, W, heads, c]
+        keys = keys.permute(0, 1, 3, 4, 2)  # [B, T, heads, c, W]
+        values = torch.unflatten(take(voice.value, index), -1, heads).transpose(2, 3)  # [B, T, heads, W, c]
+
+        scores = (query[..., None, :] @ keys).squeeze(-2) * heads[1] ** -0.5  # [B, T, heads, W]
+        scores = scores + self._bias(offset_s).to(scores.dtype)
+        # The lowest number rather than -inf: a frame that hears nothing must not become NaN.
+        scores = scores.masked_fill(~audible[:, :, None], torch.finfo(scores.dtype).min)
+        weights = scores.softmax(dim=-1)  # [B, T, heads, W], exactly 0 beside any audible token
+        answer = (weights[..., None, :].to(values.dtype) @ values).flatten(2)  # [B, T, d]
+
+        heard = audible.any(-1)  # [B, T]
+        gate = torch.sigmoid(self.gate(torch.cat([asking, answer], dim=-1))).squeeze(-1)  # [B, T]
+        gate = gate.masked_fill(~heard, 0.0)
+        update = (gate[..., None] * self.out(answer)).masked_fill(~heard[..., None], 0.0)  # [B, T, d]
+        return visual + update, gate
+
+    def _window(self, frame_s: Tensor, first: Tensor, voice: Voice) -> tuple[Tensor, Tensor, Tensor]:
+        """The tokens around each frame: their index, whether they are heard, their time less the frame's.
+
+        frame_s, first: [B, T]    returns three of [B, T, W]
+        """
+        count = voice.token_s.shape[1]
+        index = first[..., None] + torch.arange(self.window, device=first.device)  # [B, T, W]
+        inside = (index >= 0) & (index < count)
+        index = index.clamp(0, count - 1)
+        offset_s = take(voice.token_s, index) - frame_s[..., None]  # [B, T, W]
+        audible = inside & take(voice.token_valid, index) & (offset_s.abs() <= self.reach_s)
+        return index, audible, offset_s.masked_fill(~audible, 0.0)
+
+    def _bias(self, offset_s: Tensor) -> Tensor:
+        """The learned leaning of each head towards each offset: [B, T, W] s -> [B, T, heads, W]."""
+        last = self.time_bias.shape[0] - 1
+        place = (offset_s / self.reach_s + 1.0) * (last / 2)  # [B, T, W], 0..last
+        low = place.floor().clamp(0, last - 1)
+        share = (place - low)[..., None].to(self.time_bias.dtype)  # [B, T, W, 1]
+        low = low.long()
+        bias = torch.lerp(self.time_bias[low], self.time_bias[low + 1], share)  # [B, T, W, heads]
+        return bias.transpose(2, 3)

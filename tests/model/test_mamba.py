@@ -1,0 +1,236 @@
+"""The bidirectional memory: exact over any split, blind to padding, kept in seconds, guided by the voice."""
+
+from itertools import pairwise
+from typing import TypeVar
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor, nn
+from torch.testing import assert_close
+
+from auscan.core.config import TemporalConfig
+from auscan.model.mamba import BiMamba, BiMambaBlock, SelectiveScan, elapsed_frames, run_long
+
+Module = TypeVar("Module", bound=nn.Module)
+
+WIDTH, GUIDE = 8, 6
+CONFIG = TemporalConfig(blocks=2, expand=2, head_width=4, state_width=5, conv_width=4)
+
+
+def awake(module: Module, dtype: torch.dtype = torch.float64) -> Module:
+    """The module with every weight random, also those that start at zero."""
+    random = torch.Generator().manual_seed(1)
+    for weight in module.parameters():
+        weight.data = weight.data + 0.3 * torch.randn(weight.shape, generator=random)
+    return module.to(dtype)
+
+
+def random_track(frames: int, batch: int = 2, seed: int = 0) -> tuple[Tensor, Tensor, Tensor]:
+    """x [B, T, d], guide [B, T, g] and uneven times [B, T], float64."""
+    random = torch.Generator().manual_seed(seed)
+    x = torch.randn(batch, frames, WIDTH, generator=random, dtype=torch.float64)
+    guide = torch.randn(batch, frames, GUIDE, generator=random, dtype=torch.float64)
+    gaps = 0.1 * torch.rand(batch, frames, generator=random, dtype=torch.float64)
+    return x, guide, 7.0 + gaps.cumsum(1)
+
+
+def close(actual: Tensor, expected: Tensor) -> None:
+    assert_close(actual, expected, rtol=1e-10, atol=1e-10)
+
+
+def test_a_fresh_network_leaves_the_frames_as_they_are() -> None:
+    x, guide, times_s = random_track(20)
+    assert torch.equal(BiMamba(WIDTH, GUIDE, CONFIG).double()(x, guide, times_s), x)
+
+
+def test_before_training_the_heads_remember_from_a_tenth_of_a_second_to_a_minute() -> None:
+    scan = SelectiveScan(32, GUIDE, CONFIG)
+    span_s = 1.0 / (torch.nn.functional.softplus(scan.dt_bias) * scan.log_decay.exp()) / 30.0
+    assert_close(span_s[[0, -1]], torch.tensor([0.1, 60.0]), rtol=1e-3, atol=0.0)
+
+
+@settings(deadline=None, max_examples=25)
+@given(frames=st.integers(2, 90), cuts=st.sets(st.integers(1, 89), max_size=4))
+@pytest.mark.parametrize("direction", ["ahead", "back"])
+def test_a_direction_gives_the_same_over_any_split(direction: str, frames: int, cuts: set[int]) -> None:
+    block = awake(BiMambaBlock(WIDTH, GUIDE, CONFIG))
+    x, guide, times_s = random_track(frames)
+    elapsed = elapsed_frames(times_s)[direction == "back"]
+    sweep = getattr(block, direction)
+    whole, end = sweep(x, guide, elapsed)
+    edges = [0, *sorted(cut for cut in cuts if cut < frames), frames]
+    parts = [slice(*pair) for pair in pairwise(edges)]
+    state, out = None, torch.empty_like(whole)
+    for part in parts if direction == "ahead" else parts[::-1]:
+        out[:, part], state = sweep(x[:, part], guide[:, part], elapsed[:, part], state)
+    close(out, whole)
+    assert state is not None
+    close(state.tail, end.tail)
+    close(state.memory, end.memory)
+
+
+def test_a_live_stream_stepping_frame_by_frame_equals_the_whole() -> None:
+    scan = awake(SelectiveScan(WIDTH, GUIDE, CONFIG))
+    x, guide, times_s = random_track(70)
+    elapsed, _ = elapsed_frames(times_s)
+    whole, _ = scan(x, guide, elapsed)
+    state, outputs = None, []
+    for t in range(70):
+        y, state = scan(x[:, t : t + 1], guide[:, t : t + 1], elapsed[:, t : t + 1], state)
+        outputs.append(y)
+    close(torch.cat(outputs, dim=1), whole)
+
+
+@pytest.mark.parametrize("heard", [True, False])
+@pytest.mark.parametrize("chunk", [1, 7, 64, 1000])
+def test_a_long_track_in_chunks_equals_the_track_at_once(chunk: int, heard: bool) -> None:
+    model = awake(BiMamba(WIDTH, GUIDE, CONFIG))
+    x, guide, times_s = random_track(150, batch=1)
+    voice = guide if heard else None
+    expected = model(x, voice, times_s)[0]
+    close(model.run_long(x[0], None if voice is None else voice[0], times_s[0], chunk), expected)
+
+
+def test_running_long_leaves_its_input_untouched() -> None:
+    block = awake(BiMambaBlock(WIDTH, GUIDE, CONFIG))
+    x, guide, times_s = random_track(30, batch=1)
+    before = x.clone()
+    assert not torch.equal(run_long(block, x[0], guide[0], times_s[0], chunk=8), before[0])
+    assert torch.equal(x, before)
+
+
+def test_the_forward_sweep_knows_no_future_and_the_backward_sweep_no_past() -> None:
+    block = awake(BiMambaBlock(WIDTH, GUIDE, CONFIG))
+    x, guide, times_s = random_track(40)
+    changed = x.clone()
+    changed[:, 20] += 1.0
+    for sweep, elapsed, blind in zip(
+        (block.ahead, block.back), elapsed_frames(times_s), (slice(0, 20), slice(21, 40)), strict=True
+    ):
+        difference = sweep(changed, guide, elapsed)[0] - sweep(x, guide, elapsed)[0]
+        assert difference[:, blind].abs().max() == 0.0
+        assert difference[:, 20].abs().max() > 0.0
+
+
+def test_a_film_run_backwards_gives_the_same_frames_backwards() -> None:
+    block = awake(BiMambaBlock(WIDTH, GUIDE, CONFIG))
+    block.back_scan.load_state_dict(block.ahead_scan.state_dict())
+    x, guide, times_s = random_track(40)
+    forwards = block(x, guide, elapsed_frames(times_s))
+    backwards = block(x.flip(1), guide.flip(1), elapsed_frames(-times_s.flip(1)))
+    close(backwards.flip(1), forwards)
+
+
+def test_padded_frames_change_no_other_frame_and_come_out_as_zero() -> None:
+    model = awake(BiMamba(WIDTH, GUIDE, CONFIG))
+    x, guide, times_s = random_track(60, batch=3)
+    lengths = [60, 37, 1]
+    valid = torch.arange(60) < torch.tensor(lengths)[:, None]
+    out = model(x, guide, times_s, valid)
+    for i, length in enumerate(lengths):
+        alone = model(x[i : i + 1, :length], guide[i : i + 1, :length], times_s[i : i + 1, :length])
+        close(out[i : i + 1, :length], alone)
+        assert bool((out[i, length:] == 0.0).all())
+
+
+def test_padded_frames_get_no_gradient() -> None:
+    model = awake(BiMamba(WIDTH, GUIDE, CONFIG))
+    x, guide, times_s = random_track(20)
+    valid = torch.arange(20) < torch.tensor([20, 11])[:, None]
+    x.requires_grad_()
+    model(x, guide, times_s, valid).square().sum().backward()
+    assert x.grad is not None
+    assert bool((x.grad[~valid] == 0.0).all())
+    assert bool((x.grad[valid] != 0.0).any(dim=-1).all())
+
+
+def test_without_audio_no_audio_weight_matters() -> None:
+    model = awake(BiMamba(WIDTH, GUIDE, CONFIG))
+    x, guide, times_s = random_track(30)
+    silent = model(x, torch.zeros_like(guide), times_s)
+    close(model(x, None, times_s), silent)
+    heard = model(x, guide, times_s)
+    for name, weight in model.named_parameters():
+        if "guide_proj" in name:
+            weight.data += 1.0
+    assert torch.equal(model(x, torch.zeros_like(guide), times_s), silent)
+    assert (model(x, guide, times_s) - heard).abs().max() > 1e-3
+
+
+@pytest.mark.parametrize("start", [0, 1, 2])
+def test_the_voice_steers_what_is_written_read_and_forgotten(start: int) -> None:
+    scan = awake(SelectiveScan(WIDTH, GUIDE, CONFIG))
+    x, guide, times_s = random_track(30)
+    elapsed, _ = elapsed_frames(times_s)
+    before, _ = scan(x, guide, elapsed)
+    n = CONFIG.state_width
+    edges = [0, n, 2 * n, scan.guide_proj.weight.shape[0]]
+    scan.guide_proj.weight.data[edges[start] : edges[start + 1]] += 0.5
+    assert (scan(x, guide, elapsed)[0] - before).abs().max() > 1e-4
+
+
+@pytest.mark.parametrize("rate_hz", [60, 10, 3, 1])
+def test_a_still_face_leaves_the_same_memory_at_any_frame_rate(rate_hz: int) -> None:
+    """Multiplying dt by the elapsed time alone weighs a frame after a second's gap thirtyfold."""
+    config = CONFIG.model_copy(update={"conv_width": 1})  # the short convolution counts frames by design
+    scan = awake(SelectiveScan(WIDTH, GUIDE, config))
+    x, guide, _ = random_track(1, batch=1)
+
+    def memory_after_four_seconds(rate_hz: int) -> Tensor:
+        times_s = torch.arange(4 * rate_hz + 1, dtype=torch.float64)[None] / rate_hz
+        frames = times_s.shape[1]
+        elapsed, _ = elapsed_frames(times_s)
+        _, state = scan(x.expand(-1, frames, -1), guide.expand(-1, frames, -1), elapsed)
+        return state.memory
+
+    close(memory_after_four_seconds(rate_hz), memory_after_four_seconds(30))
+
+
+def test_elapsed_time_is_counted_in_thirtieths_of_a_second_up_to_one_second() -> None:
+    times_s = torch.tensor([[3600.0, 3600.1, 3600.1, 3605.0]], dtype=torch.float64)
+    ahead, back = elapsed_frames(times_s)
+    assert_close(ahead, torch.tensor([[1.0, 3.0, 0.0, 30.0]], dtype=torch.float64))
+    assert_close(back, torch.tensor([[3.0, 0.0, 30.0, 1.0]], dtype=torch.float64))
+    valid = torch.tensor([[True, True, False, False]])
+    _, back = elapsed_frames(times_s, valid)
+    assert_close(back[:, :2], torch.tensor([[3.0, 1.0]], dtype=torch.float64))
+
+
+def test_every_weight_learns() -> None:
+    model = awake(BiMamba(WIDTH, GUIDE, CONFIG))
+    model(*random_track(30)).square().sum().backward()
+    for name, weight in model.named_parameters():
+        assert weight.grad is not None, name
+        assert bool(weight.grad.isfinite().all()), name
+        assert weight.grad.abs().max() > 0.0, name
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_shorter_number_types_stay_near_the_exact_result(dtype: torch.dtype) -> None:
+    model = awake(BiMamba(WIDTH, GUIDE, CONFIG), dtype)
+    x, guide, times_s = random_track(100)
+    x, guide = x.to(dtype), guide.to(dtype)
+    out = model(x, guide, times_s)
+    assert out.dtype == dtype
+    expected = model.double()(x.double(), guide.double(), times_s)
+    error = (out.double() - expected).abs().max() / expected.abs().max()
+    assert error < (1e-5 if dtype == torch.float32 else 0.1)
+
+
+def test_training_under_autocast_stays_near_the_exact_result() -> None:
+    model = awake(BiMamba(WIDTH, GUIDE, CONFIG), torch.float32)
+    x, guide, times_s = random_track(100)
+    with torch.autocast("cpu", torch.bfloat16):
+        out = model(x.float(), guide.float(), times_s)
+    out.square().sum().backward()
+    assert out.dtype == torch.float32
+    assert all(bool(weight.grad.isfinite().all()) for weight in model.parameters() if weight.grad is not None)
+    expected = model.double()(x, guide, times_s)
+    assert (out.double() - expected).abs().max() < 0.05 * expected.abs().max()
+
+
+def test_a_head_width_that_does_not_divide_the_channels_is_refused() -> None:
+    with pytest.raises(ValueError, match="head_width 7; choose a head_width that divides 16"):
+        SelectiveScan(WIDTH, GUIDE, CONFIG.model_copy(update={"head_width": 7}))
