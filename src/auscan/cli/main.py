@@ -1,0 +1,50 @@
+"""The door: `auscan`, its commands and its exit codes.
+
+Why so little here: each command is one small file, and nothing heavy is imported until a command runs, so
+that `auscan --help` answers at once.
+In: the words of the command line.  Out: exit code 0 done, 1 failed, 2 the input is at fault.
+"""
+
+from importlib.metadata import version
+from typing import Annotated
+
+import typer
+
+from auscan.cli.demo import demo
+from auscan.cli.detect import detect
+from auscan.core.errors import AuscanError
+
+app = typer.Typer(
+    name="auscan",
+    help="Find facial action units in every frame and every face of a video.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+app.command()(detect)
+app.command()(demo)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"auscan {version('auscan')}")
+        raise typer.Exit
+
+
+_Version = Annotated[
+    bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Say the version and leave.")
+]
+
+
+@app.callback()
+def _root(version: _Version = False) -> None:
+    pass
+
+
+def main() -> None:
+    """Run the command line; an error of auscan becomes one line and its exit code."""
+    try:
+        app()
+    except AuscanError as error:
+        typer.echo(f"auscan: {error}", err=True)
+        raise SystemExit(error.exit_code) from error

@@ -1,0 +1,336 @@
+"""One tidy table a video: a row for every face of every frame, and what it says in sum.
+
+Why: everything made from a run (overlay, report, exports) reads this one table and needs no network.
+In: frame times [F] s and the scored tracks.  Out: a DataFrame, a Result, a folder of files.
+Not here: finding faces and scoring them (pipeline/detect.py), drawing (overlay.py, report.py).
+"""
+
+import html
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa  # type: ignore[import-untyped]
+import pyarrow.parquet as pq  # type: ignore[import-untyped]
+from numpy.typing import NDArray
+from pyarrow import csv
+
+from auscan.core.aus import AU_COUNT, AU_MEANINGS, AU_NAMES
+from auscan.core.errors import InputError
+from auscan.results.atomic import atomic_path
+
+NO_FACE: Final[int] = -1
+"""face_id of a row that stands for a frame in which no face was found."""
+
+BOX_COLUMNS: Final[tuple[str, ...]] = ("x", "y", "w", "h")
+ACTIVE_COLUMNS: Final[tuple[str, ...]] = tuple(f"{name}_c" for name in AU_NAMES)
+COLUMNS: Final[tuple[str, ...]] = (
+    *("frame", "timestamp", "face_id", "success", "confidence"),
+    *BOX_COLUMNS,
+    *AU_NAMES,
+    *ACTIVE_COLUMNS,
+)
+"""The table's columns, always these, always in this order."""
+
+UNITS: Final[dict[str, str]] = {
+    "frame": "index of the decoded frame, from 0",
+    "timestamp": "seconds, presentation time in the container",
+    "face_id": "the same person within one video; -1 where no face was found",
+    "success": "1 where a face was found, else 0",
+    "confidence": "of the face detector, 0 to 1",
+    **dict.fromkeys(BOX_COLUMNS, "pixels of the upright frame"),
+    **{name: f"probability of {meaning}, 0 to 1" for name, meaning in AU_MEANINGS.items()},
+    **{
+        f"{name}_c": f"1 where {name} reaches its threshold, else 0; empty where unknown" for name in AU_NAMES
+    },
+}
+"""What each column holds; written into the Parquet metadata."""
+
+METADATA_KEY: Final[bytes] = b"auscan"
+
+
+@dataclass(frozen=True, eq=False)
+class TrackScores:
+    """One face over time with its action units; gaps in `frames` are allowed. T frames, A = 12."""
+
+    face_id: int
+    frames: NDArray[np.int64]
+    """[T] frame indices, increasing."""
+    boxes: NDArray[np.float32]
+    """[T, 4] x, y, w, h in pixels."""
+    points: NDArray[np.float32]
+    """[T, 5, 2] eyes, nose, mouth corners in pixels."""
+    scores: NDArray[np.float32]
+    """[T] confidence of the face detector."""
+    probabilities: NDArray[np.float32]
+    """[T, A]; a column is NaN where the checkpoint was never taught that AU."""
+
+    def __post_init__(self) -> None:
+        count = len(self.frames)
+        wanted = {
+            "frames": (count,),
+            "boxes": (count, 4),
+            "points": (count, 5, 2),
+            "scores": (count,),
+            "probabilities": (count, AU_COUNT),
+        }
+        for name, shape in wanted.items():
+            if getattr(self, name).shape != shape:
+                raise ValueError(f"{name} should be {list(shape)}, got {list(getattr(self, name).shape)}.")
+        if self.face_id < 0:
+            raise ValueError(f"face_id should be 0 or more, got {self.face_id}.")
+        if np.any(np.diff(self.frames) <= 0):
+            raise ValueError(f"The frames of face {self.face_id} should increase.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunInfo:
+    """What a table was made from and with."""
+
+    source: str
+    """Name of the input, without its folder."""
+    duration_s: float
+    """From the first frame to the end of the last, seconds."""
+    frames: int
+    """Decoded frames F."""
+    has_audio: bool
+    """Whether the input has sound that the model heard."""
+    seconds: float
+    """How long the run took."""
+    model: str
+    """Id of the checkpoint."""
+    thresholds: tuple[float, ...]
+    """[A] an AU counts as active from this probability on."""
+    untaught: tuple[str, ...] = ()
+    """AUs the checkpoint was never taught; their columns are NaN, never a guess."""
+    command: str
+    """What to type to get this result again."""
+    versions: Mapping[str, str]
+    """Versions by package name; `auscan` is among them."""
+    warnings: tuple[str, ...] = ()
+    """Sentences a reader of the result should know."""
+
+    def __post_init__(self) -> None:
+        if len(self.thresholds) != AU_COUNT:
+            raise ValueError(f"thresholds should be {AU_COUNT} numbers, got {len(self.thresholds)}.")
+        if "auscan" not in self.versions:
+            raise ValueError("versions should name the version of auscan.")
+
+
+def build_table(
+    times_s: NDArray[np.float64], tracks: Sequence[TrackScores], thresholds: Sequence[float]
+) -> pd.DataFrame:
+    """Join frame times [F] s and tracks into one table with the columns `COLUMNS`, by frame and face_id.
+
+    Every frame has at least one row. Without a face: success 0, face_id -1, confidence 0, the rest NaN.
+    `AU.._c` is 1 from the threshold on, 0 below, NaN where the probability is NaN.
+    Raises ValueError where a track names a frame that does not exist or a face twice in one frame.
+    """
+    times = np.asarray(times_s, dtype=np.float64)
+    seen = np.concatenate([np.empty(0, np.int64), *(track.frames for track in tracks)])
+    if seen.size and (seen.min() < 0 or seen.max() >= len(times)):
+        raise ValueError(f"A track names frame {seen.max()}, but there are {len(times)} frames.")
+    empty = np.setdiff1d(np.arange(len(times), dtype=np.int64), seen)
+
+    frame = np.concatenate([seen, empty])
+    ids = (np.full(len(track.frames), track.face_id) for track in tracks)
+    face_id = np.concatenate([*ids, np.full(len(empty), NO_FACE)])
+    confidence = np.concatenate([*(t.scores for t in tracks), np.zeros(len(empty))])
+    boxes = np.concatenate([*(t.boxes for t in tracks), np.full((len(empty), 4), np.nan)])
+    aus = np.concatenate([*(t.probabilities for t in tracks), np.full((len(empty), AU_COUNT), np.nan)])
+
+    aus = aus.astype(np.float32)  # [R, A]; compared in the precision in which they are written
+    active = np.where(np.isnan(aus), np.nan, aus >= np.asarray(thresholds, np.float32)).astype(np.float32)
+    table = pd.DataFrame(
+        {
+            "frame": frame,
+            "timestamp": times[frame],
+            "face_id": face_id.astype(np.int64),
+            "success": (face_id != NO_FACE).astype(np.int8),
+            "confidence": confidence.astype(np.float32),
+            **dict(zip(BOX_COLUMNS, boxes.astype(np.float32).T, strict=True)),
+            **dict(zip(AU_NAMES, aus.T, strict=True)),
+            **dict(zip(ACTIVE_COLUMNS, active.T, strict=True)),
+        }
+    )
+    if table.duplicated(["frame", "face_id"]).any():
+        raise ValueError("One face_id stands twice in one frame.")
+    return table.sort_values(["frame", "face_id"], ignore_index=True)
+
+
+def frame_times_s(table: pd.DataFrame) -> NDArray[np.float64]:
+    """Presentation times of the frames, [F] s."""
+    return table.drop_duplicates("frame")["timestamp"].to_numpy(np.float64)
+
+
+def frame_durations_s(times_s: NDArray[np.float64]) -> NDArray[np.float64]:
+    """How long each frame is shown, [F] s: until the next one; the last one as long as is usual (median).
+
+    A single frame is a picture and lasts 0 s.
+    """
+    if len(times_s) < 2:
+        return np.zeros(len(times_s))
+    until_next = np.maximum(np.diff(times_s), 0)
+    return np.append(until_next, np.median(until_next))
+
+
+def seconds_active(table: pd.DataFrame) -> dict[str, float | None]:
+    """For each AU how long it was active in any face, weighted by the frames' durations; None: unknown."""
+    durations = frame_durations_s(frame_times_s(table))
+    any_face = table.groupby("frame", sort=True)[list(ACTIVE_COLUMNS)].max().to_numpy()  # [F, A], NaN unknown
+    known = ~np.isnan(any_face).all(axis=0)
+    total = durations @ (np.nan_to_num(any_face) > 0)  # [A]
+    nobody = not table["success"].any()
+    return {name: float(total[j]) if known[j] or nobody else None for j, name in enumerate(AU_NAMES)}
+
+
+def base_rates(table: pd.DataFrame) -> dict[str, float | None]:
+    """For each AU the share of face rows in which it is active; None where no row knows it."""
+    rates = table[list(ACTIVE_COLUMNS)].mean()  # NaN rows are left out
+    return {name: _number(rates[f"{name}_c"]) for name in AU_NAMES}
+
+
+@dataclass(frozen=True, eq=False)
+class Result:
+    """What one input gave: the table, the tracks behind it, and how it came about."""
+
+    table: pd.DataFrame
+    tracks: tuple[TrackScores, ...]
+    info: RunInfo
+
+    def __post_init__(self) -> None:
+        check_columns(self.table)
+        frames = self.table["frame"].nunique()
+        if frames != self.info.frames:
+            raise ValueError(f"info.frames is {self.info.frames}, but the table has {frames} frames.")
+
+    def to_pandas(self) -> pd.DataFrame:
+        """A copy of the table."""
+        return self.table.copy()
+
+    def summary(self) -> dict[str, Any]:
+        """The result in sum, as plain JSON types; None where nothing is known."""
+        faces = self.table[self.table["success"] == 1]
+        with_face = int(faces["frame"].nunique())
+        return {
+            "source": self.info.source,
+            "frames": self.info.frames,
+            "duration_s": round(self.info.duration_s, 6),
+            "rows": len(self.table),
+            "faces": int(faces["face_id"].nunique()),
+            "frames_with_face": with_face,
+            "coverage": with_face / self.info.frames if self.info.frames else None,
+            "modalities": {"video": True, "audio": self.info.has_audio},
+            "seconds_active": _silence(seconds_active(self.table), self.info.untaught),
+            "base_rate": base_rates(self.table),
+            "model": self.info.model,
+            "thresholds": dict(zip(AU_NAMES, self.info.thresholds, strict=True)),
+            "untaught": list(self.info.untaught),
+            "versions": dict(self.info.versions),
+            "command": self.info.command,
+            "seconds": round(self.info.seconds, 3),
+            "warnings": list(self.info.warnings),
+        }
+
+    def save(self, folder: str | Path) -> Path:
+        """Write aus.parquet, aus.csv and summary.json into `folder`, each whole or not at all; return it."""
+        folder = Path(folder)
+        table = self._arrow()
+        with atomic_path(folder / "aus.parquet") as path:
+            pq.write_table(table, path)
+        with atomic_path(folder / "aus.csv") as path, path.open("wb") as file:
+            # Arrow's writer takes a tenth of the time of pandas', but puts its header in quotes.
+            file.write((",".join(COLUMNS) + "\n").encode())
+            csv.write_csv(table, file, csv.WriteOptions(include_header=False))
+        with atomic_path(folder / "summary.json") as path:
+            text = json.dumps(self.summary(), indent=2, ensure_ascii=False, allow_nan=False)
+            path.write_text(text + "\n", encoding="utf-8")
+        return folder
+
+    def _arrow(self) -> pa.Table:
+        metadata = {
+            "auscan": self.info.versions["auscan"],
+            "source": self.info.source,
+            "model": self.info.model,
+            "au_names": list(AU_NAMES),
+            "thresholds": dict(zip(AU_NAMES, self.info.thresholds, strict=True)),
+            "untaught": list(self.info.untaught),
+            "units": UNITS,
+        }
+        table = pa.Table.from_pandas(self.table, preserve_index=False)
+        kept = table.schema.metadata or {}
+        return table.replace_schema_metadata({**kept, METADATA_KEY: json.dumps(metadata).encode()})
+
+    def _repr_html_(self) -> str:
+        """A small table for notebooks: each AU, what it does, how long and how often it was active."""
+        summary = self.summary()
+        seconds, rates = summary["seconds_active"], summary["base_rate"]
+        rows = "".join(
+            f"<tr><td>{name}</td><td>{meaning}</td><td>{_shown(seconds[name], '{:.1f}')}</td>"
+            f"<td>{_shown(rates[name], '{:.0%}')}</td></tr>"
+            for name, meaning in AU_MEANINGS.items()
+        )
+        titles = "".join(f"<th>{title}</th>" for title in ("AU", "meaning", "active, s", "of face rows"))
+        sound = "with sound" if self.info.has_audio else "without sound"
+        return (
+            f"<p><b>{html.escape(self.info.source)}</b>: {summary['frames']} frames {sound}, "
+            f"{summary['faces']} faces, a face in {_shown(summary['coverage'], '{:.0%}')} of the frames; "
+            f"model {html.escape(self.info.model)}</p>"
+            f"<table><thead><tr>{titles}</tr></thead><tbody>{rows}</tbody></table>"
+        )
+
+
+def check_columns(table: pd.DataFrame) -> None:
+    """Raise ValueError unless the table has exactly the columns `COLUMNS`, in order."""
+    if tuple(table.columns) != COLUMNS:
+        missing = [name for name in COLUMNS if name not in table.columns]
+        extra = [name for name in table.columns if name not in COLUMNS]
+        raise ValueError(f"its columns are not those of auscan (missing {missing}, unknown {extra})")
+
+
+def read_result_table(path: str | Path) -> pd.DataFrame:
+    """Read an aus.parquet back as the table it was.
+
+    Raises InputError where the file is not a Parquet file, was not written by auscan, or holds values
+    that no run can give.
+    """
+    path = Path(path)
+    try:
+        stored = pq.read_table(path)
+        if METADATA_KEY not in (stored.schema.metadata or {}):
+            raise ValueError("it carries no auscan metadata")
+        table: pd.DataFrame = stored.to_pandas()
+        check_columns(table)
+        _check_values(table)
+    except (OSError, pa.ArrowException, ValueError) as error:
+        raise InputError(
+            f"{path} is not a result table of auscan: {error}. "
+            f"Give an aus.parquet that `auscan detect` wrote."
+        ) from error
+    return table
+
+
+def _check_values(table: pd.DataFrame) -> None:
+    known = table[list(AU_NAMES)].to_numpy()
+    if np.any((known < 0) | (known > 1)):
+        raise ValueError("a probability lies outside 0 to 1")
+    if not table["success"].isin([0, 1]).all() or (table["success"].eq(1) & table["face_id"].lt(0)).any():
+        raise ValueError("success and face_id contradict each other")
+    if not table["frame"].is_monotonic_increasing:
+        raise ValueError("its frames are out of order")
+
+
+def _silence(values: dict[str, float | None], untaught: Sequence[str]) -> dict[str, float | None]:
+    return {name: None if name in untaught else value for name, value in values.items()}
+
+
+def _number(value: float) -> float | None:
+    return None if np.isnan(value) else float(value)
+
+
+def _shown(value: float | None, form: str) -> str:
+    return "unknown" if value is None else form.format(value)

@@ -1,0 +1,83 @@
+"""A detector that needs no model: the command line is tested, not the network."""
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+
+import av
+import numpy as np
+import pytest
+
+from auscan.core.errors import CheckpointError
+from auscan.media.video import probe, read_frames
+from auscan.results.table import Result, RunInfo, TrackScores, build_table
+
+THRESHOLDS = (0.5,) * 12
+
+
+def _fake_detect(
+    path: Path,
+    model: str = "nano",
+    folder_rate_hz: float | None = None,
+    progress: Callable[[int, int | None], None] | None = None,
+) -> Result:
+    """One face in every frame but the last; AU12 on, the others off, AU23 unknown."""
+    if model != "nano":
+        raise CheckpointError(f"{model} is not a checkpoint folder.")
+    if Path(path).stem == "surprise":
+        raise KeyError("nobody\nforesaw this")
+    total = probe(path, folder_rate_hz).frames
+    times = []
+    for frame in read_frames(path, folder_rate_hz):
+        times.append(frame.time_s)
+        if progress is not None:
+            progress(len(times), total)
+    seen = np.arange(max(1, len(times) - 1))
+    probabilities = np.full((len(seen), 12), 0.2, np.float32)
+    probabilities[:, 6], probabilities[:, 8] = 0.8, np.nan
+    track = TrackScores(
+        face_id=0,
+        frames=seen,
+        boxes=np.tile(np.float32([8, 8, 20, 20]), (len(seen), 1)),
+        points=np.zeros((len(seen), 5, 2), np.float32),
+        scores=np.ones(len(seen), np.float32),
+        probabilities=probabilities,
+    )
+    info = RunInfo(
+        source=Path(path).name,
+        duration_s=len(times) / 25,
+        frames=len(times),
+        has_audio=False,
+        seconds=0.1,
+        model=model,
+        thresholds=THRESHOLDS,
+        untaught=("AU23",),
+        command="auscan.detect(...)",
+        versions={"auscan": "0.1.0"},
+    )
+    return Result(build_table(np.asarray(times), [track], THRESHOLDS), (track,), info)
+
+
+@pytest.fixture
+def fake_detect(monkeypatch: pytest.MonkeyPatch) -> None:
+    module = ModuleType("auscan.pipeline.detect")
+    module.detect = _fake_detect  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "auscan.pipeline.detect", module)
+
+
+def _write_video(path: Path, frames: int = 6) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx264", rate=25)
+        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
+        for index in range(frames):
+            image = np.full((48, 64, 3), 20 * index, np.uint8)
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(image, format="rgb24")))
+        container.mux(stream.encode(None))
+    return path
+
+
+@pytest.fixture
+def write_video() -> Callable[..., Path]:
+    return _write_video

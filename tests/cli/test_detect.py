@@ -1,0 +1,167 @@
+"""`auscan detect`: files in, folders out; bad inputs are told apart from good ones and from bugs."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+
+from auscan.cli.main import main
+
+WriteVideo = Callable[..., Path]
+
+
+@pytest.fixture
+def auscan(
+    fake_detect: None, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Callable[..., tuple[int, str, str]]:
+    """Run the command line as typed; exit code, stdout, stderr."""
+
+    def run(*words: object) -> tuple[int, str, str]:
+        monkeypatch.setattr("sys.argv", ["auscan", *map(str, words)])
+        with pytest.raises(SystemExit) as left:
+            main()
+        said = capsys.readouterr()
+        return int(left.value.code or 0), said.out, said.err
+
+    return run
+
+
+Auscan = Callable[..., tuple[int, str, str]]
+
+
+def _manifest(out: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (out / "manifest.jsonl").read_text().splitlines()]
+
+
+def test_a_video_becomes_a_folder_of_three_files(
+    tmp_path: Path, auscan: Auscan, write_video: WriteVideo
+) -> None:
+    video, out = write_video(tmp_path / "talk.mp4"), tmp_path / "out"
+    code, said, _ = auscan("detect", video, "--out", out)
+    assert code == 0
+    assert sorted(path.name for path in (out / "talk").iterdir()) == [
+        "aus.csv",
+        "aus.parquet",
+        "summary.json",
+    ]
+    assert f"{video}: 6 rows in" in said
+    assert str(out / "talk") in said
+    summary = json.loads((out / "talk" / "summary.json").read_text())
+    assert summary["command"] == f"auscan detect {video} --out {out}"
+    (line,) = _manifest(out)
+    assert set(line) == {"path", "status", "rows", "seconds", "error", "folder"}
+    assert (line["path"], line["status"], line["rows"], line["error"]) == (str(video), "done", 6, None)
+
+
+def test_overlay_and_report_are_written_when_asked_for(
+    tmp_path: Path, auscan: Auscan, write_video: WriteVideo
+) -> None:
+    video, out = write_video(tmp_path / "talk.mp4"), tmp_path / "out"
+    assert auscan("detect", video, "--out", out, "--overlay", "--report")[0] == 0
+    assert (out / "talk" / "overlay.mp4").stat().st_size > 0
+    assert "auscan detect" in (out / "talk" / "report.html").read_text()
+
+
+def test_bad_inputs_get_a_line_each_and_the_good_ones_are_done(
+    tmp_path: Path, auscan: Auscan, write_video: WriteVideo
+) -> None:
+    good, out = write_video(tmp_path / "good.mp4"), tmp_path / "out"
+    last = write_video(tmp_path / "last.mp4")
+    text, empty, folder = tmp_path / "text.mp4", tmp_path / "empty.mp4", tmp_path / "nothing"
+    text.write_text("this is no video")
+    empty.touch()
+    folder.mkdir()
+    code, said, told = auscan(
+        "detect", good, text, empty, tmp_path / "missing.mp4", folder, last, "--out", out
+    )
+    assert code == 2
+    lines = [line for line in told.splitlines() if line.startswith("auscan: ")]
+    assert len(lines) == 4
+    assert "Traceback" not in told + said
+    for name, line in zip(("text.mp4", "empty.mp4", "missing.mp4", "nothing"), lines, strict=True):
+        assert name in line
+    assert [entry["status"] for entry in _manifest(out)] == ["done", *["failed"] * 4, "done"]
+    assert _manifest(out)[1]["error"] == lines[0].removeprefix("auscan: ")
+
+
+def test_a_bug_in_one_input_does_not_stop_the_others(
+    tmp_path: Path, auscan: Auscan, write_video: WriteVideo
+) -> None:
+    out = tmp_path / "out"
+    inputs = [write_video(tmp_path / name) for name in ("surprise.mp4", "talk.mp4")]
+    code, _, told = auscan("detect", *inputs, "--out", out)
+    assert code == 1
+    (line,) = [line for line in told.splitlines() if line]
+    assert line.startswith(f"auscan: {inputs[0]} failed on something unforeseen, KeyError:")
+    assert [entry["status"] for entry in _manifest(out)] == ["failed", "done"]
+
+
+def test_a_bad_model_is_said_once_and_not_for_each_input(
+    tmp_path: Path, auscan: Auscan, write_video: WriteVideo
+) -> None:
+    inputs = [write_video(tmp_path / name) for name in ("a.mp4", "b.mp4")]
+    code, _, told = auscan("detect", *inputs, "--out", tmp_path / "out", "--model", "mistyped")
+    assert code == 2
+    assert told == "auscan: mistyped is not a checkpoint folder.\n"
+
+
+def test_json_prints_the_manifest_and_nothing_else(
+    tmp_path: Path, auscan: Auscan, write_video: WriteVideo
+) -> None:
+    out = tmp_path / "out"
+    write_video(tmp_path / "a.mp4")
+    (tmp_path / "b.mp4").write_text("no video")
+    code, said, _ = auscan("detect", tmp_path / "*.mp4", "--out", out, "--json")
+    assert code == 2
+    assert said == (out / "manifest.jsonl").read_text()
+    assert len(said.splitlines()) == 2
+
+
+def test_a_second_call_begins_the_manifest_anew_and_skips_its_own_overlays(
+    tmp_path: Path, auscan: Auscan, write_video: WriteVideo
+) -> None:
+    """DIR may lie inside the folder that is searched; overlays of the last run are no new inputs."""
+    write_video(tmp_path / "clips" / "talk.mp4")
+    out = tmp_path / "clips" / "out"
+    for _ in range(2):
+        assert auscan("detect", tmp_path / "clips", "--out", out, "--overlay")[0] == 0
+    assert [Path(entry["path"]).name for entry in _manifest(out)] == ["talk.mp4"]
+
+
+def test_inputs_of_one_name_get_folders_of_their_own(
+    tmp_path: Path, auscan: Auscan, write_video: WriteVideo
+) -> None:
+    out = tmp_path / "out"
+    inputs = [write_video(tmp_path / name) for name in ("a/talk.mp4", "b/talk.mp4", "b/talk.mkv")]
+    assert auscan("detect", *inputs, "--out", out)[0] == 0
+    folders = [entry["folder"] for entry in _manifest(out)]
+    assert len(set(folders)) == 3
+    assert all((out / folder / "aus.csv").exists() for folder in folders)
+
+
+def test_a_folder_of_pictures_can_be_read_as_a_video(tmp_path: Path, auscan: Auscan) -> None:
+    folder, out = tmp_path / "pictures", tmp_path / "out"
+    folder.mkdir()
+    for number in range(4):
+        cv2.imwrite(str(folder / f"{number:03}.png"), np.zeros((40, 40, 3), np.uint8))
+    assert auscan("detect", folder, "--out", out, "--as-video", "10", "--overlay")[0] == 0
+    assert [entry["rows"] for entry in _manifest(out)] == [4]
+    assert (out / "pictures" / "overlay.mp4").exists()
+    assert auscan("detect", folder, "--out", out, "--overlay")[0] == 0
+    assert [entry["rows"] for entry in _manifest(out)] == [1, 1, 1, 1]
+    assert (out / "003" / "overlay.png").exists()
+
+
+def test_a_folder_that_cannot_be_written_is_said_before_the_work(
+    tmp_path: Path, auscan: Auscan, write_video: WriteVideo
+) -> None:
+    taken = tmp_path / "taken"
+    taken.write_text("a file")
+    code, _, told = auscan("detect", write_video(tmp_path / "talk.mp4"), "--out", taken)
+    assert code == 2
+    assert told.startswith(f"auscan: Results cannot be written to {taken}")
+    assert len(told.splitlines()) == 1

@@ -1,0 +1,208 @@
+"""The table, the summary and the files of a result."""
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from auscan.core.aus import AU_NAMES
+from auscan.core.errors import InputError
+from auscan.results.table import (
+    COLUMNS,
+    Result,
+    TrackScores,
+    base_rates,
+    build_table,
+    frame_durations_s,
+    read_result_table,
+    seconds_active,
+)
+
+MakeTrack = Callable[..., TrackScores]
+MakeResult = Callable[..., Result]
+
+
+def test_the_columns_are_the_promised_ones_in_order(result: Result) -> None:
+    assert ",".join(result.table.columns) == (
+        "frame,timestamp,face_id,success,confidence,x,y,w,h,"
+        "AU01,AU02,AU04,AU06,AU07,AU10,AU12,AU15,AU23,AU24,AU25,AU26,"
+        "AU01_c,AU02_c,AU04_c,AU06_c,AU07_c,AU10_c,AU12_c,AU15_c,AU23_c,AU24_c,AU25_c,AU26_c"
+    )
+    kinds = result.table.dtypes.astype(str)
+    assert kinds[["frame", "timestamp", "face_id", "success"]].tolist() == [
+        "int64",
+        "float64",
+        "int64",
+        "int8",
+    ]
+
+
+def test_rows_are_sorted_by_frame_and_face_and_no_frame_is_missing(result: Result) -> None:
+    pairs = list(zip(result.table["frame"], result.table["face_id"], strict=True))
+    assert pairs == [(0, 0), (1, 0), (1, 1), (2, 0), (2, 1), (3, -1), (4, 0), (5, -1)]
+    assert result.table["timestamp"].tolist() == [0.5, 0.54, 0.54, 0.6, 0.6, 0.62, 0.72, 0.76]
+
+
+def test_a_frame_without_a_face_is_unknown_and_not_zero(result: Result) -> None:
+    row = result.table[result.table["frame"] == 3].iloc[0]
+    assert row["success"] == 0
+    assert row["confidence"] == 0
+    assert row[["x", "y", "w", "h", *AU_NAMES, *(f"{name}_c" for name in AU_NAMES)]].isna().all()
+
+
+def test_an_au_is_active_from_its_threshold_on(make_track: MakeTrack) -> None:
+    # 0.7 in float32 lies below 0.7 in float64: equality must survive the narrower type.
+    track = replace(
+        make_track(0, [0, 1, 2]), probabilities=np.float32([[0.7] * 12, [0.69] * 12, [0.71] * 12])
+    )
+    table = build_table(np.arange(3.0), [track], [0.7] * 12)
+    assert table["AU12_c"].tolist() == [1.0, 0.0, 1.0]
+
+
+def test_an_au_never_taught_is_unknown_in_every_row(result: Result) -> None:
+    assert result.table[["AU23", "AU23_c"]].isna().all(axis=None)
+    summary = result.summary()
+    assert summary["seconds_active"]["AU23"] is None
+    assert summary["base_rate"]["AU23"] is None
+
+
+@given(st.lists(st.sets(st.integers(0, 19)), max_size=4), st.integers(20, 25))
+def test_any_tracks_give_each_frame_at_least_one_row_and_its_own_time(
+    seen: list[set[int]], count: int
+) -> None:
+    times = np.cumsum(np.random.default_rng(0).random(count))
+    tracks = [
+        TrackScores(
+            face_id=face_id,
+            frames=np.array(sorted(frames), np.int64),
+            boxes=np.zeros((len(frames), 4), np.float32),
+            points=np.zeros((len(frames), 5, 2), np.float32),
+            scores=np.ones(len(frames), np.float32),
+            probabilities=np.zeros((len(frames), 12), np.float32),
+        )
+        for face_id, frames in enumerate(seen)
+    ]
+    table = build_table(times, tracks, [0.5] * 12)
+    assert sorted(table["frame"].unique()) == list(range(count))
+    assert (table["timestamp"].to_numpy() == times[table["frame"]]).all()
+    assert table["success"].sum() == sum(len(frames) for frames in seen)
+
+
+def test_a_track_beyond_the_last_frame_is_refused(make_track: MakeTrack) -> None:
+    with pytest.raises(ValueError, match="names frame 3, but there are 3 frames"):
+        build_table(np.arange(3.0), [make_track(0, [2, 3])], [0.5] * 12)
+
+
+def test_one_face_twice_in_a_frame_is_refused(make_track: MakeTrack) -> None:
+    with pytest.raises(ValueError, match="twice"):
+        build_table(np.arange(3.0), [make_track(0, [1]), make_track(0, [1, 2])], [0.5] * 12)
+
+
+def test_a_track_of_the_wrong_shape_is_refused(make_track: MakeTrack) -> None:
+    with pytest.raises(ValueError, match=r"boxes should be \[2, 4\], got \[3, 4\]"):
+        replace(make_track(0, [0, 1]), boxes=np.zeros((3, 4), np.float32))
+
+
+def test_seconds_active_weigh_uneven_frames_and_count_two_faces_once(make_track: MakeTrack) -> None:
+    """Frames / fps would say 3 of 4 frames here; the long frame counts for more."""
+    on, off = np.full((2, 12), 0.9, np.float32), np.full((1, 12), 0.1, np.float32)
+    tracks = [
+        replace(make_track(0, [0, 1]), probabilities=on),
+        replace(make_track(1, [1]), probabilities=on[:1]),
+        replace(make_track(2, [2]), probabilities=off),
+    ]
+    times = [1.0, 1.1, 1.6, 1.7]
+    table = build_table(np.array(times), tracks, [0.5] * 12)
+    assert frame_durations_s(np.array(times)) == pytest.approx([0.1, 0.5, 0.1, 0.1])
+    assert seconds_active(table)["AU12"] == pytest.approx(0.6)
+    assert base_rates(table)["AU12"] == pytest.approx(3 / 4)
+
+
+def test_the_summary_counts_frames_faces_and_coverage(result: Result) -> None:
+    summary = result.summary()
+    counts = {key: summary[key] for key in ("frames", "rows", "faces", "frames_with_face", "coverage")}
+    assert counts == {"frames": 6, "rows": 8, "faces": 2, "frames_with_face": 4, "coverage": 4 / 6}
+    assert summary["modalities"] == {"video": True, "audio": True}
+    assert summary["model"] == "tiny"
+    assert summary["command"] == "auscan detect 'talk.mp4'"
+    assert summary["versions"]["auscan"] == "0.1.0"
+
+
+def test_a_video_without_any_face_was_active_for_no_time(make_result: MakeResult) -> None:
+    summary = make_result([0.0, 0.04], []).summary()
+    assert summary["coverage"] == 0
+    assert summary["seconds_active"]["AU12"] == 0
+    assert summary["base_rate"]["AU12"] is None
+
+
+def test_saving_writes_three_files_that_agree(result: Result, tmp_path: Path) -> None:
+    folder = result.save(tmp_path / "out")
+    assert sorted(path.name for path in folder.iterdir()) == ["aus.csv", "aus.parquet", "summary.json"]
+    read = read_result_table(folder / "aus.parquet")
+    pd.testing.assert_frame_equal(read, result.table)
+    csv = pd.read_csv(folder / "aus.csv").astype(read.dtypes.to_dict())
+    pd.testing.assert_frame_equal(csv, result.table)
+    assert json.loads((folder / "summary.json").read_text()) == result.summary()
+
+
+def test_the_parquet_file_says_what_its_numbers_mean(result: Result, tmp_path: Path) -> None:
+    schema = pq.read_schema(result.save(tmp_path) / "aus.parquet")
+    said = json.loads(schema.metadata[b"auscan"])
+    assert said["auscan"] == "0.1.0"
+    assert said["model"] == "tiny"
+    assert said["au_names"] == list(AU_NAMES)
+    assert list(said["thresholds"].values()) == list(result.info.thresholds)
+    assert set(said["units"]) == set(COLUMNS)
+
+
+def _rewrite(path: Path, **columns: list[float]) -> None:
+    stored = pq.read_table(path)
+    table = stored.to_pandas().assign(**columns)
+    pq.write_table(
+        pa.Table.from_pandas(table, preserve_index=False).replace_schema_metadata(stored.schema.metadata),
+        path,
+    )
+
+
+def test_a_table_with_impossible_values_is_refused(result: Result, tmp_path: Path) -> None:
+    path = result.save(tmp_path) / "aus.parquet"
+    _rewrite(path, AU12=[2.0] * 8)
+    with pytest.raises(InputError, match=r"aus\.parquet is not a result table.*outside 0 to 1"):
+        read_result_table(path)
+
+
+def test_a_table_with_a_foreign_column_is_refused(result: Result, tmp_path: Path) -> None:
+    path = result.save(tmp_path) / "aus.parquet"
+    _rewrite(path, AU99=[0.5] * 8)
+    with pytest.raises(InputError, match="AU99"):
+        read_result_table(path)
+
+
+def test_what_auscan_did_not_write_is_refused(tmp_path: Path) -> None:
+    foreign, text = tmp_path / "foreign.parquet", tmp_path / "text.parquet"
+    pd.DataFrame({"a": [1]}).to_parquet(foreign)
+    text.write_text("no table")
+    for path in (foreign, text, tmp_path / "missing.parquet"):
+        with pytest.raises(InputError, match=f"{path.name} is not a result table"):
+            read_result_table(path)
+
+
+def test_changing_the_copy_leaves_the_result_alone(result: Result) -> None:
+    copy = result.to_pandas()
+    copy["frame"] = -5
+    assert result.table["frame"].min() == 0
+
+
+def test_the_notebook_view_escapes_the_file_name(make_result: MakeResult, make_track: MakeTrack) -> None:
+    view = make_result([0.0], [make_track(0, [0])], source="<b>.mp4")._repr_html_()
+    assert "&lt;b&gt;.mp4" in view
+    assert view.count("<tr>") == 13
+    assert "unknown" in view
