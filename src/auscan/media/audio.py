@@ -1,0 +1,138 @@
+"""Read the sound of a file as 16 kHz mono on the same clock as its frames.
+
+Pauses in the stream's timestamps become zeros and overlaps are dropped, so that sample k is heard at
+start_s + k / 16000 from the first chunk to the last. Chunks keep the memory bounded whatever the length.
+
+In: a path.  Out: float32 [M] at 16 kHz with the time of sample 0, or None without an audio stream.
+Not here: opening and decoding (container.py), audio tokens (encoders/audio.py).
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+import av
+import numpy as np
+from numpy.typing import NDArray
+
+from auscan.media.container import check_file, decode, open_media
+from auscan.media.images import is_image
+
+SAMPLE_RATE_HZ = 16_000
+
+JITTER_S = 0.02
+"""Timestamps off by less are taken as rounded, not as a pause: recorders jitter by some milliseconds."""
+
+
+@dataclass(frozen=True)
+class Waveform:
+    """A stretch of sound."""
+
+    samples: NDArray[np.float32]
+    """[M] mono at 16 kHz, within about -1 to 1."""
+    start_s: float
+    """Time of sample 0 in the container's clock, the one of `Frame.time_s`."""
+
+
+def read_waveform(path: Path | str, chunk_s: float = 30.0) -> Iterator[Waveform] | None:
+    """The sound of a file in chunks of `chunk_s` seconds, each beginning where the one before ended.
+
+    None if there is no audio stream, or nothing in it; pictures and folders of pictures have none.
+    The first audio stream counts; its channels are mixed to one.
+
+    Raises MediaError, at once or while iterating, if the file cannot be read or its sound not be decoded.
+    """
+    path = Path(path)
+    if path.is_dir() or is_image(path):
+        return None
+    check_file(path)
+    sound = _on_one_clock(_runs(path))
+    # Looked at now: whether there is any sound is asked before the chunks are.
+    first = next(sound, None)
+    return None if first is None else _chunks(chain([first], sound), round(chunk_s * SAMPLE_RATE_HZ))
+
+
+def _runs(path: Path) -> Iterator[tuple[float | None, NDArray[np.float32]]]:
+    """Resampled pieces [M], each with its time if a new run begins with it, else None.
+
+    Within a run the timestamps follow each other and the resampler carries its state across pieces.
+    """
+    with open_media(path) as container:
+        if not container.streams.audio:
+            return
+        resampler: Any = None
+        form, expected_s, start_s, heard = None, 0.0, 0.0, 0
+        stream = container.streams.audio[0]
+        for frame in decode(container, stream, path):
+            time_s = frame.time if frame.time is not None else expected_s
+            is_new = (frame.sample_rate, frame.format.name, frame.layout.name) != form
+            is_new = is_new or abs(time_s - expected_s) > JITTER_S
+            if is_new:
+                if resampler is not None:
+                    yield None, _resample(resampler, None)
+                resampler = _resampler()
+                form, start_s, heard = (frame.sample_rate, frame.format.name, frame.layout.name), time_s, 0
+            yield time_s if is_new else None, _resample(resampler, frame)
+            heard += frame.samples
+            # Counted from the start of the run, so that rounded stamps do not add up.
+            expected_s = start_s + heard / frame.sample_rate
+        if resampler is not None:
+            yield None, _resample(resampler, None)
+
+
+def _resampler() -> Any:
+    # rematrix_maxval: two channels become their mean; FFmpeg's default for floats is 1.4 times that.
+    return av.AudioResampler(
+        format="fltp", layout="mono", rate=SAMPLE_RATE_HZ, options={"rematrix_maxval": "1.0"}
+    )
+
+
+def _resample(resampler: Any, frame: Any | None) -> NDArray[np.float32]:
+    """What comes out after one PyAV frame, or, for None, what the resampler still held back.  -> [M]"""
+    # A resampler with nothing to do hands None back when flushed.
+    out = [piece.to_ndarray()[0] for piece in resampler.resample(frame) if piece is not None]
+    return np.concatenate(out) if out else np.zeros(0, np.float32)
+
+
+def _on_one_clock(
+    runs: Iterator[tuple[float | None, NDArray[np.float32]]],
+) -> Iterator[tuple[float, NDArray[np.float32]]]:
+    """Join runs without a seam: zeros where sound is missing, later samples dropped where two overlap.
+
+    Out: (time of the very first sample, samples [M]), M at most a second of zeros at a time.
+    """
+    start_s: float | None = None
+    written, surplus = 0, 0
+    for time_s, samples in runs:
+        start_s = time_s if start_s is None else start_s
+        assert start_s is not None, "the first run has a time"
+        if time_s is not None:
+            missing = round((time_s - start_s) * SAMPLE_RATE_HZ) - written
+            surplus = max(-missing, 0)
+            while missing > 0:
+                zeros = np.zeros(min(missing, SAMPLE_RATE_HZ), np.float32)
+                yield start_s, zeros
+                written, missing = written + len(zeros), missing - len(zeros)
+        dropped = min(surplus, len(samples))
+        surplus -= dropped
+        if len(samples) > dropped:
+            yield start_s, samples[dropped:]
+            written += len(samples) - dropped
+
+
+def _chunks(sound: Iterator[tuple[float, NDArray[np.float32]]], size: int) -> Iterator[Waveform]:
+    """Cut the stream into waveforms of `size` samples; the last one is what remains."""
+    pieces: list[NDArray[np.float32]] = []
+    given, gathered, start_s = 0, 0, 0.0
+    for start_s, samples in sound:
+        pieces.append(samples)
+        gathered += len(samples)
+        while gathered >= size:
+            held = np.concatenate(pieces)
+            yield Waveform(held[:size].copy(), start_s + given / SAMPLE_RATE_HZ)
+            given += size
+            pieces, gathered = [held[size:]], gathered - size
+    if gathered:
+        yield Waveform(np.concatenate(pieces), start_s + given / SAMPLE_RATE_HZ)

@@ -1,0 +1,147 @@
+"""Sound at 16 kHz on the clock of the frames: starts, pauses, overlaps, mixing, lengths."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from auscan.core.errors import MediaError
+from auscan.media.audio import SAMPLE_RATE_HZ, Waveform, _on_one_clock, read_waveform
+
+from .conftest import tone
+
+Film = Callable[..., Path]
+STEADY_S = [i / 25 for i in range(50)]
+MS = SAMPLE_RATE_HZ // 1000
+
+
+def whole(path: Path, chunk_s: float = 30.0) -> Waveform:
+    """All chunks as one, after checking that each begins where the one before ended."""
+    chunks = read_waveform(path, chunk_s)
+    assert chunks is not None
+    parts = list(chunks)
+    ends_s = [p.start_s + len(p.samples) / SAMPLE_RATE_HZ for p in parts]
+    assert [p.start_s for p in parts[1:]] == pytest.approx(ends_s[:-1], abs=1e-6)
+    return Waveform(np.concatenate([p.samples for p in parts]), parts[0].start_s)
+
+
+def sine_at(waveform: Waveform, start_s: float, stop_s: float, pitch_hz: float = 440.0) -> float:
+    """Largest distance from the test tone within a stretch of the container's clock."""
+    time_s = waveform.start_s + np.arange(len(waveform.samples)) / SAMPLE_RATE_HZ
+    inside = (time_s > start_s) & (time_s < stop_s)
+    return float(np.abs(waveform.samples - 0.5 * np.sin(2 * np.pi * pitch_hz * time_s))[inside].max())
+
+
+def lag_s(waveform: Waveform, pitch_hz: float = 440.0) -> float:
+    """How late the test tone is against the container's clock, from its phase; codecs add noise, no phase."""
+    time_s = waveform.start_s + np.arange(len(waveform.samples)) / SAMPLE_RATE_HZ
+    inside = (time_s > 0.2) & (time_s < 1.8)
+    tone_there = np.sum(waveform.samples[inside] * np.exp(-2j * np.pi * pitch_hz * time_s[inside]))
+    return float(-(np.angle(tone_there) + np.pi / 2) / (2 * np.pi * pitch_hz))
+
+
+def test_stereo_at_44100_becomes_mono_at_16000_of_the_same_length_and_level(film: Film) -> None:
+    path = film("a.mkv", STEADY_S, sound=tone(2, 44_100, 2), sound_rate_hz=44_100, sound_codec="pcm_s16le")
+    waveform = whole(path)
+    assert waveform.samples.dtype == np.float32
+    assert waveform.samples.ndim == 1
+    assert len(waveform.samples) == pytest.approx(2 * SAMPLE_RATE_HZ, abs=MS)
+    assert sine_at(waveform, 0.01, 1.99) < 0.01
+
+
+def test_two_channels_become_their_mean(film: Film) -> None:
+    sound = tone(1, 48_000, 2)
+    sound[1] *= -1
+    waveform = whole(film("a.mkv", sound=sound, sound_rate_hz=48_000, sound_codec="pcm_s16le"))
+    assert np.abs(waveform.samples).max() < 1e-3
+
+
+@pytest.mark.parametrize(
+    ("name", "codec", "kind"),
+    [
+        ("a.mp4", "aac", {}),
+        ("a.mov", "pcm_s16le", {}),
+        ("a.avi", "pcm_s16le", {"codec": "mpeg4"}),
+        ("a.webm", "libopus", {"codec": "libvpx"}),
+        ("a.mkv", "libmp3lame", {}),
+    ],
+)
+def test_every_container_keeps_the_tone_on_the_clock(
+    film: Film, name: str, codec: str, kind: dict[str, str]
+) -> None:
+    path = film(name, STEADY_S, sound=tone(2, 48_000), sound_rate_hz=48_000, sound_codec=codec, **kind)
+    waveform = whole(path)
+    end_s = waveform.start_s + len(waveform.samples) / SAMPLE_RATE_HZ
+    assert 2.0 - 0.001 <= end_s <= 2.0 + 0.06, "codecs may pad their last block"
+    assert abs(lag_s(waveform)) < 1e-4
+
+
+@pytest.mark.parametrize(("suffix", "codec"), [(".mkv", "pcm_s16le"), (".mp4", "aac")])
+def test_sound_that_starts_late_stays_late(film: Film, suffix: str, codec: str) -> None:
+    path = film("late" + suffix, STEADY_S, sound=tone(1, 16_000), sound_codec=codec, sound_start_s=0.75)
+    waveform = whole(path)
+    onset_s = waveform.start_s + int(np.argmax(np.abs(waveform.samples) > 0.1)) / SAMPLE_RATE_HZ
+    assert onset_s == pytest.approx(0.75, abs=0.003)
+
+
+def test_a_pause_in_the_timestamps_is_filled_with_zeros(film: Film) -> None:
+    path = film("gap.mkv", STEADY_S, sound=tone(2, 16_000), sound_codec="pcm_s16le", sound_gap=(1.024, 0.5))
+    waveform = whole(path)
+    assert len(waveform.samples) == pytest.approx(2.5 * SAMPLE_RATE_HZ, abs=MS)
+    pause = waveform.samples[round(1.03 * SAMPLE_RATE_HZ) : round(1.52 * SAMPLE_RATE_HZ)]
+    assert not pause.any()
+    after = Waveform(waveform.samples, waveform.start_s - 0.5)
+    assert sine_at(after, 1.03, 1.99) < 0.01
+
+
+def test_overlapping_sound_is_dropped(film: Film) -> None:
+    path = film(
+        "over.mkv", STEADY_S, sound=tone(2, 16_000), sound_codec="pcm_s16le", sound_gap=(1.024, -0.05)
+    )
+    waveform = whole(path)
+    assert len(waveform.samples) == pytest.approx(1.95 * SAMPLE_RATE_HZ, abs=MS)
+    assert sine_at(waveform, 0.01, 1.02) < 0.01
+    after = Waveform(waveform.samples, waveform.start_s + 0.05)
+    assert sine_at(after, 1.09, 1.99) < 0.01
+
+
+def test_rounded_timestamps_are_no_pauses(film: Film) -> None:
+    """Matroska rounds to milliseconds; zeros between blocks would click 40 times a second."""
+    path = film("a.mkv", STEADY_S, sound=tone(2, 44_100), sound_rate_hz=44_100, sound_codec="pcm_s16le")
+    assert sine_at(whole(path), 0.01, 1.99) < 0.01
+
+
+def test_a_long_pause_comes_in_small_pieces() -> None:
+    """A broken timestamp must not ask for the memory of a day of silence."""
+    one_s: NDArray[np.float32] = np.ones(SAMPLE_RATE_HZ, np.float32)
+    pieces = list(_on_one_clock(iter([(1.0, one_s), (None, one_s), (100.0, one_s)])))
+    assert max(len(samples) for _, samples in pieces) == SAMPLE_RATE_HZ
+    assert sum(len(samples) for _, samples in pieces) == 100 * SAMPLE_RATE_HZ
+    assert {start_s for start_s, _ in pieces} == {1.0}
+
+
+@pytest.mark.parametrize("chunk_s", [0.1, 0.333, 2.0, 30.0])
+def test_the_sound_does_not_depend_on_the_chunk_length(film: Film, chunk_s: float) -> None:
+    path = film("a.mp4", STEADY_S, sound=tone(2, 44_100, 2), sound_rate_hz=44_100)
+    chunks = read_waveform(path, chunk_s)
+    assert chunks is not None
+    sizes = [len(c.samples) for c in chunks]
+    assert set(sizes[:-1]) <= {round(chunk_s * SAMPLE_RATE_HZ)}
+    assert np.array_equal(whole(path, chunk_s).samples, whole(path).samples)
+
+
+def test_no_sound_is_none_and_so_are_pictures_and_folders(film: Film, tmp_path: Path) -> None:
+    assert read_waveform(film("mute.mp4", STEADY_S)) is None
+    assert read_waveform(tmp_path) is None
+    assert read_waveform(tmp_path / "face.jpg") is None
+
+
+def test_sound_without_pictures_can_still_be_read(film: Film) -> None:
+    assert len(whole(film("talk.m4a", sound=tone(1, 16_000))).samples) >= SAMPLE_RATE_HZ
+
+
+def test_a_missing_file_is_an_error_and_not_silence(tmp_path: Path) -> None:
+    with pytest.raises(MediaError, match="does not exist"):
+        read_waveform(tmp_path / "nowhere.mp4")
