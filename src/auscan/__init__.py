@@ -1,1 +1,55 @@
-"""auscan: which facial action units are active in every frame and every face of a video."""
+"""auscan: which facial action units are active in every frame and every face of a video.
+
+    import auscan
+    result = auscan.detect("talk.mp4")
+    result.to_pandas()
+
+This file only re-exports; nothing inside auscan imports it. The names load on first use, so that
+`import auscan` is instant.
+"""
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from auscan.core.aus import AU_NAMES
+    from auscan.core.errors import AuscanError, CheckpointError, InputError, MediaError
+    from auscan.pipeline.detect import detect
+    from auscan.results.table import Result
+
+    __version__: str
+
+__all__ = [
+    "AU_NAMES",
+    "AuscanError",
+    "CheckpointError",
+    "InputError",
+    "MediaError",
+    "Result",
+    "__version__",
+    "detect",
+]
+
+_HOMES = {
+    "AU_NAMES": "auscan.core.aus",
+    "AuscanError": "auscan.core.errors",
+    "CheckpointError": "auscan.core.errors",
+    "InputError": "auscan.core.errors",
+    "MediaError": "auscan.core.errors",
+    "Result": "auscan.results.table",
+    "detect": "auscan.pipeline.detect",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Load a public name when it is first asked for (PEP 562)."""
+    from importlib import import_module
+
+    if name == "__version__":
+        return import_module("auscan.core.version").VERSION
+    if name not in _HOMES:
+        raise AttributeError(f"module 'auscan' has no attribute {name!r}")
+    return getattr(import_module(_HOMES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

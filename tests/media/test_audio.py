@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from auscan.core.config import SAMPLE_RATE_HZ
 from auscan.core.errors import MediaError
-from auscan.media.audio import SAMPLE_RATE_HZ, Waveform, _on_one_clock, read_waveform
+from auscan.media.audio import Waveform, _on_one_clock, read_waveform
 
 from .conftest import tone
 

@@ -10,6 +10,11 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from auscan.core.aus import AU_COUNT, AU_NAMES
 
+SAMPLE_RATE_HZ = 16_000
+"""Every sound is brought to this rate, mono, before anything else hears it."""
+TOKEN_HOP = 320
+"""Samples from one audio token to the next: 20 ms, WavLM's."""
+
 
 class Settings(BaseModel):
     """Frozen, strict about unknown keys; the base of every config."""
@@ -31,7 +36,7 @@ class ConvVisualConfig(Settings):
     @property
     def patch_grid(self) -> int:
         """Patches along one side of the crop; N is its square."""
-        return self.crop_size // 2 ** len(self.widths)
+        return int(self.crop_size // 2 ** len(self.widths))
 
     @property
     def width(self) -> int:
@@ -48,7 +53,7 @@ class Dinov2VisualConfig(Settings):
     source: str = "facebook/dinov2-base"
     """Hub name or local folder to take the weights from when there is no checkpoint."""
     arch: dict[str, Any] | None = None
-    """The transformers config as a dict; filled in when a network is built, so that a checkpoint needs no hub."""
+    """The transformers config as a dict; filled in when a network is built, so a checkpoint needs no hub."""
 
 
 class LogMelAudioConfig(Settings):
@@ -69,7 +74,7 @@ class WavlmAudioConfig(Settings):
     source: str = "microsoft/wavlm-base"
     """Hub name or local folder to take the weights from when there is no checkpoint."""
     arch: dict[str, Any] | None = None
-    """The transformers config as a dict; filled in when a network is built, so that a checkpoint needs no hub."""
+    """The transformers config as a dict; filled in when a network is built, so a checkpoint needs no hub."""
 
 
 class AlignmentConfig(Settings):

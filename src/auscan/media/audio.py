@@ -17,10 +17,9 @@ import av
 import numpy as np
 from numpy.typing import NDArray
 
+from auscan.core.config import SAMPLE_RATE_HZ
 from auscan.media.container import check_file, decode, open_media
 from auscan.media.images import is_image
-
-SAMPLE_RATE_HZ = 16_000
 
 JITTER_S = 0.02
 """Timestamps off by less are taken as rounded, not as a pause: recorders jitter by some milliseconds."""

@@ -16,9 +16,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from auscan.core.config import FusionConfig
+from auscan.core.config import SAMPLE_RATE_HZ, TOKEN_HOP, FusionConfig
 
-TOKEN_RATE_HZ = 50.0
+TOKEN_RATE_HZ = SAMPLE_RATE_HZ / TOKEN_HOP
 """Audio tokens a second, of every encoder in encoders/audio.py; they must not come closer together."""
 NEAR_S = 1.5 / TOKEN_RATE_HZ
 """A token further from a frame than this is not what is heard at the frame."""

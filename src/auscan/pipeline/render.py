@@ -11,7 +11,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from auscan.media.audio import SAMPLE_RATE_HZ, Waveform, read_waveform
+from auscan.core.config import SAMPLE_RATE_HZ
+from auscan.media.audio import Waveform, read_waveform
 from auscan.media.images import is_image, read_image
 from auscan.media.video import read_frames
 from auscan.results.overlay import write_overlay, write_overlay_picture

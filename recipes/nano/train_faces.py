@@ -1,0 +1,181 @@
+"""Stage 1 of nano: visual encoder, alignment and head from single real faces.
+
+Every face is a clip of one frame without sound. Beside the AU targets, the encoder's global token must
+tell the teacher's other blendshapes, its 478 landmarks and the five points: with ten thousand faces the
+extra targets teach it geometry. The layers for blendshapes and landmarks are thrown away afterwards.
+"""
+
+import json
+import math
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from sklearn.metrics import roc_auc_score
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from auscan.core.aus import AU_NAMES
+from auscan.core.config import NetworkConfig
+from auscan.model.alignment import alignment_loss
+from auscan.model.network import AuscanNetwork, Looked
+from faces import FaceBatch, FaceBatches, Faces, development_crops
+
+
+@dataclass(frozen=True)
+class FaceSettings:
+    """Settings of stage 1."""
+
+    epochs: int = 24
+    batch: int = 64
+    rate: float = 2e-3
+    weight_decay: float = 0.05
+    warmup_steps: int = 300
+    average: float = 0.998
+    """Decay of the running average of the weights that is kept in the end."""
+    seed: int = 0
+
+
+class FaceTraining(nn.Module):
+    """The network plus the layers that only training needs."""
+
+    def __init__(self, config: NetworkConfig, blendshapes: int) -> None:
+        super().__init__()
+        self.network = AuscanNetwork(config)
+        width = self.network.visual.encoder.width
+        self.shapes = nn.Linear(width, blendshapes)
+        self.landmarks = nn.Linear(width, 478 * 2)
+
+    def read(self, crops: Tensor) -> tuple[Looked, Tensor]:
+        """Grey crops [b, S, S] uint8 -> what was seen, logits [b, 12]."""
+        rgb = crops[:, None, :, :, None].expand(-1, 1, -1, -1, 3)  # [b, 1, S, S, 3]
+        looked = self.network.visual(rgb)
+        logits = self.network.temporal.head(looked.aligned.embedding, looked.aligned.au_tokens)
+        return looked, logits[:, 0]
+
+    def losses(self, batch: FaceBatch, mean_face: Tensor) -> dict[str, Tensor]:
+        """Every part of the loss, already weighted."""
+        looked, logits = self.read(torch.from_numpy(batch.crops))
+        face = looked.face[:, 0]
+        labels, soft = torch.from_numpy(batch.labels), torch.from_numpy(batch.soft)
+        known = labels >= 0
+        target = 0.5 * soft + 0.5 * labels.clamp_min(0)
+        landmarks = (torch.from_numpy(batch.landmarks).flatten(1) - mean_face) / 10.0
+        points = (looked.points[:, 0] - torch.from_numpy(batch.points)) / 4.0
+        return {
+            "au": F.binary_cross_entropy_with_logits(logits.float(), target, reduction="none")[known].mean(),
+            "shapes": 4.0 * F.mse_loss(self.shapes(face).float(), torch.from_numpy(batch.blendshapes)),
+            "landmarks": 0.5 * F.smooth_l1_loss(self.landmarks(face).float(), landmarks),
+            "points": 0.3 * F.smooth_l1_loss(points.float(), torch.zeros_like(points.float())),
+            "alignment": 0.02
+            * alignment_loss(
+                looked.aligned.global_view[:, 0].float(), looked.aligned.local_view[:, 0].float()
+            ),
+        }
+
+
+def train_faces(faces: Faces, config: NetworkConfig, settings: FaceSettings, run: Path) -> Path:
+    """Train, or go on where the last call stopped; returns the file with the averaged weights."""
+    torch.manual_seed(settings.seed)
+    model = FaceTraining(config, faces.blendshapes.shape[1]).to(memory_format=torch.channels_last)
+    averaged = torch.optim.swa_utils.AveragedModel(
+        model, multi_avg_fn=torch.optim.swa_utils.get_ema_multi_avg_fn(settings.average), use_buffers=True
+    )
+    optimizer = torch.optim.AdamW(parameter_groups(model, settings.weight_decay), lr=settings.rate)
+    batches = FaceBatches(faces, settings.batch, settings.seed)
+    total = settings.epochs * len(batches)
+    schedule = torch.optim.lr_scheduler.LambdaLR(
+        optimizer, lambda step: warmup_cosine(step, settings.warmup_steps, total)
+    )
+    parts = {"model": model, "averaged": averaged, "optimizer": optimizer, "schedule": schedule}
+    first = resume(run / "faces.pt", parts)
+    mean_face = torch.from_numpy(mean_landmarks(batches))
+    for epoch in range(first, settings.epochs):
+        started, sums = time.monotonic(), dict[str, float]()
+        model.train()
+        for batch in batches.epoch(epoch):
+            with torch.autocast("cpu", torch.bfloat16):
+                losses = model.losses(batch, mean_face)
+            optimizer.zero_grad()
+            sum(losses.values(), torch.zeros(())).backward()
+            nn.utils.clip_grad_norm_(model.parameters(), 2.0)
+            optimizer.step()
+            schedule.step()
+            averaged.update_parameters(model)
+            for name, loss in losses.items():
+                sums[name] = sums.get(name, 0.0) + float(loss) / len(batches)
+        scores = development_auc(averaged.module, faces)
+        log(run / "faces.jsonl", epoch=epoch, seconds=time.monotonic() - started, **sums, **scores)
+        save(run / "faces.pt", parts, epoch + 1)
+    weights = run / "faces_averaged.pt"
+    torch.save(averaged.module.network.state_dict(), weights)
+    return weights
+
+
+def parameter_groups(model: nn.Module, weight_decay: float) -> list[dict[str, object]]:
+    """Matrices decay; biases, norms and scales do not."""
+    decayed = [p for p in model.parameters() if p.requires_grad and p.ndim > 1]
+    rest = [p for p in model.parameters() if p.requires_grad and p.ndim <= 1]
+    return [{"params": decayed, "weight_decay": weight_decay}, {"params": rest, "weight_decay": 0.0}]
+
+
+def warmup_cosine(step: int, warmup: int, total: int) -> float:
+    """Factor on the learning rate: up in a straight line, down in half a cosine."""
+    if step < warmup:
+        return (step + 1) / warmup
+    return 0.5 * (1 + math.cos(math.pi * min(1.0, (step - warmup) / max(1, total - warmup))))
+
+
+def mean_landmarks(batches: FaceBatches) -> NDArray[np.float32]:
+    """The mean face of one cut of 256 crops, flattened: [956] crop px."""
+    mean: NDArray[np.float32] = batches.cut(batches.rows[:256], 0).landmarks.mean(axis=0).reshape(-1)
+    return mean
+
+
+@torch.no_grad()
+def read_crops(model: FaceTraining, crops: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """Logits [n, 12] of grey crops [n, 112, 112], in evaluation mode."""
+    model.eval()
+    parts = [model.read(torch.from_numpy(crops[i : i + 128]))[1] for i in range(0, len(crops), 128)]
+    return torch.cat(parts).float().numpy()
+
+
+def development_auc(model: FaceTraining, faces: Faces) -> dict[str, float]:
+    """ROC-AUC against the teacher on the development identities, an AU each and their mean."""
+    crops, labels = development_crops(faces)
+    logits = read_crops(model, crops)
+    aucs = {}
+    for column, name in enumerate(AU_NAMES):
+        known = labels[:, column] >= 0
+        if known.any():
+            aucs[name] = float(roc_auc_score(labels[known, column], logits[known, column]))
+    direct = [v for k, v in aucs.items() if k != "AU06"]
+    return {"mean_auc": float(np.mean(direct)), **aucs}
+
+
+def log(file: Path, **values: float) -> None:
+    """One JSON line, rounded, to the file and the screen."""
+    line = json.dumps({k: round(v, 4) for k, v in values.items()})
+    with file.open("a") as out:
+        out.write(line + "\n")
+    print(line, flush=True)
+
+
+def save(file: Path, parts: dict[str, object], epoch: int) -> None:
+    """Everything needed to go on after `epoch` epochs; the old file stays until the new one is whole."""
+    state = {name: part.state_dict() for name, part in parts.items()}  # type: ignore[attr-defined]
+    torch.save({**state, "epoch": epoch}, file.with_suffix(".part"))
+    file.with_suffix(".part").replace(file)
+
+
+def resume(file: Path, parts: dict[str, object]) -> int:
+    """Load what `save` wrote and return the number of finished epochs; 0 without a file."""
+    if not file.exists():
+        return 0
+    state = torch.load(file, weights_only=True)
+    for name, part in parts.items():
+        part.load_state_dict(state[name])  # type: ignore[attr-defined]
+    return int(state["epoch"])

@@ -1,0 +1,115 @@
+"""Turn 16 kHz sound into audio tokens, fifty a second.
+
+Two encoders behind one contract, chosen by the kind of config:
+
+    LogMelEncoder   the shipped nano's: log-mel bands and a few convolutions, trained by us
+    WavlmEncoder    WavLM from transformers, a learned weighted sum over its layers, frozen by default
+
+In: waveform [B, M] float32 at 16 kHz.  Out: tokens [B, Ta, Da]; token i is centred (i + 0.5) * 20 ms after
+the first sample.
+Not here: cutting long sound into segments (inference/stages.py), bringing tokens to the frames' times
+(model/fusion.py).
+"""
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from auscan.core.config import SAMPLE_RATE_HZ, TOKEN_HOP, LogMelAudioConfig, WavlmAudioConfig
+from auscan.encoders.hub import load_backbone
+
+FFT = 512
+MEL_LOW_HZ = 60.0
+MEL_HIGH_HZ = 7600.0
+
+
+def mel_filters(bands: int) -> Tensor:
+    """Triangular filters, equally wide on the mel scale (HTK's formula): [bands, FFT // 2 + 1]."""
+
+    def mel(hz: Tensor) -> Tensor:
+        return 2595.0 * torch.log10(1.0 + hz / 700.0)
+
+    low_mel, high_mel = mel(torch.tensor([MEL_LOW_HZ, MEL_HIGH_HZ]))
+    edges_mel = torch.linspace(low_mel.item(), high_mel.item(), bands + 2)
+    edges_hz = 700.0 * (10.0 ** (edges_mel / 2595.0) - 1.0)
+    bins_hz = torch.linspace(0.0, SAMPLE_RATE_HZ / 2, FFT // 2 + 1)
+    low, centre, high = edges_hz[:-2, None], edges_hz[1:-1, None], edges_hz[2:, None]
+    return torch.minimum((bins_hz - low) / (centre - low), (high - bins_hz) / (high - centre)).clamp_min(0.0)
+
+
+class LogMelEncoder(nn.Module):
+    """Log-mel bands every 10 ms, halved to 20 ms, then residual convolutions over time."""
+
+    def __init__(self, config: LogMelAudioConfig) -> None:
+        super().__init__()
+        self.width = config.width
+        self.filters: Tensor
+        self.window: Tensor
+        self.register_buffer("filters", mel_filters(config.mel_bands), persistent=False)
+        self.register_buffer("window", torch.hann_window(FFT), persistent=False)
+        self.stem = nn.Conv1d(config.mel_bands, config.width, 4, stride=2, padding=1)
+        self.blocks = nn.ModuleList(
+            nn.Sequential(
+                nn.Conv1d(config.width, config.width, 5, padding=2 * 2**i, dilation=2**i),
+                nn.GELU(),
+                nn.Conv1d(config.width, config.width, 1),
+            )
+            for i in range(config.blocks)
+        )
+        self.norm = nn.LayerNorm(config.width)
+
+    def forward(self, waveform: Tensor) -> Tensor:
+        """[B, M] -> [B, Ta, Da] with Ta = M // 320; shorter sound than one token gives none."""
+        count = waveform.shape[1] // TOKEN_HOP
+        x = F.gelu(self.stem(self.log_mel(waveform)[..., : 2 * count]))  # [B, Da, Ta]
+        for block in self.blocks:
+            x = x + block(x)
+        tokens: Tensor = self.norm(x.transpose(1, 2))  # [B, Ta, Da]
+        return tokens
+
+    def log_mel(self, waveform: Tensor) -> Tensor:
+        """[B, M] -> [B, bands, 2 M / 320] natural logarithm of mel power, roughly -1..1.
+
+        Frames lie 10 ms apart, the first centred at 5 ms, so that two of them make one token.
+        """
+        step = TOKEN_HOP // 2
+        margin = (FFT - step) // 2
+        padded = F.pad(waveform, (margin, FFT))
+        frames = padded.unfold(1, FFT, step)[:, : 2 * (waveform.shape[1] // TOKEN_HOP)]  # [B, 2 Ta, FFT]
+        power = torch.fft.rfft(frames * self.window).abs().square()  # [B, 2 Ta, bins]
+        return (torch.log(power @ self.filters.T + 1e-6) / 6.0).transpose(1, 2)
+
+
+class WavlmEncoder(nn.Module):
+    """WavLM: the softmax-weighted sum of all its layers (SUPERB, Yang et al. 2021).
+
+    Raises CheckpointError when the weights are neither on the hub nor in the folder named.
+    """
+
+    def __init__(self, config: WavlmAudioConfig) -> None:
+        super().__init__()
+        self.backbone = load_backbone(config.source, config.arch)
+        arch = self.backbone.config
+        self.width: int = arch.hidden_size
+        self.normalise_input = (
+            arch.feat_extract_norm == "layer"
+        )  # the large models expect mean 0, deviation 1
+        self.layer_weights = nn.Parameter(torch.zeros(arch.num_hidden_layers + 1))
+        self.backbone.requires_grad_(False)
+
+    def forward(self, waveform: Tensor) -> Tensor:
+        """[B, M] -> [B, Ta, Da] with Ta = M // 320; WavLM's one missing last token repeats its neighbour."""
+        count = waveform.shape[1] // TOKEN_HOP
+        if self.normalise_input:
+            waveform = F.layer_norm(waveform, waveform.shape[-1:])
+        # The first layers see 400 samples a token: with a margin of zeros, tokens are centred on their 20 ms.
+        states = self.backbone(F.pad(waveform, (40, 40 + TOKEN_HOP)), output_hidden_states=True).hidden_states
+        weights = torch.softmax(self.layer_weights, dim=0)
+        tokens = sum(weight * state for weight, state in zip(weights, states, strict=True))
+        assert isinstance(tokens, Tensor)
+        return tokens[:, :count]
+
+
+def build_audio_encoder(config: LogMelAudioConfig | WavlmAudioConfig) -> LogMelEncoder | WavlmEncoder:
+    """The encoder that the config names."""
+    return LogMelEncoder(config) if isinstance(config, LogMelAudioConfig) else WavlmEncoder(config)

@@ -1,0 +1,142 @@
+"""The whole network: the only file that joins encoders, alignment, fusion, memory and head.
+
+Three stages with plain tensors between them, so that each can run elsewhere (ONNX) or alone (training
+from features):
+
+    look    crops [B, T, S, S, 3]             -> frame embedding [B, T, d], AU tokens [B, T, A, da]
+    listen  waveform [B, M] at 16 kHz         -> audio tokens [B, Ta, Da]
+    follow  embeddings, AU tokens, audio      -> logits [B, T, A]
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from auscan.core.config import NetworkConfig
+from auscan.encoders.audio import build_audio_encoder
+from auscan.encoders.hub import with_arch
+from auscan.encoders.visual import build_visual_encoder
+from auscan.faces.align import SIDE, TEMPLATE
+from auscan.model.alignment import Aligned, GranularityAlignment
+from auscan.model.fusion import AsymmetricFusion, audio_at_frames
+from auscan.model.head import ActionUnitHead
+from auscan.model.mamba import BiMamba
+
+POINT_SCALE_PX = 4.0
+"""One unit of the points layer is this many crop pixels: about how far detectors err."""
+
+
+@dataclass(frozen=True, slots=True)
+class Looked:
+    """What the visual stage makes of a stretch of frames of each face."""
+
+    aligned: Aligned
+    points: Tensor
+    """[B, T, 5, 2] px of the crop: where the five points really are."""
+    face: Tensor
+    """[B, T, Dv] the encoder's global token."""
+    last_patches: Tensor
+    """[B, N, Dv]; the next stretch passes them as `previous`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sound:
+    """Audio tokens with their times; `None` in its place means that there is no sound at all."""
+
+    tokens: Tensor
+    """[B, Ta, Da]."""
+    times_s: Tensor
+    """[B, Ta] float64, on the clock of the frames."""
+    valid: Tensor
+    """[B, Ta] bool; False for padding and where the track has no sound."""
+
+
+class VisualStage(nn.Module):
+    """Crop to frame embedding and AU tokens; knows one frame and the one before it."""
+
+    def __init__(self, config: NetworkConfig) -> None:
+        super().__init__()
+        self.encoder = build_visual_encoder(config.visual)
+        self.alignment = GranularityAlignment(self.encoder.width, self.encoder.patch_count, config.alignment)
+        self.points = nn.Linear(self.encoder.width, 10)
+        template = torch.from_numpy(TEMPLATE) * (config.visual.crop_size / SIDE)
+        self.register_buffer("template", template, persistent=False)
+
+    def forward(self, crops: Tensor, previous: Tensor | None = None) -> Looked:
+        """crops [B, T, S, S, 3] uint8, previous [B, N, Dv] or None where the face just appeared."""
+        face, patches = self.encoder(crops.flatten(0, 1))  # [B T, Dv], [B T, N, Dv]
+        face, patches = (x.unflatten(0, crops.shape[:2]) for x in (face, patches))
+        points = self.template + POINT_SCALE_PX * self.points(face).unflatten(-1, (5, 2))  # [B, T, 5, 2]
+        return Looked(self.alignment(face, patches, previous), points, face, patches[:, -1])
+
+
+class TemporalStage(nn.Module):
+    """Everything over time: the face listens, remembers, and is read."""
+
+    def __init__(self, config: NetworkConfig, audio_width: int) -> None:
+        super().__init__()
+        self.fusion = AsymmetricFusion(config.alignment.width, audio_width, config.fusion)
+        self.memory = BiMamba(config.alignment.width, audio_width, config.temporal)
+        self.head = ActionUnitHead(config.alignment.width, config.alignment.au_width)
+
+    def forward(
+        self,
+        embedding: Tensor,
+        au_tokens: Tensor,
+        frame_s: Tensor,
+        sound: Sound | None = None,
+        valid: Tensor | None = None,
+    ) -> Tensor:
+        """Whole clips at once: logits [B, T, A].
+
+        embedding [B, T, d], au_tokens [B, T, A, da], frame_s [B, T] float64 s,
+        valid [B, T] bool, False for padding at the end of a clip
+        """
+        x, guide = self.hear(embedding, frame_s, sound)
+        logits: Tensor = self.head(self.memory(x, guide, frame_s, valid), au_tokens)
+        return logits
+
+    def hear(self, embedding: Tensor, frame_s: Tensor, sound: Sound | None) -> tuple[Tensor, Tensor | None]:
+        """The embedding after asking the voice [B, T, d], and the voice at each frame [B, T, Da]."""
+        if sound is None:
+            return embedding, None
+        guide, _ = audio_at_frames(sound.tokens, sound.times_s, sound.valid, frame_s)
+        updated, _ = self.fusion(embedding, frame_s, sound.tokens, sound.times_s, sound.valid)
+        return updated, guide
+
+    @torch.no_grad()
+    def follow_long(
+        self, embedding: Tensor, au_tokens: Tensor, frame_s: Tensor, sound: Sound | None, chunk: int = 2048
+    ) -> Tensor:
+        """The same logits [T, A] for one track of any length, in memory that grows only with its inputs.
+
+        embedding [T, d], au_tokens [T, A, da], frame_s [T]; sound with B = 1
+        """
+        x, guide = self.hear(embedding[None], frame_s[None], sound)
+        state = self.memory.run_long(x[0], None if guide is None else guide[0], frame_s, chunk)
+        logits: Tensor = self.head(state, au_tokens)
+        return logits
+
+
+class AuscanNetwork(nn.Module):
+    """The three stages under one roof; a checkpoint holds exactly its weights."""
+
+    def __init__(self, config: NetworkConfig) -> None:
+        super().__init__()
+        self.visual = VisualStage(config)
+        self.audio = build_audio_encoder(config.audio)
+        self.temporal = TemporalStage(config, self.audio.width)
+        # With the transformers settings filled in, the config alone rebuilds the network without a hub.
+        self.config = config.model_copy(
+            update={
+                "visual": with_arch(config.visual, self.visual.encoder),
+                "audio": with_arch(config.audio, self.audio),
+            }
+        )
+
+    def forward(self, crops: Tensor, frame_s: Tensor, sound: Sound | None = None) -> Tensor:
+        """crops [B, T, S, S, 3] uint8 at frame_s [B, T] float64 s -> logits [B, T, A]."""
+        aligned = self.visual(crops).aligned
+        logits: Tensor = self.temporal(aligned.embedding, aligned.au_tokens, frame_s, sound)
+        return logits
