@@ -22,14 +22,14 @@ from auscan.core.aus import AU_NAMES
 from auscan.core.config import NetworkConfig
 from auscan.model.alignment import alignment_loss
 from auscan.model.network import AuscanNetwork, Looked
-from faces import FaceBatch, FaceBatches, Faces, development_crops
+from face_data import FaceBatch, FaceBatches, Faces, development_crops
 
 
 @dataclass(frozen=True)
 class FaceSettings:
     """Settings of stage 1."""
 
-    epochs: int = 24
+    epochs: int = 26
     batch: int = 64
     rate: float = 2e-3
     weight_decay: float = 0.05

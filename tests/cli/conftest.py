@@ -23,8 +23,6 @@ def _fake_detect(
     progress: Callable[[int, int | None], None] | None = None,
 ) -> Result:
     """One face in every frame but the last; AU12 on, the others off, AU23 unknown."""
-    if model != "nano":
-        raise CheckpointError(f"{model} is not a checkpoint folder.")
     if Path(path).stem == "surprise":
         raise KeyError("nobody\nforesaw this")
     total = probe(path, folder_rate_hz).frames
@@ -59,11 +57,18 @@ def _fake_detect(
     return Result(build_table(np.asarray(times), [track], THRESHOLDS), (track,), info)
 
 
+def _fake_load(model: str = "nano") -> str:
+    if model != "nano":
+        raise CheckpointError(f"{model} is not a checkpoint folder.")
+    return model
+
+
 @pytest.fixture
 def fake_detect(monkeypatch: pytest.MonkeyPatch) -> None:
     module = ModuleType("auscan.pipeline.detect")
     module.detect = _fake_detect  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, "auscan.pipeline.detect", module)
+    monkeypatch.setattr("auscan.inference.stages.load", _fake_load)
 
 
 def _write_video(path: Path, frames: int = 6) -> Path:

@@ -23,11 +23,13 @@ def demo(
     out: Annotated[Path, typer.Option("--out", help="Folder for the clip and its results.")] = FOLDER,
 ) -> None:
     """Make a short clip of a smiling face, find its action units, and show them."""
+    from auscan.inference.stages import load
     from auscan.pipeline.demo import make_demo_clip
 
     clip = out / "astronaut.mp4"
     make_demo_clip(clip)
-    result = detect_into(clip, out, Request(overlay=True, report=True), label=clip.name)
+    request = Request(stages=load(), overlay=True, report=True)
+    result = detect_into(clip, out, request, label=clip.name)
     _print_table(result.table)
     typer.echo("She smiles: AU06, AU12 and AU25 should be on, AU04 and AU15 off.")
     typer.echo(f"Watch {out / 'overlay.mp4'}")

@@ -17,9 +17,10 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from auscan.cli.progress import shown_progress
-from auscan.core.errors import AuscanError, CheckpointError, InputError
+from auscan.core.errors import AuscanError, InputError
 
 if TYPE_CHECKING:
+    from auscan.inference.stages import Stages
     from auscan.results.table import Result
 
 
@@ -27,7 +28,8 @@ if TYPE_CHECKING:
 class Request:
     """What to make of each input."""
 
-    model: str = "nano"
+    stages: "Stages"
+    """The model, loaded once for all inputs."""
     overlay: bool = False
     report: bool = False
     as_video_hz: float | None = None
@@ -63,9 +65,10 @@ def detect(
     as_json: Annotated[bool, typer.Option("--json", help="Print the manifest's lines on stdout.")] = False,
 ) -> None:
     """Find the action units in every frame and face of INPUTS and write them to a folder each."""
+    from auscan.inference.stages import load
     from auscan.media.discover import find_media, output_names
 
-    request = Request(model=model, overlay=overlay, report=report, as_video_hz=as_video)
+    request = Request(stages=load(model), overlay=overlay, report=report, as_video_hz=as_video)
     found = find_media(inputs, folders_as_video=as_video is not None)
     found = [item for item in found if str(item.path) in inputs or not _is_own_overlay(item.path)]
     names = output_names([item.path for item in found])
@@ -79,8 +82,6 @@ def detect(
             if error is None:
                 label = f"[{number}/{len(found)}] {item.path.name}"
                 rows = len(detect_into(item.path, out / name, request, label).table)
-        except CheckpointError:
-            raise  # it is the same for all inputs; main says it once
         except Exception as caught:  # foreseen or not, one input must not stop the batch
             error = caught
         entry = Entry(
@@ -99,14 +100,14 @@ def detect(
 def detect_into(source: Path, folder: Path, request: Request, label: str) -> "Result":
     """Run one input and write its files into `folder`; return the result.
 
-    Raises what the pipeline raises: MediaError for the input, CheckpointError for the model.
+    Raises MediaError for the input.
     """
     from auscan.pipeline.detect import detect as detect_file
     from auscan.pipeline.render import overlay_name, render_overlay, render_report
 
     with shown_progress(label) as progress:
         result = detect_file(
-            source, model=request.model, folder_rate_hz=request.as_video_hz, progress=progress
+            source, model=request.stages, folder_rate_hz=request.as_video_hz, progress=progress
         )
     command = shlex.join(["auscan", *sys.argv[1:]])
     result = replace(result, info=replace(result.info, command=command))

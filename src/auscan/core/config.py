@@ -6,7 +6,7 @@ Every model refuses unknown keys, so a config.json written by another version fa
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from auscan.core.aus import AU_COUNT, AU_NAMES
 
@@ -30,7 +30,7 @@ class ConvVisualConfig(Settings):
     """Side S of the crops, pixels."""
     widths: tuple[int, ...] = (32, 64, 128, 256)
     """Channels of the stages; each stage halves the map, the last one's cells are the patches."""
-    blocks: tuple[int, ...] = (1, 1, 2, 2)
+    blocks: tuple[int, ...] = (1, 2, 2, 2)
     """Residual blocks in each stage."""
 
     @property
@@ -168,3 +168,18 @@ class CheckpointConfig(Settings):
     auscan_version: str
     """The version that wrote the checkpoint."""
     network: NetworkConfig
+
+    @field_validator("au_names")
+    @classmethod
+    def _are_in_our_order(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+        if names != AU_NAMES:
+            raise ValueError(f"must be {', '.join(AU_NAMES)}, for that is how columns are read")
+        return names
+
+    @field_validator("untaught")
+    @classmethod
+    def _are_action_units(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+        for name in names:
+            if name not in AU_NAMES:
+                raise ValueError(f"{name!r} is none of {', '.join(AU_NAMES)}")
+        return names

@@ -11,6 +11,8 @@ Not here: cutting long sound into segments (inference/stages.py), bringing token
 (model/fusion.py).
 """
 
+from typing import Self
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -60,8 +62,9 @@ class LogMelEncoder(nn.Module):
 
     def forward(self, waveform: Tensor) -> Tensor:
         """[B, M] -> [B, Ta, Da] with Ta = M // 320; shorter sound than one token gives none."""
-        count = waveform.shape[1] // TOKEN_HOP
-        x = F.gelu(self.stem(self.log_mel(waveform)[..., : 2 * count]))  # [B, Da, Ta]
+        if waveform.shape[1] < TOKEN_HOP:
+            return waveform.new_zeros(len(waveform), 0, self.width)
+        x = F.gelu(self.stem(self.log_mel(waveform)))  # [B, Da, Ta]
         for block in self.blocks:
             x = x + block(x)
         tokens: Tensor = self.norm(x.transpose(1, 2))  # [B, Ta, Da]
@@ -91,14 +94,13 @@ class WavlmEncoder(nn.Module):
         self.backbone = load_backbone(config.source, config.arch)
         arch = self.backbone.config
         self.width: int = arch.hidden_size
-        self.normalise_input = (
-            arch.feat_extract_norm == "layer"
-        )  # the large models expect mean 0, deviation 1
+        # The large models expect sound of mean 0 and deviation 1.
+        self.normalise_input = arch.feat_extract_norm == "layer"
         self.layer_weights = nn.Parameter(torch.zeros(arch.num_hidden_layers + 1))
-        self.backbone.requires_grad_(False)
+        self.backbone.requires_grad_(False).eval()
 
     def forward(self, waveform: Tensor) -> Tensor:
-        """[B, M] -> [B, Ta, Da] with Ta = M // 320; WavLM's one missing last token repeats its neighbour."""
+        """[B, M] -> [B, Ta, Da] with Ta = M // 320; shorter sound than one token gives none."""
         count = waveform.shape[1] // TOKEN_HOP
         if self.normalise_input:
             waveform = F.layer_norm(waveform, waveform.shape[-1:])
@@ -108,6 +110,12 @@ class WavlmEncoder(nn.Module):
         tokens = sum(weight * state for weight, state in zip(weights, states, strict=True))
         assert isinstance(tokens, Tensor)
         return tokens[:, :count]
+
+    def train(self, mode: bool = True) -> Self:
+        """Training mode for all but the frozen backbone, which would drop layers and mask sound in it."""
+        super().train(mode)
+        self.backbone.eval()
+        return self
 
 
 def build_audio_encoder(config: LogMelAudioConfig | WavlmAudioConfig) -> LogMelEncoder | WavlmEncoder:

@@ -5,8 +5,8 @@ Nothing here runs unless a `base`, `large` or user-made config asks for it; `nan
 
 from typing import Any
 
+from safetensors import SafetensorError
 from torch import nn
-from transformers import AutoConfig, AutoModel
 
 from auscan.core.errors import CheckpointError
 
@@ -15,14 +15,16 @@ def load_backbone(source: str, arch: dict[str, Any] | None) -> Any:
     """A transformers model: built empty from `arch` when given, else with weights from the hub or a folder.
 
     A network loaded from a checkpoint passes `arch`; its weights come from the checkpoint then, and
-    nothing asks the hub. Raises CheckpointError when `source` cannot be had.
+    nothing asks the hub. Raises CheckpointError when `source` cannot be had, ValueError or TypeError for an `arch` that
+    transformers does not know.
     """
+    from transformers import AutoConfig, AutoModel  # takes a second, and the shipped model needs none of it
+
     if arch is not None:
-        settings = dict(arch)
-        return AutoModel.from_config(AutoConfig.for_model(settings.pop("model_type"), **settings))
+        return AutoModel.from_config(AutoConfig.for_model(**arch))
     try:
         return AutoModel.from_pretrained(source)
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, SafetensorError) as error:
         raise CheckpointError(
             f"The weights {source!r} are neither a local folder nor to be had from the hub. "
             f"Give a folder written by save_pretrained, or check the name and the network. "
@@ -35,4 +37,6 @@ def with_arch(config: Any, encoder: nn.Module) -> Any:
     if not isinstance(getattr(encoder, "backbone", None), nn.Module):
         return config
     backbone: Any = encoder.backbone
-    return config.model_copy(update={"arch": backbone.config.to_dict()})
+    arch = backbone.config.to_dict()
+    arch.pop("_name_or_path", None)  # a folder of this machine, which is nobody else's business
+    return config.model_copy(update={"arch": arch})

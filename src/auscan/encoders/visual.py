@@ -10,6 +10,8 @@ Both own their preprocessing, so training and inference cannot differ in it.
 Not here: finding and aligning faces (faces/), choosing patches (model/alignment.py).
 """
 
+from typing import Self
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -117,7 +119,7 @@ class Dinov2Encoder(nn.Module):
         self.width: int = arch.hidden_size
         self.patch_count = (config.crop_size // arch.patch_size) ** 2
         self.special_tokens = 1 + getattr(arch, "num_register_tokens", 0)
-        self.backbone.requires_grad_(False)
+        self.backbone.requires_grad_(False).eval()
 
     def forward(self, crops: Tensor) -> tuple[Tensor, Tensor]:
         """[T, S, S, 3] uint8 -> global [T, Dv], patches [T, N, Dv]."""
@@ -126,6 +128,12 @@ class Dinov2Encoder(nn.Module):
         pixels = ((crops.to(like.dtype) / 255.0 - mean) / std).permute(0, 3, 1, 2)  # [T, 3, S, S]
         tokens = self.backbone(pixel_values=pixels).last_hidden_state  # [T, 1 + R + N, Dv]
         return tokens[:, 0], tokens[:, self.special_tokens :]
+
+    def train(self, mode: bool = True) -> Self:
+        """Training mode for all but the frozen backbone, which would drop paths in it."""
+        super().train(mode)
+        self.backbone.eval()
+        return self
 
 
 def build_visual_encoder(config: ConvVisualConfig | Dinov2VisualConfig) -> ConvEncoder | Dinov2Encoder:

@@ -102,9 +102,11 @@ class GranularityAlignment(nn.Module):
     def read_regions(self, p: Tensor, weights: Tensor) -> Tensor:
         """Each AU query attends over the active patches: [B, T, N, d], [B, T, N] -> [B, T, A, da]."""
         logits = torch.einsum("btnd,ahd->btahn", p, self.queries)  # [B, T, A, H, N]
-        # Multiplying the attention by the patch weight is adding its logarithm: a weight of 0 is never read.
-        log_weights = torch.log(weights.clamp_min(1e-30))[:, :, None, None]  # [B, T, 1, 1, N]
-        attention = torch.softmax(logits + log_weights, dim=-1)
+        # Multiplying the attention by the patch weight is adding its logarithm. A weight of 0 is never read,
+        # however well the patch answers; the lowest number rather than -inf, so that nothing becomes NaN.
+        lowest = torch.finfo(logits.dtype).min
+        log_weights = torch.log(weights.clamp_min(1e-30)).masked_fill(weights == 0, lowest)  # [B, T, N]
+        attention = torch.softmax(logits + log_weights[:, :, None, None], dim=-1)  # [B, T, A, H, N]
         values = self.values(p).unflatten(-1, (self.heads, self.au_width))  # [B, T, N, H, da]
         read = torch.einsum("btahn,btnhe->btahe", attention, values)  # [B, T, A, H, da]
         out: Tensor = self.norm_local(self.local(read.flatten(-2)))

@@ -47,10 +47,21 @@ def load_checkpoint(checkpoint: str | Path) -> tuple[AuscanNetwork, CheckpointCo
         raise CheckpointError(
             f"{folder / WEIGHTS_FILE} cannot be read ({error}). Copy the checkpoint again."
         ) from error
-    network = AuscanNetwork(config.network)
+    network = _build(folder, config)
     _check(folder, {name: tuple(value.shape) for name, value in weights.items()}, network)
     network.load_state_dict(weights)
     return network.eval().requires_grad_(False), config
+
+
+def _build(folder: Path, config: CheckpointConfig) -> AuscanNetwork:
+    """The network without its weights; CheckpointError where sizes that are fine alone do not fit together."""
+    try:
+        return AuscanNetwork(config.network)
+    except (ArithmeticError, RuntimeError, TypeError, ValueError) as error:
+        raise CheckpointError(
+            f"{folder / CONFIG_FILE} describes no network that can be built ({str(error)[:200]}). "
+            f"Restore the file that came with the weights."
+        ) from error
 
 
 def _check(folder: Path, stored: dict[str, torch.Size | tuple[int, ...]], network: AuscanNetwork) -> None:

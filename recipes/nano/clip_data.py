@@ -10,7 +10,6 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pandas as pd
-from labels import teacher_targets
 from numpy.typing import NDArray
 
 from auscan.core.aus import AU_COUNT
@@ -19,6 +18,7 @@ from auscan.faces.detector import FaceDetector
 from auscan.faces.follow import follow_faces
 from auscan.media.audio import read_waveform
 from auscan.media.video import read_frames
+from labels import teacher_targets
 
 HELD_OUT = ("talk_a", "vr_3", "lp_d12", "ls_3", "vx_7", "ve_hb")
 """Clips that no training step sees; they decide between settings and report within-clip agreement."""

@@ -13,13 +13,13 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pandas as pd
-from augment import MIRRORED, shake_points, spoil, surround
-from labels import blendshape, lip_gap, teacher_targets
 from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment
 
+from augment import MIRRORED, shake_points, spoil, surround
 from auscan.faces.align import SIDE, crop_face, crop_transform, to_crop
 from auscan.faces.detector import FaceDetector
+from labels import blendshape, lip_gap, teacher_targets
 
 CANVAS = 224
 """Longest side of the pictures, px."""
@@ -184,7 +184,7 @@ class FaceBatches:
 
 
 def development_crops(faces: Faces) -> tuple[NDArray[np.uint8], NDArray[np.int8]]:
-    """Clean crops [m, 112, 112] by the detector's points, and labels [m, 12], of the development identities."""
+    """Clean crops [m, 112, 112] by the detector's points and labels [m, 12] of the development identities."""
     rows = np.flatnonzero(faces.development)
     crops = np.stack([crop_face(faces.images[row], faces.detector_points[row]) for row in rows])
     return crops, faces.labels[rows]

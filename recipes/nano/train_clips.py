@@ -1,0 +1,275 @@
+"""Stage 2 of nano: voice, fusion, memory and head, from the clips with sound and from single faces.
+
+The visual stage stays as stage 1 left it, so its features are computed once: each track clean and in a
+few spoilt versions (a hand that passes, dim or blurred stretches), because a face that hides for a while
+is what sound and memory exist for. Single faces keep taking part as clips of one frame, so that what was
+learned from thousands of people is not forgotten for thirty.
+
+Modality dropout: a window loses its sound, or hears another clip's, some of the time.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from sklearn.metrics import roc_auc_score
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from augment import occlude, relight
+from auscan.core.aus import AU_NAMES
+from auscan.core.config import SAMPLE_RATE_HZ, TOKEN_HOP
+from auscan.model.network import AuscanNetwork, Sound
+from clip_data import HELD_OUT, ClipTrack
+from face_data import FaceBatches, Faces
+from train_faces import log, parameter_groups, resume, save, warmup_cosine
+
+
+@dataclass(frozen=True)
+class ClipSettings:
+    """Settings of stage 2."""
+
+    steps: int = 1200
+    windows: int = 8
+    """Windows of clips in a step."""
+    faces: int = 256
+    """Single faces in a step."""
+    length: int = 128
+    """Frames of a window."""
+    versions: int = 3
+    """Spoilt versions of each track beside the clean one."""
+    face_versions: int = 3
+    """Cuts of each single face."""
+    rate: float = 7e-4
+    weight_decay: float = 0.1
+    no_sound: float = 0.3
+    """Share of windows that lose their sound."""
+    other_sound: float = 0.1
+    """Share of windows that hear another clip."""
+    average: float = 0.99
+    every: int = 100
+    """Steps between two looks at the development data."""
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class Features:
+    """What the visual stage makes of T crops of one track or of n single faces."""
+
+    embedding: Tensor
+    """[T, d]."""
+    au_tokens: Tensor
+    """[T, A, da]."""
+
+
+@torch.no_grad()
+def features_of(network: AuscanNetwork, crops: NDArray[np.uint8], in_order: bool) -> Features:
+    """Grey crops [T, 112, 112] -> features. in_order: they follow each other, so patches can change."""
+    embeddings, au_tokens, previous = [], [], None
+    for start in range(0, len(crops), 64):
+        part = torch.from_numpy(crops[start : start + 64])[..., None].expand(-1, -1, -1, 3)
+        looked = network.visual(part[None] if in_order else part[:, None], previous)
+        previous = looked.last_patches if in_order else None
+        embeddings.append(looked.aligned.embedding.flatten(0, 1))
+        au_tokens.append(looked.aligned.au_tokens.flatten(0, 1))
+    return Features(torch.cat(embeddings), torch.cat(au_tokens))
+
+
+def spoil_stretches(crops: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.uint8]:
+    """Hide or dim the face for stretches of half a second to a few seconds: [T, S, S] -> [T, S, S]."""
+    out, here = crops.copy(), 0
+    while here < len(crops):
+        length = int(rng.integers(12, 90))
+        kind, seed = rng.random(), int(rng.integers(2**32))
+        for i in range(here, min(here + length, len(crops))):
+            same = np.random.default_rng(seed)  # one occluder or light for the whole stretch
+            if kind < 0.45:
+                out[i] = occlude(out[i].astype(np.float32), same).clip(0, 255).astype(np.uint8)
+            elif kind < 0.6:
+                out[i] = relight(out[i].astype(np.float32), same).clip(0, 255).astype(np.uint8)
+        here += length
+    return out
+
+
+class ClipWindows:
+    """Windows over the training tracks and single faces, all as features."""
+
+    def __init__(
+        self, network: AuscanNetwork, tracks: list[ClipTrack], faces: Faces, settings: ClipSettings
+    ) -> None:
+        rng = np.random.default_rng(settings.seed)
+        self.settings = settings
+        self.tracks = [t for t in tracks if t.clip not in HELD_OUT and (t.labels >= 0).any()]
+        self.versions = [
+            [features_of(network, t.crops, True)]
+            + [features_of(network, spoil_stretches(t.crops, rng), True) for _ in range(settings.versions)]
+            for t in self.tracks
+        ]
+        cutter = FaceBatches(faces, settings.faces, settings.seed)
+        self.faces = [
+            (features_of(network, cut.crops, False), torch.from_numpy(cut.labels), torch.from_numpy(cut.soft))
+            for epoch in range(settings.face_versions)
+            for cut in cutter.epoch(1000 + epoch)
+        ]
+
+    def window(self, step: int) -> tuple[Features, Tensor, Sound, Tensor, Tensor]:
+        """Features [B, T, ...], times [B, T], sound, labels and soft targets [B, T, 12] of one step."""
+        rng = np.random.default_rng([self.settings.seed, step])
+        length, rows = self.settings.length, []
+        weights = np.sqrt([len(t.times_s) for t in self.tracks])
+        for pick in rng.choice(len(self.tracks), self.settings.windows, p=weights / weights.sum()):
+            track = self.tracks[pick]
+            features = self.versions[pick][rng.integers(len(self.versions[pick]))]
+            start = int(rng.integers(max(1, len(track.times_s) - length + 1)))
+            rows.append((track, features, start, self._heard(track, rng)))
+        span = min(length, min(len(t.times_s) - start for t, _, start, _ in rows))
+        part = [slice(start, start + span) for _, _, start, _ in rows]
+        features = Features(
+            torch.stack([f.embedding[p] for (_, f, _, _), p in zip(rows, part, strict=True)]),
+            torch.stack([f.au_tokens[p] for (_, f, _, _), p in zip(rows, part, strict=True)]),
+        )
+        times, labels, soft = (
+            torch.from_numpy(
+                np.stack([getattr(t, name)[p] for (t, _, _, _), p in zip(rows, part, strict=True)])
+            )
+            for name in ("times_s", "labels", "soft")
+        )
+        return features, times, self._sound([r[3] for r in rows], times), labels, soft
+
+    def _heard(self, track: ClipTrack, rng: np.random.Generator) -> ClipTrack | None:
+        """Whose sound the window hears: its own, nobody's or another clip's."""
+        chance = rng.random()
+        if chance < self.settings.no_sound:
+            return None
+        if chance < self.settings.no_sound + self.settings.other_sound:
+            return self.tracks[rng.integers(len(self.tracks))]
+        return track
+
+    def _sound(self, heard: list[ClipTrack | None], times_s: Tensor) -> Sound:
+        """Waveforms around each window, as `Sound` whose tokens are still samples: see `encode`."""
+        count = int((times_s[:, -1] - times_s[:, 0]).max() * SAMPLE_RATE_HZ / TOKEN_HOP) + 100
+        waves = torch.zeros(len(heard), count * TOKEN_HOP)
+        valid = torch.zeros(len(heard), count, dtype=torch.bool)
+        token_s = torch.zeros(len(heard), count, dtype=torch.float64)
+        for row, track in enumerate(heard):
+            token = 0 if track is None else int((float(times_s[row, 0]) - track.sound_start_s - 1.0) * 50)
+            token = max(0, token)
+            start_s = 0.0 if track is None else track.sound_start_s
+            token_s[row] = start_s + token / 50 + token_offsets_s(count)
+            if track is None:
+                continue
+            piece = track.sound[token * TOKEN_HOP : (token + count) * TOKEN_HOP]
+            waves[row, : len(piece)] = torch.from_numpy(piece)
+            valid[row, : len(piece) // TOKEN_HOP] = True
+        return Sound(waves, token_s, valid)
+
+
+def token_offsets_s(count: int) -> Tensor:
+    """Centres of `count` tokens after the first sample: [Ta] float64, seconds."""
+    return (torch.arange(count, dtype=torch.float64) + 0.5) * (TOKEN_HOP / SAMPLE_RATE_HZ)
+
+
+def encode(network: AuscanNetwork, sound: Sound) -> Sound:
+    """Samples [B, Ta * 320] in place of tokens -> tokens [B, Ta, Da]."""
+    return Sound(network.audio(sound.tokens), sound.times_s, sound.valid)
+
+
+def masked_bce(logits: Tensor, labels: Tensor, soft: Tensor) -> Tensor:
+    """Mean over what is annotated; 0 where nothing is."""
+    known = labels >= 0
+    target = 0.5 * soft + 0.5 * labels.clamp_min(0)
+    loss = F.binary_cross_entropy_with_logits(logits, target, reduction="none") * known
+    return loss.sum() / known.sum().clamp_min(1)
+
+
+def train_clips(
+    network: AuscanNetwork, tracks: list[ClipTrack], faces: Faces, settings: ClipSettings, run: Path
+) -> Path:
+    """Train everything but the visual stage; returns the file with the averaged weights."""
+    torch.manual_seed(settings.seed)
+    network.eval()
+    network.visual.requires_grad_(False)
+    windows = ClipWindows(network, tracks, faces, settings)
+    held = held_out(network, tracks)
+    averaged = torch.optim.swa_utils.AveragedModel(
+        network, multi_avg_fn=torch.optim.swa_utils.get_ema_multi_avg_fn(settings.average)
+    )
+    optimizer = torch.optim.AdamW(parameter_groups(network, settings.weight_decay), lr=settings.rate)
+    schedule = torch.optim.lr_scheduler.LambdaLR(
+        optimizer, lambda step: warmup_cosine(step, 100, settings.steps)
+    )
+    parts = {"model": network, "averaged": averaged, "optimizer": optimizer, "schedule": schedule}
+    first = resume(run / "clips.pt", parts)
+    if first == 0:
+        log(run / "clips.jsonl", step=0, **development_scores(network, held))
+    losses: list[float] = []
+    for step in range(first, settings.steps):
+        features, times, sound, labels, soft = windows.window(step)
+        logits = network.temporal(features.embedding, features.au_tokens, times, encode(network, sound))
+        single, single_labels, single_soft = windows.faces[step % len(windows.faces)]
+        moment = torch.zeros(len(single_labels), 1, dtype=torch.float64)
+        alone = network.temporal(single.embedding[:, None], single.au_tokens[:, None], moment)[:, 0]
+        loss = masked_bce(logits, labels, soft) + masked_bce(alone, single_labels, single_soft)
+        optimizer.zero_grad()
+        loss.backward()
+        nn.utils.clip_grad_norm_(network.parameters(), 1.0)
+        optimizer.step()
+        schedule.step()
+        averaged.update_parameters(network)
+        losses.append(loss.item())
+        if (step + 1) % settings.every == 0:
+            scores = development_scores(averaged.module, held)
+            log(run / "clips.jsonl", step=step + 1, loss=float(np.mean(losses)), **scores)
+            save(run / "clips.pt", parts, step + 1)
+            losses = []
+    weights = run / "clips_averaged.pt"
+    torch.save(averaged.module.state_dict(), weights)
+    return weights
+
+
+def held_out(network: AuscanNetwork, tracks: list[ClipTrack]) -> list[tuple[ClipTrack, Features]]:
+    """The tracks that no step sees, with their features."""
+    held = [t for t in tracks if t.clip in HELD_OUT and (t.labels >= 0).any()]
+    return [(track, features_of(network, track.crops, True)) for track in held]
+
+
+@torch.no_grad()
+def clip_logits(
+    network: AuscanNetwork, track: ClipTrack, features: Features, with_sound: bool = True
+) -> NDArray[np.float32]:
+    """Logits [T, 12] of a whole track, with its sound or without."""
+    sound = None
+    if with_sound and len(track.sound) >= TOKEN_HOP:
+        tokens = network.audio(torch.from_numpy(track.sound)[None])
+        count = tokens.shape[1]
+        times_s = track.sound_start_s + token_offsets_s(count)
+        sound = Sound(tokens, times_s[None], torch.ones(1, count, dtype=torch.bool))
+    frames_s = torch.from_numpy(track.times_s)
+    logits = network.temporal.follow_long(features.embedding, features.au_tokens, frames_s, sound)
+    out: NDArray[np.float32] = logits.numpy()
+    return out
+
+
+def development_scores(network: AuscanNetwork, held: list[tuple[ClipTrack, Features]]) -> dict[str, float]:
+    """Agreement with the teacher on the held-out clips: pooled AUC, mean correlation within a clip.
+
+    AU06 is left out: its labels are a sign and not a score.
+    """
+    network.eval()
+    logits = [clip_logits(network, track, features) for track, features in held]
+    pooled, labels = np.concatenate(logits), np.concatenate([track.labels for track, _ in held])
+    aucs, within = [], []
+    for column, name in enumerate(AU_NAMES):
+        known = labels[:, column] >= 0
+        if name == "AU06" or not known.any():
+            continue
+        if 0 < labels[known, column].mean() < 1:
+            aucs.append(float(roc_auc_score(labels[known, column], pooled[known, column])))
+        for (track, _), values in zip(held, logits, strict=True):
+            mine = track.labels[:, column] >= 0
+            teacher = np.log(track.soft[mine, column].clip(1e-4, 1 - 1e-4))
+            if mine.sum() > 30 and track.soft[mine, column].std() > 0.05:
+                within.append(float(np.corrcoef(teacher, values[mine, column])[0, 1]))
+    return {"clip_auc": float(np.mean(aucs)), "within": float(np.mean(within))}
