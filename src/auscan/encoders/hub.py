@@ -15,8 +15,8 @@ def load_backbone(source: str, arch: dict[str, Any] | None) -> Any:
     """A transformers model: built empty from `arch` when given, else with weights from the hub or a folder.
 
     A network loaded from a checkpoint passes `arch`; its weights come from the checkpoint then, and
-    nothing asks the hub. Raises CheckpointError when `source` cannot be had, ValueError or TypeError for an `arch` that
-    transformers does not know.
+    nothing asks the hub. Raises CheckpointError when `source` cannot be had, ValueError or TypeError
+    for an `arch` that transformers does not know.
     """
     from transformers import AutoConfig, AutoModel  # takes a second, and the shipped model needs none of it
 

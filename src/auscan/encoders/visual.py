@@ -94,8 +94,8 @@ def standard_luminance(crops: Tensor) -> Tensor:
     """[T, S, S, 3] uint8 RGB -> [T, 1, S, S] float, the middle of each crop at mean 0 and deviation 1.
 
     Luminance only, because most training faces are grey; standardised per crop, because light and
-    camera gain say nothing about muscles; by the middle of the crop, where the face is, because what
-    stands behind the person says nothing either.
+    camera gain say nothing about muscles; by the middle of the crop, where the face is (from a fifth below
+    its top down to its chin, and a fifth from either side), because what stands behind says nothing either.
     """
     weights = torch.tensor(LUMA, device=crops.device) / 255.0
     grey = (crops.to(weights.dtype) * weights).sum(-1)  # [T, S, S]

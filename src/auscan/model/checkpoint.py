@@ -54,7 +54,7 @@ def load_checkpoint(checkpoint: str | Path) -> tuple[AuscanNetwork, CheckpointCo
 
 
 def _build(folder: Path, config: CheckpointConfig) -> AuscanNetwork:
-    """The network without its weights; CheckpointError where sizes that are fine alone do not fit together."""
+    """The network without its weights; CheckpointError where its sizes do not fit together."""
     try:
         return AuscanNetwork(config.network)
     except (ArithmeticError, RuntimeError, TypeError, ValueError) as error:

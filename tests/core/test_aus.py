@@ -1,0 +1,31 @@
+"""The twelve action units: their order is the meaning of every column, so it is written out here."""
+
+import pytest
+
+from auscan.core.aus import AU_COUNT, AU_MEANINGS, AU_NAMES, canonical_name
+from auscan.core.errors import InputError
+
+
+def test_the_twelve_stand_in_aff_wild2s_order() -> None:
+    assert [int(name[2:]) for name in AU_NAMES] == [1, 2, 4, 6, 7, 10, 12, 15, 23, 24, 25, 26]
+    assert AU_COUNT == 12
+    assert tuple(AU_MEANINGS) == AU_NAMES
+    assert AU_MEANINGS["AU12"] == "lip corner puller"
+
+
+@pytest.mark.parametrize("spelled", ["AU1", "AU01", "au1", "au_01", "Au-1", "AU 1", " AU1 ", "AU001"])
+def test_usual_spellings_become_ours(spelled: str) -> None:
+    assert canonical_name(spelled) == "AU01"
+
+
+def test_every_name_is_its_own_canonical_name() -> None:
+    assert tuple(map(canonical_name, AU_NAMES)) == AU_NAMES
+    assert canonical_name("AU12") == "AU12"
+
+
+@pytest.mark.parametrize("name", ["AU03", "AU", "", "12", "AU1.5", "AU12_c", "AU1 AU2", "smile"])
+def test_another_name_is_refused_with_the_list_of_known_ones(name: str) -> None:
+    with pytest.raises(InputError) as caught:
+        canonical_name(name)
+    assert repr(name) in str(caught.value)
+    assert all(known in str(caught.value) for known in AU_NAMES)

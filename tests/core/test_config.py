@@ -1,0 +1,110 @@
+"""Settings are plain, frozen and strict, so that a config.json of another version fails loudly."""
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from pydantic import ValidationError
+
+from auscan.core import config
+from auscan.core.aus import AU_NAMES
+from auscan.core.config import (
+    AlignmentConfig,
+    CheckpointConfig,
+    ConvVisualConfig,
+    Dinov2VisualConfig,
+    FusionConfig,
+    LogMelAudioConfig,
+    NetworkConfig,
+    Settings,
+    TemporalConfig,
+    WavlmAudioConfig,
+    base,
+    large,
+    nano,
+)
+
+PARTS: list[Settings] = [
+    ConvVisualConfig(),
+    Dinov2VisualConfig(),
+    LogMelAudioConfig(),
+    WavlmAudioConfig(),
+    AlignmentConfig(),
+    FusionConfig(),
+    TemporalConfig(),
+    nano(),
+    CheckpointConfig(name="tiny", auscan_version="0.1.0", network=nano()),
+]
+
+
+def test_every_kind_of_settings_is_looked_at_here() -> None:
+    kinds = {each for each in vars(config).values() if isinstance(each, type) and issubclass(each, Settings)}
+    assert kinds == {Settings, *map(type, PARTS)}
+
+
+@pytest.mark.parametrize("part", PARTS, ids=lambda part: type(part).__name__)
+def test_an_unknown_key_is_refused(part: Settings) -> None:
+    with pytest.raises(ValidationError, match="typo"):
+        type(part).model_validate({**part.model_dump(), "typo": 1})
+
+
+@pytest.mark.parametrize("part", PARTS, ids=lambda part: type(part).__name__)
+def test_settings_cannot_be_changed_afterwards(part: Settings) -> None:
+    name = next(iter(type(part).model_fields))
+    with pytest.raises(ValidationError, match="frozen"):
+        setattr(part, name, getattr(part, name))
+
+
+@pytest.mark.parametrize("size", [nano, base, large])
+def test_a_named_size_survives_json(size: Callable[[], NetworkConfig]) -> None:
+    assert NetworkConfig.model_validate_json(size().model_dump_json()) == size()
+
+
+def test_base_and_large_are_dinov2_and_wavlm_and_nano_asks_for_no_hub() -> None:
+    kinds = [(size().visual.kind, size().audio.kind) for size in (nano, base, large)]
+    assert kinds == [("conv", "logmel"), ("dinov2", "wavlm"), ("dinov2", "wavlm")]
+    for size, name in ((base, "base"), (large, "large")):
+        visual, audio = size().visual, size().audio
+        assert isinstance(visual, Dinov2VisualConfig)
+        assert isinstance(audio, WavlmAudioConfig)
+        assert visual.source == f"facebook/dinov2-{name}"
+        assert audio.source == f"microsoft/wavlm-{name}"
+        assert visual.arch is None
+        assert audio.arch is None
+
+
+def test_the_kind_decides_which_encoder_is_meant() -> None:
+    """Without it, a conv config of default sizes could be read as anything."""
+    visual = {"kind": "dinov2", "source": "somewhere"}
+    network = NetworkConfig.model_validate({"visual": visual, "audio": {"kind": "wavlm"}})
+    assert network.visual == Dinov2VisualConfig(source="somewhere")
+    with pytest.raises(ValidationError, match="kind"):
+        NetworkConfig.model_validate({"visual": {"crop_size": 112}, "audio": {"kind": "wavlm"}})
+
+
+def test_each_stage_of_the_compact_encoder_halves_the_map() -> None:
+    assert ConvVisualConfig(crop_size=112, widths=(8, 8, 8, 8)).patch_grid == 7
+    assert ConvVisualConfig(crop_size=64, widths=(8, 16)).patch_grid == 16
+    assert ConvVisualConfig(widths=(8, 24)).width == 24
+
+
+@pytest.mark.parametrize(
+    ("wrong", "named"),
+    [
+        ({"format": 2}, "format"),
+        ({"thresholds": [0.5] * 11}, "thresholds"),
+        ({"thresholds": [0.5] * 13}, "thresholds"),
+        ({"au_names": [*AU_NAMES[1:], AU_NAMES[0]]}, "au_names"),
+        ({"au_names": AU_NAMES[:-1]}, "au_names"),
+        ({"untaught": ["AU23", "AU3"]}, "AU3"),
+        ({"crop_template": "eyes"}, "crop_template"),
+        ({"sample_rate_hz": 8000}, "sample_rate_hz"),
+    ],
+)
+def test_a_checkpoint_that_would_be_read_wrongly_is_refused(wrong: dict[str, Any], named: str) -> None:
+    """Columns in another order, say, would be written under each other's names."""
+    right = json.loads(PARTS[-1].model_dump_json())
+    assert CheckpointConfig.model_validate(right) == PARTS[-1]
+    with pytest.raises(ValidationError, match=named):
+        CheckpointConfig.model_validate(right | wrong)

@@ -1,0 +1,22 @@
+"""The command line returns the exit code of the error's class, so the tree is part of the contract."""
+
+import pytest
+
+from auscan.core.errors import AuscanError, CheckpointError, InputError, MediaError
+
+
+@pytest.mark.parametrize(
+    ("kind", "parent", "exit_code"),
+    [
+        (AuscanError, Exception, 1),
+        (InputError, AuscanError, 2),
+        (MediaError, InputError, 2),
+        (CheckpointError, InputError, 2),
+    ],
+)
+def test_what_a_user_can_mend_exits_with_two(
+    kind: type[AuscanError], parent: type[Exception], exit_code: int
+) -> None:
+    assert kind.exit_code == exit_code
+    assert kind.__bases__ == (parent,)
+    assert str(kind("What is wrong.")) == "What is wrong."

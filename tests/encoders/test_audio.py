@@ -1,0 +1,156 @@
+"""The voice encoders keep one contract: a token every 20 ms, centred on its own 20 ms."""
+
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.testing import assert_close
+
+from auscan.core.config import SAMPLE_RATE_HZ, TOKEN_HOP, LogMelAudioConfig, WavlmAudioConfig
+from auscan.encoders.audio import (
+    FFT,
+    MEL_HIGH_HZ,
+    MEL_LOW_HZ,
+    LogMelEncoder,
+    WavlmEncoder,
+    build_audio_encoder,
+    mel_filters,
+)
+
+
+@pytest.fixture(params=["logmel", "wavlm"])
+def encoder(request: pytest.FixtureRequest, backbones: Path) -> LogMelEncoder | WavlmEncoder:
+    """Both encoders, random; the compact one as it ships, in width."""
+    torch.manual_seed(0)
+    if request.param == "logmel":
+        return LogMelEncoder(LogMelAudioConfig()).eval()
+    return WavlmEncoder(WavlmAudioConfig(source=str(backbones / "wavlm"))).eval()
+
+
+def noise(samples: int, loudness: float = 0.01, seed: int = 0) -> Tensor:
+    """[1, M] float32."""
+    return loudness * torch.randn(1, samples, generator=torch.Generator().manual_seed(seed))
+
+
+@pytest.mark.parametrize("samples", [320, 639, 640, 641, 5000, 16_000])
+def test_there_is_a_token_for_every_whole_20_ms(encoder: LogMelEncoder | WavlmEncoder, samples: int) -> None:
+    tokens = encoder(noise(samples))
+    assert tokens.shape == (1, samples // TOKEN_HOP, encoder.width)
+    assert tokens.isfinite().all()
+
+
+@pytest.mark.parametrize("samples", [0, 1, 319])
+def test_sound_shorter_than_a_token_gives_none(encoder: LogMelEncoder | WavlmEncoder, samples: int) -> None:
+    """Some phones write files with a few milliseconds of sound; that must not end in a crash."""
+    assert encoder(noise(samples)).shape == (1, 0, encoder.width)
+
+
+@pytest.mark.parametrize("token", [0, 1, 7, 23, 48, 49])
+def test_a_short_sound_moves_the_token_of_its_own_time_most(
+    encoder: LogMelEncoder | WavlmEncoder, token: int
+) -> None:
+    """A token that lagged by one would put the voice 20 ms beside the lips.
+
+    The short sound is as loud as what it replaces, for loudness is heard at all times (WavLM's norm).
+    """
+    sound = noise(50 * TOKEN_HOP, 0.1)
+    touched = sound.clone()
+    start = token * TOKEN_HOP + TOKEN_HOP // 4
+    touched[:, start : start + TOKEN_HOP // 2] = noise(TOKEN_HOP // 2, 0.1, seed=5)
+    moved = (encoder(touched) - encoder(sound)).norm(dim=-1)[0]
+    assert moved.argmax() == token
+
+
+def test_clips_of_a_batch_do_not_hear_each_other(encoder: LogMelEncoder | WavlmEncoder) -> None:
+    sound = torch.cat([noise(8000, 0.1), noise(8000, 0.01, seed=1)])
+    together = encoder(sound)
+    for clip in range(2):
+        assert_close(encoder(sound[clip : clip + 1])[0], together[clip], atol=1e-5, rtol=1e-5)
+
+
+def test_log_mel_tokens_move_with_the_sound() -> None:
+    """Whatever is heard is heard alike at all times; only the edges know that they are edges."""
+    torch.manual_seed(0)
+    encoder = LogMelEncoder(LogMelAudioConfig(mel_bands=16, width=12, blocks=2)).eval()
+    sound = noise(100 * TOKEN_HOP, 0.1)
+    whole, later = encoder(sound), encoder(sound[:, 10 * TOKEN_HOP :])
+    assert_close(later[:, 20:], whole[:, 30:], atol=1e-5, rtol=1e-5)
+
+
+def mel(hz: float) -> float:
+    return 2595 * math.log10(1 + hz / 700)
+
+
+def test_a_tone_is_loudest_in_the_band_it_lies_in() -> None:
+    encoder = LogMelEncoder(LogMelAudioConfig(mel_bands=40))
+    edges = np.linspace(mel(MEL_LOW_HZ), mel(MEL_HIGH_HZ), 42)
+    at_s = torch.arange(SAMPLE_RATE_HZ) / SAMPLE_RATE_HZ
+    for pitch_hz in (200.0, 440.0, 1000.0, 3500.0, 7000.0):
+        bands = encoder.log_mel(torch.sin(2 * math.pi * pitch_hz * at_s)[None])[0, :, 50]
+        nearest = int(np.abs(edges[1:-1] - mel(pitch_hz)).argmin())
+        assert abs(int(bands.argmax()) - nearest) <= (1 if pitch_hz < 500 else 0)
+
+
+def test_log_mel_of_ten_times_the_power_is_higher_by_its_logarithm() -> None:
+    encoder = LogMelEncoder(LogMelAudioConfig(mel_bands=16))
+    quiet, loud = encoder.log_mel(noise(3200, 0.1)), encoder.log_mel(noise(3200, 0.1 * math.sqrt(10)))
+    assert quiet.shape == (1, 16, 20)
+    assert_close(loud - quiet, torch.full_like(quiet, math.log(10) / 6), atol=1e-2, rtol=0)
+
+
+def test_the_mel_bands_overlap_without_a_hole_and_stay_within_their_limits() -> None:
+    filters = mel_filters(40)
+    bins_hz = torch.linspace(0, SAMPLE_RATE_HZ / 2, FFT // 2 + 1)
+    assert filters.shape == (40, FFT // 2 + 1)
+    assert filters.min() >= 0
+    assert filters.max() <= 1
+    heard = filters.sum(0) > 0
+    assert not heard[(bins_hz < MEL_LOW_HZ) | (bins_hz > MEL_HIGH_HZ)].any()
+    assert heard[(bins_hz > MEL_LOW_HZ + 40) & (bins_hz < MEL_HIGH_HZ - 40)].all()
+
+
+def test_wavlm_tokens_are_the_weighted_sum_of_all_its_layers(backbones: Path) -> None:
+    encoder = WavlmEncoder(WavlmAudioConfig(source=str(backbones / "wavlm"))).eval()
+    sound = noise(6400, 0.1)
+    heard = nn.functional.pad(sound, (40, 360))
+    states = torch.stack(encoder.backbone(heard, output_hidden_states=True).hidden_states)[:, :, :20]
+    assert len(states) == len(encoder.layer_weights) == 3
+    assert_close(encoder(sound), states.mean(0))
+    encoder.layer_weights.data = torch.tensor([-50.0, 50.0, -50.0])
+    assert_close(encoder(sound), states[1])
+
+
+def test_wavlm_is_frozen_but_the_weights_of_its_layers_learn(backbones: Path) -> None:
+    encoder = WavlmEncoder(WavlmAudioConfig(source=str(backbones / "wavlm"))).train()
+    learning = [name for name, weight in encoder.named_parameters() if weight.requires_grad]
+    assert learning == ["layer_weights"]
+    assert not any(module.training for module in encoder.backbone.modules())
+    tokens = encoder(noise(6400, 0.1))
+    assert_close(encoder(noise(6400, 0.1)), tokens)  # no dropout, no masking
+    (tokens * torch.randn_like(tokens)).sum().backward()
+    assert encoder.layer_weights.grad is not None
+    assert encoder.layer_weights.grad.abs().min() > 0
+
+
+@pytest.mark.parametrize(("norm", "alike"), [("layer", True), ("group", False)])
+def test_the_large_wavlm_hears_no_difference_in_loudness(backbones: Path, norm: str, alike: bool) -> None:
+    """Models with layer norm in the feature extractor were trained on sound of deviation 1."""
+    encoder = WavlmEncoder(WavlmAudioConfig(source=str(backbones / "wavlm"))).eval()
+    assert encoder.normalise_input is False
+    encoder.normalise_input = norm == "layer"
+    heard: list[Tensor] = []
+    encoder.backbone.register_forward_pre_hook(lambda module, inputs: heard.append(inputs[0]))
+    encoder(noise(6400, 0.1) + 0.2)
+    encoder(5 * (noise(6400, 0.1) + 0.2))
+    assert torch.allclose(heard[0], heard[1], atol=1e-2) is alike
+    assert heard[0].shape == (1, 6400 + 400)
+
+
+def test_the_kind_of_config_decides_the_encoder(backbones: Path) -> None:
+    assert isinstance(build_audio_encoder(LogMelAudioConfig(width=8)), LogMelEncoder)
+    wavlm = build_audio_encoder(WavlmAudioConfig(source=str(backbones / "wavlm")))
+    assert isinstance(wavlm, WavlmEncoder)
+    assert wavlm.width == 16

@@ -1,0 +1,87 @@
+"""Backbones come from a folder or the hub once, and afterwards from their settings alone."""
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from auscan.core.config import ConvVisualConfig, Dinov2VisualConfig, WavlmAudioConfig
+from auscan.core.errors import CheckpointError
+from auscan.encoders.audio import WavlmEncoder
+from auscan.encoders.hub import load_backbone, with_arch
+from auscan.encoders.visual import ConvEncoder, Dinov2Encoder
+
+
+@pytest.mark.parametrize("source", ["facebook/dinov2-base", "nobody/nothing", "no such folder"])
+def test_weights_that_cannot_be_had_are_one_error_that_names_them(source: str) -> None:
+    with pytest.raises(CheckpointError) as caught:
+        load_backbone(source, None)
+    assert repr(source) in str(caught.value)
+    assert "folder written by save_pretrained" in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_encoders_pass_that_error_on(tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match="missing"):
+        Dinov2Encoder(Dinov2VisualConfig(source=str(tmp_path / "missing")))
+    with pytest.raises(CheckpointError, match="missing"):
+        WavlmEncoder(WavlmAudioConfig(source=str(tmp_path / "missing")))
+
+
+@pytest.mark.parametrize(
+    ("file", "content"),
+    [("model.safetensors", b"not weights at all"), ("model.safetensors", None), ("config.json", b"{")],
+)
+def test_a_folder_with_a_broken_file_is_the_same_error(
+    backbones: Path, tmp_path: Path, file: str, content: bytes | None
+) -> None:
+    folder = shutil.copytree(backbones / "dinov2", tmp_path / "broken")
+    (folder / file).unlink() if content is None else (folder / file).write_bytes(content)
+    with pytest.raises(CheckpointError, match="broken"):
+        load_backbone(str(folder), None)
+
+
+@pytest.mark.parametrize("name", ["dinov2", "registers", "wavlm"])
+def test_the_stored_settings_alone_rebuild_the_backbone(backbones: Path, name: str) -> None:
+    """Through JSON, as in a checkpoint, and with a source that is gone."""
+    if name == "wavlm":
+        encoder = WavlmEncoder(WavlmAudioConfig(source=str(backbones / name)))
+        config = with_arch(WavlmAudioConfig(source="gone"), encoder)
+    else:
+        encoder = Dinov2Encoder(Dinov2VisualConfig(source=str(backbones / name)))
+        config = with_arch(Dinov2VisualConfig(source="gone"), encoder)
+    stored = type(config).model_validate_json(config.model_dump_json())
+    again = type(encoder)(stored)
+    assert {k: v.shape for k, v in again.state_dict().items()} == {
+        k: v.shape for k, v in encoder.state_dict().items()
+    }
+    assert type(again.backbone) is type(encoder.backbone)
+    assert not again.backbone.training
+
+
+def test_the_stored_settings_do_not_tell_where_the_weights_lay(backbones: Path) -> None:
+    encoder = Dinov2Encoder(Dinov2VisualConfig(source=str(backbones / "dinov2")))
+    config = with_arch(Dinov2VisualConfig(), encoder)
+    assert str(backbones) not in json.dumps(config.model_dump())
+
+
+def test_an_encoder_without_a_backbone_has_no_settings_to_store() -> None:
+    config = ConvVisualConfig(crop_size=32, widths=(8, 8), blocks=(1, 1))
+    assert with_arch(config, ConvEncoder(config)) is config
+
+
+def test_the_compact_encoders_do_not_load_transformers() -> None:
+    """It takes seconds, and every call of the shipped model would pay for it."""
+    code = """
+import sys
+from auscan.core.config import ConvVisualConfig, LogMelAudioConfig
+from auscan.encoders.audio import build_audio_encoder
+from auscan.encoders.visual import build_visual_encoder
+build_visual_encoder(ConvVisualConfig()), build_audio_encoder(LogMelAudioConfig())
+sys.exit("transformers" in sys.modules)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
