@@ -1,4 +1,4 @@
-"""A checkpoint folder that cannot be used says which file is at fault, what is wrong with it and what to do."""
+"""A checkpoint folder that cannot be used says which file is at fault, what is wrong and what to do."""
 
 import json
 from collections.abc import Callable

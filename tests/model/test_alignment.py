@@ -1,0 +1,243 @@
+"""Only the telling patches are read, and how far they are trusted is a gate that can close."""
+
+import math
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.testing import assert_close
+
+from auscan.core.aus import AU_COUNT
+from auscan.core.config import AlignmentConfig
+from auscan.model.alignment import GranularityAlignment, alignment_loss, patch_change
+
+BATCH, FRAMES, PATCHES, TOKEN_WIDTH = 2, 7, 9, 10
+CONFIG = AlignmentConfig(width=16, au_width=4, heads=2, active_patches=4)
+
+
+class FixedScore(nn.Module):
+    """Scores that do not depend on what the patches show: the chosen ones are known beforehand."""
+
+    def __init__(self, scores: Tensor) -> None:
+        super().__init__()
+        self.scores = scores
+
+    def forward(self, seen: Tensor) -> Tensor:
+        return self.scores.to(seen.dtype).expand(seen.shape[:-1])[..., None]
+
+
+@pytest.fixture
+def alignment() -> GranularityAlignment:
+    torch.manual_seed(0)
+    module = GranularityAlignment(TOKEN_WIDTH, PATCHES, CONFIG)
+    module.gate_weight.data = torch.randn(AU_COUNT, CONFIG.width)
+    module.gate_bias.data = torch.randn(AU_COUNT)
+    return module.double()
+
+
+def tokens(seed: int = 0) -> tuple[Tensor, Tensor]:
+    """face [B, T, Dv], patches [B, T, N, Dv]."""
+    random = torch.Generator().manual_seed(seed)
+    face = torch.randn(BATCH, FRAMES, TOKEN_WIDTH, generator=random, dtype=torch.float64)
+    patches = torch.randn(BATCH, FRAMES, PATCHES, TOKEN_WIDTH, generator=random, dtype=torch.float64)
+    return face, patches
+
+
+def test_three_granularities_come_out_with_their_shapes(alignment: GranularityAlignment) -> None:
+    out = alignment(*tokens())
+    d, da = CONFIG.width, CONFIG.au_width
+    assert out.embedding.shape == out.global_view.shape == out.local_view.shape == (BATCH, FRAMES, d)
+    assert out.au_tokens.shape == (BATCH, FRAMES, AU_COUNT, da)
+    assert out.patch_weights.shape == (BATCH, FRAMES, PATCHES)
+    assert out.gates.shape == (BATCH, FRAMES, AU_COUNT)
+    assert ((out.gates > 0) & (out.gates < 1)).all()
+    for view in (out.global_view, out.local_view):
+        assert_close(view.norm(dim=-1), torch.ones(BATCH, FRAMES, dtype=torch.float64))
+
+
+def test_the_best_patches_stay_softly_weighted_and_all_others_are_exactly_zero(
+    alignment: GranularityAlignment,
+) -> None:
+    scores: list[Tensor] = []
+    alignment.score.register_forward_hook(lambda module, inputs, output: scores.append(output[..., 0]))
+    weights = alignment(*tokens()).patch_weights
+    assert ((weights > 0).sum(-1) == CONFIG.active_patches).all()
+    best = scores[0].topk(CONFIG.active_patches, dim=-1).indices
+    assert_close(weights.gather(-1, best), torch.sigmoid(scores[0]).gather(-1, best))
+    assert (weights.scatter(-1, best, 0.0) == 0.0).all()
+
+
+@pytest.mark.parametrize("strength", [1.0, 1e4])
+def test_what_a_dropped_patch_shows_changes_nothing(alignment: GranularityAlignment, strength: float) -> None:
+    """A hand before the mouth can answer a query better than any lip; it is not read all the same."""
+    alignment.score = FixedScore(torch.tensor([3.0, -1.0, 2.0, -2.0, 1.0, -3.0, 0.5, -4.0, -5.0]))
+    face, patches = tokens()
+    before = alignment(face, patches)
+    assert before.patch_weights[0, 0].nonzero().flatten().tolist() == [0, 2, 4, 6]
+    changed = patches.clone()
+    changed[:, :, [1, 3, 5, 7, 8]] += strength * torch.randn(
+        BATCH, FRAMES, 5, TOKEN_WIDTH, dtype=patches.dtype
+    )
+    after = alignment(face, changed)
+    for name in ("au_tokens", "embedding", "gates", "local_view"):
+        assert torch.equal(getattr(after, name), getattr(before, name)), name
+    changed[:, :, 0] += 1.0
+    assert not torch.allclose(alignment(face, changed).au_tokens, before.au_tokens)
+
+
+def test_a_patch_is_read_the_less_the_lower_its_weight(alignment: GranularityAlignment) -> None:
+    """The choice is hard, the weights are soft: a patch on its way out has hardly a say."""
+    face, patches = tokens()
+    moved = patches.clone()
+    moved[:, :, 0] += 1.0
+    shifts = []
+    for score in (4.0, 0.0, -4.0, -8.0):
+        alignment.score = FixedScore(torch.tensor([score, 3.0, 3.0, 3.0, *[-9.0] * 5]))
+        shifts.append(
+            (
+                alignment.read_regions(*read(alignment, face, moved))
+                - alignment.read_regions(*read(alignment, face, patches))
+            )
+            .norm()
+            .item()
+        )
+    assert shifts == sorted(shifts, reverse=True)
+    assert shifts[-1] < 0.05 * shifts[0]
+
+
+def read(alignment: GranularityAlignment, face: Tensor, patches: Tensor) -> tuple[Tensor, Tensor]:
+    """What `read_regions` is given: patches in the shared width and their weights."""
+    p = alignment.patch(patches) + alignment.position
+    return p, alignment.patch_weights(alignment.face(face), p, patch_change(patches, None))
+
+
+def test_all_patches_stay_where_there_are_no_more_than_asked_for() -> None:
+    module = GranularityAlignment(TOKEN_WIDTH, 3, CONFIG).double()
+    face, patches = tokens()
+    assert (module(face, patches[:, :, :3]).patch_weights > 0).all()
+
+
+def test_even_hopeless_scores_leave_numbers(alignment: GranularityAlignment) -> None:
+    """In float32 a sigmoid below -104 is 0 for every patch; a softmax over nothing would be NaN."""
+    module = alignment.float()
+    module.score = FixedScore(torch.linspace(-300, -200, PATCHES))
+    face, patches = tokens()
+    out = module(face.float(), patches.float())
+    assert out.embedding.isfinite().all()
+    assert out.au_tokens.isfinite().all()
+
+
+def test_gradients_reach_the_score_and_every_other_weight(alignment: GranularityAlignment) -> None:
+    face, patches = tokens()
+    out = alignment(face, patches)
+    random = torch.Generator().manual_seed(3)
+    parts = (out.embedding, out.au_tokens)
+    loss = sum((part * torch.randn(part.shape, generator=random, dtype=part.dtype)).sum() for part in parts)
+    assert isinstance(loss, Tensor)
+    loss.backward()
+    for name, weight in alignment.named_parameters():
+        # A bias moves the scores of all patches, and only their differences choose: tiny, not zero.
+        assert weight.grad is not None, name
+        assert weight.grad.abs().max() > 0, name
+    assert alignment.score[0].weight.grad.abs().mean() > 1e-4
+    assert alignment.change.weight.grad.abs().mean() > 1e-4
+
+
+def test_the_alignment_loss_alone_teaches_the_score_too(alignment: GranularityAlignment) -> None:
+    out = alignment(*tokens())
+    alignment_loss(out.global_view[:, 0], out.local_view[:, 0]).backward()
+    assert alignment.score[0].weight.grad is not None
+    assert alignment.score[0].weight.grad.abs().max() > 0
+
+
+def test_a_closed_gate_leaves_only_what_the_whole_face_says(alignment: GranularityAlignment) -> None:
+    alignment.gate_bias.data[:] = 1e6
+    alignment.gate_bias.data[3] = -1e6
+    face, patches = tokens()
+    one, other = alignment(face, patches), alignment(face, tokens(seed=1)[1])
+    assert (one.gates[..., 3] == 0).all()
+    assert torch.equal(one.au_tokens[:, :, 3], other.au_tokens[:, :, 3])
+    apart = (one.au_tokens - other.au_tokens).norm(dim=-1)
+    assert (apart[:, :, [0, 1, 2, *range(4, 12)]] > 1e-3).all()
+
+
+def test_the_gate_opens_with_the_agreement_of_face_and_region(alignment: GranularityAlignment) -> None:
+    """Without learned weights it is the cosine, scaled by the root of the width."""
+    alignment.gate_weight.data.zero_()
+    alignment.gate_bias.data.zero_()
+    out = alignment(*tokens())
+    face, patches = tokens()
+    shared = F.normalize(
+        alignment.share_local(alignment.read_regions(*read(alignment, face, patches))), dim=-1
+    )
+    cosine = torch.einsum("btd,btad->bta", out.global_view, shared)
+    assert_close(out.gates, torch.sigmoid(math.sqrt(CONFIG.width) * cosine))
+
+
+def test_a_patch_counts_where_it_is(alignment: GranularityAlignment) -> None:
+    """The same lips at the height of the brow are not the same face."""
+    face, patches = tokens()
+    apart = alignment(face, patches).embedding - alignment(face, patches.flip(2)).embedding
+    assert apart.abs().max() > 1e-4
+
+
+def test_a_still_clip_does_not_change() -> None:
+    still = tokens()[1][:, :1].expand(-1, FRAMES, -1, -1)
+    assert (patch_change(still, None) == 0).all()
+    assert (patch_change(still, still[:, 0]) == 0).all()
+
+
+def test_change_is_the_difference_to_the_frame_before() -> None:
+    patches = tokens()[1]
+    previous = tokens(seed=1)[1][:, -1]
+    change = patch_change(patches, previous)
+    assert_close(change[:, 0], patches[:, 0] - previous)
+    assert_close(change[:, 1:], patches[:, 1:] - patches[:, :-1])
+    assert (patch_change(patches, None)[:, 0] == 0).all()
+
+
+@pytest.mark.parametrize("cut", [1, 3, 6])
+def test_splitting_a_clip_and_handing_on_the_last_patches_changes_nothing(
+    alignment: GranularityAlignment, cut: int
+) -> None:
+    face, patches = tokens()
+    whole = alignment(face, patches)
+    first = alignment(face[:, :cut], patches[:, :cut])
+    second = alignment(face[:, cut:], patches[:, cut:], patches[:, cut - 1])
+    for name in ("embedding", "au_tokens", "patch_weights", "gates", "global_view", "local_view"):
+        joined = torch.cat([getattr(first, name), getattr(second, name)], dim=1)
+        assert_close(joined, getattr(whole, name))
+    forgotten = alignment(face[:, cut:], patches[:, cut:])
+    assert not torch.allclose(forgotten.embedding[:, 0], whole.embedding[:, cut])
+
+
+def test_a_frame_knows_itself_and_the_one_before_it_only(alignment: GranularityAlignment) -> None:
+    face, patches = tokens()
+    before = alignment(face, patches).embedding
+    patches[:, 3] += 1.0
+    moved = (alignment(face, patches).embedding - before).abs().amax(dim=(0, 2)) > 1e-9
+    assert moved.nonzero().flatten().tolist() == [3, 4]
+
+
+def unit_vectors(count: int, width: int = 16, seed: int = 0) -> Tensor:
+    random = torch.Generator().manual_seed(seed)
+    return F.normalize(torch.randn(count, width, generator=random, dtype=torch.float64), dim=-1)
+
+
+def test_the_alignment_loss_is_lower_for_matching_than_for_shuffled_pairs() -> None:
+    face = unit_vectors(12)
+    near = F.normalize(face + 0.5 * unit_vectors(12, seed=1), dim=-1)
+    matching, shuffled = alignment_loss(face, near), alignment_loss(face, near.roll(1, 0))
+    assert matching < 0.5 * math.log(12) < math.log(12) < shuffled
+
+
+def test_the_alignment_loss_is_symmetric_infonce() -> None:
+    """For two opposite faces that find themselves, -log(e^(1/t) / (e^(1/t) + e^(-1/t)))."""
+    faces = torch.tensor([[1.0, 0.0], [-1.0, 0.0]], dtype=torch.float64)
+    for temperature in (0.5, 2.0):
+        expected = math.log1p(math.exp(-2 / temperature))
+        assert alignment_loss(faces, faces, temperature).item() == pytest.approx(expected)
+    one, other = unit_vectors(5), unit_vectors(5, seed=1)
+    assert_close(alignment_loss(one, other), alignment_loss(other, one))
+    assert alignment_loss(one[:1], other[:1]).item() == 0

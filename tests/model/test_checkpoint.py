@@ -1,0 +1,218 @@
+"""A checkpoint folder gives back the network it was made from, or refuses to load and says why."""
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+from torch.testing import assert_close
+
+from auscan.core.config import CheckpointConfig, Dinov2VisualConfig, NetworkConfig, WavlmAudioConfig
+from auscan.core.errors import CheckpointError
+from auscan.core.folder import CARD_FILE, CONFIG_FILE, WEIGHTS_FILE
+from auscan.model.checkpoint import load_checkpoint, save_checkpoint
+from auscan.model.network import AuscanNetwork, Sound
+
+BIAS = "temporal.head.bias"
+
+
+@pytest.fixture
+def folder(tiny_checkpoint: Path, tmp_path: Path) -> Path:
+    """A copy of the tiny checkpoint that a test may spoil."""
+    return Path(shutil.copytree(tiny_checkpoint, tmp_path / "spoilt"))
+
+
+def spoil_weights(folder: Path, change: Callable[[dict[str, Tensor]], Any]) -> None:
+    weights = load_file(folder / WEIGHTS_FILE)
+    change(weights)
+    save_file(weights, folder / WEIGHTS_FILE)
+
+
+def spoil_config(folder: Path, change: Callable[[dict[str, Any]], Any]) -> None:
+    content = json.loads((folder / CONFIG_FILE).read_text("utf-8"))
+    change(content)
+    (folder / CONFIG_FILE).write_text(json.dumps(content), encoding="utf-8")
+
+
+def refusal(folder: Path) -> str:
+    """What loading says; one line that names the folder."""
+    with pytest.raises(CheckpointError) as caught:
+        load_checkpoint(folder)
+    message = str(caught.value)
+    assert str(folder) in message
+    return message
+
+
+@torch.no_grad()
+def logits_of(network: AuscanNetwork, side: int = 32) -> Tensor:
+    """What the network says of some noise with sound."""
+    random = torch.Generator().manual_seed(0)
+    crops = torch.randint(0, 256, (1, 6, side, side, 3), generator=random, dtype=torch.uint8)
+    frame_s = torch.arange(6, dtype=torch.float64)[None] / 25
+    tokens = network.audio(0.1 * torch.randn(1, 4800, generator=random))
+    times_s = (torch.arange(tokens.shape[1], dtype=torch.float64)[None] + 0.5) * 0.02
+    logits: Tensor = network(crops, frame_s, Sound(tokens, times_s, torch.ones_like(times_s).bool()))
+    return logits
+
+
+def test_a_loaded_network_is_the_saved_one_ready_to_infer(
+    tiny_checkpoint: Path, tiny_network: AuscanNetwork
+) -> None:
+    network, config = load_checkpoint(tiny_checkpoint)
+    assert torch.equal(logits_of(network), logits_of(tiny_network))
+    assert not network.training
+    assert not any(weight.requires_grad for weight in network.parameters())
+    assert (config.name, config.untaught) == ("tiny", ("AU23",))
+    assert config.thresholds[0] == pytest.approx(0.3)
+
+
+def test_running_statistics_of_training_are_part_of_the_checkpoint(
+    tiny_network: AuscanNetwork, tmp_path: Path
+) -> None:
+    crops = torch.randint(0, 256, (1, 8, 32, 32, 3), dtype=torch.uint8)
+    tiny_network.train().visual(crops)
+    tiny_network.eval()
+    config = CheckpointConfig(name="tiny", auscan_version="0.1.0", network=tiny_network.config)
+    save_checkpoint(tmp_path / "trained", tiny_network, config, "")
+    assert torch.equal(logits_of(load_checkpoint(tmp_path / "trained")[0]), logits_of(tiny_network))
+
+
+def test_a_folder_holds_weights_config_and_card_and_nothing_half_written(tiny_checkpoint: Path) -> None:
+    names = sorted(path.name for path in tiny_checkpoint.iterdir())
+    assert names == sorted([CONFIG_FILE, WEIGHTS_FILE, CARD_FILE])
+    assert (tiny_checkpoint / CARD_FILE).read_text("utf-8") == "# Tiny\n"
+
+
+def test_the_stored_settings_are_those_of_the_network(tiny_network: AuscanNetwork, tmp_path: Path) -> None:
+    """Whatever the caller put into the config: a checkpoint that describes another network cannot load."""
+    other = tiny_network.config.model_copy(
+        update={"temporal": tiny_network.config.temporal.model_copy(update={"blocks": 5})}
+    )
+    config = CheckpointConfig(name="tiny", auscan_version="0.1.0", network=other)
+    save_checkpoint(tmp_path / "new", tiny_network, config, "")
+    assert load_checkpoint(tmp_path / "new")[1].network == tiny_network.config
+
+
+def test_a_missing_weight_is_named(folder: Path) -> None:
+    spoil_weights(folder, lambda weights: weights.pop(BIAS))
+    assert f"1 missing ({BIAS})" in refusal(folder)
+
+
+def test_an_extra_weight_is_named(folder: Path) -> None:
+    spoil_weights(folder, lambda weights: weights.update({"temporal.tail.bias": torch.zeros(3)}))
+    assert "1 unknown (temporal.tail.bias)" in refusal(folder)
+
+
+def test_a_misshapen_weight_is_named(folder: Path) -> None:
+    spoil_weights(folder, lambda weights: weights.update({BIAS: torch.zeros(11)}))
+    assert f"1 misshapen ({BIAS})" in refusal(folder)
+
+
+def test_a_weight_that_would_only_broadcast_is_misshapen(folder: Path) -> None:
+    spoil_weights(folder, lambda weights: weights.update({BIAS: torch.zeros(1)}))
+    assert f"1 misshapen ({BIAS})" in refusal(folder)
+
+
+def test_a_missing_running_mean_counts_as_well(folder: Path) -> None:
+    spoil_weights(folder, lambda weights: weights.pop("visual.encoder.layers.1.running_mean"))
+    assert "1 missing (visual.encoder.layers.1.running_mean)" in refusal(folder)
+
+
+def test_all_kinds_of_faults_come_in_one_message_and_long_lists_are_cut(folder: Path) -> None:
+    def change(weights: dict[str, Tensor]) -> None:
+        audio = [name for name in weights if name.startswith("audio.")]
+        for name in audio:
+            weights[f"x.{name}"] = weights.pop(name)
+        weights[BIAS] = torch.zeros(13)
+
+    spoil_weights(folder, change)
+    message = refusal(folder)
+    assert f"1 misshapen ({BIAS})" in message
+    assert "missing (audio." in message
+    assert message.count("x.audio.") == 3
+    assert ", ...)" in message
+
+
+def test_weights_of_another_size_are_refused(folder: Path) -> None:
+    """The config of one run beside the weights of another."""
+    spoil_config(folder, lambda content: content["network"]["alignment"].update(au_width=8))
+    assert "misshapen" in refusal(folder)
+
+
+def test_sizes_that_do_not_fit_each_other_are_the_configs_fault(folder: Path) -> None:
+    spoil_config(folder, lambda content: content["network"]["fusion"].update(heads=5))
+    message = refusal(folder)
+    assert CONFIG_FILE in message
+    assert "describes no network" in message
+
+
+@pytest.mark.parametrize("content", [b"", b"not weights", b"\x08\x00\x00\x00\x00\x00\x00\x00{}{}{}{}"])
+def test_weights_that_are_no_safetensors_are_refused(folder: Path, content: bytes) -> None:
+    (folder / WEIGHTS_FILE).write_bytes(content)
+    assert f"{WEIGHTS_FILE} cannot be read" in refusal(folder)
+
+
+def test_weights_cut_off_in_copying_are_refused(folder: Path) -> None:
+    whole = (folder / WEIGHTS_FILE).read_bytes()
+    (folder / WEIGHTS_FILE).write_bytes(whole[: len(whole) // 2])
+    assert f"{WEIGHTS_FILE} cannot be read" in refusal(folder)
+
+
+def test_weights_that_are_not_there_are_refused(folder: Path) -> None:
+    (folder / WEIGHTS_FILE).unlink()
+    assert f"{WEIGHTS_FILE} cannot be read" in refusal(folder)
+
+
+def test_a_pickle_is_not_even_looked_at(folder: Path) -> None:
+    """Unpickling runs whatever the file says."""
+    weights = load_file(folder / WEIGHTS_FILE)
+    torch.save(weights, folder / "pytorch_model.bin")
+    torch.save(weights, folder / WEIGHTS_FILE)
+    assert f"{WEIGHTS_FILE} cannot be read" in refusal(folder)
+
+
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [
+        (lambda content: content.update(typo=1), "typo"),
+        (lambda content: content["network"]["audio"].update(typo=1), r"network.audio.logmel.typo"),
+        (lambda content: content.update(format=2), "format 2"),
+        (lambda content: content["au_names"].reverse(), "au_names"),
+    ],
+)
+def test_a_config_that_cannot_be_trusted_is_refused(
+    folder: Path, change: Callable[[dict[str, Any]], Any], named: str
+) -> None:
+    spoil_config(folder, change)
+    assert named in refusal(folder)
+
+
+def test_a_broken_config_is_refused(folder: Path) -> None:
+    (folder / CONFIG_FILE).write_text('{"format": 1', encoding="utf-8")
+    assert "cannot be read as JSON" in refusal(folder)
+
+
+@pytest.mark.parametrize("visual", ["dinov2", "registers"])
+def test_a_checkpoint_with_backbones_needs_neither_hub_nor_folder(
+    backbones: Path,
+    tmp_path: Path,
+    build_network: Callable[..., AuscanNetwork],
+    tiny_config: NetworkConfig,
+    visual: str,
+) -> None:
+    """The folder the weights came from is gone, and no test may reach the hub."""
+    source = Path(shutil.copytree(backbones, tmp_path / "source"))
+    sight = Dinov2VisualConfig(crop_size=28, source=str(source / visual))
+    hearing = WavlmAudioConfig(source=str(source / "wavlm"))
+    network = build_network(tiny_config.model_copy(update={"visual": sight, "audio": hearing}))
+    config = CheckpointConfig(name="tiny-vit", auscan_version="0.1.0", network=network.config)
+    save_checkpoint(tmp_path / "checkpoint", network, config, "")
+    shutil.rmtree(source)
+    loaded, _ = load_checkpoint(tmp_path / "checkpoint")
+    assert_close(logits_of(loaded, side=28), logits_of(network, side=28))
+    assert loaded.config == network.config

@@ -1,0 +1,252 @@
+"""The joined network: three stages that may run apart, and sound that is heard or truly absent."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+from torch.testing import assert_close
+
+from auscan.core.aus import AU_COUNT
+from auscan.core.config import Dinov2VisualConfig, NetworkConfig, WavlmAudioConfig, base, large
+from auscan.encoders.visual import Dinov2Encoder
+from auscan.faces.align import SIDE, TEMPLATE
+from auscan.model.alignment import alignment_loss
+from auscan.model.head import ActionUnitHead
+from auscan.model.network import POINT_SCALE_PX, AuscanNetwork, Sound
+
+BATCH, FRAMES, RATE_HZ, START_S = 2, 20, 25.0, 3600.0
+SECONDS = FRAMES / RATE_HZ
+SOUND_WEIGHTS = ("audio.", "temporal.fusion.", "guide_proj")
+
+
+def random_crops(frames: int = FRAMES, side: int = 32, seed: int = 0) -> Tensor:
+    """[B, T, S, S, 3] uint8: noise on a wandering blob, so that frames differ and resemble each other."""
+    random = torch.Generator().manual_seed(seed)
+    still = torch.randint(0, 120, (BATCH, 1, side, side, 3), generator=random)
+    moving = torch.randint(0, 120, (BATCH, frames, side, side, 3), generator=random)
+    return (still + moving).to(torch.uint8)
+
+
+def frame_times_s(frames: int = FRAMES) -> Tensor:
+    """[B, T] float64, an hour in, unevenly spaced."""
+    random = torch.Generator().manual_seed(1)
+    jitter = torch.rand(BATCH, frames, generator=random, dtype=torch.float64) * 0.3
+    return START_S + (torch.arange(frames, dtype=torch.float64) + jitter) / RATE_HZ
+
+
+def heard(network: AuscanNetwork, seed: int = 0) -> Sound:
+    """The tokens of some noise that begins with the first frame."""
+    random = torch.Generator().manual_seed(seed)
+    tokens = network.audio(0.1 * torch.randn(BATCH, round(SECONDS * 16_000), generator=random))
+    times_s = START_S + (torch.arange(tokens.shape[1], dtype=torch.float64) + 0.5) * 0.02
+    return Sound(tokens, times_s.expand(BATCH, -1), torch.ones(tokens.shape[:2], dtype=torch.bool))
+
+
+def hears(name: str) -> bool:
+    """Does this weight serve the sound alone?"""
+    return any(part in name for part in SOUND_WEIGHTS)
+
+
+def shake(network: AuscanNetwork, chosen: Callable[[str], bool]) -> list[str]:
+    """Change the chosen weights beyond recognition; returns their names."""
+    random = torch.Generator().manual_seed(5)
+    names = []
+    for name, weight in network.named_parameters():
+        if chosen(name):
+            weight.data = weight.data + torch.randn(weight.shape, generator=random)
+            names.append(name)
+    return names
+
+
+@torch.no_grad()
+def test_crops_and_sound_become_twelve_logits_a_frame(tiny_network: AuscanNetwork) -> None:
+    logits = tiny_network(random_crops(), frame_times_s(), heard(tiny_network))
+    assert logits.shape == (BATCH, FRAMES, AU_COUNT)
+    assert logits.isfinite().all()
+
+
+@torch.no_grad()
+def test_without_sound_no_audio_weight_has_a_say(tiny_network: AuscanNetwork) -> None:
+    """Bit for bit: a silent clip is scored from the face alone, whatever the voice's weights are."""
+    crops, times_s = random_crops(), frame_times_s()
+    before = tiny_network(crops, times_s)
+    names = shake(tiny_network, hears)
+    for part in SOUND_WEIGHTS:
+        assert any(part in name for name in names)
+    assert torch.equal(tiny_network(crops, times_s), before)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("part", SOUND_WEIGHTS)
+def test_with_sound_every_part_that_hears_has_a_say(tiny_network: AuscanNetwork, part: str) -> None:
+    """What keeps the test above honest."""
+    crops, times_s = random_crops(), frame_times_s()
+    before = tiny_network(crops, times_s, heard(tiny_network))
+    shake(tiny_network, lambda name: part in name)
+    after = tiny_network(crops, times_s, heard(tiny_network))
+    assert (after - before).abs().max() > 1e-3
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("part", ["visual.", "temporal.memory.", "temporal.head."])
+def test_the_parts_that_look_matter_without_sound(tiny_network: AuscanNetwork, part: str) -> None:
+    crops, times_s = random_crops(), frame_times_s()
+    before = tiny_network(crops, times_s)
+    shake(tiny_network, lambda name: name.startswith(part) and not hears(name))
+    assert (tiny_network(crops, times_s) - before).abs().max() > 1e-3
+
+
+@torch.no_grad()
+def test_sound_without_a_valid_token_is_no_sound(tiny_network: AuscanNetwork) -> None:
+    """Clips with and without sound share a batch in training; the mask must mean what None means."""
+    crops, times_s, sound = random_crops(), frame_times_s(), heard(tiny_network)
+    nothing = Sound(sound.tokens, sound.times_s, torch.zeros_like(sound.valid))
+    assert_close(tiny_network(crops, times_s, nothing), tiny_network(crops, times_s), atol=1e-6, rtol=0)
+    elsewhere = Sound(sound.tokens, sound.times_s + 60.0, sound.valid)
+    assert_close(tiny_network(crops, times_s, elsewhere), tiny_network(crops, times_s), atol=1e-6, rtol=0)
+
+
+@torch.no_grad()
+def test_sound_that_comes_late_changes_the_logits(tiny_network: AuscanNetwork) -> None:
+    crops, times_s, sound = random_crops(), frame_times_s(), heard(tiny_network)
+    late = Sound(sound.tokens, sound.times_s + 0.2, sound.valid)
+    apart = tiny_network(crops, times_s, late) - tiny_network(crops, times_s, sound)
+    assert apart.abs().max() > 1e-3
+
+
+@torch.no_grad()
+def test_a_frame_is_read_against_what_came_before_and_after(tiny_network: AuscanNetwork) -> None:
+    """In the memory alone: neither the frame nor its neighbour is touched, and still it is read anew."""
+    crops, times_s = random_crops(), frame_times_s()
+    before = tiny_network(crops, times_s)
+    for touched in (2, FRAMES - 3):
+        changed = crops.clone()
+        changed[:, touched] = 255 - changed[:, touched]
+        moved = (tiny_network(changed, times_s) - before).abs().amax(dim=(0, 2))
+        assert (moved > 1e-6).all()
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("chunk", [1, 7, 2048])
+@pytest.mark.parametrize("with_sound", [False, True])
+def test_a_long_track_gives_the_same_logits_in_stretches(
+    tiny_network: AuscanNetwork, chunk: int, with_sound: bool
+) -> None:
+    crops, times_s = random_crops(), frame_times_s()
+    sound = heard(tiny_network) if with_sound else None
+    whole = tiny_network(crops, times_s, sound)
+    aligned = tiny_network.visual(crops).aligned
+    for clip in range(BATCH):
+        own = Sound(*(getattr(sound, n)[clip : clip + 1] for n in Sound.__slots__)) if sound else None
+        logits = tiny_network.temporal.follow_long(
+            aligned.embedding[clip], aligned.au_tokens[clip], times_s[clip], own, chunk
+        )
+        assert_close(logits, whole[clip], atol=1e-4, rtol=0)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("cut", [1, 7, 19])
+def test_looking_in_stretches_changes_nothing(tiny_network: AuscanNetwork, cut: int) -> None:
+    crops = random_crops()
+    whole = tiny_network.visual(crops)
+    first = tiny_network.visual(crops[:, :cut])
+    second = tiny_network.visual(crops[:, cut:], first.last_patches)
+    for part in ("embedding", "au_tokens", "patch_weights"):
+        joined = torch.cat([getattr(first.aligned, part), getattr(second.aligned, part)], dim=1)
+        assert_close(joined, getattr(whole.aligned, part), atol=1e-5, rtol=1e-5)
+    assert_close(torch.cat([first.points, second.points], dim=1), whole.points, atol=1e-4, rtol=1e-5)
+    assert_close(second.last_patches, whole.last_patches, atol=1e-5, rtol=1e-5)
+
+
+@torch.no_grad()
+def test_padding_at_the_end_of_a_clip_leaves_its_logits(tiny_network: AuscanNetwork) -> None:
+    """Clips of a training batch differ in length."""
+    crops, times_s, sound = random_crops(), frame_times_s(), heard(tiny_network)
+    aligned = tiny_network.visual(crops).aligned
+    short = FRAMES - 6
+    alone = tiny_network.temporal(
+        aligned.embedding[:, :short], aligned.au_tokens[:, :short], times_s[:, :short], sound
+    )
+    valid = (torch.arange(FRAMES) < short).expand(BATCH, -1)
+    padded = tiny_network.temporal(aligned.embedding, aligned.au_tokens, times_s, sound, valid)
+    assert_close(padded[:, :short], alone, atol=1e-5, rtol=1e-5)
+    unmasked = tiny_network.temporal(aligned.embedding, aligned.au_tokens, times_s, sound)
+    assert not torch.allclose(unmasked[:, :short], alone, atol=1e-4)
+
+
+def test_every_weight_learns_from_labels_points_and_alignment(tiny_network: AuscanNetwork) -> None:
+    """A weight without a gradient is a part of the method that is not in the network."""
+    network, random = tiny_network.train(), torch.Generator().manual_seed(2)
+    looked = network.visual(random_crops())
+    aligned = looked.aligned
+    logits = network.temporal(aligned.embedding, aligned.au_tokens, frame_times_s(), heard(network))
+    loss = (logits * torch.randn(logits.shape, generator=random)).sum()
+    loss = loss + (looked.points * torch.randn(looked.points.shape, generator=random)).sum()
+    loss = loss + alignment_loss(aligned.global_view[:, 0], aligned.local_view[:, 0])
+    loss.backward()
+    idle = [name for name, weight in network.named_parameters() if weight.grad is None]
+    still = [name for name, weight in network.named_parameters() if not weight.grad.any()]
+    assert (idle, still) == ([], [])
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("side", [32, 64])
+def test_points_are_the_template_moved_by_the_network_in_crop_pixels(
+    build_network: Callable[..., AuscanNetwork], tiny_config: NetworkConfig, side: int
+) -> None:
+    visual = tiny_config.visual.model_copy(update={"crop_size": side})
+    network = build_network(tiny_config.model_copy(update={"visual": visual}))
+    shift = torch.randn(10, generator=torch.Generator().manual_seed(0))
+    network.visual.points.weight.zero_()
+    network.visual.points.bias.copy_(shift)
+    points = network.visual(random_crops(side=side)).points
+    assert points.shape == (BATCH, FRAMES, 5, 2)
+    expected = torch.from_numpy(TEMPLATE) * side / SIDE + POINT_SCALE_PX * shift.view(5, 2)
+    assert_close(points[1, 3], expected)
+
+
+@torch.no_grad()
+def test_the_head_reads_each_logit_off_its_own_token_and_the_state() -> None:
+    torch.manual_seed(0)
+    head = ActionUnitHead(width=8, au_width=4)
+    state, au_tokens = torch.randn(3, 8), torch.randn(3, AU_COUNT, 4)
+    before = head(state, au_tokens)
+    assert before.shape == (3, AU_COUNT)
+    moved_token = au_tokens.clone()
+    moved_token[:, 5] += 1.0
+    moved = (head(state, moved_token) - before).abs().amax(0) > 1e-6
+    assert moved.nonzero().flatten().tolist() == [5]
+    assert ((head(state + 1.0, au_tokens) - before).abs().amax(0) > 1e-6).all()
+    head.bias.data[2] = 7.0
+    assert_close(head(state, au_tokens)[:, 2], before[:, 2] + 7.0)
+
+
+def with_backbones(config: NetworkConfig, folder: Path, visual: str = "dinov2") -> NetworkConfig:
+    """The config with small local backbones in place of those of the hub."""
+    sight = Dinov2VisualConfig(crop_size=28, source=str(folder / visual))
+    hearing = WavlmAudioConfig(source=str(folder / "wavlm"))
+    return config.model_copy(update={"visual": sight, "audio": hearing})
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("size", [base, large])
+@pytest.mark.parametrize("visual", ["dinov2", "registers"])
+def test_base_and_large_fit_together_around_their_backbones(
+    backbones: Path, size: Callable[[], NetworkConfig], visual: str
+) -> None:
+    network = AuscanNetwork(with_backbones(size(), backbones, visual)).eval()
+    assert isinstance(network.visual.encoder, Dinov2Encoder)
+    logits = network(random_crops(3, side=28), frame_times_s(3), heard(network))
+    assert logits.shape == (BATCH, 3, AU_COUNT)
+
+
+def test_a_built_network_knows_the_settings_of_its_backbones(
+    backbones: Path, tiny_config: NetworkConfig
+) -> None:
+    config = AuscanNetwork(with_backbones(tiny_config, backbones)).config
+    kinds: list[Any] = [config.visual, config.audio]
+    assert [part.arch["model_type"] for part in kinds] == ["dinov2", "wavlm"]
+    assert [part.arch["hidden_size"] for part in kinds] == [16, 16]
