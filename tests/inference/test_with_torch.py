@@ -1,0 +1,120 @@
+"""The PyTorch engine keeps the contract of the stages: arrays in, the network's own numbers out."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from numpy.testing import assert_allclose, assert_array_equal
+from numpy.typing import NDArray
+
+from auscan.core.config import SAMPLE_RATE_HZ
+from auscan.core.errors import CheckpointError
+from auscan.inference.stages import AudioTokens, Stages, load
+from auscan.inference.with_torch import TorchStages
+from auscan.model.network import AuscanNetwork, Sound
+
+FRAMES = 12
+
+
+@pytest.fixture(scope="module")
+def stages(tiny_checkpoint: Path) -> TorchStages:
+    return TorchStages(tiny_checkpoint)
+
+
+@pytest.fixture(scope="module")
+def crops() -> NDArray[np.uint8]:
+    return np.random.default_rng(0).integers(0, 256, (FRAMES, 32, 32, 3), dtype=np.uint8)
+
+
+@pytest.fixture(scope="module")
+def sound(stages: TorchStages) -> AudioTokens:
+    samples = (0.1 * np.random.default_rng(1).standard_normal(SAMPLE_RATE_HZ // 2)).astype(np.float32)
+    tokens = stages.encode_sound(samples)
+    return AudioTokens(tokens, 7200.0 + 0.02 * (np.arange(len(tokens)) + 0.5))
+
+
+def times_s() -> NDArray[np.float64]:
+    return 7200.0 + np.arange(FRAMES) / 25
+
+
+def test_each_stage_gives_float32_arrays_of_its_shapes(
+    stages: TorchStages, crops: NDArray[np.uint8], sound: AudioTokens
+) -> None:
+    features = stages.look(crops, None)
+    logits = stages.follow(features.embedding, features.au_tokens, times_s(), sound)
+    arrays = {
+        "embedding": (features.embedding, (FRAMES, 16)),
+        "au_tokens": (features.au_tokens, (FRAMES, 12, 4)),
+        "points": (features.points, (FRAMES, 5, 2)),
+        "last_patches": (features.last_patches, (16, 16)),
+        "tokens": (sound.tokens, (25, 12)),
+        "logits": (logits, (FRAMES, 12)),
+    }
+    for name, (array, shape) in arrays.items():
+        assert type(array) is np.ndarray, name
+        assert array.dtype == np.float32, name
+        assert array.shape == shape, name
+
+
+@pytest.mark.parametrize("with_sound", [False, True])
+def test_the_stages_in_a_row_are_the_network(
+    stages: TorchStages,
+    crops: NDArray[np.uint8],
+    sound: AudioTokens,
+    tiny_network: AuscanNetwork,
+    with_sound: bool,
+) -> None:
+    features = stages.look(crops, None)
+    logits = stages.follow(features.embedding, features.au_tokens, times_s(), sound if with_sound else None)
+    heard = None
+    if with_sound:
+        tokens = torch.from_numpy(sound.tokens)[None]
+        valid = torch.ones(tokens.shape[:2], dtype=torch.bool)
+        heard = Sound(tokens, torch.from_numpy(sound.times_s)[None], valid)
+    with torch.no_grad():
+        whole = tiny_network(torch.from_numpy(crops)[None], torch.from_numpy(times_s())[None], heard)
+    assert_allclose(logits, whole[0].numpy(), atol=1e-4)
+
+
+def test_sound_matters_and_so_does_when_it_comes(
+    stages: TorchStages, crops: NDArray[np.uint8], sound: AudioTokens
+) -> None:
+    """At 7200 s float32 would put all tokens of a frame's neighbourhood on one moment."""
+    features = stages.look(crops, None)
+
+    def logits(heard: AudioTokens | None) -> NDArray[np.float32]:
+        return stages.follow(features.embedding, features.au_tokens, times_s(), heard)
+
+    late = AudioTokens(sound.tokens, sound.times_s + 0.06)
+    assert np.abs(logits(sound) - logits(None)).max() > 1e-3
+    assert np.abs(logits(sound) - logits(late)).max() > 1e-3
+
+
+@pytest.mark.parametrize("cut", [1, 5, FRAMES - 1])
+def test_a_track_may_be_looked_at_in_stretches(
+    stages: TorchStages, crops: NDArray[np.uint8], cut: int
+) -> None:
+    whole = stages.look(crops, None)
+    first = stages.look(crops[:cut], None)
+    second = stages.look(crops[cut:], first.last_patches)
+    for name in ("embedding", "au_tokens", "points"):
+        joined = np.concatenate([getattr(first, name), getattr(second, name)])
+        assert_allclose(joined, getattr(whole, name), atol=1e-4, rtol=1e-4)
+    assert_allclose(second.last_patches, whole.last_patches, atol=1e-4, rtol=1e-4)
+
+
+def test_crops_of_any_memory_layout_are_read_the_same(stages: TorchStages, crops: NDArray[np.uint8]) -> None:
+    strided = np.asfortranarray(crops)
+    assert_array_equal(stages.look(strided, None).points, stages.look(crops, None).points)
+
+
+def test_load_gives_stages_with_their_config(tiny_checkpoint: Path) -> None:
+    stages: Stages = load(tiny_checkpoint)
+    assert stages.config.name == "tiny"
+    assert stages.config.untaught == ("AU23",)
+
+
+def test_load_refuses_what_is_no_checkpoint(tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match="nowhere"):
+        load(tmp_path / "nowhere")
