@@ -1,0 +1,70 @@
+"""Short real films of one smiling face, for runs of the whole pipeline."""
+
+from collections.abc import Callable, Sequence
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+Image = NDArray[np.uint8]  # [H, W, 3] RGB
+Sound = NDArray[np.float32]  # [M] at 16 kHz
+
+CLOCK = Fraction(1, 90_000)
+SOUND_CLOCK = Fraction(1, 16_000)
+
+
+def _write_clip(
+    path: Path, images: Sequence[Image], times_s: Sequence[float], sound: Sound | None = None
+) -> Path:
+    """An .mp4 with each image at its time; the sound begins at time 0."""
+    with av.open(str(path), "w") as container:
+        video = container.add_stream("libx264", rate=25, options={"crf": "18", "preset": "ultrafast"})
+        video.height, video.width = images[0].shape[:2]
+        video.pix_fmt = "yuv420p"
+        video.time_base = video.codec_context.time_base = CLOCK
+        audio = None if sound is None else container.add_stream("aac", rate=16_000, layout="mono")
+        packets = []
+        for image, time_s in zip(images, times_s, strict=True):
+            frame = av.VideoFrame.from_ndarray(image, format="rgb24")
+            frame.time_base, frame.pts = CLOCK, round(time_s / CLOCK)
+            packets += video.encode(frame)
+        packets += video.encode(None)
+        if audio is not None and sound is not None:
+            for start in range(0, len(sound), 1024):
+                block = av.AudioFrame.from_ndarray(
+                    np.ascontiguousarray(sound[None, start : start + 1024]), format="fltp", layout="mono"
+                )
+                block.sample_rate, block.time_base, block.pts = 16_000, SOUND_CLOCK, start
+                packets += audio.encode(block)
+            packets += audio.encode(None)
+        for packet in sorted(packets, key=lambda p: float(p.dts * p.time_base)):
+            container.mux(packet)
+    return path
+
+
+@pytest.fixture(scope="session")
+def write_clip() -> Callable[..., Path]:
+    """write_clip(path, images, times_s, sound=None) -> path."""
+    return _write_clip
+
+
+def _face_images(portrait: Image, count: int) -> list[Image]:
+    """The face, [256, 256, 3], wandering through the picture while its light and what is before it change."""
+    images = []
+    for t in range(count):
+        turn = 2 * np.pi * t / 25
+        x = 98 + round(20 * np.sin(turn))
+        image = portrait[0:256, x : x + 256] * (0.75 + 0.25 * np.cos(3 * turn))
+        top = 110 + round(30 * np.sin(2 * turn))
+        image[top : top + 12, 90:170] = 60 + 10 * (t % 7)
+        images.append(image.astype(np.uint8))
+    return images
+
+
+@pytest.fixture(scope="session")
+def face_images(portrait: Image) -> Callable[[int], list[Image]]:
+    """face_images(count) -> so many pictures of one face, each unlike the one before."""
+    return lambda count: _face_images(portrait, count)

@@ -1,0 +1,359 @@
+"""From a file to its table: nothing is lost, invented or dependent on how the work was cut up."""
+
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import av
+import cv2
+import numpy as np
+import pandas as pd
+import pytest
+from numpy.testing import assert_allclose, assert_array_equal
+from numpy.typing import NDArray
+
+from auscan.core.aus import AU_NAMES
+from auscan.core.config import CheckpointConfig
+from auscan.core.errors import CheckpointError, MediaError
+from auscan.faces.detector import FaceDetector
+from auscan.inference.stages import AudioTokens, FaceFeatures, Stages
+from auscan.inference.with_torch import TorchStages
+from auscan.media.audio import Waveform, read_waveform
+from auscan.model.network import TemporalStage
+from auscan.pipeline import detect as pipeline
+from auscan.pipeline.detect import detect
+from auscan.results.table import NO_FACE, Result
+
+FRAMES = 40
+TAUGHT = [name for name in AU_NAMES if name != "AU23"]
+
+
+class Recorder:
+    """Stages that remember the logits and how many crops they were shown at once."""
+
+    def __init__(self, stages: Stages) -> None:
+        self.stages = stages
+        self.logits: list[NDArray[np.float32]] = []
+        self.chunks: list[int] = []
+
+    @property
+    def config(self) -> CheckpointConfig:
+        return self.stages.config
+
+    def look(self, crops: NDArray[np.uint8], previous: NDArray[np.float32] | None) -> FaceFeatures:
+        self.chunks.append(len(crops))
+        return self.stages.look(crops, previous)
+
+    def encode_sound(self, samples: NDArray[np.float32]) -> NDArray[np.float32]:
+        return self.stages.encode_sound(samples)
+
+    def follow(
+        self,
+        embedding: NDArray[np.float32],
+        au_tokens: NDArray[np.float32],
+        times_s: NDArray[np.float64],
+        sound: AudioTokens | None,
+    ) -> NDArray[np.float32]:
+        self.logits.append(self.stages.follow(embedding, au_tokens, times_s, sound))
+        return self.logits[-1]
+
+
+def uneven_times_s(count: int) -> NDArray[np.float64]:
+    """About 25 frames a second, as phones write them, on the container's clock."""
+    steps = 0.04 + 0.012 * np.sin(np.arange(count))
+    return np.round(np.cumsum(steps) * 90_000) / 90_000
+
+
+@pytest.fixture(scope="session")
+def stages(tiny_checkpoint: Path) -> Stages:
+    return TorchStages(tiny_checkpoint)
+
+
+@pytest.fixture(scope="session")
+def clip(
+    tmp_path_factory: pytest.TempPathFactory,
+    write_clip: Callable[..., Path],
+    face_images: Callable[[int], list[NDArray[np.uint8]]],
+) -> Path:
+    """40 uneven frames of one face with two seconds of swelling noise."""
+    noise = 0.1 * np.random.default_rng(0).standard_normal(32_000)
+    sound = (noise * np.sin(np.linspace(0, 12, 32_000)) ** 2).astype(np.float32)
+    path = tmp_path_factory.mktemp("clips") / "talk.mp4"
+    return write_clip(path, face_images(FRAMES), uneven_times_s(FRAMES), sound)
+
+
+@pytest.fixture(scope="session")
+def silent_clip(clip: Path) -> Path:
+    """The same packets without the sound."""
+    path = clip.with_name("silent.mp4")
+    with av.open(str(clip)) as source, av.open(str(path), "w") as out:
+        stream = out.add_stream_from_template(source.streams.video[0])
+        for packet in source.demux(video=0):
+            if packet.dts is not None:
+                packet.stream = stream
+                out.mux(packet)
+    return path
+
+
+@pytest.fixture(scope="session")
+def result(clip: Path, stages: Stages) -> Result:
+    return detect(clip, model=stages)
+
+
+def probabilities(result: Result) -> NDArray[np.float64]:
+    return result.to_pandas()[list(AU_NAMES)].to_numpy()
+
+
+def test_every_decoded_frame_has_a_row_with_its_time_in_the_container(clip: Path, result: Result) -> None:
+    with av.open(str(clip)) as container:
+        times = [frame.time for frame in container.decode(video=0)]
+    table = result.to_pandas()
+    assert len(times) == FRAMES
+    assert table["frame"].tolist() == list(range(FRAMES))
+    assert table["timestamp"].tolist() == times
+    assert np.diff(times).std() > 0.005
+
+
+def test_the_face_is_followed_under_one_number_and_scored(result: Result) -> None:
+    table = result.to_pandas()
+    assert (table["success"] == 1).all()
+    assert (table["face_id"] == 0).all()
+    scores = table[TAUGHT].to_numpy()
+    assert ((scores > 0) & (scores < 1)).all()
+    assert (scores.std(axis=0) > 1e-4).all()
+
+
+def test_an_au_that_was_never_taught_is_unknown_not_guessed(result: Result) -> None:
+    table = result.to_pandas()
+    assert table["AU23"].isna().all()
+    assert table["AU23_c"].isna().all()
+    assert table[[f"{name}_c" for name in TAUGHT]].notna().all(axis=None)
+    assert np.isnan(result.tracks[0].probabilities[:, AU_NAMES.index("AU23")]).all()
+
+
+def test_an_au_is_on_from_its_own_threshold_on(result: Result, stages: Stages) -> None:
+    table = result.to_pandas()
+    for name, threshold in zip(AU_NAMES, stages.config.thresholds, strict=True):
+        if name in TAUGHT:
+            assert_array_equal(table[f"{name}_c"].astype(float), (table[name] >= threshold).astype(float))
+
+
+def test_probabilities_are_the_sigmoid_of_the_networks_logits(clip: Path, stages: Stages) -> None:
+    recorder = Recorder(stages)
+    scores = probabilities(detect(clip, model=recorder))
+    expected = 1 / (1 + np.exp(-recorder.logits[0].astype(np.float64)))
+    taught = [AU_NAMES.index(name) for name in TAUGHT]
+    assert_allclose(scores[:, taught], expected[:, taught], atol=1e-6)
+
+
+def test_the_result_says_what_it_was_made_from_and_with(clip: Path, result: Result, stages: Stages) -> None:
+    info = result.info
+    assert (info.source, info.frames, info.has_audio, info.model) == ("talk.mp4", FRAMES, True, "tiny")
+    assert info.thresholds == stages.config.thresholds
+    assert info.untaught == ("AU23",)
+    assert info.command == f"auscan detect {clip}"
+    assert {"auscan", "torch", "av"} <= set(info.versions)
+    times_s = uneven_times_s(FRAMES)
+    assert info.duration_s == pytest.approx(times_s[-1] - times_s[0] + 0.04, abs=0.02)
+    assert info.seconds > 0
+
+
+def test_the_same_clip_gives_the_same_numbers_again(clip: Path, result: Result, stages: Stages) -> None:
+    pd.testing.assert_frame_equal(detect(clip, model=stages).to_pandas(), result.to_pandas())
+
+
+def test_a_model_may_be_stages_a_path_or_its_text(clip: Path, result: Result, tiny_checkpoint: Path) -> None:
+    for model in (tiny_checkpoint, str(tiny_checkpoint)):
+        pd.testing.assert_frame_equal(detect(str(clip), model=model).to_pandas(), result.to_pandas())
+
+
+@pytest.mark.parametrize("chunk", [1, 7, 32])
+def test_logits_do_not_depend_on_how_many_crops_are_encoded_together(
+    clip: Path, stages: Stages, monkeypatch: pytest.MonkeyPatch, chunk: int
+) -> None:
+    monkeypatch.setattr(pipeline, "CHUNK", FRAMES)
+    whole, parts = Recorder(stages), Recorder(stages)
+    detect(clip, model=whole)
+    monkeypatch.setattr(pipeline, "CHUNK", chunk)
+    detect(clip, model=parts)
+    assert whole.chunks == [FRAMES]
+    assert parts.chunks == [chunk] * (FRAMES // chunk) + [FRAMES % chunk] * (FRAMES % chunk > 0)
+    assert_allclose(parts.logits[0], whole.logits[0], atol=1e-4)
+
+
+@pytest.mark.parametrize("chunk", [1, 7, 32])
+def test_logits_do_not_depend_on_how_many_frames_are_followed_together(
+    clip: Path, stages: Stages, monkeypatch: pytest.MonkeyPatch, chunk: int
+) -> None:
+    whole, parts = Recorder(stages), Recorder(stages)
+    detect(clip, model=whole)
+    follow_long = TemporalStage.follow_long
+    asked: list[int] = []
+
+    def in_chunks(self: TemporalStage, *args: Any) -> Any:
+        asked.append(chunk)
+        return follow_long(self, *args, chunk=chunk)
+
+    monkeypatch.setattr(TemporalStage, "follow_long", in_chunks)
+    detect(clip, model=parts)
+    assert asked == [chunk]
+    assert_allclose(parts.logits[0], whole.logits[0], atol=1e-4)
+
+
+@pytest.mark.parametrize("chunk_s", [0.013, 0.37, 1.0])
+def test_logits_do_not_depend_on_how_the_sound_is_read(
+    clip: Path, stages: Stages, monkeypatch: pytest.MonkeyPatch, chunk_s: float
+) -> None:
+    whole, parts = Recorder(stages), Recorder(stages)
+    detect(clip, model=whole)
+    monkeypatch.setattr(pipeline, "read_waveform", lambda path: read_waveform(path, chunk_s))
+    detect(clip, model=parts)
+    assert_allclose(parts.logits[0], whole.logits[0], atol=1e-4)
+
+
+def test_a_silent_clip_is_scored_from_the_face_alone(
+    clip: Path, silent_clip: Path, result: Result, stages: Stages, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No audio stream is no sound, not a sound of zeros; the picture is read as ever."""
+    silent = detect(silent_clip, model=stages)
+    assert silent.info.has_audio is False
+    assert np.abs(probabilities(silent) - probabilities(result))[:, 0].max() > 1e-4
+    monkeypatch.setattr(pipeline, "read_waveform", lambda path: None)
+    deaf = detect(clip, model=stages)
+    assert deaf.info.has_audio is False
+    pd.testing.assert_frame_equal(silent.to_pandas(), deaf.to_pandas())
+
+
+def test_sound_too_short_for_one_token_is_no_sound(
+    clip: Path, silent_clip: Path, stages: Stages, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    crumb = Waveform(np.ones(100, np.float32), 0.0)
+    monkeypatch.setattr(pipeline, "read_waveform", lambda path: iter([crumb]))
+    short = detect(clip, model=stages)
+    assert short.info.has_audio is False
+    monkeypatch.undo()
+    pd.testing.assert_frame_equal(short.to_pandas(), detect(silent_clip, model=stages).to_pandas())
+
+
+def test_frames_without_a_face_have_a_row_of_nothing(
+    tmp_path: Path,
+    stages: Stages,
+    write_clip: Callable[..., Path],
+    face_images: Callable[[int], list[NDArray[np.uint8]]],
+) -> None:
+    """No face means not known, never 0; and the face that comes back at once is the same one."""
+    images = face_images(1) * 24
+    images[8:16] = [np.full_like(images[0], 90)] * 8
+    table = detect(write_clip(tmp_path / "gap.mp4", images, np.arange(24) / 25), model=stages).to_pandas()
+    gone = table["frame"].between(8, 15)
+    assert len(table) == 24
+    assert table["success"].tolist() == (~gone).astype(int).tolist()
+    assert (table.loc[gone, "face_id"] == NO_FACE).all()
+    assert (table.loc[gone, "confidence"] == 0).all()
+    empty = ["x", "y", "w", "h", *AU_NAMES, *(f"{name}_c" for name in AU_NAMES)]
+    assert table.loc[gone, empty].isna().all(axis=None)
+    assert (table.loc[~gone, "face_id"] == 0).all()
+    assert table.loc[~gone, TAUGHT].notna().all(axis=None)
+
+
+def test_a_clip_without_any_face_is_a_table_of_nothing(
+    tmp_path: Path, stages: Stages, write_clip: Callable[..., Path]
+) -> None:
+    wall = np.full((128, 128, 3), 120, np.uint8)
+    result = detect(write_clip(tmp_path / "wall.mp4", [wall] * 6, np.arange(6) / 25), model=stages)
+    assert result.tracks == ()
+    assert result.to_pandas()["success"].tolist() == [0] * 6
+
+
+def write_picture(path: Path, image: NDArray[np.uint8]) -> Path:
+    assert cv2.imwrite(str(path), image[..., ::-1])
+    return path
+
+
+def test_a_picture_is_one_frame_without_sound(
+    tmp_path: Path, stages: Stages, portrait: NDArray[np.uint8]
+) -> None:
+    result = detect(write_picture(tmp_path / "face.png", portrait), model=stages)
+    table = result.to_pandas()
+    assert table[["frame", "timestamp", "face_id", "success"]].to_numpy().tolist() == [[0, 0, 0, 1]]
+    assert table[TAUGHT].notna().all(axis=None)
+    assert (result.info.frames, result.info.has_audio) == (1, False)
+    x, y, w, h = table.loc[0, ["x", "y", "w", "h"]].astype(float)
+    assert x < 226 < x + w
+    assert y < 119 < y + h
+
+
+def test_a_folder_of_pictures_is_a_video_of_the_rate_given(
+    tmp_path: Path, stages: Stages, face_images: Callable[[int], list[NDArray[np.uint8]]]
+) -> None:
+    for index, image in enumerate(face_images(5)):
+        write_picture(tmp_path / f"{index:03d}.png", image)
+    table = detect(tmp_path, model=stages, folder_rate_hz=10.0).to_pandas()
+    assert table["timestamp"].tolist() == pytest.approx([0.0, 0.1, 0.2, 0.3, 0.4])
+    assert (table["face_id"] == 0).all()
+
+
+def test_two_faces_get_two_numbers_and_a_row_each(
+    tmp_path: Path, stages: Stages, portrait: NDArray[np.uint8]
+) -> None:
+    face = portrait[:256, 98:354]
+    both = np.concatenate([face, face // 2 + 60], axis=1)
+    for index in range(6):
+        write_picture(tmp_path / f"{index}.png", both)
+    result = detect(tmp_path, model=stages, folder_rate_hz=25.0)
+    table = result.to_pandas()
+    assert table["frame"].tolist() == np.repeat(np.arange(6), 2).tolist()
+    assert table["face_id"].tolist() == [0, 1] * 6
+    assert [track.face_id for track in result.tracks] == [0, 1]
+    sides = table.assign(right=(table["x"] + table["w"] / 2 > 256)).groupby("face_id")["right"]
+    assert sides.nunique().tolist() == [1, 1]
+    assert sorted(sides.first()) == [False, True]
+    assert table[TAUGHT].notna().all(axis=None)
+
+
+def test_refined_points_lie_on_the_face_in_the_frame(
+    tmp_path: Path, tiny_checkpoint: Path, portrait: NDArray[np.uint8]
+) -> None:
+    """In pixels of the frame, not of the crop. A network that moves no point says: where the template is."""
+    stages = TorchStages(tiny_checkpoint)
+    stages.network.visual.points.weight.zero_()
+    stages.network.visual.points.bias.zero_()
+    result = detect(write_picture(tmp_path / "face.png", portrait), model=stages)
+    found = FaceDetector()(portrait)[0].points
+    eye_distance = np.linalg.norm(found[0] - found[1])
+    errors = np.linalg.norm(result.tracks[0].points[0] - found, axis=-1)
+    assert errors.max() < 0.15 * eye_distance
+    assert 30 < eye_distance < 60
+
+
+def test_progress_counts_every_frame_up_to_the_number_expected(clip: Path, stages: Stages) -> None:
+    seen: list[tuple[int, int | None]] = []
+    detect(clip, model=stages, progress=lambda done, total: seen.append((done, total)))
+    assert seen == [(done, FRAMES) for done in range(1, FRAMES + 1)]
+
+
+def test_the_crops_of_a_long_track_do_not_pile_up(clip: Path, stages: Stages) -> None:
+    recorder = Recorder(stages)
+    detect(clip, model=recorder)
+    assert max(recorder.chunks) <= pipeline.CHUNK == 32
+
+
+def test_a_missing_model_is_told_before_the_video_is_read(
+    clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def never(*args: Any) -> Iterator[Any]:
+        raise AssertionError("The video was read.")
+
+    monkeypatch.setattr(pipeline, "read_frames", never)
+    with pytest.raises(CheckpointError, match="nowhere"):
+        detect(clip, model=tmp_path / "nowhere")
+
+
+def test_a_source_that_cannot_be_read_is_a_media_error(tmp_path: Path, stages: Stages, clip: Path) -> None:
+    with pytest.raises(MediaError, match=r"missing\.mp4"):
+        detect(tmp_path / "missing.mp4", model=stages)
+    cut = Path(shutil.copy(clip, tmp_path / "cut.mp4"))
+    cut.write_bytes(clip.read_bytes()[: clip.stat().st_size // 2])
+    with pytest.raises(MediaError, match=r"cut\.mp4"):
+        detect(cut, model=stages)

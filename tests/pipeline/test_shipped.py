@@ -1,0 +1,116 @@
+"""The model in the package sees what is known: a smile with parted lips, and no corner of it pulled down."""
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pandas as pd
+import pytest
+from numpy.typing import NDArray
+
+import auscan
+from auscan.core.aus import AU_NAMES
+from auscan.core.config import SAMPLE_RATE_HZ, nano
+from auscan.core.folder import CARD_FILE, SHIPPED
+from auscan.inference.stages import Stages, load
+from auscan.media.video import read_frames
+from auscan.pipeline import detect as pipeline
+from auscan.pipeline.demo import FRAMES, OCCLUDED_FRAMES, make_demo_clip
+
+MAX_BYTES = 30_000_000
+
+
+@pytest.fixture(scope="session")
+def nano_stages() -> Stages:
+    return load("nano")
+
+
+@pytest.fixture(scope="session")
+def demo_clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("demo") / "demo.mp4"
+    make_demo_clip(path)
+    return path
+
+
+@pytest.fixture(scope="session")
+def demo_result(demo_clip: Path) -> auscan.Result:
+    """The whole run of `auscan demo`: 10 s of video with sound."""
+    return auscan.detect(demo_clip)
+
+
+@pytest.fixture(scope="session")
+def picture(tmp_path_factory: pytest.TempPathFactory, portrait: NDArray[np.uint8]) -> Path:
+    path = tmp_path_factory.mktemp("picture") / "astronaut.png"
+    assert cv2.imwrite(str(path), portrait[..., ::-1])
+    return path
+
+
+def free_frames(table: pd.DataFrame) -> pd.DataFrame:
+    """The rows of the frames before and after the hand passes."""
+    return table[~table["frame"].isin(OCCLUDED_FRAMES)]
+
+
+@pytest.mark.parametrize(
+    ("au", "least", "most"), [("AU12", 0.8, 1.0), ("AU25", 0.8, 1.0), ("AU15", 0.0, 0.1)]
+)
+def test_the_smile_of_the_demo_clip_is_seen_wherever_the_face_is_free(
+    demo_result: auscan.Result, au: str, least: float, most: float
+) -> None:
+    """While she is moved, tilted and darkened; frames without a row for the face count as not seen."""
+    free = free_frames(demo_result.to_pandas())
+    assert free["frame"].nunique() == FRAMES - len(OCCLUDED_FRAMES)
+    assert least <= (free[f"{au}_c"] == 1).mean() <= most
+
+
+def test_every_frame_of_the_demo_clip_is_in_the_table(demo_result: auscan.Result, demo_clip: Path) -> None:
+    table = demo_result.to_pandas()
+    times_s = [frame.time_s for frame in read_frames(demo_clip)]
+    assert table.drop_duplicates("frame")["timestamp"].tolist() == times_s
+    assert (free_frames(table)["success"] == 1).all()
+    assert free_frames(table)["face_id"].nunique() == 1
+
+
+def test_the_smile_of_the_picture_is_seen_in_one_frame(picture: Path) -> None:
+    table = auscan.detect(picture).to_pandas()
+    assert len(table) == 1
+    assert table.loc[0, ["AU12_c", "AU25_c", "AU15_c"]].tolist() == [1, 1, 0]
+
+
+def test_the_shipped_model_hears_and_does_without(
+    demo_clip: Path, demo_result: auscan.Result, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A soft tone says nothing of her smile: it is seen with the sound and without."""
+    monkeypatch.setattr(pipeline, "read_waveform", lambda path: None)
+    silent = auscan.detect(demo_clip)
+    assert (demo_result.info.has_audio, silent.info.has_audio) == (True, False)
+    names = list(AU_NAMES)
+    heard, unheard = demo_result.to_pandas()[names], silent.to_pandas()[names]
+    assert np.nanmax(np.abs(heard.to_numpy() - unheard.to_numpy())) > 1e-6
+    for au in ("AU12", "AU25"):
+        assert (free_frames(silent.to_pandas())[f"{au}_c"] == 1).mean() >= 0.8
+
+
+def test_untaught_aus_are_empty_and_all_others_full(demo_result: auscan.Result, nano_stages: Stages) -> None:
+    faces = demo_result.to_pandas().query("success == 1")
+    for name in AU_NAMES:
+        assert faces[name].isna().all() == (name in nano_stages.config.untaught), name
+        assert faces[name].isna().any() == (name in nano_stages.config.untaught), name
+
+
+def test_the_checkpoint_is_nano_and_small_enough_to_ship(nano_stages: Stages) -> None:
+    config = nano_stages.config
+    assert config.name == "nano"
+    assert config.au_names == AU_NAMES
+    assert config.licence == "Apache-2.0"
+    assert (config.network.visual.kind, config.network.audio.kind) == ("conv", "logmel")
+    assert config.network == nano(), "The named size and the shipped weights have drifted apart."
+    assert sum(file.stat().st_size for file in (SHIPPED / "nano").iterdir()) <= MAX_BYTES
+    assert len((SHIPPED / "nano" / CARD_FILE).read_text("utf-8")) > 500
+
+
+def test_silence_and_noise_become_finite_tokens(nano_stages: Stages) -> None:
+    noise = np.random.default_rng(0).standard_normal(SAMPLE_RATE_HZ).astype(np.float32)
+    for sound in (np.zeros(SAMPLE_RATE_HZ, np.float32), noise, 100 * noise):
+        tokens = nano_stages.encode_sound(sound)
+        assert tokens.shape[0] == 50
+        assert np.isfinite(tokens).all()
