@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from auscan.core.errors import MediaError
-from auscan.media.video import Frame, _next_time, _sorted_times, probe, read_frames
+from auscan.media.video import Frame, _next_time, _sorted_times, frame_times, probe, read_frames
 
 from .conftest import frame_picture, tone
 
@@ -118,6 +118,34 @@ def test_sorting_times_leaves_frames_without_time_in_place() -> None:
         ("b", 0.2),
         ("c", None),
     ]
+
+
+@pytest.mark.parametrize(
+    ("name", "times_s", "kind"),
+    [
+        ("steady.mp4", STEADY_S, {}),
+        ("uneven.mov", [0, 0.04, 0.5, 0.54, 3, 3.04, 10], {}),
+        ("late.mp4", [t + 3 for t in STEADY_S], {}),
+        ("late_sound.mp4", [t + 0.5 for t in STEADY_S], {"sound": tone(2, 16_000)}),
+        ("b_frames.avi", STEADY_S, {}),
+        ("plain.avi", STEADY_S, {"codec": "mpeg4"}),
+        ("altref.webm", STEADY_S, {"codec": "libvpx"}),
+        ("bare.h264", STEADY_S, {}),
+    ],
+)
+def test_the_times_alone_are_those_of_the_frames(
+    film: Film, name: str, times_s: list[float], kind: dict[str, object]
+) -> None:
+    """They are read from the packets where these can be trusted; the frames are the definition."""
+    path = film(name, times_s, **kind)
+    assert frame_times(path).tolist() == [frame.time_s for frame in read_frames(path)]
+
+
+def test_the_times_of_a_cut_off_file_are_refused(film: Film) -> None:
+    path = film("cut.mp4", STEADY_S, options={"movflags": "faststart"})
+    path.write_bytes(path.read_bytes()[:-200])
+    with pytest.raises(MediaError, match="cut off"):
+        frame_times(path)
 
 
 @pytest.mark.parametrize("suffix", [".mp4", ".mov", ".mkv"])
@@ -230,3 +258,4 @@ def test_reading_may_stop_early_and_closes_the_file(film: Film) -> None:
 def test_clips_from_the_wild_raise_no_false_alarm(name: str) -> None:
     """They have edit lists, uneven rates and counts that are not met."""
     assert [f.time_s for f in read_frames(CLIPS / name)] == plain_times(CLIPS / name)
+    assert frame_times(CLIPS / name).tolist() == plain_times(CLIPS / name)

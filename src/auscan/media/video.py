@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 from auscan.core.errors import MediaError
 from auscan.media.container import decode, open_media
 from auscan.media.images import is_image, numbered_images, read_image
+from auscan.media.wholeness import is_cut_off
 
 FALLBACK_RATE_HZ = 25.0
 """Spaces frames that have no time of their own in a file that names no rate either."""
@@ -96,6 +97,35 @@ def read_frames(path: Path | str, folder_rate_hz: float | None = None) -> Iterat
         yield from _video_frames(path)
 
 
+def frame_times(path: Path | str) -> NDArray[np.float64]:
+    """When each frame of a video is shown, [F] s: the times of `read_frames` without the pictures.
+
+    mp4 and mov stamp every packet, so nothing is decoded there: hundreds of times faster than reading the
+    frames. What the decoder alone would find, damage in the middle, goes unnoticed. Other containers are
+    decoded.
+
+    Raises MediaError where the file cannot be read or is cut off.
+    """
+    path = Path(path)
+    times_s = _packet_times(path)
+    if times_s is None:
+        times_s = [time_s for _, time_s in _timed_frames(path)]
+    return np.asarray(times_s, np.float64)
+
+
+def _packet_times(path: Path) -> list[float] | None:
+    """The times [F] s that mp4 and mov files keep beside their packets; None where none can be trusted."""
+    with open_media(path) as container:
+        stream = _video_stream(container, path)
+        if not container.format.name.startswith("mov") or is_cut_off(path):
+            return None
+        packets = [p for p in container.demux(stream) if p.size and not p.is_discard]
+        if not packets or any(packet.pts is None for packet in packets):
+            return None
+        # Packets come in decoding order, frames in that of their times.
+        return sorted(float(packet.pts * packet.time_base) for packet in packets)
+
+
 def _folder_images(folder: Path, rate_hz: float) -> list[Path]:
     if not (math.isfinite(rate_hz) and rate_hz > 0):
         raise MediaError(
@@ -121,6 +151,12 @@ def _probe_video(path: Path) -> VideoInfo:
 
 
 def _video_frames(path: Path) -> Iterator[Frame]:
+    for index, (frame, time_s) in enumerate(_timed_frames(path)):
+        yield Frame(index, time_s, _rgb(frame))
+
+
+def _timed_frames(path: Path) -> Iterator[tuple[Any, float]]:
+    """Every frame as PyAV gives it, with its time, seconds, that never goes back."""
     with open_media(path) as container:
         stream = _video_stream(container, path)
         stream.thread_type = "AUTO"
@@ -130,11 +166,11 @@ def _video_frames(path: Path) -> Iterator[Frame]:
         )
         if container.format.name == "avi":
             timed = _sorted_times(timed)
-        index, time_s = -1, None
-        for index, (frame, given_s) in enumerate(timed):
+        time_s: float | None = None
+        for frame, given_s in timed:
             time_s = _next_time(given_s, time_s, step_s)
-            yield Frame(index, time_s, _rgb(frame))
-        if index < 0:
+            yield frame, time_s
+        if time_s is None:
             raise _no_frames(path)
 
 
