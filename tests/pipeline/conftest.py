@@ -52,14 +52,14 @@ def write_clip() -> Callable[..., Path]:
 
 
 def _face_images(portrait: Image, count: int) -> list[Image]:
-    """The face, [256, 256, 3], wandering through the picture while its light and what is before it change."""
+    """The face, [192, 192, 3], wandering through the picture while its light and what is before it change."""
     images = []
     for t in range(count):
         turn = 2 * np.pi * t / 25
-        x = 98 + round(20 * np.sin(turn))
-        image = portrait[0:256, x : x + 256] * (0.75 + 0.25 * np.cos(3 * turn))
-        top = 110 + round(30 * np.sin(2 * turn))
-        image[top : top + 12, 90:170] = 60 + 10 * (t % 7)
+        x = 130 + round(6 * np.sin(turn))
+        image = portrait[24:216, x : x + 192] * (0.75 + 0.25 * np.cos(3 * turn))
+        top = 90 + round(30 * np.sin(2 * turn))
+        image[top : top + 12, 50:140] = 60 + 10 * (t % 7)
         images.append(image.astype(np.uint8))
     return images
 

@@ -30,11 +30,12 @@ TAUGHT = [name for name in AU_NAMES if name != "AU23"]
 
 
 class Recorder:
-    """Stages that remember the logits and how many crops they were shown at once."""
+    """Stages that remember times and logits of each track and how many crops they were shown at once."""
 
     def __init__(self, stages: Stages) -> None:
         self.stages = stages
         self.logits: list[NDArray[np.float32]] = []
+        self.times_s: list[NDArray[np.float64]] = []
         self.chunks: list[int] = []
 
     @property
@@ -55,6 +56,7 @@ class Recorder:
         times_s: NDArray[np.float64],
         sound: AudioTokens | None,
     ) -> NDArray[np.float32]:
+        self.times_s.append(times_s)
         self.logits.append(self.stages.follow(embedding, au_tokens, times_s, sound))
         return self.logits[-1]
 
@@ -97,8 +99,19 @@ def silent_clip(clip: Path) -> Path:
 
 
 @pytest.fixture(scope="session")
-def result(clip: Path, stages: Stages) -> Result:
-    return detect(clip, model=stages)
+def recorder(stages: Stages) -> Recorder:
+    return Recorder(stages)
+
+
+@pytest.fixture(scope="session")
+def result(clip: Path, recorder: Recorder) -> Result:
+    return detect(clip, model=recorder)
+
+
+@pytest.fixture(scope="session")
+def logits(result: Result, recorder: Recorder) -> NDArray[np.float32]:
+    """[T, A] of the one face, in chunks as they are by default."""
+    return recorder.logits[0]
 
 
 def probabilities(result: Result) -> NDArray[np.float64]:
@@ -139,10 +152,11 @@ def test_an_au_is_on_from_its_own_threshold_on(result: Result, stages: Stages) -
             assert_array_equal(table[f"{name}_c"].astype(float), (table[name] >= threshold).astype(float))
 
 
-def test_probabilities_are_the_sigmoid_of_the_networks_logits(clip: Path, stages: Stages) -> None:
-    recorder = Recorder(stages)
-    scores = probabilities(detect(clip, model=recorder))
-    expected = 1 / (1 + np.exp(-recorder.logits[0].astype(np.float64)))
+def test_probabilities_are_the_sigmoid_of_the_networks_logits(
+    result: Result, logits: NDArray[np.float32]
+) -> None:
+    scores = probabilities(result)
+    expected = 1 / (1 + np.exp(-logits.astype(np.float64)))
     taught = [AU_NAMES.index(name) for name in TAUGHT]
     assert_allclose(scores[:, taught], expected[:, taught], atol=1e-6)
 
@@ -168,26 +182,22 @@ def test_a_model_may_be_stages_a_path_or_its_text(clip: Path, result: Result, ti
         pd.testing.assert_frame_equal(detect(str(clip), model=model).to_pandas(), result.to_pandas())
 
 
-@pytest.mark.parametrize("chunk", [1, 7, 32])
+@pytest.mark.parametrize("chunk", [1, 7, FRAMES])
 def test_logits_do_not_depend_on_how_many_crops_are_encoded_together(
-    clip: Path, stages: Stages, monkeypatch: pytest.MonkeyPatch, chunk: int
+    clip: Path, stages: Stages, logits: NDArray[np.float32], monkeypatch: pytest.MonkeyPatch, chunk: int
 ) -> None:
-    monkeypatch.setattr(pipeline, "CHUNK", FRAMES)
-    whole, parts = Recorder(stages), Recorder(stages)
-    detect(clip, model=whole)
     monkeypatch.setattr(pipeline, "CHUNK", chunk)
+    parts = Recorder(stages)
     detect(clip, model=parts)
-    assert whole.chunks == [FRAMES]
     assert parts.chunks == [chunk] * (FRAMES // chunk) + [FRAMES % chunk] * (FRAMES % chunk > 0)
-    assert_allclose(parts.logits[0], whole.logits[0], atol=1e-4)
+    assert_allclose(parts.logits[0], logits, atol=1e-4)
 
 
 @pytest.mark.parametrize("chunk", [1, 7, 32])
 def test_logits_do_not_depend_on_how_many_frames_are_followed_together(
-    clip: Path, stages: Stages, monkeypatch: pytest.MonkeyPatch, chunk: int
+    clip: Path, stages: Stages, logits: NDArray[np.float32], monkeypatch: pytest.MonkeyPatch, chunk: int
 ) -> None:
-    whole, parts = Recorder(stages), Recorder(stages)
-    detect(clip, model=whole)
+    parts = Recorder(stages)
     follow_long = TemporalStage.follow_long
     asked: list[int] = []
 
@@ -198,18 +208,17 @@ def test_logits_do_not_depend_on_how_many_frames_are_followed_together(
     monkeypatch.setattr(TemporalStage, "follow_long", in_chunks)
     detect(clip, model=parts)
     assert asked == [chunk]
-    assert_allclose(parts.logits[0], whole.logits[0], atol=1e-4)
+    assert_allclose(parts.logits[0], logits, atol=1e-4)
 
 
 @pytest.mark.parametrize("chunk_s", [0.013, 0.37, 1.0])
 def test_logits_do_not_depend_on_how_the_sound_is_read(
-    clip: Path, stages: Stages, monkeypatch: pytest.MonkeyPatch, chunk_s: float
+    clip: Path, stages: Stages, logits: NDArray[np.float32], monkeypatch: pytest.MonkeyPatch, chunk_s: float
 ) -> None:
-    whole, parts = Recorder(stages), Recorder(stages)
-    detect(clip, model=whole)
+    parts = Recorder(stages)
     monkeypatch.setattr(pipeline, "read_waveform", lambda path: read_waveform(path, chunk_s))
     detect(clip, model=parts)
-    assert_allclose(parts.logits[0], whole.logits[0], atol=1e-4)
+    assert_allclose(parts.logits[0], logits, atol=1e-4)
 
 
 def test_a_silent_clip_is_scored_from_the_face_alone(
@@ -245,7 +254,9 @@ def test_frames_without_a_face_have_a_row_of_nothing(
     """No face means not known, never 0; and the face that comes back at once is the same one."""
     images = face_images(1) * 24
     images[8:16] = [np.full_like(images[0], 90)] * 8
-    table = detect(write_clip(tmp_path / "gap.mp4", images, np.arange(24) / 25), model=stages).to_pandas()
+    recorder = Recorder(stages)
+    clip = write_clip(tmp_path / "gap.mp4", images, uneven_times_s(24))
+    table = detect(clip, model=recorder).to_pandas()
     gone = table["frame"].between(8, 15)
     assert len(table) == 24
     assert table["success"].tolist() == (~gone).astype(int).tolist()
@@ -255,6 +266,7 @@ def test_frames_without_a_face_have_a_row_of_nothing(
     assert table.loc[gone, empty].isna().all(axis=None)
     assert (table.loc[~gone, "face_id"] == 0).all()
     assert table.loc[~gone, TAUGHT].notna().all(axis=None)
+    assert_array_equal(recorder.times_s[0], table.loc[~gone, "timestamp"])  # so the memory knows of the gap
 
 
 def test_a_clip_without_any_face_is_a_table_of_nothing(
@@ -333,10 +345,8 @@ def test_progress_counts_every_frame_up_to_the_number_expected(clip: Path, stage
     assert seen == [(done, FRAMES) for done in range(1, FRAMES + 1)]
 
 
-def test_the_crops_of_a_long_track_do_not_pile_up(clip: Path, stages: Stages) -> None:
-    recorder = Recorder(stages)
-    detect(clip, model=recorder)
-    assert max(recorder.chunks) <= pipeline.CHUNK == 32
+def test_the_crops_of_a_long_track_do_not_pile_up(result: Result, recorder: Recorder) -> None:
+    assert recorder.chunks == [32, FRAMES - 32]
 
 
 def test_a_missing_model_is_told_before_the_video_is_read(
