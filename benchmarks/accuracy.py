@@ -20,10 +20,9 @@ from rich.table import Table
 from sklearn.metrics import f1_score, roc_auc_score
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "recipes" / "nano"))
-from labels import lip_gap, teacher_targets
-
 from auscan.core.aus import AU_NAMES
 from auscan.results.table import ACTIVE_COLUMNS, read_result_table
+from labels import lip_gap, teacher_targets
 
 FIRST_EIGHT = ("AU01", "AU02", "AU04", "AU07", "AU10", "AU12", "AU25", "AU26")
 ALL_TEN = (*FIRST_EIGHT, "AU15", "AU24")
@@ -62,8 +61,8 @@ def show(found: pd.DataFrame, labels: np.ndarray) -> None:
     aucs = {}
     for column, (name, active) in enumerate(zip(AU_NAMES, ACTIVE_COLUMNS, strict=True)):
         known = seen & (labels[:, column] >= 0) & found[name].notna().to_numpy()
-        if not known.any():
-            table.add_row(name, "-", "not taught", "-")
+        if name not in ALL_TEN:
+            table.add_row(name, "-", "no teacher", "-")
             continue
         truth = labels[known, column]
         aucs[name] = roc_auc_score(truth, found.loc[known, name])

@@ -29,7 +29,7 @@ def plain_times_s(path: Path) -> NDArray[np.float64]:
 
 
 def judge(result: Result, teacher: pd.DataFrame) -> tuple[list[float], Counter[int], int]:
-    """Point errors of the frames in which we found the teacher's face, their face_ids, the teacher's frames."""
+    """Point errors where we found the teacher's face, the face_ids there, and how often there was one."""
     teacher = teacher.reindex(columns=["found", *COLUMNS])
     points = teacher[COLUMNS].to_numpy(np.float64).reshape(-1, 5, 2)
     found = np.flatnonzero(teacher["found"].to_numpy(bool))
@@ -51,8 +51,9 @@ def report_clip(path: Path, teacher: Path, stages: Stages) -> tuple[list[float],
     one_id = max(ids.values(), default=0) / wanted if wanted else float("nan")
     error = float(np.mean(errors)) if errors else float("nan")
     coverage, speed = result.summary()["coverage"], result.info.frames / result.info.seconds
+    times = "same" if same else "DIFFER"
     print(
-        f"{path.name:16} {result.info.frames:6d} {'same' if same else 'DIFFER':>6} {coverage:7.1%} {share:7.1%} "
+        f"{path.name:16} {result.info.frames:6d} {times:>6} {coverage:7.1%} {share:7.1%} "
         f"{one_id:7.1%} {error:7.1%} {len(result.tracks):4d} {speed:6.0f}",
         flush=True,
     )

@@ -80,10 +80,12 @@ def _unpack(stored: "np.lib.npyio.NpzFile", number: int) -> ClipTrack:
 def read_clip(path: Path, teacher: Path) -> list[ClipTrack]:
     """Follow the faces of a clip and put the teacher's targets beside them."""
     scores = pd.read_parquet(teacher)
+    found = scores["found"].to_numpy(bool)
+    if not found.any():
+        return []  # the file then has no columns of scores either
     targets = teacher_targets(scores, scores["lip_gap"].to_numpy(np.float32))
     names = ("left_eye", "right_eye", "nose", "left_mouth", "right_mouth")
     points = np.stack([scores[[f"{n}_x", f"{n}_y"]].to_numpy(np.float32) for n in names], axis=1)
-    found = scores["found"].to_numpy(bool)
     chunks = read_waveform(path)
     pieces = [] if chunks is None else list(chunks)
     sound = np.concatenate([np.empty(0, np.float32), *(piece.samples for piece in pieces)])

@@ -31,16 +31,16 @@ from train_faces import log, parameter_groups, resume, save, warmup_cosine
 class ClipSettings:
     """Settings of stage 2."""
 
-    steps: int = 1200
+    steps: int = 800
     windows: int = 8
     """Windows of clips in a step."""
     faces: int = 256
     """Single faces in a step."""
     length: int = 128
     """Frames of a window."""
-    versions: int = 3
+    versions: int = 2
     """Spoilt versions of each track beside the clean one."""
-    face_versions: int = 3
+    face_versions: int = 2
     """Cuts of each single face."""
     rate: float = 7e-4
     weight_decay: float = 0.1
@@ -190,7 +190,7 @@ def train_clips(
     """Train everything but the visual stage; returns the file with the averaged weights."""
     torch.manual_seed(settings.seed)
     network.eval()
-    network.visual.requires_grad_(False)
+    network.visual.requires_grad_(False).to(memory_format=torch.channels_last)
     windows = ClipWindows(network, tracks, faces, settings)
     held = held_out(network, tracks)
     averaged = torch.optim.swa_utils.AveragedModel(

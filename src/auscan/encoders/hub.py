@@ -23,7 +23,7 @@ def load_backbone(source: str, arch: dict[str, Any] | None) -> Any:
     if arch is not None:
         return AutoModel.from_config(AutoConfig.for_model(**arch))
     try:
-        return AutoModel.from_pretrained(source)
+        return AutoModel.from_pretrained(source, use_safetensors=True)  # the other format unpickles
     except (OSError, ValueError, SafetensorError) as error:
         raise CheckpointError(
             f"The weights {source!r} are neither a local folder nor to be had from the hub. "
