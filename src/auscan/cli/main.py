@@ -12,6 +12,9 @@ import typer
 
 from auscan.cli.demo import demo
 from auscan.cli.detect import detect
+from auscan.cli.ensemble import ensemble
+from auscan.cli.evaluate import evaluate
+from auscan.cli.submit import check_submission, submit
 from auscan.core.errors import AuscanError
 
 app = typer.Typer(
@@ -23,6 +26,10 @@ app = typer.Typer(
 )
 app.command()(detect)
 app.command()(demo)
+app.command()(evaluate)
+app.command()(ensemble)
+app.command()(submit)
+app.command()(check_submission)
 
 
 def _print_version(wanted: bool) -> None:

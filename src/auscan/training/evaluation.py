@@ -1,0 +1,218 @@
+"""All that is said of a set of scores: the F1 of every AU and their mean, how sure that is, and more.
+
+In: labels and scores as tables (scores.py) and a `Decision`.  Out: an `Evaluation`, as plain JSON types too.
+Two sets of frames are told apart, for the literature mixes them up:
+
+    f1_all    every labelled frame; where the network saw no face its scores are filled in, as a submission
+              must be. The headline.
+    f1_faces  only labelled frames in which the network saw a face
+
+Not here: the definitions (metrics.py), how it is shown (cli/evaluate.py, figure.py).
+"""
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from auscan.core.aus import AU_NAMES
+from auscan.core.errors import InputError
+from auscan.training.metrics import (
+    Counts,
+    Interval,
+    Ranking,
+    Rule,
+    count_by,
+    interval,
+    kappa,
+    label_mask,
+    ranking,
+)
+from auscan.training.smoothing import NO_SMOOTHING, final_scores
+from auscan.training.thresholds import Decision, tune_thresholds
+
+
+@dataclass(frozen=True, eq=False)
+class Figures:
+    """F1 on one set of frames at one set of thresholds."""
+
+    counts: Counts
+    """[A], all videos pooled."""
+    interval: Interval
+    kappa: tuple[float, ...]
+    """[A] Cohen's kappa."""
+
+
+@dataclass(frozen=True, eq=False)
+class AtThresholds:
+    """What follows from one set of thresholds."""
+
+    thresholds: tuple[float, ...]
+    f1_all: Figures
+    f1_faces: Figures
+
+
+@dataclass(frozen=True, eq=False)
+class Evaluation:
+    """Scores held against labels."""
+
+    rule: Rule
+    windows: tuple[int, ...]
+    """[A] smoothing in frames, before everything else."""
+    tracks: int
+    sources: int
+    """Videos that the tracks are of; the bootstrap draws these."""
+    rows: int
+    """Label lines, whether they count or not."""
+    frames: int
+    """Label lines that count: all labels there, or with the rule `element` any."""
+    frames_without_face: int
+    """Counting frames in which the network saw no face; their scores were filled in."""
+    frames_without_score: int
+    """Counting frames in a track without any score of some AU; they say no."""
+    tuned_here: bool
+    """Whether the tuned thresholds were chosen on these very frames, which flatters them."""
+    at_default: AtThresholds
+    """At 0.5."""
+    at_tuned: AtThresholds
+    ranking: tuple[Ranking, ...]
+    """[A] on all counting frames."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON types; a figure that is undefined is None."""
+        return {
+            "rule": self.rule,
+            "smooth": dict(zip(AU_NAMES, self.windows, strict=True)),
+            "tracks": self.tracks,
+            "sources": self.sources,
+            "rows": self.rows,
+            "frames": self.frames,
+            "frames_without_face": self.frames_without_face,
+            "frames_without_score": self.frames_without_score,
+            "tuned_here": self.tuned_here,
+            "at_default": _at_thresholds(self.at_default),
+            "at_tuned": _at_thresholds(self.at_tuned),
+            "labels": _label_figures(self.at_default.f1_all.counts),
+            "auc": _by_au([one.auc for one in self.ranking]),
+            "average_precision": _by_au([one.average_precision for one in self.ranking]),
+        }
+
+
+def evaluate(
+    labels: pd.DataFrame,
+    scores: pd.DataFrame,
+    decision: Decision | None = None,
+    windows: tuple[int, ...] = NO_SMOOTHING,
+    rule: Rule = "frame",
+) -> Evaluation:
+    """Hold scores against labels at 0.5 and at the thresholds of `decision`.
+
+    Without a decision the thresholds are tuned on these frames after smoothing over `windows`; with one,
+    its own windows are used.
+    Raises InputError where a labelled track has no scores or no label counts; AuscanError without
+    scikit-learn.
+    """
+    if decision is not None:
+        windows = decision.windows
+    final = final_scores(scores, labels, windows)
+    truth = labels[list(AU_NAMES)].to_numpy(np.int8)
+    coded: NDArray[np.bool_] = np.any(truth >= 0, axis=0)
+    mask = label_mask(truth, rule, coded)
+    counting = mask.any(axis=1)
+    if not counting.any():
+        raise InputError(
+            "No frame has a label for every AU that is labelled anywhere in these tracks, as the official "
+            "score asks. Count label by label instead: --rule element."
+        )
+    truth = np.where(mask, truth, -1)[counting]
+    probabilities, has_face = final.probabilities[counting], final.has_face[counting]
+    source, names = pd.factorize(labels["source_video"].to_numpy()[counting])
+    # The rule is applied already, so what is -1 by now is all that stays out.
+    thresholds = decision.thresholds if decision else tune_thresholds(truth, probabilities, "element")
+    frames = _Frames(truth, probabilities, has_face, source, len(names))
+    return Evaluation(
+        rule=rule,
+        windows=windows,
+        tracks=int(labels["track"].nunique()),
+        sources=len(names),
+        rows=len(labels),
+        frames=int(counting.sum()),
+        frames_without_face=int((~has_face).sum()),
+        frames_without_score=int((np.isnan(probabilities) & (truth >= 0)).any(axis=1).sum()),
+        tuned_here=decision is None,
+        at_default=frames.at(Decision().thresholds),
+        at_tuned=frames.at(thresholds),
+        ranking=tuple(ranking(truth[:, j], probabilities[:, j]) for j in range(len(AU_NAMES))),
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class _Frames:
+    """The R frames that count; labels that do not are -1."""
+
+    labels: NDArray[np.int8]
+    probabilities: NDArray[np.float32]
+    has_face: NDArray[np.bool_]
+    source: NDArray[np.int64]
+    sources: int
+
+    def at(self, thresholds: tuple[float, ...]) -> AtThresholds:
+        predictions = Decision(thresholds).predict(self.probabilities)
+        everywhere = np.ones(len(self.labels), dtype=bool)
+        return AtThresholds(
+            thresholds, self._figures(predictions, everywhere), self._figures(predictions, self.has_face)
+        )
+
+    def _figures(self, predictions: NDArray[np.bool_], kept: NDArray[np.bool_]) -> Figures:
+        labels, said = self.labels[kept], predictions[kept]
+        by_source = count_by(self.source[kept], self.sources, labels, said, "element")
+        agreement = tuple(kappa(labels[:, j], said[:, j]) for j in range(labels.shape[1]))
+        return Figures(by_source.pooled(), interval(by_source), agreement)
+
+
+def _at_thresholds(at: AtThresholds) -> dict[str, Any]:
+    return {
+        "thresholds": _by_au(list(at.thresholds)),
+        "f1_all": _figures(at.f1_all),
+        "f1_faces": _figures(at.f1_faces),
+    }
+
+
+def _figures(figures: Figures) -> dict[str, Any]:
+    f1, ends, counts = figures.counts.f1(), figures.interval, figures.counts
+    return {
+        "mean": _number(figures.counts.score()),
+        "interval": [_number(end) for end in ends.score],
+        "f1": _by_au(f1),
+        "f1_interval": {name: [_number(end) for end in ends.f1[:, j]] for j, name in enumerate(AU_NAMES)},
+        "kappa": _by_au(figures.kappa),
+        "counts": {
+            name: {kind: int(getattr(counts, kind)[j]) for kind in ("tp", "fp", "fn", "tn")}
+            for j, name in enumerate(AU_NAMES)
+        },
+    }
+
+
+def _label_figures(counts: Counts) -> dict[str, Any]:
+    """How many labels there are, how many say yes, and the F1 of always saying yes, which follows from it."""
+    positives, labelled = counts.positives(), counts.labelled()
+    rate = positives / np.where(labelled > 0, labelled, np.nan)
+    always = 2 * rate / (1 + rate)
+    return {
+        "labelled": dict(zip(AU_NAMES, labelled.tolist(), strict=True)),
+        "positives": dict(zip(AU_NAMES, positives.tolist(), strict=True)),
+        "base_rate": _by_au(rate),
+        "f1_of_always_yes": _by_au(always),
+        "mean_f1_of_always_yes": _number(float(np.nanmean(always))),
+    }
+
+
+def _by_au(values: Any) -> dict[str, float | None]:
+    return {name: _number(float(value)) for name, value in zip(AU_NAMES, values, strict=True)}
+
+
+def _number(value: float) -> float | None:
+    return None if math.isnan(value) else float(value)

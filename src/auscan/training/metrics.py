@@ -1,0 +1,209 @@
+"""The score of Aff-Wild2: binary F1 of every AU over all frames pooled, and the mean of the twelve.
+
+Why integer counts: they are exact, can be added up over shards, batches and videos in any order, and an
+interval follows from drawing videos anew without touching a frame again.
+In: labels [R, A] of 1, 0 and -1, and predictions [R, A] bool.  Out: counts, F1, mean F1, intervals.
+A label of -1 never counts. Which rows count is the rule's affair:
+
+    frame    as the official score: a frame counts if all of its labels are there, else not at all
+    element  every label counts that is there; for datasets that are put together
+
+Not here: turning scores into predictions (smoothing.py, thresholds.py).
+"""
+
+from dataclasses import dataclass
+from typing import Final, Literal, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from auscan.core.errors import AuscanError
+
+Rule = Literal["frame", "element"]
+
+DRAWS: Final[int] = 2000
+"""Draws of the bootstrap."""
+LEVEL: Final[float] = 0.95
+"""Share of the draws that an interval holds."""
+
+
+@dataclass(frozen=True, eq=False)
+class Counts:
+    """How often each AU was predicted right and wrong; [A], or [V, A] for V videos. Add them to merge."""
+
+    tp: NDArray[np.int64]
+    fp: NDArray[np.int64]
+    fn: NDArray[np.int64]
+    tn: NDArray[np.int64]
+
+    def __add__(self, other: Self) -> "Counts":
+        return Counts(self.tp + other.tp, self.fp + other.fp, self.fn + other.fn, self.tn + other.tn)
+
+    def pooled(self) -> "Counts":
+        """The counts of all videos together: [V, A] -> [A]."""
+        return Counts(self.tp.sum(0), self.fp.sum(0), self.fn.sum(0), self.tn.sum(0))
+
+    def labelled(self) -> NDArray[np.int64]:
+        """Labels that counted, shape of the counts."""
+        return self.tp + self.fp + self.fn + self.tn
+
+    def positives(self) -> NDArray[np.int64]:
+        """Labels that say yes, shape of the counts."""
+        return self.tp + self.fn
+
+    def f1(self) -> NDArray[np.float64]:
+        """F1 of each AU: 2 TP / (2 TP + FP + FN), 0 where that is 0 / 0; NaN for an AU without a label."""
+        return _f1(self.tp, self.fp, self.fn, self.tn)
+
+    def score(self) -> float:
+        """Mean F1 of the AUs that have a label, which under the rule `frame` is all; NaN without any."""
+        return float(_mean_of_known(self.f1()))
+
+
+def label_mask(
+    labels: NDArray[np.integer], rule: Rule = "frame", coded: NDArray[np.bool_] | None = None
+) -> NDArray[np.bool_]:
+    """Which labels [R, A] count: bool [R, A].
+
+    coded: [A] the AUs that the dataset labels at all; the rule `frame` asks for these, None for every one.
+    Raises ValueError for a label other than 1, 0 and -1.
+    """
+    if labels.size and (labels.min() < -1 or labels.max() > 1):
+        raise ValueError("Labels should be 1, 0 or -1.")
+    known = labels >= 0
+    if rule == "element":
+        return known
+    asked = known if coded is None else known[:, coded]
+    return known & asked.all(axis=1, keepdims=True)
+
+
+def count(labels: NDArray[np.integer], predictions: NDArray[np.bool_], rule: Rule = "frame") -> Counts:
+    """Counts [A] of predictions [R, A] against labels [R, A] of 1, 0 and -1."""
+    together = np.zeros(len(labels), dtype=np.int64)
+    return count_by(together, 1, labels, predictions, rule).pooled()
+
+
+def count_by(
+    group: NDArray[np.integer],
+    groups: int,
+    labels: NDArray[np.integer],
+    predictions: NDArray[np.bool_],
+    rule: Rule = "frame",
+) -> Counts:
+    """Counts [V, A], apart for each group: group [R] says which of the V = `groups` videos a row is of.
+
+    Raises ValueError where shapes differ or predictions are not bool, as -1 or NaN would be a silent yes.
+    """
+    if labels.shape != predictions.shape or labels.ndim != 2 or len(group) != len(labels):
+        shapes = f"labels {labels.shape}, predictions {predictions.shape}, group {group.shape}"
+        raise ValueError(f"{shapes} should be [R, A], [R, A] and [R].")
+    if predictions.dtype != np.bool_:
+        raise ValueError(f"predictions should be bool, got {predictions.dtype}.")
+    mask = label_mask(labels, rule)
+    cells = np.zeros((groups, 4, labels.shape[1]), dtype=np.int64)  # 0 TN, 1 FP, 2 FN, 3 TP
+    for j in range(labels.shape[1]):
+        kept = mask[:, j]
+        cell = 4 * group[kept].astype(np.int64) + 2 * labels[kept, j] + predictions[kept, j]
+        cells[:, :, j] = np.bincount(cell, minlength=4 * groups).reshape(groups, 4)
+    return Counts(tp=cells[:, 3], fp=cells[:, 1], fn=cells[:, 2], tn=cells[:, 0])
+
+
+@dataclass(frozen=True, eq=False)
+class Interval:
+    """Where figures would lie if other videos of the same kind had been drawn; NaN for a single video."""
+
+    f1: NDArray[np.float64]
+    """[2, A] low and high of each AU's F1."""
+    score: NDArray[np.float64]
+    """[2] low and high of the mean F1."""
+
+
+def bootstrap(
+    counts: Counts, draws: int = DRAWS, seed: int = 0
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """F1 [D, A] and mean F1 [D] of D draws of V videos with replacement from counts [V, A].
+
+    Videos are drawn, not frames: neighbouring frames are nearly copies of each other. The same V and seed
+    draw the same videos, so two systems can be compared by the differences of their draws.
+    """
+    videos = len(counts.tp)
+    times = np.random.default_rng(seed).multinomial(videos, np.full(videos, 1 / videos), size=draws)  # [D, V]
+    # Products in float64, which numpy hands to the fast library; exact as long as counts stay below 2^53.
+    tp, fp, fn, tn = (times.astype(np.float64) @ c for c in (counts.tp, counts.fp, counts.fn, counts.tn))
+    f1 = _f1(tp, fp, fn, tn)  # [D, A]
+    return f1, _mean_of_known(f1)
+
+
+def interval(counts: Counts, draws: int = DRAWS, seed: int = 0) -> Interval:
+    """Percentile interval at `LEVEL` of counts [V, A] by `bootstrap` over the V videos."""
+    aus = counts.tp.shape[1]
+    if len(counts.tp) < 2:
+        return Interval(np.full((2, aus), np.nan), np.full(2, np.nan))
+    f1, score = bootstrap(counts, draws, seed)
+    ends = (100 * (1 - LEVEL) / 2, 100 * (1 + LEVEL) / 2)
+    known = counts.labelled().any(axis=0)
+    f1_ends = np.full((2, aus), np.nan)
+    f1_ends[:, known] = np.nanpercentile(f1[:, known], ends, axis=0)
+    score_ends = np.nanpercentile(score, ends) if known.any() else np.full(2, np.nan)
+    return Interval(f1_ends, score_ends)
+
+
+@dataclass(frozen=True)
+class Ranking:
+    """How well scores of one AU put yes before no, whatever the threshold; NaN where that is undefined."""
+
+    auc: float
+    average_precision: float
+
+
+def ranking(labels: NDArray[np.integer], scores: NDArray[np.floating]) -> Ranking:
+    """ROC-AUC and average precision of scores [R] for labels [R]; rows of label -1 or score NaN are left out.
+
+    Raises AuscanError where scikit-learn is not installed.
+    """
+    try:
+        from sklearn.metrics import average_precision_score, roc_auc_score
+    except ImportError as error:
+        raise _needs_train(error) from error
+    kept = (labels >= 0) & ~np.isnan(scores)
+    truth, values = labels[kept], scores[kept]
+    if not truth.any():
+        return Ranking(float("nan"), float("nan"))
+    auc = float("nan") if truth.all() else float(roc_auc_score(truth, values))
+    return Ranking(auc, float(average_precision_score(truth, values)))
+
+
+def kappa(labels: NDArray[np.integer], predictions: NDArray[np.bool_]) -> float:
+    """Cohen's kappa of predictions [R] for labels [R], without rows of -1; NaN where all is yes or all is no.
+
+    Raises AuscanError where scikit-learn is not installed.
+    """
+    try:
+        from sklearn.metrics import cohen_kappa_score
+    except ImportError as error:
+        raise _needs_train(error) from error
+    kept = labels >= 0
+    truth, said = labels[kept].astype(bool), predictions[kept]
+    if np.all(truth & said) or not np.any(truth | said):
+        return float("nan")
+    return float(cohen_kappa_score(truth, said))
+
+
+def _f1(
+    tp: NDArray[np.number], fp: NDArray[np.number], fn: NDArray[np.number], tn: NDArray[np.number]
+) -> NDArray[np.float64]:
+    below = (2 * tp + fp + fn).astype(np.float64)
+    f1 = np.divide(2 * tp, below, out=np.zeros_like(below), where=below > 0)
+    return np.where(tp + fp + fn + tn > 0, f1, np.nan)
+
+
+def _mean_of_known(f1: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Mean over the last axis of what is not NaN; NaN where nothing is."""
+    known = ~np.isnan(f1)
+    number = known.sum(axis=-1)
+    total = np.where(known, f1, 0.0).sum(axis=-1)
+    return np.asarray(np.divide(total, number, out=np.full(total.shape, np.nan), where=number > 0))
+
+
+def _needs_train(error: ImportError) -> AuscanError:
+    return AuscanError(f"Scoring needs scikit-learn ({error}). Run: pip install 'auscan[train]'")

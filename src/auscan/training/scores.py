@@ -1,0 +1,108 @@
+"""Scores and labels of a whole dataset, as tables with a row for every frame of every track.
+
+Why: training, cross-validation, ensembles, evaluation and submissions meet in these two tables alone.
+In and out: a Parquet file of scores with the columns `SCORE_COLUMNS`; the frames.parquet of an index.
+Not here: making an index (datasets/), what becomes of a frame without a score (smoothing.py).
+"""
+
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa  # type: ignore[import-untyped]
+
+from auscan.core.aus import AU_NAMES
+from auscan.core.errors import InputError
+from auscan.results.atomic import atomic_path
+
+SCORE_COLUMNS: Final[tuple[str, ...]] = ("track", "frame", "has_face", *AU_NAMES)
+"""Track name, frame number from 1, whether the network saw a face there, twelve probabilities or NaN."""
+
+LABEL_COLUMNS: Final[tuple[str, ...]] = ("track", "split", "source_video", "frame", *AU_NAMES)
+"""What is read of an index (datasets/index.py); labels are 1, 0 or -1."""
+
+ALL_SPLITS: Final[str] = "all"
+"""Stands for every split that has labels, as out-of-fold scores do."""
+
+
+def read_scores(path: Path) -> pd.DataFrame:
+    """The scores in `path`, by track and frame.
+
+    Raises InputError where the file is missing, is no Parquet, or does not hold what `check_scores` asks for.
+    """
+    return check_scores(_read(path, SCORE_COLUMNS, "scores"), str(path))
+
+
+def write_scores(path: Path, scores: pd.DataFrame) -> None:
+    """Write the scores to `path`, whole or not at all. Raises InputError as `check_scores` does."""
+    checked = check_scores(scores, "The table of scores")
+    with atomic_path(path) as temporary:
+        checked.to_parquet(temporary, index=False)
+
+
+def check_scores(scores: pd.DataFrame, name: str) -> pd.DataFrame:
+    """The same scores by track and frame, with probabilities in float32; `name` is for the message.
+
+    Raises InputError where a column is missing, a frame is not a number from 1 on, a frame of a track
+    stands twice, or a probability lies outside 0 to 1. NaN is a score that is missing and is allowed.
+    """
+    missing = [column for column in SCORE_COLUMNS if column not in scores.columns]
+    if missing:
+        raise InputError(
+            f"{name} lacks the columns {', '.join(missing)}. Scores are a row a frame with "
+            f"{', '.join(SCORE_COLUMNS)}."
+        )
+    aus = scores[list(AU_NAMES)].to_numpy(np.float32, na_value=np.nan)
+    frames = scores["frame"].to_numpy(np.float64, na_value=np.nan)
+    if not np.all((frames >= 1) & (frames == np.floor(frames))):
+        raise InputError(f"{name} has a frame that is not a whole number from 1 on. Number frames from 1.")
+    if np.any((aus < 0) | (aus > 1)):
+        raise InputError(f"{name} has a probability outside 0 to 1. Write sigmoid outputs, not logits.")
+    table = pd.DataFrame(dict(zip(AU_NAMES, aus.T, strict=True)))
+    table.insert(0, "track", scores["track"].astype(str).to_numpy(object))
+    table.insert(1, "frame", frames.astype(np.int64))
+    table.insert(2, "has_face", scores["has_face"].to_numpy(bool))
+    twice = table.duplicated(["track", "frame"])
+    if twice.any():
+        row = table[twice].iloc[0]
+        raise InputError(
+            f"{name} holds frame {row['frame']} of track {row['track']} twice. Keep one of them."
+        )
+    return table.sort_values(["track", "frame"], ignore_index=True)
+
+
+def read_labels(index: Path, split: str) -> pd.DataFrame:
+    """The rows of one split of an index, or of all that are labelled, with the columns `LABEL_COLUMNS`.
+
+    index: the folder that `auscan prepare` wrote.
+    Raises InputError where there is no such index or split, or where none of its frames has a label.
+    """
+    labels = _read(index / "frames.parquet", LABEL_COLUMNS, "labels")
+    for column in ("track", "split", "source_video"):
+        labels[column] = labels[column].astype(str)
+    found = sorted(set(labels["split"]))
+    if split != ALL_SPLITS:
+        labels = labels[labels["split"] == split]
+    if labels.empty:
+        raise InputError(f"{index} has no split {split!r}. It has {', '.join(found) or 'no rows'}.")
+    labelled = (labels[list(AU_NAMES)] >= 0).any(axis=1)
+    if not labelled.any():
+        raise InputError(f"No frame of split {split!r} in {index} has a label, so it cannot be evaluated.")
+    if split == ALL_SPLITS:
+        with_labels = set(labels.loc[labelled, "track"])
+        labels = labels[labels["track"].isin(with_labels)]
+    return labels.reset_index(drop=True)
+
+
+def _read(path: Path, columns: tuple[str, ...], what: str) -> pd.DataFrame:
+    if not path.is_file():
+        raise InputError(f"{path} is not there. Give a Parquet file of {what}.")
+    try:
+        return pd.read_parquet(path, columns=list(columns))
+    except (OSError, ValueError, KeyError, pa.ArrowException) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise InputError(
+            f"{path} cannot be read as {what}: {reason}. It should be Parquet with the columns "
+            f"{', '.join(columns)}."
+        ) from error

@@ -1,0 +1,131 @@
+"""Quieten scores over time and fill those that are missing: one way, for validation and for submissions.
+
+Why one way: thresholds tuned after one kind of filling are wrong after another.
+In: the scores of a track, NaN where a frame has none.  Out: a score for every row that is asked for.
+First each AU's scores are averaged over the frames around, counting those that are there. Then frames
+without a score get the straight line between their neighbours that have one; before the first and after
+the last of these it is held. A track without any score keeps NaN, which later counts as no.
+Not here: thresholds (thresholds.py).
+"""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from auscan.core.aus import AU_COUNT, AU_NAMES, canonical_name
+from auscan.core.errors import InputError
+
+NO_SMOOTHING: Final[tuple[int, ...]] = (1,) * AU_COUNT
+"""A window of one frame for each AU."""
+
+
+def parse_windows(text: str) -> tuple[int, ...]:
+    """[A] windows in frames from '7', or from '7,AU06=15,AU23=1': one for all, then those that differ.
+
+    AUs that are not named get the plain number, or 1 where there is none.
+    Raises InputError for what is not an odd number or not an AU.
+    """
+    windows = dict.fromkeys(AU_NAMES, 1)
+    for place, part in enumerate(text.split(",")):
+        name, equals, number = part.rpartition("=")
+        if not re.fullmatch(r"\s*\d+\s*", number) or (place > 0 and not equals):
+            raise InputError(f"{text!r} is not a smoothing. Write 7, or 7,AU06=15,AU23=1, in frames.")
+        window = int(number)
+        if equals:
+            windows[canonical_name(name)] = window
+        else:
+            windows = dict.fromkeys(AU_NAMES, window)
+    chosen = tuple(windows.values())
+    check_windows(chosen)
+    return chosen
+
+
+def check_windows(windows: Sequence[int]) -> None:
+    """Raise InputError unless each window is an odd number of frames, as a centred one must be."""
+    for name, window in zip(AU_NAMES, windows, strict=True):
+        if window < 1 or window % 2 == 0:
+            raise InputError(f"The smoothing of {name} is {window} frames. Give an odd number: 1, 3, 5, ...")
+
+
+def smooth(scores: NDArray[np.float32], windows: Sequence[int]) -> NDArray[np.float32]:
+    """Centred moving average of scores [T, A] over windows [A] in frames; NaN stays NaN and weighs nothing.
+
+    At either end the window is shorter, not padded.
+    """
+    smoothed = scores.copy()
+    for j, window in enumerate(windows):
+        if window > 1:
+            smoothed[:, j] = _moving_average(scores[:, j], window)
+    return smoothed
+
+
+def fill_missing(scores: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Scores [T, A] with each NaN on the line between its neighbours in time; the ends are held.
+
+    A column that is all NaN stays so: there is nothing to go by.
+    """
+    filled = scores.copy()
+    frames = np.arange(len(scores))
+    for j in range(scores.shape[1]):
+        known = ~np.isnan(scores[:, j])
+        if known.any() and not known.all():
+            filled[~known, j] = np.interp(frames[~known], frames[known], scores[known, j])
+    return filled
+
+
+@dataclass(frozen=True, eq=False)
+class FinalScores:
+    """What is thresholded: a row for each of the R rows that were asked for."""
+
+    probabilities: NDArray[np.float32]
+    """[R, A] smoothed and filled; NaN only where the whole track has no score of that AU."""
+    has_face: NDArray[np.bool_]
+    """[R] whether the network saw a face in that very frame."""
+
+
+def final_scores(
+    scores: pd.DataFrame, rows: pd.DataFrame, windows: Sequence[int] = NO_SMOOTHING
+) -> FinalScores:
+    """Smooth and fill the scores of each track, and read them at the frames of `rows` (track, frame).
+
+    Frames of a track beyond its scores repeat the nearest end; scores of other frames or tracks are left out.
+    Raises InputError where a track of `rows` has no scores at all.
+    """
+    where = scores.groupby("track", sort=False).indices
+    wanted = rows.groupby("track", sort=False).indices
+    absent = sorted(str(track) for track in wanted if track not in where)
+    if absent:
+        shown = ", ".join(absent[:5]) + (", ..." if len(absent) > 5 else "")
+        raise InputError(f"The scores lack {len(absent)} of {len(wanted)} tracks: {shown}. Score them first.")
+    frames, asked = scores["frame"].to_numpy(np.int64), rows["frame"].to_numpy(np.int64)
+    values, faces = scores[list(AU_NAMES)].to_numpy(np.float32), scores["has_face"].to_numpy(bool)
+    probabilities = np.empty((len(rows), AU_COUNT), dtype=np.float32)
+    has_face = np.zeros(len(rows), dtype=bool)
+    for track, into in wanted.items():
+        of = where[track]
+        first, last = frames[of].min(), frames[of].max()
+        dense = np.full(
+            (last - first + 1, AU_COUNT), np.nan, dtype=np.float32
+        )  # a row a frame, holes included
+        seen = np.zeros(len(dense), dtype=bool)
+        dense[frames[of] - first], seen[frames[of] - first] = values[of], faces[of]
+        at = np.clip(asked[into], first, last) - first
+        probabilities[into] = fill_missing(smooth(dense, windows))[at]
+        has_face[into] = seen[at] & (asked[into] >= first) & (asked[into] <= last)
+    return FinalScores(probabilities, has_face)
+
+
+def _moving_average(values: NDArray[np.float32], window: int) -> NDArray[np.float32]:
+    known = ~np.isnan(values)
+    total = np.concatenate([[0.0], np.cumsum(np.where(known, values, 0).astype(np.float64))])
+    number = np.concatenate([[0], np.cumsum(known)])
+    at = np.arange(len(values))
+    low, high = np.maximum(at - window // 2, 0), np.minimum(at + window // 2 + 1, len(values))
+    mean = (total[high] - total[low]) / np.maximum(number[high] - number[low], 1)
+    # float32 again: the sums' last digits would otherwise lift a score over its threshold or drop it below.
+    return np.where(known, mean, np.nan).astype(np.float32)

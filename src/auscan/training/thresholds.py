@@ -1,0 +1,125 @@
+"""From which score on an AU counts as active, chosen for each AU so that its F1 is best.
+
+Why a file: a threshold belongs to the smoothing it was tuned after, so the two are kept together and used
+together, in evaluation as in a submission. Tune on out-of-fold scores: on frames the network was trained on
+every threshold looks good, and on the frames it is then reported on it looks better than it is.
+In: labels and final scores.  Out: a `Decision`, in JSON.
+Not here: the scores (smoothing.py), the figures that follow (metrics.py).
+"""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from auscan.core.aus import AU_COUNT, AU_NAMES
+from auscan.core.errors import InputError
+from auscan.results.atomic import atomic_path
+from auscan.training.metrics import Rule, label_mask
+from auscan.training.smoothing import NO_SMOOTHING, check_windows
+
+DEFAULT: Final[float] = 0.5
+"""The threshold that needs no tuning; also where tuning finds nothing better."""
+LOWEST: Final[float] = 0.05
+HIGHEST: Final[float] = 0.95
+"""Tuned thresholds stay between these, so that a rare AU's does not run off to where a few frames lie."""
+
+
+@dataclass(frozen=True)
+class Decision:
+    """How scores become yes and no: smooth over `windows`, then compare with `thresholds`."""
+
+    thresholds: tuple[float, ...] = (DEFAULT,) * AU_COUNT
+    """[A] an AU is active from this score on."""
+    windows: tuple[int, ...] = NO_SMOOTHING
+    """[A] frames of the moving average, odd; 1 leaves the scores alone."""
+
+    def __post_init__(self) -> None:
+        check_windows(self.windows)
+        if len(self.thresholds) != AU_COUNT or not all(0 <= t <= 1 for t in self.thresholds):
+            raise InputError(f"Thresholds should be {AU_COUNT} numbers from 0 to 1, got {self.thresholds}.")
+
+    def predict(self, probabilities: NDArray[np.float32]) -> NDArray[np.bool_]:
+        """Final scores [R, A] -> bool [R, A]; a NaN is a no. The scores should be smoothed already."""
+        # In the precision of the scores: 0.7 is to reach 0.7.
+        return np.asarray(probabilities >= np.asarray(self.thresholds, dtype=np.float32))
+
+    def save(self, path: Path) -> None:
+        """Write the decision to `path` as JSON."""
+        content = {
+            "thresholds": dict(zip(AU_NAMES, self.thresholds, strict=True)),
+            "smooth": dict(zip(AU_NAMES, self.windows, strict=True)),
+        }
+        with atomic_path(path) as temporary:
+            temporary.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+
+
+def read_decision(path: Path) -> Decision:
+    """Read what `Decision.save` wrote; "smooth" may be left out. Raises InputError for anything else."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        unknown = set(content) - {"thresholds", "smooth"}
+        if unknown:
+            raise ValueError(f"it holds {', '.join(sorted(unknown))}")
+        thresholds = _by_au(content["thresholds"], float)
+        windows = NO_SMOOTHING
+        if "smooth" in content:
+            windows = tuple(int(window) for window in _by_au(content["smooth"], int))
+        return Decision(tuple(thresholds), windows)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise InputError(
+            f"{path} is not a thresholds file: {error}. It should be JSON with `thresholds` and `smooth`, "
+            "each with a number for all twelve AUs; `auscan evaluate --save-thresholds` writes one."
+        ) from error
+
+
+def tune_thresholds(
+    labels: NDArray[np.integer], probabilities: NDArray[np.float32], rule: Rule = "frame"
+) -> tuple[float, ...]:
+    """[A] thresholds that give each AU its best F1 on final scores [R, A] and labels [R, A]."""
+    mask = label_mask(labels, rule)
+    return tuple(
+        best_threshold(labels[mask[:, j], j], probabilities[mask[:, j], j]) for j in range(labels.shape[1])
+    )
+
+
+def best_threshold(labels: NDArray[np.integer], scores: NDArray[np.float32]) -> float:
+    """The threshold of best F1 within `LOWEST` to `HIGHEST` for labels [R] of 0 and 1 and scores [R].
+
+    Exact: every cut between two scores that occur is tried. Among equals the one nearest to 0.5 is taken,
+    so an AU without a positive keeps 0.5. NaN scores are a no at every threshold.
+    """
+    known = ~np.isnan(scores)
+    order = np.argsort(scores[known], kind="stable")
+    rising = scores[known][order].astype(np.float32)
+    positive = labels[known][order].astype(np.int64)
+    above = np.concatenate([np.cumsum(positive[::-1])[::-1], [0]])  # positives from each place upward
+    cuts = np.clip(np.append(_cuts(np.unique(rising)), [DEFAULT]), LOWEST, HIGHEST).astype(np.float32)
+    first = np.searchsorted(rising, cuts, side="left")  # place of the first score that reaches the cut
+    below = len(rising) - first + int(labels.sum())  # predicted + positives = 2 TP + FP + FN
+    f1 = np.divide(2 * above[first], below, out=np.zeros(len(cuts)), where=below > 0)
+    best = cuts[f1 == f1.max()]
+    return float(best[np.argmin(np.abs(best - DEFAULT))])
+
+
+def _cuts(distinct: NDArray[np.float32]) -> NDArray[np.float32]:
+    """A threshold under each of the rising distinct scores: half-way to the one below, or 0.
+
+    Where float32 has nothing in between, the score itself, since reaching is enough.
+    """
+    lower = np.concatenate([[np.float32(0)], distinct[:-1]])[: len(distinct)]
+    middle = ((lower.astype(np.float64) + distinct) / 2).astype(np.float32)
+    return np.where(middle > lower, middle, distinct)
+
+
+def _by_au(numbers: dict[str, float], kind: type) -> Sequence[float]:
+    if set(numbers) != set(AU_NAMES):
+        raise ValueError(f"it does not name just {', '.join(AU_NAMES)}")
+    wrong = [name for name in AU_NAMES if kind(numbers[name]) != numbers[name]]
+    if wrong:
+        raise ValueError(f"{wrong[0]} is {numbers[wrong[0]]!r}")
+    return [kind(numbers[name]) for name in AU_NAMES]

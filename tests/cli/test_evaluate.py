@@ -1,0 +1,181 @@
+"""`auscan evaluate`, `ensemble`, `submit` and `check-submission`: from scores to what is handed in."""
+
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from auscan.cli.main import main
+from auscan.core.aus import AU_NAMES
+
+TRACKS = {"v1_left": 30, "v1_right": 20, "v2": 40}
+HEADER = "image_location,AU1,AU2,AU4,AU6,AU7,AU10,AU12,AU15,AU23,AU24,AU25,AU26"
+
+
+def run(monkeypatch: pytest.MonkeyPatch, *words: object) -> int:
+    monkeypatch.setattr("sys.argv", ["auscan", *map(str, words)])
+    monkeypatch.setenv("COLUMNS", "140")
+    with pytest.raises(SystemExit) as left:
+        main()
+    return int(left.value.code or 0)
+
+
+def write_scores(path: Path, seed: int) -> Path:
+    random = np.random.default_rng(seed)
+    rows = sum(TRACKS.values())
+    values = (TRUTH * 0.4 + 0.6 * random.random((rows, 12))).astype(np.float32)
+    values[5] = np.nan
+    table = pd.DataFrame(values, columns=list(AU_NAMES))
+    table["track"] = np.repeat(list(TRACKS), list(TRACKS.values()))
+    table["frame"] = np.concatenate([np.arange(1, count + 1) for count in TRACKS.values()])
+    table["has_face"] = ~np.isnan(values[:, 0])
+    table.to_parquet(path)
+    return path
+
+
+TRUTH = (np.random.default_rng(9).random((sum(TRACKS.values()), 12)) < 0.4).astype(np.int8)
+
+
+@pytest.fixture
+def scores(tmp_path: Path) -> Path:
+    return write_scores(tmp_path / "scores.parquet", seed=0)
+
+
+@pytest.fixture
+def index(tmp_path: Path, scores: Path) -> Path:
+    """What is read of an index, with the types that datasets/index.py gives its columns."""
+    rows = pd.read_parquet(scores)[["track", "frame"]]
+    table = pd.DataFrame(TRUTH, columns=list(AU_NAMES))
+    table["track"] = rows["track"].astype("category")
+    table["frame"] = rows["frame"].astype(np.int32)
+    table["split"] = pd.Categorical(["val"] * len(rows))
+    table["source_video"] = rows["track"].str.partition("_")[0].astype("category")
+    table.loc[7, "AU10"] = -1
+    folder = tmp_path / "index"
+    folder.mkdir()
+    table.to_parquet(folder / "frames.parquet")
+    return folder
+
+
+@pytest.fixture
+def template(tmp_path: Path) -> Path:
+    path = tmp_path / "template.txt"
+    rows = [f"{track}/{n:05d}.jpg," for track, count in TRACKS.items() for n in range(1, count + 1)]
+    path.write_text("\n".join([HEADER, *rows]) + "\n")
+    return path
+
+
+def test_the_table_says_what_counts_and_that_tuning_here_flatters(
+    index: Path, scores: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(monkeypatch, "evaluate", index, scores) == 0
+    said = capsys.readouterr().out
+    assert all(name in said for name in (*AU_NAMES, "f1_all", "f1_faces", "kappa"))
+    assert "89 of 90 frames count; 3 tracks, 2 source videos. 1 frames without a face" in said
+    assert "tuned on these very frames" in said
+
+
+def test_thresholds_that_were_saved_give_the_same_figures_when_given_again(
+    index: Path,
+    scores: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    kept = tmp_path / "thresholds.json"
+    words = ("evaluate", index, scores, "--json")
+    assert run(monkeypatch, *words, "--smooth", "3,AU23=1", "--save-thresholds", kept) == 0
+    tuned = json.loads(capsys.readouterr().out)
+    assert run(monkeypatch, *words, "--thresholds", kept, "--out", tmp_path / "report") == 0
+    given = json.loads(capsys.readouterr().out)
+    assert tuned["smooth"] == given["smooth"] == dict.fromkeys(AU_NAMES, 3) | {"AU23": 1}
+    assert tuned["at_tuned"] == given["at_tuned"]
+    assert (tuned["tuned_here"], given["tuned_here"]) == (True, False)
+    assert json.loads((tmp_path / "report" / "evaluation.json").read_text()) == given
+    assert (tmp_path / "report" / "evaluation.html").exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("--split", "train"), "It has val"),
+        (("--smooth", "4"), "odd number"),
+        (("--thresholds", "nowhere.json"), "not a thresholds file"),
+        (("--thresholds", "x.json", "--smooth", "3"), "brings its own smoothing"),
+    ],
+)
+def test_a_wrong_word_is_one_line_and_exit_code_2(
+    words: tuple[str, ...],
+    message: str,
+    index: Path,
+    scores: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert run(monkeypatch, "evaluate", index, scores, *words) == 2
+    said = capsys.readouterr().err
+    assert message in said
+    assert said.count("\n") == 1
+
+
+def test_without_scikit_learn_one_line_says_what_to_install(
+    index: Path, scores: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(sys.modules, "sklearn.metrics", None)
+    assert run(monkeypatch, "evaluate", index, scores) == 1
+    said = capsys.readouterr().err
+    assert "pip install 'auscan[train]'" in said
+    assert said.count("\n") == 1
+
+
+def test_an_ensemble_is_submitted_and_found_right(
+    scores: Path,
+    template: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    mean, out = tmp_path / "mean.parquet", tmp_path / "submission.txt"
+    other = write_scores(tmp_path / "other.parquet", seed=1)
+    assert run(monkeypatch, "ensemble", scores, other, "--out", mean) == 0
+    assert "2 scores, 3 tracks, 90 frames" in capsys.readouterr().out
+    assert run(monkeypatch, "submit", mean, "--template", template, "--out", out, "--smooth", "5") == 0
+    said = capsys.readouterr().out
+    assert "3 tracks, 90 rows" in said
+    assert "1 rows have no face" in said
+    assert run(monkeypatch, "check-submission", out, "--template", template) == 0
+    assert "3 tracks, 90 rows" in capsys.readouterr().out
+    assert out.read_text().startswith(HEADER + "\nv1_left/00001.jpg,")
+
+
+def test_a_submission_with_a_fault_is_one_line_and_exit_code_2(
+    scores: Path,
+    template: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    out = tmp_path / "submission.txt"
+    assert run(monkeypatch, "submit", scores, "--template", template, "--out", out) == 0
+    out.write_text(out.read_text().replace("v2/00040", "v2/00041"))
+    capsys.readouterr()
+    assert run(monkeypatch, "check-submission", out, "--template", template) == 2
+    said = capsys.readouterr().err
+    assert "line 91" in said
+    assert said.count("\n") == 1
+
+
+def test_saved_thresholds_are_used_by_submit(
+    index: Path, scores: Path, template: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept, out = tmp_path / "thresholds.json", tmp_path / "submission.txt"
+    run(monkeypatch, "evaluate", index, scores, "--smooth", "3", "--save-thresholds", kept)
+    assert run(monkeypatch, "submit", scores, "--template", template, "--out", out, "--thresholds", kept) == 0
+    plain = tmp_path / "plain.txt"
+    assert run(monkeypatch, "submit", scores, "--template", template, "--out", plain) == 0
+    assert out.read_text() != plain.read_text()
+    words = ("submit", scores, "--template", template, "--out", out, "--thresholds", kept, "--smooth", 3)
+    assert run(monkeypatch, *words) == 2

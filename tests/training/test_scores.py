@@ -1,0 +1,81 @@
+"""Scores and labels come in as tables, and faulty ones do not get far."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from auscan.core.errors import InputError
+from auscan.training.scores import SCORE_COLUMNS, check_scores, read_labels, read_scores, write_scores
+
+Make = Callable[..., pd.DataFrame]
+
+
+def test_scores_come_back_as_they_were_written(tmp_path: Path, make_scores: Make) -> None:
+    scores = make_scores({"a": 5, "b_left": 3}, missing=0.3)
+    write_scores(tmp_path / "new" / "scores.parquet", scores)
+    again = read_scores(tmp_path / "new" / "scores.parquet")
+    assert tuple(again.columns) == SCORE_COLUMNS
+    pd.testing.assert_frame_equal(again, scores, check_dtype=False)
+    assert again["AU01"].dtype == np.float32
+
+
+def test_scores_are_sorted_by_track_and_frame_and_lose_other_columns(make_scores: Make) -> None:
+    scores = make_scores({"a": 3, "b": 2})
+    shuffled = scores.assign(fold=1).iloc[::-1]
+    pd.testing.assert_frame_equal(check_scores(shuffled, "x"), check_scores(scores, "x"))
+
+
+def test_track_names_that_look_like_numbers_stay_text(tmp_path: Path, make_scores: Make) -> None:
+    scores = make_scores({"903": 2})
+    scores["track"] = scores["track"].astype("category")
+    write_scores(tmp_path / "s.parquet", scores)
+    assert read_scores(tmp_path / "s.parquet")["track"].tolist() == ["903", "903"]
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda t: t.drop(columns="has_face"), "lacks the columns has_face"),
+        (lambda t: t.assign(frame=t["frame"] - 1), "whole number from 1"),
+        (lambda t: t.assign(frame=t["frame"] + 0.5), "whole number from 1"),
+        (lambda t: t.assign(AU04=t["AU04"] * 9 - 4), "outside 0 to 1"),
+        (lambda t: pd.concat([t, t.iloc[[1]]]), "frame 2 of track a twice"),
+    ],
+)
+def test_faulty_scores_are_refused_with_what_is_wrong(
+    change: Callable[[pd.DataFrame], pd.DataFrame], message: str, make_scores: Make, tmp_path: Path
+) -> None:
+    with pytest.raises(InputError, match=message):
+        write_scores(tmp_path / "s.parquet", change(make_scores({"a": 4})))
+    assert not (tmp_path / "s.parquet").exists()
+
+
+def test_what_is_no_file_of_scores_is_named(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="not there"):
+        read_scores(tmp_path / "scores.parquet")
+    (tmp_path / "scores.parquet").write_text("track,frame")
+    with pytest.raises(InputError, match="cannot be read as scores"):
+        read_scores(tmp_path / "scores.parquet")
+    pd.DataFrame({"track": ["a"]}).to_parquet(tmp_path / "scores.parquet")
+    with pytest.raises(InputError, match="cannot be read as scores"):
+        read_scores(tmp_path / "scores.parquet")
+
+
+def test_labels_are_those_of_the_split(tmp_path: Path, make_scores: Make, make_labels: Make) -> None:
+    rows = make_scores({"a": 2, "b": 2, "c": 2})
+    labels = make_labels(rows, np.zeros((6, 12), np.int8))
+    labels["split"] = ["train", "train", "val", "val", "test", "test"]
+    labels.loc[labels["split"] == "test", list(labels.columns[4:])] = -1
+    labels["track"] = labels["track"].astype("category")
+    labels.to_parquet(tmp_path / "frames.parquet")
+    assert read_labels(tmp_path, "val")["track"].tolist() == ["b", "b"]
+    assert set(read_labels(tmp_path, "all")["track"]) == {"a", "b"}
+    with pytest.raises(InputError, match=r"no split 'dev'\. It has test, train, val"):
+        read_labels(tmp_path, "dev")
+    with pytest.raises(InputError, match="No frame of split 'test'"):
+        read_labels(tmp_path, "test")
+    with pytest.raises(InputError, match="not there"):
+        read_labels(tmp_path / "nowhere", "val")

@@ -1,0 +1,126 @@
+"""A threshold is the best there is, and it travels with the smoothing it was tuned after."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from auscan.core.errors import InputError
+from auscan.training.metrics import count
+from auscan.training.thresholds import (
+    HIGHEST,
+    LOWEST,
+    Decision,
+    best_threshold,
+    read_decision,
+    tune_thresholds,
+)
+
+CASES = st.lists(
+    st.tuples(st.integers(0, 1), st.floats(0, 1, width=32) | st.just(float("nan"))), min_size=1, max_size=30
+)
+
+
+def f1_at(labels: np.ndarray, scores: np.ndarray, threshold: float) -> float:
+    said = scores >= np.float32(threshold)
+    below = 2 * (said & (labels == 1)).sum() + (said & (labels == 0)).sum() + (~said & (labels == 1)).sum()
+    return 2 * (said & (labels == 1)).sum() / below if below else 0.0
+
+
+@given(CASES)
+def test_no_threshold_within_the_bounds_does_better(case: list[tuple[int, float]]) -> None:
+    labels, scores = np.array([y for y, _ in case]), np.array([p for _, p in case], np.float32)
+    chosen = best_threshold(labels, scores)
+    assert np.float32(LOWEST) <= chosen <= np.float32(HIGHEST)
+    tried = np.clip(np.concatenate([scores[~np.isnan(scores)], np.linspace(0, 1, 201)]), LOWEST, HIGHEST)
+    assert f1_at(labels, scores, chosen) == pytest.approx(max(f1_at(labels, scores, t) for t in tried))
+
+
+def test_the_threshold_lies_half_way_between_the_scores_that_it_parts() -> None:
+    labels, scores = np.array([0, 0, 1, 1]), np.array([0.1, 0.2, 0.4, 0.9], np.float32)
+    assert best_threshold(labels, scores) == pytest.approx(0.3)
+
+
+def test_a_threshold_of_a_half_that_is_as_good_as_any_is_kept() -> None:
+    assert best_threshold(np.array([0, 1]), np.array([0.2, 0.9], np.float32)) == 0.5
+    assert best_threshold(np.array([0, 0]), np.array([0.2, 0.9], np.float32)) == 0.5
+    assert best_threshold(np.array([1, 0]), np.full(2, np.nan, np.float32)) == 0.5
+
+
+def test_a_rare_au_does_not_pull_its_threshold_out_of_bounds() -> None:
+    labels, scores = np.array([1, 0]), np.array([0.01, 0.001], np.float32)
+    assert best_threshold(labels, scores) == pytest.approx(0.5)  # F1 is 0 at every threshold that is allowed
+    assert best_threshold(np.array([1, 1]), np.array([0.06, 0.01], np.float32)) == pytest.approx(LOWEST)
+    assert best_threshold(np.array([0, 1]), np.array([0.98, 0.99], np.float32)) <= np.float32(HIGHEST)
+
+
+def test_each_au_is_tuned_alone_and_by_the_labels_that_count() -> None:
+    random = np.random.default_rng(0)
+    probabilities = random.random((400, 12)).astype(np.float32)
+    cut = np.linspace(0.2, 0.8, 12)
+    labels = (probabilities >= cut).astype(np.int8)
+    labels[::2, 5] = -1  # takes half of the frames out
+    noisy = probabilities.copy()
+    noisy[::2] = random.random((200, 12))
+    decision = Decision(tune_thresholds(labels, noisy))
+    np.testing.assert_allclose(decision.thresholds, cut, atol=0.05)
+    assert count(labels, decision.predict(noisy)).score() == 1
+
+
+def test_a_score_that_reaches_its_threshold_is_a_yes_and_a_missing_one_a_no() -> None:
+    decision = Decision(thresholds=(0.7,) * 12)
+    scores = np.array([[0.7] * 12, [0.69] * 12, [np.nan] * 12], np.float32)
+    assert decision.predict(scores)[:, 0].tolist() == [True, False, False]
+
+
+def test_a_decision_is_read_as_it_was_saved(tmp_path: Path) -> None:
+    decision = Decision(tuple(float(t) for t in np.float32(np.linspace(0.1, 0.9, 12))), (7,) * 11 + (1,))
+    decision.save(tmp_path / "thresholds.json")
+    assert read_decision(tmp_path / "thresholds.json") == decision
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda c: c.pop("thresholds"),
+        lambda c: c.update(threshold=0.5),
+        lambda c: c["thresholds"].pop("AU26"),
+        lambda c: c["thresholds"].update(AU05=0.5),
+        lambda c: c["thresholds"].update(AU01=1.5),
+        lambda c: c["thresholds"].update(AU01=float("nan")),
+        lambda c: c["thresholds"].update(AU01="0.5"),
+        lambda c: c["smooth"].update(AU01=4),
+        lambda c: c["smooth"].update(AU01=3.5),
+        lambda c: c["smooth"].clear(),
+    ],
+)
+def test_a_file_with_a_slip_is_refused(tmp_path: Path, change: object) -> None:
+    path = tmp_path / "thresholds.json"
+    Decision().save(path)
+    content = json.loads(path.read_text())
+    change(content)  # type: ignore[operator]
+    path.write_text(json.dumps(content))
+    with pytest.raises(InputError):
+        read_decision(path)
+
+
+@pytest.mark.parametrize("text", ["", "[]", "3", '{"thresholds": 0.5}'])
+def test_what_is_no_thresholds_file_is_refused(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "thresholds.json"
+    path.write_text(text)
+    with pytest.raises(InputError, match="not a thresholds file"):
+        read_decision(path)
+    with pytest.raises(InputError, match="not a thresholds file"):
+        read_decision(tmp_path / "nowhere.json")
+
+
+def test_smoothing_may_be_left_out(tmp_path: Path) -> None:
+    path = tmp_path / "thresholds.json"
+    Decision().save(path)
+    content = json.loads(path.read_text())
+    del content["smooth"]
+    path.write_text(json.dumps(content))
+    assert read_decision(path) == Decision()
