@@ -14,6 +14,7 @@ from auscan.cli.demo import demo
 from auscan.cli.detect import detect
 from auscan.cli.ensemble import ensemble
 from auscan.cli.evaluate import evaluate
+from auscan.cli.prepare import prepare
 from auscan.cli.submit import check_submission, submit
 from auscan.core.errors import AuscanError
 
@@ -30,6 +31,7 @@ app.command()(evaluate)
 app.command()(ensemble)
 app.command()(submit)
 app.command()(check_submission)
+app.command()(prepare)
 
 
 def _print_version(wanted: bool) -> None:

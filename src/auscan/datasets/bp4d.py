@@ -1,0 +1,110 @@
+"""BP4D: 41 people at eight tasks, occurrence codes for a stretch of each video.
+
+    AUCoding/AU_OCC/F001_T1.csv     0,1,2,4,6,...       the header: column 0 is the frame, column n is AU n
+                                    2440,0,0,0,1,...    9: unknown
+    F001/T1/2440.jpg                                    zero padding varies
+
+In: the data set's folder.  Out: one track a video, in the split of the usual three folds of people.
+"""
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from auscan.core.aus import AU_COUNT, AU_NAMES
+from auscan.core.errors import InputError
+from auscan.datasets.clock import read_clock
+from auscan.datasets.find import Unused
+from auscan.datasets.index import Track
+from auscan.datasets.labels import NOT_ANNOTATED, label_value
+from auscan.datasets.lists import read_lines
+from auscan.datasets.media import length_warnings, relative
+from auscan.datasets.neighbours import Tree
+from auscan.datasets.pictures import list_pictures
+
+RATE_HZ: Final[float] = 25.0
+"""Of the recordings, where the videos are not there."""
+
+FOLDS: Final[tuple[str, ...]] = (
+    "F001 F002 F008 F009 F010 F016 F018 F023 M001 M004 M007 M008 M012 M014",
+    "F003 F005 F011 F013 F020 F022 M002 M005 M010 M011 M013 M016 M017 M018",
+    "F004 F006 F007 F012 F014 F015 F017 F019 F021 M003 M006 M009 M015",
+)
+"""People by the folds of the benchmarks."""
+
+CODED: Final[tuple[str, ...]] = tuple(name for name in AU_NAMES if name not in ("AU25", "AU26"))
+
+_LABEL_FILE = re.compile(r"([FM]\d{3})_(T\d+)\.csv", re.IGNORECASE)
+
+
+@dataclass
+class Bp4d:
+    """The tracks of a copy of BP4D."""
+
+    tree: Tree
+
+    def tracks(self) -> Iterator[Track | None]:
+        """Every person and task in turn."""
+        for path in self.tree.files:
+            match = _LABEL_FILE.fullmatch(path.name)
+            if match and "occ" in path.parent.name.casefold():
+                self.tree.used.add(path)
+                try:
+                    yield self._track(match[1].upper(), match[2].upper(), path)
+                except InputError as error:
+                    self.tree.unused.append(Unused(str(path), str(error)))
+                    yield None
+        self.tree.unused += self.tree.left_over()
+
+    def _track(self, person: str, task: str, path: Path) -> Track:
+        numbers, labels, unknown = _read(path)
+        video = self.tree.video(f"{person}_{task}") or self.tree.video(task, inside=person)
+        clock = read_clock(video, RATE_HZ)
+        folder = self.tree.picture_folder(task, inside=person)
+        names = {} if folder is None else list_pictures(folder).names
+        prefix = None if folder is None else relative(folder, self.tree.root)
+        chosen = [names.get(number) for number in numbers.tolist()]
+        # 9 is the data set's own word for unknown and needs no warning.
+        warnings = [f"{unknown} codes other than 0, 1 and 9: taken as not annotated"] if unknown else []
+        return Track(
+            name=f"{person}_{task}",
+            split=next((f"fold{i}" for i, people in enumerate(FOLDS, start=1) if person in people), "other"),
+            # All tasks of a person belong together.
+            source_video=person,
+            numbers=numbers,
+            labels=labels,
+            images=[None if name is None else f"{prefix}/{name}" for name in chosen],
+            times_s=clock.at(numbers),
+            clock=clock,
+            video=None if video is None else relative(video, self.tree.root),
+            image_folder=prefix,
+            label_file=relative(path, self.tree.root),
+            images_beyond=len(names) - sum(name is not None for name in chosen),
+            coded=CODED,
+            warnings=(*warnings, *clock.warnings, *length_warnings(clock, numbers)),
+        )
+
+
+def _read(path: Path) -> tuple[NDArray[np.int64], NDArray[np.int8], int]:
+    """Frame numbers [N], labels [N, A], and how many codes were neither 0, 1 nor 9."""
+    header, *lines = read_lines(path) or [""]
+    columns = [field.strip() for field in header.split(",")]
+    if columns[0] != "0" or not lines:
+        raise InputError(f"{path} is no BP4D code file: its first line should number the AUs: 0,1,2,4,...")
+    ours = {f"AU{int(field):02d}": j for j, field in enumerate(columns) if field.isdigit()}
+    rows, numbers, unknown = [], [], 0
+    for line in lines:
+        fields = line.split(",")
+        if len(fields) != len(columns) or not fields[0].strip().isdigit():
+            raise InputError(f"{path} has a line {line!r}; expected {len(columns)} numbers.")
+        codes = [fields[ours[name]].strip() if name in ours else "9" for name in AU_NAMES]
+        unknown += sum(label_value(code) is None and code != "9" for code in codes)
+        values = [label_value(code) for code in codes]
+        rows.append([NOT_ANNOTATED if value is None else value for value in values])
+        numbers.append(int(fields[0]))
+    return np.array(numbers, np.int64), np.array(rows, np.int8).reshape(-1, AU_COUNT), unknown

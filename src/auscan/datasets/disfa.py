@@ -1,0 +1,129 @@
+"""DISFA: 27 people, one video each, intensities 0 to 5 in one file an AU.
+
+    ActionUnit_Labels/SN001/SN001_au1.txt      frame,intensity      frames from 1, no header
+
+An AU is active from intensity 2 on. Public lists number pictures from 0, so line k is picture k - 1; a folder
+whose first picture is 1 is taken at its word.
+
+In: the data set's folder.  Out: one track a person, in the split of the usual three folds.
+"""
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from auscan.core.aus import AU_COUNT, AU_NAMES
+from auscan.core.errors import InputError
+from auscan.datasets.clock import read_clock
+from auscan.datasets.find import Unused
+from auscan.datasets.index import Track
+from auscan.datasets.labels import NOT_ANNOTATED
+from auscan.datasets.lists import read_lines
+from auscan.datasets.media import length_warnings, relative
+from auscan.datasets.neighbours import Tree
+from auscan.datasets.pictures import list_pictures
+
+ACTIVE_FROM: Final[int] = 2
+"""Intensity at which an AU counts as active."""
+
+RATE_HZ: Final[float] = 20.0
+"""Of the videos, where they are not there."""
+
+FOLDS: Final[tuple[frozenset[int], ...]] = (
+    frozenset({1, 2, 9, 10, 16, 26, 27, 30, 32}),
+    frozenset({6, 11, 12, 13, 18, 21, 24, 28, 31}),
+    frozenset({3, 4, 5, 7, 8, 17, 23, 25, 29}),
+)
+"""People by the folds of the benchmarks."""
+
+CODED: Final[tuple[str, ...]] = ("AU01", "AU02", "AU04", "AU06", "AU12", "AU15", "AU25", "AU26")
+"""Those of ours that DISFA codes; AU5, 9, 17 and 20 are not ours."""
+
+_LABEL_FILE = re.compile(r"(sn\d+)_au(\d+)\.txt", re.IGNORECASE)
+
+
+@dataclass
+class Disfa:
+    """The tracks of a copy of DISFA."""
+
+    tree: Tree
+
+    def tracks(self) -> Iterator[Track | None]:
+        """Every person in turn."""
+        files: dict[str, dict[str, Path]] = {}
+        for path in self.tree.files:
+            match = _LABEL_FILE.fullmatch(path.name)
+            self.tree.used.update([path] if match else [])
+            if match and f"AU{int(match[2]):02d}" in AU_NAMES:
+                files.setdefault(match[1].upper(), {})[f"AU{int(match[2]):02d}"] = path
+        for person, by_au in sorted(files.items()):
+            try:
+                yield self._track(person, by_au)
+            except InputError as error:
+                self.tree.unused.append(Unused(person, str(error)))
+                yield None
+        self.tree.unused += self.tree.left_over()
+
+    def _track(self, person: str, by_au: dict[str, Path]) -> Track:
+        rows = {name: _read(path) for name, path in by_au.items()}
+        numbers = np.array(sorted(set().union(*rows.values())), np.int64)
+        if not len(numbers):
+            raise InputError(f"{person} has no label lines. Unpack the labels again.")
+        labels = np.full((len(numbers), AU_COUNT), NOT_ANNOTATED, np.int8)  # [N, A]
+        for name, row in rows.items():
+            labels[:, AU_NAMES.index(name)] = [row.get(n, NOT_ANNOTATED) for n in numbers.tolist()]
+        video = self.tree.video(person, anywhere=True)
+        clock = read_clock(video, RATE_HZ)
+        folder, images, beyond = self._images(person, numbers)
+        missing = [name for name in CODED if name not in by_au]
+        warnings = [f"no labels for {', '.join(missing)}"] if missing else []
+        return Track(
+            name=person,
+            split=_fold(person),
+            source_video=person,
+            numbers=numbers,
+            labels=labels,
+            images=images,
+            times_s=clock.at(numbers),
+            clock=clock,
+            video=None if video is None else relative(video, self.tree.root),
+            image_folder=None if folder is None else relative(folder, self.tree.root),
+            label_file=relative(next(iter(by_au.values())).parent, self.tree.root),
+            images_beyond=beyond,
+            coded=CODED,
+            warnings=(*warnings, *clock.warnings, *length_warnings(clock, numbers)),
+        )
+
+    def _images(self, person: str, numbers: NDArray[np.int64]) -> tuple[Path | None, list[str | None], int]:
+        """Folder, paths [N] and the number of pictures that no row has."""
+        folder = self.tree.picture_folder(person)
+        if folder is None:
+            return None, [None] * len(numbers), 0
+        names = list_pictures(folder).names
+        first = 0 if 0 in names else 1
+        prefix = relative(folder, self.tree.root)
+        chosen = [names.get(number - 1 + first) for number in numbers.tolist()]
+        beyond = len(names) - sum(name is not None for name in chosen)
+        return folder, [None if name is None else f"{prefix}/{name}" for name in chosen], beyond
+
+
+def _read(path: Path) -> dict[int, int]:
+    """1 or 0 by frame number; -1 where the intensity is none."""
+    rows = {}
+    for line in read_lines(path):
+        match = re.fullmatch(r"(\d+)\s*,\s*(-?\d+)(?:\.0*)?", line)
+        if match is None:
+            raise InputError(f"{path} has a line {line!r}; expected frame,intensity.")
+        intensity = int(match[2])
+        rows[int(match[1])] = int(intensity >= ACTIVE_FROM) if 0 <= intensity <= 5 else NOT_ANNOTATED
+    return rows
+
+
+def _fold(person: str) -> str:
+    number = int(person[2:])
+    return next((f"fold{i}" for i, people in enumerate(FOLDS, start=1) if number in people), "other")

@@ -1,0 +1,258 @@
+"""The index: one folder that says all there is to know about a data set, a row a frame.
+
+    frames.parquet   track, split, source_video, frame, image, has_image, timestamp, AU01 to AU26
+    tracks.parquet   a row a track: its files, counts, rates and warnings
+    report.md, report.json                                              (written by prepare.py)
+
+Extraction, training, evaluation and submission read this and nothing else, so all data sets look alike to
+them. Every row of the labels or of the template is there, with or without a picture: holes keep their place.
+
+In: tracks, one after the other.  Out: the two tables, and what reads them.
+Not here: where tracks come from (affwild2.py and its neighbours), the report (report.py).
+"""
+
+import hashlib
+import json
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa  # type: ignore[import-untyped]
+import pyarrow.parquet as pq  # type: ignore[import-untyped]
+from numpy.typing import NDArray
+
+from auscan.core.aus import AU_COUNT, AU_NAMES
+from auscan.core.errors import InputError
+from auscan.datasets.clock import Clock
+from auscan.datasets.labels import NOT_ANNOTATED
+from auscan.results.atomic import atomic_path
+
+FORMAT_NUMBER: Final[int] = 1
+"""Goes up when an index of before can no longer be read."""
+
+METADATA_KEY: Final[bytes] = b"auscan"
+
+_TEXT = pa.dictionary(pa.int32(), pa.string())
+
+FRAME_SCHEMA: Final = pa.schema(
+    [
+        ("track", _TEXT),
+        ("split", _TEXT),
+        ("source_video", _TEXT),
+        ("frame", pa.int32()),
+        ("image", pa.string()),
+        ("has_image", pa.bool_()),
+        ("timestamp", pa.float64()),
+        *((name, pa.int8()) for name in AU_NAMES),
+    ]
+)
+"""frame: number in the video, from 1; image: path from the data set's folder, null without one; timestamp:
+seconds on the clock of the video and its sound; AUs: 1, 0, or -1 not annotated."""
+
+TRACK_SCHEMA: Final = pa.schema(
+    [
+        ("track", pa.string()),
+        ("split", pa.string()),
+        ("source_video", pa.string()),
+        ("video", pa.string()),
+        ("has_audio", pa.bool_()),
+        ("image_folder", pa.string()),
+        ("labels", pa.string()),
+        ("rows", pa.int64()),
+        ("rows_labelled", pa.int64()),
+        ("rows_partly_labelled", pa.int64()),
+        ("rows_without_image", pa.int64()),
+        ("rows_labelled_without_image", pa.int64()),
+        ("images_beyond", pa.int64()),
+        ("frames_decoded", pa.int64()),
+        ("surplus", pa.int64()),
+        ("rate_hz", pa.float64()),
+        ("named_rate_hz", pa.float64()),
+        ("is_uneven", pa.bool_()),
+        ("time_source", pa.string()),
+        ("start_s", pa.float64()),
+        ("width", pa.int64()),
+        ("height", pa.int64()),
+        ("positives", pa.list_(pa.int64(), AU_COUNT)),
+        ("annotated", pa.list_(pa.int64(), AU_COUNT)),
+        ("warnings", pa.list_(pa.string())),
+    ]
+)
+"""Paths start at the data set's folder; video is also where the sound is; rows_labelled have all twelve
+labels, or all that the data set codes; frames_decoded is null without a readable video, and so is surplus:
+by how many frames the rows outlast it."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Track:
+    """One face of one video over time: N rows, A action units."""
+
+    name: str
+    split: str
+    """train, val, test, or the name of a fold where the data set has folds instead."""
+    source_video: str
+    """Tracks that share it must share a fold."""
+    numbers: NDArray[np.int64]
+    """[N] frame numbers in the video, from 1."""
+    labels: NDArray[np.int8]
+    """[N, A] 1, 0, or -1 not annotated."""
+    images: Sequence[str | None]
+    """[N] paths from the data set's folder."""
+    times_s: NDArray[np.float64]
+    """[N] on the video's clock."""
+    clock: Clock
+    video: str | None = None
+    image_folder: str | None = None
+    label_file: str | None = None
+    named_rate_hz: float | None = None
+    images_beyond: int = 0
+    """Pictures whose number no row has."""
+    coded: tuple[str, ...] = AU_NAMES
+    """The AUs that the data set codes at all."""
+    warnings: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        count = len(self.numbers)
+        shapes = (self.labels.shape, (len(self.images),), self.times_s.shape)
+        if shapes != ((count, AU_COUNT), (count,), (count,)):
+            raise ValueError(f"Track {self.name}: {count} numbers, but labels, images, times are {shapes}.")
+
+
+class IndexWriter:
+    """Takes tracks one by one; holds none of them."""
+
+    def __init__(self, frames: Any) -> None:
+        self._frames = frames
+        self._digest = hashlib.sha256()
+        self.rows: list[dict[str, Any]] = []
+        """One entry a track, as in tracks.parquet."""
+
+    def add(self, track: Track) -> None:
+        """Write a track's rows; each track is a row group of its own."""
+        table = _frame_table(track)
+        self._frames.write_table(table, row_group_size=max(1, table.num_rows))
+        self._digest.update(track.labels.tobytes() + track.times_s.tobytes() + track.name.encode())
+        self.rows.append(_track_row(track))
+
+    @property
+    def digest(self) -> str:
+        """Tells whether two files were written by the same run over the same data."""
+        return self._digest.hexdigest()[:16]
+
+
+@contextmanager
+def writing_index(folder: Path, about: dict[str, Any]) -> Iterator[IndexWriter]:
+    """Write an index into `folder`; `about` goes into the metadata of both tables.
+
+    The files get their names when all is written. An index that was there before stays whole until then.
+    """
+    with ExitStack() as stack:
+        frames_path = stack.enter_context(atomic_path(folder / "frames.parquet"))
+        tracks_path = stack.enter_context(atomic_path(folder / "tracks.parquet"))
+        with pq.ParquetWriter(frames_path, FRAME_SCHEMA, compression="zstd") as frames:
+            writer = IndexWriter(frames)
+            yield writer
+            about = {"format_number": FORMAT_NUMBER, "au_names": AU_NAMES, **about, "digest": writer.digest}
+            note = json.dumps(about)
+            frames.add_key_value_metadata({METADATA_KEY: note.encode()})
+        tracks = pa.Table.from_pylist(writer.rows, schema=TRACK_SCHEMA)
+        pq.write_table(tracks.replace_schema_metadata({METADATA_KEY: note}), tracks_path, compression="zstd")
+
+
+@dataclass(frozen=True, eq=False)
+class Index:
+    """An index in memory."""
+
+    root: Path
+    """The data set's folder; the paths in both tables start here."""
+    frames: pd.DataFrame
+    tracks: pd.DataFrame
+    about: dict[str, Any]
+
+
+def read_index(folder: Path, root: Path | None = None) -> Index:
+    """Read an index; `root` tells where the data set is now, if it has moved.
+
+    Raises InputError if there is none, if its two tables are of different runs, or of another format number.
+    """
+    frames, about = _read(folder / "frames.parquet")
+    tracks, other = _read(folder / "tracks.parquet")
+    if about != other:
+        raise InputError(f"{folder} holds the tables of two runs. Run auscan prepare again.")
+    if about["format_number"] != FORMAT_NUMBER:
+        raise InputError(f"{folder} was written by another version of auscan. Run auscan prepare again.")
+    return Index(root or Path(about["root"]), frames, tracks, about)
+
+
+def _read(path: Path) -> tuple[pd.DataFrame, dict[str, Any]]:
+    """One table and what its footer says about it."""
+    again = f"Make an index: auscan prepare ROOT --out {path.parent}"
+    try:
+        with pq.ParquetFile(path) as file:
+            # Not the schema's metadata: what is known only at the end stands in the footer alone.
+            note = (file.metadata.metadata or {}).get(METADATA_KEY)
+            table = file.read().to_pandas()
+    except FileNotFoundError as error:
+        raise InputError(f"{path} does not exist. {again}") from error
+    except (OSError, pa.ArrowException) as error:
+        raise InputError(f"{path} cannot be read ({error}). {again}") from error
+    if note is None:
+        raise InputError(f"{path} was not written by auscan prepare. {again}")
+    about: dict[str, Any] = json.loads(note)
+    return table, about
+
+
+def _frame_table(track: Track) -> Any:
+    count = len(track.numbers)
+
+    def same(text: str) -> Any:
+        return pa.DictionaryArray.from_arrays(pa.array(np.zeros(count, np.int32)), pa.array([text]))
+
+    columns = [
+        *(same(track.name), same(track.split), same(track.source_video)),
+        pa.array(track.numbers.astype(np.int32)),
+        pa.array(track.images, pa.string()),
+        pa.array([image is not None for image in track.images], pa.bool_()),
+        pa.array(track.times_s),
+        *(pa.array(np.ascontiguousarray(column)) for column in track.labels.T),
+    ]
+    return pa.Table.from_arrays(columns, schema=FRAME_SCHEMA)
+
+
+def _track_row(track: Track) -> dict[str, Any]:
+    known = track.labels != NOT_ANNOTATED  # [N, A]
+    coded = known[:, [name in track.coded for name in AU_NAMES]]  # [N, those coded]
+    whole = coded.all(axis=1)
+    missing = np.array([image is None for image in track.images], bool)
+    info = track.clock.info
+    return {
+        "track": track.name,
+        "split": track.split,
+        "source_video": track.source_video,
+        "video": track.video,
+        "has_audio": bool(info and info.has_audio),
+        "image_folder": track.image_folder,
+        "labels": track.label_file,
+        "rows": len(track.numbers),
+        "rows_labelled": int(whole.sum()),
+        "rows_partly_labelled": int((coded.any(axis=1) & ~whole).sum()),
+        "rows_without_image": int(missing.sum()),
+        "rows_labelled_without_image": int((whole & missing).sum()),
+        "images_beyond": track.images_beyond,
+        "frames_decoded": len(track.clock.times_s) or None,
+        "surplus": track.clock.surplus(track.numbers),
+        "rate_hz": track.clock.rate_hz,
+        "named_rate_hz": track.named_rate_hz,
+        "is_uneven": track.clock.is_uneven,
+        "time_source": track.clock.source,
+        "start_s": float(track.times_s[0]) if len(track.times_s) else None,
+        "width": info.width if info else None,
+        "height": info.height if info else None,
+        "positives": (track.labels == 1).sum(axis=0).tolist(),
+        "annotated": known.sum(axis=0).tolist(),
+        "warnings": list(track.warnings),
+    }

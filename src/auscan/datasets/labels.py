@@ -1,0 +1,124 @@
+"""Read Aff-Wild2's annotation files: one line a frame, twelve numbers a line, -1 where nobody looked.
+
+Line k after the header belongs to frame k, counted from 1, so no line may ever be left out: a line that
+cannot be understood becomes a row of -1 and a warning.
+
+In: a text file.  Out: labels int8 [N, A].
+Not here: which file belongs to which track (find.py), lists and templates of the test set (lists.py).
+"""
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from auscan.core.aus import AU_COUNT, AU_NAMES
+from auscan.core.errors import InputError
+
+NOT_ANNOTATED: Final[int] = -1
+
+FIRST_EDITION: Final[tuple[str, ...]] = ("AU01", "AU02", "AU04", "AU06", "AU12", "AU15", "AU20", "AU25")
+"""The eight columns of edition 1; AU20 is none of ours."""
+
+ORDERS: Final[dict[int, tuple[str, ...]]] = {AU_COUNT: AU_NAMES, len(FIRST_EDITION): FIRST_EDITION}
+"""The AUs of a file by its number of columns; headers have been spelled freely and are not read."""
+
+
+@dataclass(frozen=True, eq=False)
+class Annotations:
+    """The labels of one track."""
+
+    labels: NDArray[np.int8]
+    """[N, A] 1 active, 0 inactive, -1 not annotated; row k - 1 is frame k."""
+    warnings: tuple[str, ...]
+
+
+def read_annotations(path: Path) -> Annotations:
+    """Read one annotation file, skipping its first line.
+
+    Carriage returns, blanks at line ends, empty lines at the end, a missing last line end and `1.0` for `1`
+    are taken as they are.  Raises InputError if there is nothing to read.
+    """
+    header, *lines = _lines(path)
+    while lines and not lines[-1].strip():
+        lines.pop()
+    if not lines:
+        raise InputError(f"{path} has no label lines. Unpack the annotations again.")
+    order = _order(lines, path)
+    # Faces move slowly: of thousands of lines few differ, and each is parsed once.
+    parsed = {line: _parse(line, order) for line in set(lines)}
+    labels = np.array([parsed[line].values for line in lines], np.int8)  # [N, A]
+    return Annotations(labels, tuple(_warnings(header, lines, parsed, order)))
+
+
+def label_value(text: str) -> int | None:
+    """1, 0 or -1 from `1`, `1.0`, ` -1 ` and the like; None for anything else."""
+    try:
+        value = float(text)
+    except ValueError:
+        return None
+    return int(value) if value in (0, 1, NOT_ANNOTATED) else None
+
+
+@dataclass(frozen=True)
+class _Row:
+    values: tuple[int, ...]
+    """One for each of AU_NAMES."""
+    trouble: str | None = None
+
+
+def _lines(path: Path) -> list[str]:
+    try:
+        text = path.read_bytes().decode("utf-8-sig", errors="replace")
+    except OSError as error:
+        raise InputError(f"{path} cannot be read ({error.strerror}). Check its permissions.") from error
+    return text.replace("\r\n", "\n").replace("\r", "\n").split("\n")
+
+
+def _fields(line: str) -> list[str]:
+    """The fields of a line; a comma at its end begins none."""
+    return [field.strip() for field in line.strip().removesuffix(",").split(",")]
+
+
+def _order(lines: Iterable[str], path: Path) -> tuple[str, ...]:
+    """Which AUs the columns are: those of the commonest number of columns that is known."""
+    count = Counter(len(_fields(line)) for line in lines)
+    known = [columns for columns, _ in count.most_common() if columns in ORDERS]
+    if not known:
+        raise InputError(
+            f"{path} has {count.most_common(1)[0][0]} columns, not {AU_COUNT} (or {len(FIRST_EDITION)} as in "
+            f"edition 1). Check that it is an AU annotation file."
+        )
+    return ORDERS[known[0]]
+
+
+def _parse(line: str, order: Sequence[str]) -> _Row:
+    fields = _fields(line)
+    if len(fields) != len(order):
+        trouble = "empty" if not line.strip() else f"with other than {len(order)} columns"
+        return _Row((NOT_ANNOTATED,) * AU_COUNT, trouble)
+    values = dict(zip(order, (label_value(field) for field in fields), strict=True))
+    row = tuple(_known(values.get(name)) for name in AU_NAMES)
+    return _Row(row, "with a value other than 0, 1 or -1" if None in values.values() else None)
+
+
+def _known(value: int | None) -> int:
+    return NOT_ANNOTATED if value is None else value
+
+
+def _warnings(
+    header: str, lines: Sequence[str], parsed: dict[str, _Row], order: Sequence[str]
+) -> Iterable[str]:
+    fields = _fields(header)
+    if len(fields) == len(order) and all(label_value(field) is not None for field in fields):
+        yield "its first line looks like labels, yet was skipped as the header"
+    troubles = Counter(parsed[line].trouble for line in lines)
+    for trouble, count in sorted((t, n) for t, n in troubles.items() if t is not None):
+        first = next(k for k, line in enumerate(lines, start=1) if parsed[line].trouble == trouble)
+        yield f"{count} label lines {trouble}, the first for frame {first}: taken as not annotated"
+    if len(order) != AU_COUNT:
+        yield f"only {len(order)} columns, read as edition 1's {', '.join(order)}"

@@ -1,0 +1,125 @@
+"""OpenFace's CSV files: what another program saw, in the form of labels.
+
+    frame, face_id, timestamp, confidence, success, AU01_r, ..., AU01_c, ...
+
+The presences (`_c`) are the labels; rows without a face (success 0) are masked, as their AUs are stale. One
+track a face. These are predictions and not annotations: good for comparing, not as truth.
+
+In: a folder with CSV files.  Out: one track for each of their faces.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+import pandas as pd
+
+from auscan.core.aus import AU_COUNT, AU_NAMES
+from auscan.core.errors import InputError
+from auscan.datasets.clock import CONTAINER, Clock, read_clock
+from auscan.datasets.find import Unused
+from auscan.datasets.index import Track
+from auscan.datasets.labels import NOT_ANNOTATED
+from auscan.datasets.media import length_warnings, relative
+from auscan.datasets.neighbours import Tree
+from auscan.datasets.pictures import list_pictures
+
+CODED: Final[tuple[str, ...]] = tuple(name for name in AU_NAMES if name != "AU24")
+"""OpenFace has no AU24."""
+
+NEEDED: Final[tuple[str, ...]] = ("frame", "timestamp", "success")
+
+
+@dataclass
+class OpenFace:
+    """The tracks of a folder of OpenFace's results."""
+
+    tree: Tree
+
+    def tracks(self) -> Iterator[Track | None]:
+        """Every face of every file in turn."""
+        for path in self.tree.files:
+            if path.suffix.lower() != ".csv":
+                continue
+            self.tree.used.add(path)
+            try:
+                table = _read(path)
+            except InputError as error:
+                self.tree.unused.append(Unused(str(path), str(error)))
+                yield None
+                continue
+            faces = table["face_id"].unique().tolist()
+            for face in faces:
+                name = path.stem if len(faces) == 1 else f"{path.stem}_face{face}"
+                yield self._track(name, path, table[table["face_id"] == face], int(face))
+        self.tree.unused += self.tree.left_over()
+
+    def _track(self, name: str, path: Path, rows: pd.DataFrame, face: int) -> Track:
+        numbers = rows["frame"].to_numpy(np.int64)
+        times_s = rows["timestamp"].to_numpy(np.float64)
+        labels = np.full((len(rows), AU_COUNT), NOT_ANNOTATED, np.int8)  # [N, A]
+        for j, au in enumerate(AU_NAMES):
+            if f"{au}_c" in rows:
+                values = rows[f"{au}_c"].to_numpy(np.float64)
+                seen = np.isin(values, (0, 1)) & (rows["success"].to_numpy(np.float64) == 1)
+                labels[seen, j] = values[seen]
+        video = self.tree.video(path.stem)
+        folder = self.tree.folder(f"{path.stem}_aligned")
+        pattern = rf"frame_det_0*{face}_0*(\d+)"
+        names = {} if folder is None else list_pictures(folder, pattern).names
+        prefix = None if folder is None else relative(folder, self.tree.root)
+        chosen = [names.get(number) for number in numbers.tolist()]
+        clock = _clock(video, times_s)
+        missing = [au for au in CODED if f"{au}_c" not in rows]
+        warnings = [f"no presences of {', '.join(missing)}"] if missing else []
+        return Track(
+            name=name,
+            split="all",
+            source_video=path.stem,
+            numbers=numbers,
+            labels=labels,
+            images=[None if file is None else f"{prefix}/{file}" for file in chosen],
+            # The times in the file: it may be of a video that is not here.
+            times_s=times_s,
+            clock=clock,
+            video=None if video is None else relative(video, self.tree.root),
+            image_folder=prefix,
+            label_file=relative(path, self.tree.root),
+            images_beyond=len(names) - sum(file is not None for file in chosen),
+            coded=CODED,
+            warnings=(*warnings, *clock.warnings, *length_warnings(clock, numbers)),
+        )
+
+
+def is_openface(path: Path) -> bool:
+    """Does this CSV file begin as OpenFace's do?"""
+    with path.open(encoding="utf-8-sig", errors="replace") as file:
+        fields = {field.strip() for field in file.readline().split(",")}
+    return {"confidence", "success"} <= fields and any(field.endswith("_c") for field in fields)
+
+
+def _read(path: Path) -> pd.DataFrame:
+    """The table with stripped column names and a face_id, in the order of the frames."""
+    try:
+        table = pd.read_csv(path, skipinitialspace=True)
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path} cannot be read as a table ({error}).") from error
+    table.columns = table.columns.str.strip()
+    missing = [name for name in NEEDED if name not in table]
+    if missing or not any(f"{name}_c" in table for name in AU_NAMES):
+        lacks = ", ".join(missing) or "presences (_c)"
+        raise InputError(f"{path} is no OpenFace table of a video with AUs: it lacks {lacks}.")
+    if "face_id" not in table:  # version 1
+        table["face_id"] = 0
+    return table.sort_values(["face_id", "frame"]).drop_duplicates(["face_id", "frame"])
+
+
+def _clock(video: Path | None, times_s: np.ndarray[tuple[int, ...], np.dtype[np.float64]]) -> Clock:
+    """The video's clock if it is there; else one of the file's own times."""
+    if video is not None:
+        return read_clock(video, None)
+    span_s = float(times_s[-1] - times_s[0]) if len(times_s) else 0.0
+    rate_hz = (len(times_s) - 1) / span_s if span_s > 0 else 0.0
+    return Clock(times_s=np.empty(0), rate_hz=rate_hz, source=CONTAINER, warnings=("no video, so no sound",))

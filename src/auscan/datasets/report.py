@@ -1,0 +1,269 @@
+"""Say what an index holds and what is odd about the data set, for a reader and for a program.
+
+In: the rows of tracks.parquet, and what could not be used.  Out: a dict for JSON, and the same as Markdown.
+Not here: finding any of it out (affwild2.py and its neighbours).
+"""
+
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Final
+
+from auscan.core.aus import AU_NAMES
+from auscan.datasets.clock import LENGTH_SLACK
+from auscan.datasets.find import Unused
+
+PUBLISHED_PERCENT: Final[tuple[float, ...]] = (
+    *(11.82, 4.98, 15.40, 26.61, 39.70, 34.44),
+    *(24.49, 2.81, 3.14, 2.56, 62.66, 7.43),
+)
+"""Positives among Aff-Wild2's training frames, in AU_NAMES's order, as printed for edition 6."""
+
+PUBLISHED_LABELLED: Final[dict[str, int]] = {"train": 1_359_523, "val": 445_845}
+"""Frames with all twelve labels, editions 5 and 6."""
+
+RATE_SLACK_HZ: Final[float] = 0.7
+"""A name and a file may differ by this much: 29.97 is called 30 or 29."""
+
+PERCENT_SLACK: Final[float] = 1.0
+"""Percentage points from the published rates that deserve a mark."""
+
+Row = Mapping[str, Any]
+
+
+def summarise(rows: Sequence[Row], unused: Sequence[Unused], about: Mapping[str, Any]) -> dict[str, Any]:
+    """All that the report says, ready for JSON; `rows` as in tracks.parquet."""
+    splits = sorted({row["split"] for row in rows}, key=_split_order)
+    is_affwild2 = about["dataset"] == "affwild2"
+    return {
+        **about,
+        "splits": {split: _split(row for row in rows if row["split"] == split) for split in splits},
+        "published_positive_percent": dict(zip(AU_NAMES, PUBLISHED_PERCENT, strict=True))
+        if is_affwild2
+        else None,
+        "published_rows_labelled": PUBLISHED_LABELLED if is_affwild2 else None,
+        "missing_images": [
+            {
+                k: row[k]
+                for k in ("track", "split", "rows", "rows_without_image", "rows_labelled_without_image")
+            }
+            for row in rows
+            if row["rows_without_image"]
+        ],
+        "images_beyond": [
+            {k: row[k] for k in ("track", "split", "rows", "images_beyond")}
+            for row in rows
+            if row["images_beyond"]
+        ],
+        "length_mismatches": [
+            {k: row[k] for k in ("track", "split", "rows", "frames_decoded", "surplus")}
+            for row in rows
+            if row["surplus"] is not None and abs(row["surplus"]) > LENGTH_SLACK
+        ],
+        "frame_rate_surprises": list(_rate_surprises(rows)),
+        "sources_in_two_splits": _shared_sources(rows),
+        "warnings": {row["track"]: row["warnings"] for row in rows if row["warnings"]},
+        "unused": [{"path": item.path, "reason": item.reason} for item in unused],
+    }
+
+
+def _split_order(split: str) -> tuple[int, str]:
+    return ({"train": 0, "val": 1, "test": 2}.get(split, 3), split)
+
+
+def _split(rows: Iterator[Row]) -> dict[str, Any]:
+    chosen = list(rows)
+    positives = [sum(column) for column in zip(*(row["positives"] for row in chosen), strict=True)]
+    annotated = [sum(column) for column in zip(*(row["annotated"] for row in chosen), strict=True)]
+    counted = (
+        "rows",
+        "rows_labelled",
+        "rows_partly_labelled",
+        "rows_without_image",
+        "rows_labelled_without_image",
+    )
+    percents = [100 * p / n if n else None for p, n in zip(positives, annotated, strict=True)]
+    rates = [percent / 100 for percent in percents if percent is not None]
+    return {
+        "tracks": len(chosen),
+        "source_videos": len({row["source_video"] for row in chosen}),
+        **{name: sum(row[name] for row in chosen) for name in counted},
+        "images_beyond": sum(row["images_beyond"] for row in chosen),
+        "tracks_without_video": sum(row["video"] is None for row in chosen),
+        "tracks_without_sound": sum(not row["has_audio"] for row in chosen),
+        "tracks_without_pictures": sum(row["rows_without_image"] == row["rows"] for row in chosen),
+        "positives": dict(zip(AU_NAMES, positives, strict=True)),
+        "annotated": dict(zip(AU_NAMES, annotated, strict=True)),
+        "positive_percent": dict(zip(AU_NAMES, percents, strict=True)),
+        # F1 of yes to everything is 2p / (1 + p): what any model must beat.
+        "all_ones_f1": sum(2 * rate / (1 + rate) for rate in rates) / len(rates) if rates else None,
+    }
+
+
+def _rate_surprises(rows: Sequence[Row]) -> Iterator[dict[str, Any]]:
+    """Tracks whose video does not run at the rate of its name, or at none rate in particular."""
+    for row in rows:
+        if row["frames_decoded"] is None:
+            continue
+        named = row["named_rate_hz"]
+        differs = named is not None and abs(row["rate_hz"] - named) > RATE_SLACK_HZ
+        if differs or row["is_uneven"]:
+            keys = ("track", "split", "named_rate_hz", "rate_hz", "is_uneven")
+            yield {key: row[key] for key in keys}
+
+
+def _shared_sources(rows: Sequence[Row]) -> dict[str, list[str]]:
+    """Recordings with tracks in more than one split: what is learned there is known there."""
+    splits = defaultdict(set)
+    for row in rows:
+        splits[row["source_video"]].add(row["split"])
+    return {source: sorted(names) for source, names in sorted(splits.items()) if len(names) > 1}
+
+
+def as_markdown(summary: Mapping[str, Any]) -> str:
+    """The summary as a page."""
+    parts = [
+        f"# What auscan prepare found\n\nData set {summary['dataset']} in `{summary['root']}`.",
+        _splits_part(summary),
+        _positives_part(summary),
+        *(_list_part(summary, *part) for part in LISTS),
+        _shared_part(summary["sources_in_two_splits"]),
+        _warnings_part(summary["warnings"]),
+        _unused_part(summary["unused"]),
+    ]
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+LISTS: Final[tuple[tuple[str, str, str], ...]] = (
+    (
+        "missing_images",
+        "Rows without a picture",
+        "A frame without a face has no picture. The rows keep their place with `has_image` false.",
+    ),
+    (
+        "images_beyond",
+        "Pictures beyond the rows",
+        "Pictures whose number no label line or template row has. They are ignored.",
+    ),
+    (
+        "length_mismatches",
+        "Length mismatches",
+        f"Rows and frames of the video differ by more than {LENGTH_SLACK}. Beyond the video's last frame, "
+        "times go on at its pace.",
+    ),
+    (
+        "frame_rate_surprises",
+        "Frame-rate surprises",
+        f"The video does not run at its name's rate (by more than {RATE_SLACK_HZ} Hz), or unevenly. Nothing "
+        "to do: times are those of the container.",
+    ),
+)
+"""Key in the summary, heading, explanation."""
+
+_SPLIT_LINES: Final[dict[str, str]] = {
+    "tracks": "tracks",
+    "source_videos": "source videos",
+    "rows": "rows",
+    "rows_labelled": "rows with all labels",
+    "rows_partly_labelled": "rows with some labels",
+    "rows_without_image": "rows without a picture",
+    "rows_labelled_without_image": "of these with all labels",
+    "images_beyond": "pictures beyond the rows",
+    "tracks_without_pictures": "tracks without any picture",
+    "tracks_without_video": "tracks without a video",
+    "tracks_without_sound": "tracks without sound",
+}
+
+
+def _splits_part(summary: Mapping[str, Any]) -> str:
+    splits: Mapping[str, Any] = summary["splits"]
+    if not splits:
+        return "**Not one track was found.**"
+    rows = [[text, *(f"{split[key]:,}" for split in splits.values())] for key, text in _SPLIT_LINES.items()]
+    published = summary["published_rows_labelled"]
+    if published:
+        said = [f"{published[split]:,}" if split in published else "" for split in splits]
+        rows.append(["published: rows with all labels", *said])
+    return "## Splits\n\n" + _table(["", *splits], rows)
+
+
+def _positives_part(summary: Mapping[str, Any]) -> str:
+    splits = {name: split for name, split in summary["splits"].items() if any(split["annotated"].values())}
+    if not splits:
+        return ""
+    published = summary["published_positive_percent"]
+    heads = ["AU", *(f"{name}: positives" for name in splits), *(f"{name}: %" for name in splits)]
+    rows = []
+    for au in AU_NAMES:
+        row = [au, *(f"{s['positives'][au]:,}" for s in splits.values())]
+        row += [_percent(s["positive_percent"][au]) for s in splits.values()]
+        rows.append(row + _beside_published(au, splits, published))
+    if published:
+        heads += ["published: train %", "train differs by"]
+    ones = ", ".join(f"{name} {split['all_ones_f1']:.3f}" for name, split in splits.items())
+    text = f"Yes to everything has a mean F1 of: {ones}."
+    if published:
+        text += f" Differences above {PERCENT_SLACK:g} point are marked *."
+    return f"## Positives\n\n{_table(heads, rows)}\n\n{text}"
+
+
+def _beside_published(au: str, splits: Mapping[str, Any], published: Mapping[str, float] | None) -> list[str]:
+    if not published:
+        return []
+    ours = splits["train"]["positive_percent"][au] if "train" in splits else None
+    if ours is None:
+        return [f"{published[au]:.2f}", ""]
+    difference = ours - published[au]
+    mark = " *" if abs(difference) > PERCENT_SLACK else ""
+    return [f"{published[au]:.2f}", f"{difference:+.2f}{mark}"]
+
+
+def _list_part(summary: Mapping[str, Any], key: str, heading: str, text: str) -> str:
+    entries = summary[key]
+    if not entries:
+        return f"## {heading}\n\nNone."
+    heads = list(entries[0])
+    rows = [[_cell(entry[head]) for head in heads] for entry in entries]
+    return f"## {heading}\n\n{text}\n\n{_table([head.replace('_', ' ') for head in heads], rows)}"
+
+
+def _shared_part(shared: Mapping[str, Sequence[str]]) -> str:
+    if not shared:
+        return ""
+    rows = [[source, ", ".join(splits)] for source, splits in shared.items()]
+    text = "Scores on one split are flattered by training on the other."
+    return f"## Source videos in two splits\n\n{text}\n\n{_table(['source video', 'splits'], rows)}"
+
+
+def _warnings_part(warnings: Mapping[str, Sequence[str]]) -> str:
+    if not warnings:
+        return "## Warnings\n\nNone."
+    lines = [f"- **{track}**: {'; '.join(texts)}" for track, texts in warnings.items()]
+    return "## Warnings\n\n" + "\n".join(lines)
+
+
+def _unused_part(unused: Sequence[Mapping[str, str]]) -> str:
+    if not unused:
+        return "## Not used\n\nNothing: all that was found is in the index."
+    reasons = Counter(item["reason"] for item in unused)
+    lines = []
+    for reason, count in reasons.items():
+        lines.append(f"- {reason} ({count}):")
+        lines += [f"  - `{item['path']}`" for item in unused if item["reason"] == reason]
+    return "## Not used\n\n" + "\n".join(lines)
+
+
+def _table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    rule = ["---", *["---:"] * (len(heads) - 1)]
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in (heads, rule, *rows))
+
+
+def _percent(value: float | None) -> str:
+    return "" if value is None else f"{value:.2f}"
+
+
+def _cell(value: object) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return f"{value:.2f}" if isinstance(value, float) else str(value)
