@@ -1,6 +1,8 @@
 """`auscan evaluate`, `ensemble`, `submit` and `check-submission`: from scores to what is handed in."""
 
 import json
+import shlex
+import shutil
 import sys
 from pathlib import Path
 
@@ -76,6 +78,8 @@ def test_the_table_says_what_counts_and_that_tuning_here_flatters(
     assert all(name in said for name in (*AU_NAMES, "f1_all", "f1_faces", "kappa"))
     assert "89 of 90 frames count; 3 tracks, 2 source videos. 1 frames without a face" in said
     assert "tuned on these very frames" in said
+    assert "tuned on other videos, f1_all is" in said
+    assert max(map(len, said.splitlines())) <= 140
 
 
 def test_thresholds_that_were_saved_give_the_same_figures_when_given_again(
@@ -179,3 +183,19 @@ def test_saved_thresholds_are_used_by_submit(
     assert out.read_text() != plain.read_text()
     words = ("submit", scores, "--template", template, "--out", out, "--thresholds", kept, "--smooth", 3)
     assert run(monkeypatch, *words) == 2
+
+
+def test_the_commands_of_the_guide_run_as_they_stand_there(
+    index: Path, scores: Path, template: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    guide = (Path(__file__).parents[2] / "docs" / "evaluation.md").read_text(encoding="utf-8")
+    commands = guide.partition("```console\n")[2].partition("```")[0].splitlines()
+    assert len(commands) == 5
+    monkeypatch.chdir(tmp_path)
+    index.rename("INDEX")
+    template.rename("TEMPLATE.txt")
+    for name in ("oof", "val", "fold0", "fold1", "fold2"):
+        shutil.copy(scores, f"{name}.parquet")
+    for command in commands:
+        assert run(monkeypatch, *shlex.split(command)[1:]) == 0
+    assert Path("predictions.txt").exists()

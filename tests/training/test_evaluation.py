@@ -84,6 +84,14 @@ def test_tuned_thresholds_are_at_least_as_good_and_said_to_be_tuned_here(
     assert given.at_tuned.f1_all.counts.score() == evaluation.at_tuned.f1_all.counts.score()
 
 
+def test_tuning_on_other_videos_does_not_flatter(
+    tables: tuple[pd.DataFrame, pd.DataFrame], evaluation: Evaluation
+) -> None:
+    assert evaluation.by_others is not None
+    assert evaluation.by_others.counts.score() <= evaluation.at_tuned.f1_all.counts.score()
+    assert evaluate(*tables, Decision()).by_others is None
+
+
 def test_thresholds_are_tuned_after_smoothing_and_bring_it_along(
     tables: tuple[pd.DataFrame, pd.DataFrame],
 ) -> None:

@@ -8,7 +8,15 @@ import pandas as pd
 import pytest
 
 from auscan.core.errors import InputError
-from auscan.training.scores import SCORE_COLUMNS, check_scores, read_labels, read_scores, write_scores
+from auscan.datasets.index import FRAME_SCHEMA
+from auscan.training.scores import (
+    LABEL_COLUMNS,
+    SCORE_COLUMNS,
+    check_scores,
+    read_labels,
+    read_scores,
+    write_scores,
+)
 
 Make = Callable[..., pd.DataFrame]
 
@@ -79,3 +87,7 @@ def test_labels_are_those_of_the_split(tmp_path: Path, make_scores: Make, make_l
         read_labels(tmp_path, "test")
     with pytest.raises(InputError, match="not there"):
         read_labels(tmp_path / "nowhere", "val")
+
+
+def test_an_index_has_every_column_that_labels_are_read_from() -> None:
+    assert set(LABEL_COLUMNS) <= set(FRAME_SCHEMA.names)

@@ -15,6 +15,7 @@ from auscan.training.thresholds import (
     LOWEST,
     Decision,
     best_threshold,
+    predict_by_others,
     read_decision,
     tune_thresholds,
 )
@@ -68,6 +69,27 @@ def test_each_au_is_tuned_alone_and_by_the_labels_that_count() -> None:
     decision = Decision(tune_thresholds(labels, noisy))
     np.testing.assert_allclose(decision.thresholds, cut, atol=0.05)
     assert count(labels, decision.predict(noisy)).score() == 1
+
+
+def test_thresholds_of_a_video_are_tuned_on_all_the_others_and_not_on_itself() -> None:
+    """Each video's scores part yes from no at a place of their own, which the others cannot know."""
+    source = np.repeat([0, 1], 50)
+    scores = np.random.default_rng(0).random((100, 12)).astype(np.float32)
+    cut = np.where(source == 0, 0.3, 0.7)[:, None]
+    labels = (scores >= cut).astype(np.int8)
+    predictions = predict_by_others(labels, scores, source)
+    for video, other in ((0, 1), (1, 0)):
+        thresholds = tune_thresholds(labels[source == other], scores[source == other])
+        expected = Decision(thresholds).predict(scores[source == video])
+        np.testing.assert_array_equal(predictions[source == video], expected)
+
+
+@pytest.mark.parametrize("videos", [2, 5, 13])
+def test_every_frame_is_predicted_once_whatever_the_number_of_videos(videos: int) -> None:
+    source = np.repeat(np.arange(videos), 3)
+    everything = np.ones((3 * videos, 12))
+    predictions = predict_by_others(everything.astype(np.int8), everything.astype(np.float32), source)
+    assert predictions.all()
 
 
 def test_a_score_that_reaches_its_threshold_is_a_yes_and_a_missing_one_a_no() -> None:

@@ -79,15 +79,17 @@ def _write(out: Path, text: str, evaluation: "Evaluation") -> None:
 
 
 def _print_table(evaluation: "Evaluation") -> None:
+    from rich import box
     from rich.console import Console
     from rich.table import Table
 
     from auscan.core.aus import AU_NAMES
 
     default, tuned = evaluation.at_default, evaluation.at_tuned
-    table = Table("AU")
-    for title in ("yes", "AUC", "AP", "F1 at 0.5", "95 %", "kappa", "threshold", "F1 tuned", "95 %"):
-        table.add_column(title, justify="right")
+    # Narrow enough for a terminal of 80 columns.
+    table = Table("", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
+    for title in ("yes", "AUC", "AP", "F1@.5", "95 %", "kappa", "cut", "tuned", "95 %"):
+        table.add_column(title, justify="right", no_wrap=True)
     counts, ends = default.f1_all.counts, (default.f1_all.interval, tuned.f1_all.interval)
     f1, f1_tuned = counts.f1(), tuned.f1_all.counts.f1()
     for j, name in enumerate(AU_NAMES):
@@ -128,7 +130,12 @@ def _notes(evaluation: "Evaluation") -> list[str]:
     if evaluation.sources < 2:
         notes.append("One source video gives no intervals.")
     if evaluation.tuned_here:
-        notes.append("The thresholds were tuned on these very frames, so F1 tuned flatters.")
+        notes.append("The cuts were tuned on these very frames, which flatters.")
+    if (others := evaluation.by_others) is not None:
+        notes.append(
+            f"With the cuts of each video tuned on other videos, f1_all is {others.counts.score():.3f} "
+            f"({_range(*others.interval.score)})."
+        )
     return notes
 
 
@@ -137,7 +144,7 @@ def _shown(value: float) -> str:
 
 
 def _range(low: float, high: float) -> str:
-    return "-" if low != low else f"{low:.2f} to {high:.2f}"
+    return "-" if low != low else f"{low:.2f}-{high:.2f}"
 
 
 def _share(part: int, whole: int) -> str:

@@ -32,7 +32,7 @@ from auscan.training.metrics import (
     ranking,
 )
 from auscan.training.smoothing import NO_SMOOTHING, final_scores
-from auscan.training.thresholds import Decision, tune_thresholds
+from auscan.training.thresholds import Decision, predict_by_others, tune_thresholds
 
 
 @dataclass(frozen=True, eq=False)
@@ -78,6 +78,9 @@ class Evaluation:
     at_default: AtThresholds
     """At 0.5."""
     at_tuned: AtThresholds
+    by_others: Figures | None
+    """f1_all where the thresholds of each video were tuned on others: what tuning is really worth. None
+    where thresholds were given, or with a single video."""
     ranking: tuple[Ranking, ...]
     """[A] on all counting frames."""
 
@@ -95,6 +98,7 @@ class Evaluation:
             "tuned_here": self.tuned_here,
             "at_default": _at_thresholds(self.at_default),
             "at_tuned": _at_thresholds(self.at_tuned),
+            "by_others": None if self.by_others is None else _figures(self.by_others),
             "labels": _label_figures(self.at_default.f1_all.counts),
             "auc": _by_au([one.auc for one in self.ranking]),
             "average_precision": _by_au([one.average_precision for one in self.ranking]),
@@ -145,6 +149,7 @@ def evaluate(
         tuned_here=decision is None,
         at_default=frames.at(Decision().thresholds),
         at_tuned=frames.at(thresholds),
+        by_others=frames.by_others() if decision is None and len(names) > 1 else None,
         ranking=tuple(ranking(truth[:, j], probabilities[:, j]) for j in range(len(AU_NAMES))),
     )
 
@@ -161,12 +166,14 @@ class _Frames:
 
     def at(self, thresholds: tuple[float, ...]) -> AtThresholds:
         predictions = Decision(thresholds).predict(self.probabilities)
-        everywhere = np.ones(len(self.labels), dtype=bool)
-        return AtThresholds(
-            thresholds, self._figures(predictions, everywhere), self._figures(predictions, self.has_face)
-        )
+        return AtThresholds(thresholds, self._figures(predictions), self._figures(predictions, self.has_face))
 
-    def _figures(self, predictions: NDArray[np.bool_], kept: NDArray[np.bool_]) -> Figures:
+    def by_others(self) -> Figures:
+        return self._figures(predict_by_others(self.labels, self.probabilities, self.source, "element"))
+
+    def _figures(self, predictions: NDArray[np.bool_], kept: NDArray[np.bool_] | None = None) -> Figures:
+        if kept is None:
+            kept = np.ones(len(self.labels), dtype=bool)
         labels, said = self.labels[kept], predictions[kept]
         by_source = count_by(self.source[kept], self.sources, labels, said, "element")
         agreement = tuple(kappa(labels[:, j], said[:, j]) for j in range(labels.shape[1]))
