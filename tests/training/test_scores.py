@@ -47,6 +47,8 @@ def test_track_names_that_look_like_numbers_stay_text(tmp_path: Path, make_score
     ("change", "message"),
     [
         (lambda t: t.drop(columns="has_face"), "lacks the columns has_face"),
+        (lambda t: t.assign(has_face=[True, True, None, True]), "without has_face"),
+        (lambda t: t.assign(track=["a", None, "a", "a"]), "without a track"),
         (lambda t: t.assign(frame=t["frame"] - 1), "whole number from 1"),
         (lambda t: t.assign(frame=t["frame"] + 0.5), "whole number from 1"),
         (lambda t: t.assign(AU04=t["AU04"] * 9 - 4), "outside 0 to 1"),

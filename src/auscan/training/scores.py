@@ -44,7 +44,7 @@ def write_scores(path: Path, scores: pd.DataFrame) -> None:
 def check_scores(scores: pd.DataFrame, name: str) -> pd.DataFrame:
     """The same scores by track and frame, with probabilities in float32; `name` is for the message.
 
-    Raises InputError where a column is missing, a frame is not a number from 1 on, a frame of a track
+    Raises InputError where a column is missing, a row names no track, a frame is not a number from 1 on, a frame of a track
     stands twice, or a probability lies outside 0 to 1. NaN is a score that is missing and is allowed.
     """
     missing = [column for column in SCORE_COLUMNS if column not in scores.columns]
@@ -53,6 +53,8 @@ def check_scores(scores: pd.DataFrame, name: str) -> pd.DataFrame:
             f"{name} lacks the columns {', '.join(missing)}. Scores are a row a frame with "
             f"{', '.join(SCORE_COLUMNS)}."
         )
+    if scores[["track", "has_face"]].isna().any(axis=None):
+        raise InputError(f"{name} has a row without a track or without has_face. Fill these in every row.")
     aus = scores[list(AU_NAMES)].to_numpy(np.float32, na_value=np.nan)
     frames = scores["frame"].to_numpy(np.float64, na_value=np.nan)
     if not np.all((frames >= 1) & (frames == np.floor(frames))):
