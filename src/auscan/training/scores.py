@@ -44,8 +44,9 @@ def write_scores(path: Path, scores: pd.DataFrame) -> None:
 def check_scores(scores: pd.DataFrame, name: str) -> pd.DataFrame:
     """The same scores by track and frame, with probabilities in float32; `name` is for the message.
 
-    Raises InputError where a column is missing, a row names no track, a frame is not a number from 1 on, a frame of a track
-    stands twice, or a probability lies outside 0 to 1. NaN is a score that is missing and is allowed.
+    Raises InputError where a column is missing, a row names no track, a frame is not a number from 1 on or
+    stands twice in its track, or a probability lies outside 0 to 1. NaN is a score that is missing and is
+    allowed.
     """
     missing = [column for column in SCORE_COLUMNS if column not in scores.columns]
     if missing:
