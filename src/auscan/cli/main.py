@@ -14,6 +14,7 @@ from auscan.cli.demo import demo
 from auscan.cli.detect import detect
 from auscan.cli.ensemble import ensemble
 from auscan.cli.evaluate import evaluate
+from auscan.cli.extract import extract
 from auscan.cli.prepare import prepare
 from auscan.cli.submit import check_submission, submit
 from auscan.core.errors import AuscanError
@@ -32,6 +33,7 @@ app.command()(ensemble)
 app.command()(submit)
 app.command()(check_submission)
 app.command()(prepare)
+app.command()(extract)
 
 
 def _print_version(wanted: bool) -> None:

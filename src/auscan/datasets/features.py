@@ -1,0 +1,338 @@
+"""Run the frozen encoders over a data set once, so that training reads features and not pictures.
+
+Pictures of one track after the other fill batches, across tracks; sound goes through the same segments as at
+inference. A finished track is skipped when extraction is run again with the same encoders over the same
+rows, so it can be stopped at any time and costs at most the track that it was at.
+
+In: an index (index.py) and encoders.  Out: a folder of features (cache.py).
+Not here: what is learned from them (training/).  WavLM's layers are summed with the weights that the
+checkpoint has, equal ones where there is none: the sum is made here and not learned afterwards.
+"""
+
+import hashlib
+import json
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final, cast
+
+import cv2
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from auscan.core.config import NetworkConfig, base, large
+from auscan.core.errors import InputError, MediaError
+from auscan.core.folder import SIZES
+from auscan.datasets.cache import (
+    CacheHeader,
+    CacheSize,
+    TrackWriter,
+    read_header,
+    rows_digest,
+    track_folder,
+)
+from auscan.datasets.index import Index
+from auscan.encoders.audio import build_audio_encoder
+from auscan.encoders.hub import with_arch
+from auscan.encoders.visual import build_visual_encoder
+from auscan.inference.stages import Stages, listen
+from auscan.media.audio import read_waveform
+from auscan.media.images import read_image
+from auscan.model.checkpoint import load_checkpoint
+
+READERS: Final = 4
+"""Threads that decode pictures."""
+
+Progress = Callable[[int, int | None], None]
+"""Called with pictures done and pictures in all."""
+
+
+class Encoders:
+    """Both encoders of a model, frozen, on a device."""
+
+    def __init__(
+        self, name: str, config: NetworkConfig, visual: nn.Module, audio: nn.Module, device: str
+    ) -> None:
+        self.name, self.device = name, torch.device(device)
+        self.crop_size = config.visual.crop_size
+        self.visual = visual.eval().requires_grad_(False).to(self.device)
+        self.audio = audio.eval().requires_grad_(False).to(self.device)
+        self.digest = _digest(config, visual, audio)
+        self.width, self.audio_width = cast(int, visual.width), cast(int, audio.width)
+        self.grid = round(cast(int, visual.patch_count) ** 0.5)
+        """Patches along one side, before averaging."""
+
+    @torch.inference_mode()
+    def see(self, crops: NDArray[np.uint8], grid: int) -> tuple[NDArray[np.float16], NDArray[np.float16]]:
+        """crops [B, S, S, 3] RGB -> global [B, Dv], patches averaged to a grid [B, grid ** 2, Dv]."""
+        with self._short_floats():
+            face, patches = self.visual(torch.from_numpy(crops).to(self.device))
+        return _half(face), _half(pool_patches(patches.float(), grid))
+
+    @torch.inference_mode()
+    def encode_sound(self, samples: NDArray[np.float32]) -> NDArray[np.float32]:
+        """samples [M] at 16 kHz -> tokens [M // 320, Da]; the part of `Stages` that `listen` asks for."""
+        with self._short_floats():
+            tokens = self.audio(torch.from_numpy(samples)[None].to(self.device))[0]
+        out: NDArray[np.float32] = tokens.float().cpu().numpy()
+        return out
+
+    def _short_floats(self) -> Any:
+        """Half precision where it is quicker; the features are stored in it anyway."""
+        return torch.autocast(self.device.type, torch.float16, enabled=self.device.type == "cuda")
+
+
+def load_encoders(
+    model: str, visual: str | None = None, audio: str | None = None, device: str = "cpu"
+) -> Encoders:
+    """The encoders of a size ('base', 'large'), a shipped checkpoint ('nano') or a checkpoint's folder.
+
+    visual, audio: local folders or hub names that take the place of the size's DINOv2 and WavLM weights.
+    Raises CheckpointError where the weights cannot be had, InputError where a checkpoint is to have others
+    or the device is not there.
+    """
+    check_device(device)
+    if model not in SIZES:
+        if visual or audio:
+            raise InputError(f"{model} brings its own encoders. Leave --visual and --audio out.")
+        network, checkpoint = load_checkpoint(model)
+        return Encoders(checkpoint.name, checkpoint.network, network.visual.encoder, network.audio, device)
+    config = {"base": base, "large": large}[model]()
+    sight = config.visual.model_copy(update={"source": visual} if visual else {})
+    hearing = config.audio.model_copy(update={"source": audio} if audio else {})
+    eye, ear = build_visual_encoder(sight), build_audio_encoder(hearing)
+    config = config.model_copy(update={"visual": with_arch(sight, eye), "audio": with_arch(hearing, ear)})
+    return Encoders(model, config, eye, ear, device)
+
+
+def check_device(device: str) -> None:
+    """Raise InputError for a device that torch does not know or that is not in this machine."""
+    try:
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).splitlines()[0]
+        raise InputError(f"The device {device!r} cannot be used ({reason}). Try cpu.") from error
+
+
+def pool_patches(patches: Tensor, grid: int) -> Tensor:
+    """Average a square of patches [B, N, Dv], row by row, to grid x grid of them: [B, grid ** 2, Dv]."""
+    side = round(patches.shape[1] ** 0.5)
+    if side == grid:
+        return patches
+    square = patches.transpose(1, 2).unflatten(2, (side, side))  # [B, Dv, side, side]
+    return F.adaptive_avg_pool2d(square, grid).flatten(2).transpose(1, 2)
+
+
+@dataclass(frozen=True, eq=False)
+class TrackRows:
+    """What is to be done for one track."""
+
+    name: str
+    video: str | None
+    """With sound; None without."""
+    images: list[str | None]
+    """[T] from the data set's folder."""
+    times_s: NDArray[np.float64]
+    """[T]."""
+
+    @property
+    def length_s(self) -> float:
+        """From the first frame to the last."""
+        return float(self.times_s[-1] - self.times_s[0]) if len(self.times_s) else 0.0
+
+
+class Extraction:
+    """The work that is left to do, and how large its result will be."""
+
+    def __init__(self, index: Index, encoders: Encoders, out: Path, grid: int | None = 4) -> None:
+        """grid: patches along one side after averaging; None keeps all.
+
+        Raises InputError for a grid finer than the encoder's.
+        """
+        self.index, self.encoders, self.out = index, encoders, out
+        self.grid = encoders.grid if grid is None else grid
+        if not 1 <= self.grid <= encoders.grid:
+            raise InputError(
+                f"A grid of {self.grid} is not to be had: {encoders.name} gives {encoders.grid} patches a "
+                f"side. Ask for 1 to {encoders.grid}."
+            )
+        self.tracks = list(_tracks(index))
+        self.todo = [track for track in self.tracks if not self._is_done(track)]
+
+    def size(self, tracks: list[TrackRows]) -> CacheSize:
+        """Room on disk for some tracks."""
+        return CacheSize(
+            frames=sum(len(track.images) for track in tracks),
+            sound_s=sum(track.length_s for track in tracks if track.video),
+            width=self.encoders.width,
+            grid=self.grid,
+            audio_width=self.encoders.audio_width,
+        )
+
+    def run(self, batch: int = 64, progress: Progress | None = None) -> list[str]:
+        """Do all that is left, `batch` pictures at a time; return the pictures that could not be read."""
+        unreadable: list[str] = []
+        total = sum(image is not None for track in self.todo for image in track.images)
+        done = 0
+        sound = _SoundOnce(self.index.root, self.encoders)
+        with ThreadPoolExecutor(READERS) as readers:
+            for work in _one_ahead(self._batches(batch, readers)):
+                self._see(work)
+                for open_track in work.complete:
+                    audio, start_s = sound.of(open_track.track.video)
+                    open_track.writer.finish(audio, start_s, open_track.unreadable)
+                    unreadable += open_track.unreadable
+                done += len(work.rows)
+                if progress is not None:
+                    progress(done, total)
+        return unreadable
+
+    def _see(self, work: "_Batch") -> None:
+        rows, crops = [], []
+        for row in work.rows:
+            try:
+                crops.append(row.crop.result())
+                rows.append(row)
+            except MediaError:
+                row.track.unreadable.append(row.image)
+        if crops:
+            face, patches = self.encoders.see(np.stack(crops), self.grid)
+            for place, row in enumerate(rows):
+                row.track.writer.put(row.number, face[place], patches[place])
+
+    def _batches(self, size: int, readers: ThreadPoolExecutor) -> Iterator["_Batch"]:
+        """Pictures in batches, across tracks; each track is complete in the batch with its last picture."""
+        batch = _Batch([], [])
+        for track in self.todo:
+            open_track = _OpenTrack(track, TrackWriter(self.out, self._header(track), track.times_s), [])
+            for number, image in enumerate(track.images):
+                if image is None:
+                    continue
+                if len(batch.rows) == size:
+                    yield batch
+                    batch = _Batch([], [])
+                crop = readers.submit(_read_crop, self.index.root / image, self.encoders.crop_size)
+                batch.rows.append(_Row(open_track, number, image, crop))
+            batch.complete.append(open_track)
+        yield batch
+
+    def _header(self, track: TrackRows) -> CacheHeader:
+        return CacheHeader(
+            track=track.name,
+            model=self.encoders.name,
+            encoders=self.encoders.digest,
+            rows=len(track.images),
+            rows_digest=rows_digest([*track.images, track.video], track.times_s),
+            width=self.encoders.width,
+            grid=self.grid,
+            audio_width=self.encoders.audio_width,
+        )
+
+    def _is_done(self, track: TrackRows) -> bool:
+        header = read_header(track_folder(self.out, track.name))
+        return header is not None and header.same_work(self._header(track))
+
+
+@dataclass(eq=False)
+class _OpenTrack:
+    track: TrackRows
+    writer: TrackWriter
+    unreadable: list[str]
+
+
+@dataclass(frozen=True, eq=False)
+class _Row:
+    track: _OpenTrack
+    number: int
+    image: str
+    crop: Future[NDArray[np.uint8]]
+
+
+@dataclass(frozen=True, eq=False)
+class _Batch:
+    rows: list[_Row]
+    complete: list[_OpenTrack]
+    """Tracks whose last picture is in this batch or before it."""
+
+
+class _SoundOnce:
+    """The audio tokens of the video asked for last: the persons in it come one after the other."""
+
+    def __init__(self, root: Path, encoders: Encoders) -> None:
+        self._root, self._encoders = root, encoders
+        self._video: str | None = None
+        self._answer: tuple[NDArray[np.float16], float] = self._silence()
+
+    def of(self, video: str | None) -> tuple[NDArray[np.float16], float]:
+        """Tokens [Ta, Da] and the time of the first sample, s; none where there is no readable sound."""
+        if video != self._video:
+            self._video, self._answer = video, self._silence() if video is None else self._hear(video)
+        return self._answer
+
+    def _silence(self) -> tuple[NDArray[np.float16], float]:
+        return np.empty((0, self._encoders.audio_width), np.float16), 0.0
+
+    def _hear(self, video: str) -> tuple[NDArray[np.float16], float]:
+        try:
+            sound = read_waveform(self._root / video)
+            # `listen` asks its engine for nothing but `encode_sound`.
+            heard = None if sound is None else listen(cast(Stages, self._encoders), sound)
+        except MediaError:  # prepare has put it on record
+            heard = None
+        if heard is None:
+            return self._silence()
+        half_token_s = (heard.times_s[1] - heard.times_s[0]) / 2 if len(heard.times_s) > 1 else 0.01
+        return heard.tokens.astype(np.float16), float(heard.times_s[0] - half_token_s)
+
+
+def _tracks(index: Index) -> Iterator[TrackRows]:
+    """The tracks of an index, those of one video after each other."""
+    rows = index.frames.groupby("track", observed=True, sort=False).indices
+    for track in index.tracks.sort_values(["video", "track"]).itertuples():
+        name = str(track.track)
+        frames = index.frames.iloc[rows[name]]
+        images = [image if isinstance(image, str) else None for image in frames["image"]]
+        video = str(track.video) if track.has_audio and isinstance(track.video, str) else None
+        yield TrackRows(name, video, images, frames["timestamp"].to_numpy(np.float64))
+
+
+def _read_crop(path: Path, side: int) -> NDArray[np.uint8]:
+    """The picture, brought to [side, side, 3]."""
+    image = read_image(path)
+    if image.shape[:2] == (side, side):
+        return image
+    shrinks = image.shape[0] > side
+    resized = cv2.resize(image, (side, side), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
+    return np.asarray(resized, np.uint8)
+
+
+def _one_ahead(batches: Iterator[_Batch]) -> Iterator[_Batch]:
+    """The same batches, the next one already being read while one is worked on."""
+    before: _Batch | None = None
+    for batch in batches:
+        if before is not None:
+            yield before
+        before = batch
+    if before is not None:
+        yield before
+
+
+def _half(values: Tensor) -> NDArray[np.float16]:
+    limit = torch.finfo(torch.float16).max
+    half: NDArray[np.float16] = values.float().clamp(-limit, limit).half().cpu().numpy()
+    return half
+
+
+def _digest(config: NetworkConfig, visual: nn.Module, audio: nn.Module) -> str:
+    """Of the settings that encoders have and of every weight; a folder's name does not matter."""
+    settings = [config.visual.model_dump(exclude={"source"}), config.audio.model_dump(exclude={"source"})]
+    digest = hashlib.sha256(json.dumps(settings, sort_keys=True, default=str).encode())
+    for module in (visual, audio):
+        for name, value in sorted(module.state_dict().items()):
+            digest.update(name.encode())
+            digest.update(value.detach().cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()[:16]

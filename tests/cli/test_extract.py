@@ -1,0 +1,56 @@
+"""`auscan extract` says how much room it takes, does the work, and goes on where it was."""
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+from auscan.cli.main import app
+from auscan.core.aus import AU_COUNT
+from auscan.core.errors import InputError
+from auscan.datasets.cache import open_track
+from auscan.datasets.clock import ASSUMED, Clock
+from auscan.datasets.index import Track, writing_index
+
+
+@pytest.fixture
+def index(tmp_path: Path) -> Path:
+    """One track of three frames, the second without a picture."""
+    for number in (1, 3):
+        cv2.imwrite(str(tmp_path / f"{number}.png"), np.full((32, 32, 3), 60 * number, np.uint8))
+    with writing_index(tmp_path / "index", {"root": str(tmp_path)}) as writer:
+        writer.add(
+            Track(
+                name="a",
+                split="train",
+                source_video="a",
+                numbers=np.arange(1, 4),
+                labels=np.zeros((3, AU_COUNT), np.int8),
+                images=["1.png", None, "3.png"],
+                times_s=np.arange(3) / 30,
+                clock=Clock(times_s=np.empty(0), rate_hz=30.0, source=ASSUMED),
+            )
+        )
+    return tmp_path / "index"
+
+
+def test_extract_announces_works_and_then_has_nothing_left(
+    index: Path, tiny_checkpoint: Path, tmp_path: Path
+) -> None:
+    words = ["extract", str(index), "--model", str(tiny_checkpoint), "--out", str(tmp_path / "cache")]
+    first = CliRunner().invoke(app, words, catch_exceptions=False)
+    assert first.exit_code == 0
+    assert "1 tracks, 3 frames, 0.0 h of sound: about 1.66 kB on disk. Still to do: 1 tracks" in first.stdout
+    assert open_track(tmp_path / "cache", "a").has_image.tolist() == [True, False, True]
+    again = CliRunner().invoke(app, words, catch_exceptions=False)
+    assert "Still to do: 0 tracks" in again.stdout
+
+
+def test_a_grid_is_a_number_or_full(index: Path, tiny_checkpoint: Path, tmp_path: Path) -> None:
+    words = ["extract", str(index), "--model", str(tiny_checkpoint), "--out", str(tmp_path / "cache")]
+    with pytest.raises(InputError, match="--grid wide is no grid"):
+        CliRunner().invoke(app, [*words, "--grid", "wide"], catch_exceptions=False)
+    CliRunner().invoke(app, [*words, "--grid", "2"], catch_exceptions=False)
+    assert open_track(tmp_path / "cache", "a").patches.shape == (3, 4, 16)
