@@ -87,6 +87,8 @@ class _Seen:
     sisters: list[Path] = field(default_factory=list)
     others: Counter[tuple[Path, str]] = field(default_factory=Counter)
     """Files of other kinds, counted by folder and suffix."""
+    errors: list[OSError] = field(default_factory=list)
+    """Folders that may not be entered; os.walk alone would pass over them in silence."""
 
 
 def find_pieces(root: Path, roots: Roots | None = None, leave_out: Path | None = None) -> Pieces:
@@ -106,6 +108,8 @@ def find_pieces(root: Path, roots: Roots | None = None, leave_out: Path | None =
     _take_videos(pieces, videos)
     texts = [t for path in roots.lists for t in _texts(path)] if roots.lists else seen.texts
     pieces.texts = {path: kind_of(path) for path in texts}
+    for error in seen.errors:
+        pieces.unused.append(Unused(str(error.filename), f"cannot be read ({error.strerror})"))
     for path in seen.sisters:
         pieces.unused.append(Unused(str(path), "labels of another task, which this one must not use"))
     for (folder, suffix), count in sorted(seen.others.items()):
@@ -120,7 +124,7 @@ def _walk(root: Path, leave_out: Path | None) -> _Seen:
     if not root.is_dir():
         raise InputError(f"{root} is not a folder. Give the folder in which the data set was unpacked.")
     seen, visited = _Seen(), set[str]()
-    for folder, subfolders, files in os.walk(root, followlinks=True):
+    for folder, subfolders, files in os.walk(root, followlinks=True, onerror=seen.errors.append):
         here = Path(folder)
         real = os.path.realpath(folder)
         if real in visited or (leave_out is not None and real == os.path.realpath(leave_out)):

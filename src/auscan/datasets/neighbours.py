@@ -70,12 +70,14 @@ def walk(root: Path, leave_out: Path | None = None) -> Tree:
     if not root.is_dir():
         raise InputError(f"{root} is not a folder. Give the folder in which the data set was unpacked.")
     tree = Tree(root)
-    for folder, subfolders, files in os.walk(root):
+    errors: list[OSError] = []
+    for folder, subfolders, files in os.walk(root, onerror=errors.append):
         here = Path(folder)
         subfolders[:] = sorted(n for n in subfolders if n[0] != "." and here / n != leave_out)
         tree.folders += [here / name for name in subfolders]
         shown = [name for name in files if name[0] != "."]
         tree.files += [here / n for n in shown if Path(n).suffix.lower() not in IMAGE_SUFFIXES]
+    tree.unused += [Unused(str(e.filename), f"cannot be read ({e.strerror})") for e in errors]
     tree.files.sort(key=lambda path: natural_key(str(path)))
     return tree
 

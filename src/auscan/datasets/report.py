@@ -153,8 +153,8 @@ LISTS: Final[tuple[tuple[str, str, str], ...]] = (
     (
         "frame_rate_surprises",
         "Frame-rate surprises",
-        f"The video does not run at its name's rate (by more than {RATE_SLACK_HZ} Hz), or unevenly. Nothing "
-        "to do: times are those of the container.",
+        f"The video does not run at its name's rate (by more than {RATE_SLACK_HZ} Hz), or unevenly. "
+        "Nothing to do: times are those of the container.",
     ),
 )
 """Key in the summary, heading, explanation."""
