@@ -21,7 +21,8 @@ class TorchStages:
     def __init__(self, checkpoint: str | Path) -> None:
         """Raises CheckpointError where the checkpoint cannot be found or does not fit."""
         self.network, self._config = load_checkpoint(checkpoint)
-        self.network.visual.to(memory_format=torch.channels_last)  # convolutions are a fifth faster so
+        # Convolutions are a fifth faster with channels last.
+        self.network.visual.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     @property
     def config(self) -> CheckpointConfig:
