@@ -1,0 +1,227 @@
+"""A face of our own, made of formulas, so that the benchmark needs no outside assets.
+
+The skin is a grid of rows and columns around half a head. Three slits are cut into it, the mouth and both
+eyes; the rows above and below a slit can move apart. Everything else is relief: smooth hills and valleys over
+the frontal plane, some in the neutral face, some brought by an AU, so that a furrow catches the light as skin
+does. Behind the slits lie eyeballs, two rows of teeth and a dark mouth.
+
+Out: a `Face`.  Lengths in cm, origin between the eyes.
+Not here: AUs as hills and valleys (builtin_aus.py).
+"""
+
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.interpolate import PchipInterpolator
+
+from auscan.datasets.synth.builtin_aus import au_fields, identity_fields
+from auscan.datasets.synth.face import PAINTS, Face, Floats, quads_to_triangles
+from auscan.datasets.synth.skin import EYE_X, MOUTH_Y, SLIT_MOUTH, Skin, hill
+
+COLUMNS: Final[int] = 97
+_EYE_RADIUS: Final[float] = 1.3
+_EYE_Z: Final[float] = 6.75
+
+# Height y -> half width and depth of the head; closed at the top and below the chin.
+_OUTLINE = np.array(
+    [
+        *([-11.9, 0.3, 4.0], [-11.7, 1.9, 6.3], [-11.3, 3.0, 7.2], [-10.3, 4.2, 7.9], [-9, 5.2, 8.2]),
+        *([-6.8, 6.1, 8.5], [-4, 6.8, 8.6], [0, 7.3, 8.5], [3, 7.4, 8.6], [6, 7.2, 8.3]),
+        *([8.5, 6.2, 7.2], [10.3, 4.4, 5.3], [11.3, 2.3, 2.8], [11.7, 0.3, 0.3]),
+    ]
+)
+
+
+def builtin_face() -> Face:
+    """The face; the same on every call."""
+    skin = _skin()
+    parts = [_Part(skin.places, skin.quads, _skin_paint(skin))]
+    parts += [_eyeball(side) for side in (-1, 1)]
+    parts += [_mouth_bag(), _teeth(upper=True), _teeth(upper=False), _neck(), _shoulders()]
+    places = np.concatenate([part.places for part in parts])
+    starts = np.cumsum([0, *(len(part.places) for part in parts)])
+    deltas = np.zeros((12, *places.shape))
+    deltas[:, : starts[1]] = au_fields(skin)
+    jaw, lower_teeth = deltas[11], slice(starts[5], starts[6])
+    jaw[lower_teeth, 1] -= 1.5
+    bag = slice(starts[3], starts[4])
+    jaw[bag, 1] -= 1.6 * np.clip((MOUTH_Y - places[bag, 1]) / 1.0, 0, 1)
+    persons = identity_fields(skin)
+    identity = np.zeros((len(persons), *places.shape))
+    identity[:, : starts[1]] = persons
+    return Face(
+        neutral=places.astype(np.float32),
+        triangles=quads_to_triangles(
+            np.concatenate([part.quads + start for part, start in zip(parts, starts, strict=False)])
+        ),
+        au_deltas=deltas.astype(np.float32),
+        identity_deltas=identity.astype(np.float32),
+        paint=np.concatenate([part.paint for part in parts]).astype(np.float32),
+        anchors=_anchors(places[: starts[1]], skin),
+    )
+
+
+class _Part:
+    """A piece of the mesh: places [V, 3], quads [Q, 4], paint [V, PAINTS]."""
+
+    def __init__(self, places: NDArray[np.floating], quads: NDArray[np.int64], paint: Floats) -> None:
+        self.places, self.quads, self.paint = places, quads, paint
+
+
+def _rows() -> NDArray[np.float64]:
+    """Heights of the grid's rows: close where much happens, and one exactly at each slit."""
+    return np.concatenate(
+        [
+            *(np.arange(-11.9, -9.0, 0.28), np.arange(-9.0, MOUTH_Y - 0.07, 0.143)),
+            *(MOUTH_Y + np.arange(0, 1.5, 0.14), np.arange(-5.35, -1.3, 0.24), np.arange(-1.26, -0.05, 0.14)),
+            *(np.arange(0, 4.0, 0.14), np.arange(4.05, 7.0, 0.25), np.arange(7.1, 11.5, 0.5)),
+            np.array([11.7]),
+        ]
+    )
+
+
+def _skin() -> Skin:
+    rows = _rows()
+    turn = np.linspace(-1, 1, COLUMNS)
+    # Columns are closer in front than at the sides.
+    angle = np.deg2rad(112) * (0.72 * turn + 0.28 * turn**3)
+    width = PchipInterpolator(_OUTLINE[:, 0], _OUTLINE[:, 1])(rows)
+    depth = PchipInterpolator(_OUTLINE[:, 0], _OUTLINE[:, 2])(rows)
+    x = width[:, None] * np.sin(angle)[None]
+    z = depth[:, None] * np.cos(angle)[None]
+    y = np.repeat(rows[:, None], COLUMNS, axis=1)
+    skin = Skin.cut(np.stack([x, y, z], axis=-1))
+    return skin.with_places(_with_relief(skin))
+
+
+def _with_relief(skin: Skin) -> NDArray[np.float64]:
+    """The neutral face: the head's outline, hills and valleys, and eyes that are open."""
+    places = skin.places.copy()
+    x, y, z = places.T
+    front = np.clip(z / 4, 0, 1)
+    nose_run = np.clip((0.6 - y) / 4.4, 0, 1)  # 0 between the eyes, 1 at the tip
+    below_tip = 1 / (1 + np.exp(-(y + 4.75) / 0.16))
+    above = np.clip((1.8 - y) / 1.2, 0, 1)
+    ridge = (0.5 + 1.9 * nose_run**1.2) * np.exp(-((x / (0.75 + 0.45 * nose_run)) ** 2)) * below_tip * above
+    relief = (
+        ridge
+        + hill(x, y, 0, -4.0, 0.75, 0.7, 0.65) * below_tip
+        + hill(x, y, 1.25, -4.25, 0.45, 0.5, 0.75, both=True)
+        + hill(x, y, 2.9, 1.9, 2.2, 0.8, 0.55, both=True)
+        - hill(x, y, 3.0, 0.1, 1.8, 1.1, 0.75, both=True)
+        - hill(x, y, 1.3, 0.4, 0.6, 0.8, 0.5, both=True)
+        + hill(x, y, 4.2, -2.6, 1.7, 1.7, 0.55, both=True)
+        - hill(x, y, 0, -5.7, 0.3, 0.5, 0.12)
+        + hill(x, y, 0, -6.6, 1.9, 1.3, 0.45)
+        + hill(x, y, 0.35, -6.42, 1.1, 0.3, 0.42, both=True)
+        + hill(x, y, 0, -7.3, 1.3, 0.36, 0.6)
+        - hill(x, y, 0, -6.85, 1.1, 0.12, 0.16)
+        - hill(x, y, 0, -8.35, 1.5, 0.4, 0.4)
+        + hill(x, y, 0, -10.1, 1.6, 1.0, 0.7)
+        - 0.12 * skin.fold(x, y)
+    )
+    places[:, 2] += front * relief
+    places[:, 1] += skin.lids(upper=0.5, lower=0.36)
+    _hug_eyeballs(places)
+    return places
+
+
+def _hug_eyeballs(places: NDArray[np.float64]) -> None:
+    """Lay the lids onto the eyeballs, a little thicker than nothing."""
+    for side in (-1, 1):
+        off = np.hypot(places[:, 0] - side * EYE_X, places[:, 1] - 0.05)
+        lid = _EYE_Z + np.sqrt(np.clip((_EYE_RADIUS + 0.17) ** 2 - off**2, 0, None))
+        share = np.clip((1.75 - off) / 0.55, 0, 1) * (places[:, 2] > 3)
+        places[:, 2] += share * (np.maximum(lid, places[:, 2] - 0.25) - places[:, 2])
+
+
+def _soft(value: NDArray[np.floating], edge: float, soft: float) -> NDArray[np.floating]:
+    """1 where value is well above edge, 0 well below."""
+    return np.asarray(np.clip((value - edge) / soft + 0.5, 0, 1))
+
+
+def _skin_paint(skin: Skin) -> Floats:
+    x, y, z = skin.flat.T
+    across = np.abs(x)
+    bow = -6.12 + 0.12 * np.exp(-(((across - 0.6) / 0.4) ** 2)) - 0.62 * (across / 2.5) ** 2
+    low = -7.75 + 0.75 * (across / 2.5) ** 2
+    lip = _soft(bow - y, 0, 0.12) * _soft(y - low, 0, 0.12) * _soft(2.5 - across, 0, 0.1) * (z > 5)
+    middle = 2.25 + 0.45 * np.sin(np.clip((across - 0.9) / 4.6, 0, 1) * np.pi * 0.75)
+    thick = 0.36 - 0.05 * np.clip(across - 3, 0, 3)
+    brow = _soft(thick - np.abs(y - middle), 0, 0.16) * _soft(across, 1.05, 0.3) * _soft(5.6 - across, 0, 0.5)
+    hairline = 6.3 - 0.035 * x**2
+    hair = np.maximum(_soft(y, hairline, 0.4), _soft(-z, -2.2, 0.5) * _soft(y, -2.5, 1.5))
+    lashes = 0.75 * skin.lashes()
+    nostril = np.exp(-(((across - 0.6) / 0.3) ** 2) - ((y + 4.78) / 0.17) ** 2) * (z > 5)
+    weights = {
+        "lip": lip,
+        "brow": np.maximum(0.85 * brow * (z > 2), lashes),
+        "hair": hair,
+        "mouth": 0.55 * nostril,
+    }
+    return _paint(len(x), weights)
+
+
+def _paint(count: int, weights: dict[str, NDArray[np.floating]]) -> Floats:
+    """[V, PAINTS]; what is left is skin."""
+    paint = np.zeros((count, len(PAINTS)), np.float32)
+    for name, weight in weights.items():
+        paint[:, PAINTS.index(name)] = weight
+    paint /= np.maximum(1, paint.sum(axis=1, keepdims=True))
+    paint[:, 0] += 1 - paint.sum(axis=1)
+    return paint
+
+
+def _sheet(x: NDArray[np.float64], y: NDArray[np.float64], z: NDArray[np.float64], paint: str) -> _Part:
+    """A part from grids [R, C] with y growing by row and x by column, all of one paint."""
+    count = x.size
+    index = np.arange(count).reshape(x.shape)
+    quads = np.stack([index[:-1, :-1], index[:-1, 1:], index[1:, 1:], index[1:, :-1]], axis=-1).reshape(-1, 4)
+    return _Part(np.stack([x, y, z], -1).reshape(-1, 3), quads, _paint(count, {paint: np.ones(count)}))
+
+
+def _eyeball(side: int) -> _Part:
+    across, up = np.meshgrid(np.linspace(-1.25, 1.25, 25), np.linspace(-1.25, 1.25, 25))
+    turn_x, turn_y = across, up  # radians from the gaze, so that the grid has no pole in the pupil
+    x, y = np.sin(turn_x), np.cos(turn_x) * np.sin(turn_y)
+    z = np.cos(turn_x) * np.cos(turn_y)
+    part = _sheet(side * EYE_X + _EYE_RADIUS * x, 0.05 + _EYE_RADIUS * y, _EYE_Z + _EYE_RADIUS * z, "sclera")
+    off_cm = _EYE_RADIUS * np.hypot(x, y).ravel()
+    pupil = _soft(-off_cm, -0.24, 0.1)
+    iris = _soft(-off_cm, -0.6, 0.12) - pupil
+    part.paint = _paint(x.size, {"pupil": pupil, "iris": iris, "sclera": 1 - pupil - iris})
+    return part
+
+
+def _mouth_bag() -> _Part:
+    x, y = np.meshgrid(np.linspace(-2.9, 2.9, 9), np.linspace(-8.6, -5.6, 13))
+    return _sheet(x, y, 7.3 - 0.12 * x**2, "mouth")
+
+
+def _teeth(upper: bool) -> _Part:
+    low = -6.95 if upper else -7.85
+    x, y = np.meshgrid(np.linspace(-2.1, 2.1, 15), np.linspace(low, low + 0.85, 3))
+    return _sheet(x, y, (8.0 if upper else 7.8) - 0.16 * x**2, "teeth")
+
+
+def _neck() -> _Part:
+    turn, y = np.meshgrid(np.linspace(-1.9, 1.9, 21), np.linspace(-17, -7, 7))
+    return _sheet(4.7 * np.sin(turn), y, -0.8 + 4.4 * np.cos(turn), "skin")
+
+
+def _shoulders() -> _Part:
+    across, y = np.meshgrid(np.linspace(-1, 1, 15), np.linspace(-26, -13.8, 9))
+    half = 5.2 + 11 * np.sqrt(np.clip((-13.8 - y) / 6, 0, 1))
+    return _sheet(half * across, y, -2 + 5.5 * np.sqrt(1 - 0.9 * across**2) - 0.02 * (y + 14) ** 2, "cloth")
+
+
+def _anchors(places: NDArray[np.floating], skin: Skin) -> tuple[NDArray[np.int64], ...]:
+    """Eyes are the means of their lids' edges; nose tip and mouth corners the nearest vertices."""
+    lids = skin.lashes() > 0.5
+    eyes = [np.flatnonzero(lids & (np.sign(places[:, 0]) == side)) for side in (-1, 1)]
+    x, y, z = places.T
+    tip = np.flatnonzero((np.abs(x) < 0.6) & (y > -5) & (y < -3))
+    tip = tip[[np.argmax(z[tip])]]
+    corner = [np.argmin((x - s * SLIT_MOUTH) ** 2 + (y - MOUTH_Y) ** 2 + 1e3 * (z < 5)) for s in (-1, 1)]
+    return (*eyes, tip, np.array([corner[0]]), np.array([corner[1]]))

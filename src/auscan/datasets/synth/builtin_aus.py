@@ -1,0 +1,182 @@
+"""What each AU does to the built-in face, and how persons differ: fields of displacement over its skin.
+
+A field moves skin outwards and up and raises or lowers it, in cm at intensity 1. FACS's own signs
+are built in: forehead lines for AU01 and AU02, upright furrows for AU04, crow's feet for AU06, the fold
+beside the nose for AU10 and AU12, bulges around pressed lips for AU24.
+"""
+
+from collections.abc import Callable
+from typing import Final
+
+import numpy as np
+
+from auscan.core.aus import AU_NAMES
+from auscan.datasets.synth.skin import EYE_X, MOUTH_Y, Array, Skin, hill
+
+
+def _field(skin: Skin, out: Array | float = 0.0, up: Array | float = 0.0, rise: Array | float = 0.0) -> Array:
+    """[V, 3] from displacement outwards from the midline, upwards and towards the viewer."""
+    x, _, z = skin.flat.T
+    front = np.clip(z / 3, 0, 1)
+    side = np.clip(x / 0.3, -1, 1)  # no jump at the midline
+    return np.stack([front * side * out, front * up, front * rise], axis=-1)
+
+
+def _xy(skin: Skin) -> tuple[Array, Array]:
+    return skin.flat[:, 0], skin.flat[:, 1]
+
+
+def _au01(skin: Skin) -> Array:
+    x, y = _xy(skin)
+    lines = -0.2 * np.cos(2 * np.pi * (y - 4.6) / 1.15) * hill(x, y, 0, 4.6, 1.9, 0.95, 1)
+    up = hill(x, y, 1.25, 2.4, 0.95, 1.1, 0.95, both=True) + 0.35 * hill(x, y, 0, 4.2, 1.5, 1.0, 1)
+    return _field(skin, up=up + 0.25 * skin.lids(0.35, 0), rise=lines)
+
+
+def _au02(skin: Skin) -> Array:
+    x, y = _xy(skin)
+    lines = -0.18 * np.cos(2 * np.pi * (y - 4.7) / 1.1) * hill(x, y, 4.2, 4.7, 1.1, 0.9, 1, both=True)
+    up = hill(x, y, 4.3, 2.3, 1.25, 1.15, 1.05, both=True)
+    return _field(skin, up=up + 0.4 * skin.lids(0.35, 0), rise=lines)
+
+
+def _au04(skin: Skin) -> Array:
+    x, y = _xy(skin)
+    up = -hill(x, y, 1.7, 2.3, 1.5, 0.95, 0.8, both=True) - hill(x, y, 4.2, 2.2, 1.0, 0.8, 0.35, both=True)
+    out = -hill(x, y, 1.7, 2.3, 1.4, 1.0, 0.5, both=True)
+    furrows = -hill(x, y, 0.62, 2.3, 0.16, 0.85, 0.4, both=True) + hill(x, y, 0, 2.2, 0.28, 0.8, 0.25)
+    return _field(
+        skin, out, up - 0.3 * skin.lids(0.35, 0), furrows + hill(x, y, 1.8, 1.6, 1.1, 0.5, 0.35, both=True)
+    )
+
+
+def _au06(skin: Skin) -> Array:
+    x, y = _xy(skin)
+    up = hill(x, y, 4.0, -2.2, 1.6, 1.1, 0.6, both=True) - hill(x, y, 5.4, 2.0, 0.9, 0.8, 0.25, both=True)
+    pouch = hill(x, y, 4.1, -1.9, 1.4, 0.6, 0.5, both=True) - hill(
+        x, y, 3.5, -1.05, 1.5, 0.16, 0.32, both=True
+    )
+    angle = np.arctan2(y + 0.1, np.abs(x) - 4.3)
+    feet = -0.16 * np.cos(7 * angle) * hill(x, y, 5.9, 0.0, 0.6, 1.0, 1, both=True)
+    return _field(skin, up=up + skin.lids(-0.08, -0.26), rise=pouch + feet)
+
+
+def _au07(skin: Skin) -> Array:
+    x, y = _xy(skin)
+    bulge = hill(x, y, EYE_X, -0.75, 1.2, 0.22, 0.22, both=True)
+    return _field(skin, up=skin.lids(-0.24, -0.3), rise=bulge)
+
+
+def _au10(skin: Skin) -> Array:
+    x, y = _xy(skin)
+    squared = np.exp(-0.5 * ((np.abs(x) - 0.8) / 1.0) ** 2)
+    up = 0.75 * squared * np.exp(-(((y + 6.3) / 1.2) ** 2)) * ~skin.below
+    # The lower lip follows, since parted lips are AU25.
+    up += 0.55 * squared * np.exp(-(((y - MOUTH_Y) / 0.8) ** 2)) * skin.below
+    up += hill(x, y, 1.35, -4.4, 0.6, 0.6, 0.35, both=True)
+    rise = -0.38 * skin.fold(x, y, 0, 0.55, 0.25) + hill(x, y, 2.4, -3.7, 0.7, 0.8, 0.4, both=True)
+    return _field(skin, hill(x, y, 1.3, -4.3, 0.5, 0.5, 0.15, both=True), up, rise)
+
+
+def _au12(skin: Skin) -> Array:
+    x, y = _xy(skin)
+    out = hill(x, y, 2.6, MOUTH_Y, 1.15, 1.3, 1.0, both=True)
+    up = hill(x, y, 2.7, MOUTH_Y + 0.1, 0.95, 1.2, 0.95, both=True) + hill(
+        x, y, 3.9, -4, 1.4, 1.2, 0.35, both=True
+    )
+    rise = (
+        -0.34 * skin.fold(x, y, 0, 0.85, 0.28)
+        + hill(x, y, 3.9, -3.9, 1.2, 1.1, 0.5, both=True)
+        - hill(x, y, 0, -6.6, 2, 0.8, 0.25)
+    )
+    return _field(skin, out, up + 0.4 * skin.lips(-0.25, -0.1), rise)
+
+
+def _au15(skin: Skin) -> Array:
+    x, y = _xy(skin)
+    up = -hill(x, y, 2.5, MOUTH_Y, 0.75, 0.95, 0.95, both=True)
+    rise = -hill(x, y, 3.1, -8.3, 0.25, 0.7, 0.35, both=True) + hill(
+        x, y, 2.2, -8.6, 0.5, 0.4, 0.3, both=True
+    )
+    rise += hill(x, y, 0, -9.6, 1.0, 0.6, 0.2)
+    return _field(skin, hill(x, y, 2.5, MOUTH_Y, 0.8, 0.8, 0.1, both=True), up, rise)
+
+
+def _thin(skin: Skin, amount: float) -> Array:
+    """Upward displacement that draws both lips' outer edges towards the slit, by `amount` cm."""
+    x, y = _xy(skin)
+    arch = np.exp(-0.5 * (x / 1.5) ** 4 / 4)
+    edge = np.clip(np.abs(y - MOUTH_Y) / 0.5, 0, 1) * np.exp(-(((np.abs(y - MOUTH_Y) - 0.7) / 0.7) ** 2))
+    return np.asarray(amount * arch * edge * np.where(skin.below, 1, -1))
+
+
+def _au23(skin: Skin) -> Array:
+    x, y = _xy(skin)
+    out = -hill(x, y, 2.1, MOUTH_Y, 1.0, 0.9, 0.62, both=True)
+    purse = 0.06 * np.cos(2 * np.pi * x / 0.55) * hill(x, y, 0, -5.75, 1.2, 0.3, 1)
+    return _field(skin, out, _thin(skin, 0.34), purse + hill(x, y, 0, MOUTH_Y, 1.2, 0.5, 0.12))
+
+
+def _au24(skin: Skin) -> Array:
+    x, y = _xy(skin)
+    bulge = hill(x, y, 0, -5.75, 1.6, 0.3, 0.3) + hill(x, y, 0, -8.15, 1.6, 0.35, 0.5)
+    corner = -hill(x, y, 2.75, MOUTH_Y, 0.25, 0.6, 0.3, both=True)
+    flat = -hill(x, y, 0, MOUTH_Y, 1.7, 0.45, 0.6)
+    return _field(
+        skin, hill(x, y, 2.2, MOUTH_Y, 0.8, 0.7, 0.12, both=True), _thin(skin, 0.6), bulge + corner + flat
+    )
+
+
+def _au25(skin: Skin) -> Array:
+    x, y = _xy(skin)
+    return _field(skin, up=skin.lips(0.24, -0.62), rise=hill(x, y, 0, -7.4, 1.4, 0.4, 0.1))
+
+
+def _au26(skin: Skin) -> Array:
+    x, y = _xy(skin)
+    lateral = np.clip(1.25 - np.abs(x) / 7.5, 0, 1)
+    chin = np.clip((-6.2 - y) / 2.2, 0, 1)
+    corner = hill(x, y, 2.6, MOUTH_Y, 0.9, 1.0, 0.55, both=True)
+    cheek = np.where(skin.below, 0.0, -0.3 * np.clip((-4.5 - y) / 2, 0, 1) * np.clip(np.abs(x) / 2, 0, 1))
+    drop = np.where(
+        skin.below, -1.85 * lateral * np.maximum(chin, np.clip(1 - (np.abs(x) / 2.6) ** 2, 0, 1) ** 0.6), 0
+    )
+    out = -hill(x, y, 2.6, MOUTH_Y, 0.9, 1.0, 0.35, both=True)
+    return _field(skin, out, drop + cheek - np.where(skin.below, 0, corner * 0.6), -0.25 * chin * skin.below)
+
+
+_AUS: Final[dict[str, Callable[[Skin], Array]]] = {
+    **{"AU01": _au01, "AU02": _au02, "AU04": _au04, "AU06": _au06, "AU07": _au07, "AU10": _au10},
+    **{"AU12": _au12, "AU15": _au15, "AU23": _au23, "AU24": _au24, "AU25": _au25, "AU26": _au26},
+}
+
+
+def au_fields(skin: Skin) -> Array:
+    """[A, V, 3]: the displacement of each AU at intensity 1."""
+    return np.stack([_AUS[name](skin) for name in AU_NAMES])
+
+
+def identity_fields(skin: Skin) -> Array:
+    """[K, V, 3]: directions in which persons differ; several look like a little of some AU."""
+    x, y = _xy(skin)
+    zero = np.zeros_like(x)
+    whole = [
+        np.stack([0.05 * x, zero, zero], -1),  # wide
+        np.stack([zero, 0.05 * np.minimum(y + 3, 0), zero], -1),  # long below the nose
+        np.stack([-0.06 * x * np.clip((-4 - y) / 5, 0, 1), zero, zero], -1),  # narrow jaw
+    ]
+    local = [
+        _field(skin, up=hill(x, y, 3.0, 2.4, 2.5, 1.0, 0.25, both=True)),  # high brows
+        _field(skin, rise=hill(x, y, 2.6, 1.8, 2.0, 0.7, 0.25, both=True)),  # strong brow ridge
+        _field(skin, up=skin.lids(0.07, 0.05)),  # open eyes
+        _field(skin, rise=hill(x, y, 0, -3.2, 0.8, 1.8, 0.3)),  # nose, prominent
+        _field(skin, out=hill(x, y, 1.2, -4.2, 0.6, 0.6, 0.18, both=True)),  # nose, wide
+        _field(skin, up=hill(x, y, 0, -4.3, 1.4, 0.7, 0.25)),  # nose, short
+        _field(skin, out=hill(x, y, 2.4, MOUTH_Y, 1.1, 1.0, 0.2, both=True)),  # mouth, wide
+        _field(skin, up=_thin(skin, 0.14)),  # lips, thin
+        _field(skin, up=hill(x, y, 2.4, MOUTH_Y, 0.8, 0.8, 0.12, both=True)),  # mouth corners, high
+        _field(skin, rise=hill(x, y, 4.0, -3.0, 1.6, 1.6, 0.3, both=True)),  # cheeks, full
+        _field(skin, rise=-0.14 * skin.fold(x, y)),  # fold beside the nose, deep
+        _field(skin, rise=hill(x, y, 0, -10, 1.6, 1.0, 0.3)),  # chin, strong
+    ]
+    return np.stack([*whole, *local])

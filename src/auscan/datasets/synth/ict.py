@@ -1,0 +1,172 @@
+"""Read ICT-FaceKit's face (MIT, a user's own download, repacked as .npz) and let our AUs move it.
+
+The file holds `neutral` [V, 3] cm, quads `faces` with a material each, expression deltas by ARKit's names
+and identity deltas. MAPPING says which expressions make an AU and why; where the names have left and right,
+both are taken. Eyelashes and the clear shells of the eye are left out: they need a texture to look right.
+
+In: the path of an ict_facekit.npz.  Out: a `Face`.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Final
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from auscan.core.aus import AU_NAMES
+from auscan.core.errors import InputError
+from auscan.datasets.synth.face import PAINTS, Face, Floats, quads_to_triangles
+
+MAPPING: Final[Mapping[str, Mapping[str, float]]] = {
+    "AU01": {"browInnerUp": 1.4},
+    "AU02": {"browOuterUp": 1.0},
+    "AU04": {"browDown": 1.2},
+    # The raiser lifts the cheek, the squint makes the pouch below the eye.
+    "AU06": {"cheekRaiser": 0.8, "cheekSquint": 1.0},
+    "AU07": {"eyeSquint": 1.3, "eyeBlink": 0.1},
+    # FACS's AU10 deepens the fold beside the nose, which mouthUpperUp alone does not.
+    # The lower lip follows a little, since parted lips are AU25.
+    "AU10": {"mouthUpperUp": 0.35, "noseSneer": 0.7, "mouthShrugLower": 0.3, "mouthClose": 0.12},
+    "AU12": {"mouthSmile": 0.8},
+    "AU15": {"mouthFrown": 1.3},
+    # Both lips roll in a little and the mouth narrows, against stretch. No pucker: that is AU18.
+    "AU23": {"mouthRollLower": 0.5, "mouthRollUpper": 0.5, "mouthStretch": -0.5},
+    # Lips against each other: the press, and the lower lip pushed up against the upper; the width stays.
+    "AU24": {"mouthPress": 1.4, "mouthShrugLower": 0.35, "mouthRollLower": 0.2, "mouthRollUpper": 0.3},
+    "AU25": {"mouthLowerDown": 1.0, "mouthUpperUp": 0.25},
+    "AU26": {"jawOpen": 0.5},
+}
+"""AU -> ARKit expressions and their weights at intensity 1."""
+
+_KEYS = ("neutral", "expression_names", "expression_deltas", "identity_deltas", "faces", "material_names")
+_SKIPPED = ("M_EyeBlend", "M_EyeLashes", "M_EyeOcclusion", "M_LacrimalFluid", "M_IrisLeft", "M_IrisRight")
+_INNER = ("M_GumsTongue", "M_Teeth", "M_ScleraLeft", "M_ScleraRight")
+_DEEP_CM: Final[float] = 8.3
+_IDENTITIES: Final[int] = 30
+"""The first modes carry nearly all difference between persons."""
+_ORIGIN: Final = np.array([0.0, 3.4, 0.0], np.float32)  # between the eyes, cm in the file
+
+
+def ict_face(path: Path) -> Face:
+    """The face in the file.  Raises InputError if it cannot be read or is not such a file."""
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            missing = [key for key in (*_KEYS, "face_material") if key not in file.files]
+            if missing:
+                raise InputError(
+                    f"{path} has no {', '.join(missing)}. Give an ict_facekit.npz; see docs/synth.md."
+                )
+            data = {key: file[key] for key in file.files}
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path} cannot be read as .npz ({error}). Give an ict_facekit.npz.") from error
+    return _build(data)
+
+
+def au_deltas(names: list[str], deltas: Floats) -> Floats:
+    """[A, V, 3] from expression deltas [E, V, 3] by name.  Raises InputError for a missing expression."""
+    found = np.zeros((len(AU_NAMES), *deltas.shape[1:]), np.float32)
+    for j, au in enumerate(AU_NAMES):
+        for expression, weight in MAPPING[au].items():
+            rows = [
+                k
+                for k, name in enumerate(names)
+                if name in (expression, f"{expression}_L", f"{expression}_R")
+            ]
+            if not rows:
+                raise InputError(f"The face has no expression {expression}, which {au} is made of.")
+            found[j] += weight * deltas[rows].sum(axis=0, dtype=np.float32)
+    return found
+
+
+def _build(data: dict[str, NDArray[np.generic]]) -> Face:
+    materials = [str(name) for name in data["material_names"]]
+    skipped = [materials.index(name) for name in _SKIPPED if name in materials]
+    material = np.asarray(data["face_material"])
+    # What lies deep inside the head is never seen.
+    inner = np.isin(material, [k for k, name in enumerate(materials) if name in _INNER])
+    deep = np.asarray(data["neutral"])[np.asarray(data["faces"])][..., 2].max(axis=1) < _DEEP_CM
+    kept = ~np.isin(material, skipped) & ~(inner & deep)
+    quads = np.asarray(data["faces"], np.int64)[kept]
+    used, renumbered = np.unique(quads, return_inverse=True)
+    quads = renumbered.reshape(quads.shape)
+    neutral = np.asarray(data["neutral"], np.float32)[used] - _ORIGIN
+    vertex_material = np.zeros(len(used), np.int64)
+    vertex_material[quads] = material[kept][:, None]
+    kind = np.array(materials)[vertex_material]
+    expressions = np.asarray(data["expression_deltas"])[:, used].astype(np.float32)
+    names = [str(name) for name in data["expression_names"]]
+    return Face(
+        neutral=neutral,
+        triangles=quads_to_triangles(quads),
+        au_deltas=au_deltas(names, expressions),
+        identity_deltas=np.asarray(data["identity_deltas"])[:_IDENTITIES, used].astype(np.float32),
+        paint=_paint(neutral, kind),
+        anchors=_anchors(neutral, kind),
+    )
+
+
+# Outlines in cm from between the eyes, right half; the face is symmetrical.
+_LIP = np.array(
+    [[0, -5.85], [0.7, -5.75], [1.6, -6.15], [2.45, -6.9], [1.75, -7.45], [0.9, -7.75], [0, -7.8]]
+)
+_BROW = np.array(
+    [[1.0, 1.95], [1.0, 2.6], [2.4, 3.0], [3.9, 3.1], [5.1, 2.6], [5.9, 1.7], [4.9, 2.1], [3.8, 2.5]]
+)
+
+
+def _paint(neutral: Floats, kind: NDArray[np.str_]) -> Floats:
+    """What covers each vertex [V, PAINTS]; outlines are softened over a millimetre or two."""
+    weight = dict.fromkeys(PAINTS, np.zeros(len(neutral), np.float32))
+    x, y, z = neutral.T
+    front = z > 5
+    skin = np.isin(kind, ["M_Face", "M_BackHead"])
+    weight["lip"] = skin * front * (z > 9.2) * _inside(np.vstack([_LIP, _LIP[::-1] * [-1, 1]]), x, y, 0.12)
+    weight["brow"] = 0.85 * skin * front * _inside(_BROW, np.abs(x), y, 0.15)
+    hairline = 6.7 - 0.05 * x**2 - 0.9 * np.clip(4 - z, 0, None)
+    hair = np.clip((y - hairline) / 0.5, 0, 1) * (y > -9 + 0.3 * np.abs(z))
+    weight["hair"] = skin * np.where(
+        front, hair, np.maximum(hair, (kind == "M_BackHead") * (z < 2) * (y > -7))
+    )
+    weight["cloth"] = skin * np.clip((-15.0 - y) / 0.5, 0, 1)
+    weight["mouth"] = (kind == "M_GumsTongue") + skin * np.clip((8.4 - z) / 0.8, 0, 1) * (
+        (np.abs(x) < 3.2) * (y < -4.2) * (y > -9.5) * (z > 0)
+    )
+    weight["teeth"] = (kind == "M_Teeth").astype(np.float32)
+    eye = np.char.startswith(kind.astype(str), "M_Sclera")
+    for side in (-1, 1):
+        ball = eye & (np.sign(x) == side)
+        if ball.any():
+            low, high = neutral[ball].min(axis=0), neutral[ball].max(axis=0)
+            off_axis = np.hypot(x - (low[0] + high[0]) / 2, y - (low[1] + high[1]) / 2 + 0.05)
+            seen = ball & (z > (low[2] + high[2]) / 2)
+            weight["pupil"] = weight["pupil"] + seen * (off_axis < 0.28)
+            weight["iris"] = weight["iris"] + seen * (off_axis >= 0.28) * np.clip(
+                (0.72 - off_axis) / 0.15, 0, 1
+            )
+    rest = eye.astype(np.float32)
+    weight["sclera"] = np.clip(rest - weight["iris"] - weight["pupil"], 0, 1)
+    paint = np.stack([weight[name] for name in PAINTS], axis=1).astype(np.float32)
+    paint /= np.maximum(1, paint.sum(axis=1, keepdims=True))
+    paint[:, 0] += 1 - paint.sum(axis=1)
+    return paint
+
+
+def _inside(outline: NDArray[np.float64], x: Floats, y: Floats, soft_cm: float) -> Floats:
+    """1 within the outline, 0 outside, softened across its edge."""
+    edge = outline.astype(np.float32).reshape(-1, 1, 2)
+    off_cm = [cv2.pointPolygonTest(edge, (float(a), float(b)), True) for a, b in zip(x, y, strict=True)]
+    return np.asarray(np.clip(np.asarray(off_cm) / soft_cm + 0.5, 0, 1), np.float32)
+
+
+def _anchors(neutral: Floats, kind: NDArray[np.str_]) -> tuple[NDArray[np.int64], ...]:
+    """Eyes are the middles of the eyeballs' fronts; nose tip and mouth corners the nearest vertices."""
+    eyes = []
+    for name in ("M_ScleraRight", "M_ScleraLeft"):
+        ball = np.flatnonzero(kind == name)
+        eyes.append(ball[np.argsort(neutral[ball, 2])[-9:]])
+    places = np.array([[0, -3.0, 13.1], [-2.5, -6.9, 10.2], [2.5, -6.9, 10.2]], np.float32)
+    skin = np.flatnonzero(kind == "M_Face")
+    near = [skin[[np.argmin(((neutral[skin] - place) ** 2).sum(axis=1))]] for place in places]
+    return (*eyes, *near)
