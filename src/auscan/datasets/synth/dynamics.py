@@ -1,0 +1,230 @@
+"""How a person moves over minutes: when AUs come and go, when the person speaks, where the head turns.
+
+Everything happens on a clock of CLOCK_HZ ticks a second, so that it does not depend on a video's frame rate.
+An AU's episodes begin where a smooth random curve crosses a level; the curves of AUs that go together are
+correlated, and the levels make each AU as frequent as in Aff-Wild2. Movement then follows with an onset, an
+apex that trembles, and an offset.
+
+The label rule: an AU is active (1) where its movement away from the person's resting face is LABEL_LEVEL or
+more. The picture shows rest plus movement, and rest may be anything up to REST_LIMIT. So one frame cannot
+tell a person who frowns from one who always looks so; their other minutes can.
+
+In: a random generator, a length in seconds.  Out: a `Performance`.
+Not here: sound (voice.py), pictures (scene.py).
+"""
+
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.ndimage import gaussian_filter1d, uniform_filter1d
+from scipy.special import ndtri
+
+from auscan.core.aus import AU_COUNT, AU_NAMES
+
+Array = NDArray[np.float64]
+Random = np.random.Generator
+
+CLOCK_HZ: Final[int] = 100
+LABEL_LEVEL: Final[float] = 0.5
+REST_LIMIT: Final[float] = 0.55
+
+BASE_RATES: Final[Array] = np.array(
+    [0.1182, 0.0498, 0.154, 0.2661, 0.397, 0.3444, 0.2449, 0.0281, 0.0314, 0.0256, 0.6266, 0.0743]
+)
+"""[A]: share of frames in which each AU is active in Aff-Wild2's training set."""
+
+PERSON_SHARE: Final[float] = 0.2
+"""Share of the curves' variance that stays with a person: some smile often, some hardly ever."""
+
+_EPISODE_S: Final[Array] = np.array([0.7, 0.6, 1.2, 1.5, 1.5, 1.2, 1.4, 0.8, 0.6, 0.6, 0.8, 0.5])
+"""Smoothness of each AU's curve; episodes last about two to four times as long."""
+_SHARED: Final[dict[str, tuple[float, ...]]] = {
+    # What moves together, one column each: smile, surprise, anger, sadness, disgust.
+    "AU01": (0, 0.75, 0, 0.45, 0),
+    "AU02": (0, 0.85, 0, 0, 0),
+    "AU04": (-0.15, -0.1, 0.65, 0.4, 0.2),
+    "AU06": (0.85, 0, 0, 0, 0.2),
+    "AU07": (0.45, -0.2, 0.4, 0, 0.3),
+    "AU10": (0.3, 0, 0.1, 0, 0.7),
+    "AU12": (0.9, 0, -0.1, -0.15, 0),
+    "AU15": (-0.3, 0, 0.2, 0.6, 0),
+    "AU23": (-0.1, 0, 0.6, 0, 0),
+    "AU24": (-0.1, 0, 0.5, 0.2, 0),
+    "AU25": (0.35, 0.3, -0.15, 0, 0.15),
+    "AU26": (0, 0.5, 0, 0, 0),
+}
+_SPEECH_SHARE: Final[float] = 0.45
+_OPEN_IN_SPEECH: Final[float] = 0.56  # share of a talk in which the lips are LABEL_LEVEL apart, measured
+_AU25, _AU26 = AU_NAMES.index("AU25"), AU_NAMES.index("AU26")
+_SHUT = [AU_NAMES.index(name) for name in ("AU23", "AU24")]
+
+
+@dataclass(frozen=True, eq=False)
+class Performance:
+    """What one person does, on a clock of K ticks at CLOCK_HZ from 0 s."""
+
+    rest: Array
+    """[A]: the resting face, in AU intensities; label-free, always there."""
+    movement: Array
+    """[K, A], 0 to 1: away from the resting face."""
+    opening: Array
+    """[K], 0 to 1: of the mouth by speech alone; 0 in silence."""
+    speaking: NDArray[np.bool_]
+    """[K]: in the middle of a talk, pauses between words included."""
+    voiced: Array
+    """[K], 0 to 1: strength of the voice."""
+    breath: Array
+    """[K], 0 to 1: strength of unvoiced sounds."""
+    pose: Array
+    """[K, 3]: yaw, pitch, roll in degrees."""
+
+    def at(self, times_s: Array, curve: Array) -> Array:
+        """A curve [K, ...] of this performance at times [T] s; beyond its ends it stays as it was there."""
+        place = np.clip(times_s * CLOCK_HZ, 0, len(curve) - 1)
+        low = np.floor(place).astype(np.int64)
+        high = np.minimum(low + 1, len(curve) - 1)
+        share = (place - low).reshape(-1, *[1] * (curve.ndim - 1))
+        return np.asarray(curve[low] * (1 - share) + curve[high] * share)
+
+
+def labels_of(movement: Array) -> NDArray[np.int8]:
+    """The label rule: movement [..., A] -> 1 active, 0 not."""
+    return (movement >= LABEL_LEVEL).astype(np.int8)
+
+
+def perform(random: Random, seconds: float, resting: Random, speaks: bool = True) -> Performance:
+    """One person for so many seconds; `resting` draws their resting face alone: it may stay theirs."""
+    ticks = ticks_for(seconds)
+    speaking, opening, voiced, breath = speech(random, ticks) if speaks else _silence(ticks)
+    movement = _movement(random, ticks, speaks)
+    _talk_with_the_mouth(movement, opening, speaking)
+    pose = head_pose(random, ticks)
+    return Performance(resting_face(resting), movement, opening, speaking, voiced, breath, pose)
+
+
+def ticks_for(seconds: float) -> int:
+    """Ticks K of the clock for so many seconds."""
+    return max(2, round(seconds * CLOCK_HZ) + 1)
+
+
+def resting_face(random: Random) -> Array:
+    """[A]: a little of everything and much of one to three AUs, within REST_LIMIT; some less than nothing."""
+    rest = random.normal(0, 0.1, AU_COUNT)
+    strong = random.choice(AU_COUNT, size=random.integers(1, 4), replace=False)
+    rest[strong] += random.uniform(0.3, 0.5, len(strong))
+    rest[_AU26] = abs(rest[_AU26]) * 0.4  # nobody rests with a dropped jaw
+    return np.clip(rest, -0.25, REST_LIMIT)
+
+
+def _silence(ticks: int) -> tuple[NDArray[np.bool_], Array, Array, Array]:
+    none = np.zeros(ticks)
+    return np.zeros(ticks, bool), none, none, none
+
+
+def smooth_noise(random: Random, ticks: int, seconds: float) -> Array:
+    """[K]: a random curve of mean 0 and variance 1 that forgets itself within about `seconds`."""
+    width = seconds * CLOCK_HZ / 2
+    pad = int(4 * width) + 1
+    curve = gaussian_filter1d(random.normal(size=ticks + 2 * pad), width, mode="wrap")[pad : pad + ticks]
+    return np.asarray(curve * np.sqrt(2 * width * np.sqrt(np.pi)))
+
+
+def _movement(random: Random, ticks: int, speaks: bool) -> Array:
+    """[K, A]: what a person does without a word."""
+    shared = np.stack([smooth_noise(random, ticks, 1.4) for _ in range(5)], axis=1)  # [K, 5]
+    movement = np.empty((ticks, AU_COUNT))
+    for j, name in enumerate(AU_NAMES):
+        weights = np.array(_SHARED[name])
+        own = np.sqrt(max(0.1, 1 - (weights**2).sum()))
+        curve = shared @ weights + own * smooth_noise(random, ticks, _EPISODE_S[j])
+        curve /= np.sqrt((weights**2).sum() + own**2)
+        curve = np.sqrt(1 - PERSON_SHARE) * curve + np.sqrt(PERSON_SHARE) * random.normal()
+        active = curve > -ndtri(_rate_without_speech(j, speaks))
+        movement[:, j] = _onset_apex_offset(random, active)
+    return movement
+
+
+def _rate_without_speech(au: int, speaks: bool) -> float:
+    """How often the AU must come by itself, so that with speech it is as frequent as it should be."""
+    rate = float(BASE_RATES[au])
+    if au == _AU25 and speaks:
+        from_speech = _SPEECH_SHARE * _OPEN_IN_SPEECH
+        return (rate - from_speech) / (1 - from_speech)
+    if au in _SHUT and speaks:
+        return rate / (1 - 0.9 * _SPEECH_SHARE)  # hardly ever while speaking, so the more in silence
+    return rate
+
+
+def _onset_apex_offset(random: Random, active: NDArray[np.bool_]) -> Array:
+    """[K] intensities for episodes [K]: each with its own apex, onset and offset."""
+    edges = np.flatnonzero(np.diff(np.r_[0, active.view(np.int8), 0]))
+    found = np.zeros(len(active))
+    for start, end in zip(edges[::2], edges[1::2], strict=True):
+        apex = random.uniform(0.7, 1.0)
+        onset, offset = random.uniform(0.15, 0.5), random.uniform(0.25, 0.8)  # s
+        reach = int(CLOCK_HZ)
+        first, last = max(0, start - reach), min(len(active), end + reach)
+        at = np.arange(first, last)
+        # At start and end the movement is just LABEL_LEVEL, so episodes are as long as labels say.
+        bend = np.log(1 / (apex / LABEL_LEVEL - 1)) if apex > LABEL_LEVEL else 0.0
+        rise = 1 / (1 + np.exp(-((at - start) / CLOCK_HZ * 8 / onset / 2 + bend)))
+        fall = 1 / (1 + np.exp((at - end) / CLOCK_HZ * 8 / offset / 2 - bend))
+        found[first:last] = np.maximum(found[first:last], apex * np.minimum(rise, fall))
+    return np.asarray(found)
+
+
+def _talk_with_the_mouth(movement: Array, opening: Array, speaking: NDArray[np.bool_]) -> None:
+    """Add speech to movement [K, A], and keep what excludes each other apart. Changes movement."""
+    movement[:, _AU25] = np.maximum(movement[:, _AU25], opening)
+    # Syllables move the jaw too, seldom as far as LABEL_LEVEL.
+    movement[:, _AU26] = np.maximum(movement[:, _AU26], 0.5 * opening**1.5)
+    movement[:, _AU25] = np.maximum(movement[:, _AU25], np.minimum(1, 1.2 * movement[:, _AU26]))
+    shut = uniform_filter1d(movement[:, _SHUT].max(axis=1), 5)
+    listens = ~speaking
+    movement[listens, _AU25] *= (1 - shut)[listens]
+    movement[listens, _AU26] *= (1 - shut)[listens]
+    movement[:, _SHUT] *= (1 - np.clip(1.6 * opening, 0, 1))[:, None]
+
+
+def speech(random: Random, ticks: int) -> tuple[NDArray[np.bool_], Array, Array, Array]:
+    """Talks of some seconds, words, syllables: speaking, opening, voiced and breath, each [K]."""
+    speaking = np.zeros(ticks, bool)
+    opening, voiced, breath = np.zeros(ticks), np.zeros(ticks), np.zeros(ticks)
+    tick = 0 if random.random() < _SPEECH_SHARE else int(random.exponential(4.0) * CLOCK_HZ)
+    while tick < ticks:
+        end = min(ticks, tick + int(random.uniform(2.5, 8.0) * CLOCK_HZ))
+        speaking[tick:end] = True
+        while tick < end:
+            for _ in range(random.integers(3, 12)):
+                tick = _syllable(random, tick, end, opening, voiced, breath)
+            tick += int(random.uniform(0.08, 0.35) * CLOCK_HZ)
+        tick = end + int(random.exponential(6.4) * CLOCK_HZ)
+    return speaking, np.clip(gaussian_filter1d(opening, 2.0), 0, 1), voiced, breath
+
+
+def _syllable(random: Random, tick: int, end: int, opening: Array, voiced: Array, breath: Array) -> int:
+    """Write one syllable from `tick` on, none of it past `end`; returns where the next one begins."""
+    if random.random() < 0.4:
+        hiss = min(end, tick + int(random.uniform(0.05, 0.12) * CLOCK_HZ))
+        breath[tick:hiss], opening[tick:hiss] = random.uniform(0.5, 1.0), 0.3
+        tick = hiss
+    stop = min(end, tick + int(random.uniform(0.14, 0.3) * CLOCK_HZ))
+    if stop > tick:
+        arch = np.sin(np.pi * (np.arange(stop - tick) + 0.5) / (stop - tick)) ** 0.35
+        opening[tick:stop] = random.uniform(0.5, 1.0) * arch
+        voiced[tick:stop] = random.uniform(0.6, 1.0) * arch
+    return stop
+
+
+def head_pose(random: Random, ticks: int) -> Array:
+    """[K, 3] degrees: slow wandering, quick small nods, and now and then a large turn to one side."""
+    slow = np.stack([smooth_noise(random, ticks, 4.0) for _ in range(3)], axis=1) * [9.0, 6.0, 4.5]
+    quick = np.stack([smooth_noise(random, ticks, 0.6) for _ in range(3)], axis=1) * [2.0, 2.0, 1.0]
+    turned = smooth_noise(random, ticks, 2.5) > 1.25
+    size = np.where(smooth_noise(random, ticks, 5.0) > 0, 1, -1) * random.uniform(35, 60)
+    large = gaussian_filter1d(turned * size, 0.3 * CLOCK_HZ)
+    pose = slow + quick + random.normal(0, [5, 3, 2])
+    pose[:, 0] += large
+    return np.asarray(np.clip(pose, [-70, -30, -30], [70, 30, 30]))

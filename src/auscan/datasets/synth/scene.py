@@ -1,0 +1,207 @@
+"""Take the picture: persons before a background, in some light, through some camera.
+
+In: a `Stage` drawn once a video, the persons, a time on the clock.  Out: a `Shot`.
+Not here: what the persons do (dynamics.py), files (writer.py).
+"""
+
+from dataclasses import dataclass
+from typing import Final
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from auscan.datasets.synth.dynamics import Array, Random, smooth_noise
+from auscan.datasets.synth.face import Face, Floats
+from auscan.datasets.synth.person import Person
+from auscan.datasets.synth.props import draw_glasses, draw_hand, draw_microphone, draw_strands
+from auscan.datasets.synth.raster import View, draw, project, rotation, vertex_normals
+
+Image = NDArray[np.uint8]
+
+DARK: Final[float] = 0.45
+"""A frame counts as dark where the light is below this share of normal."""
+
+_FINER: Final[int] = 2  # faces are drawn this much larger and averaged down, so that edges are smooth
+_NOISE_SLACK: Final[int] = 64  # px by which the noise pattern is shifted from frame to frame
+
+
+@dataclass(frozen=True, eq=False)
+class Stage:
+    """What a video has besides persons."""
+
+    background: NDArray[np.float32]
+    """[H, W, 3]."""
+    light: Array
+    """[K]: brightness over time, 1 is normal."""
+    direction: Floats
+    """[3]: towards the light."""
+    tint: Floats
+    """[3]: colour of the light."""
+    blur_px: float
+    noise: NDArray[np.int16]
+    """[H + slack, W + slack, 1], added to each frame at another shift."""
+    shrink: float
+    """The picture is made smaller by this and enlarged again."""
+    homes: tuple[tuple[float, float], ...]
+    """Where each person stands, px."""
+    sway: Array
+    """[K, 3]: how everybody moves in the picture: right, down (px), nearer (share)."""
+    scale: float
+    """px a cm."""
+    seed: int
+
+
+@dataclass(frozen=True, eq=False)
+class Shot:
+    """One frame."""
+
+    image: Image
+    points: tuple[Floats, ...]
+    """[5, 2] px of each person, seen or not, in the order of align.TEMPLATE."""
+
+
+def draw_stage(
+    random: Random, width: int, height: int, ticks: int, persons: int, dark: bool, poor: bool
+) -> Stage:
+    """A place to stand in.  dark: little light; poor: a bad camera."""
+    scale = min(height / 33, width / persons / 26) * random.uniform(0.85, 1.1)
+    light = (random.uniform(0.22, 0.4) if dark else random.uniform(0.8, 1.1)) * (
+        1 + 0.08 * smooth_noise(random, ticks, 3.0)
+    )
+    direction = np.array([random.uniform(-0.8, 0.8), random.uniform(0.1, 0.8), random.uniform(0.5, 1.0)])
+    spread = random.uniform(5, 10) if poor or dark else random.uniform(0.5, 4)
+    noise = random.normal(0, spread, (height + _NOISE_SLACK, width + _NOISE_SLACK, 1))
+    homes = tuple((width * (n + 0.5) / persons, height * 0.43) for n in range(persons))
+    amplitude = np.array([0.03 * width / persons, 0.025 * height, 0.03])
+    return Stage(
+        background=_background(random, width, height),
+        light=light,
+        direction=(direction / np.linalg.norm(direction)).astype(np.float32),
+        tint=np.clip(random.normal(1, 0.06, 3), 0.8, 1.2).astype(np.float32),
+        blur_px=random.uniform(0.6, 1.4) if poor else random.uniform(0, 0.5),
+        noise=np.round(noise).astype(np.int16),
+        shrink=random.uniform(1.5, 2.2) if poor else 1.0,
+        homes=homes,
+        sway=np.stack([smooth_noise(random, ticks, 5.0) for _ in range(3)], axis=1) * amplitude,
+        scale=scale,
+        seed=int(random.integers(2**31)),
+    )
+
+
+def take(stage: Stage, face: Face, persons: tuple[Person, ...], time_s: float, index: int) -> Shot:
+    """Frame `index` of a video, at a time on the clock."""
+    frame = stage.background.copy()
+    sway = persons[0].performance.at(np.array([time_s]), stage.sway)[0]
+    light = float(persons[0].performance.at(np.array([time_s]), stage.light)[0])
+    points = []
+    for person, home in zip(persons, stage.homes, strict=True):
+        pose = person.performance.at(np.array([time_s]), person.performance.pose)[0]
+        place = View(
+            pose[0], pose[1], pose[2], stage.scale * (1 + sway[2]), home[0] + sway[0], home[1] + sway[1]
+        )
+        points.append(_draw_person(frame, face, person, place, stage, time_s))
+    return Shot(_develop(frame * (light * stage.tint), stage, index), tuple(points))
+
+
+def _draw_person(
+    frame: NDArray[np.float32], face: Face, person: Person, view: View, stage: Stage, time_s: float
+) -> Floats:
+    """Draw one person with all that is before them into the frame; returns their five points [5, 2] px."""
+    acts = person.performance
+    now = np.array([time_s])
+    shown = acts.rest + acts.at(now, acts.movement)[0]
+    vertices = face.vertices(np.clip(shown, -0.25, 1.35).astype(np.float32), person.shape)
+    colours = _lit(face, person, vertices, view, stage)
+    _paste(frame, face, vertices, colours, view)
+    points = project(face.points(vertices), view)[:, :2]
+    visible = np.clip(frame, 0, 255).astype(np.uint8)
+    _draw_props(visible, person, view, points, now)
+    frame[:] = visible
+    return points
+
+
+def _lit(face: Face, person: Person, vertices: Floats, view: View, stage: Stage) -> Floats:
+    """Colours [V, 3] under the stage's light: from all around, and more from its direction."""
+    towards = rotation(view).T @ stage.direction  # the light as the head sees it
+    falls = np.clip(vertex_normals(vertices, face.triangles) @ towards, 0, 1)
+    return (person.colours * (0.4 + 0.68 * falls)[:, None]).astype(np.float32)
+
+
+def _paste(frame: NDArray[np.float32], face: Face, vertices: Floats, colours: Floats, view: View) -> None:
+    """Draw the mesh larger in a picture of its own and lay it averaged down over the frame."""
+    height, width = frame.shape[:2]
+    corners = project(vertices, view)
+    x0, y0 = np.clip(np.floor(corners[:, :2].min(axis=0)).astype(int), 0, [width, height])
+    x1, y1 = np.clip(np.ceil(corners[:, :2].max(axis=0)).astype(int) + 1, 0, [width, height])
+    if x1 <= x0 or y1 <= y0:
+        return
+    # Pixel centres: x_large = (x + 0.5) * finer - 0.5.
+    corners[:, 0] = (corners[:, 0] - x0 + 0.5) * _FINER - 0.5
+    corners[:, 1] = (corners[:, 1] - y0 + 0.5) * _FINER - 0.5
+    large = np.zeros(((y1 - y0) * _FINER, (x1 - x0) * _FINER, 3), np.float32)
+    depth = np.full(large.shape[:2], -np.inf, np.float32)
+    draw(corners, face.triangles, colours, large, depth)
+    size = (int(x1 - x0), int(y1 - y0))
+    small = cv2.resize(large, size, interpolation=cv2.INTER_AREA)
+    cover = cv2.resize((depth > -np.inf).astype(np.float32), size, interpolation=cv2.INTER_AREA)[..., None]
+    frame[y0:y1, x0:x1] = small + (1 - cover) * frame[y0:y1, x0:x1]
+
+
+def _draw_props(image: Image, person: Person, view: View, points: Floats, now: Array) -> None:
+    acts = person.performance
+    mouth, eyes = points[3:].mean(axis=0), points[:2].mean(axis=0)
+    if person.glasses:
+        turn = np.linspace(0, 2 * np.pi, 24, endpoint=False)
+        ring = np.stack([2.5 * np.cos(turn), 2.0 * np.sin(turn) - 0.2], axis=1)
+        rims = [
+            np.column_stack([ring + np.array([x, 0]), np.full(24, 10.3)]).astype(np.float32)
+            for x in (-3.2, 3.2)
+        ]
+        draw_glasses(image, (project(rims[0], view)[:, :2], project(rims[1], view)[:, :2]), view.scale)
+    if person.fringe:
+        x = np.linspace(-4.8, 4.8, 21)
+        roots: Floats = np.column_stack([x, np.full(21, 6.8), np.full(21, 8.6)]).astype(np.float32)
+        fall = np.outer(0.8 + 0.2 * np.sin(7 * x), [1.2, -5.4, 2.0]).astype(np.float32)
+        draw_strands(
+            image, project(roots, view)[:, :2], project(roots + fall, view)[:, :2], view.scale, person.hair
+        )
+    far = np.array([8.0, 26.0]) * view.scale  # where things come from, px
+    cover = float(acts.at(now, person.mouth_cover)[0])
+    if cover > 0.02 and person.holds == "hand":
+        draw_hand(image, mouth + (1 - cover) * far, view.scale, person.skin)
+    elif cover > 0.02:
+        draw_microphone(image, mouth + (1 - cover) * far, view.scale)
+    cover = float(acts.at(now, person.eye_cover)[0])
+    if cover > 0.02:
+        draw_hand(image, eyes + (1 - cover) * far, view.scale, person.skin)
+
+
+def _develop(frame: NDArray[np.float32], stage: Stage, index: int) -> Image:
+    """The camera: blur, resolution, noise."""
+    height, width = frame.shape[:2]
+    image = np.clip(frame, 0, 255).astype(np.uint8)
+    if stage.shrink > 1:
+        small = (round(width / stage.shrink), round(height / stage.shrink))
+        image = cv2.resize(cv2.resize(image, small, interpolation=cv2.INTER_AREA), (width, height))
+    if stage.blur_px > 0.2:
+        image = cv2.GaussianBlur(image, (0, 0), stage.blur_px)
+    x, y = np.random.default_rng([stage.seed, index]).integers(0, _NOISE_SLACK, 2)
+    noisy = image + stage.noise[y : y + height, x : x + width]
+    return np.asarray(np.clip(noisy, 0, 255), np.uint8)
+
+
+def _background(random: Random, width: int, height: int) -> NDArray[np.float32]:
+    """Two colours and some blurred shapes."""
+    up = np.linspace(0, 1, height, dtype=np.float32)[:, None, None]
+    picture = np.ascontiguousarray(
+        np.broadcast_to(
+            up * random.uniform(20, 210, 3) + (1 - up) * random.uniform(20, 210, 3), (height, width, 3)
+        )
+    ).astype(np.float32)
+    for _ in range(random.integers(4, 12)):
+        corner = (int(random.integers(0, width)), int(random.integers(0, height)))
+        size = (int(random.integers(10, width // 2)), int(random.integers(10, height // 2)))
+        colour = random.uniform(10, 240, 3).tolist()
+        cv2.rectangle(picture, corner, (corner[0] + size[0], corner[1] + size[1]), colour, cv2.FILLED)
+    return np.asarray(cv2.GaussianBlur(picture, (0, 0), random.uniform(1, 6)), np.float32)

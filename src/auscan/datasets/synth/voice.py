@@ -1,0 +1,124 @@
+"""Make the sound of a mouth, pulses whose formants follow its opening, hiss and silence, and what disturbs.
+
+A wide mouth raises the first formant; that is what ties sound to AU25 and AU26 when a hand hides the mouth.
+Other people's voices and music sound whatever the face does.
+
+In: a performance, a random generator.  Out: waveforms [M] float32 at 16 kHz, from 0 s of the clock.
+Not here: writing sound files (container.py).
+"""
+
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+
+from auscan.core.config import SAMPLE_RATE_HZ
+from auscan.datasets.synth.dynamics import CLOCK_HZ, Array, Performance, Random, smooth_noise, speech
+
+Wave = NDArray[np.float32]
+_PER_TICK: Final[int] = SAMPLE_RATE_HZ // CLOCK_HZ
+
+
+@dataclass(frozen=True)
+class Speaker:
+    """What does not change in a voice."""
+
+    pitch_hz: float
+    tract: float
+    """Factor on all formants: above 1 for a shorter throat."""
+
+    @staticmethod
+    def draw(random: Random) -> "Speaker":
+        """Some voice, low or high."""
+        high = random.random() < 0.5
+        return Speaker(random.uniform(170, 240) if high else random.uniform(90, 140), 1.15 if high else 1.0)
+
+
+def speak(random: Random, speaker: Speaker, performance: Performance) -> Wave:
+    """The person's own voice, [M]; silence where they are silent."""
+    return _speak(random, speaker, performance.opening, performance.voiced, performance.breath)
+
+
+def other_voice(random: Random, ticks: int) -> Wave:
+    """Somebody who is not in the picture, [M]."""
+    _, opening, voiced, breath = speech(random, ticks)
+    return _speak(random, Speaker.draw(random), opening, voiced, breath)
+
+
+def music(random: Random, ticks: int) -> Wave:
+    """Chords over a beat, [M], loudest at 1."""
+    time_s = np.arange(ticks * _PER_TICK) / SAMPLE_RATE_HZ
+    beat_s = random.uniform(0.35, 0.7)
+    root_hz = random.uniform(110, 220)
+    steps = random.choice([0, 3, 5, 7, 8, 10], size=int(time_s[-1] / (4 * beat_s)) + 2)
+    chord = steps[(time_s / (4 * beat_s)).astype(np.int64)]
+    wave = np.zeros(len(time_s))
+    for third in (0, random.choice([3, 4]), 7, 12):
+        phase = 2 * np.pi * np.cumsum(root_hz * 2 ** ((chord + third) / 12)) / SAMPLE_RATE_HZ
+        wave += np.sin(phase) + 0.4 * np.sin(2 * phase) + 0.2 * np.sin(3 * phase)
+    wave *= 0.35 + 0.65 * np.exp(-(time_s % beat_s) / 0.15)
+    return np.asarray(wave / max(1e-6, np.abs(wave).max()), np.float32)
+
+
+def mix(random: Random, ticks: int, voices: list[Wave], disturbance: str | None) -> Wave:
+    """Everything that is heard, [M] within -1 to 1.  disturbance: "voice", "music" or None."""
+    wave = np.sum([*voices, np.zeros(ticks * _PER_TICK, np.float32)], axis=0) * random.uniform(0.2, 0.4)
+    if disturbance == "voice":
+        wave += random.uniform(0.08, 0.2) * other_voice(random, ticks)
+    elif disturbance == "music":
+        wave += random.uniform(0.04, 0.12) * music(random, ticks)
+    wave += random.normal(0, 10 ** random.uniform(-3.5, -2.3), len(wave))
+    return np.asarray(np.clip(wave, -1, 1), np.float32)
+
+
+def _speak(random: Random, speaker: Speaker, opening: Array, voiced: Array, breath: Array) -> Wave:
+    ticks = len(opening)
+    pitch = speaker.pitch_hz * 2 ** (0.12 * smooth_noise(random, ticks, 0.8))
+    vowel = 1500 + 450 * np.clip(smooth_noise(random, ticks, 0.25), -1.6, 1.6)
+    first = (260 + 620 * opening) * speaker.tract
+    tone = _pulses(_fine(pitch), _fine(voiced))
+    for centre, width in (
+        (first, 70.0),
+        (vowel * speaker.tract, 110.0),
+        (2600 * speaker.tract + 0 * first, 160.0),
+    ):
+        tone = _resonate(tone, _fine(centre), width)
+    hiss = np.diff(random.normal(size=ticks * _PER_TICK + 1)) * _fine(breath)
+    return np.asarray(0.5 * tone / max(1e-6, np.abs(tone).max()) + 0.04 * hiss, np.float32)
+
+
+def _fine(curve: Array) -> Array:
+    """A curve [K] on the clock -> [M] samples."""
+    return np.interp(np.arange(len(curve) * _PER_TICK) / _PER_TICK, np.arange(len(curve)), curve)
+
+
+@njit(cache=True)
+def _pulses(pitch_hz: Array, strength: Array) -> Array:
+    """A pulse a period, softened as vocal folds do, [M]."""
+    wave = np.zeros(len(pitch_hz))
+    phase, last = 0.0, 0.0
+    for k in range(len(wave)):
+        phase += pitch_hz[k] / 16000.0
+        pulse = 0.0
+        if phase >= 1.0:
+            phase -= 1.0
+            pulse = strength[k]
+        last = 0.9 * last + pulse
+        wave[k] = last - 0.1 * strength[k]
+    return wave
+
+
+@njit(cache=True)
+def _resonate(wave: Array, centre_hz: Array, width_hz: float) -> Array:
+    """Two poles at a frequency that moves, [M]; its gain at 0 Hz is 1."""
+    found = np.zeros(len(wave))
+    radius = np.exp(-np.pi * width_hz / 16000.0)
+    one, two = 0.0, 0.0
+    for k in range(len(wave)):
+        a = 2 * radius * np.cos(2 * np.pi * centre_hz[k] / 16000.0)
+        now = (1 - a + radius * radius) * wave[k] + a * one - radius * radius * two
+        found[k] = now
+        two, one = one, now
+    return found

@@ -1,0 +1,115 @@
+"""What persons do: how often, how long, what with what, and what a label says."""
+
+import numpy as np
+import pytest
+
+from auscan.core.aus import AU_COUNT, AU_NAMES
+from auscan.datasets.synth.dynamics import (
+    BASE_RATES,
+    CLOCK_HZ,
+    LABEL_LEVEL,
+    REST_LIMIT,
+    Performance,
+    labels_of,
+    perform,
+)
+
+AU = {name: j for j, name in enumerate(AU_NAMES)}
+
+
+def act(seed: int, seconds: float = 40, speaks: bool = True) -> Performance:
+    return perform(np.random.default_rng(seed), seconds, np.random.default_rng([seed, 1]), speaks)
+
+
+@pytest.fixture(scope="module")
+def many() -> list[Performance]:
+    return [act(seed) for seed in range(120)]
+
+
+@pytest.fixture(scope="module")
+def labels(many: list[Performance]) -> np.ndarray:
+    return np.concatenate([labels_of(each.movement) for each in many])
+
+
+def test_the_same_seed_gives_the_same_performance_and_another_a_different_one() -> None:
+    assert np.array_equal(act(3).movement, act(3).movement)
+    assert np.array_equal(act(3).pose, act(3).pose)
+    assert not np.array_equal(act(3).movement, act(4).movement)
+
+
+def test_aus_are_about_as_frequent_as_in_aff_wild2(labels: np.ndarray) -> None:
+    rates = labels.mean(axis=0)
+    assert np.all(rates > 0.5 * BASE_RATES - 0.005)
+    assert np.all(rates < 1.5 * BASE_RATES + 0.01)
+
+
+def test_what_belongs_together_comes_together(labels: np.ndarray) -> None:
+    together = np.corrcoef(labels.T)
+    assert together[AU["AU06"], AU["AU12"]] > 0.25
+    assert together[AU["AU01"], AU["AU02"]] > 0.1
+    assert together[AU["AU04"], AU["AU12"]] < 0.05
+
+
+def test_pressed_lips_are_not_parted(labels: np.ndarray) -> None:
+    pressed = labels[labels[:, AU["AU24"]] == 1]
+    assert pressed[:, AU["AU25"]].mean() < 0.15
+
+
+def test_a_dropped_jaw_parts_the_lips(labels: np.ndarray) -> None:
+    assert labels[labels[:, AU["AU26"]] == 1][:, AU["AU25"]].mean() > 0.95
+
+
+def test_episodes_last_seconds_and_begin_and_end_gradually(many: list[Performance]) -> None:
+    smiles = np.concatenate([np.r_[0, each.movement[:, AU["AU12"]], 0] for each in many])
+    begins = (np.diff((smiles >= LABEL_LEVEL).astype(int)) == 1).sum()
+    assert 1 < (smiles >= LABEL_LEVEL).sum() / begins / CLOCK_HZ < 4
+    inner = np.concatenate([np.abs(np.diff(each.movement[:, AU["AU12"]])) for each in many])
+    assert np.quantile(inner, 0.999) < 0.15  # of full intensity in a hundredth of a second
+
+
+def test_the_label_is_movement_from_the_resting_face_and_not_what_is_shown() -> None:
+    movement = np.zeros((1, AU_COUNT))
+    movement[0, AU["AU04"]] = LABEL_LEVEL
+    assert labels_of(movement)[0, AU["AU04"]] == 1
+    assert labels_of(movement - 1e-6)[0, AU["AU04"]] == 0
+
+
+def test_one_frame_is_ambiguous_as_shown_intensities_of_both_labels_overlap(many: list[Performance]) -> None:
+    j = AU["AU04"]
+    shown = np.concatenate([each.rest[j] + each.movement[:, j] for each in many])
+    active = np.concatenate([labels_of(each.movement)[:, j] for each in many]) == 1
+    assert shown[~active].max() > np.quantile(shown[active], 0.1)
+    assert max(abs(each.rest).max() for each in many) <= REST_LIMIT
+
+
+def test_a_resting_face_stays_its_persons_from_part_to_part() -> None:
+    one = perform(np.random.default_rng(1), 5, np.random.default_rng(9))
+    two = perform(np.random.default_rng(2), 5, np.random.default_rng(9))
+    assert np.array_equal(one.rest, two.rest)
+    assert not np.array_equal(one.movement[:100], two.movement[:100])
+
+
+def test_speech_opens_the_mouth_and_silence_does_not(many: list[Performance]) -> None:
+    for each in many[:20]:
+        far = np.convolve(each.speaking, np.ones(41), "same") == 0
+        assert not each.opening[far].any()
+    talk = [each.opening[each.speaking].mean() for each in many if each.speaking.any()]
+    assert 0.3 < np.mean(talk) < 0.8
+
+
+def test_who_does_not_speak_has_no_voice_and_no_speech() -> None:
+    silent = act(5, speaks=False)
+    assert not silent.voiced.any()
+    assert not silent.speaking.any()
+
+
+def test_heads_turn_far_now_and_then(many: list[Performance]) -> None:
+    yaw = np.concatenate([np.abs(each.pose[:, 0]) for each in many])
+    assert 0.02 < (yaw > 35).mean() < 0.2
+    assert yaw.max() <= 70
+
+
+def test_curves_are_read_between_ticks_and_held_beyond_the_end() -> None:
+    each = act(0, seconds=2)
+    line = np.arange(len(each.opening), dtype=float)
+    assert np.allclose(each.at(np.array([0.0, 0.125, 99.0]), line), [0, 12.5, len(line) - 1])
