@@ -1,8 +1,9 @@
-"""Tiny networks for every layer above them: random, a few thousand weights, in which every part has a say.
+"""Tiny networks and features for every layer above: random, a few thousand weights, every part has a say.
 
 Torch is imported inside the fixtures, so that the tests of the layers below it start at once.
 """
 
+import importlib.util
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -115,3 +116,17 @@ def backbones(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def portrait() -> NDArray[np.uint8]:
     """[512, 512, 3] RGB: one smiling face, about 84 x 112 px, around x 226, y 119."""
     return np.asarray(astronaut(), dtype=np.uint8)
+
+
+@pytest.fixture(scope="session")
+def make_features() -> Callable[..., tuple[Path, Path]]:
+    """make_features(folder, tracks=..., seed, holes) -> folders of an index and of its features."""
+    spec = importlib.util.spec_from_file_location(
+        "make_features", Path(__file__).parent / "training" / "make_features.py"
+    )
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    make: Callable[..., tuple[Path, Path]] = module.make_features
+    return make

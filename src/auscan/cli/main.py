@@ -17,6 +17,8 @@ from auscan.cli.evaluate import evaluate
 from auscan.cli.extract import extract
 from auscan.cli.prepare import prepare
 from auscan.cli.submit import check_submission, submit
+from auscan.cli.synth import synth
+from auscan.cli.train import train
 from auscan.core.errors import AuscanError
 
 app = typer.Typer(
@@ -34,6 +36,8 @@ app.command()(submit)
 app.command()(check_submission)
 app.command()(prepare)
 app.command()(extract)
+app.command()(synth)
+app.command()(train)
 
 
 def _print_version(wanted: bool) -> None:

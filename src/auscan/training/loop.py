@@ -1,0 +1,428 @@
+"""Teach the network: a plain loop over windows of features.
+
+    for each epoch   windows in an order that follows from seed and epoch
+        for each step    forward, losses, backward, clip, step, running mean of the weights
+        score the validation tracks; keep the best; stop when it no longer gets better
+
+accelerate puts it on one or many GPUs or the CPU, in float32, bf16 or fp16. A run that was killed goes on
+from its last save and ends with the very same weights as one that was left alone: order and dropout follow
+from seed, epoch and step, and everything else that a step depends on is in the state.
+
+In: a `TrainConfig`.  Out: the folder of a run (run.py).
+Not here: windows and dropout (windows.py), the network (module.py), losses (losses.py).
+"""
+
+import math
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel
+from torch.utils.data import DataLoader
+
+from auscan.core.aus import AU_NAMES
+from auscan.core.errors import AuscanError, InputError
+from auscan.datasets.index import Index, read_index
+from auscan.training.config import TrainConfig
+from auscan.training.losses import Criterion, Losses, positive_weights
+from auscan.training.module import FeatureNetwork, FeatureSizes, budget, build_network
+from auscan.training.predict import mean_f1, score_tracks
+from auscan.training.run import RunFolder, TrainedConfig, load_trained, save_trained
+from auscan.training.scores import write_scores
+from auscan.training.windows import (
+    Batch,
+    EpochOrder,
+    LabelledTrack,
+    WindowBatches,
+    deal,
+    drop_modalities,
+    load_tracks,
+    training_windows,
+    with_shuffled_labels,
+)
+
+HEARD_BEYOND_S = 0.1
+"""Sound that a window gets beyond the reach of its outermost frames."""
+
+Say = Callable[[str], None]
+"""Takes lines for people."""
+
+
+@dataclass
+class Progress:
+    """Where a run is; all of it is in the state."""
+
+    step: int = 0
+    """Steps of the optimiser that are done."""
+    best: float = -1.0
+    best_step: int = 0
+    waited: int = 0
+    """Epochs since the best."""
+    stopped: bool = False
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a run came to."""
+
+    best: float
+    """Mean F1 on the validation split at 0.5; NaN if it has no labels."""
+    best_step: int
+    steps: int
+    folder: Path
+    scores: dict[str, Path] = field(default_factory=dict)
+    """Parquets of scores; `val` are those of the validation tracks."""
+
+
+def train(config: TrainConfig, say: Say | None = None) -> Outcome:
+    """Train, or go on training, until it is done.
+
+    Raises InputError for data that does not fit, AuscanError where accelerate is not installed.
+    """
+    trainer = Trainer(config, say or _nothing)
+    trainer.run()
+    return trainer.finish()
+
+
+class Trainer:
+    """One run."""
+
+    def __init__(self, config: TrainConfig, say: Say) -> None:
+        self.config = config
+        self.accelerator = _accelerator(config)
+        self.main = bool(self.accelerator.is_main_process)
+        self.say: Say = say if self.main else _nothing
+        self.index = read_index(config.data.index)
+        self.learned, self.held = split_tracks(self.index, config)
+        header = self.learned[0].features.header
+        self.sizes = FeatureSizes.of(header)
+        for track in (*self.learned, *self.held):
+            _check_alike(track, self.learned[0])
+        self.about = TrainedConfig(
+            model=header.model,
+            encoders=header.encoders,
+            sizes=self.sizes,
+            network=config.model.network(),
+            controls=config.model.controls,
+            step=0,
+            score=None,
+        )
+        windows = training_windows(self.learned, config.data)
+        sources = [self.learned[window.track].source_video for window in windows]
+        self.order = EpochOrder(sources, config.data.balance, config.seed)
+        margin_s = config.model.network().fusion.reach_s + HEARD_BEYOND_S
+        self.batches = WindowBatches(self.learned, windows, margin_s)
+        self.group = config.loop.batch * config.loop.accumulate * self.accelerator.num_processes
+        self.epoch_steps = math.ceil(len(windows) / self.group)
+        self.total = config.loop.epochs * self.epoch_steps
+        self._build()
+        with self.accelerator.main_process_first():
+            self.folder = RunFolder(config)
+        self.progress = Progress()
+        self._resume()
+
+    def _build(self) -> None:
+        """Network, running mean, optimiser, schedule, losses."""
+        config = self.config
+        torch.manual_seed(config.seed)
+        network = build_network(self.sizes, config.model, config.loss.alignment_frames)
+        self.say(budget(network, self.sizes, config.model))
+        self.mean = AveragedModel(network, avg_fn=running_mean(config.optimizer.average))
+        self.mean.to(self.accelerator.device).requires_grad_(False)
+        groups = parameter_groups(network, config.optimizer.weight_decay)
+        optimizer = torch.optim.AdamW(groups, lr=config.optimizer.rate)
+        self.network, self.optimizer = self.accelerator.prepare(network, optimizer)
+        warmup = round(config.optimizer.warmup * self.total)
+        self.schedule = torch.optim.lr_scheduler.LambdaLR(
+            optimizer, lambda step: warmup_cosine(step, warmup, self.total)
+        )
+        labels = np.concatenate([track.labels[track.features.has_image] for track in self.learned])
+        positives, negatives = (torch.from_numpy((labels == value).sum(0)) for value in (1, 0))
+        weights = positive_weights(positives, negatives, config.loss.positive_cap)
+        self.criterion = Criterion(config.loss, weights)
+
+    def run(self) -> None:
+        """Steps and validations until the last epoch or until nothing gets better."""
+        progress, began = self.progress, _Pace()
+        while progress.step < self.total and not progress.stopped:
+            epoch, first = divmod(progress.step, self.epoch_steps)
+            for micro_batches in self._steps(epoch, first):
+                losses = self._step(micro_batches)
+                progress.step += 1
+                began.count(sum(int(batch.seen.sum()) for batch in micro_batches))
+                last = progress.step % self.epoch_steps == 0
+                if progress.step % self.config.loop.log_every == 0:
+                    self._log(epoch, losses, began)
+                if progress.step % self.config.loop.save_every == 0 and not last:
+                    self._save()
+            self._validate(epoch)
+            self._save()
+
+    def _steps(self, epoch: int, first: int) -> Iterator[list[Batch]]:
+        """This process's batches of each step of an epoch, from step `first` of it on."""
+        order, loop = self.order.epoch(epoch), self.config.loop
+        while len(order) % self.group:  # the last step is filled up from the beginning
+            order += order[: -len(order) % self.group]
+        rank, processes = self.accelerator.process_index, self.accelerator.num_processes
+        parts = [order[at : at + loop.batch] for at in range(0, len(order), loop.batch)]
+        mine = parts[rank::processes][first * loop.accumulate :]
+        # A generator of its own: a loader draws from torch's global one, which belongs to the state.
+        loader: DataLoader[Batch] = DataLoader(
+            self.batches,
+            batch_size=None,
+            sampler=mine,
+            num_workers=loop.workers,
+            generator=torch.Generator(),
+            collate_fn=_as_it_is,
+        )
+        held: list[Batch] = []
+        for batch in loader:
+            held.append(batch)
+            if len(held) == loop.accumulate:
+                yield held
+                held = []
+
+    def _step(self, micro_batches: list[Batch]) -> dict[str, float]:
+        """One step of the optimiser; returns the losses, meaned over its batches."""
+        self.network.train()
+        sums: dict[str, float] = {}
+        for number, whole in enumerate(micro_batches):
+            seed = [self.config.seed, 3, self.progress.step, number, self.accelerator.process_index]
+            batch = drop_modalities(whole, self.config.dropout, np.random.default_rng(seed))
+            batch = batch.to(self.accelerator.device)
+            with self.accelerator.accumulate(self.network):
+                losses = self._losses(batch)
+                self.accelerator.backward(losses.total)
+                if self.accelerator.sync_gradients:
+                    self.accelerator.clip_grad_norm_(self.network.parameters(), self.config.optimizer.clip)
+                self.optimizer.step()
+                self.optimizer.zero_grad()
+            for name, value in {"loss": losses.total, **losses.parts}.items():
+                sums[name] = sums.get(name, 0.0) + value.item() / len(micro_batches)
+        self.schedule.step()
+        self.mean.update_parameters(self.accelerator.unwrap_model(self.network))
+        return sums
+
+    def _losses(self, batch: Batch) -> Losses:
+        output = self.network(batch)
+        labels = batch.labels.masked_fill(~batch.seen[..., None], -1)
+        return self.criterion(output.logits, labels, output.views)
+
+    def _validate(self, epoch: int) -> None:
+        """Score the validation tracks with the running mean; keep it if it is the best so far."""
+        progress = self.progress
+        scores = self._scores(self._averaged(), self.held)
+        score, by_au = mean_f1(scores, self.held, self.config.loop.rule)
+        value = -1.0 if math.isnan(score) else score
+        is_best = value > progress.best or progress.best_step == 0
+        progress.waited = 0 if is_best else progress.waited + 1
+        if is_best:
+            progress.best, progress.best_step = value, progress.step
+        progress.stopped = progress.waited >= self.config.loop.patience
+        if self.main:
+            self._keep("last", score)
+            if is_best:
+                self._keep("best", score)
+            named = dict(zip(AU_NAMES, by_au, strict=True))
+            self._write_log(epoch=epoch, kind="validation", mean_f1=score, **named)
+        self.say(
+            f"epoch {epoch + 1} of {self.config.loop.epochs}: mean F1 {score:.4f}, best {progress.best:.4f}"
+        )
+
+    def _scores(self, network: FeatureNetwork, tracks: list[LabelledTrack]) -> pd.DataFrame:
+        """Scores of the tracks, each scored by one process and given to all."""
+        mine = tracks[self.accelerator.process_index :: self.accelerator.num_processes]
+        tables = [score_tracks(network, mine)] if mine else []
+        if self.accelerator.num_processes > 1:
+            from accelerate.utils import gather_object
+
+            tables = gather_object(tables)
+        return pd.concat(tables, ignore_index=True).sort_values(["track", "frame"], ignore_index=True)
+
+    def _averaged(self) -> FeatureNetwork:
+        network = self.mean.module
+        assert isinstance(network, FeatureNetwork)
+        return network.eval()
+
+    def _keep(self, name: str, score: float) -> None:
+        known = None if math.isnan(score) else score
+        about = self.about.model_copy(update={"step": self.progress.step, "score": known})
+        save_trained(self.config.out / name, self._averaged(), about)
+
+    def finish(self) -> Outcome:
+        """Write the scores of the best network."""
+        outcome = Outcome(self.progress.best, self.progress.best_step, self.progress.step, self.config.out)
+        self.accelerator.wait_for_everyone()
+        network, _ = load_trained(self.config.out / "best")
+        network.to(self.accelerator.device)
+        splits = {"val": self.held}
+        for split in self.config.data.score:
+            splits[split] = load_tracks(self.index, self.config.data.cache, [split])
+        for split, tracks in splits.items():
+            for track in tracks:
+                _check_alike(track, self.learned[0])
+            table = self._scores(network, tracks)
+            if self.main:
+                path = self.config.out / "scores" / f"{split}.parquet"
+                write_scores(path, table)
+                outcome.scores[split] = path
+        self.accelerator.end_training()
+        return outcome if outcome.best >= 0 else replace(outcome, best=math.nan)
+
+    def _save(self) -> None:
+        if not self.main:
+            return
+        scaler = self.accelerator.scaler
+        state = {
+            **{name: part.state_dict() for name, part in self._parts().items()},
+            "scaler": None if scaler is None else scaler.state_dict(),
+            "random": torch.get_rng_state(),
+            **vars(self.progress),
+        }
+        self.folder.save_state(state)
+
+    def _resume(self) -> None:
+        """Go on from the last save, if there is one."""
+        state = self.folder.load_state()
+        self.accelerator.wait_for_everyone()
+        if self.main:
+            self.folder.forget_after(0 if state is None else int(state["step"]))
+        if state is None:
+            return
+        for name, part in self._parts().items():
+            part.load_state_dict(state[name])
+        if self.accelerator.scaler is not None:
+            self.accelerator.scaler.load_state_dict(state["scaler"])
+        torch.set_rng_state(state["random"])
+        self.progress = Progress(**{name: state[name] for name in vars(Progress())})
+        self.say(f"going on from step {self.progress.step} of {self.total}")
+
+    def _parts(self) -> dict[str, Any]:
+        return {
+            "network": self.accelerator.unwrap_model(self.network),
+            "mean": self.mean,
+            "optimizer": self.optimizer,
+            "schedule": self.schedule,
+        }
+
+    def _log(self, epoch: int, losses: dict[str, float], pace: "_Pace") -> None:
+        rate = self.schedule.get_last_lr()[0]
+        self._write_log(epoch=epoch, kind="training", rate=rate, frames_per_s=pace.take(), **losses)
+
+    def _write_log(self, **values: Any) -> None:
+        if self.main:
+            # JSON has no NaN: an AU without labels has no F1.
+            known = {name: None if value != value else value for name, value in values.items()}
+            self.folder.log(step=self.progress.step, **known)
+            _to_tensorboard(self.config.out, self.progress.step, known)
+
+
+def split_tracks(index: Index, config: TrainConfig) -> tuple[list[LabelledTrack], list[LabelledTrack]]:
+    """The tracks to learn from and to validate on. Raises InputError where they share a source video."""
+    data = config.data
+    if data.folds is not None:
+        pooled = load_tracks(index, data.cache, [*data.train, *data.validate_on])
+        learned, held = deal(pooled, data.folds)
+    else:
+        learned, held = (load_tracks(index, data.cache, each) for each in (data.train, data.validate_on))
+        both = {track.source_video for track in learned} & {track.source_video for track in held}
+        if both:
+            raise InputError(
+                f"{len(both)} source videos, such as {min(both)}, are learned from and validated on. "
+                "Give other splits, or deal them anew with data.folds."
+            )
+    return (with_shuffled_labels(learned, config.seed) if data.shuffle_labels else learned), held
+
+
+def _check_alike(track: LabelledTrack, first: LabelledTrack) -> None:
+    ours, theirs = track.features.header, first.features.header
+    if (ours.encoders, ours.grid) != (theirs.encoders, theirs.grid):
+        raise InputError(
+            f"The features of {track.name} come from other encoders or another grid than those of "
+            f"{first.name}. Run auscan extract again with one model for all."
+        )
+
+
+def _accelerator(config: TrainConfig) -> Any:
+    try:
+        from accelerate import Accelerator, DistributedDataParallelKwargs
+    except ImportError as error:
+        raise AuscanError(f"Training needs accelerate ({error}). Run: pip install 'auscan[train]'") from error
+    # A batch without sound leaves the parts that listen without a gradient.
+    unused = DistributedDataParallelKwargs(find_unused_parameters=True)
+    return Accelerator(
+        cpu=config.loop.device == "cpu",
+        mixed_precision=config.loop.precision,
+        gradient_accumulation_steps=config.loop.accumulate,
+        kwargs_handlers=[unused],
+    )
+
+
+def warmup_cosine(step: int, warmup: int, total: int) -> float:
+    """The rate's factor at a step: up to 1 in a straight line, then down to 0 along a cosine."""
+    if step < warmup:
+        return (step + 1) / warmup
+    return 0.5 * (1 + math.cos(math.pi * (step - warmup) / max(1, total - warmup)))
+
+
+def running_mean(decay: float) -> Callable[[Tensor, Tensor, Tensor | int], Tensor]:
+    """How the running mean of the weights takes in new ones; quicker at first, when it knows little."""
+
+    def take_in(mean: Tensor, new: Tensor, count: Tensor | int) -> Tensor:
+        seen = float(count)
+        return torch.lerp(mean, new, 1.0 - min(decay, (1.0 + seen) / (10.0 + seen)) if decay else 1.0)
+
+    return take_in
+
+
+def parameter_groups(network: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
+    """Matrices with weight decay; biases, norms, gates and decays without."""
+    weights = [weight for weight in network.parameters() if weight.requires_grad]
+    return [
+        {"params": [weight for weight in weights if weight.ndim > 1], "weight_decay": weight_decay},
+        {"params": [weight for weight in weights if weight.ndim <= 1], "weight_decay": 0.0},
+    ]
+
+
+class _Pace:
+    """Frames a second since it was asked last."""
+
+    def __init__(self) -> None:
+        self._frames, self._since_s = 0, time.monotonic()
+
+    def count(self, frames: int) -> None:
+        """So many more frames are done."""
+        self._frames += frames
+
+    def take(self) -> float:
+        """The pace, and begin anew."""
+        now_s = time.monotonic()
+        pace = self._frames / max(now_s - self._since_s, 1e-9)
+        self._frames, self._since_s = 0, now_s
+        return round(pace, 1)
+
+
+def _to_tensorboard(folder: Path, step: int, values: dict[str, Any]) -> None:
+    """The same numbers for TensorBoard, if it is installed."""
+    try:
+        from torch.utils.tensorboard import SummaryWriter
+    except ImportError:
+        return
+    with SummaryWriter(str(folder / "tensorboard")) as writer:
+        for name, value in values.items():
+            if isinstance(value, float):
+                writer.add_scalar(f"{values['kind']}/{name}", value, step)
+
+
+def _as_it_is(batch: Any) -> Any:
+    return batch
+
+
+def _nothing(line: str) -> None:
+    pass

@@ -1,0 +1,160 @@
+"""The network that learns from features: alignment, fusion, memory and head, without the encoders.
+
+Frames without a face are passed over, exactly as at inference, where a track has no rows for them: the frames
+that are seen move together, each with its own time, so the memory knows how long the gap was and the voice is
+still asked at the right moment. Their logits are 0 and nobody reads them.
+
+In: batches of features (windows.py) or one whole track.  Out: logits.
+Not here: the parts (model/), those that take their places (controls.py), losses.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from auscan.core.aus import AU_COUNT
+from auscan.core.config import NetworkConfig, Settings
+from auscan.datasets.cache import CacheHeader, TrackFeatures
+from auscan.model.alignment import Aligned
+from auscan.model.network import Sound
+from auscan.training.config import ControlConfig, ModelConfig
+from auscan.training.controls import ControlledStage, build_alignment, weight_count
+from auscan.training.windows import Batch
+
+PADDING_S = 1e9
+"""Where in time padding lies: out of everybody's hearing."""
+FRAMES_AT_ONCE = 512
+"""Frames of a whole track that alignment reads at a time; changes no result."""
+
+
+class FeatureSizes(Settings):
+    """What the features look like."""
+
+    width: int
+    """Dv."""
+    grid: int
+    """Patches along one side."""
+    audio_width: int
+    """Da."""
+
+    @classmethod
+    def of(cls, header: CacheHeader) -> "FeatureSizes":
+        """The sizes of a track's features."""
+        return cls(width=header.width, grid=header.grid, audio_width=header.audio_width)
+
+
+@dataclass(frozen=True, eq=False)
+class Output:
+    """What the network says of a batch."""
+
+    logits: Tensor
+    """[B, T, A], 0 where no face is seen."""
+    views: tuple[Tensor, Tensor] | None
+    """Face and regions [F, d] of some frames of each window, for the alignment loss; None without regions."""
+
+
+class FeatureNetwork(nn.Module):
+    """The trainable part, with or without controls."""
+
+    def __init__(
+        self, sizes: FeatureSizes, config: NetworkConfig, controls: ControlConfig, view_frames: int = 4
+    ) -> None:
+        """view_frames: frames of each window whose views are given out."""
+        super().__init__()
+        self.view_frames = view_frames if controls.visual == "alignment" else 0
+        self.alignment = build_alignment(sizes.width, sizes.grid**2, config.alignment, controls)
+        self.temporal = ControlledStage(config, sizes.audio_width, controls)
+
+    def forward(self, batch: Batch) -> Output:
+        """Logits of B windows."""
+        order, valid = seen_first(batch.seen)  # [B, L], [B, L]
+        rows = torch.arange(len(order), device=order.device)[:, None]  # [B, 1]
+        face, patches = batch.face[rows, order].float(), batch.patches[rows, order].float()
+        aligned: Aligned = self.alignment(face, patches)
+        sound = Sound(batch.audio.float(), batch.audio_times_s, batch.audio_valid)
+        frame_s = batch.times_s[rows, order].masked_fill(~valid, PADDING_S)
+        # Autocast may have shortened them; sums over time are kept in float32.
+        embedding, au_tokens = aligned.embedding.float(), aligned.au_tokens.float()
+        said = self.temporal(embedding, au_tokens, frame_s, sound, valid)  # [B, L, A]
+        said = said.float().masked_fill(~valid[..., None], 0.0)
+        logits = said.new_zeros(*batch.seen.shape, AU_COUNT)
+        logits = logits.scatter(1, order[..., None].expand_as(said), said)  # [B, T, A]
+        return Output(logits, self._views(aligned, valid))
+
+    def _views(self, aligned: Aligned, valid: Tensor) -> tuple[Tensor, Tensor] | None:
+        """The two views of up to `view_frames` frames of each window, as far apart as there is room."""
+        if not self.view_frames:
+            return None
+        count = valid.sum(1, keepdim=True)  # [B, 1]
+        share = (torch.arange(self.view_frames, device=valid.device) + 0.5) / self.view_frames
+        place = (share * count).long()  # [B, F], the middle of each part
+        fresh = torch.ones_like(place, dtype=torch.bool)
+        fresh[:, 1:] = place[:, 1:] > place[:, :-1]  # a short window gives fewer
+        fresh &= place < count
+        rows = torch.arange(len(valid), device=valid.device)[:, None]
+        return aligned.global_view[rows, place][fresh], aligned.local_view[rows, place][fresh]
+
+    @torch.no_grad()
+    def follow_track(self, features: TrackFeatures) -> NDArray[np.float32]:
+        """Probabilities [T, A] of a whole track, NaN where it has no picture; in bounded memory."""
+        seen = np.flatnonzero(features.has_image)
+        out = np.full((len(features.has_image), AU_COUNT), np.nan, np.float32)
+        if not len(seen):
+            return out
+        device = next(self.parameters()).device
+        embeddings, au_tokens = [], []
+        previous: Tensor | None = None
+        for part in np.split(seen, range(FRAMES_AT_ONCE, len(seen), FRAMES_AT_ONCE)):
+            face, patches = (
+                torch.from_numpy(np.array(each[part])).to(device).float()[None]
+                for each in (features.face, features.patches)
+            )
+            aligned: Aligned = self.alignment(face, patches, previous)
+            previous = patches[:, -1]
+            embeddings.append(aligned.embedding[0])
+            au_tokens.append(aligned.au_tokens[0])
+        frame_s = torch.from_numpy(features.times_s[seen]).to(device)
+        logits = self.temporal.follow_long(
+            torch.cat(embeddings), torch.cat(au_tokens), frame_s, _sound(features, device)
+        )
+        out[seen] = torch.sigmoid(logits.float()).cpu().numpy()
+        return out
+
+
+def seen_first(seen: Tensor) -> tuple[Tensor, Tensor]:
+    """Where the seen frames are, in their order, as many as the fullest window has.
+
+    seen: [B, T] bool    returns order [B, L] int64 and valid [B, L] bool: False once a window has no more
+    """
+    count = seen.sum(1)  # [B]
+    longest = max(1, int(count.max()))
+    order = torch.argsort((~seen).to(torch.int8), dim=1, stable=True)[:, :longest]
+    return order, torch.arange(longest, device=seen.device) < count[:, None]
+
+
+def _sound(features: TrackFeatures, device: torch.device) -> Sound | None:
+    if not len(features.audio):
+        return None
+    tokens = torch.from_numpy(np.array(features.audio)).to(device).float()[None]
+    times_s = torch.from_numpy(features.audio_times_s()).to(device)[None]
+    return Sound(tokens, times_s, torch.ones(tokens.shape[:2], dtype=torch.bool, device=device))
+
+
+def build_network(sizes: FeatureSizes, model: ModelConfig, view_frames: int = 4) -> FeatureNetwork:
+    """The network that a training config asks for."""
+    return FeatureNetwork(sizes, model.network(), model.controls, view_frames)
+
+
+def budget(network: FeatureNetwork, sizes: FeatureSizes, model: ModelConfig) -> str:
+    """How many weights each part has, and has without controls: lines of text."""
+    with torch.device("meta"):
+        plain = FeatureNetwork(sizes, model.network(), ControlConfig())
+    lines = ["weights      this run     the method"]
+    for name in ("alignment", "temporal.fusion", "temporal.memory", "temporal.head"):
+        ours, theirs = (weight_count(each.get_submodule(name)) for each in (network, plain))
+        lines.append(f"{name.rpartition('.')[2]:10} {ours:10,} {theirs:14,}")
+    lines.append(f"{'together':10} {weight_count(network):10,} {weight_count(plain):14,}")
+    return "\n".join(lines)

@@ -1,0 +1,147 @@
+"""The folder of a training run: what is kept, and how a run that was killed finds its way back.
+
+    config.json     the settings; a run goes on only with the same ones
+    state.pt        where the run is: weights, running mean, optimiser, schedule, step
+    log.jsonl       a line every few steps and one each epoch
+    best/, last/    config.json and model.safetensors: a trained network, see `TrainedConfig`
+    scores/         a Parquet a split, as training/scores.py has it
+
+Everything is written whole or not at all. state.pt is read without unpickling anything but tensors.
+
+In: a folder.  Out: files, and what is in them.
+Not here: what the numbers mean (loop.py).
+"""
+
+import json
+from pathlib import Path
+from typing import Any, Final, Literal
+
+import torch
+from pydantic import ValidationError
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+
+from auscan.core.aus import AU_NAMES
+from auscan.core.config import NetworkConfig, Settings
+from auscan.core.errors import CheckpointError, InputError
+from auscan.core.folder import CONFIG_FILE, WEIGHTS_FILE
+from auscan.core.version import VERSION
+from auscan.results.atomic import atomic_path
+from auscan.training.config import ControlConfig, TrainConfig
+from auscan.training.module import FeatureNetwork, FeatureSizes
+
+STATE_FILE: Final = "state.pt"
+LOG_FILE: Final = "log.jsonl"
+
+
+class TrainedConfig(Settings):
+    """What config.json of a trained network over features says."""
+
+    format: Literal[1] = 1
+    kind: Literal["features"] = "features"
+    """The encoders are not in it: their features are its input."""
+    au_names: tuple[str, ...] = AU_NAMES
+    model: str
+    """The size or checkpoint that the features came from."""
+    encoders: str
+    """Digest of those encoders: features of others are refused."""
+    sizes: FeatureSizes
+    network: NetworkConfig
+    """Its visual and audio part are the size's and not used."""
+    controls: ControlConfig
+    step: int
+    score: float | None
+    """Mean F1 on the validation split at 0.5."""
+    auscan_version: str = VERSION
+
+
+def save_trained(folder: Path, network: FeatureNetwork, config: TrainedConfig) -> None:
+    """Write weights, then settings."""
+    weights = {name: value.detach().cpu().contiguous() for name, value in network.state_dict().items()}
+    with atomic_path(folder / WEIGHTS_FILE) as path:
+        save_file(weights, path)
+    with atomic_path(folder / CONFIG_FILE) as path:
+        path.write_text(config.model_dump_json(indent=2) + "\n", encoding="utf-8")
+
+
+def load_trained(folder: Path) -> tuple[FeatureNetwork, TrainedConfig]:
+    """A trained network in evaluation mode. Raises CheckpointError where the folder does not hold one."""
+    try:
+        config = TrainedConfig.model_validate_json((folder / CONFIG_FILE).read_text(encoding="utf-8"))
+        network = FeatureNetwork(config.sizes, config.network, config.controls)
+        network.load_state_dict(load_file(folder / WEIGHTS_FILE))
+    except (OSError, ValidationError, SafetensorError, RuntimeError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise CheckpointError(f"{folder} holds no network that auscan train wrote: {reason}.") from error
+    return network.eval(), config
+
+
+class RunFolder:
+    """The folder of one run."""
+
+    def __init__(self, config: TrainConfig) -> None:
+        """Raises InputError where another run, with other settings, lives in the folder."""
+        self.path = config.out
+        self._config = config.model_dump_json(indent=2, exclude={"out"}) + "\n"
+        file = self.path / CONFIG_FILE
+        if file.exists():
+            self._check_same(file.read_text(encoding="utf-8"))
+        else:
+            with atomic_path(file) as path:
+                path.write_text(self._config, encoding="utf-8")
+
+    def _check_same(self, written: str) -> None:
+        before, now = _flat(json.loads(written)), _flat(json.loads(self._config))
+        other = sorted(key for key in before.keys() | now.keys() if before.get(key) != now.get(key))
+        if other:
+            key = other[0]
+            raise InputError(
+                f"{self.path} holds a run with other settings: {key} is {before.get(key)!r} there and "
+                f"{now.get(key)!r} now. Give the new run another folder, or go on with the old settings."
+            )
+
+    def save_state(self, state: dict[str, Any]) -> None:
+        """Keep where the run is."""
+        with atomic_path(self.path / STATE_FILE) as path:
+            torch.save(state, path)
+
+    def load_state(self) -> dict[str, Any] | None:
+        """Where the run was; None for a fresh one."""
+        file = self.path / STATE_FILE
+        if not file.exists():
+            return None
+        try:
+            state: dict[str, Any] = torch.load(file, map_location="cpu", weights_only=True)
+        except Exception as error:  # torch names no common ancestor of what it raises here
+            raise InputError(f"{file} cannot be read ({error}). Delete it to begin anew.") from error
+        return state
+
+    def log(self, **values: Any) -> None:
+        """Add a line to the log."""
+        with (self.path / LOG_FILE).open("a", encoding="utf-8") as file:
+            file.write(json.dumps(values) + "\n")
+
+    def forget_after(self, step: int) -> None:
+        """Take back the lines logged after a step, which will be done again."""
+        file = self.path / LOG_FILE
+        if not file.exists():
+            return
+        kept = []
+        for line in file.read_text(encoding="utf-8").splitlines(keepends=True):
+            try:
+                if json.loads(line)["step"] <= step:
+                    kept.append(line)
+            except (ValueError, KeyError):  # cut off by the kill
+                continue
+        with atomic_path(file) as path:
+            path.write_text("".join(kept), encoding="utf-8")
+
+
+def _flat(settings: Any, prefix: str = "") -> dict[str, Any]:
+    """{'data': {'length': 3}} -> {'data.length': 3}."""
+    if not isinstance(settings, dict):
+        return {prefix: settings}
+    flat: dict[str, Any] = {}
+    for key, value in settings.items():
+        flat |= _flat(value, f"{prefix}.{key}" if prefix else key)
+    return flat

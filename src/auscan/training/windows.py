@@ -1,0 +1,249 @@
+"""Cut tracks into windows, deal them to epochs, and put them together as batches.
+
+A window is a stretch of rows as they are, holes included: a frame without a picture keeps its place, its time
+and its -1s, so nothing moves against the sound. Which windows make up an epoch, in which order, follows from
+the seed and the number of the epoch alone; so does what each loses to modality dropout. That is what makes a
+run resume exactly.
+
+In: an index, a folder of features.  Out: batches of tensors.
+Not here: what the network makes of holes (module.py).
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+from typing import Self
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from auscan.core.aus import AU_NAMES
+from auscan.core.errors import InputError
+from auscan.datasets.cache import TrackFeatures, open_track
+from auscan.datasets.index import Index
+from auscan.datasets.labels import NOT_ANNOTATED
+from auscan.datasets.names import folds
+from auscan.training.config import DataConfig, DropoutConfig, FoldConfig
+
+
+@dataclass(frozen=True, eq=False)
+class LabelledTrack:
+    """One track with its labels and features."""
+
+    name: str
+    source_video: str
+    numbers: NDArray[np.int64]
+    """[T] frame numbers, from 1."""
+    labels: NDArray[np.int8]
+    """[T, A] of 1, 0 and -1."""
+    features: TrackFeatures
+
+
+@dataclass(frozen=True)
+class Window:
+    """Rows `start` to `stop` of a track, given by its place in the list of tracks."""
+
+    track: int
+    start: int
+    stop: int
+
+
+@dataclass(frozen=True, eq=False)
+class Batch:
+    """B windows, brought to the length of the longest."""
+
+    face: Tensor
+    """[B, T, Dv] float16."""
+    patches: Tensor
+    """[B, T, N, Dv] float16."""
+    seen: Tensor
+    """[B, T] bool; False for holes and for padding."""
+    times_s: Tensor
+    """[B, T] float64."""
+    labels: Tensor
+    """[B, T, A] int8; -1 for padding."""
+    audio: Tensor
+    """[B, Ta, Da] float16."""
+    audio_times_s: Tensor
+    """[B, Ta] float64."""
+    audio_valid: Tensor
+    """[B, Ta] bool."""
+
+    def to(self, device: torch.device) -> Self:
+        """The same batch on a device."""
+        moved = {each.name: getattr(self, each.name).to(device, non_blocking=True) for each in fields(self)}
+        return type(self)(**moved)
+
+
+def load_tracks(index: Index, cache: Path, splits: Sequence[str]) -> list[LabelledTrack]:
+    """The tracks of some splits, by name. Raises InputError where there is none, or where features differ."""
+    wanted = index.tracks[index.tracks["split"].isin(splits)].sort_values("track")
+    if wanted.empty:
+        there = ", ".join(sorted(set(index.tracks["split"])))
+        raise InputError(f"The index has no track in {' or '.join(splits)}. It has {there}.")
+    rows = index.frames.groupby("track", observed=True, sort=False).indices
+    tracks = []
+    for track in wanted.itertuples():
+        name = str(track.track)
+        frames, features = index.frames.iloc[rows[name]], open_track(cache, name)
+        times_s = frames["timestamp"].to_numpy(np.float64)
+        if len(times_s) != features.header.rows or not np.allclose(times_s, features.times_s):
+            raise InputError(
+                f"The features of {name} in {cache} are of other rows than the index has. Run auscan extract "
+                "again; it does only what has changed."
+            )
+        labels = frames[list(AU_NAMES)].to_numpy(np.int8)
+        numbers = frames["frame"].to_numpy(np.int64)
+        tracks.append(LabelledTrack(name, str(track.source_video), numbers, labels, features))
+    return tracks
+
+
+def deal(
+    tracks: Sequence[LabelledTrack], fold: FoldConfig
+) -> tuple[list[LabelledTrack], list[LabelledTrack]]:
+    """Tracks to learn from and to validate on; all of a source video are on the same side."""
+    number = folds((track.source_video for track in tracks), fold.count, fold.seed)
+    sides: tuple[list[LabelledTrack], list[LabelledTrack]] = ([], [])
+    for track in tracks:
+        sides[number[track.source_video] == fold.held_out].append(track)
+    return sides
+
+
+def with_shuffled_labels(tracks: Sequence[LabelledTrack], seed: int) -> list[LabelledTrack]:
+    """The same tracks and the same labels, each dealt to some frame of some track."""
+    pooled = np.concatenate([track.labels for track in tracks])
+    pooled = pooled[np.random.default_rng([seed, 1]).permutation(len(pooled))]
+    ends = np.cumsum([len(track.labels) for track in tracks])[:-1]
+    dealt = np.split(pooled, ends)
+    return [replace(track, labels=labels) for track, labels in zip(tracks, dealt, strict=True)]
+
+
+def window_starts(rows: int, length: int, stride: int) -> list[int]:
+    """Where windows begin; the last one ends with the track, a shorter track is one window."""
+    if rows <= length:
+        return [0]
+    starts = list(range(0, rows - length + 1, stride))
+    return starts if starts[-1] + length == rows else [*starts, rows - length]
+
+
+def training_windows(tracks: Sequence[LabelledTrack], data: DataConfig) -> list[Window]:
+    """All windows that have something to teach: a label on a frame with a picture.
+
+    Raises InputError where there is none.
+    """
+    windows = []
+    for place, track in enumerate(tracks):
+        rows = len(track.labels)
+        teaches = (track.labels >= 0).any(axis=1) & track.features.has_image  # [T]
+        length = rows if data.length is None else data.length
+        for start in window_starts(rows, length, data.stride):
+            stop = min(start + length, rows)
+            if teaches[start:stop].any():
+                windows.append(Window(place, start, stop))
+    if not windows:
+        raise InputError("No frame to learn from has both a label and a picture. Look at the index's report.")
+    return windows
+
+
+class EpochOrder:
+    """Which windows an epoch consists of, and in which order."""
+
+    def __init__(self, sources: Sequence[str], balance: float, seed: int) -> None:
+        """sources: the source video of each window; balance: see DataConfig."""
+        names = sorted(set(sources))
+        place = {name: number for number, name in enumerate(names)}
+        self._windows: list[list[int]] = [[] for _ in names]
+        for window, source in enumerate(sources):
+            self._windows[place[source]].append(window)
+        self._balance, self._seed, self._count = balance, seed, len(sources)
+
+    def epoch(self, number: int) -> list[int]:
+        """As many windows as there are, by number; the same ones whenever it is asked."""
+        rng = np.random.default_rng([self._seed, 2, number])
+        weights = np.array([len(windows) for windows in self._windows], np.float64) ** self._balance
+        shares = self._count * weights / weights.sum()
+        quotas = np.floor(shares + 1e-9).astype(int)
+        # What rounding left over goes to sources by chance, so that over epochs each gets its share.
+        rest = shares - quotas
+        left = self._count - int(quotas.sum())
+        if left:
+            quotas[rng.choice(len(quotas), left, replace=False, p=rest.clip(0) / rest.clip(0).sum())] += 1
+        order: list[int] = []
+        for windows, quota in zip(self._windows, quotas.tolist(), strict=True):
+            while quota > 0:  # every window once before any comes twice
+                order += rng.permutation(windows)[:quota].tolist()
+                quota -= len(windows)
+        return [order[place] for place in rng.permutation(len(order))]
+
+
+class WindowBatches(Dataset[Batch]):
+    """Batches by the numbers of their windows."""
+
+    def __init__(self, tracks: Sequence[LabelledTrack], windows: Sequence[Window], margin_s: float) -> None:
+        """margin_s: how far beyond its first and last frame a window hears."""
+        self._tracks, self._windows, self._margin_s = tracks, windows, margin_s
+
+    def __getitem__(self, numbers: Sequence[int]) -> Batch:
+        return collate([self._cut(self._windows[number]) for number in numbers])
+
+    def _cut(self, window: Window) -> Batch:
+        track = self._tracks[window.track]
+        return cut(track, slice(window.start, window.stop), self._margin_s)
+
+
+def cut(track: LabelledTrack, part: slice, margin_s: float) -> Batch:
+    """A stretch of a track as a batch of one, with the sound from `margin_s` before to after it."""
+    features = track.features
+    times_s = features.times_s[part]
+    heard = features.audio_within(float(times_s[0]) - margin_s, float(times_s[-1]) + margin_s)
+    audio = features.audio[heard]
+    arrays = {
+        "face": features.face[part],
+        "patches": features.patches[part],
+        "seen": features.has_image[part],
+        "times_s": times_s,
+        "labels": track.labels[part],
+        "audio": audio,
+        "audio_times_s": features.audio_times_s(heard),
+        "audio_valid": np.ones(len(audio), bool),
+    }
+    return Batch(**{name: torch.from_numpy(np.array(array))[None] for name, array in arrays.items()})
+
+
+def collate(windows: Sequence[Batch]) -> Batch:
+    """Batches of one -> one batch; shorter windows are filled up with rows that are not seen."""
+    filled = {"labels": NOT_ANNOTATED}
+    joined = {}
+    for each in fields(Batch):
+        values = [getattr(window, each.name)[0] for window in windows]
+        out = values[0].new_full(
+            (len(values), max(map(len, values)), *values[0].shape[1:]), filled.get(each.name, 0)
+        )
+        for row, value in enumerate(values):
+            out[row, : len(value)] = value
+        joined[each.name] = out
+    return Batch(**joined)
+
+
+def drop_modalities(batch: Batch, config: DropoutConfig, rng: np.random.Generator) -> Batch:
+    """Take sound or a stretch of the face from some windows; nothing is drawn from torch's generators."""
+    windows, frames = batch.seen.shape
+    chance, valid, seen = rng.random(windows), batch.audio_valid.clone(), batch.seen.clone()
+    audio, audio_times_s = batch.audio, batch.audio_times_s
+    silent = torch.from_numpy(chance < config.no_sound)
+    swapped = torch.from_numpy(~silent.numpy() & (chance < config.no_sound + config.other_sound))
+    if swapped.any() and windows > 1:
+        # The neighbour's sound, moved to the window's own time.
+        away_s = (batch.times_s[:, 0] - batch.times_s[:, 0].roll(1))[:, None]  # [B, 1]
+        audio = torch.where(swapped[:, None, None], audio.roll(1, 0), audio)
+        audio_times_s = torch.where(swapped[:, None], audio_times_s.roll(1, 0) + away_s, audio_times_s)
+        valid = torch.where(swapped[:, None], batch.audio_valid.roll(1, 0), valid)
+    valid &= ~silent[:, None]
+    for row in np.flatnonzero(rng.random(windows) < config.no_face):
+        length = int(rng.integers(1, max(2, int(config.no_face_length * frames) + 1)))
+        start = int(rng.integers(0, max(1, frames - length + 1)))
+        seen[row, start : start + length] = False
+    return replace(batch, audio=audio, audio_times_s=audio_times_s, audio_valid=valid, seen=seen)

@@ -1,0 +1,273 @@
+"""The loop: it learns, stops, keeps the best, and a killed run ends as one that was left alone."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import yaml
+from accelerate.state import AcceleratorState
+from safetensors.torch import load_file
+
+from auscan.core.errors import CheckpointError, InputError
+from auscan.training.config import TrainConfig, check_train_config
+from auscan.training.loop import parameter_groups, running_mean, train, warmup_cosine
+from auscan.training.run import STATE_FILE, load_trained
+from auscan.training.scores import read_scores
+
+MODEL = {
+    "size": "nano",
+    "alignment": {"width": 16, "au_width": 4, "heads": 2, "active_patches": 3},
+    "fusion": {"heads": 2},
+    "temporal": {"blocks": 1, "head_width": 8, "state_width": 4},
+}
+
+
+@pytest.fixture(scope="module")
+def folders(
+    make_features: Callable[..., tuple[Path, Path]], tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Path, Path]:
+    return make_features(tmp_path_factory.mktemp("features"))
+
+
+@pytest.fixture(autouse=True)
+def _one_thread() -> None:
+    """Accelerate keeps its choices for the life of a process; each test is a run of its own."""
+    AcceleratorState._reset_state(reset_partial_state=True)
+    torch.set_num_threads(1)
+
+
+def settings(folders: tuple[Path, Path], out: Path, **changes: Any) -> dict[str, Any]:
+    """What a YAML file would hold."""
+    index, cache = map(str, folders)
+    content: dict[str, Any] = {
+        "out": str(out),
+        "data": {"index": index, "cache": cache, "length": 40, "stride": 30},
+        "model": MODEL,
+        "loop": {"epochs": 3, "batch": 3, "accumulate": 2, "device": "cpu", "log_every": 1},
+        "optimizer": {"rate": 5e-3, "average": 0.9},
+    }
+    for key, value in changes.items():
+        content[key] = {**content.get(key, {}), **value} if isinstance(value, dict) else value
+    return content
+
+
+def make_config(folders: tuple[Path, Path], out: Path, **changes: Any) -> TrainConfig:
+    return check_train_config(settings(folders, out, **changes), "settings")
+
+
+def log_of(out: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (out / "log.jsonl").read_text().splitlines()]
+
+
+def run_in_process(config: Path) -> "subprocess.Popen[bytes]":
+    code = "from auscan.cli.main import main; main()"
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    return subprocess.Popen(
+        [sys.executable, "-c", code, "train", str(config)],
+        env=environment,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+    )
+
+
+def test_training_learns_and_writes_all_it_promises(folders: tuple[Path, Path], tmp_path: Path) -> None:
+    said: list[str] = []
+    config = make_config(folders, tmp_path / "run", loop={"epochs": 12}, data={"score": ["test"]})
+    outcome = train(config, said.append)
+    assert outcome.best > 0.5, "always yes scores about 0.57 x 0.4 / 0.7 less"
+    validations = [line["mean_f1"] for line in log_of(tmp_path / "run") if line["kind"] == "validation"]
+    assert len(validations) == 12
+    assert outcome.best == max(validations) > validations[0] + 0.05
+    assert any("together" in line for line in said), "the budget is printed"
+    losses = [line for line in log_of(tmp_path / "run") if line["kind"] == "training"]
+    assert {"step", "rate", "loss", "bce", "soft_f1", "alignment", "frames_per_s"} <= set(losses[0])
+    scores = {split: read_scores(path) for split, path in outcome.scores.items()}
+    assert sorted(scores["val"]["track"].unique()) == ["903", "904"]
+    assert list(scores["test"]["frame"]) == list(range(1, 21))
+    has_face = scores["val"]["has_face"]
+    assert scores["val"].loc[has_face, "AU01"].notna().all()
+    assert scores["val"].loc[~has_face, "AU01"].isna().all()
+    network, about = load_trained(tmp_path / "run" / "best")
+    assert about.score == pytest.approx(outcome.best)
+    assert about.step == outcome.best_step
+    assert network.alignment.position.shape == (4, 16)
+
+
+def test_a_run_killed_at_a_random_step_ends_with_the_same_weights(
+    folders: tuple[Path, Path], tmp_path: Path
+) -> None:
+    """SIGKILL, at two moments; bit by bit the same, though one died between saves."""
+    changes = {"loop": {"epochs": 6, "save_every": 2}, "optimizer": {"rate": 5e-3, "average": 0.9}}
+    train(make_config(folders, tmp_path / "alone", **changes))
+    file = tmp_path / "killed.yaml"
+    file.write_text(yaml.safe_dump(settings(folders, tmp_path / "killed", **changes)))
+    rng = np.random.default_rng(time.time_ns())
+    log, kills = tmp_path / "killed" / "log.jsonl", 0
+    for at in sorted(rng.choice(np.arange(1, 10), 2, replace=False).tolist()):
+        process = run_in_process(file)
+        while process.poll() is None:
+            if log.exists() and f'"step": {at},' in log.read_text():
+                process.send_signal(signal.SIGKILL)
+                process.wait()
+                kills += 1
+            time.sleep(0.002)
+        assert process.stderr is not None
+        assert process.returncode in (0, -signal.SIGKILL), process.stderr.read().decode()
+        process.stderr.close()
+    assert kills > 0
+    outcome = train(make_config(folders, tmp_path / "killed", **changes))
+    assert outcome.steps == 12
+    for name in ("best", "last"):
+        one, other = (load_file(tmp_path / run / name / "model.safetensors") for run in ("alone", "killed"))
+        assert all(torch.equal(one[key], other[key]) for key in one.keys() | other.keys())
+    alone, killed = (
+        torch.load(tmp_path / run / STATE_FILE, weights_only=True) for run in ("alone", "killed")
+    )
+    for part in ("network", "mean"):
+        assert all(torch.equal(alone[part][key], killed[part][key]) for key in alone[part])
+    lines = [
+        [(line["step"], line.get("loss")) for line in log_of(tmp_path / run)] for run in ("alone", "killed")
+    ]
+    assert lines[0] == lines[1], "nothing is logged twice"
+
+
+@pytest.mark.parametrize("step", [1, 2, 3, 5])
+def test_a_run_interrupted_after_any_save_ends_the_same(
+    folders: tuple[Path, Path], tmp_path: Path, step: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from auscan.training.loop import Trainer
+
+    changes = {"loop": {"epochs": 3, "save_every": 1}}
+    train(make_config(folders, tmp_path / "alone", **changes))
+    AcceleratorState._reset_state(reset_partial_state=True)
+    save = Trainer._save
+
+    def dies(self: Trainer) -> None:
+        save(self)
+        if self.progress.step == step:
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Trainer, "_save", dies)
+        with pytest.raises(KeyboardInterrupt):
+            train(make_config(folders, tmp_path / "stopped", **changes))
+    AcceleratorState._reset_state(reset_partial_state=True)
+    torch.manual_seed(step)  # whatever the process did before
+    train(make_config(folders, tmp_path / "stopped", **changes))
+    one, other = (load_file(tmp_path / run / "last" / "model.safetensors") for run in ("alone", "stopped"))
+    assert all(torch.equal(one[key], other[key]) for key in one)
+
+
+def test_a_finished_run_only_writes_its_scores_again(folders: tuple[Path, Path], tmp_path: Path) -> None:
+    config = make_config(folders, tmp_path, loop={"epochs": 1})
+    first = train(config)
+    (tmp_path / "scores" / "val.parquet").unlink()
+    again = train(config)
+    assert (again.best, again.steps) == (first.best, first.steps)
+    assert again.scores["val"].exists()
+
+
+def test_a_folder_with_other_settings_is_refused(folders: tuple[Path, Path], tmp_path: Path) -> None:
+    train(make_config(folders, tmp_path, loop={"epochs": 1}))
+    with pytest.raises(InputError, match=r"loop\.epochs is 1 there and 2 now"):
+        train(make_config(folders, tmp_path, loop={"epochs": 2}))
+
+
+def test_training_stops_when_it_no_longer_gets_better(folders: tuple[Path, Path], tmp_path: Path) -> None:
+    """A rate of next to nothing: the first validation stays the best."""
+    config = make_config(
+        folders, tmp_path, loop={"epochs": 50, "patience": 2}, optimizer={"rate": 1e-12, "average": 0.0}
+    )
+    outcome = train(config)
+    assert outcome.steps == 3 * outcome.best_step
+
+
+@pytest.mark.parametrize("precision", ["no", "bf16"])
+@pytest.mark.parametrize("workers", [0, 1])
+def test_precision_and_readers_are_a_matter_of_config(
+    folders: tuple[Path, Path], tmp_path: Path, precision: str, workers: int
+) -> None:
+    loop = {"epochs": 1, "precision": precision, "workers": workers}
+    outcome = train(make_config(folders, tmp_path, loop=loop))
+    assert 0 < outcome.best <= 1
+
+
+@pytest.mark.parametrize(
+    "controls",
+    [{"temporal": "tcn", "fusion": "concat"}, {"visual": "global", "guide": "plain", "temporal": "bigru"}],
+)
+def test_controls_train_in_the_same_loop(
+    folders: tuple[Path, Path], tmp_path: Path, controls: dict[str, str]
+) -> None:
+    train(make_config(folders, tmp_path, loop={"epochs": 1}, model={**MODEL, "controls": controls}))
+    _, about = load_trained(tmp_path / "best")
+    assert about.controls.model_dump(exclude_defaults=True) == controls
+
+
+def test_whole_tracks_folds_and_shuffled_labels(folders: tuple[Path, Path], tmp_path: Path) -> None:
+    data = {"length": None, "folds": {"count": 3, "held_out": 1}, "shuffle_labels": True}
+    outcome = train(make_config(folders, tmp_path, loop={"epochs": 1}, data=data))
+    held = set(read_scores(outcome.scores["val"])["track"])
+    assert 0 < len(held) < 6
+    assert ("901_left" in held) == ("901_right" in held)
+
+
+def test_a_validation_split_without_labels_still_gives_a_network(
+    make_features: Callable[..., tuple[Path, Path]], tmp_path: Path
+) -> None:
+    """A frame counts only with all its labels; rule element counts each."""
+    folders = make_features(tmp_path / "data", {"900": ("train", 40), "901": ("val", 1)}, seed=3)
+    outcome = train(make_config(folders, tmp_path / "run", loop={"epochs": 2, "rule": "element"}))
+    assert outcome.best_step > 0
+    assert (tmp_path / "run" / "best" / "model.safetensors").exists()
+
+
+def test_the_same_video_on_both_sides_is_refused(
+    make_features: Callable[..., tuple[Path, Path]], tmp_path: Path
+) -> None:
+    tracks = {"900_left": ("train", 40), "900_right": ("val", 40)}
+    folders = make_features(tmp_path / "data", tracks)
+    with pytest.raises(InputError, match="1 source videos, such as 900, are learned from and validated on"):
+        train(make_config(folders, tmp_path / "run"))
+
+
+def test_a_damaged_state_or_checkpoint_is_said(folders: tuple[Path, Path], tmp_path: Path) -> None:
+    config = make_config(folders, tmp_path, loop={"epochs": 1})
+    train(config)
+    (tmp_path / STATE_FILE).write_bytes(b"half a file")
+    with pytest.raises(InputError, match=r"state\.pt cannot be read"):
+        train(config)
+    (tmp_path / "best" / "model.safetensors").write_bytes(b"half a file")
+    with pytest.raises(CheckpointError, match="holds no network that auscan train wrote"):
+        load_trained(tmp_path / "best")
+
+
+def test_the_rate_rises_then_falls_along_a_cosine() -> None:
+    rates = [warmup_cosine(step, 10, 110) for step in range(111)]
+    assert rates[0] == pytest.approx(0.1)
+    assert rates[9] == rates[10] == 1.0
+    assert rates[60] == pytest.approx(0.5)
+    assert rates[110] == pytest.approx(0.0)
+
+
+def test_the_running_mean_is_quicker_at_first() -> None:
+    take_in, zero, one = running_mean(0.999), torch.zeros(1), torch.ones(1)
+    assert take_in(zero, one, 1).item() == pytest.approx(1 - 2 / 11)
+    assert take_in(zero, one, 10**6).item() == pytest.approx(0.001, rel=1e-3)
+    assert running_mean(0.0)(zero, one, 5).item() == 1.0
+
+
+def test_only_matrices_decay() -> None:
+    decayed, free = parameter_groups(torch.nn.Linear(3, 2), 0.1)
+    assert [weight.ndim for weight in decayed["params"]] == [2]
+    assert [weight.ndim for weight in free["params"]] == [1]
+    assert (decayed["weight_decay"], free["weight_decay"]) == (0.1, 0.0)

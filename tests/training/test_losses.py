@@ -1,0 +1,99 @@
+"""Losses: element by element, only where there is a label, and never NaN."""
+
+import pytest
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from auscan.training.config import LossConfig
+from auscan.training.losses import Criterion, asymmetric, bce, positive_weights, soft_f1
+
+EVERY = LossConfig(bce=1, asymmetric=1, soft_f1=1, alignment=1)
+ONES = torch.ones(12)
+
+
+@pytest.fixture
+def logits() -> Tensor:
+    return torch.randn(2, 5, 12, generator=torch.Generator().manual_seed(0)).requires_grad_()
+
+
+@pytest.fixture
+def labels() -> Tensor:
+    """1, 0 and -1."""
+    return torch.randint(-1, 2, (2, 5, 12), generator=torch.Generator().manual_seed(1)).to(torch.int8)
+
+
+def test_a_window_without_a_label_has_zero_loss_and_zero_gradient(logits: Tensor) -> None:
+    """-1 as a target makes cross-entropy negative and then NaN (pitfall 3 and 12 of the protocol)."""
+    views = (torch.zeros(0, 4), torch.zeros(0, 4))
+    losses = Criterion(EVERY, ONES)(logits, torch.full((2, 5, 12), -1, dtype=torch.int8), views)
+    losses.total.backward()
+    assert losses.total.item() == 0.0
+    assert logits.grad is not None
+    assert not logits.grad.any()
+
+
+def test_what_has_no_label_has_no_gradient(logits: Tensor, labels: Tensor) -> None:
+    Criterion(EVERY, ONES)(logits, labels, None).total.backward()
+    assert logits.grad is not None
+    assert not logits.grad[labels < 0].any()
+    assert logits.grad[labels >= 0].all()
+
+
+def test_bce_is_torchs_over_the_labels_there_are(logits: Tensor, labels: Tensor) -> None:
+    known = labels >= 0
+    expected = F.binary_cross_entropy_with_logits(logits[known], labels[known].float())
+    torch.testing.assert_close(bce(logits, labels, ONES), expected)
+
+
+def test_only_positives_are_weighed(logits: Tensor, labels: Tensor) -> None:
+    """Given as the first argument of torch's loss the weight would scale both classes, as two entries did."""
+    plain, weighed = bce(logits, labels, ONES), bce(logits, labels, 3 * ONES)
+    positive = labels == 1
+    extra = 2 * -F.logsigmoid(logits[positive]).sum() / (labels >= 0).sum()
+    torch.testing.assert_close(weighed, plain + extra)
+
+
+def test_the_asymmetric_loss_without_powers_is_bce(logits: Tensor, labels: Tensor) -> None:
+    torch.testing.assert_close(asymmetric(logits, labels, 0.0, 0.0, 0.0), bce(logits, labels, ONES))
+
+
+def test_the_asymmetric_loss_is_its_formula() -> None:
+    logit, p = torch.tensor([[0.3]]), torch.sigmoid(torch.tensor(0.3))
+    positive = asymmetric(logit, torch.tensor([[1]]), 1.0, 4.0, 0.05)
+    torch.testing.assert_close(positive, -(1 - p) * torch.log(p))
+    negative = asymmetric(logit, torch.tensor([[0]]), 1.0, 4.0, 0.05)
+    torch.testing.assert_close(negative, -((p - 0.05) ** 4) * torch.log(1 - p + 0.05))
+
+
+def test_easy_negatives_count_nothing_and_stay_finite() -> None:
+    logit = torch.tensor([[-9.0, -99.0, 99.0]], requires_grad=True)
+    loss = asymmetric(logit, torch.tensor([[0, 0, 0]]), 0.0, 4.0, 0.05)
+    loss.backward()
+    assert logit.grad is not None
+    assert torch.isfinite(loss)
+    assert torch.isfinite(logit.grad).all()
+    assert logit.grad[0, :2].tolist() == [0.0, 0.0]
+
+
+def test_soft_f1_of_sure_answers_is_f1() -> None:
+    """AU 0: one right, one wrong yes, one missed: F1 0.5. AU 1 has no positive and does not count."""
+    labels = torch.tensor([[1, 0], [0, 0], [1, 0], [-1, -1]])
+    logits = torch.tensor([[99.0, 99.0], [99.0, 0.0], [-99.0, 0.0], [99.0, 99.0]])
+    torch.testing.assert_close(soft_f1(logits, labels), torch.tensor(0.5))
+
+
+def test_weights_of_positives_are_capped_both_ways() -> None:
+    positives, negatives = torch.tensor([10, 1, 0, 90]), torch.tensor([30, 900, 50, 1])
+    assert positive_weights(positives, negatives, 5.0).tolist() == pytest.approx([3.0, 5.0, 5.0, 0.2])
+
+
+def test_the_mixture_is_the_configs(logits: Tensor, labels: Tensor) -> None:
+    views = (F.normalize(torch.randn(6, 4), dim=-1), F.normalize(torch.randn(6, 4), dim=-1))
+    config = LossConfig(bce=2.0, asymmetric=0.0, soft_f1=0.5, alignment=0.1)
+    losses = Criterion(config, ONES)(logits, labels, views)
+    parts = losses.parts
+    assert set(parts) == {"bce", "soft_f1", "alignment"}
+    mixed = 2.0 * parts["bce"] + 0.5 * parts["soft_f1"] + 0.1 * parts["alignment"]
+    torch.testing.assert_close(losses.total, mixed)
+    assert set(Criterion(config, ONES)(logits, labels, None).parts) == {"bce", "soft_f1"}

@@ -1,0 +1,232 @@
+"""The network over features: the shipped network's own parts; holes change nothing but themselves."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from auscan.core.config import AlignmentConfig, FusionConfig, NetworkConfig, TemporalConfig
+from auscan.datasets.index import read_index
+from auscan.model.network import Sound
+from auscan.training.config import ControlConfig, ModelConfig
+from auscan.training.controls import BiGru, LocalTransformer, Tcn, matched, weight_count
+from auscan.training.module import FeatureNetwork, FeatureSizes, budget, build_network, seen_first
+from auscan.training.windows import Batch, LabelledTrack, collate, cut, load_tracks
+
+MODEL = ModelConfig(
+    size="nano",
+    alignment=AlignmentConfig(width=16, au_width=4, heads=2, active_patches=3),
+    fusion=FusionConfig(heads=2),
+    temporal=TemporalConfig(blocks=2, head_width=8, state_width=4),
+)
+SIZES = FeatureSizes(width=12, grid=2, audio_width=6)
+CONTROLS = [
+    ControlConfig(),
+    ControlConfig(visual="global"),
+    ControlConfig(fusion="symmetric"),
+    ControlConfig(fusion="concat"),
+    ControlConfig(fusion="none"),
+    ControlConfig(temporal="tcn"),
+    ControlConfig(temporal="transformer"),
+    ControlConfig(temporal="bigru"),
+    ControlConfig(temporal="none"),
+    ControlConfig(guide="plain"),
+]
+
+
+def name_of(controls: ControlConfig) -> str:
+    return "-".join(str(value) for value in controls.model_dump(exclude_defaults=True).values()) or "method"
+
+
+def build(controls: ControlConfig = CONTROLS[0]) -> FeatureNetwork:
+    """A network in which every part has a say."""
+    torch.manual_seed(0)
+    network = build_network(SIZES, MODEL.model_copy(update={"controls": controls}))
+    for weight in network.parameters():
+        if not weight.any():
+            weight.data = 0.3 * torch.randn(weight.shape)
+    return network.eval()
+
+
+@pytest.fixture(scope="module")
+def tracks(
+    make_features: Callable[..., tuple[Path, Path]], tmp_path_factory: pytest.TempPathFactory
+) -> list[LabelledTrack]:
+    """900 and mute902 with holes, 903 without."""
+    index, cache = make_features(tmp_path_factory.mktemp("features"))
+    return load_tracks(read_index(index), cache, ["train"])
+
+
+@pytest.mark.parametrize("controls", CONTROLS, ids=name_of)
+def test_windows_and_whole_tracks_give_the_same(tracks: list[LabelledTrack], controls: ControlConfig) -> None:
+    network = build(controls)
+    for track in (tracks[0], tracks[-1]):
+        whole = network.follow_track(track.features)
+        with torch.no_grad():
+            logits = network(cut(track, slice(0, len(track.labels)), margin_s=1.0)).logits[0]
+        seen = track.features.has_image
+        np.testing.assert_allclose(whole[seen], torch.sigmoid(logits)[seen].numpy(), atol=1e-5)
+        assert np.isnan(whole[~seen]).all()
+        assert not logits[~seen].any()
+
+
+@pytest.mark.parametrize("controls", CONTROLS, ids=name_of)
+def test_what_a_window_says_does_not_depend_on_its_company(
+    tracks: list[LabelledTrack], controls: ControlConfig
+) -> None:
+    """Padding, of frames and of sound, must not be seen, heard or remembered."""
+    network = build(controls)
+    long, short = cut(tracks[0], slice(0, 90), 0.6), cut(tracks[1], slice(10, 33), 0.6)
+    with torch.no_grad():
+        alone, together = network(short).logits[0], network(collate([long, short])).logits[1, :23]
+    torch.testing.assert_close(together, alone, atol=1e-5, rtol=1e-4)
+
+
+@pytest.mark.parametrize("controls", CONTROLS, ids=name_of)
+def test_every_weight_that_should_learn_gets_a_gradient(
+    tracks: list[LabelledTrack], controls: ControlConfig
+) -> None:
+    network = build(controls)
+    output = network(cut(tracks[0], slice(0, 60), 0.6))
+    loss = output.logits.square().sum()
+    if output.views is not None:
+        loss = loss + (output.views[0] * output.views[1]).sum()
+    loss.backward()
+    without = {name for name, weight in network.named_parameters() if weight.grad is None}
+    plain = {name for name in without if "guide_proj" in name}
+    assert without == (plain if controls.guide == "plain" else set())
+
+
+def test_a_face_that_is_not_seen_is_not_read(tracks: list[LabelledTrack]) -> None:
+    network, batch = build(), cut(tracks[0], slice(0, 60), 0.6)
+    spoilt = replace(batch, face=batch.face.clone(), patches=batch.patches.clone())
+    spoilt.face[~batch.seen] = 9.0
+    spoilt.patches[~batch.seen] = 9.0
+    with torch.no_grad():
+        torch.testing.assert_close(network(spoilt).logits, network(batch).logits)
+
+
+def test_holes_are_passed_over_as_at_inference(tracks: list[LabelledTrack]) -> None:
+    """At inference a track has no rows for them; times and sound stay where they are."""
+    network, batch = build(), cut(tracks[0], slice(0, 60), 0.6)
+    seen = batch.seen[0]
+    rows = {name: getattr(batch, name)[:, seen] for name in ("face", "patches", "times_s", "labels", "seen")}
+    with torch.no_grad():
+        dense = network(replace(batch, **rows)).logits[0]
+        torch.testing.assert_close(network(batch).logits[0, seen], dense)
+
+
+def test_a_window_without_any_face_says_nothing(tracks: list[LabelledTrack]) -> None:
+    batch = cut(tracks[0], slice(0, 20), 0.6)
+    output = build()(replace(batch, seen=torch.zeros_like(batch.seen)))
+    assert not output.logits.any()
+    assert output.views is not None
+    assert output.views[0].shape == (0, 16)
+
+
+def test_seen_frames_come_first_and_in_order() -> None:
+    seen = torch.tensor([[False, True, False, True], [True, False, False, False]])
+    order, valid = seen_first(seen)
+    assert order[0].tolist() == [1, 3]
+    assert order[1, 0] == 0
+    assert valid.tolist() == [[True, True], [True, False]]
+
+
+def test_views_are_far_apart_and_never_twice_the_same(tracks: list[LabelledTrack]) -> None:
+    network = build()
+    few, many = cut(tracks[0], slice(0, 3), 0.6), cut(tracks[0], slice(0, 60), 0.6)
+    few = replace(few, seen=torch.ones_like(few.seen))
+    views = network(collate([few, many])).views
+    assert views is not None
+    assert len(views[0]) == len(torch.unique(views[0], dim=0)) == 3 + 4
+
+
+@pytest.mark.parametrize("controls", CONTROLS[1:9], ids=name_of)
+def test_controls_have_about_as_many_weights_at_real_sizes(controls: ControlConfig) -> None:
+    sizes, model = FeatureSizes(width=768, grid=4, audio_width=768), ModelConfig(size="base")
+    with torch.device("meta"):
+        method, other = (
+            build_network(sizes, model.model_copy(update={"controls": each}))
+            for each in (ControlConfig(), controls)
+        )
+    for part in ("alignment", "temporal.fusion", "temporal.memory"):
+        wanted, got = (weight_count(network.get_submodule(part)) for network in (method, other))
+        if not (part == "temporal.fusion" and controls.fusion == "none"):
+            assert got == pytest.approx(wanted, rel=0.03)
+
+
+def test_the_budget_is_told(capsys: pytest.CaptureFixture[str]) -> None:
+    model = MODEL.model_copy(update={"controls": ControlConfig(fusion="none")})
+    text = budget(build_network(SIZES, model), SIZES, model)
+    assert [line.split()[0] for line in text.splitlines()[1:]] == [
+        "alignment",
+        "fusion",
+        "memory",
+        "head",
+        "together",
+    ]
+    assert text.splitlines()[2].split()[1] == "0"
+
+
+def test_matched_finds_the_nearest_width() -> None:
+    layer = matched(lambda width: nn.Linear(width, 1, bias=False), target=100, step=8)
+    assert weight_count(layer) in (96, 104)
+    assert weight_count(matched(lambda width: nn.Linear(width, 1, bias=False), target=3, step=8)) == 8
+
+
+@pytest.mark.parametrize(("kind", "reach"), [(Tcn, 2 * (1 + 2 + 4 + 8)), (LocalTransformer, 2 * 64)])
+def test_memories_without_a_state_end_at_their_reach(kind: type[nn.Module], reach: int) -> None:
+    """Two blocks of TCN are four filters of five frames; two of the transformer see 64 frames each."""
+    torch.manual_seed(0)
+    memory = kind(16, 6, TemporalConfig(blocks=2, head_width=8), 8).eval()
+    for weight in memory.parameters():
+        weight.data = 0.3 * torch.randn(weight.shape)
+    x, times_s = torch.randn(1, 300, 16), torch.arange(300.0, dtype=torch.float64)[None] / 30
+    other = x.clone()
+    other[0, 150] += 1.0
+    with torch.no_grad():
+        moved = (memory(x, None, times_s) - memory(other, None, times_s)).abs().amax(-1)[0] > 1e-7
+    far = moved.nonzero().flatten()
+    assert 150 - reach <= int(far.min()) < 150 < int(far.max()) <= 150 + reach
+    assert moved[150 - reach // 4]
+
+
+def test_the_gru_reads_a_whole_track() -> None:
+    torch.manual_seed(0)
+    memory = BiGru(16, 6, TemporalConfig(blocks=1), 8).eval()
+    memory.out.weight.data = torch.randn_like(memory.out.weight)
+    x, times_s = torch.randn(1, 50, 16), torch.arange(50.0, dtype=torch.float64)[None] / 30
+    other = x.clone()
+    other[0, 0] += 1.0
+    with torch.no_grad():
+        moved: Tensor = (memory(x, None, times_s) - memory(other, None, times_s)).abs().amax(-1)[0]
+    assert moved[20] > 0
+
+
+def test_only_the_voice_guides_and_only_where_it_may(tracks: list[LabelledTrack]) -> None:
+    batch: Batch = cut(tracks[0], slice(0, 30), 0.6)
+    sound = Sound(batch.audio.float(), batch.audio_times_s, batch.audio_valid)
+    embedding = torch.randn(1, 30, 16)
+    for controls, guided in ((ControlConfig(), True), (ControlConfig(guide="plain"), False)):
+        _, guide = build(controls).temporal.hear(embedding, batch.times_s, sound)
+        assert (guide is not None) is guided
+    face, guide = build(ControlConfig(fusion="none")).temporal.hear(embedding, batch.times_s, sound)
+    assert face is embedding
+    assert guide is not None
+
+
+def test_the_method_is_the_shipped_networks_own_parts() -> None:
+    """The weights of a run must fit the network that `auscan detect` builds."""
+    from auscan.model.alignment import GranularityAlignment
+    from auscan.model.network import TemporalStage
+
+    config: NetworkConfig = MODEL.network()
+    network = build()
+    stage = TemporalStage(config, SIZES.audio_width)
+    stage.load_state_dict(network.temporal.state_dict())
+    alignment = GranularityAlignment(SIZES.width, SIZES.grid**2, config.alignment)
+    alignment.load_state_dict(network.alignment.state_dict())

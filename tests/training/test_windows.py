@@ -1,0 +1,175 @@
+"""Windows: every frame once at least, holes in their place, sound at its time, order from the seed alone."""
+
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import fields, replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from auscan.core.errors import InputError
+from auscan.datasets.index import Index, read_index
+from auscan.training.config import DataConfig, DropoutConfig, FoldConfig
+from auscan.training.windows import (
+    EpochOrder,
+    LabelledTrack,
+    WindowBatches,
+    collate,
+    cut,
+    deal,
+    drop_modalities,
+    load_tracks,
+    training_windows,
+    window_starts,
+    with_shuffled_labels,
+)
+
+
+@pytest.fixture(scope="module")
+def folders(make_features: Callable[..., tuple[Path, Path]], tmp_path_factory: pytest.TempPathFactory):
+    return make_features(tmp_path_factory.mktemp("features"))
+
+
+@pytest.fixture(scope="module")
+def index(folders: tuple[Path, Path]) -> Index:
+    return read_index(folders[0])
+
+
+@pytest.fixture(scope="module")
+def tracks(index: Index, folders: tuple[Path, Path]) -> list[LabelledTrack]:
+    return load_tracks(index, folders[1], ["train"])
+
+
+@given(rows=st.integers(1, 900), length=st.integers(1, 400), stride=st.integers(1, 400))
+def test_windows_cover_the_track_and_the_last_ends_with_it(rows: int, length: int, stride: int) -> None:
+    starts = window_starts(rows, length, min(stride, length))
+    assert starts == sorted(set(starts))
+    covered = {row for start in starts for row in range(start, min(start + length, rows))}
+    assert covered == set(range(rows))
+    assert starts[-1] + min(length, rows) == rows
+
+
+def test_windows_without_a_label_on_a_picture_are_left_out(tracks: list[LabelledTrack]) -> None:
+    data = DataConfig(index=Path("i"), cache=Path("c"), length=20, stride=20)
+    labels = tracks[0].labels.copy()
+    labels[:20] = -1
+    before, after = (
+        training_windows(tracks, data),
+        training_windows([replace(tracks[0], labels=labels)], data),
+    )
+    assert before[0].start == 0
+    assert after[0].start == 20
+    with pytest.raises(InputError, match="both a label and a picture"):
+        training_windows([replace(tracks[0], labels=np.full_like(labels, -1))], data)
+
+
+def test_whole_tracks_are_windows_on_request(tracks: list[LabelledTrack]) -> None:
+    windows = training_windows(tracks, DataConfig(index=Path("i"), cache=Path("c"), length=None))
+    assert [(w.start, w.stop) for w in windows] == [(0, len(track.labels)) for track in tracks]
+
+
+def test_rows_of_a_window_keep_features_labels_times_and_sound_together(tracks: list[LabelledTrack]) -> None:
+    track = tracks[0]
+    batch = cut(track, slice(40, 70), margin_s=0.2)
+    np.testing.assert_array_equal(batch.labels[0], track.labels[40:70])
+    np.testing.assert_array_equal(batch.face[0], track.features.face[40:70])
+    np.testing.assert_array_equal(batch.seen[0], track.features.has_image[40:70])
+    assert not batch.seen.all(), "the made track has holes"
+    assert batch.times_s[0, 0] == pytest.approx(40 / 30)
+    heard = batch.audio_times_s[0]
+    assert heard[0] == pytest.approx(40 / 30 - 0.2, abs=0.021)
+    assert heard[-1] == pytest.approx(69 / 30 + 0.2, abs=0.021)
+    first = int(np.argmin(np.abs(track.features.audio_times_s() - float(heard[0]))))
+    np.testing.assert_array_equal(batch.audio[0, 0], track.features.audio[first])
+
+
+def test_shorter_windows_are_filled_with_rows_that_are_not_seen(tracks: list[LabelledTrack]) -> None:
+    silent = next(track for track in tracks if track.name.startswith("mute"))
+    batch = collate([cut(tracks[0], slice(0, 30), 0.2), cut(silent, slice(0, 10), 0.2)])
+    assert batch.face.shape[:2] == (2, 30)
+    assert not batch.seen[1, 10:].any()
+    assert (batch.labels[1, 10:] == -1).all()
+    assert not batch.audio_valid[1].any()
+    assert batch.audio_valid[0].all()
+
+
+def test_an_epoch_follows_from_seed_and_number_alone() -> None:
+    sources = list("aaaaaaaabbbcc")
+    order = EpochOrder(sources, 0.5, seed=3)
+    assert order.epoch(4) == EpochOrder(sources, 0.5, seed=3).epoch(4)
+    assert order.epoch(4) != order.epoch(5)
+    assert order.epoch(4) != EpochOrder(sources, 0.5, seed=4).epoch(4)
+    assert len(order.epoch(4)) == len(sources)
+
+
+def test_balance_goes_from_every_window_to_every_source_video() -> None:
+    sources = list("aaaaaaaaaaaaaaaabbbbc")
+    assert sorted(EpochOrder(sources, 1.0, 0).epoch(7)) == list(range(21))
+    equal = Counter(sources[window] for window in EpochOrder(sources, 0.0, 0).epoch(7))
+    assert equal == {"a": 7, "b": 7, "c": 7}
+    between = Counter(sources[window] for window in EpochOrder(sources, 0.5, 0).epoch(7))
+    assert between["a"] > between["b"] > between["c"] >= 3
+
+
+def test_modality_dropout_takes_sound_and_faces_from_its_share(tracks: list[LabelledTrack]) -> None:
+    batch = collate([cut(tracks[0], slice(0, 60), 0.2)] * 400)
+    config = DropoutConfig(no_sound=0.25, other_sound=0.0, no_face=0.5, no_face_length=0.2)
+    dropped = drop_modalities(batch, config, np.random.default_rng(0))
+    assert (~dropped.audio_valid.any(1)).float().mean().item() == pytest.approx(0.25, abs=0.06)
+    lost = (batch.seen & ~dropped.seen).sum(1)
+    assert (lost > 0).float().mean().item() == pytest.approx(0.5, abs=0.08)
+    assert lost.max() <= 12
+    again = drop_modalities(batch, config, np.random.default_rng(0))
+    assert all(torch.equal(getattr(dropped, f.name), getattr(again, f.name)) for f in fields(batch))
+    none = DropoutConfig(no_sound=0, other_sound=0, no_face=0)
+    same = drop_modalities(batch, none, np.random.default_rng(0))
+    assert all(torch.equal(getattr(batch, f.name), getattr(same, f.name)) for f in fields(batch))
+
+
+def test_a_strangers_sound_comes_at_the_windows_own_time(tracks: list[LabelledTrack]) -> None:
+    batch = collate([cut(tracks[0], slice(0, 30), 0.2), cut(tracks[0], slice(90, 120), 0.2)])
+    config = DropoutConfig(no_sound=0, other_sound=1, no_face=0)
+    swapped = drop_modalities(batch, config, np.random.default_rng(0))
+    valid = swapped.audio_valid[1]
+    torch.testing.assert_close(swapped.audio[1][valid], batch.audio[0][batch.audio_valid[0]])
+    assert swapped.audio_times_s[1][valid][0] == pytest.approx(90 / 30, abs=0.25)
+
+
+def test_folds_keep_the_persons_of_a_video_together(tracks: list[LabelledTrack]) -> None:
+    for held_out in range(3):
+        learned, held = deal(tracks, FoldConfig(count=3, held_out=held_out))
+        assert not {t.source_video for t in learned} & {t.source_video for t in held}
+        assert len(learned) + len(held) == len(tracks)
+
+
+def test_shuffled_labels_are_the_same_labels_elsewhere(tracks: list[LabelledTrack]) -> None:
+    shuffled = with_shuffled_labels(tracks, seed=0)
+    before, after = (np.concatenate([t.labels for t in each]) for each in (tracks, shuffled))
+    assert (before != after).any()
+    np.testing.assert_array_equal(np.unique(before, axis=0), np.unique(after, axis=0))
+    assert [len(t.labels) for t in shuffled] == [len(t.labels) for t in tracks]
+
+
+def test_what_does_not_fit_the_index_is_refused(
+    index: Index, folders: tuple[Path, Path], make_features: Callable[..., tuple[Path, Path]], tmp_path: Path
+) -> None:
+    with pytest.raises(InputError, match=r"no track in nowhere\. It has test, train, val"):
+        load_tracks(index, folders[1], ["nowhere"])
+    _, other = make_features(tmp_path, {"903": ("val", 91), "904": ("val", 30)})
+    with pytest.raises(InputError, match=r"features of 903 .* other rows"):
+        load_tracks(index, other, ["val"])
+    with pytest.raises(InputError, match="no features of track 905"):
+        load_tracks(index, other, ["test"])
+
+
+def test_batches_are_made_of_the_windows_asked_for(tracks: list[LabelledTrack]) -> None:
+    data = DataConfig(index=Path("i"), cache=Path("c"), length=20, stride=20)
+    windows = training_windows(tracks, data)
+    batch = WindowBatches(tracks, windows, 0.1)[[2, 0]]
+    wanted = windows[2]
+    labels = tracks[wanted.track].labels[wanted.start : wanted.stop]
+    np.testing.assert_array_equal(batch.labels[0], labels)
