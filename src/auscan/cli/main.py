@@ -17,6 +17,7 @@ from auscan.cli.evaluate import evaluate
 from auscan.cli.extract import extract
 from auscan.cli.prepare import prepare
 from auscan.cli.submit import check_submission, submit
+from auscan.cli.synth import synth
 from auscan.cli.train import train
 from auscan.core.errors import AuscanError
 
@@ -35,6 +36,7 @@ app.command()(submit)
 app.command()(check_submission)
 app.command()(prepare)
 app.command()(extract)
+app.command()(synth)
 app.command()(train)
 
 

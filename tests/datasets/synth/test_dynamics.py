@@ -17,7 +17,7 @@ from auscan.datasets.synth.dynamics import (
 AU = {name: j for j, name in enumerate(AU_NAMES)}
 
 
-def act(seed: int, seconds: float = 40, speaks: bool = True) -> Performance:
+def act(seed: int, seconds: float = 25, speaks: bool = True) -> Performance:
     return perform(np.random.default_rng(seed), seconds, np.random.default_rng([seed, 1]), speaks)
 
 

@@ -2,8 +2,8 @@
 
 Everything happens on a clock of CLOCK_HZ ticks a second, so that it does not depend on a video's frame rate.
 An AU's episodes begin where a smooth random curve crosses a level; the curves of AUs that go together are
-correlated, and the levels make each AU as frequent as in Aff-Wild2. Movement then follows with an onset, an
-apex that trembles, and an offset.
+correlated, and the levels make each AU as frequent as in Aff-Wild2. Movement then follows with an onset, a
+steady apex, and an offset.
 
 The label rule: an AU is active (1) where its movement away from the person's resting face is LABEL_LEVEL or
 more. The picture shows rest plus movement, and rest may be anything up to REST_LIMIT. So one frame cannot

@@ -1,0 +1,39 @@
+"""`auscan synth`: make a data set of Aff-Wild2's shape with a rendered face and known labels.
+
+In: the words of the command line.  Out: a folder, one line on stdout, progress on stderr.
+Not here: the work itself (datasets/synth/writer.py).
+"""
+
+import time
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from auscan.cli.progress import shown_progress
+
+
+def synth(
+    out: Annotated[Path, typer.Argument(metavar="OUT", help="A new folder for the data set.")],
+    videos: Annotated[
+        int, typer.Option("--videos", help="How many; from 12 on every oddity of the real set is there.")
+    ] = 12,
+    seed: Annotated[int, typer.Option("--seed", min=0, help="The same seed gives the same data set.")] = 0,
+    seconds: Annotated[float, typer.Option("--seconds", help="Mean length of a video.")] = 20.0,
+    face: Annotated[
+        Path | None,
+        typer.Option("--face", metavar="FILE", help="An ict_facekit.npz; without it, auscan's own face."),
+    ] = None,
+    workers: Annotated[int, typer.Option("--workers", min=1, help="Videos made side by side.")] = 1,
+) -> None:
+    """Render a synthetic Aff-Wild2 into OUT, with the truth about every frame in OUT/truth."""
+    from auscan.datasets.synth.writer import write_dataset
+
+    began_s = time.monotonic()
+    with shown_progress("synth") as progress:
+        made = write_dataset(out, videos, seed, seconds, face, workers, progress)
+    rate = 60 * made["frames"] / max(time.monotonic() - began_s, 1e-6)
+    typer.echo(
+        f"{out}: {made['videos']} videos, {made['tracks']} tracks, {made['frames']} faces, "
+        f"{rate:.0f} a minute"
+    )

@@ -1,0 +1,155 @@
+"""The whole data set: its files, its truth, and that auscan's own reader takes it as Aff-Wild2."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pandas as pd
+import pytest
+from typer.testing import CliRunner
+
+from auscan.cli.main import app
+from auscan.core.aus import AU_NAMES
+from auscan.core.errors import InputError
+from auscan.datasets.prepare import prepare
+from auscan.datasets.synth.builtin import builtin_face
+from auscan.datasets.synth.film import make_film
+from auscan.datasets.synth.plan import VideoPlan, plan_videos
+from auscan.datasets.synth.writer import write_dataset
+
+SMALL = {"width": 160, "height": 128, "seconds": 2.0, "rate_hz": 12.0}  # quick to make
+
+
+@pytest.fixture(scope="module")
+def dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """All twelve videos, small."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(
+            "auscan.datasets.synth.writer.plan_videos",
+            lambda *numbers: [replace(plan, **SMALL) for plan in plan_videos(*numbers)],
+        )
+        out = tmp_path_factory.mktemp("synth") / "set"
+        write_dataset(out, videos=12, seed=0)
+    return out
+
+
+@pytest.fixture(scope="module")
+def frames(dataset: Path) -> pd.DataFrame:
+    return pd.read_parquet(dataset / "truth" / "frames.parquet")
+
+
+@pytest.fixture(scope="module")
+def index(dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> dict:
+    return prepare(dataset, tmp_path_factory.mktemp("index"))
+
+
+def small_plan(seed: int) -> VideoPlan:
+    return replace(plan_videos(1, 2.0, seed)[0], **SMALL, split="train")
+
+
+def pictures(folder: Path) -> dict[str, bytes]:
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in sorted(folder.rglob("*.jpg"))}
+
+
+def test_the_same_seed_gives_the_same_truth_and_pictures_and_another_seed_others(tmp_path: Path) -> None:
+    face = builtin_face()
+    one, same, other = (
+        make_film(small_plan(seed), face, tmp_path / name) for name, seed in (("a", 1), ("b", 1), ("c", 2))
+    )
+    pd.testing.assert_frame_equal(one.frames, same.frames)
+    pd.testing.assert_frame_equal(one.tracks, same.tracks)
+    assert pictures(tmp_path / "a") == pictures(tmp_path / "b")
+    assert not one.frames[list(AU_NAMES)].equals(other.frames[list(AU_NAMES)])
+    assert set(pictures(tmp_path / "a").values()).isdisjoint(pictures(tmp_path / "c").values())
+
+
+def test_every_split_is_found_by_the_reader_and_nothing_is_broken(index: dict) -> None:
+    assert {name: split["tracks"] for name, split in index["splits"].items()}.keys() == {
+        "train",
+        "val",
+        "test",
+    }
+    assert sum(split["tracks"] for split in index["splits"].values()) == 14
+    assert all("truth" in item["path"] for item in index["unused"])
+
+
+def test_truth_has_a_row_for_every_frame_of_every_track(frames: pd.DataFrame) -> None:
+    for _, track in frames.groupby("track"):
+        assert np.array_equal(track["number"], np.arange(1, len(track) + 1))
+        assert track["time_s"].is_monotonic_increasing
+    assert frames["track"].nunique() == 14
+    movement = frames[list(AU_NAMES)].to_numpy()
+    assert movement.min() >= 0
+    assert movement.max() <= 1.01
+
+
+def test_annotations_agree_with_the_truth_wherever_they_speak(dataset: Path, frames: pd.DataFrame) -> None:
+    files = sorted((dataset / "Third ABAW Annotations").rglob("*.txt"))
+    assert len(files) >= 8
+    off = set()
+    for path in files:
+        rows = np.loadtxt(path, delimiter=",", skiprows=1, dtype=int)
+        true = frames[frames["track"] == path.stem][[f"{name}_label" for name in AU_NAMES]].to_numpy()
+        shared = min(len(rows), len(true))
+        known = rows[:shared] != -1
+        assert np.array_equal(rows[:shared][known], true[:shared][known])
+        assert not known.all()
+        off.add(len(rows) - len(true))
+    assert len(off) > 1
+
+
+def test_test_tracks_have_no_labels(dataset: Path) -> None:
+    listed = next(dataset.rglob("*test_set_release.txt")).read_text().split()
+    assert listed
+    assert not {path.stem for path in dataset.rglob("*_Set/*.txt")} & set(listed)
+
+
+def test_pictures_are_aligned_faces_where_truth_says_there_are_any(
+    dataset: Path, frames: pd.DataFrame
+) -> None:
+    for name, track in frames.groupby("track"):
+        found = {
+            int(p.stem) for p in (dataset / "cropped_aligned" / str(name)).glob("*.jpg") if p.stat().st_size
+        }
+        assert found == set(track.loc[track["has_image"], "number"])
+        first = cv2.imread(str(dataset / "cropped_aligned" / str(name) / f"{min(found):05d}.jpg"))
+        assert first.shape == (112, 112, 3)
+
+
+def test_every_oddity_of_the_real_set_is_there(dataset: Path) -> None:
+    tracks = pd.read_parquet(dataset / "truth" / "tracks.parquet")
+    assert {"even", "variable", "late"} == set(tracks["timing"])
+    assert {"yes", "none", "late"} == set(tracks["sound"])
+    assert {path.suffix for path in dataset.glob("batch?/*")} == {".mp4", ".avi"}
+    assert any(path.stat().st_size == 0 for path in dataset.rglob("*.jpg"))
+    endings = {name.rsplit("_", 1)[-1] for name in tracks["track"]}
+    assert {"left", "right"} <= endings
+
+
+def test_parts_of_a_recording_show_the_same_resting_face_and_others_do_not(dataset: Path) -> None:
+    tracks = pd.read_parquet(dataset / "truth" / "tracks.parquet").set_index("track")
+    rest = tracks[[f"{name}_rest" for name in AU_NAMES]]
+    parts = sorted(name for name in rest.index if name.startswith("video") and name.endswith(("_1", "_2")))
+    assert len(parts) == 2
+    assert rest.loc[parts[0]].equals(rest.loc[parts[1]])
+    assert len(rest.drop_duplicates()) == 12
+
+
+def test_a_folder_with_something_in_it_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "notes.txt").touch()
+    with pytest.raises(InputError, match="not an empty folder"):
+        write_dataset(tmp_path, videos=1, seed=0)
+
+
+def test_a_face_file_that_is_missing_is_refused_before_anything_is_written(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"none\.npz"):
+        write_dataset(tmp_path / "out", videos=1, seed=0, face_file=tmp_path / "none.npz")
+    assert not (tmp_path / "out").exists()
+
+
+def test_the_command_says_what_it_made(tmp_path: Path) -> None:
+    done = CliRunner().invoke(app, ["synth", str(tmp_path / "set"), "--videos", "1", "--seconds", "2"])
+    assert done.exit_code == 0, done.output
+    assert "1 videos, " in done.output
+    assert (tmp_path / "set" / "truth" / "frames.parquet").is_file()
