@@ -8,6 +8,7 @@ learned from thousands of people is not forgotten for thirty.
 Modality dropout: a window loses its sound, or hears another clip's, some of the time.
 """
 
+import json
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -31,25 +32,25 @@ from train_faces import log, parameter_groups, resume, save, warmup_cosine
 class ClipSettings:
     """Settings of stage 2."""
 
-    steps: int = 800
+    steps: int = 240
     windows: int = 8
     """Windows of clips in a step."""
     faces: int = 256
     """Single faces in a step."""
     length: int = 128
     """Frames of a window."""
-    versions: int = 2
+    versions: int = 1
     """Spoilt versions of each track beside the clean one."""
     face_versions: int = 2
     """Cuts of each single face."""
-    rate: float = 7e-4
+    rate: float = 5e-4
     weight_decay: float = 0.1
     no_sound: float = 0.3
     """Share of windows that lose their sound."""
     other_sound: float = 0.1
     """Share of windows that hear another clip."""
     average: float = 0.99
-    every: int = 100
+    every: int = 40
     """Steps between two looks at the development data."""
     seed: int = 0
 
@@ -187,7 +188,11 @@ def masked_bce(logits: Tensor, labels: Tensor, soft: Tensor) -> Tensor:
 def train_clips(
     network: AuscanNetwork, tracks: list[ClipTrack], faces: Faces, settings: ClipSettings, run: Path
 ) -> Path:
-    """Train everything but the visual stage; returns the file with the averaged weights."""
+    """Train everything but the visual stage; returns the file with the best averaged weights.
+
+    Best on the held-out clips: some thirty clips are soon learned by heart, and longer training only makes
+    the network worse for other people (800 steps at 7e-4 fell from 0.944 to 0.921 mean AUC).
+    """
     torch.manual_seed(settings.seed)
     network.eval()
     network.visual.requires_grad_(False).to(memory_format=torch.channels_last)
@@ -198,12 +203,15 @@ def train_clips(
     )
     optimizer = torch.optim.AdamW(parameter_groups(network, settings.weight_decay), lr=settings.rate)
     schedule = torch.optim.lr_scheduler.LambdaLR(
-        optimizer, lambda step: warmup_cosine(step, 100, settings.steps)
+        optimizer, lambda step: warmup_cosine(step, settings.every, settings.steps)
     )
     parts = {"model": network, "averaged": averaged, "optimizer": optimizer, "schedule": schedule}
     first = resume(run / "clips.pt", parts)
+    best = best_logged(run / "clips.jsonl")
     if first == 0:
-        log(run / "clips.jsonl", step=0, **development_scores(network, held))
+        scores = development_scores(network, held)
+        best = keep_best(run / "clips_best.pt", network, scores, best)
+        log(run / "clips.jsonl", step=0, **scores)
     losses: list[float] = []
     for step in range(first, settings.steps):
         features, times, sound, labels, soft = windows.window(step)
@@ -221,12 +229,25 @@ def train_clips(
         losses.append(loss.item())
         if (step + 1) % settings.every == 0:
             scores = development_scores(averaged.module, held)
+            best = keep_best(run / "clips_best.pt", averaged.module, scores, best)
             log(run / "clips.jsonl", step=step + 1, loss=float(np.mean(losses)), **scores)
             save(run / "clips.pt", parts, step + 1)
             losses = []
-    weights = run / "clips_averaged.pt"
-    torch.save(averaged.module.state_dict(), weights)
-    return weights
+    return run / "clips_best.pt"
+
+
+def best_logged(file: Path) -> float:
+    """The best score of the run so far, by its log; 0 for a new run."""
+    lines = [json.loads(line) for line in file.read_text().splitlines()] if file.exists() else []
+    return max((line["clip_auc"] + line["within"] for line in lines), default=0.0)
+
+
+def keep_best(file: Path, network: nn.Module, scores: dict[str, float], best: float) -> float:
+    """Write the weights if AUC and within-clip correlation together beat `best`; returns the new best."""
+    together = scores["clip_auc"] + scores["within"]
+    if together > best:
+        torch.save(network.state_dict(), file)
+    return max(together, best)
 
 
 def held_out(network: AuscanNetwork, tracks: list[ClipTrack]) -> list[tuple[ClipTrack, Features]]:
