@@ -69,3 +69,10 @@ def test_yaml_is_read_and_broken_yaml_is_refused(tmp_path: Path) -> None:
             read_train_config(file)
     with pytest.raises(InputError, match="cannot be read as YAML"):
         read_train_config(tmp_path / "nowhere.yaml")
+
+
+def test_the_example_in_the_docs_is_one(tmp_path: Path) -> None:
+    docs = Path(__file__).parents[2] / "docs" / "training.md"
+    example = docs.read_text(encoding="utf-8").split("```yaml")[1].split("```")[0]
+    (tmp_path / "run.yaml").write_text(example)
+    assert read_train_config(tmp_path / "run.yaml").data.score == ("test",)

@@ -18,6 +18,8 @@ def train(
     from auscan.training.loop import train as teach
 
     outcome = teach(read_train_config(config), typer.echo)
+    if not outcome.scores:  # of several processes one writes, and one speaks
+        return
     typer.echo(f"best mean F1 {outcome.best:.4f} after step {outcome.best_step}: {outcome.folder / 'best'}")
     for split, path in outcome.scores.items():
         typer.echo(f"scores of {split}: {path}")

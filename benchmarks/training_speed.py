@@ -1,0 +1,137 @@
+"""How many frames a second training from features goes through, and what reading them costs.
+
+    python benchmarks/training_speed.py [--size base] [--frames 24000] [--threads 2] [--precision no]
+
+Writes features of random numbers, as large as `auscan extract` would make them, into a temporary folder, then
+measures in one run: reading windows alone, whole steps (read, forward, losses, backward, optimiser), and the
+machine's own matrix product, the limit of arithmetic. An epoch of Aff-Wild2 is 1.36 million frames, each in
+one window (stride = length). What was just written is still in memory; to measure the disk as well, empty the
+page cache while it waits (`--wait`).
+"""
+
+import argparse
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from auscan.core.aus import AU_COUNT
+from auscan.datasets.cache import CacheHeader, TrackWriter, open_track
+from auscan.training.config import LossConfig, ModelConfig
+from auscan.training.losses import Criterion
+from auscan.training.module import FeatureSizes, budget, build_network
+from auscan.training.windows import Batch, LabelledTrack, Window, WindowBatches
+
+EPOCH_FRAMES = 1_360_000
+LENGTH = 300
+TRACK = 4_000
+"""Frames of a track: the median of Aff-Wild2's."""
+WIDTHS = {"nano": (256, 96), "base": (768, 768), "large": (1024, 1024)}
+
+
+def main() -> None:
+    """Run the benchmark and print its figures."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--size", choices=list(WIDTHS), default="base")
+    parser.add_argument("--frames", type=int, default=24_000)
+    parser.add_argument("--batch", type=int, default=4)
+    parser.add_argument("--steps", type=int, default=8)
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--precision", choices=["no", "bf16"], default="no")
+    parser.add_argument("--wait", action="store_true", help="wait for Enter before reading")
+    args = parser.parse_args()
+    torch.set_num_threads(args.threads)
+    width, audio_width = WIDTHS[args.size]
+    sizes = FeatureSizes(width=width, grid=4, audio_width=audio_width)
+    with tempfile.TemporaryDirectory() as folder:
+        tracks = made_tracks(Path(folder), sizes, args.frames)
+        windows = [
+            Window(place, start, start + LENGTH)
+            for place, track in enumerate(tracks)
+            for start in range(0, len(track.labels) - LENGTH + 1, LENGTH)
+        ]
+        if args.wait:
+            input("Empty the page cache now, then press Enter. ")
+        batches = WindowBatches(tracks, windows, 0.6)
+        order = np.random.default_rng(0).permutation(len(windows))
+        groups = [order[at : at + args.batch] for at in range(0, len(order), args.batch)]
+        reading = frames_per_s(lambda group: batches[group], groups)
+        step, flop = make_step(sizes, args.size, args.precision, batches[groups[0]])
+        training = frames_per_s(lambda group: step(batches[group]), groups[: args.steps])
+    limit = arithmetic_limit()
+    print(f"reading alone   {reading:9.0f} frames/s")
+    print(f"whole steps     {training:9.0f} frames/s: an epoch in {EPOCH_FRAMES / training / 60:.1f} min")
+    print(f"share of reading in a step {training / reading:.1%}")
+    print(f"{flop / 1e6:.0f} MFLOP a frame; {flop * training / limit:.0%} of {limit / 1e9:.0f} GFLOP/s")
+
+
+def made_tracks(folder: Path, sizes: FeatureSizes, frames: int) -> list[LabelledTrack]:
+    """Tracks of random features; labels as random."""
+    rng, tracks = np.random.default_rng(0), []
+    for number in range(max(1, frames // TRACK)):
+        header = CacheHeader(
+            track=str(number),
+            model="made",
+            encoders="made",
+            rows=TRACK,
+            rows_digest="",
+            **sizes.model_dump(),
+        )
+        writer = TrackWriter(folder, header, np.arange(TRACK) / 30)
+        for row in range(TRACK):
+            tokens = rng.standard_normal((1 + sizes.grid**2, sizes.width), np.float32).astype(np.float16)
+            writer.put(row, tokens[0], tokens[1:])
+        audio = rng.standard_normal((TRACK * 5 // 3, sizes.audio_width), np.float32)
+        writer.finish(audio.astype(np.float16), 0.0, [])
+        labels = rng.integers(0, 2, (TRACK, AU_COUNT)).astype(np.int8)
+        features = open_track(folder, str(number))
+        tracks.append(LabelledTrack(str(number), str(number), np.arange(1, TRACK + 1), labels, features))
+    return tracks
+
+
+def make_step(
+    sizes: FeatureSizes, size: str, precision: str, first: Batch
+) -> tuple[Callable[[Batch], None], float]:
+    """A step of training, and its floating-point operations a frame."""
+    model = ModelConfig(size=size)
+    network = build_network(sizes, model)
+    print(budget(network, sizes, model))
+    criterion = Criterion(LossConfig(), torch.ones(AU_COUNT))
+    optimizer = torch.optim.AdamW(network.parameters())
+
+    def step(batch: Batch) -> None:
+        with torch.autocast("cpu", torch.bfloat16, enabled=precision == "bf16"):
+            output = network(batch)
+        criterion(output.logits, batch.labels, output.views).total.backward()
+        optimizer.step()
+        optimizer.zero_grad()
+
+    with FlopCounterMode(display=False) as counter:
+        step(first)  # and warm up
+    return step, counter.get_total_flops() / first.seen.sum().item()
+
+
+def frames_per_s(work: Callable[[np.ndarray], object], groups: list[np.ndarray]) -> float:
+    """Frames a second over groups of windows."""
+    began_s = time.perf_counter()
+    for group in groups:
+        work(group)
+    return sum(map(len, groups)) * LENGTH / (time.perf_counter() - began_s)
+
+
+def arithmetic_limit() -> float:
+    """Floating-point operations a second of a large float32 matrix product, the best of five."""
+    a, b, best = torch.randn(2048, 2048), torch.randn(2048, 2048), 0.0
+    for _ in range(5):
+        began_s = time.perf_counter()
+        a @ b
+        best = max(best, 2 * 2048**3 / (time.perf_counter() - began_s))
+    return best
+
+
+if __name__ == "__main__":
+    main()
