@@ -29,6 +29,9 @@ Random = np.random.Generator
 CLOCK_HZ: Final[int] = 100
 LABEL_LEVEL: Final[float] = 0.5
 REST_LIMIT: Final[float] = 0.55
+REST_LEAST: Final[float] = -0.3
+TRACE: Final[float] = 0.4
+"""Movements up to here come and go all the time and count for nothing, as FACS's traces do."""
 
 BASE_RATES: Final[Array] = np.array(
     [0.1182, 0.0498, 0.154, 0.2661, 0.397, 0.3444, 0.2449, 0.0281, 0.0314, 0.0256, 0.6266, 0.0743]
@@ -110,12 +113,13 @@ def ticks_for(seconds: float) -> int:
 
 
 def resting_face(random: Random) -> Array:
-    """[A]: a little of everything and much of one to three AUs, within REST_LIMIT; some less than nothing."""
-    rest = random.normal(0, 0.1, AU_COUNT)
-    strong = random.choice(AU_COUNT, size=random.integers(1, 4), replace=False)
-    rest[strong] += random.uniform(0.3, 0.5, len(strong))
+    """[A]: much of about a quarter of the AUs, less than nothing of a fifth, hardly anything of others."""
+    kind = random.random(AU_COUNT)
+    rest = np.clip(random.normal(0, 0.08, AU_COUNT), -0.2, 0.2)
+    much, little = random.uniform(0.3, REST_LIMIT, AU_COUNT), random.uniform(REST_LEAST, -0.15, AU_COUNT)
+    rest = np.where(kind < 0.27, much, np.where(kind > 0.8, little, rest))
     rest[_AU26] = abs(rest[_AU26]) * 0.4  # nobody rests with a dropped jaw
-    return np.clip(rest, -0.25, REST_LIMIT)
+    return np.asarray(rest)
 
 
 def _silence(ticks: int) -> tuple[NDArray[np.bool_], Array, Array, Array]:
@@ -142,7 +146,8 @@ def _movement(random: Random, ticks: int, speaks: bool) -> Array:
         curve /= np.sqrt((weights**2).sum() + own**2)
         curve = np.sqrt(1 - PERSON_SHARE) * curve + np.sqrt(PERSON_SHARE) * random.normal()
         active = curve > -ndtri(_rate_without_speech(j, speaks))
-        movement[:, j] = _onset_apex_offset(random, active)
+        trace = np.clip(0.5 * smooth_noise(random, ticks, 1.0), 0, 1) * TRACE
+        movement[:, j] = np.maximum(_onset_apex_offset(random, active), trace)
     return movement
 
 
@@ -162,7 +167,7 @@ def _onset_apex_offset(random: Random, active: NDArray[np.bool_]) -> Array:
     edges = np.flatnonzero(np.diff(np.r_[0, active.view(np.int8), 0]))
     found = np.zeros(len(active))
     for start, end in zip(edges[::2], edges[1::2], strict=True):
-        apex = random.uniform(0.7, 1.0)
+        apex = random.uniform(0.6, 1.0)
         onset, offset = random.uniform(0.15, 0.5), random.uniform(0.25, 0.8)  # s
         reach = int(CLOCK_HZ)
         first, last = max(0, start - reach), min(len(active), end + reach)
@@ -181,7 +186,8 @@ def _talk_with_the_mouth(movement: Array, opening: Array, speaking: NDArray[np.b
     # Syllables move the jaw too, seldom as far as LABEL_LEVEL.
     movement[:, _AU26] = np.maximum(movement[:, _AU26], 0.5 * opening**1.5)
     movement[:, _AU25] = np.maximum(movement[:, _AU25], np.minimum(1, 1.2 * movement[:, _AU26]))
-    shut = uniform_filter1d(movement[:, _SHUT].max(axis=1), 5)
+    pressed = uniform_filter1d(movement[:, _SHUT].max(axis=1), 5)
+    shut = np.clip(5 * (pressed - TRACE), 0, 1)
     listens = ~speaking
     movement[listens, _AU25] *= (1 - shut)[listens]
     movement[listens, _AU26] *= (1 - shut)[listens]

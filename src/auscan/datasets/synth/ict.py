@@ -20,12 +20,12 @@ from auscan.core.errors import InputError
 from auscan.datasets.synth.face import PAINTS, Face, Floats, quads_to_triangles
 
 MAPPING: Final[Mapping[str, Mapping[str, float]]] = {
-    "AU01": {"browInnerUp": 1.4},
-    "AU02": {"browOuterUp": 1.0},
-    "AU04": {"browDown": 1.2},
+    "AU01": {"browInnerUp": 1.8},
+    "AU02": {"browOuterUp": 1.2},
+    "AU04": {"browDown": 1.8},
     # The raiser lifts the cheek, the squint makes the pouch below the eye.
-    "AU06": {"cheekRaiser": 0.8, "cheekSquint": 1.0},
-    "AU07": {"eyeSquint": 1.3, "eyeBlink": 0.1},
+    "AU06": {"cheekRaiser": 0.5, "cheekSquint": 1.4},
+    "AU07": {"eyeSquint": 1.8, "eyeBlink": 0.15},
     # FACS's AU10 deepens the fold beside the nose, which mouthUpperUp alone does not.
     # The lower lip follows a little, since parted lips are AU25.
     "AU10": {"mouthUpperUp": 0.35, "noseSneer": 0.7, "mouthShrugLower": 0.3, "mouthClose": 0.12},

@@ -95,14 +95,21 @@ def draw(
             continue
         x0, x1 = max(0, int(np.ceil(min(ax, bx, cx)))), min(width - 1, int(np.floor(max(ax, bx, cx))))
         y0, y1 = max(0, int(np.ceil(min(ay, by, cy)))), min(height - 1, int(np.floor(max(ay, by, cy))))
+        if x1 < x0 or y1 < y0:
+            continue
+        az, bz, cz = corners[a, 2], corners[b, 2], corners[c, 2]
+        # Shares u, v, w of the corners change by the same step from pixel to pixel.
+        u_right, v_right = (cy - by) / area, (ay - cy) / area
         for y in range(y0, y1 + 1):
+            u = ((cx - x0) * (by - y) - (bx - x0) * (cy - y)) / area - u_right
+            v = ((ax - x0) * (cy - y) - (cx - x0) * (ay - y)) / area - v_right
             for x in range(x0, x1 + 1):
-                u = ((cx - x) * (by - y) - (bx - x) * (cy - y)) / area
-                v = ((ax - x) * (cy - y) - (cx - x) * (ay - y)) / area
-                w = np.float32(1.0) - u - v
+                u += u_right
+                v += v_right
+                w = 1.0 - u - v
                 if u < -1e-6 or v < -1e-6 or w < -1e-6:
                     continue
-                z = u * corners[a, 2] + v * corners[b, 2] + w * corners[c, 2]
+                z = u * az + v * bz + w * cz
                 if z > depth[y, x]:
                     depth[y, x] = z
                     for k in range(3):

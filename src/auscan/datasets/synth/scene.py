@@ -111,7 +111,7 @@ def _draw_person(
     acts = person.performance
     now = np.array([time_s])
     shown = acts.rest + acts.at(now, acts.movement)[0]
-    vertices = face.vertices(np.clip(shown, -0.25, 1.35).astype(np.float32), person.shape)
+    vertices = face.vertices(np.clip(shown, -0.3, 1.35).astype(np.float32), person.shape)
     colours = _lit(face, person, vertices, view, stage)
     _paste(frame, face, vertices, colours, view)
     points = project(face.points(vertices), view)[:, :2]
