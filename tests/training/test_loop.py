@@ -231,13 +231,16 @@ def test_a_validation_split_without_labels_still_gives_a_network(
     assert (tmp_path / "run" / "best" / "model.safetensors").exists()
 
 
-def test_the_same_video_on_both_sides_is_refused(
+def test_the_same_video_on_both_sides_is_said(
     make_features: Callable[..., tuple[Path, Path]], tmp_path: Path
 ) -> None:
+    """The official splits are not ours to refuse, but nobody should report such a number unawares."""
     tracks = {"900_left": ("train", 40), "900_right": ("val", 40)}
-    folders = make_features(tmp_path / "data", tracks)
-    with pytest.raises(InputError, match="1 source videos, such as 900, are learned from and validated on"):
-        train(make_config(folders, tmp_path / "run"))
+    folders, said = make_features(tmp_path / "data", tracks), []
+    train(make_config(folders, tmp_path / "run", loop={"epochs": 1}), said.append)
+    assert any(
+        "1 source videos, such as 900, are both learned from and validated on" in line for line in said
+    )
 
 
 def test_a_damaged_state_or_checkpoint_is_said(folders: tuple[Path, Path], tmp_path: Path) -> None:

@@ -9,12 +9,14 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from auscan.core.aus import AU_NAMES
 from auscan.core.config import AlignmentConfig, FusionConfig, NetworkConfig, TemporalConfig
 from auscan.datasets.index import read_index
 from auscan.model.network import Sound
 from auscan.training.config import ControlConfig, ModelConfig
 from auscan.training.controls import BiGru, LocalTransformer, Tcn, matched, weight_count
 from auscan.training.module import FeatureNetwork, FeatureSizes, budget, build_network, seen_first
+from auscan.training.predict import score_tracks
 from auscan.training.windows import Batch, LabelledTrack, collate, cut, load_tracks
 
 MODEL = ModelConfig(
@@ -230,3 +232,22 @@ def test_the_method_is_the_shipped_networks_own_parts() -> None:
     stage.load_state_dict(network.temporal.state_dict())
     alignment = GranularityAlignment(SIZES.width, SIZES.grid**2, config.alignment)
     alignment.load_state_dict(network.alignment.state_dict())
+
+
+@pytest.mark.parametrize("context", [1, 16, 1000])
+def test_a_stretch_knows_nothing_of_the_others(tracks: list[LabelledTrack], context: int) -> None:
+    network, track = build(), tracks[0]
+    table = score_tracks(network, [track], context, margin_s=0.6)
+    scores = table[list(AU_NAMES)].to_numpy(np.float32)
+    seen = track.features.has_image
+    assert np.isnan(scores[~seen]).all()
+    with torch.no_grad():
+        for start in (0, 48, 112):
+            part = slice(start, start + context) if context < 1000 else slice(0, len(seen))
+            alone = torch.sigmoid(network(cut(track, part, 0.6)).logits[0]).numpy()
+            np.testing.assert_allclose(scores[part][seen[part]], alone[seen[part]], atol=1e-5)
+    whole = score_tracks(network, [track], None, margin_s=0.6)[list(AU_NAMES)].to_numpy(np.float32)
+    if context == 1000:
+        np.testing.assert_allclose(scores[seen], whole[seen], atol=1e-5)
+    else:
+        assert np.abs(scores[seen] - whole[seen]).max() > 1e-3

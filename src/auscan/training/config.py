@@ -61,6 +61,8 @@ class DataConfig(Settings):
     """Frames of a window; null takes whole tracks."""
     stride: int = Field(default=200, ge=1)
     """Frames from the start of a window to that of the next; the last one ends with the track."""
+    context: int | None = Field(default=None, ge=1)
+    """Frames that are known at a time when tracks are scored; null: the whole track."""
     balance: float = Field(default=0.5, ge=0, le=1)
     """1: every window once an epoch; 0: every source video equally often; between: in between."""
     shuffle_labels: bool = False

@@ -16,6 +16,7 @@ import math
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -99,7 +100,7 @@ class Trainer:
         self.main = bool(self.accelerator.is_main_process)
         self.say: Say = say if self.main else _nothing
         self.index = read_index(config.data.index)
-        self.learned, self.held = split_tracks(self.index, config)
+        self.learned, self.held = split_tracks(self.index, config, self.say)
         header = self.learned[0].features.header
         self.sizes = FeatureSizes.of(header)
         for track in (*self.learned, *self.held):
@@ -116,8 +117,8 @@ class Trainer:
         windows = training_windows(self.learned, config.data)
         sources = [self.learned[window.track].source_video for window in windows]
         self.order = EpochOrder(sources, config.data.balance, config.seed)
-        margin_s = config.model.network().fusion.reach_s + HEARD_BEYOND_S
-        self.batches = WindowBatches(self.learned, windows, margin_s)
+        self.margin_s = config.model.network().fusion.reach_s + HEARD_BEYOND_S
+        self.batches = WindowBatches(self.learned, windows, self.margin_s)
         self.group = config.loop.batch * config.loop.accumulate * self.accelerator.num_processes
         self.epoch_steps = math.ceil(len(windows) / self.group)
         self.total = config.loop.epochs * self.epoch_steps
@@ -238,7 +239,8 @@ class Trainer:
     def _scores(self, network: FeatureNetwork, tracks: list[LabelledTrack]) -> pd.DataFrame:
         """Scores of the tracks, each scored by one process and given to all."""
         mine = tracks[self.accelerator.process_index :: self.accelerator.num_processes]
-        tables = [score_tracks(network, mine)] if mine else []
+        context = self.config.data.context
+        tables = [score_tracks(network, mine, context, self.margin_s)] if mine else []
         if self.accelerator.num_processes > 1:
             from accelerate.utils import gather_object
 
@@ -323,8 +325,10 @@ class Trainer:
             _to_tensorboard(self.config.out, self.progress.step, known)
 
 
-def split_tracks(index: Index, config: TrainConfig) -> tuple[list[LabelledTrack], list[LabelledTrack]]:
-    """The tracks to learn from and to validate on. Raises InputError where they share a source video."""
+def split_tracks(
+    index: Index, config: TrainConfig, say: Say
+) -> tuple[list[LabelledTrack], list[LabelledTrack]]:
+    """The tracks to learn from and to validate on; says so if they share a source video."""
     data = config.data
     if data.folds is not None:
         pooled = load_tracks(index, data.cache, [*data.train, *data.validate_on])
@@ -332,10 +336,10 @@ def split_tracks(index: Index, config: TrainConfig) -> tuple[list[LabelledTrack]
     else:
         learned, held = (load_tracks(index, data.cache, each) for each in (data.train, data.validate_on))
         both = {track.source_video for track in learned} & {track.source_video for track in held}
-        if both:
-            raise InputError(
-                f"{len(both)} source videos, such as {min(both)}, are learned from and validated on. "
-                "Give other splits, or deal them anew with data.folds."
+        if both:  # the splits are the data set's own, so it is not ours to refuse them
+            say(
+                f"careful: {len(both)} source videos, such as {min(both)}, are both learned from and "
+                "validated on, which flatters. data.folds deals them apart."
             )
     return (with_shuffled_labels(learned, config.seed) if data.shuffle_labels else learned), held
 
@@ -410,14 +414,22 @@ class _Pace:
 
 def _to_tensorboard(folder: Path, step: int, values: dict[str, Any]) -> None:
     """The same numbers for TensorBoard, if it is installed."""
-    try:
-        from torch.utils.tensorboard import SummaryWriter
-    except ImportError:
+    writer_of = _tensorboard()
+    if writer_of is None:
         return
-    with SummaryWriter(str(folder / "tensorboard")) as writer:
+    with writer_of(str(folder / "tensorboard")) as writer:
         for name, value in values.items():
             if isinstance(value, float):
                 writer.add_scalar(f"{values['kind']}/{name}", value, step)
+
+
+@cache
+def _tensorboard() -> Any | None:
+    try:
+        from torch.utils.tensorboard import SummaryWriter
+    except ImportError:
+        return None
+    return SummaryWriter
 
 
 def _as_it_is(batch: Any) -> Any:
