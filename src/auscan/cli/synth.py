@@ -11,6 +11,7 @@ from typing import Annotated
 import typer
 
 from auscan.cli.progress import shown_progress
+from auscan.core.errors import AuscanError
 
 
 def synth(
@@ -27,7 +28,10 @@ def synth(
     workers: Annotated[int, typer.Option("--workers", min=1, help="Videos made side by side.")] = 1,
 ) -> None:
     """Render a synthetic Aff-Wild2 into OUT, with the truth about every frame in OUT/truth."""
-    from auscan.datasets.synth.writer import write_dataset
+    try:
+        from auscan.datasets.synth.writer import write_dataset
+    except ImportError as error:
+        raise AuscanError(f"Rendering needs numba ({error}). Run: pip install 'auscan[train]'") from error
 
     began_s = time.monotonic()
     with shown_progress("synth") as progress:

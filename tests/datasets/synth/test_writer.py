@@ -1,5 +1,6 @@
 """The whole data set: its files, its truth, and that auscan's own reader takes it as Aff-Wild2."""
 
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,7 +12,7 @@ from typer.testing import CliRunner
 
 from auscan.cli.main import app
 from auscan.core.aus import AU_NAMES
-from auscan.core.errors import InputError
+from auscan.core.errors import AuscanError, InputError
 from auscan.datasets.prepare import prepare
 from auscan.datasets.synth.builtin import builtin_face
 from auscan.datasets.synth.film import make_film
@@ -146,6 +147,15 @@ def test_a_face_file_that_is_missing_is_refused_before_anything_is_written(tmp_p
     with pytest.raises(InputError, match=r"none\.npz"):
         write_dataset(tmp_path / "out", videos=1, seed=0, face_file=tmp_path / "none.npz")
     assert not (tmp_path / "out").exists()
+
+
+def test_without_numba_the_command_says_what_to_install(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "auscan.datasets.synth.writer", None)
+    done = CliRunner().invoke(app, ["synth", str(tmp_path / "set")])
+    assert isinstance(done.exception, AuscanError)
+    assert "auscan[train]" in str(done.exception)
 
 
 def test_the_command_says_what_it_made(tmp_path: Path) -> None:
