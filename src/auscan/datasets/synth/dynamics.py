@@ -58,8 +58,8 @@ _SHARED: Final[dict[str, tuple[float, ...]]] = {
     "AU25": (0.35, 0.3, -0.15, 0, 0.15),
     "AU26": (0, 0.5, 0, 0, 0),
 }
-_SPEECH_SHARE: Final[float] = 0.45
-_OPEN_IN_SPEECH: Final[float] = 0.56  # share of a talk in which the lips are LABEL_LEVEL apart, measured
+_SPEECH_SHARE: Final[float] = 0.55
+_OPEN_IN_SPEECH: Final[float] = 0.51  # share of a talk in which the lips are LABEL_LEVEL apart, measured
 _AU25, _AU26 = AU_NAMES.index("AU25"), AU_NAMES.index("AU26")
 _SHUT = [AU_NAMES.index(name) for name in ("AU23", "AU24")]
 
@@ -206,7 +206,7 @@ def speech(random: Random, ticks: int) -> tuple[NDArray[np.bool_], Array, Array,
             for _ in range(random.integers(3, 12)):
                 tick = _syllable(random, tick, end, opening, voiced, breath)
             tick += int(random.uniform(0.08, 0.35) * CLOCK_HZ)
-        tick = end + int(random.exponential(6.4) * CLOCK_HZ)
+        tick = end + int(random.exponential(4.3) * CLOCK_HZ)
     return speaking, np.clip(gaussian_filter1d(opening, 2.0), 0, 1), voiced, breath
 
 
@@ -219,8 +219,10 @@ def _syllable(random: Random, tick: int, end: int, opening: Array, voiced: Array
     stop = min(end, tick + int(random.uniform(0.14, 0.3) * CLOCK_HZ))
     if stop > tick:
         arch = np.sin(np.pi * (np.arange(stop - tick) + 0.5) / (stop - tick)) ** 0.35
-        opening[tick:stop] = random.uniform(0.5, 1.0) * arch
-        voiced[tick:stop] = random.uniform(0.6, 1.0) * arch
+        wide = random.uniform(0.45, 1.0)
+        opening[tick:stop] = wide * arch
+        # A wide mouth is a loud one.
+        voiced[tick:stop] = np.clip(2 * wide - 0.85 + random.uniform(-0.1, 0.1), 0.05, 1) * arch
     return stop
 
 
