@@ -42,7 +42,9 @@ def test_extract_announces_works_and_then_has_nothing_left(
     words = ["extract", str(index), "--model", str(tiny_checkpoint), "--out", str(tmp_path / "cache")]
     first = CliRunner().invoke(app, words, catch_exceptions=False)
     assert first.exit_code == 0
-    assert "1 tracks, 3 frames, 0.0 h of sound: about 1.66 kB on disk. Still to do: 1 tracks" in first.stdout
+    assert (
+        "1 tracks, 3 frames, 0.0 min of sound: about 1.66 kB on disk. Still to do: 1 tracks" in first.stdout
+    )
     assert open_track(tmp_path / "cache", "a").has_image.tolist() == [True, False, True]
     again = CliRunner().invoke(app, words, catch_exceptions=False)
     assert "Still to do: 0 tracks" in again.stdout

@@ -47,7 +47,7 @@ def extract(
     work = Extraction(found, encoders, out, None if grid == "full" else int(grid))
     whole, left = work.size(work.tracks), work.size(work.todo)
     typer.echo(
-        f"{len(work.tracks)} tracks, {whole.frames} frames, {whole.sound_s / 3600:.1f} h of sound: "
+        f"{len(work.tracks)} tracks, {whole.frames} frames, {whole.sound_s / 60:.1f} min of sound: "
         f"about {as_text(whole.total)} on disk. Still to do: {len(work.todo)} tracks, {as_text(left.total)}."
     )
     with shown_progress("extract") as progress:

@@ -16,7 +16,6 @@ import math
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -125,6 +124,7 @@ class Trainer:
         self._build()
         with self.accelerator.main_process_first():
             self.folder = RunFolder(config)
+        self.board = _tensorboard(config.out) if self.main else None
         self.progress = Progress()
         self._resume()
 
@@ -274,6 +274,8 @@ class Trainer:
                 path = self.config.out / "scores" / f"{split}.parquet"
                 write_scores(path, table)
                 outcome.scores[split] = path
+        if self.board is not None:
+            self.board.close()
         self.accelerator.end_training()
         return outcome if outcome.best >= 0 else replace(outcome, best=math.nan)
 
@@ -322,7 +324,11 @@ class Trainer:
             # JSON has no NaN: an AU without labels has no F1.
             known = {name: None if value != value else value for name, value in values.items()}
             self.folder.log(step=self.progress.step, **known)
-            _to_tensorboard(self.config.out, self.progress.step, known)
+            if self.board is not None:
+                for name, value in known.items():
+                    if isinstance(value, float):
+                        self.board.add_scalar(f"{values['kind']}/{name}", value, self.progress.step)
+                self.board.flush()
 
 
 def split_tracks(
@@ -412,24 +418,13 @@ class _Pace:
         return round(pace, 1)
 
 
-def _to_tensorboard(folder: Path, step: int, values: dict[str, Any]) -> None:
-    """The same numbers for TensorBoard, if it is installed."""
-    writer_of = _tensorboard()
-    if writer_of is None:
-        return
-    with writer_of(str(folder / "tensorboard")) as writer:
-        for name, value in values.items():
-            if isinstance(value, float):
-                writer.add_scalar(f"{values['kind']}/{name}", value, step)
-
-
-@cache
-def _tensorboard() -> Any | None:
+def _tensorboard(folder: Path) -> Any | None:
+    """What writes for TensorBoard, if that is installed."""
     try:
         from torch.utils.tensorboard import SummaryWriter
     except ImportError:
         return None
-    return SummaryWriter
+    return SummaryWriter(str(folder / "tensorboard"))
 
 
 def _as_it_is(batch: Any) -> Any:
