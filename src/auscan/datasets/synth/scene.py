@@ -30,7 +30,7 @@ _NOISE_SLACK: Final[int] = 64  # px by which the noise pattern is shifted from f
 class Stage:
     """What a video has besides persons."""
 
-    background: NDArray[np.float32]
+    background: Image
     """[H, W, 3]."""
     light: Array
     """[K]: brightness over time, 1 is normal."""
@@ -101,12 +101,10 @@ def take(stage: Stage, face: Face, persons: tuple[Person, ...], time_s: float, i
             pose[0], pose[1], pose[2], stage.scale * (1 + sway[2]), home[0] + sway[0], home[1] + sway[1]
         )
         points.append(_draw_person(frame, face, person, place, stage, time_s))
-    return Shot(_develop(frame * (light * stage.tint), stage, index), tuple(points))
+    return Shot(_develop(_lighten(frame, light * stage.tint), stage, index), tuple(points))
 
 
-def _draw_person(
-    frame: NDArray[np.float32], face: Face, person: Person, view: View, stage: Stage, time_s: float
-) -> Floats:
+def _draw_person(frame: Image, face: Face, person: Person, view: View, stage: Stage, time_s: float) -> Floats:
     """Draw one person with all that is before them into the frame; returns their five points [5, 2] px."""
     acts = person.performance
     now = np.array([time_s])
@@ -115,9 +113,7 @@ def _draw_person(
     colours = _lit(face, person, vertices, view, stage)
     _paste(frame, face, vertices, colours, view)
     points = project(face.points(vertices), view)[:, :2]
-    visible = np.clip(frame, 0, 255).astype(np.uint8)
-    _draw_props(visible, person, view, points, now)
-    frame[:] = visible
+    _draw_props(frame, person, view, points, now)
     return points
 
 
@@ -128,7 +124,7 @@ def _lit(face: Face, person: Person, vertices: Floats, view: View, stage: Stage)
     return (person.colours * (0.4 + 0.68 * falls)[:, None]).astype(np.float32)
 
 
-def _paste(frame: NDArray[np.float32], face: Face, vertices: Floats, colours: Floats, view: View) -> None:
+def _paste(frame: Image, face: Face, vertices: Floats, colours: Floats, view: View) -> None:
     """Draw the mesh larger in a picture of its own and lay it averaged down over the frame."""
     height, width = frame.shape[:2]
     corners = project(vertices, view)
@@ -145,7 +141,7 @@ def _paste(frame: NDArray[np.float32], face: Face, vertices: Floats, colours: Fl
     size = (int(x1 - x0), int(y1 - y0))
     small = cv2.resize(large, size, interpolation=cv2.INTER_AREA)
     cover = cv2.resize((depth > -np.inf).astype(np.float32), size, interpolation=cv2.INTER_AREA)[..., None]
-    frame[y0:y1, x0:x1] = small + (1 - cover) * frame[y0:y1, x0:x1]
+    frame[y0:y1, x0:x1] = np.clip(small + (1 - cover) * frame[y0:y1, x0:x1], 0, 255)
 
 
 def _draw_props(image: Image, person: Person, view: View, points: Floats, now: Array) -> None:
@@ -177,10 +173,16 @@ def _draw_props(image: Image, person: Person, view: View, points: Floats, now: A
         draw_hand(image, eyes + (1 - cover) * far, view.scale, person.skin)
 
 
-def _develop(frame: NDArray[np.float32], stage: Stage, index: int) -> Image:
+def _lighten(frame: Image, factors: Floats) -> Image:
+    """The frame with each of its colours multiplied by a factor [3]."""
+    table = np.clip(np.arange(256)[:, None] * factors, 0, 255).astype(np.uint8)  # [256, 3]
+    lit: Image = cv2.LUT(frame, table[None])
+    return lit
+
+
+def _develop(image: Image, stage: Stage, index: int) -> Image:
     """The camera: blur, resolution, noise."""
-    height, width = frame.shape[:2]
-    image = np.clip(frame, 0, 255).astype(np.uint8)
+    height, width = image.shape[:2]
     if stage.shrink > 1:
         small = (round(width / stage.shrink), round(height / stage.shrink))
         image = cv2.resize(cv2.resize(image, small, interpolation=cv2.INTER_AREA), (width, height))
@@ -191,7 +193,7 @@ def _develop(frame: NDArray[np.float32], stage: Stage, index: int) -> Image:
     return np.asarray(np.clip(noisy, 0, 255), np.uint8)
 
 
-def _background(random: Random, width: int, height: int) -> NDArray[np.float32]:
+def _background(random: Random, width: int, height: int) -> Image:
     """Two colours and some blurred shapes."""
     up = np.linspace(0, 1, height, dtype=np.float32)[:, None, None]
     picture = np.ascontiguousarray(
@@ -204,4 +206,4 @@ def _background(random: Random, width: int, height: int) -> NDArray[np.float32]:
         size = (int(random.integers(10, width // 2)), int(random.integers(10, height // 2)))
         colour = random.uniform(10, 240, 3).tolist()
         cv2.rectangle(picture, corner, (corner[0] + size[0], corner[1] + size[1]), colour, cv2.FILLED)
-    return np.asarray(cv2.GaussianBlur(picture, (0, 0), random.uniform(1, 6)), np.float32)
+    return np.asarray(cv2.GaussianBlur(picture, (0, 0), random.uniform(1, 6)), np.uint8)
