@@ -42,3 +42,17 @@ def test_a_misspelt_setting_is_named_with_the_nearest_one(tmp_path: Path) -> Non
     file.write_text(SETTINGS.format(out="run", index="i", cache="c").replace("epochs", "epoch"))
     with pytest.raises(InputError, match=r"loop\.epoch\. Did you mean loop\.epochs"):
         CliRunner().invoke(app, ["train", str(file)], catch_exceptions=False)
+
+
+def test_crossval_gives_out_of_fold_scores(
+    make_features: Callable[..., tuple[Path, Path]], tmp_path: Path
+) -> None:
+    AcceleratorState._reset_state(reset_partial_state=True)
+    index, cache = make_features(tmp_path / "data")
+    file = tmp_path / "run.yaml"
+    file.write_text(SETTINGS.format(out=tmp_path / "run", index=index, cache=cache))
+    result = CliRunner().invoke(app, ["crossval", str(file), "--folds", "2"], catch_exceptions=False)
+    assert result.exit_code == 0
+    assert "mean F1 of the folds: 0." in result.stdout
+    assert f"scores of oof: {tmp_path / 'run' / 'scores' / 'oof.parquet'}" in result.stdout
+    assert (tmp_path / "run" / "fold1" / "best" / "model.safetensors").exists()

@@ -10,6 +10,7 @@ from typing import Annotated
 
 import typer
 
+from auscan.cli.crossval import crossval
 from auscan.cli.demo import demo
 from auscan.cli.detect import detect
 from auscan.cli.ensemble import ensemble
@@ -38,6 +39,7 @@ app.command()(prepare)
 app.command()(extract)
 app.command()(synth)
 app.command()(train)
+app.command()(crossval)
 
 
 def _print_version(wanted: bool) -> None:

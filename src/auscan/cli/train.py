@@ -15,9 +15,11 @@ def train(
 ) -> None:
     """Train as CONFIG.yaml says; a run that was stopped goes on where it was."""
     from auscan.training.config import read_train_config
+    from auscan.training.loop import close
     from auscan.training.loop import train as teach
 
     outcome = teach(read_train_config(config), typer.echo)
+    close()
     if not outcome.scores:  # of several processes one writes, and one speaks
         return
     typer.echo(f"best mean F1 {outcome.best:.4f} after step {outcome.best_step}: {outcome.folder / 'best'}")

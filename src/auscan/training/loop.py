@@ -276,7 +276,6 @@ class Trainer:
                 outcome.scores[split] = path
         if self.board is not None:
             self.board.close()
-        self.accelerator.end_training()
         return outcome if outcome.best >= 0 else replace(outcome, best=math.nan)
 
     def _save(self) -> None:
@@ -372,6 +371,13 @@ def _accelerator(config: TrainConfig) -> Any:
         gradient_accumulation_steps=config.loop.accumulate,
         kwargs_handlers=[unused],
     )
+
+
+def close() -> None:
+    """Take leave of the other processes; after the last run of this one."""
+    from accelerate import PartialState
+
+    PartialState().destroy_process_group()
 
 
 def warmup_cosine(step: int, warmup: int, total: int) -> float:

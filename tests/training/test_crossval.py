@@ -1,0 +1,66 @@
+"""Cross-validation: every labelled track is scored once, by a network that never saw its video."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from accelerate.state import AcceleratorState
+
+from auscan.core.aus import AU_NAMES
+from auscan.training.config import TrainConfig, check_train_config
+from auscan.training.crossval import cross_validate, fold_config
+from auscan.training.scores import read_scores
+
+
+@pytest.fixture
+def config(make_features: Callable[..., tuple[Path, Path]], tmp_path: Path) -> TrainConfig:
+    AcceleratorState._reset_state(reset_partial_state=True)
+    torch.set_num_threads(1)
+    index, cache = map(str, make_features(tmp_path / "data"))
+    content = {
+        "out": str(tmp_path / "run"),
+        "data": {"index": index, "cache": cache, "length": 40, "stride": 40, "score": ["test"]},
+        "model": {
+            "size": "nano",
+            "alignment": {"width": 16, "au_width": 4, "heads": 2},
+            "fusion": {"heads": 2},
+            "temporal": {"blocks": 1, "head_width": 8, "state_width": 4},
+        },
+        "loop": {"epochs": 1, "batch": 4, "device": "cpu"},
+    }
+    return check_train_config(content, "settings")
+
+
+def test_every_track_is_scored_by_a_network_that_never_saw_its_video(config: TrainConfig) -> None:
+    outcome = cross_validate(config, count=3)
+    assert len(outcome.best) == 3
+    scores = read_scores(outcome.scores["oof"])
+    frames = {"900": 130, "901_left": 75, "901_right": 75, "mute902": 40, "903": 90, "904": 30}
+    assert scores.groupby("track").size().to_dict() == frames
+    held = [set(read_scores(config.out / f"fold{k}" / "scores" / "val.parquet")["track"]) for k in range(3)]
+    assert sum(map(len, held)) == len(frames), "no track is in two folds"
+    assert any({"901_left", "901_right"} <= tracks for tracks in held)
+    for number in range(3):
+        settings = json.loads((config.out / f"fold{number}" / "config.json").read_text())
+        assert settings["data"]["folds"] == {"count": 3, "held_out": number, "seed": 0}
+
+
+def test_the_test_split_gets_the_mean_of_the_folds(config: TrainConfig) -> None:
+    outcome = cross_validate(config, count=2)
+    parts = [read_scores(config.out / f"fold{k}" / "scores" / "test.parquet") for k in range(2)]
+    mean = (parts[0][list(AU_NAMES)] + parts[1][list(AU_NAMES)]) / 2
+    np.testing.assert_allclose(read_scores(outcome.scores["test"])[list(AU_NAMES)], mean, atol=1e-6)
+    again = cross_validate(config, count=2)
+    assert again.best == outcome.best, "finished folds are not done again"
+
+
+def test_a_fold_differs_from_the_run_in_folder_and_tracks_only(config: TrainConfig) -> None:
+    fold = fold_config(config, 1, 4, seed=7)
+    assert fold.out == config.out / "fold1"
+    assert fold.data.folds is not None
+    assert (fold.data.folds.count, fold.data.folds.held_out, fold.data.folds.seed) == (4, 1, 7)
+    back = fold.model_copy(update={"out": config.out, "data": config.data})
+    assert back == config
