@@ -26,11 +26,15 @@ TRACKS = {
 
 
 def make_features(
-    folder: Path, tracks: dict[str, tuple[str, int]] = TRACKS, seed: int = 0, holes: float = 0.1
+    folder: Path,
+    tracks: dict[str, tuple[str, int]] = TRACKS,
+    seed: int = 0,
+    holes: float = 0.1,
+    uncoded: tuple[str, ...] = (),
 ) -> tuple[Path, Path]:
     """Write an index and features of tracks {name: (split, frames)}; returns their folders.
 
-    Every track has sound but those named `mute...`; a tenth of the labels is -1.
+    Every track has sound but those named `mute...`; a tenth of the labels is -1, and all of those `uncoded`.
     """
     rng = np.random.default_rng(seed)
     face_of = np.random.default_rng(1).normal(size=(AU_COUNT, WIDTH))
@@ -41,6 +45,7 @@ def make_features(
             active = np.repeat(active, 10, axis=0)[:frames]
             labels = active.astype(np.int8)
             labels[rng.random(frames) < 0.1] = -1
+            labels[:, [AU_NAMES.index(au) for au in uncoded]] = -1
             seen = rng.random(frames) >= holes
             images = [f"{name}/{row}.jpg" if seen[row] else None for row in range(frames)]
             times_s = np.arange(frames) / RATE_HZ

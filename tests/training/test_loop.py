@@ -231,6 +231,22 @@ def test_a_validation_split_without_labels_still_gives_a_network(
     assert (tmp_path / "run" / "best" / "model.safetensors").exists()
 
 
+def test_an_action_unit_that_was_never_taught_is_never_guessed(
+    make_features: Callable[..., tuple[Path, Path]], tmp_path: Path
+) -> None:
+    """A data set codes what it codes; column and F1 of the others stay empty."""
+    tracks = {"900": ("train", 60), "901": ("val", 40)}
+    folders = make_features(tmp_path / "data", tracks, uncoded=("AU07", "AU23"))
+    outcome = train(make_config(folders, tmp_path / "run", loop={"epochs": 1, "rule": "element"}))
+    scores = read_scores(outcome.scores["val"])
+    seen = scores["has_face"]
+    assert scores.loc[seen].notna().all().to_dict()["AU01"]
+    assert scores[["AU07", "AU23"]].isna().all(axis=None)
+    assert load_trained(tmp_path / "run" / "best")[1].untaught == ("AU07", "AU23")
+    assert log_of(tmp_path / "run")[-1]["AU07"] is None
+    assert outcome.best > 0
+
+
 def test_the_same_video_on_both_sides_is_said(
     make_features: Callable[..., tuple[Path, Path]], tmp_path: Path
 ) -> None:

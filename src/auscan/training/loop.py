@@ -104,7 +104,9 @@ class Trainer:
         self.sizes = FeatureSizes.of(header)
         for track in (*self.learned, *self.held):
             _check_alike(track, self.learned[0])
+        taught = np.any([(track.labels >= 0).any(axis=0) for track in self.learned], axis=0)  # [A]
         self.about = TrainedConfig(
+            untaught=tuple(np.array(AU_NAMES)[~taught].tolist()),
             model=header.model,
             encoders=header.encoders,
             sizes=self.sizes,
@@ -245,7 +247,9 @@ class Trainer:
             from accelerate.utils import gather_object
 
             tables = gather_object(tables)
-        return pd.concat(tables, ignore_index=True).sort_values(["track", "frame"], ignore_index=True)
+        table = pd.concat(tables, ignore_index=True).sort_values(["track", "frame"], ignore_index=True)
+        table[list(self.about.untaught)] = np.float32(np.nan)
+        return table
 
     def _averaged(self) -> FeatureNetwork:
         network = self.mean.module

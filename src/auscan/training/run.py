@@ -41,6 +41,8 @@ class TrainedConfig(Settings):
     kind: Literal["features"] = "features"
     """The encoders are not in it: their features are its input."""
     au_names: tuple[str, ...] = AU_NAMES
+    untaught: tuple[str, ...] = ()
+    """AUs that no training label covered. Their scores are NaN, never a guess."""
     model: str
     """The size or checkpoint that the features came from."""
     encoders: str
