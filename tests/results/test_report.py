@@ -38,7 +38,7 @@ def test_the_report_says_what_was_run_with_what(tmp_path: Path, result: Result) 
     for expected in ("talk.mp4", "tiny", "auscan 0.1.0", "The sound starts late.", "Seen in 4 frames"):
         assert expected in words
     assert "auscan detect &#39;talk.mp4&#39;" in words
-    assert "A face was found in 4 of 6 frames (67%), 2 different faces in all." in words
+    assert "A face was found in 4 of 6 frames (67%), different faces in all: 2." in words
 
 
 def test_the_report_can_be_read_with_a_screen_reader(tmp_path: Path, result: Result) -> None:

@@ -5,6 +5,7 @@ In: a Result and, where there is sound, its level.  Out: one file under 8 MB, pl
 Not here: the words and the layout (report.html.j2), measuring the sound level (pipeline/render.py).
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -120,7 +121,8 @@ def _overview(
         row=1,
         col=1,
     )
-    figure.update_yaxes(rangemode="tozero", tickformat="d", nticks=4, row=1, col=1)
+    step = max(1, math.ceil(faces.max(initial=1) / 4))  # whole faces only, and at most five ticks
+    figure.update_yaxes(rangemode="tozero", dtick=step, row=1, col=1)
     _row_title(figure, 1, "faces found", shift_px=40)
     if sound_level is not None:
         x, y = pool(*sound_level, MAX_POINTS)
@@ -138,7 +140,7 @@ def _overview(
     share = summary["coverage"]
     text = (
         f"A face was found in {summary['frames_with_face']} of {summary['frames']} frames "
-        f"({share:.0%}), {summary['faces']} different faces in all. "
+        f"({share:.0%}), different faces in all: {summary['faces']}. "
     )
     text += _sound_words(sound_level)
     return Panel("Faces and sound", text, _html(figure, "overview", height=110 + 110 * rows))
