@@ -17,7 +17,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, cast
 
-import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -35,13 +34,13 @@ from auscan.datasets.cache import (
     rows_digest,
     track_folder,
 )
+from auscan.datasets.crops import read_crop
 from auscan.datasets.index import Index
 from auscan.encoders.audio import build_audio_encoder
 from auscan.encoders.hub import with_arch
 from auscan.encoders.visual import build_visual_encoder
 from auscan.inference.stages import Stages, listen
 from auscan.media.audio import read_waveform
-from auscan.media.images import read_image
 from auscan.model.checkpoint import load_checkpoint
 
 READERS: Final = 4
@@ -57,7 +56,7 @@ class Encoders:
     def __init__(
         self, name: str, config: NetworkConfig, visual: nn.Module, audio: nn.Module, device: str
     ) -> None:
-        self.name, self.device = name, torch.device(device)
+        self.name, self.config, self.device = name, config, torch.device(device)
         self.crop_size = config.visual.crop_size
         self.visual = visual.eval().requires_grad_(False).to(self.device)
         self.audio = audio.eval().requires_grad_(False).to(self.device)
@@ -215,7 +214,7 @@ class Extraction:
                 if len(batch.rows) == size:
                     yield batch
                     batch = _Batch([], [])
-                crop = readers.submit(_read_crop, self.index.root / image, self.encoders.crop_size)
+                crop = readers.submit(read_crop, self.index.root / image, self.encoders.crop_size)
                 batch.rows.append(_Row(open_track, number, image, crop))
             batch.complete.append(open_track)
         yield batch
@@ -298,16 +297,6 @@ def _tracks(index: Index) -> Iterator[TrackRows]:
         images = [image if isinstance(image, str) else None for image in frames["image"]]
         video = str(track.video) if track.has_audio and isinstance(track.video, str) else None
         yield TrackRows(name, video, images, frames["timestamp"].to_numpy(np.float64))
-
-
-def _read_crop(path: Path, side: int) -> NDArray[np.uint8]:
-    """The picture, brought to [side, side, 3]."""
-    image = read_image(path)
-    if image.shape[:2] == (side, side):
-        return image
-    shrinks = image.shape[0] > side
-    resized = cv2.resize(image, (side, side), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
-    return np.asarray(resized, np.uint8)
 
 
 def _one_ahead(batches: Iterator[_Batch]) -> Iterator[_Batch]:

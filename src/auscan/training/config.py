@@ -82,8 +82,30 @@ class ControlConfig(Settings):
     """Whether the voice has a say in the memory."""
 
 
+class EncoderConfig(Settings):
+    """The visual encoder learns too, from the pictures of the index; the voice's tokens stay the cache's."""
+
+    start: str
+    """Whose weights it begins with, as for `auscan extract --model`: nano, the folder of a checkpoint, base,
+    large. The cache must have been made with the same."""
+    visual: str | None = None
+    """With base or large: DINOv2's weights, a local folder or hub name, as for `auscan extract --visual`."""
+    audio: str | None = None
+    """With base or large: WavLM's weights, as for `auscan extract --audio`."""
+    learn: Literal["all", "blocks", "lora"] = "all"
+    """All of its weights, its last blocks with what follows them, or low-rank additions (DINOv2 only)."""
+    blocks: int = Field(default=2, ge=1)
+    """How many of the last blocks learn: transformer blocks, or residual blocks of nano's encoder."""
+    rank: int = Field(default=8, ge=1)
+    """Rank of the additions to each of DINOv2's matrices, with learn: lora."""
+    rate_factor: float = Field(default=0.1, gt=0)
+    """The encoder's learning rate, as a share of optimizer.rate."""
+    augment: bool = True
+    """Move, relight, blur and cover the crops at random, each window in its own way."""
+
+
 class ModelConfig(Settings):
-    """The network over the features."""
+    """The network over the features, and under it the encoder where that is to learn."""
 
     size: Literal["nano", "base", "large"] = "base"
     """Where the sizes below come from if they are not given."""
@@ -91,6 +113,8 @@ class ModelConfig(Settings):
     fusion: FusionConfig | None = None
     temporal: TemporalConfig | None = None
     controls: ControlConfig = ControlConfig()
+    encoder: EncoderConfig | None = None
+    """null: learn from features; otherwise from crops, end to end."""
 
     def network(self) -> NetworkConfig:
         """The settings of the parts, with those of the size where none are given."""
