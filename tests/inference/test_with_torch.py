@@ -9,12 +9,21 @@ from numpy.testing import assert_allclose, assert_array_equal
 from numpy.typing import NDArray
 
 from auscan.core.config import SAMPLE_RATE_HZ
-from auscan.core.errors import CheckpointError
-from auscan.inference.stages import AudioTokens, Stages, load
+from auscan.core.errors import CheckpointError, InputError
+from auscan.inference.follow import follow
+from auscan.inference.stages import AudioTokens, FaceFeatures, Stages, load
 from auscan.inference.with_torch import TorchStages
 from auscan.model.network import AuscanNetwork, Sound
 
 FRAMES = 12
+FACE = 3
+
+
+def look(
+    stages: Stages, crops: NDArray[np.uint8], previous: dict[int, NDArray[np.float32]] | None = None
+) -> FaceFeatures:
+    """Crops of one face."""
+    return stages.look(crops, [FACE] * len(crops), previous or {})
 
 
 @pytest.fixture(scope="module")
@@ -41,13 +50,13 @@ def times_s() -> NDArray[np.float64]:
 def test_each_stage_gives_float32_arrays_of_its_shapes(
     stages: TorchStages, crops: NDArray[np.uint8], sound: AudioTokens
 ) -> None:
-    features = stages.look(crops, None)
-    logits = stages.follow(features.embedding, features.au_tokens, times_s(), sound)
+    features = look(stages, crops)
+    logits = follow(stages, features.embedding, features.au_tokens, times_s(), sound)
     arrays = {
         "embedding": (features.embedding, (FRAMES, 16)),
         "au_tokens": (features.au_tokens, (FRAMES, 12, 4)),
         "points": (features.points, (FRAMES, 5, 2)),
-        "last_patches": (features.last_patches, (16, 16)),
+        "last_patches": (features.last_patches[FACE], (16, 16)),
         "tokens": (sound.tokens, (25, 12)),
         "logits": (logits, (FRAMES, 12)),
     }
@@ -65,8 +74,8 @@ def test_the_stages_in_a_row_are_the_network(
     tiny_network: AuscanNetwork,
     with_sound: bool,
 ) -> None:
-    features = stages.look(crops, None)
-    logits = stages.follow(features.embedding, features.au_tokens, times_s(), sound if with_sound else None)
+    features = look(stages, crops)
+    logits = follow(stages, features.embedding, features.au_tokens, times_s(), sound if with_sound else None)
     heard = None
     if with_sound:
         tokens = torch.from_numpy(sound.tokens)[None]
@@ -81,10 +90,10 @@ def test_sound_matters_and_so_does_when_it_comes(
     stages: TorchStages, crops: NDArray[np.uint8], sound: AudioTokens
 ) -> None:
     """At 7200 s float32 would put all tokens of a frame's neighbourhood on one moment."""
-    features = stages.look(crops, None)
+    features = look(stages, crops)
 
     def logits(heard: AudioTokens | None) -> NDArray[np.float32]:
-        return stages.follow(features.embedding, features.au_tokens, times_s(), heard)
+        return follow(stages, features.embedding, features.au_tokens, times_s(), heard)
 
     late = AudioTokens(sound.tokens, sound.times_s + 0.06)
     assert np.abs(logits(sound) - logits(None)).max() > 1e-3
@@ -95,18 +104,43 @@ def test_sound_matters_and_so_does_when_it_comes(
 def test_a_track_may_be_looked_at_in_stretches(
     stages: TorchStages, crops: NDArray[np.uint8], cut: int
 ) -> None:
-    whole = stages.look(crops, None)
-    first = stages.look(crops[:cut], None)
-    second = stages.look(crops[cut:], first.last_patches)
+    whole = look(stages, crops)
+    first = look(stages, crops[:cut])
+    second = look(stages, crops[cut:], first.last_patches)
     for name in ("embedding", "au_tokens", "points"):
         joined = np.concatenate([getattr(first, name), getattr(second, name)])
         assert_allclose(joined, getattr(whole, name), atol=1e-4, rtol=1e-4)
-    assert_allclose(second.last_patches, whole.last_patches, atol=1e-4, rtol=1e-4)
+    assert_allclose(second.last_patches[FACE], whole.last_patches[FACE], atol=1e-4, rtol=1e-4)
+
+
+def test_crops_of_several_faces_in_one_call_are_read_as_if_each_came_alone(
+    stages: TorchStages, crops: NDArray[np.uint8]
+) -> None:
+    """Whatever their mixture, and whether a face was seen before or has just appeared."""
+    faces = [4, 7, 4, 4, 9, 7, 9, 4, 7, 7, 9, 4]
+    earlier = look(stages, crops[::-1]).last_patches[FACE]
+    mixed = stages.look(crops, faces, {7: earlier, 8: earlier})
+    assert set(mixed.last_patches) == {4, 7, 9}
+    for face in (4, 7, 9):
+        rows = [row for row, each in enumerate(faces) if each == face]
+        alone = look(stages, crops[rows], {FACE: earlier} if face == 7 else {})
+        for name in ("embedding", "au_tokens", "points"):
+            assert_allclose(getattr(mixed, name)[rows], getattr(alone, name), atol=1e-4, rtol=1e-4)
+        assert_allclose(mixed.last_patches[face], alone.last_patches[FACE], atol=1e-4, rtol=1e-4)
+    unknown = stages.look(crops, faces, {})
+    assert np.abs(unknown.embedding - mixed.embedding)[1].max() > 1e-3
+    assert np.abs(unknown.embedding - mixed.embedding)[0].max() < 1e-4
+
+
+@pytest.mark.parametrize("device", ["gpu", "cuda:99"])
+def test_a_device_that_is_not_there_is_told(tiny_checkpoint: Path, device: str) -> None:
+    with pytest.raises(InputError, match=device):
+        TorchStages(tiny_checkpoint, device)
 
 
 def test_crops_of_any_memory_layout_are_read_the_same(stages: TorchStages, crops: NDArray[np.uint8]) -> None:
     strided = np.asfortranarray(crops)
-    assert_array_equal(stages.look(strided, None).points, stages.look(crops, None).points)
+    assert_array_equal(look(stages, strided).points, look(stages, crops).points)
 
 
 def test_load_gives_stages_with_their_config(tiny_checkpoint: Path) -> None:

@@ -14,13 +14,11 @@ from numpy.testing import assert_allclose, assert_array_equal
 from numpy.typing import NDArray
 
 from auscan.core.aus import AU_NAMES
-from auscan.core.config import CheckpointConfig
 from auscan.core.errors import CheckpointError, MediaError
 from auscan.faces.detector import FaceDetector
-from auscan.inference.stages import AudioTokens, FaceFeatures, Stages
+from auscan.inference.stages import Direction, FaceFeatures, Stages
 from auscan.inference.with_torch import TorchStages
 from auscan.media.audio import Waveform, read_waveform
-from auscan.model.network import TemporalStage
 from auscan.pipeline import detect as pipeline
 from auscan.pipeline.detect import detect
 from auscan.results.table import NO_FACE, Result
@@ -30,34 +28,28 @@ TAUGHT = [name for name in AU_NAMES if name != "AU23"]
 
 
 class Recorder:
-    """Stages that remember times and logits of each track and how many crops they were shown at once."""
+    """Stages that remember the logits and frames of each track and how many crops they were shown at once."""
 
     def __init__(self, stages: Stages) -> None:
         self.stages = stages
         self.logits: list[NDArray[np.float32]] = []
-        self.times_s: list[NDArray[np.float64]] = []
+        self.elapsed: list[NDArray[np.float64]] = []
         self.chunks: list[int] = []
 
-    @property
-    def config(self) -> CheckpointConfig:
-        return self.stages.config
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.stages, name)
 
-    def look(self, crops: NDArray[np.uint8], previous: NDArray[np.float32] | None) -> FaceFeatures:
+    def look(self, crops: NDArray[np.uint8], *args: Any) -> FaceFeatures:
         self.chunks.append(len(crops))
-        return self.stages.look(crops, previous)
+        return self.stages.look(crops, *args)
 
-    def encode_sound(self, samples: NDArray[np.float32]) -> NDArray[np.float32]:
-        return self.stages.encode_sound(samples)
+    def sweep(self, block: int, direction: Direction, *args: Any) -> Any:
+        if (block, direction) == (0, "ahead"):
+            self.elapsed.append(args[2])
+        return self.stages.sweep(block, direction, *args)
 
-    def follow(
-        self,
-        embedding: NDArray[np.float32],
-        au_tokens: NDArray[np.float32],
-        times_s: NDArray[np.float64],
-        sound: AudioTokens | None,
-    ) -> NDArray[np.float32]:
-        self.times_s.append(times_s)
-        self.logits.append(self.stages.follow(embedding, au_tokens, times_s, sound))
+    def read(self, *args: Any) -> NDArray[np.float32]:
+        self.logits.append(self.stages.read(*args))
         return self.logits[-1]
 
 
@@ -193,24 +185,6 @@ def test_logits_do_not_depend_on_how_many_crops_are_encoded_together(
     assert_allclose(parts.logits[0], logits, atol=1e-4)
 
 
-@pytest.mark.parametrize("chunk", [1, 7, 32])
-def test_logits_do_not_depend_on_how_many_frames_are_followed_together(
-    clip: Path, stages: Stages, logits: NDArray[np.float32], monkeypatch: pytest.MonkeyPatch, chunk: int
-) -> None:
-    parts = Recorder(stages)
-    follow_long = TemporalStage.follow_long
-    asked: list[int] = []
-
-    def in_chunks(self: TemporalStage, *args: Any) -> Any:
-        asked.append(chunk)
-        return follow_long(self, *args, chunk=chunk)
-
-    monkeypatch.setattr(TemporalStage, "follow_long", in_chunks)
-    detect(clip, model=parts)
-    assert asked == [chunk]
-    assert_allclose(parts.logits[0], logits, atol=1e-4)
-
-
 @pytest.mark.parametrize("chunk_s", [0.013, 0.37, 1.0])
 def test_logits_do_not_depend_on_how_the_sound_is_read(
     clip: Path, stages: Stages, logits: NDArray[np.float32], monkeypatch: pytest.MonkeyPatch, chunk_s: float
@@ -266,7 +240,8 @@ def test_frames_without_a_face_have_a_row_of_nothing(
     assert table.loc[gone, empty].isna().all(axis=None)
     assert (table.loc[~gone, "face_id"] == 0).all()
     assert table.loc[~gone, TAUGHT].notna().all(axis=None)
-    assert_array_equal(recorder.times_s[0], table.loc[~gone, "timestamp"])  # so the memory knows of the gap
+    times_s = table.loc[~gone, "timestamp"].to_numpy()
+    assert_allclose(recorder.elapsed[0][1:], np.diff(times_s) * 30)  # so the memory knows of the gap
 
 
 def test_a_clip_without_any_face_is_a_table_of_nothing(

@@ -14,6 +14,10 @@ SAMPLE_RATE_HZ = 16_000
 """Every sound is brought to this rate, mono, before anything else hears it."""
 TOKEN_HOP = 320
 """Samples from one audio token to the next: 20 ms, WavLM's."""
+CLOCK_HZ = 30.0
+"""Elapsed time is counted in thirtieths of a second: about 1 a frame, whatever the frame rate."""
+LONGEST_GAP = 30.0
+"""More than a second without the face counts as a second: an absence is no reason to forget a person."""
 
 
 class Settings(BaseModel):

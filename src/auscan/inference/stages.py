@@ -1,19 +1,22 @@
-"""What a stage is: the contract between the pipeline and whatever engine runs the network.
+"""What a stage is: the contract between whatever runs over time and whatever engine runs the network.
 
-The network is three stages with plain arrays between them (design: section 3). The pipeline knows this
-file only; it cannot tell which engine answers.
+The network is three stages with plain arrays between them. An engine does only what holds for a frame or
+for a stretch of frames; everything that goes on over time is written once, in numpy, for all engines:
+follow.py reads a whole track, the live detector a track that never ends.
 
-    look     crops of one face            -> frame embeddings, AU tokens, refined points
-    listen   sound of the whole input     -> audio tokens
-    follow   one track and the sound      -> logits
+    look          crops of any faces       -> frame embeddings, AU tokens, refined points
+    encode_sound  a stretch of sound       -> audio tokens          (`listen`: sound of any length)
+    hear          frames and the sound     -> frames that have heard it
+    sweep         frames, one direction    -> what the memory adds to them, and the state to go on with
+    read          frames and AU tokens     -> logits
 
-In and out: numpy.  Not here: the engines (with_torch.py).
+In and out: numpy.  Not here: the engines (with_torch.py), whole tracks (follow.py).
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Literal, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,18 +30,23 @@ CONTEXT_S = 1.0
 """Sound on each side that a segment may hear, but whose tokens are thrown away."""
 
 
+Backend = Literal["auto", "torch", "onnx"]
+Direction = Literal["ahead", "back"]
+"""In the order of time, or against it."""
+
+
 @dataclass(frozen=True, slots=True)
 class FaceFeatures:
-    """What the visual stage knows of T frames of one face."""
+    """What the visual stage knows of B crops."""
 
     embedding: NDArray[np.float32]
-    """[T, d]."""
+    """[B, d]."""
     au_tokens: NDArray[np.float32]
-    """[T, A, da]."""
+    """[B, A, da]."""
     points: NDArray[np.float32]
-    """[T, 5, 2] px of the crop."""
-    last_patches: NDArray[np.float32]
-    """[N, Dv]; goes into the next call for the same face."""
+    """[B, 5, 2] px of the crop."""
+    last_patches: dict[int, NDArray[np.float32]]
+    """[N, Dv] of the last crop of each face in the call; what the next call is to know of them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,40 +56,121 @@ class AudioTokens:
     tokens: NDArray[np.float32]
     """[Ta, Da]."""
     times_s: NDArray[np.float64]
-    """[Ta] on the clock of the frames."""
+    """[Ta] on the clock of the frames, ascending."""
+
+
+class SweepState(NamedTuple):
+    """What one direction of one block carries from one stretch of frames to the next."""
+
+    tail: NDArray[np.float32]
+    """[conv_width - 1, channels] the last inputs of the short convolution."""
+    memory: NDArray[np.float32]
+    """[H, P, N] the state of the scan."""
 
 
 class Stages(Protocol):
-    """The three stages of one checkpoint."""
+    """The stages of one checkpoint.  No array that is given is kept or written to."""
 
     @property
     def config(self) -> CheckpointConfig:
         """The checkpoint's answers about itself."""
 
-    def look(self, crops: NDArray[np.uint8], previous: NDArray[np.float32] | None) -> FaceFeatures:
-        """crops [T, S, S, 3] RGB of one face in order of time; previous [N, Dv], None at its first frame."""
+    @property
+    def blocks(self) -> int:
+        """How many blocks `sweep` has."""
+
+    def look(
+        self,
+        crops: NDArray[np.uint8],
+        faces: Sequence[int],
+        previous: Mapping[int, NDArray[np.float32]],
+    ) -> FaceFeatures:
+        """Crops of any faces in any mixture.
+
+        crops: [B, S, S, 3] RGB, B >= 1    faces: [B] whose each one is; those of a face in order of time
+        previous: [N, Dv] patches of a face's last crop before this call; a face not in it just appeared
+        """
 
     def encode_sound(self, samples: NDArray[np.float32]) -> NDArray[np.float32]:
         """samples [M] at 16 kHz -> tokens [M // 320, Da]."""
 
-    def follow(
+    def hear(
+        self, embedding: NDArray[np.float32], times_s: NDArray[np.float64], sound: AudioTokens | None
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32] | None]:
+        """Let the face ask the voice: x [T, d], and the voice at each frame [T, Da]; x, None without sound.
+
+        embedding: [T, d]    times_s: [T]    sound: all of it within reach; its cost grows with its length
+        """
+
+    def sweep(
         self,
-        embedding: NDArray[np.float32],
-        au_tokens: NDArray[np.float32],
-        times_s: NDArray[np.float64],
-        sound: AudioTokens | None,
-    ) -> NDArray[np.float32]:
-        """One whole track [T, d], [T, A, da], [T] s and the sound, None if there is none -> logits [T, A]."""
+        block: int,
+        direction: Direction,
+        x: NDArray[np.float32],
+        guide: NDArray[np.float32] | None,
+        elapsed: NDArray[np.float64],
+        state: SweepState | None,
+    ) -> tuple[NDArray[np.float32], SweepState]:
+        """What a block's memory adds to a stretch of frames [T, d], in one direction.
+
+        x: [T, d] and guide: [T, Da] in the order of time, whichever the direction; T >= 1
+        elapsed: [T] of `elapsed_frames`, the side that fits the direction
+        state: of the stretch before this one, seen in the direction; None at the end where the track begins
+        The block's output is x + both updates.  Any split into stretches gives the same numbers.
+        """
+
+    def read(self, x: NDArray[np.float32], au_tokens: NDArray[np.float32]) -> NDArray[np.float32]:
+        """x [T, d] after the last block, au_tokens [T, A, da] -> logits [T, A]."""
 
 
-def load(checkpoint: str | Path = "nano") -> Stages:
+def load(
+    checkpoint: str | Path = "nano",
+    backend: Backend = "auto",
+    device: str = "auto",
+    threads: int | None = None,
+) -> Stages:
     """The stages of a shipped checkpoint or of a folder.
 
-    Raises CheckpointError where it cannot be found or does not fit.
+    backend: "auto" takes what the checkpoint can be run with
+    device: "auto", "cpu" or "cuda:0"
+    threads: how many the engine may use; None leaves it to the engine
+
+    Raises CheckpointError where it cannot be found or does not fit, InputError for a device not there.
     """
     from auscan.inference.with_torch import TorchStages  # torch loads here, not with the pipeline
 
-    return TorchStages(checkpoint)
+    return TorchStages(checkpoint, device, threads)
+
+
+class RowsBefore(NamedTuple):
+    """Where the patches of the frame before are found for each of B crops."""
+
+    rows: NDArray[np.int64]
+    """[B] into the B patches of this call, followed by the F carried ones."""
+    carried: list[NDArray[np.float32]]
+    """F times [N, Dv]."""
+    last: dict[int, int]
+    """The last row of each face."""
+
+
+def rows_before(faces: Sequence[int], previous: Mapping[int, NDArray[np.float32]]) -> RowsBefore:
+    """Which patches came before: the face's earlier row, else what is carried of it, else its own.
+
+    A face that just appeared is its own past, so that nothing moved.
+    """
+    last: dict[int, int] = {}
+    rows: list[int] = []
+    carried: list[NDArray[np.float32]] = []
+    for row, face in enumerate(faces):
+        if face in last:
+            rows.append(last[face])
+        elif face in previous:
+            rows.append(len(faces) + len(carried))
+            carried.append(previous[face])
+        else:
+            rows.append(row)
+        last[face] = row
+    return RowsBefore(np.asarray(rows, dtype=np.int64), carried, last)
 
 
 def listen(stages: Stages, sound: Iterable[Waveform]) -> AudioTokens | None:

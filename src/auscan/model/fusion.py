@@ -53,11 +53,27 @@ def audio_at_frames(
     Where only one neighbour is valid and near, it is taken as it is; where none is, the token is 0.
     Returns guide [B, T, Da] and heard [B, T] bool.
     """
-    batch, count, width = tokens.shape
-    if count == 0:
-        return tokens.new_zeros(batch, frame_s.shape[1], width), torch.zeros_like(frame_s, dtype=torch.bool)
+    if tokens.shape[1] == 0:
+        heard = torch.zeros_like(frame_s, dtype=torch.bool)
+        return tokens.new_zeros(*frame_s.shape, tokens.shape[2]), heard
+    index, weights = _neighbours(token_s, token_valid, frame_s)
+    sound = tokens.masked_fill(~token_valid[..., None], 0.0)  # [B, Ta, Da]
+    return blend(sound, index, weights.to(tokens.dtype)), weights.any(-1)
+
+
+def blend(sound: Tensor, index: Tensor, weights: Tensor) -> Tensor:
+    """Neighbouring tokens as one: [B, Ta, Da] at [B, T, 2] with their weights [B, T, 2] -> [B, T, Da]."""
+    return (take(sound, index) * weights[..., None]).sum(dim=2)
+
+
+def _neighbours(token_s: Tensor, token_valid: Tensor, frame_s: Tensor) -> tuple[Tensor, Tensor]:
+    """The tokens before and after each frame: index [B, T, 2], weights [B, T, 2] of sum 1, or 0 for silence.
+
+    token_s, token_valid: [B, Ta], Ta >= 1    frame_s: [B, T]
+    """
+    count = token_s.shape[1]
     after = tokens_before(frame_s, token_s, token_valid)[..., None]  # [B, T, 1]
-    places = torch.arange(count, device=tokens.device)  # [Ta]
+    places = torch.arange(count, device=token_s.device)  # [Ta]
     latest = torch.where(token_valid, places, 0).cummax(dim=1).values  # [B, Ta], last valid one so far
     before = take(latest, (after - 1).clamp_min(0))  # [B, T, 1]
     index = torch.cat([before, after.clamp_max(count - 1)], dim=-1)  # [B, T, 2], the neighbours
@@ -66,23 +82,18 @@ def audio_at_frames(
     near = inside & take(token_valid, index) & (distance_s <= NEAR_S)  # [B, T, 2]
     # Linear interpolation: each neighbour weighs as much as the other one is far away.
     between = distance_s.flip(-1) / distance_s.sum(-1, keepdim=True).clamp_min(1e-9)  # [B, T, 2]
-    weights = torch.where(near.all(-1, keepdim=True), between, near.to(between.dtype))  # [B, T, 2]
-    sound = tokens.masked_fill(~token_valid[..., None], 0.0)  # [B, Ta, Da]
-    guide = (take(sound, index) * weights[..., None].to(tokens.dtype)).sum(dim=2)  # [B, T, Da]
-    return guide, near.any(-1)
+    return index, torch.where(near.all(-1, keepdim=True), between, near.to(between.dtype))
 
 
-class Voice(NamedTuple):
-    """What the frames may ask for."""
+class Window(NamedTuple):
+    """The tokens around each frame, W of them."""
 
-    key: Tensor
-    """[B, Ta, d]"""
-    value: Tensor
-    """[B, Ta, d]"""
-    token_s: Tensor
-    """[B, Ta] seconds"""
-    token_valid: Tensor
-    """[B, Ta] bool"""
+    index: Tensor
+    """[B, T, W] int64"""
+    audible: Tensor
+    """[B, T, W] bool; False beyond the reach, beyond the sound, and where a token is not valid"""
+    offset_s: Tensor
+    """[B, T, W] their time less the frame's; 0 where not audible"""
 
 
 class AsymmetricFusion(nn.Module):
@@ -126,26 +137,33 @@ class AsymmetricFusion(nn.Module):
         """
         if tokens is None or token_s is None or token_valid is None or tokens.shape[1] == 0:
             return visual, visual.new_zeros(visual.shape[:2])
-        sound = self.norm_audio(tokens.masked_fill(~token_valid[..., None], 0.0))  # [B, Ta, Da]
-        voice = Voice(self.key(sound), self.value(sound), token_s, token_valid)
+        key, value = self.speak(tokens.masked_fill(~token_valid[..., None], 0.0))
         # One token early, as rounding may put one at the very edge of the reach on either side of it.
         first = tokens_before(frame_s - self.reach_s, token_s, token_valid) - 1  # [B, T]
         stretches = zip(
             *(torch.split(each, FRAMES_AT_ONCE, 1) for each in (visual, frame_s, first)), strict=True
         )
-        parts = [self._listen(part, part_s, part_first, voice) for part, part_s, part_first in stretches]
+        parts = [
+            self.listen(part, self._window(part_s, part_first, token_s, token_valid), key, value)
+            for part, part_s, part_first in stretches
+        ]
         updated, gates = zip(*parts, strict=True)
         return torch.cat(updated, dim=1), torch.cat(gates, dim=1)
 
-    def _listen(self, visual: Tensor, frame_s: Tensor, first: Tensor, voice: Voice) -> tuple[Tensor, Tensor]:
-        """`forward` for some frames: [B, T, d], [B, T] s, [B, T] first token -> [B, T, d], [B, T]."""
-        index, audible, offset_s = self._window(frame_s, first, voice)  # [B, T, W] each
+    def speak(self, sound: Tensor) -> tuple[Tensor, Tensor]:
+        """What the frames may ask for: tokens [B, Ta, Da] -> keys and values [B, Ta, d]."""
+        sound = self.norm_audio(sound)
+        return self.key(sound), self.value(sound)
+
+    def listen(self, visual: Tensor, window: Window, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
+        """`forward` for some frames [B, T, d] and what was spoken [B, Ta, d] -> [B, T, d], [B, T]."""
+        index, audible, offset_s = window
         heads = (self.heads, visual.shape[-1] // self.heads)
         asking = self.norm_visual(visual)  # [B, T, d]
         query = torch.unflatten(self.query(asking), -1, heads)  # [B, T, heads, c]
-        keys = torch.unflatten(take(voice.key, index), -1, heads)  # [B, T, W, heads, c]
+        keys = torch.unflatten(take(key, index), -1, heads)  # [B, T, W, heads, c]
         keys = keys.permute(0, 1, 3, 4, 2)  # [B, T, heads, c, W]
-        values = torch.unflatten(take(voice.value, index), -1, heads).transpose(2, 3)  # [B, T, heads, W, c]
+        values = torch.unflatten(take(value, index), -1, heads).transpose(2, 3)  # [B, T, heads, W, c]
 
         scores = (query[..., None, :] @ keys).squeeze(-2) * heads[1] ** -0.5  # [B, T, heads, W]
         scores = scores + self._bias(offset_s).to(scores.dtype)
@@ -160,18 +178,15 @@ class AsymmetricFusion(nn.Module):
         update = (gate[..., None] * self.out(answer)).masked_fill(~heard[..., None], 0.0)  # [B, T, d]
         return visual + update, gate
 
-    def _window(self, frame_s: Tensor, first: Tensor, voice: Voice) -> tuple[Tensor, Tensor, Tensor]:
-        """The tokens around each frame: their index, whether they are heard, their time less the frame's.
-
-        frame_s, first: [B, T]    returns three of [B, T, W]
-        """
-        count = voice.token_s.shape[1]
+    def _window(self, frame_s: Tensor, first: Tensor, token_s: Tensor, token_valid: Tensor) -> Window:
+        """The tokens around frames [B, T] s that begin with the one `first` [B, T]; tokens [B, Ta]."""
+        count = token_s.shape[1]
         index = first[..., None] + torch.arange(self.window, device=first.device)  # [B, T, W]
         inside = (index >= 0) & (index < count)
         index = index.clamp(0, count - 1)
-        offset_s = take(voice.token_s, index) - frame_s[..., None]  # [B, T, W]
-        audible = inside & take(voice.token_valid, index) & (offset_s.abs() <= self.reach_s)
-        return index, audible, offset_s.masked_fill(~audible, 0.0)
+        offset_s = take(token_s, index) - frame_s[..., None]  # [B, T, W]
+        audible = inside & take(token_valid, index) & (offset_s.abs() <= self.reach_s)
+        return Window(index, audible, offset_s.masked_fill(~audible, 0.0))
 
     def _bias(self, offset_s: Tensor) -> Tensor:
         """The learned leaning of each head towards each offset: [B, T, W] s -> [B, T, heads, W]."""

@@ -17,13 +17,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from auscan.core.config import TemporalConfig
+from auscan.core.config import CLOCK_HZ, LONGEST_GAP, TemporalConfig
 from auscan.model.scan import scan_chunked
 
-CLOCK_HZ = 30.0
-"""Elapsed time is counted in thirtieths of a second: about 1 a frame, whatever the frame rate."""
-LONGEST_GAP = 30.0
-"""More than a second without the face counts as a second: an absence is no reason to forget a person."""
 SHORTEST_SPAN, LONGEST_SPAN = 3.0, 1800.0
 """Memory of the quickest and the slowest head before training, in thirtieths: 0.1 s and one minute."""
 

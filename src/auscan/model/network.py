@@ -67,6 +67,26 @@ class VisualStage(nn.Module):
         """crops [B, T, S, S, 3] uint8, previous [B, N, Dv] or None where the face just appeared."""
         face, patches = self.encoder(crops.flatten(0, 1))  # [B T, Dv], [B T, N, Dv]
         face, patches = (x.unflatten(0, crops.shape[:2]) for x in (face, patches))
+        return self._read(face, patches, previous)
+
+    @property
+    def patch_shape(self) -> tuple[int, int]:
+        """N, Dv of a frame's patches as alignment reads them."""
+        return self.alignment.position.shape[0], self.encoder.width
+
+    def look_at_rows(self, crops: Tensor, carried: Tensor, before: Tensor) -> Looked:
+        """The same for B frames of any faces, T = 1, where each says which frame came before it.
+
+        crops: [B, S, S, 3] uint8    carried: [F, N, Dv] patches of earlier calls
+        before: [B] int64, a row of this call (0..B-1) or of the carried ones (B..B+F-1); its own row where
+        the face just appeared
+        """
+        face, patches = self.encoder(crops)  # [B, Dv], [B, N, Dv]
+        previous = torch.cat([patches, carried])[before]  # [B, N, Dv]
+        return self._read(face[:, None], patches[:, None], previous)
+
+    def _read(self, face: Tensor, patches: Tensor, previous: Tensor | None) -> Looked:
+        """face [B, T, Dv], patches [B, T, N, Dv], previous [B, N, Dv]."""
         points = self.template + POINT_SCALE_PX * self.points(face).unflatten(-1, (5, 2))  # [B, T, 5, 2]
         return Looked(self.alignment(face, patches, previous), points, face, patches[:, -1])
 

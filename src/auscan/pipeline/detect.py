@@ -24,6 +24,7 @@ from auscan.faces.align import crop_face, crop_transform, to_frame
 from auscan.faces.detector import FaceDetector
 from auscan.faces.follow import follow_faces
 from auscan.faces.tracker import TrackedFace
+from auscan.inference.follow import follow
 from auscan.inference.stages import AudioTokens, Stages, listen, load
 from auscan.media.audio import read_waveform
 from auscan.media.video import probe, read_frames
@@ -49,7 +50,7 @@ class Track:
         self.au_tokens: list[NDArray[np.float32]] = []
         self._crops: list[NDArray[np.uint8]] = []
         self._transforms: list[NDArray[np.float32]] = []
-        self._previous: NDArray[np.float32] | None = None
+        self._previous: dict[int, NDArray[np.float32]] = {}
 
     def add(self, frame: int, image: NDArray[np.uint8], face: TrackedFace, side: int) -> int:
         """Put one sighting on the pile; returns how many crops wait."""
@@ -64,7 +65,7 @@ class Track:
         """Encode the waiting crops."""
         if not self._crops:
             return
-        features = stages.look(np.stack(self._crops), self._previous)
+        features = stages.look(np.stack(self._crops), [self.face_id] * len(self._crops), self._previous)
         self._previous = features.last_patches
         self.embeddings.append(features.embedding)
         self.au_tokens.append(features.au_tokens)
@@ -75,8 +76,8 @@ class Track:
     def score(self, stages: Stages, times_s: NDArray[np.float64], sound: AudioTokens | None) -> TrackScores:
         """Read the whole track; times_s [F] are those of all frames of the video."""
         frames = np.asarray(self.frames, dtype=np.int64)
-        logits = stages.follow(
-            np.concatenate(self.embeddings), np.concatenate(self.au_tokens), times_s[frames], sound
+        logits = follow(
+            stages, np.concatenate(self.embeddings), np.concatenate(self.au_tokens), times_s[frames], sound
         )
         return TrackScores(
             face_id=self.face_id,

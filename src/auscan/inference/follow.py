@@ -1,0 +1,111 @@
+"""Follow one track over time, whichever engine runs the stages: a whole track of any length.
+
+    hear      every frame asks the sound around it
+    sweep     each block's memory, forward from the beginning and backward from the end
+    read      the logits
+
+The same numbers as the network's temporal stage at once, but only a stretch of frames is worked on at a time
+and only the states of the memory are carried from one to the next.
+
+In: what `look` and `listen` gave, as arrays or as memmaps (read a stretch at a time).  Out: logits [T, A].
+Not here: the stages (stages.py and the engines).
+"""
+
+from collections.abc import Callable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from auscan.core.config import CLOCK_HZ, LONGEST_GAP, SAMPLE_RATE_HZ, TOKEN_HOP
+from auscan.inference.stages import AudioTokens, Direction, Stages
+
+STRETCH = 2048
+"""Frames that are worked on at a time; bounds the memory, changes no result."""
+
+Room = Callable[[tuple[int, int]], NDArray[np.float32]]
+"""Gives a float32 array of a shape to write to, its content free: in memory, or a memmap for long tracks."""
+
+
+def follow(
+    stages: Stages,
+    embedding: NDArray[np.float32],
+    au_tokens: NDArray[np.float32],
+    times_s: NDArray[np.float64],
+    sound: AudioTokens | None,
+    stretch: int = STRETCH,
+    room: Room | None = None,
+) -> NDArray[np.float32]:
+    """Logits [T, A] of one whole track.
+
+    embedding: [T, d]    au_tokens: [T, A, da]    times_s: [T], ascending    sound: None if there is none
+    room: asked for two arrays [T, d] and, with sound, one [T, Da]; plain memory if None
+    """
+    room = _in_memory if room is None else room
+    count = len(times_s)
+    parts = [slice(start, min(start + stretch, count)) for start in range(0, count, stretch)]
+    x, spare = room(embedding.shape), room(embedding.shape)
+    guide = None if sound is None else room((count, sound.tokens.shape[1]))
+    for part in parts:
+        x[part], heard = hear_around(stages, embedding[part], times_s[part], sound)
+        if guide is not None:
+            guide[part] = 0.0 if heard is None else heard
+    for block in range(stages.blocks):
+        _remember(stages, block, x, guide, times_s, parts, spare)
+        x, spare = spare, x
+    return np.concatenate([stages.read(x[part], au_tokens[part]) for part in parts])
+
+
+def hear_around(
+    stages: Stages,
+    embedding: NDArray[np.float32],
+    times_s: NDArray[np.float64],
+    sound: AudioTokens | None,
+) -> tuple[NDArray[np.float32], NDArray[np.float32] | None]:
+    """`Stages.hear`, given no more of the sound than the frames can hear: x [T, d], guide [T, Da] or None.
+
+    None also where all sound is far away: a guide of zeros says the same.
+    """
+    if sound is None or not len(times_s):
+        return embedding, None
+    reach_s = stages.config.network.fusion.reach_s + 2 * TOKEN_HOP / SAMPLE_RATE_HZ  # and the next token
+    first, last = np.searchsorted(sound.times_s, [times_s[0] - reach_s, times_s[-1] + reach_s])
+    if first == last:
+        return embedding, None
+    near = AudioTokens(sound.tokens[first:last], sound.times_s[first:last])
+    return stages.hear(embedding, times_s, near)
+
+
+def elapsed_frames(times_s: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Time since the previous frame, and until the next one, in 1/30 s: two arrays [T].
+
+    times_s: [T], ascending.  As in model/mamba.py: clamped to [0, 30], and 1 where there is no neighbour.
+    """
+    gaps = np.clip(np.diff(times_s) * CLOCK_HZ, 0.0, LONGEST_GAP)  # [T - 1]
+    return np.concatenate([[1.0], gaps]), np.concatenate([gaps, [1.0]])
+
+
+def _remember(
+    stages: Stages,
+    block: int,
+    x: NDArray[np.float32],
+    guide: NDArray[np.float32] | None,
+    times_s: NDArray[np.float64],
+    parts: list[slice],
+    out: NDArray[np.float32],
+) -> None:
+    """Write to `out` what a block makes of x: [T, d] each."""
+    ahead, back = elapsed_frames(times_s)
+    sweeps: list[tuple[Direction, NDArray[np.float64], list[slice]]] = [
+        ("ahead", ahead, parts),
+        ("back", back, parts[::-1]),
+    ]
+    for direction, elapsed, order in sweeps:
+        state = None
+        for part in order:
+            heard = None if guide is None else guide[part]
+            update, state = stages.sweep(block, direction, x[part], heard, elapsed[part], state)
+            out[part] = (x if direction == "ahead" else out)[part] + update
+
+
+def _in_memory(shape: tuple[int, int]) -> NDArray[np.float32]:
+    return np.empty(shape, dtype=np.float32)
