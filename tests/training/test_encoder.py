@@ -1,7 +1,5 @@
 """End to end from crops: the same tokens as the cache at first, then an encoder that learns."""
 
-import importlib.util
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -30,27 +28,6 @@ MODEL = {
     "fusion": {"heads": 2},
     "temporal": {"blocks": 1, "head_width": 8, "state_width": 4},
 }
-
-
-def _make_pictures() -> Callable[..., tuple[Path, Path]]:
-    spec = importlib.util.spec_from_file_location("make_pictures", Path(__file__).parent / "make_pictures.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    make: Callable[..., tuple[Path, Path]] = module.make_pictures
-    return make
-
-
-@pytest.fixture(scope="module")
-def folders(tiny_checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    return _make_pictures()(tmp_path_factory.mktemp("pictures"), str(tiny_checkpoint))
-
-
-@pytest.fixture(scope="module")
-def dino_folders(backbones: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    weights = (str(backbones / "registers"), str(backbones / "wavlm"))
-    return _make_pictures()(tmp_path_factory.mktemp("pictures"), "base", *weights)
 
 
 @pytest.fixture(autouse=True)
@@ -90,7 +67,7 @@ def test_before_it_learns_a_crop_says_what_its_features_say(
 ) -> None:
     """Rows, order, holes and the averaged grid: all as in the cache, but for its half precision."""
     if kind == "conv":
-        folders, start = request.getfixturevalue("folders"), load_encoders(str(tiny_checkpoint))
+        folders, start = request.getfixturevalue("picture_folders"), load_encoders(str(tiny_checkpoint))
     else:
         weights = (str(backbones / "registers"), str(backbones / "wavlm"))
         folders, start = request.getfixturevalue("dino_folders"), load_encoders("base", *weights)
@@ -116,12 +93,12 @@ def test_before_it_learns_a_crop_says_what_its_features_say(
 
 
 def test_the_encoder_learns_what_only_the_pictures_show(
-    folders: tuple[Path, Path], tiny_checkpoint: Path, tmp_path: Path
+    picture_folders: tuple[Path, Path], tiny_checkpoint: Path, tmp_path: Path
 ) -> None:
     encoder = {"start": str(tiny_checkpoint), "rate_factor": 1.0, "augment": False}
     said: list[str] = []
     config = make_config(
-        folders, tmp_path / "run", encoder, loop={"epochs": 12}, data={"length": 1, "stride": 1}
+        picture_folders, tmp_path / "run", encoder, loop={"epochs": 12}, data={"length": 1, "stride": 1}
     )
     outcome = train(config, said.append)
     assert outcome.best > 0.8, "always yes scores about 0.67"
@@ -132,14 +109,16 @@ def test_the_encoder_learns_what_only_the_pictures_show(
     for name, value in network.encoder.visual.state_dict().items():
         moved = not torch.equal(value, start[name])
         assert moved is not ("running" in name or "tracked" in name), name
-    table = score_tracks(network, load_tracks(read_index(folders[0]), folders[1], ["val"], 32), None, 0.6)
+    table = score_tracks(
+        network, load_tracks(read_index(picture_folders[0]), picture_folders[1], ["val"], 32), None, 0.6
+    )
     scores = read_scores(outcome.scores["val"])
     np.testing.assert_allclose(table["AU01"], scores["AU01"], atol=1e-6)
 
 
 @pytest.mark.parametrize("step", [1, 4])
 def test_a_run_from_crops_interrupted_after_a_save_ends_the_same(
-    folders: tuple[Path, Path],
+    picture_folders: tuple[Path, Path],
     tiny_checkpoint: Path,
     tmp_path: Path,
     step: int,
@@ -147,7 +126,7 @@ def test_a_run_from_crops_interrupted_after_a_save_ends_the_same(
 ) -> None:
     """Augmentation, batch norm and the encoder's own rate included."""
     encoder, changes = {"start": str(tiny_checkpoint)}, {"loop": {"save_every": 1, "epochs": 2}}
-    train(make_config(folders, tmp_path / "alone", encoder, **changes))
+    train(make_config(picture_folders, tmp_path / "alone", encoder, **changes))
     AcceleratorState._reset_state(reset_partial_state=True)
     save = Trainer._save
 
@@ -159,10 +138,10 @@ def test_a_run_from_crops_interrupted_after_a_save_ends_the_same(
     with monkeypatch.context() as patched:
         patched.setattr(Trainer, "_save", dies)
         with pytest.raises(KeyboardInterrupt):
-            train(make_config(folders, tmp_path / "stopped", encoder, **changes))
+            train(make_config(picture_folders, tmp_path / "stopped", encoder, **changes))
     AcceleratorState._reset_state(reset_partial_state=True)
     torch.manual_seed(step)  # whatever the process did before
-    train(make_config(folders, tmp_path / "stopped", encoder, **changes))
+    train(make_config(picture_folders, tmp_path / "stopped", encoder, **changes))
     assert same_weights(tmp_path / "alone" / "last", tmp_path / "stopped" / "last")
 
 
@@ -204,7 +183,7 @@ def test_dinov2_trains_in_the_same_loop_and_is_found_again(
 
 
 def test_features_of_other_encoders_are_refused(
-    folders: tuple[Path, Path], dino_folders: tuple[Path, Path], tiny_checkpoint: Path, tmp_path: Path
+    picture_folders: tuple[Path, Path], dino_folders: tuple[Path, Path], tiny_checkpoint: Path, tmp_path: Path
 ) -> None:
     with pytest.raises(
         InputError, match=r"come from base, not from the weights that model\.encoder starts with"
@@ -213,9 +192,9 @@ def test_features_of_other_encoders_are_refused(
 
 
 def test_augmentation_follows_from_the_generator_and_spoils_a_window_alike(
-    folders: tuple[Path, Path],
+    picture_folders: tuple[Path, Path],
 ) -> None:
-    track = tracks_of(folders, 32)[0]
+    track = tracks_of(picture_folders, 32)[0]
     batch = collate([cut(track, slice(0, 1), 0.1)] * 40)
     one, same, other = (augment_crops(batch, np.random.default_rng(seed)).crops for seed in (1, 1, 2))
     assert torch.equal(one, same)

@@ -16,6 +16,7 @@ from auscan.cli.detect import detect
 from auscan.cli.ensemble import ensemble
 from auscan.cli.evaluate import evaluate
 from auscan.cli.extract import extract
+from auscan.cli.pack import pack
 from auscan.cli.prepare import prepare
 from auscan.cli.submit import check_submission, submit
 from auscan.cli.synth import synth
@@ -40,6 +41,7 @@ app.command()(extract)
 app.command()(synth)
 app.command()(train)
 app.command()(crossval)
+app.command()(pack)
 
 
 def _print_version(wanted: bool) -> None:

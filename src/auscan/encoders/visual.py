@@ -136,6 +136,15 @@ class Dinov2Encoder(nn.Module):
         return self
 
 
+def pool_patches(patches: Tensor, grid: int) -> Tensor:
+    """Average a square of patches [B, N, Dv], row by row, to grid x grid of them: [B, grid ** 2, Dv]."""
+    side = round(patches.shape[1] ** 0.5)
+    if side == grid:
+        return patches
+    square = patches.transpose(1, 2).unflatten(2, (side, side))  # [B, Dv, side, side]
+    return F.adaptive_avg_pool2d(square, grid).flatten(2).transpose(1, 2)
+
+
 def build_visual_encoder(config: ConvVisualConfig | Dinov2VisualConfig) -> ConvEncoder | Dinov2Encoder:
     """The encoder that the config names."""
     return ConvEncoder(config) if isinstance(config, ConvVisualConfig) else Dinov2Encoder(config)

@@ -86,8 +86,8 @@ class EncoderConfig(Settings):
     """The visual encoder learns too, from the pictures of the index; the voice's tokens stay the cache's."""
 
     start: str
-    """Whose weights it begins with, as for `auscan extract --model`: nano, the folder of a checkpoint, base,
-    large. The cache must have been made with the same."""
+    """Whose weights it begins with, as for `auscan extract --model`: nano, base, large, or the folder of a
+    checkpoint or of another such run. The cache must have been made with the same."""
     visual: str | None = None
     """With base or large: DINOv2's weights, a local folder or hub name, as for `auscan extract --visual`."""
     audio: str | None = None

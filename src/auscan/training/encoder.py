@@ -16,8 +16,13 @@ from torch import Tensor, nn
 
 from auscan.core.config import ConvVisualConfig, Dinov2VisualConfig
 from auscan.core.errors import AuscanError, InputError
-from auscan.datasets.features import pool_patches
-from auscan.encoders.visual import ConvEncoder, Dinov2Encoder, ResidualBlock, build_visual_encoder
+from auscan.encoders.visual import (
+    ConvEncoder,
+    Dinov2Encoder,
+    ResidualBlock,
+    build_visual_encoder,
+    pool_patches,
+)
 from auscan.training.config import EncoderConfig
 
 FRAMES_AT_ONCE: Final = 128
@@ -30,7 +35,7 @@ class CropEncoder(nn.Module):
     def __init__(self, visual: ConvEncoder | Dinov2Encoder, grid: int, config: EncoderConfig) -> None:
         """Takes `visual` over. Raises InputError for blocks or additions that it does not have."""
         super().__init__()
-        self.grid = grid
+        self.grid, self.learn = grid, config.learn
         visual.requires_grad_(config.learn == "all")
         if config.learn == "blocks":
             for part in _last_blocks(visual, config.blocks):
@@ -38,7 +43,8 @@ class CropEncoder(nn.Module):
         elif config.learn == "lora":
             _add_low_rank(visual, config.rank)
         # Convolutions on a CPU run faster with channels last.
-        self.visual = visual.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.visual: ConvEncoder | Dinov2Encoder = visual
+        self.visual.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.visual.eval()
 
     def forward(self, crops: Tensor) -> tuple[Tensor, Tensor]:
@@ -59,6 +65,18 @@ def rebuild_encoder(
 ) -> CropEncoder:
     """An encoder of the same shape, whose weights are to be loaded."""
     return CropEncoder(build_visual_encoder(visual), grid, config)
+
+
+def learned_encoder(encoder: CropEncoder) -> ConvEncoder | Dinov2Encoder:
+    """The encoder by itself, with low-rank additions added into its matrices; takes `encoder` apart."""
+    if encoder.learn == "lora":
+        from peft.tuners.tuners_utils import BaseTunerLayer
+
+        for name, layer in list(encoder.visual.named_modules()):
+            if isinstance(layer, BaseTunerLayer):
+                layer.merge()
+                encoder.visual.set_submodule(name, layer.get_base_layer())
+    return encoder.visual.requires_grad_(False)
 
 
 def _last_blocks(visual: ConvEncoder | Dinov2Encoder, count: int) -> list[nn.Module]:

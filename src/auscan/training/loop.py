@@ -28,7 +28,7 @@ from torch.utils.data import DataLoader
 from auscan.core.aus import AU_NAMES
 from auscan.core.config import NetworkConfig
 from auscan.core.errors import AuscanError
-from auscan.datasets.features import Encoders, load_encoders
+from auscan.datasets.features import Encoders
 from auscan.datasets.index import read_index
 from auscan.training.augment import augment_crops
 from auscan.training.config import TrainConfig
@@ -40,6 +40,7 @@ from auscan.training.predict import mean_f1, score_tracks
 from auscan.training.run import RunFolder, TrainedConfig, load_trained, save_trained
 from auscan.training.scores import write_scores
 from auscan.training.sides import check_alike, check_start, split_tracks
+from auscan.training.start import find_encoders
 from auscan.training.windows import (
     Batch,
     EpochOrder,
@@ -103,7 +104,7 @@ class Trainer:
         self.say: Say = say if self.main else _nothing
         self.index = read_index(config.data.index)
         learns = config.model.encoder
-        start = None if learns is None else load_encoders(learns.start, learns.visual, learns.audio)
+        start = None if learns is None else find_encoders(learns.start, learns.visual, learns.audio)
         self.crop_size = None if start is None else start.crop_size
         self.learned, self.held = split_tracks(self.index, config.data, config.seed, self.crop_size, self.say)
         header = self.learned[0].features.header

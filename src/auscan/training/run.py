@@ -85,6 +85,18 @@ def load_trained(folder: Path) -> tuple[FeatureNetwork, TrainedConfig]:
     return network.eval(), config
 
 
+def find_trained(folder: Path) -> Path | None:
+    """The folder of a trained network: this one, or `best` in a run's; None where there is none."""
+    for place in (folder, folder / "best"):
+        try:
+            content = json.loads((place / CONFIG_FILE).read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            continue
+        if isinstance(content, dict) and content.get("kind") == "features":
+            return place
+    return None
+
+
 class RunFolder:
     """The folder of one run."""
 
