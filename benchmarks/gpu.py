@@ -142,6 +142,7 @@ def made_batch(width: int) -> Batch:
         audio=torch.randn(WINDOWS, tokens, width).half(),
         audio_times_s=((torch.arange(tokens, dtype=torch.float64) + 0.5) / 50).repeat(WINDOWS, 1),
         audio_valid=torch.ones(WINDOWS, tokens, dtype=torch.bool),
+        crops=None,
     )
 
 
