@@ -25,7 +25,7 @@ import torch
 from ablation_report import write_report
 from ablation_scores import Held, read_held
 
-from auscan.datasets.features import Extraction, load_encoders
+from auscan.datasets.features import Extraction
 from auscan.datasets.index import read_index
 from auscan.datasets.prepare import prepare
 from auscan.datasets.synth.writer import write_dataset
@@ -34,6 +34,7 @@ from auscan.training.loop import train
 from auscan.training.predict import score_tracks
 from auscan.training.run import load_trained
 from auscan.training.scores import write_scores
+from auscan.training.start import find_encoders
 from auscan.training.windows import load_tracks
 
 RATE_HZ: Final = 10.0
@@ -109,7 +110,7 @@ def make_features(folder: Path, sets: dict[str, tuple[int, int, int]], face: Pat
 
 def extract(folder: Path, model: str) -> None:
     """Features of the data set in `folder`."""
-    work = Extraction(read_index(folder / "index"), load_encoders(model), folder / "cache", grid=4)
+    work = Extraction(read_index(folder / "index"), find_encoders(model), folder / "cache", grid=4)
     if work.todo:
         print(f"features of {len(work.todo)} tracks in {folder}", flush=True)
         work.run()
