@@ -1,5 +1,10 @@
 """End to end from crops: the same tokens as the cache at first, then an encoder that learns."""
 
+import os
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -143,6 +148,31 @@ def test_a_run_from_crops_interrupted_after_a_save_ends_the_same(
     torch.manual_seed(step)  # whatever the process did before
     train(make_config(picture_folders, tmp_path / "stopped", encoder, **changes))
     assert same_weights(tmp_path / "alone" / "last", tmp_path / "stopped" / "last")
+
+
+def test_a_run_from_crops_that_was_killed_ends_the_same(
+    picture_folders: tuple[Path, Path], tiny_checkpoint: Path, tmp_path: Path
+) -> None:
+    encoder, changes = {"start": str(tiny_checkpoint)}, {"loop": {"save_every": 1, "epochs": 4}}
+    train(make_config(picture_folders, tmp_path / "alone", encoder, **changes))
+    config, file = make_config(picture_folders, tmp_path / "killed", encoder, **changes), tmp_path / "k.yaml"
+    file.write_text(config.model_dump_json())  # JSON is YAML
+    process = subprocess.Popen(
+        [sys.executable, "-c", "from auscan.cli.main import main; main()", "train", str(file)],
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+    )
+    log = tmp_path / "killed" / "log.jsonl"
+    while process.poll() is None and not (log.exists() and '"step": 3,' in log.read_text()):
+        time.sleep(0.002)
+    process.kill()
+    _, said = process.communicate()
+    assert process.returncode == -signal.SIGKILL, said.decode()
+    AcceleratorState._reset_state(reset_partial_state=True)
+    train(config)
+    for name in ("best", "last"):
+        assert same_weights(tmp_path / "alone" / name, tmp_path / "killed" / name)
 
 
 def test_blocks_and_low_rank_additions_learn_and_nothing_else(backbones: Path, tiny_checkpoint: Path) -> None:

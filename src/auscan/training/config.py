@@ -61,6 +61,9 @@ class DataConfig(Settings):
     """Frames of a window; null takes whole tracks."""
     stride: int = Field(default=200, ge=1)
     """Frames from the start of a window to that of the next; the last one ends with the track."""
+    margin: int | None = Field(default=None, ge=1)
+    """Frames before and after a window that the memory reads first, without gradients or loss, so that it
+    comes to the window knowing them; null: none. Only with the method's own memory."""
     context: int | None = Field(default=None, ge=1)
     """Frames that are known at a time when tracks are scored; null: the whole track."""
     balance: float = Field(default=0.5, ge=0, le=1)
@@ -212,6 +215,13 @@ class TrainConfig(Settings):
     dropout: DropoutConfig = DropoutConfig()
     optimizer: OptimizerConfig = OptimizerConfig()
     loop: LoopConfig = LoopConfig()
+
+    @model_validator(mode="after")
+    def _margins_have_a_state(self) -> Self:
+        controls = self.model.controls
+        if self.data.margin is not None and (controls.temporal != "mamba" or controls.fusion == "symmetric"):
+            raise ValueError("data.margin needs temporal: mamba, which has a state, and no symmetric fusion")
+        return self
 
 
 def read_train_config(path: Path) -> TrainConfig:

@@ -129,7 +129,7 @@ class Trainer:
         sources = [self.learned[window.track].source_video for window in windows]
         self.order = EpochOrder(sources, config.data.balance, config.seed)
         self.margin_s = config.model.network().fusion.reach_s + HEARD_BEYOND_S
-        self.batches = WindowBatches(self.learned, windows, self.margin_s)
+        self.batches = WindowBatches(self.learned, windows, self.margin_s, config.data.margin)
         self.group = config.loop.batch * config.loop.accumulate * self.accelerator.num_processes
         self.epoch_steps = math.ceil(len(windows) / self.group)
         self.total = config.loop.epochs * self.epoch_steps

@@ -20,8 +20,10 @@ from auscan.core.config import NetworkConfig, Settings
 from auscan.datasets.cache import CacheHeader, TrackFeatures
 from auscan.datasets.crops import TrackCrops
 from auscan.model.alignment import Aligned
+from auscan.model.mamba import BiMamba
 from auscan.model.network import Sound
 from auscan.training.config import ControlConfig, ModelConfig
+from auscan.training.context import remember_within
 from auscan.training.controls import ControlledStage, build_alignment, weight_count
 from auscan.training.encoder import CropEncoder
 from auscan.training.windows import Batch
@@ -77,7 +79,17 @@ class FeatureNetwork(nn.Module):
         self.temporal = ControlledStage(config, sizes.audio_width, controls)
 
     def forward(self, batch: Batch) -> Output:
-        """Logits of B windows."""
+        """Logits of B windows; those in the margins, where windows have some, are 0 and without gradients."""
+        if batch.inside is None:
+            return self._read(batch)
+        outputs = [self._read_within(batch.row(number)) for number in range(len(batch.seen))]
+        views = [each.views for each in outputs if each.views is not None]
+        face, regions = (torch.cat(each) for each in zip(*views, strict=True)) if views else (None, None)
+        joined = None if face is None or regions is None else (face, regions)
+        return Output(torch.cat([each.logits for each in outputs]), joined)
+
+    def _read(self, batch: Batch) -> Output:
+        """Windows side by side, each as if there were nothing beyond it."""
         order, valid = seen_first(batch.seen)  # [B, L], [B, L]
         rows = torch.arange(len(order), device=order.device)[:, None]  # [B, 1]
         face, patches = self._tokens(batch, rows, order, valid)
@@ -91,6 +103,40 @@ class FeatureNetwork(nn.Module):
         logits = said.new_zeros(*batch.seen.shape, AU_COUNT)
         logits = logits.scatter(1, order[..., None].expand_as(said), said)  # [B, T, A]
         return Output(logits, self._views(aligned, valid))
+
+    def _read_within(self, one: Batch) -> Output:
+        """One window in the light of its margins, which are read without gradients (context.py)."""
+        assert one.inside is not None
+        inside, there = one.inside[0], one.seen[0].clone()  # [T] each
+        if not (there & inside).any():  # a window without any face still has a graph, and says 0
+            there[inside.nonzero()[0]] = True
+        places = there.nonzero()[:, 0]  # [L]
+        own = inside[places].nonzero()[:, 0]
+        window = slice(int(own[0]), int(own[-1]) + 1)
+        seen, frame_s = one.seen[:, places], one.times_s[:, places]  # [1, L] each
+        sound = Sound(one.audio.float(), one.audio_times_s, one.audio_valid)
+        first_row = torch.zeros_like(places[:1])[None]  # [1, 1]
+        learns, previous, heard, aligned = torch.is_grad_enabled(), None, [], None
+        for part in (*_chunks(0, window.start), window, *_chunks(window.stop, len(places))):
+            is_window = part.start == window.start
+            with torch.set_grad_enabled(learns and is_window):
+                face, patches = self._tokens(one, first_row, places[None, part], seen[:, part])
+                looked: Aligned = self.alignment(face, patches, previous)
+                previous = patches[:, -1].detach()
+                heard.append(self.temporal.hear(looked.embedding.float(), frame_s[:, part], sound))
+            aligned = looked if is_window else aligned
+        assert aligned is not None
+        x = torch.cat([embedding[0] for embedding, _ in heard])  # [L, d]
+        guides = [guide[0] for _, guide in heard if guide is not None]
+        guide = torch.cat(guides) if guides else None  # [L, Da]
+        memory = self.temporal.memory
+        assert isinstance(memory, BiMamba)
+        state = remember_within(memory, x, guide, frame_s[0], window)  # [Tw, d]
+        said = self.temporal.head(state, aligned.au_tokens[0].float()).float()  # [Tw, A]
+        said = said.masked_fill(~seen[0, window, None], 0.0)
+        logits = said.new_zeros(*one.seen.shape, AU_COUNT)
+        logits = logits.index_put((torch.zeros_like(places[window]), places[window]), said)  # [1, T, A]
+        return Output(logits, self._views(aligned, seen[:, window]))
 
     def _tokens(self, batch: Batch, rows: Tensor, order: Tensor, valid: Tensor) -> tuple[Tensor, Tensor]:
         """Face [B, L, Dv] and patches [B, L, N, Dv] of the seen frames; only those are encoded."""
@@ -167,6 +213,11 @@ def seen_first(seen: Tensor) -> tuple[Tensor, Tensor]:
     longest = max(1, int(count.max()))
     order = torch.argsort((~seen).to(torch.int8), dim=1, stable=True)[:, :longest]
     return order, torch.arange(longest, device=seen.device) < count[:, None]
+
+
+def _chunks(start: int, stop: int) -> list[slice]:
+    """From start to stop, `FRAMES_AT_ONCE` at a time."""
+    return [slice(at, min(at + FRAMES_AT_ONCE, stop)) for at in range(start, stop, FRAMES_AT_ONCE)]
 
 
 def _at_places(rows: Tensor, places: Tensor) -> Tensor:

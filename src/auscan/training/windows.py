@@ -76,6 +76,8 @@ class Batch:
     """[B, Ta] float64."""
     audio_valid: Tensor
     """[B, Ta] bool."""
+    inside: Tensor | None = None
+    """[B, T] bool, False in the margins of a window and for padding; None: there are no margins."""
 
     def to(self, device: torch.device) -> Self:
         """The same batch on a device."""
@@ -83,6 +85,13 @@ class Batch:
         for name, value in moved.items():
             moved[name] = None if value is None else value.to(device, non_blocking=True)
         return type(self)(**moved)
+
+    def row(self, number: int) -> Self:
+        """One window as a batch of one."""
+        values: dict[str, Any] = {each.name: getattr(self, each.name) for each in fields(self)}
+        for name, value in values.items():
+            values[name] = None if value is None else value[number : number + 1]
+        return type(self)(**values)
 
 
 def load_tracks(
@@ -201,16 +210,25 @@ class EpochOrder:
 class WindowBatches(Dataset[Batch]):
     """Batches by the numbers of their windows."""
 
-    def __init__(self, tracks: Sequence[LabelledTrack], windows: Sequence[Window], margin_s: float) -> None:
-        """margin_s: how far beyond its first and last frame a window hears."""
+    def __init__(
+        self,
+        tracks: Sequence[LabelledTrack],
+        windows: Sequence[Window],
+        margin_s: float,
+        margin: int | None = None,
+    ) -> None:
+        """margin_s: how far beyond its first and last frame a window hears; margin: see DataConfig."""
         self._tracks, self._windows, self._margin_s = tracks, windows, margin_s
+        self._margin = margin
 
     def __getitem__(self, numbers: Sequence[int]) -> Batch:
         return collate([self._cut(self._windows[number]) for number in numbers])
 
     def _cut(self, window: Window) -> Batch:
         track = self._tracks[window.track]
-        return cut(track, slice(window.start, window.stop), self._margin_s)
+        if self._margin is None:
+            return cut(track, slice(window.start, window.stop), self._margin_s)
+        return cut_with_margin(track, window, self._margin, self._margin_s)
 
 
 def cut(track: LabelledTrack, part: slice, margin_s: float) -> Batch:
@@ -232,6 +250,15 @@ def cut(track: LabelledTrack, part: slice, margin_s: float) -> Batch:
     tensors: dict[str, Any] = {"face": None, "patches": None, "crops": None}
     tensors |= {name: torch.from_numpy(np.array(array))[None] for name, array in arrays.items()}
     return Batch(**tensors)
+
+
+def cut_with_margin(track: LabelledTrack, window: Window, margin: int, margin_s: float) -> Batch:
+    """A window with up to `margin` frames on either side, which have no labels, as a batch of one."""
+    part = slice(max(0, window.start - margin), min(len(track.labels), window.stop + margin))
+    batch = cut(track, part, margin_s)
+    inside = torch.zeros_like(batch.seen)
+    inside[:, window.start - part.start : window.stop - part.start] = True
+    return replace(batch, inside=inside, labels=batch.labels.masked_fill(~inside[..., None], NOT_ANNOTATED))
 
 
 def _sights(track: LabelledTrack, part: slice, seen: NDArray[np.bool_]) -> dict[str, NDArray[Any]]:
@@ -261,7 +288,7 @@ def collate(windows: Sequence[Batch]) -> Batch:
 
 def drop_modalities(batch: Batch, config: DropoutConfig, rng: np.random.Generator) -> Batch:
     """Take sound or a stretch of the face from some windows; nothing is drawn from torch's generators."""
-    windows, frames = batch.seen.shape
+    windows = len(batch.seen)
     chance, valid, seen = rng.random(windows), batch.audio_valid.clone(), batch.seen.clone()
     audio, audio_times_s = batch.audio, batch.audio_times_s
     silent = torch.from_numpy(chance < config.no_sound)
@@ -274,7 +301,16 @@ def drop_modalities(batch: Batch, config: DropoutConfig, rng: np.random.Generato
         valid = torch.where(swapped[:, None], batch.audio_valid.roll(1, 0), valid)
     valid &= ~silent[:, None]
     for row in np.flatnonzero(rng.random(windows) < config.no_face):
+        first, frames = _extent(batch, int(row))
         length = int(rng.integers(1, max(2, int(config.no_face_length * frames) + 1)))
-        start = int(rng.integers(0, max(1, frames - length + 1)))
+        start = first + int(rng.integers(0, max(1, frames - length + 1)))
         seen[row, start : start + length] = False
     return replace(batch, audio=audio, audio_times_s=audio_times_s, audio_valid=valid, seen=seen)
+
+
+def _extent(batch: Batch, row: int) -> tuple[int, int]:
+    """Where a window begins in its row, after its margin, and how many frames it has."""
+    if batch.inside is None:
+        return 0, batch.seen.shape[1]
+    inside = batch.inside[row].nonzero()
+    return int(inside[0]), len(inside)
