@@ -53,7 +53,7 @@ def values_and_gradients(scan: Scan, inputs: Inputs, with_state: bool = True) ->
 def assert_near(actual: dict[str, Tensor], expected: dict[str, Tensor], share: float) -> None:
     """No number differs by more than this share of the largest one beside it.
 
-    The gradient of A is a sum over all frames that may cancel to 0; the largest gradient of all is its measure.
+    That of A is a sum over all frames that may cancel to 0: it is held to the largest gradient of all.
     """
     gradients = max(float(each.abs().max()) for name, each in expected.items() if name.startswith("d"))
     for name, right in expected.items():
