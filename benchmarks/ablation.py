@@ -162,7 +162,7 @@ def network_settings(folder: Path, name: str, seed: int) -> dict[str, Any]:
         "loss": {"alignment": alignment_loss, "alignment_frames": 8},
         "dropout": {"no_sound": 0.1, "no_face": 0.1, "no_face_length": 0.1},
         "optimizer": {"rate": 2e-3, "average": 0.98},
-        "loop": {"epochs": 10, "batch": 2, "patience": 10, "device": "cpu"},
+        "loop": {"epochs": 8, "batch": 2, "patience": 8, "device": "cpu"},
     }
 
 
