@@ -34,6 +34,7 @@ from auscan.training.augment import augment_crops
 from auscan.training.config import TrainConfig
 from auscan.training.encoder import CropEncoder
 from auscan.training.losses import Criterion, Losses, positive_weights
+from auscan.training.memory import keep_freed_memory
 from auscan.training.module import FeatureNetwork, FeatureSizes, budget, build_network
 from auscan.training.optimize import parameter_groups, running_mean, warmup_cosine, with_own_rate
 from auscan.training.predict import mean_f1, score_tracks
@@ -89,6 +90,7 @@ def train(config: TrainConfig, say: Say | None = None) -> Outcome:
 
     Raises InputError for data that does not fit, AuscanError where accelerate is not installed.
     """
+    keep_freed_memory()
     trainer = Trainer(config, say or _nothing)
     trainer.run()
     return trainer.finish()
