@@ -16,12 +16,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from auscan.core.config import SAMPLE_RATE_HZ, TOKEN_HOP, FusionConfig
+from auscan.core.config import NEAR_S, TOKEN_RATE_HZ, FusionConfig
 
-TOKEN_RATE_HZ = SAMPLE_RATE_HZ / TOKEN_HOP
-"""Audio tokens a second, of every encoder in encoders/audio.py; they must not come closer together."""
-NEAR_S = 1.5 / TOKEN_RATE_HZ
-"""A token further from a frame than this is not what is heard at the frame."""
 KNOT_S = 0.05
 """Spacing of the learned relative-time bias; between its knots it is a straight line."""
 FRAMES_AT_ONCE = 256

@@ -22,7 +22,7 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from auscan.core.config import TOKEN_HOP
 from auscan.encoders.audio import FFT, LogMelEncoder
-from auscan.encoders.visual import ConvEncoder
+from auscan.encoders.visual import ConvEncoder, ResidualBlock
 from auscan.model.fusion import Window, blend
 from auscan.model.mamba import BiMambaBlock, ScanState
 from auscan.model.network import TemporalStage, VisualStage
@@ -169,19 +169,25 @@ def fold(encoder: ConvEncoder) -> None:
     Batch norms are folded into the convolution before them. A shortcut's mean over 2x2 cells and the 1x1
     convolution after it are one 2x2 convolution, where the map has whole cells.
     """
-    encoder.layers[0] = fuse_conv_bn_eval(encoder.layers[0], encoder.layers[1])
-    encoder.layers[1] = nn.Identity()
-    for block in encoder.layers[3:]:
-        block.conv1, block.conv2 = (
-            fuse_conv_bn_eval(conv, norm)
-            for conv, norm in ((block.conv1, block.norm1), (block.conv2, block.norm2))
-        )
-        block.norm1, block.norm2 = nn.Identity(), nn.Identity()
+    stem, norm = encoder.layers[0], encoder.layers[1]
+    assert isinstance(stem, nn.Conv2d)
+    encoder.layers[0], encoder.layers[1] = _joined(stem, norm), nn.Identity()
+    for block in encoder.layers:
+        if not isinstance(block, ResidualBlock):
+            continue
+        block.conv1, block.conv2 = _joined(block.conv1, block.norm1), _joined(block.conv2, block.norm2)
+        block.norm1, block.norm2 = nn.Identity(), nn.Identity()  # type: ignore[assignment]
         if isinstance(block.shortcut, nn.Sequential):
             pool, conv, norm = block.shortcut
-            conv = fuse_conv_bn_eval(conv, norm)
-            whole = isinstance(pool, nn.AvgPool2d) and encoder.whole_cells
-            block.shortcut = strided(conv, 2) if whole else nn.Sequential(pool, conv)
+            assert isinstance(conv, nn.Conv2d)
+            conv = _joined(conv, norm)
+            halves = isinstance(pool, nn.AvgPool2d) and encoder.whole_cells
+            block.shortcut = strided(conv, 2) if halves else nn.Sequential(pool, conv)
+
+
+def _joined(conv: nn.Conv2d, norm: nn.Module) -> nn.Conv2d:
+    assert isinstance(norm, nn.BatchNorm2d)
+    return fuse_conv_bn_eval(conv, norm)
 
 
 def strided(conv: nn.Conv2d, step: int) -> nn.Conv2d:
