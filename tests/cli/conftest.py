@@ -57,7 +57,7 @@ def _fake_detect(
     return Result(build_table(np.asarray(times), [track], THRESHOLDS), (track,), info)
 
 
-def _fake_load(model: str = "nano") -> str:
+def _fake_load(model: str = "nano", *engine: object) -> str:
     if model != "nano":
         raise CheckpointError(f"{model} is not a checkpoint folder.")
     return model

@@ -17,12 +17,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from auscan.core.config import SAMPLE_RATE_HZ, TOKEN_HOP, FusionConfig
+from auscan.core.config import NEAR_S, TOKEN_RATE_HZ, FusionConfig
 
-TOKEN_RATE_HZ = SAMPLE_RATE_HZ / TOKEN_HOP
-"""Audio tokens a second, of every encoder in encoders/audio.py; they must not come closer together."""
-NEAR_S = 1.5 / TOKEN_RATE_HZ
-"""A token further from a frame than this is not what is heard at the frame."""
 KNOT_S = 0.05
 """Spacing of the learned relative-time bias; between its knots it is a straight line."""
 FRAMES_AT_ONCE = 64
@@ -93,8 +89,8 @@ def _neighbours(token_s: Tensor, token_valid: Tensor, frame_s: Tensor) -> tuple[
 class Window(NamedTuple):
     """The tokens around each frame, W of them."""
 
-    index: Tensor
-    """[B, T, W] int64"""
+    place: Tensor
+    """[B, T, W] int64, which tokens"""
     audible: Tensor
     """[B, T, W] bool; False beyond the reach, beyond the sound, and where a token is not valid"""
     offset_s: Tensor
@@ -162,8 +158,8 @@ class AsymmetricFusion(nn.Module):
 
     def listen(self, visual: Tensor, window: Window, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
         """`forward` for some frames [B, T, d] and what was spoken [B, Ta, d] -> [B, T, d], [B, T]."""
-        index, audible, offset_s = window
-        keys, values = take(key, index), take(value, index)  # [B, T, W, d] each
+        place, audible, offset_s = window
+        keys, values = take(key, place), take(value, place)  # [B, T, W, d] each
         # A head asks with its own channels and 0 in all others, and keeps its own of the answer: the windows
         # are large, and taking them apart by heads would mean copying them.
         width = visual.shape[-1] // self.heads
