@@ -15,6 +15,7 @@ from auscan.core.folder import read_config
 from auscan.datasets.features import Encoders, Extraction, load_encoders
 from auscan.datasets.index import read_index
 from auscan.encoders.visual import pool_patches
+from auscan.inference.follow import follow
 from auscan.inference.stages import AudioTokens, load
 from auscan.model.checkpoint import load_checkpoint, save_checkpoint
 from auscan.model.network import AuscanNetwork
@@ -66,8 +67,8 @@ def said_by_both(
     samples = rng.normal(size=8000).astype(np.float32)
     tokens = stages.encode_sound(samples)
     token_s = (np.arange(len(tokens)) + 0.5) / 50
-    looked = stages.look(crops, None)
-    theirs = stages.follow(looked.embedding, looked.au_tokens, times_s, AudioTokens(tokens, token_s))
+    looked = stages.look(crops, [0] * len(crops), {})
+    theirs = follow(stages, looked.embedding, looked.au_tokens, times_s, AudioTokens(tokens, token_s))
 
     network, about = load_trained(run / "best")
     pictures = torch.from_numpy(crops)

@@ -69,9 +69,7 @@ class VisualStage(nn.Module):
 
     def forward(self, crops: Tensor, previous: Tensor | None = None) -> Looked:
         """crops [B, T, S, S, 3] uint8, previous [B, N, Dv] or None where the face just appeared."""
-        face, patches = self.encoder(crops.flatten(0, 1))  # [B T, Dv], [B T, N, Dv]
-        patches = pool_patches(patches, self.grid)
-        face, patches = (x.unflatten(0, crops.shape[:2]) for x in (face, patches))
+        face, patches = (x.unflatten(0, crops.shape[:2]) for x in self._tokens(crops.flatten(0, 1)))
         return self._read(face, patches, previous)
 
     @property
@@ -86,9 +84,14 @@ class VisualStage(nn.Module):
         before: [B] int64, a row of this call (0..B-1) or of the carried ones (B..B+F-1); its own row where
         the face just appeared
         """
-        face, patches = self.encoder(crops)  # [B, Dv], [B, N, Dv]
+        face, patches = self._tokens(crops)
         previous = torch.cat([patches, carried])[before]  # [B, N, Dv]
         return self._read(face[:, None], patches[:, None], previous)
+
+    def _tokens(self, crops: Tensor) -> tuple[Tensor, Tensor]:
+        """crops [F, S, S, 3] uint8 -> face [F, Dv], patches [F, N, Dv] on the grid that alignment reads."""
+        face, patches = self.encoder(crops)
+        return face, pool_patches(patches, self.grid)
 
     def _read(self, face: Tensor, patches: Tensor, previous: Tensor | None) -> Looked:
         """face [B, T, Dv], patches [B, T, N, Dv], previous [B, N, Dv]."""
