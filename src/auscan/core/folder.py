@@ -57,8 +57,8 @@ def read_config(folder: Path) -> CheckpointConfig:
         content = json.loads(file.read_text(encoding="utf-8"))
         if isinstance(content, dict) and content.get("kind") == "features":
             raise CheckpointError(
-                f"{folder} holds what auscan train taught, which is no whole model. Make one with: auscan pack "
-                f"{folder} --out FOLDER"
+                f"{folder} holds what auscan train taught, which is no whole model. "
+                f"Make one with: auscan pack {folder} --out FOLDER"
             )
         written = content.get("format") if isinstance(content, dict) else None
         if written != 1:
