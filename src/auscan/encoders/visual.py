@@ -65,8 +65,6 @@ class ConvEncoder(nn.Module):
         super().__init__()
         self.width = config.width
         self.patch_count = config.patch_grid**2
-        self.whole_cells = config.crop_size % 2 ** len(config.widths) == 0
-        """Whether every map halves without a remainder."""
         widths = config.widths
         layers: list[nn.Module] = [
             nn.Conv2d(1, widths[0], 3, 2, 1, bias=False),
