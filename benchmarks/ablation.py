@@ -186,11 +186,24 @@ def train_and_score(folder: Path, name: str, seed: int) -> None:
 
 def read_truth(folder: Path) -> tuple[Held, Held]:
     """The truth of the validation tracks and of the held-out ones."""
-    tables: dict[str, tuple[pd.DataFrame, pd.DataFrame]] = {}
-    for part in HELD:
-        truth = folder / part / "data" / "truth"
-        tables[part] = pd.read_parquet(truth / "frames.parquet"), pd.read_parquet(truth / "tracks.parquet")
-    return read_held(tables, {"tracks": ["val"]}), read_held(tables, HELD)
+    return tuple(
+        read_held({part: read_rows(folder / part, splits) for part, splits in parts.items()})
+        for parts in ({"tracks": ["val"]}, HELD)
+    )  # type: ignore[return-value]
+
+
+def read_rows(folder: Path, splits: list[str]) -> pd.DataFrame:
+    """A row for every frame that was seen in some splits of a data set: the truth about frame and track."""
+    truth = folder / "data" / "truth"
+    tracks = load_tracks(read_index(folder / "index"), folder / "cache", splits)
+    seen = [
+        pd.DataFrame({"track": track.name, "frame": track.numbers[track.features.has_image]})
+        for track in tracks
+    ]
+    frames = pd.read_parquet(truth / "frames.parquet").rename(columns={"number": "frame"})
+    rows = pd.concat(seen).merge(frames, on=["track", "frame"], validate="one_to_one")
+    about = pd.read_parquet(truth / "tracks.parquet").drop(columns=["video", "split"])
+    return rows.merge(about, on="track", validate="many_to_one")
 
 
 def in_processes(work: Callable[..., None], arguments: list[tuple[Any, ...]], jobs: int) -> None:

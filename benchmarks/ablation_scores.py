@@ -55,15 +55,9 @@ class Held:
         return int(self.video.max()) + 1
 
 
-def read_held(tables: dict[str, tuple[pd.DataFrame, pd.DataFrame]], splits: dict[str, list[str]]) -> Held:
-    """The truth of some splits. tables: truth/frames.parquet and truth/tracks.parquet of each part."""
-    found = []
-    for part, wanted in splits.items():
-        frames, tracks = tables[part]
-        chosen = tracks[tracks["split"].isin(wanted)].drop(columns=["video", "split"])
-        joined = frames[frames["has_image"]].merge(chosen, on="track", validate="many_to_one")
-        found.append(joined.assign(part=part, frame=joined["number"]))
-    rows = pd.concat(found, ignore_index=True)
+def read_held(parts: dict[str, pd.DataFrame]) -> Held:
+    """The truth about frames of some data sets: columns of truth/frames.parquet and tracks.parquet."""
+    rows = pd.concat([rows.assign(part=part) for part, rows in parts.items()], ignore_index=True)
     labels = rows[[f"{name}_label" for name in AU_NAMES]].to_numpy() == 1
     video = pd.factorize(rows["part"] + " " + rows["track"].map(source_video), sort=True)[0]
     masks = {}
