@@ -106,14 +106,16 @@ def f1_draws(by_video: NDArray[np.float64], draws: NDArray[np.int64]) -> NDArray
     """Mean F1 of every draw, meaned over seeds: counts [S, V, A, 2], draws [D, V] of videos -> [D]."""
     weights = np.stack([np.bincount(draw, minlength=by_video.shape[1]) for draw in draws])  # [D, V]
     pooled = np.einsum("dv,svak->dsak", weights, by_video)  # [D, S, A, 2]
-    with np.errstate(invalid="ignore"):
-        f1 = pooled[..., 0] / pooled[..., 1]  # NaN for an AU that does not count, or is not in the draw
-    return np.nanmean(f1, axis=2).mean(axis=1)
+    there = pooled[..., 1] > 0  # an AU counts, and is in the draw
+    f1 = np.divide(pooled[..., 0], pooled[..., 1], out=np.zeros_like(pooled[..., 0]), where=there)
+    count = there.sum(axis=2)  # [D, S]; a draw without any video of the condition says nothing
+    mean = np.divide(f1.sum(axis=2), count, out=np.full(count.shape, np.nan), where=count > 0)
+    return np.asarray(mean.mean(axis=1))
 
 
 def interval(values: NDArray[np.float64]) -> tuple[float, float]:
     """The middle 95 % of draws [D]."""
-    low, high = np.percentile(values, [2.5, 97.5])
+    low, high = np.nanpercentile(values, [2.5, 97.5])
     return float(low), float(high)
 
 
