@@ -16,6 +16,7 @@ from auscan.cli.detect import detect
 from auscan.cli.ensemble import ensemble
 from auscan.cli.evaluate import evaluate
 from auscan.cli.extract import extract
+from auscan.cli.live import live
 from auscan.cli.prepare import prepare
 from auscan.cli.submit import check_submission, submit
 from auscan.cli.synth import synth
@@ -31,6 +32,7 @@ app = typer.Typer(
 )
 app.command()(detect)
 app.command()(demo)
+app.command()(live)
 app.command()(evaluate)
 app.command()(ensemble)
 app.command()(submit)
