@@ -23,6 +23,7 @@ from auscan.core.version import VERSION
 from auscan.model.checkpoint import save_checkpoint
 from auscan.model.network import AuscanNetwork
 from clip_data import HELD_OUT, load_clips
+from export import export_nano
 from face_data import Faces, development_crops, load_faces
 from labels import UNTAUGHT
 from train_clips import ClipSettings, development_scores, features_of, held_out, train_clips
@@ -75,6 +76,7 @@ def main() -> None:
         **scores,
     )
     save_checkpoint(args.out, network, config, filled)
+    export_nano(args.out, args.out, args.data / "faces_train.parquet")
     settings = {**asdict(FaceSettings(epochs=args.epochs)), **asdict(ClipSettings(steps=args.steps))}
     log(args.run / "done.jsonl", **settings, **scores)
 

@@ -62,7 +62,7 @@ def _fake_detect(
     return Result(table, (track,), info)
 
 
-def _fake_load(model: str = "nano") -> SimpleNamespace:
+def _fake_load(model: str = "nano", *engine: object) -> SimpleNamespace:
     if model != "nano":
         raise CheckpointError(f"{model} is not a checkpoint folder.")
     return SimpleNamespace(config=SimpleNamespace(name=model, thresholds=THRESHOLDS, untaught=("AU23",)))

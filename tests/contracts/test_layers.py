@@ -27,6 +27,7 @@ RANK = {name: i for i, row in enumerate(LAYERS) for name in row.split()}
 TORCH_MAY_BE_IMPORTED_BY = {
     "auscan.encoders",
     "auscan.model",
+    "auscan.inference.export",
     "auscan.inference.with_torch",
     "auscan.datasets.features",
     "auscan.training",

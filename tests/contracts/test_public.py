@@ -20,7 +20,18 @@ PUBLIC = [
     "__version__",
     "detect",
 ]
-HEAVY = {"IPython", "jinja2", "matplotlib", "plotly", "rich", "skimage", "torch", "transformers", "typer"}
+HEAVY = {
+    "IPython",
+    "jinja2",
+    "matplotlib",
+    "onnxruntime",
+    "plotly",
+    "rich",
+    "skimage",
+    "torch",
+    "transformers",
+    "typer",
+}
 
 
 def test_the_public_names_are_these_and_sorted() -> None:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from auscan.cli.detect import Request, detect_into
+from auscan.cli.engine import BackendOption, DeviceOption, ThreadsOption
 from auscan.core.aus import AU_MEANINGS
 
 if TYPE_CHECKING:
@@ -21,6 +22,9 @@ FOLDER = Path("auscan-demo")
 
 def demo(
     out: Annotated[Path, typer.Option("--out", help="Folder for the clip and its results.")] = FOLDER,
+    backend: BackendOption = "auto",
+    device: DeviceOption = "auto",
+    threads: ThreadsOption = None,
 ) -> None:
     """Make a short clip of a smiling face, find its action units, and show them."""
     from auscan.inference.stages import load
@@ -28,7 +32,7 @@ def demo(
 
     clip = out / "astronaut.mp4"
     make_demo_clip(clip)
-    request = Request(stages=load(), overlay=True, report=True)
+    request = Request(stages=load("nano", backend, device, threads), overlay=True, report=True)
     result = detect_into(clip, out, request, label=clip.name)
     _print_table(result.table)
     typer.echo("She smiles: AU06, AU12 and AU25 should be on, AU04 and AU15 off.")

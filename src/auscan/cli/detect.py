@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from auscan.cli.engine import BackendOption, DeviceOption, ThreadsOption
 from auscan.cli.progress import shown_progress
 from auscan.core.errors import AuscanError, InputError
 from auscan.core.version import VERSION
@@ -63,13 +64,17 @@ def detect(
         typer.Option("--as-video", metavar="FPS", help="Read a folder of numbered pictures as one video."),
     ] = None,
     model: Annotated[str, typer.Option("--model", help="A shipped model or a checkpoint folder.")] = "nano",
+    backend: BackendOption = "auto",
+    device: DeviceOption = "auto",
+    threads: ThreadsOption = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the manifest's lines on stdout.")] = False,
 ) -> None:
     """Find the action units in every frame and face of INPUTS and write them to a folder each."""
     from auscan.inference.stages import load
     from auscan.media.discover import find_media, output_names
 
-    request = Request(stages=load(model), overlay=overlay, report=report, as_video_hz=as_video)
+    stages = load(model, backend, device, threads)
+    request = Request(stages=stages, overlay=overlay, report=report, as_video_hz=as_video)
     found = find_media(inputs, folders_as_video=as_video is not None)
     found = [item for item in found if str(item.path) in inputs or not _is_own_overlay(item.path)]
     names = output_names([item.path for item in found])

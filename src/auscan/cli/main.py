@@ -15,13 +15,15 @@ from auscan.cli.demo import demo
 from auscan.cli.detect import detect
 from auscan.cli.ensemble import ensemble
 from auscan.cli.evaluate import evaluate
+from auscan.cli.export import export
 from auscan.cli.extract import extract
 from auscan.cli.live import live
 from auscan.cli.prepare import prepare
 from auscan.cli.submit import check_submission, submit
 from auscan.cli.synth import synth
 from auscan.cli.train import train
-from auscan.core.errors import AuscanError
+from auscan.core.errors import AuscanError, InputError
+from auscan.core.extras import INSTALL, TRAIN_MODULES
 
 app = typer.Typer(
     name="auscan",
@@ -42,6 +44,7 @@ app.command()(extract)
 app.command()(synth)
 app.command()(train)
 app.command()(crossval)
+app.command()(export)
 
 
 def _print_version(wanted: bool) -> None:
@@ -61,9 +64,15 @@ def _root(version: _Version = False) -> None:
 
 
 def main() -> None:
-    """Run the command line; an error of auscan becomes one line and its exit code."""
+    """Run the command line; an error of auscan, or an extra that is not there, becomes one line."""
     try:
         app()
     except AuscanError as error:
         typer.echo(f"auscan: {error}", err=True)
         raise SystemExit(error.exit_code) from error
+    except ModuleNotFoundError as error:
+        missing = (error.name or "").partition(".")[0]
+        if missing not in TRAIN_MODULES:
+            raise
+        typer.echo(f"auscan: This command needs {missing}, which is not installed. Run: {INSTALL}", err=True)
+        raise SystemExit(InputError.exit_code) from error

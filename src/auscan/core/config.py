@@ -14,6 +14,10 @@ SAMPLE_RATE_HZ = 16_000
 """Every sound is brought to this rate, mono, before anything else hears it."""
 TOKEN_HOP = 320
 """Samples from one audio token to the next: 20 ms, WavLM's."""
+TOKEN_RATE_HZ = SAMPLE_RATE_HZ / TOKEN_HOP
+"""Audio tokens a second, of every encoder in encoders/audio.py; they must not come closer together."""
+NEAR_S = 1.5 / TOKEN_RATE_HZ
+"""A token further from a frame than this is not what is heard at the frame."""
 CLOCK_HZ = 30.0
 """Elapsed time is counted in thirtieths of a second: about 1 a frame, whatever the frame rate."""
 LONGEST_GAP = 30.0

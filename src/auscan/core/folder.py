@@ -3,6 +3,9 @@
     config.json         CheckpointConfig: every question about the weights, answered
     model.safetensors   the weights
     README.md           the model card
+    *.onnx              the stages as graphs, for ONNX Runtime; export.json says how they were made
+
+Weights or graphs may be missing: the former are for PyTorch, the latter for ONNX Runtime.
 
 In: a shipped name or a path.  Out: a folder, its validated config.
 Not here: the weights (model/checkpoint.py).
@@ -15,10 +18,12 @@ from pydantic import ValidationError
 
 from auscan.core.config import CheckpointConfig
 from auscan.core.errors import CheckpointError
+from auscan.core.extras import INSTALL
 
 CONFIG_FILE = "config.json"
 WEIGHTS_FILE = "model.safetensors"
 CARD_FILE = "README.md"
+EXPORT_FILE = "export.json"
 
 SHIPPED = Path(__file__).parents[1] / "checkpoints"
 """Checkpoints inside the package."""
@@ -38,12 +43,23 @@ def find_checkpoint(name: str | Path) -> Path:
             return folder
     if str(name) in SIZES:
         raise CheckpointError(
-            f"{name!r} is a size to train, not a trained model. "
-            f"Train it, then give the folder of its checkpoint."
+            f"{name!r} is a size to train, not a trained model. Install what training takes ({INSTALL}), "
+            f"train it, then give the folder of its checkpoint."
         )
     names = ", ".join(sorted(path.parent.name for path in SHIPPED.glob(f"*/{CONFIG_FILE}")))
     missing = f"has no {CONFIG_FILE}" if given.is_dir() else "is neither a shipped model nor a folder"
     raise CheckpointError(f"{name} {missing}. Give a checkpoint folder, or one of: {names}.")
+
+
+def graph_names(blocks: int) -> tuple[str, ...]:
+    """Names of the graphs of a network with so many temporal blocks; each lies in <name>.onnx."""
+    sweeps = [f"sweep_{block}_{direction}" for block in range(blocks) for direction in ("ahead", "back")]
+    return ("visual", "audio", "hear", *sweeps, "read")
+
+
+def has_graphs(folder: Path) -> bool:
+    """Whether a checkpoint folder holds graphs."""
+    return any(folder.glob("*.onnx"))
 
 
 def read_config(folder: Path) -> CheckpointConfig:

@@ -49,7 +49,7 @@ class ResidualBlock(nn.Module):
         """[T, C, H, W] -> [T, C', H', W']."""
         y = F.relu(self.norm1(self.conv1(x)))
         y = self.norm2(self.conv2(y))
-        gate = torch.sigmoid(self.excite(F.relu(self.squeeze(y.mean((2, 3), keepdim=True)))))
+        gate = torch.sigmoid(self.excite(F.relu(self.squeeze(F.adaptive_avg_pool2d(y, 1)))))
         return F.relu(self.shortcut(x) + y * gate)
 
 
@@ -65,6 +65,8 @@ class ConvEncoder(nn.Module):
         super().__init__()
         self.width = config.width
         self.patch_count = config.patch_grid**2
+        self.whole_cells = config.crop_size % 2 ** len(config.widths) == 0
+        """Whether every map halves without a remainder."""
         widths = config.widths
         layers: list[nn.Module] = [
             nn.Conv2d(1, widths[0], 3, 2, 1, bias=False),

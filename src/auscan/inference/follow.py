@@ -16,7 +16,7 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-from auscan.core.config import CLOCK_HZ, LONGEST_GAP, SAMPLE_RATE_HZ, TOKEN_HOP
+from auscan.core.config import CLOCK_HZ, LONGEST_GAP, TOKEN_RATE_HZ
 from auscan.inference.stages import AudioTokens, Direction, Stages
 
 STRETCH = 2048
@@ -67,7 +67,7 @@ def hear_around(
     """
     if sound is None or not len(times_s):
         return embedding, None
-    reach_s = stages.config.network.fusion.reach_s + 2 * TOKEN_HOP / SAMPLE_RATE_HZ  # and the next token
+    reach_s = stages.config.network.fusion.reach_s + 2 / TOKEN_RATE_HZ  # and the next token
     first, last = np.searchsorted(sound.times_s, [times_s[0] - reach_s, times_s[-1] + reach_s])
     if first == last:
         return embedding, None

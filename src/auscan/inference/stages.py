@@ -10,7 +10,7 @@ follow.py reads a whole track, the live detector a track that never ends.
     sweep         frames, one direction    -> what the memory adds to them, and the state to go on with
     read          frames and AU tokens     -> logits
 
-In and out: numpy.  Not here: the engines (with_torch.py), whole tracks (follow.py).
+In and out: numpy.  Not here: the engines (with_onnx.py, with_torch.py), whole tracks (follow.py).
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -22,6 +22,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from auscan.core.config import SAMPLE_RATE_HZ, TOKEN_HOP, CheckpointConfig
+from auscan.core.errors import InputError
+from auscan.core.extras import need_torch
+from auscan.core.folder import find_checkpoint, has_graphs
 from auscan.media.audio import Waveform
 
 SEGMENT_S = 20.0
@@ -131,15 +134,26 @@ def load(
 ) -> Stages:
     """The stages of a shipped checkpoint or of a folder.
 
-    backend: "auto" takes what the checkpoint can be run with
-    device: "auto", "cpu" or "cuda:0"
+    backend: "onnx" (ONNX Runtime, on the CPU), "torch", or "auto": onnx where the checkpoint holds graphs
+    and no GPU is asked for, else torch
+    device: "cpu", "cuda:0", or "auto": the CPU for onnx; for torch the first GPU, else the CPU
     threads: how many the engine may use; None leaves it to the engine
 
-    Raises CheckpointError where it cannot be found or does not fit, InputError for a device not there.
+    Raises CheckpointError where it cannot be found or does not fit, InputError for a device that is not there
+    and where PyTorch is needed but not installed.
     """
-    from auscan.inference.with_torch import TorchStages  # torch loads here, not with the pipeline
+    folder = find_checkpoint(checkpoint)
+    on_cpu = device in ("auto", "cpu")
+    if backend == "onnx" or (backend == "auto" and on_cpu and has_graphs(folder)):
+        if not on_cpu:
+            raise InputError(f"The backend onnx runs on the CPU only. Give the backend torch for {device}.")
+        from auscan.inference.with_onnx import OnnxStages  # the engines load here, not with the pipeline
 
-    return TorchStages(checkpoint, device, threads)
+        return OnnxStages(folder, threads)
+    need_torch(f"The backend torch, by which {checkpoint} is to be run on device {device},")
+    from auscan.inference.with_torch import TorchStages
+
+    return TorchStages(folder, device, threads)
 
 
 class RowsBefore(NamedTuple):

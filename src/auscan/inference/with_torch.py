@@ -101,7 +101,7 @@ class TorchStages:
         elapsed: NDArray[np.float64],
         state: SweepState | None,
     ) -> tuple[NDArray[np.float32], SweepState]:
-        """x [T, d], guide [T, Da], elapsed [T] -> what a block adds in one direction [T, d], and its state."""
+        """x [T, d], guide [T, Da], elapsed [T] -> what a block adds in a direction [T, d], and its state."""
         memory = self.network.temporal.memory.blocks[block]
         assert isinstance(memory, BiMambaBlock)
         update, after = (memory.ahead if direction == "ahead" else memory.back)(

@@ -12,7 +12,7 @@ from safetensors.torch import load_file, save_file
 
 from auscan.core.config import CheckpointConfig
 from auscan.core.errors import CheckpointError
-from auscan.core.folder import CARD_FILE, CONFIG_FILE, WEIGHTS_FILE, find_checkpoint, read_config
+from auscan.core.folder import CARD_FILE, CONFIG_FILE, EXPORT_FILE, WEIGHTS_FILE, find_checkpoint, read_config
 from auscan.model.network import AuscanNetwork
 
 NAMED = 3
@@ -22,9 +22,12 @@ NAMED = 3
 def save_checkpoint(folder: Path, network: AuscanNetwork, config: CheckpointConfig, card: str) -> None:
     """Write weights, config and model card; each file is whole or not there.
 
-    The settings of the network inside `config` are replaced by the network's own.
+    The settings of the network inside `config` are replaced by the network's own. Graphs of earlier weights
+    are removed.
     """
     folder.mkdir(parents=True, exist_ok=True)
+    for stale in (*folder.glob("*.onnx"), folder / EXPORT_FILE):
+        stale.unlink(missing_ok=True)
     config = config.model_copy(update={"network": network.config})
     weights = {name: value.detach().cpu().contiguous() for name, value in network.state_dict().items()}
     save_file(weights, folder / f"{WEIGHTS_FILE}.part")

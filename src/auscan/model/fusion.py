@@ -16,12 +16,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from auscan.core.config import SAMPLE_RATE_HZ, TOKEN_HOP, FusionConfig
+from auscan.core.config import NEAR_S, TOKEN_RATE_HZ, FusionConfig
 
-TOKEN_RATE_HZ = SAMPLE_RATE_HZ / TOKEN_HOP
-"""Audio tokens a second, of every encoder in encoders/audio.py; they must not come closer together."""
-NEAR_S = 1.5 / TOKEN_RATE_HZ
-"""A token further from a frame than this is not what is heard at the frame."""
 KNOT_S = 0.05
 """Spacing of the learned relative-time bias; between its knots it is a straight line."""
 FRAMES_AT_ONCE = 256
@@ -88,8 +84,8 @@ def _neighbours(token_s: Tensor, token_valid: Tensor, frame_s: Tensor) -> tuple[
 class Window(NamedTuple):
     """The tokens around each frame, W of them."""
 
-    index: Tensor
-    """[B, T, W] int64"""
+    place: Tensor
+    """[B, T, W] int64, which tokens"""
     audible: Tensor
     """[B, T, W] bool; False beyond the reach, beyond the sound, and where a token is not valid"""
     offset_s: Tensor
@@ -157,13 +153,13 @@ class AsymmetricFusion(nn.Module):
 
     def listen(self, visual: Tensor, window: Window, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
         """`forward` for some frames [B, T, d] and what was spoken [B, Ta, d] -> [B, T, d], [B, T]."""
-        index, audible, offset_s = window
+        place, audible, offset_s = window
         heads = (self.heads, visual.shape[-1] // self.heads)
         asking = self.norm_visual(visual)  # [B, T, d]
         query = torch.unflatten(self.query(asking), -1, heads)  # [B, T, heads, c]
-        keys = torch.unflatten(take(key, index), -1, heads)  # [B, T, W, heads, c]
+        keys = torch.unflatten(take(key, place), -1, heads)  # [B, T, W, heads, c]
         keys = keys.permute(0, 1, 3, 4, 2)  # [B, T, heads, c, W]
-        values = torch.unflatten(take(value, index), -1, heads).transpose(2, 3)  # [B, T, heads, W, c]
+        values = torch.unflatten(take(value, place), -1, heads).transpose(2, 3)  # [B, T, heads, W, c]
 
         scores = (query[..., None, :] @ keys).squeeze(-2) * heads[1] ** -0.5  # [B, T, heads, W]
         scores = scores + self._bias(offset_s).to(scores.dtype)

@@ -11,6 +11,7 @@ Not here: the scan itself (scan.py), bringing audio tokens to frame times (fusio
 """
 
 import math
+from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
@@ -80,13 +81,19 @@ class SelectiveScan(nn.Module):
         nn.init.zeros_(self.out_proj.weight)  # a fresh direction adds nothing
 
     def forward(
-        self, x: Tensor, guide: Tensor | None, elapsed: Tensor, state: ScanState | None = None
+        self,
+        x: Tensor,
+        guide: Tensor | None,
+        elapsed: Tensor,
+        state: ScanState | None = None,
+        scan: Callable[..., tuple[Tensor, Tensor]] = scan_chunked,
     ) -> tuple[Tensor, ScanState]:
         """Sweep over a stretch of frames.
 
         x: [B, T, d], normed    guide: [B, T, g], or None where nothing is heard at all
         elapsed: [B, T], time since the frame before in 1/30 s; also for the first frame of a later stretch
         state: what the stretch before returned; None at the start
+        scan: any form of scan.py that takes a state
         Returns the update [B, T, d] and the state to go on with; any split gives the same numbers.
         """
         inner, n = self.inner, self.state_width
@@ -102,7 +109,7 @@ class SelectiveScan(nn.Module):
         A = -torch.exp(self.log_decay.to(exact))  # [H]
         dt = F.softplus(raw_dt.to(exact) + self.dt_bias) * elapsed[..., None].to(exact)  # [B, T, H]
         values = torch.unflatten(content, -1, (-1, self.head_width))  # [B, T, H, P]
-        y, memory = scan_chunked(
+        y, memory = scan(
             values * held_share(dt * A)[..., None],
             dt,
             A,

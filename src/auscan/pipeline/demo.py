@@ -15,6 +15,8 @@ import numpy as np
 import skimage.data
 from numpy.typing import NDArray
 
+from auscan.faces.align import crop_face
+from auscan.faces.detector import FaceDetector
 from auscan.results.atomic import atomic_path
 
 FRAMES: Final[int] = 250
@@ -60,6 +62,17 @@ def demo_frame(portrait: Image, index: int) -> Image:
         share = (index - _DARK_FRAMES.start) / len(_DARK_FRAMES)
         image = cv2.convertScaleAbs(image, alpha=1 - 0.6 * np.sin(np.pi * share) ** 2)
     return image
+
+
+def demo_crops(side: int, count: int = 64) -> NDArray[np.uint8]:
+    """Crops of the face all over the clip, for checks that want a real face: [n, S, S, 3] RGB."""
+    portrait: Image = skimage.data.astronaut()
+    detector = FaceDetector()
+    crops = []
+    for index in np.linspace(0, FRAMES - 1, count).round().astype(int):
+        image = demo_frame(portrait, int(index))
+        crops += [crop_face(image, found.points, side) for found in detector(image)[:1]]
+    return np.stack(crops)
 
 
 def _move(portrait: Image, share: float) -> Image:

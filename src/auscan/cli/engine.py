@@ -1,0 +1,16 @@
+"""The options that say what runs the model, for every command that runs one (inference/stages.py: `load`)."""
+
+from typing import Annotated, Literal
+
+import typer
+
+BackendOption = Annotated[
+    Literal["auto", "torch", "onnx"],
+    typer.Option("--backend", help="What runs the model; auto: ONNX Runtime where it can."),
+]
+DeviceOption = Annotated[
+    str, typer.Option("--device", metavar="auto|cpu|cuda:0", help="Where it runs; a GPU needs torch.")
+]
+ThreadsOption = Annotated[
+    int | None, typer.Option("--threads", min=1, help="Threads the model may use; else the engine decides.")
+]

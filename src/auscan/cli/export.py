@@ -1,0 +1,52 @@
+"""`auscan export`: write a checkpoint as ONNX graphs that run without PyTorch.
+
+In: a checkpoint with weights.  Out: a folder that is a checkpoint itself, and on stdout how far it is from
+PyTorch.
+Not here: the work itself (inference/export.py).
+"""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from auscan.core.errors import InputError
+
+
+def export(
+    checkpoint: Annotated[str, typer.Argument(metavar="CHECKPOINT", help="A shipped model or a folder.")],
+    out: Annotated[Path, typer.Option("--out", metavar="DIR", help="Folder for the graphs.")],
+    crops: Annotated[
+        Path | None,
+        typer.Option("--crops", metavar="FILE.npy", help="Crops of real faces, uint8 [n, S, S, 3]."),
+    ] = None,
+    int8: Annotated[
+        bool, typer.Option("--int8", help="The face's convolutions in 8 bits, calibrated on --crops.")
+    ] = False,
+) -> None:
+    """Write CHECKPOINT as ONNX graphs, checked against PyTorch on noise and on faces."""
+    if int8 and crops is None:
+        raise InputError("--int8 is calibrated on real faces. Give some hundred crops with --crops FILE.npy.")
+    from auscan.core.folder import find_checkpoint, read_config
+    from auscan.inference.export import export as write
+    from auscan.pipeline.demo import demo_crops
+
+    side = read_config(find_checkpoint(checkpoint)).network.visual.crop_size
+    report = write(checkpoint, out, demo_crops(side) if crops is None else _read(crops), int8)
+    real = report["differences"]["real"]
+    typer.echo(f"{out}: {len(report['bytes'])} graphs, {sum(report['bytes'].values()) / 1e6:.1f} MB")
+    typer.echo(
+        f"From PyTorch, on faces: logits differ by at most {real['logits']:.2g}, "
+        f"probabilities by {real['mean_probability']:.2g} on average."
+    )
+
+
+def _read(file: Path) -> Any:
+    import numpy as np
+
+    try:
+        return np.load(file, allow_pickle=False)
+    except (OSError, ValueError) as error:
+        raise InputError(
+            f"{file} holds no array that can be read ({error}). Write it with numpy.save."
+        ) from error

@@ -1,0 +1,253 @@
+"""Write the stages of a checkpoint as ONNX graphs, and hold them against PyTorch.
+
+    visual.onnx                         crops to embedding, AU tokens, points; float32 or int8
+    audio.onnx                          sound to tokens
+    hear.onnx, sweep_*.onnx, read.onnx  the temporal stage, its state carried by whoever calls
+    export.json                         how they were made and how far they are from PyTorch
+
+With config.json beside them, the folder is a checkpoint that runs without PyTorch.
+
+In: a checkpoint with weights, crops of real faces.  Out: a folder.
+Not here: the graphs as modules (model/graphs.py), what runs them (with_onnx.py).
+"""
+
+import json
+import logging
+import tempfile
+import warnings
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import torch
+from numpy.typing import NDArray
+from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
+from torch import Tensor, nn
+from torch.export import Dim
+
+from auscan.core.config import SAMPLE_RATE_HZ, TOKEN_HOP, CheckpointConfig
+from auscan.core.errors import AuscanError, InputError
+from auscan.core.folder import CONFIG_FILE, EXPORT_FILE, find_checkpoint
+from auscan.core.version import versions
+from auscan.inference.agreement import compare
+from auscan.inference.with_onnx import OnnxStages
+from auscan.inference.with_torch import TorchStages
+from auscan.model.graphs import AudioGraph, HearGraph, ReadGraph, SweepGraph, VisualGraph
+from auscan.model.mamba import BiMambaBlock
+from auscan.model.network import AuscanNetwork
+from auscan.results.atomic import atomic_path
+
+OPSET = 20
+"""Of ONNX; the first with GELU as one operator."""
+FLOAT_LIMIT = 1e-4
+"""Furthest that logits of float32 graphs may lie from PyTorch's."""
+INT8_LIMIT = 0.02
+"""Furthest that probabilities of int8 graphs may lie from PyTorch's on real faces, on average."""
+CALIBRATION_BATCH = 16
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cut:
+    """One graph to be written."""
+
+    module: nn.Module
+    inputs: dict[str, tuple[Tensor, str | None]]
+    """By name: an example, and what its first axis counts; None where that is fixed."""
+    outputs: tuple[str, ...]
+
+
+def export(checkpoint: str | Path, out: Path, crops: NDArray[np.uint8], int8: bool = False) -> dict[str, Any]:
+    """Write the graphs of a checkpoint and check them; returns what export.json says.
+
+    crops: [n, S, S, 3] RGB of real faces, to check by and to calibrate int8 by
+    int8: the convolutions of the visual stage in 8 bits, everything else in float32
+
+    Raises InputError for crops that do not fit, AuscanError where the graphs say something else than PyTorch.
+    """
+    reference = TorchStages(checkpoint, "cpu")
+    side = reference.config.network.visual.crop_size
+    if crops.ndim != 4 or crops.shape[1:] != (side, side, 3) or crops.dtype != np.uint8 or not len(crops):
+        raise InputError(
+            f"The crops are {crops.dtype} of shape {list(crops.shape)}; {checkpoint} takes uint8 of shape "
+            f"[n, {side}, {side}, 3]."
+        )
+    out.mkdir(parents=True, exist_ok=True)
+    for name, cut in cut_up(reference.network, reference.config).items():
+        with atomic_path(out / f"{name}.onnx") as file:
+            write_graph(file, cut)
+            if int8 and name == "visual":
+                quantise(file, crops, reference.network.visual.patch_shape)
+    config = (find_checkpoint(checkpoint) / CONFIG_FILE).read_text(encoding="utf-8")
+    with atomic_path(out / CONFIG_FILE) as file:
+        file.write_text(config, encoding="utf-8")
+    report = {
+        "precision": "int8" if int8 else "float32",
+        "opset": OPSET,
+        "versions": versions(),
+        "bytes": {file.name: file.stat().st_size for file in sorted(out.glob("*.onnx"))},
+        "differences": compare(reference, OnnxStages(out), crops),
+    }
+    with atomic_path(out / EXPORT_FILE) as file:
+        file.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
+    _judge(report)
+    return report
+
+
+def cut_up(network: AuscanNetwork, config: CheckpointConfig) -> dict[str, Cut]:
+    """All graphs of a network, by name, each with inputs to trace it by."""
+    side, width = config.network.visual.crop_size, config.network.alignment.width
+    au_width, audio_width = config.network.alignment.au_width, network.audio.width
+    frames, tokens, window = 50, 80, network.temporal.fusion.window
+    x = (torch.randn(frames, width), "T")
+    guide = (torch.randn(frames, audio_width), "T")
+    cuts = {
+        "visual": Cut(
+            module=VisualGraph(network.visual),
+            inputs={
+                "crops": (torch.randint(256, (3, side, side, 3), dtype=torch.uint8), "B"),
+                "carried": (torch.randn(2, *network.visual.patch_shape), "F"),
+                "before": (torch.tensor([0, 3, 4]), "B"),
+            },
+            outputs=("embedding", "au_tokens", "points", "patches"),
+        ),
+        "audio": Cut(
+            module=AudioGraph(network.audio),
+            inputs={"samples": (torch.randn(SAMPLE_RATE_HZ), "M")},
+            outputs=("tokens",),
+        ),
+        "hear": Cut(
+            module=HearGraph(network.temporal),
+            inputs={
+                "embedding": x,
+                "tokens": (torch.randn(tokens, audio_width), "Ta"),
+                "window": (torch.randint(tokens, (frames, window)), "T"),
+                "audible": (torch.rand(frames, window) > 0.5, "T"),
+                "offset_s": (torch.rand(frames, window) - 0.5, "T"),
+                "neighbours": (torch.randint(tokens, (frames, 2)), "T"),
+                "weights": (torch.rand(frames, 2), "T"),
+            },
+            outputs=("x", "guide"),
+        ),
+        "read": Cut(
+            module=ReadGraph(network.temporal),
+            inputs={"x": x, "au_tokens": (torch.randn(frames, len(config.au_names), au_width), "T")},
+            outputs=("logits",),
+        ),
+    }
+    for number, block in enumerate(network.temporal.memory.blocks):
+        assert isinstance(block, BiMambaBlock)
+        _, state = block.ahead(x[0][None], None, torch.ones(1, frames))
+        for direction in ("ahead", "back"):
+            cuts[f"sweep_{number}_{direction}"] = Cut(
+                module=SweepGraph(block, direction),
+                inputs={
+                    "x": x,
+                    "guide": guide,
+                    "elapsed": (torch.rand(frames), "T"),
+                    "tail": (state.tail[0], None),
+                    "memory": (state.memory[0], None),
+                },
+                outputs=("update", "tail_after", "memory_after"),
+            )
+    return cuts
+
+
+def write_graph(file: Path, cut: Cut) -> None:
+    """Trace a module and write its graph."""
+    # The exporter speaks of its progress, of torchvision and of axes that share a name.
+    logging.getLogger("torch.onnx").setLevel(logging.ERROR)
+    least = {"M": TOKEN_HOP}  # less sound is no token
+    axes = {name: Dim(name, min=least.get(name, 0)) for _, name in cut.inputs.values() if name is not None}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        program = torch.onnx.export(
+            cut.module.eval(),
+            tuple(example for example, _ in cut.inputs.values()),
+            input_names=list(cut.inputs),
+            output_names=list(cut.outputs),
+            dynamic_shapes=tuple({0: axes[axis]} if axis else None for _, axis in cut.inputs.values()),
+            opset_version=OPSET,
+            dynamo=True,
+            external_data=False,
+            verbose=False,
+        )
+    assert program is not None
+    model = program.model_proto
+    graph = model.graph
+    for part in (
+        model,
+        graph,
+        *graph.node,
+        *graph.input,
+        *graph.output,
+        *graph.initializer,
+        *graph.value_info,
+    ):
+        del part.metadata_props[:]  # where on this machine each operator was traced from
+    onnx.save(model, file)
+
+
+def quantise(file: Path, crops: NDArray[np.uint8], patch_shape: tuple[int, int]) -> None:
+    """Turn the residual convolutions of the visual graph in `file` to int8, calibrated on the crops.
+
+    The first convolution, the channel gates, the pooling and the alignment stay in float32: they take little
+    time, and what they decide is fine. Weights use 7 bits: on processors without VNNI, 8 would overflow.
+    """
+    nodes = [
+        node.name
+        for node in onnx.load(file).graph.node
+        if node.op_type == "Conv" and any(part in node.input[1] for part in ("conv1", "conv2", "shortcut"))
+    ]
+    if not nodes:
+        raise InputError("This visual encoder has no convolutions to turn to int8. Leave out --int8.")
+    with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        done = Path(folder) / "visual.onnx"
+        logging.disable(logging.WARNING)  # it recommends preparations that the exporter has made
+        quantize_static(
+            file,
+            done,
+            Crops(crops, patch_shape),
+            quant_format=QuantFormat.QDQ,
+            op_types_to_quantize=["Conv"],
+            nodes_to_quantize=nodes,
+            per_channel=True,
+            reduce_range=True,
+            activation_type=QuantType.QUInt8,
+            weight_type=QuantType.QInt8,
+        )
+        logging.disable(logging.NOTSET)
+        file.write_bytes(done.read_bytes())
+
+
+class Crops(CalibrationDataReader):  # type: ignore[misc]
+    """Feeds crops to the calibration, some at a time."""
+
+    def __init__(self, crops: NDArray[np.uint8], patch_shape: tuple[int, int]) -> None:
+        self._parts: Iterator[NDArray[np.uint8]] = iter(
+            np.split(crops, range(CALIBRATION_BATCH, len(crops), CALIBRATION_BATCH))
+        )
+        self._nothing = np.empty((0, *patch_shape), np.float32)
+
+    def get_next(self) -> dict[str, NDArray[Any]] | None:
+        """The next inputs of the visual graph, None after the last."""
+        part = next(self._parts, None)
+        if part is None:
+            return None
+        return {"crops": part, "carried": self._nothing, "before": np.arange(len(part))}
+
+
+def _judge(report: dict[str, Any]) -> None:
+    """Raise AuscanError where the graphs lie too far from PyTorch."""
+    real = report["differences"]["real"]
+    name, limit = (
+        ("mean_probability", INT8_LIMIT) if report["precision"] == "int8" else ("logits", FLOAT_LIMIT)
+    )
+    if not real[name] <= limit:
+        raise AuscanError(
+            f"The graphs were written, but say something else than PyTorch on the crops: {name} differs by "
+            f"{real[name]:.2g}, more than {limit}. See {EXPORT_FILE}; do not use them."
+        )

@@ -1,0 +1,159 @@
+"""The stages in ONNX Runtime: the default on a CPU, without PyTorch.
+
+In and out: numpy, as stages.py says.  Not here: the graphs themselves (model/graphs.py, `auscan export`).
+"""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime as ort
+from numpy.typing import NDArray
+
+from auscan.core.config import TOKEN_HOP, CheckpointConfig
+from auscan.core.errors import CheckpointError
+from auscan.core.folder import find_checkpoint, graph_names, read_config
+from auscan.inference.hearing import who_hears_what
+from auscan.inference.stages import AudioTokens, Direction, FaceFeatures, SweepState, rows_before
+
+SHORT = 128
+"""Frames a sweep graph is given at a time; its cost is quadratic in them."""
+HEARING = 256
+"""Frames the hear graph is given at a time; each comes with its window of tokens."""
+
+
+class OnnxStages:
+    """The stages of a checkpoint with graphs, on the CPU."""
+
+    def __init__(self, checkpoint: str | Path, threads: int | None = None) -> None:
+        """threads: of each call; None takes all cores.
+
+        Raises CheckpointError where the checkpoint cannot be found, or a graph is missing or no graph.
+        """
+        folder = find_checkpoint(checkpoint)
+        self._config = read_config(folder)
+        self._graphs = {
+            name: open_graph(folder / f"{name}.onnx", threads) for name in graph_names(self.blocks)
+        }
+
+    @property
+    def config(self) -> CheckpointConfig:
+        """The checkpoint's answers about itself."""
+        return self._config
+
+    @property
+    def blocks(self) -> int:
+        """How many blocks `sweep` has."""
+        return self._config.network.temporal.blocks
+
+    def look(
+        self,
+        crops: NDArray[np.uint8],
+        faces: Sequence[int],
+        previous: Mapping[int, NDArray[np.float32]],
+    ) -> FaceFeatures:
+        """crops [B, S, S, 3] RGB, whose they are [B], and each face's [N, Dv] before them."""
+        before = rows_before(faces, previous)
+        nothing = np.empty((0, *self._shape("visual", "carried")[1:]), np.float32)
+        embedding, au_tokens, points, patches = self._run(
+            "visual",
+            crops=crops,
+            carried=np.stack(before.carried) if before.carried else nothing,
+            before=before.rows,
+        )
+        # Copies, or one face's patches would keep those of the whole call alive.
+        last = {face: patches[row].copy() for face, row in before.last.items()}
+        return FaceFeatures(embedding, au_tokens, points, last)
+
+    def encode_sound(self, samples: NDArray[np.float32]) -> NDArray[np.float32]:
+        """samples [M] at 16 kHz -> tokens [M // 320, Da]."""
+        if len(samples) < TOKEN_HOP:
+            return np.empty((0, *self._shape("hear", "tokens")[1:]), np.float32)
+        return self._run("audio", samples=samples)[0]
+
+    def hear(
+        self, embedding: NDArray[np.float32], times_s: NDArray[np.float64], sound: AudioTokens | None
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32] | None]:
+        """embedding [T, d], times_s [T] -> x [T, d], guide [T, Da]; as they are and None without sound."""
+        if sound is None or not len(sound.tokens):
+            return embedding, None
+        reach_s, width = self._config.network.fusion.reach_s, self._shape("hear", "window")[1]
+        heard = who_hears_what(times_s, sound.times_s, reach_s, width)
+        parts = [
+            self._run(
+                "hear",
+                embedding=embedding[part],
+                tokens=sound.tokens,
+                **{name: each[part] for name, each in heard._asdict().items()},
+            )
+            for part in _stretches(len(times_s), HEARING)
+        ]
+        x, guide = (np.concatenate(each) for each in zip(*parts, strict=True))
+        return x, guide
+
+    def sweep(
+        self,
+        block: int,
+        direction: Direction,
+        x: NDArray[np.float32],
+        guide: NDArray[np.float32] | None,
+        elapsed: NDArray[np.float64],
+        state: SweepState | None,
+    ) -> tuple[NDArray[np.float32], SweepState]:
+        """x [T, d], guide [T, Da], elapsed [T] -> what a block adds in a direction [T, d], and its state."""
+        name = f"sweep_{block}_{direction}"
+        if guide is None:  # silence is a guide of zeros
+            guide = np.zeros((len(x), *self._shape(name, "guide")[1:]), np.float32)
+        if state is None:
+            empty = (np.zeros(self._shape(name, each), np.float32) for each in ("tail", "memory"))
+            state = SweepState(*empty)
+        update = np.empty_like(x, shape=x.shape)
+        order, step = (slice(None), 1) if direction == "ahead" else (slice(None, None, -1), -1)
+        for part in list(_stretches(len(x), SHORT))[::step]:
+            added, tail, memory = self._run(
+                name,
+                x=x[part][order],
+                guide=guide[part][order],
+                elapsed=elapsed[part][order].astype(np.float32),
+                tail=state.tail,
+                memory=state.memory,
+            )
+            update[part] = added[order]
+            state = SweepState(tail, memory)
+        return update, state
+
+    def read(self, x: NDArray[np.float32], au_tokens: NDArray[np.float32]) -> NDArray[np.float32]:
+        """x [T, d], au_tokens [T, A, da] -> logits [T, A]."""
+        return self._run("read", x=x, au_tokens=au_tokens)[0]
+
+    def _run(self, name: str, **inputs: NDArray[Any]) -> list[NDArray[np.float32]]:
+        feed = {key: np.ascontiguousarray(value) for key, value in inputs.items()}
+        outputs: list[NDArray[np.float32]] = self._graphs[name].run(None, feed)
+        return outputs
+
+    def _shape(self, name: str, wanted: str) -> tuple[int, ...]:
+        """The shape that a graph asks of an input; its first number may be a name instead."""
+        return next(tuple(each.shape) for each in self._graphs[name].get_inputs() if each.name == wanted)
+
+
+def open_graph(file: Path, threads: int | None = None) -> ort.InferenceSession:
+    """A graph ready to run on the CPU; CheckpointError where the file is missing or no graph."""
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = threads or 0
+    options.log_severity_level = 3  # errors; the warnings are about graph optimisation
+    if not file.is_file():
+        raise CheckpointError(
+            f"{file} is missing: the checkpoint holds no graphs, or not all. Write them with `auscan export`."
+        )
+    try:
+        return ort.InferenceSession(file, options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # the runtime's own, of many kinds
+        raise CheckpointError(
+            f"{file} cannot be read by ONNX Runtime ({str(error).splitlines()[0][:200]}). "
+            f"Copy the checkpoint again, or write it anew with `auscan export`."
+        ) from error
+
+
+def _stretches(count: int, length: int) -> list[slice]:
+    return [slice(start, min(start + length, count)) for start in range(0, count, length)]

@@ -1,0 +1,199 @@
+"""The stages cut into graphs that can be exported: plain tensors in and out, no loop, nothing but arithmetic.
+
+    VisualGraph   crops of any faces                     look
+    AudioGraph    a stretch of sound                     encode_sound
+    HearGraph     frames, the sound, who hears what      hear
+    SweepGraph    a short stretch, one direction         sweep
+    ReadGraph     frames and AU tokens                   read
+
+They hold the network's own modules; only what an exporter cannot take is written in another form here, and
+tests hold both forms together: the spectrum as a convolution, the scan of a short stretch without chunks.
+
+In: an AuscanNetwork in evaluation mode.  Out: modules to hand to torch.onnx.export.
+Not here: writing and checking files (inference/export.py), what runs them (inference/with_onnx.py).
+"""
+
+import copy
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.nn.utils.fusion import fuse_conv_bn_eval
+
+from auscan.core.config import TOKEN_HOP
+from auscan.encoders.audio import FFT, LogMelEncoder
+from auscan.encoders.visual import ConvEncoder, ResidualBlock
+from auscan.model.fusion import Window, blend
+from auscan.model.mamba import BiMambaBlock, ScanState
+from auscan.model.network import TemporalStage, VisualStage
+from auscan.model.scan import FORGOTTEN
+
+
+class VisualGraph(nn.Module):
+    """Crops to all that is known of them; batch norms are folded into the convolutions before them."""
+
+    def __init__(self, stage: VisualStage) -> None:
+        super().__init__()
+        self.stage = copy.deepcopy(stage)
+        if isinstance(self.stage.encoder, ConvEncoder):
+            fold(self.stage.encoder)
+
+    def forward(
+        self, crops: Tensor, carried: Tensor, before: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """crops [B, S, S, 3] uint8, carried [F, N, Dv], before [B] as in `VisualStage.look_at_rows`.
+
+        Returns embedding [B, d], AU tokens [B, A, da], points [B, 5, 2] and patches [B, N, Dv].
+        """
+        looked = self.stage.look_at_rows(crops, carried, before)
+        aligned = looked.aligned
+        return aligned.embedding[:, 0], aligned.au_tokens[:, 0], looked.points[:, 0], looked.last_patches
+
+
+class AudioGraph(nn.Module):
+    """Sound to tokens."""
+
+    def __init__(self, encoder: nn.Module) -> None:
+        super().__init__()
+        self.encoder = copy.deepcopy(encoder)
+        if isinstance(self.encoder, LogMelEncoder):
+            self.encoder.log_mel = SpectrumByConvolution(self.encoder)  # type: ignore[method-assign]
+
+    def forward(self, samples: Tensor) -> Tensor:
+        """[M] at 16 kHz, M >= 320 -> tokens [M // 320, Da]."""
+        tokens: Tensor = self.encoder(samples[None])[0]
+        return tokens
+
+
+class HearGraph(nn.Module):
+    """Frames ask the voice; which token lies where in time is worked out by who calls."""
+
+    def __init__(self, stage: TemporalStage) -> None:
+        super().__init__()
+        self.fusion = stage.fusion
+
+    def forward(
+        self,
+        embedding: Tensor,
+        tokens: Tensor,
+        window: Tensor,
+        audible: Tensor,
+        offset_s: Tensor,
+        neighbours: Tensor,
+        weights: Tensor,
+    ) -> tuple[Tensor, Tensor]:
+        """embedding [T, d], tokens [Ta, Da]; of each frame the window [T, W] and the neighbours [T, 2].
+
+        Returns x [T, d] and guide [T, Da].
+        """
+        key, value = self.fusion.speak(tokens[None])
+        around = Window(window[None], audible[None], offset_s[None])
+        x, _ = self.fusion.listen(embedding[None], around, key, value)
+        return x[0], blend(tokens[None], neighbours[None], weights[None])[0]
+
+
+class SweepGraph(nn.Module):
+    """One direction of one block over a short stretch; frames come in the order of the sweep."""
+
+    def __init__(self, block: BiMambaBlock, direction: str) -> None:
+        super().__init__()
+        self.norm = block.norm
+        self.scan = block.ahead_scan if direction == "ahead" else block.back_scan
+
+    def forward(
+        self, x: Tensor, guide: Tensor, elapsed: Tensor, tail: Tensor, memory: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """x [T, d], guide [T, g], elapsed [T] -> update [T, d], and tail and memory to go on with."""
+        state = ScanState(tail[None], memory[None])
+        update, after = self.scan(self.norm(x[None]), guide[None], elapsed[None], state, scan=scan_short)
+        return update[0], after.tail[0], after.memory[0]
+
+
+class ReadGraph(nn.Module):
+    """Logits."""
+
+    def __init__(self, stage: TemporalStage) -> None:
+        super().__init__()
+        self.head = stage.head
+
+    def forward(self, x: Tensor, au_tokens: Tensor) -> Tensor:
+        """x [T, d], au_tokens [T, A, da] -> logits [T, A]."""
+        logits: Tensor = self.head(x, au_tokens)
+        return logits
+
+
+class SpectrumByConvolution(nn.Module):
+    """`LogMelEncoder.log_mel` with the windowed Fourier transform as a convolution."""
+
+    def __init__(self, encoder: LogMelEncoder) -> None:
+        super().__init__()
+        basis = torch.fft.rfft(torch.eye(FFT, dtype=torch.float64))  # [FFT, bins]
+        waves = torch.cat([basis.real, basis.imag], dim=1).T * encoder.window.double()  # [2 bins, FFT]
+        self.register_buffer("waves", waves.float()[:, None])
+        self.register_buffer("filters", encoder.filters)
+        self.waves: Tensor
+        self.filters: Tensor
+
+    def forward(self, waveform: Tensor) -> Tensor:
+        """[1, M] -> [1, bands, 2 M / 320]."""
+        step = TOKEN_HOP // 2
+        padded = F.pad(waveform, ((FFT - step) // 2, FFT))
+        spectrum = F.conv1d(padded[:, None], self.waves, stride=step)  # [1, 2 bins, more than 2 Ta]
+        spectrum = spectrum[..., : 2 * (waveform.shape[1] // TOKEN_HOP)]
+        power = spectrum.square().unflatten(1, (2, -1)).sum(1)  # [1, bins, 2 Ta]
+        return torch.log(self.filters @ power + 1e-6) / 6.0
+
+
+def scan_short(
+    x: Tensor, dt: Tensor, A: Tensor, Bm: Tensor, Cm: Tensor, D: Tensor, state: Tensor
+) -> tuple[Tensor, Tensor]:
+    """What `scan_recurrence` returns, every frame reading every earlier one: for stretches of a few hundred.
+
+    One chunk of `scan_chunked`, at a cost quadratic in T.  Shapes as there; the state is not None.
+    """
+    sums = (dt * A).clamp_min(FORGOTTEN).cumsum(dim=1).transpose(1, 2)  # [B, H, T], falling
+    gaps = sums[..., :, None] - sums[..., None, :]  # [B, H, T, T], from column to row
+    decay = torch.exp(gaps.clamp_max(0.0)).tril()  # the gap to a later frame is positive and could overflow
+    drive = (x * dt[..., None]).transpose(1, 2)  # [B, H, T, P]
+    within = (decay * (Cm @ Bm.transpose(1, 2))[:, None]) @ drive  # [B, H, T, P]
+    across = torch.exp(sums)[..., None] * (Cm[:, None] @ state.transpose(2, 3))  # [B, H, T, P]
+    to_end = torch.exp(sums[..., -1:] - sums)  # [B, H, T]
+    kept = torch.exp(sums[..., -1])[..., None, None] * state  # [B, H, P, N]
+    after = kept + (drive * to_end[..., None]).transpose(2, 3) @ Bm[:, None]  # [B, H, P, N]
+    return (within + across).transpose(1, 2) + D[:, None] * x, after
+
+
+def fold(encoder: ConvEncoder) -> None:
+    """Write an encoder in evaluation mode as plain convolutions, in place; it computes the same.
+
+    Batch norms are folded into the convolution before them. A shortcut's mean over 2x2 cells and the 1x1
+    convolution after it are one 2x2 convolution, where the map has whole cells.
+    """
+    stem, norm = encoder.layers[0], encoder.layers[1]
+    assert isinstance(stem, nn.Conv2d)
+    encoder.layers[0], encoder.layers[1] = _joined(stem, norm), nn.Identity()
+    for block in encoder.layers:
+        if not isinstance(block, ResidualBlock):
+            continue
+        block.conv1, block.conv2 = _joined(block.conv1, block.norm1), _joined(block.conv2, block.norm2)
+        block.norm1, block.norm2 = nn.Identity(), nn.Identity()  # type: ignore[assignment]
+        if isinstance(block.shortcut, nn.Sequential):
+            pool, conv, norm = block.shortcut
+            assert isinstance(conv, nn.Conv2d)
+            conv = _joined(conv, norm)
+            halves = isinstance(pool, nn.AvgPool2d) and encoder.whole_cells
+            block.shortcut = strided(conv, 2) if halves else nn.Sequential(pool, conv)
+
+
+def _joined(conv: nn.Conv2d, norm: nn.Module) -> nn.Conv2d:
+    assert isinstance(norm, nn.BatchNorm2d)
+    return fuse_conv_bn_eval(conv, norm)
+
+
+def strided(conv: nn.Conv2d, step: int) -> nn.Conv2d:
+    """A 1x1 convolution of means over step x step cells, as one convolution."""
+    merged = nn.Conv2d(conv.in_channels, conv.out_channels, step, step)
+    merged.weight.data = conv.weight.data.expand(-1, -1, step, step) / step**2
+    assert conv.bias is not None
+    merged.bias = conv.bias
+    return merged
