@@ -55,6 +55,7 @@ def main() -> None:
     """Run all clips and print the table."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--data", type=Path, required=True, help="folder with clips/")
+    parser.add_argument("--clips", nargs="+", help="only these, by name without suffix")
     parser.add_argument("--model", default="nano")
     parser.add_argument("--lag", type=float, nargs="+", default=[0.5, math.inf], help="seconds")
     args = parser.parse_args()
@@ -62,6 +63,8 @@ def main() -> None:
     together: list[list[NDArray[np.float64]]] = [[] for _ in args.lag]
     print("clip             lag s    mean  largest")
     for path in sorted((args.data / "clips").glob("*.m*")):
+        if args.clips and path.stem not in args.clips:
+            continue
         for lag, gaps, gap in zip(args.lag, together, differences(path, stages, args.lag), strict=True):
             gaps.append(gap)
             if len(gap):

@@ -2,9 +2,9 @@
 
     python benchmarks/long_video.py --hours 0.1667 1 2 [--write docs/benchmarks/long_video.md]
 
-The demo clip, reduced to 192 px and repeated, with its sound. Each length is run in a fresh process, which says
-how many frames a second it did, the most memory it held (resident), and what it held at the end. A resident
-set counts everything: Python, the libraries and the network are in it (the line of length 0).
+The demo clip, reduced to 192 px and repeated, with its sound. Each length is run in a fresh process, which
+says how many frames a second it did, the most memory it held (resident), and what it held at the end. That
+counts everything: Python, the libraries and the network are in it, as the shortest length shows.
 """
 
 import argparse

