@@ -24,6 +24,7 @@ from auscan.core.aus import AU_COUNT
 from auscan.datasets.cache import CacheHeader, TrackWriter, open_track
 from auscan.training.config import LossConfig, ModelConfig
 from auscan.training.losses import Criterion
+from auscan.training.memory import keep_freed_memory
 from auscan.training.module import FeatureSizes, budget, build_network
 from auscan.training.windows import Batch, LabelledTrack, Window, WindowBatches
 
@@ -46,6 +47,7 @@ def main() -> None:
     parser.add_argument("--wait", action="store_true", help="wait for Enter before reading")
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
+    keep_freed_memory()  # as `auscan train` does
     width, audio_width = WIDTHS[args.size]
     sizes = FeatureSizes(width=width, grid=4, audio_width=audio_width)
     with tempfile.TemporaryDirectory() as folder:

@@ -86,6 +86,17 @@ def tiny_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
+def tiny_graphs(tmp_path_factory: pytest.TempPathFactory, tiny_checkpoint: Path) -> Path:
+    """The folder `auscan export` makes of it, float32; takes half a minute, not to be written to."""
+    from auscan.inference.export import export
+
+    folder = tmp_path_factory.mktemp("graphs") / "tiny"
+    crops = np.random.default_rng(5).integers(0, 256, (70, 32, 32, 3), dtype=np.uint8)
+    export(tiny_checkpoint, folder, crops)
+    return folder
+
+
+@pytest.fixture(scope="session")
 def backbones(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Folders dinov2, registers and wavlm in it, as save_pretrained writes them: width 16, two layers."""
     import torch

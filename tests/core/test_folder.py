@@ -99,6 +99,13 @@ def test_another_format_number_asks_for_another_auscan(tmp_path: Path, number: o
         read_config(write_config(tmp_path, text))
 
 
+def test_a_run_that_is_not_packed_says_how(tmp_path: Path) -> None:
+    """What one tries first after training."""
+    folder = write_config(tmp_path / "best", '{"format": 1, "kind": "features"}')
+    with pytest.raises(CheckpointError, match=r"Make one with: auscan pack .*best --out FOLDER"):
+        read_config(folder)
+
+
 def test_a_config_that_is_no_object_has_no_format(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match="has format None"):
         read_config(write_config(tmp_path, "[1, 2]"))

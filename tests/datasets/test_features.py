@@ -13,8 +13,9 @@ from auscan.core.aus import AU_COUNT
 from auscan.core.errors import CheckpointError, InputError
 from auscan.datasets.cache import CacheSize, as_text, open_track, read_header, rows_digest, track_folder
 from auscan.datasets.clock import ASSUMED, Clock
-from auscan.datasets.features import Encoders, Extraction, load_encoders, pool_patches
+from auscan.datasets.features import Encoders, Extraction, load_encoders
 from auscan.datasets.index import Index, Track, read_index, writing_index
+from auscan.encoders.visual import pool_patches
 from auscan.media.video import probe
 
 

@@ -23,7 +23,7 @@ class FixedScore(nn.Module):
         super().__init__()
         self.scores = scores
 
-    def forward(self, seen: Tensor) -> Tensor:
+    def forward(self, seen: Tensor, *others: Tensor) -> Tensor:
         return self.scores.to(seen.dtype).expand(seen.shape[:-1])[..., None]
 
 

@@ -13,9 +13,10 @@ import auscan
 from auscan.core.aus import AU_NAMES
 from auscan.core.config import SAMPLE_RATE_HZ, nano
 from auscan.core.folder import CARD_FILE, SHIPPED
+from auscan.inference.agreement import compare
 from auscan.inference.stages import Stages, load
 from auscan.media.video import read_frames
-from auscan.pipeline.demo import FRAMES, OCCLUDED_FRAMES, demo_frame, make_demo_clip
+from auscan.pipeline.demo import FRAMES, OCCLUDED_FRAMES, demo_crops, demo_frame, make_demo_clip
 
 MAX_BYTES = 30_000_000
 
@@ -109,6 +110,15 @@ def test_the_checkpoint_is_nano_and_small_enough_to_ship(nano_stages: Stages) ->
     assert config.network == nano(), "The named size and the shipped weights have drifted apart."
     assert sum(file.stat().st_size for file in (SHIPPED / "nano").iterdir()) <= MAX_BYTES
     assert len((SHIPPED / "nano" / CARD_FILE).read_text("utf-8")) > 500
+
+
+def test_the_shipped_graphs_say_what_the_shipped_weights_say(nano_stages: Stages) -> None:
+    """They are int8 and made in a step of their own: forgotten graphs would go unnoticed for long."""
+    crops = demo_crops(nano().visual.crop_size)
+    differences = compare(load("nano", backend="torch"), nano_stages, crops)["real"]
+    assert differences["mean_probability"] < 0.02
+    for name in ("encode_sound", "hear", "sweep", "read"):
+        assert differences[name] < 1e-4, name
 
 
 def test_silence_and_noise_become_finite_tokens(nano_stages: Stages) -> None:

@@ -1,6 +1,8 @@
-"""Small tables of scores and labels."""
+"""Small tables of scores and labels, and small data sets of pictures."""
 
+import importlib.util
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -43,3 +45,34 @@ def make_labels() -> Callable[..., pd.DataFrame]:
         return table
 
     return make
+
+
+@pytest.fixture(scope="session")
+def make_pictures() -> Callable[..., tuple[Path, Path]]:
+    """make_pictures(folder, model, visual, audio, grid) -> folders of an index and of its features."""
+    spec = importlib.util.spec_from_file_location("make_pictures", Path(__file__).parent / "make_pictures.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    make: Callable[..., tuple[Path, Path]] = module.make_pictures
+    return make
+
+
+@pytest.fixture(scope="session")
+def picture_folders(
+    make_pictures: Callable[..., tuple[Path, Path]],
+    tiny_checkpoint: Path,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> tuple[Path, Path]:
+    """Index and cache of pictures, features by the tiny checkpoint."""
+    return make_pictures(tmp_path_factory.mktemp("pictures"), str(tiny_checkpoint))
+
+
+@pytest.fixture(scope="session")
+def dino_folders(
+    make_pictures: Callable[..., tuple[Path, Path]], backbones: Path, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Path, Path]:
+    """Index and cache of pictures, features by tiny DINOv2 and WavLM."""
+    weights = (str(backbones / "registers"), str(backbones / "wavlm"))
+    return make_pictures(tmp_path_factory.mktemp("pictures"), "base", *weights)

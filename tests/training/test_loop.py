@@ -19,7 +19,8 @@ from safetensors.torch import load_file
 
 from auscan.core.errors import CheckpointError, InputError
 from auscan.training.config import TrainConfig, check_train_config
-from auscan.training.loop import parameter_groups, running_mean, train, warmup_cosine
+from auscan.training.loop import train
+from auscan.training.optimize import parameter_groups, running_mean, warmup_cosine
 from auscan.training.run import STATE_FILE, load_trained
 from auscan.training.scores import read_scores
 
@@ -140,13 +141,18 @@ def test_a_run_killed_at_a_random_step_ends_with_the_same_weights(
     assert lines[0] == lines[1], "nothing is logged twice"
 
 
-@pytest.mark.parametrize("step", [1, 2, 3, 5])
+@pytest.mark.parametrize(("step", "margin"), [(1, None), (2, None), (3, None), (5, None), (3, 50)])
 def test_a_run_interrupted_after_any_save_ends_the_same(
-    folders: tuple[Path, Path], tmp_path: Path, step: int, monkeypatch: pytest.MonkeyPatch
+    folders: tuple[Path, Path],
+    tmp_path: Path,
+    step: int,
+    margin: int | None,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    """Also one that reads its windows with margins."""
     from auscan.training.loop import Trainer
 
-    changes = {"loop": {"epochs": 3, "save_every": 1}}
+    changes = {"loop": {"epochs": 3, "save_every": 1}, "data": {"margin": margin}}
     train(make_config(folders, tmp_path / "alone", **changes))
     AcceleratorState._reset_state(reset_partial_state=True)
     save = Trainer._save

@@ -18,7 +18,7 @@ def extract(
     index: Annotated[Path, typer.Argument(metavar="INDEX", help="Folder that `auscan prepare` wrote.")],
     out: Annotated[Path, typer.Option("--out", metavar="CACHE", help="Folder for the features.")],
     model: Annotated[
-        str, typer.Option("--model", help="base, large, nano, or the folder of a checkpoint.")
+        str, typer.Option("--model", help="base, large, nano, a checkpoint's folder, or an end-to-end run's.")
     ] = "base",
     visual: Annotated[
         str | None, typer.Option("--visual", help="DINOv2 weights: a local folder or a hub name.")
@@ -39,11 +39,12 @@ def extract(
     if grid != "full" and not grid.isdecimal():
         raise InputError(f"--grid {grid} is no grid. Give a number such as 4, or full.")
     from auscan.datasets.cache import as_text
-    from auscan.datasets.features import Extraction, load_encoders
+    from auscan.datasets.features import Extraction
     from auscan.datasets.index import read_index
+    from auscan.training.start import find_encoders
 
     found = read_index(index, root)
-    encoders = load_encoders(model, visual, audio, device)
+    encoders = find_encoders(model, visual, audio, device)
     work = Extraction(found, encoders, out, None if grid == "full" else int(grid))
     whole, left = work.size(work.tracks), work.size(work.todo)
     typer.echo(

@@ -18,6 +18,7 @@ from auscan.cli.evaluate import evaluate
 from auscan.cli.export import export
 from auscan.cli.extract import extract
 from auscan.cli.live import live
+from auscan.cli.pack import pack
 from auscan.cli.prepare import prepare
 from auscan.cli.submit import check_submission, submit
 from auscan.cli.synth import synth
@@ -44,6 +45,7 @@ app.command()(extract)
 app.command()(synth)
 app.command()(train)
 app.command()(crossval)
+app.command()(pack)
 app.command()(export)
 
 

@@ -25,6 +25,10 @@ def synth(
         Path | None,
         typer.Option("--face", metavar="FILE", help="An ict_facekit.npz; without it, auscan's own face."),
     ] = None,
+    rate: Annotated[
+        float | None,
+        typer.Option("--rate", help="Frames a second of every video; without it 30, 25 or 24."),
+    ] = None,
     workers: Annotated[int, typer.Option("--workers", min=1, help="Videos made side by side.")] = 1,
 ) -> None:
     """Render a synthetic Aff-Wild2 into OUT, with the truth about every frame in OUT/truth."""
@@ -35,7 +39,7 @@ def synth(
 
     began_s = time.monotonic()
     with shown_progress("synth") as progress:
-        made = write_dataset(out, videos, seed, seconds, face, workers, progress)
+        made = write_dataset(out, videos, seed, seconds, face, workers, rate, progress)
     rate = 60 * made["frames"] / max(time.monotonic() - began_s, 1e-6)
     typer.echo(
         f"{out}: {made['videos']} videos, {made['tracks']} tracks, {made['frames']} faces, "

@@ -1,4 +1,4 @@
-"""`auscan train`: teach the network from features.
+"""`auscan train`: teach the network from features or crops.
 
 In: a YAML file of settings.  Out: the folder of a run; what happens goes to stdout.
 Not here: the settings (training/config.py), the loop (training/loop.py).

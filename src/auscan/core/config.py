@@ -128,6 +128,9 @@ class NetworkConfig(Settings):
     alignment: AlignmentConfig = AlignmentConfig()
     fusion: FusionConfig = FusionConfig()
     temporal: TemporalConfig = TemporalConfig()
+    grid: int | None = Field(default=None, ge=1)
+    """Patches are averaged to this many along a side before alignment reads them; None: as the encoder gives
+    them. Only model/network.py reads it."""
 
 
 def nano() -> NetworkConfig:

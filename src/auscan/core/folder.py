@@ -71,6 +71,11 @@ def read_config(folder: Path) -> CheckpointConfig:
     file = folder / CONFIG_FILE
     try:
         content = json.loads(file.read_text(encoding="utf-8"))
+        if isinstance(content, dict) and content.get("kind") == "features":
+            raise CheckpointError(
+                f"{folder} holds what auscan train taught, which is no whole model. Make one with: "
+                f"auscan pack {folder} --out FOLDER"
+            )
         written = content.get("format") if isinstance(content, dict) else None
         if written != 1:
             raise CheckpointError(

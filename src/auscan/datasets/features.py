@@ -17,12 +17,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, cast
 
-import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from auscan.core.config import NetworkConfig, base, large
 from auscan.core.errors import InputError, MediaError
@@ -35,13 +33,13 @@ from auscan.datasets.cache import (
     rows_digest,
     track_folder,
 )
+from auscan.datasets.crops import read_crop
 from auscan.datasets.index import Index
 from auscan.encoders.audio import build_audio_encoder
 from auscan.encoders.hub import with_arch
-from auscan.encoders.visual import build_visual_encoder
+from auscan.encoders.visual import build_visual_encoder, pool_patches
 from auscan.inference.stages import Stages, listen
 from auscan.media.audio import read_waveform
-from auscan.media.images import read_image
 from auscan.model.checkpoint import load_checkpoint
 
 READERS: Final = 4
@@ -55,12 +53,20 @@ class Encoders:
     """Both encoders of a model, frozen, on a device."""
 
     def __init__(
-        self, name: str, config: NetworkConfig, visual: nn.Module, audio: nn.Module, device: str
+        self,
+        name: str,
+        config: NetworkConfig,
+        visual: nn.Module,
+        audio: nn.Module,
+        device: str,
+        points: nn.Module | None = None,
     ) -> None:
-        self.name, self.device = name, torch.device(device)
+        """points: what reads the five points off the face's global token, where a checkpoint has it."""
+        self.name, self.config, self.device = name, config, torch.device(device)
         self.crop_size = config.visual.crop_size
         self.visual = visual.eval().requires_grad_(False).to(self.device)
         self.audio = audio.eval().requires_grad_(False).to(self.device)
+        self.points = points
         self.digest = _digest(config, visual, audio)
         self.width, self.audio_width = cast(int, visual.width), cast(int, audio.width)
         self.grid = round(cast(int, visual.patch_count) ** 0.5)
@@ -100,13 +106,14 @@ def load_encoders(
         if visual or audio:
             raise InputError(f"{model} brings its own encoders. Leave --visual and --audio out.")
         network, checkpoint = load_checkpoint(model)
-        return Encoders(checkpoint.name, checkpoint.network, network.visual.encoder, network.audio, device)
+        eye, points = network.visual.encoder, network.visual.points
+        return Encoders(checkpoint.name, checkpoint.network, eye, network.audio, device, points)
     config = {"base": base, "large": large}[model]()
     sight = config.visual.model_copy(update={"source": visual} if visual else {})
     hearing = config.audio.model_copy(update={"source": audio} if audio else {})
-    eye, ear = build_visual_encoder(sight), build_audio_encoder(hearing)
-    config = config.model_copy(update={"visual": with_arch(sight, eye), "audio": with_arch(hearing, ear)})
-    return Encoders(model, config, eye, ear, device)
+    seer, ear = build_visual_encoder(sight), build_audio_encoder(hearing)
+    config = config.model_copy(update={"visual": with_arch(sight, seer), "audio": with_arch(hearing, ear)})
+    return Encoders(model, config, seer, ear, device)
 
 
 def check_device(device: str) -> None:
@@ -116,15 +123,6 @@ def check_device(device: str) -> None:
     except (RuntimeError, AssertionError) as error:
         reason = str(error).splitlines()[0]
         raise InputError(f"The device {device!r} cannot be used ({reason}). Try cpu.") from error
-
-
-def pool_patches(patches: Tensor, grid: int) -> Tensor:
-    """Average a square of patches [B, N, Dv], row by row, to grid x grid of them: [B, grid ** 2, Dv]."""
-    side = round(patches.shape[1] ** 0.5)
-    if side == grid:
-        return patches
-    square = patches.transpose(1, 2).unflatten(2, (side, side))  # [B, Dv, side, side]
-    return F.adaptive_avg_pool2d(square, grid).flatten(2).transpose(1, 2)
 
 
 @dataclass(frozen=True, eq=False)
@@ -215,7 +213,7 @@ class Extraction:
                 if len(batch.rows) == size:
                     yield batch
                     batch = _Batch([], [])
-                crop = readers.submit(_read_crop, self.index.root / image, self.encoders.crop_size)
+                crop = readers.submit(read_crop, self.index.root / image, self.encoders.crop_size)
                 batch.rows.append(_Row(open_track, number, image, crop))
             batch.complete.append(open_track)
         yield batch
@@ -298,16 +296,6 @@ def _tracks(index: Index) -> Iterator[TrackRows]:
         images = [image if isinstance(image, str) else None for image in frames["image"]]
         video = str(track.video) if track.has_audio and isinstance(track.video, str) else None
         yield TrackRows(name, video, images, frames["timestamp"].to_numpy(np.float64))
-
-
-def _read_crop(path: Path, side: int) -> NDArray[np.uint8]:
-    """The picture, brought to [side, side, 3]."""
-    image = read_image(path)
-    if image.shape[:2] == (side, side):
-        return image
-    shrinks = image.shape[0] > side
-    resized = cv2.resize(image, (side, side), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
-    return np.asarray(resized, np.uint8)
 
 
 def _one_ahead(batches: Iterator[_Batch]) -> Iterator[_Batch]:

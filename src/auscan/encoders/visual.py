@@ -65,8 +65,6 @@ class ConvEncoder(nn.Module):
         super().__init__()
         self.width = config.width
         self.patch_count = config.patch_grid**2
-        self.whole_cells = config.crop_size % 2 ** len(config.widths) == 0
-        """Whether every map halves without a remainder."""
         widths = config.widths
         layers: list[nn.Module] = [
             nn.Conv2d(1, widths[0], 3, 2, 1, bias=False),
@@ -136,6 +134,15 @@ class Dinov2Encoder(nn.Module):
         super().train(mode)
         self.backbone.eval()
         return self
+
+
+def pool_patches(patches: Tensor, grid: int) -> Tensor:
+    """Average a square of patches [B, N, Dv], row by row, to grid x grid of them: [B, grid ** 2, Dv]."""
+    side = round(patches.shape[1] ** 0.5)
+    if side == grid:
+        return patches
+    square = patches.transpose(1, 2).unflatten(2, (side, side))  # [B, Dv, side, side]
+    return F.adaptive_avg_pool2d(square, grid).flatten(2).transpose(1, 2)
 
 
 def build_visual_encoder(config: ConvVisualConfig | Dinov2VisualConfig) -> ConvEncoder | Dinov2Encoder:

@@ -51,7 +51,7 @@ class GranularityAlignment(nn.Module):
         self.patch = nn.Linear(token_width, d)
         self.position = nn.Parameter(torch.randn(patch_count, d) * 0.02)
         self.change = nn.Linear(token_width, d // 4)
-        self.score = nn.Sequential(nn.Linear(2 * d + d // 4, d // 2), nn.GELU(), nn.Linear(d // 2, 1))
+        self.score = PatchScore(d, d // 4)
         self.queries = nn.Parameter(torch.randn(AU_COUNT, config.heads, d) * d**-0.5)
         self.values = nn.Linear(d, config.heads * config.au_width)
         self.local = nn.Linear(config.heads * config.au_width, config.au_width)
@@ -93,8 +93,7 @@ class GranularityAlignment(nn.Module):
 
         The choice of k is hard, the weights of the chosen are soft, so gradients reach the score.
         """
-        context = g.unsqueeze(2).expand_as(p)
-        score = self.score(torch.cat([p, context, self.change(change)], dim=-1)).squeeze(-1)  # [B, T, N]
+        score = self.score(p, g.unsqueeze(2), self.change(change)).squeeze(-1)  # [B, T, N]
         least = score.topk(self.active, dim=-1).values[..., -1:]  # [B, T, 1]
         weights: Tensor = torch.sigmoid(score) * (score >= least)
         return weights
@@ -111,6 +110,27 @@ class GranularityAlignment(nn.Module):
         read = torch.einsum("btahn,btnhe->btahe", attention, values)  # [B, T, A, H, da]
         out: Tensor = self.norm_local(self.local(read.flatten(-2)))
         return out
+
+
+class PatchScore(nn.ModuleList):
+    """How telling a patch is, from patch, face and change side by side."""
+
+    def __init__(self, width: int, change_width: int) -> None:
+        mixing = nn.Linear(2 * width + change_width, width // 2)
+        super().__init__([mixing, nn.GELU(), nn.Linear(width // 2, 1)])
+
+    def forward(self, p: Tensor, g: Tensor, change: Tensor) -> Tensor:
+        """[B, T, N, d], [B, T, 1, d], [B, T, N, d / 4] -> [B, T, N, 1].
+
+        Each meets its own columns of the first layer: so the face is multiplied once for all its patches, and
+        nothing is copied side by side.
+        """
+        mixing, gelu, out = self
+        assert isinstance(mixing, nn.Linear)
+        for_p, for_g, for_change = mixing.weight.split([each.shape[-1] for each in (p, g, change)], dim=1)
+        mixed = F.linear(p, for_p, mixing.bias) + F.linear(g, for_g) + F.linear(change, for_change)
+        score: Tensor = out(gelu(mixed))
+        return score
 
 
 def patch_change(patches: Tensor, previous: Tensor | None) -> Tensor:

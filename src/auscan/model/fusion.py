@@ -15,13 +15,14 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from auscan.core.config import NEAR_S, TOKEN_RATE_HZ, FusionConfig
 
 KNOT_S = 0.05
 """Spacing of the learned relative-time bias; between its knots it is a straight line."""
-FRAMES_AT_ONCE = 256
-"""Frames whose windows are gathered together; bounds the memory, changes no result."""
+FRAMES_AT_ONCE = 64
+"""Frames whose windows are gathered together: few enough for the cache; changes no result."""
 
 
 def tokens_before(time_s: Tensor, token_s: Tensor, token_valid: Tensor) -> Tensor:
@@ -36,8 +37,12 @@ def tokens_before(time_s: Tensor, token_s: Tensor, token_valid: Tensor) -> Tenso
 
 def take(series: Tensor, index: Tensor) -> Tensor:
     """Rows of each clip's series: [B, Ta, ...] at [B, T, W] -> [B, T, W, ...]."""
-    clips = torch.arange(series.shape[0], device=series.device)[:, None, None]  # [B, 1, 1]
-    return series[clips, index]
+    batch, count = series.shape[:2]
+    clips = torch.arange(batch, device=series.device)[:, None, None]  # [B, 1, 1]
+    if series.dim() == 2:
+        return series[clips, index]
+    # As an embedding, for its gradient adds up rows several times faster than that of indexing.
+    return F.embedding(index + clips * count, series.flatten(0, 1))
 
 
 def audio_at_frames(
@@ -154,19 +159,20 @@ class AsymmetricFusion(nn.Module):
     def listen(self, visual: Tensor, window: Window, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
         """`forward` for some frames [B, T, d] and what was spoken [B, Ta, d] -> [B, T, d], [B, T]."""
         place, audible, offset_s = window
-        heads = (self.heads, visual.shape[-1] // self.heads)
+        keys, values = take(key, place), take(value, place)  # [B, T, W, d] each
+        # A head asks with its own channels and 0 in all others, and keeps its own of the answer: the windows
+        # are large, and taking them apart by heads would mean copying them.
+        width = visual.shape[-1] // self.heads
+        one = torch.eye(self.heads, dtype=keys.dtype, device=keys.device)
+        own = one.repeat_interleave(width, 1)  # [heads, d]
         asking = self.norm_visual(visual)  # [B, T, d]
-        query = torch.unflatten(self.query(asking), -1, heads)  # [B, T, heads, c]
-        keys = torch.unflatten(take(key, place), -1, heads)  # [B, T, W, heads, c]
-        keys = keys.permute(0, 1, 3, 4, 2)  # [B, T, heads, c, W]
-        values = torch.unflatten(take(value, place), -1, heads).transpose(2, 3)  # [B, T, heads, W, c]
-
-        scores = (query[..., None, :] @ keys).squeeze(-2) * heads[1] ** -0.5  # [B, T, heads, W]
+        query = self.query(asking)[..., None, :] * own  # [B, T, heads, d]
+        scores = (keys @ query.transpose(2, 3)).transpose(2, 3) * width**-0.5  # [B, T, heads, W]
         scores = scores + self._bias(offset_s).to(scores.dtype)
         # The lowest number rather than -inf: a frame that hears nothing must not become NaN.
         scores = scores.masked_fill(~audible[:, :, None], torch.finfo(scores.dtype).min)
         weights = scores.softmax(dim=-1)  # [B, T, heads, W], exactly 0 beside any audible token
-        answer = (weights[..., None, :].to(values.dtype) @ values).flatten(2)  # [B, T, d]
+        answer = (weights.to(values.dtype) @ values * own).sum(2)  # [B, T, d]
 
         heard = audible.any(-1)  # [B, T]
         gate = torch.sigmoid(self.gate(torch.cat([asking, answer], dim=-1))).squeeze(-1)  # [B, T]

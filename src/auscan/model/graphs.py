@@ -23,10 +23,10 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 from auscan.core.config import TOKEN_HOP
 from auscan.encoders.audio import FFT, LogMelEncoder
 from auscan.encoders.visual import ConvEncoder, ResidualBlock
+from auscan.model.chunks import FORGOTTEN
 from auscan.model.fusion import Window, blend
 from auscan.model.mamba import BiMambaBlock, ScanState
 from auscan.model.network import TemporalStage, VisualStage
-from auscan.model.scan import FORGOTTEN
 
 
 class VisualGraph(nn.Module):
@@ -167,7 +167,7 @@ def fold(encoder: ConvEncoder) -> None:
     """Write an encoder in evaluation mode as plain convolutions, in place; it computes the same.
 
     Batch norms are folded into the convolution before them. A shortcut's mean over 2x2 cells and the 1x1
-    convolution after it are one 2x2 convolution, where the map has whole cells.
+    convolution after it are one 2x2 convolution, as every map halves into whole cells.
     """
     stem, norm = encoder.layers[0], encoder.layers[1]
     assert isinstance(stem, nn.Conv2d)
@@ -181,8 +181,7 @@ def fold(encoder: ConvEncoder) -> None:
             pool, conv, norm = block.shortcut
             assert isinstance(conv, nn.Conv2d)
             conv = _joined(conv, norm)
-            halves = isinstance(pool, nn.AvgPool2d) and encoder.whole_cells
-            block.shortcut = strided(conv, 2) if halves else nn.Sequential(pool, conv)
+            block.shortcut = strided(conv, 2) if isinstance(pool, nn.AvgPool2d) else conv
 
 
 def _joined(conv: nn.Conv2d, norm: nn.Module) -> nn.Conv2d:

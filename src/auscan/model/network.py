@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from auscan.core.config import NetworkConfig
 from auscan.encoders.audio import build_audio_encoder
 from auscan.encoders.hub import with_arch
-from auscan.encoders.visual import build_visual_encoder
+from auscan.encoders.visual import build_visual_encoder, pool_patches
 from auscan.faces.align import SIDE, TEMPLATE
 from auscan.model.alignment import Aligned, GranularityAlignment
 from auscan.model.fusion import AsymmetricFusion, audio_at_frames
@@ -58,15 +58,18 @@ class VisualStage(nn.Module):
     def __init__(self, config: NetworkConfig) -> None:
         super().__init__()
         self.encoder = build_visual_encoder(config.visual)
-        self.alignment = GranularityAlignment(self.encoder.width, self.encoder.patch_count, config.alignment)
+        side = round(self.encoder.patch_count**0.5)
+        self.grid = side if config.grid is None else config.grid
+        if self.grid > side:
+            raise ValueError(f"grid {self.grid} is finer than the encoder's {side} patches a side")
+        self.alignment = GranularityAlignment(self.encoder.width, self.grid**2, config.alignment)
         self.points = nn.Linear(self.encoder.width, 10)
         template = torch.from_numpy(TEMPLATE) * (config.visual.crop_size / SIDE)
         self.register_buffer("template", template, persistent=False)
 
     def forward(self, crops: Tensor, previous: Tensor | None = None) -> Looked:
         """crops [B, T, S, S, 3] uint8, previous [B, N, Dv] or None where the face just appeared."""
-        face, patches = self.encoder(crops.flatten(0, 1))  # [B T, Dv], [B T, N, Dv]
-        face, patches = (x.unflatten(0, crops.shape[:2]) for x in (face, patches))
+        face, patches = (x.unflatten(0, crops.shape[:2]) for x in self._tokens(crops.flatten(0, 1)))
         return self._read(face, patches, previous)
 
     @property
@@ -81,9 +84,14 @@ class VisualStage(nn.Module):
         before: [B] int64, a row of this call (0..B-1) or of the carried ones (B..B+F-1); its own row where
         the face just appeared
         """
-        face, patches = self.encoder(crops)  # [B, Dv], [B, N, Dv]
+        face, patches = self._tokens(crops)
         previous = torch.cat([patches, carried])[before]  # [B, N, Dv]
         return self._read(face[:, None], patches[:, None], previous)
+
+    def _tokens(self, crops: Tensor) -> tuple[Tensor, Tensor]:
+        """crops [F, S, S, 3] uint8 -> face [F, Dv], patches [F, N, Dv] on the grid that alignment reads."""
+        face, patches = self.encoder(crops)
+        return face, pool_patches(patches, self.grid)
 
     def _read(self, face: Tensor, patches: Tensor, previous: Tensor | None) -> Looked:
         """face [B, T, Dv], patches [B, T, N, Dv], previous [B, N, Dv]."""

@@ -6,21 +6,23 @@ This is Mamba-2's state space dual: one decay a head, B and C shared by all head
 
     scan_step         one frame; what a live stream carries on with
     scan_recurrence   the step in a loop: the definition, slow on purpose
-    scan_chunked      the same numbers out of a few large matrix products: training and whole files
+    scan_chunked      the same numbers out of a few large matrix products (chunks.py): training, whole files
 
-Axes: B clips, T frames, H heads, P channels of a head, N channels of the state; K chunks of L frames.
+Axes: B clips, T frames, H heads, P channels of a head, N channels of the state.
 Every exponent is a sum of dt A over some frames, so it is never positive and nothing can overflow.
 The state and all sums are float32 at least (float64 stays float64); y has the type of x.
 Not here: where dt, B and C come from (mamba.py).
 """
 
+import math
+
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
-FORGOTTEN = -100.0
-"""A frame's dt A is cut off here in the chunked form: exp(-100) is nothing beside what comes after, and
-one hard cut cannot blur, by float32 rounding of the running sum, the gentle decays that follow it."""
+from auscan.model.chunks import Chunked
+
+SHORTEST_CHUNK = 16
+"""Below, matrices are too small to be multiplied fast."""
 
 
 def scan_step(
@@ -51,8 +53,8 @@ def scan_recurrence(
     """
     memory = _empty_state(x, Bm) if state is None else state
     outputs = []
-    for t in range(x.shape[1]):
-        y, memory = scan_step(x[:, t], dt[:, t], A, Bm[:, t], Cm[:, t], D, memory)
+    for x_t, dt_t, B_t, C_t in zip(*(each.unbind(1) for each in (x, dt, Bm, Cm)), strict=True):
+        y, memory = scan_step(x_t, dt_t, A, B_t, C_t, D, memory)
         outputs.append(y)
     return torch.stack(outputs, dim=1), memory
 
@@ -65,56 +67,20 @@ def scan_chunked(
     Cm: Tensor,
     D: Tensor,
     state: Tensor | None = None,
-    chunk: int = 64,
+    chunk: int | None = None,
 ) -> tuple[Tensor, Tensor]:
-    """What `scan_recurrence` returns, at a cost linear in T, in chunks of `chunk` frames.
+    """What `scan_recurrence` returns, at a cost linear in T, in chunks of about `chunk` frames.
 
-    Inside a chunk every frame reads every earlier one by a matrix product; between chunks only the
-    state is handed on.  Shapes as in `scan_recurrence`; any T from 1 on, padding never shows.
+    Shapes as in `scan_recurrence`; any T from 1 on, padding never shows.  The results do not depend on
+    `chunk`; left out, a chunk's L x L decays take about as much room as its memory P x N, which measured
+    fastest.  Gradients are written out (chunks.py) and can be taken once.
     """
-    kind, frames = _sum_type(x), x.shape[1]
-    length = min(chunk, frames)
-    values, steps, inputs, outputs = (_fold(each.to(kind), length) for each in (x, dt, Bm, Cm))
-    heads, width = values.shape[3:]
-    sums = (steps * A.to(kind)).clamp_min(FORGOTTEN).cumsum(dim=2)  # [B, K, L, H], falling along L
-    drive = values * steps[..., None]  # [B, K, L, H, P]
-    within = _within_chunks(sums, drive, inputs, outputs)  # [B, K, L, H, P]
-
-    to_end = torch.exp(sums[:, :, -1:] - sums)[..., None]  # [B, K, L, H, 1]
-    added = (drive * to_end).flatten(3).transpose(2, 3) @ inputs  # [B, K, H * P, N]
-    kept = torch.exp(sums[:, :, -1]).repeat_interleave(width, dim=2)[..., None]  # [B, K, H * P, 1]
-    memory = (_empty_state(x, Bm) if state is None else state.to(kind)).flatten(1, 2)  # [B, H * P, N]
-    before = []
-    for k in range(added.shape[1]):
-        before.append(memory)
-        memory = kept[:, k] * memory + added[:, k]  # [B, H * P, N]
-
-    across = outputs @ torch.stack(before, dim=1).transpose(2, 3)  # [B, K, L, H * P]
-    across = torch.unflatten(across, 3, (heads, width)) * torch.exp(sums)[..., None]  # [B, K, L, H, P]
-    y = (within + across).flatten(1, 2)[:, :frames] + D.to(kind)[:, None] * x  # [B, T, H, P]
-    return y.to(x.dtype), torch.unflatten(memory, 1, (heads, width))
-
-
-def _within_chunks(sums: Tensor, drive: Tensor, inputs: Tensor, outputs: Tensor) -> Tensor:
-    """What each frame reads of the frames of its own chunk up to itself: [B, K, L, H, P].
-
-    sums: [B, K, L, H]   drive: [B, K, L, H, P]   inputs (B), outputs (C): [B, K, L, N]
-    """
-    length = sums.shape[2]
-    falling = sums.transpose(2, 3)  # [B, K, H, L]
-    gaps = falling[..., :, None] - falling[..., None, :]  # [B, K, H, L, L], dt A summed from column to row
-    later = torch.ones(length, length, dtype=torch.bool, device=sums.device).triu(1)  # [L, L]
-    # Masked before the exponential: the gap to a later frame is positive and could overflow.
-    decay = gaps.masked_fill(later, -torch.inf).exp()  # [B, K, H, L, L]
-    match = outputs @ inputs.transpose(2, 3)  # [B, K, L, L]
-    return ((decay * match[:, :, None]) @ drive.transpose(2, 3)).transpose(2, 3)  # [B, K, L, H, P]
-
-
-def _fold(series: Tensor, length: int) -> Tensor:
-    """[B, T, ...] -> [B, K, L, ...]; the last chunk is filled with zeros, which drive and forget nothing."""
-    missing = -series.shape[1] % length
-    padded = F.pad(series, (0, 0) * (series.dim() - 2) + (0, missing))
-    return torch.unflatten(padded, 1, (-1, length))
+    kind = _sum_type(x)
+    memory = _empty_state(x, Bm) if state is None else state
+    length = max(SHORTEST_CHUNK, math.isqrt(x.shape[3] * Bm.shape[2])) if chunk is None else chunk
+    inputs = (each.to(kind) for each in (x, dt, A, Bm, Cm, D, memory))
+    y, memory = Chunked.apply(*inputs, length)  # type: ignore[no-untyped-call]
+    return y.to(x.dtype), memory
 
 
 def _empty_state(x: Tensor, Bm: Tensor) -> Tensor:

@@ -61,6 +61,9 @@ class DataConfig(Settings):
     """Frames of a window; null takes whole tracks."""
     stride: int = Field(default=200, ge=1)
     """Frames from the start of a window to that of the next; the last one ends with the track."""
+    margin: int | None = Field(default=None, ge=1)
+    """Frames before and after a window that the memory reads first, without gradients or loss, so that it
+    comes to the window knowing them; null: none. Only with the method's own memory."""
     context: int | None = Field(default=None, ge=1)
     """Frames that are known at a time when tracks are scored; null: the whole track."""
     balance: float = Field(default=0.5, ge=0, le=1)
@@ -82,8 +85,30 @@ class ControlConfig(Settings):
     """Whether the voice has a say in the memory."""
 
 
+class EncoderConfig(Settings):
+    """The visual encoder learns too, from the pictures of the index; the voice's tokens stay the cache's."""
+
+    start: str
+    """Whose weights it begins with, as for `auscan extract --model`: nano, base, large, or the folder of a
+    checkpoint or of another such run. The cache must have been made with the same."""
+    visual: str | None = None
+    """With base or large: DINOv2's weights, a local folder or hub name, as for `auscan extract --visual`."""
+    audio: str | None = None
+    """With base or large: WavLM's weights, as for `auscan extract --audio`."""
+    learn: Literal["all", "blocks", "lora"] = "all"
+    """All of its weights, its last blocks with what follows them, or low-rank additions (DINOv2 only)."""
+    blocks: int = Field(default=2, ge=1)
+    """How many of the last blocks learn: transformer blocks, or residual blocks of nano's encoder."""
+    rank: int = Field(default=8, ge=1)
+    """Rank of the additions to each of DINOv2's matrices, with learn: lora."""
+    rate_factor: float = Field(default=0.1, gt=0)
+    """The encoder's learning rate, as a share of optimizer.rate."""
+    augment: bool = True
+    """Move, relight, blur and cover the crops at random, each window in its own way."""
+
+
 class ModelConfig(Settings):
-    """The network over the features."""
+    """The network over the features, and under it the encoder where that is to learn."""
 
     size: Literal["nano", "base", "large"] = "base"
     """Where the sizes below come from if they are not given."""
@@ -91,6 +116,8 @@ class ModelConfig(Settings):
     fusion: FusionConfig | None = None
     temporal: TemporalConfig | None = None
     controls: ControlConfig = ControlConfig()
+    encoder: EncoderConfig | None = None
+    """null: learn from features; otherwise from crops, end to end."""
 
     def network(self) -> NetworkConfig:
         """The settings of the parts, with those of the size where none are given."""
@@ -188,6 +215,13 @@ class TrainConfig(Settings):
     dropout: DropoutConfig = DropoutConfig()
     optimizer: OptimizerConfig = OptimizerConfig()
     loop: LoopConfig = LoopConfig()
+
+    @model_validator(mode="after")
+    def _margins_have_a_state(self) -> Self:
+        controls = self.model.controls
+        if self.data.margin is not None and (controls.temporal != "mamba" or controls.fusion == "symmetric"):
+            raise ValueError("data.margin needs temporal: mamba, which has a state, and no symmetric fusion")
+        return self
 
 
 def read_train_config(path: Path) -> TrainConfig:

@@ -1,4 +1,4 @@
-"""Teach the network: a plain loop over windows of features.
+"""Teach the network: a plain loop over windows of features or crops.
 
     for each epoch   windows in an order that follows from seed and epoch
         for each step    forward, losses, backward, clip, step, running mean of the weights
@@ -17,34 +17,39 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pandas as pd
 import torch
-from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 from torch.utils.data import DataLoader
 
 from auscan.core.aus import AU_NAMES
-from auscan.core.errors import AuscanError, InputError
-from auscan.datasets.index import Index, read_index
+from auscan.core.config import NetworkConfig
+from auscan.core.errors import AuscanError
+from auscan.datasets.features import Encoders
+from auscan.datasets.index import read_index
+from auscan.training.augment import augment_crops
 from auscan.training.config import TrainConfig
+from auscan.training.encoder import CropEncoder
 from auscan.training.losses import Criterion, Losses, positive_weights
+from auscan.training.memory import keep_freed_memory
 from auscan.training.module import FeatureNetwork, FeatureSizes, budget, build_network
+from auscan.training.optimize import parameter_groups, running_mean, warmup_cosine, with_own_rate
 from auscan.training.predict import mean_f1, score_tracks
 from auscan.training.run import RunFolder, TrainedConfig, load_trained, save_trained
 from auscan.training.scores import write_scores
+from auscan.training.sides import check_alike, check_start, split_tracks
+from auscan.training.start import find_encoders
 from auscan.training.windows import (
     Batch,
     EpochOrder,
     LabelledTrack,
     WindowBatches,
-    deal,
     drop_modalities,
     load_tracks,
     training_windows,
-    with_shuffled_labels,
 )
 
 HEARD_BEYOND_S = 0.1
@@ -85,6 +90,7 @@ def train(config: TrainConfig, say: Say | None = None) -> Outcome:
 
     Raises InputError for data that does not fit, AuscanError where accelerate is not installed.
     """
+    keep_freed_memory()
     trainer = Trainer(config, say or _nothing)
     trainer.run()
     return trainer.finish()
@@ -99,19 +105,25 @@ class Trainer:
         self.main = bool(self.accelerator.is_main_process)
         self.say: Say = say if self.main else _nothing
         self.index = read_index(config.data.index)
-        self.learned, self.held = split_tracks(self.index, config, self.say)
+        learns = config.model.encoder
+        start = None if learns is None else find_encoders(learns.start, learns.visual, learns.audio)
+        self.crop_size = None if start is None else start.crop_size
+        self.learned, self.held = split_tracks(self.index, config.data, config.seed, self.crop_size, self.say)
         header = self.learned[0].features.header
         self.sizes = FeatureSizes.of(header)
         for track in (*self.learned, *self.held):
-            _check_alike(track, self.learned[0])
+            check_alike(track, self.learned[0])
+        if start is not None:
+            check_start(start, self.learned[0])
         taught = np.any([(track.labels >= 0).any(axis=0) for track in self.learned], axis=0)  # [A]
         self.about = TrainedConfig(
             untaught=tuple(np.array(AU_NAMES)[~taught].tolist()),
             model=header.model,
             encoders=header.encoders,
             sizes=self.sizes,
-            network=config.model.network(),
+            network=_whole_network(config, start),
             controls=config.model.controls,
+            encoder=learns,
             step=0,
             score=None,
         )
@@ -119,26 +131,31 @@ class Trainer:
         sources = [self.learned[window.track].source_video for window in windows]
         self.order = EpochOrder(sources, config.data.balance, config.seed)
         self.margin_s = config.model.network().fusion.reach_s + HEARD_BEYOND_S
-        self.batches = WindowBatches(self.learned, windows, self.margin_s)
+        self.batches = WindowBatches(self.learned, windows, self.margin_s, config.data.margin)
         self.group = config.loop.batch * config.loop.accumulate * self.accelerator.num_processes
         self.epoch_steps = math.ceil(len(windows) / self.group)
         self.total = config.loop.epochs * self.epoch_steps
-        self._build()
+        self._build(start)
         with self.accelerator.main_process_first():
             self.folder = RunFolder(config)
         self.board = _tensorboard(config.out) if self.main else None
         self.progress = Progress()
         self._resume()
 
-    def _build(self) -> None:
+    def _build(self, start: Encoders | None) -> None:
         """Network, running mean, optimiser, schedule, losses."""
         config = self.config
         torch.manual_seed(config.seed)
-        network = build_network(self.sizes, config.model, config.loss.alignment_frames)
+        learns, encoder = config.model.encoder, None
+        if learns is not None and start is not None:
+            encoder = CropEncoder(cast(Any, start.visual), self.sizes.grid, learns)
+        network = build_network(self.sizes, config.model, config.loss.alignment_frames, encoder)
         self.say(budget(network, self.sizes, config.model))
         self.mean = AveragedModel(network, avg_fn=running_mean(config.optimizer.average))
         self.mean.to(self.accelerator.device).requires_grad_(False)
         groups = parameter_groups(network, config.optimizer.weight_decay)
+        if learns is not None and encoder is not None:
+            groups = with_own_rate(groups, encoder, config.optimizer.rate * learns.rate_factor)
         optimizer = torch.optim.AdamW(groups, lr=config.optimizer.rate)
         self.network, self.optimizer = self.accelerator.prepare(network, optimizer)
         warmup = round(config.optimizer.warmup * self.total)
@@ -198,6 +215,8 @@ class Trainer:
         for number, whole in enumerate(micro_batches):
             seed = [self.config.seed, 3, self.progress.step, number, self.accelerator.process_index]
             batch = drop_modalities(whole, self.config.dropout, np.random.default_rng(seed))
+            if self.config.model.encoder is not None and self.config.model.encoder.augment:
+                batch = augment_crops(batch, np.random.default_rng([*seed, 1]))
             batch = batch.to(self.accelerator.device)
             with self.accelerator.accumulate(self.network):
                 losses = self._losses(batch)
@@ -269,10 +288,10 @@ class Trainer:
         network.to(self.accelerator.device)
         splits = {"val": self.held}
         for split in self.config.data.score:
-            splits[split] = load_tracks(self.index, self.config.data.cache, [split])
+            splits[split] = load_tracks(self.index, self.config.data.cache, [split], self.crop_size)
         for split, tracks in splits.items():
             for track in tracks:
-                _check_alike(track, self.learned[0])
+                check_alike(track, self.learned[0])
             table = self._scores(network, tracks)
             if self.main:
                 path = self.config.out / "scores" / f"{split}.parquet"
@@ -334,32 +353,12 @@ class Trainer:
                 self.board.flush()
 
 
-def split_tracks(
-    index: Index, config: TrainConfig, say: Say
-) -> tuple[list[LabelledTrack], list[LabelledTrack]]:
-    """The tracks to learn from and to validate on; says so if they share a source video."""
-    data = config.data
-    if data.folds is not None:
-        pooled = load_tracks(index, data.cache, [*data.train, *data.validate_on])
-        learned, held = deal(pooled, data.folds)
-    else:
-        learned, held = (load_tracks(index, data.cache, each) for each in (data.train, data.validate_on))
-        both = {track.source_video for track in learned} & {track.source_video for track in held}
-        if both:  # the splits are the data set's own, so it is not ours to refuse them
-            say(
-                f"careful: {len(both)} source videos, such as {min(both)}, are both learned from and "
-                "validated on, which flatters. data.folds deals them apart."
-            )
-    return (with_shuffled_labels(learned, config.seed) if data.shuffle_labels else learned), held
-
-
-def _check_alike(track: LabelledTrack, first: LabelledTrack) -> None:
-    ours, theirs = track.features.header, first.features.header
-    if (ours.encoders, ours.grid) != (theirs.encoders, theirs.grid):
-        raise InputError(
-            f"The features of {track.name} come from other encoders or another grid than those of "
-            f"{first.name}. Run auscan extract again with one model for all."
-        )
+def _whole_network(config: TrainConfig, start: Encoders | None) -> NetworkConfig:
+    """The settings of the network, with those of the encoders that a run from crops begins with."""
+    network = config.model.network()
+    if start is None:
+        return network
+    return network.model_copy(update={"visual": start.config.visual, "audio": start.config.audio})
 
 
 def _accelerator(config: TrainConfig) -> Any:
@@ -382,32 +381,6 @@ def close() -> None:
     from accelerate import PartialState
 
     PartialState().destroy_process_group()
-
-
-def warmup_cosine(step: int, warmup: int, total: int) -> float:
-    """The rate's factor at a step: up to 1 in a straight line, then down to 0 along a cosine."""
-    if step < warmup:
-        return (step + 1) / warmup
-    return 0.5 * (1 + math.cos(math.pi * (step - warmup) / max(1, total - warmup)))
-
-
-def running_mean(decay: float) -> Callable[[Tensor, Tensor, Tensor | int], Tensor]:
-    """How the running mean of the weights takes in new ones; quicker at first, when it knows little."""
-
-    def take_in(mean: Tensor, new: Tensor, count: Tensor | int) -> Tensor:
-        seen = float(count)
-        return torch.lerp(mean, new, 1.0 - min(decay, (1.0 + seen) / (10.0 + seen)) if decay else 1.0)
-
-    return take_in
-
-
-def parameter_groups(network: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
-    """Matrices with weight decay; biases, norms, gates and decays without."""
-    weights = [weight for weight in network.parameters() if weight.requires_grad]
-    return [
-        {"params": [weight for weight in weights if weight.ndim > 1], "weight_decay": weight_decay},
-        {"params": [weight for weight in weights if weight.ndim <= 1], "weight_decay": 0.0},
-    ]
 
 
 class _Pace:

@@ -1,4 +1,4 @@
-"""Score whole tracks with a network over features, and hold the scores against the labels.
+"""Score whole tracks with a trained network, and hold the scores against the labels.
 
 Every track is read as one, of any length: the memory carries its state from stretch to stretch. To learn what
 that is worth, the context can be cut down to stretches of a few frames.
@@ -24,7 +24,7 @@ THRESHOLD = 0.5
 """At which the validation score is taken: tuned ones would follow its noise."""
 
 
-FRAMES_AT_ONCE = 4096
+FRAMES_AT_ONCE = 1024
 """Frames of all stretches that are scored together; changes no result."""
 
 
@@ -40,7 +40,7 @@ def score_tracks(
     tables = []
     for track in tracks:
         if context is None:
-            probabilities = network.follow_track(track.features)
+            probabilities = network.follow_track(track.features, track.crops)
         else:
             probabilities = _in_stretches(network, track, context, margin_s)
         tables.append(_table(track, probabilities))

@@ -27,7 +27,8 @@ from auscan.core.errors import CheckpointError, InputError
 from auscan.core.folder import CONFIG_FILE, WEIGHTS_FILE
 from auscan.core.version import VERSION
 from auscan.results.atomic import atomic_path
-from auscan.training.config import ControlConfig, TrainConfig
+from auscan.training.config import ControlConfig, EncoderConfig, TrainConfig
+from auscan.training.encoder import rebuild_encoder
 from auscan.training.module import FeatureNetwork, FeatureSizes
 
 STATE_FILE: Final = "state.pt"
@@ -35,22 +36,25 @@ LOG_FILE: Final = "log.jsonl"
 
 
 class TrainedConfig(Settings):
-    """What config.json of a trained network over features says."""
+    """What config.json of a trained network says."""
 
     format: Literal[1] = 1
     kind: Literal["features"] = "features"
-    """The encoders are not in it: their features are its input."""
+    """No checkpoint that `auscan detect` reads: the audio encoder is not in it, nor, without `encoder`, the
+    visual one; its input is their features."""
     au_names: tuple[str, ...] = AU_NAMES
     untaught: tuple[str, ...] = ()
     """AUs that no training label covered. Their scores are NaN, never a guess."""
     model: str
     """The size or checkpoint that the features came from."""
     encoders: str
-    """Digest of those encoders: features of others are refused."""
+    """Digest of those encoders: features of others are refused. Audio tokens come from them in any case."""
     sizes: FeatureSizes
     network: NetworkConfig
-    """Its visual and audio part are the size's and not used."""
+    """Without `encoder` its visual and audio part are the size's and not used."""
     controls: ControlConfig
+    encoder: EncoderConfig | None = None
+    """How the visual encoder learned; its weights are here then. None: from features."""
     step: int
     score: float | None
     """Mean F1 on the validation split at 0.5."""
@@ -70,12 +74,27 @@ def load_trained(folder: Path) -> tuple[FeatureNetwork, TrainedConfig]:
     """A trained network in evaluation mode. Raises CheckpointError where the folder does not hold one."""
     try:
         config = TrainedConfig.model_validate_json((folder / CONFIG_FILE).read_text(encoding="utf-8"))
-        network = FeatureNetwork(config.sizes, config.network, config.controls)
+        learned = config.encoder
+        sight, grid = config.network.visual, config.sizes.grid
+        encoder = None if learned is None else rebuild_encoder(sight, grid, learned)
+        network = FeatureNetwork(config.sizes, config.network, config.controls, encoder=encoder)
         network.load_state_dict(load_file(folder / WEIGHTS_FILE))
     except (OSError, ValidationError, SafetensorError, RuntimeError) as error:
         reason = " ".join(str(error).split())[:200]
         raise CheckpointError(f"{folder} holds no network that auscan train wrote: {reason}.") from error
     return network.eval(), config
+
+
+def find_trained(folder: Path) -> Path | None:
+    """The folder of a trained network: this one, or `best` in a run's; None where there is none."""
+    for place in (folder, folder / "best"):
+        try:
+            content = json.loads((place / CONFIG_FILE).read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            continue
+        if isinstance(content, dict) and content.get("kind") == "features":
+            return place
+    return None
 
 
 class RunFolder:

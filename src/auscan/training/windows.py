@@ -12,7 +12,7 @@ Not here: what the network makes of holes (module.py).
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 import torch
@@ -23,6 +23,7 @@ from torch.utils.data import Dataset
 from auscan.core.aus import AU_NAMES
 from auscan.core.errors import InputError
 from auscan.datasets.cache import TrackFeatures, open_track
+from auscan.datasets.crops import TrackCrops
 from auscan.datasets.index import Index
 from auscan.datasets.labels import NOT_ANNOTATED
 from auscan.datasets.names import folds
@@ -40,6 +41,8 @@ class LabelledTrack:
     labels: NDArray[np.int8]
     """[T, A] of 1, 0 and -1."""
     features: TrackFeatures
+    crops: TrackCrops | None = None
+    """The pictures, where the encoder learns too; they then take the place of face and patches."""
 
 
 @dataclass(frozen=True)
@@ -55,10 +58,12 @@ class Window:
 class Batch:
     """B windows, brought to the length of the longest."""
 
-    face: Tensor
-    """[B, T, Dv] float16."""
-    patches: Tensor
-    """[B, T, N, Dv] float16."""
+    face: Tensor | None
+    """[B, T, Dv] float16; None where there are crops."""
+    patches: Tensor | None
+    """[B, T, N, Dv] float16; None where there are crops."""
+    crops: Tensor | None
+    """[B, T, S, S, 3] uint8 RGB, black where nothing is seen; None where there are features."""
     seen: Tensor
     """[B, T] bool; False for holes and for padding."""
     times_s: Tensor
@@ -71,15 +76,31 @@ class Batch:
     """[B, Ta] float64."""
     audio_valid: Tensor
     """[B, Ta] bool."""
+    inside: Tensor | None = None
+    """[B, T] bool, False in the margins of a window and for padding; None: there are no margins."""
 
     def to(self, device: torch.device) -> Self:
         """The same batch on a device."""
-        moved = {each.name: getattr(self, each.name).to(device, non_blocking=True) for each in fields(self)}
+        moved: dict[str, Any] = {each.name: getattr(self, each.name) for each in fields(self)}
+        for name, value in moved.items():
+            moved[name] = None if value is None else value.to(device, non_blocking=True)
         return type(self)(**moved)
 
+    def row(self, number: int) -> Self:
+        """One window as a batch of one."""
+        values: dict[str, Any] = {each.name: getattr(self, each.name) for each in fields(self)}
+        for name, value in values.items():
+            values[name] = None if value is None else value[number : number + 1]
+        return type(self)(**values)
 
-def load_tracks(index: Index, cache: Path, splits: Sequence[str]) -> list[LabelledTrack]:
-    """The tracks of some splits, by name. Raises InputError where there is none, or where features differ."""
+
+def load_tracks(
+    index: Index, cache: Path, splits: Sequence[str], crop_size: int | None = None
+) -> list[LabelledTrack]:
+    """The tracks of some splits, by name, with their crops where a side in pixels is given.
+
+    Raises InputError where there is none, or where features differ.
+    """
     wanted = index.tracks[index.tracks["split"].isin(splits)].sort_values("track")
     if wanted.empty:
         there = ", ".join(sorted(set(index.tracks["split"])))
@@ -90,14 +111,21 @@ def load_tracks(index: Index, cache: Path, splits: Sequence[str]) -> list[Labell
         name = str(track.track)
         frames, features = index.frames.iloc[rows[name]], open_track(cache, name)
         times_s = frames["timestamp"].to_numpy(np.float64)
-        if len(times_s) != features.header.rows or not np.allclose(times_s, features.times_s):
+        images = [image if isinstance(image, str) else None for image in frames["image"]]
+        lost = [image is None for image in images]
+        if (
+            len(times_s) != features.header.rows
+            or not np.allclose(times_s, features.times_s)
+            or features.has_image[lost].any()
+        ):
             raise InputError(
                 f"The features of {name} in {cache} are of other rows than the index has. Run auscan extract "
                 "again; it does only what has changed."
             )
         labels = frames[list(AU_NAMES)].to_numpy(np.int8)
         numbers = frames["frame"].to_numpy(np.int64)
-        tracks.append(LabelledTrack(name, str(track.source_video), numbers, labels, features))
+        crops = None if crop_size is None else TrackCrops(index.root, images, crop_size)
+        tracks.append(LabelledTrack(name, str(track.source_video), numbers, labels, features, crops))
     return tracks
 
 
@@ -182,16 +210,25 @@ class EpochOrder:
 class WindowBatches(Dataset[Batch]):
     """Batches by the numbers of their windows."""
 
-    def __init__(self, tracks: Sequence[LabelledTrack], windows: Sequence[Window], margin_s: float) -> None:
-        """margin_s: how far beyond its first and last frame a window hears."""
+    def __init__(
+        self,
+        tracks: Sequence[LabelledTrack],
+        windows: Sequence[Window],
+        margin_s: float,
+        margin: int | None = None,
+    ) -> None:
+        """margin_s: how far beyond its first and last frame a window hears; margin: see DataConfig."""
         self._tracks, self._windows, self._margin_s = tracks, windows, margin_s
+        self._margin = margin
 
     def __getitem__(self, numbers: Sequence[int]) -> Batch:
         return collate([self._cut(self._windows[number]) for number in numbers])
 
     def _cut(self, window: Window) -> Batch:
         track = self._tracks[window.track]
-        return cut(track, slice(window.start, window.stop), self._margin_s)
+        if self._margin is None:
+            return cut(track, slice(window.start, window.stop), self._margin_s)
+        return cut_with_margin(track, window, self._margin, self._margin_s)
 
 
 def cut(track: LabelledTrack, part: slice, margin_s: float) -> Batch:
@@ -200,24 +237,45 @@ def cut(track: LabelledTrack, part: slice, margin_s: float) -> Batch:
     times_s = features.times_s[part]
     heard = features.audio_within(float(times_s[0]) - margin_s, float(times_s[-1]) + margin_s)
     audio = features.audio[heard]
+    seen = features.has_image[part]
     arrays = {
-        "face": features.face[part],
-        "patches": features.patches[part],
-        "seen": features.has_image[part],
+        **_sights(track, part, seen),
+        "seen": seen,
         "times_s": times_s,
         "labels": track.labels[part],
         "audio": audio,
         "audio_times_s": features.audio_times_s(heard),
         "audio_valid": np.ones(len(audio), bool),
     }
-    return Batch(**{name: torch.from_numpy(np.array(array))[None] for name, array in arrays.items()})
+    tensors: dict[str, Any] = {"face": None, "patches": None, "crops": None}
+    tensors |= {name: torch.from_numpy(np.array(array))[None] for name, array in arrays.items()}
+    return Batch(**tensors)
+
+
+def cut_with_margin(track: LabelledTrack, window: Window, margin: int, margin_s: float) -> Batch:
+    """A window with up to `margin` frames on either side, which have no labels, as a batch of one."""
+    part = slice(max(0, window.start - margin), min(len(track.labels), window.stop + margin))
+    batch = cut(track, part, margin_s)
+    inside = torch.zeros_like(batch.seen)
+    inside[:, window.start - part.start : window.stop - part.start] = True
+    return replace(batch, inside=inside, labels=batch.labels.masked_fill(~inside[..., None], NOT_ANNOTATED))
+
+
+def _sights(track: LabelledTrack, part: slice, seen: NDArray[np.bool_]) -> dict[str, NDArray[Any]]:
+    """Crops if the track has them, else features."""
+    if track.crops is None:
+        return {"face": track.features.face[part], "patches": track.features.patches[part]}
+    return {"crops": track.crops.read(np.arange(part.start, part.stop), seen)}
 
 
 def collate(windows: Sequence[Batch]) -> Batch:
     """Batches of one -> one batch; shorter windows are filled up with rows that are not seen."""
     filled = {"labels": NOT_ANNOTATED}
-    joined = {}
+    joined: dict[str, Any] = {}
     for each in fields(Batch):
+        if getattr(windows[0], each.name) is None:
+            joined[each.name] = None
+            continue
         values = [getattr(window, each.name)[0] for window in windows]
         out = values[0].new_full(
             (len(values), max(map(len, values)), *values[0].shape[1:]), filled.get(each.name, 0)
@@ -230,7 +288,7 @@ def collate(windows: Sequence[Batch]) -> Batch:
 
 def drop_modalities(batch: Batch, config: DropoutConfig, rng: np.random.Generator) -> Batch:
     """Take sound or a stretch of the face from some windows; nothing is drawn from torch's generators."""
-    windows, frames = batch.seen.shape
+    windows = len(batch.seen)
     chance, valid, seen = rng.random(windows), batch.audio_valid.clone(), batch.seen.clone()
     audio, audio_times_s = batch.audio, batch.audio_times_s
     silent = torch.from_numpy(chance < config.no_sound)
@@ -243,7 +301,16 @@ def drop_modalities(batch: Batch, config: DropoutConfig, rng: np.random.Generato
         valid = torch.where(swapped[:, None], batch.audio_valid.roll(1, 0), valid)
     valid &= ~silent[:, None]
     for row in np.flatnonzero(rng.random(windows) < config.no_face):
+        first, frames = _extent(batch, int(row))
         length = int(rng.integers(1, max(2, int(config.no_face_length * frames) + 1)))
-        start = int(rng.integers(0, max(1, frames - length + 1)))
+        start = first + int(rng.integers(0, max(1, frames - length + 1)))
         seen[row, start : start + length] = False
     return replace(batch, audio=audio, audio_times_s=audio_times_s, audio_valid=valid, seen=seen)
+
+
+def _extent(batch: Batch, row: int) -> tuple[int, int]:
+    """Where a window begins in its row, after its margin, and how many frames it has."""
+    if batch.inside is None:
+        return 0, batch.seen.shape[1]
+    inside = batch.inside[row].nonzero()
+    return int(inside[0]), len(inside)

@@ -1,5 +1,7 @@
 """Which videos there are."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -64,6 +66,16 @@ def test_even_variable_and_late_times_are_what_they_say(plans: list[VideoPlan]) 
         uneven = steps.max() > 1.5 * np.median(steps)
         assert uneven == (plan.case.timing == "variable")
         assert (times(plan)[0] > 0) == (plan.case.timing == "late")
+
+
+def test_a_given_rate_changes_nothing_else() -> None:
+    slow, dealt = plan_videos(12, 10, 0, rate_hz=10.0), plan_videos(12, 10, 0)
+    assert {plan.rate_hz for plan in slow} == {10.0}
+    assert [replace(plan, rate_hz=0, name="", tracks=()) for plan in slow] == [
+        replace(plan, rate_hz=0, name="", tracks=()) for plan in dealt
+    ]
+    with pytest.raises(InputError, match="--rate is 3"):
+        plan_videos(12, 10, 0, rate_hz=3.0)
 
 
 @pytest.mark.parametrize(("videos", "seconds"), [(0, 10.0), (3, 0.5)])

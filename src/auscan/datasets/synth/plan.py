@@ -26,6 +26,8 @@ SPLITS: Final[tuple[str, ...]] = (
 
 SIZES: Final = ((320, 240), (426, 240), (480, 270), (320, 320), (270, 480))  # width, height in px
 PAIR_SIZES: Final = ((480, 270), (640, 360))
+RATES: Final = (30, 30, 30, 25, 24)
+"""Frames a second, as often as they come in the real set."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,15 +95,18 @@ class VideoPlan:
         return f"{self.batch}/{self.name}{self.case.suffix}"
 
 
-def plan_videos(videos: int, seconds: float, seed: int) -> list[VideoPlan]:
-    """So many videos of about so many seconds each; the same for the same three numbers.
+def plan_videos(videos: int, seconds: float, seed: int, rate_hz: float | None = None) -> list[VideoPlan]:
+    """So many videos of about so many seconds each; the same for the same numbers.
 
-    Raises InputError for fewer than one video or less than two seconds.
+    rate_hz: frames a second of all of them; None deals the real set's 30, 25 and 24
+    Raises InputError for fewer than one video, less than two seconds or an impossible rate.
     """
     if videos < 1:
         raise InputError(f"--videos is {videos}; at least 1 is needed, and 12 for every oddity to be there.")
     if seconds < 2:
         raise InputError(f"--seconds is {seconds:g}; at least 2 are needed.")
+    if rate_hz is not None and not 5 <= rate_hz <= 60:
+        raise InputError(f"--rate is {rate_hz:g}; 5 to 60 frames a second can be made.")
     plans: list[VideoPlan] = []
     recording = 0
     while len(plans) < videos:
@@ -109,15 +114,18 @@ def plan_videos(videos: int, seconds: float, seed: int) -> list[VideoPlan]:
         deal = np.random.default_rng([seed, 1, round_number]).permutation(len(CASES))
         # Shuffle cases over splits, not the order of splits: few videos have all three splits.
         case = CASES[int(deal[place])]
-        plans += _recording(case, SPLITS[place], recording, seconds, seed)
+        plans += _recording(case, SPLITS[place], recording, seconds, seed, rate_hz)
         recording += 1
     return plans[:videos]
 
 
-def _recording(case: Case, split: str, recording: int, seconds: float, seed: int) -> list[VideoPlan]:
+def _recording(
+    case: Case, split: str, recording: int, seconds: float, seed: int, rate_hz: float | None
+) -> list[VideoPlan]:
     """The videos of one recording."""
     random = np.random.default_rng([seed, 2, recording])
-    rate_hz = float(random.choice([30, 30, 30, 25, 24]))
+    dealt_hz = float(random.choice(RATES))  # drawn in any case, so that a given rate changes nothing else
+    rate_hz = dealt_hz if rate_hz is None else rate_hz
     width, height = random.choice(SIZES if len(case.tracks) == 1 else PAIR_SIZES).tolist()
     stem = _stem(case, recording, rate_hz, width, height)
     plans = []

@@ -39,19 +39,21 @@ def write_dataset(
     seconds: float = 20.0,
     face_file: Path | None = None,
     workers: int = 1,
+    rate_hz: float | None = None,
     report: Report = lambda done, total: None,
 ) -> dict[str, int]:
     """Write the data set into the new or empty folder `out`; returns counts of videos, tracks and frames.
 
     seconds: mean length of a video.  face_file: an ict_facekit.npz; None for the built-in face.
     workers: processes that make videos side by side; what they make does not depend on it.
+    rate_hz: frames a second of every video; None deals the real set's.
     report: called with frames done and, as far as known, in total.
 
     Raises InputError if `out` holds something already, or a number or the face file cannot be used.
     """
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise InputError(f"{out} is not an empty folder. Give a new one, or empty it.")
-    plans = plan_videos(videos, seconds, seed)
+    plans = plan_videos(videos, seconds, seed, rate_hz)
     _face(face_file)  # a file that is no face is refused before anything is written
     out.mkdir(parents=True, exist_ok=True)
     films, done = [], 0
@@ -70,7 +72,13 @@ def write_dataset(
     tracks = pd.concat([film.tracks for film in films], ignore_index=True)
     frames.to_parquet(truth / "frames.parquet", index=False)
     tracks.to_parquet(truth / "tracks.parquet", index=False)
-    settings = {"videos": videos, "seed": seed, "seconds": seconds, "face": "ict" if face_file else "builtin"}
+    settings = {
+        "videos": videos,
+        "seed": seed,
+        "seconds": seconds,
+        "rate_hz": rate_hz,
+        "face": "ict" if face_file else "builtin",
+    }
     (truth / "settings.json").write_text(json.dumps(settings, indent=2) + "\n", "ascii")
     return {"videos": len(plans), "tracks": len(tracks), "frames": len(frames)}
 

@@ -1,0 +1,106 @@
+"""Put encoders and a trained network together into a checkpoint that `auscan detect` reads.
+
+A run holds what it taught; the encoders that made its features are elsewhere. Here they meet again.
+
+In: the folder of a run.  Out: the folder of a checkpoint (core/folder.py).
+Not here: finding the encoders (start.py), writing checkpoints (model/checkpoint.py).
+"""
+
+from pathlib import Path
+
+from torch import nn
+
+from auscan.core.config import CheckpointConfig
+from auscan.core.errors import InputError
+from auscan.core.version import VERSION
+from auscan.datasets.features import Encoders
+from auscan.model.checkpoint import save_checkpoint
+from auscan.model.network import AuscanNetwork
+from auscan.training.config import ControlConfig
+from auscan.training.module import FeatureNetwork
+from auscan.training.run import TrainedConfig, find_trained, load_trained
+from auscan.training.start import encoders_of
+from auscan.training.thresholds import Decision
+
+CARD = """# {name}
+
+Packed by `auscan pack` from a network that `auscan train` wrote at step {step}.
+
+- Encoders: {encoders}.
+- Mean F1 on its validation split at 0.5: {score}.
+- Never taught, so always empty: {untaught}.
+- Thresholds: {thresholds}.
+- The five points of a face: {points}.
+"""
+
+
+def pack(
+    run: Path,
+    out: Path,
+    decision: Decision | None = None,
+    name: str | None = None,
+    model: str | None = None,
+    visual: str | None = None,
+    audio: str | None = None,
+) -> CheckpointConfig:
+    """Write the checkpoint of a run, or of its best/ or last/, into `out`; returns its config.
+
+    decision: thresholds to store; 0.5 without.  name: the model's id, without it the name of `out`.
+    model, visual, audio: where the encoders of its features are, if not where the run found them.
+
+    Raises InputError for a run with controls, which no checkpoint can hold, and for other encoders;
+    CheckpointError where there is no trained network.
+    """
+    trained = find_trained(run) or run
+    network, about = load_trained(trained)
+    changed = about.controls.model_dump(exclude_defaults=True)
+    if about.controls != ControlConfig():
+        parts = ", ".join(f"{part}: {kind}" for part, kind in changed.items())
+        raise InputError(
+            f"{trained} was trained with controls ({parts}), which no checkpoint has a place for. To use the "
+            "encoder that it taught: auscan extract --model takes the folder as it is."
+        )
+    encoders = encoders_of(network, about, model, visual, audio)
+    whole = _join(network, about, encoders)
+    config = CheckpointConfig(
+        name=name or out.resolve().name,
+        untaught=about.untaught,
+        thresholds=(decision or Decision()).thresholds,
+        licence="not stated",
+        auscan_version=VERSION,
+        network=whole.config,
+    )
+    save_checkpoint(out, whole, config, _card(config, about, encoders))
+    return config
+
+
+def _join(network: FeatureNetwork, about: TrainedConfig, encoders: Encoders) -> AuscanNetwork:
+    """All weights under one roof; without a layer for the points, those of the detector stand."""
+    grid = None if about.sizes.grid == encoders.grid else about.sizes.grid
+    sight, hearing = encoders.config.visual, encoders.config.audio
+    config = about.network.model_copy(update={"visual": sight, "audio": hearing, "grid": grid})
+    whole = AuscanNetwork(config)
+    whole.visual.encoder.load_state_dict(encoders.visual.state_dict())
+    whole.audio.load_state_dict(encoders.audio.state_dict())
+    whole.visual.alignment.load_state_dict(network.alignment.state_dict())
+    whole.temporal.load_state_dict(network.temporal.state_dict())
+    if encoders.points is None:
+        nn.init.zeros_(whole.visual.points.weight)
+        nn.init.zeros_(whole.visual.points.bias)
+    else:
+        whole.visual.points.load_state_dict(encoders.points.state_dict())
+    return whole.eval()
+
+
+def _card(config: CheckpointConfig, about: TrainedConfig, encoders: Encoders) -> str:
+    score = "not known" if about.score is None else f"{about.score:.4f}"
+    by_name = zip(config.au_names, config.thresholds, strict=True)
+    return CARD.format(
+        name=config.name,
+        step=about.step,
+        encoders=encoders.name,
+        score=score,
+        untaught=", ".join(config.untaught) or "none",
+        thresholds=", ".join(f"{au} {threshold:.3f}" for au, threshold in by_name),
+        points="not refined: no layer was taught that" if encoders.points is None else "refined",
+    )

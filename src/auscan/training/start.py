@@ -1,0 +1,62 @@
+"""Find encoders by name: those of a size, of a checkpoint, or those that a run from crops has taught.
+
+In: a name or a folder.  Out: `Encoders`.
+Not here: sizes and checkpoints (datasets/features.py), how an encoder learns (encoder.py).
+"""
+
+from pathlib import Path
+
+from auscan.core.errors import InputError
+from auscan.datasets.features import Encoders, load_encoders
+from auscan.training.encoder import learned_encoder
+from auscan.training.module import FeatureNetwork
+from auscan.training.run import TrainedConfig, find_trained, load_trained
+
+
+def find_encoders(
+    model: str, visual: str | None = None, audio: str | None = None, device: str = "cpu"
+) -> Encoders:
+    """The encoders of what `load_encoders` knows, or of the folder of a run from crops or of its best/.
+
+    Of a run, the visual encoder is the one it taught, the audio encoder the one that it started with.
+    visual, audio: local folders or hub names that take the place of a size's weights
+    Raises InputError for a run that taught no encoder, and what `load_encoders` raises.
+    """
+    trained = find_trained(Path(model))
+    if trained is None:
+        return load_encoders(model, visual, audio, device)
+    network, about = load_trained(trained)
+    if about.encoder is None:
+        raise InputError(
+            f"{model} was trained from features of {about.model} and has no encoder of its own. Give --model "
+            "the one that made them."
+        )
+    return encoders_of(network, about, None, visual, audio, device)
+
+
+def encoders_of(
+    network: FeatureNetwork,
+    about: TrainedConfig,
+    model: str | None = None,
+    visual: str | None = None,
+    audio: str | None = None,
+    device: str = "cpu",
+) -> Encoders:
+    """The encoders in front of a trained network, its own where it has one; takes that out of it.
+
+    model, visual, audio: where the encoders of its features are, if not where the run found them
+    Raises InputError where those are others.
+    """
+    learned = about.encoder
+    if model is None and learned is not None:
+        model, visual, audio = learned.start, visual or learned.visual, audio or learned.audio
+    start = find_encoders(model or about.model, visual, audio, device)
+    if start.digest != about.encoders:
+        raise InputError(
+            f"The encoders of {start.name} are not those that made the run's features ({about.model}). Give "
+            "the same --model, --visual and --audio as to auscan extract."
+        )
+    if network.encoder is None:
+        return start
+    eye = learned_encoder(network.encoder)
+    return Encoders(f"{start.name}-trained", start.config, eye, start.audio, device)

@@ -1,0 +1,107 @@
+"""`export` writes a checkpoint that says what PyTorch says, and refuses to keep silent where it does not."""
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from numpy.typing import NDArray
+
+from auscan.core.errors import AuscanError, InputError
+from auscan.core.folder import EXPORT_FILE, graph_names, read_config
+from auscan.inference import export as exporting
+from auscan.inference.agreement import compare
+from auscan.inference.export import export, quantise
+from auscan.inference.with_onnx import OnnxStages
+from auscan.inference.with_torch import TorchStages
+from auscan.model.checkpoint import load_checkpoint, save_checkpoint
+
+
+@pytest.fixture(scope="module")
+def crops() -> NDArray[np.uint8]:
+    return np.random.default_rng(1).integers(0, 256, (40, 32, 32, 3), dtype=np.uint8)
+
+
+def test_the_folder_is_a_checkpoint_with_a_report(tiny_graphs: Path, tiny_checkpoint: Path) -> None:
+    assert {file.stem for file in tiny_graphs.glob("*.onnx")} == set(graph_names(blocks=2))
+    assert read_config(tiny_graphs) == read_config(tiny_checkpoint)
+    report = json.loads((tiny_graphs / EXPORT_FILE).read_text("utf-8"))
+    assert report["precision"] == "float32"
+    assert report["bytes"] == {file.name: file.stat().st_size for file in tiny_graphs.glob("*.onnx")}
+    for differences in report["differences"].values():
+        assert all(0 <= value < 1e-4 for value in differences.values())
+        assert {"embedding", "encode_sound", "hear", "sweep", "read", "logits"} <= set(differences)
+    assert not [file for file in tiny_graphs.iterdir() if ".part" in file.name]
+
+
+def test_no_graph_tells_where_it_was_made(tiny_graphs: Path) -> None:
+    for file in tiny_graphs.glob("*.onnx"):
+        content = file.read_bytes()
+        assert b"site-packages" not in content
+        assert b".py" not in content
+
+
+def test_the_memory_of_a_graph_is_not_tied_to_lengths_it_was_traced_with(tiny_graphs: Path) -> None:
+    for name, axes in (("visual", {"crops": "B", "carried": "F"}), ("sweep_0_ahead", {"x": "T"})):
+        inputs = {each.name: each for each in onnx.load(tiny_graphs / f"{name}.onnx").graph.input}
+        for wanted, axis in axes.items():
+            assert inputs[wanted].type.tensor_type.shape.dim[0].dim_param == axis
+
+
+def test_int8_convolutions_stay_near(
+    tiny_graphs: Path, tiny_checkpoint: Path, tmp_path: Path, crops: NDArray[np.uint8]
+) -> None:
+    folder = shutil.copytree(tiny_graphs, tmp_path / "int8")
+    quantise(folder / "visual.onnx", crops, (16, 16))
+    kinds = [node.op_type for node in onnx.load(folder / "visual.onnx").graph.node]
+    assert "QuantizeLinear" in kinds
+    differences = compare(TorchStages(tiny_checkpoint, "cpu"), OnnxStages(folder), crops)["real"]
+    assert differences["embedding"] > 1e-4
+    assert differences["mean_probability"] < 0.05
+    assert differences["sweep"] < 1e-4
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        np.zeros((3, 48, 48, 3), np.uint8),
+        np.zeros((3, 32, 32, 3), np.float32),
+        np.zeros((32, 32, 3), np.uint8),
+        np.zeros((0, 32, 32, 3), np.uint8),
+    ],
+    ids=["size", "type", "axes", "none"],
+)
+def test_crops_that_do_not_fit_are_refused_before_anything_is_written(
+    tiny_checkpoint: Path, tmp_path: Path, wrong: NDArray[np.uint8]
+) -> None:
+    with pytest.raises(InputError, match=r"takes uint8 of shape \[n, 32, 32, 3\]"):
+        export(tiny_checkpoint, tmp_path / "out", wrong)
+    assert not (tmp_path / "out").exists()
+
+
+def test_graphs_that_say_something_else_are_an_error(
+    tiny_graphs: Path,
+    tiny_checkpoint: Path,
+    tmp_path: Path,
+    crops: NDArray[np.uint8],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The graphs of another network, as if the exporter had gone wrong."""
+    network, config = load_checkpoint(tiny_checkpoint)
+    network.temporal.head.bias.add_(0.5)
+    save_checkpoint(tmp_path / "other", network, config, "")
+    monkeypatch.setattr(
+        exporting, "write_graph", lambda file, cut: shutil.copy(tiny_graphs / "audio.onnx", file)
+    )
+    monkeypatch.setattr(exporting, "OnnxStages", lambda out: OnnxStages(tiny_graphs))
+    with pytest.raises(AuscanError, match=r"logits differs by 0\.5, more than 0\.0001"):
+        export(tmp_path / "other", tmp_path / "out", crops)
+
+
+def test_new_weights_do_not_keep_old_graphs(tiny_checkpoint: Path, tiny_graphs: Path, tmp_path: Path) -> None:
+    folder = shutil.copytree(tiny_graphs, tmp_path / "again")
+    save_checkpoint(folder, *load_checkpoint(tiny_checkpoint), "# Again")
+    assert not list(folder.glob("*.onnx"))
+    assert not (folder / EXPORT_FILE).exists()

@@ -1,0 +1,52 @@
+"""A small data set of pictures: AU01 is a bright bar that only the pictures show."""
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from auscan.core.aus import AU_COUNT
+from auscan.datasets.clock import ASSUMED, Clock
+from auscan.datasets.features import Extraction, load_encoders
+from auscan.datasets.index import Track, read_index, writing_index
+
+TRACKS = {"900": ("train", 24), "901": ("train", 15), "902": ("val", 12)}
+SIDE = 40
+"""Of the pictures; the tiny encoder reads 32."""
+
+
+def make_pictures(
+    folder: Path, model: str, visual: str | None = None, audio: str | None = None, grid: int | None = 2
+) -> tuple[Path, Path]:
+    """Write pictures, an index and the features that `model` makes of them; returns the latter's folders.
+
+    Every fifth frame has no picture; the labels of all AUs are AU01's.
+    """
+    rng = np.random.default_rng(0)
+    with writing_index(folder / "index", {"root": str(folder)}) as index:
+        for name, (split, frames) in TRACKS.items():
+            (folder / name).mkdir(parents=True)
+            active = np.repeat(rng.random(frames // 3 + 1) < 0.5, 3)[:frames]
+            images: list[str | None] = []
+            for row in range(frames):
+                picture = rng.integers(60, 140, (SIDE, SIDE, 3)).astype(np.uint8)
+                if active[row]:
+                    picture[8:14, 10:30] = 255
+                image = f"{name}/{row + 1:05d}.png"
+                cv2.imwrite(str(folder / image), picture)
+                images.append(None if row % 5 == 4 else image)
+            index.add(
+                Track(
+                    name=name,
+                    split=split,
+                    source_video=name,
+                    numbers=np.arange(1, frames + 1),
+                    labels=np.repeat(active[:, None], AU_COUNT, axis=1).astype(np.int8),
+                    images=images,
+                    times_s=np.arange(frames) / 30,
+                    clock=Clock(times_s=np.empty(0), rate_hz=30.0, source=ASSUMED),
+                )
+            )
+    encoders = load_encoders(model, visual, audio)
+    Extraction(read_index(folder / "index"), encoders, folder / "cache", grid).run()
+    return folder / "index", folder / "cache"

@@ -1,0 +1,240 @@
+"""End to end from crops: the same tokens as the cache at first, then an encoder that learns."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from accelerate.state import AcceleratorState
+from safetensors.torch import load_file
+
+from auscan.core.errors import InputError
+from auscan.datasets.features import load_encoders
+from auscan.datasets.index import read_index
+from auscan.training.augment import augment_crops
+from auscan.training.config import EncoderConfig, TrainConfig, check_train_config
+from auscan.training.encoder import CropEncoder
+from auscan.training.loop import Trainer, train
+from auscan.training.module import FeatureSizes, build_network
+from auscan.training.predict import score_tracks
+from auscan.training.run import load_trained
+from auscan.training.scores import read_scores
+from auscan.training.windows import LabelledTrack, collate, cut, load_tracks
+
+MODEL = {
+    "size": "nano",
+    "alignment": {"width": 16, "au_width": 4, "heads": 2, "active_patches": 3},
+    "fusion": {"heads": 2},
+    "temporal": {"blocks": 1, "head_width": 8, "state_width": 4},
+}
+
+
+@pytest.fixture(autouse=True)
+def _fresh() -> None:
+    AcceleratorState._reset_state(reset_partial_state=True)
+    torch.set_num_threads(1)
+
+
+def make_config(
+    folders: tuple[Path, Path], out: Path, encoder: dict[str, Any], **changes: Any
+) -> TrainConfig:
+    index, cache = map(str, folders)
+    content: dict[str, Any] = {
+        "out": str(out),
+        "data": {"index": index, "cache": cache, "length": 6, "stride": 6},
+        "model": {**MODEL, "encoder": encoder},
+        "loop": {"epochs": 3, "batch": 2, "device": "cpu", "log_every": 1},
+        "optimizer": {"rate": 5e-3, "average": 0.5},
+    }
+    for key, value in changes.items():
+        content[key] = {**content.get(key, {}), **value}
+    return check_train_config(content, "settings")
+
+
+def tracks_of(folders: tuple[Path, Path], crop_size: int | None) -> list[LabelledTrack]:
+    return load_tracks(read_index(folders[0]), folders[1], ["train"], crop_size)
+
+
+def same_weights(one: Path, other: Path) -> bool:
+    a, b = (load_file(folder / "model.safetensors") for folder in (one, other))
+    return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
+
+
+@pytest.mark.parametrize("kind", ["conv", "dinov2"])
+def test_before_it_learns_a_crop_says_what_its_features_say(
+    kind: str, request: pytest.FixtureRequest, tiny_checkpoint: Path, backbones: Path
+) -> None:
+    """Rows, order, holes and the averaged grid: all as in the cache, but for its half precision."""
+    if kind == "conv":
+        folders, start = request.getfixturevalue("picture_folders"), load_encoders(str(tiny_checkpoint))
+    else:
+        weights = (str(backbones / "registers"), str(backbones / "wavlm"))
+        folders, start = request.getfixturevalue("dino_folders"), load_encoders("base", *weights)
+    model = make_config(folders, Path("run"), {"start": "any"}).model
+    features, crops = tracks_of(folders, None), tracks_of(folders, start.crop_size)
+    sizes = FeatureSizes.of(features[0].features.header)
+    torch.manual_seed(0)
+    plain = build_network(sizes, model).eval()
+    whole = build_network(sizes, model, encoder=CropEncoder(start.visual, sizes.grid, model.encoder)).eval()
+    whole.load_state_dict(plain.state_dict(), strict=False)
+    batches = [
+        collate([cut(each[0], slice(2, 12), 0.1), cut(each[1], slice(0, 7), 0.1)])
+        for each in (features, crops)
+    ]
+    with torch.no_grad():
+        torch.testing.assert_close(whole(batches[1]).logits, plain(batches[0]).logits, atol=5e-3, rtol=1e-2)
+    said = [
+        network.follow_track(track.features, track.crops)
+        for network, track in ((plain, features[0]), (whole, crops[0]))
+    ]
+    np.testing.assert_allclose(said[1], said[0], atol=5e-3)
+    assert np.isnan(said[1][~features[0].features.has_image]).all()
+
+
+def test_the_encoder_learns_what_only_the_pictures_show(
+    picture_folders: tuple[Path, Path], tiny_checkpoint: Path, tmp_path: Path
+) -> None:
+    encoder = {"start": str(tiny_checkpoint), "rate_factor": 1.0, "augment": False}
+    said: list[str] = []
+    config = make_config(
+        picture_folders, tmp_path / "run", encoder, loop={"epochs": 12}, data={"length": 1, "stride": 1}
+    )
+    outcome = train(config, said.append)
+    assert outcome.best > 0.8, "always yes scores about 0.67"
+    assert any("encoder" in line and "learn" in line for line in said)
+    network, about = load_trained(tmp_path / "run" / "best")
+    assert about.encoder == config.model.encoder
+    start = load_encoders(str(tiny_checkpoint)).visual.state_dict()
+    for name, value in network.encoder.visual.state_dict().items():
+        moved = not torch.equal(value, start[name])
+        assert moved is not ("running" in name or "tracked" in name), name
+    table = score_tracks(
+        network, load_tracks(read_index(picture_folders[0]), picture_folders[1], ["val"], 32), None, 0.6
+    )
+    scores = read_scores(outcome.scores["val"])
+    np.testing.assert_allclose(table["AU01"], scores["AU01"], atol=1e-6)
+
+
+@pytest.mark.parametrize("step", [1, 4])
+def test_a_run_from_crops_interrupted_after_a_save_ends_the_same(
+    picture_folders: tuple[Path, Path],
+    tiny_checkpoint: Path,
+    tmp_path: Path,
+    step: int,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Augmentation, batch norm and the encoder's own rate included."""
+    encoder, changes = {"start": str(tiny_checkpoint)}, {"loop": {"save_every": 1, "epochs": 2}}
+    train(make_config(picture_folders, tmp_path / "alone", encoder, **changes))
+    AcceleratorState._reset_state(reset_partial_state=True)
+    save = Trainer._save
+
+    def dies(self: Trainer) -> None:
+        save(self)
+        if self.progress.step == step:
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Trainer, "_save", dies)
+        with pytest.raises(KeyboardInterrupt):
+            train(make_config(picture_folders, tmp_path / "stopped", encoder, **changes))
+    AcceleratorState._reset_state(reset_partial_state=True)
+    torch.manual_seed(step)  # whatever the process did before
+    train(make_config(picture_folders, tmp_path / "stopped", encoder, **changes))
+    assert same_weights(tmp_path / "alone" / "last", tmp_path / "stopped" / "last")
+
+
+def test_a_run_from_crops_that_was_killed_ends_the_same(
+    picture_folders: tuple[Path, Path], tiny_checkpoint: Path, tmp_path: Path
+) -> None:
+    encoder, changes = {"start": str(tiny_checkpoint)}, {"loop": {"save_every": 1, "epochs": 4}}
+    train(make_config(picture_folders, tmp_path / "alone", encoder, **changes))
+    config, file = make_config(picture_folders, tmp_path / "killed", encoder, **changes), tmp_path / "k.yaml"
+    file.write_text(config.model_dump_json())  # JSON is YAML
+    process = subprocess.Popen(
+        [sys.executable, "-c", "from auscan.cli.main import main; main()", "train", str(file)],
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+    )
+    log = tmp_path / "killed" / "log.jsonl"
+    while process.poll() is None and not (log.exists() and '"step": 3,' in log.read_text()):
+        time.sleep(0.002)
+    process.kill()
+    _, said = process.communicate()
+    assert process.returncode == -signal.SIGKILL, said.decode()
+    AcceleratorState._reset_state(reset_partial_state=True)
+    train(config)
+    for name in ("best", "last"):
+        assert same_weights(tmp_path / "alone" / name, tmp_path / "killed" / name)
+
+
+def test_blocks_and_low_rank_additions_learn_and_nothing_else(backbones: Path, tiny_checkpoint: Path) -> None:
+    weights = (str(backbones / "registers"), str(backbones / "wavlm"))
+
+    def learning(start: Any, **settings: Any) -> set[str]:
+        encoder = CropEncoder(start.visual, 2, EncoderConfig(start="any", **settings))
+        return {name for name, weight in encoder.named_parameters() if weight.requires_grad}
+
+    last = learning(load_encoders("base", *weights), learn="blocks", blocks=1)
+    assert last
+    assert all("encoder.layer.1." in name or ".layernorm." in name for name in last)
+    added = learning(load_encoders("base", *weights), learn="lora", rank=2)
+    assert added
+    assert all("lora_" in name for name in added)
+    conv = learning(load_encoders(str(tiny_checkpoint)), learn="blocks", blocks=1)
+    assert {name.split(".")[1] for name in conv} == {"layers", "pool", "norm_global", "norm_patches"}
+    assert all(name.startswith("visual.layers.5.") for name in conv if ".layers." in name)
+    assert learning(load_encoders(str(tiny_checkpoint))) > conv
+    with pytest.raises(InputError, match="blocks is 9, but the encoder has 3"):
+        learning(load_encoders(str(tiny_checkpoint)), learn="blocks", blocks=9)
+    with pytest.raises(InputError, match="lora is for DINOv2"):
+        learning(load_encoders(str(tiny_checkpoint)), learn="lora")
+
+
+@pytest.mark.parametrize("learn", ["all", "lora"])
+def test_dinov2_trains_in_the_same_loop_and_is_found_again(
+    dino_folders: tuple[Path, Path], backbones: Path, tmp_path: Path, learn: str
+) -> None:
+    weights = {"visual": str(backbones / "registers"), "audio": str(backbones / "wavlm")}
+    encoder = {"start": "base", **weights, "learn": learn, "rank": 2}
+    config = make_config(dino_folders, tmp_path / "run", encoder, loop={"epochs": 1})
+    outcome = train(config)
+    network, about = load_trained(tmp_path / "run" / "last")
+    assert about.network.visual.arch is not None, "the hub is not asked again"
+    assert outcome.best_step > 0
+    assert network.encoder is not None
+
+
+def test_features_of_other_encoders_are_refused(
+    picture_folders: tuple[Path, Path], dino_folders: tuple[Path, Path], tiny_checkpoint: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(
+        InputError, match=r"come from base, not from the weights that model\.encoder starts with"
+    ):
+        train(make_config(dino_folders, tmp_path, {"start": str(tiny_checkpoint)}))
+
+
+def test_augmentation_follows_from_the_generator_and_spoils_a_window_alike(
+    picture_folders: tuple[Path, Path],
+) -> None:
+    track = tracks_of(picture_folders, 32)[0]
+    batch = collate([cut(track, slice(0, 1), 0.1)] * 40)
+    one, same, other = (augment_crops(batch, np.random.default_rng(seed)).crops for seed in (1, 1, 2))
+    assert torch.equal(one, same)
+    assert not torch.equal(one, other)
+    assert (one != batch.crops).flatten(1).any(1).all(), "each window is spoilt"
+    assert len(torch.unique(one.flatten(1), dim=0)) == 40, "each in its own way"
+    still = cut(track, slice(0, 12), 0.1)
+    still.crops[:] = still.crops[:, :1]
+    moved = augment_crops(still, np.random.default_rng(3)).crops[0]
+    seen = still.seen[0]
+    assert (moved[~seen] == still.crops[0, ~seen]).all(), "what is not seen is left alone"
+    differences = (moved[seen].float() - moved[seen][:1].float()).abs().mean((1, 2, 3))
+    assert differences.max() < 15, "alike but for noise"

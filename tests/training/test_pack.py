@@ -1,0 +1,187 @@
+"""A packed run says through `detect`'s own stages what the trained network said."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from accelerate.state import AcceleratorState
+
+from auscan.core.config import CheckpointConfig, NetworkConfig
+from auscan.core.errors import InputError
+from auscan.core.folder import read_config
+from auscan.datasets.features import Encoders, Extraction, load_encoders
+from auscan.datasets.index import read_index
+from auscan.encoders.visual import pool_patches
+from auscan.inference.follow import follow
+from auscan.inference.stages import AudioTokens, load
+from auscan.model.checkpoint import load_checkpoint, save_checkpoint
+from auscan.model.network import AuscanNetwork
+from auscan.training.config import check_train_config
+from auscan.training.loop import train
+from auscan.training.pack import pack
+from auscan.training.run import load_trained
+from auscan.training.start import find_encoders
+from auscan.training.thresholds import Decision
+from auscan.training.windows import Batch
+
+MODEL = {
+    "size": "nano",
+    "alignment": {"width": 16, "au_width": 4, "heads": 2, "active_patches": 3},
+    "fusion": {"heads": 2},
+    "temporal": {"blocks": 1, "head_width": 8, "state_width": 4},
+}
+LOOP = {"epochs": 1, "batch": 4, "device": "cpu"}
+
+
+@pytest.fixture(autouse=True)
+def _fresh() -> None:
+    AcceleratorState._reset_state(reset_partial_state=True)
+    torch.set_num_threads(1)
+
+
+def run(folders: tuple[Path, Path], out: Path, **model: Any) -> Path:
+    """A run of one epoch; its folder."""
+    index, cache = map(str, folders)
+    content = {
+        "out": str(out),
+        "data": {"index": index, "cache": cache, "length": 6, "stride": 6},
+        "model": {**MODEL, **model},
+        "loop": LOOP,
+        "optimizer": {"rate": 1e-2, "average": 0.0},
+    }
+    train(check_train_config(content, "settings"))
+    return out
+
+
+def said_by_both(
+    run: Path, packed: Path, start: Encoders, crop_size: int
+) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
+    """Logits [T, A] of some crops and sound, by the trained network and by the checkpoint's stages."""
+    rng = np.random.default_rng(0)
+    crops = rng.integers(0, 255, (10, crop_size, crop_size, 3)).astype(np.uint8)
+    times_s = np.arange(10) / 30
+    stages = load(packed)
+    samples = rng.normal(size=8000).astype(np.float32)
+    tokens = stages.encode_sound(samples)
+    token_s = (np.arange(len(tokens)) + 0.5) / 50
+    looked = stages.look(crops, [0] * len(crops), {})
+    theirs = follow(stages, looked.embedding, looked.au_tokens, times_s, AudioTokens(tokens, token_s))
+
+    network, about = load_trained(run / "best")
+    pictures = torch.from_numpy(crops)
+    with torch.no_grad():
+        face, patches = start.visual(pictures)
+        batch = Batch(
+            face=face[None],
+            patches=pool_patches(patches, about.sizes.grid)[None],
+            crops=pictures[None],
+            seen=torch.ones(1, 10, dtype=torch.bool),
+            times_s=torch.from_numpy(times_s)[None],
+            labels=torch.zeros(1, 10, 12, dtype=torch.int8),
+            audio=start.audio(torch.from_numpy(samples)[None]),
+            audio_times_s=torch.from_numpy(token_s)[None],
+            audio_valid=torch.ones(1, len(tokens), dtype=torch.bool),
+        )
+        ours = network(batch).logits[0].numpy()
+    return ours, theirs
+
+
+@pytest.mark.parametrize("grid", [2, None])
+def test_a_run_from_features_gets_its_encoders_back(
+    make_pictures: Callable[..., tuple[Path, Path]], tiny_checkpoint: Path, tmp_path: Path, grid: int | None
+) -> None:
+    """On an averaged grid and on the encoder's own."""
+    folders = make_pictures(tmp_path / "data", str(tiny_checkpoint), grid=grid)
+    trained = run(folders, tmp_path / "run")
+    thresholds = tuple(np.linspace(0.2, 0.8, 12).tolist())
+    config = pack(trained, tmp_path / "packed", Decision(thresholds), "mine", model=str(tiny_checkpoint))
+    assert config.network.grid == grid
+    assert (config.name, config.thresholds) == ("mine", thresholds)
+    assert read_config(tmp_path / "packed") == config
+    start = load_encoders(str(tiny_checkpoint))
+    ours, theirs = said_by_both(trained, tmp_path / "packed", start, 32)
+    np.testing.assert_allclose(theirs, ours, atol=1e-4)
+    assert np.ptp(ours) > 0.05
+    packed, _ = load_checkpoint(tmp_path / "packed")
+    began, _ = load_checkpoint(tiny_checkpoint)
+    assert torch.equal(packed.visual.points.weight, began.visual.points.weight)
+    assert load_encoders(str(tmp_path / "packed")).digest == start.digest
+
+
+@pytest.mark.parametrize("learn", ["all", "blocks"])
+def test_a_run_from_crops_is_packed_with_what_it_taught(
+    picture_folders: tuple[Path, Path], tiny_checkpoint: Path, tmp_path: Path, learn: str
+) -> None:
+    encoder = {"start": str(tiny_checkpoint), "learn": learn, "rate_factor": 1.0}
+    trained = run(picture_folders, tmp_path / "run", encoder=encoder)
+    pack(trained, tmp_path / "packed")
+    start = load_encoders(str(tiny_checkpoint))
+    ours, theirs = said_by_both(trained, tmp_path / "packed", start, 32)
+    np.testing.assert_allclose(theirs, ours, atol=1e-4)
+    taught = find_encoders(str(trained))
+    assert taught.digest == load_encoders(str(tmp_path / "packed")).digest != start.digest
+    packed, _ = load_checkpoint(tmp_path / "packed")
+    assert not packed.visual.points.weight.any(), "its points were taught on tokens that have changed"
+
+
+def test_low_rank_additions_are_added_into_the_weights(
+    dino_folders: tuple[Path, Path], backbones: Path, tmp_path: Path
+) -> None:
+    weights = {"visual": str(backbones / "registers"), "audio": str(backbones / "wavlm")}
+    encoder = {"start": "base", **weights, "learn": "lora", "rank": 2, "rate_factor": 10.0}
+    trained = run(dino_folders, tmp_path / "run", encoder=encoder)
+    pack(trained, tmp_path / "packed")
+    start = load_encoders("base", **weights)
+    ours, theirs = said_by_both(trained, tmp_path / "packed", start, 224)
+    np.testing.assert_allclose(theirs, ours, atol=1e-4)
+    packed, _ = load_checkpoint(tmp_path / "packed")
+    assert packed.visual.encoder.state_dict().keys() == start.visual.state_dict().keys()
+    assert load_encoders(str(tmp_path / "packed")).digest != start.digest
+
+
+def test_controls_cannot_be_packed_but_their_encoder_can_be_used(
+    picture_folders: tuple[Path, Path], tiny_checkpoint: Path, tmp_path: Path
+) -> None:
+    """And what it makes is a cache like any other, to learn from and to pack."""
+    controls, encoder = {"temporal": "none", "fusion": "none"}, {"start": str(tiny_checkpoint)}
+    first = run(picture_folders, tmp_path / "first", encoder=encoder, controls=controls)
+    with pytest.raises(InputError, match=r"controls \(fusion: none, temporal: none\), which no checkpoint"):
+        pack(first, tmp_path / "packed")
+    encoders = find_encoders(str(first))
+    assert encoders.digest != load_encoders(str(tiny_checkpoint)).digest
+    Extraction(read_index(picture_folders[0]), encoders, tmp_path / "cache", 2).run()
+    AcceleratorState._reset_state(reset_partial_state=True)
+    second = run((picture_folders[0], tmp_path / "cache"), tmp_path / "second")
+    with pytest.raises(InputError, match="has no encoder of its own"):
+        find_encoders(str(second))
+    config = pack(second, tmp_path / "packed", model=str(first / "best"))
+    assert config.name == "packed"
+    assert load_encoders(str(tmp_path / "packed")).digest == encoders.digest
+
+
+def test_encoders_that_did_not_make_the_features_are_refused(
+    picture_folders: tuple[Path, Path], tmp_path: Path
+) -> None:
+    trained = run(picture_folders, tmp_path / "run")
+    with pytest.raises(InputError, match="encoders of nano are not those that made the run's features"):
+        pack(trained, tmp_path / "packed", model="nano")
+    assert not (tmp_path / "packed").exists()
+
+
+def test_an_averaged_grid_survives_the_checkpoint(tiny_config: NetworkConfig, tmp_path: Path) -> None:
+    network = AuscanNetwork(tiny_config.model_copy(update={"grid": 2})).eval()
+    assert network.visual.alignment.position.shape[0] == 4
+    save_checkpoint(
+        tmp_path, network, CheckpointConfig(name="a", auscan_version="0", network=network.config), ""
+    )
+    again, _ = load_checkpoint(tmp_path)
+    crops = torch.randint(0, 255, (1, 3, 32, 32, 3), dtype=torch.uint8)
+    with torch.no_grad():
+        looked, before = again.visual(crops), network.visual(crops)
+    assert looked.last_patches.shape == (1, 4, 16)
+    torch.testing.assert_close(looked.aligned.embedding, before.aligned.embedding)
+    with pytest.raises(ValueError, match="grid 9 is finer"):
+        AuscanNetwork(tiny_config.model_copy(update={"grid": 9}))
