@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from auscan.core.aus import AU_NAMES
     from auscan.core.errors import AuscanError, CheckpointError, InputError, MediaError
     from auscan.pipeline.detect import detect
+    from auscan.pipeline.live import LiveDetector
     from auscan.results.table import Result
 
     __version__: str
@@ -23,6 +24,7 @@ __all__ = [
     "AuscanError",
     "CheckpointError",
     "InputError",
+    "LiveDetector",
     "MediaError",
     "Result",
     "__version__",
@@ -34,6 +36,7 @@ _HOMES = {
     "AuscanError": "auscan.core.errors",
     "CheckpointError": "auscan.core.errors",
     "InputError": "auscan.core.errors",
+    "LiveDetector": "auscan.pipeline.live",
     "MediaError": "auscan.core.errors",
     "Result": "auscan.results.table",
     "detect": "auscan.pipeline.detect",

@@ -3,10 +3,11 @@
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 
 import av
 import numpy as np
+import pandas as pd
 import pytest
 
 from auscan.core.errors import CheckpointError
@@ -18,9 +19,10 @@ THRESHOLDS = (0.5,) * 12
 
 def _fake_detect(
     path: Path,
-    model: str = "nano",
+    model: SimpleNamespace,
     folder_rate_hz: float | None = None,
     progress: Callable[[int, int | None], None] | None = None,
+    rows: Callable[[pd.DataFrame], None] | None = None,
 ) -> Result:
     """One face in every frame but the last; AU12 on, the others off, AU23 unknown."""
     if Path(path).stem == "surprise":
@@ -48,19 +50,22 @@ def _fake_detect(
         frames=len(times),
         has_audio=False,
         seconds=0.1,
-        model=model,
+        model=model.config.name,
         thresholds=THRESHOLDS,
         untaught=("AU23",),
         command="auscan.detect(...)",
         versions={"auscan": "0.1.0"},
     )
-    return Result(build_table(np.asarray(times), [track], THRESHOLDS), (track,), info)
+    table = build_table(np.asarray(times), [track], THRESHOLDS)
+    if rows is not None:
+        rows(table)
+    return Result(table, (track,), info)
 
 
-def _fake_load(model: str = "nano", *engine: object) -> str:
+def _fake_load(model: str = "nano", *engine: object) -> SimpleNamespace:
     if model != "nano":
         raise CheckpointError(f"{model} is not a checkpoint folder.")
-    return model
+    return SimpleNamespace(config=SimpleNamespace(name=model, thresholds=THRESHOLDS, untaught=("AU23",)))
 
 
 @pytest.fixture

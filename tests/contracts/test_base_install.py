@@ -54,7 +54,6 @@ def test_the_shipped_model_runs_without_the_extra(tmp_path: Path, portrait: NDAr
         ("extract", "index", "--out", "out"),
         ("train", "config.yaml"),
         ("crossval", "config.yaml"),
-        ("evaluate", "index", "scores.parquet"),
     ],
     ids=" ".join,
 )

@@ -14,6 +14,7 @@ PUBLIC = [
     "AuscanError",
     "CheckpointError",
     "InputError",
+    "LiveDetector",
     "MediaError",
     "Result",
     "__version__",

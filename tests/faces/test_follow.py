@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from auscan.faces.detector import Detection
-from auscan.faces.follow import follow_faces
+from auscan.faces.follow import FaceFollower, follow_faces
 from auscan.faces.tracker import FaceTracker
 
 
@@ -125,3 +125,28 @@ def test_frames_are_given_out_before_the_video_ends():
 
     for frame, _ in follow_faces(frames(), Script([[50.0]] * 200), stride=4):
         assert len(taken) - frame.index <= 4
+
+
+def test_frames_pushed_one_by_one_get_the_same_faces():
+    """A live video is followed as a file is, and comes out at most stride frames late."""
+    faces_x = [[50.0 + 9 * i] if 8 < i < 20 else [50.0] for i in range(31)]
+    follower, pushed = FaceFollower(Script(faces_x)), []
+    for i in range(31):
+        pushed += follower.push(Numbered(i))
+        assert i - 4 < len(pushed) - 1 <= i
+    pushed += follower.finish()
+    assert follower.finish() == []
+    expected = follow(Script(faces_x))
+    assert [frame.index for frame, _ in pushed] == [index for index, _ in expected]
+    for (_, faces), (_, same) in zip(pushed, expected, strict=True):
+        assert [face.face_id for face in faces] == [face.face_id for face in same]
+        for a, b in zip(faces, same, strict=True):
+            np.testing.assert_array_equal(a.points, b.points)
+
+
+def test_a_longer_stride_looks_between_only_where_something_moved():
+    """One jump in sixteen frames: the way to it is halved, and halved again, not walked."""
+    script = Script([[50.0]] * 12 + [[200.0]] * 21)
+    followed = follow(script, stride=16)
+    assert [round(float(face.box[0])) for _, (face,) in followed] == [50] * 12 + [200] * 21
+    assert len(script.seen) <= 9

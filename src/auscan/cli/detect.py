@@ -19,6 +19,7 @@ import typer
 from auscan.cli.engine import BackendOption, DeviceOption, ThreadsOption
 from auscan.cli.progress import shown_progress
 from auscan.core.errors import AuscanError, InputError
+from auscan.core.version import VERSION
 
 if TYPE_CHECKING:
     from auscan.inference.stages import Stages
@@ -109,14 +110,22 @@ def detect_into(source: Path, folder: Path, request: Request, label: str) -> "Re
     """
     from auscan.pipeline.detect import detect as detect_file
     from auscan.pipeline.render import overlay_name, render_overlay, render_report
+    from auscan.results.table import table_metadata
+    from auscan.results.writer import TableWriter
 
-    with shown_progress(label) as progress:
+    config = request.stages.config
+    about = table_metadata(source.name, config.name, config.thresholds, config.untaught, VERSION)
+    with shown_progress(label) as progress, TableWriter(folder, about) as writer:
         result = detect_file(
-            source, model=request.stages, folder_rate_hz=request.as_video_hz, progress=progress
+            source,
+            model=request.stages,
+            folder_rate_hz=request.as_video_hz,
+            progress=progress,
+            rows=writer.write,
         )
     command = shlex.join(["auscan", *sys.argv[1:]])
     result = replace(result, info=replace(result.info, command=command))
-    result.save(folder)
+    result.save_summary(folder)
     if request.overlay:
         render_overlay(result, source, folder / overlay_name(source), request.as_video_hz)
     if request.report:

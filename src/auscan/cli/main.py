@@ -17,6 +17,7 @@ from auscan.cli.ensemble import ensemble
 from auscan.cli.evaluate import evaluate
 from auscan.cli.export import export
 from auscan.cli.extract import extract
+from auscan.cli.live import live
 from auscan.cli.pack import pack
 from auscan.cli.prepare import prepare
 from auscan.cli.submit import check_submission, submit
@@ -34,6 +35,7 @@ app = typer.Typer(
 )
 app.command()(detect)
 app.command()(demo)
+app.command()(live)
 app.command()(evaluate)
 app.command()(ensemble)
 app.command()(submit)

@@ -11,7 +11,7 @@ Not here: what a face's number means (tracker.py).
 
 import copy
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Protocol, TypeVar
+from typing import Generic, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +19,9 @@ from numpy.typing import NDArray
 from auscan.faces.boxes import overlap
 from auscan.faces.detector import Detection
 from auscan.faces.tracker import FaceTracker, TrackedFace
+
+STRIDE = 4
+"""The detector looks at least at every so many frames."""
 
 STILL_OVERLAP = 0.75
 """A face whose box overlaps its former one this much (IoU) has moved little enough to interpolate."""
@@ -43,35 +46,50 @@ Sighting = tuple[float, list[TrackedFace]]
 
 
 def follow_faces(
-    frames: Iterable[F], detector: Detector, stride: int = 4
+    frames: Iterable[F], detector: Detector, stride: int = STRIDE
 ) -> Iterator[tuple[F, list[TrackedFace]]]:
     """Every frame with its faces, in order. stride: the detector looks at least at every stride-th frame."""
-    tracker = FaceTracker()
-    before: Sighting | None = None
-    pending: list[F] = []  # frames since `before`
+    follower = FaceFollower[F](detector, stride)
     for frame in frames:
-        pending.append(frame)
-        if before is None or len(pending) >= stride:
-            tracker, sightings = _look(tracker, before, pending, detector)
-            yield from zip(pending, [faces for _, faces in sightings], strict=True)
-            before, pending = sightings[-1], []
-    if pending:
-        _, sightings = _look(tracker, before, pending, detector)
-        yield from zip(pending, [faces for _, faces in sightings], strict=True)
+        yield from follower.push(frame)
+    yield from follower.finish()
 
 
-def _look(
-    tracker: FaceTracker, before: Sighting | None, pending: Sequence[TimedImage], detector: Detector
-) -> tuple[FaceTracker, list[Sighting]]:
-    """What is in the pending frames, given the sighting before them; and the tracker after the last."""
-    *between, last = pending
-    seen = detector(last.image)
-    shortcut = copy.deepcopy(tracker)  # goes straight to the last frame; dropped if the way was not straight
-    after = (last.time_s, shortcut.update(seen, last.time_s))
-    if before is None or not between or _still(before[1], after[1]):
-        return shortcut, [*(_interpolate(before, after, f.time_s) for f in between if before), after]
-    looked = [(f.time_s, tracker.update(detector(f.image), f.time_s)) for f in between]
-    return tracker, [*looked, (last.time_s, tracker.update(seen, last.time_s))]
+class FaceFollower(Generic[F]):
+    """The same for a video that is still being made: frames go in one by one, and come out some at a time."""
+
+    def __init__(self, detector: Detector, stride: int = STRIDE) -> None:
+        self._detector, self._stride = detector, stride
+        self._tracker = FaceTracker()
+        self._before: Sighting | None = None
+        self._pending: list[F] = []  # frames since `_before`
+
+    def push(self, frame: F) -> list[tuple[F, list[TrackedFace]]]:
+        """Take the next frame; the frames that are now known, with their faces, in order."""
+        self._pending.append(frame)
+        full = self._before is None or len(self._pending) >= self._stride
+        return self.finish() if full else []
+
+    def finish(self) -> list[tuple[F, list[TrackedFace]]]:
+        """The frames that still wait, in order: the last of them is looked at whatever their number."""
+        if not self._pending:
+            return []
+        pending, self._pending = self._pending, []
+        sightings = self._fill(self._before, pending, self._detector(pending[-1].image))
+        self._before = sightings[-1]
+        return list(zip(pending, [faces for _, faces in sightings], strict=True))
+
+    def _fill(self, before: Sighting | None, frames: Sequence[F], seen: list[Detection]) -> list[Sighting]:
+        """What is in the frames after `before`, given what is seen in the last; moves the tracker there."""
+        *between, last = frames
+        shortcut = copy.deepcopy(self._tracker)  # goes straight to the last frame; dropped if it moved
+        after = (last.time_s, shortcut.update(seen, last.time_s))
+        if before is None or not between or _still(before[1], after[1]):
+            self._tracker = shortcut
+            return [*(_interpolate(before, after, f.time_s) for f in between if before), after]
+        middle = len(between) // 2
+        first = self._fill(before, frames[: middle + 1], self._detector(frames[middle].image))
+        return first + self._fill(first[-1], frames[middle + 1 :], seen)
 
 
 def _still(before: Sequence[TrackedFace], after: Sequence[TrackedFace]) -> bool:

@@ -190,20 +190,28 @@ def rows_before(faces: Sequence[int], previous: Mapping[int, NDArray[np.float32]
 def listen(stages: Stages, sound: Iterable[Waveform]) -> AudioTokens | None:
     """Encode sound of any length; None where it is shorter than one token.
 
+    sound: contiguous stretches.
+    """
+    segments = list(encode_segments(stages, sound))
+    if not sum(len(tokens) for _, tokens in segments):
+        return None
+    joined = np.concatenate([tokens for _, tokens in segments])
+    return AudioTokens(joined, token_times(segments[0][0], len(joined)))
+
+
+def encode_segments(stages: Stages, sound: Iterable[Waveform]) -> Iterator[tuple[float, NDArray[np.float32]]]:
+    """The start of the sound in s, and the tokens [Ta, Da] of one segment after the other.
+
     sound: contiguous stretches.  The cuts lie at fixed times from the start, so that no token depends on
     how the caller stretched them, and only one segment is in memory.
     """
-    tokens: list[NDArray[np.float32]] = []
-    start_s: float | None = None
-    for chunk_start_s, samples, own in _segments(sound):
-        start_s = chunk_start_s if start_s is None else start_s
-        encoded = stages.encode_sound(samples)
-        tokens.append(encoded[own])
-    if start_s is None or not sum(map(len, tokens)):
-        return None
-    joined = np.concatenate(tokens)
-    times_s = start_s + (np.arange(len(joined), dtype=np.float64) + 0.5) * (TOKEN_HOP / SAMPLE_RATE_HZ)
-    return AudioTokens(joined, times_s)
+    for start_s, samples, own in _segments(sound):
+        yield start_s, stages.encode_sound(samples)[own]
+
+
+def token_times(start_s: float, count: int) -> NDArray[np.float64]:
+    """When the first `count` tokens of a sound that begins at start_s are heard: [Ta] s."""
+    return start_s + (np.arange(count, dtype=np.float64) + 0.5) * (TOKEN_HOP / SAMPLE_RATE_HZ)
 
 
 def _segments(sound: Iterable[Waveform]) -> Iterator[tuple[float, NDArray[np.float32], slice]]:

@@ -142,6 +142,8 @@ def open_graph(file: Path, threads: int | None = None) -> ort.InferenceSession:
     options = ort.SessionOptions()
     options.intra_op_num_threads = threads or 0
     options.log_severity_level = 3  # errors; the warnings are about graph optimisation
+    # Idle threads would spin and take the core from decoding and face work, which run beside this.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     if not file.is_file():
         raise CheckpointError(
             f"{file} is missing: the checkpoint holds no graphs, or not all. Write them with `auscan export`."

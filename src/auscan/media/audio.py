@@ -54,31 +54,46 @@ def read_waveform(path: Path | str, chunk_s: float = 30.0) -> Iterator[Waveform]
 
 
 def _runs(path: Path) -> Iterator[tuple[float | None, NDArray[np.float32]]]:
-    """Resampled pieces [M], each with its time if a new run begins with it, else None.
-
-    Within a run the timestamps follow each other and the resampler carries its state across pieces.
-    """
+    """The pieces that `Runs` makes of a file's sound."""
     with open_media(path) as container:
         if not container.streams.audio:
             return
-        resampler: Any = None
-        form, expected_s, start_s, heard = None, 0.0, 0.0, 0
-        stream = container.streams.audio[0]
-        for frame in decode(container, stream, path):
-            time_s = frame.time if frame.time is not None else expected_s
-            is_new = (frame.sample_rate, frame.format.name, frame.layout.name) != form
-            is_new = is_new or abs(time_s - expected_s) > JITTER_S
-            if is_new:
-                if resampler is not None:
-                    yield None, _resample(resampler, None)
-                resampler = _resampler()
-                form, start_s, heard = (frame.sample_rate, frame.format.name, frame.layout.name), time_s, 0
-            yield time_s if is_new else None, _resample(resampler, frame)
-            heard += frame.samples
-            # Counted from the start of the run, so that rounded stamps do not add up.
-            expected_s = start_s + heard / frame.sample_rate
-        if resampler is not None:
-            yield None, _resample(resampler, None)
+        runs = Runs()
+        for frame in decode(container, container.streams.audio[0], path):
+            yield from runs.push(frame)
+        yield from runs.finish()
+
+
+class Runs:
+    """Brings PyAV's audio frames to 16 kHz mono; a piece has its time if a new run begins with it, else None.
+
+    Within a run the timestamps follow each other and the resampler carries its state across pieces.
+    """
+
+    def __init__(self) -> None:
+        self._resampler: Any = None
+        self._form: tuple[int, str, str] | None = None
+        self._expected_s, self._start_s, self._heard = 0.0, 0.0, 0
+
+    def push(self, frame: Any) -> Iterator[tuple[float | None, NDArray[np.float32]]]:
+        """The pieces [M] that one more frame gives."""
+        time_s = frame.time if frame.time is not None else self._expected_s
+        form = (frame.sample_rate, frame.format.name, frame.layout.name)
+        is_new = form != self._form or abs(time_s - self._expected_s) > JITTER_S
+        if is_new:
+            yield from self.finish()
+            self._resampler = _resampler()
+            self._form, self._start_s, self._heard = form, time_s, 0
+        yield time_s if is_new else None, _resample(self._resampler, frame)
+        self._heard += frame.samples
+        # Counted from the start of the run, so that rounded stamps do not add up.
+        self._expected_s = self._start_s + self._heard / frame.sample_rate
+
+    def finish(self) -> Iterator[tuple[float | None, NDArray[np.float32]]]:
+        """What the resampler still holds back."""
+        if self._resampler is not None:
+            yield None, _resample(self._resampler, None)
+            self._resampler = None
 
 
 def _resampler() -> Any:

@@ -116,7 +116,7 @@ def frame_times(path: Path | str) -> NDArray[np.float64]:
 def _packet_times(path: Path) -> list[float] | None:
     """The times [F] s that mp4 and mov files keep beside their packets; None where none can be trusted."""
     with open_media(path) as container:
-        stream = _video_stream(container, path)
+        stream = video_stream(container, path)
         if not container.format.name.startswith("mov") or is_cut_off(path):
             return None
         packets = [p for p in container.demux(stream) if p.size and not p.is_discard]
@@ -136,11 +136,11 @@ def _folder_images(folder: Path, rate_hz: float) -> list[Path]:
 
 def _probe_video(path: Path) -> VideoInfo:
     with open_media(path) as container:
-        stream = _video_stream(container, path)
+        stream = video_stream(container, path)
         first = next(decode(container, stream, path), None)
         if first is None:
             raise _no_frames(path)
-        height, width = _rgb(first).shape[:2]
+        height, width = to_rgb(first).shape[:2]
         length = stream.duration * stream.time_base if stream.duration else None
         if length is None and container.duration:
             length = container.duration / av.time_base
@@ -152,13 +152,13 @@ def _probe_video(path: Path) -> VideoInfo:
 
 def _video_frames(path: Path) -> Iterator[Frame]:
     for index, (frame, time_s) in enumerate(_timed_frames(path)):
-        yield Frame(index, time_s, _rgb(frame))
+        yield Frame(index, time_s, to_rgb(frame))
 
 
 def _timed_frames(path: Path) -> Iterator[tuple[Any, float]]:
     """Every frame as PyAV gives it, with its time, seconds, that never goes back."""
     with open_media(path) as container:
-        stream = _video_stream(container, path)
+        stream = video_stream(container, path)
         stream.thread_type = "AUTO"
         step_s = 1.0 / float(stream.average_rate or FALLBACK_RATE_HZ)
         timed: Iterator[tuple[Any, float | None]] = (
@@ -168,13 +168,13 @@ def _timed_frames(path: Path) -> Iterator[tuple[Any, float]]:
             timed = _sorted_times(timed)
         time_s: float | None = None
         for frame, given_s in timed:
-            time_s = _next_time(given_s, time_s, step_s)
+            time_s = next_time(given_s, time_s, step_s)
             yield frame, time_s
         if time_s is None:
             raise _no_frames(path)
 
 
-def _video_stream(container: Any, path: Path) -> Any:
+def video_stream(container: Any, path: Path) -> Any:
     """The first stream of moving pictures; the cover picture of a song is none."""
     for stream in container.streams.video:
         if not stream.disposition & av.stream.Disposition.attached_pic:
@@ -186,7 +186,7 @@ def _video_stream(container: Any, path: Path) -> Any:
     raise MediaError(f"{path} has no picture in it. Give a video or a picture.")
 
 
-def _next_time(given_s: float | None, before_s: float | None, step_s: float) -> float:
+def next_time(given_s: float | None, before_s: float | None, step_s: float) -> float:
     """The time of a frame from its own stamp and the frame before it; never back in time."""
     if before_s is None:
         return 0.0 if given_s is None else given_s
@@ -211,7 +211,7 @@ def _sorted_times(timed: Iterator[tuple[Any, float | None]]) -> Iterator[tuple[A
         yield frame, heapq.heappop(times_s) if times_s else None
 
 
-def _rgb(frame: Any) -> NDArray[np.uint8]:
+def to_rgb(frame: Any) -> NDArray[np.uint8]:
     """A PyAV frame of any pixel format as uint8 [H, W, 3] RGB, upright."""
     # One thread: the decoder's own threads already keep the other cores busy.
     image: NDArray[np.uint8] = np.ascontiguousarray(frame.to_ndarray(format="rgb24", threads=1))

@@ -17,11 +17,11 @@ import pandas as pd
 import pyarrow as pa  # type: ignore[import-untyped]
 import pyarrow.parquet as pq  # type: ignore[import-untyped]
 from numpy.typing import NDArray
-from pyarrow import csv
 
 from auscan.core.aus import AU_COUNT, AU_MEANINGS, AU_NAMES
 from auscan.core.errors import InputError
 from auscan.results.atomic import atomic_path
+from auscan.results.writer import TableWriter
 
 NO_FACE: Final[int] = -1
 """face_id of a row that stands for a frame in which no face was found."""
@@ -238,32 +238,20 @@ class Result:
 
     def save(self, folder: str | Path) -> Path:
         """Write aus.parquet, aus.csv and summary.json into `folder`, each whole or not at all; return it."""
-        folder = Path(folder)
-        table = self._arrow()
-        with atomic_path(folder / "aus.parquet") as path:
-            pq.write_table(table, path)
-        with atomic_path(folder / "aus.csv") as path, path.open("wb") as file:
-            # Arrow's writer takes a tenth of the time of pandas', but puts its header in quotes.
-            file.write((",".join(COLUMNS) + "\n").encode())
-            csv.write_csv(table, file, csv.WriteOptions(include_header=False))
+        folder, info = Path(folder), self.info
+        about = table_metadata(
+            info.source, info.model, info.thresholds, info.untaught, info.versions["auscan"]
+        )
+        with TableWriter(folder, about) as writer:
+            writer.write(self.table)
+        self.save_summary(folder)
+        return folder
+
+    def save_summary(self, folder: Path) -> None:
+        """Write summary.json into `folder`."""
         with atomic_path(folder / "summary.json") as path:
             text = json.dumps(self.summary(), indent=2, ensure_ascii=False, allow_nan=False)
             path.write_text(text + "\n", encoding="utf-8")
-        return folder
-
-    def _arrow(self) -> pa.Table:
-        metadata = {
-            "auscan": self.info.versions["auscan"],
-            "source": self.info.source,
-            "model": self.info.model,
-            "au_names": list(AU_NAMES),
-            "thresholds": dict(zip(AU_NAMES, self.info.thresholds, strict=True)),
-            "untaught": list(self.info.untaught),
-            "units": UNITS,
-        }
-        table = pa.Table.from_pandas(self.table, preserve_index=False)
-        kept = table.schema.metadata or {}
-        return table.replace_schema_metadata({**kept, METADATA_KEY: json.dumps(metadata).encode()})
 
     def _repr_html_(self) -> str:
         """A small table for notebooks: each AU, what it does, how long and how often it was active."""
@@ -282,6 +270,22 @@ class Result:
             f"model {html.escape(self.info.model)}</p>"
             f"<table><thead><tr>{titles}</tr></thead><tbody>{rows}</tbody></table>"
         )
+
+
+def table_metadata(
+    source: str, model: str, thresholds: Sequence[float], untaught: Sequence[str], version: str
+) -> dict[bytes, bytes]:
+    """What an aus.parquet says of itself; the arguments as in RunInfo, the version auscan's."""
+    metadata = {
+        "auscan": version,
+        "source": source,
+        "model": model,
+        "au_names": list(AU_NAMES),
+        "thresholds": dict(zip(AU_NAMES, thresholds, strict=True)),
+        "untaught": list(untaught),
+        "units": UNITS,
+    }
+    return {METADATA_KEY: json.dumps(metadata).encode()}
 
 
 def check_columns(table: pd.DataFrame) -> None:

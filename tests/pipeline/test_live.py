@@ -1,0 +1,163 @@
+"""Live equals offline where it may look ahead as far, and never forgets what was."""
+
+import math
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.testing import assert_allclose
+from numpy.typing import NDArray
+
+from auscan.core.aus import AU_NAMES
+from auscan.inference.stages import Stages, listen
+from auscan.inference.with_torch import TorchStages
+from auscan.media.audio import Waveform, read_waveform
+from auscan.media.stream import read_stream
+from auscan.media.video import Frame
+from auscan.pipeline.detect import detect
+from auscan.pipeline.live import LiveDetector, Row
+from auscan.pipeline.live_sound import LiveSound
+from auscan.results.table import COLUMNS
+
+FRAMES = 40
+
+
+@pytest.fixture(scope="module")
+def stages(tiny_checkpoint: Path) -> Stages:
+    return TorchStages(tiny_checkpoint)
+
+
+@pytest.fixture(scope="module")
+def clip(
+    tmp_path_factory: pytest.TempPathFactory,
+    write_clip: Callable[..., Path],
+    face_images: Callable[[int], list[NDArray[np.uint8]]],
+) -> Path:
+    """A face that is away for a moment, with two seconds of noise."""
+    images = face_images(FRAMES)
+    images[20:26] = [np.full_like(images[0], 90)] * 6
+    noise = (0.1 * np.random.default_rng(0).standard_normal(32_000)).astype(np.float32)
+    path = tmp_path_factory.mktemp("live") / "talk.mp4"
+    return write_clip(path, images, np.arange(FRAMES) / 25, noise)
+
+
+@pytest.fixture(scope="module")
+def offline(clip: Path, stages: Stages) -> NDArray[np.float64]:
+    return detect(clip, model=stages).table.to_numpy(np.float64)
+
+
+def run(clip: Path, stages: Stages, lag_s: float) -> list[list[Row]]:
+    """The rows that each item of the stream gave, and at last those of `finish`."""
+    given = []
+    with LiveDetector(stages, lag_s=lag_s) as live:
+        for item in read_stream(str(clip)):
+            if isinstance(item, Frame):
+                given.append(live.push(item.image, item.time_s))
+            else:
+                live.hear(item)
+        given.append(live.finish())
+    return given
+
+
+def as_table(given: list[list[Row]]) -> NDArray[np.float64]:
+    """[R, columns], NaN for None."""
+    rows = [[row[name] for name in COLUMNS] for rows in given for row in rows]
+    return np.array([[np.nan if v is None else v for v in row] for row in rows], np.float64)
+
+
+def test_with_unlimited_look_ahead_live_is_offline(
+    clip: Path, stages: Stages, offline: NDArray[np.float64]
+) -> None:
+    given = run(clip, stages, math.inf)
+    assert not any(given[:-1])
+    assert_allclose(as_table(given), offline, atol=1e-4)
+
+
+@pytest.mark.parametrize("lag_s", [0.0, 0.2])
+def test_with_a_short_look_ahead_every_frame_still_has_its_row_in_order(
+    clip: Path, stages: Stages, offline: NDArray[np.float64], lag_s: float
+) -> None:
+    given = run(clip, stages, lag_s)
+    table = as_table(given)
+    boxes = len(COLUMNS) - 2 * len(AU_NAMES)
+    assert_allclose(table[:, :boxes], offline[:, :boxes], atol=1e-4)
+    newest = -1
+    for pushed, rows in enumerate(given[:-1]):
+        for row in rows:
+            late_s = (pushed - int(row["frame"] or 0)) / 25
+            assert lag_s - 1e-9 <= late_s <= lag_s + 4 / 25 + 1e-9
+            newest = int(row["frame"] or 0)
+    assert newest > FRAMES / 2
+
+
+@pytest.mark.parametrize("lag_s", [0.0, 0.3])
+def test_what_came_before_counts_in_full_whatever_the_lag(
+    clip: Path, tiny_checkpoint: Path, monkeypatch: pytest.MonkeyPatch, lag_s: float
+) -> None:
+    """A deaf network that never reads backward needs no look-ahead: then live is offline with any lag."""
+    forward = TorchStages(tiny_checkpoint)
+    for block in forward.network.temporal.memory.blocks:
+        block.back_scan.out_proj.weight.zero_()
+    monkeypatch.setattr("auscan.pipeline.detect.read_waveform", lambda path: None)
+    monkeypatch.setattr(LiveDetector, "hear", lambda self, sound: None)
+    expected = detect(clip, model=forward).table.to_numpy(np.float64)
+    assert_allclose(as_table(run(clip, forward, lag_s)), expected, atol=1e-4)
+
+
+def test_a_longer_look_ahead_comes_closer(clip: Path, stages: Stages, offline: NDArray[np.float64]) -> None:
+    places = [COLUMNS.index(name) for name in AU_NAMES if name != "AU23"]
+    errors = [np.abs(as_table(run(clip, stages, lag)) - offline)[:, places] for lag in (0.0, 0.6)]
+    assert np.nanmean(errors[1]) < np.nanmean(errors[0])
+
+
+def test_frames_that_were_left_out_keep_their_numbers(clip: Path, stages: Stages) -> None:
+    frames = [item for item in read_stream(str(clip)) if isinstance(item, Frame)]
+    with LiveDetector(stages) as live:
+        rows = [row for f in frames[::3] for row in live.push(f.image, f.time_s, index=f.index)]
+        rows += live.finish()
+    assert [row["frame"] for row in rows] == list(range(0, FRAMES, 3))
+    assert [row["timestamp"] for row in rows] == [frame.time_s for frame in frames[::3]]
+
+
+@pytest.mark.parametrize("chunk_s", [0.013, 0.3, 5.0])
+@pytest.mark.parametrize("asked_each_time", [False, True])
+def test_live_sound_gives_the_tokens_of_the_whole(
+    clip: Path, stages: Stages, chunk_s: float, asked_each_time: bool
+) -> None:
+    whole = read_waveform(clip)
+    assert whole is not None
+    expected = listen(stages, whole)
+    assert expected is not None
+    sound = LiveSound(stages)
+    for chunk in read_waveform(clip, chunk_s) or ():
+        sound.push(chunk)
+        if asked_each_time:
+            sound.tokens()
+    tokens = sound.tokens()
+    assert tokens is not None
+    assert_allclose(tokens.times_s, expected.times_s, atol=1e-9)
+    assert_allclose(tokens.tokens, expected.tokens, atol=1e-4)
+    sound.forget(expected.times_s[10])
+    later = sound.tokens()
+    assert later is not None
+    assert_allclose(later.tokens, expected.tokens[-len(later.tokens) :], atol=1e-4)
+    assert later.times_s[-1] == pytest.approx(expected.times_s[-1])
+
+
+def test_a_pause_in_live_sound_is_silence_and_an_overlap_is_dropped(stages: Stages) -> None:
+    noise = np.random.default_rng(0).standard_normal(16_000).astype(np.float32)
+    whole, pieces = LiveSound(stages), LiveSound(stages)
+    whole.push(Waveform(np.concatenate([noise[:4000], np.zeros(8000, np.float32), noise[4000:]]), 2.0))
+    pieces.push(Waveform(noise[:4000], 2.0))
+    pieces.push(Waveform(noise[4000:8000], 2.75))
+    pieces.push(Waveform(noise[6000:], 2.875))
+    a, b = whole.tokens(), pieces.tokens()
+    assert a is not None
+    assert b is not None
+    assert_allclose(a.tokens, b.tokens, atol=1e-6)
+
+
+def test_a_lag_below_zero_is_refused(stages: Stages) -> None:
+    with pytest.raises(ValueError, match="lag_s"):
+        LiveDetector(stages, lag_s=-1)
