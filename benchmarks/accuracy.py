@@ -54,25 +54,35 @@ def detect_pictures(faces: pd.DataFrame, folder: Path, model: str) -> pd.DataFra
     return pd.concat([table.nlargest(1, "confidence") for table in tables], ignore_index=True)
 
 
+def agreement(found: pd.DataFrame, labels: np.ndarray) -> pd.DataFrame:
+    """A row for each of the ten AUs with a teacher, over the pictures with a face: share, AUC, F1."""
+    seen = found["success"].to_numpy() == 1
+    rows = {}
+    for column, (name, active) in enumerate(zip(AU_NAMES, ACTIVE_COLUMNS, strict=True)):
+        if name in ALL_TEN:
+            known = seen & (labels[:, column] >= 0) & found[name].notna().to_numpy()
+            truth = labels[known, column]
+            auc = roc_auc_score(truth, found.loc[known, name])
+            rows[name] = (truth.mean(), auc, f1_score(truth, found.loc[known, active]))
+    return pd.DataFrame.from_dict(rows, orient="index", columns=["positives", "auc", "f1"])
+
+
 def show(found: pd.DataFrame, labels: np.ndarray) -> None:
     """Print AUC and F1 of each AU over the pictures with a face, and the means."""
-    seen = found["success"].to_numpy() == 1
+    scores = agreement(found, labels)
     table = Table("AU", "positives", "AUC", "F1")
-    aucs = {}
-    for column, (name, active) in enumerate(zip(AU_NAMES, ACTIVE_COLUMNS, strict=True)):
-        known = seen & (labels[:, column] >= 0) & found[name].notna().to_numpy()
-        if name not in ALL_TEN:
+    for name in AU_NAMES:
+        if name not in scores.index:
             table.add_row(name, "-", "no teacher", "-")
             continue
-        truth = labels[known, column]
-        aucs[name] = roc_auc_score(truth, found.loc[known, name])
-        f1 = f1_score(truth, found.loc[known, active])
-        table.add_row(name, f"{truth.mean():.1%}", f"{aucs[name]:.3f}", f"{f1:.3f}")
+        row = scores.loc[name]
+        table.add_row(name, f"{row['positives']:.1%}", f"{row['auc']:.3f}", f"{row['f1']:.3f}")
     console = Console(width=100)
     console.print(table)
-    console.print(f"faces found in {seen.mean():.2%} of {len(seen)} pictures")
+    console.print(f"faces found in {(found['success'] == 1).mean():.2%} of {len(found)} pictures")
     for title, names in (("eight", FIRST_EIGHT), ("ten", ALL_TEN)):
-        console.print(f"mean AUC over {title} ({', '.join(names)}): {np.mean([aucs[n] for n in names]):.4f}")
+        mean = scores.loc[list(names), "auc"].mean()
+        console.print(f"mean AUC over {title} ({', '.join(names)}): {mean:.4f}")
 
 
 if __name__ == "__main__":

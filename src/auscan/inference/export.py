@@ -196,11 +196,7 @@ def quantise(file: Path, crops: NDArray[np.uint8], patch_shape: tuple[int, int])
     The first convolution, the channel gates, the pooling and the alignment stay in float32: they take little
     time, and what they decide is fine. Weights use 7 bits: on processors without VNNI, 8 would overflow.
     """
-    nodes = [
-        node.name
-        for node in onnx.load(file).graph.node
-        if node.op_type == "Conv" and any(part in node.input[1] for part in ("conv1", "conv2", "shortcut"))
-    ]
+    nodes = residual_convolutions(file)
     if not nodes:
         raise InputError("This visual encoder has no convolutions to turn to int8. Leave out --int8.")
     with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
@@ -221,6 +217,13 @@ def quantise(file: Path, crops: NDArray[np.uint8], patch_shape: tuple[int, int])
         )
         logging.disable(logging.NOTSET)
         file.write_bytes(done.read_bytes())
+
+
+def residual_convolutions(file: Path) -> list[str]:
+    """Names of the nodes that take most of the time of a convolutional encoder."""
+    parts = ("conv1", "conv2", "shortcut")
+    nodes = onnx.load(file).graph.node
+    return [n.name for n in nodes if n.op_type == "Conv" and any(part in n.input[1] for part in parts)]
 
 
 class Crops(CalibrationDataReader):  # type: ignore[misc]

@@ -1,0 +1,202 @@
+"""What ONNX Runtime and int8 buy for the shipped model, and what they cost.
+
+    python benchmarks/onnx_runtime.py --data ../shared/data            both tables
+    python benchmarks/onnx_runtime.py --data ../shared/data --only speed   or: differences
+
+Speed: frames a second of the visual stage, for PyTorch and for the graph in several forms, alternating, the
+best of some rounds; batches of 1, 8 and 32 crops of `faces_val.parquet`, 1 and 2 threads. Nothing else should
+run on the machine. Differences: the shipped model against float32 graphs of the same weights, through
+`auscan.detect`: probabilities over all clips, AUC on `faces_val.parquet` (as accuracy.py measures it).
+"""
+
+import argparse
+import platform
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pandas as pd
+from numpy.typing import NDArray
+from onnx import TensorProto, helper, numpy_helper
+from onnxruntime.quantization import QuantFormat, QuantType, quantize_static
+from rich.console import Console
+from rich.table import Table
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "recipes" / "nano"))
+from accuracy import agreement, detect_pictures, lip_gap, teacher_targets
+
+from auscan.core.aus import AU_NAMES
+from auscan.core.folder import SHIPPED
+from auscan.core.version import versions
+from auscan.inference.export import Crops, export, residual_convolutions
+from auscan.inference.stages import load
+from auscan.inference.with_onnx import open_graph
+from auscan.inference.with_torch import TorchStages
+from auscan.pipeline.detect import detect
+from export import calibration_crops
+
+BATCHES = (1, 8, 32)
+THREADS = (1, 2)
+ROUNDS = 15
+PATCHES = (49, 256)
+"""N, Dv of nano."""
+TAUGHT = [name for name in AU_NAMES if name != "AU23"]
+
+Look = Callable[[NDArray[np.uint8]], object]
+
+
+def main() -> None:
+    """Read the command line, write float32 graphs, print the tables."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--data", type=Path, required=True, help="folder with faces_*.parquet and clips/")
+    parser.add_argument("--only", choices=("speed", "differences"))
+    args = parser.parse_args()
+    console = Console(width=110)
+    console.print(f"{platform.processor() or platform.machine()}, {versions()}")
+    with tempfile.TemporaryDirectory() as folder:
+        calibration = calibration_crops(args.data / "faces_train.parquet")
+        export("nano", Path(folder), calibration)
+        if args.only != "differences":
+            console.print(speed(Path(folder), calibration))
+        if args.only != "speed":
+            console.print(differences(Path(folder), args.data))
+
+
+def speed(folder: Path, calibration: NDArray[np.uint8]) -> Table:
+    """Frames a second of each form of the visual stage, and how far its embedding is from float32."""
+    forms = write_forms(folder, calibration)
+    columns = [(threads, batch) for threads in THREADS for batch in BATCHES]
+    table = Table("visual stage", "MB", "embedding off by", title="frames a second, threads x batch")
+    for threads, batch in columns:
+        table.add_column(f"{threads} x {batch}", justify="right")
+    best = {name: dict.fromkeys(columns, np.inf) for name in ("PyTorch", *forms)}
+    for threads in THREADS:
+        looks = {"PyTorch": torch_look(threads)}
+        looks |= {name: graph_look(file, threads) for name, file in forms.items()}
+        for batch in BATCHES:
+            for name, seconds in alternate(looks, calibration[:batch]).items():
+                best[name][threads, batch] = seconds
+    wanted = graph_look(forms["float32"], 1)(calibration[:64])
+    for name, times in best.items():
+        off, size = "", ""
+        if name in forms:
+            off = f"{np.abs(graph_look(forms[name], 1)(calibration[:64]) - wanted).mean():.5f}"
+            size = f"{forms[name].stat().st_size / 1e6:.1f}"
+        table.add_row(
+            name, size, off, *(f"{batch / times[threads, batch]:.0f}" for threads, batch in columns)
+        )
+    return table
+
+
+def alternate(looks: dict[str, Look], crops: NDArray[np.uint8]) -> dict[str, float]:
+    """Seconds of the best of some rounds, in each of which everybody has one turn."""
+    best = dict.fromkeys(looks, np.inf)
+    for _ in range(ROUNDS):
+        for name, look in looks.items():
+            began_s = time.perf_counter()
+            look(crops)
+            best[name] = min(best[name], time.perf_counter() - began_s)
+    return best
+
+
+def torch_look(threads: int) -> Look:
+    """The reference."""
+    stages = TorchStages("nano", "cpu", threads)
+    return lambda crops: stages.look(crops, range(len(crops)), {})
+
+
+def graph_look(file: Path, threads: int) -> Look:
+    """Crops to embeddings through one form of the visual graph."""
+    session = open_graph(file, threads)
+    nothing = np.empty((0, *PATCHES), np.float32)
+
+    def look(crops: NDArray[np.uint8]) -> NDArray[np.float32]:
+        feed = {"crops": crops, "carried": nothing, "before": np.arange(len(crops))}
+        return session.run(["embedding"], feed)[0]
+
+    return look
+
+
+def write_forms(folder: Path, calibration: NDArray[np.uint8]) -> dict[str, Path]:
+    """The visual graph in all forms, by name."""
+    source = folder / "visual.onnx"
+    forms = {"float32": source, "float16 weights": folder / "half" / "visual.onnx"}
+    forms["float16 weights"].parent.mkdir()
+    store_half(source, forms["float16 weights"])
+    kinds = {
+        "int8, U8S8, 7-bit weights (shipped)": (QuantType.QUInt8, True),
+        "int8, U8S8": (QuantType.QUInt8, False),
+        "int8, S8S8": (QuantType.QInt8, False),
+    }
+    for number, (name, (activation, reduced)) in enumerate(kinds.items()):
+        forms[name] = folder / f"int8_{number}" / "visual.onnx"
+        forms[name].parent.mkdir()
+        quantize_static(
+            source,
+            forms[name],
+            Crops(calibration, PATCHES),
+            quant_format=QuantFormat.QDQ,
+            op_types_to_quantize=["Conv"],
+            nodes_to_quantize=residual_convolutions(source),
+            per_channel=True,
+            reduce_range=reduced,
+            activation_type=activation,
+            weight_type=QuantType.QInt8,
+        )
+    return forms
+
+
+def store_half(source: Path, target: Path) -> None:
+    """Keep large weights as float16 and cast them when the graph is loaded."""
+    model = onnx.load(source)
+    for weight in list(model.graph.initializer):
+        values = numpy_helper.to_array(weight)
+        if values.dtype == np.float32 and values.size > 1000:
+            model.graph.initializer.remove(weight)
+            half = numpy_helper.from_array(values.astype(np.float16), f"{weight.name}_half")
+            model.graph.initializer.append(half)
+            cast = helper.make_node("Cast", [half.name], [weight.name], to=TensorProto.FLOAT)
+            model.graph.node.insert(0, cast)
+    onnx.save(model, target)
+
+
+def differences(float32: Path, data: Path) -> Table:
+    """The shipped model against float32 graphs of the same weights."""
+    table = Table("what", "float32", "shipped", "difference", title="what int8 costs")
+    scores = [clip_scores(model, data / "clips") for model in (float32, SHIPPED / "nano")]
+    both = scores[0].merge(scores[1], on=["clip", "frame", "face_id"], suffixes=("", "_int8"))
+    ours, theirs = (both[[f"{name}{end}" for name in TAUGHT]].to_numpy() for end in ("", "_int8"))
+    off = np.abs(ours - theirs)
+    table.add_row("faces scored in clips", *(str(len(each)) for each in scores), "")
+    table.add_row("mean probability", f"{ours.mean():.4f}", f"{theirs.mean():.4f}", f"{off.mean():.4f}")
+    table.add_row("its 99th percentile and largest", "", "", f"{np.quantile(off, 0.99):.4f}, {off.max():.4f}")
+    faces = pd.read_parquet(data / "faces_val.parquet")
+    landmarks = np.stack([np.asarray(v, np.float32).reshape(478, 2) for v in faces["landmarks"]])
+    labels = teacher_targets(faces, lip_gap(landmarks)).labels
+    aucs = []
+    for model in (float32, SHIPPED / "nano"):
+        with tempfile.TemporaryDirectory() as folder:
+            found = detect_pictures(faces, Path(folder), str(model))
+        aucs.append(agreement(found, labels)["auc"].mean())
+    row = *(f"{auc:.4f}" for auc in aucs), f"{aucs[1] - aucs[0]:+.4f}"
+    table.add_row("mean AUC over ten AUs, faces_val", *row)
+    return table
+
+
+def clip_scores(model: Path, clips: Path) -> pd.DataFrame:
+    """The rows with a face of all clips."""
+    stages = load(model)
+    tables = [
+        detect(clip, model=stages).to_pandas().assign(clip=clip.name)
+        for clip in sorted(clips.iterdir())
+        if clip.suffix in (".mp4", ".mov")
+    ]
+    return pd.concat(tables).query("success == 1")
+
+
+if __name__ == "__main__":
+    main()
