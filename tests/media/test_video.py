@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from auscan.core.errors import MediaError
-from auscan.media.video import Frame, _next_time, _sorted_times, frame_times, probe, read_frames
+from auscan.media.video import Frame, _sorted_times, frame_times, next_time, probe, read_frames
 
 from .conftest import frame_picture, tone
 
@@ -83,8 +83,8 @@ def test_a_late_start_is_not_shifted_to_zero(film: Film, suffix: str) -> None:
 
 
 def test_frames_before_zero_keep_their_negative_time() -> None:
-    assert _next_time(-0.5, None, 0.04) == -0.5
-    assert _next_time(-0.46, -0.5, 0.04) == -0.46
+    assert next_time(-0.5, None, 0.04) == -0.5
+    assert next_time(-0.46, -0.5, 0.04) == -0.46
 
 
 def test_a_frame_without_time_follows_the_one_before_by_the_average_period(film: Film) -> None:
@@ -97,9 +97,9 @@ def test_a_frame_without_time_follows_the_one_before_by_the_average_period(film:
 
 
 def test_time_never_goes_back() -> None:
-    assert _next_time(1.0, 2.0, 0.04) == 2.0
-    assert _next_time(None, 2.0, 0.04) == 2.04
-    assert _next_time(None, None, 0.04) == 0.0
+    assert next_time(1.0, 2.0, 0.04) == 2.0
+    assert next_time(None, 2.0, 0.04) == 2.04
+    assert next_time(None, None, 0.04) == 0.0
 
 
 def test_reordered_frames_of_an_avi_get_their_times_in_order(film: Film) -> None:
