@@ -38,10 +38,14 @@ def make_video(path: Path, hours: float) -> None:
         data = [
             (bytes(p), p.stream.index, p.pts, p.dts, p.is_keyframe, p.duration, p.time_base) for p in packets
         ]
+        last: dict[int, int] = {}
         for turn in range(max(1, round(hours * 360))):
             for content, index, pts, dts, key, duration, base in data:
                 packet = av.Packet(content)
                 shift = round(turn * 10 / base)
+                if dts + shift <= last.get(index, dts + shift - 1):
+                    continue  # the sound of a turn reaches a little into the next
+                last[index] = dts + shift
                 packet.stream, packet.time_base = streams[index], base
                 packet.pts, packet.dts, packet.duration = pts + shift, dts + shift, duration
                 packet.is_keyframe = key
