@@ -7,7 +7,7 @@ them frame by frame, keep its features of others, train every network of NETWORK
 score people whom neither encoder nor network has seen. Thresholds come from validation tracks, the figures
 from the others. Everything lies in WORK, finished steps are not done again, and a killed run goes on.
 --write puts tables and figures into docs/benchmarks. Needs `pip install '.[train]' matplotlib`; two cores
-take a bit under two hours for one face.
+take hours: 72 networks in all.
 
 Not here: conditions, intervals (ablation_scores.py), tables and figures (ablation_report.py).
 """
@@ -135,7 +135,7 @@ def encoder_settings(folder: Path) -> dict[str, Any]:
 
 
 def small_network() -> dict[str, Any]:
-    """Sizes at which sixty networks can be trained on two cores."""
+    """Sizes at which 72 networks can be trained on two cores."""
     return {
         "size": "nano",
         "alignment": {"width": 64, "au_width": 16, "heads": 4, "active_patches": 12},

@@ -202,20 +202,23 @@ def quantise(file: Path, crops: NDArray[np.uint8], patch_shape: tuple[int, int])
     with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
         warnings.simplefilter("ignore")
         done = Path(folder) / "visual.onnx"
+        before = logging.root.manager.disable
         logging.disable(logging.WARNING)  # it recommends preparations that the exporter has made
-        quantize_static(
-            file,
-            done,
-            Crops(crops, patch_shape),
-            quant_format=QuantFormat.QDQ,
-            op_types_to_quantize=["Conv"],
-            nodes_to_quantize=nodes,
-            per_channel=True,
-            reduce_range=True,
-            activation_type=QuantType.QUInt8,
-            weight_type=QuantType.QInt8,
-        )
-        logging.disable(logging.NOTSET)
+        try:
+            quantize_static(
+                file,
+                done,
+                Crops(crops, patch_shape),
+                quant_format=QuantFormat.QDQ,
+                op_types_to_quantize=["Conv"],
+                nodes_to_quantize=nodes,
+                per_channel=True,
+                reduce_range=True,
+                activation_type=QuantType.QUInt8,
+                weight_type=QuantType.QInt8,
+            )
+        finally:
+            logging.disable(before)
         file.write_bytes(done.read_bytes())
 
 

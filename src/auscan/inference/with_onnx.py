@@ -108,7 +108,7 @@ class OnnxStages:
         if state is None:
             empty = (np.zeros(self._shape(name, each), np.float32) for each in ("tail", "memory"))
             state = SweepState(*empty)
-        update = np.empty_like(x, shape=x.shape)
+        update = np.empty(x.shape, np.float32)
         order, step = (slice(None), 1) if direction == "ahead" else (slice(None, None, -1), -1)
         for part in list(_stretches(len(x), SHORT))[::step]:
             added, tail, memory = self._run(

@@ -22,7 +22,6 @@ import numpy as np
 from auscan.core.version import versions
 from auscan.faces.detector import FaceDetector
 from auscan.faces.follow import follow_faces
-from auscan.faces.tracker import TrackerConfig
 from auscan.inference.stages import Stages, load
 from auscan.media.audio import read_waveform
 from auscan.media.video import Frame, probe, read_frames
@@ -30,7 +29,7 @@ from auscan.pipeline.ahead import ahead
 from auscan.pipeline.ledger import Ledger, Rows
 from auscan.pipeline.soundtrack import Soundtrack
 from auscan.pipeline.track import Track
-from auscan.pipeline.watch import CutFrame, Looker, SeenFrame, cut_out, in_batches
+from auscan.pipeline.watch import GONE_S, CutFrame, Looker, SeenFrame, cut_out, in_batches
 from auscan.results.table import Result, RunInfo, frame_durations_s
 
 CHUNK = 32
@@ -38,9 +37,6 @@ CHUNK = 32
 
 FRAMES_AHEAD = 4
 """Whole frames that the decoder may be ahead of the face work; they are large."""
-
-GONE_S = TrackerConfig().max_gap_s
-"""A face unseen for longer does not come back under its number."""
 
 Progress = Callable[[int, int | None], None]
 """Called with the number of frames done and the number there will be, where the container tells."""

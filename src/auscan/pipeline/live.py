@@ -24,17 +24,15 @@ from auscan.core.aus import AU_NAMES
 from auscan.core.config import CheckpointConfig
 from auscan.faces.detector import FaceDetector
 from auscan.faces.follow import FaceFollower
-from auscan.faces.tracker import TrackedFace, TrackerConfig
+from auscan.faces.tracker import TrackedFace
 from auscan.inference.stages import Stages, load
 from auscan.media.audio import Waveform
 from auscan.media.video import Frame
 from auscan.pipeline.live_sound import LiveSound
 from auscan.pipeline.live_track import LiveTrack
 from auscan.pipeline.track import probabilities
-from auscan.pipeline.watch import Looker, SeenFrame, cut_out
+from auscan.pipeline.watch import GONE_S, Looker, SeenFrame, cut_out
 from auscan.results.table import ACTIVE_COLUMNS, BOX_COLUMNS, NO_FACE
-
-GONE_S = TrackerConfig().max_gap_s
 
 Row = dict[str, int | float | None]
 """A row of the table: its columns by name, None for unknown."""

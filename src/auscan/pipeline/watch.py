@@ -14,9 +14,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from auscan.faces.align import crop_face, crop_transform, to_frame
-from auscan.faces.tracker import TrackedFace
+from auscan.faces.tracker import TrackedFace, TrackerConfig
 from auscan.inference.stages import Stages
 from auscan.media.video import Frame
+
+GONE_S = TrackerConfig().max_gap_s
+"""A face unseen for longer does not come back under its number."""
 
 
 @dataclass(frozen=True, slots=True)
