@@ -3,7 +3,7 @@
 #
 #   examples/affwild2_end_to_end.sh [WORK]
 #
-# Needs `auscan` on PATH (pip install 'auscan[train]') and two CPU cores for about ten minutes; nothing
+# Needs `auscan` on PATH (pip install 'auscan[train]') and two CPU cores for about twelve minutes; nothing
 # is downloaded. WORK takes everything that is written; without it a new temporary folder does. Run again with
 # the same WORK, the script goes on: finished features and finished training are not done twice.
 #
