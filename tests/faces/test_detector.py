@@ -33,6 +33,31 @@ def test_box_and_points_are_in_pixels_of_the_image_given_whatever_its_size(detec
     np.testing.assert_allclose(scaled.box / scale, face.box, atol=12)
 
 
+@pytest.mark.parametrize("scale", [0.5, 1.0, 3.0])
+def test_near_its_box_a_face_is_seen_as_in_the_whole_picture(detector, portrait, scale):
+    image = cv2.resize(portrait, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
+    (face,) = detector(image)
+    near = detector.near(image, face.box + np.float32([0.1, -0.1, 0, 0]) * face.box[2])
+    assert near is not None
+    eyes = np.linalg.norm(face.points[1] - face.points[0])
+    assert np.abs(near.points - face.points).max() < 0.15 * eyes
+    assert near.score > 0.6
+    assert near.box.dtype == near.points.dtype == np.float32
+
+
+def test_near_an_empty_place_there_is_no_face(detector, portrait):
+    assert detector.near(portrait, np.float32([300, 350, 90, 110])) is None
+    assert detector.near(portrait, np.float32([-500, -500, 90, 110])) is None
+
+
+def test_a_face_at_the_edge_is_found_near_its_box(detector, portrait):
+    (face,) = detector(portrait)
+    cut = portrait[:, 195:]  # half of her cheek is outside
+    near = detector.near(cut, face.box - np.float32([195, 0, 0, 0]))
+    assert near is not None
+    assert np.abs(near.points[1] + [195, 0] - face.points[1]).max() < 8
+
+
 @pytest.mark.parametrize("side", [96, 224])
 def test_a_face_that_fills_the_picture_is_found(detector, portrait, side):
     tight = cv2.resize(portrait[55:185, 160:290], (side, side), interpolation=cv2.INTER_AREA)

@@ -26,14 +26,29 @@ class Numbered:
 
 
 class Script:
-    """A detector that sees the given x positions (px) of faces of 60 px, and notes which frames it saw."""
+    """A detector that sees the given x positions (px) of faces of 60 px, and notes which frames it saw whole,
+    and at which it glanced near which x. Without `sharp` it finds nothing at a glance.
+    """
 
-    def __init__(self, faces_x):
-        self.faces_x, self.seen = faces_x, []
+    def __init__(self, faces_x, sharp=True):
+        self.faces_x, self.sharp, self.whole, self.glances = faces_x, sharp, [], []
+
+    @property
+    def seen(self):
+        return [*self.whole, *dict.fromkeys(index for index, _ in self.glances)]
 
     def __call__(self, image):
         index = int(image[0, 0, 0])
-        self.seen.append(index)
+        self.whole.append(index)
+        return self._faces(index)
+
+    def near(self, image, box):
+        index = int(image[0, 0, 0])
+        self.glances.append((index, float(box[0])))
+        close = [face for face in self._faces(index) if abs(face.box[0] - box[0]) < 30]
+        return close[0] if close and self.sharp else None
+
+    def _faces(self, index):
         offsets = np.array([[18, 24], [42, 24], [30, 36], [21, 48], [39, 48]], np.float32)
         return [
             Detection(np.array([x, 100, 60, 60], np.float32), 0.9, offsets + np.float32([x, 100]))
@@ -62,10 +77,11 @@ def test_a_slow_face_is_on_the_straight_line_between_two_detections():
         assert face.score == pytest.approx(0.9)
 
 
-def test_a_fast_face_is_detected_on_every_frame():
+def test_a_fast_face_is_looked_for_in_every_frame():
     script = Script([[50.0 + 9 * i] for i in range(9)])
     followed = follow(script)
     assert sorted(script.seen) == list(range(9))
+    assert script.whole == [0, 4, 8]
     assert all([face.face_id for face in faces] == [0] for _, faces in followed)
 
 
@@ -130,7 +146,7 @@ def test_frames_are_given_out_before_the_video_ends():
 def test_frames_pushed_one_by_one_get_the_same_faces():
     """A live video is followed as a file is, and comes out at most stride frames late."""
     faces_x = [[50.0 + 9 * i] if 8 < i < 20 else [50.0] for i in range(31)]
-    follower, pushed = FaceFollower(Script(faces_x)), []
+    follower, pushed = FaceFollower(Script(faces_x), stride=4), []
     for i in range(31):
         pushed += follower.push(Numbered(i))
         assert i - 4 < len(pushed) - 1 <= i
@@ -150,3 +166,26 @@ def test_a_longer_stride_looks_between_only_where_something_moved():
     followed = follow(script, stride=16)
     assert [round(float(face.box[0])) for _, (face,) in followed] == [50] * 12 + [200] * 21
     assert len(script.seen) <= 9
+
+
+def test_between_two_sightings_of_the_same_faces_a_glance_where_each_should_be_is_enough():
+    script = Script([[50.0 + 9 * i, 900.0 - 9 * i] for i in range(5)])
+    followed = follow(script)
+    assert script.whole == [0, 4]
+    assert script.glances[:2] == [(2, pytest.approx(68)), (2, pytest.approx(882))]
+    for index, (one, other) in followed:
+        assert (one.box[0], other.box[0]) == (pytest.approx(50 + 9 * index), pytest.approx(900 - 9 * index))
+
+
+def test_where_a_glance_finds_nothing_the_whole_frame_is_looked_at():
+    script = Script([[50.0 + 9 * i] for i in range(5)], sharp=False)
+    followed = follow(script)
+    assert sorted(script.whole) == list(range(5))
+    assert [round(float(face.box[0])) for _, (face,) in followed] == [50, 59, 68, 77, 86]
+
+
+def test_a_crowd_is_looked_at_as_a_whole():
+    script = Script([[100.0 * k + 9 * i for k in range(5)] for i in range(5)])
+    follow(script)
+    assert script.glances == []
+    assert sorted(script.whole) == list(range(5))

@@ -10,6 +10,7 @@ from numpy.testing import assert_allclose
 from numpy.typing import NDArray
 
 from auscan.core.aus import AU_NAMES
+from auscan.faces.follow import STRIDE
 from auscan.inference.stages import Stages, listen
 from auscan.inference.with_torch import TorchStages
 from auscan.media.audio import Waveform, read_waveform
@@ -86,7 +87,7 @@ def test_with_a_short_look_ahead_every_frame_still_has_its_row_in_order(
     for pushed, rows in enumerate(given[:-1]):
         for row in rows:
             late_s = (pushed - int(row["frame"] or 0)) / 25
-            assert lag_s - 1e-9 <= late_s <= lag_s + 4 / 25 + 1e-9
+            assert lag_s - 1e-9 <= late_s <= lag_s + STRIDE / 25 + 1e-9
             newest = int(row["frame"] or 0)
     assert newest > FRAMES / 2
 

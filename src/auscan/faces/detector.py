@@ -28,6 +28,12 @@ OUTPUTS = ("537", "538", "539", "540")
 """Names of picture, heatmap, log size, offset and points in the ONNX file."""
 MAX_OVERLAP = 0.3
 """Of two faces that overlap more than this (IoU) the weaker one goes."""
+WINDOW = 128
+"""Side of the picture that is made of a known face's surroundings, px."""
+REACH = 1.5
+"""Side of these surroundings over the longer side of the face's box."""
+NEAR_OVERLAP = 0.3
+"""A face overlaps the box that it is sought near at least this much (IoU)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,12 +78,45 @@ class FaceDetector:
         canvas = np.zeros((_round_up(small_h), _round_up(small_w), 3), dtype=np.uint8)
         canvas[:small_h, :small_w] = image
 
+        step = np.array([width / small_w, height / small_h], dtype=np.float32)  # px per network px
+        return [Detection(d.box * np.tile(step, 2), d.score, d.points * step) for d in self._run(canvas)]
+
+    def near(self, image: NDArray[np.uint8], box: NDArray[np.floating]) -> Detection | None:
+        """The face in an RGB image [H, W, 3] that is about where `box` [4] px is; None if there is none.
+
+        Looks at nothing but the surroundings of the box, which takes a quarter of the time.
+        """
+        window, shift, scale = _surroundings(image, box)
+        found = [
+            Detection(
+                np.append(d.box[:2] / scale + shift, d.box[2:] / scale), d.score, d.points / scale + shift
+            )
+            for d in self._run(window)
+        ]
+        shares = overlap(box[None], np.stack([d.box for d in found]))[0] if found else np.zeros(1)
+        return found[int(shares.argmax())] if shares.max() >= NEAR_OVERLAP else None
+
+    def _run(self, canvas: NDArray[np.uint8]) -> list[Detection]:
+        """Faces in a picture [h, w, 3] whose sides are multiples of STRIDE, best first."""
         pixels = canvas.transpose(2, 0, 1)[None].astype(np.float32)  # [1, 3, h, w]
         heatmap, log_size, offset, shares = self._net.run(OUTPUTS, {INPUT: pixels})
         boxes, scores, points = _decode(heatmap, log_size, offset, shares, self.min_score)
-        step = np.array([width / small_w, height / small_h], dtype=np.float32)  # px per network px
-        boxes, points = boxes * np.tile(step, 2), points * step
         return [Detection(boxes[i], float(scores[i]), points[i]) for i in _strongest(boxes, scores)]
+
+
+def _surroundings(
+    image: NDArray[np.uint8], box: NDArray[np.floating]
+) -> tuple[NDArray[np.uint8], NDArray[np.float32], float]:
+    """The square around a box as [WINDOW, WINDOW, 3], its upper left corner (px), and its px per image px."""
+    side = max(1, round(REACH * float(box[2:].max())))
+    x, y = (int(v) for v in np.floor(box[:2] + box[2:] / 2 - side / 2))
+    inside = image[max(y, 0) : max(y + side, 0), max(x, 0) : max(x + side, 0)]
+    part = np.zeros((side, side, 3), dtype=np.uint8)
+    top, left = max(-y, 0), max(-x, 0)
+    part[top : top + inside.shape[0], left : left + inside.shape[1]] = inside
+    how = cv2.INTER_AREA if side > WINDOW else cv2.INTER_LINEAR
+    window: NDArray[np.uint8] = cv2.resize(part, (WINDOW, WINDOW), interpolation=how)
+    return window, np.array([x, y], dtype=np.float32), WINDOW / side
 
 
 def _round_up(pixels: int) -> int:

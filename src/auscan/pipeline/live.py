@@ -1,10 +1,10 @@
 """Action units while the video is being made: frames and sound go in, rows come out a little later.
 
-    FaceFollower -> cut_out -> Looker       four frames at a time, all faces together
+    FaceFollower -> cut_out -> Looker       eight frames at a time, all faces together
     LiveSound                               the sound so far
     LiveTrack.give                          frames that have waited for `lag_s`
 
-A row leaves when frames up to `lag_s` after it were looked at, so it comes at most `lag_s` and four frames
+A row leaves when frames up to `lag_s` after it were looked at, so it comes at most `lag_s` and eight frames
 late. Everything before a row counts in full, everything after it within the lag: with an unlimited lag the
 rows are those of `detect`. Memory does not grow.
 
