@@ -10,8 +10,8 @@ from auscan.core.errors import InputError
 INSTALL = "pip install 'auscan[train]'"
 
 TRAIN_MODULES = frozenset(
-    {"accelerate", "numba", "onnx", "onnxscript", "peft", "safetensors", "sklearn", "torch"}
-    | {"transformers", "yaml"}
+    {"accelerate", "numba", "onnx", "onnxscript", "peft", "pyarrow", "safetensors", "scipy"}
+    | {"sklearn", "torch", "transformers", "yaml"}
 )
 """Modules that the extra brings."""
 

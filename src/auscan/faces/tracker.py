@@ -11,9 +11,9 @@ Not here: choosing the frames to detect on (follow.py), recognising a person who
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import lap
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import linear_sum_assignment
 
 from auscan.faces.boxes import overlap
 from auscan.faces.detector import Detection
@@ -84,8 +84,8 @@ class FaceTracker:
         seen = np.stack([d.box for d in detections])  # [detections, 4]
         shared = overlap(predicted, seen)
         shared[shared < self.config.min_overlap] = 0.0  # or many poor pairs could outbid a good one
-        pairs = zip(*linear_sum_assignment(shared, maximize=True), strict=True)
-        return {int(j): self._tracks[i] for i, j in pairs if shared[i, j] > 0}
+        _, _, tracks = lap.lapjv(1.0 - shared, extend_cost=True)  # of each detection, -1 for none
+        return {j: self._tracks[i] for j, i in enumerate(tracks) if i >= 0 and shared[i, j] > 0}
 
 
 class _Track:

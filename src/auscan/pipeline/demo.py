@@ -1,6 +1,6 @@
 """Make a short clip for a first try: a smiling face, moved, tilted, darkened and covered for a moment.
 
-Why: scikit-image brings the portrait of Eileen Collins (NASA, public domain), so nothing is downloaded and
+Why: the portrait of Eileen Collins (NASA, public domain) comes with the package, so nothing is downloaded and
 what is right is known: she smiles (AU06, AU12, AU25 on; AU04, AU15 off) except where a hand covers her face.
 In: where to write.  Out: a 10 s clip of 512 x 512 at 25 frames a second with a soft tone.
 """
@@ -12,12 +12,15 @@ from typing import Any, Final
 import av
 import cv2
 import numpy as np
-import skimage.data
 from numpy.typing import NDArray
 
+from auscan.core.errors import AuscanError
 from auscan.faces.align import crop_face
 from auscan.faces.detector import FaceDetector
 from auscan.results.atomic import atomic_path
+
+PORTRAIT: Final = Path(__file__).with_name("astronaut.png")
+"""Put there when the package is built, by hatch_build.py."""
 
 FRAMES: Final[int] = 250
 RATE_HZ: Final[int] = 25
@@ -35,9 +38,17 @@ _SOUND_RATE_HZ: Final[int] = 44_100
 Image = NDArray[np.uint8]  # [H, W, 3] RGB
 
 
+def read_portrait() -> Image:
+    """The picture, [512, 512, 3].  Raises AuscanError where the package was not built by pip."""
+    stored: Any = cv2.imread(str(PORTRAIT), cv2.IMREAD_COLOR_RGB) if PORTRAIT.exists() else None
+    if stored is None:
+        raise AuscanError(f"The demo's portrait {PORTRAIT} is missing. Install auscan again with pip.")
+    return np.asarray(stored, dtype=np.uint8)
+
+
 def make_demo_clip(path: str | Path) -> None:
     """Write the clip to `path` (.mp4)."""
-    portrait: Image = skimage.data.astronaut()
+    portrait = read_portrait()
     with atomic_path(Path(path)) as temporary, av.open(str(temporary), "w") as container:
         video: Any = container.add_stream("libx264", rate=RATE_HZ)
         video.width = video.height = SIDE
@@ -66,7 +77,7 @@ def demo_frame(portrait: Image, index: int) -> Image:
 
 def demo_crops(side: int, count: int = 64) -> NDArray[np.uint8]:
     """Crops of the face all over the clip, for checks that want a real face: [n, S, S, 3] RGB."""
-    portrait: Image = skimage.data.astronaut()
+    portrait = read_portrait()
     detector = FaceDetector()
     crops = []
     for index in np.linspace(0, FRAMES - 1, count).round().astype(int):

@@ -12,10 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+import fastparquet
 import numpy as np
 import pandas as pd
-import pyarrow as pa  # type: ignore[import-untyped]
-import pyarrow.parquet as pq  # type: ignore[import-untyped]
 from numpy.typing import NDArray
 
 from auscan.core.aus import AU_COUNT, AU_MEANINGS, AU_NAMES
@@ -50,7 +49,7 @@ UNITS: Final[dict[str, str]] = {
 }
 """What each column holds; written into the Parquet metadata."""
 
-METADATA_KEY: Final[bytes] = b"auscan"
+METADATA_KEY: Final[str] = "auscan"
 
 
 @dataclass(frozen=True, eq=False)
@@ -274,7 +273,7 @@ class Result:
 
 def table_metadata(
     source: str, model: str, thresholds: Sequence[float], untaught: Sequence[str], version: str
-) -> dict[bytes, bytes]:
+) -> dict[str, str]:
     """What an aus.parquet says of itself; the arguments as in RunInfo, the version auscan's."""
     metadata = {
         "auscan": version,
@@ -285,7 +284,7 @@ def table_metadata(
         "untaught": list(untaught),
         "units": UNITS,
     }
-    return {METADATA_KEY: json.dumps(metadata).encode()}
+    return {METADATA_KEY: json.dumps(metadata)}
 
 
 def check_columns(table: pd.DataFrame) -> None:
@@ -304,13 +303,14 @@ def read_result_table(path: str | Path) -> pd.DataFrame:
     """
     path = Path(path)
     try:
-        stored = pq.read_table(path)
-        if METADATA_KEY not in (stored.schema.metadata or {}):
-            raise ValueError("it carries no auscan metadata")
-        table: pd.DataFrame = stored.to_pandas()
+        with path.open("rb") as file:
+            stored = fastparquet.ParquetFile(file)
+            if METADATA_KEY not in stored.key_value_metadata:
+                raise ValueError("it carries no auscan metadata")
+            table: pd.DataFrame = stored.to_pandas()
         check_columns(table)
         _check_values(table)
-    except (OSError, pa.ArrowException, ValueError) as error:
+    except Exception as error:  # of a damaged file fastparquet complains in many ways
         raise InputError(
             f"{path} is not a result table of auscan: {error}. "
             f"Give an aus.parquet that `auscan detect` wrote."
