@@ -17,7 +17,6 @@ from typing import Generic, Protocol, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from auscan.faces.boxes import overlap
 from auscan.faces.detector import Detection
 from auscan.faces.tracker import FaceTracker, TrackedFace
 
@@ -27,8 +26,8 @@ STRIDE = 8
 GLANCES = 3
 """More faces than this are found faster by looking at the whole frame."""
 
-STILL_OVERLAP = 0.9
-"""A face whose box overlaps its former one this much (IoU) has moved little enough to interpolate."""
+STILL = 0.04
+"""A face whose points moved by less than this share of its box's side is still enough to interpolate."""
 
 
 class TimedImage(Protocol):
@@ -122,9 +121,12 @@ def _same(before: Sequence[TrackedFace], after: Sequence[TrackedFace]) -> bool:
 def _still(before: Sequence[TrackedFace], after: Sequence[TrackedFace]) -> bool:
     """Are these the same faces in nearly the same places? (No faces twice is also nothing new.)"""
     pairs = zip(before, after, strict=False)
-    return _same(before, after) and all(
-        overlap(a.box[None], b.box[None]).item() >= STILL_OVERLAP for a, b in pairs
-    )
+    return _same(before, after) and all(_moved(a, b) < STILL for a, b in pairs)
+
+
+def _moved(a: TrackedFace, b: TrackedFace) -> float:
+    """How far the five points moved on average, in sides of the face's box."""
+    return float(np.linalg.norm(b.points - a.points, axis=1).mean() / a.box[2:].mean())
 
 
 def _interpolate(before: Sighting, after: Sighting, time_s: float) -> Sighting:
