@@ -79,7 +79,12 @@ def tiny_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("checkpoints") / "tiny"
     thresholds = tuple(np.linspace(0.3, 0.7, 12).tolist())
     config = CheckpointConfig(
-        name="tiny", untaught=UNTAUGHT, thresholds=thresholds, auscan_version="0.1.0", network=TINY
+        name="tiny",
+        untaught=UNTAUGHT,
+        sight=True,
+        thresholds=thresholds,
+        auscan_version="0.1.0",
+        network=TINY,
     )
     save_checkpoint(folder, _build(), config, "# Tiny\n")
     return folder

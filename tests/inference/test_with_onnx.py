@@ -45,7 +45,7 @@ def test_crops_of_any_number_and_mixture_look_the_same(
     faces = [0, 1, 0, 0, 2, 1, 2, 1, 0][:count]
     previous = {face: normal(16, 16, seed=face) for face in known}
     ours, theirs = (each.look(crops[:count], faces, previous) for each in (stages, reference))
-    for name in ("embedding", "au_tokens", "points"):
+    for name in ("embedding", "au_tokens", "points", "sight"):
         assert getattr(ours, name).dtype == np.float32
         assert_allclose(getattr(ours, name), getattr(theirs, name), atol=CLOSE, err_msg=name)
     assert set(ours.last_patches) == set(theirs.last_patches) == set(faces)

@@ -56,6 +56,7 @@ def test_each_stage_gives_float32_arrays_of_its_shapes(
         "embedding": (features.embedding, (FRAMES, 16)),
         "au_tokens": (features.au_tokens, (FRAMES, 12, 4)),
         "points": (features.points, (FRAMES, 5, 2)),
+        "sight": (features.sight, (FRAMES, 3)),
         "last_patches": (features.last_patches[FACE], (16, 16)),
         "tokens": (sound.tokens, (25, 12)),
         "logits": (logits, (FRAMES, 12)),

@@ -157,7 +157,9 @@ def test_looking_in_stretches_changes_nothing(tiny_network: AuscanNetwork, cut: 
     for part in ("embedding", "au_tokens", "patch_weights"):
         joined = torch.cat([getattr(first.aligned, part), getattr(second.aligned, part)], dim=1)
         assert_close(joined, getattr(whole.aligned, part), atol=1e-5, rtol=1e-5)
-    assert_close(torch.cat([first.points, second.points], dim=1), whole.points, atol=1e-4, rtol=1e-5)
+    for part in ("points", "sight"):
+        joined = torch.cat([getattr(first, part), getattr(second, part)], dim=1)
+        assert_close(joined, getattr(whole, part), atol=1e-4, rtol=1e-5)
     assert_close(second.last_patches, whole.last_patches, atol=1e-5, rtol=1e-5)
 
 
@@ -177,14 +179,15 @@ def test_padding_at_the_end_of_a_clip_leaves_its_logits(tiny_network: AuscanNetw
     assert not torch.allclose(unmasked[:, :short], alone, atol=1e-4)
 
 
-def test_every_weight_learns_from_labels_points_and_alignment(tiny_network: AuscanNetwork) -> None:
+def test_every_weight_learns_from_labels_points_sight_and_alignment(tiny_network: AuscanNetwork) -> None:
     """A weight without a gradient is a part of the method that is not in the network."""
     network, random = tiny_network.train(), torch.Generator().manual_seed(2)
     looked = network.visual(random_crops())
     aligned = looked.aligned
     logits = network.temporal(aligned.embedding, aligned.au_tokens, frame_times_s(), heard(network))
     loss = (logits * torch.randn(logits.shape, generator=random)).sum()
-    loss = loss + (looked.points * torch.randn(looked.points.shape, generator=random)).sum()
+    for told in (looked.points, looked.sight):
+        loss = loss + (told * torch.randn(told.shape, generator=random)).sum()
     loss = loss + alignment_loss(aligned.global_view[:, 0], aligned.local_view[:, 0])
     loss.backward()
     idle = [name for name, weight in network.named_parameters() if weight.grad is None]
@@ -206,6 +209,15 @@ def test_points_are_the_template_moved_by_the_network_in_crop_pixels(
     assert points.shape == (BATCH, FRAMES, 5, 2)
     expected = torch.from_numpy(TEMPLATE) * side / SIDE + POINT_SCALE_PX * shift.view(5, 2)
     assert_close(points[1, 3], expected)
+
+
+@torch.no_grad()
+def test_sight_is_in_degrees_and_a_share(tiny_network: AuscanNetwork) -> None:
+    tiny_network.visual.sight.weight.zero_()
+    tiny_network.visual.sight.bias.copy_(torch.tensor([1.5, -0.5, -1.0]))
+    sight = tiny_network.visual(random_crops()).sight
+    assert sight.shape == (BATCH, FRAMES, 3)
+    assert_close(sight[1, 3], torch.tensor([45.0, -15.0, 0.2689414]))
 
 
 @torch.no_grad()

@@ -108,6 +108,8 @@ def test_a_run_from_features_gets_its_encoders_back(
     packed, _ = load_checkpoint(tmp_path / "packed")
     began, _ = load_checkpoint(tiny_checkpoint)
     assert torch.equal(packed.visual.points.weight, began.visual.points.weight)
+    assert config.sight
+    assert torch.equal(packed.visual.sight.weight, began.visual.sight.weight)
     assert load_encoders(str(tmp_path / "packed")).digest == start.digest
 
 
@@ -125,6 +127,7 @@ def test_a_run_from_crops_is_packed_with_what_it_taught(
     assert taught.digest == load_encoders(str(tmp_path / "packed")).digest != start.digest
     packed, _ = load_checkpoint(tmp_path / "packed")
     assert not packed.visual.points.weight.any(), "its points were taught on tokens that have changed"
+    assert not read_config(tmp_path / "packed").sight, "so was its sight"
 
 
 def test_low_rank_additions_are_added_into_the_weights(
@@ -135,6 +138,7 @@ def test_low_rank_additions_are_added_into_the_weights(
     trained = run(dino_folders, tmp_path / "run", encoder=encoder)
     pack(trained, tmp_path / "packed")
     start = load_encoders("base", **weights)
+    assert not read_config(tmp_path / "packed").sight, "nobody taught it"
     ours, theirs = said_by_both(trained, tmp_path / "packed", start, 224)
     np.testing.assert_allclose(theirs, ours, atol=1e-4)
     packed, _ = load_checkpoint(tmp_path / "packed")

@@ -170,6 +170,8 @@ class CheckpointConfig(Settings):
     """Which AU each output column is."""
     untaught: tuple[str, ...] = ()
     """AUs that no training label covered. Their columns are written as NaN, never as a guess."""
+    sight: bool = False
+    """Whether the visual stage was taught head pose and cover. Without, they are written as NaN."""
     thresholds: tuple[float, ...] = Field(default=(0.5,) * AU_COUNT, min_length=AU_COUNT, max_length=AU_COUNT)
     """An AU counts as active from this probability on, one each."""
     crop_template: Literal["arcface-112"] = "arcface-112"

@@ -60,13 +60,15 @@ class Encoders:
         audio: nn.Module,
         device: str,
         points: nn.Module | None = None,
+        sight: nn.Module | None = None,
     ) -> None:
-        """points: what reads the five points off the face's global token, where a checkpoint has it."""
+        """points, sight: what reads the five points, and pose and cover, off the face's global token; None
+        where nobody taught it."""
         self.name, self.config, self.device = name, config, torch.device(device)
         self.crop_size = config.visual.crop_size
         self.visual = visual.eval().requires_grad_(False).to(self.device)
         self.audio = audio.eval().requires_grad_(False).to(self.device)
-        self.points = points
+        self.points, self.sight = points, sight
         self.digest = _digest(config, visual, audio)
         self.width, self.audio_width = cast(int, visual.width), cast(int, audio.width)
         self.grid = round(cast(int, visual.patch_count) ** 0.5)
@@ -106,8 +108,11 @@ def load_encoders(
         if visual or audio:
             raise InputError(f"{model} brings its own encoders. Leave --visual and --audio out.")
         network, checkpoint = load_checkpoint(model)
-        eye, points = network.visual.encoder, network.visual.points
-        return Encoders(checkpoint.name, checkpoint.network, eye, network.audio, device, points)
+        eye = network.visual
+        taught = eye.sight if checkpoint.sight else None
+        return Encoders(
+            checkpoint.name, checkpoint.network, eye.encoder, network.audio, device, eye.points, taught
+        )
     config = {"base": base, "large": large}[model]()
     sight = config.visual.model_copy(update={"source": visual} if visual else {})
     hearing = config.audio.model_copy(update={"source": audio} if audio else {})

@@ -43,7 +43,7 @@ def _compare(
     found["encode_sound"] = _largest(*tokens)
     faces = [0, 1] * (len(crops) // 2)
     ours, theirs = (each.look(crops, faces, {}) for each in (reference, other))
-    for name in ("embedding", "au_tokens", "points"):
+    for name in ("embedding", "au_tokens", "points", "sight"):
         found[name] = _largest(getattr(ours, name), getattr(theirs, name))
 
     times_s = np.arange(len(crops), dtype=np.float64) / RATE_HZ

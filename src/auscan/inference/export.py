@@ -1,6 +1,6 @@
 """Write the stages of a checkpoint as ONNX graphs, and hold them against PyTorch.
 
-    visual.onnx                         crops to embedding, AU tokens, points; float32 or int8
+    visual.onnx                         crops to embedding, AU tokens, points, sight; float32 or int8
     audio.onnx                          sound to tokens
     hear.onnx, sweep_*.onnx, read.onnx  the temporal stage, its state carried by whoever calls
     export.json                         how they were made and how far they are from PyTorch
@@ -111,7 +111,7 @@ def cut_up(network: AuscanNetwork, config: CheckpointConfig) -> dict[str, Cut]:
                 "carried": (torch.randn(2, *network.visual.patch_shape), "F"),
                 "before": (torch.tensor([0, 3, 4]), "B"),
             },
-            outputs=("embedding", "au_tokens", "points", "patches"),
+            outputs=("embedding", "au_tokens", "points", "sight", "patches"),
         ),
         "audio": Cut(
             module=AudioGraph(network.audio),

@@ -48,6 +48,9 @@ class FaceFeatures:
     """[B, A, da]."""
     points: NDArray[np.float32]
     """[B, 5, 2] px of the crop."""
+    sight: NDArray[np.float32]
+    """[B, 3] yaw deg, pitch deg, covered share of the face 0 to 1; means something only where the
+    checkpoint's config says `sight`."""
     last_patches: dict[int, NDArray[np.float32]]
     """[N, Dv] of the last crop of each face in the call; what the next call is to know of them."""
 

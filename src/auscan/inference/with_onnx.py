@@ -56,7 +56,7 @@ class OnnxStages:
         """crops [B, S, S, 3] RGB, whose they are [B], and each face's [N, Dv] before them."""
         before = rows_before(faces, previous)
         nothing = np.empty((0, *self._shape("visual", "carried")[1:]), np.float32)
-        embedding, au_tokens, points, patches = self._run(
+        embedding, au_tokens, points, sight, patches = self._run(
             "visual",
             crops=crops,
             carried=np.stack(before.carried) if before.carried else nothing,
@@ -64,7 +64,7 @@ class OnnxStages:
         )
         # Copies, or one face's patches would keep those of the whole call alive.
         last = {face: patches[row].copy() for face, row in before.last.items()}
-        return FaceFeatures(embedding, au_tokens, points, last)
+        return FaceFeatures(embedding, au_tokens, points, sight, last)
 
     def encode_sound(self, samples: NDArray[np.float32]) -> NDArray[np.float32]:
         """samples [M] at 16 kHz -> tokens [M // 320, Da]."""

@@ -66,6 +66,7 @@ class TorchStages:
             _array(looked.aligned.embedding[:, 0]),
             _array(looked.aligned.au_tokens[:, 0]),
             _array(looked.points[:, 0]),
+            _array(looked.sight[:, 0]),
             # Copies, or one face's patches would keep those of the whole call alive.
             {face: last[row].copy() for face, row in before.last.items()},
         )

@@ -40,14 +40,20 @@ class VisualGraph(nn.Module):
 
     def forward(
         self, crops: Tensor, carried: Tensor, before: Tensor
-    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
         """crops [B, S, S, 3] uint8, carried [F, N, Dv], before [B] as in `VisualStage.look_at_rows`.
 
-        Returns embedding [B, d], AU tokens [B, A, da], points [B, 5, 2] and patches [B, N, Dv].
+        Returns embedding [B, d], AU tokens [B, A, da], points [B, 5, 2], sight [B, 3] and patches [B, N, Dv].
         """
         looked = self.stage.look_at_rows(crops, carried, before)
         aligned = looked.aligned
-        return aligned.embedding[:, 0], aligned.au_tokens[:, 0], looked.points[:, 0], looked.last_patches
+        return (
+            aligned.embedding[:, 0],
+            aligned.au_tokens[:, 0],
+            looked.points[:, 0],
+            looked.sight[:, 0],
+            looked.last_patches,
+        )
 
 
 class AudioGraph(nn.Module):

@@ -25,6 +25,8 @@ from auscan.model.mamba import BiMamba
 
 POINT_SCALE_PX = 4.0
 """One unit of the points layer is this many crop pixels: about how far detectors err."""
+TURN_SCALE_DEG = 30.0
+"""One unit of the sight layer is a head turned by this much."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +36,8 @@ class Looked:
     aligned: Aligned
     points: Tensor
     """[B, T, 5, 2] px of the crop: where the five points really are."""
+    sight: Tensor
+    """[B, T, 3] yaw and pitch of the head in degrees, and the covered share of the face, 0 to 1."""
     face: Tensor
     """[B, T, Dv] the encoder's global token."""
     last_patches: Tensor
@@ -64,6 +68,7 @@ class VisualStage(nn.Module):
             raise ValueError(f"grid {self.grid} is finer than the encoder's {side} patches a side")
         self.alignment = GranularityAlignment(self.encoder.width, self.grid**2, config.alignment)
         self.points = nn.Linear(self.encoder.width, 10)
+        self.sight = nn.Linear(self.encoder.width, 3)
         template = torch.from_numpy(TEMPLATE) * (config.visual.crop_size / SIDE)
         self.register_buffer("template", template, persistent=False)
 
@@ -88,6 +93,11 @@ class VisualStage(nn.Module):
         previous = torch.cat([patches, carried])[before]  # [B, N, Dv]
         return self._read(face[:, None], patches[:, None], previous)
 
+    def tell_sight(self, face: Tensor) -> Tensor:
+        """Global tokens [..., Dv] -> yaw and pitch in degrees, covered share of the face 0 to 1: [..., 3]."""
+        turn, covered = self.sight(face).split([2, 1], dim=-1)
+        return torch.cat([TURN_SCALE_DEG * turn, covered.sigmoid()], dim=-1)
+
     def _tokens(self, crops: Tensor) -> tuple[Tensor, Tensor]:
         """crops [F, S, S, 3] uint8 -> face [F, Dv], patches [F, N, Dv] on the grid that alignment reads."""
         face, patches = self.encoder(crops)
@@ -96,7 +106,8 @@ class VisualStage(nn.Module):
     def _read(self, face: Tensor, patches: Tensor, previous: Tensor | None) -> Looked:
         """face [B, T, Dv], patches [B, T, N, Dv], previous [B, N, Dv]."""
         points = self.template + POINT_SCALE_PX * self.points(face).unflatten(-1, (5, 2))  # [B, T, 5, 2]
-        return Looked(self.alignment(face, patches, previous), points, face, patches[:, -1])
+        aligned = self.alignment(face, patches, previous)
+        return Looked(aligned, points, self.tell_sight(face), face, patches[:, -1])
 
 
 class TemporalStage(nn.Module):

@@ -31,6 +31,7 @@ Packed by `auscan pack` from a network that `auscan train` wrote at step {step}.
 - Never taught, so always empty: {untaught}.
 - Thresholds: {thresholds}.
 - The five points of a face: {points}.
+- Head pose and cover: {sight}.
 """
 
 
@@ -65,6 +66,7 @@ def pack(
     config = CheckpointConfig(
         name=name or out.resolve().name,
         untaught=about.untaught,
+        sight=encoders.sight is not None,
         thresholds=(decision or Decision()).thresholds,
         licence="not stated",
         auscan_version=VERSION,
@@ -75,7 +77,11 @@ def pack(
 
 
 def _join(network: FeatureNetwork, about: TrainedConfig, encoders: Encoders) -> AuscanNetwork:
-    """All weights under one roof; without a layer for the points, those of the detector stand."""
+    """All weights under one roof; without a layer for the points, those of the detector stand.
+
+    The layers for points and sight hold for the tokens they were taught on; an encoder that has learned
+    since brings neither, and theirs are zeros.
+    """
     grid = None if about.sizes.grid == encoders.grid else about.sizes.grid
     sight, hearing = encoders.config.visual, encoders.config.audio
     config = about.network.model_copy(update={"visual": sight, "audio": hearing, "grid": grid})
@@ -84,11 +90,15 @@ def _join(network: FeatureNetwork, about: TrainedConfig, encoders: Encoders) -> 
     whole.audio.load_state_dict(encoders.audio.state_dict())
     whole.visual.alignment.load_state_dict(network.alignment.state_dict())
     whole.temporal.load_state_dict(network.temporal.state_dict())
-    if encoders.points is None:
-        nn.init.zeros_(whole.visual.points.weight)
-        nn.init.zeros_(whole.visual.points.bias)
-    else:
-        whole.visual.points.load_state_dict(encoders.points.state_dict())
+    for layer, taught in (
+        (whole.visual.points, encoders.points),
+        (whole.visual.sight, encoders.sight),
+    ):
+        if taught is None:
+            nn.init.zeros_(layer.weight)
+            nn.init.zeros_(layer.bias)
+        else:
+            layer.load_state_dict(taught.state_dict())
     return whole.eval()
 
 
@@ -103,4 +113,5 @@ def _card(config: CheckpointConfig, about: TrainedConfig, encoders: Encoders) ->
         untaught=", ".join(config.untaught) or "none",
         thresholds=", ".join(f"{au} {threshold:.3f}" for au, threshold in by_name),
         points="not refined: no layer was taught that" if encoders.points is None else "refined",
+        sight="not told: no layer was taught that" if encoders.sight is None else "told",
     )
