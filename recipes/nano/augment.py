@@ -25,12 +25,16 @@ def shake_points(points: NDArray[np.floating], rng: np.random.Generator) -> NDAr
     return (moved + rng.normal(0, 0.03 * eyes, points.shape)).astype(np.float32)
 
 
-def spoil(crop: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.uint8]:
-    """Light, occluders, blur, low resolution, noise and compression, each some of the time."""
+def spoil(crop: NDArray[np.uint8], rng: np.random.Generator) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
+    """Light, occluders, blur, low resolution, noise and compression, each some of the time.
+
+    Returns the crop and where an occluder lies on it, [S, S].
+    """
     image = crop.astype(np.float32)
     image = relight(image, rng)
+    covered = np.zeros(crop.shape, dtype=np.bool_)
     if rng.random() < 0.3:
-        image = occlude(image, rng)
+        image, covered = occlude(image, rng)
     if rng.random() < 0.25:
         image = cv2.GaussianBlur(image, (0, 0), rng.uniform(0.4, 2.0))
     if rng.random() < 0.2:
@@ -41,7 +45,17 @@ def spoil(crop: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.uint8
     if rng.random() < 0.2:
         _, data = cv2.imencode(".jpg", out, [cv2.IMWRITE_JPEG_QUALITY, int(rng.integers(15, 80))])
         out = cv2.imdecode(data, cv2.IMREAD_GRAYSCALE).astype(np.uint8)
-    return out
+    return out, covered
+
+
+def covered_share(covered: NDArray[np.bool_], landmarks: NDArray[np.floating]) -> float:
+    """How much of a face an occluder hides, 0 to 1; nan where the face lies outside the crop.
+
+    covered: [S, S]    landmarks: [L, 2] crop px; the face is their convex hull
+    """
+    hull = cv2.convexHull(landmarks.astype(np.float32)).round().astype(np.int32)
+    face = cv2.fillConvexPoly(np.zeros(covered.shape, np.uint8), hull, 1).astype(np.bool_)
+    return float(covered[face].mean()) if face.any() else float("nan")
 
 
 def surround(
@@ -68,8 +82,10 @@ def relight(image: NDArray[np.float32], rng: np.random.Generator) -> NDArray[np.
     return image.astype(np.float32)
 
 
-def occlude(image: NDArray[np.float32], rng: np.random.Generator) -> NDArray[np.float32]:
-    """A rounded thing of one shade, hand- to finger-sized, lies over part of the face."""
+def occlude(
+    image: NDArray[np.float32], rng: np.random.Generator
+) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+    """A rounded thing of one shade, hand- to finger-sized, lies over part of the face; and where, [S, S]."""
     side = image.shape[0]
     shape = np.zeros_like(image)
     centre = tuple(int(v) for v in rng.uniform(0, side, 2))
@@ -77,7 +93,7 @@ def occlude(image: NDArray[np.float32], rng: np.random.Generator) -> NDArray[np.
     cv2.ellipse(shape, centre, axes, rng.uniform(0, 180), 0, 360, 1.0, -1)
     texture = rng.uniform(0, 255) + rng.normal(0, rng.uniform(0, 25), image.shape)
     texture = cv2.GaussianBlur(texture.astype(np.float32), (0, 0), rng.uniform(0.5, 3))
-    return (image * (1 - shape) + texture * shape).astype(np.float32)
+    return (image * (1 - shape) + texture * shape).astype(np.float32), shape > 0.5
 
 
 def coarsen(image: NDArray[np.float32], rng: np.random.Generator) -> NDArray[np.float32]:

@@ -16,7 +16,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment
 
-from augment import MIRRORED, shake_points, spoil, surround
+from augment import MIRRORED, covered_share, shake_points, spoil, surround
 from auscan.faces.align import SIDE, crop_face, crop_transform, to_crop
 from auscan.faces.detector import FaceDetector
 from labels import blendshape, lip_gap, teacher_targets
@@ -47,6 +47,8 @@ class Faces:
     soft: NDArray[np.float32]
     blendshapes: NDArray[np.float32]
     """[n, K] scores without side."""
+    pose: NDArray[np.float32]
+    """[n, 2] yaw and pitch of the head by the teacher, degrees; NaN where nobody knows."""
     development: NDArray[np.bool_]
     """[n] True for the identities kept aside to choose thresholds and settings by."""
 
@@ -82,7 +84,11 @@ def read_faces(parquet: Path) -> Faces:
     shapes = sorted({strip_side(c) for c in table if c.startswith("bs_")} - set(ONE_SIDED) - set(SILENT))
     scores = np.stack([blendshape(table, name) for name in shapes], axis=1)
     development = pd.util.hash_array(table["identity"].to_numpy(object)) % 10 == 0
-    return Faces(images, sizes, points, found, landmarks, targets.labels, targets.soft, scores, development)
+    pose = table[["yaw", "pitch"]].to_numpy(np.float32)
+    return Faces(
+        *(images, sizes, points, found, landmarks),
+        *(targets.labels, targets.soft, scores, pose, development),
+    )
 
 
 def strip_side(column: str) -> str:
@@ -126,6 +132,10 @@ class FaceBatch:
     landmarks: NDArray[np.float32]
     """[b, 478, 2] in crop px, as is the next."""
     points: NDArray[np.float32]
+    pose: NDArray[np.float32]
+    """[b, 2] yaw and pitch, degrees; NaN where unknown."""
+    covered: NDArray[np.float32]
+    """[b] share of the face that something lies over, 0 to 1; NaN where unknown."""
 
 
 class FaceBatches:
@@ -163,6 +173,7 @@ class FaceBatches:
         crops = np.empty((len(rows), SIDE, SIDE), dtype=np.uint8)
         landmarks = np.empty((len(rows), 478, 2), dtype=np.float32)
         points = np.empty((len(rows), 5, 2), dtype=np.float32)
+        pose, covered = faces.pose[rows], np.empty(len(rows), dtype=np.float32)
         for i, row in enumerate(rows):
             seen = faces.detector_points[row] if rng.random() < 0.7 else faces.teacher_points[row]
             seen = shake_points(seen, rng)
@@ -177,9 +188,12 @@ class FaceBatches:
                 crops[i] = crops[i][:, ::-1]
                 landmarks[i] = (landmarks[i] * [-1, 1] + [SIDE - 1, 0])[self.mirror]
                 points[i] = (points[i] * [-1, 1] + [SIDE - 1, 0])[list(MIRRORED)]
-            crops[i] = spoil(crops[i], rng)
+                pose[i, 0] *= -1
+            crops[i], hidden = spoil(crops[i], rng)
+            covered[i] = covered_share(hidden, landmarks[i])
         return FaceBatch(
-            crops, faces.labels[rows], faces.soft[rows], faces.blendshapes[rows], landmarks, points
+            *(crops, faces.labels[rows], faces.soft[rows], faces.blendshapes[rows]),
+            *(landmarks, points, pose, covered),
         )
 
 

@@ -57,6 +57,7 @@ def main() -> None:
     config = CheckpointConfig(
         name="nano",
         untaught=UNTAUGHT,
+        sight=True,
         thresholds=tuple(thresholds),
         auscan_version=VERSION,
         network=network.config,

@@ -87,7 +87,7 @@ def spoil_stretches(crops: NDArray[np.uint8], rng: np.random.Generator) -> NDArr
         for i in range(here, min(here + length, len(crops))):
             same = np.random.default_rng(seed)  # one occluder or light for the whole stretch
             if kind < 0.45:
-                out[i] = occlude(out[i].astype(np.float32), same).clip(0, 255).astype(np.uint8)
+                out[i] = occlude(out[i].astype(np.float32), same)[0].clip(0, 255).astype(np.uint8)
             elif kind < 0.6:
                 out[i] = relight(out[i].astype(np.float32), same).clip(0, 255).astype(np.uint8)
         here += length

@@ -1,8 +1,9 @@
 """Stage 1 of nano: visual encoder, alignment and head from single real faces.
 
 Every face is a clip of one frame without sound. Beside the AU targets, the encoder's global token must
-tell the teacher's other blendshapes, its 478 landmarks and the five points: with ten thousand faces the
-extra targets teach it geometry. The layers for blendshapes and landmarks are thrown away afterwards.
+tell the teacher's other blendshapes, its 478 landmarks, the five points, the turn of the head and how much of
+the face is covered: with ten thousand faces the extra targets teach it geometry. The layers for blendshapes
+and landmarks are thrown away afterwards.
 """
 
 import json
@@ -21,8 +22,11 @@ from torch.nn import functional as F
 from auscan.core.aus import AU_NAMES
 from auscan.core.config import NetworkConfig
 from auscan.model.alignment import alignment_loss
-from auscan.model.network import AuscanNetwork, Looked
+from auscan.model.network import TURN_SCALE_DEG, AuscanNetwork, Looked
 from face_data import FaceBatch, FaceBatches, Faces, development_crops
+
+COVER_SCALE = 0.2
+"""An error of this share of the face weighs as much as one of TURN_SCALE_DEG degrees."""
 
 
 @dataclass(frozen=True)
@@ -70,11 +74,27 @@ class FaceTraining(nn.Module):
             "shapes": 4.0 * F.mse_loss(self.shapes(face).float(), torch.from_numpy(batch.blendshapes)),
             "landmarks": 0.5 * F.smooth_l1_loss(self.landmarks(face).float(), landmarks),
             "points": 0.3 * F.smooth_l1_loss(points.float(), torch.zeros_like(points.float())),
+            "sight": 0.3 * sight_loss(looked.sight[:, 0].float(), batch.pose, batch.covered),
             "alignment": 0.02
             * alignment_loss(
                 looked.aligned.global_view[:, 0].float(), looked.aligned.local_view[:, 0].float()
             ),
         }
+
+
+def sight_loss(
+    sight: Tensor, pose: NDArray[np.float32], covered: NDArray[np.float32], weight: float | Tensor = 1.0
+) -> Tensor:
+    """How far sight [b, 3] lies from pose [b, 2] and cover [b], where these are known.
+
+    weight: of each face, [b, 1]
+    """
+    target = torch.from_numpy(np.column_stack([pose, covered]).astype(np.float32))
+    known = target.isfinite()
+    scale = torch.tensor([TURN_SCALE_DEG, TURN_SCALE_DEG, COVER_SCALE])
+    off = torch.where(known, sight - target, 0.0) / scale
+    loss = weight * F.smooth_l1_loss(off, torch.zeros_like(off), reduction="none")  # [b, 3]
+    return loss.sum() / known.sum().clamp_min(1)
 
 
 def train_faces(faces: Faces, config: NetworkConfig, settings: FaceSettings, run: Path) -> Path:
