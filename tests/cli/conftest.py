@@ -21,6 +21,7 @@ def _fake_detect(
     path: Path,
     model: SimpleNamespace,
     folder_rate_hz: float | None = None,
+    keep_all: bool = False,
     progress: Callable[[int, int | None], None] | None = None,
     rows: Callable[[pd.DataFrame], None] | None = None,
 ) -> Result:
@@ -42,6 +43,7 @@ def _fake_detect(
         boxes=np.tile(np.float32([8, 8, 20, 20]), (len(seen), 1)),
         points=np.zeros((len(seen), 5, 2), np.float32),
         scores=np.ones(len(seen), np.float32),
+        parts=np.tile(np.float32([60, 0.7, 0.5, 0.2, 5, -3, 0.0]), (len(seen), 1)),
         probabilities=probabilities,
     )
     info = RunInfo(
@@ -53,6 +55,7 @@ def _fake_detect(
         model=model.config.name,
         thresholds=THRESHOLDS,
         untaught=("AU23",),
+        keep_all=keep_all,
         command="auscan.detect(...)",
         versions={"auscan": "0.1.0"},
     )

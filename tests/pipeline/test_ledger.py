@@ -20,6 +20,7 @@ def track(face_id: int, frames: list[int]) -> TrackScores:
         np.full((count, 4), face_id, np.float32),
         np.zeros((count, 5, 2), np.float32),
         np.full(count, 0.9, np.float32),
+        np.random.default_rng(face_id + 100).uniform(0, 60, (count, 7)).astype(np.float32),
         values,
     )
 

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 from numpy.testing import assert_allclose
 from numpy.typing import NDArray
@@ -19,6 +20,7 @@ from auscan.media.video import Frame
 from auscan.pipeline.detect import detect
 from auscan.pipeline.live import LiveDetector, Row
 from auscan.pipeline.live_sound import LiveSound
+from auscan.results.quality import REASONS
 from auscan.results.table import COLUMNS
 
 FRAMES = 40
@@ -45,7 +47,7 @@ def clip(
 
 @pytest.fixture(scope="module")
 def offline(clip: Path, stages: Stages) -> NDArray[np.float64]:
-    return detect(clip, model=stages).table.to_numpy(np.float64)
+    return as_numbers(detect(clip, model=stages).table)
 
 
 def run(clip: Path, stages: Stages, lag_s: float) -> list[list[Row]]:
@@ -63,8 +65,13 @@ def run(clip: Path, stages: Stages, lag_s: float) -> list[list[Row]]:
 
 def as_table(given: list[list[Row]]) -> NDArray[np.float64]:
     """[R, columns], NaN for None."""
-    rows = [[row[name] for name in COLUMNS] for rows in given for row in rows]
-    return np.array([[np.nan if v is None else v for v in row] for row in rows], np.float64)
+    return as_numbers(pd.DataFrame([row for rows in given for row in rows], columns=list(COLUMNS)))
+
+
+def as_numbers(table: pd.DataFrame) -> NDArray[np.float64]:
+    """[R, columns], the reason as its place among all reasons, -1 for none."""
+    reasons = table["reason"].map(lambda reason: ["", *REASONS].index(reason) - 1)
+    return table.assign(reason=reasons).to_numpy(np.float64, na_value=np.nan)
 
 
 def test_with_unlimited_look_ahead_live_is_offline(
@@ -102,7 +109,7 @@ def test_what_came_before_counts_in_full_whatever_the_lag(
         block.back_scan.out_proj.weight.zero_()
     monkeypatch.setattr("auscan.pipeline.detect.read_waveform", lambda path: None)
     monkeypatch.setattr(LiveDetector, "hear", lambda self, sound: None)
-    expected = detect(clip, model=forward).table.to_numpy(np.float64)
+    expected = as_numbers(detect(clip, model=forward).table)
     assert_allclose(as_table(run(clip, forward, lag_s)), expected, atol=1e-4)
 
 

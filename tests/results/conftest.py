@@ -8,6 +8,8 @@ import pytest
 from auscan.core.aus import AU_NAMES
 from auscan.results.table import Result, RunInfo, TrackScores, build_table
 
+CLEAR = (60, 0.7, 0.5, 0.2, 5, -3, 0.0)
+"""Parts of a face that is easily read."""
 THRESHOLDS = tuple(np.linspace(0.3, 0.85, 12).tolist())
 
 
@@ -22,6 +24,7 @@ def _track(face_id: int, frames: list[int], seed: int = 0) -> TrackScores:
         boxes=np.tile(np.array([10 + 30 * face_id, 12, 24, 28], np.float32), (count, 1)),
         points=np.zeros((count, 5, 2), np.float32),
         scores=np.full(count, 0.9, np.float32),
+        parts=np.tile(np.float32(CLEAR), (count, 1)),
         probabilities=probabilities,
     )
 

@@ -190,7 +190,7 @@ def test_the_panel_stands_beside_the_picture_in_any_format(height: int, width: i
 def _face(
     face_id: int, probability: float, box: tuple[float, float, float, float] = (20, 20, 40, 40)
 ) -> DrawnFace:
-    return DrawnFace(face_id, box, np.full(12, probability, np.float32))
+    return DrawnFace(face_id, box, np.full(12, probability, np.float32), np.full(12, probability >= 0.5))
 
 
 def _count(canvas: NDArray[np.uint8], colour: tuple[int, int, int]) -> int:

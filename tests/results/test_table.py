@@ -33,6 +33,7 @@ MakeResult = Callable[..., Result]
 def test_the_columns_are_the_promised_ones_in_order(result: Result) -> None:
     assert ",".join(result.table.columns) == (
         "frame,timestamp,face_id,success,confidence,x,y,w,h,"
+        "quality,reason,size,sharpness,brightness,contrast,yaw,pitch,covered,"
         "AU01,AU02,AU04,AU06,AU07,AU10,AU12,AU15,AU23,AU24,AU25,AU26,"
         "AU01_c,AU02_c,AU04_c,AU06_c,AU07_c,AU10_c,AU12_c,AU15_c,AU23_c,AU24_c,AU25_c,AU26_c"
     )
@@ -86,6 +87,7 @@ def test_any_tracks_give_each_frame_at_least_one_row_and_its_own_time(
             boxes=np.zeros((len(frames), 4), np.float32),
             points=np.zeros((len(frames), 5, 2), np.float32),
             scores=np.ones(len(frames), np.float32),
+            parts=np.full((len(frames), 7), 0.5, np.float32),
             probabilities=np.zeros((len(frames), 12), np.float32),
         )
         for face_id, frames in enumerate(seen)
@@ -148,7 +150,7 @@ def test_saving_writes_three_files_that_agree(result: Result, tmp_path: Path) ->
     assert sorted(path.name for path in folder.iterdir()) == ["aus.csv", "aus.parquet", "summary.json"]
     read = read_result_table(folder / "aus.parquet")
     pd.testing.assert_frame_equal(read, result.table)
-    csv = pd.read_csv(folder / "aus.csv").astype(read.dtypes.to_dict())
+    csv = pd.read_csv(folder / "aus.csv").fillna({"reason": ""}).astype(read.dtypes.to_dict())
     pd.testing.assert_frame_equal(csv, result.table)
     assert json.loads((folder / "summary.json").read_text()) == result.summary()
 

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from auscan.cli.engine import BackendOption, DeviceOption, ThreadsOption
+from auscan.cli.engine import BackendOption, DeviceOption, KeepAllOption, ThreadsOption
 from auscan.cli.progress import shown_progress
 from auscan.core.errors import AuscanError, InputError
 from auscan.core.version import VERSION
@@ -36,6 +36,7 @@ class Request:
     report: bool = False
     as_video_hz: float | None = None
     """Pictures per second where a folder of numbered pictures is read as a video."""
+    keep_all: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,6 +65,7 @@ def detect(
         typer.Option("--as-video", metavar="FPS", help="Read a folder of numbered pictures as one video."),
     ] = None,
     model: Annotated[str, typer.Option("--model", help="A shipped model or a checkpoint folder.")] = "nano",
+    keep_all: KeepAllOption = False,
     backend: BackendOption = "auto",
     device: DeviceOption = "auto",
     threads: ThreadsOption = None,
@@ -74,7 +76,7 @@ def detect(
     from auscan.media.discover import find_media, output_names
 
     stages = load(model, backend, device, threads)
-    request = Request(stages=stages, overlay=overlay, report=report, as_video_hz=as_video)
+    request = Request(stages=stages, overlay=overlay, report=report, as_video_hz=as_video, keep_all=keep_all)
     found = find_media(inputs, folders_as_video=as_video is not None)
     found = [item for item in found if str(item.path) in inputs or not _is_own_overlay(item.path)]
     names = output_names([item.path for item in found])
@@ -120,6 +122,7 @@ def detect_into(source: Path, folder: Path, request: Request, label: str) -> "Re
             source,
             model=request.stages,
             folder_rate_hz=request.as_video_hz,
+            keep_all=request.keep_all,
             progress=progress,
             rows=writer.write,
         )

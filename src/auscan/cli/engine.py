@@ -1,4 +1,4 @@
-"""The options that say what runs the model, for every command that runs one (inference/stages.py: `load`)."""
+"""Options of every command that runs a model: what runs it (inference/stages.py: `load`), what is judged."""
 
 from typing import Annotated, Literal
 
@@ -14,3 +14,4 @@ DeviceOption = Annotated[
 ThreadsOption = Annotated[
     int | None, typer.Option("--threads", min=1, help="Threads the model may use; else the engine decides.")
 ]
+KeepAllOption = Annotated[bool, typer.Option("--keep-all", help="Judge faces that can hardly be read, too.")]

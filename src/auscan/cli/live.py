@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from auscan.cli.engine import KeepAllOption
 from auscan.core.errors import InputError
 
 if TYPE_CHECKING:
@@ -25,6 +26,7 @@ def live(
     lag: Annotated[
         str, typer.Option("--lag", metavar="SECONDS", help="How far ahead a row may look, like 0.5s.")
     ] = "0.5s",
+    keep_all: KeepAllOption = False,
     mjpeg: Annotated[
         int | None, typer.Option("--mjpeg", metavar="PORT", help="Show it on http://127.0.0.1:PORT.")
     ] = None,
@@ -38,7 +40,8 @@ def live(
 
     feed = LiveFeed(read_stream(source), paced=is_file(source))
     said = Said()
-    with LiveDetector(model, lag_s=_seconds(lag)) as detector, Page(mjpeg, detector.config) as page:
+    detector = LiveDetector(model, lag_s=_seconds(lag), keep_all=keep_all)
+    with detector, Page(mjpeg, detector.config) as page:
         for item in feed:
             if isinstance(item, Frame):
                 page.add(item)

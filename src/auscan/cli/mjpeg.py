@@ -84,6 +84,8 @@ class Page:
                 int(row["face_id"] or 0),
                 (float(row["x"] or 0), float(row["y"] or 0), float(row["w"] or 0), float(row["h"] or 0)),
                 np.array([np.nan if row[name] is None else row[name] for name in AU_NAMES], np.float32),
+                np.array([row[f"{name}_c"] == 1 for name in AU_NAMES]),
+                str(row["reason"]),
             )
             for row in rows
             if row["success"]

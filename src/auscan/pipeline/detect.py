@@ -47,6 +47,7 @@ def detect(
     *,
     model: str | Path | Stages = "nano",
     folder_rate_hz: float | None = None,
+    keep_all: bool = False,
     progress: Progress | None = None,
     rows: Rows | None = None,
 ) -> Result:
@@ -54,6 +55,7 @@ def detect(
 
     source: a video, a picture, or a folder of numbered pictures with `folder_rate_hz` pictures a second
     model: a shipped name, a checkpoint folder, or stages that are already loaded
+    keep_all: judge faces that can hardly be read, too (results/quality.py)
     rows: is given the table's rows piece by piece, as soon as they are final
 
     Raises MediaError where the source cannot be read to its end, CheckpointError where the model cannot.
@@ -61,7 +63,7 @@ def detect(
     began_s, source = time.monotonic(), Path(source)
     stages = load(model) if isinstance(model, str | Path) else model
     expected = probe(source, folder_rate_hz).frames
-    ledger = Ledger(stages.config.thresholds, rows)
+    ledger = Ledger(stages.config.thresholds, rows, keep_all)
     with (
         closing(Soundtrack(stages, read_waveform(source))) as sound,
         closing(_cut_frames(read_frames(source, folder_rate_hz), stages)) as frames,
@@ -78,6 +80,7 @@ def detect(
         model=stages.config.name,
         thresholds=stages.config.thresholds,
         untaught=stages.config.untaught,
+        keep_all=keep_all,
         command=shlex.join(["auscan", "detect", str(source)]),
         versions=versions(),
     )

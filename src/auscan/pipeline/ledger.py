@@ -24,11 +24,11 @@ Rows = Callable[[pd.DataFrame], None]
 class Ledger:
     """The table while it grows."""
 
-    def __init__(self, thresholds: Sequence[float], rows: Rows | None) -> None:
+    def __init__(self, thresholds: Sequence[float], rows: Rows | None, keep_all: bool = False) -> None:
         self.times_s: list[float] = []
         self.tracks: list[TrackScores] = []
         self._open: list[TrackScores] = []  # those with rows still to come
-        self._thresholds, self._rows = thresholds, rows
+        self._thresholds, self._rows, self._keep_all = thresholds, rows, keep_all
         self._pieces: list[pd.DataFrame] = []
         self._settled = 0
 
@@ -54,7 +54,8 @@ class Ledger:
     def _pass_on(self, until: int) -> None:
         first = self._settled
         times = np.asarray(self.times_s[first:until], np.float64)
-        piece = build_table(times, [_between(t, first, until) for t in self._open], self._thresholds)
+        tracks = [_between(t, first, until) for t in self._open]
+        piece = build_table(times, tracks, self._thresholds, self._keep_all)
         piece["frame"] += first
         self._pieces.append(piece)
         if self._rows is not None:
@@ -73,5 +74,6 @@ def _between(track: TrackScores, first: int, until: int) -> TrackScores:
         track.boxes[part],
         track.points[part],
         track.scores[part],
+        track.parts[part],
         track.probabilities[part],
     )

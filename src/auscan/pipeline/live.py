@@ -31,10 +31,11 @@ from auscan.media.video import Frame
 from auscan.pipeline.live_sound import LiveSound
 from auscan.pipeline.live_track import LiveTrack
 from auscan.pipeline.track import probabilities
-from auscan.pipeline.watch import GONE_S, Looker, SeenFrame, cut_out
+from auscan.pipeline.watch import GONE_S, Looker, SeenFace, SeenFrame, cut_out
+from auscan.results.quality import PART_COLUMNS, judge
 from auscan.results.table import ACTIVE_COLUMNS, BOX_COLUMNS, NO_FACE
 
-Row = dict[str, int | float | None]
+Row = dict[str, int | float | str | None]
 """A row of the table: its columns by name, None for unknown."""
 
 
@@ -47,14 +48,16 @@ class LiveDetector:
                 ...
     """
 
-    def __init__(self, model: str | Path | Stages = "nano", *, lag_s: float = 0.5) -> None:
-        """model: as for `detect`.  lag_s: how far ahead a row may look; math.inf waits for the end.
+    def __init__(
+        self, model: str | Path | Stages = "nano", *, lag_s: float = 0.5, keep_all: bool = False
+    ) -> None:
+        """model, keep_all: as for `detect`.  lag_s: how far ahead a row may look; math.inf waits for the end.
 
         Raises CheckpointError where the model cannot be loaded, ValueError for a lag below 0.
         """
         if math.isnan(lag_s) or lag_s < 0:
             raise ValueError(f"lag_s should be 0 or more seconds, got {lag_s}.")
-        self.lag_s = lag_s
+        self.lag_s, self.keep_all = lag_s, keep_all
         self._stages = load(model) if isinstance(model, str | Path) else model
         self._side = self._stages.config.network.visual.crop_size
         self._follower = FaceFollower[Frame](FaceDetector())
@@ -135,7 +138,7 @@ class LiveDetector:
         for face_id in sorted(self._tracks):
             given, logits = self._tracks[face_id].give(until_s, sound)
             for frame, share in zip(given, probabilities(logits, self.config), strict=True):
-                row = self._row(frame.index, frame.time_s, frame.seen.face, share)
+                row = self._row(frame.index, frame.time_s, frame.seen, share)
                 faces.setdefault(frame.index, []).append(row)
         count = sum(time_s <= until_s for _, time_s in self._frames)
         given_frames, self._frames = self._frames[:count], self._frames[count:]
@@ -146,7 +149,8 @@ class LiveDetector:
             for row in faces.get(index) or [self._row(index, time_s, None, nobody)]
         ]
 
-    def _row(self, index: int, time_s: float, face: TrackedFace | None, share: NDArray[np.float32]) -> Row:
+    def _row(self, index: int, time_s: float, seen: SeenFace | None, share: NDArray[np.float32]) -> Row:
+        face = None if seen is None else seen.face
         row: Row = {
             "frame": index,
             "timestamp": time_s,
@@ -154,12 +158,21 @@ class LiveDetector:
             "success": int(face is not None),
             "confidence": 0.0 if face is None else float(face.score),
         }
-        known = [None if np.isnan(p) else float(p) for p in share]
+        row.update(zip(BOX_COLUMNS, [None] * 4 if face is None else map(float, face.box), strict=True))
+        parts = np.full(len(PART_COLUMNS), np.nan, np.float32) if seen is None else seen.parts
+        quality, reason = judge(parts[None])
+        row.update(quality=float(quality[0]), reason=str(reason[0]))
+        row.update(zip(PART_COLUMNS, _known(parts), strict=True))
+        known = _known(share)
+        judged = self.keep_all or not reason[0]
         active = [
-            None if p is None else int(p >= np.float32(threshold))
+            int(p >= np.float32(threshold)) if judged and p is not None else None
             for p, threshold in zip(known, self.config.thresholds, strict=True)
         ]
-        row.update(zip(BOX_COLUMNS, [None] * 4 if face is None else map(float, face.box), strict=True))
         row.update(zip(AU_NAMES, known, strict=True))
         row.update(zip(ACTIVE_COLUMNS, active, strict=True))
         return row
+
+
+def _known(values: NDArray[np.float32]) -> list[float | None]:
+    return [None if np.isnan(value) else float(value) for value in values]

@@ -16,7 +16,7 @@ from auscan.pipeline.watch import SeenFace
 from auscan.results.table import TrackScores
 
 PLACE = 15
-"""Numbers that say where a face is: box, score, five points."""
+"""Numbers that say where a face is: box, score, five points; the parts of its quality follow."""
 
 
 class Track:
@@ -26,7 +26,7 @@ class Track:
         self.face_id = face_id
         self.frames: list[int] = []
         self.times_s: list[float] = []
-        self._places = DiskRows((PLACE,))
+        self._places = DiskRows((PLACE + len(first.parts),))
         self._embeddings = DiskRows(first.embedding.shape)
         self._au_tokens = DiskRows(first.au_tokens.shape)
 
@@ -34,7 +34,7 @@ class Track:
         """The face in one more frame."""
         self.frames.append(frame)
         self.times_s.append(time_s)
-        place = np.concatenate([seen.face.box, [seen.face.score], seen.points.ravel()])
+        place = np.concatenate([seen.face.box, [seen.face.score], seen.points.ravel(), seen.parts])
         self._places.append(place[None].astype(np.float32))
         self._embeddings.append(seen.embedding[None])
         self._au_tokens.append(seen.au_tokens[None])
@@ -49,13 +49,14 @@ class Track:
             sound,
             room=DiskRows.room,
         )
-        places = self._places[:]  # [T, 15]
+        places = self._places[:]  # [T, 15 + P]
         return TrackScores(
             face_id=self.face_id,
             frames=np.asarray(self.frames, dtype=np.int64),
             boxes=places[:, :4],
-            points=places[:, 5:].reshape(-1, 5, 2),
+            points=places[:, 5:PLACE].reshape(-1, 5, 2),
             scores=places[:, 4],
+            parts=places[:, PLACE:],
             probabilities=probabilities(logits, stages.config),
         )
 

@@ -1,6 +1,6 @@
 """What is seen: from decoded frames to the features of every face in them.
 
-    follow_faces -> crop_face      frame by frame
+    follow_faces -> crop_face      frame by frame, with what can be measured of each face
     look                           the crops of all faces together, many frames at once
 
 In: frames in order.  Out: for each frame its faces, each with what the visual stage made of it.
@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from auscan.faces.align import crop_face, crop_transform, to_frame
+from auscan.faces.quality import measure
 from auscan.faces.tracker import TrackedFace, TrackerConfig
 from auscan.inference.stages import Stages
 from auscan.media.video import Frame
@@ -31,6 +32,8 @@ class Crop:
     """[S, S, 3] RGB."""
     transform: NDArray[np.float32]
     """[2, 3] frame px -> crop px."""
+    measured: NDArray[np.float32]
+    """[4] size, sharpness, brightness, contrast."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +56,8 @@ class SeenFace:
     """[d]."""
     au_tokens: NDArray[np.float32]
     """[A, da]."""
+    parts: NDArray[np.float32]
+    """[P] what its quality is made of, in the order of `results.quality.PART_COLUMNS`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,10 +71,11 @@ class SeenFrame:
 
 def cut_out(frame: Frame, faces: Sequence[TrackedFace], side: int) -> CutFrame:
     """The aligned crops of a frame's faces, side x side px."""
-    crops = [
-        Crop(face, crop_face(frame.image, face.points, side), crop_transform(face.points, side))
-        for face in faces
-    ]
+    crops = []
+    for face in faces:
+        pixels = crop_face(frame.image, face.points, side)
+        measured = measure(frame.image, face.points, pixels)
+        crops.append(Crop(face, pixels, crop_transform(face.points, side), measured))
     return CutFrame(frame.index, frame.time_s, crops)
 
 
@@ -108,12 +114,14 @@ class Looker:
         pixels = np.stack([crop.pixels for crop in crops])  # [B, S, S, 3]
         features = self._stages.look(pixels, [crop.face.face_id for crop in crops], self._previous)
         self._previous.update(features.last_patches)
+        sight = features.sight if self._stages.config.sight else np.full_like(features.sight, np.nan)
         return [
             SeenFace(
                 crop.face,
                 to_frame(features.points[i], crop.transform),
                 features.embedding[i],
                 features.au_tokens[i],
+                np.concatenate([crop.measured, sight[i]]),
             )
             for i, crop in enumerate(crops)
         ]

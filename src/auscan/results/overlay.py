@@ -1,7 +1,8 @@
 """Draw the result back onto the video: box and id on each face, bars of the 12 AUs beside the picture.
 
 Why: a person believes a table only after seeing it agree with the face. The bars stand in a panel right of
-the picture, so that they never cover a face; faces share the panel, each in its own colour.
+the picture, so that they never cover a face; faces share the panel, each in its own colour. A face that can
+hardly be read has the reason beside its number, and none of its bars is lit.
 In: frames with their times, the table, the thresholds [A], the file whose sound is kept.
 Out: an H.264 mp4 that browsers play, every frame shown at its own time, or one picture.
 Not here: decoding the frames (pipeline/render.py). The sound is decoded here, as it is only carried over.
@@ -23,7 +24,7 @@ from numpy.typing import NDArray
 from auscan.core.aus import AU_MEANINGS, AU_NAMES
 from auscan.core.errors import MediaError
 from auscan.results.atomic import atomic_path
-from auscan.results.table import BOX_COLUMNS, frame_durations_s, frame_times_s
+from auscan.results.table import ACTIVE_COLUMNS, BOX_COLUMNS, frame_durations_s, frame_times_s
 
 Image = NDArray[np.uint8]  # [H, W, 3] RGB
 Colour = tuple[int, int, int]
@@ -105,6 +106,10 @@ class DrawnFace:
     """x, y, w, h in pixels of the frame."""
     probabilities: NDArray[np.float32]
     """[A]; NaN is drawn as unknown."""
+    active: NDArray[np.bool_]
+    """[A] False where the AU is off, unknown or not judged."""
+    reason: str = ""
+    """Why the face is not judged, empty where it is."""
 
     @property
     def colour(self) -> Colour:
@@ -184,7 +189,7 @@ class Painter:
         thickness = self._px(2)
         cv2.rectangle(view, (left, top), (right, bottom), (0, 0, 0), thickness + 2, cv2.LINE_AA)
         cv2.rectangle(view, (left, top), (right, bottom), face.colour, thickness, cv2.LINE_AA)
-        text, size = str(face.face_id), 0.45
+        text, size = f"{face.face_id} {face.reason}".strip(), 0.45
         width = cv2.getTextSize(text, _FONT, size * self._unit, self._px(1))[0][0] + self._px(8)
         tag_bottom = max(top, self._px(16))  # a box that leaves the picture keeps its tag
         corner = (max(left, 0), tag_bottom - self._px(16))
@@ -215,7 +220,7 @@ class Painter:
                 if row == 0:
                     self._number(canvas, j, "unknown", _FAINT_TEXT)
                 continue
-            active = bool(probability >= self._thresholds[j])
+            active = bool(face.active[j])
             dim = tuple(round(0.45 * c + 0.55 * g) for c, g in zip(face.colour, _GROOVE, strict=True))
             end = self._left + round(float(probability) * (self._right - self._left))
             colour = face.colour if active else dim
@@ -241,9 +246,12 @@ def _faces_by_frame(table: pd.DataFrame) -> dict[int, list[DrawnFace]]:
     rows = table[table["success"] == 1]
     boxes = rows[list(BOX_COLUMNS)].to_numpy(float)
     aus = rows[list(AU_NAMES)].to_numpy(np.float32)
+    active = rows[list(ACTIVE_COLUMNS)].to_numpy() == 1
     faces: dict[int, list[DrawnFace]] = {}
-    for frame, face_id, box, au in zip(rows["frame"], rows["face_id"], boxes, aus, strict=True):
-        faces.setdefault(int(frame), []).append(DrawnFace(int(face_id), tuple(box), au))
+    columns = (rows["frame"], rows["face_id"], boxes, aus, active, rows["reason"])
+    for frame, face_id, *drawn in zip(*columns, strict=True):
+        box, au, on, reason = drawn
+        faces.setdefault(int(frame), []).append(DrawnFace(int(face_id), tuple(box), au, on, reason))
     return faces
 
 

@@ -23,6 +23,7 @@ from plotly.subplots import make_subplots
 
 from auscan.core.aus import AU_MEANINGS, AU_NAMES
 from auscan.results.atomic import atomic_path
+from auscan.results.quality import NO_FACE_REASON
 from auscan.results.table import ACTIVE_COLUMNS, Result, frame_times_s
 
 MAX_FACES: Final[int] = 6
@@ -142,8 +143,25 @@ def _overview(
         f"A face was found in {summary['frames_with_face']} of {summary['frames']} frames "
         f"({share:.0%}), different faces in all: {summary['faces']}. "
     )
-    text += _sound_words(sound_level)
+    text += f"{_quality_words(table, summary)} {_sound_words(sound_level)}"
     return Panel("Faces and sound", text, _html(figure, "overview", height=110 + 110 * rows))
+
+
+def _quality_words(table: pd.DataFrame, summary: dict[str, Any]) -> str:
+    """How many face rows were judged, how good they are, and why the others were not."""
+    faces = table[table["success"] == 1]
+    if not len(faces):
+        return "There was nothing to judge."
+    why = [
+        f"{reason} {count / len(faces):.0%}"
+        for reason, count in summary["reasons"].items()
+        if count and reason != NO_FACE_REASON
+    ]
+    text = (
+        f"Of {len(faces)} face rows {summary['judged']:.0%} were judged; their quality is "
+        f"{faces['quality'].median():.2f} in the median."
+    )
+    return f"{text} Hard to read: {', '.join(why)}." if why else text
 
 
 def _sound_words(sound_level: tuple[NDArray[np.float64], NDArray[np.float64]] | None) -> str:
@@ -159,7 +177,9 @@ def _timeline(result: Result, face_id: int, faces: int) -> Panel:
     rows = result.table[result.table["face_id"] == face_id]
     probabilities = np.full((len(times), len(AU_NAMES)), np.nan)  # [F, A], NaN without this face
     first_frame = int(result.table["frame"].iloc[0])
-    probabilities[rows["frame"].to_numpy() - first_frame] = rows[list(AU_NAMES)].to_numpy()
+    active = np.full_like(probabilities, np.nan)  # [F, A], NaN where it is not judged either
+    at = rows["frame"].to_numpy() - first_frame
+    probabilities[at], active[at] = rows[list(AU_NAMES)].to_numpy(), rows[list(ACTIVE_COLUMNS)].to_numpy()
 
     limit = min(MAX_POINTS, _POINTS_OF_ALL_FACES // faces)
     figure = make_subplots(rows=len(AU_NAMES), cols=1, shared_xaxes=True, vertical_spacing=0.012)
@@ -167,6 +187,7 @@ def _timeline(result: Result, face_id: int, faces: int) -> Panel:
         threshold = result.info.thresholds[j]
         if name not in result.info.untaught:
             _add_band(figure, j + 1, name, *pool(times, probabilities[:, j], limit), threshold)
+            _add_strip(figure, j + 1, *pool(times, active[:, j], limit))
         else:
             figure.add_scatter(x=times[:1], y=[None], row=j + 1, col=1)
         suffix = " (not taught)" if name in result.info.untaught else ""
@@ -201,8 +222,14 @@ def _add_band(
         **place,
     )
     figure.add_hline(y=threshold, line={"color": _THRESHOLD, "width": 1, "dash": "dot"}, **place)
-    x, y = _strips(times_s, probability >= threshold)
+
+
+def _add_strip(
+    figure: go.Figure, row: int, times_s: NDArray[np.float64], active: NDArray[np.float64]
+) -> None:
+    x, y = _strips(times_s, active == 1)
     strip = {"color": _ACTIVE, "width": 6}
+    place = {"row": row, "col": 1}
     figure.add_scatter(x=x, y=y, mode="lines", line=strip, hoverinfo="skip", connectgaps=False, **place)
 
 
@@ -222,12 +249,15 @@ def _strips(
 
 def _timeline_words(result: Result, rows: pd.DataFrame) -> str:
     """The text alternative of a timeline: which AUs were active, and in which share of the face's frames."""
+    seen = (
+        f"Seen in {len(rows)} frames, judged in {rows[list(ACTIVE_COLUMNS)].notna().any(axis=1).mean():.0%}"
+    )
     shares = rows[list(ACTIVE_COLUMNS)].mean().to_numpy()
     order = np.argsort(-np.nan_to_num(shares), kind="stable")
     said = [f"{AU_NAMES[j]} ({AU_MEANINGS[AU_NAMES[j]]}) in {shares[j]:.0%}" for j in order if shares[j] > 0]
     if not said:
-        return f"Seen in {len(rows)} frames; no action unit reached its threshold."
-    return f"Seen in {len(rows)} frames. Active, as a share of these frames: {', '.join(said)}."
+        return f"{seen}; no action unit reached its threshold."
+    return f"{seen}. Active, as a share of the judged ones: {', '.join(said)}."
 
 
 def _row_title(figure: go.Figure, row: int, text: str, shift_px: int = 8) -> None:

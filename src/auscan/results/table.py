@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from auscan.core.aus import AU_COUNT, AU_MEANINGS, AU_NAMES
 from auscan.core.errors import InputError
 from auscan.results.atomic import atomic_path
+from auscan.results.quality import PART_COLUMNS, REASONS, judge
 from auscan.results.writer import TableWriter
 
 NO_FACE: Final[int] = -1
@@ -30,6 +31,8 @@ ACTIVE_COLUMNS: Final[tuple[str, ...]] = tuple(f"{name}_c" for name in AU_NAMES)
 COLUMNS: Final[tuple[str, ...]] = (
     *("frame", "timestamp", "face_id", "success", "confidence"),
     *BOX_COLUMNS,
+    *("quality", "reason"),
+    *PART_COLUMNS,
     *AU_NAMES,
     *ACTIVE_COLUMNS,
 )
@@ -42,9 +45,19 @@ UNITS: Final[dict[str, str]] = {
     "success": "1 where a face was found, else 0",
     "confidence": "of the face detector, 0 to 1",
     **dict.fromkeys(BOX_COLUMNS, "pixels of the upright frame"),
+    "quality": "how well the face can be read, 0 to 1; below 0.5 it is not judged; 0 where no face was found",
+    "reason": f"why a face is not judged, one of {', '.join(REASONS)}; empty where it is",
+    "size": "pixels of the frame between the eyes of a face of this scale seen from the front",
+    "sharpness": "ratio of fine to coarser detail of the aligned face; light and contrast cancel",
+    "brightness": "mean luminance of the aligned face, 0 to 1",
+    "contrast": "standard deviation of luminance of the aligned face, 0 to 1",
+    "yaw": "degrees, positive where the face is turned to the right of the picture; empty where not taught",
+    "pitch": "degrees, positive where the face looks down; empty where not taught",
+    "covered": "share of the face that something lies over, 0 to 1; empty where not taught",
     **{name: f"probability of {meaning}, 0 to 1" for name, meaning in AU_MEANINGS.items()},
     **{
-        f"{name}_c": f"1 where {name} reaches its threshold, else 0; empty where unknown" for name in AU_NAMES
+        f"{name}_c": f"1 where {name} reaches its threshold, else 0; empty where unknown or not judged"
+        for name in AU_NAMES
     },
 }
 """What each column holds; written into the Parquet metadata."""
@@ -65,6 +78,8 @@ class TrackScores:
     """[T, 5, 2] eyes, nose, mouth corners in pixels."""
     scores: NDArray[np.float32]
     """[T] confidence of the face detector."""
+    parts: NDArray[np.float32]
+    """[T, P] what the quality is made of, in the order of PART_COLUMNS; NaN where it is not known."""
     probabilities: NDArray[np.float32]
     """[T, A]; a column is NaN where the checkpoint was never taught that AU."""
 
@@ -75,6 +90,7 @@ class TrackScores:
             "boxes": (count, 4),
             "points": (count, 5, 2),
             "scores": (count,),
+            "parts": (count, len(PART_COLUMNS)),
             "probabilities": (count, AU_COUNT),
         }
         for name, shape in wanted.items():
@@ -106,6 +122,8 @@ class RunInfo:
     """[A] an AU counts as active from this probability on."""
     untaught: tuple[str, ...] = ()
     """AUs the checkpoint was never taught; their columns are NaN, never a guess."""
+    keep_all: bool = False
+    """Whether faces that can hardly be read are judged all the same."""
     command: str
     """What to type to get this result again."""
     versions: Mapping[str, str]
@@ -121,12 +139,16 @@ class RunInfo:
 
 
 def build_table(
-    times_s: NDArray[np.float64], tracks: Sequence[TrackScores], thresholds: Sequence[float]
+    times_s: NDArray[np.float64],
+    tracks: Sequence[TrackScores],
+    thresholds: Sequence[float],
+    keep_all: bool = False,
 ) -> pd.DataFrame:
     """Join frame times [F] s and tracks into one table with the columns `COLUMNS`, by frame and face_id.
 
-    Every frame has at least one row. Without a face: success 0, face_id -1, confidence 0, the rest NaN.
-    `AU.._c` is 1 from the threshold on, 0 below, NaN where the probability is NaN.
+    Every frame has at least one row. Without a face: success 0, face_id -1, confidence and quality 0, reason
+    no_face, the rest NaN. `AU.._c` is 1 from the threshold on, 0 below, NaN where the probability is NaN and,
+    unless keep_all, where there is a reason not to judge.
     Raises ValueError where a track names a frame that does not exist or a face twice in one frame.
     """
     times = np.asarray(times_s, dtype=np.float64)
@@ -140,10 +162,14 @@ def build_table(
     face_id = np.concatenate([*ids, np.full(len(empty), NO_FACE)])
     confidence = np.concatenate([*(t.scores for t in tracks), np.zeros(len(empty))])
     boxes = np.concatenate([*(t.boxes for t in tracks), np.full((len(empty), 4), np.nan)])
+    unknown = np.full((len(empty), len(PART_COLUMNS)), np.nan)
+    parts = np.concatenate([*(t.parts for t in tracks), unknown]).astype(np.float32)  # [R, P]
     aus = np.concatenate([*(t.probabilities for t in tracks), np.full((len(empty), AU_COUNT), np.nan)])
 
     aus = aus.astype(np.float32)  # [R, A]; compared in the precision in which they are written
-    active = np.where(np.isnan(aus), np.nan, aus >= np.asarray(thresholds, np.float32)).astype(np.float32)
+    quality, reason = judge(parts)
+    silent = np.isnan(aus) | ((reason != "") & (not keep_all))[:, None]
+    active = np.where(silent, np.nan, aus >= np.asarray(thresholds, np.float32)).astype(np.float32)
     table = pd.DataFrame(
         {
             "frame": frame,
@@ -152,6 +178,9 @@ def build_table(
             "success": (face_id != NO_FACE).astype(np.int8),
             "confidence": confidence.astype(np.float32),
             **dict(zip(BOX_COLUMNS, boxes.astype(np.float32).T, strict=True)),
+            "quality": quality,
+            "reason": pd.Series(reason, dtype="str"),
+            **dict(zip(PART_COLUMNS, parts.T, strict=True)),
             **dict(zip(AU_NAMES, aus.T, strict=True)),
             **dict(zip(ACTIVE_COLUMNS, active.T, strict=True)),
         }
@@ -178,7 +207,10 @@ def frame_durations_s(times_s: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def seconds_active(table: pd.DataFrame) -> dict[str, float | None]:
-    """For each AU how long it was active in any face, weighted by the frames' durations; None: unknown."""
+    """For each AU how long it was active in any face, weighted by the frames' durations; None: unknown.
+
+    Only rows that were judged count.
+    """
     durations = frame_durations_s(frame_times_s(table))
     any_face = table.groupby("frame", sort=True)[list(ACTIVE_COLUMNS)].max().to_numpy()  # [F, A], NaN unknown
     known = ~np.isnan(any_face).all(axis=0)
@@ -188,9 +220,15 @@ def seconds_active(table: pd.DataFrame) -> dict[str, float | None]:
 
 
 def base_rates(table: pd.DataFrame) -> dict[str, float | None]:
-    """For each AU the share of face rows in which it is active; None where no row knows it."""
+    """For each AU the share of judged face rows in which it is active; None where no row knows it."""
     rates = table[list(ACTIVE_COLUMNS)].mean()  # NaN rows are left out
     return {name: _number(rates[f"{name}_c"]) for name in AU_NAMES}
+
+
+def reason_counts(table: pd.DataFrame) -> dict[str, int]:
+    """Rows by reason, all reasons named."""
+    counts = table["reason"].value_counts()
+    return {reason: int(counts.get(reason, 0)) for reason in REASONS}
 
 
 @dataclass(frozen=True, eq=False)
@@ -215,6 +253,7 @@ class Result:
         """The result in sum, as plain JSON types; None where nothing is known."""
         faces = self.table[self.table["success"] == 1]
         with_face = int(faces["frame"].nunique())
+        judged = int(len(faces) if self.info.keep_all else faces["reason"].eq("").sum())
         return {
             "source": self.info.source,
             "frames": self.info.frames,
@@ -223,6 +262,9 @@ class Result:
             "faces": int(faces["face_id"].nunique()),
             "frames_with_face": with_face,
             "coverage": with_face / self.info.frames if self.info.frames else None,
+            "judged": judged / len(faces) if len(faces) else None,
+            "reasons": reason_counts(self.table),
+            "keep_all": self.info.keep_all,
             "modalities": {"video": True, "audio": self.info.has_audio},
             "seconds_active": _silence(seconds_active(self.table), self.info.untaught),
             "base_rate": base_rates(self.table),
@@ -261,11 +303,12 @@ class Result:
             f"<td>{_shown(rates[name], '{:.0%}')}</td></tr>"
             for name, meaning in AU_MEANINGS.items()
         )
-        titles = "".join(f"<th>{title}</th>" for title in ("AU", "meaning", "active, s", "of face rows"))
+        titles = "".join(f"<th>{title}</th>" for title in ("AU", "meaning", "active, s", "of judged"))
         sound = "with sound" if self.info.has_audio else "without sound"
         return (
             f"<p><b>{html.escape(self.info.source)}</b>: {summary['frames']} frames {sound}, "
-            f"{summary['faces']} faces, a face in {_shown(summary['coverage'], '{:.0%}')} of the frames; "
+            f"{summary['faces']} faces, a face in {_shown(summary['coverage'], '{:.0%}')} of the frames, "
+            f"{_shown(summary['judged'], '{:.0%}')} of face rows judged; "
             f"model {html.escape(self.info.model)}</p>"
             f"<table><thead><tr>{titles}</tr></thead><tbody>{rows}</tbody></table>"
         )
@@ -324,6 +367,8 @@ def _check_values(table: pd.DataFrame) -> None:
         raise ValueError("a probability lies outside 0 to 1")
     if not table["success"].isin([0, 1]).all() or (table["success"].eq(1) & table["face_id"].lt(0)).any():
         raise ValueError("success and face_id contradict each other")
+    if not table["reason"].isin(["", *REASONS]).all() or not table["quality"].between(0, 1).all():
+        raise ValueError("it holds a quality or a reason that there is not")
     if not table["frame"].is_monotonic_increasing:
         raise ValueError("its frames are out of order")
 

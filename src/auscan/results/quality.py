@@ -1,0 +1,70 @@
+"""What is good enough to be judged: from measured parts to a quality and, where it falls short, the reason.
+
+Each part has a value from which on nothing is lost, a cut, and a value at which nothing is left; its grade
+falls from 1 through 0.5 to 0 between them. The quality of a face is its lowest grade, and the reason is the
+part that has it, if the quality is below 0.5. How the values were chosen: docs/quality.md.
+
+In: parts, as they stand in the table.  Out: qualities and reasons.
+Not here: measuring the parts (faces/quality.py, the visual stage).
+"""
+
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+NO_FACE_REASON: Final[str] = "no_face"
+LEAST: Final[float] = 0.5
+"""Faces of less quality are not judged."""
+
+
+@dataclass(frozen=True)
+class Grading:
+    """How one part is graded, and what is wrong with a face where it is too low."""
+
+    reason: str
+    full: float
+    """From here on nothing is lost."""
+    cut: float
+    none: float
+    """From here on nothing is left.  It and `full` lie on either side of `cut`."""
+
+    def __call__(self, values: NDArray[np.floating]) -> NDArray[np.float64]:
+        """Grades 0 to 1 of values [R], whose sign does not count; 1 where a value is unknown."""
+        places, grades = np.array([self.none, self.cut, self.full]), np.array([0.0, LEAST, 1.0])
+        order = np.argsort(places)
+        graded = np.interp(np.abs(values), places[order], grades[order])
+        return np.where(np.isnan(values), 1.0, graded)
+
+
+GRADINGS: Final[dict[str, Grading]] = {
+    "size": Grading("small", full=20.0, cut=10.0, none=5.0),
+    "sharpness": Grading("blur", full=0.4, cut=0.2, none=0.1),
+    "brightness": Grading("dark", full=0.2, cut=0.08, none=0.02),
+    "contrast": Grading("dark", full=0.08, cut=0.03, none=0.01),
+    "yaw": Grading("profile", full=25.0, cut=40.0, none=70.0),
+    "pitch": Grading("profile", full=20.0, cut=30.0, none=60.0),
+    "covered": Grading("occluded", full=0.05, cut=0.3, none=0.6),
+}
+"""By column of the table.  Yaw and pitch in degrees, size in px, the rest 0 to 1."""
+
+PART_COLUMNS: Final[tuple[str, ...]] = tuple(GRADINGS)
+REASONS: Final[tuple[str, ...]] = (
+    NO_FACE_REASON,
+    *dict.fromkeys(grading.reason for grading in GRADINGS.values()),
+)
+"""All reasons there are; none is an empty string."""
+
+
+def judge(parts: NDArray[np.floating]) -> tuple[NDArray[np.float32], NDArray[np.object_]]:
+    """Parts [R, P] in the order of PART_COLUMNS -> quality [R], reason [R]: "" where it is good enough.
+
+    A row of which nothing is known is one without a face.
+    """
+    grades = np.stack([grade(parts[:, j]) for j, grade in enumerate(GRADINGS.values())], axis=1)  # [R, P]
+    missing = np.isnan(parts).all(axis=1)
+    quality = np.where(missing, 0.0, grades.min(axis=1)).astype(np.float32)
+    names = np.array([grading.reason for grading in GRADINGS.values()], dtype=object)
+    reason = np.where(quality < LEAST, names[grades.argmin(axis=1)], "")
+    return quality, np.where(missing, NO_FACE_REASON, reason)
