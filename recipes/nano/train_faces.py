@@ -87,7 +87,7 @@ def sight_loss(
 ) -> Tensor:
     """How far sight [b, 3] lies from pose [b, 2] and cover [b], where these are known.
 
-    weight: of each face, [b, 1]
+    weight: of each of them, [b, 3]
     """
     target = torch.from_numpy(np.column_stack([pose, covered]).astype(np.float32))
     known = target.isfinite()

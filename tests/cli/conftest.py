@@ -43,7 +43,7 @@ def _fake_detect(
         boxes=np.tile(np.float32([8, 8, 20, 20]), (len(seen), 1)),
         points=np.zeros((len(seen), 5, 2), np.float32),
         scores=np.ones(len(seen), np.float32),
-        parts=np.tile(np.float32([60, 0.7, 0.5, 0.2, 5, -3, 0.0]), (len(seen), 1)),
+        parts=np.tile(np.float32([60, 1.2, 0.5, 0.2, 5, -3, 0.0]), (len(seen), 1)),
         probabilities=probabilities,
     )
     info = RunInfo(

@@ -57,6 +57,15 @@ def test_a_video_becomes_a_folder_of_three_files(
     assert (line["path"], line["status"], line["rows"], line["error"]) == (str(video), "done", 6, None)
 
 
+def test_keep_all_reaches_the_work_and_the_summary(
+    tmp_path: Path, auscan: Auscan, write_video: WriteVideo
+) -> None:
+    video, out = write_video(tmp_path / "talk.mp4"), tmp_path / "out"
+    for words, kept in (((), False), (("--keep-all",), True)):
+        assert auscan("detect", video, "--out", out, *words)[0] == 0
+        assert json.loads((out / "talk" / "summary.json").read_text())["keep_all"] == kept
+
+
 def test_overlay_and_report_are_written_when_asked_for(
     tmp_path: Path, auscan: Auscan, write_video: WriteVideo
 ) -> None:

@@ -40,6 +40,12 @@ def test_a_file_is_played_and_every_frame_has_its_line(
     assert {row["AU12"] for row in rows} == {None}
 
 
+def test_keep_all_is_understood(tmp_path: Path, auscan: Auscan, write_video: WriteVideo) -> None:
+    code, said, _ = auscan("live", write_video(tmp_path / "talk.mp4", 4), "--keep-all")
+    assert code == 0
+    assert {json.loads(line)["reason"] for line in said.splitlines()} == {"no_face"}
+
+
 @pytest.mark.parametrize("lag", ["-1s", "soon", "inf"])
 def test_a_lag_that_is_no_time_is_refused(
     tmp_path: Path, auscan: Auscan, write_video: WriteVideo, lag: str

@@ -137,6 +137,35 @@ def test_an_au_that_was_never_taught_is_unknown_not_guessed(result: Result) -> N
     assert np.isnan(result.tracks[0].probabilities[:, AU_NAMES.index("AU23")]).all()
 
 
+def test_what_the_checkpoint_was_not_taught_of_sight_is_unknown_and_no_reason(
+    clip: Path, result: Result, tiny_checkpoint: Path
+) -> None:
+    """Even where the layer, left to chance, would call every face covered."""
+    told = ["yaw", "pitch", "covered"]
+    blind = TorchStages(tiny_checkpoint)
+    blind.network.visual.sight.bias[2] = 9.0
+    assert set(detect(clip, model=blind).table["reason"]) == {"occluded"}
+    blind._config = blind.config.model_copy(update={"sight": False})
+    table = detect(clip, model=blind).table
+    assert table[told].isna().all(axis=None)
+    assert set(table["reason"]) == {""}
+    assert result.table[told].notna().all(axis=None)
+
+
+def test_faces_that_can_hardly_be_read_are_judged_on_request(
+    tmp_path: Path, stages: Stages, write_clip: Callable[..., Path], portrait: NDArray[np.uint8]
+) -> None:
+    blurred = cv2.GaussianBlur(portrait[24:216, 130:322], (0, 0), 4.5).astype(np.uint8)
+    clip = write_clip(tmp_path / "blurred.mp4", [blurred] * 12, np.arange(12) / 25)
+    strict, lenient = (detect(clip, model=stages, keep_all=keep_all) for keep_all in (False, True))
+    assert set(strict.table["reason"]) == set(lenient.table["reason"]) == {"blur"}
+    assert strict.table["AU12_c"].isna().all()
+    assert lenient.table["AU12_c"].notna().all()
+    assert_array_equal(strict.table["AU12"], lenient.table["AU12"])
+    assert (strict.summary()["judged"], lenient.summary()["judged"]) == (0, 1)
+    assert strict.summary()["seconds_active"]["AU12"] is None
+
+
 def test_an_au_is_on_from_its_own_threshold_on(result: Result, stages: Stages) -> None:
     table = result.to_pandas()
     for name, threshold in zip(AU_NAMES, stages.config.thresholds, strict=True):

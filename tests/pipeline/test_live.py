@@ -4,10 +4,11 @@ import math
 from collections.abc import Callable
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pandas as pd
 import pytest
-from numpy.testing import assert_allclose
+from numpy.testing import assert_allclose, assert_array_equal
 from numpy.typing import NDArray
 
 from auscan.core.aus import AU_NAMES
@@ -20,7 +21,7 @@ from auscan.media.video import Frame
 from auscan.pipeline.detect import detect
 from auscan.pipeline.live import LiveDetector, Row
 from auscan.pipeline.live_sound import LiveSound
-from auscan.results.quality import REASONS
+from auscan.results.quality import PART_COLUMNS, REASONS
 from auscan.results.table import COLUMNS
 
 FRAMES = 40
@@ -50,10 +51,10 @@ def offline(clip: Path, stages: Stages) -> NDArray[np.float64]:
     return as_numbers(detect(clip, model=stages).table)
 
 
-def run(clip: Path, stages: Stages, lag_s: float) -> list[list[Row]]:
+def run(clip: Path, stages: Stages, lag_s: float, keep_all: bool = False) -> list[list[Row]]:
     """The rows that each item of the stream gave, and at last those of `finish`."""
     given = []
-    with LiveDetector(stages, lag_s=lag_s) as live:
+    with LiveDetector(stages, lag_s=lag_s, keep_all=keep_all) as live:
         for item in read_stream(str(clip)):
             if isinstance(item, Frame):
                 given.append(live.push(item.image, item.time_s))
@@ -80,6 +81,24 @@ def test_with_unlimited_look_ahead_live_is_offline(
     given = run(clip, stages, math.inf)
     assert not any(given[:-1])
     assert_allclose(as_table(given), offline, atol=1e-4)
+
+
+def test_live_tells_the_same_quality_and_judges_the_same_faces(
+    tmp_path: Path, stages: Stages, write_clip: Callable[..., Path], portrait: NDArray[np.uint8]
+) -> None:
+    """A clip that is out of focus for a while, with a look-ahead of no length and either way of judging."""
+    images = [portrait[24:216, 130:322]] * 24
+    images[8:16] = [cv2.GaussianBlur(images[0], (0, 0), 4.5).astype(np.uint8)] * 8
+    clip = write_clip(tmp_path / "focus.mp4", images, np.arange(24) / 25)
+    for keep_all in (False, True):
+        offline = detect(clip, model=stages, keep_all=keep_all).table
+        live = as_table(run(clip, stages, 0.0, keep_all))
+        assert set(offline["reason"]) == {"", "blur"}
+        quality = [COLUMNS.index(name) for name in ("quality", "reason", *PART_COLUMNS)]
+        judged = COLUMNS.index("AU12_c")
+        assert_allclose(live[:, quality], as_numbers(offline)[:, quality], atol=1e-4)
+        assert_array_equal(np.isnan(live[:, judged]), offline["AU12_c"].isna())
+        assert offline["AU12_c"].notna().all() == keep_all
 
 
 @pytest.mark.parametrize("lag_s", [0.0, 0.2])

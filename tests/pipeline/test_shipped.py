@@ -71,6 +71,52 @@ def test_every_frame_of_the_demo_clip_is_in_the_table(demo_result: auscan.Result
     assert free_frames(table)["face_id"].nunique() == 1
 
 
+Spoil = Callable[[NDArray[np.uint8]], NDArray[np.floating]]
+
+
+def shrink(image: NDArray[np.uint8]) -> NDArray[np.floating]:
+    """So that the eyes are less than 7 px apart."""
+    return np.asarray(cv2.resize(image, (44, 44), interpolation=cv2.INTER_AREA))
+
+
+@pytest.mark.parametrize(
+    ("reason", "spoil"),
+    [
+        ("", lambda image: image),
+        ("", lambda image: 0.3 * image),
+        ("dark", lambda image: 0.05 * image),
+        ("blur", lambda image: cv2.GaussianBlur(image, (0, 0), 12)),
+        ("small", shrink),
+    ],
+    ids=["clear", "dim", "dark", "blurred", "far away"],
+)
+def test_what_is_wrong_with_a_face_is_told(
+    tmp_path: Path,
+    nano_stages: Stages,
+    portrait: NDArray[np.uint8],
+    write_clip: Callable[..., Path],
+    reason: str,
+    spoil: Spoil,
+) -> None:
+    images = [spoil(demo_frame(portrait, index)).round().astype(np.uint8) for index in range(4)]
+    clip = write_clip(tmp_path / "spoilt.mp4", images, np.arange(4) / 25)
+    table = auscan.detect(clip, model=nano_stages).to_pandas()
+    assert set(table.loc[table["success"] == 1, "reason"]) == {reason}
+    assert (table["AU12_c"] == 1).all() == (reason == "")
+
+
+def test_a_hand_before_the_face_is_told_and_a_free_face_is_judged(demo_result: auscan.Result) -> None:
+    """Where the hand lies on the mouth; in the dark part of the clip the face can still be read."""
+    table = demo_result.to_pandas()
+    assert (free_frames(table)["reason"] == "").all()
+    hidden = table[table["frame"].isin(OCCLUDED_FRAMES) & (table["success"] == 1)]
+    assert set(hidden["reason"]) == {"", "occluded"}
+    worst = hidden.loc[hidden["covered"].idxmax()]
+    assert worst["reason"] == "occluded"
+    assert np.isnan(worst["AU12_c"])
+    assert worst["AU12"] >= 0
+
+
 def test_the_smile_of_the_picture_is_seen_in_one_frame(picture: Path) -> None:
     table = auscan.detect(picture).to_pandas()
     assert len(table) == 1

@@ -8,7 +8,7 @@ import pytest
 from auscan.core.aus import AU_NAMES
 from auscan.results.table import Result, RunInfo, TrackScores, build_table
 
-CLEAR = (60, 0.7, 0.5, 0.2, 5, -3, 0.0)
+CLEAR = (60, 1.2, 0.5, 0.2, 5, -3, 0.0)
 """Parts of a face that is easily read."""
 THRESHOLDS = tuple(np.linspace(0.3, 0.85, 12).tolist())
 

@@ -1,7 +1,7 @@
 """The overlay is read back and looked at: times, sound, layout, colours."""
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
 
@@ -203,6 +203,17 @@ def test_an_active_au_shines_and_an_inactive_one_does_not() -> None:
     panels = [painter.paint(image, [_face(0, p)])[:, 640:] for p in (0.49, 0.5)]
     dim, bright = (_count(panel, FACE_COLOURS[0]) for panel in panels)
     assert bright > 10 * dim
+
+
+def test_a_face_that_is_not_judged_shows_the_reason_and_no_lit_bar() -> None:
+    image = np.full((480, 640, 3), 120, np.uint8)
+    clear = _face(0, 0.9)
+    turned = replace(clear, active=np.zeros(12, bool), reason="profile")
+    painted = [Painter(480, 640, THRESHOLDS).paint(image, [face]) for face in (clear, turned)]
+    tags, panels = zip(*[(canvas[:, :640], canvas[32:, 640:]) for canvas in painted], strict=True)
+    assert _count(tags[1], FACE_COLOURS[0]) > _count(tags[0], FACE_COLOURS[0]) + 100, "a longer tag"
+    assert _count(panels[0], FACE_COLOURS[0]) > 0
+    assert _count(panels[1], FACE_COLOURS[0]) == 0
 
 
 def test_the_faces_of_a_crowd_are_boxed_and_the_largest_get_bars() -> None:

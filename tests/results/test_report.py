@@ -2,11 +2,13 @@
 
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from auscan.results.quality import PART_COLUMNS
 from auscan.results.report import MAX_FACES, MAX_POINTS, pool, write_report
 from auscan.results.table import Result, TrackScores
 
@@ -54,6 +56,19 @@ def test_an_au_never_taught_is_called_unknown_and_not_inactive(tmp_path: Path, r
     words = _own_words(_report(tmp_path, result))
     assert "lip tightener (not taught to this model)" in words
     assert "never taught AU23" in words
+
+
+def test_the_report_says_what_was_not_judged_and_why(
+    tmp_path: Path, make_result: MakeResult, make_track: MakeTrack
+) -> None:
+    track = make_track(0, [0, 1, 2, 3])
+    parts = track.parts.copy()
+    parts[3, PART_COLUMNS.index("yaw")] = 80
+    turned = replace(track, parts=parts, probabilities=np.full((4, 12), 0.9, np.float32))
+    words = _own_words(_report(tmp_path, make_result([0.0, 0.1, 0.2, 0.3], [turned])))
+    assert "Of 4 face rows 75% were judged; their quality is 1.00 in the median." in words
+    assert "Hard to read: profile 25%." in words
+    assert "Seen in 4 frames, judged in 75%. Active, as a share of the judged ones: AU01" in words
 
 
 def test_names_and_commands_cannot_smuggle_markup_in(tmp_path: Path, make_result: MakeResult) -> None:

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from auscan.core.aus import AU_NAMES
 from auscan.core.errors import InputError
+from auscan.results.quality import PART_COLUMNS
 from auscan.results.table import (
     COLUMNS,
     Result,
@@ -56,6 +57,8 @@ def test_a_frame_without_a_face_is_unknown_and_not_zero(result: Result) -> None:
     row = result.table[result.table["frame"] == 3].iloc[0]
     assert row["success"] == 0
     assert row["confidence"] == 0
+    assert (row["quality"], row["reason"]) == (0, "no_face")
+    assert row[list(PART_COLUMNS)].isna().all()
     assert row[["x", "y", "w", "h", *AU_NAMES, *(f"{name}_c" for name in AU_NAMES)]].isna().all()
 
 
@@ -128,6 +131,64 @@ def test_seconds_active_weigh_uneven_frames_and_count_two_faces_once(make_track:
     assert base_rates(table)["AU12"] == pytest.approx(3 / 4)
 
 
+PROFILE = np.float32([60, 1.2, 0.5, 0.2, 70, 0, 0])
+"""Parts of a face that is turned away."""
+
+
+@pytest.fixture
+def half_turned(make_track: MakeTrack) -> TrackScores:
+    """A face in four frames, AU12 on in all of them, turned away in the last three."""
+    track = make_track(0, [0, 1, 2, 3])
+    parts = track.parts.copy()
+    parts[1:] = PROFILE
+    return replace(track, parts=parts, probabilities=np.full((4, 12), 0.9, np.float32))
+
+
+def test_a_face_that_can_hardly_be_read_keeps_its_probabilities_and_is_not_judged(
+    half_turned: TrackScores,
+) -> None:
+    table = build_table(np.arange(4.0), [half_turned], [0.5] * 12)
+    assert table["reason"].tolist() == ["", "profile", "profile", "profile"]
+    assert table["quality"].tolist() == [1, 0, 0, 0]
+    assert table["yaw"].tolist() == [5, 70, 70, 70]
+    assert (table["AU12"] == np.float32(0.9)).all()
+    assert table["AU12_c"].notna().tolist() == [True, False, False, False]
+
+
+def test_keep_all_judges_every_face_and_still_says_why_not_to(half_turned: TrackScores) -> None:
+    table = build_table(np.arange(5.0), [half_turned], [0.5] * 12, keep_all=True)
+    assert table["reason"].tolist() == ["", "profile", "profile", "profile", "no_face"]
+    assert table["AU12_c"].tolist()[:4] == [1, 1, 1, 1]
+    assert np.isnan(table["AU12_c"].iloc[4])
+
+
+def test_only_judged_rows_count_as_active(half_turned: TrackScores) -> None:
+    table = build_table(np.arange(4.0), [half_turned], [0.5] * 12)
+    assert seconds_active(table)["AU12"] == pytest.approx(1)
+    assert base_rates(table)["AU12"] == 1
+    unread = build_table(np.arange(3.0), [replace(half_turned, **_last(half_turned, 3))], [0.5] * 12)
+    assert seconds_active(unread)["AU12"] is None, "nobody could tell"
+
+
+def _last(track: TrackScores, count: int) -> dict[str, np.ndarray]:
+    names = ("boxes", "points", "scores", "parts", "probabilities")
+    return {"frames": np.arange(count)} | {name: getattr(track, name)[-count:] for name in names}
+
+
+def test_the_summary_says_how_much_was_judged_and_why_not_the_rest(
+    make_result: MakeResult, half_turned: TrackScores
+) -> None:
+    result = make_result([0.0, 0.1, 0.2, 0.3, 0.4], [half_turned])
+    summary = result.summary()
+    assert summary["coverage"] == 4 / 5
+    assert summary["judged"] == 1 / 4
+    nothing = {"small": 0, "blur": 0, "dark": 0, "occluded": 0}
+    assert summary["reasons"] == {"no_face": 1, "profile": 3, **nothing}
+    kept = replace(result, info=replace(result.info, keep_all=True)).summary()
+    assert (kept["judged"], kept["keep_all"]) == (1, True)
+    assert make_result([0.0, 0.1], []).summary()["judged"] is None
+
+
 def test_the_summary_counts_frames_faces_and_coverage(result: Result) -> None:
     summary = result.summary()
     counts = {key: summary[key] for key in ("frames", "rows", "faces", "frames_with_face", "coverage")}
@@ -165,7 +226,7 @@ def test_the_parquet_file_says_what_its_numbers_mean(result: Result, tmp_path: P
     assert set(said["units"]) == set(COLUMNS)
 
 
-def _rewrite(path: Path, **columns: list[float]) -> None:
+def _rewrite(path: Path, **columns: list[float] | list[str]) -> None:
     stored = pq.read_table(path)
     table = stored.to_pandas().assign(**columns)
     pq.write_table(
@@ -178,6 +239,13 @@ def test_a_table_with_impossible_values_is_refused(result: Result, tmp_path: Pat
     path = result.save(tmp_path) / "aus.parquet"
     _rewrite(path, AU12=[2.0] * 8)
     with pytest.raises(InputError, match=r"aus\.parquet is not a result table.*outside 0 to 1"):
+        read_result_table(path)
+
+
+def test_a_table_with_an_unknown_reason_is_refused(result: Result, tmp_path: Path) -> None:
+    path = result.save(tmp_path) / "aus.parquet"
+    _rewrite(path, reason=["tired"] * 8)
+    with pytest.raises(InputError, match="reason that there is not"):
         read_result_table(path)
 
 

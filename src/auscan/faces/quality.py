@@ -1,10 +1,9 @@
 """How well a face can be read, as far as pixels tell: its size, sharpness, brightness and contrast.
 
 All but the size are measured on the aligned face of SIDE x SIDE px, in a window from the brows to the chin,
-so that hair, background and what lies beyond the picture do not count, and no figure depends on the size of
-the checkpoint's crops.
+so that hair, background and what lies beyond the picture do not count.
 
-In: a frame and the five points of a face.  Out: four numbers.
+In: an aligned face and how it was cut.  Out: four numbers.
 Not here: head pose and cover, which the visual stage tells; what is good enough (results/quality.py).
 """
 
@@ -12,35 +11,46 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from auscan.faces.align import SIDE, TEMPLATE, crop_face, crop_transform
+from auscan.faces.align import TEMPLATE
 
 EYES_PX = float(np.linalg.norm(TEMPLATE[1] - TEMPLATE[0]))
 """Distance of the eyes in the template, px."""
 WINDOW = (slice(34, 106), slice(22, 90))
 """Rows and columns of the aligned face that are looked at."""
-SCALES_PX = (1.0, 2.0, 4.0)
+SCALES_PX = (1.5, 3.0, 6.0)
 """Standard deviations of the smoothings between which detail is measured: below lie noise and compression."""
-LEAST_DETAIL = 0.1
-"""Of 255; less is no detail, and an even patch is not sharp."""
 
 
-def measure(
-    image: NDArray[np.uint8], points: NDArray[np.floating], crop: NDArray[np.uint8]
-) -> NDArray[np.float32]:
+def measure(aligned: NDArray[np.uint8], transform: NDArray[np.floating]) -> NDArray[np.float32]:
     """Size, sharpness, brightness and contrast of a face: [4].
 
-    image: [H, W, 3] RGB    points: [5, 2] px    crop: [S, S, 3] the face cut out of it
+    aligned: [SIDE, SIDE, 3] RGB    transform: [2, 3] frame px -> px of `aligned`
     size: distance of the eyes of a face of this scale seen from the front, px of the frame
     brightness, contrast: mean and standard deviation of luminance, 0 to 1
     """
-    aligned = crop if len(crop) == SIDE else crop_face(image, points)
+    size = EYES_PX / float(np.hypot(transform[0, 0], transform[1, 0]))
     grey = cv2.cvtColor(aligned, cv2.COLOR_RGB2GRAY)[WINDOW].astype(np.float32)
-    turn = crop_transform(points)
-    size = EYES_PX / float(np.hypot(turn[0, 0], turn[1, 0]))
-    return np.array([size, sharpness(grey), grey.mean() / 255, grey.std() / 255], np.float32)
+    mean, deviation = cv2.meanStdDev(grey)
+    light = mean[0, 0] / 255, deviation[0, 0] / 255
+    return np.array([size, sharpness(grey), *light], np.float32)
 
 
 def sharpness(grey: NDArray[np.float32]) -> float:
-    """Fine detail of a face [h, w] over that twice as coarse: a ratio, so that light and contrast cancel."""
-    fine, middle, coarse = (cv2.GaussianBlur(grey, (0, 0), scale) for scale in SCALES_PX)
-    return float(np.std(fine - middle) / max(float(np.std(middle - coarse)), LEAST_DETAIL))
+    """How steep fine detail [h, w] is beside that twice as coarse, in the direction in which it is least so.
+
+    A ratio, so that light and contrast cancel; the direction, because motion blurs in one.
+    """
+    half = cv2.resize(grey, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA)  # detail of 1 px is not asked
+    fine, middle, coarse = (cv2.GaussianBlur(half, (0, 0), scale / 2) for scale in SCALES_PX)
+    beside = slopes(middle - coarse) + np.eye(2)  # an even patch is not sharp
+    ratios = np.linalg.eigvals(np.linalg.solve(beside, slopes(fine - middle)))
+    return float(np.sqrt(max(ratios.real.min(), 0.0)))
+
+
+def slopes(image: NDArray[np.float32]) -> NDArray[np.float64]:
+    """Sums of the products of an image's slopes [2, 2]: x' S x is how steep it is along a direction x."""
+    across = (image[1:-1, 2:] - image[1:-1, :-2]).ravel()
+    down = (image[2:, 1:-1] - image[:-2, 1:-1]).ravel()
+    both = np.stack([across, down]).astype(np.float64)
+    product: NDArray[np.float64] = both @ both.T
+    return product

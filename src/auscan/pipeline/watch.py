@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from auscan.faces.align import crop_face, crop_transform, to_frame
+from auscan.faces.align import SIDE, crop_face, crop_transform, to_frame
 from auscan.faces.quality import measure
 from auscan.faces.tracker import TrackedFace, TrackerConfig
 from auscan.inference.stages import Stages
@@ -73,9 +73,11 @@ def cut_out(frame: Frame, faces: Sequence[TrackedFace], side: int) -> CutFrame:
     """The aligned crops of a frame's faces, side x side px."""
     crops = []
     for face in faces:
-        pixels = crop_face(frame.image, face.points, side)
-        measured = measure(frame.image, face.points, pixels)
-        crops.append(Crop(face, pixels, crop_transform(face.points, side), measured))
+        pixels, transform = crop_face(frame.image, face.points, side), crop_transform(face.points, side)
+        # Measured on a crop of one size, whatever the network takes, so that figures mean the same.
+        aligned = pixels if side == SIDE else crop_face(frame.image, face.points)
+        measured = measure(aligned, transform * (SIDE / side))
+        crops.append(Crop(face, pixels, transform, measured))
     return CutFrame(frame.index, frame.time_s, crops)
 
 

@@ -39,13 +39,13 @@ class Grading:
 
 
 GRADINGS: Final[dict[str, Grading]] = {
-    "size": Grading("small", full=20.0, cut=10.0, none=5.0),
-    "sharpness": Grading("blur", full=0.4, cut=0.2, none=0.1),
-    "brightness": Grading("dark", full=0.2, cut=0.08, none=0.02),
-    "contrast": Grading("dark", full=0.08, cut=0.03, none=0.01),
-    "yaw": Grading("profile", full=25.0, cut=40.0, none=70.0),
-    "pitch": Grading("profile", full=20.0, cut=30.0, none=60.0),
-    "covered": Grading("occluded", full=0.05, cut=0.3, none=0.6),
+    "size": Grading("small", full=16.0, cut=7.0, none=4.0),
+    "sharpness": Grading("blur", full=0.85, cut=0.65, none=0.4),
+    "brightness": Grading("dark", full=0.15, cut=0.04, none=0.01),
+    "contrast": Grading("dark", full=0.04, cut=0.017, none=0.01),
+    "yaw": Grading("profile", full=20.0, cut=40.0, none=70.0),
+    "pitch": Grading("profile", full=15.0, cut=30.0, none=60.0),
+    "covered": Grading("occluded", full=0.05, cut=0.25, none=0.6),
 }
 """By column of the table.  Yaw and pitch in degrees, size in px, the rest 0 to 1."""
 

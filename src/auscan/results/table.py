@@ -48,7 +48,7 @@ UNITS: Final[dict[str, str]] = {
     "quality": "how well the face can be read, 0 to 1; below 0.5 it is not judged; 0 where no face was found",
     "reason": f"why a face is not judged, one of {', '.join(REASONS)}; empty where it is",
     "size": "pixels of the frame between the eyes of a face of this scale seen from the front",
-    "sharpness": "ratio of fine to coarser detail of the aligned face; light and contrast cancel",
+    "sharpness": "fine detail of the aligned face over that twice as coarse; about 1 where it is sharp",
     "brightness": "mean luminance of the aligned face, 0 to 1",
     "contrast": "standard deviation of luminance of the aligned face, 0 to 1",
     "yaw": "degrees, positive where the face is turned to the right of the picture; empty where not taught",
@@ -352,6 +352,7 @@ def read_result_table(path: str | Path) -> pd.DataFrame:
                 raise ValueError("it carries no auscan metadata")
             table: pd.DataFrame = stored.to_pandas()
         check_columns(table)
+        table = table.astype({"reason": "str"})  # as it was, not as objects
         _check_values(table)
     except Exception as error:  # of a damaged file fastparquet complains in many ways
         raise InputError(
