@@ -49,6 +49,7 @@ def detect_pictures(faces: pd.DataFrame, folder: Path, model: str) -> pd.DataFra
     for row, jpeg in enumerate(faces["jpeg"]):
         (pictures / f"{row:05d}.jpg").write_bytes(jpeg)
     command = ["auscan", "detect", str(pictures), "--out", str(folder / "out"), "--model", model]
+    command.append("--keep-all")  # F1 counts all faces, the hard ones too
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     tables = [read_result_table(folder / "out" / f"{row:05d}" / "aus.parquet") for row in range(len(faces))]
     return pd.concat([table.nlargest(1, "confidence") for table in tables], ignore_index=True)
