@@ -52,6 +52,7 @@ def test_three_granularities_come_out_with_their_shapes(alignment: GranularityAl
     assert out.patch_weights.shape == (BATCH, FRAMES, PATCHES)
     assert out.gates.shape == (BATCH, FRAMES, AU_COUNT)
     assert ((out.gates > 0) & (out.gates < 1)).all()
+    assert out.attention.shape == (BATCH, FRAMES, AU_COUNT, CONFIG.heads, PATCHES)
     for view in (out.global_view, out.local_view):
         assert_close(view.norm(dim=-1), torch.ones(BATCH, FRAMES, dtype=torch.float64))
 
@@ -86,6 +87,22 @@ def test_what_a_dropped_patch_shows_changes_nothing(alignment: GranularityAlignm
     assert not torch.allclose(alignment(face, changed).au_tokens, before.au_tokens)
 
 
+def test_attention_is_what_the_regions_were_read_by(alignment: GranularityAlignment) -> None:
+    """Shares of the active patches alone; read by hand they give the regions again."""
+    face, patches = tokens()
+    out = alignment(face, patches)
+    assert_close(
+        out.attention.sum(-1), torch.ones(BATCH, FRAMES, AU_COUNT, CONFIG.heads, dtype=torch.float64)
+    )
+    away = (out.patch_weights == 0)[:, :, None, None].expand_as(out.attention)
+    assert (out.attention[away] == 0).all()
+    p, weights = read(alignment, face, patches)
+    values = alignment.values(p).unflatten(-1, (CONFIG.heads, CONFIG.au_width))  # [B, T, N, H, da]
+    by_hand = (out.attention[..., None] * values.transpose(2, 3)[:, :, None]).sum(-2)  # [B, T, A, H, da]
+    local = alignment.norm_local(alignment.local(by_hand.flatten(-2)))
+    assert_close(local, alignment.read_regions(p, weights)[0])
+
+
 def test_a_patch_is_read_the_less_the_lower_its_weight(alignment: GranularityAlignment) -> None:
     """The choice is hard, the weights are soft: a patch on its way out has hardly a say."""
     face, patches = tokens()
@@ -96,8 +113,8 @@ def test_a_patch_is_read_the_less_the_lower_its_weight(alignment: GranularityAli
         alignment.score = FixedScore(torch.tensor([score, 3.0, 3.0, 3.0, *[-9.0] * 5]))
         shifts.append(
             (
-                alignment.read_regions(*read(alignment, face, moved))
-                - alignment.read_regions(*read(alignment, face, patches))
+                alignment.read_regions(*read(alignment, face, moved))[0]
+                - alignment.read_regions(*read(alignment, face, patches))[0]
             )
             .norm()
             .item()
@@ -169,7 +186,7 @@ def test_the_gate_opens_with_the_agreement_of_face_and_region(alignment: Granula
     out = alignment(*tokens())
     face, patches = tokens()
     shared = F.normalize(
-        alignment.share_local(alignment.read_regions(*read(alignment, face, patches))), dim=-1
+        alignment.share_local(alignment.read_regions(*read(alignment, face, patches))[0]), dim=-1
     )
     cosine = torch.einsum("btd,btad->bta", out.global_view, shared)
     assert_close(out.gates, torch.sigmoid(math.sqrt(CONFIG.width) * cosine))

@@ -32,6 +32,8 @@ class Aligned:
     """[B, T, N] in 0..1; exactly 0 for a patch that fell away."""
     gates: Tensor
     """[B, T, A] in 0..1; how far the local evidence of each AU is trusted."""
+    attention: Tensor
+    """[B, T, A, H, N] where each head of each AU's query looked; sums to 1 over the active patches."""
     global_view: Tensor
     """[B, T, d] the face in the shared space; one side of the alignment loss."""
     local_view: Tensor
@@ -73,7 +75,7 @@ class GranularityAlignment(nn.Module):
         g = self.face(face)  # [B, T, d]
         p = self.patch(patches) + self.position  # [B, T, N, d]
         weights = self.patch_weights(g, p, patch_change(patches, previous))  # [B, T, N]
-        local = self.read_regions(p, weights)  # [B, T, A, da]
+        local, attention = self.read_regions(p, weights)  # [B, T, A, da], [B, T, A, H, N]
 
         shared_global = F.normalize(self.share_global(g), dim=-1)  # [B, T, d]
         shared_local = F.normalize(self.share_local(local), dim=-1)  # [B, T, A, d]
@@ -86,7 +88,7 @@ class GranularityAlignment(nn.Module):
         au_tokens = expected + gates.unsqueeze(-1) * local
         embedding = self.norm(g + self.merge(au_tokens.flatten(-2)))  # [B, T, d]
         local_view = F.normalize((gates.unsqueeze(-1) * shared_local).sum(2), dim=-1)  # [B, T, d]
-        return Aligned(embedding, au_tokens, weights, gates, shared_global, local_view)
+        return Aligned(embedding, au_tokens, weights, gates, attention, shared_global, local_view)
 
     def patch_weights(self, g: Tensor, p: Tensor, change: Tensor) -> Tensor:
         """Soft weights of the k most telling patches, exactly 0 for the others: [B, T, N].
@@ -98,8 +100,11 @@ class GranularityAlignment(nn.Module):
         weights: Tensor = torch.sigmoid(score) * (score >= least)
         return weights
 
-    def read_regions(self, p: Tensor, weights: Tensor) -> Tensor:
-        """Each AU query attends over the active patches: [B, T, N, d], [B, T, N] -> [B, T, A, da]."""
+    def read_regions(self, p: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
+        """Each AU query attends over the active patches: [B, T, N, d], [B, T, N] -> [B, T, A, da].
+
+        Also returns where it looked: [B, T, A, H, N].
+        """
         logits = torch.einsum("btnd,ahd->btahn", p, self.queries)  # [B, T, A, H, N]
         # Multiplying the attention by the patch weight is adding its logarithm. A weight of 0 is never read,
         # however well the patch answers; the lowest number rather than -inf, so that nothing becomes NaN.
@@ -109,7 +114,7 @@ class GranularityAlignment(nn.Module):
         values = self.values(p).unflatten(-1, (self.heads, self.au_width))  # [B, T, N, H, da]
         read = torch.einsum("btahn,btnhe->btahe", attention, values)  # [B, T, A, H, da]
         out: Tensor = self.norm_local(self.local(read.flatten(-2)))
-        return out
+        return out, attention
 
 
 class PatchScore(nn.ModuleList):

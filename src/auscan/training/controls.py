@@ -73,8 +73,10 @@ class GlobalView(nn.Module):
         g = self.face(face)  # [B, T, d]
         au_tokens = self.expect(g).unflatten(-1, (AU_COUNT, self.au_width))  # [B, T, A, da]
         view = F.normalize(g, dim=-1)
-        nothing = face.new_zeros(*patches.shape[:3])
-        return Aligned(self.norm(g), au_tokens, nothing, face.new_zeros(*au_tokens.shape[:3]), view, view)
+        nothing = face.new_zeros(*patches.shape[:3])  # [B, T, N]
+        unread = nothing[:, :, None, None].expand(-1, -1, AU_COUNT, 1, -1)  # [B, T, A, 1, N]
+        gates = face.new_zeros(*au_tokens.shape[:3])
+        return Aligned(self.norm(g), au_tokens, nothing, gates, unread, view, view)
 
 
 class NoFusion(nn.Module):
