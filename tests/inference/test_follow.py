@@ -9,7 +9,7 @@ import torch
 from numpy.testing import assert_allclose
 from numpy.typing import NDArray
 
-from auscan.inference.follow import elapsed_frames, follow, hear_around
+from auscan.inference.follow import audio_gates, elapsed_frames, follow, hear_around
 from auscan.inference.stages import AudioTokens
 from auscan.inference.with_torch import TorchStages
 from auscan.model import mamba
@@ -113,6 +113,25 @@ def test_frames_are_given_only_the_sound_around_them(
     x, guide = hear_around(stages, track[0], track[2], later)
     assert guide is None
     assert_allclose(x, track[0])
+
+
+@pytest.mark.parametrize("stretch", [1, 7, FRAMES])
+def test_the_gate_is_the_networks_and_closed_where_there_is_no_sound(
+    stages: TorchStages, tiny_network: AuscanNetwork, track: Arrays, sound: AudioTokens, stretch: int
+) -> None:
+    gates = audio_gates(stages, track[0], track[2], sound, stretch)
+    valid = torch.ones(1, 80, dtype=torch.bool)
+    heard = (torch.from_numpy(each)[None] for each in (sound.tokens, sound.times_s))
+    with torch.no_grad():
+        _, at_once = tiny_network.temporal.fusion(
+            *(torch.from_numpy(each)[None] for each in track[::2]), *heard, valid
+        )
+    assert_allclose(gates, at_once[0].numpy(), atol=1e-5)
+    far = (track[2] < sound.times_s[0] - 0.5) | (track[2] > sound.times_s[-1] + 0.5)
+    assert far.any()
+    assert not far.all()
+    assert ((gates == 0) == far).all()
+    assert not audio_gates(stages, track[0], track[2], None, stretch).any()
 
 
 @pytest.mark.parametrize("count", [1, 2, FRAMES])

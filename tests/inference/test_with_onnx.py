@@ -53,6 +53,29 @@ def test_crops_of_any_number_and_mixture_look_the_same(
         assert_allclose(patches, theirs.last_patches[face], atol=CLOSE)
 
 
+@pytest.mark.parametrize("known", [[], [1]])
+def test_crops_are_looked_at_for_the_same_reasons(
+    stages: OnnxStages, reference: TorchStages, crops: NDArray[np.uint8], known: list[int]
+) -> None:
+    previous = {face: normal(16, 16, seed=face) for face in known}
+    faces = [0, 1, 0, 0, 2, 1, 2, 1, 0]
+    ours, theirs = (each.look(crops, faces, previous, evidence=True) for each in (stages, reference))
+    shapes = {"patch_weights": (9, 16), "attention": (9, 12, 16), "gates": (9, 12)}
+    for name, shape in shapes.items():
+        mine, its = getattr(ours.evidence, name), getattr(theirs.evidence, name)
+        assert mine.shape == its.shape == shape, name
+        assert mine.dtype == its.dtype == np.float32, name
+        assert_allclose(mine, its, atol=CLOSE, err_msg=name)
+        assert np.std(its) > 1e-3, name
+    weights = ours.evidence.patch_weights
+    assert ((weights > 0).sum(1) == 6).all()
+    assert (ours.evidence.attention[np.repeat(weights[:, None] == 0, 12, axis=1)] == 0).all()
+    assert_allclose(ours.evidence.attention.sum(-1), 1.0, atol=CLOSE)
+    for engine in (stages, reference):
+        assert engine.has_evidence
+        assert engine.look(crops, faces, previous).evidence is None
+
+
 @pytest.mark.parametrize("samples", [0, 319, 320, 16_000, 33_333])
 def test_sound_of_any_length_is_encoded_the_same(
     stages: OnnxStages, reference: TorchStages, samples: int
@@ -73,6 +96,22 @@ def test_frames_hear_the_same(stages: OnnxStages, reference: TorchStages, frames
     assert_allclose(x, expected_x, atol=CLOSE)
     assert_allclose(0.0 if guide is None else guide, expected_guide, atol=CLOSE)
     assert stages.hear(*asked[:2], None)[1] is None
+
+
+@pytest.mark.parametrize("tokens", [0, 1, 200])
+def test_the_voice_is_taken_in_as_far(stages: OnnxStages, reference: TorchStages, tokens: int) -> None:
+    """The gate is 0 in the frames that `hear` leaves as they are, and in no other."""
+    sound = AudioTokens(normal(tokens, 12), 3.0 + 0.02 * np.arange(tokens))
+    asked = normal(300, 16), 2.0 + 0.04 * np.arange(300)
+    gate = stages.audio_gate(*asked, sound)
+    assert gate.shape == (300,)
+    assert_allclose(gate, reference.audio_gate(*asked, sound), atol=CLOSE)
+    unmoved = (stages.hear(*asked, sound)[0] == asked[0]).all(axis=1)
+    assert ((gate == 0) == unmoved).all()
+    assert unmoved.any()
+    assert (gate[~unmoved] < 1).all()
+    assert not stages.audio_gate(*asked, None).any()
+    assert not reference.audio_gate(*asked, None).any()
 
 
 @pytest.mark.parametrize("direction", ["ahead", "back"])
@@ -124,6 +163,28 @@ def test_the_graphs_are_taken_where_there_are_any_and_no_gpu_is_asked_for(
 def test_the_onnx_backend_knows_no_gpu(tiny_graphs: Path) -> None:
     with pytest.raises(InputError, match=r"onnx runs on the CPU only.*torch for cuda:0"):
         load(tiny_graphs, backend="onnx", device="cuda:0")
+
+
+def test_graphs_of_an_earlier_auscan_run_but_cannot_say_why(
+    tiny_graphs: Path, tmp_path: Path, crops: NDArray[np.uint8]
+) -> None:
+    import onnx
+
+    folder = shutil.copytree(tiny_graphs, tmp_path / "earlier")
+    for name, added in {"visual": ("patch_weights", "attention", "gates"), "hear": ("gate",)}.items():
+        model = onnx.load(folder / f"{name}.onnx")
+        kept = [each for each in model.graph.output if each.name not in added]
+        del model.graph.output[:]
+        model.graph.output.extend(kept)
+        onnx.save(model, folder / f"{name}.onnx")
+    earlier, now = OnnxStages(folder), OnnxStages(tiny_graphs)
+    assert not earlier.has_evidence
+    assert_allclose(earlier.look(crops, [0] * 9, {}).points, now.look(crops, [0] * 9, {}).points, atol=1e-5)
+    with pytest.raises(CheckpointError, match=r"visual\.onnx of tiny.*attention.*auscan export"):
+        earlier.look(crops, [0] * 9, {}, evidence=True)
+    sound = AudioTokens(normal(9, 12), 0.02 * np.arange(9))
+    with pytest.raises(CheckpointError, match=r"hear\.onnx of tiny.*gate.*auscan export"):
+        earlier.audio_gate(normal(9, 16), 0.04 * np.arange(9), sound)
 
 
 def test_a_checkpoint_without_graphs_says_how_to_write_them(tiny_checkpoint: Path) -> None:

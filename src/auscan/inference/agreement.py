@@ -42,9 +42,11 @@ def _compare(
     tokens = [each.encode_sound(samples) for each in (reference, other)]
     found["encode_sound"] = _largest(*tokens)
     faces = [0, 1] * (len(crops) // 2)
-    ours, theirs = (each.look(crops, faces, {}) for each in (reference, other))
+    ours, theirs = (each.look(crops, faces, {}, evidence=True) for each in (reference, other))
     for name in ("embedding", "au_tokens", "points", "sight"):
         found[name] = _largest(getattr(ours, name), getattr(theirs, name))
+    for name in ("patch_weights", "attention", "gates"):
+        found[name] = _largest(getattr(ours.evidence, name), getattr(theirs.evidence, name))
 
     times_s = np.arange(len(crops), dtype=np.float64) / RATE_HZ
     token_s = (np.arange(len(tokens[0]), dtype=np.float64) + 0.5) / TOKEN_RATE_HZ
@@ -55,6 +57,9 @@ def _compare(
     assert guide is not None
     assert other_guide is not None
     found["hear"] = max(_largest(x, other_x), _largest(guide, other_guide))
+    found["audio_gate"] = _largest(
+        *(each.audio_gate(ours.embedding, times_s, sounds[0]) for each in (reference, other))
+    )
     found["sweep"] = max(
         _largest(*(each.sweep(block, direction, x, guide, elapsed, None)[0] for each in (reference, other)))
         for block in range(reference.blocks)

@@ -111,7 +111,10 @@ def cut_up(network: AuscanNetwork, config: CheckpointConfig) -> dict[str, Cut]:
                 "carried": (torch.randn(2, *network.visual.patch_shape), "F"),
                 "before": (torch.tensor([0, 3, 4]), "B"),
             },
-            outputs=("embedding", "au_tokens", "points", "sight", "patches"),
+            outputs=(
+                *("embedding", "au_tokens", "points", "sight", "patches"),
+                *("patch_weights", "attention", "gates"),
+            ),
         ),
         "audio": Cut(
             module=AudioGraph(network.audio),
@@ -129,7 +132,7 @@ def cut_up(network: AuscanNetwork, config: CheckpointConfig) -> dict[str, Cut]:
                 "neighbours": (torch.randint(tokens, (frames, 2)), "T"),
                 "weights": (torch.rand(frames, 2), "T"),
             },
-            outputs=("x", "guide"),
+            outputs=("x", "guide", "gate"),
         ),
         "read": Cut(
             module=ReadGraph(network.temporal),

@@ -65,14 +65,29 @@ def hear_around(
 
     None also where all sound is far away: a guide of zeros says the same.
     """
-    if sound is None or not len(times_s):
-        return embedding, None
-    reach_s = stages.config.network.fusion.reach_s + 2 / TOKEN_RATE_HZ  # and the next token
-    first, last = np.searchsorted(sound.times_s, [times_s[0] - reach_s, times_s[-1] + reach_s])
-    if first == last:
-        return embedding, None
-    near = AudioTokens(sound.tokens[first:last], sound.times_s[first:last])
-    return stages.hear(embedding, times_s, near)
+    near = _within_reach(stages, times_s, sound)
+    return (embedding, None) if near is None else stages.hear(embedding, times_s, near)
+
+
+def audio_gates(
+    stages: Stages,
+    embedding: NDArray[np.float32],
+    times_s: NDArray[np.float64],
+    sound: AudioTokens | None,
+    stretch: int = STRETCH,
+) -> NDArray[np.float32]:
+    """How far each frame of a track takes the voice in: [T], exactly 0 where none is in reach.
+
+    As `follow` reads it, but on its own: the frames ask a second time, and only where somebody wants to know.
+    Raises CheckpointError for stages without evidence.
+    """
+    count = len(times_s)
+    gates = np.zeros(count, np.float32)
+    for start in range(0, count, stretch):
+        part = slice(start, min(start + stretch, count))
+        near = _within_reach(stages, times_s[part], sound)
+        gates[part] = stages.audio_gate(embedding[part], times_s[part], near)
+    return gates
 
 
 def elapsed_frames(times_s: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
@@ -105,6 +120,17 @@ def _remember(
             heard = None if guide is None else guide[part]
             update, state = stages.sweep(block, direction, x[part], heard, elapsed[part], state)
             out[part] = (x if direction == "ahead" else out)[part] + update
+
+
+def _within_reach(
+    stages: Stages, times_s: NDArray[np.float64], sound: AudioTokens | None
+) -> AudioTokens | None:
+    """The sound that frames at times_s [T] can hear; None where there is none."""
+    if sound is None or not len(times_s):
+        return None
+    reach_s = stages.config.network.fusion.reach_s + 2 / TOKEN_RATE_HZ  # and the next token
+    first, last = np.searchsorted(sound.times_s, [times_s[0] - reach_s, times_s[-1] + reach_s])
+    return None if first == last else AudioTokens(sound.tokens[first:last], sound.times_s[first:last])
 
 
 def _in_memory(shape: tuple[int, int]) -> NDArray[np.float32]:

@@ -39,6 +39,18 @@ Direction = Literal["ahead", "back"]
 
 
 @dataclass(frozen=True, slots=True)
+class FaceEvidence:
+    """What the visual stage went by in B crops; read out of the network, not worked out afterwards."""
+
+    patch_weights: NDArray[np.float32]
+    """[B, N] in 0..1; exactly 0 for a patch that was not read."""
+    attention: NDArray[np.float32]
+    """[B, A, N] where the query of each AU looked, the mean of its heads; sums to 1, 0 where not read."""
+    gates: NDArray[np.float32]
+    """[B, A] in 0..1; how far what the AU's query found is taken in beside the face as a whole."""
+
+
+@dataclass(frozen=True, slots=True)
 class FaceFeatures:
     """What the visual stage knows of B crops."""
 
@@ -53,6 +65,8 @@ class FaceFeatures:
     checkpoint's config says `sight`."""
     last_patches: dict[int, NDArray[np.float32]]
     """[N, Dv] of the last crop of each face in the call; what the next call is to know of them."""
+    evidence: FaceEvidence | None = None
+    """None unless asked for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,16 +99,22 @@ class Stages(Protocol):
     def blocks(self) -> int:
         """How many blocks `sweep` has."""
 
+    @property
+    def has_evidence(self) -> bool:
+        """Whether the stages can say what they went by; graphs of an earlier auscan cannot."""
+
     def look(
         self,
         crops: NDArray[np.uint8],
         faces: Sequence[int],
         previous: Mapping[int, NDArray[np.float32]],
+        evidence: bool = False,
     ) -> FaceFeatures:
         """Crops of any faces in any mixture.
 
         crops: [B, S, S, 3] RGB, B >= 1    faces: [B] whose each one is; those of a face in order of time
         previous: [N, Dv] patches of a face's last crop before this call; a face not in it just appeared
+        evidence: also give what it went by; CheckpointError unless `has_evidence`
         """
 
     def encode_sound(self, samples: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -106,6 +126,14 @@ class Stages(Protocol):
         """Let the face ask the voice: x [T, d], and the voice at each frame [T, Da]; x, None without sound.
 
         embedding: [T, d]    times_s: [T]    sound: all of it within reach; its cost grows with its length
+        """
+
+    def audio_gate(
+        self, embedding: NDArray[np.float32], times_s: NDArray[np.float64], sound: AudioTokens | None
+    ) -> NDArray[np.float32]:
+        """How far `hear`, given the same, takes the voice in: [T] in 0..1, exactly 0 where none is in reach.
+
+        Raises CheckpointError unless `has_evidence`.
         """
 
     def sweep(
@@ -157,6 +185,13 @@ def load(
     from auscan.inference.with_torch import TorchStages
 
     return TorchStages(folder, device, threads)
+
+
+def evidence_of(
+    patch_weights: NDArray[np.float32], attention: NDArray[np.float32], gates: NDArray[np.float32]
+) -> FaceEvidence:
+    """What an engine read out of the network, its attention by heads: [B, N], [B, A, H, N], [B, A]."""
+    return FaceEvidence(patch_weights, attention.mean(axis=2), gates)
 
 
 class RowsBefore(NamedTuple):

@@ -15,12 +15,22 @@ from auscan.core.config import TOKEN_HOP, CheckpointConfig
 from auscan.core.errors import CheckpointError
 from auscan.core.folder import find_checkpoint, graph_names, read_config
 from auscan.inference.hearing import who_hears_what
-from auscan.inference.stages import AudioTokens, Direction, FaceFeatures, SweepState, rows_before
+from auscan.inference.stages import (
+    AudioTokens,
+    Direction,
+    FaceFeatures,
+    SweepState,
+    evidence_of,
+    rows_before,
+)
 
 SHORT = 128
 """Frames a sweep graph is given at a time; its cost is quadratic in them."""
 HEARING = 256
 """Frames the hear graph is given at a time; each comes with its window of tokens."""
+FEATURES = ("embedding", "au_tokens", "points", "sight", "patches")
+EVIDENCE = ("patch_weights", "attention", "gates")
+"""Outputs of the visual graph. It works out those of the second line anyway; they are copied on request."""
 
 
 class OnnxStages:
@@ -36,6 +46,9 @@ class OnnxStages:
         self._graphs = {
             name: open_graph(folder / f"{name}.onnx", threads) for name in graph_names(self.blocks)
         }
+        self._outputs = {
+            name: {each.name for each in graph.get_outputs()} for name, graph in self._graphs.items()
+        }
 
     @property
     def config(self) -> CheckpointConfig:
@@ -47,30 +60,38 @@ class OnnxStages:
         """How many blocks `sweep` has."""
         return self._config.network.temporal.blocks
 
+    @property
+    def has_evidence(self) -> bool:
+        """Whether the graphs give it; those of an earlier auscan do not."""
+        return {*EVIDENCE, "gate"} <= self._outputs["visual"] | self._outputs["hear"]
+
     def look(
         self,
         crops: NDArray[np.uint8],
         faces: Sequence[int],
         previous: Mapping[int, NDArray[np.float32]],
+        evidence: bool = False,
     ) -> FaceFeatures:
         """crops [B, S, S, 3] RGB, whose they are [B], and each face's [N, Dv] before them."""
         before = rows_before(faces, previous)
         nothing = np.empty((0, *self._shape("visual", "carried")[1:]), np.float32)
-        embedding, au_tokens, points, sight, patches = self._run(
+        embedding, au_tokens, points, sight, patches, *went_by = self._run(
             "visual",
+            FEATURES + EVIDENCE if evidence else FEATURES,
             crops=crops,
             carried=np.stack(before.carried) if before.carried else nothing,
             before=before.rows,
         )
         # Copies, or one face's patches would keep those of the whole call alive.
         last = {face: patches[row].copy() for face, row in before.last.items()}
-        return FaceFeatures(embedding, au_tokens, points, sight, last)
+        went = evidence_of(*went_by) if evidence else None
+        return FaceFeatures(embedding, au_tokens, points, sight, last, went)
 
     def encode_sound(self, samples: NDArray[np.float32]) -> NDArray[np.float32]:
         """samples [M] at 16 kHz -> tokens [M // 320, Da]."""
         if len(samples) < TOKEN_HOP:
             return np.empty((0, *self._shape("hear", "tokens")[1:]), np.float32)
-        return self._run("audio", samples=samples)[0]
+        return self._run("audio", ("tokens",), samples=samples)[0]
 
     def hear(
         self, embedding: NDArray[np.float32], times_s: NDArray[np.float64], sound: AudioTokens | None
@@ -78,19 +99,38 @@ class OnnxStages:
         """embedding [T, d], times_s [T] -> x [T, d], guide [T, Da]; as they are and None without sound."""
         if sound is None or not len(sound.tokens):
             return embedding, None
+        x, guide = self._hear(("x", "guide"), embedding, times_s, sound)
+        return x, guide
+
+    def audio_gate(
+        self, embedding: NDArray[np.float32], times_s: NDArray[np.float64], sound: AudioTokens | None
+    ) -> NDArray[np.float32]:
+        """embedding [T, d], times_s [T] -> gate [T]."""
+        if sound is None or not len(sound.tokens):
+            return np.zeros(len(times_s), np.float32)
+        return self._hear(("gate",), embedding, times_s, sound)[0]
+
+    def _hear(
+        self,
+        wanted: tuple[str, ...],
+        embedding: NDArray[np.float32],
+        times_s: NDArray[np.float64],
+        sound: AudioTokens,
+    ) -> list[NDArray[np.float32]]:
+        """Outputs of the hear graph for all frames."""
         reach_s, width = self._config.network.fusion.reach_s, self._shape("hear", "window")[1]
         heard = who_hears_what(times_s, sound.times_s, reach_s, width)
         parts = [
             self._run(
                 "hear",
+                wanted,
                 embedding=embedding[part],
                 tokens=sound.tokens,
                 **{name: each[part] for name, each in heard._asdict().items()},
             )
             for part in _stretches(len(times_s), HEARING)
         ]
-        x, guide = (np.concatenate(each) for each in zip(*parts, strict=True))
-        return x, guide
+        return [np.concatenate(each) for each in zip(*parts, strict=True)]
 
     def sweep(
         self,
@@ -113,6 +153,7 @@ class OnnxStages:
         for part in list(_stretches(len(x), SHORT))[::step]:
             added, tail, memory = self._run(
                 name,
+                ("update", "tail_after", "memory_after"),
                 x=x[part][order],
                 guide=guide[part][order],
                 elapsed=elapsed[part][order].astype(np.float32),
@@ -125,11 +166,18 @@ class OnnxStages:
 
     def read(self, x: NDArray[np.float32], au_tokens: NDArray[np.float32]) -> NDArray[np.float32]:
         """x [T, d], au_tokens [T, A, da] -> logits [T, A]."""
-        return self._run("read", x=x, au_tokens=au_tokens)[0]
+        return self._run("read", ("logits",), x=x, au_tokens=au_tokens)[0]
 
-    def _run(self, name: str, **inputs: NDArray[Any]) -> list[NDArray[np.float32]]:
+    def _run(self, name: str, wanted: tuple[str, ...], **inputs: NDArray[Any]) -> list[NDArray[np.float32]]:
+        """The outputs of a graph that are wanted, in that order."""
+        missing = set(wanted) - self._outputs[name]
+        if missing:
+            raise CheckpointError(
+                f"{name}.onnx of {self._config.name} was written by an auscan that did not give "
+                f"{', '.join(sorted(missing))}. Write it anew with `auscan export`."
+            )
         feed = {key: np.ascontiguousarray(value) for key, value in inputs.items()}
-        outputs: list[NDArray[np.float32]] = self._graphs[name].run(None, feed)
+        outputs: list[NDArray[np.float32]] = self._graphs[name].run(wanted, feed)
         return outputs
 
     def _shape(self, name: str, wanted: str) -> tuple[int, ...]:

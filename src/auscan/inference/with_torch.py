@@ -14,7 +14,14 @@ from torch import Tensor
 
 from auscan.core.config import CheckpointConfig
 from auscan.core.errors import InputError
-from auscan.inference.stages import AudioTokens, Direction, FaceFeatures, SweepState, rows_before
+from auscan.inference.stages import (
+    AudioTokens,
+    Direction,
+    FaceFeatures,
+    SweepState,
+    evidence_of,
+    rows_before,
+)
 from auscan.model.checkpoint import load_checkpoint
 from auscan.model.mamba import BiMambaBlock, ScanState
 from auscan.model.network import Sound
@@ -47,12 +54,18 @@ class TorchStages:
         """How many blocks `sweep` has."""
         return len(self.network.temporal.memory.blocks)
 
+    @property
+    def has_evidence(self) -> bool:
+        """Always: the network is all there."""
+        return True
+
     @torch.inference_mode()
     def look(
         self,
         crops: NDArray[np.uint8],
         faces: Sequence[int],
         previous: Mapping[int, NDArray[np.float32]],
+        evidence: bool = False,
     ) -> FaceFeatures:
         """crops [B, S, S, 3] RGB, whose they are [B], and each face's [N, Dv] before them."""
         before = rows_before(faces, previous)
@@ -61,14 +74,17 @@ class TorchStages:
         looked = self.network.visual.look_at_rows(
             self._tensor(crops), self._tensor(carried), self._tensor(before.rows)
         )
+        aligned = looked.aligned
+        went_by = aligned.patch_weights, aligned.attention, aligned.gates
         last = _array(looked.last_patches)  # [B, N, Dv]
         return FaceFeatures(
-            _array(looked.aligned.embedding[:, 0]),
-            _array(looked.aligned.au_tokens[:, 0]),
+            _array(aligned.embedding[:, 0]),
+            _array(aligned.au_tokens[:, 0]),
             _array(looked.points[:, 0]),
             _array(looked.sight[:, 0]),
             # Copies, or one face's patches would keep those of the whole call alive.
             {face: last[row].copy() for face, row in before.last.items()},
+            evidence_of(*(_array(each[:, 0]) for each in went_by)) if evidence else None,
         )
 
     @torch.inference_mode()
@@ -83,14 +99,28 @@ class TorchStages:
         """embedding [T, d], times_s [T] -> x [T, d], guide [T, Da]; as they are and None without sound."""
         if sound is None:
             return embedding, None
-        tokens = self._tensor(sound.tokens)[None]
-        valid = torch.ones(tokens.shape[:2], dtype=torch.bool, device=self.device)
-        heard = Sound(tokens, self._tensor(sound.times_s)[None], valid)
         x, guide = self.network.temporal.hear(
-            self._tensor(embedding)[None], self._tensor(times_s)[None], heard
+            self._tensor(embedding)[None], self._tensor(times_s)[None], self._sound(sound)
         )
         assert guide is not None
         return _array(x[0]), _array(guide[0])
+
+    @torch.inference_mode()
+    def audio_gate(
+        self, embedding: NDArray[np.float32], times_s: NDArray[np.float64], sound: AudioTokens | None
+    ) -> NDArray[np.float32]:
+        """embedding [T, d], times_s [T] -> gate [T]."""
+        if sound is None:
+            return np.zeros(len(times_s), np.float32)
+        heard = self._sound(sound)
+        _, gate = self.network.temporal.fusion(
+            self._tensor(embedding)[None],
+            self._tensor(times_s)[None],
+            heard.tokens,
+            heard.times_s,
+            heard.valid,
+        )
+        return _array(gate[0])
 
     @torch.inference_mode()
     def sweep(
@@ -117,6 +147,11 @@ class TorchStages:
     def read(self, x: NDArray[np.float32], au_tokens: NDArray[np.float32]) -> NDArray[np.float32]:
         """x [T, d], au_tokens [T, A, da] -> logits [T, A]."""
         return _array(self.network.temporal.head(self._tensor(x), self._tensor(au_tokens)))
+
+    def _sound(self, sound: AudioTokens) -> Sound:
+        tokens = self._tensor(sound.tokens)[None]
+        valid = torch.ones(tokens.shape[:2], dtype=torch.bool, device=self.device)
+        return Sound(tokens, self._tensor(sound.times_s)[None], valid)
 
     def _tensor(self, array: NDArray[Any]) -> Tensor:
         """On the device; a read-only array, such as part of a memmap, is copied, as torch asks for."""

@@ -38,21 +38,18 @@ class VisualGraph(nn.Module):
         if isinstance(self.stage.encoder, ConvEncoder):
             fold(self.stage.encoder)
 
-    def forward(
-        self, crops: Tensor, carried: Tensor, before: Tensor
-    ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+    def forward(self, crops: Tensor, carried: Tensor, before: Tensor) -> tuple[Tensor, ...]:
         """crops [B, S, S, 3] uint8, carried [F, N, Dv], before [B] as in `VisualStage.look_at_rows`.
 
-        Returns embedding [B, d], AU tokens [B, A, da], points [B, 5, 2], sight [B, 3] and patches [B, N, Dv].
+        Returns embedding [B, d], AU tokens [B, A, da], points [B, 5, 2], sight [B, 3], patches [B, N, Dv];
+        and what they went by: patch weights [B, N], attention [B, A, H, N] and gates [B, A].
         """
         looked = self.stage.look_at_rows(crops, carried, before)
         aligned = looked.aligned
         return (
-            aligned.embedding[:, 0],
-            aligned.au_tokens[:, 0],
-            looked.points[:, 0],
-            looked.sight[:, 0],
+            *(aligned.embedding[:, 0], aligned.au_tokens[:, 0], looked.points[:, 0], looked.sight[:, 0]),
             looked.last_patches,
+            *(aligned.patch_weights[:, 0], aligned.attention[:, 0], aligned.gates[:, 0]),
         )
 
 
@@ -87,15 +84,15 @@ class HearGraph(nn.Module):
         offset_s: Tensor,
         neighbours: Tensor,
         weights: Tensor,
-    ) -> tuple[Tensor, Tensor]:
+    ) -> tuple[Tensor, Tensor, Tensor]:
         """embedding [T, d], tokens [Ta, Da]; of each frame the window [T, W] and the neighbours [T, 2].
 
-        Returns x [T, d] and guide [T, Da].
+        Returns x [T, d], guide [T, Da] and gate [T].
         """
         key, value = self.fusion.speak(tokens[None])
         around = Window(window[None], audible[None], offset_s[None])
-        x, _ = self.fusion.listen(embedding[None], around, key, value)
-        return x[0], blend(tokens[None], neighbours[None], weights[None])[0]
+        x, gate = self.fusion.listen(embedding[None], around, key, value)
+        return x[0], blend(tokens[None], neighbours[None], weights[None])[0], gate[0]
 
 
 class SweepGraph(nn.Module):
