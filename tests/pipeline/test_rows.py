@@ -36,3 +36,12 @@ def test_a_stretch_may_be_changed_without_changing_the_rows() -> None:
     rows.append(np.ones((3, 2), np.float32))
     rows[:][0] = 5
     assert_array_equal(rows[:], np.ones((3, 2)))
+
+
+def test_bytes_are_kept_as_bytes() -> None:
+    rows = DiskRows((3,), np.uint8)
+    rows.append(np.array([[0, 1, 255]], np.uint8))
+    rows.append(np.array([[7, 8, 9]], np.uint8))
+    assert rows[:].dtype == np.uint8
+    assert rows[:].tolist() == [[0, 1, 255], [7, 8, 9]]
+    assert rows[1:2].tolist() == [[7, 8, 9]]

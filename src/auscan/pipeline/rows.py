@@ -3,27 +3,27 @@
 A face leaves about two kilobytes in every frame, half a gigabyte in two hours. They are written once and read
 a stretch at a time, so a plain temporary file does; a mapped one would count as memory while it is in use.
 
-In: rows of float32.  Out: any stretch of them.  A short series never touches the disk.
+In: rows of float32, or of bytes.  Out: any stretch of them.  A short series never touches the disk.
 """
 
 import math
 import tempfile
 import weakref
-from typing import cast
+from typing import Any, cast
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import DTypeLike, NDArray
 
 IN_MEMORY_BYTES = 2**21
 """A series goes to the disk when it is longer."""
 
 
 class DiskRows:
-    """An array [n, ...] of float32 that grows; knows of numpy what `inference.follow` asks of an array."""
+    """An array [n, ...] that grows, float32 unless told otherwise; knows of numpy what `follow` asks for."""
 
-    def __init__(self, row_shape: tuple[int, ...]) -> None:
-        self._row_shape = row_shape
-        self._row_bytes = 4 * math.prod(row_shape)
+    def __init__(self, row_shape: tuple[int, ...], dtype: DTypeLike = np.float32) -> None:
+        self._row_shape, self._dtype = row_shape, np.dtype(dtype)
+        self._row_bytes = self._dtype.itemsize * math.prod(row_shape)
         self._count = 0
         self._file = tempfile.SpooledTemporaryFile(IN_MEMORY_BYTES, prefix="auscan-")  # noqa: SIM115
         weakref.finalize(self, self._file.close)  # the rows live as long as they are used, not as a block
@@ -51,19 +51,19 @@ class DiskRows:
     def __len__(self) -> int:
         return self._count
 
-    def append(self, rows: NDArray[np.float32]) -> None:
+    def append(self, rows: NDArray[Any]) -> None:
         """Put rows [m, ...] at the end."""
         self._count += len(rows)
         self[self._count - len(rows) : self._count] = rows
 
-    def __getitem__(self, part: slice) -> NDArray[np.float32]:
+    def __getitem__(self, part: slice) -> NDArray[Any]:
         start, stop, _ = part.indices(self._count)
         self._file.seek(start * self._row_bytes)
         stored = self._file.read(max(0, stop - start) * self._row_bytes)
-        return np.frombuffer(stored, np.float32).reshape(-1, *self._row_shape).copy()
+        return np.frombuffer(stored, self._dtype).reshape(-1, *self._row_shape).copy()
 
-    def __setitem__(self, part: slice, rows: NDArray[np.float32] | float) -> None:
+    def __setitem__(self, part: slice, rows: NDArray[Any] | float) -> None:
         start, stop, _ = part.indices(self._count)
         self._file.seek(start * self._row_bytes)
-        block = np.broadcast_to(np.asarray(rows, np.float32), (stop - start, *self._row_shape))
+        block = np.broadcast_to(np.asarray(rows, self._dtype), (stop - start, *self._row_shape))
         self._file.write(block.tobytes())
