@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from auscan.core.aus import AU_COUNT, AU_MEANINGS, AU_NAMES
 from auscan.core.errors import InputError
 from auscan.results.atomic import atomic_path
+from auscan.results.evidence import EVIDENCE_FILE, Evidence, EvidenceWriter, evidence_metadata
 from auscan.results.quality import PART_COLUMNS, REASONS, judge
 from auscan.results.writer import TableWriter
 
@@ -238,6 +239,8 @@ class Result:
     table: pd.DataFrame
     tracks: tuple[TrackScores, ...]
     info: RunInfo
+    evidence: Evidence | None = None
+    """What the network went by, a row a face and frame; None unless asked for."""
 
     def __post_init__(self) -> None:
         check_columns(self.table)
@@ -278,13 +281,21 @@ class Result:
         }
 
     def save(self, folder: str | Path) -> Path:
-        """Write aus.parquet, aus.csv and summary.json into `folder`, each whole or not at all; return it."""
+        """Write aus.parquet, aus.csv and summary.json into `folder`, each whole or not at all; return it.
+
+        And evidence.parquet, where there is evidence.
+        """
         folder, info = Path(folder), self.info
         about = table_metadata(
             info.source, info.model, info.thresholds, info.untaught, info.versions["auscan"]
         )
         with TableWriter(folder, about) as writer:
             writer.write(self.table)
+        if self.evidence is not None:
+            side, version = self.evidence.side, info.versions["auscan"]
+            said = evidence_metadata(info.source, info.model, side, version)
+            with EvidenceWriter(folder / EVIDENCE_FILE, said) as evidence_writer:
+                evidence_writer.write(self.evidence)
         self.save_summary(folder)
         return folder
 

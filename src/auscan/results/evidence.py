@@ -1,0 +1,232 @@
+"""What the network went by, kept beside the table: evidence.parquet, a row a face and frame.
+
+Of each AU: where its query looked, and how far what it found there was trusted beside the face as a whole. Of
+each frame: which patches were read at all, and how far the voice was taken in. docs/evidence.md says what
+these numbers mean and what they do not.
+
+Two hours of one face are 180,000 times 650 numbers, so each is kept as a byte: 255 stands for 1. Rows are
+written as faces are done with: by face, and by frame within it. Reading sorts them as the table is sorted.
+
+In: what the visual stage and the fusion said (inference/stages.py).  Out: a file, and numbers in 0..1 again.
+Not here: drawing (heat.py), the table (table.py).
+"""
+
+import json
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Final, Self
+
+import fastparquet
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from auscan.core.aus import AU_COUNT, AU_NAMES
+from auscan.core.errors import InputError
+from auscan.results.atomic import atomic_path
+
+EVIDENCE_FILE: Final[str] = "evidence.parquet"
+METADATA_KEY: Final[str] = "auscan evidence"
+ROWS: Final[int] = 4096
+"""Rows of a row group, at least; the last one is what remains."""
+
+UNITS: Final[dict[str, str]] = {
+    "frame": "index of the decoded frame, from 0, as in the table",
+    "face_id": "as in the table",
+    "points": "x, y of the five points the crop was cut by, pixels of the upright frame; 10 float32",
+    "patches": "weight of each patch of the crop, row by row, a byte each, 255 is 1; 0: it was not read",
+    "attention": "share of each patch in what each AU's query read, AU after AU, a byte each, 255 is 1",
+    "gates": "how far each AU's local reading is taken in, a byte each, 255 is 1",
+    "audio_gate": "how far the frame takes the voice in, 255 is 1; 0: none within reach",
+}
+"""What each column holds, in order; written into the Parquet metadata."""
+_BLOBS: Final[tuple[str, ...]] = ("points", "patches", "attention", "gates")
+"""Columns whose cells are bytes."""
+
+
+@dataclass(frozen=True, eq=False)
+class Evidence:
+    """R rows, a face in a frame each, as bytes; the properties give numbers in 0..1. N patches, A = 12."""
+
+    side: int
+    """S, side of the crop that the patches divide, px."""
+    frames: NDArray[np.int64]
+    """[R] index of the frame."""
+    face_ids: NDArray[np.int64]
+    """[R]."""
+    points: NDArray[np.float32]
+    """[R, 5, 2] px of the frame: the points the crop was cut by; those of `TrackScores` are refined."""
+    patch_bytes: NDArray[np.uint8]
+    """[R, N]."""
+    attention_bytes: NDArray[np.uint8]
+    """[R, A, N]."""
+    gate_bytes: NDArray[np.uint8]
+    """[R, A]."""
+    audio_gate_bytes: NDArray[np.uint8]
+    """[R]."""
+
+    def __len__(self) -> int:
+        return len(self.frames)
+
+    @property
+    def patches(self) -> NDArray[np.float32]:
+        """[R, N] weights of the patches, row by row of the crop; exactly 0 where a patch was not read."""
+        return _floats(self.patch_bytes)
+
+    @property
+    def attention(self) -> NDArray[np.float32]:
+        """[R, A, N] share of each patch in what each AU's query read; sums to 1 but for rounding."""
+        return _floats(self.attention_bytes)
+
+    @property
+    def gates(self) -> NDArray[np.float32]:
+        """[R, A] how far each AU's local reading is taken in beside the face as a whole."""
+        return _floats(self.gate_bytes)
+
+    @property
+    def audio_gate(self) -> NDArray[np.float32]:
+        """[R] how far the frame takes the voice in; exactly 0 where no sound is in reach."""
+        return _floats(self.audio_gate_bytes)
+
+    def rows(self, part: Any) -> "Evidence":
+        """Those of an index, a slice or a mask."""
+        return Evidence(self.side, *(array[part] for array in self.arrays()))
+
+    def arrays(self) -> tuple[NDArray[Any], ...]:
+        """All that has a row for each face and frame, in the order of the columns."""
+        return (
+            *(self.frames, self.face_ids, self.points),
+            *(self.patch_bytes, self.attention_bytes, self.gate_bytes, self.audio_gate_bytes),
+        )
+
+
+def to_bytes(shares: NDArray[np.floating]) -> NDArray[np.uint8]:
+    """Numbers in 0..1 as bytes, 255 for 1: at most 1/510 off."""
+    stored: NDArray[np.uint8] = np.rint(shares * 255.0).astype(np.uint8)
+    return stored
+
+
+def to_open_bytes(shares: NDArray[np.floating]) -> NDArray[np.uint8]:
+    """The same, but 0 stands for exactly 0 alone: what is above it is at least 1, so at most 1/255 off."""
+    return np.maximum(to_bytes(shares), shares > 0)
+
+
+def _floats(stored: NDArray[np.uint8]) -> NDArray[np.float32]:
+    return stored.astype(np.float32) / np.float32(255)
+
+
+def join(pieces: Sequence[Evidence], side: int) -> Evidence:
+    """Pieces as one, by frame and face_id."""
+    if not pieces:
+        return _nothing(side)
+    arrays = zip(*(piece.arrays() for piece in pieces), strict=True)
+    whole = Evidence(side, *(np.concatenate(each) for each in arrays))
+    return whole.rows(np.lexsort((whole.face_ids, whole.frames)))
+
+
+def _nothing(side: int) -> Evidence:
+    """No rows, and so no patches."""
+    numbers, points = np.empty(0, np.int64), np.empty((0, 5, 2), np.float32)
+    shapes = (0, 0), (0, AU_COUNT, 0), (0, AU_COUNT), (0,)
+    patches, attention, gates, audio_gate = (np.empty(shape, np.uint8) for shape in shapes)
+    return Evidence(side, numbers, numbers, points, patches, attention, gates, audio_gate)
+
+
+class EvidenceWriter:
+    """A file that grows; leave the `with` by an exception and it does not appear."""
+
+    def __init__(self, path: Path, about: dict[str, Any]) -> None:
+        """about: what the file says of itself, as from `evidence_metadata`."""
+        self._path, self._about = path, {**about, "au_names": list(AU_NAMES), "units": UNITS}
+        self._files = ExitStack()
+        self._waiting: list[pd.DataFrame] = []
+
+    def __enter__(self) -> Self:
+        self._temporary = self._files.enter_context(atomic_path(self._path))
+        said = {METADATA_KEY: json.dumps(self._about)}
+        self._append(_to_table(_nothing(0)), append=False, custom_metadata=said)
+        return self
+
+    def write(self, piece: Evidence) -> None:
+        """Add rows; faces that were seen for a moment wait until they fill a row group."""
+        for start in range(0, len(piece), ROWS):
+            self._waiting.append(_to_table(piece.rows(slice(start, start + ROWS))))
+            if sum(map(len, self._waiting)) >= ROWS:
+                self._flush()
+
+    def _flush(self) -> None:
+        if self._waiting:
+            self._append(pd.concat(self._waiting), append=True)
+            self._waiting.clear()
+
+    def _append(self, rows: pd.DataFrame, **options: Any) -> None:
+        fastparquet.write(
+            str(self._temporary),
+            rows,
+            row_group_offsets=len(rows) or None,
+            compression="ZSTD",
+            has_nulls=False,
+            write_index=False,
+            object_encoding=dict.fromkeys(_BLOBS, "bytes"),
+            stats=["frame"],
+            **options,
+        )
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if kind is None:
+            self._flush()
+        self._files.__exit__(kind, error, trace)
+
+
+def evidence_metadata(source: str, model: str, side: int, version: str) -> dict[str, Any]:
+    """What an evidence.parquet says of itself: auscan's version, the input's name, the checkpoint, S."""
+    return {"auscan": version, "source": source, "model": model, "crop_side": side}
+
+
+def read_evidence(path: str | Path, frames: range | None = None) -> Evidence:
+    """Read an evidence.parquet back, by frame and face_id; of all frames, or of those of a range.
+
+    Raises InputError where there is no such file or auscan did not write it.
+    """
+    path = Path(path)
+    try:
+        with path.open("rb") as file:
+            stored = fastparquet.ParquetFile(file)
+            side = int(json.loads(stored.key_value_metadata[METADATA_KEY])["crop_side"])
+            # Row groups without any of the frames are not read.
+            within = [] if frames is None else [("frame", ">=", frames.start), ("frame", "<", frames.stop)]
+            table = stored.to_pandas(columns=list(UNITS), filters=within)
+        if frames is not None:
+            table = table[table["frame"].isin(frames)]
+        piece = _from_table(table, side)
+    except Exception as error:  # of a damaged file fastparquet complains in many ways
+        raise InputError(
+            f"{path} is no evidence of auscan ({type(error).__name__}: {error}). Give an {EVIDENCE_FILE}, "
+            f"which `auscan detect --evidence` writes."
+        ) from error
+    return join([piece], side)
+
+
+def _to_table(piece: Evidence) -> pd.DataFrame:
+    columns = dict(zip(UNITS, piece.arrays(), strict=True))
+    blobs = {name: pd.Series([row.tobytes() for row in columns[name]], dtype=object) for name in _BLOBS}
+    return pd.DataFrame({**columns, **blobs})
+
+
+def _from_table(table: pd.DataFrame, side: int) -> Evidence:
+    if table.empty:
+        return _nothing(side)
+    shapes = {"points": (5, 2), "patches": (-1,), "attention": (AU_COUNT, -1), "gates": (AU_COUNT,)}
+    arrays = []
+    for name in UNITS:
+        array = table[name].to_numpy()
+        if name in shapes:
+            kind = np.float32 if name == "points" else np.uint8
+            array = np.frombuffer(b"".join(array), kind).reshape(len(table), *shapes[name])
+        arrays.append(array)
+    return Evidence(side, *arrays)

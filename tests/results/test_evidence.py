@@ -1,0 +1,154 @@
+"""What the network went by is a byte each on the disk, and a number in 0..1 again when it is read."""
+
+import json
+from pathlib import Path
+
+import fastparquet
+import numpy as np
+import pytest
+from numpy.testing import assert_allclose, assert_array_equal
+
+from auscan.core.errors import InputError
+from auscan.results import evidence as module
+from auscan.results.evidence import (
+    EVIDENCE_FILE,
+    Evidence,
+    EvidenceWriter,
+    evidence_metadata,
+    join,
+    read_evidence,
+    to_bytes,
+    to_open_bytes,
+)
+from auscan.results.table import Result
+
+ABOUT = evidence_metadata("talk.mp4", "tiny", 32, "0.1.0")
+PATCHES = 16
+
+
+def evidence(face_id: int, frames: list[int]) -> Evidence:
+    random = np.random.default_rng(face_id)
+    count = len(frames)
+
+    def some(*shape: int) -> np.ndarray:
+        return random.integers(0, 256, (count, *shape), dtype=np.uint8)
+
+    points = random.normal(100, 30, (count, 5, 2)).astype(np.float32)
+    numbers = np.array(frames, np.int64), np.full(count, face_id, np.int64)
+    return Evidence(32, *numbers, points, some(PATCHES), some(12, PATCHES), some(12), some())
+
+
+def assert_same(a: Evidence, b: Evidence) -> None:
+    assert a.side == b.side
+    for ours, theirs in zip(a.arrays(), b.arrays(), strict=True):
+        assert ours.dtype == theirs.dtype
+        assert_array_equal(ours, theirs)
+
+
+def test_a_number_comes_back_within_half_a_step() -> None:
+    shares = np.random.default_rng(0).random(10_000, np.float32)
+    assert_allclose(to_bytes(shares) / 255, shares, atol=0.5 / 255 + 1e-6)
+    assert to_bytes(np.array([0.0, 1.0])).tolist() == [0, 255]
+
+
+def test_a_patch_that_was_read_at_all_never_becomes_one_that_was_not() -> None:
+    shares = np.array([0.0, 1e-9, 0.001, 0.5, 1.0], np.float32)
+    stored = to_open_bytes(shares)
+    assert stored.dtype == np.uint8
+    assert ((stored > 0) == (shares > 0)).all()
+    assert_allclose(stored / 255, shares, atol=1 / 255)
+
+
+def test_what_is_read_has_numbers_in_named_shapes() -> None:
+    one = evidence(0, [3, 4, 9])
+    assert one.patches.shape == (3, PATCHES)
+    assert one.attention.shape == (3, 12, PATCHES)
+    assert one.gates.shape == (3, 12)
+    assert one.audio_gate.shape == (3,)
+    for values in (one.patches, one.attention, one.gates, one.audio_gate):
+        assert values.dtype == np.float32
+        assert ((values >= 0) & (values <= 1)).all()
+
+
+def test_faces_are_written_one_after_the_other_and_read_by_frame(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever the pieces; those of a moment wait for company, a long one is cut into row groups."""
+    monkeypatch.setattr(module, "ROWS", 4)
+    pieces = [evidence(1, [0]), evidence(2, [0, 1]), evidence(0, list(range(13))), evidence(3, [5])]
+    path = tmp_path / "new" / EVIDENCE_FILE
+    with EvidenceWriter(path, ABOUT) as writer:
+        for piece in pieces:
+            writer.write(piece)
+        assert not path.exists()
+    whole = read_evidence(path)
+    assert_same(whole, join(pieces, 32))
+    assert whole.frames.tolist() == sorted(whole.frames)
+    assert whole.face_ids[:4].tolist() == [0, 1, 2, 0]
+    assert_same(whole.rows(whole.face_ids == 0), pieces[2])
+    with path.open("rb") as file:
+        sizes = [group.num_rows for group in fastparquet.ParquetFile(file).row_groups]
+    assert sizes == [7, 4, 4, 2]
+
+
+def test_a_few_frames_can_be_read_alone(tmp_path: Path) -> None:
+    path = tmp_path / EVIDENCE_FILE
+    pieces = [evidence(0, list(range(20))), evidence(1, [7, 8])]
+    with EvidenceWriter(path, ABOUT) as writer:
+        for piece in pieces:
+            writer.write(piece)
+    some = read_evidence(path, range(8, 10))
+    assert list(zip(some.frames, some.face_ids, strict=True)) == [(8, 0), (8, 1), (9, 0)]
+    assert_array_equal(some.gate_bytes[1], pieces[1].gate_bytes[1])
+    assert len(read_evidence(path, range(50, 60))) == 0
+
+
+def test_a_video_without_a_face_leaves_a_file_without_rows(tmp_path: Path) -> None:
+    with EvidenceWriter(tmp_path / EVIDENCE_FILE, ABOUT):
+        pass
+    nothing = read_evidence(tmp_path / EVIDENCE_FILE)
+    assert (len(nothing), nothing.side) == (0, 32)
+    assert nothing.attention.shape == (0, 12, 0)
+
+
+def test_the_file_says_what_its_columns_hold(tmp_path: Path) -> None:
+    with EvidenceWriter(tmp_path / EVIDENCE_FILE, ABOUT) as writer:
+        writer.write(evidence(0, [0]))
+    with (tmp_path / EVIDENCE_FILE).open("rb") as file:
+        stored = fastparquet.ParquetFile(file)
+        about, table = json.loads(stored.key_value_metadata["auscan evidence"]), stored.to_pandas()
+    assert list(about["units"]) == list(table)
+    assert (about["source"], about["model"], about["crop_side"]) == ("talk.mp4", "tiny", 32)
+    cell = table["attention"][0]
+    shown = np.frombuffer(cell, np.uint8).reshape(12, PATCHES)
+    assert_array_equal(shown, evidence(0, [0]).attention_bytes[0])
+
+
+def test_a_run_that_breaks_leaves_nothing(tmp_path: Path) -> None:
+    def run() -> None:
+        with EvidenceWriter(tmp_path / EVIDENCE_FILE, ABOUT) as writer:
+            writer.write(evidence(0, [0]))
+            raise KeyError
+
+    with pytest.raises(KeyError):
+        run()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_result_saves_the_evidence_it_has(tmp_path: Path, result: Result) -> None:
+    assert not (result.save(tmp_path / "without") / EVIDENCE_FILE).exists()
+    kept = evidence(0, [0, 1, 2, 4])
+    with_it = Result(result.table, result.tracks, result.info, kept)
+    assert_same(read_evidence(with_it.save(tmp_path / "with") / EVIDENCE_FILE), kept)
+
+
+@pytest.mark.parametrize("kind", ["nothing", "text", "table"])
+def test_what_is_no_evidence_is_told(tmp_path: Path, result: Result, kind: str) -> None:
+    path = tmp_path / EVIDENCE_FILE
+    if kind == "text":
+        path.write_text("this is no file of auscan")
+    elif kind == "table":
+        result.save(tmp_path)
+        path = tmp_path / "aus.parquet"
+    with pytest.raises(InputError, match=r"is no evidence of auscan.*--evidence"):
+        read_evidence(path)
