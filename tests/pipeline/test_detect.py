@@ -39,9 +39,9 @@ class Recorder:
     def __getattr__(self, name: str) -> Any:
         return getattr(self.stages, name)
 
-    def look(self, crops: NDArray[np.uint8], *args: Any) -> FaceFeatures:
+    def look(self, crops: NDArray[np.uint8], *args: Any, **options: bool) -> FaceFeatures:
         self.chunks.append(len(crops))
-        return self.stages.look(crops, *args)
+        return self.stages.look(crops, *args, **options)
 
     def sweep(self, block: int, direction: Direction, *args: Any) -> Any:
         if (block, direction) == (0, "ahead"):

@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from auscan.core.config import SAMPLE_RATE_HZ, TOKEN_HOP, CheckpointConfig
-from auscan.core.errors import InputError
+from auscan.core.errors import CheckpointError, InputError
 from auscan.core.extras import need_torch
 from auscan.core.folder import find_checkpoint, has_graphs
 from auscan.media.audio import Waveform
@@ -48,6 +48,10 @@ class FaceEvidence:
     """[B, A, N] where the query of each AU looked, the mean of its heads; sums to 1, 0 where not read."""
     gates: NDArray[np.float32]
     """[B, A] in 0..1; how far what the AU's query found is taken in beside the face as a whole."""
+
+    def rows(self, part: slice) -> "FaceEvidence":
+        """Those of some of the crops."""
+        return FaceEvidence(self.patch_weights[part], self.attention[part], self.gates[part])
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,6 +189,15 @@ def load(
     from auscan.inference.with_torch import TorchStages
 
     return TorchStages(folder, device, threads)
+
+
+def need_evidence(stages: Stages) -> None:
+    """Raise CheckpointError unless the stages can say what they went by."""
+    if not stages.has_evidence:
+        raise CheckpointError(
+            f"The graphs of {stages.config.name} give no evidence: an earlier auscan wrote them. Write them "
+            f"anew with `auscan export`, or run the weights with `--backend torch`."
+        )
 
 
 def evidence_of(

@@ -22,7 +22,7 @@ import numpy as np
 from auscan.core.version import versions
 from auscan.faces.detector import FaceDetector
 from auscan.faces.follow import follow_faces
-from auscan.inference.stages import Stages, load
+from auscan.inference.stages import Stages, load, need_evidence
 from auscan.media.audio import read_waveform
 from auscan.media.video import Frame, probe, read_frames
 from auscan.pipeline.ahead import ahead
@@ -30,6 +30,7 @@ from auscan.pipeline.ledger import Ledger, Rows
 from auscan.pipeline.soundtrack import Soundtrack
 from auscan.pipeline.track import Track
 from auscan.pipeline.watch import GONE_S, CutFrame, Looker, SeenFrame, cut_out, in_batches
+from auscan.results.evidence import Evidence, join
 from auscan.results.table import Result, RunInfo, frame_durations_s
 
 CHUNK = 32
@@ -41,6 +42,9 @@ FRAMES_AHEAD = 4
 Progress = Callable[[int, int | None], None]
 """Called with the number of frames done and the number there will be, where the container tells."""
 
+Give = Callable[[Evidence], None]
+"""Called with pieces of the evidence."""
+
 
 def detect(
     source: str | Path,
@@ -50,6 +54,7 @@ def detect(
     keep_all: bool = False,
     progress: Progress | None = None,
     rows: Rows | None = None,
+    evidence: bool | Give = False,
 ) -> Result:
     """Find the action units in every frame and every face of `source`.
 
@@ -57,18 +62,25 @@ def detect(
     model: a shipped name, a checkpoint folder, or stages that are already loaded
     keep_all: judge faces that can hardly be read, too (results/quality.py)
     rows: is given the table's rows piece by piece, as soon as they are final
+    evidence: True keeps what the network went by in `Result.evidence`; a function is given it face by face,
+    in pieces, and nothing is kept
 
-    Raises MediaError where the source cannot be read to its end, CheckpointError where the model cannot.
+    Raises MediaError where the source cannot be read to its end, CheckpointError where the model cannot, or
+    gives no evidence that is asked for.
     """
     began_s, source = time.monotonic(), Path(source)
     stages = load(model) if isinstance(model, str | Path) else model
+    if evidence:
+        need_evidence(stages)
+    kept: list[Evidence] = []
+    give = kept.append if evidence is True else evidence or None
     expected = probe(source, folder_rate_hz).frames
     ledger = Ledger(stages.config.thresholds, rows, keep_all)
     with (
         closing(Soundtrack(stages, read_waveform(source))) as sound,
         closing(_cut_frames(read_frames(source, folder_rate_hz), stages)) as frames,
     ):
-        _read(frames, sound, stages, ledger, progress and (lambda done: progress(done, expected)))
+        _read(frames, sound, stages, ledger, progress and (lambda done: progress(done, expected)), give)
         has_audio = sound.tokens is not None
     table = ledger.finish()
     info = RunInfo(
@@ -84,7 +96,8 @@ def detect(
         command=shlex.join(["auscan", "detect", str(source)]),
         versions=versions(),
     )
-    return Result(table, tuple(ledger.tracks), info)
+    side = stages.config.network.visual.crop_size
+    return Result(table, tuple(ledger.tracks), info, join(kept, side) if evidence is True else None)
 
 
 def _cut_frames(frames: Iterator[Frame], stages: Stages) -> Generator[CutFrame]:
@@ -101,9 +114,10 @@ def _read(
     stages: Stages,
     ledger: Ledger,
     progress: Callable[[int], None] | None,
+    give: Give | None,
 ) -> None:
     """Look at the faces of all frames, and score each face when it is gone."""
-    looker = Looker(stages)
+    looker = Looker(stages, evidence=give is not None)
     tracks: dict[int, Track] = {}
     for batch in in_batches(frames, CHUNK):
         for frame in looker(batch):
@@ -115,11 +129,11 @@ def _read(
         sound.listen(now_s)
         for track in [track for track in tracks.values() if now_s - track.times_s[-1] > GONE_S]:
             looker.forget(track.face_id)
-            _score(tracks.pop(track.face_id), sound, stages, ledger)
+            _score(tracks.pop(track.face_id), sound, stages, ledger, give)
         ledger.settle(min((track.frames[0] for track in tracks.values()), default=len(ledger.times_s)))
     sound.listen(np.inf)
     while tracks:
-        _score(tracks.pop(min(tracks)), sound, stages, ledger)
+        _score(tracks.pop(min(tracks)), sound, stages, ledger, give)
 
 
 def _add(frame: SeenFrame, tracks: dict[int, Track]) -> None:
@@ -130,7 +144,16 @@ def _add(frame: SeenFrame, tracks: dict[int, Track]) -> None:
         tracks[face_id].add(frame.index, frame.time_s, face)
 
 
-def _score(track: Track, sound: Soundtrack, stages: Stages, ledger: Ledger) -> None:
+def _score(
+    track: Track,
+    sound: Soundtrack,
+    stages: Stages,
+    ledger: Ledger,
+    give: Give | None,
+) -> None:
     """Read a face over time, once all that its last frame can hear was heard."""
     sound.listen(track.times_s[-1] + 2 * stages.config.network.fusion.reach_s)
     ledger.add_track(track.score(stages, sound.tokens))
+    if give is not None:
+        for piece in track.evidence(stages, sound.tokens):
+            give(piece)

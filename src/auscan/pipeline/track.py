@@ -4,6 +4,8 @@ In: the face in frame after frame.  Out: TrackScores.
 Not here: seeing (watch.py), reading over time (inference/follow.py).
 """
 
+from collections.abc import Iterator
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -12,7 +14,9 @@ from auscan.core.config import CheckpointConfig
 from auscan.inference.follow import follow
 from auscan.inference.stages import AudioTokens, Stages
 from auscan.pipeline.rows import DiskRows
+from auscan.pipeline.trail import Trail
 from auscan.pipeline.watch import SeenFace
+from auscan.results.evidence import Evidence
 from auscan.results.table import TrackScores
 
 PLACE = 15
@@ -29,6 +33,7 @@ class Track:
         self._places = DiskRows((PLACE + len(first.parts),))
         self._embeddings = DiskRows(first.embedding.shape)
         self._au_tokens = DiskRows(first.au_tokens.shape)
+        self._trail = None if first.evidence is None else Trail(first.evidence)
 
     def add(self, frame: int, time_s: float, seen: SeenFace) -> None:
         """The face in one more frame."""
@@ -38,6 +43,14 @@ class Track:
         self._places.append(place[None].astype(np.float32))
         self._embeddings.append(seen.embedding[None])
         self._au_tokens.append(seen.au_tokens[None])
+        if self._trail is not None:
+            self._trail.add(seen)
+
+    def evidence(self, stages: Stages, sound: AudioTokens | None) -> Iterator[Evidence]:
+        """What the network went by, a piece at a time; nothing where it was not asked for."""
+        if self._trail is not None:
+            track = self.face_id, self.frames, self.times_s, self._embeddings
+            yield from self._trail.pieces(*track, stages, sound)
 
     def score(self, stages: Stages, sound: AudioTokens | None) -> TrackScores:
         """Read the whole track over time."""

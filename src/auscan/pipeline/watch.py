@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from auscan.faces.align import SIDE, crop_face, crop_transform, to_frame
 from auscan.faces.quality import measure
 from auscan.faces.tracker import TrackedFace, TrackerConfig
-from auscan.inference.stages import Stages
+from auscan.inference.stages import FaceEvidence, Stages
 from auscan.media.video import Frame
 
 GONE_S = TrackerConfig().max_gap_s
@@ -58,6 +58,8 @@ class SeenFace:
     """[A, da]."""
     parts: NDArray[np.float32]
     """[P] what its quality is made of, in the order of `results.quality.PART_COLUMNS`."""
+    evidence: FaceEvidence | None = None
+    """What the network went by, B = 1; None unless asked for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,8 +100,9 @@ def in_batches(frames: Iterable[CutFrame], crops: int) -> Iterator[list[CutFrame
 class Looker:
     """Runs the visual stage; remembers of each face what the next call needs to know of it."""
 
-    def __init__(self, stages: Stages) -> None:
-        self._stages = stages
+    def __init__(self, stages: Stages, evidence: bool = False) -> None:
+        """evidence: also keep what the network goes by."""
+        self._stages, self._evidence = stages, evidence
         self._previous: dict[int, NDArray[np.float32]] = {}
 
     def __call__(self, frames: Sequence[CutFrame]) -> list[SeenFrame]:
@@ -114,7 +117,8 @@ class Looker:
 
     def _look(self, crops: Sequence[Crop]) -> list[SeenFace]:
         pixels = np.stack([crop.pixels for crop in crops])  # [B, S, S, 3]
-        features = self._stages.look(pixels, [crop.face.face_id for crop in crops], self._previous)
+        faces = [crop.face.face_id for crop in crops]
+        features = self._stages.look(pixels, faces, self._previous, evidence=self._evidence)
         self._previous.update(features.last_patches)
         sight = features.sight if self._stages.config.sight else np.full_like(features.sight, np.nan)
         return [
@@ -124,6 +128,7 @@ class Looker:
                 features.embedding[i],
                 features.au_tokens[i],
                 np.concatenate([crop.measured, sight[i]]),
+                features.evidence and features.evidence.rows(slice(i, i + 1)),
             )
             for i, crop in enumerate(crops)
         ]
