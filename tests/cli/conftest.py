@@ -24,6 +24,7 @@ def _fake_detect(
     keep_all: bool = False,
     progress: Callable[[int, int | None], None] | None = None,
     rows: Callable[[pd.DataFrame], None] | None = None,
+    evidence: bool = False,
 ) -> Result:
     """One face in every frame but the last; AU12 on, the others off, AU23 unknown."""
     if Path(path).stem == "surprise":

@@ -10,6 +10,7 @@ import json
 import shlex
 import sys
 import time
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -23,6 +24,7 @@ from auscan.core.version import VERSION
 
 if TYPE_CHECKING:
     from auscan.inference.stages import Stages
+    from auscan.results.evidence import EvidenceWriter
     from auscan.results.table import Result
 
 
@@ -34,6 +36,7 @@ class Request:
     """The model, loaded once for all inputs."""
     overlay: bool = False
     report: bool = False
+    evidence: bool = False
     as_video_hz: float | None = None
     """Pictures per second where a folder of numbered pictures is read as a video."""
     keep_all: bool = False
@@ -60,6 +63,9 @@ def detect(
     out: Annotated[Path, typer.Option("--out", help="Folder for the results; made if missing.")],
     overlay: Annotated[bool, typer.Option("--overlay", help="Also draw the result onto the video.")] = False,
     report: Annotated[bool, typer.Option("--report", help="Also write an HTML report.")] = False,
+    evidence: Annotated[
+        bool, typer.Option("--evidence", help="Also keep what the model went by: evidence.parquet.")
+    ] = False,
     as_video: Annotated[
         float | None,
         typer.Option("--as-video", metavar="FPS", help="Read a folder of numbered pictures as one video."),
@@ -72,11 +78,20 @@ def detect(
     as_json: Annotated[bool, typer.Option("--json", help="Print the manifest's lines on stdout.")] = False,
 ) -> None:
     """Find the action units in every frame and face of INPUTS and write them to a folder each."""
-    from auscan.inference.stages import load
+    from auscan.inference.stages import load, need_evidence
     from auscan.media.discover import find_media, output_names
 
     stages = load(model, backend, device, threads)
-    request = Request(stages=stages, overlay=overlay, report=report, as_video_hz=as_video, keep_all=keep_all)
+    if evidence:
+        need_evidence(stages)  # once, and not for each input
+    request = Request(
+        stages=stages,
+        overlay=overlay,
+        report=report,
+        evidence=evidence,
+        as_video_hz=as_video,
+        keep_all=keep_all,
+    )
     found = find_media(inputs, folders_as_video=as_video is not None)
     found = [item for item in found if str(item.path) in inputs or not _is_own_overlay(item.path)]
     names = output_names([item.path for item in found])
@@ -117,7 +132,11 @@ def detect_into(source: Path, folder: Path, request: Request, label: str) -> "Re
 
     config = request.stages.config
     about = table_metadata(source.name, config.name, config.thresholds, config.untaught, VERSION)
-    with shown_progress(label) as progress, TableWriter(folder, about) as writer:
+    with (
+        shown_progress(label) as progress,
+        TableWriter(folder, about) as writer,
+        _evidence_writer(source, folder, request) as evidence,
+    ):
         result = detect_file(
             source,
             model=request.stages,
@@ -125,6 +144,7 @@ def detect_into(source: Path, folder: Path, request: Request, label: str) -> "Re
             keep_all=request.keep_all,
             progress=progress,
             rows=writer.write,
+            evidence=False if evidence is None else evidence.write,
         )
     command = shlex.join(["auscan", *sys.argv[1:]])
     result = replace(result, info=replace(result.info, command=command))
@@ -134,6 +154,19 @@ def detect_into(source: Path, folder: Path, request: Request, label: str) -> "Re
     if request.report:
         render_report(result, source, folder / "report.html")
     return result
+
+
+def _evidence_writer(
+    source: Path, folder: Path, request: Request
+) -> "AbstractContextManager[EvidenceWriter | None]":
+    """The file that evidence goes to, if it is asked for."""
+    if not request.evidence:
+        return nullcontext()
+    from auscan.results.evidence import EVIDENCE_FILE, EvidenceWriter, evidence_metadata
+
+    config = request.stages.config
+    about = evidence_metadata(source.name, config.name, config.network.visual.crop_size, VERSION)
+    return EvidenceWriter(folder / EVIDENCE_FILE, about)
 
 
 def _begin_manifest(out: Path) -> Path:
