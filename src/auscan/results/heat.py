@@ -1,0 +1,124 @@
+"""Draw over a crop what the network went by: where an action unit's query looked, how far it was trusted.
+
+Each patch is coloured as a whole, since the numbers know no finer place; the stronger, the more colour. A
+patch without a share keeps its pixels. Below stand two bars: how far the local reading is taken in, and how
+far the voice is.
+
+In: a crop, a row of Evidence.  Out: a picture.
+Not here: cutting the crop (pipeline/render.py), what the numbers mean (docs/evidence.md).
+"""
+
+from typing import Final
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from auscan.core.aus import AU_MEANINGS, AU_NAMES
+from auscan.results.evidence import Evidence
+
+Image = NDArray[np.uint8]  # [H, W, 3] RGB
+
+COLOUR: Final[tuple[int, int, int]] = (0, 158, 255)
+"""RGB; far from every skin, for colour-blind people too."""
+OPAQUE: Final[float] = 0.65
+"""Share of the colour in the strongest patch; the face must stay visible."""
+
+LEGEND: Final[tuple[str, ...]] = (
+    "The bluer a patch, the more of it was",
+    "read for the action unit; the bluest is",
+    "the strongest, its share is printed.",
+    "local: how far that reading is taken in",
+    "beside the face as a whole.",
+    "voice: how far the frame takes the",
+    "sound in, the same for all.",
+    "",
+    "Where was looked, not why it was said.",
+)
+
+VIEW: Final[int] = 280
+"""Side of the crop in a tile, px."""
+_STRIP: Final[int] = 66  # px below it, for the words
+_MARGIN: Final[int] = 8
+_COLUMNS: Final[int] = 5
+_PAPER: Final[tuple[int, int, int]] = (255, 255, 255)
+_INK: Final[tuple[int, int, int]] = (30, 30, 30)
+_GROOVE: Final[tuple[int, int, int]] = (222, 222, 222)
+_FONT: Final[int] = cv2.FONT_HERSHEY_SIMPLEX
+
+
+def draw_heat(crop: Image, shares: NDArray[np.floating]) -> Image:
+    """A crop [S, S, 3], its patches coloured by shares [N] in 0..1, row by row; those of 0 as they are."""
+    grid = round(len(shares) ** 0.5)
+    cells = np.arange(crop.shape[0]) * grid // crop.shape[0]  # which row or column of patches a pixel is in
+    colour = OPAQUE * shares.reshape(grid, grid)[np.ix_(cells, cells)][..., None]  # [S, S, 1]
+    painted: Image = np.rint(crop * (1 - colour) + np.asarray(COLOUR) * colour).astype(np.uint8)
+    return painted
+
+
+def draw_au(crop: Image, evidence: Evidence, au: str) -> Image:
+    """Where one AU's query looked in a crop [S, S, 3], with both gates: a tile [H, W, 3].
+
+    evidence: one row, the crop's.  The strongest patch has full colour, and its share stands beside the name.
+    """
+    j = AU_NAMES.index(au)
+    attention, gate, audio_gate = evidence.attention[0, j], evidence.gates[0, j], evidence.audio_gate[0]
+    most = float(attention.max(initial=0.0))
+    tile = _tile(draw_heat(_enlarged(crop), attention / max(most, 1e-9)))
+    _words(tile, f"{au} {AU_MEANINGS[au]}", f"up to {most:.0%}")
+    _bar(tile, 0, "local", float(gate))
+    _bar(tile, 1, "voice", float(audio_gate))
+    return tile
+
+
+def draw_patches(crop: Image, evidence: Evidence) -> Image:
+    """Which patches of a crop [S, S, 3] were read at all, and how gladly: a tile [H, W, 3].  One row."""
+    weights = evidence.patches[0]
+    tile = _tile(draw_heat(_enlarged(crop), weights))
+    _words(tile, "patches that were read", f"{np.count_nonzero(weights)} of {len(weights)}")
+    return tile
+
+
+def draw_sheet(crop: Image, evidence: Evidence) -> Image:
+    """The crop [S, S, 3], its patches, a tile for each AU, and what all this means: [H, W, 3].  One row."""
+    plain = _tile(_enlarged(crop))
+    _words(plain, f"frame {evidence.frames[0]}, face {evidence.face_ids[0]}", "")
+    aus = (draw_au(crop, evidence, au) for au in AU_NAMES)
+    tiles = [plain, draw_patches(crop, evidence), *aus, _legend()]
+    rows = [np.hstack(tiles[start : start + _COLUMNS]) for start in range(0, len(tiles), _COLUMNS)]
+    return np.vstack(rows)
+
+
+def _enlarged(crop: Image) -> Image:
+    view: Image = cv2.resize(crop, (VIEW, VIEW), interpolation=cv2.INTER_CUBIC)
+    return view
+
+
+def _tile(view: Image) -> Image:
+    tile = np.full((VIEW + _STRIP + 2 * _MARGIN, VIEW + 2 * _MARGIN, 3), _PAPER, np.uint8)
+    tile[_MARGIN : _MARGIN + VIEW, _MARGIN : _MARGIN + VIEW] = view
+    return tile
+
+
+def _legend() -> Image:
+    tile = _tile(np.full((VIEW, VIEW, 3), _PAPER, np.uint8))
+    for line, text in enumerate(LEGEND):
+        cv2.putText(tile, text, (_MARGIN, _MARGIN + 24 * (line + 1)), _FONT, 0.42, _INK, 1, cv2.LINE_AA)
+    return tile
+
+
+def _words(tile: Image, left: str, right: str) -> None:
+    baseline, size = _MARGIN + VIEW + 18, 0.45
+    cv2.putText(tile, left, (_MARGIN, baseline), _FONT, size, _INK, 1, cv2.LINE_AA)
+    width = cv2.getTextSize(right, _FONT, size, 1)[0][0]
+    cv2.putText(tile, right, (_MARGIN + VIEW - width, baseline), _FONT, size, _INK, 1, cv2.LINE_AA)
+
+
+def _bar(tile: Image, line: int, name: str, share: float) -> None:
+    top = _MARGIN + VIEW + 28 + 19 * line
+    left, right = _MARGIN + 48, _MARGIN + VIEW - 44
+    cv2.putText(tile, name, (_MARGIN, top + 10), _FONT, 0.4, _INK, 1, cv2.LINE_AA)
+    cv2.rectangle(tile, (left, top), (right, top + 11), _GROOVE, cv2.FILLED)
+    if share > 0:
+        cv2.rectangle(tile, (left, top), (left + round(share * (right - left)), top + 11), COLOUR, cv2.FILLED)
+    cv2.putText(tile, f"{share:.2f}", (right + 8, top + 10), _FONT, 0.4, _INK, 1, cv2.LINE_AA)
