@@ -12,6 +12,7 @@ import pytest
 
 from auscan.core.errors import CheckpointError
 from auscan.media.video import probe, read_frames
+from auscan.results.evidence import Evidence
 from auscan.results.table import Result, RunInfo, TrackScores, build_table
 
 THRESHOLDS = (0.5,) * 12
@@ -24,7 +25,7 @@ def _fake_detect(
     keep_all: bool = False,
     progress: Callable[[int, int | None], None] | None = None,
     rows: Callable[[pd.DataFrame], None] | None = None,
-    evidence: bool = False,
+    evidence: Callable[[Evidence], None] | None = None,
 ) -> Result:
     """One face in every frame but the last; AU12 on, the others off, AU23 unknown."""
     if Path(path).stem == "surprise":
@@ -63,13 +64,19 @@ def _fake_detect(
     table = build_table(np.asarray(times), [track], THRESHOLDS)
     if rows is not None:
         rows(table)
+    if evidence:
+        points = np.tile(np.float32([[20, 16], [44, 16], [32, 26], [24, 36], [40, 36]]), (len(seen), 1, 1))
+        shares = (np.full((len(seen), *shape), 128, np.uint8) for shape in ((4,), (12, 4), (12,), ()))
+        evidence(Evidence(32, seen, 0 * seen, points, *shares))
     return Result(table, (track,), info)
 
 
 def _fake_load(model: str = "nano", *engine: object) -> SimpleNamespace:
     if model != "nano":
         raise CheckpointError(f"{model} is not a checkpoint folder.")
-    return SimpleNamespace(config=SimpleNamespace(name=model, thresholds=THRESHOLDS, untaught=("AU23",)))
+    network = SimpleNamespace(visual=SimpleNamespace(crop_size=32))
+    config = SimpleNamespace(name=model, thresholds=THRESHOLDS, untaught=("AU23",), network=network)
+    return SimpleNamespace(config=config, has_evidence=True)
 
 
 @pytest.fixture

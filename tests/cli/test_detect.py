@@ -75,6 +75,35 @@ def test_overlay_and_report_are_written_when_asked_for(
     assert "auscan detect" in (out / "talk" / "report.html").read_text()
 
 
+def test_evidence_is_kept_when_asked_for_and_can_be_looked_at(
+    tmp_path: Path, auscan: Auscan, write_video: WriteVideo
+) -> None:
+    video, out = write_video(tmp_path / "talk.mp4"), tmp_path / "out"
+    assert auscan("detect", video, "--out", out, "--evidence")[0] == 0
+    assert (out / "talk" / "evidence.parquet").exists()
+    for options in (["--au", "AU12"], ["--face", "0"]):
+        picture = tmp_path / "why.png"
+        explained = auscan("explain", video, out / "talk", "--frame", "2", "--out", picture, *options)
+        assert explained == (0, f"{picture}: frame 2 of talk.mp4\n", "")
+        assert cv2.imread(str(picture)) is not None
+
+
+def test_a_model_that_cannot_give_evidence_is_said_once(
+    tmp_path: Path, auscan: Auscan, write_video: WriteVideo, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from auscan.inference import stages
+
+    known = stages.load()
+    known.has_evidence = False  # type: ignore[misc]
+    monkeypatch.setattr(stages, "load", lambda *engine: known)
+    inputs = [write_video(tmp_path / name) for name in ("a.mp4", "b.mp4")]
+    code, _, told = auscan("detect", *inputs, "--out", tmp_path / "out", "--evidence")
+    assert code == 2
+    assert told.count("auscan: ") == 1
+    assert "auscan export" in told
+    assert auscan("detect", *inputs, "--out", tmp_path / "out")[0] == 0
+
+
 def test_bad_inputs_get_a_line_each_and_the_good_ones_are_done(
     tmp_path: Path, auscan: Auscan, write_video: WriteVideo
 ) -> None:

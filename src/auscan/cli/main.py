@@ -15,6 +15,7 @@ from auscan.cli.demo import demo
 from auscan.cli.detect import detect
 from auscan.cli.ensemble import ensemble
 from auscan.cli.evaluate import evaluate
+from auscan.cli.explain import explain
 from auscan.cli.export import export
 from auscan.cli.extract import extract
 from auscan.cli.live import live
@@ -36,6 +37,7 @@ app = typer.Typer(
 app.command()(detect)
 app.command()(demo)
 app.command()(live)
+app.command()(explain)
 app.command()(evaluate)
 app.command()(ensemble)
 app.command()(submit)

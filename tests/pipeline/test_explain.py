@@ -1,0 +1,89 @@
+"""A frame is shown with its own face and its own evidence, or the user is told what is there instead."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from numpy.testing import assert_array_equal
+from numpy.typing import NDArray
+
+from auscan.core.errors import InputError
+from auscan.faces.align import crop_face
+from auscan.inference.with_torch import TorchStages
+from auscan.media.video import read_frames
+from auscan.pipeline.detect import detect
+from auscan.pipeline.explain import explain, write_picture
+from auscan.results.evidence import EVIDENCE_FILE, Evidence
+from auscan.results.heat import draw_au, draw_sheet
+
+
+@pytest.fixture(scope="module")
+def clip(
+    tmp_path_factory: pytest.TempPathFactory, portrait: NDArray[np.uint8], write_clip: Callable[..., Path]
+) -> Path:
+    """Frames 0 to 4 show one face, frames 5 to 9 two."""
+    face, wall = portrait[:256, 98:354], np.full((256, 256, 3), 90, np.uint8)
+    one, two = (np.concatenate([face, right], axis=1) for right in (wall, face // 2 + 60))
+    return write_clip(tmp_path_factory.mktemp("clips") / "two.mp4", [one] * 5 + [two] * 5, np.arange(10) / 25)
+
+
+@pytest.fixture(scope="module")
+def evidence(clip: Path, tiny_checkpoint: Path) -> Evidence:
+    result = detect(clip, model=TorchStages(tiny_checkpoint), evidence=True)
+    result.save(clip.parent)
+    assert result.evidence is not None
+    return result.evidence
+
+
+@pytest.mark.parametrize("face_id", [0, 1])
+def test_it_shows_the_face_in_the_frame_with_its_evidence(
+    clip: Path, evidence: Evidence, face_id: int
+) -> None:
+    row = evidence.rows((evidence.frames == 7) & (evidence.face_ids == face_id))
+    image = next(frame.image for frame in read_frames(clip) if frame.index == 7)
+    crop = crop_face(image, row.points[0], 32)
+    file = clip.parent / EVIDENCE_FILE
+    assert_array_equal(explain(clip, file, 7, face_id=face_id), draw_sheet(crop, row))
+    assert_array_equal(explain(clip, file, 7, face_id=face_id, au="AU04"), draw_au(crop, row, "AU04"))
+
+
+def test_the_only_face_needs_no_number_and_of_several_one_must_be_chosen(
+    clip: Path, evidence: Evidence
+) -> None:
+    file = clip.parent / EVIDENCE_FILE
+    assert_array_equal(explain(clip, file, 2), explain(clip, file, 2, face_id=0))
+    with pytest.raises(InputError, match=r"Frame 7 has the faces 0, 1\. Say which"):
+        explain(clip, file, 7)
+    with pytest.raises(InputError, match="Frame 7 has no face 5, but 0, 1"):
+        explain(clip, file, 7, face_id=5)
+
+
+def test_frames_and_names_that_are_not_there_are_told(
+    clip: Path, evidence: Evidence, tmp_path: Path, write_clip: Callable[..., Path]
+) -> None:
+    file = clip.parent / EVIDENCE_FILE
+    with pytest.raises(InputError, match="Frame 99 has no face in the evidence"):
+        explain(clip, file, 99)
+    with pytest.raises(InputError, match=r"'AU99' is no action unit of auscan.*AU12"):
+        explain(clip, file, 2, au="AU99")
+    other = write_clip(tmp_path / "other.mp4", [np.zeros((64, 64, 3), np.uint8)], [0.0])
+    with pytest.raises(InputError, match=r"other\.mp4 has no frame 2"):
+        explain(other, file, 2)
+    with pytest.raises(InputError, match=r"why\.mp4 is no name for a picture"):
+        write_picture(tmp_path / "why.mp4", np.zeros((4, 4, 3), np.uint8))
+
+
+def test_no_more_of_the_source_is_read_than_up_to_the_frame(clip: Path, evidence: Evidence) -> None:
+    seen: list[tuple[int, int | None]] = []
+    file = clip.parent / EVIDENCE_FILE
+    explain(clip, file, 3, progress=lambda done, total: seen.append((done, total)))
+    assert seen == [(0, 3), (1, 3), (2, 3), (3, 3)]
+
+
+def test_the_picture_is_written_in_its_colours(tmp_path: Path) -> None:
+    picture = np.zeros((4, 6, 3), np.uint8)
+    picture[..., 0] = 200
+    write_picture(tmp_path / "new" / "why.png", picture)
+    assert_array_equal(cv2.imread(str(tmp_path / "new" / "why.png"))[..., ::-1], picture)
