@@ -5,8 +5,8 @@
 On faces of people the model never saw (`faces_val.parquet`), a picture each, without sound:
 
 1. For each AU, the three patches it attended to most are blurred away, then three of those that were read,
-   chosen by chance, then the three it attended to least. How far does its logit move each time? Where attention
-   says nothing, all three move it alike.
+   chosen by chance, then the three it attended to least. How far does its logit move each time? Where
+   attention says nothing, all three move it alike.
 2. A block of 3 x 3 patches is covered with the face's own mean colour. Do its patches fall away?
 3. How far are the gates open?
 """

@@ -5,6 +5,7 @@
     look                                    here: the crops of all faces together
     read_waveform -> Soundtrack.listen      a third one, in step with the picture
     Track.score -> Ledger                   each face when it is gone: over time, then rows
+    Track.evidence                          what it was read by, if asked for
 
 Memory: some frames and crops, and the table; what a face leaves in every frame is on the disk.
 In: a video, a picture or a folder of numbered pictures.  Out: a Result; its rows as soon as they are final.
