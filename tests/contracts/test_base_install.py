@@ -37,10 +37,16 @@ def auscan(*words: object) -> subprocess.CompletedProcess[str]:
 def test_the_shipped_model_runs_without_the_extra(tmp_path: Path, portrait: NDArray[np.uint8]) -> None:
     picture = tmp_path / "astronaut.png"
     assert cv2.imwrite(str(picture), portrait[..., ::-1])
-    done = auscan("detect", picture, "--out", tmp_path / "out", "--threads", 1, "--report", "--overlay")
+    done = auscan(
+        "detect", picture, "--out", tmp_path / "out", "--threads", 1, "--report", "--overlay", "--evidence"
+    )
     assert done.returncode == 0, done.stderr
     table = read_result_table(tmp_path / "out" / "astronaut" / "aus.parquet")
     assert table.loc[0, ["AU12_c", "AU25_c", "AU15_c"]].tolist() == [1, 1, 0]
+    why = tmp_path / "why.png"
+    done = auscan("explain", picture, tmp_path / "out" / "astronaut", "--frame", 0, "--out", why)
+    assert done.returncode == 0, done.stderr
+    assert cv2.imread(str(why)) is not None
 
 
 @pytest.mark.parametrize(

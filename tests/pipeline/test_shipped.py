@@ -167,6 +167,22 @@ def test_the_shipped_graphs_say_what_the_shipped_weights_say(nano_stages: Stages
         assert differences[name] < 1e-4, name
 
 
+def test_the_demo_says_what_it_went_by_in_every_frame(demo_clip: Path, demo_result: auscan.Result) -> None:
+    """A fixed number of patches is read, the face's own middle among them as long as it can be seen."""
+    result = auscan.detect(demo_clip, evidence=True)
+    pd.testing.assert_frame_equal(result.table, demo_result.table)
+    evidence = result.evidence
+    assert evidence is not None
+    assert evidence.frames.tolist() == result.table.query("success == 1")["frame"].tolist()
+    read = evidence.patches > 0
+    assert (read.sum(axis=1) == nano().alignment.active_patches).all()
+    np.testing.assert_allclose(evidence.attention.sum(axis=-1), 1.0, atol=0.05)
+    assert (evidence.audio_gate > 0).all()
+    middle = read.reshape(-1, 7, 7)[:, 2:6, 2:5].mean(axis=(1, 2))
+    free = ~np.isin(evidence.frames, OCCLUDED_FRAMES)
+    assert middle[free].mean() > read.mean()
+
+
 def test_silence_and_noise_become_finite_tokens(nano_stages: Stages) -> None:
     noise = np.random.default_rng(0).standard_normal(SAMPLE_RATE_HZ).astype(np.float32)
     for sound in (np.zeros(SAMPLE_RATE_HZ, np.float32), noise, 100 * noise):
