@@ -1,12 +1,21 @@
 """`auscan live`: one JSON line a frame and face, and nothing else on stdout."""
 
 import json
-from collections.abc import Callable
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from urllib.request import urlopen
 
+import cv2
+import numpy as np
 import pytest
 
 from auscan.cli.main import main
+from auscan.pipeline.demo import make_demo_clip
 from auscan.results.table import COLUMNS
 
 Auscan = Callable[..., tuple[int, str, str]]
@@ -60,3 +69,47 @@ def test_a_source_that_is_not_there_is_told(auscan: Auscan, source: str) -> None
     code, said, remarks = auscan("live", source)
     assert (code, said) == (2, "")
     assert source in remarks
+
+
+class Quiet(SimpleHTTPRequestHandler):
+    def log_message(self, *args: object) -> None:
+        """Say nothing of requests."""
+
+
+@pytest.fixture
+def address(tmp_path: Path) -> Iterator[str]:
+    """Where this machine serves the files of tmp_path."""
+    with ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=tmp_path)) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+
+
+def test_a_url_is_read_as_it_arrives(
+    tmp_path: Path, auscan: Auscan, write_video: WriteVideo, address: str
+) -> None:
+    write_video(tmp_path / "talk.mp4", 10)
+    code, said, _ = auscan("live", f"{address}/talk.mp4")
+    rows = [json.loads(line) for line in said.splitlines()]
+    assert code == 0
+    assert len(rows) + rows[-1]["dropped"] == 10
+    code, said, remarks = auscan("live", f"{address}/nothing.mp4")
+    assert (code, said) == (2, "")
+    assert f"{address}/nothing.mp4 cannot be read" in remarks
+
+
+def test_the_page_shows_the_pictures_while_they_run(tmp_path: Path) -> None:
+    make_demo_clip(tmp_path / "demo.mp4")  # runs for ten seconds
+    start = "from auscan.cli.main import main; main()"
+    words = [sys.executable, "-c", start, "live", str(tmp_path / "demo.mp4"), "--mjpeg", "0"]
+    with subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as run:
+        assert run.stderr is not None
+        page = run.stderr.readline().split()[-1]
+        with urlopen(page, timeout=60) as answer:
+            assert answer.headers["Content-Type"].startswith("multipart/x-mixed-replace")
+            data = b""
+            while data.count(b"--frame") < 3:
+                data += answer.read1()
+        run.kill()
+    jpeg = data.split(b"--frame")[1].partition(b"\r\n\r\n")[2]
+    assert cv2.imdecode(np.frombuffer(jpeg, np.uint8), cv2.IMREAD_COLOR) is not None
