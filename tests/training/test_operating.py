@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 from scipy.special import expit
-from sklearn.metrics import fbeta_score, recall_score
+from sklearn.metrics import fbeta_score, precision_score, recall_score
 
 from auscan.core.operating import OperatingPoint
 from auscan.inference.probabilities import calibrate
@@ -28,14 +28,13 @@ def f_beta(beta: float) -> Merit:
     return lambda truth, said: float(fbeta_score(truth, said, beta=beta))
 
 
-def youden(truth: NDArray[np.integer], said: NDArray[np.bool_]) -> float:
-    sensitivity = recall_score(truth, said)
-    return float(sensitivity + recall_score(truth, said, pos_label=0) - 1)
+def evenness(truth: NDArray[np.integer], said: NDArray[np.bool_]) -> float:
+    return float(-abs(said.sum() - truth.sum()) / truth.sum())
 
 
 MERITS: dict[OperatingPoint, Merit] = {
     "default": f_beta(1),
-    "balanced": youden,
+    "balanced": evenness,
     "precise": f_beta(0.5),
     "sensitive": f_beta(2),
 }
@@ -65,17 +64,23 @@ def test_no_threshold_serves_a_points_goal_clearly_better(point: OperatingPoint,
 
 def test_the_more_a_miss_weighs_the_lower_the_threshold() -> None:
     readout = fit_readout(*faces(3000))
-    default, points = np.asarray(readout.thresholds), readout.operating_points
-    assert (np.asarray(points.precise) > default).all()
-    assert (default > np.asarray(points.sensitive)).all()
+    precise, default, balanced, sensitive = (
+        np.asarray(readout.at(point)) for point in ("precise", "default", "balanced", "sensitive")
+    )
+    assert (precise > np.maximum(default, balanced)).all()
+    assert (sensitive < np.minimum(default, balanced)).all()
 
 
-def test_a_balanced_threshold_for_a_rare_au_lies_near_its_base_rate() -> None:
-    """So misses and false alarms weigh the same although there are many more chances for the latter."""
-    labels, logits = faces(20_000, rate=-4.0)
+@pytest.mark.parametrize("rate", [-4.0, 0.0])
+def test_a_balanced_threshold_marks_as_many_frames_as_are_active(rate: float) -> None:
+    """However rare the AU, so that how long it was active in all is not biased."""
+    labels, logits = faces(5_000, rate)
     readout = fit_readout(labels, logits)
-    rate = (labels == 1).sum() / (labels >= 0).sum()
-    np.testing.assert_allclose(readout.operating_points.balanced, rate, atol=0.05)
+    active = calibrate(logits, readout.calibration) >= np.asarray(readout.operating_points.balanced)
+    for j in range(12):
+        truth, said = labels[labels[:, j] >= 0, j], active[labels[:, j] >= 0, j]
+        assert said.sum() == pytest.approx(truth.sum(), rel=0.01)
+        assert precision_score(truth, said) == pytest.approx(recall_score(truth, said), rel=0.02)
 
 
 def test_thresholds_are_for_probabilities_after_the_calibration() -> None:

@@ -1,7 +1,7 @@
 """Thresholds for a stated goal: a study may bear misses or false marks, seldom both alike.
 
     default    the checkpoint's own thresholds: best F1, where a recipe chose them
-    balanced   sensitivity and specificity weigh the same (greatest Youden index), however rare the AU is
+    balanced   as many misses as false marks: how often and how long an AU is active comes out right
     precise    few false marks: best F0.5, precision weighs twice as much as recall
     sensitive  few misses: best F2, recall weighs twice as much as precision
 

@@ -1,7 +1,7 @@
 """Choose the thresholds of a checkpoint for stated goals, on probabilities that are calibrated first.
 
     default    best F1, for Aff-Wild2's score and most papers
-    balanced   greatest sensitivity + specificity - 1 (Youden, Cancer 1950), whatever the base rate
+    balanced   as many misses as false marks, so as many frames marked as are active: precision equals recall
     precise    best F0.5: precision weighs twice as much as recall
     sensitive  best F2: recall weighs twice as much as precision
 
@@ -32,7 +32,7 @@ FLAT: Final[float] = 0.005
 """This much less than the best is as good."""
 LOWEST: Final[float] = 0.01
 HIGHEST: Final[float] = 0.99
-"""Thresholds stay between these. A calibrated rare AU may well be balanced at a few hundredths."""
+"""Thresholds stay between these; that of a rare AU may well lie at a few hundredths."""
 
 
 @dataclass(frozen=True)
@@ -100,15 +100,15 @@ def choose_threshold(
     known = (labels >= 0) & ~np.isnan(scores)
     order = np.argsort(scores[known], kind="stable")
     rising, truth = scores[known][order].astype(np.float32), labels[known][order] == 1
-    positives, negatives = int(truth.sum()), int((~truth).sum())
-    if not positives or not negatives:
+    positives = int(truth.sum())
+    if positives in (0, len(truth)):
         return DEFAULT
     cuts = np.unique(np.clip(cuts_under(np.unique(rising)), LOWEST, HIGHEST))
     first = np.searchsorted(rising, cuts, side="left")  # place of the first score that reaches the cut
     hits_before = np.concatenate([[0], np.cumsum(truth)])
     hits = positives - hits_before[first]
     false = len(rising) - first - hits
-    merit = _merit(point, hits, false, positives, negatives)
+    merit = _merit(point, hits, false, positives)
     good = cuts[merit >= merit.max() - FLAT]
     middle = (good[0] + good[-1]) / 2
     return float(good[np.argmin(np.abs(good - middle))])
@@ -119,10 +119,9 @@ def _merit(
     hits: NDArray[np.integer],
     false: NDArray[np.integer],
     positives: int,
-    negatives: int,
 ) -> NDArray[np.float64]:
     """What the point makes as great as it can, for each number of hits and of false alarms."""
     if point == "balanced":
-        return np.asarray(hits / positives - false / negatives)
+        return np.asarray(-np.abs(hits + false - positives) / positives)
     weight = BETA[point] ** 2
     return np.asarray((1 + weight) * hits / (weight * positives + hits + false))
