@@ -5,13 +5,17 @@
 
 1. Pictures of `faces_val.parquet`: agreement with the teacher, also by head pose and picture quality.
 2. The clips that no training step saw: agreement with the teacher, pooled, and its correlation within a clip.
+3. Rendered people that no training step saw, a quarter of the pictures with a thing before the face: exact
+   labels; also by head pose, cover, glasses and lightness of the skin.
 
 Files are written into a folder, `auscan detect` is run on them as a user would, and its tables are read. The
-teacher is MediaPipe Face Landmarker, a model; this is agreement with it, not accuracy against human coders.
-ECE is the expected calibration error of the probabilities; F1 is at the thresholds of the checkpoint.
+teacher is MediaPipe Face Landmarker, a model; 1 and 2 are agreement with it, not accuracy against people.
+AUC and ECE, the expected calibration error, are over all faces that were found; F1 is at the thresholds of
+the checkpoint, over those that were judged (`AU.._c` not empty).
 """
 
 import argparse
+import itertools
 import subprocess
 import tempfile
 import textwrap
@@ -22,7 +26,7 @@ import numpy as np
 import pandas as pd
 from measures import markdown, measures, within_clips
 from numpy.typing import NDArray
-from sources import Teacher, judged_clips, judged_faces
+from sources import Pictures, Truth, held_out_clips, real_faces, rendered_faces
 
 from auscan.core.aus import AU_NAMES
 from auscan.core.version import versions
@@ -30,24 +34,24 @@ from auscan.results.table import ACTIVE_COLUMNS, BOX_COLUMNS, read_result_table
 
 FIRST_EIGHT = ("AU01", "AU02", "AU04", "AU07", "AU10", "AU12", "AU25", "AU26")
 ALL_TEN = (*FIRST_EIGHT, "AU15", "AU24")
-FORMS = {"positives": ".1%", "auc": ".3f", "f1": ".3f", "ece": ".3f", "r": ".3f", "rank": ".3f"}
-FORMS |= {"r_logit": ".3f", "clips": ".0f", "pictures": ".0f", "found": ".1%"}
+FORMS = {"positives": ".1%", "found": ".1%", "judged": ".1%", "clips": ".0f", "pictures": ".0f", "AUs": ".0f"}
+FORMS |= dict.fromkeys(("auc", "f1", "ece", "r", "rank", "r_logit"), ".3f")
+PERSONS, OCCLUDED = 250, 0.25
+"""Rendered people, four pictures each, and the share of pictures with a thing before the face."""
 
 
 def main() -> None:
     """Run the parts that were asked for and print their tables."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--data", type=Path, required=True, help="folder with faces_val.parquet and clips/")
+    parser.add_argument(
+        "--data", type=Path, required=True, help="folder with faces_val.parquet, clips/, ict_facekit.npz"
+    )
     parser.add_argument("--model", default="nano")
-    parser.add_argument("--only", choices=("faces", "clips"), help="one part alone")
-    parser.add_argument("--every", type=int, default=1, help="only every n-th picture, for a quick look")
+    parser.add_argument("--only", nargs="+", choices=PARTS, default=list(PARTS))
+    parser.add_argument("--every", type=int, default=1, help="only every n-th face, for a quick look")
     parser.add_argument("--write", type=Path, help="also write the tables into this file")
     args = parser.parse_args()
-    lines = []
-    if args.only in (None, "faces"):
-        lines += faces_part(args.data, args.model, args.every)
-    if args.only in (None, "clips"):
-        lines += clips_part(args.data, args.model)
+    lines = [line for part in args.only for line in PARTS[part](args.data, args.model, args.every)]
     print(*lines, sep="\n")
     if args.write:
         used = ", ".join(f"{name} {number}" for name, number in versions().items())
@@ -57,49 +61,65 @@ def main() -> None:
 
 def faces_part(data: Path, model: str, every: int) -> list[str]:
     """The tables of part 1, as Markdown lines."""
-    faces, teacher = judged_faces(data, every)
-    with tempfile.TemporaryDirectory() as folder:
-        found = detect_pictures(faces["jpeg"].tolist(), Path(folder), model)
-    scores = agreement(found, teacher.labels)
+    faces = real_faces(data, every)
+    found = detect_pictures(faces, model)
+    scores = agreement(found, faces.truth.labels)
     lines = ["## Faces of `faces_val.parquet`", "", *with_mean(scores), ""]
     for title, names in (("eight", FIRST_EIGHT), ("ten", ALL_TEN)):
         mean = scores.reindex(list(names))["auc"].mean()
         lines.append(f"Mean AUC over {title} ({', '.join(names)}): {mean:.4f}.  ")
-    share = (found["success"] == 1).mean()
-    lines += [f"Faces found in {share:.2%} of {len(found)} pictures.", "", "By group, means over AUs:", ""]
-    return [*lines, *by_group(face_groups(faces, found), found, teacher.labels), ""]
+    groups = {**pose_groups(faces.about, (10, 20)), **quality_groups(found)}
+    return [*lines, found_line(found), "", *by_group(groups, found, faces.truth.labels), ""]
 
 
-def clips_part(data: Path, model: str) -> list[str]:
-    """The tables of part 2, as Markdown lines."""
-    clips = judged_clips(data)
-    with tempfile.TemporaryDirectory() as folder:
-        tables = detect_files(list(clips), Path(folder), model)
-    matched = [match(table, teacher) for table, teacher in zip(tables, clips.values(), strict=True)]
-    labels = np.concatenate([teacher.labels for teacher in clips.values()])
-    scores = agreement(pd.concat(matched), labels)
+def clips_part(data: Path, model: str, every: int) -> list[str]:
+    """The tables of part 2, as Markdown lines; all clips, whatever `every` says."""
+    clips = held_out_clips(data)
+    tables = detect_files([clip.path for clip in clips], model)
+    matched = [match(table, clip.truth) for table, clip in zip(tables, clips, strict=True)]
+    scores = agreement(pd.concat(matched), np.concatenate([clip.truth.labels for clip in clips]))
     within = within_clips(
-        (table[list(AU_NAMES)].to_numpy(np.float64), teacher.scores, teacher.soft)
-        for table, teacher in zip(matched, clips.values(), strict=True)
+        (table[list(AU_NAMES)].to_numpy(np.float64), clip.truth.scores, clip.truth.soft)
+        for table, clip in zip(matched, clips, strict=True)
     )
-    names = ", ".join(path.stem for path in clips)
-    seen = pd.concat(matched)["success"].mean()
-    return [
-        f"## Held-out clips ({names})",
-        "",
-        *with_mean(scores.join(within)),
-        "",
-        *textwrap.wrap(
-            f"{len(labels)} frames, the teacher's face found in {seen:.2%}. Correlation within a clip, mean "
-            "over the `clips` in which the teacher varies: r of probability and the teacher's score, rank of "
-            "their ranks, r_logit of their logits.",
-            110,
-        ),
-        "",
-    ]
+    names = ", ".join(clip.path.stem for clip in clips)
+    note = (
+        f"{sum(map(len, matched))} frames, the teacher's face found in "
+        f"{pd.concat(matched)['success'].mean():.2%}. Correlation within a clip, mean over the `clips` in "
+        "which the teacher varies: r of probability and the teacher's score, rank of their ranks, r_logit of "
+        "their logits."
+    )
+    lines = [f"## Held-out clips ({names})", "", *with_mean(scores.join(within)), ""]
+    return [*lines, *textwrap.wrap(note, 110), ""]
 
 
-def detect_pictures(jpegs: Sequence[bytes], folder: Path, model: str) -> pd.DataFrame:
+def rendered_part(data: Path, model: str, every: int) -> list[str]:
+    """The tables of part 3, as Markdown lines."""
+    faces = rendered_faces(data, PERSONS // every, OCCLUDED)
+    found = detect_pictures(faces, model)
+    labels, about = faces.truth.labels, faces.about
+    lightness = about["lightness"].to_numpy()
+    dark, light = np.quantile(lightness, [1 / 3, 2 / 3])
+    groups = {
+        **pose_groups(about, (15, 30, 45)),
+        "nothing before the face": (about["covered"] == 0).to_numpy(),
+        "up to a quarter covered": about["covered"].between(0, 0.25, inclusive="neither").to_numpy(),
+        "a quarter and more covered": (about["covered"] >= 0.25).to_numpy(),
+        **{f"{kind} glasses": (about["glasses"] == kind).to_numpy() for kind in ("clear", "dark")},
+        "no glasses": (about["glasses"] == "none").to_numpy(),
+        f"skin darker than L* {dark:.0f} (third)": lightness < dark,
+        f"skin of L* {dark:.0f} to {light:.0f} (third)": (lightness >= dark) & (lightness < light),
+        f"skin lighter than L* {light:.0f} (third)": lightness >= light,
+        **quality_groups(found),
+    }
+    lines = ["## Rendered people", "", *with_mean(agreement(found, labels)), "", found_line(found), ""]
+    return [*lines, *by_group(groups, found, labels), ""]
+
+
+PARTS = {"faces": faces_part, "clips": clips_part, "rendered": rendered_part}
+
+
+def detect_pictures(pictures: Pictures, model: str) -> pd.DataFrame:
     """The surest face of each picture, a row a picture in order; NaN where none was found."""
     pictures = folder / "pictures"
     pictures.mkdir()
@@ -112,20 +132,21 @@ def detect_pictures(jpegs: Sequence[bytes], folder: Path, model: str) -> pd.Data
     return pd.concat([table.nlargest(1, "confidence") for table in tables], ignore_index=True)
 
 
-def detect_files(files: Sequence[Path], folder: Path, model: str) -> list[pd.DataFrame]:
-    """What `auscan detect` writes about each file; all lie in one folder."""
-    inputs = [str(files[0].parent)] if len(files) > 100 else [str(file) for file in files]
-    command = ["auscan", "detect", *inputs, "--out", str(folder / "out"), "--model", model]
-    subprocess.run(command, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    return [read_result_table(folder / "out" / file.stem / "aus.parquet") for file in files]
+def detect_files(files: Sequence[Path], model: str, whole: Path | None = None) -> list[pd.DataFrame]:
+    """What `auscan detect` writes about each file. whole: a folder that holds these files and no others."""
+    inputs = [str(file) for file in files] if whole is None else [str(whole)]
+    with tempfile.TemporaryDirectory() as out:
+        command = ["auscan", "detect", *inputs, "--out", out, "--model", model]
+        subprocess.run(command, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        return [read_result_table(Path(out) / file.stem / "aus.parquet") for file in files]
 
 
-def match(table: pd.DataFrame, teacher: Teacher) -> pd.DataFrame:
+def match(table: pd.DataFrame, truth: Truth) -> pd.DataFrame:
     """For each of the teacher's frames the row of the same face, NaN where there is none: [T] rows.
 
     The same: the middle of the teacher's five points lies in the box, nearest to the box's middle.
     """
-    middle = teacher.points.mean(axis=1)  # [T, 2]
+    middle = truth.points.mean(axis=1)  # [T, 2]
     box = table[list(BOX_COLUMNS)].to_numpy(np.float64)
     frame = table["frame"].to_numpy()
     inside = frame < len(middle)
@@ -146,37 +167,51 @@ def agreement(found: pd.DataFrame, labels: NDArray[np.integer]) -> pd.DataFrame:
     )
 
 
-def face_groups(faces: pd.DataFrame, found: pd.DataFrame) -> dict[str, NDArray[np.bool_]]:
-    """Which pictures are of each group: [n] bool by name."""
-    yaw, pitch = faces["yaw"].abs().to_numpy(), faces["pitch"].abs().to_numpy()
+def pose_groups(about: pd.DataFrame, cuts: Sequence[int]) -> dict[str, NDArray[np.bool_]]:
+    """Which pictures are turned how far: [n] bool by name."""
+    yaw, pitch = about["yaw"].abs().to_numpy(), about["pitch"].abs().to_numpy()
+    ends = [0, *cuts, 180]
     groups = {
-        "head turned less than 10 degrees": yaw < 10,
-        "10 to 20": (yaw >= 10) & (yaw < 20),
-        "more than 20": yaw >= 20,
-        "head up or down more than 10 degrees": pitch >= 10,
+        f"head turned {low} to {high} degrees" if high < 180 else f"head turned more than {low} degrees": (
+            (yaw >= low) & (yaw < high)
+        )
+        for low, high in itertools.pairwise(ends)
     }
-    if "quality" in found:
-        quality = found["quality"].to_numpy(np.float64)
-        low, high = np.nanquantile(quality, [1 / 3, 2 / 3])
-        groups |= {
-            f"quality below {low:.2f} (lowest third)": quality < low,
-            f"quality above {high:.2f} (highest third)": quality > high,
-        }
-    return groups
+    return {**groups, f"head up or down more than {cuts[0]} degrees": pitch >= cuts[0]}
+
+
+def quality_groups(found: pd.DataFrame) -> dict[str, NDArray[np.bool_]]:
+    """Which pictures are of which quality, by what `auscan detect` says of them; none where it does not."""
+    if "quality" not in found:
+        return {}
+    quality = found["quality"].to_numpy(np.float64)
+    return {
+        "quality below 0.5 (not judged)": quality < 0.5,
+        "quality 0.5 to 0.9": (quality >= 0.5) & (quality < 0.9),
+        "quality 0.9 and more": quality >= 0.9,
+    }
+
+
+def found_line(found: pd.DataFrame) -> str:
+    """How many pictures have a face by `auscan detect`."""
+    share = (found["success"] == 1).mean()
+    return f"Faces found in {share:.2%} of {len(found)} pictures. By group, means over the AUs it can judge:"
 
 
 def by_group(
     groups: dict[str, NDArray[np.bool_]], found: pd.DataFrame, labels: NDArray[np.integer]
 ) -> list[str]:
-    """A row for each group: pictures, share found, mean AUC, F1 and ECE over the AUs that it can judge."""
+    """A row for each group: pictures, shares found and judged, mean AUC, F1 and ECE over its AUs."""
     rows = {}
     for name, inside in groups.items():
-        scores = agreement(found[inside], labels[inside])
-        share = (found.loc[inside, "success"] == 1).mean()
-        rows[name] = (inside.sum(), share, len(scores), *scores[["auc", "f1", "ece"]].mean())
-    columns = ["pictures", "found", "AUs", "auc", "f1", "ece"]
-    table = pd.DataFrame.from_dict(rows, orient="index", columns=columns)
-    return markdown(table, "group", {**FORMS, "AUs": ".0f"})
+        if not inside.any():
+            continue
+        scores, part = agreement(found[inside], labels[inside]), found[inside]
+        judged = part[list(ACTIVE_COLUMNS)].notna().any(axis=1).mean()
+        means = scores[["auc", "f1", "ece"]].mean()
+        rows[name] = (inside.sum(), (part["success"] == 1).mean(), judged, len(scores), *means)
+    columns = ["pictures", "found", "judged", "AUs", "auc", "f1", "ece"]
+    return markdown(pd.DataFrame.from_dict(rows, orient="index", columns=columns), "group", FORMS)
 
 
 def with_mean(scores: pd.DataFrame) -> list[str]:

@@ -30,7 +30,7 @@ def measures(
 ) -> pd.DataFrame:
     """A row for each AU that can be judged: positives, auc, f1, ece, over the rows with a face.
 
-    f1 is at whatever thresholds made `active` (1, 0, NaN).
+    f1 is at whatever thresholds made `active` (1, 0, NaN), over the rows in which that is known.
     """
     rows = {}
     for j, name in enumerate(AU_NAMES):
@@ -41,10 +41,18 @@ def measures(
         rows[name] = {
             "positives": truth.mean(),
             "auc": roc_auc_score(truth, said),
-            "f1": f1_score(truth, active[known, j] == 1),
+            "f1": f1_where_known(truth, active[known, j]),
             "ece": calibration_error(truth, said),
         }
     return pd.DataFrame.from_dict(rows, orient="index", columns=["positives", "auc", "f1", "ece"])
+
+
+def f1_where_known(truth: NDArray[np.integer], active: NDArray[np.floating]) -> float:
+    """F1 over the rows that were judged; NaN where that leaves no positive."""
+    judged = ~np.isnan(active)
+    if not truth[judged].any():
+        return float("nan")
+    return float(f1_score(truth[judged], active[judged] == 1))
 
 
 def within_clips(clips: Iterable[tuple[NDArray[np.floating], ...]]) -> pd.DataFrame:
