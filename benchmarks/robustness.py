@@ -4,18 +4,18 @@
     python benchmarks/robustness.py --data ../shared/data --work runs/robustness --model nano \
         --model whole-face-only=PATH --model no-audio=PATH --write docs/benchmarks/robustness.md
 
-Faces of `faces_val.parquet`, rendered people and clips, none of which a training step saw (sources.py), are
-spoilt in one way at a time (spoiling.py) before the face detector sees them, then read by the product's own
-stages, and held against the labels of the clean picture: the teacher's, or exact ones where it was rendered.
-AUC, F1 at the checkpoint's thresholds and ECE, the expected calibration error, are means over AUs, on the
-faces that were found; the share found stands beside them. Clips are heard with their own sound, with none,
-and with the next clip's. Several checkpoints see the very same crops.
+Faces of `faces_val.parquet`, rendered people, clips, and films of rendered people who talk, none of which a
+training step saw (sources.py, films.py), are spoilt in one way at a time (spoiling.py) before the face detector
+sees them, then read by the product's own stages, and held against the labels of the clean picture: the
+teacher's, or exact ones where it was rendered. AUC, F1 at the checkpoint's thresholds and ECE, the expected
+calibration error, are means over AUs, on the faces that were found; the share found stands beside them. Clips
+and films are heard with their own sound, with none, and with the next one's. Several checkpoints see the very
+same crops.
 
 What was measured is kept in --work, one file a condition, and not measured again.
 """
 
 import argparse
-import functools
 import itertools
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
@@ -24,6 +24,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pandas as pd
+from films import talking_films
 from measures import measures
 from numpy.typing import NDArray
 from robustness_report import SOUNDS, report
@@ -41,8 +42,9 @@ LONGEST_SIDE = 1000
 """Frames of clips that are larger are halved, to save time; faces stay larger than a crop."""
 TURNED = (0, 15, 30, 45, 90)
 """Ends of the groups of yaw, degrees."""
-PERSONS = 120
-"""Rendered people, four pictures each."""
+SOURCES = ("faces", "rendered", "clips", "films")
+PERSONS, FILMS = 120, 16
+"""Rendered people with four pictures each, and those who talk."""
 SAME_FACE = 0.5
 """A face further from the known one (mean point error over eye distance) is another one."""
 
@@ -54,7 +56,7 @@ class Condition:
     """What is done to the pictures of one source."""
 
     source: str
-    """faces, rendered or clips"""
+    """One of SOURCES."""
     kind: str
     level: int
 
@@ -71,7 +73,7 @@ def main() -> None:
     )
     parser.add_argument("--work", type=Path, required=True, help="folder for what was measured")
     parser.add_argument("--model", action="append", metavar="NAME[=PATH]", help="several side by side")
-    parser.add_argument("--sources", nargs="+", choices=SOURCES, default=list(SOURCES))
+    parser.add_argument("--sources", nargs="+", choices=SOURCES, default=SOURCES)
     parser.add_argument("--every", type=int, default=1, help="only every n-th face, for a quick look")
     parser.add_argument("--seconds", type=float, default=np.inf, help="of each clip, for a quick look")
     parser.add_argument("--write", type=Path, help="also write tables and curves beside and into this file")
@@ -80,13 +82,16 @@ def main() -> None:
     cv2.setNumThreads(1)
     args.work.mkdir(parents=True, exist_ok=True)
     measured = []
-    for condition in conditions(args.sources):
-        file = args.work / condition.file
-        if not file.exists():
-            amount = args.seconds if condition.source == "clips" else args.every
-            SOURCES[condition.source](condition, args.data, models, amount).to_parquet(file)
-            print(condition, flush=True)
-        measured.append(pd.read_parquet(file))
+    for name in args.sources:
+        source = None
+        for condition in conditions(name):
+            file = args.work / condition.file
+            if not file.exists():
+                if source is None:
+                    source = load_source(name, args.data, args.work, args.every)
+                measure(condition, source, models, args.seconds).to_parquet(file)
+                print(condition, flush=True)
+            measured.append(pd.read_parquet(file))
     lines = report(pd.concat(measured, ignore_index=True), list(models), args.write)
     print(*lines, sep="\n")
     if args.write:
@@ -103,35 +108,32 @@ def load_models(words: list[str]) -> Models:
     return models
 
 
-def conditions(sources: Iterable[str]) -> list[Condition]:
-    """Everything that is measured; each source as it is comes first."""
-    found = []
-    for source in sources:
-        found.append(Condition(source, "clean", 0))
-        found += [Condition(source, kind, level) for kind, level in itertools.product(SPOILINGS, LEVELS)]
-    return found
+def conditions(source: str) -> list[Condition]:
+    """Everything that is done to a source. Films are there for what sound says of a face that is covered."""
+    done = itertools.product(SPOILINGS, LEVELS)
+    if source == "films":
+        done = ((kind, LEVELS[-1]) for kind in SPOILINGS if kind.endswith("covered"))
+    return [Condition(source, "clean", 0), *(Condition(source, kind, level) for kind, level in done)]
 
 
-def measure_faces(condition: Condition, data: Path, models: Models, every: int) -> pd.DataFrame:
-    """Rows (model, group, AU) of `faces_val.parquet`."""
-    return measure_pictures(condition, kept_faces(data, every), models)
+def measure(
+    condition: Condition, source: Pictures | list[Footage], models: Models, seconds: float
+) -> pd.DataFrame:
+    """Rows (model, group, AU) with auc, f1, ece, found."""
+    if isinstance(source, Pictures):
+        return measure_pictures(condition, source, models)
+    return measure_footage(condition, source, models, seconds)
 
 
-def measure_rendered(condition: Condition, data: Path, models: Models, every: int) -> pd.DataFrame:
-    """Rows (model, group, AU) of rendered people with nothing before their faces."""
-    return measure_pictures(condition, kept_rendered(data, PERSONS // every), models)
-
-
-@functools.cache
-def kept_faces(data: Path, every: int) -> Pictures:
-    """Read once for all conditions."""
-    return real_faces(data, every)
-
-
-@functools.cache
-def kept_rendered(data: Path, persons: int) -> Pictures:
-    """Rendered once for all conditions."""
-    return rendered_faces(data, persons, occluded=0.0)
+def load_source(name: str, data: Path, work: Path, every: int) -> Pictures | list[Footage]:
+    """What is spoilt; rendered people have nothing else before their faces."""
+    if name == "faces":
+        return real_faces(data, every)
+    if name == "rendered":
+        return rendered_faces(data, PERSONS // every, occluded=0.0)
+    if name == "films":
+        return talking_films(data, work / "films", FILMS // every)
+    return held_out_clips(data)
 
 
 def measure_pictures(condition: Condition, pictures: Pictures, models: Models) -> pd.DataFrame:
@@ -156,19 +158,11 @@ def measure_pictures(condition: Condition, pictures: Pictures, models: Models) -
     return described(rows, condition)
 
 
-def measure_clips(condition: Condition, data: Path, models: Models, seconds: float) -> pd.DataFrame:
-    """Rows (model, sound, AU) of the held-out clips."""
-    return measure_footage(condition, held_out_clips(data), models, seconds)
-
-
-SOURCES = {"faces": measure_faces, "rendered": measure_rendered, "clips": measure_clips}
-
-
 def measure_footage(
     condition: Condition, clips: list[Footage], models: Models, seconds: float
 ) -> pd.DataFrame:
     """Rows (model, sound, AU) with auc, f1, ece, pooled over the clips."""
-    sounds = [clip.sound() for clip in clips]
+    sounds = [clip.sound for clip in clips]
     said: dict[tuple[str, str], list[NDArray[np.float32]]] = {}
     labels = []
     for number, clip in enumerate(clips):

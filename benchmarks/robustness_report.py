@@ -26,6 +26,7 @@ TITLES: Final = {
     "clips": ("Held-out clips, with their own sound", "own"),
 }
 """Title and group of each source."""
+HEARD: Final = {"clips": "held-out clips", "films": "rendered people who talk"}
 
 
 def report(measured: pd.DataFrame, models: Sequence[str], file: Path | None) -> list[str]:
@@ -43,12 +44,13 @@ def report(measured: pd.DataFrame, models: Sequence[str], file: Path | None) -> 
             curves(part, models, aus, file.with_name(f"{file.stem}-{source}.png"), title.replace("`", ""))
             lines += [f"![Mean AUC by kind and level]({file.stem}-{source}.png)", ""]
         lines += [f"AUC of each AU at the strongest level, {models[0]}:", "", *au_table(part, models[0]), ""]
-    stills = measured[(measured["source"] != "clips") & (measured["level"] == 0)]
-    clips = measured[measured["source"] == "clips"]
+    stills = measured[(measured["source"].isin(["faces", "rendered"])) & (measured["level"] == 0)]
     if not stills.empty:
         lines += ["## Heads that are turned", "", *turned_table(stills, models), ""]
-    if not clips.empty:
-        lines += ["## Sound", "", *sound_table(clips, models), ""]
+    for source, title in HEARD.items():
+        heard = measured[measured["source"] == source]
+        if not heard.empty:
+            lines += [f"## Sound: {title}", "", *sound_table(heard, models), ""]
     return lines
 
 
@@ -127,7 +129,7 @@ def sound_table(clips: pd.DataFrame, models: Sequence[str]) -> list[str]:
 
 
 def curves(part: pd.DataFrame, models: Sequence[str], aus: Sequence[str], file: Path, title: str) -> None:
-    """A panel a kind: mean AUC by level, a line a model; the share of faces found is dotted."""
+    """A panel a kind: mean AUC by level, a line a model; the share of faces found is dotted, right axis."""
     auc, found = mean_of(part, aus, "auc"), part.groupby(["kind", "level"])["found"].max()
     kinds = [kind for kind in SPOILINGS if kind in part["kind"].unique()]
     figure, axes = plt.subplots(2, 4, figsize=(11, 5.2), sharey=True, squeeze=False)
@@ -136,12 +138,16 @@ def curves(part: pd.DataFrame, models: Sequence[str], aus: Sequence[str], file: 
             values = [auc["clean", 0, model], *(auc[kind, level, model] for level in LEVELS)]
             axis.plot(range(4), values, "o-", color=colour, label=model, markersize=4)
         shares = [found["clean", 0], *(found[kind, level] for level in LEVELS)]
-        axis.plot(range(4), shares, ":", color="#777777", label="faces found")
+        axis.plot(range(4), [0.5 + share / 2 for share in shares], ":", color="#777777", label="found")
         amounts = [f"{amount:g}" for amount in SPOILINGS[kind].amounts]
         axis.set(title=kind, xticks=range(4), xticklabels=["clean", *amounts], xlabel=SPOILINGS[kind].unit)
+        axis.set_ylim(0.48, 1.02)
         axis.grid(alpha=0.3)
+        axis.secondary_yaxis("right", functions=(lambda auc: 2 * auc - 1, lambda share: 0.5 + share / 2))
     for axis in axes[:, 0]:
         axis.set_ylabel("mean AUC")
+    for axis in axes[:, -1]:
+        axis.text(1.16, 0.5, "share found", rotation=270, va="center", transform=axis.transAxes)
     axes[0, 0].legend(fontsize=7, loc="lower left")
     figure.suptitle(title)
     figure.tight_layout()

@@ -68,17 +68,12 @@ class Footage:
     path: Path
     truth: Truth
     """A row a frame."""
+    sound: Waveform
+    """All of it."""
 
     def frames(self) -> Iterator[Frame]:
         """Decoded anew by every call."""
         return read_frames(self.path)
-
-    def sound(self) -> Waveform:
-        """All of it. Every held-out clip has some."""
-        chunks = read_waveform(self.path)
-        assert chunks is not None
-        pieces = list(chunks)
-        return Waveform(np.concatenate([piece.samples for piece in pieces]), pieces[0].start_s)
 
 
 def real_faces(data: Path, every: int = 1) -> Pictures:
@@ -127,8 +122,17 @@ def held_out_clips(data: Path) -> list[Footage]:
         truth = _by_teacher(table, table["lip_gap"].to_numpy(np.float32))
         truth.labels[silent] = -1
         truth.scores[silent] = np.nan
-        found.append(Footage(next((data / "clips").glob(f"{name}.*")), truth))
+        path = next((data / "clips").glob(f"{name}.*"))
+        found.append(Footage(path, truth, _whole_sound(path)))
     return found
+
+
+def _whole_sound(path: Path) -> Waveform:
+    """Every held-out clip has some."""
+    chunks = read_waveform(path)
+    assert chunks is not None
+    pieces = list(chunks)
+    return Waveform(np.concatenate([piece.samples for piece in pieces]), pieces[0].start_s)
 
 
 def _by_teacher(table: pd.DataFrame, gaps: NDArray[np.float32]) -> Truth:
