@@ -5,12 +5,12 @@
         --model whole-face-only=PATH --model no-audio=PATH --write docs/benchmarks/robustness.md
 
 Faces of `faces_val.parquet`, rendered people, clips, and films of rendered people who talk, none of which a
-training step saw (sources.py, films.py), are spoilt in one way at a time (spoiling.py) before the face detector
-sees them, then read by the product's own stages, and held against the labels of the clean picture: the
-teacher's, or exact ones where it was rendered. AUC, F1 at the checkpoint's thresholds and ECE, the expected
-calibration error, are means over AUs, on the faces that were found; the share found stands beside them. Clips
-and films are heard with their own sound, with none, and with the next one's. Several checkpoints see the very
-same crops.
+training step saw (sources.py, films.py), are spoilt in one way at a time (spoiling.py) before the face
+detector sees them, then read by the product's own stages, and held against the labels of the clean picture:
+the teacher's, or exact ones where it was rendered. AUC, F1 at the checkpoint's thresholds and ECE, the
+expected calibration error, are means over AUs, on the faces that were found; the share found stands beside
+them. Clips and films are heard with their own sound, with none, and with the next one's. Several checkpoints
+see the very same crops.
 
 What was measured is kept in --work, one file a condition, and not measured again.
 """
