@@ -12,7 +12,8 @@ expected calibration error, are means over AUs, on the faces that were found; th
 them. Clips and films are heard with their own sound, with none, and with the next one's. Several checkpoints
 see the very same crops.
 
-What was measured is kept in --work, one file a condition, and not measured again.
+What was measured is kept in --work, one file a condition, and not measured again: take another folder for
+other checkpoints. Needs `pip install '.[train]'`, and matplotlib for --write.
 """
 
 import argparse

@@ -8,10 +8,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
-import matplotlib
-
-matplotlib.use("Agg")
-import matplotlib.pyplot as plt
 import pandas as pd
 from measures import markdown
 from spoiling import LEVELS, SPOILINGS
@@ -130,6 +126,11 @@ def sound_table(clips: pd.DataFrame, models: Sequence[str]) -> list[str]:
 
 def curves(part: pd.DataFrame, models: Sequence[str], aus: Sequence[str], file: Path, title: str) -> None:
     """A panel a kind: mean AUC by level, a line a model; the share of faces found is dotted, right axis."""
+    import matplotlib  # needed for --write alone
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
     auc, found = mean_of(part, aus, "auc"), part.groupby(["kind", "level"])["found"].max()
     kinds = [kind for kind in SPOILINGS if kind in part["kind"].unique()]
     figure, axes = plt.subplots(2, 4, figsize=(11, 5.2), sharey=True, squeeze=False)
