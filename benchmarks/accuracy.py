@@ -8,10 +8,10 @@
 3. Rendered people that no training step saw, a quarter of the pictures with a thing before the face: exact
    labels; also by head pose, cover, glasses and lightness of the skin.
 
-Files are written into a folder, `auscan detect` is run on them as a user would, and its tables are read. The
-teacher is MediaPipe Face Landmarker, a model; 1 and 2 are agreement with it, not accuracy against people.
-AUC and ECE, the expected calibration error, are over all faces that were found; F1 is at the thresholds of
-the checkpoint, over those that were judged (`AU.._c` not empty).
+Files are written into a folder, `auscan detect --keep-all` is run on them, and its tables are read. The
+teacher is MediaPipe Face Landmarker, a model; 1 and 2 are agreement with it, not accuracy against people. AUC,
+F1 at the thresholds of the checkpoint and ECE, the expected calibration error, are over all faces that were
+found, the hard ones too; f1_judged is over those that are judged without --keep-all.
 """
 
 import argparse
@@ -35,7 +35,7 @@ from auscan.results.table import ACTIVE_COLUMNS, BOX_COLUMNS, read_result_table
 FIRST_EIGHT = ("AU01", "AU02", "AU04", "AU07", "AU10", "AU12", "AU25", "AU26")
 ALL_TEN = (*FIRST_EIGHT, "AU15", "AU24")
 FORMS = {"positives": ".1%", "found": ".1%", "judged": ".1%", "clips": ".0f", "pictures": ".0f", "AUs": ".0f"}
-FORMS |= dict.fromkeys(("auc", "f1", "ece", "r", "rank", "r_logit"), ".3f")
+FORMS |= dict.fromkeys(("auc", "f1", "f1_judged", "ece", "r", "rank", "r_logit"), ".3f")
 PERSONS, OCCLUDED = 250, 0.25
 """Rendered people, four pictures each, and the share of pictures with a thing before the face."""
 
@@ -121,14 +121,13 @@ PARTS = {"faces": faces_part, "clips": clips_part, "rendered": rendered_part}
 
 def detect_pictures(pictures: Pictures, model: str) -> pd.DataFrame:
     """The surest face of each picture, a row a picture in order; NaN where none was found."""
-    pictures = folder / "pictures"
-    pictures.mkdir()
-    for row, jpeg in enumerate(jpegs):
-        (pictures / f"{row:05d}.jpg").write_bytes(jpeg)
-    command = ["auscan", "detect", str(pictures), "--out", str(folder / "out"), "--model", model]
-    command.append("--keep-all")  # F1 counts all faces, the hard ones too
-    subprocess.run(command, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    tables = [read_result_table(folder / "out" / f"{row:05d}" / "aus.parquet") for row in range(len(faces))]
+    with tempfile.TemporaryDirectory() as folder:
+        files = []
+        for row, encoded in enumerate(pictures.encoded):
+            suffix = "jpg" if encoded.startswith(b"\xff\xd8") else "png"
+            files.append(Path(folder) / f"{row:05d}.{suffix}")
+            files[-1].write_bytes(encoded)
+        tables = detect_files(files, model, Path(folder))
     return pd.concat([table.nlargest(1, "confidence") for table in tables], ignore_index=True)
 
 
@@ -136,7 +135,7 @@ def detect_files(files: Sequence[Path], model: str, whole: Path | None = None) -
     """What `auscan detect` writes about each file. whole: a folder that holds these files and no others."""
     inputs = [str(file) for file in files] if whole is None else [str(whole)]
     with tempfile.TemporaryDirectory() as out:
-        command = ["auscan", "detect", *inputs, "--out", out, "--model", model]
+        command = ["auscan", "detect", *inputs, "--out", out, "--model", model, "--keep-all"]
         subprocess.run(command, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         return [read_result_table(Path(out) / file.stem / "aus.parquet") for file in files]
 
@@ -159,12 +158,12 @@ def match(table: pd.DataFrame, truth: Truth) -> pd.DataFrame:
 
 
 def agreement(found: pd.DataFrame, labels: NDArray[np.integer]) -> pd.DataFrame:
-    """A row for each AU with labels, over the rows with a face: positives, auc, f1, ece."""
-    return measures(
-        labels,
-        found[list(AU_NAMES)].to_numpy(np.float64),
-        found[list(ACTIVE_COLUMNS)].to_numpy(np.float64),
-    )
+    """A row for each AU with labels, over the rows with a face: positives, auc, f1, f1_judged, ece."""
+    said, active = (found[list(names)].to_numpy(np.float64) for names in (AU_NAMES, ACTIVE_COLUMNS))
+    scores = measures(labels, said, active)
+    active[found["reason"] != ""] = np.nan
+    scores.insert(3, "f1_judged", measures(labels, said, active)["f1"])
+    return scores
 
 
 def pose_groups(about: pd.DataFrame, cuts: Sequence[int]) -> dict[str, NDArray[np.bool_]]:
@@ -181,9 +180,7 @@ def pose_groups(about: pd.DataFrame, cuts: Sequence[int]) -> dict[str, NDArray[n
 
 
 def quality_groups(found: pd.DataFrame) -> dict[str, NDArray[np.bool_]]:
-    """Which pictures are of which quality, by what `auscan detect` says of them; none where it does not."""
-    if "quality" not in found:
-        return {}
+    """Which pictures are of which quality, by what `auscan detect` says of them."""
     quality = found["quality"].to_numpy(np.float64)
     return {
         "quality below 0.5 (not judged)": quality < 0.5,
@@ -207,10 +204,10 @@ def by_group(
         if not inside.any():
             continue
         scores, part = agreement(found[inside], labels[inside]), found[inside]
-        judged = part[list(ACTIVE_COLUMNS)].notna().any(axis=1).mean()
-        means = scores[["auc", "f1", "ece"]].mean()
+        judged = (part["reason"] == "").mean()
+        means = scores[["auc", "f1", "f1_judged", "ece"]].mean()
         rows[name] = (inside.sum(), (part["success"] == 1).mean(), judged, len(scores), *means)
-    columns = ["pictures", "found", "judged", "AUs", "auc", "f1", "ece"]
+    columns = ["pictures", "found", "judged", "AUs", "auc", "f1", "f1_judged", "ece"]
     return markdown(pd.DataFrame.from_dict(rows, orient="index", columns=columns), "group", FORMS)
 
 
