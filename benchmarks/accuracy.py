@@ -9,9 +9,9 @@
    labels; also by head pose, cover, glasses and lightness of the skin.
 
 Files are written into a folder, `auscan detect --keep-all` is run on them, and its tables are read. The
-teacher is MediaPipe Face Landmarker, a model; 1 and 2 are agreement with it, not accuracy against people. AUC,
-F1 at the thresholds of the checkpoint and ECE, the expected calibration error, are over all faces that were
-found, the hard ones too; f1_judged is over those that are judged without --keep-all.
+teacher is MediaPipe Face Landmarker, a model; 1 and 2 are agreement with it, not accuracy against people.
+AUC, F1 at the thresholds of the checkpoint and ECE, the expected calibration error, are over all faces that
+were found, the hard ones too; f1_judged is over those that are judged without --keep-all.
 """
 
 import argparse
