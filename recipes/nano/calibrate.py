@@ -2,6 +2,9 @@
 
     python recipes/nano/calibrate.py --data ../shared/data --checkpoint src/auscan/checkpoints/nano
 
+Real faces with the teacher's labels decide. AUs that the checkpoint was taught though no real face is
+labelled for them are left to rendered people (rendered_faces.py) that no training step sees either.
+
 `train.py` does the same at its end. The graphs that ship are asked, through the product's own stages, so
 that what int8 changes is in. Writes config.json and the part of the model card that stands between
 `BEGIN` and `END`; weights and graphs stay as they are. Takes two minutes.
@@ -32,6 +35,8 @@ from reading import cut_pictures, read_pictures
 
 BEGIN = "<!-- written by recipes/nano/calibrate.py -->"
 END = "<!-- end -->"
+RENDERED = range(500_000, 500_200)
+"""Rendered people to choose by: far from those of training, and none of those of the benchmarks."""
 DIGITS = 4
 """Of every number that is stored."""
 
@@ -46,20 +51,29 @@ class Development:
     """[n, 12]; NaN where no face was found."""
     person: NDArray[np.int64]
     """[n] from 0."""
+    rendered: int = 0
+    """The last so many faces are rendered."""
 
 
 def main() -> None:
     """Read the command line, calibrate, print what went into the card."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--data", type=Path, required=True, help="folder with faces_train.parquet")
+    parser.add_argument(
+        "--data", type=Path, required=True, help="folder with faces_train.parquet, ict_facekit.npz"
+    )
     parser.add_argument("--checkpoint", type=Path, required=True, help="its folder, which is written to")
     args = parser.parse_args()
-    print(calibrate_checkpoint(args.checkpoint, args.data / "faces_train.parquet"))
+    print(calibrate_checkpoint(args.checkpoint, args.data))
 
 
-def calibrate_checkpoint(folder: Path, parquet: Path) -> str:
+def calibrate_checkpoint(folder: Path, data: Path) -> str:
     """Write calibration, thresholds and operating points into a checkpoint; returns the text for its card."""
-    development = read_development(load(folder), parquet)
+    stages = load(folder)
+    development = read_development(stages, data / "faces_train.parquet")
+    taught = np.array([name not in stages.config.untaught for name in AU_NAMES])
+    alone = taught & ~(development.labels >= 0).any(axis=0)
+    if alone.any():
+        development = joined(development, read_rendered(stages, data / "ict_facekit.npz", alone))
     readout = rounded(fit_readout(development.labels, development.logits))
     text = card_text(development, readout)
     write_config(folder, readout)
@@ -78,6 +92,27 @@ def read_development(stages: Stages, parquet: Path) -> Development:
         teacher_targets(table, lip_gap(landmarks)).labels,
         read_pictures(stages, cut),
         pd.factorize(table["identity"])[0],
+    )
+
+
+def read_rendered(stages: Stages, ict: Path, aus: NDArray[np.bool_]) -> Development:
+    """What the product says of rendered people, with labels of some AUs only. aus: [12] which."""
+    from rendered_faces import rendered_faces
+
+    faces = list(rendered_faces(ict, 0, RENDERED))
+    cut = cut_pictures((face.image for face in faces), stages.config.network.visual.crop_size)
+    labels = np.where(aus, np.stack([face.labels for face in faces]), -1).astype(np.int8)
+    person = np.array([face.person for face in faces]) - RENDERED[0]
+    return Development(labels, read_pictures(stages, cut), person, len(faces))
+
+
+def joined(real: Development, rendered: Development) -> Development:
+    """Both, as different people."""
+    return Development(
+        np.concatenate([real.labels, rendered.labels]),
+        np.concatenate([real.logits, rendered.logits]),
+        np.concatenate([real.person, rendered.person + real.person.max() + 1]),
+        rendered.rendered,
     )
 
 
@@ -117,10 +152,11 @@ def card_text(development: Development, readout: Readout) -> str:
     four fifths chose.
     """
     said = read_by_others(development.labels, development.logits, development.person)
-    found = ~np.isnan(development.logits).all(axis=1)
+    real = slice(0, len(development.labels) - development.rendered)
+    found = ~np.isnan(development.logits[real]).all(axis=1)
     table = agreement_table(development, said)
     mean = table.mean()
-    people = development.person.max() + 1
+    people = development.person[real].max() + 1
     about = (
         f"On {found.sum()} faces of {people} people kept aside from training, found in {found.mean():.1%} of "
         "their pictures. ECE is the expected calibration error (15 bins), before and after Platt scaling. "
@@ -128,6 +164,10 @@ def card_text(development: Development, readout: Readout) -> str:
         "calibration and thresholds that the other four fifths chose. The last columns are thresholds on "
         "calibrated probabilities."
     )
+    if development.rendered:
+        only = ~(development.labels[real] >= 0).any(axis=0) & (development.labels >= 0).any(axis=0)
+        names = ", ".join(np.asarray(AU_NAMES)[only])
+        about += f" {names}: on {development.rendered} rendered faces of other people, by exact labels."
     last = (f"{mean[column]:.3f}" for column in ("auc", "before", "after", "f1"))
     return "\n".join(
         [

@@ -67,7 +67,7 @@ def main() -> None:
     )
     save_checkpoint(args.out, network, config, filled)
     export_nano(args.out, args.out, args.data / "faces_train.parquet")
-    calibrate_checkpoint(args.out, args.data / "faces_train.parquet")
+    calibrate_checkpoint(args.out, args.data)
     settings = {**asdict(FaceSettings(epochs=args.epochs)), **asdict(ClipSettings(steps=args.steps))}
     log(args.run / "done.jsonl", **settings, **scores)
 

@@ -18,7 +18,7 @@ from auscan.media.audio import read_waveform
 from auscan.media.video import read_frames
 from auscan.pipeline.demo import make_demo_clip
 from auscan.training.operating import fit_readout
-from calibrate import BEGIN, END, Development, card_text, rounded, write_card, write_config
+from calibrate import BEGIN, END, Development, card_text, joined, rounded, write_card, write_config
 from reading import cut_clip, cut_pictures, look_at_clip, read_pictures
 
 
@@ -57,6 +57,22 @@ def test_the_card_has_a_row_an_au_and_shows_the_calibration_error_go_down(develo
     precise, sensitive = rows["precise"], rows["sensitive"]
     assert float(precise[1]) > float(sensitive[1])
     assert float(precise[2]) < float(sensitive[2])
+
+
+def test_an_au_that_real_faces_are_not_labelled_for_is_left_to_rendered_ones(
+    development: Development,
+) -> None:
+    labels = np.full((600, 12), -1, np.int8)
+    labels[:, 8] = np.arange(600) % 3 == 0
+    rendered = Development(labels, development.logits[::-1], development.person, 600)
+    both = joined(development, rendered)
+    assert set(both.person[:600]).isdisjoint(both.person[600:])
+    alone, together = (fit_readout(each.labels, each.logits) for each in (development, both))
+    assert together.calibration.scale[:8] == alone.calibration.scale[:8]
+    assert together.calibration.scale[8] != alone.calibration.scale[8] == 1.0
+    text = " ".join(card_text(both, together).split())
+    assert "On 588 faces of 150 people" in text
+    assert "AU23: on 600 rendered faces of other people" in text
 
 
 def test_the_card_is_changed_in_its_place_alone_and_as_often_as_wanted(tmp_path: Path) -> None:
