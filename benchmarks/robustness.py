@@ -93,6 +93,8 @@ def main() -> None:
                 measure(condition, source, models, args.seconds).to_parquet(file)
                 print(condition, flush=True)
             measured.append(pd.read_parquet(file))
+            if set(measured[-1]["model"]) != set(models):
+                raise SystemExit(f"{file} was measured with other models. Give another --work folder.")
     lines = report(pd.concat(measured, ignore_index=True), list(models), args.write)
     print(*lines, sep="\n")
     if args.write:
