@@ -1,89 +1,221 @@
-"""How far auscan agrees with the teacher on faces of people it never saw.
+"""How well auscan does on faces, clips and rendered people that it never saw, through `auscan detect`.
 
     python benchmarks/accuracy.py --data ../shared/data
+    python benchmarks/accuracy.py --data ../shared/data --model PATH --write docs/benchmarks/accuracy.md
 
-Writes the pictures of `faces_val.parquet` into a folder, runs `auscan detect` on that folder as a user
-would, and compares the tables with the teacher's labels (rule: recipes/nano/labels.py). The teacher is
-MediaPipe Face Landmarker, a model; this is agreement with it, not accuracy against human coders.
+1. Pictures of `faces_val.parquet`: agreement with the teacher, also by head pose and picture quality.
+2. The clips that no training step saw: agreement with the teacher, pooled, and its correlation within a clip.
+3. Rendered people that no training step saw, a quarter of the pictures with a thing before the face: exact
+   labels; also by head pose, cover, glasses and lightness of the skin.
+
+Files are written into a folder, `auscan detect --keep-all` is run on them, and its tables are read. The
+teacher is MediaPipe Face Landmarker, a model; 1 and 2 are agreement with it, not accuracy against people.
+AUC, F1 at the thresholds of the checkpoint and ECE, the expected calibration error, are over all faces that
+were found, the hard ones too; f1_judged is over those that are judged without --keep-all.
 """
 
 import argparse
+import itertools
 import subprocess
-import sys
 import tempfile
+import textwrap
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from rich.console import Console
-from rich.table import Table
-from sklearn.metrics import f1_score, roc_auc_score
+from measures import markdown, measures, within_clips
+from numpy.typing import NDArray
+from sources import Pictures, Truth, held_out_clips, real_faces, rendered_faces
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "recipes" / "nano"))
 from auscan.core.aus import AU_NAMES
-from auscan.results.table import ACTIVE_COLUMNS, read_result_table
-from labels import lip_gap, teacher_targets
+from auscan.core.version import versions
+from auscan.results.table import ACTIVE_COLUMNS, BOX_COLUMNS, read_result_table
 
 FIRST_EIGHT = ("AU01", "AU02", "AU04", "AU07", "AU10", "AU12", "AU25", "AU26")
 ALL_TEN = (*FIRST_EIGHT, "AU15", "AU24")
+FORMS = {"positives": ".1%", "found": ".1%", "judged": ".1%", "clips": ".0f", "pictures": ".0f", "AUs": ".0f"}
+FORMS |= dict.fromkeys(("auc", "f1", "f1_judged", "ece", "r", "rank", "r_logit"), ".3f")
+PERSONS, OCCLUDED = 250, 0.25
+"""Rendered people, four pictures each, and the share of pictures with a thing before the face."""
 
 
 def main() -> None:
-    """Run the benchmark and print its table."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--data", type=Path, required=True, help="folder with faces_val.parquet")
+    """Run the parts that were asked for and print their tables."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument(
+        "--data", type=Path, required=True, help="folder with faces_val.parquet, clips/, ict_facekit.npz"
+    )
     parser.add_argument("--model", default="nano")
+    parser.add_argument("--only", nargs="+", choices=PARTS, default=list(PARTS))
+    parser.add_argument("--every", type=int, default=1, help="only every n-th face, for a quick look")
+    parser.add_argument("--write", type=Path, help="also write the tables into this file")
     args = parser.parse_args()
-    faces = pd.read_parquet(args.data / "faces_val.parquet")
-    landmarks = np.stack([np.asarray(v, np.float32).reshape(478, 2) for v in faces["landmarks"]])
-    labels = teacher_targets(faces, lip_gap(landmarks)).labels
+    lines = [line for part in args.only for line in PARTS[part](args.data, args.model, args.every)]
+    print(*lines, sep="\n")
+    if args.write:
+        used = ", ".join(f"{name} {number}" for name, number in versions().items())
+        head = ["# Accuracy", "", (__doc__ or "").strip(), "", f"Model: {args.model}. {used}.", ""]
+        args.write.write_text("\n".join([*head, *lines]) + "\n", encoding="utf-8")
+
+
+def faces_part(data: Path, model: str, every: int) -> list[str]:
+    """The tables of part 1, as Markdown lines."""
+    faces = real_faces(data, every)
+    found = detect_pictures(faces, model)
+    scores = agreement(found, faces.truth.labels)
+    lines = ["## Faces of `faces_val.parquet`", "", *with_mean(scores), ""]
+    for title, names in (("eight", FIRST_EIGHT), ("ten", ALL_TEN)):
+        mean = scores.reindex(list(names))["auc"].mean()
+        lines.append(f"Mean AUC over {title} ({', '.join(names)}): {mean:.4f}.  ")
+    groups = {**pose_groups(faces.about, (10, 20)), **quality_groups(found)}
+    return [*lines, found_line(found), "", *by_group(groups, found, faces.truth.labels), ""]
+
+
+def clips_part(data: Path, model: str, every: int) -> list[str]:
+    """The tables of part 2, as Markdown lines; all clips, whatever `every` says."""
+    clips = held_out_clips(data)
+    tables = detect_files([clip.path for clip in clips], model)
+    matched = [match(table, clip.truth) for table, clip in zip(tables, clips, strict=True)]
+    scores = agreement(pd.concat(matched), np.concatenate([clip.truth.labels for clip in clips]))
+    within = within_clips(
+        (table[list(AU_NAMES)].to_numpy(np.float64), clip.truth.scores, clip.truth.soft)
+        for table, clip in zip(matched, clips, strict=True)
+    )
+    names = ", ".join(clip.path.stem for clip in clips)
+    note = (
+        f"{sum(map(len, matched))} frames, the teacher's face found in "
+        f"{pd.concat(matched)['success'].mean():.2%}. Correlation within a clip, mean over the `clips` in "
+        "which the teacher varies: r of probability and the teacher's score, rank of their ranks, r_logit of "
+        "their logits."
+    )
+    lines = [f"## Held-out clips ({names})", "", *with_mean(scores.join(within)), ""]
+    return [*lines, *textwrap.wrap(note, 110), ""]
+
+
+def rendered_part(data: Path, model: str, every: int) -> list[str]:
+    """The tables of part 3, as Markdown lines."""
+    faces = rendered_faces(data, PERSONS // every, OCCLUDED)
+    found = detect_pictures(faces, model)
+    labels, about = faces.truth.labels, faces.about
+    lightness = about["lightness"].to_numpy()
+    dark, light = np.quantile(lightness, [1 / 3, 2 / 3])
+    groups = {
+        **pose_groups(about, (15, 30, 45)),
+        "nothing before the face": (about["covered"] == 0).to_numpy(),
+        "up to a quarter covered": about["covered"].between(0, 0.25, inclusive="neither").to_numpy(),
+        "a quarter and more covered": (about["covered"] >= 0.25).to_numpy(),
+        **{f"{kind} glasses": (about["glasses"] == kind).to_numpy() for kind in ("clear", "dark")},
+        "no glasses": (about["glasses"] == "none").to_numpy(),
+        f"skin darker than L* {dark:.0f} (third)": lightness < dark,
+        f"skin of L* {dark:.0f} to {light:.0f} (third)": (lightness >= dark) & (lightness < light),
+        f"skin lighter than L* {light:.0f} (third)": lightness >= light,
+        **quality_groups(found),
+    }
+    lines = ["## Rendered people", "", *with_mean(agreement(found, labels)), "", found_line(found), ""]
+    return [*lines, *by_group(groups, found, labels), ""]
+
+
+PARTS = {"faces": faces_part, "clips": clips_part, "rendered": rendered_part}
+
+
+def detect_pictures(pictures: Pictures, model: str) -> pd.DataFrame:
+    """The surest face of each picture, a row a picture in order; NaN where none was found."""
     with tempfile.TemporaryDirectory() as folder:
-        found = detect_pictures(faces, Path(folder), args.model)
-    show(found, labels)
-
-
-def detect_pictures(faces: pd.DataFrame, folder: Path, model: str) -> pd.DataFrame:
-    """The surest face of each picture, a row a picture in the order of `faces`; NaN where none was found."""
-    pictures = folder / "pictures"
-    pictures.mkdir()
-    for row, jpeg in enumerate(faces["jpeg"]):
-        (pictures / f"{row:05d}.jpg").write_bytes(jpeg)
-    command = ["auscan", "detect", str(pictures), "--out", str(folder / "out"), "--model", model]
-    command.append("--keep-all")  # F1 counts all faces, the hard ones too
-    subprocess.run(command, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    tables = [read_result_table(folder / "out" / f"{row:05d}" / "aus.parquet") for row in range(len(faces))]
+        files = []
+        for row, encoded in enumerate(pictures.encoded):
+            suffix = "jpg" if encoded.startswith(b"\xff\xd8") else "png"
+            files.append(Path(folder) / f"{row:05d}.{suffix}")
+            files[-1].write_bytes(encoded)
+        tables = detect_files(files, model, Path(folder))
     return pd.concat([table.nlargest(1, "confidence") for table in tables], ignore_index=True)
 
 
-def agreement(found: pd.DataFrame, labels: np.ndarray) -> pd.DataFrame:
-    """A row for each of the ten AUs with a teacher, over the pictures with a face: share, AUC, F1."""
-    seen = found["success"].to_numpy() == 1
+def detect_files(files: Sequence[Path], model: str, whole: Path | None = None) -> list[pd.DataFrame]:
+    """What `auscan detect` writes about each file. whole: a folder that holds these files and no others."""
+    inputs = [str(file) for file in files] if whole is None else [str(whole)]
+    with tempfile.TemporaryDirectory() as out:
+        command = ["auscan", "detect", *inputs, "--out", out, "--model", model, "--keep-all"]
+        subprocess.run(command, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        return [read_result_table(Path(out) / file.stem / "aus.parquet") for file in files]
+
+
+def match(table: pd.DataFrame, truth: Truth) -> pd.DataFrame:
+    """For each of the teacher's frames the row of the same face, NaN where there is none: [T] rows.
+
+    The same: the middle of the teacher's five points lies in the box, nearest to the box's middle.
+    """
+    middle = truth.points.mean(axis=1)  # [T, 2]
+    box = table[list(BOX_COLUMNS)].to_numpy(np.float64)
+    frame = table["frame"].to_numpy()
+    inside = frame < len(middle)
+    off = np.full(box[:, :2].shape, np.inf)
+    off[inside] = np.abs(box[inside, :2] + box[inside, 2:] / 2 - middle[frame[inside]]) / box[inside, 2:]
+    near = table.assign(off=off.max(axis=1))
+    near = near[near["off"] < 0.5].sort_values("off").drop_duplicates("frame").set_index("frame")
+    matched = near.reindex(np.arange(len(middle)))
+    return matched.assign(success=matched["success"].fillna(0))
+
+
+def agreement(found: pd.DataFrame, labels: NDArray[np.integer]) -> pd.DataFrame:
+    """A row for each AU with labels, over the rows with a face: positives, auc, f1, f1_judged, ece."""
+    said, active = (found[list(names)].to_numpy(np.float64) for names in (AU_NAMES, ACTIVE_COLUMNS))
+    scores = measures(labels, said, active)
+    active[found["reason"] != ""] = np.nan
+    scores.insert(3, "f1_judged", measures(labels, said, active)["f1"])
+    return scores
+
+
+def pose_groups(about: pd.DataFrame, cuts: Sequence[int]) -> dict[str, NDArray[np.bool_]]:
+    """Which pictures are turned how far: [n] bool by name."""
+    yaw, pitch = about["yaw"].abs().to_numpy(), about["pitch"].abs().to_numpy()
+    ends = [0, *cuts, 180]
+    groups = {
+        f"head turned {low} to {high} degrees" if high < 180 else f"head turned more than {low} degrees": (
+            (yaw >= low) & (yaw < high)
+        )
+        for low, high in itertools.pairwise(ends)
+    }
+    return {**groups, f"head up or down more than {cuts[0]} degrees": pitch >= cuts[0]}
+
+
+def quality_groups(found: pd.DataFrame) -> dict[str, NDArray[np.bool_]]:
+    """Which pictures are of which quality, by what `auscan detect` says of them."""
+    quality = found["quality"].to_numpy(np.float64)
+    return {
+        "quality below 0.5 (not judged)": quality < 0.5,
+        "quality 0.5 to 0.9": (quality >= 0.5) & (quality < 0.9),
+        "quality 0.9 and more": quality >= 0.9,
+    }
+
+
+def found_line(found: pd.DataFrame) -> str:
+    """How many pictures have a face by `auscan detect`."""
+    share = (found["success"] == 1).mean()
+    return f"Faces found in {share:.2%} of {len(found)} pictures. By group, means over the AUs it can judge:"
+
+
+def by_group(
+    groups: dict[str, NDArray[np.bool_]], found: pd.DataFrame, labels: NDArray[np.integer]
+) -> list[str]:
+    """A row for each group: pictures, shares found and judged, mean AUC, F1 and ECE over its AUs."""
     rows = {}
-    for column, (name, active) in enumerate(zip(AU_NAMES, ACTIVE_COLUMNS, strict=True)):
-        if name in ALL_TEN:
-            known = seen & (labels[:, column] >= 0) & found[name].notna().to_numpy()
-            truth = labels[known, column]
-            auc = roc_auc_score(truth, found.loc[known, name])
-            rows[name] = (truth.mean(), auc, f1_score(truth, found.loc[known, active]))
-    return pd.DataFrame.from_dict(rows, orient="index", columns=["positives", "auc", "f1"])
-
-
-def show(found: pd.DataFrame, labels: np.ndarray) -> None:
-    """Print AUC and F1 of each AU over the pictures with a face, and the means."""
-    scores = agreement(found, labels)
-    table = Table("AU", "positives", "AUC", "F1")
-    for name in AU_NAMES:
-        if name not in scores.index:
-            table.add_row(name, "-", "no teacher", "-")
+    for name, inside in groups.items():
+        if not inside.any():
             continue
-        row = scores.loc[name]
-        table.add_row(name, f"{row['positives']:.1%}", f"{row['auc']:.3f}", f"{row['f1']:.3f}")
-    console = Console(width=100)
-    console.print(table)
-    console.print(f"faces found in {(found['success'] == 1).mean():.2%} of {len(found)} pictures")
-    for title, names in (("eight", FIRST_EIGHT), ("ten", ALL_TEN)):
-        mean = scores.loc[list(names), "auc"].mean()
-        console.print(f"mean AUC over {title} ({', '.join(names)}): {mean:.4f}")
+        scores, part = agreement(found[inside], labels[inside]), found[inside]
+        judged = (part["reason"] == "").mean()
+        means = scores[["auc", "f1", "f1_judged", "ece"]].mean()
+        rows[name] = (inside.sum(), (part["success"] == 1).mean(), judged, len(scores), *means)
+    columns = ["pictures", "found", "judged", "AUs", "auc", "f1", "f1_judged", "ece"]
+    return markdown(pd.DataFrame.from_dict(rows, orient="index", columns=columns), "group", FORMS)
+
+
+def with_mean(scores: pd.DataFrame) -> list[str]:
+    """The table with its means below, as Markdown lines."""
+    table = scores.reindex([name for name in AU_NAMES if name in scores.index])
+    mean = table.mean().to_frame("mean").T
+    return markdown(pd.concat([table, mean]), "AU", FORMS)
 
 
 if __name__ == "__main__":

@@ -27,7 +27,8 @@ from rich.console import Console
 from rich.table import Table
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "recipes" / "nano"))
-from accuracy import agreement, detect_pictures, lip_gap, teacher_targets
+from accuracy import agreement, detect_pictures
+from sources import real_faces
 
 from auscan.core.aus import AU_NAMES
 from auscan.core.folder import SHIPPED
@@ -174,14 +175,11 @@ def differences(float32: Path, data: Path) -> Table:
     table.add_row("faces scored in clips", *(str(len(each)) for each in scores), "")
     table.add_row("mean probability", f"{ours.mean():.4f}", f"{theirs.mean():.4f}", f"{off.mean():.4f}")
     table.add_row("its 99th percentile and largest", "", "", f"{np.quantile(off, 0.99):.4f}, {off.max():.4f}")
-    faces = pd.read_parquet(data / "faces_val.parquet")
-    landmarks = np.stack([np.asarray(v, np.float32).reshape(478, 2) for v in faces["landmarks"]])
-    labels = teacher_targets(faces, lip_gap(landmarks)).labels
-    aucs = []
-    for model in (float32, SHIPPED / "nano"):
-        with tempfile.TemporaryDirectory() as folder:
-            found = detect_pictures(faces, Path(folder), str(model))
-        aucs.append(agreement(found, labels)["auc"].mean())
+    faces = real_faces(data)
+    aucs = [
+        agreement(detect_pictures(faces, str(model)), faces.truth.labels)["auc"].mean()
+        for model in (float32, SHIPPED / "nano")
+    ]
     row = *(f"{auc:.4f}" for auc in aucs), f"{aucs[1] - aucs[0]:+.4f}"
     table.add_row("mean AUC over ten AUs, faces_val", *row)
     return table

@@ -83,12 +83,17 @@ def read_faces(parquet: Path) -> Faces:
     targets = teacher_targets(table, lip_gap(landmarks))
     shapes = sorted({strip_side(c) for c in table if c.startswith("bs_")} - set(ONE_SIDED) - set(SILENT))
     scores = np.stack([blendshape(table, name) for name in shapes], axis=1)
-    development = pd.util.hash_array(table["identity"].to_numpy(object)) % 10 == 0
+    development = is_development(table)
     pose = table[["yaw", "pitch"]].to_numpy(np.float32)
     return Faces(
         *(images, sizes, points, found, landmarks),
         *(targets.labels, targets.soft, scores, pose, development),
     )
+
+
+def is_development(table: pd.DataFrame) -> NDArray[np.bool_]:
+    """[n] True for the tenth of the identities that is kept aside to choose by."""
+    return np.asarray(pd.util.hash_array(table["identity"].to_numpy(object)) % 10 == 0)
 
 
 def strip_side(column: str) -> str:

@@ -10,6 +10,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from auscan.core.config import (
+    CheckpointConfig,
+    ConvVisualConfig,
+    LogMelAudioConfig,
+    NetworkConfig,
+    OperatingPoints,
+)
 from auscan.core.errors import CheckpointError
 from auscan.media.video import probe, read_frames
 from auscan.results.evidence import Evidence
@@ -21,6 +28,7 @@ THRESHOLDS = (0.5,) * 12
 def _fake_detect(
     path: Path,
     model: SimpleNamespace,
+    operating_point: str = "default",
     folder_rate_hz: float | None = None,
     keep_all: bool = False,
     progress: Callable[[int, int | None], None] | None = None,
@@ -55,6 +63,7 @@ def _fake_detect(
         has_audio=False,
         seconds=0.1,
         model=model.config.name,
+        operating_point=operating_point,
         thresholds=THRESHOLDS,
         untaught=("AU23",),
         keep_all=keep_all,
@@ -74,8 +83,14 @@ def _fake_detect(
 def _fake_load(model: str = "nano", *engine: object) -> SimpleNamespace:
     if model != "nano":
         raise CheckpointError(f"{model} is not a checkpoint folder.")
-    network = SimpleNamespace(visual=SimpleNamespace(crop_size=32))
-    config = SimpleNamespace(name=model, thresholds=THRESHOLDS, untaught=("AU23",), network=network)
+    config = CheckpointConfig(
+        name=model,
+        untaught=("AU23",),
+        thresholds=THRESHOLDS,
+        operating_points=OperatingPoints(balanced=THRESHOLDS, precise=THRESHOLDS, sensitive=THRESHOLDS),
+        auscan_version="0.1.0",
+        network=NetworkConfig(visual=ConvVisualConfig(crop_size=32), audio=LogMelAudioConfig()),
+    )
     return SimpleNamespace(config=config, has_evidence=True)
 
 

@@ -3,13 +3,16 @@
 import json
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import cv2
 import numpy as np
 import pytest
+from fastparquet import ParquetFile
 
 from auscan.cli.main import main
+from auscan.results.table import METADATA_KEY
 
 WriteVideo = Callable[..., Path]
 
@@ -55,6 +58,31 @@ def test_a_video_becomes_a_folder_of_three_files(
     (line,) = _manifest(out)
     assert set(line) == {"path", "status", "rows", "seconds", "error", "folder"}
     assert (line["path"], line["status"], line["rows"], line["error"]) == (str(video), "done", 6, None)
+
+
+def test_the_operating_point_stands_in_the_summary(
+    tmp_path: Path, auscan: Auscan, write_video: WriteVideo
+) -> None:
+    video = write_video(tmp_path / "talk.mp4")
+    for words, expected in (((), "default"), (("--operating-point", "precise"), "precise")):
+        assert auscan("detect", video, "--out", tmp_path / expected, *words)[0] == 0
+        folder = tmp_path / expected / "talk"
+        assert json.loads((folder / "summary.json").read_text())["operating_point"] == expected
+        metadata = ParquetFile(folder / "aus.parquet").key_value_metadata[METADATA_KEY]
+        assert json.loads(metadata)["operating_point"] == expected
+
+
+def test_a_model_without_operating_points_refuses_one_before_it_begins(
+    tmp_path: Path, auscan: Auscan, write_video: WriteVideo, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bare = SimpleNamespace(config=SimpleNamespace(name="bare", operating_points=None))
+    monkeypatch.setattr("auscan.inference.stages.load", lambda *_: bare)
+    words = ("detect", write_video(tmp_path / "talk.mp4"), "--out", tmp_path / "out")
+    code, said, remarks = auscan(*words, "--operating-point", "sensitive")
+    assert (code, said) == (2, "")
+    assert "bare holds no operating points" in remarks
+    assert remarks.count("\n") == 1
+    assert not (tmp_path / "out").exists()
 
 
 def test_keep_all_reaches_the_work_and_the_summary(

@@ -79,6 +79,9 @@ def test_the_table_says_what_counts_and_that_tuning_here_flatters(
     assert "89 of 90 frames count; 3 tracks, 2 source videos. 1 frames without a face" in said
     assert "tuned on these very frames" in said
     assert "tuned on other videos, f1_all is" in said
+    assert "ECE" in said
+    assert "expected calibration error is" in said
+    assert "calibrated on other videos" in said
     assert max(map(len, said.splitlines())) <= 140
 
 
@@ -97,6 +100,9 @@ def test_thresholds_that_were_saved_give_the_same_figures_when_given_again(
     given = json.loads(capsys.readouterr().out)
     assert tuned["smooth"] == given["smooth"] == dict.fromkeys(AU_NAMES, 3) | {"AU23": 1}
     assert tuned["at_tuned"] == given["at_tuned"]
+    assert tuned["calibration_error"] == given["calibration_error"]
+    assert (tuned["calibrated_error"] is None, given["calibrated_error"] is None) == (False, True)
+    assert set(json.loads(kept.read_text())) == {"thresholds", "smooth", "calibration", "operating_points"}
     assert (tuned["tuned_here"], given["tuned_here"]) == (True, False)
     assert json.loads((tmp_path / "report" / "evaluation.json").read_text()) == given
     assert (tmp_path / "report" / "evaluation.html").exists()

@@ -64,6 +64,15 @@ def test_a_lag_that_is_no_time_is_refused(
     assert "--lag" in remarks
 
 
+def test_a_model_without_operating_points_refuses_one(
+    tmp_path: Path, auscan: Auscan, write_video: WriteVideo, tiny_checkpoint: Path
+) -> None:
+    words = ("live", write_video(tmp_path / "talk.mp4", 2), "--model", tiny_checkpoint)
+    code, said, remarks = auscan(*words, "--operating-point", "precise")
+    assert (code, said) == (2, "")
+    assert "holds no operating points" in remarks
+
+
 @pytest.mark.parametrize("source", ["nowhere.mp4", "99"])
 def test_a_source_that_is_not_there_is_told(auscan: Auscan, source: str) -> None:
     code, said, remarks = auscan("live", source)

@@ -11,12 +11,14 @@ from auscan.core import config
 from auscan.core.aus import AU_NAMES
 from auscan.core.config import (
     AlignmentConfig,
+    Calibration,
     CheckpointConfig,
     ConvVisualConfig,
     Dinov2VisualConfig,
     FusionConfig,
     LogMelAudioConfig,
     NetworkConfig,
+    OperatingPoints,
     Settings,
     TemporalConfig,
     WavlmAudioConfig,
@@ -33,6 +35,8 @@ PARTS: list[Settings] = [
     AlignmentConfig(),
     FusionConfig(),
     TemporalConfig(),
+    Calibration(),
+    OperatingPoints(balanced=(0.5,) * 12, precise=(0.5,) * 12, sensitive=(0.5,) * 12),
     nano(),
     CheckpointConfig(name="tiny", auscan_version="0.1.0", network=nano()),
 ]

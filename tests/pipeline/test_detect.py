@@ -1,5 +1,6 @@
 """From a file to its table: nothing is lost, invented or dependent on how the work was cut up."""
 
+import json
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -10,18 +11,23 @@ import cv2
 import numpy as np
 import pandas as pd
 import pytest
+from fastparquet import ParquetFile
 from numpy.testing import assert_allclose, assert_array_equal
 from numpy.typing import NDArray
+from scipy.special import expit, logit
 
 from auscan.core.aus import AU_NAMES
-from auscan.core.errors import CheckpointError, MediaError
+from auscan.core.config import Calibration, OperatingPoints
+from auscan.core.errors import CheckpointError, InputError, MediaError
 from auscan.faces.detector import FaceDetector
 from auscan.inference.stages import Direction, FaceFeatures, Stages
 from auscan.inference.with_torch import TorchStages
 from auscan.media.audio import Waveform, read_waveform
+from auscan.media.video import read_frames
 from auscan.pipeline import detect as pipeline
 from auscan.pipeline.detect import detect
-from auscan.results.table import NO_FACE, Result
+from auscan.pipeline.live import LiveDetector
+from auscan.results.table import ACTIVE_COLUMNS, METADATA_KEY, NO_FACE, Result
 
 FRAMES = 40
 TAUGHT = [name for name in AU_NAMES if name != "AU23"]
@@ -192,6 +198,52 @@ def test_the_result_says_what_it_was_made_from_and_with(clip: Path, result: Resu
     times_s = uneven_times_s(FRAMES)
     assert info.duration_s == pytest.approx(times_s[-1] - times_s[0] + 0.04, abs=0.02)
     assert info.seconds > 0
+
+
+def test_an_operating_point_changes_what_is_active_and_nothing_else(
+    clip: Path, result: Result, stages: Stages, tmp_path: Path
+) -> None:
+    """Also in the files, and live as offline; what a frame's numbers are does not depend on the goal."""
+    never, always = (1.0,) * 12, (0.0,) * 12
+    points = OperatingPoints(balanced=result.info.thresholds, precise=never, sensitive=always)
+    able = Recorder(stages)
+    able.config = stages.config.model_copy(update={"operating_points": points})
+    for point, share in (("precise", 0), ("sensitive", 1)):
+        chosen = detect(clip, model=able, operating_point=point)
+        assert_array_equal(probabilities(chosen), probabilities(result))
+        active = chosen.table[list(ACTIVE_COLUMNS)].to_numpy()
+        assert np.nanmin(active) == np.nanmax(active) == share
+        assert chosen.info.thresholds == getattr(points, point)
+        assert chosen.summary()["operating_point"] == point
+        stored = ParquetFile(chosen.save(tmp_path / point) / "aus.parquet").key_value_metadata[METADATA_KEY]
+        about = json.loads(stored)
+        assert about["operating_point"] == point
+        assert list(about["thresholds"].values()) == list(getattr(points, point))
+        with LiveDetector(able, lag_s=np.inf, operating_point=point) as live:
+            assert live.config.thresholds == getattr(points, point)
+            rows = [row for f in read_frames(clip) for row in live.push(f.image, f.time_s)] + live.finish()
+        assert {row["AU12_c"] for row in rows} == {share}
+
+
+def test_a_point_that_the_model_does_not_hold_is_refused(clip: Path, stages: Stages) -> None:
+    assert detect(clip, model=stages, operating_point="default").summary()["operating_point"] == "default"
+    with pytest.raises(InputError, match="tiny holds no operating points"):
+        detect(clip, model=stages, operating_point="precise")
+    with pytest.raises(InputError, match="tiny holds no operating points"):
+        LiveDetector(stages, operating_point="precise")
+
+
+def test_probabilities_are_after_the_calibration_of_the_checkpoint(
+    clip: Path, result: Result, stages: Stages
+) -> None:
+    able = Recorder(stages)
+    half = Calibration(scale=(0.5,) * 12, shift=(1.0,) * 12)
+    able.config = stages.config.model_copy(update={"calibration": half})
+    before = logit(probabilities(result).astype(np.float64))
+    calibrated = detect(clip, model=able)
+    assert_allclose(probabilities(calibrated), expit(0.5 * before + 1), atol=1e-5)
+    active = calibrated.table["AU12_c"].to_numpy() == 1
+    assert_array_equal(active, calibrated.table["AU12"].to_numpy() >= np.float32(able.config.thresholds[6]))
 
 
 def test_the_same_clip_gives_the_same_numbers_again(clip: Path, result: Result, stages: Stages) -> None:

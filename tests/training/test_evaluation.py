@@ -11,8 +11,11 @@ from sklearn.metrics import average_precision_score, cohen_kappa_score, f1_score
 
 from auscan.core.aus import AU_NAMES
 from auscan.core.errors import InputError
+from auscan.inference.probabilities import logits_of
 from auscan.training.evaluation import Evaluation, evaluate
 from auscan.training.figure import write_figure
+from auscan.training.metrics import calibration_error
+from auscan.training.operating import fit_readout
 from auscan.training.thresholds import Decision
 
 Make = Callable[..., pd.DataFrame]
@@ -160,6 +163,30 @@ def test_frames_that_are_never_whole_are_scored_label_by_label_or_not_at_all(
     with pytest.raises(InputError, match="--rule element"):
         evaluate(labels, scores)
     assert evaluate(labels, scores, rule="element").frames > 0
+
+
+def test_the_calibration_error_is_that_of_the_frames_with_a_face(
+    tables: tuple[pd.DataFrame, pd.DataFrame], evaluation: Evaluation
+) -> None:
+    labels, scores = (table[list(AU_NAMES)].to_numpy() for table in tables)
+    kept = (labels >= 0).all(axis=1) & tables[1]["has_face"].to_numpy()
+    expected = [calibration_error(labels[kept, j], scores[kept, j]) for j in range(12)]
+    assert evaluation.calibration_error == pytest.approx(expected)
+    assert evaluation.readout == fit_readout(labels[kept], logits_of(scores[kept]))
+
+
+def test_a_calibration_is_judged_on_other_videos_and_only_where_it_was_fitted_here(
+    tables: tuple[pd.DataFrame, pd.DataFrame], evaluation: Evaluation
+) -> None:
+    """The scores are uniform, so the tables ask for steeper ones."""
+    assert evaluation.calibrated_error is not None
+    assert np.mean(evaluation.calibrated_error) < np.mean(evaluation.calibration_error)
+    assert np.mean(list(evaluation.to_dict()["calibrated_error"]["by_au"].values())) == pytest.approx(
+        np.mean(evaluation.calibrated_error)
+    )
+    given = evaluate(*tables, Decision((0.4,) * 12))
+    assert given.calibration_error == evaluation.calibration_error
+    assert (given.calibrated_error, given.readout) == (None, None)
 
 
 def test_the_report_is_plain_json(evaluation: Evaluation) -> None:

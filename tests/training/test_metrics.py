@@ -11,7 +11,17 @@ from numpy.typing import NDArray
 from sklearn.metrics import f1_score
 
 from auscan.core.errors import AuscanError
-from auscan.training.metrics import Counts, bootstrap, count, count_by, interval, kappa, label_mask, ranking
+from auscan.training.metrics import (
+    Counts,
+    bootstrap,
+    calibration_error,
+    count,
+    count_by,
+    interval,
+    kappa,
+    label_mask,
+    ranking,
+)
 
 PUBLISHED_RATES = (
     *(0.1182, 0.0498, 0.1540, 0.2661, 0.3970, 0.3444),
@@ -213,3 +223,33 @@ def test_without_scikit_learn_one_line_says_what_to_install(monkeypatch: pytest.
         with pytest.raises(AuscanError, match=r"pip install 'auscan\[train\]'") as caught:
             call()
         assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("labels", "probabilities", "expected"),
+    [
+        ([1, 0, 1, 0], [0.5, 0.5, 0.5, 0.5], 0.0),  # a half, and half of them are active
+        ([1, 1, 1, 1], [0.8, 0.8, 0.8, 0.8], 0.2),
+        ([0, 0, 1, 1], [0.1, 0.1, 0.9, 0.9], 0.1),
+        ([0, 1, 1, 1], [0.9, 0.9, 0.1, 0.1], (0.5 * 0.4 + 0.5 * 0.9)),
+        ([1, 1, 1, 0], [0.0, 1.0, 1.0, 0.0], 0.25),  # the bin of 0 says 0 of two, one is active
+        ([1, 0, -1, -1], [0.5, 0.5, 0.9, 0.1], 0.0),
+        ([1, 0, 1, 1], [0.5, 0.5, np.nan, np.nan], 0.0),
+    ],
+)
+def test_the_calibration_error_of_a_case_that_can_be_done_by_hand(
+    labels: list[int], probabilities: list[float], expected: float
+) -> None:
+    assert calibration_error(np.array(labels), np.array(probabilities)) == pytest.approx(expected)
+
+
+def test_scores_that_mean_what_they_say_have_next_to_no_calibration_error() -> None:
+    random = np.random.default_rng(0)
+    probabilities = random.random(200_000)
+    labels = (random.random(200_000) < probabilities).astype(np.int8)
+    assert calibration_error(labels, probabilities) < 0.01
+    assert calibration_error(labels, probabilities**2) == pytest.approx(1 / 2 - 1 / 3, abs=0.01)
+
+
+def test_without_labels_there_is_no_calibration_error() -> None:
+    assert np.isnan(calibration_error(np.array([-1, -1]), np.array([0.2, 0.3])))

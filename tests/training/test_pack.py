@@ -9,13 +9,20 @@ import pytest
 import torch
 from accelerate.state import AcceleratorState
 
-from auscan.core.config import CheckpointConfig, NetworkConfig
+from auscan.core.config import (
+    UNCALIBRATED,
+    Calibration,
+    CheckpointConfig,
+    NetworkConfig,
+    OperatingPoints,
+)
 from auscan.core.errors import InputError
 from auscan.core.folder import read_config
 from auscan.datasets.features import Encoders, Extraction, load_encoders
 from auscan.datasets.index import read_index
 from auscan.encoders.visual import pool_patches
 from auscan.inference.follow import follow
+from auscan.inference.probabilities import calibrate
 from auscan.inference.stages import AudioTokens, load
 from auscan.model.checkpoint import load_checkpoint, save_checkpoint
 from auscan.model.network import AuscanNetwork
@@ -23,6 +30,7 @@ from auscan.training.config import check_train_config
 from auscan.training.loop import train
 from auscan.training.pack import pack
 from auscan.training.run import load_trained
+from auscan.training.smoothing import NO_SMOOTHING
 from auscan.training.start import find_encoders
 from auscan.training.thresholds import Decision
 from auscan.training.windows import Batch
@@ -111,6 +119,22 @@ def test_a_run_from_features_gets_its_encoders_back(
     assert config.sight
     assert torch.equal(packed.visual.sight.weight, began.visual.sight.weight)
     assert load_encoders(str(tmp_path / "packed")).digest == start.digest
+
+
+def test_a_packed_checkpoint_decides_as_the_thresholds_did_and_says_it_calibrated(
+    picture_folders: tuple[Path, Path], tiny_checkpoint: Path, tmp_path: Path
+) -> None:
+    """The file's thresholds are for scores as they are, the checkpoint's for calibrated ones."""
+    rising = tuple(np.linspace(0.1, 0.9, 12).tolist())
+    calibration = Calibration(scale=tuple(np.linspace(0.3, 2, 12).tolist()), shift=(-0.5,) * 12)
+    points = OperatingPoints(balanced=(0.3,) * 12, precise=(0.9,) * 12, sensitive=(0.1,) * 12)
+    trained = run(picture_folders, tmp_path / "run")
+    decision = Decision(rising, NO_SMOOTHING, calibration, points)
+    config = pack(trained, tmp_path / "packed", decision, model=str(tiny_checkpoint))
+    assert (config.calibration, config.operating_points) == (calibration, points)
+    logits = np.random.default_rng(0).normal(0, 2, (200, 12))
+    before = calibrate(logits, UNCALIBRATED) >= np.asarray(rising)
+    np.testing.assert_array_equal(calibrate(logits, calibration) >= np.asarray(config.thresholds), before)
 
 
 @pytest.mark.parametrize("learn", ["all", "blocks"])

@@ -8,6 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from auscan.core.aus import AU_NAMES
+from auscan.core.config import Calibration, OperatingPoints
 from auscan.core.errors import InputError
 from auscan.training.metrics import count
 from auscan.training.thresholds import (
@@ -102,6 +104,35 @@ def test_a_decision_is_read_as_it_was_saved(tmp_path: Path) -> None:
     decision = Decision(tuple(float(t) for t in np.float32(np.linspace(0.1, 0.9, 12))), (7,) * 11 + (1,))
     decision.save(tmp_path / "thresholds.json")
     assert read_decision(tmp_path / "thresholds.json") == decision
+
+
+def test_a_decision_brings_calibration_and_operating_points_along(tmp_path: Path) -> None:
+    rising = tuple(np.linspace(0.1, 0.9, 12).tolist())
+    decision = Decision(
+        rising,
+        calibration=Calibration(scale=rising, shift=rising),
+        operating_points=OperatingPoints(balanced=(0.3,) * 12, precise=rising, sensitive=(0.1,) * 12),
+    )
+    decision.save(tmp_path / "thresholds.json")
+    assert read_decision(tmp_path / "thresholds.json") == decision
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        {"calibration": {"scale": dict.fromkeys(AU_NAMES, 0.0)}},
+        {"calibration": {"scales": dict.fromkeys(AU_NAMES, 1.0)}},
+        {"operating_points": {"precise": dict.fromkeys(AU_NAMES, 0.5)}},
+        {"operating_points": 3},
+    ],
+)
+def test_a_slip_in_calibration_or_points_is_refused_in_one_line(tmp_path: Path, more: object) -> None:
+    path = tmp_path / "thresholds.json"
+    Decision().save(path)
+    path.write_text(json.dumps(json.loads(path.read_text()) | more))  # type: ignore[operator]
+    with pytest.raises(InputError, match="not a thresholds file") as told:
+        read_decision(path)
+    assert "\n" not in str(told.value)
 
 
 @pytest.mark.parametrize(

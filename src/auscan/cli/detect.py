@@ -17,9 +17,16 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from auscan.cli.engine import BackendOption, DeviceOption, KeepAllOption, ThreadsOption
+from auscan.cli.engine import (
+    BackendOption,
+    DeviceOption,
+    KeepAllOption,
+    OperatingPointOption,
+    ThreadsOption,
+)
 from auscan.cli.progress import shown_progress
 from auscan.core.errors import AuscanError, InputError
+from auscan.core.operating import OperatingPoint, at_point
 from auscan.core.version import VERSION
 
 if TYPE_CHECKING:
@@ -34,6 +41,7 @@ class Request:
 
     stages: "Stages"
     """The model, loaded once for all inputs."""
+    operating_point: OperatingPoint = "default"
     overlay: bool = False
     report: bool = False
     evidence: bool = False
@@ -71,6 +79,7 @@ def detect(
         typer.Option("--as-video", metavar="FPS", help="Read a folder of numbered pictures as one video."),
     ] = None,
     model: Annotated[str, typer.Option("--model", help="A shipped model or a checkpoint folder.")] = "nano",
+    operating_point: OperatingPointOption = "default",
     keep_all: KeepAllOption = False,
     backend: BackendOption = "auto",
     device: DeviceOption = "auto",
@@ -84,8 +93,10 @@ def detect(
     stages = load(model, backend, device, threads)
     if evidence:
         need_evidence(stages)  # once, and not for each input
+    at_point(stages.config, operating_point)  # told once, not for each input
     request = Request(
         stages=stages,
+        operating_point=operating_point,
         overlay=overlay,
         report=report,
         evidence=evidence,
@@ -130,8 +141,8 @@ def detect_into(source: Path, folder: Path, request: Request, label: str) -> "Re
     from auscan.results.table import table_metadata
     from auscan.results.writer import TableWriter
 
-    config = request.stages.config
-    about = table_metadata(source.name, config.name, config.thresholds, config.untaught, VERSION)
+    config, point = at_point(request.stages.config, request.operating_point), request.operating_point
+    about = table_metadata(source.name, config.name, config.thresholds, config.untaught, VERSION, point)
     with (
         shown_progress(label) as progress,
         TableWriter(folder, about) as writer,
@@ -140,6 +151,7 @@ def detect_into(source: Path, folder: Path, request: Request, label: str) -> "Re
         result = detect_file(
             source,
             model=request.stages,
+            operating_point=point,
             folder_rate_hz=request.as_video_hz,
             keep_all=request.keep_all,
             progress=progress,

@@ -1,4 +1,7 @@
-"""Options of every command that runs a model: what runs it (inference/stages.py: `load`), what is judged."""
+"""Options of every command that runs a model: what runs it, how it decides, what is judged.
+
+Not here: what they mean (inference/stages.py: `load`, core/operating.py, results/quality.py).
+"""
 
 from typing import Annotated, Literal
 
@@ -13,5 +16,9 @@ DeviceOption = Annotated[
 ]
 ThreadsOption = Annotated[
     int | None, typer.Option("--threads", min=1, help="Threads the model may use; else the engine decides.")
+]
+OperatingPointOption = Annotated[
+    Literal["default", "balanced", "precise", "sensitive"],
+    typer.Option("--operating-point", help="Which of the model's thresholds say what is active."),
 ]
 KeepAllOption = Annotated[bool, typer.Option("--keep-all", help="Judge faces that can hardly be read, too.")]

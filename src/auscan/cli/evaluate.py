@@ -58,7 +58,9 @@ def evaluate(
     windows = parse_windows(smooth) if smooth is not None else NO_SMOOTHING
     evaluation = hold_against(read_labels(index, split), read_scores(scores), decision, windows, rule)
     if save_thresholds is not None:
-        Decision(evaluation.at_tuned.thresholds, windows).save(save_thresholds)
+        assert evaluation.readout is not None  # as no thresholds were given
+        calibration, points = evaluation.readout.calibration, evaluation.readout.operating_points
+        Decision(evaluation.at_tuned.thresholds, windows, calibration, points).save(save_thresholds)
     content = {"index": str(index), "scores": str(scores), "split": split, **evaluation.to_dict()}
     text = json.dumps(content, indent=2, allow_nan=False)
     if out is not None:
@@ -88,7 +90,7 @@ def _print_table(evaluation: "Evaluation") -> None:
     default, tuned = evaluation.at_default, evaluation.at_tuned
     # Narrow enough for a terminal of 80 columns.
     table = Table("", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
-    for title in ("yes", "AUC", "AP", "F1@.5", "95 %", "kappa", "cut", "tuned", "95 %"):
+    for title in ("yes", "AUC", "AP", "ECE", "F1@.5", "95 %", "kappa", "cut", "tuned", "95 %"):
         table.add_column(title, justify="right", no_wrap=True)
     counts, ends = default.f1_all.counts, (default.f1_all.interval, tuned.f1_all.interval)
     f1, f1_tuned = counts.f1(), tuned.f1_all.counts.f1()
@@ -98,6 +100,7 @@ def _print_table(evaluation: "Evaluation") -> None:
             _share(counts.positives()[j], counts.labelled()[j]),
             _shown(evaluation.ranking[j].auc),
             _shown(evaluation.ranking[j].average_precision),
+            _shown(evaluation.calibration_error[j]),
             *(_shown(f1[j]), _range(*ends[0].f1[:, j]), _shown(default.f1_all.kappa[j])),
             *(f"{tuned.thresholds[j]:.2f}", _shown(f1_tuned[j]), _range(*ends[1].f1[:, j])),
         )
@@ -107,7 +110,7 @@ def _print_table(evaluation: "Evaluation") -> None:
         ("f1_faces", default.f1_faces, tuned.f1_faces),
     ):
         table.add_row(
-            *(title, "", "", "", _shown(one.counts.score()), _range(*one.interval.score), "", ""),
+            *(title, "", "", "", "", _shown(one.counts.score()), _range(*one.interval.score), "", ""),
             *(_shown(other.counts.score()), _range(*other.interval.score)),
         )
     console = Console()
@@ -136,7 +139,16 @@ def _notes(evaluation: "Evaluation") -> list[str]:
             f"With the cuts of each video tuned on other videos, f1_all is {others.counts.score():.3f} "
             f"({_range(*others.interval.score)})."
         )
+    if (error := _mean(evaluation.calibration_error)) is not None:
+        text = f"The expected calibration error is {error:.3f} in the mean"
+        after = None if evaluation.calibrated_error is None else _mean(evaluation.calibrated_error)
+        notes.append(f"{text}." if after is None else f"{text}, {after:.3f} calibrated on other videos.")
     return notes
+
+
+def _mean(values: tuple[float, ...]) -> float | None:
+    known = [value for value in values if value == value]
+    return sum(known) / len(known) if known else None
 
 
 def _shown(value: float) -> str:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from auscan.cli.engine import KeepAllOption
+from auscan.cli.engine import KeepAllOption, OperatingPointOption
 from auscan.core.errors import InputError
 
 if TYPE_CHECKING:
@@ -23,6 +23,7 @@ SAY_EVERY_S = 5.0
 def live(
     source: Annotated[str, typer.Argument(help="A camera's number, a file, or an RTSP or HTTP URL.")],
     model: Annotated[str, typer.Option("--model", help="A shipped model or a checkpoint folder.")] = "nano",
+    operating_point: OperatingPointOption = "default",
     lag: Annotated[
         str, typer.Option("--lag", metavar="SECONDS", help="How far ahead a row may look, like 0.5s.")
     ] = "0.5s",
@@ -40,7 +41,7 @@ def live(
 
     feed = LiveFeed(read_stream(source), paced=is_file(source))
     said = Said()
-    detector = LiveDetector(model, lag_s=_seconds(lag), keep_all=keep_all)
+    detector = LiveDetector(model, lag_s=_seconds(lag), operating_point=operating_point, keep_all=keep_all)
     with detector, Page(mjpeg, detector.config) as page:
         for item in feed:
             if isinstance(item, Frame):

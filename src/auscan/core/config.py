@@ -159,6 +159,37 @@ def large() -> NetworkConfig:
     )
 
 
+PerAu = Annotated[tuple[float, ...], Field(min_length=AU_COUNT, max_length=AU_COUNT)]
+"""A number for each AU, in the order of `AU_NAMES`."""
+
+
+class Calibration(Settings):
+    """How logits become probabilities: sigmoid(scale * logit + shift), for each AU (Platt scaling)."""
+
+    scale: PerAu = (1.0,) * AU_COUNT
+    """Above 0, so that the order of frames stays."""
+    shift: PerAu = (0.0,) * AU_COUNT
+
+    @field_validator("scale")
+    @classmethod
+    def _keep_the_order(cls, scale: tuple[float, ...]) -> tuple[float, ...]:
+        if not all(0 < each < float("inf") for each in scale):
+            raise ValueError(f"must be above 0 for every AU, got {scale}")
+        return scale
+
+
+UNCALIBRATED = Calibration()
+"""Leaves logits as they are."""
+
+
+class OperatingPoints(Settings):
+    """Thresholds for other goals than the best F1; core/operating.py says what each is for."""
+
+    balanced: PerAu
+    precise: PerAu
+    sensitive: PerAu
+
+
 class CheckpointConfig(Settings):
     """What config.json of a checkpoint folder holds: every question about the weights, answered."""
 
@@ -172,8 +203,12 @@ class CheckpointConfig(Settings):
     """AUs that no training label covered. Their columns are written as NaN, never as a guess."""
     sight: bool = False
     """Whether the visual stage was taught head pose and cover. Without, they are written as NaN."""
-    thresholds: tuple[float, ...] = Field(default=(0.5,) * AU_COUNT, min_length=AU_COUNT, max_length=AU_COUNT)
-    """An AU counts as active from this probability on, one each."""
+    calibration: Calibration = UNCALIBRATED
+    """What is done to the logits; without it they are taken as they are."""
+    thresholds: PerAu = (0.5,) * AU_COUNT
+    """An AU counts as active from this probability, after calibration, on."""
+    operating_points: OperatingPoints | None = None
+    """Other thresholds for a stated goal; None where nobody chose any."""
     crop_template: Literal["arcface-112"] = "arcface-112"
     """Where the five points lie in the crop: faces/align.py."""
     sample_rate_hz: Literal[16_000] = 16_000

@@ -20,6 +20,7 @@ from pathlib import Path
 
 import numpy as np
 
+from auscan.core.operating import OperatingPoint, at_point
 from auscan.core.version import versions
 from auscan.faces.detector import FaceDetector
 from auscan.faces.follow import follow_faces
@@ -51,6 +52,7 @@ def detect(
     source: str | Path,
     *,
     model: str | Path | Stages = "nano",
+    operating_point: OperatingPoint = "default",
     folder_rate_hz: float | None = None,
     keep_all: bool = False,
     progress: Progress | None = None,
@@ -61,22 +63,24 @@ def detect(
 
     source: a video, a picture, or a folder of numbered pictures with `folder_rate_hz` pictures a second
     model: a shipped name, a checkpoint folder, or stages that are already loaded
+    operating_point: whose thresholds decide what counts as active (core/operating.py)
     keep_all: judge faces that can hardly be read, too (results/quality.py)
     rows: is given the table's rows piece by piece, as soon as they are final
     evidence: True keeps what the network went by in `Result.evidence`; a function is given it face by face,
     in pieces, and nothing is kept
 
     Raises MediaError where the source cannot be read to its end, CheckpointError where the model cannot, or
-    gives no evidence that is asked for.
+    gives no evidence that is asked for, InputError where it holds no such operating point.
     """
     began_s, source = time.monotonic(), Path(source)
     stages = load(model) if isinstance(model, str | Path) else model
+    config = at_point(stages.config, operating_point)
     if evidence:
         need_evidence(stages)
     kept: list[Evidence] = []
     give = kept.append if evidence is True else evidence or None
     expected = probe(source, folder_rate_hz).frames
-    ledger = Ledger(stages.config.thresholds, rows, keep_all)
+    ledger = Ledger(config.thresholds, rows, keep_all)
     with (
         closing(Soundtrack(stages, read_waveform(source))) as sound,
         closing(_cut_frames(read_frames(source, folder_rate_hz), stages)) as frames,
@@ -90,9 +94,10 @@ def detect(
         frames=len(ledger.times_s),
         has_audio=has_audio,
         seconds=time.monotonic() - began_s,
-        model=stages.config.name,
-        thresholds=stages.config.thresholds,
-        untaught=stages.config.untaught,
+        model=config.name,
+        operating_point=operating_point,
+        thresholds=config.thresholds,
+        untaught=config.untaught,
         keep_all=keep_all,
         command=shlex.join(["auscan", "detect", str(source)]),
         versions=versions(),

@@ -22,15 +22,16 @@ from numpy.typing import NDArray
 
 from auscan.core.aus import AU_NAMES
 from auscan.core.config import CheckpointConfig
+from auscan.core.operating import OperatingPoint, at_point
 from auscan.faces.detector import FaceDetector
 from auscan.faces.follow import FaceFollower
 from auscan.faces.tracker import TrackedFace
+from auscan.inference.probabilities import probabilities
 from auscan.inference.stages import Stages, load
 from auscan.media.audio import Waveform
 from auscan.media.video import Frame
 from auscan.pipeline.live_sound import LiveSound
 from auscan.pipeline.live_track import LiveTrack
-from auscan.pipeline.track import probabilities
 from auscan.pipeline.watch import GONE_S, Looker, SeenFace, SeenFrame, cut_out
 from auscan.results.quality import PART_COLUMNS, judge
 from auscan.results.table import ACTIVE_COLUMNS, BOX_COLUMNS, NO_FACE
@@ -49,16 +50,24 @@ class LiveDetector:
     """
 
     def __init__(
-        self, model: str | Path | Stages = "nano", *, lag_s: float = 0.5, keep_all: bool = False
+        self,
+        model: str | Path | Stages = "nano",
+        *,
+        lag_s: float = 0.5,
+        operating_point: OperatingPoint = "default",
+        keep_all: bool = False,
     ) -> None:
-        """model, keep_all: as for `detect`.  lag_s: how far ahead a row may look; math.inf waits for the end.
+        """model, operating_point, keep_all: as for `detect`.  lag_s: how far ahead a row may look; math.inf
+        waits for the end.
 
-        Raises CheckpointError where the model cannot be loaded, ValueError for a lag below 0.
+        Raises CheckpointError where the model cannot be loaded, InputError where it has no such point,
+        ValueError for a lag below 0.
         """
         if math.isnan(lag_s) or lag_s < 0:
             raise ValueError(f"lag_s should be 0 or more seconds, got {lag_s}.")
         self.lag_s, self.keep_all = lag_s, keep_all
         self._stages = load(model) if isinstance(model, str | Path) else model
+        self._config = at_point(self._stages.config, operating_point)
         self._side = self._stages.config.network.visual.crop_size
         self._follower = FaceFollower[Frame](FaceDetector())
         self._looker = Looker(self._stages)
@@ -69,8 +78,8 @@ class LiveDetector:
 
     @property
     def config(self) -> CheckpointConfig:
-        """The checkpoint's answers about itself."""
-        return self._stages.config
+        """The checkpoint's answers about itself; the thresholds are those of the operating point."""
+        return self._config
 
     def __enter__(self) -> Self:
         return self

@@ -7,11 +7,9 @@ Not here: seeing (watch.py), reading over time (inference/follow.py).
 from collections.abc import Iterator
 
 import numpy as np
-from numpy.typing import NDArray
 
-from auscan.core.aus import AU_NAMES
-from auscan.core.config import CheckpointConfig
 from auscan.inference.follow import follow
+from auscan.inference.probabilities import probabilities
 from auscan.inference.stages import AudioTokens, Stages
 from auscan.pipeline.rows import DiskRows
 from auscan.pipeline.trail import Trail
@@ -72,10 +70,3 @@ class Track:
             parts=places[:, PLACE:],
             probabilities=probabilities(logits, stages.config),
         )
-
-
-def probabilities(logits: NDArray[np.float32], config: CheckpointConfig) -> NDArray[np.float32]:
-    """Sigmoid; NaN for AUs that the checkpoint was never taught: [T, A]."""
-    shares = 1.0 / (1.0 + np.exp(-logits.astype(np.float64)))
-    shares[:, [AU_NAMES.index(name) for name in config.untaught]] = np.nan
-    return shares.astype(np.float32)

@@ -119,6 +119,8 @@ class RunInfo:
     """How long the run took."""
     model: str
     """Id of the checkpoint."""
+    operating_point: str = "default"
+    """Goal that the thresholds are for."""
     thresholds: tuple[float, ...]
     """[A] an AU counts as active from this probability on."""
     untaught: tuple[str, ...] = ()
@@ -272,6 +274,7 @@ class Result:
             "seconds_active": _silence(seconds_active(self.table), self.info.untaught),
             "base_rate": base_rates(self.table),
             "model": self.info.model,
+            "operating_point": self.info.operating_point,
             "thresholds": dict(zip(AU_NAMES, self.info.thresholds, strict=True)),
             "untaught": list(self.info.untaught),
             "versions": dict(self.info.versions),
@@ -287,7 +290,8 @@ class Result:
         """
         folder, info = Path(folder), self.info
         about = table_metadata(
-            info.source, info.model, info.thresholds, info.untaught, info.versions["auscan"]
+            *(info.source, info.model, info.thresholds, info.untaught, info.versions["auscan"]),
+            operating_point=info.operating_point,
         )
         with TableWriter(folder, about) as writer:
             writer.write(self.table)
@@ -326,13 +330,19 @@ class Result:
 
 
 def table_metadata(
-    source: str, model: str, thresholds: Sequence[float], untaught: Sequence[str], version: str
+    source: str,
+    model: str,
+    thresholds: Sequence[float],
+    untaught: Sequence[str],
+    version: str,
+    operating_point: str = "default",
 ) -> dict[str, str]:
     """What an aus.parquet says of itself; the arguments as in RunInfo, the version auscan's."""
     metadata = {
         "auscan": version,
         "source": source,
         "model": model,
+        "operating_point": operating_point,
         "au_names": list(AU_NAMES),
         "thresholds": dict(zip(AU_NAMES, thresholds, strict=True)),
         "untaught": list(untaught),

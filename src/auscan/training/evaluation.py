@@ -20,17 +20,20 @@ from numpy.typing import NDArray
 
 from auscan.core.aus import AU_NAMES
 from auscan.core.errors import InputError
+from auscan.inference.probabilities import logits_of
 from auscan.training.metrics import (
     Counts,
     Interval,
     Ranking,
     Rule,
+    calibration_error,
     count_by,
     interval,
     kappa,
     label_mask,
     ranking,
 )
+from auscan.training.operating import Readout, fit_readout, read_by_others
 from auscan.training.smoothing import NO_SMOOTHING, final_scores
 from auscan.training.thresholds import Decision, predict_by_others, tune_thresholds
 
@@ -83,6 +86,13 @@ class Evaluation:
     where thresholds were given, or with a single video."""
     ranking: tuple[Ranking, ...]
     """[A] on all counting frames."""
+    calibration_error: tuple[float, ...]
+    """[A] expected calibration error of the scores as they are, on counting frames with a face."""
+    calibrated_error: tuple[float, ...] | None
+    """[A] the same after a calibration that was fitted on other videos; None as for by_others."""
+    readout: Readout | None
+    """Calibration and operating points fitted on the counting frames with a face; None where thresholds
+    were given."""
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON types; a figure that is undefined is None."""
@@ -102,6 +112,8 @@ class Evaluation:
             "labels": _label_figures(self.at_default.f1_all.counts),
             "auc": _by_au([one.auc for one in self.ranking]),
             "average_precision": _by_au([one.average_precision for one in self.ranking]),
+            "calibration_error": _errors(self.calibration_error),
+            "calibrated_error": None if self.calibrated_error is None else _errors(self.calibrated_error),
         }
 
 
@@ -137,6 +149,7 @@ def evaluate(
     # The rule is applied already, so what is -1 by now is all that stays out.
     thresholds = decision.thresholds if decision else tune_thresholds(truth, probabilities, "element")
     frames = _Frames(truth, probabilities, has_face, source, len(names))
+    faces = frames.with_face()
     return Evaluation(
         rule=rule,
         windows=windows,
@@ -151,6 +164,9 @@ def evaluate(
         at_tuned=frames.at(thresholds),
         by_others=frames.by_others() if decision is None and len(names) > 1 else None,
         ranking=tuple(ranking(truth[:, j], probabilities[:, j]) for j in range(len(AU_NAMES))),
+        calibration_error=faces.calibration_error(faces.probabilities),
+        calibrated_error=faces.calibrated_error() if decision is None and faces.sources > 1 else None,
+        readout=fit_readout(faces.labels, logits_of(faces.probabilities)) if decision is None else None,
     )
 
 
@@ -170,6 +186,20 @@ class _Frames:
 
     def by_others(self) -> Figures:
         return self._figures(predict_by_others(self.labels, self.probabilities, self.source, "element"))
+
+    def with_face(self) -> "_Frames":
+        """Only frames in which the network saw a face."""
+        kept = self.has_face
+        source, names = pd.factorize(self.source[kept])
+        return _Frames(self.labels[kept], self.probabilities[kept], kept[kept], source, len(names))
+
+    def calibration_error(self, probabilities: NDArray[np.floating]) -> tuple[float, ...]:
+        columns = range(self.labels.shape[1])
+        return tuple(calibration_error(self.labels[:, j], probabilities[:, j]) for j in columns)
+
+    def calibrated_error(self) -> tuple[float, ...]:
+        said = read_by_others(self.labels, logits_of(self.probabilities), self.source)
+        return self.calibration_error(said.probabilities)
 
     def _figures(self, predictions: NDArray[np.bool_], kept: NDArray[np.bool_] | None = None) -> Figures:
         if kept is None:
@@ -215,6 +245,11 @@ def _label_figures(counts: Counts) -> dict[str, Any]:
         "f1_of_always_yes": _by_au(always),
         "mean_f1_of_always_yes": _number(float(np.nanmean(always))),
     }
+
+
+def _errors(errors: tuple[float, ...]) -> dict[str, Any]:
+    known = [error for error in errors if not math.isnan(error)]
+    return {"mean": float(np.mean(known)) if known else None, "by_au": _by_au(errors)}
 
 
 def _by_au(values: Any) -> dict[str, float | None]:

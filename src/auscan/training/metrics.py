@@ -25,6 +25,8 @@ DRAWS: Final[int] = 2000
 """Draws of the bootstrap."""
 LEVEL: Final[float] = 0.95
 """Share of the draws that an interval holds."""
+BINS: Final[int] = 15
+"""Of probability, for the calibration error."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -187,6 +189,26 @@ def kappa(labels: NDArray[np.integer], predictions: NDArray[np.bool_]) -> float:
     if np.all(truth & said) or not np.any(truth | said):
         return float("nan")
     return float(cohen_kappa_score(truth, said))
+
+
+def calibration_error(
+    labels: NDArray[np.integer], probabilities: NDArray[np.floating], bins: int = BINS
+) -> float:
+    """Expected calibration error of one AU: how far "0.8" is from "active in eight of ten frames".
+
+    labels: [R] of 1, 0 and -1    probabilities: [R] of being active
+    Frames are put into equal-width bins by probability; the distance between the mean probability and the
+    share of active frames of each bin is averaged, weighted by its frames (Guo et al., On Calibration of
+    Modern Neural Networks, ICML 2017, for the probability of yes). Rows of label -1 or score NaN are left
+    out; NaN where none remains. Few rows make it too large: chance alone moves every bin.
+    """
+    kept = (labels >= 0) & ~np.isnan(probabilities)
+    if not kept.any():
+        return float("nan")
+    truth, said = labels[kept].astype(np.float64), probabilities[kept].astype(np.float64)
+    place = np.minimum((said * bins).astype(np.int64), bins - 1)
+    gaps = np.bincount(place, weights=said - truth, minlength=bins)  # frames of a bin times its distance
+    return float(np.abs(gaps).sum() / len(truth))
 
 
 def _f1(

@@ -8,12 +8,14 @@ Not here: finding the encoders (start.py), writing checkpoints (model/checkpoint
 
 from pathlib import Path
 
+import numpy as np
 from torch import nn
 
-from auscan.core.config import CheckpointConfig
+from auscan.core.config import UNCALIBRATED, CheckpointConfig
 from auscan.core.errors import InputError
 from auscan.core.version import VERSION
 from auscan.datasets.features import Encoders
+from auscan.inference.probabilities import calibrate, logits_of
 from auscan.model.checkpoint import save_checkpoint
 from auscan.model.network import AuscanNetwork
 from auscan.training.config import ControlConfig
@@ -29,6 +31,7 @@ Packed by `auscan pack` from a network that `auscan train` wrote at step {step}.
 - Encoders: {encoders}.
 - Mean F1 on its validation split at 0.5: {score}.
 - Never taught, so always empty: {untaught}.
+- Calibrated by Platt scaling: {calibrated}.
 - Thresholds: {thresholds}.
 - The five points of a face: {points}.
 - Head pose and cover: {sight}.
@@ -46,7 +49,8 @@ def pack(
 ) -> CheckpointConfig:
     """Write the checkpoint of a run, or of its best/ or last/, into `out`; returns its config.
 
-    decision: thresholds to store; 0.5 without.  name: the model's id, without it the name of `out`.
+    decision: thresholds, calibration and operating points to store; without, 0.5 and nothing else.
+    name: the model's id, without it the name of `out`.
     model, visual, audio: where the encoders of its features are, if not where the run found them.
 
     Raises InputError for a run with controls, which no checkpoint can hold, and for other encoders;
@@ -63,17 +67,28 @@ def pack(
         )
     encoders = encoders_of(network, about, model, visual, audio)
     whole = _join(network, about, encoders)
+    decision = decision or Decision()
     config = CheckpointConfig(
         name=name or out.resolve().name,
         untaught=about.untaught,
         sight=encoders.sight is not None,
-        thresholds=(decision or Decision()).thresholds,
+        calibration=decision.calibration,
+        thresholds=calibrated_thresholds(decision),
+        operating_points=decision.operating_points,
         licence="not stated",
         auscan_version=VERSION,
         network=whole.config,
     )
     save_checkpoint(out, whole, config, _card(config, about, encoders))
     return config
+
+
+def calibrated_thresholds(decision: Decision) -> tuple[float, ...]:
+    """Those of the decision are for scores as the network gave them; a checkpoint's for calibrated ones."""
+    if decision.calibration == UNCALIBRATED:
+        return decision.thresholds
+    logits = logits_of(np.asarray(decision.thresholds))
+    return tuple(calibrate(logits, decision.calibration).tolist())
 
 
 def _join(network: FeatureNetwork, about: TrainedConfig, encoders: Encoders) -> AuscanNetwork:
@@ -111,6 +126,7 @@ def _card(config: CheckpointConfig, about: TrainedConfig, encoders: Encoders) ->
         encoders=encoders.name,
         score=score,
         untaught=", ".join(config.untaught) or "none",
+        calibrated="no" if config.calibration == UNCALIBRATED else "on the scores of the thresholds",
         thresholds=", ".join(f"{au} {threshold:.3f}" for au, threshold in by_name),
         points="not refined: no layer was taught that" if encoders.points is None else "refined",
         sight="not told: no layer was taught that" if encoders.sight is None else "told",

@@ -8,15 +8,17 @@ Not here: the scores (smoothing.py), the figures that follow (metrics.py).
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import ValidationError
 
 from auscan.core.aus import AU_COUNT, AU_NAMES
+from auscan.core.config import UNCALIBRATED, Calibration, OperatingPoints
 from auscan.core.errors import InputError
 from auscan.results.atomic import atomic_path
 from auscan.training.metrics import Rule, label_mask
@@ -41,6 +43,10 @@ class Decision:
     """[A] an AU is active from this score on."""
     windows: tuple[int, ...] = NO_SMOOTHING
     """[A] frames of the moving average, odd; 1 leaves the scores alone."""
+    calibration: Calibration = UNCALIBRATED
+    """What makes probabilities of the scores; only `auscan pack` asks, for a checkpoint."""
+    operating_points: OperatingPoints | None = None
+    """Other thresholds, on calibrated probabilities; likewise."""
 
     def __post_init__(self) -> None:
         check_windows(self.windows)
@@ -54,30 +60,41 @@ class Decision:
 
     def save(self, path: Path) -> None:
         """Write the decision to `path` as JSON."""
-        content = {
-            "thresholds": dict(zip(AU_NAMES, self.thresholds, strict=True)),
-            "smooth": dict(zip(AU_NAMES, self.windows, strict=True)),
-        }
+        content: dict[str, Any] = {"thresholds": _named(self.thresholds), "smooth": _named(self.windows)}
+        if self.operating_points is not None:
+            points = self.operating_points.model_dump()
+            content["operating_points"] = {name: _named(values) for name, values in points.items()}
+        if self.calibration != UNCALIBRATED:
+            scale, shift = self.calibration.scale, self.calibration.shift
+            content["calibration"] = {"scale": _named(scale), "shift": _named(shift)}
         with atomic_path(path) as temporary:
             temporary.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
 
 
 def read_decision(path: Path) -> Decision:
-    """Read what `Decision.save` wrote; "smooth" may be left out. Raises InputError for anything else."""
+    """Read what `Decision.save` wrote; all but "thresholds" may be left out.
+
+    Raises InputError for anything else.
+    """
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-        unknown = set(content) - {"thresholds", "smooth"}
+        unknown = set(content) - {"thresholds", "smooth", "calibration", "operating_points"}
         if unknown:
             raise ValueError(f"it holds {', '.join(sorted(unknown))}")
         thresholds = _by_au(content["thresholds"], float)
         windows = NO_SMOOTHING
         if "smooth" in content:
             windows = tuple(int(window) for window in _by_au(content["smooth"], int))
-        return Decision(tuple(thresholds), windows)
+        calibration, points = UNCALIBRATED, None
+        if "calibration" in content:
+            calibration = Calibration(**_each_by_au(content["calibration"]))
+        if "operating_points" in content:
+            points = OperatingPoints(**_each_by_au(content["operating_points"]))
+        return Decision(tuple(thresholds), windows, calibration, points)
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise InputError(
-            f"{path} is not a thresholds file: {error}. It should be JSON with `thresholds` and `smooth`, "
-            "each with a number for all twelve AUs; `auscan evaluate --save-thresholds` writes one."
+            f"{path} is not a thresholds file: {_first_line(error)}. It should be JSON with `thresholds` and "
+            "`smooth`, each with a number for all twelve AUs; `auscan evaluate --save-thresholds` writes one."
         ) from error
 
 
@@ -105,12 +122,17 @@ def predict_by_others(
     only, so nothing leaks.
     """
     predictions = np.zeros(labels.shape, dtype=bool)
-    sources = np.random.default_rng(0).permutation(int(source.max()) + 1)  # neighbours in name may be alike
-    for fold in range(min(folds, len(sources))):
-        held = np.isin(source, sources[fold::folds])
+    for held in held_out(source, folds):
         thresholds = tune_thresholds(labels[~held], probabilities[~held], rule)
         predictions[held] = Decision(thresholds).predict(probabilities[held])
     return predictions
+
+
+def held_out(source: NDArray[np.integer], folds: int = FOLDS) -> Iterator[NDArray[np.bool_]]:
+    """Which rows [R] are kept aside, fold after fold: each row once, all rows of a source together."""
+    sources = np.random.default_rng(0).permutation(int(source.max()) + 1)  # neighbours in name may be alike
+    for fold in range(min(folds, len(sources))):
+        yield np.isin(source, sources[fold::folds])
 
 
 def best_threshold(labels: NDArray[np.integer], scores: NDArray[np.float32]) -> float:
@@ -124,7 +146,7 @@ def best_threshold(labels: NDArray[np.integer], scores: NDArray[np.float32]) -> 
     rising = scores[known][order].astype(np.float32)
     positive = labels[known][order].astype(np.int64)
     above = np.concatenate([np.cumsum(positive[::-1])[::-1], [0]])  # positives from each place upward
-    cuts = np.clip(np.append(_cuts(np.unique(rising)), [DEFAULT]), LOWEST, HIGHEST).astype(np.float32)
+    cuts = np.clip(np.append(cuts_under(np.unique(rising)), [DEFAULT]), LOWEST, HIGHEST).astype(np.float32)
     first = np.searchsorted(rising, cuts, side="left")  # place of the first score that reaches the cut
     below = len(rising) - first + int(labels.sum())  # predicted + positives = 2 TP + FP + FN
     f1 = np.divide(2 * above[first], below, out=np.zeros(len(cuts)), where=below > 0)
@@ -132,7 +154,7 @@ def best_threshold(labels: NDArray[np.integer], scores: NDArray[np.float32]) -> 
     return float(best[np.argmin(np.abs(best - DEFAULT))])
 
 
-def _cuts(distinct: NDArray[np.float32]) -> NDArray[np.float32]:
+def cuts_under(distinct: NDArray[np.float32]) -> NDArray[np.float32]:
     """A threshold under each of the rising distinct scores: half-way to the one below, or 0.
 
     Where float32 has nothing in between, the score itself, since reaching is enough.
@@ -140,6 +162,22 @@ def _cuts(distinct: NDArray[np.float32]) -> NDArray[np.float32]:
     lower = np.concatenate([[np.float32(0)], distinct[:-1]])[: len(distinct)]
     middle = ((lower.astype(np.float64) + distinct) / 2).astype(np.float32)
     return np.where(middle > lower, middle, distinct)
+
+
+def _named(values: Sequence[float]) -> dict[str, float]:
+    return dict(zip(AU_NAMES, values, strict=True))
+
+
+def _first_line(error: Exception) -> str:
+    """Of a pydantic error: which field and what is wrong with it."""
+    if isinstance(error, ValidationError):
+        first = error.errors()[0]
+        return f"{'.'.join(map(str, first['loc']))}: {first['msg']}"
+    return str(error)
+
+
+def _each_by_au(groups: dict[str, dict[str, float]]) -> dict[str, tuple[float, ...]]:
+    return {name: tuple(_by_au(numbers, float)) for name, numbers in groups.items()}
 
 
 def _by_au(numbers: dict[str, float], kind: type) -> Sequence[float]:
