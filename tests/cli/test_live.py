@@ -55,6 +55,14 @@ def test_keep_all_is_understood(tmp_path: Path, auscan: Auscan, write_video: Wri
     assert {json.loads(line)["reason"] for line in said.splitlines()} == {"no_face"}
 
 
+def test_the_engine_can_be_chosen(tmp_path: Path, auscan: Auscan, write_video: WriteVideo) -> None:
+    video = write_video(tmp_path / "talk.mp4", 4)
+    assert auscan("live", video, "--backend", "torch", "--device", "cpu", "--threads", 1)[0] == 0
+    code, said, remarks = auscan("live", video, "--backend", "onnx", "--device", "cuda:0")
+    assert (code, said) == (2, "")
+    assert "The backend onnx runs on the CPU only" in remarks
+
+
 @pytest.mark.parametrize("lag", ["-1s", "soon", "inf"])
 def test_a_lag_that_is_no_time_is_refused(
     tmp_path: Path, auscan: Auscan, write_video: WriteVideo, lag: str

@@ -10,7 +10,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from auscan.cli.engine import KeepAllOption, OperatingPointOption
+from auscan.cli.engine import (
+    BackendOption,
+    DeviceOption,
+    KeepAllOption,
+    OperatingPointOption,
+    ThreadsOption,
+)
 from auscan.core.errors import InputError
 
 if TYPE_CHECKING:
@@ -31,9 +37,13 @@ def live(
     mjpeg: Annotated[
         int | None, typer.Option("--mjpeg", metavar="PORT", help="Show it on http://127.0.0.1:PORT.")
     ] = None,
+    backend: BackendOption = "auto",
+    device: DeviceOption = "auto",
+    threads: ThreadsOption = None,
 ) -> None:
     """Print the action units of SOURCE as it runs, a JSON line a frame and face."""
     from auscan.cli.mjpeg import Page
+    from auscan.inference.stages import load
     from auscan.media.stream import is_file, read_stream
     from auscan.media.video import Frame
     from auscan.pipeline.feed import LiveFeed
@@ -41,7 +51,8 @@ def live(
 
     feed = LiveFeed(read_stream(source), paced=is_file(source))
     said = Said()
-    detector = LiveDetector(model, lag_s=_seconds(lag), operating_point=operating_point, keep_all=keep_all)
+    lag_s, stages = _seconds(lag), load(model, backend, device, threads)
+    detector = LiveDetector(stages, lag_s=lag_s, operating_point=operating_point, keep_all=keep_all)
     with detector, Page(mjpeg, detector.config) as page:
         for item in feed:
             if isinstance(item, Frame):
