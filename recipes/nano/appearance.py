@@ -236,16 +236,16 @@ def _spectacles(dark: bool, random: Random) -> list[tuple[Floats, Floats]]:
     sheets = []
     for x in (-3.25, 3.25):
         ring = [
-            np.stack([x + (half[0] + o) * cos, -0.3 + (half[1] + o) * sin, 10.6 - 0.09 * (x + half[0] * cos) ** 2], -1)
+            np.stack([x + (half[0] + o) * cos, -0.3 + (half[1] + o) * sin, 11.7 - 0.07 * (x + half[0] * cos) ** 2], -1)
             for o in (0, bulk)
         ]
         sheets.append(np.stack(ring))
         if dark:
             sheets.append(np.stack([ring[0], 0.02 * ring[0] + 0.98 * ring[0].mean(axis=0)]))
         side = np.sign(x)
-        arm = np.array([[side * (3.25 + half[0]), 0.4, 8.6], [side * 8.1, 0.3, -0.5]])
+        arm = np.array([[side * (3.25 + half[0]), 0.4, 9.6], [side * 8.1, 0.3, -0.5]])
         sheets.append(np.stack([arm, arm - [0, bulk * 1.2, 0]]))
-    bridge = np.array([[-3.25 + half[0], 0.2, 10.7], [3.25 - half[0], 0.2, 10.7]])
+    bridge = np.array([[-3.25 + half[0], 0.2, 11.7], [3.25 - half[0], 0.2, 11.7]])
     sheets.append(np.stack([bridge, bridge - [0, bulk, 0]]))
     lens = random.uniform(8, 50, 3)
     is_lens = [dark and number in (1, 4) for number in range(len(sheets))]

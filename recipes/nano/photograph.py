@@ -170,6 +170,7 @@ def _background(random: Random, width: int, height: int) -> Image:
         size = random.uniform(0.05, 0.8, 2) * [width, height]
         a, b = corner.astype(int).tolist(), (corner + size).astype(int).tolist()
         cv2.rectangle(picture, a, b, random.uniform(0, 255, 3).tolist(), cv2.FILLED)
+    picture += random.uniform(0.3, 0.9) * (picture.mean(axis=2, keepdims=True) - picture)  # rooms are pale
     fine = random.normal(0, random.uniform(0, 25), (height // 3 + 1, width // 3 + 1, 1)).astype(np.float32)
     picture += cv2.resize(fine, (width, height))[..., None]
     return np.clip(cv2.GaussianBlur(picture, (0, 0), random.uniform(0.8, 8)), 0, 255).astype(np.uint8)
