@@ -21,9 +21,19 @@ TEST_SEEDS = 1_000_000
 """Persons of this seed and above are for tests and benchmarks only."""
 
 Random = np.random.Generator
-_TONES = np.array([[250, 220, 198], [232, 186, 156], [204, 150, 114], [148, 98, 70], [84, 54, 42]], np.float64)
+_TONES = np.array(
+    [[250, 220, 198], [232, 186, 156], [204, 150, 114], [148, 98, 70], [84, 54, 42]], np.float64
+)
 _HAIRS = np.array(
-    [[22, 18, 17], [52, 36, 28], [104, 70, 44], [186, 150, 98], [150, 148, 146], [128, 58, 34], [222, 220, 216]]
+    [
+        [22, 18, 17],
+        [52, 36, 28],
+        [104, 70, 44],
+        [186, 150, 98],
+        [150, 148, 146],
+        [128, 58, 34],
+        [222, 220, 216],
+    ]
 )
 _IRISES = np.array([[60, 42, 30], [98, 76, 48], [92, 122, 142], [96, 112, 84]], np.float64)
 
@@ -67,15 +77,23 @@ def draw_appearance(head: Head, seed: int) -> Appearance:
     identity = np.clip(random.normal(size=len(face.identity_deltas)), -2.5, 2.5).astype(np.float32)
     shape = face.neutral + (identity @ face.identity_deltas.reshape(len(identity), -1)).reshape(-1, 3)
     place = random.uniform(0, len(_TONES) - 1.001)
-    skin = _TONES[int(place)] + (place % 1) * (_TONES[int(place) + 1] - _TONES[int(place)]) + random.normal(0, 4, 3)
+    skin = (
+        _TONES[int(place)]
+        + (place % 1) * (_TONES[int(place) + 1] - _TONES[int(place)])
+        + random.normal(0, 4, 3)
+    )
     hair_colour = _HAIRS[random.integers(len(_HAIRS))] * random.uniform(0.8, 1.2)
     kind = str(random.choice(["bald", "short", "long"], p=[0.1, 0.55, 0.35]))
     fringe = bool(kind != "bald" and random.random() < 0.25)
     hair = _hair(head, kind, fringe, random)
-    beard = _beard(head, random) if kind != "long" and random.random() < 0.45 else np.zeros(len(shape), np.float32)
+    beard = (
+        _beard(head, random)
+        if kind != "long" and random.random() < 0.45
+        else np.zeros(len(shape), np.float32)
+    )
     albedo = _colours(head, np.clip(skin, 30, 252), np.clip(hair_colour, 8, 235), hair, beard, random)
     lift = _lift(head, shape, hair, beard, kind, random)
-    glasses = str(random.choice(["none", "clear", "dark"], p=[0.74, 0.19, 0.07]))
+    glasses = str(random.choice(["none", "clear", "dark"], p=[0.77, 0.19, 0.04]))
     added, triangles, colours = _things(kind, glasses, hair_colour, random)
     paint = dict(zip(PAINTS, face.paint.T, strict=True))
     shine = random.uniform(0.02, 0.22) * (1 - hair) * (1 - beard)
@@ -90,7 +108,9 @@ def draw_appearance(head: Head, seed: int) -> Appearance:
         lines=float(random.uniform(0.15, 1.4)),
         rest=np.clip(random.normal(0, 0.07, 12), -0.15, 0.15).astype(np.float32),
         skin=np.clip(skin, 30, 252).astype(np.float32),
-        lightness=float(cv2.cvtColor(np.float32(skin[None, None] / 255).clip(0, 1), cv2.COLOR_RGB2LAB)[0, 0, 0]),
+        lightness=float(
+            cv2.cvtColor(np.float32(skin[None, None] / 255).clip(0, 1), cv2.COLOR_RGB2LAB)[0, 0, 0]
+        ),
         glasses=glasses,
         hair=kind,
         beard=bool(beard.max() > 0),
@@ -143,10 +163,12 @@ def _colours(
 ) -> Floats:
     """[V, 3] RGB before light."""
     face, places = head.face, head.face.neutral
-    x, y, z = places.T.astype(np.float64)
+    x, y = places.T[:2].astype(np.float64)
     lip = skin * [0.86, 0.62, 0.64] + random.uniform(-12, 12, 3)
     if random.random() < 0.3:
-        lip = 0.4 * lip + 0.6 * np.array([random.uniform(110, 210), random.uniform(20, 70), random.uniform(40, 90)])
+        lip = 0.4 * lip + 0.6 * np.array(
+            [random.uniform(110, 210), random.uniform(20, 70), random.uniform(40, 90)]
+        )
     brow_share = random.uniform(0.35, 1.0)
     brow = brow_share * 0.8 * hair_colour + (1 - brow_share) * skin
     iris = _IRISES[random.integers(len(_IRISES))] * random.uniform(0.8, 1.2)
@@ -220,9 +242,16 @@ def _curtain(hair_colour: Floats, random: Random) -> tuple[Floats, Floats]:
     curl = 0.25 * np.sin(turn * 23 + 6 * down) + 0.3 * np.sin(turn * 9 + random.uniform(0, 6) + 3 * down)
     narrow = np.sqrt(np.clip(1 - ((y - 1.5).clip(0) / 8) ** 2, 0.2, 1))
     grid = np.stack(
-        [(wide + curl) * narrow * np.sin(turn), y + 0 * turn, (wide + curl + 0.4) * narrow * np.cos(turn) - 0.5], -1
+        [
+            (wide + curl) * narrow * np.sin(turn),
+            y + 0 * turn,
+            (wide + curl + 0.4) * narrow * np.cos(turn) - 0.5,
+        ],
+        -1,
     )
-    streak = np.clip(1 + 0.25 * random.normal(size=(1, 60, 1)) + 0.05 * random.normal(size=(14, 60, 1)), 0.4, 1.7)
+    streak = np.clip(
+        1 + 0.25 * random.normal(size=(1, 60, 1)) + 0.05 * random.normal(size=(14, 60, 1)), 0.4, 1.7
+    )
     return grid, np.clip(hair_colour * streak * np.ones((14, 60, 1)), 0, 255)
 
 
@@ -236,7 +265,10 @@ def _spectacles(dark: bool, random: Random) -> list[tuple[Floats, Floats]]:
     sheets = []
     for x in (-3.25, 3.25):
         ring = [
-            np.stack([x + (half[0] + o) * cos, -0.3 + (half[1] + o) * sin, 11.7 - 0.07 * (x + half[0] * cos) ** 2], -1)
+            np.stack(
+                [x + (half[0] + o) * cos, -0.3 + (half[1] + o) * sin, 11.7 - 0.07 * (x + half[0] * cos) ** 2],
+                -1,
+            )
             for o in (0, bulk)
         ]
         sheets.append(np.stack(ring))

@@ -14,10 +14,12 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter1d
 
-from occluders import KINDS, PARTS, draw_occluder, face_share, parts_covered, paste
+from occluders import KINDS, PARTS, Occluder, draw_occluder, face_share, parts_covered, paste
 
 SPAN_S = (0.5, 5.0)
 """How long a thing stays."""
+PLAN = ("mouth", "mouth", "mouth", "eyes", "left", "right")
+"""What is covered: the mouth as often as anything else together, since sound tells of it."""
 _FAR = 130.0  # crop px from where things come
 
 
@@ -37,12 +39,41 @@ class CoveredTrack:
         return self.hidden[:, PARTS.index(name)]
 
 
+@dataclass(frozen=True, eq=False)
+class Passing:
+    """One thing on its way before the face and away."""
+
+    thing: Occluder
+    frames: NDArray[np.intp]
+    """[n]: the frames in which it is in or near the picture."""
+    shifts: NDArray[np.floating]
+    """[n, 2] px of the crop."""
+    leans: NDArray[np.floating]
+    """[n] degrees."""
+
+
+def plan_covers(
+    times_s: NDArray[np.floating],
+    random: np.random.Generator,
+    spans_s: list[tuple[float, float]],
+    parts: tuple[str, ...] = PLAN,
+    kinds: tuple[str, ...] = KINDS,
+) -> list[Passing]:
+    """A thing for each span of time, over one of `parts`, of one of `kinds`; times [T] s of the frames."""
+    found = []
+    for start_s, end_s in spans_s:
+        thing = draw_occluder(random, str(random.choice(parts)), str(random.choice(kinds)))
+        frames = np.flatnonzero((times_s >= start_s - 0.5) & (times_s <= end_s + 0.5))
+        found.append(Passing(thing, frames, *_movement(random, times_s[frames], start_s, end_s)))
+    return found
+
+
 def cover_track(
     crops: NDArray[np.uint8],
     times_s: NDArray[np.floating],
     random: np.random.Generator,
     busy: float = 0.5,
-    parts: tuple[str, ...] = ("mouth", "mouth", "mouth", "eyes", "left", "right"),
+    parts: tuple[str, ...] = PLAN,
     kinds: tuple[str, ...] = KINDS,
 ) -> CoveredTrack:
     """Cover parts of a face for spans of time.
@@ -52,13 +83,11 @@ def cover_track(
     """
     out, share = crops.copy(), np.zeros(len(crops), np.float32)
     hidden = np.zeros((len(crops), len(PARTS)), np.bool_)
-    for start_s, end_s in _spans(random, float(times_s[0]), float(times_s[-1]), busy):
-        thing = draw_occluder(random, str(random.choice(parts)), str(random.choice(kinds)))
-        frames = np.flatnonzero((times_s >= start_s - 0.5) & (times_s <= end_s + 0.5))
-        shifts, leans = _movement(random, times_s[frames], start_s, end_s)
-        for frame, shift, lean in zip(frames, shifts, leans, strict=True):
+    spans_s = draw_spans(random, float(times_s[0]), float(times_s[-1]), busy)
+    for passing in plan_covers(times_s, random, spans_s, parts, kinds):
+        for frame, shift, lean in zip(passing.frames, passing.shifts, passing.leans, strict=True):
             light = float(np.clip(crops[frame].mean() / 110.0, 0.35, 1.15))  # dark where the picture is dark
-            out[frame], here = paste(out[frame], thing, shift, lean, light=light)
+            out[frame], here = paste(out[frame], passing.thing, shift, lean, light=light)
             share[frame] = max(share[frame], face_share(here))
             hidden[frame] |= np.array(list(parts_covered(here).values()))
     return CoveredTrack(out, hidden, share)
@@ -71,16 +100,19 @@ def cover_still(
     return paste(crop, draw_occluder(random, part, kind), random.normal(0, 1.5, 2))[0]
 
 
-def _spans(random: np.random.Generator, first_s: float, last_s: float, busy: float) -> list[tuple[float, float]]:
-    """Start and end of each span, s, in order."""
+def draw_spans(
+    random: np.random.Generator, first_s: float, last_s: float, busy: float
+) -> list[tuple[float, float]]:
+    """Start and end of each span, s, in order; `busy` is about the share of the time within them."""
     if busy >= 1:
         return [(first_s - 1, last_s + 1)]
     mean_s = 2.0  # of a span, by the square below
-    found, now = [], first_s + float(random.exponential(mean_s * (1 - busy) / busy)) * random.uniform(0, 1)
+    gap_s = mean_s * (1 - busy) / busy
+    found, now = [], first_s + float(random.exponential(gap_s))
     while now < last_s:
         length = SPAN_S[0] + (SPAN_S[1] - SPAN_S[0]) * float(random.random()) ** 2
         found.append((now, now + length))
-        now += length + 0.6 + float(random.exponential(mean_s * (1 - busy) / busy))
+        now += length + min(0.6, gap_s) + float(random.exponential(max(0.0, gap_s - 0.6)))
     return found
 
 
@@ -102,4 +134,3 @@ def _movement(
 def _step(x: NDArray[np.floating]) -> NDArray[np.floating]:
     """From 0 to 1 around 0."""
     return np.asarray(1 / (1 + np.exp(-4 * x)))
-

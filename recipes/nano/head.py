@@ -1,4 +1,4 @@
-"""The ICT head with all that the recipe moves: twelve AUs a side, and what is no AU at all (blinks, gaze, ...).
+"""The ICT head with all that the recipe moves: twelve AUs a side, and what is no AU (blinks, gaze, ...).
 
 In: the path of an ict_facekit.npz.  Out: a `Head`; meshes [V, 3] cm of it.
 Not here: skin, hair and colours (appearance.py), pictures (photograph.py).

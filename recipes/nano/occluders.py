@@ -3,7 +3,7 @@
 Places and sizes are those of an aligned crop (align.TEMPLATE, SIDE px), so that the same thing lies over the
 same part of a crop and, through a transform, of the frame that the crop was cut from.
 
-In: a random generator, a picture [H, W] or [H, W, 3] uint8.  Out: the covered picture, and where it is covered.
+In: a random generator, a picture [H, W] or [H, W, 3] uint8.  Out: the picture, and where it is covered.
 Not here: when things come and go (cover_clips.py).
 """
 
@@ -134,13 +134,23 @@ Canvas = NDArray[np.float32]
 
 
 def _line(
-    image: Canvas, alpha: Canvas, a: NDArray[np.floating], b: NDArray[np.floating], colour: Canvas, wide: float
+    image: Canvas,
+    alpha: Canvas,
+    a: NDArray[np.floating],
+    b: NDArray[np.floating],
+    colour: Canvas,
+    wide: float,
 ) -> None:
     """A rounded bar from a to b, px from the patch's middle; lighter along its middle, as a finger is."""
-    ends = [tuple(int(round(float(v) + _PATCH / 2)) for v in p) for p in (a, b)]
+    ends = [tuple(round(float(v) + _PATCH / 2) for v in p) for p in (a, b)]
     for share, tint in ((1.0, 0.72), (0.8, 0.92), (0.5, 1.0)):
         cv2.line(image, *ends, (colour * tint).tolist(), max(1, round(wide * share)), cv2.LINE_AA)
     cv2.line(alpha, *ends, 1.0, max(1, round(wide)), cv2.LINE_AA)
+
+
+def _by(place: NDArray[np.floating], right: float, down: float) -> NDArray[np.floating]:
+    """A place [2] moved by so many px."""
+    return place + np.array([right, down])
 
 
 def _hand(image: Canvas, alpha: Canvas, half: NDArray[np.float64], random: Random) -> None:
@@ -149,16 +159,18 @@ def _hand(image: Canvas, alpha: Canvas, half: NDArray[np.float64], random: Rando
     count = int(np.clip(round(2 * half[1] / 9.5), 4, 6))
     thick, up = 2 * half[1] / count, random.choice([-1, 1])
     palm = np.array([side * (half[0] + 12), 0.2 * half[1]])
-    _line(image, alpha, palm + [side * 8, 8], palm + [side * 70, up * 20 + 110], skin * 0.85, 34)
-    _line(image, alpha, palm, palm + [side * 22, 6], skin * 0.9, 2 * half[1] + 4)
+    _line(image, alpha, _by(palm, side * 8, 8), _by(palm, side * 70, up * 20 + 110), skin * 0.85, 34)
+    _line(image, alpha, palm, _by(palm, side * 22, 6), skin * 0.9, 2 * half[1] + 4)
     for finger in range(count):
         y = -half[1] + thick * (finger + 0.5)
         tip = np.array([-side * (half[0] - random.uniform(0, 4)), y + random.normal(0, 1)])
         shade = skin * random.uniform(0.9, 1.04)
-        _line(image, alpha, np.array([side * (half[0] + 10), y + random.normal(0, 1)]), tip, shade, thick * 1.12)
-        nail = tip + [side * 0.12 * thick, 0]
+        _line(
+            image, alpha, np.array([side * (half[0] + 10), y + random.normal(0, 1)]), tip, shade, thick * 1.12
+        )
+        nail = _by(tip, side * 0.12 * thick, 0)
         if random.random() < 0.4:
-            _line(image, alpha, nail, nail + [side * 2, 0], np.minimum(255, skin * 1.15), 0.5 * thick)
+            _line(image, alpha, nail, _by(nail, side * 2, 0), np.minimum(255, skin * 1.15), 0.5 * thick)
 
 
 def _cup(image: Canvas, alpha: Canvas, half: NDArray[np.float64], random: Random) -> None:
@@ -193,7 +205,11 @@ def _microphone(image: Canvas, alpha: Canvas, half: NDArray[np.float64], random:
     ball = cv2.ellipse(np.zeros_like(alpha), middle, axes, 0, 0, 360, 1.0, -1, cv2.LINE_AA)
     y, x = np.mgrid[:_PATCH, :_PATCH].astype(np.float32)
     mesh = 1 + 0.3 * np.sign(np.sin(x * 1.3)) * np.sign(np.sin(y * 1.3))
-    round_off = np.clip(1.3 - ((x - middle[0] + radius / 3) ** 2 + (y - middle[1] + radius / 3) ** 2) / radius**2 / 2, 0.3, 1.4)
+    round_off = np.clip(
+        1.3 - ((x - middle[0] + radius / 3) ** 2 + (y - middle[1] + radius / 3) ** 2) / radius**2 / 2,
+        0.3,
+        1.4,
+    )
     image[:] = np.where(ball[..., None] > 0.5, (grey * (mesh * round_off)[..., None]), image)
     np.maximum(alpha, ball, out=alpha)
 

@@ -111,7 +111,9 @@ def develop(image: Image, scene: Scene, random: Random) -> Image:
     if scene.blur_px > 0.2:
         image = cv2.GaussianBlur(image, (0, 0), scene.blur_px)
     levels = 255 * (np.arange(256) / 255) ** scene.gamma
-    noisy = levels.astype(np.float32)[image] + random.normal(0, scene.noise, (*image.shape[:2], 1)).astype(np.float32)
+    noisy = levels.astype(np.float32)[image] + random.normal(0, scene.noise, (*image.shape[:2], 1)).astype(
+        np.float32
+    )
     image = np.clip(noisy, 0, 255).astype(np.uint8)
     if scene.jpeg:
         data = cv2.imencode(".jpg", image[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, scene.jpeg])[1]
@@ -129,7 +131,7 @@ def _project(vertices: Floats, view: View, distance_cm: float) -> Floats:
 
 
 def _lit(vertices: Floats, person: Appearance, view: View, scene: Scene) -> Floats:
-    """Colours [V, 3]: light from everywhere, less in folds, and a soft light from one side that also glints."""
+    """Colours [V, 3]: light from everywhere, less in folds, and a soft one from one side that glints."""
     normals = vertex_normals(vertices, person.triangles)
     folds = hollows(vertices, normals, person.triangles)
     turned = normals @ rotation(view).T

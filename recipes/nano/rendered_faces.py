@@ -2,7 +2,7 @@
 
     for face in rendered_faces(ict, seed=0, persons=range(100)): ...
 
-Persons from appearance.TEST_SEEDS on are never trained on; `TRAIN` and `TEST` are the ranges to take them from.
+Persons from appearance.TEST_SEEDS on are never trained on: take persons from `TRAIN` or from `TEST`.
 
 In: the path of an ict_facekit.npz, a seed, persons.  Out: `RenderedFace`s, the same for the same arguments.
 Not here: crops and arrays (pack_faces.py), clips (rendered_clips.py).

@@ -9,6 +9,7 @@ and landmarks are thrown away afterwards.
 import json
 import math
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -71,8 +72,8 @@ class FaceTraining(nn.Module):
         points = (looked.points[:, 0] - torch.from_numpy(batch.points)) / 4.0
         return {
             "au": F.binary_cross_entropy_with_logits(logits.float(), target, reduction="none")[known].mean(),
-            "shapes": 4.0 * F.mse_loss(self.shapes(face).float(), torch.from_numpy(batch.blendshapes)),
-            "landmarks": 0.5 * F.smooth_l1_loss(self.landmarks(face).float(), landmarks),
+            "shapes": 4.0 * known_mean(F.mse_loss, self.shapes(face), torch.from_numpy(batch.blendshapes)),
+            "landmarks": 0.5 * known_mean(F.smooth_l1_loss, self.landmarks(face), landmarks),
             "points": 0.3 * F.smooth_l1_loss(points.float(), torch.zeros_like(points.float())),
             "sight": 0.3 * sight_loss(looked.sight[:, 0].float(), batch.pose, batch.covered),
             "alignment": 0.02
@@ -80,6 +81,13 @@ class FaceTraining(nn.Module):
                 looked.aligned.global_view[:, 0].float(), looked.aligned.local_view[:, 0].float()
             ),
         }
+
+
+def known_mean(loss: Callable[..., Tensor], guess: Tensor, target: Tensor) -> Tensor:
+    """A loss over what is known of the target, that is not NaN; 0 where nothing is."""
+    known = target.isfinite()
+    off = loss(guess.float(), torch.where(known, target, guess.detach().float()), reduction="sum")
+    return off / known.sum().clamp_min(1)
 
 
 def sight_loss(

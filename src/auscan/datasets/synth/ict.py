@@ -86,7 +86,9 @@ def au_deltas(names: list[str], deltas: Floats) -> Floats:
     return np.stack([_weighted(names, deltas, MAPPING[au], au) for au in AU_NAMES])
 
 
-def _weighted(names: list[str], deltas: NDArray[np.generic], weights: Mapping[str, float], what: str) -> Floats:
+def _weighted(
+    names: list[str], deltas: NDArray[np.generic], weights: Mapping[str, float], what: str
+) -> Floats:
     """[V, 3]: a weighted sum of deltas [E, V, 3] by name."""
     found = np.zeros(deltas.shape[1:], np.float32)
     for expression, weight in weights.items():
