@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from auscan.datasets.synth.face import PAINTS, Floats
 from auscan.datasets.synth.raster import vertex_normals
 from auscan.datasets.synth.skin import hill
-from head import Head
+from head import EXTRA_NAMES, Head
 
 TEST_SEEDS = 1_000_000
 """Persons of this seed and above are for tests and benchmarks only."""
@@ -58,6 +58,8 @@ class Appearance:
     """How deep the lines of the face are."""
     rest: Floats
     """[A]: traces of AUs that are always there."""
+    lids: float
+    """How far the upper lids hang, as a share of a blink."""
     skin: Floats
     """[3] RGB."""
     lightness: float
@@ -68,6 +70,13 @@ class Appearance:
     """bald, short or long."""
     beard: bool
     fringe: bool
+
+    def with_lids(self, extras: Floats) -> Floats:
+        """Extras [E] on lids that hang as this person's do."""
+        found = extras.copy()
+        blink = EXTRA_NAMES.index("blink")
+        found[blink] = max(found[blink], self.lids)
+        return found
 
 
 def draw_appearance(head: Head, seed: int) -> Appearance:
@@ -107,6 +116,7 @@ def draw_appearance(head: Head, seed: int) -> Appearance:
         gloss=np.concatenate([gloss, np.full(len(added), 0.05)]).astype(np.float32),
         lines=float(random.uniform(0.15, 1.4)),
         rest=np.clip(random.normal(0, 0.07, 12), -0.15, 0.15).astype(np.float32),
+        lids=float(np.clip(random.normal(0.12, 0.1), 0, 0.35)),
         skin=np.clip(skin, 30, 252).astype(np.float32),
         lightness=float(
             cv2.cvtColor(np.float32(skin[None, None] / 255).clip(0, 1), cv2.COLOR_RGB2LAB)[0, 0, 0]
@@ -174,8 +184,9 @@ def _colours(
     iris = _IRISES[random.integers(len(_IRISES))] * random.uniform(0.8, 1.2)
     sclera = np.array([222, 218, 212]) * random.uniform(0.8, 1)
     teeth, cloth = np.array([226, 220, 200]) * random.uniform(0.75, 1), random.uniform(15, 230, 3)
-    palette = np.clip([skin, lip, brow, skin, sclera, iris, [14, 12, 12], [58, 22, 24], teeth, cloth], 0, 255)
+    palette = np.clip([skin, lip, skin, skin, sclera, iris, [14, 12, 12], [58, 22, 24], teeth, cloth], 0, 255)
     paint = face.colours(palette.astype(np.float32))
+    paint += _brows(head, random)[:, None] * (brow - paint)
     bare = face.paint[:, :4].sum(axis=1)
     # Blood, blotches, pores, freckles: skin that is one colour looks like wax.
     red = hill(x, y, 3.8, -3.5, 1.6, 1.4, 1, both=True) + hill(x, y, 0, -3.2, 0.9, 1.0, 1)
@@ -194,6 +205,19 @@ def _colours(
     for cover in (hair, beard):
         found += cover[:, None] * (hair_colour[None] * np.clip(streaks, 0.4, 1.7)[:, None] - found)
     return np.clip(found, 0, 255).astype(np.float32)
+
+
+def _brows(head: Head, random: Random) -> Floats:
+    """[V], 0 to 1: brows of some height, slope, arch and thickness."""
+    x, y, z = head.face.neutral.T
+    out = np.abs(x)
+    middle = random.uniform(1.55, 2.35) + random.uniform(-0.1, 0.12) * (out - 3.4)
+    middle = middle - random.uniform(0.02, 0.12) * (out - random.uniform(3.2, 4.2)) ** 2
+    thick = random.uniform(0.18, 0.5) * np.clip(1.25 - 0.14 * out, 0.2, 1)
+    ends = np.clip((out - random.uniform(0.6, 1.4)) / 0.3, 0, 1) * np.clip((5.8 - out) / 0.5, 0, 1)
+    hairs = random.uniform(0.6, 1.0) * np.clip(0.5 + (thick - np.abs(y - middle)) / 0.16, 0, 1)
+    bare = head.face.paint[:, [PAINTS.index("skin"), PAINTS.index("brow")]].sum(axis=1)
+    return np.asarray(hairs * ends * (z > 5) * bare, np.float32)
 
 
 def _lift(head: Head, shape: Floats, hair: Floats, beard: Floats, kind: str, random: Random) -> Floats:

@@ -21,7 +21,7 @@ from head import EXTRA_NAMES
 
 Random = np.random.Generator
 
-ON, OFF = 0.4, 0.25
+ON, OFF = 0.5, 0.3
 GAP_ON, GAP_OFF = 0.03, 0.015
 
 TOGETHER = (
@@ -82,7 +82,7 @@ def draw_moves(random: Random) -> Moves:
             chosen = TOGETHER[random.integers(len(TOGETHER))]
             active[[AU_NAMES.index(name) for name in chosen]] = True
         active |= random.random(AU_COUNT) < _ALONE
-    traces = random.uniform(0, OFF, AU_COUNT) * (random.random(AU_COUNT) < 0.35)
+    traces = random.uniform(0, 0.25, AU_COUNT) * (random.random(AU_COUNT) < 0.35)
     between = random.uniform(OFF, ON, AU_COUNT) * (random.random(AU_COUNT) < 0.05)
     mean = np.where(active, random.uniform(ON, 1.1, AU_COUNT), np.maximum(traces, between))
     mean[_AU25] *= 1.3  # the least that parts lips visibly is half of it

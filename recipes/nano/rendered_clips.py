@@ -198,7 +198,8 @@ def shoot(film: Film) -> Iterator[Shot]:
     for index, time_s in enumerate(film.times_s.tolist()):
         now = film.intensities[index]
         left, right = now * (1 + film.lean), now * (1 - film.lean)
-        vertices = film.head.vertices(film.looks.shape, left, right, film.extras[index], film.looks.lines)
+        extras = film.looks.with_lids(film.extras[index])
+        vertices = film.head.vertices(film.looks.shape, left, right, extras, film.looks.lines)
         pose, at = tuple(film.pose[index].tolist()), tuple(film.at[index].tolist())
         picture = photograph(film.head, film.looks, vertices, pose, at, film.scene)
         image, hidden = picture.image, np.zeros(len(PARTS), np.bool_)

@@ -79,7 +79,7 @@ def one_face(head: Head, looks: Appearance, person: int, random: Random, occlude
     """One picture of a person."""
     moves, pose, scene = draw_moves(random), draw_pose(random), draw_scene(random)
     left, right = moves.left + looks.rest, moves.right + looks.rest
-    vertices = head.vertices(looks.shape, left, right, moves.extras, looks.lines)
+    vertices = head.vertices(looks.shape, left, right, looks.with_lids(moves.extras), looks.lines)
     at = (float(random.uniform(0.42, 0.58)), float(random.uniform(0.38, 0.5)))
     picture = photograph(head, looks, vertices, pose, at, scene)
     image, hidden = picture.image, np.zeros(picture.image.shape[:2], np.bool_)
