@@ -106,7 +106,7 @@ def draw_appearance(head: Head, seed: int) -> Appearance:
     added, triangles, colours = _things(kind, glasses, hair_colour, random)
     paint = dict(zip(PAINTS, face.paint.T, strict=True))
     shine = random.uniform(0.02, 0.22) * (1 - hair) * (1 - beard)
-    gloss = shine + 0.5 * (paint["iris"] + paint["pupil"] + 0.5 * paint["sclera"]) + 0.1 * paint["lip"]
+    gloss = shine + 0.5 * (paint["iris"] + paint["pupil"] + 0.25 * paint["sclera"]) + 0.1 * paint["lip"]
     return Appearance(
         shape=shape.astype(np.float32),
         lift=lift,
@@ -179,10 +179,10 @@ def _colours(
         lip = 0.4 * lip + 0.6 * np.array(
             [random.uniform(110, 210), random.uniform(20, 70), random.uniform(40, 90)]
         )
-    brow_share = random.uniform(0.35, 1.0)
-    brow = brow_share * 0.8 * hair_colour + (1 - brow_share) * skin
+    brow_share = random.uniform(0.55, 1.0)
+    brow = brow_share * 0.65 * hair_colour + (1 - brow_share) * skin
     iris = _IRISES[random.integers(len(_IRISES))] * random.uniform(0.8, 1.2)
-    sclera = np.array([222, 218, 212]) * random.uniform(0.8, 1)
+    sclera = np.array([205, 200, 194]) * random.uniform(0.75, 1)
     teeth, cloth = np.array([226, 220, 200]) * random.uniform(0.75, 1), random.uniform(15, 230, 3)
     palette = np.clip([skin, lip, skin, skin, sclera, iris, [14, 12, 12], [58, 22, 24], teeth, cloth], 0, 255)
     paint = face.colours(palette.astype(np.float32))
@@ -195,9 +195,9 @@ def _colours(
         places, 1.0, random
     )
     pores = random.uniform(0.01, 0.06) * random.normal(size=len(x))
-    spots = 0.35 * (random.random(len(x)) < random.choice([0, 0.002, 0.02]))
+    spots = 0.2 * (random.random(len(x)) < random.choice([0, 0.002, 0.02]))
     tired = random.uniform(0, 0.25) * hill(x, y, 3.2, -1.4, 1.4, 0.5, 1, both=True)
-    crease = random.uniform(0, 0.18) * waves(places * [1, 0.2, 0], 1.1, random) * hill(x, y, 0, 4.8, 3, 1, 1)
+    crease = random.uniform(0, 0.1) * waves(places * [1, 0.2, 0], 1.1, random) * hill(x, y, 0, 4.8, 3, 1, 1)
     grain = 1 + bare * (mottle + pores - spots - tired - crease)
     found = paint * np.clip(grain, 0.4, 1.5)[:, None] * np.where(bare[:, None] > 0.5, tint, 1)
     found *= 1 - 0.75 * random.uniform(0.3, 1.0) * head.lid[:, None]
@@ -213,7 +213,7 @@ def _brows(head: Head, random: Random) -> Floats:
     out = np.abs(x)
     middle = random.uniform(1.55, 2.35) + random.uniform(-0.1, 0.12) * (out - 3.4)
     middle = middle - random.uniform(0.02, 0.12) * (out - random.uniform(3.2, 4.2)) ** 2
-    thick = random.uniform(0.18, 0.5) * np.clip(1.25 - 0.14 * out, 0.2, 1)
+    thick = random.uniform(0.26, 0.6) * np.clip(1.25 - 0.14 * out, 0.2, 1)
     ends = np.clip((out - random.uniform(0.6, 1.4)) / 0.3, 0, 1) * np.clip((5.8 - out) / 0.5, 0, 1)
     hairs = random.uniform(0.6, 1.0) * np.clip(0.5 + (thick - np.abs(y - middle)) / 0.16, 0, 1)
     bare = head.face.paint[:, [PAINTS.index("skin"), PAINTS.index("brow")]].sum(axis=1)

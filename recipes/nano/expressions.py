@@ -21,7 +21,9 @@ from head import EXTRA_NAMES
 
 Random = np.random.Generator
 
-ON, OFF = 0.5, 0.3
+ON = np.where(np.isin(AU_NAMES, ["AU04", "AU07", "AU12"]), 0.6, 0.5)
+OFF = np.where(np.isin(AU_NAMES, ["AU04", "AU07", "AU12"]), 0.35, 0.3)
+"""[A]: about where the teacher of the real faces draws its lines, looking at these (README.md)."""
 GAP_ON, GAP_OFF = 0.03, 0.015
 
 TOGETHER = (
@@ -83,8 +85,8 @@ def draw_moves(random: Random) -> Moves:
             active[[AU_NAMES.index(name) for name in chosen]] = True
         active |= random.random(AU_COUNT) < _ALONE
     traces = random.uniform(0, 0.25, AU_COUNT) * (random.random(AU_COUNT) < 0.35)
-    between = random.uniform(OFF, ON, AU_COUNT) * (random.random(AU_COUNT) < 0.05)
-    mean = np.where(active, random.uniform(ON, 1.1, AU_COUNT), np.maximum(traces, between))
+    between = random.uniform(OFF, ON) * (random.random(AU_COUNT) < 0.05)
+    mean = np.where(active, random.uniform(ON, 1.15), np.maximum(traces, between))
     mean[_AU25] *= 1.3  # the least that parts lips visibly is half of it
     extras = _extras(random)
     if kind == "speech":
@@ -122,7 +124,7 @@ def _speak(random: Random, mean: NDArray[np.float64], extras: Floats) -> None:
 
 def _part_or_press(random: Random, mean: NDArray[np.float64]) -> None:
     """Lips cannot be pressed and apart: what wins is drawn. A jaw that drops parts them. Changes mean."""
-    if mean[_SHUT].max() >= OFF and mean[_OPEN].max() >= OFF:
+    if min(mean[_SHUT].max(), mean[_OPEN].max()) >= 0.3:
         mean[_SHUT if random.random() < 0.45 else _OPEN] *= 0.2
     mean[_AU25] = max(mean[_AU25], 0.6 * mean[_OPEN[1]])
 
@@ -146,7 +148,7 @@ def soft_targets(intensities: Floats, lip_gap: NDArray[np.floating] | float) -> 
 
 def _measured(intensities: Floats, lip_gap: NDArray[np.floating] | float) -> tuple[Floats, Floats, Floats]:
     """Where each AU's 0 ends and its 1 begins [A], and what is held against them [..., A]."""
-    low, high = np.full(AU_COUNT, OFF), np.full(AU_COUNT, ON)
+    low, high = OFF.copy(), ON.copy()
     low[_AU25], high[_AU25] = GAP_OFF, GAP_ON
     value = np.array(intensities, np.float64)
     value[..., _AU25] = lip_gap

@@ -36,7 +36,7 @@ from cover_clips import PLAN, Passing, draw_spans, plan_covers
 from expressions import labels_of, soft_targets
 from head import EXTRA_NAMES, Head, load_head
 from occluders import KINDS, PARTS, parts_covered, paste
-from photograph import Picture, Scene, develop, draw_scene, photograph
+from photograph import Picture, Scene, develop, draw_scene, expose, photograph
 from rendered_faces import TEST, TRAIN
 from talk import Talk, draw_talk, silence, speak_talk
 
@@ -117,7 +117,7 @@ def draw_film(head: Head, person: int, seconds: float = SECONDS, mouth: str = "d
     return Film(
         head=head,
         looks=looks,
-        scene=draw_scene(random, plain=True),
+        scene=expose(draw_scene(random, plain=True), looks),
         times_s=times_s,
         intensities=(acts.at(times_s, movement) + looks.rest).astype(np.float32),
         lean=np.where(np.isin(np.arange(AU_COUNT), [_AU25, _AU26]), 0, lean).astype(np.float32),

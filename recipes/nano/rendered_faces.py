@@ -21,7 +21,7 @@ from auscan.faces.align import SIDE, crop_transform
 from expressions import draw_moves, labels_of, mean_intensities, soft_targets
 from head import Head, load_head
 from occluders import face_share, parts_covered, paste, somewhere
-from photograph import develop, draw_scene, photograph
+from photograph import develop, draw_scene, expose, photograph
 
 TRAIN = range(0, TEST_SEEDS)
 TEST = range(TEST_SEEDS, 2 * TEST_SEEDS)
@@ -77,7 +77,7 @@ def rendered_faces(
 
 def one_face(head: Head, looks: Appearance, person: int, random: Random, occluded: float) -> RenderedFace:
     """One picture of a person."""
-    moves, pose, scene = draw_moves(random), draw_pose(random), draw_scene(random)
+    moves, pose, scene = draw_moves(random), draw_pose(random), expose(draw_scene(random), looks)
     left, right = moves.left + looks.rest, moves.right + looks.rest
     vertices = head.vertices(looks.shape, left, right, looks.with_lids(moves.extras), looks.lines)
     at = (float(random.uniform(0.42, 0.58)), float(random.uniform(0.38, 0.5)))
