@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter1d
 
-from occluders import KINDS, PARTS, Occluder, draw_occluder, face_share, parts_covered, paste
+from occluders import KINDS, PARTS, Occluder, covered_share, draw_occluder, parts_covered, paste
 
 SPAN_S = (0.5, 5.0)
 """How long a thing stays."""
@@ -88,7 +88,7 @@ def cover_track(
         for frame, shift, lean in zip(passing.frames, passing.shifts, passing.leans, strict=True):
             light = float(np.clip(crops[frame].mean() / 110.0, 0.35, 1.15))  # dark where the picture is dark
             out[frame], here = paste(out[frame], passing.thing, shift, lean, light=light)
-            share[frame] = max(share[frame], face_share(here))
+            share[frame] = max(share[frame], covered_share(here))
             hidden[frame] |= np.array(list(parts_covered(here).values()))
     return CoveredTrack(out, hidden, share)
 

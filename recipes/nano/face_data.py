@@ -20,7 +20,7 @@ from augment import MIRRORED, shake_points, spoil, surround
 from auscan.faces.align import SIDE, crop_face, crop_transform, to_crop
 from auscan.faces.detector import FaceDetector
 from labels import blendshape, lip_gap, teacher_targets
-from occluders import face_share
+from occluders import covered_share
 from pack_faces import Rendered
 
 CANVAS = 224
@@ -217,7 +217,7 @@ class FaceBatches:
                 points[i] = (points[i] * [-1, 1] + [SIDE - 1, 0])[list(MIRRORED)]
                 pose[i, 0] *= -1
             crops[i], hidden = spoil(crops[i], rng)
-            covered[i] = face_share(hidden, landmarks[i])
+            covered[i] = covered_share(hidden, landmarks[i])
         return FaceBatch(
             *(crops, faces.labels[rows], faces.soft[rows], faces.blendshapes[rows]),
             *(landmarks, points, pose, covered),
@@ -247,7 +247,7 @@ def cut_rendered(
             pose[i, 0] *= -1
         crops[i], hidden = spoil(crop, rng)
         # The picture's own cover and the pasted one are taken to lie apart as chance has it.
-        covered[i] = 1 - (1 - faces.covered[row]) * (1 - face_share(hidden, outline))
+        covered[i] = 1 - (1 - faces.covered[row]) * (1 - covered_share(hidden, outline))
     unknown = np.full((len(rows), blendshapes), np.nan, np.float32)
     landmarks = np.full((len(rows), 478, 2), np.nan, np.float32)
     return FaceBatch(crops, faces.labels[rows], faces.soft[rows], unknown, landmarks, points, pose, covered)

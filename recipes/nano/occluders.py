@@ -94,7 +94,7 @@ def paste(
         texture = cv2.cvtColor(texture, cv2.COLOR_RGB2GRAY)
     over = cv2.warpAffine(texture, matrix, size, flags=cv2.INTER_LINEAR).astype(np.float32) * light
     share = alpha if image.ndim == 2 else alpha[..., None]
-    return np.clip(image * (1 - share) + over * share, 0, 255).astype(np.uint8), alpha > 0.5
+    return np.clip(image * (1 - share) + over * share + 0.5, 0, 255).astype(np.uint8), alpha > 0.5
 
 
 def parts_covered(hidden: Mask) -> dict[str, bool]:
@@ -106,7 +106,7 @@ def parts_covered(hidden: Mask) -> dict[str, bool]:
     return found
 
 
-def face_share(hidden: Mask, outline: NDArray[np.floating] = FACE) -> float:
+def covered_share(hidden: Mask, outline: NDArray[np.floating] = FACE) -> float:
     """Share of a face, the convex hull of an outline [L, 2] px, that is hidden [H, W]; NaN outside of it."""
     hull = cv2.convexHull(outline.astype(np.float32)).round().astype(np.int32)
     face = cv2.fillConvexPoly(np.zeros(hidden.shape, np.uint8), hull, 1).astype(np.bool_)

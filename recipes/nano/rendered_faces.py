@@ -20,7 +20,7 @@ from auscan.datasets.synth.face import Floats
 from auscan.faces.align import SIDE, crop_transform
 from expressions import draw_moves, labels_of, mean_intensities, soft_targets
 from head import Head, load_head
-from occluders import face_share, parts_covered, paste, somewhere
+from occluders import covered_share, parts_covered, paste, somewhere
 from photograph import develop, draw_scene, expose, photograph
 
 TRAIN = range(0, TEST_SEEDS)
@@ -104,7 +104,7 @@ def one_face(head: Head, looks: Appearance, person: int, random: Random, occlude
         points=picture.points,
         outline=picture.outline,
         pose=np.array(pose, np.float32),
-        covered=face_share(hidden, picture.outline) if hidden.any() else 0.0,
+        covered=covered_share(hidden, picture.outline) if hidden.any() else 0.0,
         parts=parts,
         lightness=looks.lightness,
         glasses=looks.glasses,

@@ -1,4 +1,4 @@
-"""Stage 1 of nano: visual encoder, alignment and head from single real faces.
+"""Stage 1 of nano: visual encoder, alignment and head from single faces, real and rendered.
 
 Every face is a clip of one frame without sound. Beside the AU targets, the encoder's global token must
 tell the teacher's other blendshapes, its 478 landmarks, the five points, the turn of the head and how much of
@@ -25,6 +25,7 @@ from auscan.core.config import NetworkConfig
 from auscan.model.alignment import alignment_loss
 from auscan.model.network import TURN_SCALE_DEG, AuscanNetwork, Looked
 from face_data import FaceBatch, FaceBatches, Faces, development_crops
+from pack_faces import Rendered
 
 COVER_SCALE = 0.2
 """An error of this share of the face weighs as much as one of TURN_SCALE_DEG degrees."""
@@ -36,6 +37,8 @@ class FaceSettings:
 
     epochs: int = 26
     batch: int = 64
+    rendered: float = 0.3
+    """Share of rendered faces in a batch."""
     rate: float = 2e-3
     weight_decay: float = 0.05
     warmup_steps: int = 300
@@ -105,15 +108,20 @@ def sight_loss(
     return loss.sum() / known.sum().clamp_min(1)
 
 
-def train_faces(faces: Faces, config: NetworkConfig, settings: FaceSettings, run: Path) -> Path:
-    """Train, or go on where the last call stopped; returns the file with the averaged weights."""
+def train_faces(
+    faces: Faces, rendered: Rendered | None, config: NetworkConfig, settings: FaceSettings, run: Path
+) -> Path:
+    """Train, or go on where the last call stopped; returns the file with the averaged weights.
+
+    rendered: None learns from real faces alone.
+    """
     torch.manual_seed(settings.seed)
     model = FaceTraining(config, faces.blendshapes.shape[1]).to(memory_format=torch.channels_last)
     averaged = torch.optim.swa_utils.AveragedModel(
         model, multi_avg_fn=torch.optim.swa_utils.get_ema_multi_avg_fn(settings.average), use_buffers=True
     )
     optimizer = torch.optim.AdamW(parameter_groups(model, settings.weight_decay), lr=settings.rate)
-    batches = FaceBatches(faces, settings.batch, settings.seed)
+    batches = FaceBatches(faces, settings.batch, settings.seed, rendered, settings.rendered)
     total = settings.epochs * len(batches)
     schedule = torch.optim.lr_scheduler.LambdaLR(
         optimizer, lambda step: warmup_cosine(step, settings.warmup_steps, total)
@@ -159,7 +167,9 @@ def warmup_cosine(step: int, warmup: int, total: int) -> float:
 
 def mean_landmarks(batches: FaceBatches) -> NDArray[np.float32]:
     """The mean face of one cut of 256 crops, flattened: [956] crop px."""
-    mean: NDArray[np.float32] = batches.cut(batches.rows[:256], 0).landmarks.mean(axis=0).reshape(-1)
+    mean: NDArray[np.float32] = (
+        batches.cut_real(batches.rows[:256], np.random.default_rng(0)).landmarks.mean(axis=0).reshape(-1)
+    )
     return mean
 
 
