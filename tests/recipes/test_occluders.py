@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+
 from augment import occlude, spoil
 from cover_clips import cover_track
 from occluders import FACE, KINDS, PARTS, covered_share, draw_occluder, parts_covered, paste

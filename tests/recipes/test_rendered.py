@@ -1,11 +1,13 @@
-"""Rendered faces and clips: labels by the rule, points where the face is, persons apart, seeds that repeat."""
+"""Rendered faces and clips: labels by the rule, points where the face is, persons apart, repeatable."""
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
+
 from appearance import TEST_SEEDS, draw_appearance
+from auscan.core.aus import AU_COUNT, AU_NAMES
+from auscan.faces.align import TEMPLATE, crop_transform, to_crop
 from expressions import GAP_OFF, GAP_ON, OFF, ON, draw_moves, labels_of, soft_targets
 from face_data import cut_rendered
 from head import EXTRA_NAMES, Head, load_head
@@ -14,19 +16,16 @@ from rendered_clips import draw_film, follow_film
 from rendered_faces import TEST, TRAIN, RenderedFace, rendered_faces
 from talk import draw_talk, speak_talk
 
-from auscan.core.aus import AU_COUNT, AU_NAMES
-from auscan.faces.align import TEMPLATE, crop_transform, to_crop
-
 ICT = Path(__file__).parents[3] / "shared" / "data" / "ict_facekit.npz"
 with_ict = pytest.mark.skipif(not ICT.is_file(), reason="needs a copy of ICT-FaceKit")
 AU25 = AU_NAMES.index("AU25")
 
 
 @pytest.fixture(scope="module")
-def head() -> Iterator[Head]:
+def head() -> Head:
     if not ICT.is_file():
         pytest.skip("needs a copy of ICT-FaceKit")
-    yield load_head(ICT)
+    return load_head(ICT)
 
 
 @pytest.fixture(scope="module")
