@@ -114,9 +114,9 @@ def draw_appearance(head: Head, seed: int) -> Appearance:
         triangles=np.concatenate([face.triangles, triangles + len(shape)]).astype(np.int32),
         albedo=np.concatenate([albedo, colours]).astype(np.float32),
         gloss=np.concatenate([gloss, np.full(len(added), 0.05)]).astype(np.float32),
-        lines=float(random.uniform(0.15, 1.4)),
+        lines=float(random.uniform(0.35, 1.5)),
         rest=np.clip(random.normal(0, 0.07, 12), -0.15, 0.15).astype(np.float32),
-        lids=float(np.clip(random.normal(0.12, 0.1), 0, 0.35)),
+        lids=float(np.clip(random.normal(0.07, 0.06), 0, 0.2)),
         skin=np.clip(skin, 30, 252).astype(np.float32),
         lightness=float(
             cv2.cvtColor(np.float32(skin[None, None] / 255).clip(0, 1), cv2.COLOR_RGB2LAB)[0, 0, 0]

@@ -102,7 +102,7 @@ def draw_moves(random: Random) -> Moves:
 
 def _extras(random: Random) -> Floats:
     """[E]: gaze and blinks often, the rest seldom."""
-    chance = dict.fromkeys(EXTRA_NAMES, 0.06) | {"look_up": 0.25, "look_down": 0.25, "blink": 0.2}
+    chance = dict.fromkeys(EXTRA_NAMES, 0.06) | {"look_up": 0.25, "look_down": 0.25, "blink": 0.1}
     chance |= {"look_left": 0.3, "look_right": 0.3}
     found = random.uniform(0.1, 0.9, len(EXTRA_NAMES)) * [
         random.random() < chance[name] for name in EXTRA_NAMES

@@ -1,4 +1,4 @@
-"""At which intensity does the teacher of real faces call a rendered AU active? Why expressions.ON is as it is.
+"""At which intensity does the teacher of real faces call a rendered AU active? (So expressions.ON.)
 
     python recipes/nano/teacher_lines.py render --ict ../shared/data/ict_facekit.npz --out sweep.npz
     python recipes/nano/teacher_lines.py score --sweep sweep.npz --task ../shared/data/face_landmarker.task
