@@ -107,7 +107,7 @@ def draw_film(head: Head, person: int, seconds: float = SECONDS, mouth: str = "d
     """
     random = np.random.default_rng([person, 99])
     looks, ticks = draw_appearance(head, person), ticks_for(seconds)
-    talk = draw_talk(random, ticks, random.uniform(0.4, 0.9)) if random.random() < 0.8 else silence(ticks)
+    talk = draw_talk(random, ticks, random.uniform(0.5, 1.0)) if random.random() < 0.8 else silence(ticks)
     acts = perform(random, seconds, np.random.default_rng(person), speaks=False)
     movement, extras = _move(random, acts, talk, seconds)
     rate = float(random.choice(RATES_HZ))
@@ -146,8 +146,8 @@ def _move(
     movement[:, [_AU25, _AU26]] *= (1 - shut)[:, None]
     speaks = gaussian_filter1d(talk.speaking.astype(float), 8)
     movement[:, [*_SHUT, _AU25, _AU26]] *= (1 - 0.9 * speaks)[:, None]
-    movement[:, _AU26] = np.maximum(movement[:, _AU26], 0.8 * talk.jaw)
-    movement[:, _AU25] = np.maximum(np.maximum(movement[:, _AU25], talk.apart), 0.6 * movement[:, _AU26])
+    movement[:, _AU26] = np.maximum(movement[:, _AU26], talk.jaw)
+    movement[:, _AU25] = np.maximum(np.maximum(movement[:, _AU25], talk.apart), 0.5 * movement[:, _AU26])
     extras = np.zeros((len(movement), len(EXTRA_NAMES)))
     extras[:, EXTRA_NAMES.index("funnel")] = 0.6 * talk.rounded.clip(0)
     extras[:, EXTRA_NAMES.index("stretch")] = 0.6 * (-talk.rounded).clip(0)

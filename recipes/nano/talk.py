@@ -2,8 +2,8 @@
 
 Words are syllables of a consonant, a vowel and often another consonant, each with its mouth (how far apart
 the lips, how low the jaw, rounded or spread) and its sound (formants, voice, hiss, burst). The lips shut for
-m, b, p; open vowels are loud and have a high first formant; the mouth opens a moment before it sounds, and in
-pauses it often stays ajar, all as in real speech.
+m, b, p; open vowels have a high first formant. Loudness tells little more than that somebody speaks, the
+mouth moves for no sound's sake too, and in pauses it often stays ajar: real mouths are no meters.
 
 In: a random generator, a length on the clock of synth.dynamics.  Out: a `Talk`; its waveform at 16 kHz.
 Not here: how a face shows it (rendered_clips.py), other voices and music (synth.voice).
@@ -25,41 +25,29 @@ Random = np.random.Generator
 
 # lips apart, jaw, rounded (above 0) or spread; first three formants, Hz
 VOWELS = {
-    **{"a": (1.0, 0.95, 0.0, 760, 1250, 2550), "A": (0.85, 0.75, -0.4, 670, 1700, 2450)},
-    **{"e": (0.6, 0.5, -0.5, 520, 1850, 2550), "i": (0.4, 0.22, -0.8, 300, 2250, 3000)},
-    **{"o": (0.65, 0.55, 0.7, 490, 900, 2450), "u": (0.35, 0.3, 1.0, 320, 800, 2300)},
-    **{"@": (0.5, 0.4, 0.0, 500, 1450, 2500)},
+    **{"a": (1.0, 1.0, 0.0, 760, 1250, 2550), "A": (0.95, 0.85, -0.4, 670, 1700, 2450)},
+    **{"e": (0.8, 0.65, -0.5, 520, 1850, 2550), "i": (0.65, 0.35, -0.8, 300, 2250, 3000)},
+    **{"o": (0.75, 0.75, 0.7, 490, 900, 2450), "u": (0.5, 0.4, 1.0, 320, 800, 2300)},
+    **{"@": (0.7, 0.55, 0.0, 500, 1450, 2500)},
 }
 # lips apart, jaw, rounded; formants; voice, hiss, where the hiss lies in Hz; seconds
 CONSONANTS = {
-    **{
-        "m": (0, 0.1, 0, 260, 1050, 2200, 0.35, 0, 0, 0.08),
-        "b": (0, 0.1, 0, 220, 900, 2200, 0.08, 0, 0, 0.07),
-    },
-    **{
-        "p": (0, 0.1, 0, 400, 1100, 2300, 0, 0, 0, 0.09),
-        "f": (0.08, 0.12, 0, 400, 1100, 2300, 0, 0.18, 6500, 0.1),
-    },
-    **{"v": (0.1, 0.12, 0, 300, 1100, 2300, 0.25, 0.1, 6000, 0.07)},
-    **{"s": (0.3, 0.1, -0.5, 350, 1700, 2600, 0, 0.8, 6200, 0.11)},
-    **{"S": (0.35, 0.12, 0.7, 350, 1800, 2500, 0, 0.9, 3300, 0.11)},
-    **{
-        "t": (0.35, 0.15, -0.2, 400, 1700, 2600, 0, 0, 0, 0.07),
-        "d": (0.35, 0.15, -0.2, 300, 1700, 2600, 0.1, 0, 0, 0.06),
-    },
-    **{
-        "k": (0.4, 0.25, 0, 350, 1900, 2300, 0, 0, 0, 0.08),
-        "g": (0.4, 0.25, 0, 280, 1900, 2300, 0.1, 0, 0, 0.06),
-    },
-    **{
-        "n": (0.35, 0.2, -0.1, 280, 1500, 2500, 0.4, 0, 0, 0.07),
-        "l": (0.45, 0.3, 0, 360, 1200, 2700, 0.5, 0, 0, 0.06),
-    },
-    **{
-        "r": (0.4, 0.25, 0.4, 350, 1250, 1750, 0.5, 0, 0, 0.06),
-        "w": (0.2, 0.25, 1.0, 320, 750, 2300, 0.5, 0, 0, 0.07),
-    },
-    **{"h": (0.6, 0.45, 0, 550, 1500, 2500, 0, 0.25, 1800, 0.06)},
+    "m": (0, 0.15, 0, 260, 1050, 2200, 0.9, 0, 0, 0.09),
+    "b": (0, 0.15, 0, 220, 900, 2200, 0.5, 0, 0, 0.08),
+    "p": (0, 0.15, 0, 400, 1100, 2300, 0, 0, 0, 0.1),
+    "f": (0.1, 0.2, 0, 400, 1100, 2300, 0, 0.3, 6500, 0.1),
+    "v": (0.12, 0.2, 0, 300, 1100, 2300, 0.4, 0.15, 6000, 0.07),
+    "s": (0.6, 0.2, -0.5, 350, 1700, 2600, 0, 0.8, 6200, 0.11),
+    "S": (0.6, 0.25, 0.7, 350, 1800, 2500, 0, 0.9, 3300, 0.11),
+    "t": (0.6, 0.3, -0.2, 400, 1700, 2600, 0, 0, 0, 0.07),
+    "d": (0.6, 0.3, -0.2, 300, 1700, 2600, 0.3, 0, 0, 0.06),
+    "k": (0.65, 0.4, 0, 350, 1900, 2300, 0, 0, 0, 0.08),
+    "g": (0.65, 0.4, 0, 280, 1900, 2300, 0.3, 0, 0, 0.06),
+    "n": (0.6, 0.35, -0.1, 280, 1500, 2500, 0.75, 0, 0, 0.07),
+    "l": (0.65, 0.4, 0, 360, 1200, 2700, 0.8, 0, 0, 0.06),
+    "r": (0.55, 0.4, 0.4, 350, 1250, 1750, 0.8, 0, 0, 0.06),
+    "w": (0.3, 0.35, 1.0, 320, 750, 2300, 0.8, 0, 0, 0.07),
+    "h": (0.8, 0.6, 0, 550, 1500, 2500, 0, 0.25, 1800, 0.06),
 }
 _FOLLOWS = ("n", "t", "s", "m", "l", "r", "k", "p", "d")
 _BURSTS = ("p", "t", "k", "b", "d", "g")
@@ -98,8 +86,8 @@ def draw_talk(random: Random, ticks: int, share: float = 0.6) -> Talk:
     rows = np.zeros((ticks, 9))  # apart, jaw, rounded, three formants, voice, hiss, hiss's Hz
     rows[:, 3:6], rows[:, 8] = (500, 1500, 2500), 4000
     speaking = np.zeros(ticks, bool)
-    ajar = random.uniform(0, 0.4) if random.random() < 0.5 else 0.0
-    vivid = random.uniform(0.65, 1.15)
+    ajar = random.uniform(0.3, 0.9) if random.random() < 0.75 else 0.0
+    vivid = random.uniform(0.8, 1.2)
     tick = 0 if random.random() < share else int(random.exponential(2.5) * CLOCK_HZ)
     while tick < ticks:
         end = min(ticks, tick + int(random.uniform(2.0, 7.0) * CLOCK_HZ))
@@ -110,12 +98,16 @@ def draw_talk(random: Random, ticks: int, share: float = 0.6) -> Talk:
             pause = int(
                 random.choice([0.03, 0.12, 0.4], p=[0.5, 0.35, 0.15]) * random.uniform(0.6, 1.6) * CLOCK_HZ
             )
-            rows[tick : min(end, tick + pause), 0] = ajar if random.random() < 0.6 else 0.0
+            rows[tick : min(end, tick + pause), 0] = ajar if random.random() < 0.7 else 0.0
             tick += pause
         tick = end + int(random.exponential(5.0 * (1 - share) / max(share, 0.1)) * CLOCK_HZ)
     mouth = gaussian_filter1d(rows[:, :3], 2.8, axis=0)
-    early = int(random.uniform(2, 7))  # the mouth is there before the sound
-    mouth = np.concatenate([mouth[early:], np.repeat(mouth[-1:], early, axis=0)])
+    # Real mouths also move for no sound's sake, by a third of what words do, and are not quite in time.
+    loose = np.stack([smooth_noise(random, ticks, 0.4) for _ in range(2)], axis=1) * random.uniform(
+        0.05, 0.25
+    )
+    mouth[:, :2] += loose * gaussian_filter1d(speaking.astype(float), 20)[:, None]
+    mouth = np.roll(mouth, int(random.integers(-2, 5)), axis=0)
     return Talk(
         apart=mouth[:, 0].clip(0, 1.2),
         jaw=mouth[:, 1].clip(0, 1.2),
@@ -130,17 +122,17 @@ def draw_talk(random: Random, ticks: int, share: float = 0.6) -> Talk:
 
 def _syllable(random: Random, rows: Array, tick: int, end: int, vivid: float) -> int:
     """Write consonant, vowel and perhaps a consonant; returns the tick after them."""
-    stress = random.uniform(0.6, 1.15)
+    stress = random.uniform(0.7, 1.15)
     if random.random() < 0.85:
         tick = _consonant(random, rows, tick, end, str(random.choice(list(CONSONANTS))))
     apart, jaw, rounded, *formants = VOWELS[str(random.choice(list(VOWELS)))]
     stop = min(end, tick + int(random.uniform(0.07, 0.2) * (0.6 + 0.5 * stress) * CLOCK_HZ))
     if stop > tick:
-        wide = stress * vivid
-        # A wide mouth is a loud one, with a higher first formant.
+        wide = (0.4 + 0.6 * stress) * vivid
+        # Loudness says little of how wide a mouth is: people stress as they like. The first formant does.
         rows[tick:stop, 0], rows[tick:stop, 1], rows[tick:stop, 2] = apart * wide, jaw * wide, rounded
         rows[tick:stop, 3:6] = [formants[0] * (0.75 + 0.25 * wide), formants[1], formants[2]]
-        rows[tick:stop, 6] = (0.35 + 0.65 * apart) * stress**1.5
+        rows[tick:stop, 6] = (0.6 + 0.4 * apart) * stress * random.uniform(0.6, 1.3)
     if random.random() < 0.4:
         return _consonant(random, rows, stop, end, str(random.choice(_FOLLOWS)))
     return stop
@@ -187,7 +179,7 @@ def _heard_in_a_room(random: Random, wave: Array) -> Wave:
     """Echoes that die away, a tilt of the microphone, some hard clipping."""
     seconds = random.uniform(0.02, 0.45)
     length = int(seconds * SAMPLE_RATE_HZ)
-    tail = random.normal(size=length) * np.exp(-6.9 * np.arange(length) / length) * random.uniform(0.0, 0.08)
+    tail = random.normal(size=length) * np.exp(-6.9 * np.arange(length) / length) * random.uniform(0.0, 0.15)
     tail[0] = 1.0
     found = fftconvolve(wave, tail)[: len(wave)]
     tilt = random.uniform(-0.6, 0.6)

@@ -43,7 +43,7 @@ class ClipSettings:
     """Frames of a window."""
     versions: int = 3
     """Covered versions of each real track beside the clean one."""
-    rendered: float = 0.3
+    rendered: float = 0.2
     """Share of the windows from rendered clips, and of the single faces that are rendered."""
     face_versions: int = 2
     """Cuts of each single face."""
