@@ -21,8 +21,8 @@ from head import EXTRA_NAMES
 
 Random = np.random.Generator
 
-ON = np.where(np.isin(AU_NAMES, ["AU04", "AU07", "AU12"]), 0.6, 0.5)
-OFF = np.where(np.isin(AU_NAMES, ["AU04", "AU07", "AU12"]), 0.35, 0.3)
+ON = np.where(np.isin(AU_NAMES, ["AU04", "AU12"]), 0.6, 0.5)
+OFF = np.where(np.isin(AU_NAMES, ["AU04", "AU12"]), 0.35, 0.3)
 """[A]: about where the teacher of the real faces draws its lines, looking at these (README.md)."""
 GAP_ON, GAP_OFF = 0.03, 0.015
 
@@ -57,7 +57,7 @@ TOGETHER = (
 _SHUT = [AU_NAMES.index(name) for name in ("AU23", "AU24")]
 _OPEN = [AU_NAMES.index(name) for name in ("AU25", "AU26")]
 _AU25 = AU_NAMES.index("AU25")
-_ALONE = np.array([0.17, 0.19, 0.14, 0.28, 0.18, 0.2, 0.16, 0.16, 0.32, 0.32, 0.06, 0.2])
+_ALONE = np.array([0.17, 0.19, 0.14, 0.28, 0.24, 0.2, 0.16, 0.18, 0.38, 0.32, 0.06, 0.22])
 """[A]: how often each comes whatever else is there, so that all are about as frequent."""
 
 

@@ -36,7 +36,7 @@ EXTRAS: dict[str, dict[str, float]] = {
 """What a face does beside the twelve AUs, by ARKit's expressions."""
 EXTRA_NAMES = tuple(EXTRAS)
 
-STRONGER = {"AU02": 1.15, "AU06": 1.2, "AU07": 1.35, "AU15": 1.25, "AU23": 1.6}
+STRONGER = {"AU02": 1.15, "AU06": 1.2, "AU07": 1.6, "AU15": 1.25, "AU23": 1.6}
 """Factors on AUs that a small network could hardly see at the size of a crop."""
 
 _INNER_LIPS = (5533, 5517)  # middle of the upper and of the lower one
