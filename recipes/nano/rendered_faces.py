@@ -2,7 +2,7 @@
 
     for face in rendered_faces(ict, seed=0, persons=range(100)): ...
 
-Persons from appearance.TEST_SEEDS on are never trained on: take persons from `TRAIN` or from `TEST`.
+Persons from appearance.TEST_SEEDS on are never trained on: take them from `TRAIN` or from `TEST`.
 
 In: the path of an ict_facekit.npz, a seed, persons.  Out: `RenderedFace`s, the same for the same arguments.
 Not here: crops and arrays (pack_faces.py), clips (rendered_clips.py).
@@ -23,9 +23,10 @@ from head import Head, load_head
 from occluders import covered_share, parts_covered, paste, somewhere
 from photograph import develop, draw_scene, expose, photograph
 
-TRAIN = range(0, TEST_SEEDS)
+TRAIN = range(0, TEST_SEEDS // 2)
+DEVELOPMENT = range(TEST_SEEDS // 2, TEST_SEEDS)
 TEST = range(TEST_SEEDS, 2 * TEST_SEEDS)
-"""Persons; the two ranges share nobody."""
+"""Persons to learn from, to choose and calibrate by, and to test with; no two ranges share anybody."""
 
 OCCLUDED = 0.25
 """Share of the stills with a thing before the face."""
