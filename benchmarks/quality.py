@@ -23,7 +23,7 @@ from rich.table import Table
 from sklearn.metrics import roc_auc_score
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "recipes" / "nano"))
-from augment import covered_share, occlude
+from augment import occlude
 from auscan.core.aus import AU_NAMES
 from auscan.faces.align import crop_face, crop_transform, to_crop
 from auscan.faces.quality import measure
@@ -31,6 +31,7 @@ from auscan.inference.follow import follow
 from auscan.inference.stages import Stages, load
 from auscan.results.quality import REASONS, judge
 from face_data import Faces, load_faces
+from occluders import covered_share
 
 MEASURED = ("size", "sharpness", "brightness", "contrast")
 TOLD = ("yaw", "pitch", "covered")

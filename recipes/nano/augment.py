@@ -8,6 +8,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from occluders import paste, somewhere
+
 MIRRORED = (1, 0, 2, 4, 3)
 """Order of the five points after mirroring the image."""
 
@@ -26,36 +28,31 @@ def shake_points(points: NDArray[np.floating], rng: np.random.Generator) -> NDAr
 
 
 def spoil(crop: NDArray[np.uint8], rng: np.random.Generator) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
-    """Light, occluders, blur, low resolution, noise and compression, each some of the time.
+    """Light, things before the face, blur, low resolution, noise and compression, each some of the time.
 
-    Returns the crop and where an occluder lies on it, [S, S].
+    Returns the crop and where a thing lies on it, [S, S].
     """
-    image = crop.astype(np.float32)
-    image = relight(image, rng)
+    image = relight(crop.astype(np.float32), rng)
     covered = np.zeros(crop.shape, dtype=np.bool_)
     if rng.random() < 0.3:
         image, covered = occlude(image, rng)
+    if rng.random() < 0.12:
+        image = dim(image, rng)
     if rng.random() < 0.25:
         image = cv2.GaussianBlur(image, (0, 0), rng.uniform(0.4, 2.0))
+    if rng.random() < 0.12:
+        image = smear(image, rng)
     if rng.random() < 0.2:
         image = coarsen(image, rng)
     if rng.random() < 0.4:
         image += rng.normal(0, rng.uniform(1, 12), image.shape).astype(np.float32)
     out = np.clip(image, 0, 255).astype(np.uint8)
-    if rng.random() < 0.2:
-        _, data = cv2.imencode(".jpg", out, [cv2.IMWRITE_JPEG_QUALITY, int(rng.integers(15, 80))])
-        out = cv2.imdecode(data, cv2.IMREAD_GRAYSCALE).astype(np.uint8)
+    chance = rng.random()
+    if chance < 0.2:
+        out = jpeg(out, int(rng.integers(15, 80)))
+    elif chance < 0.35:
+        out = squeeze(out, rng)
     return out, covered
-
-
-def covered_share(covered: NDArray[np.bool_], landmarks: NDArray[np.floating]) -> float:
-    """How much of a face an occluder hides, 0 to 1; nan where the face lies outside the crop.
-
-    covered: [S, S]    landmarks: [L, 2] crop px; the face is their convex hull
-    """
-    hull = cv2.convexHull(landmarks.astype(np.float32)).round().astype(np.int32)
-    face = cv2.fillConvexPoly(np.zeros(covered.shape, np.uint8), hull, 1).astype(np.bool_)
-    return float(covered[face].mean()) if face.any() else float("nan")
 
 
 def surround(
@@ -85,15 +82,46 @@ def relight(image: NDArray[np.float32], rng: np.random.Generator) -> NDArray[np.
 def occlude(
     image: NDArray[np.float32], rng: np.random.Generator
 ) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
-    """A rounded thing of one shade, hand- to finger-sized, lies over part of the face; and where, [S, S]."""
-    side = image.shape[0]
-    shape = np.zeros_like(image)
-    centre = tuple(int(v) for v in rng.uniform(0, side, 2))
-    axes = tuple(int(v) for v in rng.uniform(0.06 * side, 0.32 * side, 2))
-    cv2.ellipse(shape, centre, axes, rng.uniform(0, 180), 0, 360, 1.0, -1)
-    texture = rng.uniform(0, 255) + rng.normal(0, rng.uniform(0, 25), image.shape)
-    texture = cv2.GaussianBlur(texture.astype(np.float32), (0, 0), rng.uniform(0.5, 3))
-    return (image * (1 - shape) + texture * shape).astype(np.float32), shape > 0.5
+    """A hand, a cup or the like lies over mouth, eyes, half of the face or anywhere; and where, [S, S]."""
+    thing, shift = somewhere(rng)
+    out, covered = paste(np.clip(image, 0, 255).astype(np.uint8), thing, shift)
+    return out.astype(np.float32), covered
+
+
+def dim(image: NDArray[np.float32], rng: np.random.Generator) -> NDArray[np.float32]:
+    """Little light: shot noise that grows as the camera turns its gain up, and levels that are few."""
+    light, gain = np.exp(rng.uniform(np.log(0.04), np.log(0.4))), rng.uniform(0.3, 1.0)
+    few = np.clip(image, 0, 255) * light
+    noisy = few + rng.normal(0, 1, image.shape) * np.sqrt(rng.uniform(0.02, 0.25) * few + rng.uniform(0, 3))
+    return (np.clip(np.round(noisy), 0, 255) * light**-gain).astype(np.float32)
+
+
+def smear(image: NDArray[np.float32], rng: np.random.Generator) -> NDArray[np.float32]:
+    """The head moves while the shutter is open: 3 to 13 px along a line."""
+    length, angle = int(rng.integers(3, 14)), rng.uniform(0, np.pi)
+    kernel = np.zeros((length, length), np.float32)
+    middle, reach = (length - 1) / 2, (length - 1) / 2 * np.array([np.cos(angle), np.sin(angle)])
+    a, b = ((np.full(2, middle) + sign * reach).round().astype(int).tolist() for sign in (-1, 1))
+    cv2.line(kernel, a, b, 1.0, 1)
+    smeared = cv2.filter2D(image, -1, kernel / kernel.sum(), borderType=cv2.BORDER_REPLICATE)
+    return np.asarray(smeared, dtype=np.float32)
+
+
+def jpeg(image: NDArray[np.uint8], quality: int) -> NDArray[np.uint8]:
+    """Through JPEG and back."""
+    data = cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, quality])[1]
+    return cv2.imdecode(data, cv2.IMREAD_GRAYSCALE).astype(np.uint8)
+
+
+def squeeze(image: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.uint8]:
+    """What a video codec leaves at a low rate, without one: coarse blocks of any size, edges smoothed."""
+    side, size = image.shape[0], int(rng.uniform(0.5, 1.6) * image.shape[0])
+    shift = rng.integers(0, 8, 2)  # blocks lie anywhere on a face
+    padded = cv2.copyMakeBorder(
+        cv2.resize(image, (size, size)), *shift.repeat(2).tolist(), cv2.BORDER_REPLICATE
+    )
+    coded = jpeg(padded, int(rng.integers(6, 30)))[shift[0] :, shift[1] :][:size, :size]
+    return np.asarray(cv2.resize(cv2.medianBlur(coded, 3), (side, side)), dtype=np.uint8)
 
 
 def coarsen(image: NDArray[np.float32], rng: np.random.Generator) -> NDArray[np.float32]:

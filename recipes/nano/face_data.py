@@ -16,10 +16,12 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment
 
-from augment import MIRRORED, covered_share, shake_points, spoil, surround
+from augment import MIRRORED, shake_points, spoil, surround
 from auscan.faces.align import SIDE, crop_face, crop_transform, to_crop
 from auscan.faces.detector import FaceDetector
 from labels import blendshape, lip_gap, teacher_targets
+from occluders import covered_share
+from pack_faces import Rendered
 
 CANVAS = 224
 """Longest side of the pictures, px."""
@@ -134,6 +136,7 @@ class FaceBatch:
     labels: NDArray[np.int8]
     soft: NDArray[np.float32]
     blendshapes: NDArray[np.float32]
+    """[b, K]; NaN, as the next, on rendered faces: the teacher never saw them."""
     landmarks: NDArray[np.float32]
     """[b, 478, 2] in crop px, as is the next."""
     points: NDArray[np.float32]
@@ -144,11 +147,19 @@ class FaceBatch:
 
 
 class FaceBatches:
-    """Endless supply of training batches; the same seed and epoch give the same batches."""
+    """Endless supply of training batches; the same seed and epoch give the same batches.
 
-    def __init__(self, faces: Faces, size: int, seed: int) -> None:
+    rendered, share: rendered faces and their share of each batch; they come last in it. An epoch is still one
+    pass over the real faces.
+    """
+
+    def __init__(
+        self, faces: Faces, size: int, seed: int, rendered: Rendered | None = None, share: float = 0.0
+    ) -> None:
         self.faces = faces
-        self.size = size
+        self.rendered = rendered
+        self.made = 0 if rendered is None else round(size * share)
+        self.size = size - self.made
         self.seed = seed
         self.rows = np.flatnonzero(~faces.development)
         aligned = [
@@ -173,8 +184,19 @@ class FaceBatches:
                 yield jobs.pop(0).result()
 
     def cut(self, rows: NDArray[np.intp], seed: int) -> FaceBatch:
-        """Cut, mirror and spoil the crops of some rows."""
-        rng, faces = np.random.default_rng(seed), self.faces
+        """Cut, mirror and spoil the crops of some rows, and of some rendered faces."""
+        rng = np.random.default_rng(seed)
+        real = self.cut_real(rows, rng)
+        if self.rendered is None or not self.made:
+            return real
+        picks = rng.choice(len(self.rendered.images), self.made, replace=False)
+        made = cut_rendered(self.rendered, picks, real.blendshapes.shape[1], rng)
+        names = FaceBatch.__dataclass_fields__
+        return FaceBatch(*(np.concatenate([getattr(real, name), getattr(made, name)]) for name in names))
+
+    def cut_real(self, rows: NDArray[np.intp], rng: np.random.Generator) -> FaceBatch:
+        """Crops of real faces."""
+        faces = self.faces
         crops = np.empty((len(rows), SIDE, SIDE), dtype=np.uint8)
         landmarks = np.empty((len(rows), 478, 2), dtype=np.float32)
         points = np.empty((len(rows), 5, 2), dtype=np.float32)
@@ -200,6 +222,35 @@ class FaceBatches:
             *(crops, faces.labels[rows], faces.soft[rows], faces.blendshapes[rows]),
             *(landmarks, points, pose, covered),
         )
+
+
+def cut_rendered(
+    faces: Rendered, rows: NDArray[np.intp], blendshapes: int, rng: np.random.Generator
+) -> FaceBatch:
+    """Crops of rendered faces, cut, mirrored and spoilt as real ones are."""
+    crops = np.empty((len(rows), SIDE, SIDE), dtype=np.uint8)
+    points, pose = np.empty((len(rows), 5, 2), dtype=np.float32), faces.pose[rows]
+    covered = np.empty(len(rows), dtype=np.float32)
+    for i, row in enumerate(rows):
+        seen = faces.detector_points[row] if rng.random() < 0.7 else faces.true_points[row]
+        seen = shake_points(seen, rng)
+        transform = crop_transform(seen)
+        crop = crop_face(faces.images[row], seen)
+        points[i], outline = (
+            to_crop(faces.true_points[row], transform),
+            to_crop(faces.outline[row], transform),
+        )
+        if rng.random() < 0.5:
+            crop = crop[:, ::-1]
+            points[i] = (points[i] * [-1, 1] + [SIDE - 1, 0])[list(MIRRORED)]
+            outline = outline * [-1, 1] + [SIDE - 1, 0]
+            pose[i, 0] *= -1
+        crops[i], hidden = spoil(crop, rng)
+        # The picture's own cover and the pasted one are taken to lie apart as chance has it.
+        covered[i] = 1 - (1 - faces.covered[row]) * (1 - covered_share(hidden, outline))
+    unknown = np.full((len(rows), blendshapes), np.nan, np.float32)
+    landmarks = np.full((len(rows), 478, 2), np.nan, np.float32)
+    return FaceBatch(crops, faces.labels[rows], faces.soft[rows], unknown, landmarks, points, pose, covered)
 
 
 def development_crops(faces: Faces) -> tuple[NDArray[np.uint8], NDArray[np.int8]]:

@@ -17,13 +17,14 @@ from numpy.typing import NDArray
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from augment import covered_share, occlude
+from augment import occlude
 from auscan.core.folder import CARD_FILE, WEIGHTS_FILE, find_checkpoint, read_config
 from auscan.faces.align import crop_face, crop_transform, to_crop
 from auscan.model.checkpoint import save_checkpoint
 from auscan.model.network import AuscanNetwork, VisualStage
 from export import export_nano
 from face_data import FaceBatches, Faces, load_faces
+from occluders import covered_share
 from train_faces import sight_loss
 
 CUTS = 2

@@ -24,6 +24,8 @@ from clip_data import HELD_OUT, load_clips
 from export import export_nano
 from face_data import load_faces
 from labels import UNTAUGHT
+from pack_faces import load_rendered
+from rendered_clips import load_rendered_clips
 from train_clips import ClipSettings, development_scores, held_out, train_clips
 from train_faces import FaceSettings, log, train_faces
 
@@ -42,11 +44,16 @@ def main() -> None:
     args.run.mkdir(parents=True, exist_ok=True)
 
     faces = load_faces(args.data / "faces_train.parquet", args.run / "faces.npz")
-    face_weights = train_faces(faces, nano(), FaceSettings(epochs=args.epochs), args.run)
+    ict = args.data / "ict_facekit.npz"
+    rendered = load_rendered(ict, args.run / "rendered.npz")
+    face_weights = train_faces(faces, rendered, nano(), FaceSettings(epochs=args.epochs), args.run)
     network = AuscanNetwork(nano())
     network.load_state_dict(torch.load(face_weights, weights_only=True))
     tracks = load_clips(args.data / "clips", args.data / "clips_teacher", args.run / "clips")
-    clip_weights = train_clips(network, tracks, faces, ClipSettings(steps=args.steps), args.run)
+    made = [found.track for found in load_rendered_clips(ict, args.run / "rendered_clips")]
+    clip_weights = train_clips(
+        network, tracks, made, faces, rendered, ClipSettings(steps=args.steps), args.run
+    )
     network.load_state_dict(torch.load(clip_weights, weights_only=True))
     network.eval()
 

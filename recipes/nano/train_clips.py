@@ -19,12 +19,14 @@ from sklearn.metrics import roc_auc_score
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from augment import occlude, relight
+from augment import relight
 from auscan.core.aus import AU_NAMES
 from auscan.core.config import SAMPLE_RATE_HZ, TOKEN_HOP
 from auscan.model.network import AuscanNetwork, Sound
 from clip_data import HELD_OUT, ClipTrack
+from cover_clips import cover_track
 from face_data import FaceBatches, Faces
+from pack_faces import Rendered
 from train_faces import log, parameter_groups, resume, save, warmup_cosine
 
 
@@ -39,8 +41,10 @@ class ClipSettings:
     """Single faces in a step."""
     length: int = 128
     """Frames of a window."""
-    versions: int = 1
-    """Spoilt versions of each track beside the clean one."""
+    versions: int = 3
+    """Covered versions of each real track beside the clean one."""
+    rendered: float = 0.2
+    """Share of the windows from rendered clips, and of the single faces that are rendered."""
     face_versions: int = 2
     """Cuts of each single face."""
     rate: float = 5e-4
@@ -78,17 +82,15 @@ def features_of(network: AuscanNetwork, crops: NDArray[np.uint8], in_order: bool
     return Features(torch.cat(embeddings), torch.cat(au_tokens))
 
 
-def spoil_stretches(crops: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.uint8]:
-    """Hide or dim the face for stretches of half a second to a few seconds: [T, S, S] -> [T, S, S]."""
-    out, here = crops.copy(), 0
-    while here < len(crops):
-        length = int(rng.integers(12, 90))
-        kind, seed = rng.random(), int(rng.integers(2**32))
-        for i in range(here, min(here + length, len(crops))):
-            same = np.random.default_rng(seed)  # one occluder or light for the whole stretch
-            if kind < 0.45:
-                out[i] = occlude(out[i].astype(np.float32), same)[0].clip(0, 255).astype(np.uint8)
-            elif kind < 0.6:
+def hide_stretches(track: ClipTrack, rng: np.random.Generator) -> NDArray[np.uint8]:
+    """The crops of a track [T, S, S] with things before the face and other light for spans of time."""
+    out = cover_track(track.crops, track.times_s, rng, busy=rng.uniform(0.3, 0.7)).crops
+    here = 0
+    while here < len(out):
+        length, seed = int(rng.integers(12, 90)), int(rng.integers(2**32))
+        if rng.random() < 0.2:
+            for i in range(here, min(here + length, len(out))):
+                same = np.random.default_rng(seed)  # one light for the whole stretch
                 out[i] = relight(out[i].astype(np.float32), same).clip(0, 255).astype(np.uint8)
         here += length
     return out
@@ -98,17 +100,26 @@ class ClipWindows:
     """Windows over the training tracks and single faces, all as features."""
 
     def __init__(
-        self, network: AuscanNetwork, tracks: list[ClipTrack], faces: Faces, settings: ClipSettings
+        self,
+        network: AuscanNetwork,
+        tracks: list[ClipTrack],
+        made: list[ClipTrack],
+        faces: Faces,
+        rendered: Rendered | None,
+        settings: ClipSettings,
     ) -> None:
+        """made: rendered tracks; things come before these faces already."""
         rng = np.random.default_rng(settings.seed)
         self.settings = settings
-        self.tracks = [t for t in tracks if t.clip not in HELD_OUT and (t.labels >= 0).any()]
+        real = [t for t in tracks if t.clip not in HELD_OUT and (t.labels >= 0).any()]
+        self.tracks = real + made
         self.versions = [
             [features_of(network, t.crops, True)]
-            + [features_of(network, spoil_stretches(t.crops, rng), True) for _ in range(settings.versions)]
-            for t in self.tracks
-        ]
-        cutter = FaceBatches(faces, settings.faces, settings.seed)
+            + [features_of(network, hide_stretches(t, rng), True) for _ in range(settings.versions)]
+            for t in real
+        ] + [[features_of(network, t.crops, True)] for t in made]
+        self.chances = _chances(real, made, settings.rendered)
+        cutter = FaceBatches(faces, settings.faces, settings.seed, rendered, settings.rendered)
         self.faces = [
             (features_of(network, cut.crops, False), torch.from_numpy(cut.labels), torch.from_numpy(cut.soft))
             for epoch in range(settings.face_versions)
@@ -119,8 +130,7 @@ class ClipWindows:
         """Features [B, T, ...], times [B, T], sound, labels and soft targets [B, T, 12] of one step."""
         rng = np.random.default_rng([self.settings.seed, step])
         length, rows = self.settings.length, []
-        weights = np.sqrt([len(t.times_s) for t in self.tracks])
-        for pick in rng.choice(len(self.tracks), self.settings.windows, p=weights / weights.sum()):
+        for pick in rng.choice(len(self.tracks), self.settings.windows, p=self.chances):
             track = self.tracks[pick]
             features = self.versions[pick][rng.integers(len(self.versions[pick]))]
             start = int(rng.integers(max(1, len(track.times_s) - length + 1)))
@@ -167,6 +177,16 @@ class ClipWindows:
         return Sound(waves, token_s, valid)
 
 
+def _chances(real: list[ClipTrack], made: list[ClipTrack], share: float) -> NDArray[np.float64]:
+    """How likely a window is cut from each track; from the made ones together, `share`."""
+    weights = [np.sqrt([len(t.times_s) for t in tracks]) for tracks in (real, made)]
+    if not made:
+        return np.asarray(weights[0] / weights[0].sum())
+    return np.concatenate(
+        [(1 - share) * weights[0] / weights[0].sum(), share * weights[1] / weights[1].sum()]
+    )
+
+
 def token_offsets_s(count: int) -> Tensor:
     """Centres of `count` tokens after the first sample: [Ta] float64, seconds."""
     return (torch.arange(count, dtype=torch.float64) + 0.5) * (TOKEN_HOP / SAMPLE_RATE_HZ)
@@ -186,9 +206,17 @@ def masked_bce(logits: Tensor, labels: Tensor, soft: Tensor) -> Tensor:
 
 
 def train_clips(
-    network: AuscanNetwork, tracks: list[ClipTrack], faces: Faces, settings: ClipSettings, run: Path
+    network: AuscanNetwork,
+    tracks: list[ClipTrack],
+    made: list[ClipTrack],
+    faces: Faces,
+    rendered: Rendered | None,
+    settings: ClipSettings,
+    run: Path,
 ) -> Path:
     """Train everything but the visual stage; returns the file with the best averaged weights.
+
+    tracks, made: of real clips and of rendered ones.  rendered: faces; made may be empty and these None.
 
     Best on the held-out clips: some thirty clips are soon learned by heart, and longer training only makes
     the network worse for other people (at a rate of 7e-4, mean AUC fell from 0.944 to 0.921 in 400 steps).
@@ -196,7 +224,7 @@ def train_clips(
     torch.manual_seed(settings.seed)
     network.eval()
     network.visual.requires_grad_(False).to(memory_format=torch.channels_last)
-    windows = ClipWindows(network, tracks, faces, settings)
+    windows = ClipWindows(network, tracks, made, faces, rendered, settings)
     held = held_out(network, tracks)
     averaged = torch.optim.swa_utils.AveragedModel(
         network, multi_avg_fn=torch.optim.swa_utils.get_ema_multi_avg_fn(settings.average)

@@ -1,4 +1,4 @@
-"""Stage 1 of nano: visual encoder, alignment and head from single real faces.
+"""Stage 1 of nano: visual encoder, alignment and head from single faces, real and rendered.
 
 Every face is a clip of one frame without sound. Beside the AU targets, the encoder's global token must
 tell the teacher's other blendshapes, its 478 landmarks, the five points, the turn of the head and how much of
@@ -9,6 +9,7 @@ and landmarks are thrown away afterwards.
 import json
 import math
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,6 +25,7 @@ from auscan.core.config import NetworkConfig
 from auscan.model.alignment import alignment_loss
 from auscan.model.network import TURN_SCALE_DEG, AuscanNetwork, Looked
 from face_data import FaceBatch, FaceBatches, Faces, development_crops
+from pack_faces import Rendered
 
 COVER_SCALE = 0.2
 """An error of this share of the face weighs as much as one of TURN_SCALE_DEG degrees."""
@@ -35,6 +37,8 @@ class FaceSettings:
 
     epochs: int = 26
     batch: int = 64
+    rendered: float = 0.3
+    """Share of rendered faces in a batch."""
     rate: float = 2e-3
     weight_decay: float = 0.05
     warmup_steps: int = 300
@@ -71,8 +75,8 @@ class FaceTraining(nn.Module):
         points = (looked.points[:, 0] - torch.from_numpy(batch.points)) / 4.0
         return {
             "au": F.binary_cross_entropy_with_logits(logits.float(), target, reduction="none")[known].mean(),
-            "shapes": 4.0 * F.mse_loss(self.shapes(face).float(), torch.from_numpy(batch.blendshapes)),
-            "landmarks": 0.5 * F.smooth_l1_loss(self.landmarks(face).float(), landmarks),
+            "shapes": 4.0 * known_mean(F.mse_loss, self.shapes(face), torch.from_numpy(batch.blendshapes)),
+            "landmarks": 0.5 * known_mean(F.smooth_l1_loss, self.landmarks(face), landmarks),
             "points": 0.3 * F.smooth_l1_loss(points.float(), torch.zeros_like(points.float())),
             "sight": 0.3 * sight_loss(looked.sight[:, 0].float(), batch.pose, batch.covered),
             "alignment": 0.02
@@ -80,6 +84,13 @@ class FaceTraining(nn.Module):
                 looked.aligned.global_view[:, 0].float(), looked.aligned.local_view[:, 0].float()
             ),
         }
+
+
+def known_mean(loss: Callable[..., Tensor], guess: Tensor, target: Tensor) -> Tensor:
+    """A loss over what is known of the target, that is not NaN; 0 where nothing is."""
+    known = target.isfinite()
+    off = loss(guess.float(), torch.where(known, target, guess.detach().float()), reduction="sum")
+    return off / known.sum().clamp_min(1)
 
 
 def sight_loss(
@@ -97,15 +108,20 @@ def sight_loss(
     return loss.sum() / known.sum().clamp_min(1)
 
 
-def train_faces(faces: Faces, config: NetworkConfig, settings: FaceSettings, run: Path) -> Path:
-    """Train, or go on where the last call stopped; returns the file with the averaged weights."""
+def train_faces(
+    faces: Faces, rendered: Rendered | None, config: NetworkConfig, settings: FaceSettings, run: Path
+) -> Path:
+    """Train, or go on where the last call stopped; returns the file with the averaged weights.
+
+    rendered: None learns from real faces alone.
+    """
     torch.manual_seed(settings.seed)
     model = FaceTraining(config, faces.blendshapes.shape[1]).to(memory_format=torch.channels_last)
     averaged = torch.optim.swa_utils.AveragedModel(
         model, multi_avg_fn=torch.optim.swa_utils.get_ema_multi_avg_fn(settings.average), use_buffers=True
     )
     optimizer = torch.optim.AdamW(parameter_groups(model, settings.weight_decay), lr=settings.rate)
-    batches = FaceBatches(faces, settings.batch, settings.seed)
+    batches = FaceBatches(faces, settings.batch, settings.seed, rendered, settings.rendered)
     total = settings.epochs * len(batches)
     schedule = torch.optim.lr_scheduler.LambdaLR(
         optimizer, lambda step: warmup_cosine(step, settings.warmup_steps, total)
@@ -151,7 +167,9 @@ def warmup_cosine(step: int, warmup: int, total: int) -> float:
 
 def mean_landmarks(batches: FaceBatches) -> NDArray[np.float32]:
     """The mean face of one cut of 256 crops, flattened: [956] crop px."""
-    mean: NDArray[np.float32] = batches.cut(batches.rows[:256], 0).landmarks.mean(axis=0).reshape(-1)
+    mean: NDArray[np.float32] = (
+        batches.cut_real(batches.rows[:256], np.random.default_rng(0)).landmarks.mean(axis=0).reshape(-1)
+    )
     return mean
 
 

@@ -49,8 +49,26 @@ _IDENTITIES: Final[int] = 30
 _ORIGIN: Final = np.array([0.0, 3.4, 0.0], np.float32)  # between the eyes, cm in the file
 
 
-def ict_face(path: Path) -> Face:
-    """The face in the file.  Raises InputError if it cannot be read or is not such a file."""
+def ict_face(path: Path, identities: int = _IDENTITIES) -> Face:
+    """The face in the file.  identities: how many of its directions of shape to keep.
+
+    Raises InputError if the file cannot be read or is not such a file.
+    """
+    return _build(_read(path), identities)
+
+
+def ict_expressions(path: Path, weights: Mapping[str, float]) -> Floats:
+    """[V, 3] for the vertices of `ict_face`: a weighted sum of the file's expressions, by name, both sides.
+
+    Raises InputError as `ict_face` does, and for a missing expression.
+    """
+    data = _read(path)
+    used = _vertices_and_quads(data)[0]
+    names = [str(name) for name in data["expression_names"]]
+    return _weighted(names, np.asarray(data["expression_deltas"]), weights, "the sum")[used]
+
+
+def _read(path: Path) -> dict[str, NDArray[np.generic]]:
     try:
         with np.load(path, allow_pickle=False) as file:
             missing = [key for key in (*_KEYS, "face_material") if key not in file.files]
@@ -58,29 +76,35 @@ def ict_face(path: Path) -> Face:
                 raise InputError(
                     f"{path} has no {', '.join(missing)}. Give an ict_facekit.npz; see docs/synth.md."
                 )
-            data = {key: file[key] for key in file.files}
+            return {key: file[key] for key in file.files}
     except (OSError, ValueError) as error:
         raise InputError(f"{path} cannot be read as .npz ({error}). Give an ict_facekit.npz.") from error
-    return _build(data)
 
 
 def au_deltas(names: list[str], deltas: Floats) -> Floats:
     """[A, V, 3] from expression deltas [E, V, 3] by name.  Raises InputError for a missing expression."""
-    found = np.zeros((len(AU_NAMES), *deltas.shape[1:]), np.float32)
-    for j, au in enumerate(AU_NAMES):
-        for expression, weight in MAPPING[au].items():
-            rows = [
-                k
-                for k, name in enumerate(names)
-                if name in (expression, f"{expression}_L", f"{expression}_R")
-            ]
-            if not rows:
-                raise InputError(f"The face has no expression {expression}, which {au} is made of.")
-            found[j] += weight * deltas[rows].sum(axis=0, dtype=np.float32)
+    return np.stack([_weighted(names, deltas, MAPPING[au], au) for au in AU_NAMES])
+
+
+def _weighted(
+    names: list[str], deltas: NDArray[np.generic], weights: Mapping[str, float], what: str
+) -> Floats:
+    """[V, 3]: a weighted sum of deltas [E, V, 3] by name."""
+    found = np.zeros(deltas.shape[1:], np.float32)
+    for expression, weight in weights.items():
+        rows = [
+            k for k, name in enumerate(names) if name in (expression, f"{expression}_L", f"{expression}_R")
+        ]
+        if not rows:
+            raise InputError(f"The face has no expression {expression}, which {what} is made of.")
+        found += weight * deltas[rows].sum(axis=0, dtype=np.float32)
     return found
 
 
-def _build(data: dict[str, NDArray[np.generic]]) -> Face:
+def _vertices_and_quads(
+    data: dict[str, NDArray[np.generic]],
+) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.generic]]:
+    """The vertices that are kept [V], quads that number them anew [Q, 4], and the quads' materials [Q]."""
     materials = [str(name) for name in data["material_names"]]
     skipped = [materials.index(name) for name in _SKIPPED if name in materials]
     material = np.asarray(data["face_material"])
@@ -90,18 +114,22 @@ def _build(data: dict[str, NDArray[np.generic]]) -> Face:
     kept = ~np.isin(material, skipped) & ~(inner & deep)
     quads = np.asarray(data["faces"], np.int64)[kept]
     used, renumbered = np.unique(quads, return_inverse=True)
-    quads = renumbered.reshape(quads.shape)
+    return used, renumbered.reshape(quads.shape), material[kept]
+
+
+def _build(data: dict[str, NDArray[np.generic]], identities: int) -> Face:
+    used, quads, material = _vertices_and_quads(data)
     neutral = np.asarray(data["neutral"], np.float32)[used] - _ORIGIN
     vertex_material = np.zeros(len(used), np.int64)
-    vertex_material[quads] = material[kept][:, None]
-    kind = np.array(materials)[vertex_material]
+    vertex_material[quads] = material[:, None]
+    kind = np.array([str(name) for name in data["material_names"]])[vertex_material]
     expressions = np.asarray(data["expression_deltas"])[:, used].astype(np.float32)
     names = [str(name) for name in data["expression_names"]]
     return Face(
         neutral=neutral,
         triangles=quads_to_triangles(quads),
         au_deltas=au_deltas(names, expressions),
-        identity_deltas=np.asarray(data["identity_deltas"])[:_IDENTITIES, used].astype(np.float32),
+        identity_deltas=np.asarray(data["identity_deltas"])[:identities, used].astype(np.float32),
         paint=_paint(neutral, kind),
         anchors=_anchors(neutral, kind),
     )

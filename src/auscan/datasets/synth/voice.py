@@ -78,24 +78,24 @@ def _speak(random: Random, speaker: Speaker, opening: Array, voiced: Array, brea
     pitch = speaker.pitch_hz * 2 ** (0.12 * smooth_noise(random, ticks, 0.8))
     vowel = 1500 + 450 * np.clip(smooth_noise(random, ticks, 0.25), -1.6, 1.6)
     first = (260 + 620 * opening) * speaker.tract
-    tone = _pulses(_fine(pitch), _fine(voiced))
+    tone = pulses(fine(pitch), fine(voiced))
     for centre, width in (
         (first, 70.0),
         (vowel * speaker.tract, 110.0),
         (2600 * speaker.tract + 0 * first, 160.0),
     ):
-        tone = _resonate(tone, _fine(centre), width)
-    hiss = np.diff(random.normal(size=ticks * _PER_TICK + 1)) * _fine(breath)
+        tone = resonate(tone, fine(centre), width)
+    hiss = np.diff(random.normal(size=ticks * _PER_TICK + 1)) * fine(breath)
     return np.asarray(0.5 * tone / max(1e-6, np.abs(tone).max()) + 0.04 * hiss, np.float32)
 
 
-def _fine(curve: Array) -> Array:
+def fine(curve: Array) -> Array:
     """A curve [K] on the clock -> [M] samples."""
     return np.interp(np.arange(len(curve) * _PER_TICK) / _PER_TICK, np.arange(len(curve)), curve)
 
 
 @njit(cache=True)
-def _pulses(pitch_hz: Array, strength: Array) -> Array:
+def pulses(pitch_hz: Array, strength: Array) -> Array:
     """A pulse a period, softened as vocal folds do, [M]."""
     wave = np.zeros(len(pitch_hz))
     phase, last = 0.0, 0.0
@@ -111,7 +111,7 @@ def _pulses(pitch_hz: Array, strength: Array) -> Array:
 
 
 @njit(cache=True)
-def _resonate(wave: Array, centre_hz: Array, width_hz: float) -> Array:
+def resonate(wave: Array, centre_hz: Array, width_hz: float) -> Array:
     """Two poles at a frequency that moves, [M]; its gain at 0 Hz is 1."""
     found = np.zeros(len(wave))
     radius = np.exp(-np.pi * width_hz / 16000.0)

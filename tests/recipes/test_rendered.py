@@ -1,0 +1,178 @@
+"""Rendered faces and clips: labels by the rule, points where the face is, persons apart, repeatable."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from appearance import TEST_SEEDS, draw_appearance
+from auscan.core.aus import AU_COUNT, AU_NAMES
+from auscan.faces.align import TEMPLATE, crop_transform, to_crop
+from expressions import GAP_OFF, GAP_ON, OFF, ON, draw_moves, labels_of, soft_targets
+from face_data import cut_rendered
+from head import EXTRA_NAMES, Head, load_head
+from pack_faces import CANVAS, pack
+from rendered_clips import draw_film, follow_film
+from rendered_faces import DEVELOPMENT, TEST, TRAIN, RenderedFace, rendered_faces
+from talk import draw_talk, speak_talk
+
+ICT = Path(__file__).parents[3] / "shared" / "data" / "ict_facekit.npz"
+with_ict = pytest.mark.skipif(not ICT.is_file(), reason="needs a copy of ICT-FaceKit")
+AU25 = AU_NAMES.index("AU25")
+
+
+@pytest.fixture(scope="module")
+def head() -> Head:
+    if not ICT.is_file():
+        pytest.skip("needs a copy of ICT-FaceKit")
+    return load_head(ICT)
+
+
+@pytest.fixture(scope="module")
+def faces() -> list[RenderedFace]:
+    if not ICT.is_file():
+        pytest.skip("needs a copy of ICT-FaceKit")
+    return list(rendered_faces(ICT, 0, range(12), pictures=2))
+
+
+def test_labels_follow_the_rule() -> None:
+    intensities = np.tile((ON + OFF) / 2, (3, 1)).astype(np.float32)
+    intensities[0], intensities[2] = OFF - 0.01, ON + 0.01
+    labels = labels_of(intensities, np.array([GAP_OFF - 0.001, (GAP_ON + GAP_OFF) / 2, GAP_ON + 0.001]))
+    assert (labels[0] == 0).all()
+    assert (labels[1] == -1).all()
+    assert (labels[2] == 1).all()
+    soft = soft_targets(intensities, np.array([GAP_OFF, (GAP_ON + GAP_OFF) / 2, GAP_ON]))
+    assert np.allclose(soft[1], 0.5, atol=1e-5)
+    assert (soft[0] < 0.35).all()
+    assert (soft[2] > 0.65).all()
+
+
+def test_every_au_is_often_there_and_oftener_not() -> None:
+    random = np.random.default_rng(0)
+    moves = [draw_moves(random) for _ in range(2000)]
+    shown = np.stack([(m.left + m.right) / 2 for m in moves])
+    rates = (shown >= ON).mean(axis=0)
+    assert rates.min() > 0.15
+    assert rates.max() < 0.5
+    lopsided = np.stack([np.abs(m.left - m.right) for m in moves]) > 0.2
+    assert lopsided[:, :AU25].any(axis=0).all()
+
+
+def test_persons_for_tests_are_never_trained_on() -> None:
+    assert max(TRAIN) < min(DEVELOPMENT)
+    assert max(DEVELOPMENT) < TEST_SEEDS == min(TEST)
+
+
+@with_ict
+def test_the_same_arguments_give_the_same_picture(faces: list[RenderedFace]) -> None:
+    again = next(iter(rendered_faces(ICT, 0, [5], pictures=2)))
+    same = next(face for face in faces if face.person == 5)
+    assert np.array_equal(again.image, same.image)
+    assert np.array_equal(again.labels, same.labels)
+    assert np.array_equal(again.points, same.points)
+    other = next(iter(rendered_faces(ICT, 1, [5], pictures=1)))
+    assert other.image.shape != same.image.shape or not np.array_equal(other.image, same.image)
+
+
+@with_ict
+def test_persons_differ_in_shape_and_skin(head: Head) -> None:
+    people = [draw_appearance(head, seed) for seed in range(8)]
+    assert np.ptp([person.lightness for person in people]) > 20
+    assert all(np.abs(people[0].shape - person.shape).max() > 0.2 for person in people[1:])
+
+
+@with_ict
+def test_what_is_labelled_as_parted_lips_is_parted_in_the_mesh(head: Head) -> None:
+    person, rest = draw_appearance(head, 3), np.zeros(AU_COUNT, np.float32)
+    extras = np.zeros(len(EXTRA_NAMES), np.float32)
+    open_mouth = rest.copy()
+    open_mouth[AU25] = 1
+    shut, apart = (
+        head.lip_gap(head.vertices(person.shape, i, i, extras, person.lines)) for i in (rest, open_mouth)
+    )
+    assert shut < GAP_OFF < GAP_ON < apart
+
+
+@with_ict
+def test_one_side_moves_alone(head: Head) -> None:
+    person, none = draw_appearance(head, 3), np.zeros(AU_COUNT, np.float32)
+    smile = none.copy()
+    smile[AU_NAMES.index("AU12")] = 1
+    extras = np.zeros(len(EXTRA_NAMES), np.float32)
+    moved = head.vertices(person.shape, smile, none, extras) - person.shape
+    far = np.linalg.norm(moved, axis=1)
+    x = head.face.neutral[:, 0]
+    assert far[x < -2].max() > 0.5
+    assert far[x > 2].max() < 0.01
+
+
+@with_ict
+def test_points_and_outline_lie_in_the_picture_and_on_the_face(faces: list[RenderedFace]) -> None:
+    for face in faces:
+        assert face.points[0, 0] < face.points[1, 0] or abs(face.pose[0]) > 50
+        low, high = face.outline.min(axis=0), face.outline.max(axis=0)
+        assert (face.points > low - 1).all()
+        assert (face.points < high + 1).all()
+        assert face.image.dtype == np.uint8
+        assert face.image.ndim == 3
+
+
+@with_ict
+def test_covered_parts_go_with_a_covered_share(faces: list[RenderedFace]) -> None:
+    for face in faces:
+        if any(face.parts.values()) and face.glasses != "dark":
+            assert face.covered > 0.05
+        if face.covered == 0:
+            assert not face.parts["mouth"]
+
+
+@with_ict
+def test_packed_canvases_are_aligned_and_cut_into_batches() -> None:
+    packed = pack(ICT, range(3), 2)
+    assert packed.images.shape == (6, CANVAS, CANVAS)
+    assert np.abs(packed.true_points.mean(axis=1) - TEMPLATE.mean(axis=0) - 32).max() < 3
+    batch = cut_rendered(packed, np.arange(6), 7, np.random.default_rng(0))
+    assert batch.crops.shape == (6, 112, 112)
+    assert np.isnan(batch.blendshapes).all()
+    assert np.isnan(batch.landmarks).all()
+    assert np.array_equal(batch.labels, packed.labels)
+    assert np.array_equal(np.abs(batch.pose), np.abs(packed.pose))
+    assert ((batch.covered >= 0) & (batch.covered <= 1)).all()
+    assert batch.points[0].mean(axis=0) == pytest.approx(TEMPLATE.mean(axis=0), abs=12)
+
+
+def test_a_shut_mouth_is_quiet_and_an_open_one_loud() -> None:
+    random = np.random.default_rng(1)
+    talk = draw_talk(random, 2000, 0.8)
+    wave = speak_talk(random, talk)
+    assert wave.shape == (2000 * 160,)
+    loud = np.log(np.sqrt((wave.reshape(2000, 160) ** 2).mean(axis=1)) + 1e-4)
+    assert loud[talk.apart > 0.6].mean() > loud[talk.apart < 0.1].mean() + 1
+    assert talk.apart[talk.speaking].std() > 0.15
+
+
+@with_ict
+def test_a_clip_is_followed_and_labelled_frame_by_frame(head: Head) -> None:
+    film = draw_film(head, 21, seconds=2.0, mouth="covered")
+    tracks = follow_film(film, "rendered_21")
+    assert tracks
+    for found in tracks:
+        count = len(found.track.times_s)
+        assert found.track.crops.shape == (count, 112, 112)
+        assert found.track.labels.shape == found.track.soft.shape == (count, AU_COUNT)
+        assert found.hidden.shape == (count, 4)
+        assert found.hidden[:, 0].mean() > 0.8
+        rows = np.searchsorted(film.times_s, found.track.times_s)
+        known = found.track.labels != -1
+        known[:, AU25] = False
+        assert np.array_equal((film.intensities[rows] >= ON)[known], found.track.labels[known] == 1)
+
+
+@with_ict
+def test_points_of_a_frontal_face_are_where_the_crop_wants_them(faces: list[RenderedFace]) -> None:
+    frontal = [face for face in faces if np.abs(face.pose).max() < 15]
+    assert frontal
+    for face in frontal:
+        placed = to_crop(face.points, crop_transform(face.points))
+        assert np.abs(placed - TEMPLATE).max() < 12
