@@ -189,3 +189,12 @@ def test_a_crowd_is_looked_at_as_a_whole():
     follow(script)
     assert script.glances == []
     assert sorted(script.whole) == list(range(5))
+
+
+def test_a_face_that_is_still_beside_one_that_moves_is_not_looked_at():
+    script = Script([[50.0 + 9 * i, 900.0] for i in range(5)])
+    followed = follow(script)
+    assert script.whole == [0, 4]
+    assert {round(x) for _, x in script.glances} == {59, 68, 77}
+    assert all([face.face_id for face in faces] == [0, 1] for _, faces in followed)
+    assert all(faces[1].box[0] == 900 for _, faces in followed)

@@ -107,10 +107,16 @@ class FaceFollower(Generic[F]):
         """What is in a frame between two sightings."""
         if _same(before[1], after[1]) and len(after[1]) <= GLANCES:
             _, expected = _interpolate(before, after, frame.time_s)
-            found = [near for face in expected if (near := self._detector.near(frame.image, face.box))]
-            if len(found) == len(expected):
-                return found
+            moved = [_moved(a, b) >= STILL for a, b in zip(before[1], after[1], strict=True)]
+            found = [
+                self._near(frame, face) if far else face for face, far in zip(expected, moved, strict=True)
+            ]
+            if all(found):
+                return [Detection(face.box, face.score, face.points) for face in found if face]
         return self._detector(frame.image)
+
+    def _near(self, frame: F, face: TrackedFace) -> Detection | None:
+        return self._detector.near(frame.image, face.box)
 
 
 def _same(before: Sequence[TrackedFace], after: Sequence[TrackedFace]) -> bool:
