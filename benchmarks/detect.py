@@ -1,7 +1,7 @@
 """How many frames a second, from file to table, beside MediaPipe on the same clips, and where the time goes.
 
     python benchmarks/detect.py --data ../shared/data
-    python benchmarks/detect.py --data ../shared/data --peer mediapipe --task face_landmarker.task \
+    python benchmarks/detect.py --data ../shared/data --peer mediapipe --task face_landmarker.task \\
         --write docs/benchmarks/detect.md
 
 A line a clip. Where there is a peer, each clip is run by us and by the peer in turn, so that both meet the
