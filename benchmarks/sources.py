@@ -19,6 +19,8 @@ import pandas as pd
 from numpy.typing import NDArray
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "recipes" / "nano"))
+from faces import POINTS
+
 from auscan.core.aus import AU_NAMES
 from auscan.media.audio import Waveform, read_waveform
 from auscan.media.video import Frame, read_frames
@@ -26,7 +28,6 @@ from clip_data import HELD_OUT
 from labels import RULES, Targets, blendshape, lip_gap, teacher_targets
 
 NO_TEACHER = ("AU06", "AU23")
-POINTS = ("left_eye", "right_eye", "nose", "left_mouth", "right_mouth")
 RENDER_SEED = 7
 """Of what the rendered people do, not of who they are."""
 

@@ -104,19 +104,20 @@ class FaceFollower(Generic[F]):
         return first + self._fill(first[-1], frames[middle + 1 :], seen)
 
     def _look_between(self, before: Sighting, after: Sighting, frame: F) -> list[Detection]:
-        """What is in a frame between two sightings."""
-        if _same(before[1], after[1]) and len(after[1]) <= GLANCES:
-            _, expected = _interpolate(before, after, frame.time_s)
-            moved = [_moved(a, b) >= STILL for a, b in zip(before[1], after[1], strict=True)]
-            found = [
-                self._near(frame, face) if far else face for face, far in zip(expected, moved, strict=True)
-            ]
-            if all(found):
-                return [Detection(face.box, face.score, face.points) for face in found if face]
-        return self._detector(frame.image)
-
-    def _near(self, frame: F, face: TrackedFace) -> Detection | None:
-        return self._detector.near(frame.image, face.box)
+        """What is in a frame between two sightings: of the same faces only those that moved are sought."""
+        if not _same(before[1], after[1]) or len(after[1]) > GLANCES:
+            return self._detector(frame.image)
+        _, expected = _interpolate(before, after, frame.time_s)
+        found = []
+        for a, b, face in zip(before[1], after[1], expected, strict=True):
+            if _moved(a, b) < STILL:
+                seen: Detection | None = Detection(face.box, face.score, face.points)
+            else:
+                seen = self._detector.near(frame.image, face.box)
+            if seen is None:
+                return self._detector(frame.image)
+            found.append(seen)
+        return found
 
 
 def _same(before: Sequence[TrackedFace], after: Sequence[TrackedFace]) -> bool:
