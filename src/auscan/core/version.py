@@ -4,7 +4,7 @@ from importlib.metadata import PackageNotFoundError, version
 
 VERSION = version("auscan")
 
-REPORTED = ("auscan", "av", "numpy", "onnxruntime", "opencv-python", "torch")
+REPORTED = ("auscan", "av", "numpy", "onnxruntime", "opencv-python-headless", "torch")
 """Packages whose version can change a number in a result."""
 
 
