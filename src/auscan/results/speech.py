@@ -1,0 +1,50 @@
+"""The sound of a result: how loud it is, and when somebody speaks.
+
+Why: what a mouth does while its owner speaks is not what it does in silence, so events say how much of
+them is spoken.
+In: steps of equal length on the clock of the frames.  Out: shares of any stretch of time.
+Not here: telling speech from other sound (media/voice.py), events (events.py).
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+@dataclass(frozen=True, eq=False)
+class Speech:
+    """Sound in L steps of equal length, without gaps."""
+
+    start_s: float
+    """Where the first step begins, on the clock of the frames."""
+    step_s: float
+    """Length of a step, seconds."""
+    level_db: NDArray[np.float32]
+    """[L] root mean square level, dB of full scale."""
+    speech: NDArray[np.bool_]
+    """[L] whether somebody speaks."""
+
+    def __post_init__(self) -> None:
+        if self.level_db.shape != self.speech.shape or self.speech.ndim != 1:
+            raise ValueError(
+                f"level_db and speech should be [L], got {self.level_db.shape}, {self.speech.shape}."
+            )
+        if not self.step_s > 0:
+            raise ValueError(f"step_s should be above 0, got {self.step_s}.")
+
+    @property
+    def times_s(self) -> NDArray[np.float64]:
+        """[L] middles of the steps, seconds."""
+        return self.start_s + (np.arange(len(self.speech)) + 0.5) * self.step_s
+
+    def share(self, begin_s: NDArray[np.float64], end_s: NDArray[np.float64]) -> NDArray[np.float64]:
+        """[E] share 0 to 1 of each stretch from begin to end in which somebody speaks.
+
+        Nobody speaks before the sound begins or after it ends. NaN for a stretch without length.
+        """
+        edges = self.start_s + np.arange(len(self.speech) + 1) * self.step_s
+        spoken_s = np.concatenate([[0.0], np.cumsum(self.speech) * self.step_s])  # up to each edge
+        length = np.where(end_s > begin_s, end_s - begin_s, np.nan)
+        spoken = np.interp(end_s, edges, spoken_s) - np.interp(begin_s, edges, spoken_s)
+        return np.clip(spoken / length, 0.0, 1.0)
