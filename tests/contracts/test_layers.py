@@ -21,7 +21,8 @@ LAYERS = [
     "pipeline",
     "datasets",
     "training",
-    "cli server",
+    "server",
+    "cli",
 ]
 RANK = {name: i for i, row in enumerate(LAYERS) for name in row.split()}
 TORCH_MAY_BE_IMPORTED_BY = {

@@ -21,6 +21,7 @@ from auscan.cli.extract import extract
 from auscan.cli.live import live
 from auscan.cli.pack import pack
 from auscan.cli.prepare import prepare
+from auscan.cli.studio import studio
 from auscan.cli.submit import check_submission, submit
 from auscan.cli.synth import synth
 from auscan.cli.train import train
@@ -37,6 +38,7 @@ app = typer.Typer(
 app.command()(detect)
 app.command()(demo)
 app.command()(live)
+app.command()(studio)
 app.command()(explain)
 app.command()(evaluate)
 app.command()(ensemble)

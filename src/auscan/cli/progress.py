@@ -3,6 +3,7 @@
 In: frames done and, if known, frames in all.  Out: text on stderr alone; stdout belongs to the results.
 """
 
+import os
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -11,8 +12,8 @@ from contextlib import contextmanager
 Report = Callable[[int, int | None], None]
 """Called with frames done and frames in all (None: unknown)."""
 
-LINE_EVERY_S = 5.0
-"""Seconds between two lines where stderr is not a terminal."""
+LINE_EVERY_S = float(os.environ.get("AUSCAN_PROGRESS_S", "5"))
+"""Seconds between two lines where stderr is not a terminal; the Studio asks for more of them."""
 
 
 @contextmanager

@@ -15,6 +15,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Final, Literal
@@ -94,10 +95,8 @@ def _listen(stderr: IO[str], progress: Progress, lines: deque[str]) -> None:
 def _end_group(process: subprocess.Popen[str]) -> None:
     """End the process and whatever it started; a hung decoder hears nothing less than SIGKILL."""
     if hasattr(os, "killpg"):
-        try:
+        with suppress(ProcessLookupError, PermissionError):  # all gone; macOS says the latter of zombies
             os.killpg(process.pid, signal.SIGKILL)
-        except (ProcessLookupError, PermissionError):  # all gone; macOS says the latter of zombies
-            pass
     else:
         process.kill()
     process.wait()

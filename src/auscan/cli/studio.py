@@ -1,0 +1,100 @@
+"""`auscan studio`: auscan in a browser, on one's own machine.
+
+In: the words of the command line.  Out: a server until Ctrl+C; its address on stderr.
+Not here: the server (server/).
+"""
+
+import secrets
+import socket
+import sys
+import tempfile
+import webbrowser
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from auscan.core.errors import InputError
+
+if TYPE_CHECKING:
+    from auscan.server.settings import StudioSettings
+
+FOLDER = Path("auscan-studio")
+"""Where results go unless told otherwise; git ignores it."""
+
+INSTALL = "pip install 'auscan[studio]'"
+WORKER = "from auscan.cli.main import main; main()"
+
+
+def studio(
+    out: Annotated[Path, typer.Option("--out", help="Folder for the results; made if missing.")] = FOLDER,
+    host: Annotated[str, typer.Option("--host", help="Address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option("--port", min=0, max=65535, help="Port to listen on.")] = 8765,
+    token: Annotated[
+        str | None,
+        typer.Option("--token", envvar="AUSCAN_TOKEN", help="Asked of every caller; made up if needed."),
+    ] = None,
+    model: Annotated[str, typer.Option("--model", help="A shipped model or a checkpoint folder.")] = "nano",
+    max_gb: Annotated[float, typer.Option("--max-gb", min=0.001, help="Largest file that is taken.")] = 4.0,
+    max_hours: Annotated[
+        float, typer.Option("--max-hours", min=0.001, help="Longest time one video may take.")
+    ] = 4.0,
+    open_browser: Annotated[bool, typer.Option("--open/--no-open", help="Open it in the browser.")] = True,
+) -> None:
+    """Show a page on which videos are dropped, watched and measured."""
+    for module in ("fastapi", "uvicorn", "websockets"):
+        if find_spec(module) is None:
+            raise InputError(f"`auscan studio` needs {module}, which is not installed. Run: {INSTALL}")
+    from auscan.server.settings import StudioSettings, is_loopback
+
+    if token == "":
+        raise InputError("The token is empty. Leave --token out, and one is made up where it is needed.")
+    if token is None and not is_loopback(host):
+        token = secrets.token_urlsafe(24)
+    settings = StudioSettings(
+        folder=_writable(out),
+        worker=(sys.executable, "-c", WORKER, "detect", "--model", model),
+        host=host,
+        port=port,
+        token=token,
+        model=model,
+        max_upload_bytes=round(max_gb * 1024**3),
+        time_limit_s=max_hours * 3600,
+    )
+    _run(settings, open_browser)
+
+
+def _run(settings: "StudioSettings", open_browser: bool) -> None:
+    from auscan.server.serve import make_server
+
+    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
+    try:
+        listening = socket.create_server((settings.host, settings.port), family=family)
+    except OSError as error:
+        raise InputError(
+            f"{settings.host}:{settings.port} cannot be listened on ({error.strerror}). Give another --port."
+        ) from error
+    name = f"[{settings.host}]" if family == socket.AF_INET6 else settings.host
+    address = f"http://{name}:{listening.getsockname()[1]}/"
+    if settings.token is not None:
+        address += f"?token={settings.token}"
+    typer.echo(
+        f"auscan: Studio on {address}\nauscan: results in {settings.folder}; stop with Ctrl+C", err=True
+    )
+    if open_browser:
+        webbrowser.open(address)
+    make_server(settings).run(sockets=[listening])
+
+
+def _writable(folder: Path) -> Path:
+    """The folder, made if missing, as an absolute path.  Raises InputError where nothing can be written."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise InputError(
+            f"Results cannot be written to {folder} ({error.strerror}). Give another folder with --out."
+        ) from error
+    return folder.resolve()

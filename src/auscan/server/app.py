@@ -1,0 +1,134 @@
+"""The Studio's routes: submit, status, cancel, results, and the page itself.
+
+    POST   /api/jobs?name=talk.mp4          the file as the body
+    GET    /api/jobs, /api/jobs/ID          how far it is
+    POST   /api/jobs/ID/cancel
+    DELETE /api/jobs/ID
+    GET    /api/results/ID/...              result_routes.py
+    WS     /api/live                        live.py
+    GET    /openapi.json                    all of this for programs
+
+In: settings.  Out: an ASGI application behind its guard.
+Not here: what a route does (jobs.py, uploads.py, results.py, live.py).
+"""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Annotated, Any, Final
+
+from fastapi import Depends, FastAPI, HTTPException, Query, Request
+from fastapi.responses import JSONResponse
+from fastapi.staticfiles import StaticFiles
+from starlette.concurrency import run_in_threadpool
+from starlette.types import ASGIApp
+
+from auscan.core.aus import AU_MEANINGS
+from auscan.core.errors import AuscanError
+from auscan.core.version import VERSION
+from auscan.media.discover import MEDIA_SUFFIXES
+from auscan.server import result_routes, uploads
+from auscan.server.guard import Guard
+from auscan.server.index import Job, JobOptions, new_job
+from auscan.server.jobs import Jobs
+from auscan.server.live import Cameras, add_live
+from auscan.server.lookup import JobId, find_job
+from auscan.server.settings import StudioSettings
+
+STATIC: Final[Path] = Path(__file__).with_name("static")
+
+_FILE_BODY: Final[dict[str, Any]] = {
+    "requestBody": {
+        "required": True,
+        "content": {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}},
+    }
+}
+
+
+def create_app(settings: StudioSettings) -> ASGIApp:
+    """The whole Studio for one folder."""
+    jobs = Jobs(settings)
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        jobs.start()
+        yield
+        await run_in_threadpool(jobs.stop)
+
+    # The interactive documents of FastAPI load from elsewhere, so they are left out.
+    app = FastAPI(title="auscan Studio", version=VERSION, docs_url=None, redoc_url=None, lifespan=lifespan)
+    app.state.jobs = jobs
+    app.add_exception_handler(AuscanError, _say)
+    _add_about(app, settings)
+    _add_jobs(app, jobs)
+    app.include_router(result_routes.router)
+    add_live(app, Cameras(settings))
+    app.mount("/", StaticFiles(directory=STATIC, html=True), name="page")
+    return Guard(app, settings)
+
+
+def _add_about(app: FastAPI, settings: StudioSettings) -> None:
+    @app.get("/api/about")
+    def about() -> dict[str, Any]:
+        """What this Studio is and takes."""
+        return {
+            "version": VERSION,
+            "model": settings.model,
+            "aus": AU_MEANINGS,
+            "suffixes": sorted(MEDIA_SUFFIXES),
+            "max_upload_bytes": settings.max_upload_bytes,
+        }
+
+
+def _add_jobs(app: FastAPI, jobs: Jobs) -> None:
+    settings = jobs.settings
+    coming: set[str] = set()
+
+    @app.post("/api/jobs", status_code=201, openapi_extra=_FILE_BODY)
+    async def submit(
+        request: Request,
+        name: Annotated[str, Query(max_length=1000)],
+        options: Annotated[JobOptions, Depends()],
+    ) -> Job:
+        """Take a file and put it in the queue."""
+        shown = uploads.shown_name(name)
+        job = new_job(shown, uploads.known_suffix(shown), options)
+        uploads.check_announced(request, settings)
+        if len(coming) >= settings.max_uploads:
+            raise HTTPException(429, "Too many files come in at once. Try again in a moment.")
+        if jobs.waiting() + len(coming) >= settings.max_waiting:
+            raise HTTPException(429, f"{settings.max_waiting} videos wait already. Try again later.")
+        coming.add(job.id)
+        try:
+            await uploads.receive(request, jobs.source(job), settings)
+            return await run_in_threadpool(jobs.submit, job)
+        except BaseException:
+            await run_in_threadpool(jobs.remove, job)
+            raise
+        finally:
+            coming.discard(job.id)
+
+    @app.get("/api/jobs")
+    def all_jobs() -> list[Job]:
+        """All videos, newest first."""
+        return jobs.all()
+
+    @app.get("/api/jobs/{job_id}")
+    def one_job(job_id: JobId, request: Request) -> Job:
+        """One video: its state, frames done, seconds left."""
+        return find_job(request, job_id)
+
+    @app.post("/api/jobs/{job_id}/cancel")
+    def cancel(job_id: JobId, request: Request) -> Job:
+        """Call it off; what is finished stays."""
+        return jobs.cancel(find_job(request, job_id))
+
+    @app.delete("/api/jobs/{job_id}", status_code=204)
+    def remove(job_id: JobId, request: Request) -> None:
+        """Delete a video and all that was made of it."""
+        jobs.remove(find_job(request, job_id))
+
+
+def _say(_: Request, error: Exception) -> JSONResponse:
+    """An error of auscan as a sentence."""
+    return JSONResponse({"detail": str(error)}, status_code=422)

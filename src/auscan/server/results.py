@@ -1,0 +1,116 @@
+"""A result as the page needs it: the table's columns, its events, what the network went by, all from files.
+
+Numbers travel as the bytes they are in memory, so that the page shows exactly what the table holds.
+
+In: the folder that `auscan detect` wrote.  Out: plain JSON types.
+Not here: what the columns mean (results/table.py), routes (app.py).
+"""
+
+import base64
+import json
+import math
+from collections.abc import Sequence
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from auscan.core.aus import AU_MEANINGS, AU_NAMES
+from auscan.faces.align import crop_transform
+from auscan.results.events import find_events
+from auscan.results.evidence import EVIDENCE_FILE, read_evidence
+from auscan.results.table import BOX_COLUMNS, read_result_table
+
+TABLE_FILE: Final[str] = "aus.parquet"
+EVIDENCE_FRAMES: Final[int] = 64
+"""Frames of evidence that are sent at once, at most."""
+
+_SENT: Final[dict[str, Any]] = {
+    "frame": np.int32,
+    "timestamp": np.float64,
+    "face_id": np.int32,
+    **dict.fromkeys((*BOX_COLUMNS, "quality"), np.float32),
+}
+
+
+def read_summary(folder: Path) -> dict[str, Any]:
+    """The summary.json of a result."""
+    summary: dict[str, Any] = json.loads((folder / "summary.json").read_text("utf-8"))
+    return summary
+
+
+def table_for_page(folder: Path) -> dict[str, Any]:
+    """The table by columns: {"rows", "columns": {name: {"type", "data"}}, "reasons", "reason"}.
+
+    `data` is base64 of little-endian numbers; `reason` is a byte a row, an index into `reasons`.
+    """
+    table = _table(folder)
+    columns = {name: _packed(table[name].to_numpy(kind)) for name, kind in _SENT.items()}
+    columns |= {name: _packed(table[name].to_numpy(np.float32)) for name in AU_NAMES}
+    reasons, at = np.unique(table["reason"].to_numpy(str), return_inverse=True)
+    return {
+        "rows": len(table),
+        "columns": {**columns, "reason": _packed(at.astype(np.uint8))},
+        "reasons": reasons.tolist(),
+        "meanings": AU_MEANINGS,
+    }
+
+
+def events_for_page(folder: Path, thresholds: Sequence[float]) -> list[dict[str, Any]]:
+    """The events of a table under these thresholds [A], a dict each."""
+    events = find_events(_table(folder), tuple(thresholds))
+    return [{str(name): _plain(value) for name, value in row.items()} for row in events.to_dict("records")]
+
+
+def evidence_for_page(folder: Path, first: int) -> list[dict[str, Any]]:
+    """What the network went by in each face of up to EVIDENCE_FRAMES frames from `first` on.
+
+    `to_frame`: [2, 3] from px of the crop to px of the frame, row by row.  Bytes: 255 stands for 1.
+    """
+    found = read_evidence(folder / EVIDENCE_FILE, range(first, first + EVIDENCE_FRAMES))
+    return [
+        {
+            "frame": int(found.frames[row]),
+            "face_id": int(found.face_ids[row]),
+            "side": found.side,
+            "to_frame": _inverse(crop_transform(found.points[row], found.side)).ravel().tolist(),
+            "patches": _packed(found.patch_bytes[row]),
+            "attention": _packed(found.attention_bytes[row]),
+            "gates": _packed(found.gate_bytes[row]),
+            "audio_gate": int(found.audio_gate_bytes[row]),
+        }
+        for row in range(len(found))
+    ]
+
+
+def has_evidence(folder: Path) -> bool:
+    """Whether the run kept what it went by."""
+    return (folder / EVIDENCE_FILE).exists()
+
+
+def _table(folder: Path) -> pd.DataFrame:
+    path = folder / TABLE_FILE
+    return _read(path, path.stat().st_mtime_ns)
+
+
+@lru_cache(maxsize=2)
+def _read(path: Path, changed_ns: int) -> pd.DataFrame:
+    return read_result_table(path)
+
+
+def _packed(values: NDArray[Any]) -> dict[str, str]:
+    little = np.ascontiguousarray(values, values.dtype.newbyteorder("<"))
+    return {"type": values.dtype.name, "data": base64.b64encode(little.tobytes()).decode("ascii")}
+
+
+def _inverse(transform: NDArray[np.float32]) -> NDArray[np.float64]:
+    whole: NDArray[np.float64] = np.linalg.inv(np.vstack([transform.astype(np.float64), [0, 0, 1]]))
+    return whole[:2]
+
+
+def _plain(value: Any) -> Any:
+    value = value.item() if isinstance(value, np.generic) else value
+    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -1,0 +1,121 @@
+"""A running Studio on a free port, whose worker may be anything, and a plain way to talk to it."""
+
+import json
+import socket
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from http.client import HTTPConnection
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+pytest.importorskip("fastapi", reason="There is no FastAPI (pip install 'auscan[studio]').")
+
+from auscan.server.serve import make_server
+from auscan.server.settings import StudioSettings
+
+DETECT = (sys.executable, "-c", "from auscan.cli.main import main; main()", "detect", "--threads", "1")
+"""The real worker."""
+
+QUICK = """
+import pathlib, sys
+source = pathlib.Path(sys.argv[1])
+print("video.mp4: 1 of 2 frames, 9 fps, 0 s left", file=sys.stderr)
+(source.parent / "video").mkdir()
+(source.parent / "video" / "summary.json").write_text("{}")
+"""
+"""A worker that is done at once."""
+
+
+@dataclass
+class Answer:
+    """What the server said."""
+
+    status: int
+    body: bytes
+    headers: dict[str, str]
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.body)
+
+
+class Client:
+    """Sends requests exactly as they are written: no path is tidied, no header is added but Host."""
+
+    def __init__(self, port: int, folder: Path) -> None:
+        self.port, self.folder = port, folder
+
+    def ask(
+        self, method: str, path: str, body: bytes | None = None, headers: dict[str, str] | None = None
+    ) -> Answer:
+        connection = HTTPConnection("127.0.0.1", self.port, timeout=60)
+        try:
+            connection.request(method, path, body, headers or {})
+            answer = connection.getresponse()
+            return Answer(answer.status, answer.read(), {k.lower(): v for k, v in answer.getheaders()})
+        finally:
+            connection.close()
+
+    def submit(self, body: bytes = b"film", name: str = "talk.mp4", rest: str = "") -> Any:
+        answer = self.ask("POST", f"/api/jobs?name={name}{rest}", body)
+        assert answer.status == 201, answer.body
+        return answer.json
+
+    def wait(self, job_id: str, seconds: float = 240) -> Any:
+        """The job once it is finished."""
+        return self.until(job_id, lambda job: job["status"] not in ("queued", "running"), seconds)
+
+    def until(self, job_id: str, met: Callable[[Any], bool], seconds: float = 60) -> Any:
+        """The job once it is as wanted."""
+        end = time.monotonic() + seconds
+        while not met(job := self.ask("GET", f"/api/jobs/{job_id}").json):
+            assert time.monotonic() < end, f"still {job}"
+            time.sleep(0.05)
+        return job
+
+
+class Studios:
+    """Starts servers and stops them all at the end."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._running: list[tuple[Any, threading.Thread]] = []
+
+    def start(self, worker: str | tuple[str, ...] = QUICK, **settings: Any) -> Client:
+        """A Studio whose worker is this program or this piece of Python."""
+        command = (sys.executable, "-c", worker) if isinstance(worker, str) else worker
+        server = make_server(StudioSettings(folder=self.folder, worker=command, **settings))
+        listening = socket.create_server(("127.0.0.1", 0), backlog=512)
+        thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]}, daemon=True)
+        thread.start()
+        self._running.append((server, thread))
+        while not server.started:
+            assert thread.is_alive(), "the server ended at once"
+            time.sleep(0.01)
+        return Client(listening.getsockname()[1], self.folder)
+
+    def stop(self) -> None:
+        """Stop all of them, as Ctrl+C does."""
+        for server, thread in self._running:
+            server.should_exit = True
+            thread.join(timeout=30)
+            assert not thread.is_alive(), "the server did not stop"
+        self._running.clear()
+
+
+@pytest.fixture
+def studios(tmp_path: Path) -> Iterator[Studios]:
+    """studios.start(worker, **settings) -> a client of a new server on tmp_path/results."""
+    made = Studios(tmp_path / "results")
+    yield made
+    made.stop()
+
+
+@pytest.fixture
+def real_worker() -> tuple[str, ...]:
+    return DETECT

@@ -1,0 +1,252 @@
+"""What an ill-meant or broken request may try: each is refused or survived, nothing is left outside."""
+
+import gzip
+import io
+import socket
+import sys
+import time
+import zipfile
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+GB = 1024**3
+
+HANGS = """
+import os, signal, subprocess, sys, time
+signal.signal(signal.SIGTERM, signal.SIG_IGN)
+child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
+open("pids", "w").write(f"{os.getpid()} {child.pid}")
+print("video.mp4: 1 of 9 frames, 9 fps, 1 s left", file=sys.stderr, flush=True)
+while True: pass
+"""
+"""A decoder that spins for ever, is deaf, and has a child."""
+
+HUNGRY = """
+import sys
+try:
+    bytearray(1 << 50)
+except MemoryError:
+    sys.exit("auscan: There was no memory for it.")
+"""
+
+
+def files_below(folder: Path) -> set[str]:
+    return {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "../../evil.mp4",
+        "..%2F..%2Fevil.mp4",
+        "%2Fetc%2Fcron.d%2Fevil.mp4",
+        "..%5C..%5Cevil.mp4",
+        "C%3A%5Cevil.mp4",
+        "a%00b.mp4",
+        "%0d%0aX-Evil:1%0d%0a.mp4",
+        "%3Cscript%3Ealert(1)%3C%2Fscript%3E.mp4",
+        f"{'x' * 900}.mp4",
+        "%F0%9F%98%80%20%E2%80%AE.mp4",
+    ],
+)
+def test_a_file_name_is_text_and_never_a_path(studios: Any, tmp_path: Path, name: str) -> None:
+    before = files_below(tmp_path)
+    client = studios.start()
+    job = client.submit(name=name) if len(name) < 500 else None
+    if job is None:
+        assert client.ask("POST", f"/api/jobs?name={name}", b"film").status == 415
+        return
+    assert "/" not in job["name"].replace("</script>", "")
+    client.wait(job["id"])
+    new = files_below(tmp_path) - before
+    assert {path.split("/")[0] for path in new} == {"results"}
+    assert f"results/{job['id']}/video.mp4" in new
+    answer = client.ask("GET", f"/api/results/{job['id']}/files/summary.json")
+    assert answer.status == 200
+    assert "x-evil" not in answer.headers
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/../secret.txt",
+        "/..%2fsecret.txt",
+        "/%2e%2e/secret.txt",
+        "/static/../../secret.txt",
+        "//etc/passwd",
+        "/api/results/../../secret.txt",
+        "/api/results/{id}/files/..%2f..%2f..%2fsecret.txt",
+        "/api/results/{id}/files/../../../secret.txt",
+        "/api/results/{id}/files/%2e%2e",
+        "/api/results/{id}/files/..%5c..%5csecret.txt",
+        "/api/results/{id}/files/video.mp4",
+        "/api/results/..%2f..%2fsecret.txt/video",
+        "/api/results/%2e%2e/video",
+        "/api/jobs/..%2f..",
+        "/api/jobs/%00",
+        "/studio.sqlite",
+        "/api/results/studio.sqlite/video",
+    ],
+)
+def test_no_address_leads_out_of_a_result(studios: Any, tmp_path: Path, path: str) -> None:
+    (tmp_path / "secret.txt").write_text("the secret")
+    client = studios.start()
+    job = client.submit()
+    client.wait(job["id"])
+    answer = client.ask("GET", path.format(id=job["id"]))
+    assert answer.status in (400, 404, 405, 422), answer.body
+    assert b"the secret" not in answer.body
+    assert b"root:" not in answer.body
+    assert client.ask("DELETE", path.format(id=job["id"])).status in (400, 404, 405, 422)
+    assert (tmp_path / "secret.txt").exists()
+
+
+def test_an_upload_that_announces_too_much_is_refused_before_it_is_read(studios: Any) -> None:
+    client = studios.start()
+    head = (
+        f"POST /api/jobs?name=big.mp4 HTTP/1.1\r\nHost: 127.0.0.1:{client.port}\r\n"
+        f"Content-Length: {5 * GB}\r\n\r\n"
+    )
+    with socket.create_connection(("127.0.0.1", client.port), timeout=20) as line:
+        line.sendall(head.encode())  # and not a byte of the five gigabytes
+        assert line.recv(4096).startswith(b"HTTP/1.1 413")
+    assert not list(client.folder.glob("*/"))
+    assert client.ask("GET", "/api/jobs").json == []
+
+
+def test_an_upload_that_does_not_say_how_much_is_counted(studios: Any) -> None:
+    client = studios.start(max_upload_bytes=100_000)
+    head = (
+        f"POST /api/jobs?name=big.mp4 HTTP/1.1\r\nHost: 127.0.0.1:{client.port}\r\n"
+        "Transfer-Encoding: chunked\r\n\r\n"
+    )
+    with socket.create_connection(("127.0.0.1", client.port), timeout=20) as line:
+        line.sendall(head.encode() + 11 * (b"2710\r\n" + 10_000 * b"x" + b"\r\n"))
+        assert line.recv(4096).startswith(b"HTTP/1.1 413")
+    assert not list(client.folder.glob("*/")), "what had come is gone"
+
+
+def test_an_upload_that_stops_half_way_leaves_nothing(studios: Any) -> None:
+    client = studios.start(idle_s=0.3)
+    head = (
+        f"POST /api/jobs?name=a.mp4 HTTP/1.1\r\nHost: 127.0.0.1:{client.port}\r\nContent-Length: 900\r\n\r\n"
+    )
+    with socket.create_connection(("127.0.0.1", client.port), timeout=20) as line:
+        line.sendall(head.encode() + b"film")
+        assert line.recv(4096).startswith(b"HTTP/1.1 408")
+    with socket.create_connection(("127.0.0.1", client.port), timeout=20) as line:
+        line.sendall(head.encode() + b"film")  # and hangs up
+    end = time.monotonic() + 20
+    while list(client.folder.glob("*/")):
+        assert time.monotonic() < end
+        time.sleep(0.05)
+    assert client.ask("GET", "/api/jobs").json == []
+
+
+def test_a_zip_bomb_is_no_video_and_nothing_unpacks_it(studios: Any, real_worker: tuple[str, ...]) -> None:
+    bomb = io.BytesIO()
+    with zipfile.ZipFile(bomb, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("zeros", bytes(200 * 1024**2))
+    client = studios.start(real_worker)
+    assert client.ask("POST", "/api/jobs?name=bomb.zip", bomb.getvalue()).status == 415
+    job = client.submit(bomb.getvalue(), "bomb.mp4")
+    squeezed = gzip.compress(bytes(50 * 1024**2))
+    headers = {"Content-Encoding": "gzip"}
+    other = client.ask("POST", "/api/jobs?name=other.mp4", squeezed, headers).json
+    for each in (job, other):
+        done = client.wait(each["id"])
+        assert done["status"] == "failed"
+        assert each["name"] in done["error"]
+        assert str(client.folder) not in done["error"], "no path of this machine"
+    size = sum(path.stat().st_size for path in client.folder.rglob("*") if path.is_file())
+    assert size < 2 * 1024**2
+    assert client.ask("GET", "/api/about").status == 200
+
+
+def test_a_decoder_that_hangs_is_ended_with_its_children_and_the_next_video_is_read(studios: Any) -> None:
+    client = studios.start(HANGS, time_limit_s=1.5)
+    first, second = client.submit(name="hangs.mp4"), client.submit(name="next.mp4")
+    failed = client.wait(first["id"])
+    assert failed["status"] == "failed"
+    assert "longer than" in failed["error"]
+    for pid in (client.folder / first["id"] / "pids").read_text().split():
+        assert not is_running(int(pid)), "an orphan spins on"
+    client.until(second["id"], lambda job: job["status"] == "running" and job["done"] == 1)
+    assert client.ask("POST", f"/api/jobs/{second['id']}/cancel").json["status"] == "cancelled"
+    for pid in (client.folder / second["id"] / "pids").read_text().split():
+        assert not is_running(int(pid))
+
+
+def is_running(pid: int) -> bool:
+    """Zombies do not count: whoever adopts orphans buries them in its own time."""
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except FileNotFoundError:
+        return False
+    return state not in "ZX"
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="Only Linux lets a process limit another one's memory.")
+def test_a_worker_that_asks_for_all_the_memory_does_not_get_it(studios: Any) -> None:
+    client = studios.start(HUNGRY)
+    done = client.wait(client.submit()["id"])
+    assert (done["status"], done["error"]) == ("failed", "There was no memory for it.")
+
+
+def test_two_hundred_requests_at_once_are_each_answered(studios: Any) -> None:
+    client = studios.start(max_waiting=40)
+
+    def ask(number: int) -> int:
+        if number % 2:
+            return int(client.ask("POST", f"/api/jobs?name={number}.mp4", b"film").status)
+        return int(client.ask("GET", "/api/jobs").status)
+
+    with ThreadPoolExecutor(200) as pool:
+        answers = list(pool.map(ask, range(200)))
+    assert {answer for number, answer in enumerate(answers) if number % 2 == 0} == {200}
+    taken = [answer for number, answer in enumerate(answers) if number % 2]
+    assert set(taken) <= {201, 429}
+    jobs = client.ask("GET", "/api/jobs").json
+    assert len(jobs) == taken.count(201) > 0
+    assert {path.name for path in client.folder.glob("*/")} == {job["id"] for job in jobs}
+    for job in jobs:
+        assert client.wait(job["id"])["status"] == "done"
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "body"),
+    [
+        ("POST", "/api/jobs?name=a.exe", b"MZ"),
+        ("POST", "/api/jobs?name=a", b"film"),
+        ("POST", "/api/jobs?name=a.mp4", b""),
+        ("POST", "/api/jobs", b"film"),
+        ("POST", "/api/jobs?name=a.mp4&operating_point=../../x", b"film"),
+        ("GET", f"/api/jobs/{'0' * 32}", None),
+        ("GET", f"/api/jobs/{'0' * 31}A", None),
+        ("POST", f"/api/jobs/{'0' * 32}/cancel", None),
+        ("PUT", "/api/jobs", b"x"),
+        ("GET", f"/api/results/{'0' * 32}/table", None),
+    ],
+)
+def test_a_request_that_makes_no_sense_is_told_so(studios: Any, method: str, path: str, body: bytes) -> None:
+    client = studios.start()
+    answer = client.ask(method, path, body)
+    assert answer.status in (400, 404, 405, 415, 422)
+    assert "detail" in answer.json
+    assert not list(client.folder.glob("*/")), "nothing was kept"
+
+
+def test_nothing_is_written_outside_the_folder(
+    studios: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    monkeypatch.chdir(elsewhere)
+    client = studios.start()
+    client.wait(client.submit()["id"])
+    studios.stop()
+    assert not list(elsewhere.iterdir())
+    assert {path.name for path in tmp_path.iterdir()} == {"results", "elsewhere"}

@@ -1,0 +1,86 @@
+"""Videos are queued, read one after another, can be called off, and outlive the server."""
+
+import time
+from typing import Any
+
+WAITS = """
+import os, pathlib, sys, time
+source = pathlib.Path(sys.argv[1])
+for done in range(1, 101):
+    print(f"video.mp4: {done} of 100 frames, 9 fps, 1 s left", file=sys.stderr, flush=True)
+    if (source.parent.parent / "go").exists(): break
+    time.sleep(0.1)
+(source.parent / "video").mkdir()
+"""
+"""A worker that goes on until there is a file `go` in the results folder."""
+
+
+def test_progress_and_time_left_come_while_the_work_is_done(studios: Any) -> None:
+    client = studios.start(WAITS)
+    job = client.submit()
+    assert job["status"] == "queued"
+    seen = client.until(job["id"], lambda job: job["done"] >= 4)
+    assert (seen["status"], seen["total"]) == ("running", 100)
+    assert 0 < seen["left_s"] < 600
+    (client.folder / "go").touch()
+    done = client.wait(job["id"])
+    assert done["status"] == "done"
+    assert done["seconds"] > 0
+
+
+def test_the_newest_video_stands_first_and_the_oldest_is_read_first(studios: Any) -> None:
+    client = studios.start(WAITS)
+    first, second = client.submit(name="first.mp4"), client.submit(name="second.mp4")
+    client.until(first["id"], lambda job: job["status"] == "running")
+    assert [job["name"] for job in client.ask("GET", "/api/jobs").json] == ["second.mp4", "first.mp4"]
+    assert client.ask("GET", f"/api/jobs/{second['id']}").json["status"] == "queued"
+    (client.folder / "go").touch()
+    assert {client.wait(job["id"])["status"] for job in (first, second)} == {"done"}
+
+
+def test_a_video_that_waits_or_runs_can_be_called_off_and_a_finished_one_stays(studios: Any) -> None:
+    client = studios.start(WAITS)
+    runs, waits = client.submit(), client.submit()
+    client.until(runs["id"], lambda job: job["done"] > 0)
+    for job in (waits, runs):
+        assert client.ask("POST", f"/api/jobs/{job['id']}/cancel").json["status"] == "cancelled"
+    (client.folder / "go").touch()
+    after = client.wait(client.submit()["id"])
+    assert after["status"] == "done"
+    assert client.ask("POST", f"/api/jobs/{after['id']}/cancel").json["status"] == "done"
+    assert client.ask("GET", f"/api/jobs/{waits['id']}").json["status"] == "cancelled"
+    assert client.ask("GET", f"/api/results/{waits['id']}").status == 409
+
+
+def test_deleting_a_video_deletes_its_files_even_while_it_is_read(studios: Any) -> None:
+    client = studios.start(WAITS)
+    job = client.submit()
+    client.until(job["id"], lambda job: job["done"] > 0)
+    assert client.ask("DELETE", f"/api/jobs/{job['id']}").status == 204
+    assert client.ask("GET", f"/api/jobs/{job['id']}").status == 404
+    assert not (client.folder / job["id"]).exists()
+    time.sleep(0.3)
+    assert client.ask("GET", "/api/jobs").json == [], "the end of its process does not bring it back"
+
+
+def test_results_and_the_queue_outlive_the_server(studios: Any) -> None:
+    client = studios.start(WAITS)
+    (client.folder / "go").touch()
+    done = client.wait(client.submit(name="done.mp4")["id"])
+    (client.folder / "go").unlink()
+    runs, waits = client.submit(name="runs.mp4"), client.submit(name="waits.mp4")
+    client.until(runs["id"], lambda job: job["done"] > 0)
+    studios.stop()
+    client = studios.start(WAITS)
+    assert client.ask("GET", f"/api/jobs/{done['id']}").json == done
+    client.until(runs["id"], lambda job: job["status"] == "running")
+    (client.folder / "go").touch()
+    assert {client.wait(job["id"])["status"] for job in (runs, waits)} == {"done"}
+
+
+def test_a_worker_that_cannot_be_started_fails_its_video_and_not_the_studio(studios: Any) -> None:
+    client = studios.start(("/nowhere/python",))
+    failed = client.wait(client.submit()["id"])
+    assert failed["status"] == "failed"
+    assert "could not be started" in failed["error"]
+    assert client.wait(client.submit()["id"])["status"] == "failed"
