@@ -16,16 +16,9 @@ from hypothesis import strategies as st
 from auscan.core.aus import AU_NAMES
 from auscan.core.errors import InputError
 from auscan.results.quality import PART_COLUMNS
-from auscan.results.table import (
-    COLUMNS,
-    Result,
-    TrackScores,
-    base_rates,
-    build_table,
-    frame_durations_s,
-    read_result_table,
-    seconds_active,
-)
+from auscan.results.result import Result
+from auscan.results.summary import base_rates, seconds_active
+from auscan.results.table import COLUMNS, TrackScores, build_table, frame_durations_s, read_result_table
 
 MakeTrack = Callable[..., TrackScores]
 MakeResult = Callable[..., Result]

@@ -32,7 +32,7 @@ from auscan.core.version import VERSION
 if TYPE_CHECKING:
     from auscan.inference.stages import Stages
     from auscan.results.evidence import EvidenceWriter
-    from auscan.results.table import Result
+    from auscan.results.result import Result
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -36,7 +36,7 @@ class Speech:
     @property
     def times_s(self) -> NDArray[np.float64]:
         """[L] middles of the steps, seconds."""
-        return self.start_s + (np.arange(len(self.speech)) + 0.5) * self.step_s
+        return self.start_s + (np.arange(len(self.speech), dtype=np.float64) + 0.5) * self.step_s
 
     def share(self, begin_s: NDArray[np.float64], end_s: NDArray[np.float64]) -> NDArray[np.float64]:
         """[E] share 0 to 1 of each stretch from begin to end in which somebody speaks.
@@ -47,4 +47,4 @@ class Speech:
         spoken_s = np.concatenate([[0.0], np.cumsum(self.speech) * self.step_s])  # up to each edge
         length = np.where(end_s > begin_s, end_s - begin_s, np.nan)
         spoken = np.interp(end_s, edges, spoken_s) - np.interp(begin_s, edges, spoken_s)
-        return np.clip(spoken / length, 0.0, 1.0)
+        return np.asarray(np.clip(spoken / length, 0.0, 1.0))
