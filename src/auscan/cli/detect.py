@@ -160,7 +160,7 @@ def detect_into(source: Path, folder: Path, request: Request, label: str) -> "Re
         )
     command = shlex.join(["auscan", *sys.argv[1:]])
     result = replace(result, info=replace(result.info, command=command))
-    result.save_summary(folder)
+    result.save_readings(folder)
     if request.overlay:
         render_overlay(result, source, folder / overlay_name(source), request.as_video_hz)
     if request.report:

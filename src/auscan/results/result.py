@@ -7,19 +7,22 @@ Not here: the columns of the table (table.py), counting (summary.py), events (ev
 import html
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from auscan.core.aus import AU_COUNT, AU_MEANINGS, AU_NAMES
 from auscan.results.atomic import atomic_path
-from auscan.results.events import find_events
+from auscan.results.baseline import NEUTRAL, NO_BASELINE, parse_baseline, resting_levels
+from auscan.results.events import EVENTS_FILE, USUAL, find_events
 from auscan.results.evidence import EVIDENCE_FILE, Evidence, EvidenceWriter, evidence_metadata
-from auscan.results.speech import Speech
-from auscan.results.summary import base_rates, reason_counts, seconds_active
+from auscan.results.speech import SOUND_FILE, Speech, write_speech
+from auscan.results.summary import au_numbers, base_rates, face_numbers, reason_counts, seconds_active
 from auscan.results.table import TrackScores, check_columns, table_metadata
 from auscan.results.writer import TableWriter
 
@@ -48,6 +51,8 @@ class RunInfo:
     """AUs the checkpoint was never taught; their columns are NaN, never a guess."""
     keep_all: bool = False
     """Whether faces that can hardly be read are judged all the same."""
+    baseline: str = NO_BASELINE
+    """What was taken off as usual for each face: none, median or SECONDS-SECONDS (baseline.py)."""
     command: str
     """What to type to get this result again."""
     versions: Mapping[str, str]
@@ -85,6 +90,11 @@ class Result:
         """A row an event, with the columns of `events.EVENT_COLUMNS`; found when first asked for."""
         return find_events(self.table, self.info.thresholds, speech=self.sound)
 
+    def resting_levels(self) -> dict[int, NDArray[np.float64]] | None:
+        """What is usual for each face, [A] by face_id; None where no baseline was asked for."""
+        baseline = parse_baseline(self.info.baseline)
+        return None if baseline is None else resting_levels(self.table, baseline, self.info.keep_all)
+
     def to_pandas(self) -> pd.DataFrame:
         """A copy of the table."""
         return self.table.copy()
@@ -94,6 +104,8 @@ class Result:
         faces = self.table[self.table["success"] == 1]
         with_face = int(faces["frame"].nunique())
         judged = int(len(faces) if self.info.keep_all else faces["reason"].eq("").sum())
+        seconds = _silence(seconds_active(self.table), self.info.untaught)
+        levels = self.resting_levels()
         return {
             "source": self.info.source,
             "frames": self.info.frames,
@@ -106,8 +118,13 @@ class Result:
             "reasons": reason_counts(self.table),
             "keep_all": self.info.keep_all,
             "modalities": {"video": True, "audio": self.info.has_audio},
-            "seconds_active": _silence(seconds_active(self.table), self.info.untaught),
+            "seconds_active": seconds,
             "base_rate": base_rates(self.table),
+            "aus": au_numbers(self.table, self.events, seconds),
+            "per_face": face_numbers(self.table, self.events, levels),
+            "baseline": self.info.baseline,
+            "neutral": None if levels is None else NEUTRAL,
+            "event_settings": asdict(USUAL),
             "model": self.info.model,
             "operating_point": self.info.operating_point,
             "thresholds": dict(zip(AU_NAMES, self.info.thresholds, strict=True)),
@@ -119,14 +136,16 @@ class Result:
         }
 
     def save(self, folder: str | Path) -> Path:
-        """Write aus.parquet, aus.csv and summary.json into `folder`, each whole or not at all; return it.
+        """Write the result's files into `folder`, each whole or not at all; return it.
 
-        And evidence.parquet, where there is evidence.
+        aus.parquet, aus.csv, events.csv and summary.json; where there is sound or evidence, sound.parquet and
+        evidence.parquet.
         """
         folder, info = Path(folder), self.info
         about = table_metadata(
             *(info.source, info.model, info.thresholds, info.untaught, info.versions["auscan"]),
             operating_point=info.operating_point,
+            baseline=info.baseline,
         )
         with TableWriter(folder, about) as writer:
             writer.write(self.table)
@@ -135,11 +154,17 @@ class Result:
             said = evidence_metadata(info.source, info.model, side, version)
             with EvidenceWriter(folder / EVIDENCE_FILE, said) as evidence_writer:
                 evidence_writer.write(self.evidence)
-        self.save_summary(folder)
+        self.save_readings(folder)
         return folder
 
-    def save_summary(self, folder: Path) -> None:
-        """Write summary.json into `folder`."""
+    def save_readings(self, folder: Path) -> None:
+        """Write what is known at the end only: events.csv, summary.json and, with sound, sound.parquet."""
+        with atomic_path(folder / EVENTS_FILE) as path:
+            self.events.to_csv(path, index=False, float_format="%.6f")
+        if self.sound is None:
+            (folder / SOUND_FILE).unlink(missing_ok=True)  # an earlier run's
+        else:
+            write_speech(folder / SOUND_FILE, self.sound, self.info.source, self.info.versions["auscan"])
         with atomic_path(folder / "summary.json") as path:
             text = json.dumps(self.summary(), indent=2, ensure_ascii=False, allow_nan=False)
             path.write_text(text + "\n", encoding="utf-8")

@@ -6,10 +6,10 @@ Not here: finding faces and scoring them (pipeline/detect.py), what else belongs
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Final, cast
 
 import fastparquet
 import numpy as np
@@ -35,6 +35,9 @@ COLUMNS: Final[tuple[str, ...]] = (
 )
 """The table's columns, always these, always in this order."""
 
+BASELINE_COLUMNS: Final[tuple[str, ...]] = tuple(f"{name}_b" for name in AU_NAMES)
+"""Follow `COLUMNS` where a baseline was asked for; `AU.._c` is then made from them."""
+
 UNITS: Final[dict[str, str]] = {
     "frame": "index of the decoded frame, from 0",
     "timestamp": "seconds, presentation time in the container",
@@ -54,6 +57,10 @@ UNITS: Final[dict[str, str]] = {
     **{name: f"probability of {meaning}, 0 to 1" for name, meaning in AU_MEANINGS.items()},
     **{
         f"{name}_c": f"1 where {name} reaches its threshold, else 0; empty where unknown or not judged"
+        for name in AU_NAMES
+    },
+    **{
+        f"{name}_b": f"{name} above what is usual for the face, 0 to 1; empty where there is no baseline"
         for name in AU_NAMES
     },
 }
@@ -127,10 +134,9 @@ def build_table(
     parts = np.concatenate([*(t.parts for t in tracks), unknown]).astype(np.float32)  # [R, P]
     aus = np.concatenate([*(t.probabilities for t in tracks), np.full((len(empty), AU_COUNT), np.nan)])
 
-    aus = aus.astype(np.float32)  # [R, A]; compared in the precision in which they are written
+    aus = aus.astype(np.float32)  # [R, A]
     quality, reason = judge(parts)
-    silent = np.isnan(aus) | ((reason != "") & (not keep_all))[:, None]
-    active = np.where(silent, np.nan, aus >= np.asarray(thresholds, np.float32)).astype(np.float32)
+    active = reached(aus, (reason == "") | keep_all, thresholds)
     table = pd.DataFrame(
         {
             "frame": frame,
@@ -149,6 +155,28 @@ def build_table(
     if table.duplicated(["frame", "face_id"]).any():
         raise ValueError("One face_id stands twice in one frame.")
     return table.sort_values(["frame", "face_id"], ignore_index=True)
+
+
+def reached(
+    values: NDArray[np.float32], judged: NDArray[np.bool_], thresholds: Sequence[float]
+) -> NDArray[np.float32]:
+    """`AU.._c` of probabilities [R, A]: 1 from the threshold on, 0 below, NaN where unknown or not judged.
+
+    judged: [R]. Compared in the precision in which they are written.
+    """
+    silent = np.isnan(values) | ~judged[:, None]
+    return np.where(silent, np.nan, values >= np.asarray(thresholds, np.float32)).astype(np.float32)
+
+
+def value_column(table: pd.DataFrame, name: str) -> str:
+    """The column that an AU is judged by: `AU01_b` where the table has a baseline, else `AU01`."""
+    return f"{name}_b" if f"{name}_b" in table.columns else name
+
+
+def by_face(table: pd.DataFrame) -> Iterator[tuple[int, pd.DataFrame]]:
+    """The rows of each face, by face_id; frames without a face are left out."""
+    for face_id, rows in table[table["success"] == 1].groupby("face_id", sort=True):
+        yield int(cast(int, face_id)), rows
 
 
 def frame_times_s(table: pd.DataFrame) -> NDArray[np.float64]:
@@ -174,6 +202,7 @@ def table_metadata(
     untaught: Sequence[str],
     version: str,
     operating_point: str = "default",
+    baseline: str = "none",
 ) -> dict[str, str]:
     """What an aus.parquet says of itself; the arguments as in RunInfo, the version auscan's."""
     metadata = {
@@ -184,16 +213,21 @@ def table_metadata(
         "au_names": list(AU_NAMES),
         "thresholds": dict(zip(AU_NAMES, thresholds, strict=True)),
         "untaught": list(untaught),
-        "units": UNITS,
+        "baseline": baseline,
+        "judged_by": "AU.." if baseline == "none" else "AU.._b",
+        "units": {
+            name: unit for name, unit in UNITS.items() if baseline != "none" or name not in BASELINE_COLUMNS
+        },
     }
     return {METADATA_KEY: json.dumps(metadata)}
 
 
 def check_columns(table: pd.DataFrame) -> None:
-    """Raise ValueError unless the table has exactly the columns `COLUMNS`, in order."""
-    if tuple(table.columns) != COLUMNS:
+    """Raise ValueError unless the table has just `COLUMNS`, or these and `BASELINE_COLUMNS`, in order."""
+    known = (*COLUMNS, *BASELINE_COLUMNS)
+    if tuple(table.columns) not in (COLUMNS, known):
         missing = [name for name in COLUMNS if name not in table.columns]
-        extra = [name for name in table.columns if name not in COLUMNS]
+        extra = [name for name in table.columns if name not in known]
         raise ValueError(f"its columns are not those of auscan (missing {missing}, unknown {extra})")
 
 
@@ -222,7 +256,7 @@ def read_result_table(path: str | Path) -> pd.DataFrame:
 
 
 def _check_values(table: pd.DataFrame) -> None:
-    known = table[list(AU_NAMES)].to_numpy()
+    known = table.filter(regex=r"^AU\d\d(_b)?$").to_numpy()
     if np.any((known < 0) | (known > 1)):
         raise ValueError("a probability lies outside 0 to 1")
     if not table["success"].isin([0, 1]).all() or (table["success"].eq(1) & table["face_id"].lt(0)).any():
