@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from auscan.core.errors import AuscanError, CheckpointError, InputError, MediaError
     from auscan.pipeline.detect import detect
     from auscan.pipeline.live import LiveDetector
-    from auscan.results.table import Result
+    from auscan.results.result import Result
 
     __version__: str
 
@@ -38,7 +38,7 @@ _HOMES = {
     "InputError": "auscan.core.errors",
     "LiveDetector": "auscan.pipeline.live",
     "MediaError": "auscan.core.errors",
-    "Result": "auscan.results.table",
+    "Result": "auscan.results.result",
     "detect": "auscan.pipeline.detect",
 }
 

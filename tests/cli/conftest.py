@@ -20,7 +20,8 @@ from auscan.core.config import (
 from auscan.core.errors import CheckpointError
 from auscan.media.video import probe, read_frames
 from auscan.results.evidence import Evidence
-from auscan.results.table import Result, RunInfo, TrackScores, build_table
+from auscan.results.result import Result, RunInfo
+from auscan.results.table import TrackScores, build_table
 
 THRESHOLDS = (0.5,) * 12
 

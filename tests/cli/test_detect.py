@@ -40,15 +40,14 @@ def _manifest(out: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in (out / "manifest.jsonl").read_text().splitlines()]
 
 
-def test_a_video_becomes_a_folder_of_three_files(
-    tmp_path: Path, auscan: Auscan, write_video: WriteVideo
-) -> None:
+def test_a_video_becomes_a_folder_of_files(tmp_path: Path, auscan: Auscan, write_video: WriteVideo) -> None:
     video, out = write_video(tmp_path / "talk.mp4"), tmp_path / "out"
     code, said, _ = auscan("detect", video, "--out", out)
     assert code == 0
     assert sorted(path.name for path in (out / "talk").iterdir()) == [
         "aus.csv",
         "aus.parquet",
+        "events.csv",
         "summary.json",
     ]
     assert f"{video}: 6 rows in" in said

@@ -2,14 +2,14 @@
 
 import pytest
 
-from auscan.core.aus import AU_COUNT, AU_MEANINGS, AU_NAMES, canonical_name
+from auscan.core.aus import AU_COUNT, AU_DESCRIPTIONS, AU_MEANINGS, AU_NAMES, canonical_name
 from auscan.core.errors import InputError
 
 
 def test_the_twelve_stand_in_aff_wild2s_order() -> None:
     assert [int(name[2:]) for name in AU_NAMES] == [1, 2, 4, 6, 7, 10, 12, 15, 23, 24, 25, 26]
     assert AU_COUNT == 12
-    assert tuple(AU_MEANINGS) == AU_NAMES
+    assert tuple(AU_MEANINGS) == tuple(AU_DESCRIPTIONS) == AU_NAMES
     assert AU_MEANINGS["AU12"] == "lip corner puller"
 
 

@@ -27,7 +27,8 @@ from auscan.media.video import read_frames
 from auscan.pipeline import detect as pipeline
 from auscan.pipeline.detect import detect
 from auscan.pipeline.live import LiveDetector
-from auscan.results.table import ACTIVE_COLUMNS, METADATA_KEY, NO_FACE, Result
+from auscan.results.result import Result
+from auscan.results.table import ACTIVE_COLUMNS, METADATA_KEY, NO_FACE
 
 FRAMES = 40
 TAUGHT = [name for name in AU_NAMES if name != "AU23"]

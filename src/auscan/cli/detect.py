@@ -32,7 +32,7 @@ from auscan.core.version import VERSION
 if TYPE_CHECKING:
     from auscan.inference.stages import Stages
     from auscan.results.evidence import EvidenceWriter
-    from auscan.results.table import Result
+    from auscan.results.result import Result
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -160,7 +160,7 @@ def detect_into(source: Path, folder: Path, request: Request, label: str) -> "Re
         )
     command = shlex.join(["auscan", *sys.argv[1:]])
     result = replace(result, info=replace(result.info, command=command))
-    result.save_summary(folder)
+    result.save_readings(folder)
     if request.overlay:
         render_overlay(result, source, folder / overlay_name(source), request.as_video_hz)
     if request.report:

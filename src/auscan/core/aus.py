@@ -25,6 +25,22 @@ AU_MEANINGS: Final[dict[str, str]] = {
 }
 """What each action unit does, in FACS's words."""
 
+AU_DESCRIPTIONS: Final[dict[str, str]] = {
+    "AU01": "The inner ends of the brows go up; the middle of the forehead wrinkles.",
+    "AU02": "The outer ends of the brows go up and arch; the sides of the forehead wrinkle.",
+    "AU04": "The brows go down and together; upright folds stand between them.",
+    "AU06": "The cheeks go up and push skin towards the eyes; wrinkles spread from their outer corners.",
+    "AU07": "The eyelids tighten and the opening of the eye narrows.",
+    "AU10": "The upper lip goes up, most in its middle; the folds from nose to mouth deepen.",
+    "AU12": "The corners of the mouth go up and outward, as in a smile.",
+    "AU15": "The corners of the mouth go down.",
+    "AU23": "The lips tighten and roll inward, so that their red looks narrower.",
+    "AU24": "The lips are pressed against each other.",
+    "AU25": "The lips part; teeth or the inside of the mouth may show.",
+    "AU26": "The jaw drops as the muscle that closes it lets go; the teeth part.",
+}
+"""What one sees where an action unit is active, in our words."""
+
 AU_NAMES: Final[tuple[str, ...]] = tuple(AU_MEANINGS)
 """The twelve names in Aff-Wild2's order."""
 

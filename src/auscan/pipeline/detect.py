@@ -33,7 +33,8 @@ from auscan.pipeline.soundtrack import Soundtrack
 from auscan.pipeline.track import Track
 from auscan.pipeline.watch import GONE_S, CutFrame, Looker, SeenFrame, cut_out, in_batches
 from auscan.results.evidence import Evidence, join
-from auscan.results.table import Result, RunInfo, frame_durations_s
+from auscan.results.result import Result, RunInfo
+from auscan.results.table import frame_durations_s
 
 CHUNK = 32
 """Crops that are encoded together."""

@@ -25,8 +25,9 @@ from numpy.typing import NDArray
 from auscan.core.aus import AU_COUNT, AU_NAMES
 from auscan.core.errors import InputError
 from auscan.results.speech import Speech
-from auscan.results.table import ACTIVE_COLUMNS, frame_durations_s
+from auscan.results.table import ACTIVE_COLUMNS, frame_durations_s, value_column
 
+EVENTS_FILE: Final[str] = "events.csv"
 EVENT_COLUMNS: Final[tuple[str, ...]] = (
     *("face_id", "AU"),
     *("onset", "apex", "offset", "duration"),
@@ -101,11 +102,6 @@ def find_events(
     onset, offset = events["onset"].to_numpy(), events["offset"].to_numpy()
     events["speech"] = np.nan if speech is None else speech.share(onset, offset)
     return events[list(EVENT_COLUMNS)]
-
-
-def value_column(table: pd.DataFrame, name: str) -> str:
-    """The column that an AU is judged by: `AU01_b` where the table holds a baseline, else `AU01`."""
-    return f"{name}_b" if f"{name}_b" in table.columns else name
 
 
 @dataclass(frozen=True, eq=False)
