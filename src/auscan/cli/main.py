@@ -17,6 +17,7 @@ from auscan.cli.ensemble import ensemble
 from auscan.cli.evaluate import evaluate
 from auscan.cli.explain import explain
 from auscan.cli.export import export
+from auscan.cli.export_results import export_results
 from auscan.cli.extract import extract
 from auscan.cli.live import live
 from auscan.cli.pack import pack
@@ -38,6 +39,7 @@ app.command()(detect)
 app.command()(demo)
 app.command()(live)
 app.command()(explain)
+app.command()(export_results)
 app.command()(evaluate)
 app.command()(ensemble)
 app.command()(submit)
