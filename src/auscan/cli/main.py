@@ -10,6 +10,7 @@ from typing import Annotated
 
 import typer
 
+from auscan.cli.agree import agree
 from auscan.cli.crossval import crossval
 from auscan.cli.demo import demo
 from auscan.cli.detect import detect
@@ -40,6 +41,7 @@ app.command()(demo)
 app.command()(live)
 app.command()(explain)
 app.command()(export_results)
+app.command()(agree)
 app.command()(evaluate)
 app.command()(ensemble)
 app.command()(submit)
