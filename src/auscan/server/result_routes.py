@@ -11,15 +11,19 @@ from fastapi import APIRouter, HTTPException, Query, Request
 from fastapi.responses import FileResponse
 
 from auscan.core.aus import AU_COUNT
+from auscan.results.exports.write import FORMATS
 from auscan.server import results
 from auscan.server.index import Job
 from auscan.server.lookup import JobId, find_done, find_job, jobs_of
+
+Baseline = Annotated[str, Query(max_length=40)]
 
 router = APIRouter(prefix="/api/results/{job_id}")
 
 FILES: Final[dict[str, str]] = {
     "aus.csv": "The table, CSV",
     "aus.parquet": "The table, Parquet",
+    "events.csv": "The events, CSV",
     "summary.json": "The summary, JSON",
     "evidence.parquet": "What the model went by, Parquet",
     "report.html": "The report, HTML",
@@ -45,22 +49,23 @@ def result(job_id: JobId, request: Request) -> dict[str, Any]:
 
 
 @router.get("/table")
-def table(job_id: JobId, request: Request) -> dict[str, Any]:
+def table(job_id: JobId, request: Request, baseline: Baseline = "none") -> dict[str, Any]:
     """The table by columns, as bytes in base64."""
-    return results.table_for_page(jobs_of(request).results(find_done(request, job_id)))
+    return results.table_for_page(jobs_of(request).results(find_done(request, job_id)), baseline)
 
 
 @router.get("/events")
 def events(
-    job_id: JobId, request: Request, threshold: Annotated[list[float] | None, Query()] = None
+    job_id: JobId,
+    request: Request,
+    threshold: Annotated[list[float] | None, Query()] = None,
+    baseline: Baseline = "none",
 ) -> list[dict[str, Any]]:
     """The events under the result's thresholds, or under twelve others."""
     folder = jobs_of(request).results(find_done(request, job_id))
     if threshold is not None and (len(threshold) != AU_COUNT or not all(0 <= t <= 1 for t in threshold)):
         raise HTTPException(422, "Give twelve thresholds from 0 to 1, or none.")
-    return results.events_for_page(
-        folder, threshold or list(results.read_summary(folder)["thresholds"].values())
-    )
+    return results.events_for_page(folder, threshold, baseline)
 
 
 @router.get("/evidence")
@@ -99,6 +104,16 @@ def file(job_id: JobId, name: str, request: Request) -> FileResponse:
     headers = {"Content-Security-Policy": _REPORT_POLICY} if name.endswith(".html") else {}
     headers["Content-Disposition"] = disposition(job, name)
     return FileResponse(path, headers=headers)
+
+
+@router.get("/exports/{form}")
+def export(job_id: JobId, form: str, request: Request, baseline: Baseline = "none") -> FileResponse:
+    """The result in a format of another program; an archive where that takes several files."""
+    job, jobs = find_done(request, job_id), jobs_of(request)
+    if form not in FORMATS:
+        raise HTTPException(404, f"There is no format {form!r}. Take {', '.join(FORMATS)}.")
+    path = results.export(jobs.results(job), form, jobs.source(job), baseline)
+    return FileResponse(path, headers={"Content-Disposition": disposition(job, path.name)})
 
 
 def disposition(job: Job, name: str) -> str:

@@ -9,20 +9,25 @@ Not here: what the columns mean (results/table.py), routes (app.py).
 import base64
 import json
 import math
+import zipfile
 from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 
-from auscan.core.aus import AU_MEANINGS, AU_NAMES
+from auscan.core.aus import AU_NAMES
 from auscan.faces.align import crop_transform
-from auscan.results.events import find_events
+from auscan.results.atomic import atomic_path
+from auscan.results.baseline import NO_BASELINE, apply_baseline
+from auscan.results.events import find_events, value_column
 from auscan.results.evidence import EVIDENCE_FILE, read_evidence
-from auscan.results.table import BOX_COLUMNS, read_result_table
+from auscan.results.exports.write import export_result
+from auscan.results.read import read_result
+from auscan.results.result import Result
+from auscan.results.table import ACTIVE_COLUMNS, BOX_COLUMNS
 
 TABLE_FILE: Final[str] = "aus.parquet"
 EVIDENCE_FRAMES: Final[int] = 64
@@ -42,27 +47,41 @@ def read_summary(folder: Path) -> dict[str, Any]:
     return summary
 
 
-def table_for_page(folder: Path) -> dict[str, Any]:
-    """The table by columns: {"rows", "columns": {name: {"type", "data"}}, "reasons", "reason"}.
+def table_for_page(folder: Path, baseline: str = NO_BASELINE) -> dict[str, Any]:
+    """The table by columns: {"rows", "columns": {name: {"type", "data"}}, "reasons", "judged"}.
 
-    `data` is base64 of little-endian numbers; `reason` is a byte a row, an index into `reasons`.
+    `data` is base64 of little-endian numbers; `reason` is a byte a row, an index into `reasons`. The columns
+    of AUs are what these are judged by: probabilities, or those above a baseline.
     """
-    table = _table(folder)
+    table = _read(folder, baseline).table
     columns = {name: _packed(table[name].to_numpy(kind)) for name, kind in _SENT.items()}
-    columns |= {name: _packed(table[name].to_numpy(np.float32)) for name in AU_NAMES}
+    columns |= {name: _packed(table[value_column(table, name)].to_numpy(np.float32)) for name in AU_NAMES}
     reasons, at = np.unique(table["reason"].to_numpy(str), return_inverse=True)
-    return {
-        "rows": len(table),
-        "columns": {**columns, "reason": _packed(at.astype(np.uint8))},
-        "reasons": reasons.tolist(),
-        "meanings": AU_MEANINGS,
-    }
+    judged = table[list(ACTIVE_COLUMNS)].notna().any(axis=1).to_numpy(np.uint8)
+    columns |= {"reason": _packed(at.astype(np.uint8)), "judged": _packed(judged)}
+    return {"rows": len(table), "columns": columns, "reasons": reasons.tolist()}
 
 
-def events_for_page(folder: Path, thresholds: Sequence[float]) -> list[dict[str, Any]]:
-    """The events of a table under these thresholds [A], a dict each."""
-    events = find_events(_table(folder), tuple(thresholds))
+def events_for_page(
+    folder: Path, thresholds: Sequence[float] | None = None, baseline: str = NO_BASELINE
+) -> list[dict[str, Any]]:
+    """The events under thresholds [A], or under those of the result; a dict each."""
+    result = _read(folder, baseline)
+    events = find_events(result.table, tuple(thresholds or result.info.thresholds), speech=result.sound)
     return [{str(name): _plain(value) for name, value in row.items()} for row in events.to_dict("records")]
+
+
+def export(folder: Path, form: str, media: Path, baseline: str = NO_BASELINE) -> Path:
+    """Write a result in one of the formats; the file, or an archive where the format has several."""
+    out = folder / "exports" / form
+    paths = export_result(_read(folder, baseline), [form], out, media)
+    if len(paths) == 1:
+        return paths[0]
+    with atomic_path(folder / "exports" / f"{form}.zip") as temporary:
+        with zipfile.ZipFile(temporary, "w", zipfile.ZIP_DEFLATED) as archive:
+            for path in paths:
+                archive.write(path, path.relative_to(out))
+    return folder / "exports" / f"{form}.zip"
 
 
 def evidence_for_page(folder: Path, first: int) -> list[dict[str, Any]]:
@@ -91,14 +110,14 @@ def has_evidence(folder: Path) -> bool:
     return (folder / EVIDENCE_FILE).exists()
 
 
-def _table(folder: Path) -> pd.DataFrame:
-    path = folder / TABLE_FILE
-    return _read(path, path.stat().st_mtime_ns)
+def _read(folder: Path, baseline: str) -> Result:
+    return _read_once(folder, (folder / TABLE_FILE).stat().st_mtime_ns, baseline)
 
 
-@lru_cache(maxsize=2)
-def _read(path: Path, changed_ns: int) -> pd.DataFrame:
-    return read_result_table(path)
+@lru_cache(maxsize=4)
+def _read_once(folder: Path, changed_ns: int, baseline: str) -> Result:
+    stored = read_result(folder)
+    return stored if baseline == stored.info.baseline else apply_baseline(stored, baseline)
 
 
 def _packed(values: NDArray[Any]) -> dict[str, str]:

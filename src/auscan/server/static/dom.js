@@ -1,0 +1,28 @@
+// Make elements: h("button", { class: "main", onclick: go }, "Go"). Text is always text, never markup.
+export function h(tag, attributes = {}, ...children) {
+  const element = document.createElement(tag);
+  for (const [name, value] of Object.entries(attributes)) {
+    if (name.startsWith("on")) element.addEventListener(name.slice(2), value);
+    else if (name in element && typeof value !== "string") element[name] = value;
+    else if (value !== false && value != null) element.setAttribute(name, value);
+  }
+  element.append(...children.filter((child) => child != null));
+  return element;
+}
+
+let fading = 0;
+
+// Tell the user, also one who listens.
+export function say(text) {
+  const place = document.getElementById("said");
+  place.textContent = text;
+  clearTimeout(fading);
+  fading = setTimeout(() => { place.textContent = ""; }, 8000);
+}
+
+// 75.32 -> "1:15.32"
+export function clock(seconds, digits = 2) {
+  const whole = Math.max(0, seconds);
+  const minutes = Math.floor(whole / 60);
+  return `${minutes}:${(whole - 60 * minutes).toFixed(digits).padStart(3 + digits, "0")}`;
+}

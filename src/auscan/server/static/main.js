@@ -1,0 +1,32 @@
+// Which view an address shows: #/ the videos, #/result/ID[/ID], #/camera.
+import { showVideos } from "./videos.js";
+import { showResults } from "./result.js";
+import { showCamera } from "./camera.js";
+import { get } from "./api.js";
+import { h } from "./dom.js";
+
+let leave = () => {};
+
+async function route() {
+  leave();
+  leave = () => {};
+  const main = document.getElementById("main");
+  const [view, ...ids] = location.hash.replace(/^#\/?/, "").split("/");
+  for (const link of document.querySelectorAll("nav a")) {
+    const here = link.dataset.view === (view === "camera" ? "camera" : "videos");
+    if (here) link.setAttribute("aria-current", "page");
+    else link.removeAttribute("aria-current");
+  }
+  main.replaceChildren();
+  try {
+    const about = await get("/api/about");
+    if (view === "camera") leave = showCamera(main, about);
+    else if (view === "result" && ids.length) leave = await showResults(main, about, ids.slice(0, 2));
+    else leave = showVideos(main, about);
+  } catch (error) {
+    main.replaceChildren(h("p", { class: "bad" }, error.message));
+  }
+}
+
+addEventListener("hashchange", route);
+route();

@@ -1,0 +1,166 @@
+// One result, or two side by side that play together.
+import { get } from "./api.js";
+import { h, say, clock } from "./dom.js";
+import { EventList } from "./events.js";
+import { Player } from "./player.js";
+import { Timeline } from "./timeline.js";
+import { loadTable } from "./table.js";
+
+const FORMATS = { openface: "OpenFace", pyfeat: "py-feat", elan: "ELAN", textgrid: "Praat", bids: "BIDS", wide: "SPSS, R", jsonl: "JSON Lines" };
+
+export async function showResults(main, about, ids) {
+  const views = await Promise.all(ids.map(async (id) => new ResultView(await get(`/api/results/${id}`), about)));
+  const together = h("input", { type: "checkbox", checked: true });
+  main.append(h("div", { class: `views${views.length > 1 ? " two" : ""}` }, ...views.map((view) => view.element)));
+  if (views.length > 1) main.prepend(h("p", { class: "row" }, h("label", {}, together, "play and seek together")));
+  main.append(h("p", { class: "faint" }, ...keyWords()));
+  await Promise.all(views.map((view) => view.load()));
+  const both = (view) => (views.length > 1 && together.checked ? views : [view]);
+  views.forEach((view) => { view.peers = () => both(view); });
+  let current = views[0];
+  main.addEventListener("focusin", (event) => { current = views.find((view) => view.element.contains(event.target)) ?? current; });
+  const onKey = (event) => key(event, both(current));
+  addEventListener("keydown", onKey);
+  return () => { removeEventListener("keydown", onKey); views.forEach((view) => view.player.pause()); };
+}
+
+const KEYS = { " ": (view) => view.player.toggle(), ArrowLeft: (view) => view.player.step(-1), ArrowRight: (view) => view.player.step(1),
+  "[": (view) => view.toEvent(-1), "]": (view) => view.toEvent(1) };
+
+function key(event, views) {
+  const there = event.target;
+  if (event.ctrlKey || event.metaKey || event.altKey) return;
+  if (there.matches("input, select, textarea") || (event.key === " " && there.matches("button, a"))) return;
+  if (!(event.key in KEYS)) return;
+  event.preventDefault();
+  views.forEach((view) => KEYS[event.key](view));
+}
+
+function keyWords() {
+  const words = [[["Space"], "play"], [["←", "→"], "frame"], [["[", "]"], "event"]];
+  return ["Keys: ", ...words.flatMap(([keys, what]) => [...keys.map((name) => h("kbd", {}, name)), ` ${what}  `])];
+}
+
+class ResultView {
+  constructor(result, about) {
+    Object.assign(this, { result, about, names: Object.keys(about.aus) });
+    this.peers = () => [this];
+    this.baseline = result.summary.baseline ?? "none";
+    this.events = new EventList((seconds) => this.seek(seconds));
+    this.player = new Player(result, this.names, (seconds) => this.moved(seconds));
+    this.timeline = new Timeline(about.aus, result.summary.thresholds, (seconds) => this.seek(seconds), () => this.cutsMoved());
+    this.player.thresholds = this.timeline.thresholds;
+    this.time = h("span", { class: "time" });
+    this.face = h("select", { "aria-label": "Face", onchange: () => this.showFace() });
+    this.files = h("div", { class: "downloads" });
+    const top = h("div", { class: "top" }, h("div", {}, this.player.element, this.buttons()), this.events.element);
+    this.element = h("section", { class: "result", "aria-label": result.name }, h("h1", {}, result.name), this.about_(), top,
+      this.choices(), this.timeline.element, h("h2", {}, "Download"), this.files);
+  }
+
+  about_() {
+    const { summary } = this.result;
+    const coverage = summary.coverage == null ? "" : `, a face in ${Math.round(100 * summary.coverage)} % of the frames`;
+    return h("p", { class: "faint" }, `${summary.frames} frames, ${summary.duration_s.toFixed(1)} s, faces: ${summary.faces}${coverage}; `
+      + `${summary.modalities.audio ? "with" : "without"} sound; model ${summary.model}`);
+  }
+
+  buttons() {
+    const button = (text, name, act) => h("button", { "aria-label": name, onclick: () => this.peers().forEach(act) }, text);
+    return h("div", { class: "row controls" }, button("▶ ❚❚", "Play or pause", (view) => view.player.toggle()),
+      button("‹", "Previous frame", (view) => view.player.step(-1)), button("›", "Next frame", (view) => view.player.step(1)),
+      button("‹ event", "Previous event", (view) => view.toEvent(-1)), button("event ›", "Next event", (view) => view.toEvent(1)), this.time);
+  }
+
+  choices() {
+    const { show } = this.player;
+    const box = (name, text) => h("label", {}, h("input", { type: "checkbox", checked: show[name],
+      onchange: (event) => { show[name] = event.target.checked; this.player.draw(); } }), text);
+    const evidence = h("select", { "aria-label": "Evidence", disabled: !this.result.evidence,
+      onchange: () => { show.evidence = evidence.value; this.player.draw(); } },
+    h("option", { value: "" }, "none"), h("option", { value: "patches" }, "patches read"),
+    ...this.names.map((name) => h("option", { value: name }, `where ${name} looked`)));
+    const from = h("input", { type: "text", size: "7", placeholder: "2-5", "aria-label": "Seconds at rest", hidden: true });
+    const baseline = h("select", { "aria-label": "Baseline" }, ...["none", "median", "seconds"].map((name) => h("option", { value: name }, name)));
+    baseline.value = this.baseline === "none" || this.baseline === "median" ? this.baseline : "seconds";
+    if (baseline.value === "seconds") { from.hidden = false; from.value = this.baseline; }
+    const choose = () => {
+      from.hidden = baseline.value !== "seconds";
+      const wanted = from.hidden ? baseline.value : from.value;
+      if (wanted) this.setBaseline(wanted);
+    };
+    baseline.addEventListener("change", choose);
+    from.addEventListener("change", choose);
+    return h("div", { class: "row controls" }, h("label", {}, "Face", this.face), box("box", "box"), box("bars", "bars"),
+      h("label", {}, "Evidence", evidence), h("label", {}, "Baseline", baseline, from),
+      h("button", { onclick: () => { this.timeline.reset(); this.player.thresholds = this.timeline.thresholds; this.cutsMoved(); } }, "Reset thresholds"));
+  }
+
+  async load() {
+    await this.loadTable();
+    const files = await get(`/api/results/${this.result.id}/files`);
+    this.drawFiles(files);
+    this.moved(this.player.seconds);
+  }
+
+  async loadTable() {
+    this.table = await loadTable(this.result.id, this.baseline);
+    this.player.table = this.table;
+    const chosen = this.face.value;
+    this.face.replaceChildren(...this.table.faces.map((face) => h("option", { value: String(face) }, String(face))));
+    if (chosen) this.face.value = chosen;
+    this.showFace();
+    this.player.draw();
+    await this.loadEvents();
+  }
+
+  async loadEvents() {
+    const query = new URLSearchParams({ baseline: this.baseline });
+    this.names.forEach((name) => query.append("threshold", this.timeline.thresholds[name]));
+    this.allEvents = await get(`/api/results/${this.result.id}/events?${query}`);
+    this.showEvents();
+  }
+
+  showEvents() {
+    const face = Number(this.face.value);
+    this.events.show((this.allEvents ?? []).filter((event) => event.face_id === face).sort((a, b) => a.onset - b.onset), this.player.seconds);
+  }
+
+  showFace() { this.timeline.show(this.table, Number(this.face.value)); this.showEvents(); }
+
+  drawFiles(files) {
+    const root = `/api/results/${this.result.id}`;
+    const link = (href, text, name) => h("a", { class: "button", href, "data-file": name, ...(name === "report.html" ? { target: "_blank" } : { download: "" }) }, text);
+    this.files.replaceChildren(...Object.entries(files).map(([name, what]) => link(`${root}/files/${name}`, what, name)),
+      ...Object.entries(FORMATS).map(([name, what]) => link(`${root}/exports/${name}?baseline=${encodeURIComponent(this.baseline)}`, what, name)));
+  }
+
+  async setBaseline(wanted) {
+    const before = this.baseline;
+    this.baseline = wanted;
+    try { await this.load(); } catch (error) { this.baseline = before; say(error.message); }
+  }
+
+  // The picture changes at once; the events, which the server finds, follow a moment later.
+  cutsMoved() {
+    this.player.thresholds = this.timeline.thresholds;
+    this.player.draw();
+    clearTimeout(this.waiting);
+    this.waiting = setTimeout(() => this.loadEvents().catch((error) => say(error.message)), 300);
+  }
+
+  seek(seconds) { this.peers().forEach((view) => view.player.seek(seconds)); }
+
+  toEvent(direction) {
+    const seconds = this.events.next(this.player.seconds, direction);
+    if (seconds !== null) { this.player.pause(); this.player.seek(seconds); }
+  }
+
+  moved(seconds) {
+    if (!this.table) return;
+    const index = this.table.frameAt(seconds);
+    this.time.textContent = `${clock(seconds)}  frame ${this.table.columns.frame[this.table.firstRow[index]] ?? 0}`;
+    this.timeline.moveTo(seconds);
+    this.events.mark(seconds);
+  }
+}

@@ -1,0 +1,49 @@
+// A result's table in the browser: which rows a moment has, and the rows of one face for a timeline.
+import { get, unpack } from "./api.js";
+
+export async function loadTable(id, baseline) {
+  const sent = await get(`/api/results/${id}/table?baseline=${encodeURIComponent(baseline)}`);
+  const columns = Object.fromEntries(Object.entries(sent.columns).map(([name, column]) => [name, unpack(column)]));
+  return new Table(columns, sent.reasons, sent.rows);
+}
+
+export class Table {
+  constructor(columns, reasons, rows) {
+    Object.assign(this, { columns, reasons, rows });
+    this.firstRow = [];  // of each frame
+    for (let row = 0; row < rows; row++) {
+      if (row === 0 || columns.frame[row] !== columns.frame[row - 1]) this.firstRow.push(row);
+    }
+    this.times = Float64Array.from(this.firstRow, (row) => columns.timestamp[row]);
+    const last = this.times.length - 1;
+    this.duration = last > 0 ? this.times[last] - this.times[0] + (this.times[last] - this.times[0]) / last : 0;
+    this.begin = this.times[0] ?? 0;
+    this.faces = [...new Set(columns.face_id)].filter((face) => face >= 0).sort((a, b) => a - b);
+  }
+
+  // Index into `times` of the frame that is shown at a moment.
+  frameAt(seconds) {
+    let low = 0, high = this.times.length - 1;
+    while (low < high) {
+      const middle = (low + high + 1) >> 1;
+      if (this.times[middle] <= seconds + 1e-4) low = middle; else high = middle - 1;
+    }
+    return low;
+  }
+
+  // A moment well inside a frame, so that rounding does not land in the one before.
+  inside(index) {
+    const next = this.times[index + 1] ?? this.begin + this.duration;
+    return this.times[index] + Math.min(0.5 * (next - this.times[index]), 0.02);
+  }
+
+  // Rows of faces in a frame.
+  rowsAt(index) {
+    const rows = [];
+    const end = this.firstRow[index + 1] ?? this.rows;
+    for (let row = this.firstRow[index]; row < end; row++) if (this.columns.face_id[row] >= 0) rows.push(row);
+    return rows;
+  }
+
+  reason(row) { return this.reasons[this.columns.reason[row]]; }
+}
