@@ -22,12 +22,12 @@ from auscan.core.aus import AU_NAMES
 from auscan.faces.align import crop_transform
 from auscan.results.atomic import atomic_path
 from auscan.results.baseline import NO_BASELINE, apply_baseline
-from auscan.results.events import find_events, value_column
+from auscan.results.events import find_events
 from auscan.results.evidence import EVIDENCE_FILE, read_evidence
 from auscan.results.exports.write import export_result
 from auscan.results.read import read_result
 from auscan.results.result import Result
-from auscan.results.table import ACTIVE_COLUMNS, BOX_COLUMNS
+from auscan.results.table import ACTIVE_COLUMNS, BOX_COLUMNS, value_column
 
 TABLE_FILE: Final[str] = "aus.parquet"
 EVIDENCE_FRAMES: Final[int] = 64
@@ -77,11 +77,11 @@ def export(folder: Path, form: str, media: Path, baseline: str = NO_BASELINE) ->
     paths = export_result(_read(folder, baseline), [form], out, media)
     if len(paths) == 1:
         return paths[0]
-    with atomic_path(folder / "exports" / f"{form}.zip") as temporary:
-        with zipfile.ZipFile(temporary, "w", zipfile.ZIP_DEFLATED) as archive:
-            for path in paths:
-                archive.write(path, path.relative_to(out))
-    return folder / "exports" / f"{form}.zip"
+    whole = folder / "exports" / f"{form}.zip"
+    with atomic_path(whole) as part, zipfile.ZipFile(part, "w", zipfile.ZIP_DEFLATED) as archive:
+        for path in paths:
+            archive.write(path, path.relative_to(out))
+    return whole
 
 
 def evidence_for_page(folder: Path, first: int) -> list[dict[str, Any]]:

@@ -14,13 +14,13 @@ export async function showResults(main, about, ids) {
   main.append(h("div", { class: `views${views.length > 1 ? " two" : ""}` }, ...views.map((view) => view.element)));
   if (views.length > 1) main.prepend(h("p", { class: "row" }, h("label", {}, together, "play and seek together")));
   main.append(h("p", { class: "faint" }, ...keyWords()));
-  await Promise.all(views.map((view) => view.load()));
   const both = (view) => (views.length > 1 && together.checked ? views : [view]);
   views.forEach((view) => { view.peers = () => both(view); });
   let current = views[0];
   main.addEventListener("focusin", (event) => { current = views.find((view) => view.element.contains(event.target)) ?? current; });
-  const onKey = (event) => key(event, both(current));
+  const onKey = (event) => { if (views.every((view) => view.table)) key(event, both(current)); };
   addEventListener("keydown", onKey);
+  Promise.all(views.map((view) => view.load())).catch((error) => say(error.message));
   return () => { removeEventListener("keydown", onKey); views.forEach((view) => view.player.pause()); };
 }
 

@@ -24,7 +24,7 @@ export class Timeline {
     const canvas = h("canvas", { "data-au": name });
     const head = h("div");
     const shown = h("output", {}, this.thresholds[name].toFixed(2));
-    const slider = h("input", { type: "range", min: "0.01", max: "0.99", step: "0.01", "aria-label": `Threshold of ${name}, ${meaning}` });
+    const slider = h("input", { type: "range", min: "0.01", max: "1", step: "0.01", "aria-label": `Threshold of ${name}, ${meaning}` });
     slider.value = this.thresholds[name];
     slider.addEventListener("input", () => {
       this.thresholds[name] = Number(slider.value);

@@ -13,7 +13,7 @@ export function showVideos(main, about) {
   const choose = h("button", { class: "main", onclick: () => input.click() }, "Choose videos");
   const drop = h("section", { class: "card drop", "aria-label": "Add videos" },
     h("div", {}, "Drop videos or pictures here, or"), h("div", { class: "row" }, choose, input), options.row);
-  main.append(h("h1", {}, "Videos"), drop, sending, h("div", { class: "row" }, h("h2", {}, "Results"), beside), list);
+  main.append(h("h1", {}, "Videos"), drop, sending, h("div", { class: "row results" }, h("h2", {}, "Results"), beside), list);
 
   const chosen = new Set();
   let timer = 0, over = false;
