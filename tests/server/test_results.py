@@ -6,15 +6,16 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 import pytest
 
 from auscan.core.aus import AU_NAMES
+from auscan.results.table import read_result_table
 
 SAVES = """
 import pathlib, sys
 import numpy as np
 from auscan.core.aus import AU_NAMES
+from auscan.results.table import read_result_table
 from auscan.results.result import Result, RunInfo
 from auscan.results.table import TrackScores, build_table
 source = pathlib.Path(sys.argv[1])
@@ -48,7 +49,7 @@ def done(studios: Any) -> tuple[Any, str, Path]:
 def test_the_page_gets_the_numbers_of_the_table_to_the_last_bit(done: tuple[Any, str, Path]) -> None:
     client, address, folder = done
     sent = client.ask("GET", f"{address}/table").json
-    stored = pd.read_parquet(folder / "aus.parquet", engine="fastparquet")
+    stored = read_result_table(folder / "aus.parquet")
     assert sent["rows"] == len(stored)
     for name in ("timestamp", "x", "quality", *AU_NAMES):
         np.testing.assert_array_equal(unpack(sent["columns"][name]), stored[name].to_numpy(), name)
