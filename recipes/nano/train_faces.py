@@ -36,10 +36,10 @@ COVER_SCALE = 0.2
 class FaceSettings:
     """Settings of stage 1."""
 
-    epochs: int = 15
+    epochs: int = 28
     """Passes over the real faces."""
     batch: int = 64
-    rendered: float = 0.4
+    rendered: float = 0.35
     """Share of rendered faces in a batch."""
     rate: float = 2e-3
     weight_decay: float = 0.05
