@@ -38,6 +38,9 @@ def real_data_section() -> str:
 
 
 SOURCES = {SCRIPT.name: SCRIPT.read_text(encoding="utf-8"), "docs/training.md": real_data_section()}
+SOURCES |= {
+    name: (ROOT / name).read_text(encoding="utf-8") for name in ("docs/exports.md", "docs/agreement.md")
+}
 CALLS = [(source, words) for source, text in SOURCES.items() for words in commands(text)]
 
 
