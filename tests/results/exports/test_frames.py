@@ -87,6 +87,9 @@ def test_py_feat_holds_its_columns_in_order_and_our_probabilities(
     (path,) = write_pyfeat(long_result, tmp_path)
     read, table = pd.read_csv(path), long_result.table
     assert tuple(read.columns) == pyfeat.COLUMNS
+    places = {0: "FaceRectX", 4: "FaceScore", 5: "x_0", 73: "y_0", 141: "Pitch", 144: "AU01", 163: "AU43"}
+    places |= {164: "anger", 171: "Identity", 172: "Identity_1", 684: "input", 686: "approx_time"}
+    assert {place: pyfeat.COLUMNS[place] for place in places} == places
     assert len(pyfeat.COLUMNS) == len(set(pyfeat.COLUMNS)) == 1 + 5 + 136 + 20 + 3 + 7 + 513 + 2
     assert_array_equal(read["frame"], table["frame"])
     assert_allclose(read[taught()], table[taught()], atol=1e-6)
