@@ -19,7 +19,8 @@ from numpy.typing import NDArray
 
 from auscan.inference.stages import Stages, load
 from auscan.pipeline.detect import detect
-from auscan.results.table import Result, frame_times_s
+from auscan.results.result import Result
+from auscan.results.table import frame_times_s
 
 
 def plain_times_s(path: Path) -> NDArray[np.float64]:

@@ -15,7 +15,8 @@ if TYPE_CHECKING:
     from auscan.core.errors import AuscanError, CheckpointError, InputError, MediaError
     from auscan.pipeline.detect import detect
     from auscan.pipeline.live import LiveDetector
-    from auscan.results.table import Result
+    from auscan.results.read import read_result
+    from auscan.results.result import Result
 
     __version__: str
 
@@ -29,6 +30,7 @@ __all__ = [
     "Result",
     "__version__",
     "detect",
+    "read_result",
 ]
 
 _HOMES = {
@@ -38,8 +40,9 @@ _HOMES = {
     "InputError": "auscan.core.errors",
     "LiveDetector": "auscan.pipeline.live",
     "MediaError": "auscan.core.errors",
-    "Result": "auscan.results.table",
+    "Result": "auscan.results.result",
     "detect": "auscan.pipeline.detect",
+    "read_result": "auscan.results.read",
 }
 
 

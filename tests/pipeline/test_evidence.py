@@ -20,7 +20,7 @@ from auscan.pipeline import detect as pipeline
 from auscan.pipeline import trail
 from auscan.pipeline.detect import detect
 from auscan.results.evidence import Evidence, join
-from auscan.results.table import Result
+from auscan.results.result import Result
 
 FRAMES = 60
 SOUND_S = 1.0

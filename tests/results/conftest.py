@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from auscan.core.aus import AU_NAMES
-from auscan.results.table import Result, RunInfo, TrackScores, build_table
+from auscan.results.result import Result, RunInfo
+from auscan.results.table import TrackScores, build_table
 
 CLEAR = (60, 1.2, 0.5, 0.2, 5, -3, 0.0)
 """Parts of a face that is easily read."""

@@ -20,7 +20,7 @@ from auscan.results.evidence import (
     to_bytes,
     to_open_bytes,
 )
-from auscan.results.table import Result
+from auscan.results.result import Result
 
 ABOUT = evidence_metadata("talk.mp4", "tiny", 32, "0.1.0")
 PATCHES = 16

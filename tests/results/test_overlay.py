@@ -19,7 +19,8 @@ from auscan.results.overlay import (
     write_overlay,
     write_overlay_picture,
 )
-from auscan.results.table import Result, TrackScores
+from auscan.results.result import Result
+from auscan.results.table import TrackScores
 
 THRESHOLDS = [0.5] * 12
 

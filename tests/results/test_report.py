@@ -10,7 +10,8 @@ import pytest
 
 from auscan.results.quality import PART_COLUMNS
 from auscan.results.report import MAX_FACES, MAX_POINTS, pool, write_report
-from auscan.results.table import Result, TrackScores
+from auscan.results.result import Result
+from auscan.results.table import TrackScores
 
 MakeTrack = Callable[..., TrackScores]
 MakeResult = Callable[..., Result]

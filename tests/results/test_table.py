@@ -16,16 +16,9 @@ from hypothesis import strategies as st
 from auscan.core.aus import AU_NAMES
 from auscan.core.errors import InputError
 from auscan.results.quality import PART_COLUMNS
-from auscan.results.table import (
-    COLUMNS,
-    Result,
-    TrackScores,
-    base_rates,
-    build_table,
-    frame_durations_s,
-    read_result_table,
-    seconds_active,
-)
+from auscan.results.result import Result
+from auscan.results.summary import base_rates, seconds_active
+from auscan.results.table import COLUMNS, TrackScores, build_table, frame_durations_s, read_result_table
 
 MakeTrack = Callable[..., TrackScores]
 MakeResult = Callable[..., Result]
@@ -206,9 +199,10 @@ def test_a_video_without_any_face_was_active_for_no_time(make_result: MakeResult
     assert summary["base_rate"]["AU12"] is None
 
 
-def test_saving_writes_three_files_that_agree(result: Result, tmp_path: Path) -> None:
+def test_saving_writes_files_that_agree(result: Result, tmp_path: Path) -> None:
     folder = result.save(tmp_path / "out")
-    assert sorted(path.name for path in folder.iterdir()) == ["aus.csv", "aus.parquet", "summary.json"]
+    names = ["aus.csv", "aus.parquet", "events.csv", "summary.json"]
+    assert sorted(path.name for path in folder.iterdir()) == names
     read = read_result_table(folder / "aus.parquet")
     pd.testing.assert_frame_equal(read, result.table)
     csv = pd.read_csv(folder / "aus.csv").fillna({"reason": ""}).astype(read.dtypes.to_dict())

@@ -17,7 +17,7 @@ from auscan.media.images import is_image, read_image
 from auscan.media.video import read_frames
 from auscan.results.overlay import write_overlay, write_overlay_picture
 from auscan.results.report import write_report
-from auscan.results.table import Result
+from auscan.results.result import Result
 
 LEVEL_STEP_S = 0.05
 """Length of the stretches whose sound level is measured, seconds."""

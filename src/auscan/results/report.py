@@ -24,7 +24,8 @@ from plotly.subplots import make_subplots
 from auscan.core.aus import AU_MEANINGS, AU_NAMES
 from auscan.results.atomic import atomic_path
 from auscan.results.quality import NO_FACE_REASON
-from auscan.results.table import ACTIVE_COLUMNS, Result, frame_times_s
+from auscan.results.result import Result
+from auscan.results.table import ACTIVE_COLUMNS, frame_times_s
 
 MAX_FACES: Final[int] = 6
 """The faces seen longest get a timeline each; the table and the counts cover all."""

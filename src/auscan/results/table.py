@@ -1,16 +1,15 @@
-"""One tidy table a video: a row for every face of every frame, and what it says in sum.
+"""One tidy table a video: a row for every face of every frame.
 
 Why: everything made from a run (overlay, report, exports) reads this one table and needs no network.
-In: frame times [F] s and the scored tracks.  Out: a DataFrame, a Result, a folder of files.
-Not here: finding faces and scoring them (pipeline/detect.py), drawing (overlay.py, report.py).
+In: frame times [F] s and the scored tracks.  Out: a DataFrame.
+Not here: finding faces and scoring them (pipeline/detect.py), what else belongs to a result (result.py).
 """
 
-import html
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Final, cast
 
 import fastparquet
 import numpy as np
@@ -19,10 +18,7 @@ from numpy.typing import NDArray
 
 from auscan.core.aus import AU_COUNT, AU_MEANINGS, AU_NAMES
 from auscan.core.errors import InputError
-from auscan.results.atomic import atomic_path
-from auscan.results.evidence import EVIDENCE_FILE, Evidence, EvidenceWriter, evidence_metadata
 from auscan.results.quality import PART_COLUMNS, REASONS, judge
-from auscan.results.writer import TableWriter
 
 NO_FACE: Final[int] = -1
 """face_id of a row that stands for a frame in which no face was found."""
@@ -38,6 +34,9 @@ COLUMNS: Final[tuple[str, ...]] = (
     *ACTIVE_COLUMNS,
 )
 """The table's columns, always these, always in this order."""
+
+BASELINE_COLUMNS: Final[tuple[str, ...]] = tuple(f"{name}_b" for name in AU_NAMES)
+"""Follow `COLUMNS` where a baseline was asked for; `AU.._c` is then made from them."""
 
 UNITS: Final[dict[str, str]] = {
     "frame": "index of the decoded frame, from 0",
@@ -58,6 +57,10 @@ UNITS: Final[dict[str, str]] = {
     **{name: f"probability of {meaning}, 0 to 1" for name, meaning in AU_MEANINGS.items()},
     **{
         f"{name}_c": f"1 where {name} reaches its threshold, else 0; empty where unknown or not judged"
+        for name in AU_NAMES
+    },
+    **{
+        f"{name}_b": f"{name} above what is usual for the face, 0 to 1; empty where there is no baseline"
         for name in AU_NAMES
     },
 }
@@ -103,44 +106,6 @@ class TrackScores:
             raise ValueError(f"The frames of face {self.face_id} should increase.")
 
 
-@dataclass(frozen=True, kw_only=True)
-class RunInfo:
-    """What a table was made from and with."""
-
-    source: str
-    """Name of the input, without its folder."""
-    duration_s: float
-    """From the first frame to the end of the last, seconds."""
-    frames: int
-    """Decoded frames F."""
-    has_audio: bool
-    """Whether the input has sound that the model heard."""
-    seconds: float
-    """How long the run took."""
-    model: str
-    """Id of the checkpoint."""
-    operating_point: str = "default"
-    """Goal that the thresholds are for."""
-    thresholds: tuple[float, ...]
-    """[A] an AU counts as active from this probability on."""
-    untaught: tuple[str, ...] = ()
-    """AUs the checkpoint was never taught; their columns are NaN, never a guess."""
-    keep_all: bool = False
-    """Whether faces that can hardly be read are judged all the same."""
-    command: str
-    """What to type to get this result again."""
-    versions: Mapping[str, str]
-    """Versions by package name; `auscan` is among them."""
-    warnings: tuple[str, ...] = ()
-    """Sentences a reader of the result should know."""
-
-    def __post_init__(self) -> None:
-        if len(self.thresholds) != AU_COUNT:
-            raise ValueError(f"thresholds should be {AU_COUNT} numbers, got {len(self.thresholds)}.")
-        if "auscan" not in self.versions:
-            raise ValueError("versions should name the version of auscan.")
-
-
 def build_table(
     times_s: NDArray[np.float64],
     tracks: Sequence[TrackScores],
@@ -169,10 +134,9 @@ def build_table(
     parts = np.concatenate([*(t.parts for t in tracks), unknown]).astype(np.float32)  # [R, P]
     aus = np.concatenate([*(t.probabilities for t in tracks), np.full((len(empty), AU_COUNT), np.nan)])
 
-    aus = aus.astype(np.float32)  # [R, A]; compared in the precision in which they are written
+    aus = aus.astype(np.float32)  # [R, A]
     quality, reason = judge(parts)
-    silent = np.isnan(aus) | ((reason != "") & (not keep_all))[:, None]
-    active = np.where(silent, np.nan, aus >= np.asarray(thresholds, np.float32)).astype(np.float32)
+    active = reached(aus, (reason == "") | keep_all, thresholds)
     table = pd.DataFrame(
         {
             "frame": frame,
@@ -193,6 +157,28 @@ def build_table(
     return table.sort_values(["frame", "face_id"], ignore_index=True)
 
 
+def reached(
+    values: NDArray[np.float32], judged: NDArray[np.bool_], thresholds: Sequence[float]
+) -> NDArray[np.float32]:
+    """`AU.._c` of probabilities [R, A]: 1 from the threshold on, 0 below, NaN where unknown or not judged.
+
+    judged: [R]. Compared in the precision in which they are written.
+    """
+    silent = np.isnan(values) | ~judged[:, None]
+    return np.where(silent, np.nan, values >= np.asarray(thresholds, np.float32)).astype(np.float32)
+
+
+def value_column(table: pd.DataFrame, name: str) -> str:
+    """The column that an AU is judged by: `AU01_b` where the table has a baseline, else `AU01`."""
+    return f"{name}_b" if f"{name}_b" in table.columns else name
+
+
+def by_face(table: pd.DataFrame) -> Iterator[tuple[int, pd.DataFrame]]:
+    """The rows of each face, by face_id; frames without a face are left out."""
+    for face_id, rows in table[table["success"] == 1].groupby("face_id", sort=True):
+        yield int(cast(int, face_id)), rows
+
+
 def frame_times_s(table: pd.DataFrame) -> NDArray[np.float64]:
     """Presentation times of the frames, [F] s."""
     return table.drop_duplicates("frame")["timestamp"].to_numpy(np.float64)
@@ -209,126 +195,6 @@ def frame_durations_s(times_s: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.append(until_next, np.median(until_next))
 
 
-def seconds_active(table: pd.DataFrame) -> dict[str, float | None]:
-    """For each AU how long it was active in any face, weighted by the frames' durations; None: unknown.
-
-    Only rows that were judged count.
-    """
-    durations = frame_durations_s(frame_times_s(table))
-    any_face = table.groupby("frame", sort=True)[list(ACTIVE_COLUMNS)].max().to_numpy()  # [F, A], NaN unknown
-    known = ~np.isnan(any_face).all(axis=0)
-    total = durations @ (np.nan_to_num(any_face) > 0)  # [A]
-    nobody = not table["success"].any()
-    return {name: float(total[j]) if known[j] or nobody else None for j, name in enumerate(AU_NAMES)}
-
-
-def base_rates(table: pd.DataFrame) -> dict[str, float | None]:
-    """For each AU the share of judged face rows in which it is active; None where no row knows it."""
-    rates = table[list(ACTIVE_COLUMNS)].mean()  # NaN rows are left out
-    return {name: _number(rates[f"{name}_c"]) for name in AU_NAMES}
-
-
-def reason_counts(table: pd.DataFrame) -> dict[str, int]:
-    """Rows by reason, all reasons named."""
-    counts = table["reason"].value_counts()
-    return {reason: int(counts.get(reason, 0)) for reason in REASONS}
-
-
-@dataclass(frozen=True, eq=False)
-class Result:
-    """What one input gave: the table, the tracks behind it, and how it came about."""
-
-    table: pd.DataFrame
-    tracks: tuple[TrackScores, ...]
-    info: RunInfo
-    evidence: Evidence | None = None
-    """What the network went by, a row a face and frame; None unless asked for."""
-
-    def __post_init__(self) -> None:
-        check_columns(self.table)
-        frames = self.table["frame"].nunique()
-        if frames != self.info.frames:
-            raise ValueError(f"info.frames is {self.info.frames}, but the table has {frames} frames.")
-
-    def to_pandas(self) -> pd.DataFrame:
-        """A copy of the table."""
-        return self.table.copy()
-
-    def summary(self) -> dict[str, Any]:
-        """The result in sum, as plain JSON types; None where nothing is known."""
-        faces = self.table[self.table["success"] == 1]
-        with_face = int(faces["frame"].nunique())
-        judged = int(len(faces) if self.info.keep_all else faces["reason"].eq("").sum())
-        return {
-            "source": self.info.source,
-            "frames": self.info.frames,
-            "duration_s": round(self.info.duration_s, 6),
-            "rows": len(self.table),
-            "faces": int(faces["face_id"].nunique()),
-            "frames_with_face": with_face,
-            "coverage": with_face / self.info.frames if self.info.frames else None,
-            "judged": judged / len(faces) if len(faces) else None,
-            "reasons": reason_counts(self.table),
-            "keep_all": self.info.keep_all,
-            "modalities": {"video": True, "audio": self.info.has_audio},
-            "seconds_active": _silence(seconds_active(self.table), self.info.untaught),
-            "base_rate": base_rates(self.table),
-            "model": self.info.model,
-            "operating_point": self.info.operating_point,
-            "thresholds": dict(zip(AU_NAMES, self.info.thresholds, strict=True)),
-            "untaught": list(self.info.untaught),
-            "versions": dict(self.info.versions),
-            "command": self.info.command,
-            "seconds": round(self.info.seconds, 3),
-            "warnings": list(self.info.warnings),
-        }
-
-    def save(self, folder: str | Path) -> Path:
-        """Write aus.parquet, aus.csv and summary.json into `folder`, each whole or not at all; return it.
-
-        And evidence.parquet, where there is evidence.
-        """
-        folder, info = Path(folder), self.info
-        about = table_metadata(
-            *(info.source, info.model, info.thresholds, info.untaught, info.versions["auscan"]),
-            operating_point=info.operating_point,
-        )
-        with TableWriter(folder, about) as writer:
-            writer.write(self.table)
-        if self.evidence is not None:
-            side, version = self.evidence.side, info.versions["auscan"]
-            said = evidence_metadata(info.source, info.model, side, version)
-            with EvidenceWriter(folder / EVIDENCE_FILE, said) as evidence_writer:
-                evidence_writer.write(self.evidence)
-        self.save_summary(folder)
-        return folder
-
-    def save_summary(self, folder: Path) -> None:
-        """Write summary.json into `folder`."""
-        with atomic_path(folder / "summary.json") as path:
-            text = json.dumps(self.summary(), indent=2, ensure_ascii=False, allow_nan=False)
-            path.write_text(text + "\n", encoding="utf-8")
-
-    def _repr_html_(self) -> str:
-        """A small table for notebooks: each AU, what it does, how long and how often it was active."""
-        summary = self.summary()
-        seconds, rates = summary["seconds_active"], summary["base_rate"]
-        rows = "".join(
-            f"<tr><td>{name}</td><td>{meaning}</td><td>{_shown(seconds[name], '{:.1f}')}</td>"
-            f"<td>{_shown(rates[name], '{:.0%}')}</td></tr>"
-            for name, meaning in AU_MEANINGS.items()
-        )
-        titles = "".join(f"<th>{title}</th>" for title in ("AU", "meaning", "active, s", "of judged"))
-        sound = "with sound" if self.info.has_audio else "without sound"
-        return (
-            f"<p><b>{html.escape(self.info.source)}</b>: {summary['frames']} frames {sound}, "
-            f"{summary['faces']} faces, a face in {_shown(summary['coverage'], '{:.0%}')} of the frames, "
-            f"{_shown(summary['judged'], '{:.0%}')} of face rows judged; "
-            f"model {html.escape(self.info.model)}</p>"
-            f"<table><thead><tr>{titles}</tr></thead><tbody>{rows}</tbody></table>"
-        )
-
-
 def table_metadata(
     source: str,
     model: str,
@@ -336,6 +202,7 @@ def table_metadata(
     untaught: Sequence[str],
     version: str,
     operating_point: str = "default",
+    baseline: str = "none",
 ) -> dict[str, str]:
     """What an aus.parquet says of itself; the arguments as in RunInfo, the version auscan's."""
     metadata = {
@@ -346,16 +213,21 @@ def table_metadata(
         "au_names": list(AU_NAMES),
         "thresholds": dict(zip(AU_NAMES, thresholds, strict=True)),
         "untaught": list(untaught),
-        "units": UNITS,
+        "baseline": baseline,
+        "judged_by": "AU.." if baseline == "none" else "AU.._b",
+        "units": {
+            name: unit for name, unit in UNITS.items() if baseline != "none" or name not in BASELINE_COLUMNS
+        },
     }
     return {METADATA_KEY: json.dumps(metadata)}
 
 
 def check_columns(table: pd.DataFrame) -> None:
-    """Raise ValueError unless the table has exactly the columns `COLUMNS`, in order."""
-    if tuple(table.columns) != COLUMNS:
+    """Raise ValueError unless the table has just `COLUMNS`, or these and `BASELINE_COLUMNS`, in order."""
+    known = (*COLUMNS, *BASELINE_COLUMNS)
+    if tuple(table.columns) not in (COLUMNS, known):
         missing = [name for name in COLUMNS if name not in table.columns]
-        extra = [name for name in table.columns if name not in COLUMNS]
+        extra = [name for name in table.columns if name not in known]
         raise ValueError(f"its columns are not those of auscan (missing {missing}, unknown {extra})")
 
 
@@ -384,7 +256,7 @@ def read_result_table(path: str | Path) -> pd.DataFrame:
 
 
 def _check_values(table: pd.DataFrame) -> None:
-    known = table[list(AU_NAMES)].to_numpy()
+    known = table.filter(regex=r"^AU\d\d(_b)?$").to_numpy()
     if np.any((known < 0) | (known > 1)):
         raise ValueError("a probability lies outside 0 to 1")
     if not table["success"].isin([0, 1]).all() or (table["success"].eq(1) & table["face_id"].lt(0)).any():
@@ -393,15 +265,3 @@ def _check_values(table: pd.DataFrame) -> None:
         raise ValueError("it holds a quality or a reason that there is not")
     if not table["frame"].is_monotonic_increasing:
         raise ValueError("its frames are out of order")
-
-
-def _silence(values: dict[str, float | None], untaught: Sequence[str]) -> dict[str, float | None]:
-    return {name: None if name in untaught else value for name, value in values.items()}
-
-
-def _number(value: float) -> float | None:
-    return None if np.isnan(value) else float(value)
-
-
-def _shown(value: float | None, form: str) -> str:
-    return "unknown" if value is None else form.format(value)

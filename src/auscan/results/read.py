@@ -1,0 +1,54 @@
+"""Read a result back from its folder, so that everything made of a result can be made of a stored one.
+
+In: a folder that `auscan detect` or `Result.save` wrote.  Out: a Result.
+Not here: evidence, which is large and read where it is needed (evidence.py).
+"""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from auscan.core.aus import AU_NAMES
+from auscan.core.errors import InputError
+from auscan.results.result import Result, RunInfo
+from auscan.results.speech import SOUND_FILE, read_speech
+from auscan.results.table import read_result_table
+
+
+def read_result(folder: str | Path) -> Result:
+    """The result in a folder: table, sound, and how it came about; events are found again from these.
+
+    Its `tracks` are empty, since the five points are not in the table, and it has no evidence.
+    Raises InputError where the folder holds no result, or files of different ones.
+    """
+    folder = Path(folder)
+    table = read_result_table(folder / "aus.parquet")
+    path = folder / "summary.json"
+    try:
+        info = _run_info(json.loads(path.read_text(encoding="utf-8")))
+        sound = read_speech(folder / SOUND_FILE) if (folder / SOUND_FILE).exists() else None
+        return Result(table, (), info, sound=sound)
+    except (OSError, KeyError, TypeError, ValueError) as error:
+        raise InputError(
+            f"{path} does not go with the table beside it: {error!r}. "
+            "Give a folder that `auscan detect` wrote."
+        ) from error
+
+
+def _run_info(summary: dict[str, Any]) -> RunInfo:
+    return RunInfo(
+        source=summary["source"],
+        duration_s=summary["duration_s"],
+        frames=summary["frames"],
+        has_audio=summary["modalities"]["audio"],
+        seconds=summary["seconds"],
+        model=summary["model"],
+        operating_point=summary["operating_point"],
+        thresholds=tuple(summary["thresholds"][name] for name in AU_NAMES),
+        untaught=tuple(summary["untaught"]),
+        keep_all=summary["keep_all"],
+        baseline=summary["baseline"],
+        command=summary["command"],
+        versions=summary["versions"],
+        warnings=tuple(summary["warnings"]),
+    )

@@ -1,0 +1,201 @@
+"""What one input gave: the table, what it was made with, and everything that can be read off it.
+
+In: the table, the tracks behind it, evidence and sound.  Out: a Result, and a folder of files.
+Not here: the columns of the table (table.py), counting (summary.py), events (events.py), drawing.
+"""
+
+import html
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from auscan.core.aus import AU_COUNT, AU_MEANINGS, AU_NAMES
+from auscan.results.atomic import atomic_path
+from auscan.results.baseline import NO_BASELINE, neutral_point, parse_baseline, resting_levels
+from auscan.results.events import EVENTS_FILE, USUAL, find_events
+from auscan.results.evidence import EVIDENCE_FILE, Evidence, EvidenceWriter, evidence_metadata
+from auscan.results.speech import SOUND_FILE, Speech, write_speech
+from auscan.results.summary import au_numbers, base_rates, face_numbers, reason_counts, seconds_active
+from auscan.results.table import TrackScores, check_columns, table_metadata
+from auscan.results.writer import TableWriter
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunInfo:
+    """What a table was made from and with."""
+
+    source: str
+    """Name of the input, without its folder."""
+    duration_s: float
+    """From the first frame to the end of the last, seconds."""
+    frames: int
+    """Decoded frames F."""
+    has_audio: bool
+    """Whether the input has sound that the model heard."""
+    seconds: float
+    """How long the run took."""
+    model: str
+    """Id of the checkpoint."""
+    operating_point: str = "default"
+    """Goal that the thresholds are for."""
+    thresholds: tuple[float, ...]
+    """[A] an AU counts as active from this probability on."""
+    untaught: tuple[str, ...] = ()
+    """AUs the checkpoint was never taught; their columns are NaN, never a guess."""
+    keep_all: bool = False
+    """Whether faces that can hardly be read are judged all the same."""
+    baseline: str = NO_BASELINE
+    """What was taken off as usual for each face: none, median or SECONDS-SECONDS (baseline.py)."""
+    command: str
+    """What to type to get this result again."""
+    versions: Mapping[str, str]
+    """Versions by package name; `auscan` is among them."""
+    warnings: tuple[str, ...] = ()
+    """Sentences a reader of the result should know."""
+
+    def __post_init__(self) -> None:
+        if len(self.thresholds) != AU_COUNT:
+            raise ValueError(f"thresholds should be {AU_COUNT} numbers, got {len(self.thresholds)}.")
+        if "auscan" not in self.versions:
+            raise ValueError("versions should name the version of auscan.")
+
+
+@dataclass(frozen=True, eq=False)
+class Result:
+    """What one input gave: the table, the tracks behind it, and how it came about."""
+
+    table: pd.DataFrame
+    tracks: tuple[TrackScores, ...]
+    info: RunInfo
+    evidence: Evidence | None = None
+    """What the network went by, a row a face and frame; None unless asked for."""
+    sound: Speech | None = None
+    """How loud it is and when somebody speaks; None without sound."""
+
+    def __post_init__(self) -> None:
+        check_columns(self.table)
+        frames = self.table["frame"].nunique()
+        if frames != self.info.frames:
+            raise ValueError(f"info.frames is {self.info.frames}, but the table has {frames} frames.")
+
+    @cached_property
+    def events(self) -> pd.DataFrame:
+        """A row an event, with the columns of `events.EVENT_COLUMNS`; found when first asked for."""
+        return find_events(self.table, self.info.thresholds, speech=self.sound)
+
+    def resting_levels(self) -> dict[int, NDArray[np.float64]] | None:
+        """What is usual for each face, [A] by face_id; None where no baseline was asked for."""
+        baseline = parse_baseline(self.info.baseline)
+        return None if baseline is None else resting_levels(self.table, baseline, self.info.keep_all)
+
+    def to_pandas(self) -> pd.DataFrame:
+        """A copy of the table."""
+        return self.table.copy()
+
+    def summary(self) -> dict[str, Any]:
+        """The result in sum, as plain JSON types; None where nothing is known."""
+        faces = self.table[self.table["success"] == 1]
+        with_face = int(faces["frame"].nunique())
+        judged = int(len(faces) if self.info.keep_all else faces["reason"].eq("").sum())
+        seconds = _silence(seconds_active(self.table), self.info.untaught)
+        levels = self.resting_levels()
+        return {
+            "source": self.info.source,
+            "frames": self.info.frames,
+            "duration_s": round(self.info.duration_s, 6),
+            "rows": len(self.table),
+            "faces": int(faces["face_id"].nunique()),
+            "frames_with_face": with_face,
+            "coverage": with_face / self.info.frames if self.info.frames else None,
+            "judged": judged / len(faces) if len(faces) else None,
+            "reasons": reason_counts(self.table),
+            "keep_all": self.info.keep_all,
+            "modalities": {"video": True, "audio": self.info.has_audio},
+            "seconds_active": seconds,
+            "base_rate": base_rates(self.table),
+            "aus": au_numbers(self.table, self.events, seconds),
+            "per_face": face_numbers(self.table, self.events, levels),
+            "baseline": self.info.baseline,
+            "neutral": None if levels is None else _named(neutral_point(self.info.thresholds)),
+            "event_settings": asdict(USUAL),
+            "model": self.info.model,
+            "operating_point": self.info.operating_point,
+            "thresholds": _named(self.info.thresholds),
+            "untaught": list(self.info.untaught),
+            "versions": dict(self.info.versions),
+            "command": self.info.command,
+            "seconds": round(self.info.seconds, 3),
+            "warnings": list(self.info.warnings),
+        }
+
+    def save(self, folder: str | Path) -> Path:
+        """Write the result's files into `folder`, each whole or not at all; return it.
+
+        aus.parquet, aus.csv, events.csv and summary.json; where there is sound or evidence, sound.parquet and
+        evidence.parquet.
+        """
+        folder, info = Path(folder), self.info
+        about = table_metadata(
+            *(info.source, info.model, info.thresholds, info.untaught, info.versions["auscan"]),
+            operating_point=info.operating_point,
+            baseline=info.baseline,
+        )
+        with TableWriter(folder, about) as writer:
+            writer.write(self.table)
+        if self.evidence is not None:
+            side, version = self.evidence.side, info.versions["auscan"]
+            said = evidence_metadata(info.source, info.model, side, version)
+            with EvidenceWriter(folder / EVIDENCE_FILE, said) as evidence_writer:
+                evidence_writer.write(self.evidence)
+        self.save_readings(folder)
+        return folder
+
+    def save_readings(self, folder: Path) -> None:
+        """Write what is known at the end only: events.csv, summary.json and, with sound, sound.parquet."""
+        with atomic_path(folder / EVENTS_FILE) as path:
+            self.events.to_csv(path, index=False, float_format="%.6f")
+        if self.sound is None:
+            (folder / SOUND_FILE).unlink(missing_ok=True)  # an earlier run's
+        else:
+            write_speech(folder / SOUND_FILE, self.sound, self.info.source, self.info.versions["auscan"])
+        with atomic_path(folder / "summary.json") as path:
+            text = json.dumps(self.summary(), indent=2, ensure_ascii=False, allow_nan=False)
+            path.write_text(text + "\n", encoding="utf-8")
+
+    def _repr_html_(self) -> str:
+        """A small table for notebooks: each AU, what it does, how long and how often it was active."""
+        summary = self.summary()
+        seconds, rates = summary["seconds_active"], summary["base_rate"]
+        rows = "".join(
+            f"<tr><td>{name}</td><td>{meaning}</td><td>{_shown(seconds[name], '{:.1f}')}</td>"
+            f"<td>{_shown(rates[name], '{:.0%}')}</td></tr>"
+            for name, meaning in AU_MEANINGS.items()
+        )
+        titles = "".join(f"<th>{title}</th>" for title in ("AU", "meaning", "active, s", "of judged"))
+        sound = "with sound" if self.info.has_audio else "without sound"
+        return (
+            f"<p><b>{html.escape(self.info.source)}</b>: {summary['frames']} frames {sound}, "
+            f"{summary['faces']} faces, a face in {_shown(summary['coverage'], '{:.0%}')} of the frames, "
+            f"{_shown(summary['judged'], '{:.0%}')} of face rows judged; "
+            f"model {html.escape(self.info.model)}</p>"
+            f"<table><thead><tr>{titles}</tr></thead><tbody>{rows}</tbody></table>"
+        )
+
+
+def _named(values: Iterable[float]) -> dict[str, float]:
+    return {name: float(value) for name, value in zip(AU_NAMES, values, strict=True)}
+
+
+def _silence(values: dict[str, float | None], untaught: Sequence[str]) -> dict[str, float | None]:
+    return {name: None if name in untaught else value for name, value in values.items()}
+
+
+def _shown(value: float | None, form: str) -> str:
+    return "unknown" if value is None else form.format(value)

@@ -1,0 +1,103 @@
+"""The sound of a result: how loud it is, and when somebody speaks.
+
+Why: what a mouth does while its owner speaks is not what it does in silence, so events say how much of
+them is spoken.
+In: steps of equal length on the clock of the frames.  Out: shares of any stretch of time; sound.parquet.
+Not here: telling speech from other sound (media/voice.py), events (events.py).
+"""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import fastparquet
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from auscan.core.errors import InputError
+from auscan.results.atomic import atomic_path
+
+SOUND_FILE: Final[str] = "sound.parquet"
+METADATA_KEY: Final[str] = "auscan sound"
+UNITS: Final[dict[str, str]] = {
+    "time": "middle of the step, seconds on the clock of the frames",
+    "level_db": "root mean square level of the step, dB of full scale",
+    "speech": "1 where somebody speaks, else 0",
+}
+"""What each column holds, in order; written into the Parquet metadata."""
+
+
+@dataclass(frozen=True, eq=False)
+class Speech:
+    """Sound in L steps of equal length, without gaps."""
+
+    start_s: float
+    """Where the first step begins, on the clock of the frames."""
+    step_s: float
+    """Length of a step, seconds."""
+    level_db: NDArray[np.float32]
+    """[L] root mean square level, dB of full scale."""
+    speech: NDArray[np.bool_]
+    """[L] whether somebody speaks."""
+
+    def __post_init__(self) -> None:
+        if self.level_db.shape != self.speech.shape or self.speech.ndim != 1:
+            raise ValueError(
+                f"level_db and speech should be [L], got {self.level_db.shape}, {self.speech.shape}."
+            )
+        if not self.step_s > 0:
+            raise ValueError(f"step_s should be above 0, got {self.step_s}.")
+
+    @property
+    def times_s(self) -> NDArray[np.float64]:
+        """[L] middles of the steps, seconds."""
+        return self.start_s + (np.arange(len(self.speech), dtype=np.float64) + 0.5) * self.step_s
+
+    def share(self, begin_s: NDArray[np.float64], end_s: NDArray[np.float64]) -> NDArray[np.float64]:
+        """[E] share 0 to 1 of each stretch from begin to end in which somebody speaks.
+
+        Nobody speaks before the sound begins or after it ends. NaN for a stretch without length.
+        """
+        edges = self.start_s + np.arange(len(self.speech) + 1) * self.step_s
+        spoken_s = np.concatenate([[0.0], np.cumsum(self.speech) * self.step_s])  # up to each edge
+        length = np.where(end_s > begin_s, end_s - begin_s, np.nan)
+        spoken = np.interp(end_s, edges, spoken_s) - np.interp(begin_s, edges, spoken_s)
+        return np.asarray(np.clip(spoken / length, 0.0, 1.0))
+
+
+def write_speech(path: Path, sound: Speech, source: str, version: str) -> None:
+    """Write sound.parquet: a row a step with the columns of `UNITS`; source and version as in RunInfo."""
+    about = {
+        "auscan": version,
+        "source": source,
+        "start_s": sound.start_s,
+        "step_s": sound.step_s,
+        "units": UNITS,
+    }
+    columns = sound.times_s, sound.level_db, sound.speech.astype(np.int8)
+    with atomic_path(path) as temporary:
+        fastparquet.write(
+            str(temporary),
+            pd.DataFrame(dict(zip(UNITS, columns, strict=True))),
+            compression="SNAPPY",
+            has_nulls=False,
+            write_index=False,
+            custom_metadata={METADATA_KEY: json.dumps(about)},
+        )
+
+
+def read_speech(path: Path) -> Speech:
+    """Read a sound.parquet back.  Raises InputError where it is none."""
+    try:
+        with path.open("rb") as file:
+            stored = fastparquet.ParquetFile(file)
+            about = json.loads(stored.key_value_metadata[METADATA_KEY])
+            table = stored.to_pandas()
+        level, speech = table["level_db"].to_numpy(np.float32), table["speech"].to_numpy(bool)
+        return Speech(float(about["start_s"]), float(about["step_s"]), level, speech)
+    except Exception as error:  # of a damaged file fastparquet complains in many ways
+        raise InputError(
+            f"{path} is not the sound of a result of auscan: {error!r}. Run `auscan detect` once more."
+        ) from error

@@ -1,0 +1,107 @@
+"""What a result says in sum: how long and how often each AU was active, and why faces were not judged.
+
+In: a result's table, its events.  Out: plain numbers; None where nothing is known.
+Not here: the rows themselves (table.py), finding events (events.py).
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from auscan.core.aus import AU_NAMES
+from auscan.results.quality import REASONS
+from auscan.results.table import ACTIVE_COLUMNS, by_face, frame_durations_s, frame_times_s
+
+Numbers = dict[str, float | int | None]
+
+
+def seconds_active(table: pd.DataFrame) -> dict[str, float | None]:
+    """For each AU how long it was active in any face, weighted by the frames' durations; None: unknown.
+
+    Only rows that were judged count.
+    """
+    durations = frame_durations_s(frame_times_s(table))
+    any_face = table.groupby("frame", sort=True)[list(ACTIVE_COLUMNS)].max().to_numpy()  # [F, A], NaN unknown
+    known = ~np.isnan(any_face).all(axis=0)
+    total = durations @ (np.nan_to_num(any_face) > 0)  # [A]
+    nobody = not table["success"].any()
+    return {name: float(total[j]) if known[j] or nobody else None for j, name in enumerate(AU_NAMES)}
+
+
+def base_rates(table: pd.DataFrame) -> dict[str, float | None]:
+    """For each AU the share of judged face rows in which it is active; None where no row knows it."""
+    rates = table[list(ACTIVE_COLUMNS)].mean()  # NaN rows are left out
+    return {name: _number(rates[f"{name}_c"]) for name in AU_NAMES}
+
+
+def reason_counts(table: pd.DataFrame) -> dict[str, int]:
+    """Rows by reason, all reasons named."""
+    counts = table["reason"].value_counts()
+    return {reason: int(counts.get(reason, 0)) for reason in REASONS}
+
+
+def au_numbers(
+    table: pd.DataFrame, events: pd.DataFrame, seconds: Mapping[str, float | None]
+) -> dict[str, Numbers]:
+    """Of each AU: base_rate, seconds_active, events, mean_duration_s, mean_probability.
+
+    table, events: of all faces, or of one
+    seconds: how long each AU was active; where this is unknown, so is the number of events
+    mean_probability is of `AU..`, whatever the baseline, over the rows in which the AU is judged.
+    """
+    rates = base_rates(table)
+    durations = {name: events.loc[events["AU"] == name, "duration"] for name in AU_NAMES}
+    numbers: dict[str, Numbers] = {}
+    for name in AU_NAMES:
+        count = len(durations[name])
+        numbers[name] = {
+            "base_rate": rates[name],
+            "seconds_active": seconds[name],
+            "events": None if seconds[name] is None else count,
+            "mean_duration_s": float(durations[name].mean()) if count else None,
+            "mean_probability": _number(table.loc[table[f"{name}_c"].notna(), name].mean()),
+        }
+    return numbers
+
+
+def face_numbers(
+    table: pd.DataFrame, events: pd.DataFrame, levels: Mapping[int, NDArray[np.float64]] | None
+) -> list[dict[str, Any]]:
+    """Of each face, by face_id: when it was there, how much of it was judged, and `au_numbers`.
+
+    levels: [A] by face_id where there is a baseline; a face without one has None for it.
+    """
+    times_s = frame_times_s(table)
+    ends_s = times_s + frame_durations_s(times_s)
+    at = np.searchsorted(np.unique(table["frame"]), table["frame"])  # [R] place of the row's frame
+    lasts_s = pd.Series((ends_s - times_s)[at], index=table.index)
+    faces = []
+    for face_id, rows in by_face(table):
+        active = rows[list(ACTIVE_COLUMNS)].to_numpy()  # [T, A]
+        total = lasts_s[rows.index].to_numpy() @ (np.nan_to_num(active) > 0)
+        known = ~np.isnan(active).all(axis=0)
+        seconds = {name: float(total[j]) if known[j] else None for j, name in enumerate(AU_NAMES)}
+        face: dict[str, Any] = {
+            "face_id": face_id,
+            "first_s": float(rows["timestamp"].iloc[0]),
+            "last_s": float(ends_s[at[rows.index[-1]]]),
+            "rows": len(rows),
+            "judged": float((~np.isnan(active)).any(axis=1).mean()),
+        }
+        if levels is not None:
+            face["baseline"] = _level(levels[face_id])
+        faces.append(face | {"aus": au_numbers(rows, events[events["face_id"] == face_id], seconds)})
+    return faces
+
+
+def _level(level: NDArray[np.float64]) -> dict[str, float | None] | None:
+    if np.isnan(level).all():
+        return None
+    return {name: _number(value) for name, value in zip(AU_NAMES, level, strict=True)}
+
+
+def _number(value: float) -> float | None:
+    return None if np.isnan(value) else float(value)

@@ -1,0 +1,152 @@
+"""What is usual for a face is taken off, can be put back, and is never made up."""
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+from scipy.special import expit, logit
+
+from auscan.core.aus import AU_NAMES
+from auscan.core.errors import InputError
+from auscan.results.baseline import (
+    LEAST_FRAMES,
+    NEUTRAL,
+    Baseline,
+    apply_baseline,
+    neutral_point,
+    parse_baseline,
+    resting_level,
+    take_off,
+)
+from auscan.results.result import Result
+from auscan.results.table import ACTIVE_COLUMNS, BASELINE_COLUMNS, COLUMNS, TrackScores
+
+MakeTrack = Callable[..., TrackScores]
+MakeResult = Callable[..., Result]
+TENTH = np.array([NEUTRAL])
+AU12, AU23 = AU_NAMES.index("AU12"), AU_NAMES.index("AU23")
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [("none", None), ("median", Baseline()), ("2-5", Baseline(2, 5)), ("0.5-12.25", Baseline(0.5, 12.25))],
+)
+def test_a_baseline_is_named_by_a_word_or_two_times(text: str, expected: Baseline | None) -> None:
+    assert parse_baseline(text) == expected
+
+
+@pytest.mark.parametrize("text", ["", "mean", "5-2", "2-2", "2", "-1-3", "2-5s", "a-b", "1e3-2e3"])
+def test_what_is_no_baseline_is_refused_with_what_there_is(text: str) -> None:
+    with pytest.raises(InputError, match="none, median, or two times"):
+        parse_baseline(text)
+
+
+probability = st.floats(2**-10, 1 - 2**-10, width=32)
+
+
+@given(st.lists(probability, min_size=1, max_size=20), probability)
+def test_values_are_those_of_the_formula(values: list[float], level: float) -> None:
+    p = np.array(values, np.float32)[:, None]
+    shift = max(0.0, logit(level) - logit(NEUTRAL))
+    assert take_off(p, np.array([level]), TENTH) == pytest.approx(
+        expit(logit(p.astype(float)) - shift), abs=1e-6
+    )
+
+
+@given(st.lists(st.floats(0, 1, width=32), min_size=2, max_size=20), st.floats(0, 1))
+def test_order_stays_nothing_rises_and_nothing_leaves_0_to_1(values: list[float], level: float) -> None:
+    p = np.sort(np.array(values, np.float32))[:, None]
+    taken = take_off(p, np.array([level]), TENTH)
+    assert (np.diff(taken[:, 0]) >= 0).all()
+    assert ((taken >= 0) & (taken <= p)).all()
+
+
+def test_the_level_itself_becomes_neutral_and_a_level_at_rest_changes_nothing() -> None:
+    p = np.float32([[0.02, 0.5, 0.9]]).T
+    assert take_off(p, np.array([0.5]), TENTH)[1, 0] == pytest.approx(NEUTRAL)
+    np.testing.assert_array_equal(take_off(p, np.array([0.02]), TENTH), p)
+
+
+def test_rest_is_never_active_however_low_the_threshold(smiler: Result) -> None:
+    assert neutral_point([0.5, 0.2, 0.08]) == pytest.approx([0.1, 0.1, 0.04])
+    low = replace(smiler, info=replace(smiler.info, thresholds=(0.07,) * 12))
+    above = apply_baseline(low, "median")
+    assert column(above, "AU12_b")[0] == pytest.approx(0.035)
+    assert column(above, "AU12_c")[0] == 0
+    assert above.summary()["neutral"]["AU12"] == pytest.approx(0.035)
+
+
+def test_the_level_is_the_median_of_judged_frames_within_the_times() -> None:
+    times_s = np.arange(100) / 25
+    p = np.full((100, 12), 0.9, np.float32)
+    p[25:75] = 0.2
+    p[30:40] = 0.8  # not judged
+    judged = np.ones(100, bool)
+    judged[30:40] = False
+    assert resting_level(p, times_s, judged, Baseline(1, 3)) == pytest.approx(np.full(12, 0.2))
+    assert resting_level(p, times_s, judged, Baseline())[0] == pytest.approx(0.9)
+
+
+def test_too_few_frames_tell_nothing() -> None:
+    count = LEAST_FRAMES + 5
+    p, times_s, judged = np.full((count, 12), 0.3, np.float32), np.arange(count) / 25, np.ones(count, bool)
+    assert not np.isnan(resting_level(p, times_s, judged, Baseline())).any()
+    assert np.isnan(resting_level(p, times_s, judged, Baseline(0.3, 9))).all()
+    judged[:6] = False
+    assert np.isnan(resting_level(p, times_s, judged, Baseline())).all()
+
+
+@pytest.fixture
+def smiler(make_track: MakeTrack, make_result: MakeResult) -> Result:
+    """Face 0 in 60 frames: AU12 is 0.4 at rest and 0.95 from frame 40 on. Face 1 is there for ten frames."""
+    p = np.full((60, 12), 0.05, np.float32)
+    p[:, AU12], p[:, AU23] = 0.4, np.nan
+    p[40:, AU12] = 0.95
+    face = replace(make_track(0, list(range(60))), probabilities=p)
+    return make_result((np.arange(60) / 25).tolist(), [face, make_track(1, list(range(20, 30)))])
+
+
+def column(result: Result, name: str, face_id: int = 0) -> NDArray[np.float64]:
+    table = result.table
+    return table.loc[table["face_id"] == face_id, name].to_numpy(float)
+
+
+def test_both_values_are_kept_and_the_verdict_is_of_the_one_above_the_baseline(smiler: Result) -> None:
+    smiler = replace(smiler, info=replace(smiler.info, thresholds=(0.35,) * 12))
+    plain, above = apply_baseline(smiler, "none"), apply_baseline(smiler, "median")
+    assert tuple(above.table.columns) == (*COLUMNS, *BASELINE_COLUMNS)
+    pd.testing.assert_frame_equal(above.table[list(AU_NAMES)], smiler.table[list(AU_NAMES)])
+    assert set(column(plain, "AU12_c")) == {1}
+    assert column(above, "AU12_b")[0] == pytest.approx(NEUTRAL)
+    assert column(above, "AU12_c").tolist() == [0] * 40 + [1] * 20
+    assert above.events.query("AU == 'AU12'")["onset_frame"].tolist() == [40]
+    assert above.table["AU23_b"].isna().all()
+
+
+def test_a_face_too_short_for_a_baseline_is_not_judged(smiler: Result) -> None:
+    above = apply_baseline(smiler, "median")
+    theirs = above.table[above.table["face_id"] == 1]
+    assert theirs[[*BASELINE_COLUMNS, *ACTIVE_COLUMNS]].isna().all(axis=None)
+    assert set(above.events["face_id"]) <= {0}
+    faces = above.summary()["per_face"]
+    assert faces[0]["baseline"]["AU12"] == pytest.approx(0.4)
+    assert (faces[1]["baseline"], faces[1]["judged"]) == (None, 0)
+
+
+def test_a_baseline_can_be_changed_and_taken_back(smiler: Result) -> None:
+    there = apply_baseline(apply_baseline(smiler, "median"), "1.7-2.4")
+    pd.testing.assert_frame_equal(there.table, apply_baseline(smiler, "1.7-2.4").table)
+    back = apply_baseline(there, "none")
+    pd.testing.assert_frame_equal(back.table, smiler.table)
+    assert back.info == smiler.info
+
+
+def test_a_video_without_faces_has_no_baseline(make_result: MakeResult) -> None:
+    above = apply_baseline(make_result([0.0, 0.04], []), "median")
+    assert above.table[list(BASELINE_COLUMNS)].isna().all(axis=None)
+    assert above.summary()["per_face"] == []

@@ -1,0 +1,126 @@
+"""A result: its sums, its files, and the way back from them."""
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from auscan.core.aus import AU_NAMES
+from auscan.core.errors import InputError
+from auscan.results.baseline import apply_baseline
+from auscan.results.events import EVENT_COLUMNS
+from auscan.results.read import read_result
+from auscan.results.result import Result
+from auscan.results.speech import Speech
+from auscan.results.table import TrackScores
+
+MakeTrack = Callable[..., TrackScores]
+MakeResult = Callable[..., Result]
+AU12, AU23 = AU_NAMES.index("AU12"), AU_NAMES.index("AU23")
+
+
+@pytest.fixture
+def talk(make_track: MakeTrack, make_result: MakeResult) -> Result:
+    """Two faces over three seconds, 25 frames a second; somebody speaks from 1 s on."""
+    tracks = []
+    for face_id, count in ((0, 75), (1, 40)):
+        p = np.full((count, 12), 0.05, np.float32)
+        p[:, AU23] = np.nan
+        p[10:20, AU12] = 0.9
+        p[25:30, AU12] = 0.95
+        tracks.append(replace(make_track(face_id, list(range(count))), probabilities=p))
+    result = make_result((np.arange(75) / 25).tolist(), tracks)
+    spoken = np.arange(150) >= 50
+    return replace(result, sound=Speech(0.0, 0.02, np.full(150, -30, np.float32), spoken))
+
+
+def test_the_summary_counts_events_over_all_faces_and_for_each(talk: Result) -> None:
+    summary = talk.summary()
+    assert summary["aus"]["AU12"] == {
+        "base_rate": pytest.approx(30 / 115),
+        "seconds_active": pytest.approx(0.6),  # in any face
+        "events": 4,
+        "mean_duration_s": pytest.approx(0.3),
+        "mean_probability": pytest.approx((20 * 0.9 + 10 * 0.95 + 85 * 0.05) / 115),
+    }
+    first, second = summary["per_face"]
+    assert [face["face_id"] for face in (first, second)] == [0, 1]
+    assert (second["first_s"], second["last_s"], second["rows"]) == (0, pytest.approx(1.6), 40)
+    assert (first["judged"], "baseline" in first) == (1, False)
+    assert second["aus"]["AU12"]["base_rate"] == pytest.approx(15 / 40)
+    assert second["aus"]["AU12"]["seconds_active"] == pytest.approx(0.6)
+    assert second["aus"]["AU12"]["events"] == 2
+    assert first["aus"]["AU01"] | {"mean_probability": None} == {
+        "base_rate": 0,
+        "seconds_active": 0,
+        "events": 0,
+        "mean_duration_s": None,
+        "mean_probability": None,
+    }
+    assert summary["event_settings"] == {"release": 0.75, "shortest_s": 0.1, "bridge_s": 0.25}
+
+
+def test_an_au_never_taught_has_no_numbers_at_all(talk: Result) -> None:
+    summary = talk.summary()
+    for numbers in (summary["aus"]["AU23"], summary["per_face"][0]["aus"]["AU23"]):
+        assert set(numbers.values()) == {None}
+
+
+def test_a_face_that_came_between_two_others_knows_its_own_time(
+    make_track: MakeTrack, make_result: MakeResult
+) -> None:
+    tracks = [make_track(face_id, frames) for face_id, frames in ((0, [0, 1]), (1, [4, 5]))]
+    result = make_result([5.0, 5.04, 5.08, 5.2, 5.24, 5.28], tracks)
+    faces = result.summary()["per_face"]
+    assert [(face["first_s"], face["last_s"]) for face in faces] == [
+        (5.0, 5.08),
+        (5.24, pytest.approx(5.28 + 0.04)),
+    ]
+
+
+def test_events_lie_beside_the_table(talk: Result, tmp_path: Path) -> None:
+    written = pd.read_csv(talk.save(tmp_path) / "events.csv")
+    assert tuple(written.columns) == EVENT_COLUMNS
+    pd.testing.assert_frame_equal(written, talk.events, check_dtype=False, atol=1e-6)
+    assert written["speech"].tolist() == pytest.approx([0, 1, 0, 1])
+
+
+def test_a_result_comes_back_from_its_folder(talk: Result, tmp_path: Path) -> None:
+    for result in (talk, apply_baseline(talk, "median"), replace(talk, sound=None)):
+        read = read_result(result.save(tmp_path))
+        pd.testing.assert_frame_equal(read.table, result.table)
+        pd.testing.assert_frame_equal(read.events, result.events)
+        assert read.info == replace(result.info, duration_s=round(result.info.duration_s, 6))
+        assert (read.sound is None) == (result.sound is None)
+        assert read.summary() == result.summary()
+
+
+def test_the_parquet_file_says_what_the_verdicts_are_made_from(talk: Result, tmp_path: Path) -> None:
+    import fastparquet
+
+    for baseline, expected in (("none", "AU.."), ("1-2", "AU.._b")):
+        folder = apply_baseline(talk, baseline).save(tmp_path)
+        stored = fastparquet.ParquetFile(folder / "aus.parquet")
+        said = json.loads(stored.key_value_metadata["auscan"])
+        assert (said["baseline"], said["judged_by"]) == (baseline, expected)
+        assert list(said["units"]) == stored.columns
+        assert json.loads((folder / "summary.json").read_text())["baseline"] == baseline
+
+
+def test_files_of_two_results_are_not_mixed(talk: Result, make_result: MakeResult, tmp_path: Path) -> None:
+    talk.save(tmp_path)
+    make_result([0.0, 0.04], []).save_readings(tmp_path)
+    with pytest.raises(InputError, match=r"summary\.json does not go with the table"):
+        read_result(tmp_path)
+    (tmp_path / "summary.json").write_text("{}")
+    with pytest.raises(InputError, match=r"summary\.json"):
+        read_result(tmp_path)
+
+
+def test_a_folder_without_a_result_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"aus\.parquet is not a result table"):
+        read_result(tmp_path)
