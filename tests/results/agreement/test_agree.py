@@ -6,6 +6,8 @@ from xml.etree import ElementTree as Xml
 import numpy as np
 import pandas as pd
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.metrics import cohen_kappa_score, f1_score
 
@@ -125,6 +127,26 @@ def test_events_match_by_overlap_over_the_time_covered_and_once_at_most() -> Non
     assert match(a, np.array([[4.0, 5.0]]), 0.01) == []  # to touch is not to overlap
 
 
+@given(st.integers(0, 10_000), st.floats(0.05, 1.0))
+@settings(max_examples=50, deadline=None)
+def test_no_event_is_matched_twice_or_with_too_little_and_none_that_could_be_is_left(
+    seed: int, overlap: float
+) -> None:
+    rng = np.random.default_rng(seed)
+    a, b = (np.sort(rng.choice(100, 2 * rng.integers(1, 8), replace=False)).reshape(-1, 2) / 10 for _ in "ab")
+    shared = np.minimum(a[:, None, 1], b[:, 1]) - np.maximum(a[:, None, 0], b[:, 0])
+    share = np.maximum(shared, 0) / (np.maximum(a[:, None, 1], b[:, 1]) - np.minimum(a[:, None, 0], b[:, 0]))
+    pairs = match(a, b, overlap)
+    ours, theirs = [i for i, _ in pairs], [j for _, j in pairs]
+    assert len(set(ours)) == len(set(theirs)) == len(pairs)
+    assert all(share[i, j] >= overlap for i, j in pairs)
+    left = np.delete(np.delete(share, ours, axis=0), theirs, axis=1)
+    assert (left < overlap).all()
+    assert sorted((j, i) for j, i in match(b, a, overlap)) == sorted((j, i) for i, j in pairs) or (
+        len(np.unique(share[share > 0])) < (share > 0).sum()  # of equal overlaps either may be taken
+    )
+
+
 def test_event_level_has_the_values_worked_out_by_hand() -> None:
     """A marks three events, B two of them and one more; five pauses lie between and around these.
 
@@ -185,7 +207,7 @@ def test_intervals_hold_the_truth_about_as_often_as_they_say() -> None:
 def test_a_short_clip_has_no_intervals_and_says_why() -> None:
     agreement = agree(frames(on(20, [(1, 3)])), events((1, 3)))
     assert agreement.table.filter(regex="_low|_high").isna().all(axis=None)
-    assert any("No intervals: 20.0 s are 4 stretches" in note for note in agreement.notes)
+    assert any("takes 10 stretches of 5 s, and 20.0 s give 4." in note for note in agreement.notes)
 
 
 def test_the_mean_is_that_of_the_aus_and_of_what_is_defined() -> None:

@@ -8,6 +8,7 @@ import pandas as pd
 from numpy.testing import assert_allclose, assert_array_equal
 
 from auscan.core.aus import AU_NAMES
+from auscan.results.baseline import apply_baseline
 from auscan.results.exports import openface, pyfeat
 from auscan.results.exports.jsonl import write_jsonl
 from auscan.results.exports.openface import write_openface
@@ -87,6 +88,9 @@ def test_py_feat_holds_its_columns_in_order_and_our_probabilities(
     (path,) = write_pyfeat(long_result, tmp_path)
     read, table = pd.read_csv(path), long_result.table
     assert tuple(read.columns) == pyfeat.COLUMNS
+    places = {0: "FaceRectX", 4: "FaceScore", 5: "x_0", 73: "y_0", 141: "Pitch", 144: "AU01", 163: "AU43"}
+    places |= {164: "anger", 171: "Identity", 172: "Identity_1", 684: "input", 686: "approx_time"}
+    assert {place: pyfeat.COLUMNS[place] for place in places} == places
     assert len(pyfeat.COLUMNS) == len(set(pyfeat.COLUMNS)) == 1 + 5 + 136 + 20 + 3 + 7 + 513 + 2
     assert_array_equal(read["frame"], table["frame"])
     assert_allclose(read[taught()], table[taught()], atol=1e-6)
@@ -132,6 +136,17 @@ def test_wide_has_a_row_a_frame_and_the_same_values(tmp_path: Path, long_result:
     line = path.read_text(encoding="utf-8").splitlines()[1].split(",")
     at = read.columns.tolist().index("f0_au12c")
     assert line[at] in ("0", "1")  # not 1.0, which SPSS shows with decimals
+
+
+def test_wide_has_the_values_above_a_baseline_where_there_is_one(tmp_path: Path, long_result: Result) -> None:
+    result = apply_baseline(long_result, "median")
+    path, labels_path = write_wide(result, tmp_path)
+    read, rows = pd.read_csv(path), result.table[result.table["face_id"] == 1]
+    there = read.set_index("frame").loc[rows["frame"]]
+    assert_allclose(there["f1_au12b"], rows["AU12_b"], rtol=1e-5)
+    assert_allclose(there["f1_au12"], rows["AU12"], rtol=1e-5)
+    assert_array_equal(there["f1_au12c"], rows["AU12_c"])
+    assert pd.read_csv(labels_path)["variable"].tolist() == read.columns.tolist()
 
 
 def test_json_lines_are_the_rows_of_the_table_with_null_for_unknown(

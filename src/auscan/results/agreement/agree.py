@@ -201,8 +201,8 @@ def _notes(
     notes.append(f"ICC(3,1) of frames is of {made}, that of events of seconds.")
     if stretches.count < FEWEST:
         notes.append(
-            f"No intervals: {span_s:.1f} s are {stretches.count} stretches of {stretches.length_s:g} s; "
-            f"it takes {FEWEST}."
+            f"No intervals: it takes {FEWEST} stretches of {stretches.length_s:g} s, and {span_s:.1f} s give "
+            f"{stretches.count}."
         )
     else:
         notes.append(

@@ -40,7 +40,7 @@ def read_codings(path: str | Path) -> list[Coding]:
 
 def _read(path: Path) -> list[Coding]:
     if result_folder(path) is not None:
-        return [*codings_of(open_result(path), path.name)]
+        return [*codings_of(open_result(path), path.resolve().name)]
     if not path.is_file():
         raise InputError(f"{path} is not there, or no result of auscan. {KNOWN}")
     kind = path.suffix.lower()

@@ -16,6 +16,8 @@ from auscan.results.atomic import atomic_path
 from auscan.results.exports.content import stem, taught
 from auscan.results.result import Result
 
+ABOVE: Final[str] = "; above what is usual for the face where Baseline is not none"
+
 COLUMNS: Final[dict[str, dict[str, Any]]] = {
     "onset": {"Description": "Begin of the event on the clock of the video.", "Units": "s"},
     "duration": {
@@ -25,8 +27,8 @@ COLUMNS: Final[dict[str, dict[str, Any]]] = {
     "trial_type": {"Description": "Facial action unit of the event."},
     "face_id": {"Description": "The same face within one video, from 0."},
     "apex": {"Description": "When the probability is highest.", "Units": "s"},
-    "mean": {"Description": "Mean probability of the action unit in the event, 0 to 1."},
-    "peak": {"Description": "Highest probability of the action unit in the event, 0 to 1."},
+    "mean": {"Description": f"Mean probability of the action unit in the event, 0 to 1{ABOVE}."},
+    "peak": {"Description": f"Highest probability of the action unit in the event, 0 to 1{ABOVE}."},
     "speech": {"Description": "Share of the event in which somebody speaks, 0 to 1; n/a without sound."},
 }
 """The columns of the table and what they are."""

@@ -108,7 +108,7 @@ def _milliseconds(events: pd.DataFrame) -> Iterator[tuple[int, int, str]]:
     """Begin, end and text of each event; rounding leaves none without length and none over another."""
     free_ms = 0
     for onset, offset, peak in events[["onset", "offset", "peak"]].itertuples(index=False):
-        if offset <= 0:
+        if round(1000 * offset) <= 0:
             continue
         begin_ms = max(round(1000 * onset), free_ms)
         free_ms = max(round(1000 * offset), begin_ms + 1)

@@ -24,18 +24,15 @@ AUS: Final = tuple(
 EMOTIONS: Final = ("anger", "disgust", "fear", "happiness", "sadness", "surprise", "neutral")
 
 COLUMNS: Final[tuple[str, ...]] = (
-    "frame",
-    *BOX,
-    "FaceScore",
+    *(*BOX, "FaceScore"),
     *(f"{axis}_{i}" for axis in "xy" for i in range(68)),
-    *AUS,
     *("Pitch", "Roll", "Yaw"),
+    *AUS,
     *EMOTIONS,
-    "Identity",
-    *(f"Identity_{i}" for i in range(1, 513)),
-    *("input", "approx_time"),
+    *("Identity", *(f"Identity_{i}" for i in range(1, 513))),
+    *("input", "frame", "approx_time"),
 )
-"""py-feat's columns in the order of its Detector's `output_columns`, and the time it adds to a video."""
+"""py-feat's columns in the order in which its `detect_video` puts them together."""
 
 
 def write_pyfeat(result: Result, folder: Path) -> list[Path]:
