@@ -21,8 +21,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from augment import relight
-from auscan.core.aus import AU_NAMES
+from auscan.core.aus import AU_COUNT, AU_NAMES
 from auscan.core.config import SAMPLE_RATE_HZ, TOKEN_HOP
+from auscan.model.fusion import audio_at_frames
 from auscan.model.network import AuscanNetwork, Sound
 from clip_data import DEVELOPMENT, HELD_OUT, ClipTrack
 from cover_clips import cover_track
@@ -40,7 +41,7 @@ VARIES = 0.05
 class ClipSettings:
     """Settings of stage 2."""
 
-    steps: int = 320
+    steps: int = 800
     windows: int = 8
     """Windows of clips in a step."""
     faces: int = 256
@@ -53,7 +54,12 @@ class ClipSettings:
     """Share of the windows from rendered clips, and of the single faces that are rendered."""
     face_versions: int = 2
     """Cuts of each single face."""
-    rate: float = 5e-4
+    rate: float = 2e-4
+    """Of memory and head, which begin with what single faces taught the head."""
+    listening_rate: float = 1.5e-3
+    """Of all that hears, which begins with nothing."""
+    voice: float = 0.5
+    """Weight of the loss on what the voice alone tells."""
     weight_decay: float = 0.1
     no_sound: float = 0.3
     """Share of windows that lose their sound."""
@@ -104,6 +110,23 @@ def hide_stretches(track: ClipTrack, rng: np.random.Generator) -> NDArray[np.uin
     return out
 
 
+@dataclass(frozen=True)
+class Window:
+    """B stretches of T frames, with what is heard at them."""
+
+    features: Features
+    """[B, T, ...]."""
+    times_s: Tensor
+    """[B, T]."""
+    sound: Sound
+    """Still samples in place of tokens; see `encode`."""
+    own: Tensor
+    """[B] bool: is it the clip's own sound?"""
+    labels: Tensor
+    """[B, T, 12], as is the next."""
+    soft: Tensor
+
+
 def cover_mouth(track: ClipTrack, rng: np.random.Generator) -> NDArray[np.uint8]:
     """The crops of a track [T, S, S] with a thing before the mouth from end to end."""
     return cover_track(track.crops, track.times_s, rng, busy=1, parts=("mouth",)).crops
@@ -148,8 +171,8 @@ class ClipWindows:
             for cut in cutter.epoch(1000 + epoch)
         ]
 
-    def window(self, step: int) -> tuple[Features, Tensor, Sound, Tensor, Tensor]:
-        """Features [B, T, ...], times [B, T], sound, labels and soft targets [B, T, 12] of one step."""
+    def window(self, step: int) -> Window:
+        """The windows of one step."""
         rng = np.random.default_rng([self.settings.seed, step])
         length, rows = self.settings.length, []
         for pick in rng.choice(len(self.tracks), self.settings.windows, p=self.chances):
@@ -169,7 +192,8 @@ class ClipWindows:
             )
             for name in ("times_s", "labels", "soft")
         )
-        return features, times, self._sound([r[3] for r in rows], times), labels, soft
+        own = torch.tensor([heard is track for track, _, _, heard in rows])
+        return Window(features, times, self._sound([r[3] for r in rows], times), own, labels, soft)
 
     def _heard(self, track: ClipTrack, rng: np.random.Generator) -> ClipTrack | None:
         """Whose sound the window hears: its own, nobody's or another clip's."""
@@ -279,18 +303,25 @@ def train_clips(
     averaged = torch.optim.swa_utils.AveragedModel(
         network, multi_avg_fn=torch.optim.swa_utils.get_ema_multi_avg_fn(settings.average)
     )
-    optimizer = torch.optim.AdamW(parameter_groups(network, settings.weight_decay), lr=settings.rate)
+    voice = nn.Linear(network.audio.width, AU_COUNT)
+    optimizer = torch.optim.AdamW(rates(network, voice, settings))
     schedule = torch.optim.lr_scheduler.LambdaLR(
         optimizer, lambda step: warmup_cosine(step, settings.every, settings.steps)
     )
-    parts = {"model": network, "averaged": averaged, "optimizer": optimizer, "schedule": schedule}
+    parts = {
+        "model": network,
+        "voice": voice,
+        "averaged": averaged,
+        "optimizer": optimizer,
+        "schedule": schedule,
+    }
     first = resume(run / "clips.pt", parts)
     losses: list[float] = []
     for step in range(first, settings.steps):
-        loss = clip_loss(network, windows, step, settings.shape)
+        loss = clip_loss(network, voice, windows, step)
         optimizer.zero_grad()
         loss.backward()
-        nn.utils.clip_grad_norm_(network.parameters(), 1.0)
+        nn.utils.clip_grad_norm_([*network.parameters(), *voice.parameters()], 1.0)
         optimizer.step()
         schedule.step()
         averaged.update_parameters(network)
@@ -304,16 +335,35 @@ def train_clips(
     return run / "clips_best.pt", max(logged(run), key=together)
 
 
-def clip_loss(network: AuscanNetwork, windows: ClipWindows, step: int, shape: float) -> Tensor:
-    """Of the windows and single faces of one step."""
-    features, times, sound, labels, soft = windows.window(step)
-    logits = network.temporal(features.embedding, features.au_tokens, times, encode(network, sound))
+def rates(network: AuscanNetwork, voice: nn.Module, settings: ClipSettings) -> list[dict[str, object]]:
+    """The optimizer's groups: what hears learns at a rate of its own."""
+    hearing = nn.ModuleList([network.audio, network.temporal.fusion, voice])
+    seeing = nn.ModuleList([network.temporal.memory, network.temporal.head])
+    return [
+        {**group, "lr": rate}
+        for part, rate in ((hearing, settings.listening_rate), (seeing, settings.rate))
+        for group in parameter_groups(part, settings.weight_decay)
+    ]
+
+
+def clip_loss(network: AuscanNetwork, voice: nn.Module, windows: ClipWindows, step: int) -> Tensor:
+    """Of the windows and single faces of one step.
+
+    voice: tells the AUs from the clip's own audio tokens alone, so that the encoder learns what can be heard
+    of a face before anybody listens to it.
+    """
+    window, settings = windows.window(step), windows.settings
+    features, times_s, sound = window.features, window.times_s, encode(network, window.sound)
+    logits = network.temporal(features.embedding, features.au_tokens, times_s, sound)
+    heard, valid = audio_at_frames(sound.tokens, sound.times_s, sound.valid, times_s)
+    audible = torch.where((valid & window.own[:, None])[..., None], window.labels, -1)
     single, single_labels, single_soft = windows.faces[step % len(windows.faces)]
     moment = torch.zeros(len(single_labels), 1, dtype=torch.float64)
     alone = network.temporal(single.embedding[:, None], single.au_tokens[:, None], moment)[:, 0]
     return (
-        masked_bce(logits, labels, soft)
-        + shape * shape_loss(logits, labels, soft)
+        masked_bce(logits, window.labels, window.soft)
+        + settings.shape * shape_loss(logits, window.labels, window.soft)
+        + settings.voice * masked_bce(voice(heard), audible, window.soft)
         + masked_bce(alone, single_labels, single_soft)
     )
 
