@@ -34,6 +34,11 @@ RULES: dict[str, tuple[str, float]] = {
 """AU -> (blendshape, score above which it counts as active)."""
 
 UNTAUGHT = ("AU23",)
+REFERENCE = (
+    "Its labels came from a teacher model, MediaPipe Face Landmarker, and a fixed rule, not from human "
+    "coders; agreement with trained FACS coders has not been measured."
+)
+"""What the checkpoint says of its labels."""
 CHEEK_ON = (0.4, 0.4)
 """Squint and smile both above: AU06 counts as active."""
 CHEEK_OFF = (0.3, 0.25)

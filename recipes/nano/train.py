@@ -23,7 +23,7 @@ from calibrate import calibrate_checkpoint
 from clip_data import HELD_OUT, load_clips
 from export import export_nano
 from face_data import load_faces
-from labels import UNTAUGHT
+from labels import REFERENCE, UNTAUGHT
 from pack_faces import load_rendered
 from rendered_clips import load_rendered_clips
 from train_clips import ClipSettings, development_scores, held_out, train_clips
@@ -58,7 +58,12 @@ def main() -> None:
     network.eval()
 
     config = CheckpointConfig(
-        name="nano", untaught=UNTAUGHT, sight=True, auscan_version=VERSION, network=network.config
+        name="nano",
+        untaught=UNTAUGHT,
+        sight=True,
+        reference=REFERENCE,
+        auscan_version=VERSION,
+        network=network.config,
     )
     taught = len({track.clip for track in tracks} - set(HELD_OUT))
     scores = development_scores(network, held_out(network, tracks))
