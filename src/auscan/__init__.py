@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from auscan.core.errors import AuscanError, CheckpointError, InputError, MediaError
     from auscan.pipeline.detect import detect
     from auscan.pipeline.live import LiveDetector
+    from auscan.results.read import read_result
     from auscan.results.result import Result
 
     __version__: str
@@ -29,6 +30,7 @@ __all__ = [
     "Result",
     "__version__",
     "detect",
+    "read_result",
 ]
 
 _HOMES = {
@@ -40,6 +42,7 @@ _HOMES = {
     "MediaError": "auscan.core.errors",
     "Result": "auscan.results.result",
     "detect": "auscan.pipeline.detect",
+    "read_result": "auscan.results.read",
 }
 
 

@@ -19,6 +19,7 @@ from auscan.core.config import (
 )
 from auscan.core.errors import CheckpointError
 from auscan.media.video import probe, read_frames
+from auscan.results.baseline import parse_baseline, resting_levels, with_levels
 from auscan.results.evidence import Evidence
 from auscan.results.result import Result, RunInfo
 from auscan.results.table import TrackScores, build_table
@@ -32,6 +33,7 @@ def _fake_detect(
     operating_point: str = "default",
     folder_rate_hz: float | None = None,
     keep_all: bool = False,
+    baseline: str = "none",
     progress: Callable[[int, int | None], None] | None = None,
     rows: Callable[[pd.DataFrame], None] | None = None,
     evidence: Callable[[Evidence], None] | None = None,
@@ -68,10 +70,14 @@ def _fake_detect(
         thresholds=THRESHOLDS,
         untaught=("AU23",),
         keep_all=keep_all,
+        baseline=baseline,
         command="auscan.detect(...)",
         versions={"auscan": "0.1.0"},
     )
     table = build_table(np.asarray(times), [track], THRESHOLDS)
+    asked = parse_baseline(baseline)
+    if asked is not None:
+        table = with_levels(table, resting_levels(table, asked, keep_all), THRESHOLDS, keep_all)
     if rows is not None:
         rows(table)
     if evidence:
@@ -99,6 +105,7 @@ def _fake_load(model: str = "nano", *engine: object) -> SimpleNamespace:
 def fake_detect(monkeypatch: pytest.MonkeyPatch) -> None:
     module = ModuleType("auscan.pipeline.detect")
     module.detect = _fake_detect  # type: ignore[attr-defined]
+    module.Progress = Callable  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, "auscan.pipeline.detect", module)
     monkeypatch.setattr("auscan.inference.stages.load", _fake_load)
 
@@ -109,7 +116,7 @@ def _write_video(path: Path, frames: int = 6) -> Path:
         stream = container.add_stream("libx264", rate=25)
         stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
         for index in range(frames):
-            image = np.full((48, 64, 3), 20 * index, np.uint8)
+            image = np.full((48, 64, 3), 20 * index % 256, np.uint8)
             container.mux(stream.encode(av.VideoFrame.from_ndarray(image, format="rgb24")))
         container.mux(stream.encode(None))
     return path

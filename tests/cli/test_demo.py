@@ -17,7 +17,10 @@ def test_the_demo_leaves_clip_table_overlay_and_report(
         main()
     assert not left.value.code
     names = sorted(path.name for path in (tmp_path / "auscan-demo").iterdir())
-    assert names == ["astronaut.mp4", "aus.csv", "aus.parquet", "overlay.mp4", "report.html", "summary.json"]
+    assert names == [
+        *("astronaut.mp4", "aus.csv", "aus.parquet", "events.csv"),
+        *("overlay.mp4", "report.html", "summary.json"),
+    ]
     said = capsys.readouterr().out
     assert "A face in 7 of 8 frames." in said
     rows = {

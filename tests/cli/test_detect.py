@@ -12,6 +12,7 @@ import pytest
 from fastparquet import ParquetFile
 
 from auscan.cli.main import main
+from auscan.results.read import read_result
 from auscan.results.table import METADATA_KEY
 
 WriteVideo = Callable[..., Path]
@@ -91,6 +92,40 @@ def test_keep_all_reaches_the_work_and_the_summary(
     for words, kept in (((), False), (("--keep-all",), True)):
         assert auscan("detect", video, "--out", out, *words)[0] == 0
         assert json.loads((out / "talk" / "summary.json").read_text())["keep_all"] == kept
+
+
+def test_a_baseline_reaches_the_table_its_metadata_and_the_summary(
+    tmp_path: Path, auscan: Auscan, write_video: WriteVideo
+) -> None:
+    """40 frames, AU12 at 0.8 in all of them: usual for this face, and so not active."""
+    video, out = write_video(tmp_path / "talk.mp4", 40), tmp_path / "out"
+    for baseline, active in (("none", 1.0), ("median", 0.0), ("0-1.5", 0.0)):
+        assert auscan("detect", video, "--out", out, "--baseline", baseline)[::2] == (0, "")
+        read = read_result(out / "talk")
+        assert read.info.baseline == baseline
+        assert set(read.table["AU12_c"].dropna()) == {active}
+        assert len(read.events) == active
+        metadata = ParquetFile(out / "talk" / "aus.parquet").key_value_metadata[METADATA_KEY]
+        assert json.loads(metadata)["baseline"] == baseline
+
+
+def test_a_face_too_short_for_its_baseline_is_told(
+    tmp_path: Path, auscan: Auscan, write_video: WriteVideo
+) -> None:
+    video, out = write_video(tmp_path / "talk.mp4"), tmp_path / "out"
+    code, _, told = auscan("detect", video, "--out", out, "--baseline", "0-9")
+    assert code == 0
+    assert "talk.mp4: 1 of 1 faces have fewer than 25 judged frames to take a baseline from (0-9)" in told
+
+
+def test_a_baseline_that_is_none_is_refused_before_anything_begins(
+    tmp_path: Path, auscan: Auscan, write_video: WriteVideo
+) -> None:
+    words = "detect", write_video(tmp_path / "talk.mp4"), "--out", tmp_path / "out", "--baseline", "5-2"
+    code, said, told = auscan(*words)
+    assert (code, said, told.count("\n")) == (2, "", 1)
+    assert "'5-2' is no baseline" in told
+    assert not (tmp_path / "out").exists()
 
 
 def test_overlay_and_report_are_written_when_asked_for(

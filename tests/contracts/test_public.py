@@ -19,6 +19,7 @@ PUBLIC = [
     "Result",
     "__version__",
     "detect",
+    "read_result",
 ]
 HEAVY = {
     "IPython",

@@ -27,6 +27,7 @@ from auscan.media.video import read_frames
 from auscan.pipeline import detect as pipeline
 from auscan.pipeline.detect import detect
 from auscan.pipeline.live import LiveDetector
+from auscan.results.baseline import apply_baseline
 from auscan.results.result import Result
 from auscan.results.table import ACTIVE_COLUMNS, METADATA_KEY, NO_FACE
 
@@ -187,6 +188,35 @@ def test_probabilities_are_the_sigmoid_of_the_networks_logits(
     expected = 1 / (1 + np.exp(-logits.astype(np.float64)))
     taught = [AU_NAMES.index(name) for name in TAUGHT]
     assert_allclose(scores[:, taught], expected[:, taught], atol=1e-6)
+
+
+def test_the_sound_is_measured_on_the_clock_of_the_frames(clip: Path, result: Result) -> None:
+    chunks = read_waveform(clip)
+    assert chunks is not None
+    heard = next(chunks)
+    assert result.sound is not None
+    assert (result.sound.start_s, result.sound.step_s) == (heard.start_s, 0.02)
+    assert len(result.sound.level_db) == round(len(heard.samples) / 320)
+    power = np.square(heard.samples[320:640], dtype=np.float64).mean()
+    assert result.sound.level_db[1] == pytest.approx(10 * np.log10(power), abs=0.01)
+    assert not result.sound.speech.any(), "noise is no speech"
+
+
+def test_without_sound_there_is_none(silent_clip: Path, stages: Stages) -> None:
+    silent = detect(silent_clip, model=stages)
+    assert silent.sound is None
+    assert silent.events["speech"].isna().all()
+
+
+def test_a_baseline_asked_for_at_once_is_one_applied_afterwards(
+    clip: Path, result: Result, stages: Stages
+) -> None:
+    at_once, after = detect(clip, model=stages, baseline="median"), apply_baseline(result, "median")
+    pd.testing.assert_frame_equal(at_once.table, after.table)
+    pd.testing.assert_frame_equal(at_once.events, after.events)
+    assert at_once.info.baseline == "median"
+    with pytest.raises(InputError, match="no baseline"):
+        detect(clip, model=stages, baseline="mean")
 
 
 def test_the_result_says_what_it_was_made_from_and_with(clip: Path, result: Result, stages: Stages) -> None:

@@ -6,6 +6,7 @@ import pytest
 
 from auscan.pipeline import ledger as module
 from auscan.pipeline.ledger import Ledger
+from auscan.results.baseline import Baseline, resting_levels, with_levels
 from auscan.results.table import TrackScores, build_table
 
 THRESHOLDS = (0.5,) * 12
@@ -45,6 +46,22 @@ def test_the_pieces_make_up_the_table(monkeypatch: pytest.MonkeyPatch) -> None:
     pd.testing.assert_frame_equal(pd.concat(pieces, ignore_index=True), expected)
     assert len(pieces) == 4
     assert ledger.tracks == tracks
+
+
+def test_a_baseline_taken_off_on_the_way_is_that_of_the_whole_face(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pieces are cut anywhere; a face's level is that of all its frames, as if asked for afterwards."""
+    monkeypatch.setattr(module, "PIECE", 7)
+    tracks = [track(0, list(range(40))), track(1, list(range(3, 9))), track(2, list(range(45, 80)))]
+    times, baseline = 2 + np.arange(82) / 25, Baseline(2.2, 4.5)
+    ledger = Ledger(THRESHOLDS, None, keep_all=True, baseline=baseline)
+    ledger.times_s += times.tolist()
+    for each in tracks:
+        ledger.add_track(each)
+        ledger.settle(int(each.frames[-1]) if each.face_id else 0)
+    plain = build_table(times, tracks, THRESHOLDS, keep_all=True)
+    levels = resting_levels(plain, baseline, keep_all=True)
+    assert [np.isnan(level).all() for level in levels.values()] == [False, True, True]
+    pd.testing.assert_frame_equal(ledger.finish(), with_levels(plain, levels, THRESHOLDS, keep_all=True))
 
 
 def test_a_video_without_frames_is_a_table_without_rows() -> None:

@@ -18,6 +18,7 @@ from auscan.results.baseline import (
     NEUTRAL,
     Baseline,
     apply_baseline,
+    neutral_point,
     parse_baseline,
     resting_level,
     take_off,
@@ -27,6 +28,7 @@ from auscan.results.table import ACTIVE_COLUMNS, BASELINE_COLUMNS, COLUMNS, Trac
 
 MakeTrack = Callable[..., TrackScores]
 MakeResult = Callable[..., Result]
+TENTH = np.array([NEUTRAL])
 AU12, AU23 = AU_NAMES.index("AU12"), AU_NAMES.index("AU23")
 
 
@@ -51,21 +53,32 @@ probability = st.floats(2**-10, 1 - 2**-10, width=32)
 def test_values_are_those_of_the_formula(values: list[float], level: float) -> None:
     p = np.array(values, np.float32)[:, None]
     shift = max(0.0, logit(level) - logit(NEUTRAL))
-    assert take_off(p, np.array([level])) == pytest.approx(expit(logit(p.astype(float)) - shift), abs=1e-6)
+    assert take_off(p, np.array([level]), TENTH) == pytest.approx(
+        expit(logit(p.astype(float)) - shift), abs=1e-6
+    )
 
 
 @given(st.lists(st.floats(0, 1, width=32), min_size=2, max_size=20), st.floats(0, 1))
 def test_order_stays_nothing_rises_and_nothing_leaves_0_to_1(values: list[float], level: float) -> None:
     p = np.sort(np.array(values, np.float32))[:, None]
-    taken = take_off(p, np.array([level]))
+    taken = take_off(p, np.array([level]), TENTH)
     assert (np.diff(taken[:, 0]) >= 0).all()
     assert ((taken >= 0) & (taken <= p)).all()
 
 
 def test_the_level_itself_becomes_neutral_and_a_level_at_rest_changes_nothing() -> None:
     p = np.float32([[0.02, 0.5, 0.9]]).T
-    assert take_off(p, np.array([0.5]))[1, 0] == pytest.approx(NEUTRAL)
-    np.testing.assert_array_equal(take_off(p, np.array([0.02])), p)
+    assert take_off(p, np.array([0.5]), TENTH)[1, 0] == pytest.approx(NEUTRAL)
+    np.testing.assert_array_equal(take_off(p, np.array([0.02]), TENTH), p)
+
+
+def test_rest_is_never_active_however_low_the_threshold(smiler: Result) -> None:
+    assert neutral_point([0.5, 0.2, 0.08]) == pytest.approx([0.1, 0.1, 0.04])
+    low = replace(smiler, info=replace(smiler.info, thresholds=(0.07,) * 12))
+    above = apply_baseline(low, "median")
+    assert column(above, "AU12_b")[0] == pytest.approx(0.035)
+    assert column(above, "AU12_c")[0] == 0
+    assert above.summary()["neutral"]["AU12"] == pytest.approx(0.035)
 
 
 def test_the_level_is_the_median_of_judged_frames_within_the_times() -> None:

@@ -38,7 +38,7 @@ def demo(
     typer.echo("She smiles: AU06, AU12 and AU25 should be on, AU04 and AU15 off.")
     typer.echo(f"Watch {out / 'overlay.mp4'}")
     typer.echo(f"Open  {out / 'report.html'}")
-    typer.echo(f"Read  {out / 'aus.csv'}, {out / 'aus.parquet'} and {out / 'summary.json'}")
+    typer.echo(f"Read  {out / 'aus.csv'}, {out / 'events.csv'} and {out / 'summary.json'}")
 
 
 def _print_table(table: "pd.DataFrame") -> None:

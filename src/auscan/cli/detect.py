@@ -48,6 +48,7 @@ class Request:
     as_video_hz: float | None = None
     """Pictures per second where a folder of numbered pictures is read as a video."""
     keep_all: bool = False
+    baseline: str = "none"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,6 +82,14 @@ def detect(
     model: Annotated[str, typer.Option("--model", help="A shipped model or a checkpoint folder.")] = "nano",
     operating_point: OperatingPointOption = "default",
     keep_all: KeepAllOption = False,
+    baseline: Annotated[
+        str,
+        typer.Option(
+            "--baseline",
+            metavar="none|median|SECONDS-SECONDS",
+            help="Take off what is usual for each face: its median over all frames or those of some seconds.",
+        ),
+    ] = "none",
     backend: BackendOption = "auto",
     device: DeviceOption = "auto",
     threads: ThreadsOption = None,
@@ -89,11 +98,13 @@ def detect(
     """Find the action units in every frame and face of INPUTS and write them to a folder each."""
     from auscan.inference.stages import load, need_evidence
     from auscan.media.discover import find_media, output_names
+    from auscan.results.baseline import parse_baseline
 
     stages = load(model, backend, device, threads)
     if evidence:
         need_evidence(stages)  # once, and not for each input
     at_point(stages.config, operating_point)  # told once, not for each input
+    parse_baseline(baseline)
     request = Request(
         stages=stages,
         operating_point=operating_point,
@@ -102,6 +113,7 @@ def detect(
         evidence=evidence,
         as_video_hz=as_video,
         keep_all=keep_all,
+        baseline=baseline,
     )
     found = find_media(inputs, folders_as_video=as_video is not None)
     found = [item for item in found if str(item.path) in inputs or not _is_own_overlay(item.path)]
@@ -143,7 +155,8 @@ def detect_into(source: Path, folder: Path, request: Request, label: str) -> "Re
     from auscan.results.writer import TableWriter
 
     config, point = at_point(request.stages.config, request.operating_point), request.operating_point
-    about = table_metadata(source.name, config.name, config.thresholds, config.untaught, VERSION, point)
+    what = source.name, config.name, config.thresholds, config.untaught, VERSION
+    about = table_metadata(*what, operating_point=point, baseline=request.baseline)
     with (
         shown_progress(label) as progress,
         TableWriter(folder, about) as writer,
@@ -155,6 +168,7 @@ def detect_into(source: Path, folder: Path, request: Request, label: str) -> "Re
             operating_point=point,
             folder_rate_hz=request.as_video_hz,
             keep_all=request.keep_all,
+            baseline=request.baseline,
             progress=progress,
             rows=writer.write,
             evidence=False if evidence is None else evidence.write,
@@ -162,6 +176,7 @@ def detect_into(source: Path, folder: Path, request: Request, label: str) -> "Re
     command = shlex.join(["auscan", *sys.argv[1:]])
     result = replace(result, info=replace(result.info, command=command))
     result.save_readings(folder)
+    _say_who_has_no_baseline(result)
     if request.overlay:
         render_overlay(result, source, folder / overlay_name(source), request.as_video_hz)
     file = folder / EVIDENCE_FILE
@@ -173,6 +188,21 @@ def detect_into(source: Path, folder: Path, request: Request, label: str) -> "Re
         if not request.evidence:
             file.unlink(missing_ok=True)  # kept for the report alone, or an earlier run's
     return result
+
+
+def _say_who_has_no_baseline(result: "Result") -> None:
+    """Their rows are not judged, which nobody who asked for a baseline expects."""
+    from auscan.results.baseline import LEAST_FRAMES
+
+    levels = result.resting_levels() or {}
+    without = [str(face_id) for face_id, level in levels.items() if all(value != value for value in level)]
+    if without:
+        typer.echo(
+            f"auscan: {result.info.source}: {len(without)} of {len(levels)} faces have fewer than "
+            f"{LEAST_FRAMES} judged frames to take a baseline from ({result.info.baseline}), "
+            "and are not judged.",
+            err=True,
+        )
 
 
 def _evidence_writer(

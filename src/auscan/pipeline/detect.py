@@ -4,6 +4,7 @@
     follow_faces -> cut_out                 a second one: find, follow, crop
     look                                    here: the crops of all faces together
     read_waveform -> Soundtrack.listen      a third one, in step with the picture
+                  -> VoiceActivity.listen   beside it: how loud, and when somebody speaks
     Track.score -> Ledger                   each face when it is gone: over time, then rows
     Track.evidence                          what it was read by, if asked for
 
@@ -27,13 +28,16 @@ from auscan.faces.follow import follow_faces
 from auscan.inference.stages import Stages, load, need_evidence
 from auscan.media.audio import read_waveform
 from auscan.media.video import Frame, probe, read_frames
+from auscan.media.voice import STEP_S, VoiceActivity
 from auscan.pipeline.ahead import ahead
 from auscan.pipeline.ledger import Ledger, Rows
 from auscan.pipeline.soundtrack import Soundtrack
 from auscan.pipeline.track import Track
 from auscan.pipeline.watch import GONE_S, CutFrame, Looker, SeenFrame, cut_out, in_batches
+from auscan.results.baseline import NO_BASELINE, parse_baseline
 from auscan.results.evidence import Evidence, join
 from auscan.results.result import Result, RunInfo
+from auscan.results.speech import Speech
 from auscan.results.table import frame_durations_s
 
 CHUNK = 32
@@ -56,6 +60,7 @@ def detect(
     operating_point: OperatingPoint = "default",
     folder_rate_hz: float | None = None,
     keep_all: bool = False,
+    baseline: str = NO_BASELINE,
     progress: Progress | None = None,
     rows: Rows | None = None,
     evidence: bool | Give = False,
@@ -66,12 +71,14 @@ def detect(
     model: a shipped name, a checkpoint folder, or stages that are already loaded
     operating_point: whose thresholds decide what counts as active (core/operating.py)
     keep_all: judge faces that can hardly be read, too (results/quality.py)
+    baseline: what to take off as usual for each face: none, median, or SECONDS-SECONDS (results/baseline.py)
     rows: is given the table's rows piece by piece, as soon as they are final
     evidence: True keeps what the network went by in `Result.evidence`; a function is given it face by face,
     in pieces, and nothing is kept
 
     Raises MediaError where the source cannot be read to its end, CheckpointError where the model cannot, or
-    gives no evidence that is asked for, InputError where it holds no such operating point.
+    gives no evidence that is asked for, InputError where it holds no such operating point or where there is
+    no such baseline.
     """
     began_s, source = time.monotonic(), Path(source)
     stages = load(model) if isinstance(model, str | Path) else model
@@ -81,9 +88,10 @@ def detect(
     kept: list[Evidence] = []
     give = kept.append if evidence is True else evidence or None
     expected = probe(source, folder_rate_hz).frames
-    ledger = Ledger(config.thresholds, rows, keep_all)
+    ledger, voice = Ledger(config.thresholds, rows, keep_all, parse_baseline(baseline)), VoiceActivity()
+    chunks = read_waveform(source)
     with (
-        closing(Soundtrack(stages, read_waveform(source))) as sound,
+        closing(Soundtrack(stages, None if chunks is None else voice.listen(chunks))) as sound,
         closing(_cut_frames(read_frames(source, folder_rate_hz), stages)) as frames,
     ):
         _read(frames, sound, stages, ledger, progress and (lambda done: progress(done, expected)), give)
@@ -101,11 +109,18 @@ def detect(
         thresholds=config.thresholds,
         untaught=config.untaught,
         keep_all=keep_all,
+        baseline=baseline,
         command=shlex.join(["auscan", "detect", str(source)]),
         versions=versions(),
     )
     side = stages.config.network.visual.crop_size
-    return Result(table, tuple(ledger.tracks), info, join(kept, side) if evidence is True else None)
+    shown = join(kept, side) if evidence is True else None
+    return Result(table, tuple(ledger.tracks), info, shown, _speech(voice) if has_audio else None)
+
+
+def _speech(voice: VoiceActivity) -> Speech:
+    level_db, spoken = voice.finish()
+    return Speech(voice.start_s, STEP_S, level_db, spoken)
 
 
 def _cut_frames(frames: Iterator[Frame], stages: Stages) -> Generator[CutFrame]:

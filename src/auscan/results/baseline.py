@@ -2,10 +2,11 @@
 
     level     the median probability of an AU over the judged frames of a face that are asked for: all of
               them, or those of some seconds in which it is known to be at rest
-    taken off where the level is above NEUTRAL, the face's logits are shifted so that the level comes to lie
+    neutral   NEUTRAL, or half the AU's threshold where that is less, so that rest is never active
+    taken off where the level is above neutral, the face's logits are shifted so that the level comes to lie
               there. A level below is rest already and stays: to lift it would make action of noise
 
-        logit(AU.._b) = logit(AU..) - max(0, logit(level) - logit(NEUTRAL))
+        logit(AU.._b) = logit(AU..) - max(0, logit(level) - logit(neutral))
 
 It is one shift for a face and AU, so order within the face stays, and with the level (summary.json) it can be
 undone. A face with too few judged frames to tell its level has no values above it: NaN, and is not judged.
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
 
 NO_BASELINE: Final[str] = "none"
 NEUTRAL: Final[float] = 0.1
-"""Probability that a level above it is brought down to."""
+"""Probability that a level above it is brought down to, at most."""
 LEAST_FRAMES: Final[int] = 25
 """Judged frames that a level needs."""
 
@@ -79,17 +80,24 @@ def resting_level(
     return np.median(probabilities[tell].astype(np.float64), axis=0)
 
 
-def take_off(probabilities: NDArray[np.float32], level: NDArray[np.float64]) -> NDArray[np.float32]:
+def neutral_point(thresholds: Sequence[float]) -> NDArray[np.float64]:
+    """What a level comes down to, [A], for thresholds [A]."""
+    return np.minimum(NEUTRAL, np.asarray(thresholds, np.float64) / 2)
+
+
+def take_off(
+    probabilities: NDArray[np.float32], level: NDArray[np.float64], neutral: NDArray[np.float64]
+) -> NDArray[np.float32]:
     """Probabilities [T, A] above a level [A] (or one for each row [T, A]); NaN where either is.
 
-    Written with odds, so that 0 and 1 need no care.
+    neutral: [A] what the level comes down to. Written with odds, so that 0 and 1 need no care.
     """
-    shift = np.maximum(1.0, _odds(level) / _odds(np.float64(NEUTRAL)))
+    shift = np.maximum(1.0, _odds(level) / _odds(neutral))
     yes, no = probabilities.astype(np.float64), 1.0 - probabilities.astype(np.float64)
     return (yes / (yes + no * shift)).astype(np.float32)
 
 
-def _odds(probability: NDArray[np.float64] | np.float64) -> NDArray[np.float64]:
+def _odds(probability: NDArray[np.float64]) -> NDArray[np.float64]:
     """Of a sheer 1 as of what is nearest to it in float32."""
     held = np.minimum(probability, 1 - 2.0**-24)
     return np.asarray(held / (1 - held))
@@ -118,7 +126,7 @@ def with_levels(
     ids, which = np.unique(table["face_id"].to_numpy(), return_inverse=True)
     unknown = np.full(AU_COUNT, np.nan)
     level = np.array([levels.get(int(face_id), unknown) for face_id in ids]).reshape(-1, AU_COUNT)[which]
-    values = take_off(table[list(AU_NAMES)].to_numpy(np.float32), level)
+    values = take_off(table[list(AU_NAMES)].to_numpy(np.float32), level, neutral_point(thresholds))
     active = reached(values, table["reason"].eq("").to_numpy() | keep_all, thresholds)
     columns = {
         **dict(zip(ACTIVE_COLUMNS, active.T, strict=True)),

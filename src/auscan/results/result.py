@@ -6,7 +6,7 @@ Not here: the columns of the table (table.py), counting (summary.py), events (ev
 
 import html
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from auscan.core.aus import AU_COUNT, AU_MEANINGS, AU_NAMES
 from auscan.core.errors import InputError
 from auscan.results.atomic import atomic_path
-from auscan.results.baseline import NEUTRAL, NO_BASELINE, parse_baseline, resting_levels
+from auscan.results.baseline import NO_BASELINE, neutral_point, parse_baseline, resting_levels
 from auscan.results.events import EVENTS_FILE, USUAL, find_events
 from auscan.results.evidence import EVIDENCE_FILE, Evidence, EvidenceWriter, evidence_metadata
 from auscan.results.speech import SOUND_FILE, Speech, write_speech
@@ -142,12 +142,12 @@ class Result:
             "aus": au_numbers(self.table, self.events, seconds),
             "per_face": face_numbers(self.table, self.events, levels),
             "baseline": self.info.baseline,
-            "neutral": None if levels is None else NEUTRAL,
+            "neutral": None if levels is None else _named(neutral_point(self.info.thresholds)),
             "event_settings": asdict(USUAL),
             "model": self.info.model,
             "reference": self.info.reference,
             "operating_point": self.info.operating_point,
-            "thresholds": dict(zip(AU_NAMES, self.info.thresholds, strict=True)),
+            "thresholds": _named(self.info.thresholds),
             "untaught": list(self.info.untaught),
             "versions": dict(self.info.versions),
             "command": self.info.command,
@@ -207,6 +207,10 @@ class Result:
             f"model {html.escape(self.info.model)}</p>"
             f"<table><thead><tr>{titles}</tr></thead><tbody>{rows}</tbody></table>"
         )
+
+
+def _named(values: Iterable[float]) -> dict[str, float]:
+    return {name: float(value) for name, value in zip(AU_NAMES, values, strict=True)}
 
 
 def _silence(values: dict[str, float | None], untaught: Sequence[str]) -> dict[str, float | None]:
