@@ -34,7 +34,7 @@ def render_overlay(
         return
     sound_source = source if result.info.has_audio else None
     frames = read_frames(source, folder_rate_hz)
-    write_overlay(path, frames, result.table, result.info.thresholds, sound_source)
+    write_overlay(path, frames, result.table, result.info.thresholds, sound_source, result.sound)
 
 
 def render_report(
