@@ -57,9 +57,9 @@ def test_each_event_has_the_face_of_its_own_apex_with_its_evidence(
         cut_apexes(without, events, clip, clip.parent / EVIDENCE_FILE),
     ):
         assert [(a.face_id, a.au, a.time_s, a.peak) for a in apexes] == [
-            (0, "AU12", pytest.approx(0.28), 0.57),
-            (1, "AU12", pytest.approx(0.08), 0.52),
-            (0, "AU25", pytest.approx(0.08), 0.52),
+            (0, "AU12", pytest.approx(0.28), pytest.approx(0.57)),
+            (1, "AU12", pytest.approx(0.08), pytest.approx(0.52)),
+            (0, "AU25", pytest.approx(0.08), pytest.approx(0.52)),
         ]
         for apex, frame in zip(apexes, (7, 2, 2), strict=True):
             assert apex.evidence is not None
