@@ -45,7 +45,6 @@ THREADS = (1, 2)
 ROUNDS = 15
 PATCHES = (49, 256)
 """N, Dv of nano."""
-TAUGHT = [name for name in AU_NAMES if name != "AU23"]
 
 Look = Callable[[NDArray[np.uint8]], object]
 
@@ -170,7 +169,7 @@ def differences(float32: Path, data: Path) -> Table:
     table = Table("what", "float32", "shipped", "difference", title="what int8 costs")
     scores = [clip_scores(model, data / "clips") for model in (float32, SHIPPED / "nano")]
     both = scores[0].merge(scores[1], on=["clip", "frame", "face_id"], suffixes=("", "_int8"))
-    ours, theirs = (both[[f"{name}{end}" for name in TAUGHT]].to_numpy() for end in ("", "_int8"))
+    ours, theirs = (both[[f"{name}{end}" for name in AU_NAMES]].to_numpy() for end in ("", "_int8"))
     off = np.abs(ours - theirs)
     table.add_row("faces scored in clips", *(str(len(each)) for each in scores), "")
     table.add_row("mean probability", f"{ours.mean():.4f}", f"{theirs.mean():.4f}", f"{off.mean():.4f}")

@@ -21,7 +21,9 @@ from auscan.media.video import read_frames
 from labels import teacher_targets
 
 HELD_OUT = ("talk_a", "vr_3", "lp_d12", "ls_3", "vx_7", "ve_hb")
-"""Clips that no training step sees; they decide between settings and report within-clip agreement."""
+"""Clips that nothing is learned from or chosen by: only benchmarks read them."""
+DEVELOPMENT = ("lp_d13", "vr_5", "vx_9", "vx_15")
+"""Clips that no training step sees; they say when stage 2 is done."""
 SHORTEST = 8
 """Tracks of fewer frames teach nothing about time."""
 

@@ -6,7 +6,7 @@ the left-right mean of its blendshape lies above a fixed score (`RULES`, from th
     AU25  has no blendshape of its own: inner-lip gap over face height, from landmarks or `lip_gap`
     AU06  has no direct teacher: squint together with smile counts as active, absence of both as
           inactive, anything else is not annotated
-    AU23  has no teacher at all: never annotated
+    AU23  has no teacher at all: never annotated on real faces, left to rendered ones
 
 In: a data frame with the columns `bs_*` and an array of lip gaps.  Out: labels and soft targets [n, 12].
 """
@@ -33,10 +33,9 @@ RULES: dict[str, tuple[str, float]] = {
 }
 """AU -> (blendshape, score above which it counts as active)."""
 
-UNTAUGHT = ("AU23",)
 REFERENCE = (
-    "Its labels came from a teacher model, MediaPipe Face Landmarker, and a fixed rule, not from human "
-    "coders; agreement with trained FACS coders has not been measured."
+    "Its labels came from a teacher model, MediaPipe Face Landmarker, and a fixed rule, and from rendered "
+    "faces, not from human coders; agreement with trained FACS coders has not been measured."
 )
 """What the checkpoint says of its labels."""
 CHEEK_ON = (0.4, 0.4)

@@ -239,7 +239,7 @@ def follow_film(film: Film, name: str) -> list[RenderedTrack]:
 
 
 def load_rendered_clips(
-    ict: Path, cache_folder: Path, persons: range = TRAIN[-150:], mouth: str = "drawn", workers: int = 2
+    ict: Path, cache_folder: Path, persons: range = TRAIN[-100:], mouth: str = "drawn", workers: int = 2
 ) -> list[RenderedTrack]:
     """The tracks of one clip a person; what is in the folder already is read from there."""
     cache_folder.mkdir(parents=True, exist_ok=True)
@@ -289,7 +289,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--ict", type=Path, required=True, help="ict_facekit.npz")
     parser.add_argument("--out", type=Path, required=True, help="folder for the clips")
-    parser.add_argument("--clips", type=int, default=150)
+    parser.add_argument("--clips", type=int, default=100)
     parser.add_argument("--test", action="store_true", help="persons kept for tests")
     parser.add_argument("--mouth", default="drawn", choices=["drawn", "free", "covered"])
     parser.add_argument("--workers", type=int, default=2)

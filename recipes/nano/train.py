@@ -1,11 +1,13 @@
 """Train nano from the data folder to the shipped checkpoint, with one command.
 
     python recipes/nano/train.py --data ../shared/data --run runs/nano --out src/auscan/checkpoints/nano
+    python recipes/nano/train.py --data ../shared/data --run runs/nano --variant whole-face-only
 
 Stages, each resumable: faces (train_faces.py), clips (train_clips.py), packing (here), graphs (export.py),
-calibration and thresholds (calibrate.py).
+calibration and thresholds (calibrate.py). A variant (variants.py) learns from the same batches in the same
+order; it shares the run's caches and keeps the rest in a folder of its own there.
 Every stage logs JSON lines into the run's folder and is seeded; a second call goes on where the first one
-stopped. On two CPU cores stage 1 took 78 minutes beside other jobs. Needs `pip install '.[train]'`.
+stopped. Takes some two hours on two CPU cores. Needs `pip install '.[train]'`.
 """
 
 import argparse
@@ -20,68 +22,79 @@ from auscan.core.version import VERSION
 from auscan.model.checkpoint import save_checkpoint
 from auscan.model.network import AuscanNetwork
 from calibrate import calibrate_checkpoint
-from clip_data import HELD_OUT, load_clips
+from clip_data import DEVELOPMENT, HELD_OUT, load_clips
 from export import export_nano
 from face_data import load_faces
-from labels import REFERENCE, UNTAUGHT
+from labels import REFERENCE
 from pack_faces import load_rendered
 from rendered_clips import load_rendered_clips
-from train_clips import ClipSettings, development_scores, held_out, train_clips
+from train_clips import ClipSettings, train_clips
 from train_faces import FaceSettings, log, train_faces
+from variants import VARIANTS, close_doors
 
 
 def main() -> None:
     """Read the command line and run all stages."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--data", type=Path, required=True, help="folder with faces_train.parquet and clips/")
+    parser.add_argument(
+        "--data", type=Path, required=True, help="faces_train.parquet, clips/, ict_facekit.npz"
+    )
     parser.add_argument("--run", type=Path, default=Path("runs/nano"), help="logs, caches, training state")
-    parser.add_argument("--out", type=Path, default=Path("runs/nano/checkpoint"), help="checkpoint folder")
+    parser.add_argument("--out", type=Path, help="checkpoint folder; if not given, within the run's")
+    parser.add_argument("--variant", choices=VARIANTS, default="full")
     parser.add_argument("--epochs", type=int, default=FaceSettings.epochs, help="epochs of stage 1")
     parser.add_argument("--steps", type=int, default=ClipSettings.steps, help="steps of stage 2")
+    parser.add_argument("--threads", type=int, default=2, help="two variants side by side: 1 each")
     args = parser.parse_args()
-    torch.set_num_threads(2)
+    torch.set_num_threads(args.threads)
     cv2.setNumThreads(1)
-    args.run.mkdir(parents=True, exist_ok=True)
+    own = args.run if args.variant == "full" else args.run / args.variant
+    own.mkdir(parents=True, exist_ok=True)
+    out = args.out or own / "checkpoint"
+    settings = FaceSettings(epochs=args.epochs), ClipSettings(steps=args.steps)
 
-    faces = load_faces(args.data / "faces_train.parquet", args.run / "faces.npz")
-    ict = args.data / "ict_facekit.npz"
-    rendered = load_rendered(ict, args.run / "rendered.npz")
-    face_weights = train_faces(faces, rendered, nano(), FaceSettings(epochs=args.epochs), args.run)
+    network, scores = learn(args.data, args.run, own, args.variant, *settings)
+    pack(network, args.variant, out)
+    export_nano(out, out, args.data / "faces_train.parquet")
+    calibrate_checkpoint(out, args.data)
+    log(own / "done.jsonl", **asdict(settings[0]), **asdict(settings[1]), **scores)
+
+
+def learn(
+    data: Path, run: Path, own: Path, variant: str, for_faces: FaceSettings, for_clips: ClipSettings
+) -> tuple[AuscanNetwork, dict[str, float]]:
+    """Both stages; caches lie in `run`, states in `own`. Returns the network and its development scores."""
+    faces = load_faces(data / "faces_train.parquet", run / "faces.npz")
+    rendered = load_rendered(data / "ict_facekit.npz", run / "rendered.npz")
+    heard_nothing_yet = run if variant == "no-audio" else own  # single faces make no sound
+    face_weights = train_faces(faces, rendered, nano(), for_faces, heard_nothing_yet, variant)
     network = AuscanNetwork(nano())
     network.load_state_dict(torch.load(face_weights, weights_only=True))
-    tracks = load_clips(args.data / "clips", args.data / "clips_teacher", args.run / "clips")
-    made = [found.track for found in load_rendered_clips(ict, args.run / "rendered_clips")]
-    clip_weights = train_clips(
-        network, tracks, made, faces, rendered, ClipSettings(steps=args.steps), args.run
+    close_doors(network, variant)
+    tracks = load_clips(data / "clips", data / "clips_teacher", run / "clips")
+    made = load_rendered_clips(data / "ict_facekit.npz", run / "rendered_clips")
+    best, scores = train_clips(
+        network, tracks, [found.track for found in made], faces, rendered, for_clips, own
     )
-    network.load_state_dict(torch.load(clip_weights, weights_only=True))
-    network.eval()
+    network.load_state_dict(torch.load(best, weights_only=True))
+    return network.eval(), scores
 
+
+def pack(network: AuscanNetwork, variant: str, out: Path) -> None:
+    """Write the checkpoint folder, its card still without figures."""
+    name = "nano" if variant == "full" else f"nano-{variant}"
     config = CheckpointConfig(
-        name="nano",
-        untaught=UNTAUGHT,
-        sight=True,
-        reference=REFERENCE,
-        auscan_version=VERSION,
-        network=network.config,
+        name=name, sight=True, reference=REFERENCE, auscan_version=VERSION, network=network.config
     )
-    taught = len({track.clip for track in tracks} - set(HELD_OUT))
-    scores = development_scores(network, held_out(network, tracks))
     card = (Path(__file__).parent / "card.md").read_text(encoding="utf-8")
     filled = card.format(
         visual_weights=weight_count(network.visual),
         weights=weight_count(network),
         version=VERSION,
-        taught=int((~faces.development).sum()),
-        clips=taught,
         held=", ".join(HELD_OUT),
-        **scores,
+        development=", ".join(DEVELOPMENT),
     )
-    save_checkpoint(args.out, network, config, filled)
-    export_nano(args.out, args.out, args.data / "faces_train.parquet")
-    calibrate_checkpoint(args.out, args.data)
-    settings = {**asdict(FaceSettings(epochs=args.epochs)), **asdict(ClipSettings(steps=args.steps))}
-    log(args.run / "done.jsonl", **settings, **scores)
+    save_checkpoint(out, network, config, filled)
 
 
 def weight_count(module: torch.nn.Module) -> int:

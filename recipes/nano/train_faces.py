@@ -26,6 +26,7 @@ from auscan.model.alignment import alignment_loss
 from auscan.model.network import TURN_SCALE_DEG, AuscanNetwork, Looked
 from face_data import FaceBatch, FaceBatches, Faces, development_crops
 from pack_faces import Rendered
+from variants import close_doors
 
 COVER_SCALE = 0.2
 """An error of this share of the face weighs as much as one of TURN_SCALE_DEG degrees."""
@@ -35,9 +36,10 @@ COVER_SCALE = 0.2
 class FaceSettings:
     """Settings of stage 1."""
 
-    epochs: int = 26
+    epochs: int = 28
+    """Passes over the real faces."""
     batch: int = 64
-    rendered: float = 0.3
+    rendered: float = 0.35
     """Share of rendered faces in a batch."""
     rate: float = 2e-3
     weight_decay: float = 0.05
@@ -50,9 +52,10 @@ class FaceSettings:
 class FaceTraining(nn.Module):
     """The network plus the layers that only training needs."""
 
-    def __init__(self, config: NetworkConfig, blendshapes: int) -> None:
+    def __init__(self, config: NetworkConfig, blendshapes: int, variant: str = "full") -> None:
         super().__init__()
         self.network = AuscanNetwork(config)
+        close_doors(self.network, variant)
         width = self.network.visual.encoder.width
         self.shapes = nn.Linear(width, blendshapes)
         self.landmarks = nn.Linear(width, 478 * 2)
@@ -109,14 +112,19 @@ def sight_loss(
 
 
 def train_faces(
-    faces: Faces, rendered: Rendered | None, config: NetworkConfig, settings: FaceSettings, run: Path
+    faces: Faces,
+    rendered: Rendered | None,
+    config: NetworkConfig,
+    settings: FaceSettings,
+    run: Path,
+    variant: str = "full",
 ) -> Path:
     """Train, or go on where the last call stopped; returns the file with the averaged weights.
 
-    rendered: None learns from real faces alone.
+    rendered: None learns from real faces alone.  variant: one of variants.VARIANTS
     """
     torch.manual_seed(settings.seed)
-    model = FaceTraining(config, faces.blendshapes.shape[1]).to(memory_format=torch.channels_last)
+    model = FaceTraining(config, faces.blendshapes.shape[1], variant).to(memory_format=torch.channels_last)
     averaged = torch.optim.swa_utils.AveragedModel(
         model, multi_avg_fn=torch.optim.swa_utils.get_ema_multi_avg_fn(settings.average), use_buffers=True
     )

@@ -47,6 +47,14 @@ def test_the_shipped_model_runs_without_the_extra(tmp_path: Path, portrait: NDAr
     done = auscan("explain", picture, tmp_path / "out" / "astronaut", "--frame", 0, "--out", why)
     assert done.returncode == 0, done.stderr
     assert cv2.imread(str(why)) is not None
+    folder, formats = (
+        tmp_path / "out" / "astronaut",
+        ("openface", "elan", "textgrid", "bids", "wide", "jsonl"),
+    )
+    done = auscan("export-results", folder, *(word for name in formats for word in ("--to", name)))
+    assert done.returncode == 0, done.stderr
+    done = auscan("agree", folder, folder / "astronaut_openface.csv", "--out", tmp_path / "agreement")
+    assert done.returncode == 0, done.stderr
 
 
 @pytest.mark.parametrize(

@@ -37,7 +37,14 @@ def real_data_section() -> str:
     return text.partition("## From archives to submission")[2].partition("\n## ")[0]
 
 
+def console_blocks(name: str) -> str:
+    """What a document says to type."""
+    text = (ROOT / name).read_text(encoding="utf-8")
+    return "\n".join(re.findall(r"```console\n(.*?)```", text, re.DOTALL))
+
+
 SOURCES = {SCRIPT.name: SCRIPT.read_text(encoding="utf-8"), "docs/training.md": real_data_section()}
+SOURCES |= {name: console_blocks(name) for name in ("docs/exports.md", "docs/agreement.md")}
 CALLS = [(source, words) for source, text in SOURCES.items() for words in commands(text)]
 
 

@@ -10,6 +10,7 @@ from typing import Annotated
 
 import typer
 
+from auscan.cli.agree import agree
 from auscan.cli.crossval import crossval
 from auscan.cli.demo import demo
 from auscan.cli.detect import detect
@@ -17,6 +18,7 @@ from auscan.cli.ensemble import ensemble
 from auscan.cli.evaluate import evaluate
 from auscan.cli.explain import explain
 from auscan.cli.export import export
+from auscan.cli.export_results import export_results
 from auscan.cli.extract import extract
 from auscan.cli.live import live
 from auscan.cli.pack import pack
@@ -38,6 +40,8 @@ app.command()(detect)
 app.command()(demo)
 app.command()(live)
 app.command()(explain)
+app.command()(export_results)
+app.command()(agree)
 app.command()(evaluate)
 app.command()(ensemble)
 app.command()(submit)

@@ -20,10 +20,10 @@ from auscan.core.aus import AU_COUNT
 from auscan.core.errors import InputError
 from auscan.datasets.find import Pieces, Unused, edition_of
 from auscan.datasets.index import Track
-from auscan.datasets.labels import NOT_ANNOTATED, read_annotations
 from auscan.datasets.lists import TestTrack, read_counts, read_list, read_template
 from auscan.datasets.media import Media
 from auscan.datasets.names import video_name
+from auscan.results.coders.annotations import NOT_ANNOTATED, read_annotations
 
 WHY_NOT: Final[dict[str, str]] = {
     "multitask": "s-Aff-Wild2's multi-task labels; prepare them on their own with --format mtl",

@@ -22,11 +22,11 @@ from auscan.core.errors import InputError
 from auscan.datasets.clock import read_clock
 from auscan.datasets.find import Unused
 from auscan.datasets.index import Track
-from auscan.datasets.labels import NOT_ANNOTATED
 from auscan.datasets.lists import read_lines
 from auscan.datasets.media import length_warnings, relative
 from auscan.datasets.neighbours import Tree
 from auscan.datasets.pictures import list_pictures
+from auscan.results.coders.annotations import NOT_ANNOTATED
 
 ACTIVE_FROM: Final[int] = 2
 """Intensity at which an AU counts as active."""

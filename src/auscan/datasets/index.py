@@ -28,8 +28,8 @@ from numpy.typing import NDArray
 from auscan.core.aus import AU_COUNT, AU_NAMES
 from auscan.core.errors import InputError
 from auscan.datasets.clock import Clock
-from auscan.datasets.labels import NOT_ANNOTATED
 from auscan.results.atomic import atomic_path
+from auscan.results.coders.annotations import NOT_ANNOTATED
 
 FORMAT_NUMBER: Final[int] = 1
 """Goes up when an index of before can no longer be read."""

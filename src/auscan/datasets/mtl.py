@@ -19,9 +19,9 @@ from auscan.core.aus import AU_COUNT
 from auscan.core.errors import InputError
 from auscan.datasets.find import Pieces, Unused
 from auscan.datasets.index import Track
-from auscan.datasets.labels import NOT_ANNOTATED, label_value
 from auscan.datasets.lists import image_location, read_lines
 from auscan.datasets.media import Media
+from auscan.results.coders.annotations import NOT_ANNOTATED, label_value
 
 COLUMNS = 4 + AU_COUNT
 """Image, valence, arousal, expression, then the AUs; the header is skipped, its words vary."""

@@ -6,6 +6,7 @@ The presences (`_c`) are the labels; rows without a face (success 0) are masked,
 track a face. These are predictions and not annotations: good for comparing, not as truth.
 
 In: a folder with CSV files.  Out: one track for each of their faces.
+Not here: reading one such file (results/coders/openface.py).
 """
 
 from collections.abc import Iterator
@@ -21,15 +22,14 @@ from auscan.core.errors import InputError
 from auscan.datasets.clock import CONTAINER, Clock, read_clock
 from auscan.datasets.find import Unused
 from auscan.datasets.index import Track
-from auscan.datasets.labels import NOT_ANNOTATED
 from auscan.datasets.media import length_warnings, relative
 from auscan.datasets.neighbours import Tree
 from auscan.datasets.pictures import list_pictures
+from auscan.results.coders.annotations import NOT_ANNOTATED
+from auscan.results.coders.openface import read_openface_table
 
 CODED: Final[tuple[str, ...]] = tuple(name for name in AU_NAMES if name != "AU24")
 """OpenFace has no AU24."""
-
-NEEDED: Final[tuple[str, ...]] = ("frame", "timestamp", "success")
 
 
 @dataclass
@@ -45,7 +45,7 @@ class OpenFace:
                 continue
             self.tree.used.add(path)
             try:
-                table = _read(path)
+                table = read_openface_table(path)
             except InputError as error:
                 self.tree.unused.append(Unused(str(path), str(error)))
                 yield None
@@ -91,29 +91,6 @@ class OpenFace:
             coded=CODED,
             warnings=(*warnings, *clock.warnings, *length_warnings(clock, numbers)),
         )
-
-
-def is_openface(path: Path) -> bool:
-    """Does this CSV file begin as OpenFace's do?"""
-    with path.open(encoding="utf-8-sig", errors="replace") as file:
-        fields = {field.strip() for field in file.readline().split(",")}
-    return {"confidence", "success"} <= fields and any(field.endswith("_c") for field in fields)
-
-
-def _read(path: Path) -> pd.DataFrame:
-    """The table with stripped column names and a face_id, in the order of the frames."""
-    try:
-        table = pd.read_csv(path, skipinitialspace=True)
-    except (OSError, ValueError) as error:
-        raise InputError(f"{path} cannot be read as a table ({error}).") from error
-    table.columns = table.columns.str.strip()
-    missing = [name for name in NEEDED if name not in table]
-    if missing or not any(f"{name}_c" in table for name in AU_NAMES):
-        lacks = ", ".join(missing) or "presences (_c)"
-        raise InputError(f"{path} is no OpenFace table of a video with AUs: it lacks {lacks}.")
-    if "face_id" not in table:  # version 1
-        table["face_id"] = 0
-    return table.sort_values(["face_id", "frame"]).drop_duplicates(["face_id", "frame"])
 
 
 def _clock(video: Path | None, times_s: np.ndarray[tuple[int, ...], np.dtype[np.float64]]) -> Clock:

@@ -19,9 +19,10 @@ from auscan.datasets.find import Pieces, Roots, Unused, find_pieces
 from auscan.datasets.index import Track, writing_index
 from auscan.datasets.mtl import MultiTask
 from auscan.datasets.neighbours import Tree, walk
-from auscan.datasets.openface import OpenFace, is_openface
+from auscan.datasets.openface import OpenFace
 from auscan.datasets.report import as_markdown, summarise
 from auscan.results.atomic import atomic_path
+from auscan.results.coders.openface import is_openface
 
 FORMATS: Final[tuple[str, ...]] = ("affwild2", "mtl", "disfa", "bp4d", "openface")
 

@@ -25,8 +25,8 @@ from auscan.core.errors import InputError
 from auscan.datasets.cache import TrackFeatures, open_track
 from auscan.datasets.crops import TrackCrops
 from auscan.datasets.index import Index
-from auscan.datasets.labels import NOT_ANNOTATED
 from auscan.datasets.names import folds
+from auscan.results.coders.annotations import NOT_ANNOTATED
 from auscan.training.config import DataConfig, DropoutConfig, FoldConfig
 
 

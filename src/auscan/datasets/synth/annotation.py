@@ -1,7 +1,7 @@
 """Spoil known labels the way human annotation is spoiled, and write the text files that Aff-Wild2 comes with.
 
 In: labels [T, A] of the frames.  Out: annotation files, test lists, templates.
-Not here: reading them (datasets/labels.py, datasets/lists.py).
+Not here: reading them (results/coders/annotations.py, datasets/lists.py).
 """
 
 from pathlib import Path

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from auscan.core.errors import InputError
-from auscan.datasets.labels import label_value, read_annotations
+from auscan.results.coders.annotations import label_value, read_annotations
 
 from .conftest import HEADER, label_line, write_text
 

@@ -4,7 +4,7 @@ Line k after the header belongs to frame k, counted from 1, so no line may ever 
 cannot be understood becomes a row of -1 and a warning.
 
 In: a text file.  Out: labels int8 [N, A].
-Not here: which file belongs to which track (find.py), lists and templates of the test set (lists.py).
+Not here: which file belongs to which track, lists and templates of the test set (datasets/).
 """
 
 from collections import Counter

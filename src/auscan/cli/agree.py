@@ -1,0 +1,124 @@
+"""`auscan agree`: how far two coders, persons or programs, agree on one video.
+
+In: two results, coders' files or other programs' CSV.  Out: a table or JSON on stdout, and files if asked
+for.
+Not here: the figures themselves (results/agreement/), reading (results/coders/).
+"""
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from auscan.core.errors import InputError
+
+if TYPE_CHECKING:
+    from auscan.results.agreement.agree import Agreement
+    from auscan.results.coders.coding import Coding
+
+_FACE = "Number of the face in {}, where it has several; else the one known longest."
+
+
+def agree(
+    a: Annotated[Path, typer.Argument(metavar="A", help="A result, .eaf, OpenFace or py-feat CSV, or .txt.")],
+    b: Annotated[Path, typer.Argument(metavar="B", help="Likewise.")],
+    face_a: Annotated[int | None, typer.Option("--face-a", help=_FACE.format("A"))] = None,
+    face_b: Annotated[int | None, typer.Option("--face-b", help=_FACE.format("B"))] = None,
+    fps: Annotated[
+        float | None, typer.Option("--fps", help="Frames a second of files that hold no times.")
+    ] = None,
+    overlap: Annotated[
+        float, typer.Option("--overlap", help="Events are one if they share this part of their time.")
+    ] = 0.5,
+    stretch: Annotated[
+        float, typer.Option("--stretch", metavar="SECONDS", help="Stretches that intervals are drawn from.")
+    ] = 5.0,
+    out: Annotated[
+        Path | None, typer.Option("--out", help="Folder for agreement.csv and agreement.svg.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of the table.")] = False,
+) -> None:
+    """Give Cohen's kappa, ICC(3,1) and F1 of A and B, frame by frame and event by event, with intervals."""
+    from auscan.results.agreement.agree import AgreeSettings
+    from auscan.results.agreement.agree import agree as compare
+    from auscan.results.coders.read import read_codings
+
+    settings = AgreeSettings(overlap=overlap, stretch_s=stretch, rate_hz=fps)
+    one, other = _face_of(read_codings(a), face_a), _face_of(read_codings(b), face_b)
+    agreement = compare(one, other, settings)
+    if out is not None:
+        _write(out, agreement)
+    if as_json:
+        typer.echo(json.dumps(agreement.to_dict(), indent=2, allow_nan=False))
+    else:
+        _print_tables(agreement)
+
+
+def _face_of(codings: "list[Coding]", face: int | None) -> "Coding":
+    from auscan.results.coders.coding import FrameCoding
+
+    if face is not None:
+        faces = {coding.face: coding for coding in codings}
+        if face not in faces:
+            names = ", ".join(map(str, faces))
+            raise InputError(f"{codings[0].name} has no face {face}. It has {names}.")
+        return faces[face]
+
+    def length(coding: "Coding") -> int:
+        if isinstance(coding, FrameCoding):
+            return int(
+                (coding.labels == coding.labels).any(axis=1).sum()
+            )  # frames of which something is known
+        return len(coding.events)
+
+    return max(codings, key=length)
+
+
+def _write(out: Path, agreement: "Agreement") -> None:
+    from auscan.results.agreement.figure import write_figure
+    from auscan.results.atomic import atomic_path
+
+    try:
+        with atomic_path(out / "agreement.csv") as path:
+            agreement.table.to_csv(path, index=False, float_format="%.6f", lineterminator="\n")
+        write_figure(out / "agreement.svg", agreement)
+    except OSError as error:
+        raise InputError(
+            f"The files cannot be written to {out} ({error.strerror}). Give another folder with --out."
+        ) from error
+
+
+def _print_tables(agreement: "Agreement") -> None:
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+
+    console = Console()
+    titles = {"frame": ("Frames", "frames"), "event": ("Events", "units")}
+    for level, (title, units) in titles.items():
+        table = Table(title, box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
+        for column in (units, "A", "B", "both", "kappa", "95 %", "ICC", "95 %", "F1", "95 %"):
+            table.add_column(column, justify="right", no_wrap=True)
+        rows = agreement.table[agreement.table["level"] == level].to_dict("records")
+        for row in rows:
+            counts = (str(row[name]) for name in ("units", "a_active", "b_active", "both"))
+            table.add_row(
+                *(row["AU"], *counts),
+                *(
+                    text
+                    for name in ("kappa", "icc", "f1")
+                    for text in (_shown(row[name]), _range(row[f"{name}_low"], row[f"{name}_high"]))
+                ),
+            )
+        console.print(table)
+    for note in agreement.notes:
+        console.print(note, highlight=False, markup=False)
+
+
+def _shown(value: float) -> str:
+    return "-" if value != value else f"{value:.2f}"  # NaN differs from itself
+
+
+def _range(low: float, high: float) -> str:
+    return "-" if low != low else f"{low:.2f} {high:.2f}"

@@ -1,0 +1,1 @@
+"""How far two coders agree, frame by frame and event by event."""

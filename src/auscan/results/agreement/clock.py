@@ -1,0 +1,163 @@
+"""Bring two codings to one clock, by time.
+
+The clock is that of the coder with fewer frames a second (A's, if they are alike), as far as both reach. Each
+of its frames asks the other what it says at the frame's middle: the label of the frame that is shown then, or
+whether an event is going on. So files of 25 and of 30 frames a second, a variable rate and times rounded to
+milliseconds all meet. Two coders with events and no frames are asked `RATE_HZ` times a second.
+
+A file that counts frames and holds no times takes them from the other, frame k from frame k, or from a rate.
+A person who codes events has watched everything: they reach as far as the other.
+
+In: two codings.  Out: the frames of the common clock, and what each says of them.
+Not here: comparing it (agree.py).
+"""
+
+from dataclasses import dataclass, replace
+from typing import Final
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from auscan.core.aus import AU_COUNT, AU_NAMES
+from auscan.core.errors import InputError
+from auscan.results.coders.coding import Coding, EventCoding, FrameCoding, Scale
+from auscan.results.events import find_events
+from auscan.results.table import ACTIVE_COLUMNS
+
+RATE_HZ: Final[float] = 25.0
+"""Where neither coder has frames."""
+
+
+@dataclass(frozen=True, eq=False)
+class Clock:
+    """G frames."""
+
+    begin_s: NDArray[np.float64]
+    end_s: NDArray[np.float64]
+
+    @property
+    def middle_s(self) -> NDArray[np.float64]:
+        """[G] seconds."""
+        return (self.begin_s + self.end_s) / 2
+
+
+@dataclass(frozen=True, eq=False)
+class Said:
+    """What one coder says on the common clock of G frames."""
+
+    labels: NDArray[np.float32]
+    """[G, A] 1, 0, NaN unknown."""
+    values: NDArray[np.float32] | None
+    """[G, A] what the labels were made from."""
+    scale: Scale | None
+    events: pd.DataFrame
+    """AU, onset, offset (s)."""
+
+
+def on_one_clock(a: Coding, b: Coding, rate_hz: float | None = None) -> tuple[Clock, Said, Said]:
+    """The common clock and what each coder says on it.
+
+    rate_hz: frames a second of files that count frames and hold no times; None: the other's times.
+    Raises InputError where there are no times to be had or no time in common.
+    """
+    a, b = _timed(a, b, rate_hz), _timed(b, a, rate_hz)
+    clock = _common(a, b)
+    if not len(clock.begin_s):
+        raise InputError(f"{a.name} and {b.name} have no time in common. Check that both are of one video.")
+    return clock, _say(a, clock), _say(b, clock)
+
+
+def _timed(coding: Coding, other: Coding, rate_hz: float | None) -> Coding:
+    """The coding with times."""
+    if isinstance(coding, EventCoding) or coding.times_s is not None:
+        return coding
+    if rate_hz is not None:
+        return replace(coding, times_s=coding.frames / rate_hz)
+    if isinstance(other, EventCoding) or other.times_s is None:
+        raise InputError(
+            f"{coding.name} counts frames and holds no times, nor does {other.name} say when a frame is. "
+            "Give the video's frames a second with --fps."
+        )
+    return replace(coding, times_s=_times_at(coding.frames, other.frames, other.times_s))
+
+
+def _times_at(
+    wanted: NDArray[np.int64], frames: NDArray[np.int64], times_s: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Times of frames by index; beyond the first and last known one they go on at the usual pace."""
+    paces_s = np.diff(times_s) / np.diff(frames)
+    pace_s = float(np.median(paces_s)) if len(paces_s) else 1 / RATE_HZ
+    within = np.clip(wanted, frames[0], frames[-1])
+    return np.asarray(np.interp(within, frames, times_s) + (wanted - within) * pace_s)
+
+
+def _ends_s(coding: FrameCoding) -> NDArray[np.float64]:
+    """[T] until the next frame if it follows, else as long as is usual."""
+    assert coding.times_s is not None
+    steps_s, follows = np.diff(coding.times_s), np.diff(coding.frames) == 1
+    usual_s = float(np.median(steps_s[follows])) if follows.any() else 1 / RATE_HZ
+    return np.asarray(coding.times_s + np.append(np.where(follows, steps_s, usual_s), usual_s))
+
+
+def _common(a: Coding, b: Coding) -> Clock:
+    framed = [coding for coding in (a, b) if isinstance(coding, FrameCoding)]
+    if not framed:
+        both = [each.events for each in (a, b) if each.events is not None and len(each.events)]
+        last_s = max((float(events["offset"].max()) for events in both), default=0.0)
+        begin_s = np.arange(np.ceil(last_s * RATE_HZ)) / RATE_HZ
+        return Clock(begin_s, begin_s + 1 / RATE_HZ)
+    clocks = []
+    for coding in framed:
+        assert coding.times_s is not None
+        clocks.append(Clock(coding.times_s, _ends_s(coding)))
+    steps_s = [float(np.median(clock.end_s - clock.begin_s)) for clock in clocks]
+    # A rate is told apart by more than the rounding of its times.
+    slower = clocks[1] if len(clocks) == 2 and steps_s[1] > 1.01 * steps_s[0] else clocks[0]
+    middle_s = slower.middle_s
+    inside = np.ones(len(middle_s), bool)
+    for clock in clocks:
+        inside &= (middle_s >= clock.begin_s[0]) & (middle_s < clock.end_s[-1])
+    return Clock(slower.begin_s[inside], slower.end_s[inside])
+
+
+def _say(coding: Coding, clock: Clock) -> Said:
+    if isinstance(coding, EventCoding):
+        return _say_events(coding, clock)
+    assert coding.times_s is not None
+    middle_s = clock.middle_s
+    at = np.searchsorted(coding.times_s, middle_s, side="right") - 1
+    shown = (at >= 0) & (middle_s < _ends_s(coding)[at])
+    labels = np.where(shown[:, None], coding.labels[at], np.nan).astype(np.float32)
+    values = None
+    if coding.values is not None:
+        values = np.where(shown[:, None], coding.values[at], np.nan).astype(np.float32)
+    events = events_of_labels(coding) if coding.events is None else coding.events
+    return Said(labels, values, coding.scale, events)
+
+
+def _say_events(coding: EventCoding, clock: Clock) -> Said:
+    labels = np.where(coding.coded, 0.0, np.nan).astype(np.float32)
+    labels = np.repeat(labels[None], len(clock.begin_s), axis=0)  # [G, A]
+    for j, name in enumerate(AU_NAMES):
+        events = coding.events[coding.events["AU"] == name]
+        labels[within(clock.middle_s, events[["onset", "offset"]].to_numpy(np.float64)), j] = 1.0
+    return Said(labels, None, None, coding.events)
+
+
+def within(times_s: NDArray[np.float64], spans_s: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """[T] whether a time lies in one of the spans [E, 2], the end not included."""
+    inside = np.zeros(len(times_s), bool)
+    for begin, end in np.searchsorted(times_s, spans_s):
+        inside[begin:end] = True
+    return inside
+
+
+def events_of_labels(coding: FrameCoding) -> pd.DataFrame:
+    """The events of labels, by auscan's own rules on what is short or interrupted (results/events.py)."""
+    assert coding.times_s is not None
+    rows = {"frame": coding.frames, "timestamp": coding.times_s, "face_id": 0}
+    table = pd.DataFrame(rows)
+    table[list(AU_NAMES)] = coding.labels
+    table[list(ACTIVE_COLUMNS)] = coding.labels
+    return find_events(table, (0.5,) * AU_COUNT)[["AU", "onset", "offset"]]

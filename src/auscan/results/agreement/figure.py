@@ -1,0 +1,113 @@
+"""One figure of an agreement, as SVG: it opens in any browser, in Word and in Inkscape, and weighs little.
+
+A row an AU, a panel a level, and for each measure a mark and its interval. Marks differ in shape as well as
+in colour, so that the figure can be read in black and white and by colour-blind people.
+
+In: an `Agreement`.  Out: an .svg file.
+"""
+
+import html
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Final
+
+from auscan.core.aus import AU_MEANINGS
+from auscan.results.agreement.agree import LEVELS, Agreement
+from auscan.results.agreement.measures import MEASURES
+from auscan.results.atomic import atomic_path
+
+COLOURS: Final = {"kappa": "#0072B2", "icc": "#D55E00", "f1": "#009E73"}  # Okabe and Ito's
+TITLES: Final = {"kappa": "Cohen's kappa", "icc": "ICC(3,1)", "f1": "F1"}
+PANELS: Final = {"frame": "Frames", "event": "Events"}
+
+LEFT, WIDTH, BETWEEN, ROW, TOP, BOTTOM = 190, 330, 40, 30, 80, 40  # px
+TICKS: Final = (-0.5, 0.0, 0.5, 1.0)
+LOWEST: Final = -0.5
+"""Values below it are drawn at it."""
+
+
+def write_figure(path: Path, agreement: Agreement) -> None:
+    """Write the figure to `path`."""
+    with atomic_path(path) as temporary:
+        temporary.write_text("\n".join(_lines(agreement)) + "\n", encoding="utf-8")
+
+
+def _lines(agreement: Agreement) -> Iterator[str]:
+    names = agreement.table["AU"].unique().tolist()
+    height = TOP + ROW * len(names) + BOTTOM
+    width = LEFT + len(LEVELS) * (WIDTH + BETWEEN)
+    title = html.escape(f"Agreement of {agreement.a} and {agreement.b}")
+    yield (
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" width="{width}" '
+        f'height="{height}" role="img" aria-labelledby="title desc" '
+        'font-family="system-ui, sans-serif" font-size="13" fill="#1b1f24">'
+    )
+    yield f'<title id="title">{title}</title>'
+    yield f'<desc id="desc">{html.escape(_words(agreement))}</desc>'
+    yield f'<rect width="{width}" height="{height}" fill="#ffffff"/>'
+    yield f'<text x="12" y="22" font-size="16">{title}</text>'
+    yield from _legend()
+    for i, name in enumerate(names):
+        y = _row_y(i)
+        yield f'<text x="12" y="{y + 4}">{name} {AU_MEANINGS.get(name, "of the AUs")}</text>'
+    for p, level in enumerate(LEVELS):
+        yield from _panel(agreement, level, LEFT + p * (WIDTH + BETWEEN), names)
+    yield "</svg>"
+
+
+def _panel(agreement: Agreement, level: str, left: int, names: list[str]) -> Iterator[str]:
+    bottom = TOP + ROW * len(names)
+    yield f'<text x="{left}" y="{TOP - 10}" font-weight="bold">{PANELS[level]}</text>'
+    for tick in TICKS:
+        x = _x(tick, left)
+        yield f'<line x1="{x}" x2="{x}" y1="{TOP}" y2="{bottom}" stroke="{"#888" if not tick else "#ddd"}"/>'
+        yield f'<text x="{x}" y="{bottom + 18}" text-anchor="middle">{tick:g}</text>'
+    rows = agreement.table[agreement.table["level"] == level].set_index("AU").to_dict("index")
+    for i, name in enumerate(names):
+        for k, measure in enumerate(MEASURES):
+            yield from _mark(rows[name], measure, left, _row_y(i) + 8 * (k - 1))
+
+
+def _mark(row: dict[Any, Any], measure: str, left: int, y: int) -> Iterator[str]:
+    value, low, high = (row[f"{measure}{end}"] for end in ("", "_low", "_high"))
+    if value != value:  # undefined
+        return
+    x, colour = _x(value, left), COLOURS[measure]
+    said = f"{TITLES[measure]} {value:.2f}"
+    if low == low:
+        yield f'<line x1="{_x(low, left)}" x2="{_x(high, left)}" y1="{y}" y2="{y}" stroke="{colour}"/>'
+        said += f", {low:.2f} to {high:.2f}"
+    yield f'<g fill="{colour}"><title>{said}</title>{_shape(measure, x, y)}</g>'
+
+
+def _shape(measure: str, x: float, y: int) -> str:
+    if measure == "kappa":
+        return f'<circle cx="{x}" cy="{y}" r="4"/>'
+    if measure == "icc":
+        return f'<rect x="{x - 3.5}" y="{y - 3.5}" width="7" height="7"/>'
+    return f'<path d="M{x} {y - 4.5}l4.5 8h-9z"/>'
+
+
+def _legend() -> Iterator[str]:
+    for k, measure in enumerate(MEASURES):
+        x = LEFT + 130 * k
+        yield f'<g fill="{COLOURS[measure]}">{_shape(measure, x + 4, 42)}</g>'
+        yield f'<text x="{x + 14}" y="46">{TITLES[measure]}</text>'
+
+
+def _words(agreement: Agreement) -> str:
+    """The figure in words."""
+    means = agreement.table[agreement.table["AU"] == "mean"].to_dict("records")
+    said = [
+        f"{PANELS[row['level']]}: " + ", ".join(f"{TITLES[m]} {row[m]:.2f}" for m in MEASURES)
+        for row in means
+    ]
+    return f"Mean of the action units. {'; '.join(said)}. {' '.join(agreement.notes)}"
+
+
+def _row_y(row: int) -> int:
+    return TOP + ROW * row + ROW // 2
+
+
+def _x(value: float, left: int) -> float:
+    return round(left + WIDTH * (max(value, LOWEST) - LOWEST) / (1 - LOWEST), 1)

@@ -1,0 +1,71 @@
+"""BIDS: `_events.tsv` with a row an event, and the JSON beside it that says what the columns are.
+
+A video called as BIDS wants it, such as sub-01_task-talk_video.mp4, gives sub-01_task-talk_events.tsv; any
+other name is kept and `_events` added, since no subject or task is invented. n/a is unknown.
+
+In: a Result.  Out: NAME_events.tsv and NAME_events.json.
+"""
+
+import json
+import re
+from pathlib import Path
+from typing import Any, Final
+
+from auscan.core.aus import AU_MEANINGS
+from auscan.results.atomic import atomic_path
+from auscan.results.exports.content import stem, taught
+from auscan.results.result import Result
+
+ABOVE: Final[str] = "; above what is usual for the face where Baseline is not none"
+
+COLUMNS: Final[dict[str, dict[str, Any]]] = {
+    "onset": {"Description": "Begin of the event on the clock of the video.", "Units": "s"},
+    "duration": {
+        "Description": "From the begin of its first frame to the end of its last one.",
+        "Units": "s",
+    },
+    "trial_type": {"Description": "Facial action unit of the event."},
+    "face_id": {"Description": "The same face within one video, from 0."},
+    "apex": {"Description": "When the probability is highest.", "Units": "s"},
+    "mean": {"Description": f"Mean probability of the action unit in the event, 0 to 1{ABOVE}."},
+    "peak": {"Description": f"Highest probability of the action unit in the event, 0 to 1{ABOVE}."},
+    "speech": {"Description": "Share of the event in which somebody speaks, 0 to 1; n/a without sound."},
+}
+"""The columns of the table and what they are."""
+
+
+def write_bids(result: Result, folder: Path) -> list[Path]:
+    """Write both files into `folder`; return their paths."""
+    table = result.events.rename(columns={"AU": "trial_type"})
+    table = table.sort_values(["onset", "face_id", "trial_type"], kind="stable")[list(COLUMNS)]
+    base = folder / f"{bids_name(stem(result))}_events"
+    paths = [base.with_name(f"{base.name}.tsv"), base.with_name(f"{base.name}.json")]
+    with atomic_path(paths[0]) as temporary:
+        table.to_csv(temporary, sep="\t", index=False, na_rep="n/a", float_format="%.6f", lineterminator="\n")
+    with atomic_path(paths[1]) as temporary:
+        temporary.write_text(
+            json.dumps(_sidecar(result), indent=2, ensure_ascii=False) + "\n", encoding="utf-8"
+        )
+    return paths
+
+
+def bids_name(name: str) -> str:
+    """sub-01_task-talk_video -> sub-01_task-talk: without the suffix, where the rest are BIDS entities."""
+    entity = r"[a-zA-Z]+-[a-zA-Z0-9]+"
+    match = re.fullmatch(rf"(sub-[a-zA-Z0-9]+(?:_{entity})*)_[a-zA-Z]+", name)
+    return match[1] if match else name
+
+
+def _sidecar(result: Result) -> dict[str, Any]:
+    info = result.info
+    levels = {name: AU_MEANINGS[name] for name in taught(result)}
+    about = {
+        "Version": info.versions["auscan"],
+        "Model": info.model,
+        "OperatingPoint": info.operating_point,
+        "Baseline": info.baseline,
+        "NotTaught": list(info.untaught),
+        "Source": info.source,
+    }
+    columns = {**COLUMNS, "trial_type": {**COLUMNS["trial_type"], "Levels": levels}}
+    return {**columns, "auscan": about}

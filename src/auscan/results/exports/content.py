@@ -1,0 +1,68 @@
+"""What the exports ask of a result, and where its video lies.
+
+In: the folder or the table that `auscan detect` wrote.  Out: a Result, and the path of its input.
+Not here: the formats, one module each, and which there are (write.py).
+"""
+
+import json
+from pathlib import Path
+
+from auscan.core.aus import AU_NAMES
+from auscan.core.errors import InputError
+from auscan.results.read import read_result
+from auscan.results.result import Result
+from auscan.results.table import by_face, frame_durations_s, frame_times_s
+
+TABLES = ("aus.parquet", "aus.csv")
+
+
+def result_folder(path: Path) -> Path | None:
+    """The folder of the result that `path` names, itself or by a table in it; None if there is none."""
+    folder = path if path.is_dir() else path.parent
+    named = path.is_dir() or path.name in TABLES
+    return folder if named and (folder / "aus.parquet").is_file() else None
+
+
+def open_result(path: str | Path) -> Result:
+    """Read the result at `path`, a folder or a table in one.  Raises InputError where there is none."""
+    folder = result_folder(Path(path))
+    if folder is None:
+        raise InputError(
+            f"{path} is no result. Give the folder that `auscan detect` wrote, or the table in it."
+        )
+    return read_result(folder)
+
+
+def find_media(path: str | Path, source: str) -> Path | None:
+    """The input of the result at `path`: where the manifest says, or in its folder or the one above."""
+    folder = result_folder(Path(path))
+    if folder is None:
+        return None
+    folder = folder.resolve()
+    places = [folder / source, folder.parent / source]
+    manifest = folder.parent / "manifest.jsonl"
+    if manifest.is_file():
+        lines = [json.loads(line) for line in manifest.read_text(encoding="utf-8").splitlines() if line]
+        places = [*(Path(line["path"]) for line in lines if line["folder"] == folder.name), *places]
+    return next((place for place in places if place.name == source and place.exists()), None)
+
+
+def stem(result: Result) -> str:
+    """What the files of an export are called after."""
+    return Path(result.info.source).stem
+
+
+def taught(result: Result) -> tuple[str, ...]:
+    """The AUs of which the model knows something."""
+    return tuple(name for name in AU_NAMES if name not in result.info.untaught)
+
+
+def faces(result: Result) -> tuple[int, ...]:
+    """face_id of every face, in order."""
+    return tuple(face for face, _ in by_face(result.table))
+
+
+def end_s(result: Result) -> float:
+    """The end of the last frame, seconds."""
+    times_s = frame_times_s(result.table)
+    return float(times_s[-1] + frame_durations_s(times_s)[-1]) if len(times_s) else 0.0

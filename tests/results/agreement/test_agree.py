@@ -1,0 +1,282 @@
+"""Two codings of one video: common clock, matched events, and what may be said of it."""
+
+from pathlib import Path
+from xml.etree import ElementTree as Xml
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.testing import assert_allclose, assert_array_equal
+from sklearn.metrics import cohen_kappa_score, f1_score
+
+from auscan.core.aus import AU_NAMES
+from auscan.core.errors import InputError
+from auscan.results.agreement.agree import COLUMNS, AgreeSettings, agree
+from auscan.results.agreement.clock import on_one_clock
+from auscan.results.agreement.figure import write_figure
+from auscan.results.agreement.match import match
+from auscan.results.coders.coding import Coding, EventCoding, FrameCoding
+
+AU12 = AU_NAMES.index("AU12")
+
+
+def frames(
+    active: list[float] | np.ndarray, rate_hz: float | None = 25.0, start_s: float = 0.0, name: str = "f"
+) -> FrameCoding:
+    """A coding of AU12 alone, frame by frame."""
+    labels = np.full((len(active), 12), np.nan, np.float32)
+    labels[:, AU12] = active
+    index = np.arange(len(active))
+    times_s = None if rate_hz is None else start_s + index / rate_hz
+    return FrameCoding(name=name, face=0, frames=index, times_s=times_s, labels=labels)
+
+
+def events(*spans: tuple[float, float], name: str = "e") -> EventCoding:
+    """A coding of AU12 alone, as events."""
+    rows = [("AU12", *span) for span in spans]
+    table = pd.DataFrame(rows, columns=["AU", "onset", "offset"])
+    coded = np.arange(12) == AU12
+    return EventCoding(name=name, face=0, coded=coded, events=table.astype({"onset": float, "offset": float}))
+
+
+def figures(a: Coding, b: Coding, level: str, **kinds: float) -> pd.Series:
+    table = agree(a, b, AgreeSettings(**kinds)).table.set_index(["level", "AU"])
+    return table.loc[(level, "AU12")]
+
+
+def on(seconds: float, spans: list[tuple[float, float]], rate_hz: float = 25.0) -> np.ndarray:
+    """Labels at `rate_hz`, 1 within the spans."""
+    times_s = np.arange(round(seconds * rate_hz)) / rate_hz
+    return np.any([(times_s >= a) & (times_s < b) for a, b in spans], axis=0).astype(float)
+
+
+def test_frames_agree_as_scikit_learn_says_and_unknown_ones_do_not_count() -> None:
+    rng = np.random.default_rng(0)
+    a, b = rng.integers(0, 2, (2, 400)).astype(float)
+    a[50:90] = np.nan
+    b[80:120] = np.nan
+    known = ~np.isnan(a + b)
+    found = figures(frames(a), frames(b), "frame")
+    assert found["units"] == known.sum() == 330
+    assert found["both"] == (a[known] * b[known]).sum()
+    assert found["kappa"] == pytest.approx(cohen_kappa_score(a[known], b[known]))
+    assert found["f1"] == pytest.approx(f1_score(a[known], b[known]))
+
+
+@pytest.mark.parametrize("rate_hz", [10.0, 24.0, 30.0, 50.0, 59.94])
+def test_two_frame_rates_meet_by_time_and_the_slower_one_counts(rate_hz: float) -> None:
+    spans = [(1.0, 3.0), (5.0, 5.5)]
+    found = figures(frames(on(10, spans)), frames(on(10, spans, rate_hz), rate_hz), "frame")
+    assert found["units"] == pytest.approx(10 * min(25, rate_hz), abs=1)
+    assert found["kappa"] > 0.94  # a frame more or less at each of four edges, never a drift
+    assert figures(frames(on(10, spans)), frames(on(10, spans, rate_hz), rate_hz), "event")["f1"] == 1
+
+
+def test_times_rounded_to_milliseconds_lose_no_frame() -> None:
+    """OpenFace writes 0.033 and 0.067: a frame asked for at its begin would often be the one before."""
+    active = np.random.default_rng(1).integers(0, 2, 300).astype(float)
+    exact, rounded = frames(active, 30.0), frames(active, 30.0)
+    assert rounded.times_s is not None
+    object.__setattr__(rounded, "times_s", rounded.times_s.round(3))
+    assert figures(exact, rounded, "frame")["kappa"] == figures(rounded, exact, "frame")["kappa"] == 1
+
+
+def test_only_the_time_that_both_cover_counts() -> None:
+    clock, a, b = on_one_clock(frames(np.ones(100)), frames(np.ones(100), start_s=2.0))
+    assert clock.begin_s[[0, -1]] == pytest.approx([2.0, 3.96])
+    assert_array_equal(a.labels[:, AU12], b.labels[:, AU12])
+
+
+def test_who_codes_events_says_no_wherever_there_is_none_and_nothing_of_other_aus() -> None:
+    _, a, b = on_one_clock(frames(np.zeros(100)), events((1.0, 2.0)))
+    assert b.labels[:, AU12].sum() == 25
+    assert np.isnan(np.delete(b.labels, AU12, axis=1)).all()
+    assert len(a.labels) == 100
+
+
+def test_frames_without_times_take_those_of_the_other_file() -> None:
+    """Aff-Wild2's text against a video of variable rate: frame k is frame k."""
+    times_s = np.cumsum(np.random.default_rng(0).uniform(0.02, 0.08, 50))
+    timed = frames(np.arange(50) % 2)
+    object.__setattr__(timed, "times_s", times_s)
+    untimed = frames(np.arange(55) % 2, rate_hz=None)
+    assert figures(timed, untimed, "frame")["kappa"] == 1
+    assert figures(timed, untimed, "frame")["units"] == 50
+
+
+def test_frames_without_times_against_events_need_a_rate() -> None:
+    untimed = frames(on(4, [(1, 2)]), rate_hz=None, name="a.txt")
+    with pytest.raises(InputError, match=r"a\.txt counts frames.*--fps"):
+        agree(untimed, events((1, 2)))
+    assert figures(untimed, events((1, 2)), "frame", rate_hz=25.0)["kappa"] == 1
+
+
+def test_two_coders_with_events_alone_are_asked_25_times_a_second() -> None:
+    found = figures(events((0, 2), (3, 4)), events((0, 2)), "frame")
+    assert (found["units"], found["a_active"], found["b_active"]) == (100, 75, 50)
+
+
+def test_events_match_by_overlap_over_the_time_covered_and_once_at_most() -> None:
+    a = np.array([[0.0, 4.0], [10.0, 11.0]])
+    b = np.array([[0.0, 1.0], [1.0, 4.0], [10.6, 11.6]])
+    assert match(a, b, 0.5) == [(0, 1)]  # 3 of 4 s; 0.4 of 1.6 s is too little
+    assert match(a, b, 0.2) == [(0, 1), (1, 2)]
+    assert match(a, b, 0.8) == []
+    assert match(a, np.array([[4.0, 5.0]]), 0.01) == []  # to touch is not to overlap
+
+
+@given(st.integers(0, 10_000), st.floats(0.05, 1.0))
+@settings(max_examples=50, deadline=None)
+def test_no_event_is_matched_twice_or_with_too_little_and_none_that_could_be_is_left(
+    seed: int, overlap: float
+) -> None:
+    rng = np.random.default_rng(seed)
+    a, b = (np.sort(rng.choice(100, 2 * rng.integers(1, 8), replace=False)).reshape(-1, 2) / 10 for _ in "ab")
+    shared = np.minimum(a[:, None, 1], b[:, 1]) - np.maximum(a[:, None, 0], b[:, 0])
+    share = np.maximum(shared, 0) / (np.maximum(a[:, None, 1], b[:, 1]) - np.minimum(a[:, None, 0], b[:, 0]))
+    pairs = match(a, b, overlap)
+    ours, theirs = [i for i, _ in pairs], [j for _, j in pairs]
+    assert len(set(ours)) == len(set(theirs)) == len(pairs)
+    assert all(share[i, j] >= overlap for i, j in pairs)
+    left = np.delete(np.delete(share, ours, axis=0), theirs, axis=1)
+    assert (left < overlap).all()
+    assert sorted((j, i) for j, i in match(b, a, overlap)) == sorted((j, i) for i, j in pairs) or (
+        len(np.unique(share[share > 0])) < (share > 0).sum()  # of equal overlaps either may be taken
+    )
+
+
+def test_event_level_has_the_values_worked_out_by_hand() -> None:
+    """A marks three events, B two of them and one more; five pauses lie between and around these.
+
+    Of 9 units both say yes 2 times, A alone once, B alone once, nobody 5 times: agreed 7/9, by chance 45/81,
+    so kappa is 0.5; F1 is 4/6. Seconds: (2, 2), (1, 1), (1, 0), (0, 1) and five times (0, 0).
+    """
+    a = events((1, 3), (5, 6), (9, 10))
+    b = frames(on(20, [(1, 3), (5, 6), (14, 15)]))
+    found = figures(a, b, "event")
+    assert found[["units", "a_active", "b_active", "both"]].tolist() == [9, 3, 3, 2]
+    assert found["kappa"] == pytest.approx(0.5)
+    assert found["f1"] == pytest.approx(4 / 6)
+    seconds = np.array([[2, 1, 1, 0, 0, 0, 0, 0, 0], [2, 1, 0, 1, 0, 0, 0, 0, 0]])
+    variance = np.cov(seconds)
+    assert found["icc"] == pytest.approx(2 * variance[0, 1] / (variance[0, 0] + variance[1, 1]))
+
+
+def test_an_event_where_the_other_knows_nothing_is_no_disagreement() -> None:
+    b = on(20, [(1, 3)])
+    b[200:300] = np.nan  # 8 to 12 s
+    found = figures(events((1, 3), (9, 10)), frames(b), "event")
+    assert found["f1"] == 1
+    assert found["units"] == 4  # the event, and the pauses before, after, and beyond the unknown
+
+
+def test_flicker_of_a_program_is_no_event_as_in_a_result() -> None:
+    found = figures(frames(on(20, [(1, 3), (5, 5.05)])), events((1, 3)), "event")
+    assert found["a_active"] == 1
+
+
+def noisy(seed: int, seconds: float = 120, swap: float = 0.1) -> tuple[FrameCoding, FrameCoding]:
+    """Two coders who differ over stretches of about half a second."""
+    rng = np.random.default_rng(seed)
+    truth = np.repeat(rng.random(round(seconds / 2)) < 0.4, 50)
+    a, b = (truth ^ np.repeat(rng.random(len(truth) // 12 + 1) < swap, 12)[: len(truth)] for _ in "ab")
+    return frames(a.astype(float)), frames(b.astype(float))
+
+
+def test_intervals_hold_the_value_and_are_wider_than_if_frames_were_drawn() -> None:
+    a, b = noisy(0)
+    for level in ("frame", "event"):
+        found = figures(a, b, level)
+        for measure in ("kappa", "icc", "f1"):
+            assert found[f"{measure}_low"] < found[measure] < found[f"{measure}_high"]
+    frame, by_frame = figures(a, b, "frame"), figures(a, b, "frame", stretch_s=0.04)
+    width = frame["kappa_high"] - frame["kappa_low"]
+    assert width > 1.5 * (by_frame["kappa_high"] - by_frame["kappa_low"])
+
+
+def test_intervals_hold_the_truth_about_as_often_as_they_say() -> None:
+    """The truth is that of very long recordings of the same kind; 60 short ones are drawn."""
+    truth = figures(*noisy(999, seconds=6_000), "frame")["kappa"]
+    held = [figures(*noisy(seed), "frame") for seed in range(60)]
+    share = np.mean([each["kappa_low"] <= truth <= each["kappa_high"] for each in held])
+    assert 0.85 <= share <= 1.0
+
+
+def test_a_short_clip_has_no_intervals_and_says_why() -> None:
+    agreement = agree(frames(on(20, [(1, 3)])), events((1, 3)))
+    assert agreement.table.filter(regex="_low|_high").isna().all(axis=None)
+    assert any("takes 10 stretches of 5 s, and 20.0 s give 4." in note for note in agreement.notes)
+
+
+def test_the_mean_is_that_of_the_aus_and_of_what_is_defined() -> None:
+    a, b = noisy(1)
+    labels_a, labels_b = a.labels.copy(), b.labels.copy()
+    labels_a[:, 0] = labels_b[:, 0] = 0  # AU01, of which neither has any: nothing is defined
+    labels_a[:, 1] = labels_b[:, 1] = a.labels[:, AU12]
+    for coding, labels in ((a, labels_a), (b, labels_b)):
+        object.__setattr__(coding, "labels", labels)
+    table = agree(a, b).table
+    assert tuple(table.columns) == COLUMNS
+    frame = table[table["level"] == "frame"].set_index("AU")
+    assert frame.index.tolist() == ["AU01", "AU02", "AU12", "mean"]
+    assert np.isnan(frame.loc["AU01", ["kappa", "icc", "f1"]].astype(float)).all()
+    assert frame.loc["mean", "kappa"] == pytest.approx((1 + frame.loc["AU12", "kappa"]) / 2)
+
+
+def test_icc_of_frames_is_of_probabilities_where_both_have_them_and_else_of_labels() -> None:
+    rng = np.random.default_rng(0)
+    values = np.full((2, 300, 12), np.nan, np.float32)
+    values[:, :, AU12] = rng.random((2, 300))
+    values[1, :, AU12] = 0.5 * (values[0, :, AU12] + values[1, :, AU12])
+    a, b = (
+        FrameCoding(
+            name="v",
+            face=0,
+            frames=np.arange(300),
+            times_s=np.arange(300) / 25,
+            labels=np.where(np.isnan(each), np.nan, each > 0.5).astype(np.float32),
+            values=each,
+            scale="probability",
+        )
+        for each in values
+    )
+    graded, plain = figures(a, b, "frame"), figures(a, frames(b.labels[:, AU12]), "frame")
+    c = np.cov(values[:, :, AU12].astype(float))
+    assert graded["icc"] == pytest.approx(2 * c[0, 1] / (c[0, 0] + c[1, 1]))
+    c = np.cov([a.labels[:, AU12], b.labels[:, AU12]])
+    assert plain["icc"] == pytest.approx(2 * c[0, 1] / (c[0, 0] + c[1, 1]))
+
+
+def test_agreement_does_not_depend_on_who_is_called_a() -> None:
+    a, b = noisy(2)
+    one, other = agree(a, b).table, agree(b, a).table
+    assert_allclose(one[["kappa", "icc", "f1"]], other[["kappa", "icc", "f1"]])
+    assert one["a_active"].tolist() == other["b_active"].tolist()
+
+
+def test_codings_without_time_or_au_in_common_are_refused() -> None:
+    with pytest.raises(InputError, match="no time in common"):
+        agree(frames(np.ones(50)), frames(np.ones(50), start_s=10.0))
+    with pytest.raises(InputError, match="no AU in common"):
+        agree(frames(np.full(50, np.nan)), events((0, 1)))
+
+
+@pytest.mark.parametrize(
+    "kinds", [{"overlap": 0.0}, {"overlap": 1.1}, {"stretch_s": 0.0}, {"rate_hz": -1.0}, {"rate_hz": np.inf}]
+)
+def test_settings_that_make_no_sense_are_refused(kinds: dict[str, float]) -> None:
+    with pytest.raises(InputError):
+        AgreeSettings(**kinds)
+
+
+def test_the_figure_is_an_svg_that_says_the_same_in_words(tmp_path: Path) -> None:
+    agreement = agree(*noisy(0))
+    write_figure(tmp_path / "a.svg", agreement)
+    root = Xml.parse(tmp_path / "a.svg").getroot()
+    text = "".join(root.itertext())
+    kappa = agreement.table.loc[agreement.table["AU"] == "AU12", "kappa"].iloc[0]
+    assert f"Cohen's kappa {kappa:.2f}" in text
+    assert (tmp_path / "a.svg").stat().st_size < 50_000
+    assert "http" not in (tmp_path / "a.svg").read_text().replace("http://www.w3.org/2000/svg", "")
