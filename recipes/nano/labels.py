@@ -33,6 +33,12 @@ RULES: dict[str, tuple[str, float]] = {
 }
 """AU -> (blendshape, score above which it counts as active)."""
 
+REFERENCE = (
+    "Its labels came from a teacher model (MediaPipe Face Landmarker) by a fixed rule, and from rendered faces, "
+    "not from human coders; agreement with trained FACS coders has not been measured."
+)
+"""What the checkpoint says of its labels."""
+
 CHEEK_ON = (0.4, 0.4)
 """Squint and smile both above: AU06 counts as active."""
 CHEEK_OFF = (0.3, 0.25)

@@ -25,6 +25,7 @@ from calibrate import calibrate_checkpoint
 from clip_data import DEVELOPMENT, HELD_OUT, load_clips
 from export import export_nano
 from face_data import load_faces
+from labels import REFERENCE
 from pack_faces import load_rendered
 from rendered_clips import load_rendered_clips
 from train_clips import ClipSettings, train_clips
@@ -82,7 +83,9 @@ def learn(
 def pack(network: AuscanNetwork, variant: str, out: Path) -> None:
     """Write the checkpoint folder, its card still without figures."""
     name = "nano" if variant == "full" else f"nano-{variant}"
-    config = CheckpointConfig(name=name, sight=True, auscan_version=VERSION, network=network.config)
+    config = CheckpointConfig(
+        name=name, sight=True, reference=REFERENCE, auscan_version=VERSION, network=network.config
+    )
     card = (Path(__file__).parent / "card.md").read_text(encoding="utf-8")
     filled = card.format(
         visual_weights=weight_count(network.visual),

@@ -135,6 +135,7 @@ def test_overlay_and_report_are_written_when_asked_for(
     assert auscan("detect", video, "--out", out, "--overlay", "--report")[0] == 0
     assert (out / "talk" / "overlay.mp4").stat().st_size > 0
     assert "auscan detect" in (out / "talk" / "report.html").read_text()
+    assert not (out / "talk" / "evidence.parquet").exists(), "it was kept for the report alone"
 
 
 def test_evidence_is_kept_when_asked_for_and_can_be_looked_at(

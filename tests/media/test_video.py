@@ -1,8 +1,9 @@
 """Every frame once, in order, upright, with the container's own time."""
 
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import av
 import cv2
@@ -10,6 +11,7 @@ import numpy as np
 import pytest
 
 from auscan.core.errors import MediaError
+from auscan.media import video
 from auscan.media.video import Frame, _sorted_times, frame_times, next_time, probe, read_frames
 
 from .conftest import frame_picture, tone
@@ -59,6 +61,30 @@ def test_every_kind_of_file_gives_every_frame_once_with_its_plain_time(
         assert frame.image.dtype == np.uint8
         assert frame.image.flags["C_CONTIGUOUS"]
         assert np.abs(frame.image.astype(int) - picture).mean() < 6
+
+
+def test_only_the_frames_that_are_asked_for_are_given_and_none_after_them_is_read(
+    film: Film, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = film("some.mp4", STEADY_S)
+    all_frames = list(read_frames(path))
+    decoded: list[float] = []
+
+    def watched(source: Path) -> Iterator[tuple[Any, float]]:
+        for frame, time_s in timed(source):
+            decoded.append(time_s)
+            yield frame, time_s
+
+    timed = video._timed_frames
+    monkeypatch.setattr(video, "_timed_frames", watched)
+    some = list(read_frames(path, only={17, 4}))
+    assert [frame.index for frame in some] == [4, 17]
+    for frame in some:
+        assert frame.time_s == all_frames[frame.index].time_s
+        assert (frame.image == all_frames[frame.index].image).all()
+    assert len(decoded) == 18
+    assert list(read_frames(path, only=set())) == []
+    assert len(decoded) == 18
 
 
 def test_a_grey_mp4_becomes_rgb_of_equal_channels(film: Film) -> None:

@@ -70,6 +70,20 @@ def test_what_is_read_has_numbers_in_named_shapes() -> None:
         assert ((values >= 0) & (values <= 1)).all()
 
 
+def test_some_frames_are_read_and_no_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """From several row groups, of which some hold none of them."""
+    monkeypatch.setattr(module, "ROWS", 8)
+    path = tmp_path / EVIDENCE_FILE
+    faces = [evidence(face_id, list(range(40))) for face_id in (0, 1)]
+    with EvidenceWriter(path, ABOUT) as writer:
+        for face in faces:
+            writer.write(face)
+    frames = {3, 21, 22}
+    wanted = [face.rows(np.isin(face.frames, list(frames))) for face in faces]
+    assert_same(read_evidence(path, frames), join(wanted, 32))
+    assert len(read_evidence(path, {99})) == 0
+
+
 def test_faces_are_written_one_after_the_other_and_read_by_frame(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

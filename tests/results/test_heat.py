@@ -6,7 +6,16 @@ from numpy.testing import assert_array_equal
 from numpy.typing import NDArray
 
 from auscan.results.evidence import Evidence
-from auscan.results.heat import COLOUR, VIEW, draw_au, draw_heat, draw_patches, draw_sheet
+from auscan.results.heat import (
+    COLOUR,
+    THUMBNAIL,
+    VIEW,
+    draw_apex,
+    draw_au,
+    draw_heat,
+    draw_patches,
+    draw_sheet,
+)
 
 SIDE = 112
 
@@ -55,6 +64,19 @@ def test_the_larger_the_share_the_nearer_to_the_colour() -> None:
     assert (np.diff(distance) < 0).all()
     assert_array_equal(painted[0], [128] * 3)
     assert 0.2 < distance[-1] / distance[0] < 0.5  # the face under the strongest can still be seen
+
+
+def test_at_an_apex_patches_that_were_not_read_are_grey_and_dim(crop: NDArray[np.uint8]) -> None:
+    plain = draw_apex(crop, None, "AU01")
+    assert plain.shape == (THUMBNAIL, THUMBNAIL, 3)
+    shown = draw_apex(crop, evidence(), "AU01")
+    side = THUMBNAIL // 7
+    strongest, read, unread = (shown[:side, i * side : (i + 1) * side] for i in range(3))
+    toward = [np.linalg.norm(part - np.array(COLOUR, float), axis=2).mean() for part in (strongest, read)]
+    assert toward[0] < 0.6 * toward[1]
+    assert_array_equal(read, plain[:side, side : 2 * side])
+    assert np.ptp(unread.astype(int), axis=2).max() == 0
+    assert unread.mean() < 0.7 * plain[:side, 2 * side : 3 * side].mean()
 
 
 def test_each_au_shows_where_its_own_query_looked(crop: NDArray[np.uint8]) -> None:

@@ -15,11 +15,14 @@ from auscan.core.errors import MediaError
 from auscan.results.overlay import (
     FACE_COLOURS,
     DrawnFace,
+    Heard,
     Painter,
+    hear,
     write_overlay,
     write_overlay_picture,
 )
 from auscan.results.result import Result
+from auscan.results.speech import Speech
 from auscan.results.table import TrackScores
 
 THRESHOLDS = [0.5] * 12
@@ -196,6 +199,30 @@ def _face(
 
 def _count(canvas: NDArray[np.uint8], colour: tuple[int, int, int]) -> int:
     return int((canvas == colour).all(axis=2).sum())
+
+
+def test_the_bar_of_the_sound_grows_with_it_and_is_lit_while_somebody_speaks() -> None:
+    image, painter = np.full((480, 640, 3), 120, np.uint8), Painter(480, 640, THRESHOLDS)
+
+    def bar(heard: Heard | None) -> tuple[int, int]:
+        """Pixels in the last groove of the panel that are as bright as the bar, and how green they are."""
+        row = painter.paint(image, [], heard)[468, 640:].astype(int)
+        lit = row[row.max(axis=1) > 100]
+        return len(lit), int((lit[:, 1] - lit[:, 0]).max(initial=0))
+
+    quiet, loud, spoken = (bar(Heard(db, speech)) for db, speech in ((-50, False), (-10, False), (-10, True)))
+    assert 0 < quiet[0] < loud[0] == spoken[0]
+    assert loud[1] < 30 < spoken[1]
+    assert bar(Heard(-np.inf, False))[0] == bar(None)[0] == 0
+
+
+def test_each_frame_hears_the_sound_of_its_own_time() -> None:
+    sound = Speech(1.0, 0.5, np.array([-40, -20], np.float32), np.array([False, True]))
+    assert [hear(sound, time_s).level_db for time_s in (0.9, 1.0, 1.49, 1.5, 2.0)] == [
+        *(-np.inf, -40, -40, -20, -np.inf)
+    ]
+    assert hear(sound, 1.6).speech
+    assert not hear(sound, 1.4).speech
 
 
 def test_an_active_au_shines_and_an_inactive_one_does_not() -> None:

@@ -150,6 +150,7 @@ def detect_into(source: Path, folder: Path, request: Request, label: str) -> "Re
     """
     from auscan.pipeline.detect import detect as detect_file
     from auscan.pipeline.render import overlay_name, render_overlay, render_report
+    from auscan.results.evidence import EVIDENCE_FILE
     from auscan.results.table import table_metadata
     from auscan.results.writer import TableWriter
 
@@ -178,8 +179,14 @@ def detect_into(source: Path, folder: Path, request: Request, label: str) -> "Re
     _say_who_has_no_baseline(result)
     if request.overlay:
         render_overlay(result, source, folder / overlay_name(source), request.as_video_hz)
-    if request.report:
-        render_report(result, source, folder / "report.html")
+    file = folder / EVIDENCE_FILE
+    try:
+        if request.report:
+            evidence_file = None if evidence is None else file
+            render_report(result, source, folder / "report.html", evidence_file, request.as_video_hz)
+    finally:
+        if not request.evidence:
+            file.unlink(missing_ok=True)  # kept for the report alone, or an earlier run's
     return result
 
 
@@ -201,8 +208,8 @@ def _say_who_has_no_baseline(result: "Result") -> None:
 def _evidence_writer(
     source: Path, folder: Path, request: Request
 ) -> "AbstractContextManager[EvidenceWriter | None]":
-    """The file that evidence goes to, if it is asked for."""
-    if not request.evidence:
+    """The file that evidence goes to, if it is asked for, or if the report can show it."""
+    if not request.evidence and not (request.report and request.stages.has_evidence):
         return nullcontext()
     from auscan.results.evidence import EVIDENCE_FILE, EvidenceWriter, evidence_metadata
 

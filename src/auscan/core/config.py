@@ -213,6 +213,8 @@ class CheckpointConfig(Settings):
     """Where the five points lie in the crop: faces/align.py."""
     sample_rate_hz: Literal[16_000] = 16_000
     licence: str = "Apache-2.0"
+    reference: str = ""
+    """A sentence on where the labels came from that it was taught with, for readers of its results."""
     auscan_version: str
     """The version that wrote the checkpoint."""
     network: NetworkConfig

@@ -10,8 +10,9 @@ Not here: opening and decoding (container.py), pictures (images.py), sound (audi
 import heapq
 import math
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,9 @@ from auscan.media.wholeness import is_cut_off
 
 FALLBACK_RATE_HZ = 25.0
 """Spaces frames that have no time of their own in a file that names no rate either."""
+
+Picture = Callable[[], NDArray[np.uint8]]
+"""Gives the picture of a frame, [H, W, 3] RGB, which costs more than decoding it."""
 
 REORDER_DEPTH = 16
 """The most frames that H.264 and HEVC may hold back for reordering."""
@@ -78,8 +82,13 @@ def probe(path: Path | str, folder_rate_hz: float | None = None) -> VideoInfo:
     return _probe_video(path)
 
 
-def read_frames(path: Path | str, folder_rate_hz: float | None = None) -> Iterator[Frame]:
+def read_frames(
+    path: Path | str, folder_rate_hz: float | None = None, only: Collection[int] | None = None
+) -> Iterator[Frame]:
     """Every frame of a video, a picture, or (given `folder_rate_hz`) a folder of numbered pictures.
+
+    only: indices of the frames that are wanted; nothing is read beyond the last of them, and the ones between
+    are decoded, since others build on them, but not turned into pictures.
 
     Times are those of PyAV's `frame.time`. A frame without one follows the frame before by one period of the
     average rate; a time that would go back is held at the time before. The n-th picture of a folder is at
@@ -87,14 +96,8 @@ def read_frames(path: Path | str, folder_rate_hz: float | None = None) -> Iterat
 
     Raises MediaError where the input cannot be read, or, after the last good frame, where it breaks off.
     """
-    path = Path(path)
-    if folder_rate_hz is not None and path.is_dir():
-        for index, image_path in enumerate(_folder_images(path, folder_rate_hz)):
-            yield Frame(index, index / folder_rate_hz, read_image(image_path))
-    elif is_image(path):
-        yield Frame(0, 0.0, read_image(path))
-    else:
-        yield from _video_frames(path)
+    for index, time_s, picture in _wanted(_pictures(Path(path), folder_rate_hz), only):
+        yield Frame(index, time_s, picture())
 
 
 def frame_times(path: Path | str) -> NDArray[np.float64]:
@@ -150,9 +153,33 @@ def _probe_video(path: Path) -> VideoInfo:
         return VideoInfo(path, width, height, frames, duration_s, rate_hz, bool(container.streams.audio))
 
 
-def _video_frames(path: Path) -> Iterator[Frame]:
-    for index, (frame, time_s) in enumerate(_timed_frames(path)):
-        yield Frame(index, time_s, to_rgb(frame))
+def _pictures(path: Path, folder_rate_hz: float | None) -> Iterator[tuple[int, float, Picture]]:
+    """Index, time and a way to get the picture of every frame."""
+    if folder_rate_hz is not None and path.is_dir():
+        for index, image_path in enumerate(_folder_images(path, folder_rate_hz)):
+            yield index, index / folder_rate_hz, partial(read_image, image_path)
+    elif is_image(path):
+        yield 0, 0.0, partial(read_image, path)
+    else:
+        for index, (frame, time_s) in enumerate(_timed_frames(path)):
+            yield index, time_s, partial(to_rgb, frame)
+
+
+def _wanted(
+    pictures: Iterator[tuple[int, float, Picture]], only: Collection[int] | None
+) -> Iterator[tuple[int, float, Picture]]:
+    """Those of the indices in `only`, and nothing after the last; None: all."""
+    if only is None:
+        yield from pictures
+        return
+    last = max(only, default=-1)
+    if last < 0:
+        return
+    for each in pictures:
+        if each[0] in only:
+            yield each
+        if each[0] >= last:
+            return
 
 
 def _timed_frames(path: Path) -> Iterator[tuple[Any, float]]:

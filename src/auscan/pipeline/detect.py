@@ -104,6 +104,7 @@ def detect(
         has_audio=has_audio,
         seconds=time.monotonic() - began_s,
         model=config.name,
+        reference=config.reference,
         operating_point=operating_point,
         thresholds=config.thresholds,
         untaught=config.untaught,

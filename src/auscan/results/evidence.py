@@ -12,7 +12,7 @@ Not here: drawing (heat.py), the table (table.py).
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -188,9 +188,10 @@ def evidence_metadata(source: str, model: str, side: int, version: str) -> dict[
     return {"auscan": version, "source": source, "model": model, "crop_side": side}
 
 
-def read_evidence(path: str | Path, frames: range | None = None) -> Evidence:
-    """Read an evidence.parquet back, by frame and face_id; of all frames, or of those of a range.
+def read_evidence(path: str | Path, frames: Collection[int] | None = None) -> Evidence:
+    """Read an evidence.parquet back, by frame and face_id; of all frames, or of those asked for.
 
+    A few frames of a long file take little memory: its row groups are read one after the other.
     Raises InputError where there is no such file or auscan did not write it.
     """
     path = Path(path)
@@ -198,18 +199,20 @@ def read_evidence(path: str | Path, frames: range | None = None) -> Evidence:
         with path.open("rb") as file:
             stored = fastparquet.ParquetFile(file)
             side = int(json.loads(stored.key_value_metadata[METADATA_KEY])["crop_side"])
-            # Row groups without any of the frames are not read.
-            within = [] if frames is None else [("frame", ">=", frames.start), ("frame", "<", frames.stop)]
-            table = stored.to_pandas(columns=list(UNITS), filters=within)
-        if frames is not None:
-            table = table[table["frame"].isin(frames)]
-        piece = _from_table(table, side)
+            # Row groups that lie before or after all of the frames are not read.
+            within = [("frame", ">=", min(frames)), ("frame", "<=", max(frames))] if frames else []
+            groups = stored.iter_row_groups(columns=list(UNITS), filters=within)
+            pieces = [_from_table(_rows_of(group, frames), side) for group in groups]
     except Exception as error:  # of a damaged file fastparquet complains in many ways
         raise InputError(
             f"{path} is no evidence of auscan ({type(error).__name__}: {error}). Give an {EVIDENCE_FILE}, "
             f"which `auscan detect --evidence` writes."
         ) from error
-    return join([piece], side)
+    return join([piece for piece in pieces if len(piece)], side)
+
+
+def _rows_of(table: pd.DataFrame, frames: Collection[int] | None) -> pd.DataFrame:
+    return table if frames is None else table[table["frame"].isin(list(frames))]
 
 
 def _to_table(piece: Evidence) -> pd.DataFrame:

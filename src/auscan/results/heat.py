@@ -8,7 +8,7 @@ In: a crop, a row of Evidence.  Out: a picture.
 Not here: cutting the crop (pipeline/render.py), what the numbers mean (docs/evidence.md).
 """
 
-from typing import Final
+from typing import Any, Final
 
 import cv2
 import numpy as np
@@ -36,6 +36,8 @@ LEGEND: Final[tuple[str, ...]] = (
     "Where was looked, not why it was said.",
 )
 
+THUMBNAIL: Final[int] = 168
+"""Side of the small picture of an apex, px."""
 VIEW: Final[int] = 280
 """Side of the crop in a tile, px."""
 _STRIP: Final[int] = 66  # px below it, for the words
@@ -49,11 +51,32 @@ _FONT: Final[int] = cv2.FONT_HERSHEY_SIMPLEX
 
 def draw_heat(crop: Image, shares: NDArray[np.floating]) -> Image:
     """A crop [S, S, 3], its patches coloured by shares [N] in 0..1, row by row; those of 0 as they are."""
-    grid = round(len(shares) ** 0.5)
-    cells = np.arange(crop.shape[0]) * grid // crop.shape[0]  # which row or column of patches a pixel is in
-    colour = OPAQUE * shares.reshape(grid, grid)[np.ix_(cells, cells)][..., None]  # [S, S, 1]
+    colour = OPAQUE * _cells(crop.shape[0], shares)[..., None]  # [S, S, 1]
     painted: Image = np.rint(crop * (1 - colour) + np.asarray(COLOUR) * colour).astype(np.uint8)
     return painted
+
+
+def _cells(side: int, values: NDArray[Any]) -> NDArray[Any]:
+    """Values [N] of patches, row by row, as [S, S]: each pixel has that of its patch."""
+    grid = round(len(values) ** 0.5)
+    cells = np.arange(side) * grid // side  # which row or column of patches a pixel is in
+    spread: NDArray[Any] = values.reshape(grid, grid)[np.ix_(cells, cells)]
+    return spread
+
+
+def draw_apex(crop: Image, evidence: Evidence | None, au: str) -> Image:
+    """A small picture for a page: the crop [S, S, 3] with one AU's attention, unread patches grey and dim.
+
+    evidence: one row, the crop's; None: the crop as it is.
+    """
+    view: Image = cv2.resize(crop, (THUMBNAIL, THUMBNAIL), interpolation=cv2.INTER_CUBIC)
+    if evidence is None:
+        return view
+    attention = evidence.attention[0, AU_NAMES.index(au)]
+    grey = cv2.cvtColor(cv2.cvtColor(view, cv2.COLOR_RGB2GRAY), cv2.COLOR_GRAY2RGB)
+    unread = _cells(view.shape[0], evidence.patches[0] == 0)[..., None]  # [S, S, 1]
+    dimmed = np.where(unread, (0.6 * grey).astype(np.uint8), view)
+    return draw_heat(dimmed, attention / max(float(attention.max(initial=0.0)), 1e-9))
 
 
 def draw_au(crop: Image, evidence: Evidence, au: str) -> Image:

@@ -3,19 +3,17 @@
 Why: a person believes a table only after seeing it agree with the face. The bars stand in a panel right of
 the picture, so that they never cover a face; faces share the panel, each in its own colour. A face that can
 hardly be read has the reason beside its number, and none of its bars is lit.
-In: frames with their times, the table, the thresholds [A], the file whose sound is kept.
+Below the bars stand the level of the sound and whether somebody speaks.
+In: frames with their times, the table, the thresholds [A], the file whose sound is kept, and its level.
 Out: an H.264 mp4 that browsers play, every frame shown at its own time, or one picture.
-Not here: decoding the frames (pipeline/render.py). The sound is decoded here, as it is only carried over.
+Not here: decoding the frames (pipeline/render.py), the file itself (mp4.py).
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from fractions import Fraction
-from itertools import chain
 from pathlib import Path
-from typing import Any, Final, Protocol
+from typing import Final, Protocol
 
-import av
 import cv2
 import numpy as np
 import pandas as pd
@@ -24,7 +22,9 @@ from numpy.typing import NDArray
 from auscan.core.aus import AU_MEANINGS, AU_NAMES
 from auscan.core.errors import MediaError
 from auscan.results.atomic import atomic_path
-from auscan.results.table import ACTIVE_COLUMNS, BOX_COLUMNS, frame_durations_s, frame_times_s
+from auscan.results.mp4 import Mp4Writer
+from auscan.results.speech import Speech
+from auscan.results.table import ACTIVE_COLUMNS, BOX_COLUMNS, frame_times_s
 
 Image = NDArray[np.uint8]  # [H, W, 3] RGB
 Colour = tuple[int, int, int]
@@ -44,11 +44,10 @@ _BACKGROUND: Final[Colour] = (24, 26, 30)
 _GROOVE: Final[Colour] = (52, 56, 63)
 _TEXT: Final[Colour] = (240, 240, 240)
 _FAINT_TEXT: Final[Colour] = (150, 155, 163)
+_SPEECH: Final[Colour] = (120, 210, 170)
+_SOUND_ROW: Final[int] = len(AU_NAMES)  # the row below the last AU
+_SOUND_RANGE_DB: Final[float] = 60.0  # what the bar spans below full scale
 _FONT: Final[int] = cv2.FONT_HERSHEY_SIMPLEX
-
-_TIME_BASE: Final[Fraction] = Fraction(1, 90_000)  # s, fine enough for any frame rate
-_SOUND_RATE_HZ: Final[int] = 48_000
-_SOUND_BLOCK: Final[int] = 1024  # samples of one AAC frame
 
 
 class FrameLike(Protocol):
@@ -73,18 +72,22 @@ def write_overlay(
     table: pd.DataFrame,
     thresholds: Sequence[float],
     sound_source: Path | None,
+    sound: Speech | None = None,
 ) -> None:
     """Write the frames with the table drawn on them to `path` (.mp4), with the sound of `sound_source`.
+
+    sound: its level and speech, which are drawn; None: there is none.
 
     Raises MediaError where there is no frame or the sound cannot be decoded.
     """
     times = frame_times_s(table)
     faces = _faces_by_frame(table)
     painter: Painter | None = None
-    with atomic_path(path) as temporary, _VideoWriter(temporary, times, sound_source) as writer:
+    with atomic_path(path) as temporary, Mp4Writer(temporary, times, sound_source) as writer:
         for frame in frames:
             painter = painter or Painter(frame.image.shape[0], frame.image.shape[1], thresholds)
-            writer.add(painter.paint(frame.image, faces.get(frame.index, [])), frame.time_s)
+            heard = None if sound is None else hear(sound, frame.time_s)
+            writer.add(painter.paint(frame.image, faces.get(frame.index, []), heard), frame.time_s)
         if painter is None:
             raise MediaError(f"There is no frame to draw on, so {path.name} was not written.")
 
@@ -117,6 +120,24 @@ class DrawnFace:
         return FACE_COLOURS[self.face_id % len(FACE_COLOURS)]
 
 
+@dataclass(frozen=True)
+class Heard:
+    """The sound while a frame is shown."""
+
+    level_db: float
+    """Root mean square, dB of full scale; -inf before the sound begins and after it ends."""
+    speech: bool
+    """Whether somebody speaks."""
+
+
+def hear(sound: Speech, time_s: float) -> Heard:
+    """The sound at a time."""
+    step = int(np.floor((time_s - sound.start_s) / sound.step_s))
+    if not 0 <= step < len(sound.level_db):
+        return Heard(-np.inf, False)
+    return Heard(float(sound.level_db[step]), bool(sound.speech[step]))
+
+
 class Painter:
     """Paints frames of one video; the layout is fixed by the first frame's size.
 
@@ -137,10 +158,11 @@ class Painter:
         size = (canvas_height + canvas_height % 2, (self._width + panel_width + 1) // 2 * 2, 3)
         self._blank: Image = np.full(size, _BACKGROUND, np.uint8)
         for j, name in enumerate(AU_NAMES):
-            self._label(j, name)
+            self._label(j, name, AU_MEANINGS[name])
+        self._label(_SOUND_ROW, "sound", "level")
 
-    def paint(self, image: Image, faces: Sequence[DrawnFace]) -> Image:
-        """[H, W, 3] RGB and its faces -> the canvas, [H', W', 3] RGB with even sides."""
+    def paint(self, image: Image, faces: Sequence[DrawnFace], heard: Heard | None = None) -> Image:
+        """[H, W, 3] RGB, its faces and its sound -> the canvas, [H', W', 3] RGB with even sides."""
         canvas = self._blank.copy()
         shrinks = image.shape[0] > self._height
         method = cv2.INTER_AREA if shrinks else cv2.INTER_CUBIC
@@ -154,13 +176,14 @@ class Painter:
         self._draw_legend(canvas, shown, len(faces))
         for row, face in enumerate(shown):
             self._draw_bars(canvas, face, row, len(shown))
+        self._draw_sound(canvas, heard)
         return canvas
 
     def _px(self, units: float) -> int:
         return max(1, round(units * self._unit))
 
     def _row_top(self, j: int) -> int:
-        return self._px(32 + 37 * j)
+        return self._px(32 + 34 * j)
 
     def _groove(self, j: int) -> tuple[int, int]:
         """Top and bottom of the bar of AU j, px."""
@@ -174,11 +197,11 @@ class Painter:
         cv2.putText(canvas, text, at, _FONT, scale, colour, thickness, cv2.LINE_AA)
         return int(cv2.getTextSize(text, _FONT, scale, thickness)[0][0])
 
-    def _label(self, j: int, name: str) -> None:
+    def _label(self, j: int, name: str, meaning: str) -> None:
         baseline = self._row_top(j) + self._px(13)
         used = self._text(self._blank, name, (self._left, baseline), _TEXT, 0.42)
         meaning_at = (self._left + used + self._px(7), baseline)
-        self._text(self._blank, AU_MEANINGS[name], meaning_at, _FAINT_TEXT, 0.38)
+        self._text(self._blank, meaning, meaning_at, _FAINT_TEXT, 0.38)
         top, bottom = self._groove(j)
         cv2.rectangle(self._blank, (self._left, top), (self._right, bottom), _GROOVE, cv2.FILLED)
 
@@ -237,6 +260,19 @@ class Painter:
         cv2.line(canvas, *ends, _BACKGROUND, self._px(3))  # a rim, so that it shows on a bright bar too
         cv2.line(canvas, *ends, _TEXT, self._px(1))
 
+    def _draw_sound(self, canvas: Image, heard: Heard | None) -> None:
+        """The level of the sound as a bar, lit while somebody speaks."""
+        if heard is None:
+            self._number(canvas, _SOUND_ROW, "no sound", _FAINT_TEXT)
+            return
+        top, bottom = self._groove(_SOUND_ROW)
+        share = float(np.clip(1 + heard.level_db / _SOUND_RANGE_DB, 0, 1))
+        colour = _SPEECH if heard.speech else _FAINT_TEXT
+        if share > 0:
+            end = self._left + round(share * (self._right - self._left))
+            cv2.rectangle(canvas, (self._left, top), (end, bottom), colour, cv2.FILLED)
+        self._number(canvas, _SOUND_ROW, "speech" if heard.speech else "", colour)
+
     def _number(self, canvas: Image, j: int, text: str, colour: Colour) -> None:
         width = cv2.getTextSize(text, _FONT, 0.4 * self._unit, self._px(1))[0][0]
         self._text(canvas, text, (self._right - width, self._row_top(j) + self._px(13)), colour, 0.4)
@@ -253,125 +289,3 @@ def _faces_by_frame(table: pd.DataFrame) -> dict[int, list[DrawnFace]]:
         box, au, on, reason = drawn
         faces.setdefault(int(frame), []).append(DrawnFace(int(face_id), tuple(box), au, on, reason))
     return faces
-
-
-class _VideoWriter:
-    """An mp4 with one picture stream and at most one sound stream, both counted from the first frame.
-
-    Sound before the first frame is dropped and missing sound is silent, so both streams begin at 0 and
-    no player needs to understand edit lists to keep them together.
-    """
-
-    def __init__(self, path: Path, times_s: NDArray[np.float64], sound_source: Path | None) -> None:
-        self._path = path
-        usual_s = float(np.median(frame_durations_s(times_s))) if len(times_s) > 1 else 0.04
-        self._rate = Fraction(1 / max(usual_s, 1e-3)).limit_denominator(1001)
-        self._sound_source = sound_source
-        self._first_s: float | None = None
-        self._last_pts = -1
-        self._sound: Iterator[Image] | None = None
-        self._sound_at = 0  # samples written so far
-
-    def __enter__(self) -> "_VideoWriter":
-        # faststart: the index goes to the front, so that a browser can play before all is loaded.
-        self._container = av.open(str(self._path), "w", options={"movflags": "+faststart"})
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        if kind is None and self._first_s is not None:
-            self._add_sound(until_s=None)
-            self._container.mux(self._video.encode(None))
-            if self._sound is not None:
-                self._container.mux(self._audio.encode(None))
-        self._container.close()
-
-    def add(self, image: Image, time_s: float) -> None:
-        """Append a picture [H, W, 3] to be shown from `time_s` on, and the sound up to there."""
-        if self._first_s is None:
-            self._start(image, time_s)
-        after_s = time_s - (self._first_s or 0.0)
-        frame = av.VideoFrame.from_ndarray(image, format="rgb24")
-        frame = frame.reformat(format="yuv420p", dst_colorspace="ITU709")
-        frame.time_base = _TIME_BASE
-        # Two frames at one time exist in the wild; a player needs them one tick apart.
-        self._last_pts = frame.pts = max(round(after_s / _TIME_BASE), self._last_pts + 1)
-        self._container.mux(self._video.encode(frame))
-        self._add_sound(until_s=after_s)
-
-    def _start(self, image: Image, first_s: float) -> None:
-        self._first_s = first_s
-        self._video = self._container.add_stream("libx264", rate=self._rate)
-        self._video.height, self._video.width = image.shape[:2]
-        self._video.pix_fmt = "yuv420p"
-        self._video.time_base = self._video.codec_context.time_base = _TIME_BASE
-        self._video.options = {"preset": "veryfast", "crf": "21"}
-        context = self._video.codec_context
-        context.colorspace = context.color_primaries = context.color_trc = 1  # BT.709, told to the player
-        if self._sound_source is not None:
-            blocks = _sound_blocks(self._sound_source, first_s)
-            block = next(blocks, None)  # a stream without a packet would spoil the file
-            if block is not None:
-                self._sound = chain([block], blocks)
-                self._audio = self._container.add_stream("aac", rate=_SOUND_RATE_HZ, layout="stereo")
-                self._audio.bit_rate = 160_000
-
-    def _add_sound(self, until_s: float | None) -> None:
-        """Encode sound up to `until_s` after the first frame (None: to its end)."""
-        while self._sound is not None and (until_s is None or self._sound_at < until_s * _SOUND_RATE_HZ):
-            block = next(self._sound, None)
-            if block is None:
-                return
-            frame = av.AudioFrame.from_ndarray(block, format="fltp", layout="stereo")
-            frame.sample_rate, frame.pts = _SOUND_RATE_HZ, self._sound_at
-            frame.time_base = Fraction(1, _SOUND_RATE_HZ)
-            self._sound_at += block.shape[1]
-            self._container.mux(self._audio.encode(frame))
-
-
-def _sound_blocks(source: Path, start_s: float) -> Iterator[Any]:
-    """The sound of `source` from `start_s` on as float32 stereo [2, 1024] at 48 kHz; gaps are silent."""
-    pending = np.zeros((2, 0), np.float32)
-    for samples in _without_gaps(source, start_s):
-        pending = np.concatenate([pending, samples], axis=1)
-        whole = pending.shape[1] // _SOUND_BLOCK * _SOUND_BLOCK
-        for at in range(0, whole, _SOUND_BLOCK):
-            yield np.ascontiguousarray(pending[:, at : at + _SOUND_BLOCK])
-        pending = pending[:, whole:]
-    if pending.shape[1]:
-        yield np.ascontiguousarray(pending)
-
-
-def _without_gaps(source: Path, start_s: float) -> Iterator[Any]:
-    """Pieces [2, n] of sound that follow each other without a gap or an overlap, the first at `start_s`."""
-    done = 0  # samples given out
-    for time_s, samples in _decoded_sound(source):
-        gap = round((time_s - start_s) * _SOUND_RATE_HZ) - done
-        if abs(gap) < _SOUND_RATE_HZ // 50:  # below 20 ms it is rounding of the times, not a gap
-            gap = 0
-        for at in range(0, gap, _SOUND_RATE_HZ):  # in pieces, as a gap may last for hours
-            yield np.zeros((2, min(_SOUND_RATE_HZ, gap - at)), np.float32)
-        kept = samples[:, max(0, -gap) :]
-        yield kept
-        done += max(0, gap) + kept.shape[1]
-
-
-def _decoded_sound(source: Path) -> Iterator[tuple[float, Any]]:
-    """Time in s and samples [2, n] float32 at 48 kHz of the first sound stream, in order."""
-    try:
-        with av.open(str(source)) as container:
-            if not container.streams.audio:
-                return
-            resampler: Any = None
-            form, time_s = None, 0.0
-            for decoded in container.decode(audio=0):
-                if form != (form := (decoded.sample_rate, decoded.format.name, decoded.layout.name)):
-                    resampler = av.AudioResampler(format="fltp", layout="stereo", rate=_SOUND_RATE_HZ)
-                for frame in resampler.resample(decoded):
-                    time_s = float(frame.time) if frame.time is not None else time_s
-                    yield time_s, frame.to_ndarray()
-                    time_s += frame.samples / _SOUND_RATE_HZ
-    except av.FFmpegError as error:
-        raise MediaError(
-            f"The sound of {source.name} stops decoding ({error}), so it cannot be carried over. "
-            f"Re-encode it and try again: ffmpeg -i {source.name} -c:a aac repaired.mp4"
-        ) from error

@@ -43,6 +43,7 @@ def _run_info(summary: dict[str, Any]) -> RunInfo:
         has_audio=summary["modalities"]["audio"],
         seconds=summary["seconds"],
         model=summary["model"],
+        reference=summary["reference"],
         operating_point=summary["operating_point"],
         thresholds=tuple(summary["thresholds"][name] for name in AU_NAMES),
         untaught=tuple(summary["untaught"]),

@@ -10,13 +10,14 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
 from auscan.core.aus import AU_COUNT, AU_MEANINGS, AU_NAMES
+from auscan.core.errors import InputError
 from auscan.results.atomic import atomic_path
 from auscan.results.baseline import NO_BASELINE, neutral_point, parse_baseline, resting_levels
 from auscan.results.events import EVENTS_FILE, USUAL, find_events
@@ -25,6 +26,9 @@ from auscan.results.speech import SOUND_FILE, Speech, write_speech
 from auscan.results.summary import au_numbers, base_rates, face_numbers, reason_counts, seconds_active
 from auscan.results.table import TrackScores, check_columns, table_metadata
 from auscan.results.writer import TableWriter
+
+if TYPE_CHECKING:
+    import plotly.graph_objects as go
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,6 +47,8 @@ class RunInfo:
     """How long the run took."""
     model: str
     """Id of the checkpoint."""
+    reference: str = ""
+    """Where the labels came from that it was taught with, a sentence; empty where it does not say."""
     operating_point: str = "default"
     """Goal that the thresholds are for."""
     thresholds: tuple[float, ...]
@@ -95,6 +101,19 @@ class Result:
         baseline = parse_baseline(self.info.baseline)
         return None if baseline is None else resting_levels(self.table, baseline, self.info.keep_all)
 
+    def plot(self, face_id: int | None = None) -> "go.Figure":
+        """A figure of plotly: the AUs of one face over time, and its events; else of the face seen longest.
+
+        Raises InputError where there is no such face.
+        """
+        from auscan.results.plots import face_figure, longest_face  # plotly is slow to load
+
+        face = longest_face(self) if face_id is None else face_id
+        if face is None or not self.table["face_id"].eq(face).any():
+            known = sorted(self.table.loc[self.table["success"] == 1, "face_id"].unique().tolist())
+            raise InputError(f"There is no face {face} to plot; {self.info.source} has {known or 'no face'}.")
+        return face_figure(self, face)
+
     def to_pandas(self) -> pd.DataFrame:
         """A copy of the table."""
         return self.table.copy()
@@ -126,6 +145,7 @@ class Result:
             "neutral": None if levels is None else _named(neutral_point(self.info.thresholds)),
             "event_settings": asdict(USUAL),
             "model": self.info.model,
+            "reference": self.info.reference,
             "operating_point": self.info.operating_point,
             "thresholds": _named(self.info.thresholds),
             "untaught": list(self.info.untaught),

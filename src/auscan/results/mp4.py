@@ -1,0 +1,147 @@
+"""Write pictures and the sound of another file as a video that browsers play.
+
+H.264 in yuv420p with AAC, its index at the front; every picture is shown at its own time, so a variable frame
+rate stays one.
+
+In: pictures with their times, the file whose sound is kept.  Out: an mp4.
+Not here: what is on the pictures (overlay.py). The sound is decoded here, as it is only carried over.
+"""
+
+from collections.abc import Iterator
+from fractions import Fraction
+from itertools import chain
+from pathlib import Path
+from typing import Any, Final
+
+import av
+import numpy as np
+from numpy.typing import NDArray
+
+from auscan.core.errors import MediaError
+from auscan.results.table import frame_durations_s
+
+_TIME_BASE: Final[Fraction] = Fraction(1, 90_000)  # s, fine enough for any frame rate
+_SOUND_RATE_HZ: Final[int] = 48_000
+_SOUND_BLOCK: Final[int] = 1024  # samples of one AAC frame
+
+
+class Mp4Writer:
+    """An mp4 with one picture stream and at most one sound stream, both counted from the first frame.
+
+    Sound before the first frame is dropped and missing sound is silent, so both streams begin at 0 and
+    no player needs to understand edit lists to keep them together.
+    """
+
+    def __init__(self, path: Path, times_s: NDArray[np.float64], sound_source: Path | None) -> None:
+        self._path = path
+        usual_s = float(np.median(frame_durations_s(times_s))) if len(times_s) > 1 else 0.04
+        self._rate = Fraction(1 / max(usual_s, 1e-3)).limit_denominator(1001)
+        self._sound_source = sound_source
+        self._first_s: float | None = None
+        self._last_pts = -1
+        self._sound: Iterator[Any] | None = None
+        self._sound_at = 0  # samples written so far
+
+    def __enter__(self) -> "Mp4Writer":
+        # faststart: the index goes to the front, so that a browser can play before all is loaded.
+        self._container = av.open(str(self._path), "w", options={"movflags": "+faststart"})
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if kind is None and self._first_s is not None:
+            self._add_sound(until_s=None)
+            self._container.mux(self._video.encode(None))
+            if self._sound is not None:
+                self._container.mux(self._audio.encode(None))
+        self._container.close()
+
+    def add(self, image: NDArray[np.uint8], time_s: float) -> None:
+        """Append a picture [H, W, 3] to be shown from `time_s` on, and the sound up to there."""
+        if self._first_s is None:
+            self._start(image, time_s)
+        after_s = time_s - (self._first_s or 0.0)
+        frame = av.VideoFrame.from_ndarray(image, format="rgb24")
+        frame = frame.reformat(format="yuv420p", dst_colorspace="ITU709")
+        frame.time_base = _TIME_BASE
+        # Two frames at one time exist in the wild; a player needs them one tick apart.
+        self._last_pts = frame.pts = max(round(after_s / _TIME_BASE), self._last_pts + 1)
+        self._container.mux(self._video.encode(frame))
+        self._add_sound(until_s=after_s)
+
+    def _start(self, image: NDArray[np.uint8], first_s: float) -> None:
+        self._first_s = first_s
+        self._video = self._container.add_stream("libx264", rate=self._rate)
+        self._video.height, self._video.width = image.shape[:2]
+        self._video.pix_fmt = "yuv420p"
+        self._video.time_base = self._video.codec_context.time_base = _TIME_BASE
+        self._video.options = {"preset": "veryfast", "crf": "21"}
+        context = self._video.codec_context
+        context.colorspace = context.color_primaries = context.color_trc = 1  # BT.709, told to the player
+        if self._sound_source is not None:
+            blocks = _sound_blocks(self._sound_source, first_s)
+            block = next(blocks, None)  # a stream without a packet would spoil the file
+            if block is not None:
+                self._sound = chain([block], blocks)
+                self._audio = self._container.add_stream("aac", rate=_SOUND_RATE_HZ, layout="stereo")
+                self._audio.bit_rate = 160_000
+
+    def _add_sound(self, until_s: float | None) -> None:
+        """Encode sound up to `until_s` after the first frame (None: to its end)."""
+        while self._sound is not None and (until_s is None or self._sound_at < until_s * _SOUND_RATE_HZ):
+            block = next(self._sound, None)
+            if block is None:
+                return
+            frame = av.AudioFrame.from_ndarray(block, format="fltp", layout="stereo")
+            frame.sample_rate, frame.pts = _SOUND_RATE_HZ, self._sound_at
+            frame.time_base = Fraction(1, _SOUND_RATE_HZ)
+            self._sound_at += block.shape[1]
+            self._container.mux(self._audio.encode(frame))
+
+
+def _sound_blocks(source: Path, start_s: float) -> Iterator[Any]:
+    """The sound of `source` from `start_s` on as float32 stereo [2, 1024] at 48 kHz; gaps are silent."""
+    pending = np.zeros((2, 0), np.float32)
+    for samples in _without_gaps(source, start_s):
+        pending = np.concatenate([pending, samples], axis=1)
+        whole = pending.shape[1] // _SOUND_BLOCK * _SOUND_BLOCK
+        for at in range(0, whole, _SOUND_BLOCK):
+            yield np.ascontiguousarray(pending[:, at : at + _SOUND_BLOCK])
+        pending = pending[:, whole:]
+    if pending.shape[1]:
+        yield np.ascontiguousarray(pending)
+
+
+def _without_gaps(source: Path, start_s: float) -> Iterator[Any]:
+    """Pieces [2, n] of sound that follow each other without a gap or an overlap, the first at `start_s`."""
+    done = 0  # samples given out
+    for time_s, samples in _decoded_sound(source):
+        gap = round((time_s - start_s) * _SOUND_RATE_HZ) - done
+        if abs(gap) < _SOUND_RATE_HZ // 50:  # below 20 ms it is rounding of the times, not a gap
+            gap = 0
+        for at in range(0, gap, _SOUND_RATE_HZ):  # in pieces, as a gap may last for hours
+            yield np.zeros((2, min(_SOUND_RATE_HZ, gap - at)), np.float32)
+        kept = samples[:, max(0, -gap) :]
+        yield kept
+        done += max(0, gap) + kept.shape[1]
+
+
+def _decoded_sound(source: Path) -> Iterator[tuple[float, Any]]:
+    """Time in s and samples [2, n] float32 at 48 kHz of the first sound stream, in order."""
+    try:
+        with av.open(str(source)) as container:
+            if not container.streams.audio:
+                return
+            resampler: Any = None
+            form, time_s = None, 0.0
+            for decoded in container.decode(audio=0):
+                if form != (form := (decoded.sample_rate, decoded.format.name, decoded.layout.name)):
+                    resampler = av.AudioResampler(format="fltp", layout="stereo", rate=_SOUND_RATE_HZ)
+                for frame in resampler.resample(decoded):
+                    time_s = float(frame.time) if frame.time is not None else time_s
+                    yield time_s, frame.to_ndarray()
+                    time_s += frame.samples / _SOUND_RATE_HZ
+    except av.FFmpegError as error:
+        raise MediaError(
+            f"The sound of {source.name} stops decoding ({error}), so it cannot be carried over. "
+            f"Re-encode it and try again: ffmpeg -i {source.name} -c:a aac repaired.mp4"
+        ) from error
