@@ -34,8 +34,8 @@ RULES: dict[str, tuple[str, float]] = {
 """AU -> (blendshape, score above which it counts as active)."""
 
 REFERENCE = (
-    "Its labels came from a teacher model (MediaPipe Face Landmarker) by a fixed rule, and from rendered faces, "
-    "not from human coders; agreement with trained FACS coders has not been measured."
+    "Its labels came from a teacher model (MediaPipe Face Landmarker) by a fixed rule, and from rendered "
+    "faces, not from human coders; agreement with trained FACS coders has not been measured."
 )
 """What the checkpoint says of its labels."""
 
