@@ -57,7 +57,9 @@ def main() -> None:
     pack(network, args.variant, out)
     export_nano(out, out, args.data / "faces_train.parquet")
     calibrate_checkpoint(out, args.data)
-    log(own / "done.jsonl", **asdict(settings[0]), **asdict(settings[1]), **scores)
+    stages = zip(("faces", "clips"), settings, strict=True)
+    used = {f"{stage}_{key}": value for stage, each in stages for key, value in asdict(each).items()}
+    log(own / "done.jsonl", **used, **scores)
 
 
 def learn(

@@ -56,7 +56,14 @@ def create_app(settings: StudioSettings) -> ASGIApp:
         await run_in_threadpool(jobs.stop)
 
     # The interactive documents of FastAPI load from elsewhere, so they are left out.
-    app = FastAPI(title="auscan Studio", version=VERSION, docs_url=None, redoc_url=None, lifespan=lifespan)
+    app = FastAPI(
+        title="auscan Studio",
+        version=VERSION,
+        docs_url=None,
+        redoc_url=None,
+        lifespan=lifespan,
+        redirect_slashes=False,
+    )
     app.state.jobs = jobs
     app.add_exception_handler(AuscanError, _say)
     _add_about(app, settings)

@@ -2,6 +2,7 @@
 
     Host     a page elsewhere that has its own name point here (DNS rebinding) gives itself away by it
     Origin   a page elsewhere may send requests here, but its browser says where it comes from
+    path     none here goes upwards, plainly or written as %2e%2e
     token    needed where others can reach the address: a header, or the cookie that /?token=... sets
 
 In: requests.  Out: the same, or a refusal.
@@ -67,6 +68,8 @@ class Guard:
             return _no(403, "Requests from other pages are refused.")
         if headers.get("sec-fetch-site") in ("cross-site", "same-site") and scope["path"] != "/":
             return _no(403, "Requests from other pages are refused.")
+        if ".." in scope["path"].split("/"):
+            return _no(404, "No address here leads upwards.")
         return self._without_token(scope, headers)
 
     def _without_token(self, scope: Scope, headers: Headers) -> Response | None:

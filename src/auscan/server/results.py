@@ -9,6 +9,7 @@ Not here: what the columns mean (results/table.py), routes (app.py).
 import base64
 import json
 import math
+import shutil
 import zipfile
 from collections.abc import Sequence
 from functools import lru_cache
@@ -74,6 +75,7 @@ def events_for_page(
 def export(folder: Path, form: str, media: Path, baseline: str = NO_BASELINE) -> Path:
     """Write a result in one of the formats; the file, or an archive where the format has several."""
     out = folder / "exports" / form
+    shutil.rmtree(out, ignore_errors=True)  # nobody works in here, and some files are never written over
     paths = export_result(_read(folder, baseline), [form], out, media)
     if len(paths) == 1:
         return paths[0]
