@@ -23,12 +23,13 @@ from auscan.model.checkpoint import save_checkpoint
 from auscan.model.network import AuscanNetwork
 from calibrate import calibrate_checkpoint
 from clip_data import DEVELOPMENT, HELD_OUT, load_clips
+from clip_windows import ClipSettings
 from export import export_nano
 from face_data import load_faces
 from labels import REFERENCE
 from pack_faces import load_rendered
 from rendered_clips import load_rendered_clips
-from train_clips import ClipSettings, train_clips
+from train_clips import train_clips
 from train_faces import FaceSettings, log, train_faces
 from variants import VARIANTS, close_doors
 
