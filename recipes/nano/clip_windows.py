@@ -36,6 +36,8 @@ class ClipSettings:
     """Single faces in a step."""
     length: int = 128
     """Frames of a window."""
+    mute: float = 0.3
+    """Share of windows that have the mouth covered, beside those whose version happens to."""
     versions: int = 3
     """Covered versions of each real track beside the clean one."""
     rendered: float = 0.3
@@ -165,7 +167,7 @@ class ClipWindows:
         length, rows = self.settings.length, []
         for pick in rng.choice(len(self.tracks), self.settings.windows, p=self.chances):
             track = self.tracks[pick]
-            features = self.versions[pick][rng.integers(len(self.versions[pick]))]
+            features = self._version(pick, rng)
             start = int(rng.integers(max(1, len(track.times_s) - length + 1)))
             rows.append((track, features, start, self._heard(track, rng)))
         span = min(length, min(len(t.times_s) - start for t, _, start, _ in rows))
@@ -181,7 +183,14 @@ class ClipWindows:
             for name in ("times_s", "labels", "soft")
         )
         own = torch.tensor([heard is track for track, _, _, heard in rows])
-        return Window(features, times, self._sound([r[3] for r in rows], times), own, labels, soft)
+        return Window(features, times, self._sound([r[3] for r in rows], times, rng), own, labels, soft)
+
+    def _version(self, pick: int, rng: np.random.Generator) -> Features:
+        """One of a track's versions; the second has its mouth covered."""
+        versions = self.versions[pick]
+        if len(versions) > 1 and rng.random() < self.settings.mute:
+            return versions[1]
+        return versions[rng.integers(len(versions))]
 
     def _heard(self, track: ClipTrack, rng: np.random.Generator) -> ClipTrack | None:
         """Whose sound the window hears: its own, nobody's or another clip's."""
@@ -192,7 +201,7 @@ class ClipWindows:
             return self.tracks[rng.integers(len(self.tracks))]
         return track
 
-    def _sound(self, heard: list[ClipTrack | None], times_s: Tensor) -> Sound:
+    def _sound(self, heard: list[ClipTrack | None], times_s: Tensor, rng: np.random.Generator) -> Sound:
         """Waveforms around each window, as `Sound` whose tokens are still samples: see `encode`."""
         count = int((times_s[:, -1] - times_s[:, 0]).max() * SAMPLE_RATE_HZ / TOKEN_HOP) + 100
         waves = torch.zeros(len(heard), count * TOKEN_HOP)
@@ -206,9 +215,23 @@ class ClipWindows:
             if track is None:
                 continue
             piece = track.sound[token * TOKEN_HOP : (token + count) * TOKEN_HOP]
-            waves[row, : len(piece)] = torch.from_numpy(piece)
+            if len(piece):
+                waves[row, : len(piece)] = torch.from_numpy(roughen(piece, rng))
             valid[row, : len(piece) // TOKEN_HOP] = True
         return Sound(waves, token_s, valid)
+
+
+def roughen(piece: NDArray[np.float32], rng: np.random.Generator) -> NDArray[np.float32]:
+    """Samples [m] as another microphone in another room might have taken them: duller, louder, noisier.
+
+    There are only some fifteen voices, and each must not be known by its recording.
+    """
+    tilt, gain = rng.uniform(-0.6, 0.6), 10 ** rng.uniform(-0.5, 0.5)
+    out = gain * (piece - tilt * np.concatenate([piece[:1], piece[:-1]]))
+    if rng.random() < 0.5:
+        level = out.std() * 10 ** -rng.uniform(0.3, 1.5)  # 6 to 30 dB below
+        out = out + level * rng.normal(size=len(out))
+    return out.astype(np.float32)
 
 
 def _chances(real: list[ClipTrack], made: list[ClipTrack], share: float) -> NDArray[np.float64]:

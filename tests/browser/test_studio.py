@@ -228,7 +228,10 @@ def test_a_baseline_changes_the_curves_and_nonsense_is_refused_in_words(
 def test_every_download_comes_and_can_be_read(result: str, browser_page: Any, tmp_path: Path) -> None:
     page = opened(browser_page.page, result)
     got = {}
-    for link in page.locator(".downloads a[download]").all():
+    for number, link in enumerate(page.locator(".downloads a[download]").all()):
+        if number % 6 == 0:  # Chromium asks before it takes more than ten downloads from one visit
+            page.reload()
+            page.locator(".downloads a[download]").last.wait_for()
         with page.expect_download() as coming:
             link.click()
         name = link.get_attribute("data-file")
@@ -261,6 +264,7 @@ def test_two_results_stand_side_by_side_and_move_together(result: str, browser_p
 
 def test_the_keyboard_alone_does_the_main_path(studio: Studio, result: str, browser_page: Any) -> None:
     page = browser_page.page
+    page.on("filechooser", lambda _: None)  # asked for before it comes: a real dialog would stay unseen
     page.goto(studio.url)
     page.get_by_role("link", name="she smiles.mp4").wait_for()
 
