@@ -30,6 +30,8 @@ class ClipSettings:
     """Settings of stage 2."""
 
     steps: int = 800
+    without_sound: int = 160
+    """The first of them, in which memory and head learn, and nothing is heard."""
     windows: int = 8
     """Windows of clips in a step."""
     faces: int = 256
@@ -44,7 +46,7 @@ class ClipSettings:
     """Share of the windows from rendered clips, and of the single faces that are rendered."""
     face_versions: int = 2
     """Cuts of each single face."""
-    rate: float = 2e-4
+    rate: float = 5e-4
     """Of memory and head, which begin with what single faces taught the head."""
     listening_rate: float = 1.5e-3
     """Of all that hears, which begins with nothing."""

@@ -76,10 +76,10 @@ def learn(
     close_doors(network, variant)
     tracks = load_clips(data / "clips", data / "clips_teacher", run / "clips")
     made = load_rendered_clips(data / "ict_facekit.npz", run / "rendered_clips")
-    best, scores = train_clips(
+    clip_weights, scores = train_clips(
         network, tracks, [found.track for found in made], faces, rendered, for_clips, own
     )
-    network.load_state_dict(torch.load(best, weights_only=True))
+    network.load_state_dict(torch.load(clip_weights, weights_only=True))
     return network.eval(), scores
 
 
