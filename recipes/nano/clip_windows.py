@@ -29,7 +29,7 @@ from pack_faces import Rendered
 class ClipSettings:
     """Settings of stage 2."""
 
-    steps: int = 800
+    steps: int = 900
     without_sound: int = 160
     """The first of them, in which memory and head learn, and nothing is heard."""
     windows: int = 8
@@ -46,8 +46,10 @@ class ClipSettings:
     """Share of the windows from rendered clips, and of the single faces that are rendered."""
     face_versions: int = 2
     """Cuts of each single face."""
-    rate: float = 5e-4
+    rate: float = 3e-4
     """Of memory and head, which begin with what single faces taught the head."""
+    keep_up: float = 0.4
+    """Share of it with which they go on when the sound comes."""
     listening_rate: float = 1.5e-3
     """Of all that hears, which begins with nothing."""
     voice: float = 0.5
@@ -58,7 +60,7 @@ class ClipSettings:
     other_sound: float = 0.15
     """Share of windows that hear another clip."""
     average: float = 0.99
-    shape: float = 1.0
+    shape: float = 0.5
     """Weight of the loss on how each AU rises and falls within a window."""
     every: int = 40
     """Steps between two looks at the development data."""
