@@ -39,7 +39,7 @@ class ClipSettings:
     length: int = 128
     """Frames of a window."""
     mute: float = 0.3
-    """Share of windows that have the mouth covered, beside those whose version happens to."""
+    """Share of windows with sound that have the mouth covered, beside those whose version happens to."""
     versions: int = 3
     """Covered versions of each real track beside the clean one."""
     rendered: float = 0.3
@@ -171,7 +171,7 @@ class ClipWindows:
         length, rows = self.settings.length, []
         for pick in rng.choice(len(self.tracks), self.settings.windows, p=self.chances):
             track = self.tracks[pick]
-            features = self._version(pick, rng)
+            features = self._version(pick, step >= self.settings.without_sound, rng)
             start = int(rng.integers(max(1, len(track.times_s) - length + 1)))
             rows.append((track, features, start, self._heard(track, rng)))
         span = min(length, min(len(t.times_s) - start for t, _, start, _ in rows))
@@ -189,10 +189,10 @@ class ClipWindows:
         own = torch.tensor([heard is track for track, _, _, heard in rows])
         return Window(features, times, self._sound([r[3] for r in rows], times, rng), own, labels, soft)
 
-    def _version(self, pick: int, rng: np.random.Generator) -> Features:
-        """One of a track's versions; the second has its mouth covered."""
+    def _version(self, pick: int, heard: bool, rng: np.random.Generator) -> Features:
+        """One of a track's versions; that with its mouth covered is drawn more often where it is heard."""
         versions = self.versions[pick]
-        if len(versions) > 1 and rng.random() < self.settings.mute:
+        if heard and len(versions) > 1 and rng.random() < self.settings.mute:
             return versions[1]
         return versions[rng.integers(len(versions))]
 
