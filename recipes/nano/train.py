@@ -7,7 +7,7 @@ Stages, each resumable: faces (train_faces.py), clips (train_clips.py), packing 
 calibration and thresholds (calibrate.py). A variant (variants.py) learns from the same batches in the same
 order; it shares the run's caches and keeps the rest in a folder of its own there.
 Every stage logs JSON lines into the run's folder and is seeded; a second call goes on where the first one
-stopped. Takes some two hours on two CPU cores. Needs `pip install '.[train]'`.
+stopped. Takes hours on two CPU cores. Needs `pip install '.[train]'`.
 """
 
 import argparse

@@ -12,7 +12,8 @@ from auscan.core.aus import AU_NAMES
 from auscan.core.errors import InputError
 from auscan.results.result import Result, RunInfo
 from auscan.results.speech import SOUND_FILE, read_speech
-from auscan.results.table import read_result_table
+from auscan.results.summary import SUMMARY_FILE
+from auscan.results.table import TABLE_FILE, read_result_table
 
 
 def read_result(folder: str | Path) -> Result:
@@ -22,8 +23,8 @@ def read_result(folder: str | Path) -> Result:
     Raises InputError where the folder holds no result, or files of different ones.
     """
     folder = Path(folder)
-    table = read_result_table(folder / "aus.parquet")
-    path = folder / "summary.json"
+    table = read_result_table(folder / TABLE_FILE)
+    path = folder / SUMMARY_FILE
     try:
         info = _run_info(json.loads(path.read_text(encoding="utf-8")))
         sound = read_speech(folder / SOUND_FILE) if (folder / SOUND_FILE).exists() else None

@@ -23,7 +23,14 @@ from auscan.results.baseline import NO_BASELINE, neutral_point, parse_baseline, 
 from auscan.results.events import EVENTS_FILE, USUAL, find_events
 from auscan.results.evidence import EVIDENCE_FILE, Evidence, EvidenceWriter, evidence_metadata
 from auscan.results.speech import SOUND_FILE, Speech, write_speech
-from auscan.results.summary import au_numbers, base_rates, face_numbers, reason_counts, seconds_active
+from auscan.results.summary import (
+    SUMMARY_FILE,
+    au_numbers,
+    base_rates,
+    face_numbers,
+    reason_counts,
+    seconds_active,
+)
 from auscan.results.table import TrackScores, check_columns, table_metadata
 from auscan.results.writer import TableWriter
 
@@ -185,7 +192,7 @@ class Result:
             (folder / SOUND_FILE).unlink(missing_ok=True)  # an earlier run's
         else:
             write_speech(folder / SOUND_FILE, self.sound, self.info.source, self.info.versions["auscan"])
-        with atomic_path(folder / "summary.json") as path:
+        with atomic_path(folder / SUMMARY_FILE) as path:
             text = json.dumps(self.summary(), indent=2, ensure_ascii=False, allow_nan=False)
             path.write_text(text + "\n", encoding="utf-8")
 

@@ -5,7 +5,7 @@ Not here: the rows themselves (table.py), finding events (events.py).
 """
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import pandas as pd
@@ -16,6 +16,8 @@ from auscan.results.quality import REASONS
 from auscan.results.table import ACTIVE_COLUMNS, by_face, frame_durations_s, frame_times_s
 
 Numbers = dict[str, float | int | None]
+
+SUMMARY_FILE: Final[str] = "summary.json"
 
 
 def seconds_active(table: pd.DataFrame) -> dict[str, float | None]:

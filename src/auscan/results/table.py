@@ -67,6 +67,9 @@ UNITS: Final[dict[str, str]] = {
 """What each column holds; written into the Parquet metadata."""
 
 METADATA_KEY: Final[str] = "auscan"
+TABLE_FILE: Final[str] = "aus.parquet"
+CSV_FILE: Final[str] = "aus.csv"
+"""The same table twice."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -13,6 +13,7 @@ import fastparquet
 import pandas as pd
 
 from auscan.results.atomic import atomic_path
+from auscan.results.table import CSV_FILE, TABLE_FILE
 
 
 class TableWriter:
@@ -32,8 +33,8 @@ class TableWriter:
         """Add rows: one row group."""
         first = self._parquet is None
         if self._parquet is None or self._csv is None:
-            self._parquet = self._files.enter_context(atomic_path(self._folder / "aus.parquet"))
-            self._csv = self._files.enter_context(atomic_path(self._folder / "aus.csv"))
+            self._parquet = self._files.enter_context(atomic_path(self._folder / TABLE_FILE))
+            self._csv = self._files.enter_context(atomic_path(self._folder / CSV_FILE))
         fastparquet.write(
             str(self._parquet),
             piece,

@@ -11,7 +11,12 @@ from fastapi import APIRouter, HTTPException, Query, Request
 from fastapi.responses import FileResponse
 
 from auscan.core.aus import AU_COUNT
+from auscan.results.events import EVENTS_FILE
+from auscan.results.evidence import EVIDENCE_FILE
 from auscan.results.exports.write import FORMATS
+from auscan.results.speech import SOUND_FILE
+from auscan.results.summary import SUMMARY_FILE
+from auscan.results.table import CSV_FILE, TABLE_FILE
 from auscan.server import results
 from auscan.server.index import Job
 from auscan.server.lookup import JobId, find_done, find_job, jobs_of
@@ -21,11 +26,12 @@ Baseline = Annotated[str, Query(max_length=40)]
 router = APIRouter(prefix="/api/results/{job_id}")
 
 FILES: Final[dict[str, str]] = {
-    "aus.csv": "The table, CSV",
-    "aus.parquet": "The table, Parquet",
-    "events.csv": "The events, CSV",
-    "summary.json": "The summary, JSON",
-    "evidence.parquet": "What the model went by, Parquet",
+    CSV_FILE: "The table, CSV",
+    TABLE_FILE: "The table, Parquet",
+    EVENTS_FILE: "The events, CSV",
+    SOUND_FILE: "Sound level and speech, Parquet",
+    SUMMARY_FILE: "The summary, JSON",
+    EVIDENCE_FILE: "What the model went by, Parquet",
     "report.html": "The report, HTML",
 }
 """Files of a result folder that may be fetched; whatever is not named here may not."""

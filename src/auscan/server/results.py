@@ -28,9 +28,9 @@ from auscan.results.evidence import EVIDENCE_FILE, read_evidence
 from auscan.results.exports.write import export_result
 from auscan.results.read import read_result
 from auscan.results.result import Result
-from auscan.results.table import ACTIVE_COLUMNS, BOX_COLUMNS, value_column
+from auscan.results.summary import SUMMARY_FILE
+from auscan.results.table import ACTIVE_COLUMNS, BOX_COLUMNS, TABLE_FILE, value_column
 
-TABLE_FILE: Final[str] = "aus.parquet"
 EVIDENCE_FRAMES: Final[int] = 64
 """Frames of evidence that are sent at once, at most."""
 
@@ -44,7 +44,7 @@ _SENT: Final[dict[str, Any]] = {
 
 def read_summary(folder: Path) -> dict[str, Any]:
     """The summary.json of a result."""
-    summary: dict[str, Any] = json.loads((folder / "summary.json").read_text("utf-8"))
+    summary: dict[str, Any] = json.loads((folder / SUMMARY_FILE).read_text("utf-8"))
     return summary
 
 

@@ -11,16 +11,16 @@ from auscan.core.aus import AU_NAMES
 from auscan.core.errors import InputError
 from auscan.results.read import read_result
 from auscan.results.result import Result
-from auscan.results.table import by_face, frame_durations_s, frame_times_s
+from auscan.results.table import CSV_FILE, TABLE_FILE, by_face, frame_durations_s, frame_times_s
 
-TABLES = ("aus.parquet", "aus.csv")
+TABLES = (TABLE_FILE, CSV_FILE)
 
 
 def result_folder(path: Path) -> Path | None:
     """The folder of the result that `path` names, itself or by a table in it; None if there is none."""
     folder = path if path.is_dir() else path.parent
     named = path.is_dir() or path.name in TABLES
-    return folder if named and (folder / "aus.parquet").is_file() else None
+    return folder if named and (folder / TABLE_FILE).is_file() else None
 
 
 def open_result(path: str | Path) -> Result:
