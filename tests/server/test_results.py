@@ -17,6 +17,7 @@ import numpy as np
 from auscan.core.aus import AU_NAMES
 from auscan.results.table import read_result_table
 from auscan.results.result import Result, RunInfo
+from auscan.results.speech import Speech
 from auscan.results.table import TrackScores, build_table
 source = pathlib.Path(sys.argv[1])
 T = 60
@@ -26,9 +27,11 @@ chance[:, 8] = np.nan
 track = TrackScores(0, np.arange(T), np.full((T, 4), 9, np.float32), np.zeros((T, 5, 2), np.float32),
     np.ones(T, np.float32), np.tile(np.float32([60, 1.2, 0.5, 0.2, 5, -3, 0.0]), (T, 1)), chance)
 half = (0.5,) * 12
-info = RunInfo(source=source.name, duration_s=T / 25, frames=T, has_audio=False, seconds=1, model="nano",
+info = RunInfo(source=source.name, duration_s=T / 25, frames=T, has_audio=True, seconds=1, model="nano",
     thresholds=half, untaught=("AU23",), command="auscan detect", versions={"auscan": "0.1.0"})
-Result(build_table(np.arange(T) / 25, [track], half), (track,), info).save(source.parent / "video")
+sound = Speech(0.0, 0.02, np.full(2 * T, -30, np.float32), np.arange(2 * T) < T)
+table = build_table(np.arange(T) / 25, [track], half)
+Result(table, (track,), info, sound=sound).save(source.parent / "video")
 """
 """A worker that saves a result of random numbers."""
 
@@ -54,6 +57,15 @@ def test_the_page_gets_the_numbers_of_the_table_to_the_last_bit(done: tuple[Any,
     for name in ("timestamp", "x", "quality", *AU_NAMES):
         np.testing.assert_array_equal(unpack(sent["columns"][name]), stored[name].to_numpy(), name)
     assert {sent["reasons"][code] for code in unpack(sent["columns"]["reason"])} == set(stored["reason"])
+
+
+def test_every_file_of_a_result_can_be_fetched(done: tuple[Any, str, Path]) -> None:
+    client, address, folder = done
+    written = {path.name for path in folder.iterdir()}
+    assert "sound.parquet" in written
+    assert set(client.ask("GET", f"{address}/files").json) == written
+    for name in written:
+        assert client.ask("GET", f"{address}/files/{name}").body == (folder / name).read_bytes()
 
 
 def test_other_thresholds_give_other_events_and_nonsense_is_refused(done: tuple[Any, str, Path]) -> None:
