@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy.special import expit
+from scipy.special import expit, logit
 from sklearn.metrics import roc_auc_score
 
 from auscan.core.aus import AU_NAMES
@@ -22,6 +22,8 @@ MOUTH = [AU_NAMES.index("AU25"), AU_NAMES.index("AU26")]
 """What a voice tells of."""
 SHARPER = 1.6
 """Labels are sharper than soft targets, so calibration stretches logits by about this factor."""
+SURE = 1e-5
+"""Soft targets count as no surer than this where they are turned back into the scores they came from."""
 VARIES = 0.05
 """The teacher varies where its soft targets have at least this standard deviation."""
 
@@ -67,7 +69,7 @@ def clip_logits(
 def development_scores(network: AuscanNetwork, kept: list[Kept]) -> dict[str, float]:
     """Agreement with the teacher on the development clips.
 
-    clip_auc: pooled AUC.  within: mean correlation within a clip, of probability and soft target.
+    clip_auc: pooled AUC.  within: mean correlation within a clip, of probability and score.
     heard_own, heard_none, heard_other: pooled AUC of AU25 and AU26 with the mouth covered, by what is heard.
     AU06 is left out: its labels are a sign and not a score.
     """
@@ -104,5 +106,6 @@ def within_clip(kept: list[Kept], logits: list[NDArray[np.float32]]) -> float:
             mine = each.track.labels[:, column] >= 0
             soft = each.track.soft[mine, column]
             if name != "AU06" and mine.sum() > 30 and soft.std() > VARIES:
-                found.append(np.corrcoef(soft, expit(SHARPER * values[mine, column]))[0, 1])
+                score = logit(np.clip(soft, SURE, 1 - SURE))
+                found.append(np.corrcoef(score, expit(SHARPER * values[mine, column]))[0, 1])
     return float(np.mean(found))

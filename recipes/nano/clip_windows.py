@@ -29,8 +29,8 @@ from pack_faces import Rendered
 class ClipSettings:
     """Settings of stage 2."""
 
-    steps: int = 900
-    without_sound: int = 160
+    steps: int = 840
+    without_sound: int = 100
     """The first of them, in which memory and head learn, and nothing is heard."""
     windows: int = 8
     """Windows of clips in a step."""
@@ -57,10 +57,10 @@ class ClipSettings:
     weight_decay: float = 0.1
     no_sound: float = 0.3
     """Share of windows that lose their sound."""
-    other_sound: float = 0.15
+    other_sound: float = 0.2
     """Share of windows that hear another clip."""
     average: float = 0.99
-    shape: float = 0.5
+    shape: float = 1.0
     """Weight of the loss on how each AU rises and falls within a window."""
     every: int = 40
     """Steps between two looks at the development data."""

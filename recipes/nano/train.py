@@ -19,7 +19,7 @@ import torch
 
 from auscan.core.config import CheckpointConfig, nano
 from auscan.core.version import VERSION
-from auscan.model.checkpoint import save_checkpoint
+from auscan.model.checkpoint import load_checkpoint, save_checkpoint
 from auscan.model.network import AuscanNetwork
 from calibrate import calibrate_checkpoint
 from clip_data import DEVELOPMENT, HELD_OUT, load_clips
@@ -43,6 +43,8 @@ def main() -> None:
     parser.add_argument("--run", type=Path, default=Path("runs/nano"), help="logs, caches, training state")
     parser.add_argument("--out", type=Path, help="checkpoint folder; if not given, within the run's")
     parser.add_argument("--variant", choices=VARIANTS, default="full")
+    parser.add_argument("--start", help="checkpoint whose visual stage to go on from, such as nano")
+    parser.add_argument("--rate", type=float, default=FaceSettings.rate, help="learning rate of stage 1")
     parser.add_argument("--epochs", type=int, default=FaceSettings.epochs, help="epochs of stage 1")
     parser.add_argument("--steps", type=int, default=ClipSettings.steps, help="steps of stage 2")
     parser.add_argument("--threads", type=int, default=2, help="two variants side by side: 1 each")
@@ -52,9 +54,10 @@ def main() -> None:
     own = args.run if args.variant == "full" else args.run / args.variant
     own.mkdir(parents=True, exist_ok=True)
     out = args.out or own / "checkpoint"
-    settings = FaceSettings(epochs=args.epochs), ClipSettings(steps=args.steps)
+    settings = FaceSettings(epochs=args.epochs, rate=args.rate), ClipSettings(steps=args.steps)
 
-    network, scores = learn(args.data, args.run, own, args.variant, *settings)
+    start = load_checkpoint(args.start)[0] if args.start else None
+    network, scores = learn(args.data, args.run, own, args.variant, start, *settings)
     pack(network, args.variant, out)
     export_nano(out, out, args.data / "faces_train.parquet")
     calibrate_checkpoint(out, args.data)
@@ -64,13 +67,19 @@ def main() -> None:
 
 
 def learn(
-    data: Path, run: Path, own: Path, variant: str, for_faces: FaceSettings, for_clips: ClipSettings
+    data: Path,
+    run: Path,
+    own: Path,
+    variant: str,
+    start: AuscanNetwork | None,
+    for_faces: FaceSettings,
+    for_clips: ClipSettings,
 ) -> tuple[AuscanNetwork, dict[str, float]]:
     """Both stages; caches lie in `run`, states in `own`. Returns the network and its development scores."""
     faces = load_faces(data / "faces_train.parquet", run / "faces.npz")
     rendered = load_rendered(data / "ict_facekit.npz", run / "rendered.npz")
     heard_nothing_yet = run if variant == "no-audio" else own  # single faces make no sound
-    face_weights = train_faces(faces, rendered, nano(), for_faces, heard_nothing_yet, variant)
+    face_weights = train_faces(faces, rendered, nano(), for_faces, heard_nothing_yet, variant, start)
     network = AuscanNetwork(nano())
     network.load_state_dict(torch.load(face_weights, weights_only=True))
     close_doors(network, variant)

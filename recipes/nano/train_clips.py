@@ -15,7 +15,7 @@ from auscan.core.aus import AU_COUNT
 from auscan.model.fusion import audio_at_frames
 from auscan.model.network import AuscanNetwork
 from clip_data import ClipTrack
-from clip_scores import SHARPER, VARIES, development_scores, development_tracks
+from clip_scores import SHARPER, SURE, VARIES, development_scores, development_tracks
 from clip_windows import ClipSettings, ClipWindows, encode
 from face_data import Faces
 from pack_faces import Rendered
@@ -31,9 +31,10 @@ def masked_bce(logits: Tensor, labels: Tensor, soft: Tensor) -> Tensor:
 
 
 def shape_loss(logits: Tensor, labels: Tensor, soft: Tensor) -> Tensor:
-    """How far each AU of a window rises and falls otherwise than the teacher's: mean of 1 - correlation.
+    """How far each AU of a window differs from the course of the teacher's score: mean of 1 - correlation.
 
-    Over the windows and AUs in which the teacher varies; 0 where there is none.  All [B, T, 12].
+    Of the probability, as sharp as calibration makes it, and the score, whose logistic curve the soft target
+    is. Over the windows and AUs in which the teacher varies; 0 where there is none.  All [B, T, 12].
     """
     known = (labels >= 0).to(logits.dtype)
     count = known.sum(dim=1, keepdim=True).clamp_min(1)  # [B, 1, 12]
@@ -41,8 +42,9 @@ def shape_loss(logits: Tensor, labels: Tensor, soft: Tensor) -> Tensor:
     def centred(x: Tensor) -> Tensor:
         return (x - (x * known).sum(dim=1, keepdim=True) / count) * known
 
-    said, wanted = centred((SHARPER * logits).sigmoid()), centred(soft.to(logits.dtype))
-    spread = (wanted.square().sum(dim=1) / count[:, 0]).sqrt()  # [B, 12]
+    soft = soft.to(logits.dtype)
+    said, wanted = centred((SHARPER * logits).sigmoid()), centred(torch.logit(soft, SURE))
+    spread = (centred(soft).square().sum(dim=1) / count[:, 0]).sqrt()  # [B, 12]
     together = (said * wanted).sum(dim=1)
     sizes = (said.square().sum(dim=1) * wanted.square().sum(dim=1) + 1e-8).sqrt()
     varies = (spread > VARIES) & (count[:, 0] > 30)

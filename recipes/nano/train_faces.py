@@ -52,9 +52,17 @@ class FaceSettings:
 class FaceTraining(nn.Module):
     """The network plus the layers that only training needs."""
 
-    def __init__(self, config: NetworkConfig, blendshapes: int, variant: str = "full") -> None:
+    def __init__(
+        self,
+        config: NetworkConfig,
+        blendshapes: int,
+        variant: str = "full",
+        start: AuscanNetwork | None = None,
+    ) -> None:
         super().__init__()
         self.network = AuscanNetwork(config)
+        if start is not None:
+            self.network.visual.load_state_dict(start.visual.state_dict())
         close_doors(self.network, variant)
         width = self.network.visual.encoder.width
         self.shapes = nn.Linear(width, blendshapes)
@@ -118,13 +126,16 @@ def train_faces(
     settings: FaceSettings,
     run: Path,
     variant: str = "full",
+    start: AuscanNetwork | None = None,
 ) -> Path:
     """Train, or go on where the last call stopped; returns the file with the averaged weights.
 
-    rendered: None learns from real faces alone.  variant: one of variants.VARIANTS
+    rendered: None learns from real faces alone.  variant: one of variants.VARIANTS.  start: begin with the
+    visual stage of this network in place of chance; head and memory begin anew all the same
     """
     torch.manual_seed(settings.seed)
-    model = FaceTraining(config, faces.blendshapes.shape[1], variant).to(memory_format=torch.channels_last)
+    model = FaceTraining(config, faces.blendshapes.shape[1], variant, start)
+    model = model.to(memory_format=torch.channels_last)
     averaged = torch.optim.swa_utils.AveragedModel(
         model, multi_avg_fn=torch.optim.swa_utils.get_ema_multi_avg_fn(settings.average), use_buffers=True
     )
