@@ -239,13 +239,11 @@ def roughen(piece: NDArray[np.float32], rng: np.random.Generator) -> NDArray[np.
 
 
 def _chances(real: list[ClipTrack], made: list[ClipTrack], share: float) -> NDArray[np.float64]:
-    """How likely a window is cut from each track; from the made ones together, `share`."""
+    """How likely a window is cut from each track; from the made ones together, `share` if there are both."""
     weights = [np.sqrt([len(t.times_s) for t in tracks]) for tracks in (real, made)]
-    if not made:
-        return np.asarray(weights[0] / weights[0].sum())
-    return np.concatenate(
-        [(1 - share) * weights[0] / weights[0].sum(), share * weights[1] / weights[1].sum()]
-    )
+    parts = [part * w / max(w.sum(), 1) for part, w in zip((1 - share, share), weights, strict=True)]
+    chances = np.concatenate(parts)
+    return np.asarray(chances / chances.sum())
 
 
 def token_offsets_s(count: int) -> Tensor:

@@ -63,6 +63,7 @@ class FaceTraining(nn.Module):
         self.network = AuscanNetwork(config)
         if start is not None:
             self.network.visual.load_state_dict(start.visual.state_dict())
+        self.network.visual.encoder.requires_grad_(True)  # DINOv2's rests unless told otherwise
         close_doors(self.network, variant)
         width = self.network.visual.encoder.width
         self.shapes = nn.Linear(width, blendshapes)

@@ -1,0 +1,211 @@
+"""What each source of nano's data buys: short trainings, each without one of them.
+
+    python recipes/nano/leave_out.py --data ../shared/data --run runs/nano --write docs/benchmarks/data.md
+
+Stage 1 is trained anew for so many steps with everything, and without rendered faces, without the teacher's
+scores on real faces (their landmarks stay), and without spoilt crops. Stage 2 is trained on the finished
+stage 1 of `--run` without the real clips and without the rendered ones; the run's own stage 2 had both.
+
+In: the data folder, the caches and the finished stages of a run (train.py).  Out: two tables.
+Not here: parts of the network (variants.py, benchmarks/ablation.py).
+"""
+
+import argparse
+import sys
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, replace
+from pathlib import Path
+from unittest.mock import patch
+
+import numpy as np
+import pandas as pd
+import torch
+from numpy.typing import NDArray
+
+import face_data
+from auscan.core.aus import AU_COUNT
+from auscan.core.config import NetworkConfig, nano
+from auscan.faces.align import SIDE, crop_face
+from auscan.model.network import AuscanNetwork
+from clip_data import DEVELOPMENT, load_clips
+from clip_scores import development_scores, development_tracks, mean_auc
+from clip_windows import ClipSettings
+from face_data import Faces, load_faces
+from pack_faces import Rendered, load_rendered
+from rendered_clips import load_rendered_clips
+from rendered_faces import TEST
+from train_clips import train_clips
+from train_faces import FaceSettings, FaceTraining, read_crops, train_faces
+
+sys.path.append(str(Path(__file__).parents[2] / "benchmarks"))
+from measures import markdown
+from spoiling import spoil
+
+STEPS = 700
+"""Of stage 1: three passes over the real faces where a third of a batch is rendered."""
+HARD = ("mouth covered", "eyes covered", "blur", "darkness", "compression")
+LEVEL = 2
+TURNED_DEG = 30
+DIRECT = [0, 1, 2, 4, 5, 6, 7, 9, 10, 11]
+"""The AUs that the teacher of real faces knows."""
+
+
+@dataclass(frozen=True)
+class Lesson:
+    """What one short training of stage 1 learns from."""
+
+    faces: Faces
+    rendered: Rendered | None
+    share: float
+    """Of rendered faces in a batch."""
+    spoiling: AbstractContextManager[object]
+
+
+def main() -> None:
+    """Train what is not trained yet, and write the tables."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--data", type=Path, required=True, help="as for train.py")
+    parser.add_argument("--run", type=Path, required=True, help="a finished run of train.py")
+    parser.add_argument("--steps", type=int, default=STEPS, help="of stage 1")
+    parser.add_argument("--only", choices=["faces", "clips"], help="one of the two tables")
+    parser.add_argument("--write", type=Path, help="also write the tables into this file")
+    args = parser.parse_args()
+    torch.set_num_threads(1)
+    lines = []
+    if args.only != "clips":
+        lines += ["## Faces", "", *faces_table(args.data, args.run, args.steps), ""]
+    if args.only != "faces":
+        lines += ["## Clips", "", *clips_table(args.data, args.run), ""]
+    print(*lines, sep="\n")
+    if args.write:
+        head = ["# What each source of data buys", "", (__doc__ or "").strip(), ""]
+        args.write.write_text("\n".join([*head, *lines]), encoding="utf-8")
+
+
+def faces_table(data: Path, run: Path, steps: int) -> list[str]:
+    """Stage 1 with everything and without each source, as Markdown lines."""
+    faces = load_faces(data / "faces_train.parquet", run / "faces.npz")
+    rendered = load_rendered(data / "ict_facekit.npz", run / "rendered.npz")
+    people = load_rendered(data / "ict_facekit.npz", run / "rendered_test.npz", TEST[:150])
+    rows = {}
+    for name, lesson in lessons(faces, rendered).items():
+        own = run / "leave_out" / name.replace(" ", "-")
+        own.mkdir(parents=True, exist_ok=True)
+        settings = FaceSettings(rendered=lesson.share)
+        settings = replace(settings, epochs=epochs_for(steps, faces, settings))
+        with lesson.spoiling:
+            weights = train_faces(lesson.faces, lesson.rendered, nano(), settings, own)
+        rows[name] = face_scores(weights, faces, people)
+        print(name, rows[name], flush=True)
+    note = (
+        f"{steps} steps each. ROC-AUC: of ten AUs on the development faces, clean and spoilt (the mean over "
+        f"{', '.join(HARD)}, level {LEVEL} of benchmarks/spoiling.py), agreement with the teacher; of twelve "
+        "AUs on rendered people of the benchmark, exact labels."
+    )
+    return [*measured_table(rows, "learned from"), "", note]
+
+
+def epochs_for(steps: int, faces: Faces, settings: FaceSettings) -> int:
+    """How many passes over the real faces take about so many steps."""
+    real = settings.batch - round(settings.batch * settings.rendered)
+    return max(1, round(steps / (int((~faces.development).sum()) // real)))
+
+
+def measured_table(rows: dict[str, dict[str, float]], first: str) -> list[str]:
+    """Rows by name as Markdown lines."""
+    table = pd.DataFrame.from_dict(rows, orient="index")
+    return markdown(table, first, dict.fromkeys(map(str, table.columns), ".3f"))
+
+
+def lessons(faces: Faces, rendered: Rendered) -> dict[str, Lesson]:
+    """Name of each training -> what it learns from."""
+    share, whole = FaceSettings.rendered, nullcontext()
+    unscored = replace(
+        faces, labels=np.full_like(faces.labels, -1), blendshapes=np.full_like(faces.blendshapes, np.nan)
+    )
+    return {
+        "everything": Lesson(faces, rendered, share, whole),
+        "no rendered faces": Lesson(faces, None, 0.0, whole),
+        "no scores on real faces": Lesson(unscored, rendered, share, whole),
+        "no spoilt crops": Lesson(faces, rendered, share, patch.object(face_data, "spoil", untouched)),
+    }
+
+
+def untouched(
+    crop: NDArray[np.uint8], rng: np.random.Generator
+) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
+    """In place of `augment.spoil`."""
+    return crop, np.zeros(crop.shape, np.bool_)
+
+
+def face_scores(
+    weights: Path, faces: Faces, people: Rendered, config: NetworkConfig | None = None
+) -> dict[str, float]:
+    """Mean AUC of a trained stage 1 by kind of picture. config: None is nano's"""
+    model = FaceTraining(config or nano(), faces.blendshapes.shape[1])
+    model.network.load_state_dict(torch.load(weights, weights_only=True))
+    kept = np.flatnonzero(faces.development)
+    labels = faces.labels[kept]
+
+    def score(kind: str) -> float:
+        crops = np.stack(list(spoilt_crops(faces, kept, kind)))
+        return mean_auc(labels, read_crops(model, crops), DIRECT)
+
+    crops = np.stack(
+        [crop_face(i, p, SIDE) for i, p in zip(people.images, people.detector_points, strict=True)]
+    )
+    logits, all_aus = read_crops(model, crops), list(range(AU_COUNT))
+    turned = np.abs(people.pose[:, 0]) > TURNED_DEG
+    return {
+        "real faces": score("clean"),
+        "real faces, spoilt": float(np.mean([score(kind) for kind in HARD])),
+        f"rendered, up to {TURNED_DEG} degrees": mean_auc(people.labels[~turned], logits[~turned], all_aus),
+        "rendered, turned further": mean_auc(people.labels[turned], logits[turned], all_aus),
+    }
+
+
+def spoilt_crops(faces: Faces, rows: NDArray[np.intp], kind: str) -> Iterator[NDArray[np.uint8]]:
+    """Grey crops of some faces, their pictures spoilt before."""
+    for row in rows:
+        image, points = faces.images[row], faces.detector_points[row]
+        if kind != "clean":
+            image = spoil(np.repeat(image[..., None], 3, axis=2), points, kind, LEVEL, int(row))[..., 1]
+        yield crop_face(np.ascontiguousarray(image), points)
+
+
+def clips_table(data: Path, run: Path) -> list[str]:
+    """Stage 2 with both kinds of clips and without each, as Markdown lines."""
+    faces = load_faces(data / "faces_train.parquet", run / "faces.npz")
+    rendered = load_rendered(data / "ict_facekit.npz", run / "rendered.npz")
+    tracks = load_clips(data / "clips", data / "clips_teacher", run / "clips")
+    made = [found.track for found in load_rendered_clips(data / "ict_facekit.npz", run / "rendered_clips")]
+    whole = stage_one(run)
+    whole.load_state_dict(torch.load(run / "clips_averaged.pt", weights_only=True))
+    rows = {"everything": development_scores(whole, development_tracks(whole, tracks))}
+    kept = [track for track in tracks if track.clip in DEVELOPMENT]
+    for name, real, films in (("no real clips", kept, made), ("no rendered clips", tracks, [])):
+        own = run / "leave_out" / name.replace(" ", "-")
+        own.mkdir(parents=True, exist_ok=True)
+        rows[name] = train_clips(stage_one(run), real, films, faces, rendered, ClipSettings(), own)[1]
+        print(name, rows[name], flush=True)
+    names = {"clip_auc": "AUC", "within": "r within a clip"}
+    names |= {f"heard_{whose}": f"mouth covered, {whose} sound" for whose in ("own", "none", "other")}
+    named = {name: {names[key]: value for key, value in row.items()} for name, row in rows.items()}
+    note = (
+        f"The development clips ({', '.join(DEVELOPMENT)}), by which settings were chosen: agreement with "
+        "the teacher. AUC pooled over ten AUs, correlation of probability and score in a clip, and AUC of "
+        "AU25 and AU26 with the mouth covered, with the clip's own sound, with none and with another's."
+    )
+    return [*measured_table(named, "learned from"), "", note]
+
+
+def stage_one(run: Path) -> AuscanNetwork:
+    """The network of a run before it saw any clip."""
+    network = AuscanNetwork(nano())
+    network.load_state_dict(torch.load(run / "faces_averaged.pt", weights_only=True))
+    return network
+
+
+if __name__ == "__main__":
+    main()
