@@ -67,18 +67,22 @@ def detect(
 ) -> Result:
     """Find the action units in every frame and every face of `source`.
 
-    source: a video, a picture, or a folder of numbered pictures with `folder_rate_hz` pictures a second
-    model: a shipped name, a checkpoint folder, or stages that are already loaded
-    operating_point: whose thresholds decide what counts as active (core/operating.py)
-    keep_all: judge faces that can hardly be read, too (results/quality.py)
-    baseline: what to take off as usual for each face: none, median, or SECONDS-SECONDS (results/baseline.py)
-    rows: is given the table's rows piece by piece, as soon as they are final
-    evidence: True keeps what the network went by in `Result.evidence`; a function is given it face by face,
-    in pieces, and nothing is kept
+    Args:
+        source: a video, a picture, or a folder of numbered pictures
+        model: a shipped name, a checkpoint folder, or stages that are already loaded
+        operating_point: whose thresholds decide what counts as active: default, balanced, precise, sensitive
+        folder_rate_hz: how many pictures of a folder make a second
+        keep_all: judge faces that can hardly be read, too
+        baseline: what to take off as usual for each face: none, median, or SECONDS-SECONDS
+        progress: is called with the number of frames done, and of all where the container tells
+        rows: is given the table's rows piece by piece, as soon as they are final
+        evidence: True keeps what the network went by in `Result.evidence`; a function is given it face by
+            face, in pieces, and nothing is kept
 
-    Raises MediaError where the source cannot be read to its end, CheckpointError where the model cannot, or
-    gives no evidence that is asked for, InputError where it holds no such operating point or where there is
-    no such baseline.
+    Raises:
+        MediaError: the source cannot be read to its end
+        CheckpointError: the model cannot be read, or gives no evidence that is asked for
+        InputError: the model holds no such operating point, or there is no such baseline
     """
     began_s, source = time.monotonic(), Path(source)
     stages = load(model) if isinstance(model, str | Path) else model

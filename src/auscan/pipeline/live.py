@@ -43,10 +43,12 @@ Row = dict[str, int | float | str | None]
 class LiveDetector:
     """Use it in a `with`, push frames in order, and take `finish` at the end for what still waits.
 
+    ```python
     with auscan.LiveDetector() as live:
         for image, time_s, sound in camera:
             for row in live.push(image, time_s, sound):
                 ...
+    ```
     """
 
     def __init__(
@@ -57,11 +59,18 @@ class LiveDetector:
         operating_point: OperatingPoint = "default",
         keep_all: bool = False,
     ) -> None:
-        """model, operating_point, keep_all: as for `detect`.  lag_s: how far ahead a row may look; math.inf
-        waits for the end.
+        """Load the model; nothing is read yet.
 
-        Raises CheckpointError where the model cannot be loaded, InputError where it has no such point,
-        ValueError for a lag below 0.
+        Args:
+            model: as for `detect`
+            lag_s: how far ahead a row may look, seconds; math.inf waits for the end
+            operating_point: as for `detect`
+            keep_all: as for `detect`
+
+        Raises:
+            CheckpointError: the model cannot be loaded
+            InputError: it holds no such operating point
+            ValueError: the lag is below 0
         """
         if math.isnan(lag_s) or lag_s < 0:
             raise ValueError(f"lag_s should be 0 or more seconds, got {lag_s}.")
@@ -99,9 +108,11 @@ class LiveDetector:
     ) -> list[Row]:
         """Take the next frame; the rows that are now final, by frame and face_id.
 
-        image: [H, W, 3] RGB, upright    time_s: of the frame, never less than that of the one before
-        sound: what was recorded since the last call, on the same clock; `hear` takes it too
-        index: the frame's number where frames were left out; else they are counted from 0
+        Args:
+            image: [H, W, 3] RGB, upright
+            time_s: of the frame, never less than that of the one before
+            sound: what was recorded since the last call, on the same clock; `hear` takes it too
+            index: the frame's number where frames were left out; else they are counted from 0
         """
         if sound is not None:
             self.hear(sound)

@@ -85,8 +85,11 @@ class Result:
     """What one input gave: the table, the tracks behind it, and how it came about."""
 
     table: pd.DataFrame
+    """A row a face and frame, one for a frame without a face (table.py); `to_pandas` gives a copy."""
     tracks: tuple[TrackScores, ...]
+    """Each face over time: frames, boxes, five points, probabilities."""
     info: RunInfo
+    """What the table was made from and with."""
     evidence: Evidence | None = None
     """What the network went by, a row a face and frame; None unless asked for."""
     sound: Speech | None = None
