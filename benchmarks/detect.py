@@ -1,8 +1,8 @@
 """How many frames a second, from file to table, beside MediaPipe on the same clips, and where the time goes.
 
-    python benchmarks/detect.py --data ../shared/data
+    python benchmarks/detect.py --data ../shared/data  # needs data that are not included
     python benchmarks/detect.py --data ../shared/data --peer mediapipe --task face_landmarker.task \\
-        --write docs/benchmarks/detect.md
+        --write docs/benchmarks/detect.md  # needs data that are not included
 
 A line a clip. Where there is a peer, each clip is run by us and by the peer in turn, so that both meet the
 same machine; either reads the file with PyAV and sees every frame. Ours includes the sound, the reading over
