@@ -1,0 +1,170 @@
+"""What the documents say to type is understood.
+
+Every command in a block is parsed by what it calls: auscan's own command line, the argparse of a script, the
+extras of pyproject.toml, the routes of the Studio. Nothing is done; test_quickstart.py runs the quickstart.
+A command within a sentence may leave out arguments, so that only its name and its options are checked.
+"""
+
+import argparse
+import ast
+import re
+import tomllib
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import pytest
+from documents import CODES, ROOT, Code, calls, command_lines
+from typer.main import get_command
+
+from auscan.cli.main import app
+
+COMMANDS: dict[str, Any] = get_command(app).commands  # type: ignore[attr-defined]
+HARMLESS = {".", "head", "less", "mkdocs", "mypy", "ruff"}
+"""Programs of others that are called with little."""
+NEEDS = {"../shared": "# needs data that are not included", "cuda": "# needs a GPU"}
+"""How a command in a block ends that holds this."""
+LINES = [(code, line) for code in CODES for line in command_lines(code)]
+
+
+def lines(in_sentence: bool) -> list[Any]:
+    chosen = [(code, line) for code, line in LINES if code.in_sentence == in_sentence]
+    return [pytest.param(line, id=f"{code.document}: {line[:70]}") for code, line in chosen]
+
+
+@cache
+def arguments(script: str) -> list[ast.Call]:
+    """The calls of `add_argument` in a script. It is read and not run: some need a GPU, or other packages."""
+    tree = ast.parse((ROOT / script).read_text(encoding="utf-8"))
+    every = [node for node in ast.walk(tree) if isinstance(node, ast.Call)]
+    return [call for call in every if getattr(call.func, "attr", None) == "add_argument"]
+
+
+def script_parser(script: str) -> argparse.ArgumentParser:
+    """The parser of a script as far as its source spells it out: names, actions, numbers, choices."""
+    parser = argparse.ArgumentParser(script, allow_abbrev=False)
+    for call in arguments(script):
+        spelled = {}
+        for keyword in call.keywords:
+            if keyword.arg in ("action", "nargs", "required", "choices"):
+                try:
+                    spelled[keyword.arg] = ast.literal_eval(keyword.value)
+                except ValueError:
+                    continue  # a variable; what it holds is not asked
+        parser.add_argument(*map(ast.literal_eval, call.args), **spelled)
+    return parser
+
+
+def check_auscan(words: list[str]) -> None:
+    name, *rest = words
+    COMMANDS[name].make_context(name, rest)  # an unknown option or a missing argument is an error
+
+
+def check_python(words: list[str]) -> None:
+    if words[0] not in ("-c", "-m"):
+        script_parser(words[0]).parse_args(words[1:])
+
+
+def check_pip(words: list[str]) -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    extras = re.findall(r"\[(\w+)\]", " ".join(words))
+    assert words[0] == "install"
+    assert set(extras) <= set(project["optional-dependencies"])
+
+
+def check_paths(words: list[str]) -> None:
+    assert all(word.startswith("-") or (ROOT / word).exists() for word in words)
+
+
+@cache
+def studio_routes() -> list[str]:
+    from auscan.server.app import create_app
+    from auscan.server.settings import StudioSettings
+
+    with TemporaryDirectory() as folder:
+        guard: Any = create_app(StudioSettings(folder=Path(folder), worker=("none",)))
+    return [re.sub(r"\{\w+\}", "[^/]+", path) for path in guard._app.openapi()["paths"]]
+
+
+def check_curl(words: list[str]) -> None:
+    (address,) = (word for word in words if word.startswith("http://127.0.0.1:8765/"))
+    path = address.removeprefix("http://127.0.0.1:8765").partition("?")[0]
+    assert any(re.fullmatch(route, path) for route in studio_routes())
+
+
+CHECKS: dict[str, Callable[[list[str]], None]] = {
+    "auscan": check_auscan,
+    "curl": check_curl,
+    "pip": check_pip,
+    "pytest": check_paths,
+    "python": check_python,
+    "python3": check_python,
+}
+
+
+def check(line: str) -> None:
+    """Raises whatever the program that is called would say."""
+    for program, *words in calls(line):
+        if program in CHECKS:
+            CHECKS[program](words)
+        elif program not in HARMLESS:
+            check_paths([program])
+
+
+@pytest.mark.parametrize("line", lines(in_sentence=False))
+def test_a_command_in_a_block_is_understood(line: str) -> None:
+    check(line)
+
+
+@pytest.mark.parametrize("line", lines(in_sentence=False))
+def test_a_command_in_a_block_says_that_it_needs_data_or_a_gpu(line: str) -> None:
+    for sign, mark in NEEDS.items():
+        assert sign not in line or line.endswith(mark)
+
+
+@pytest.mark.parametrize("line", lines(in_sentence=True))
+def test_a_command_in_a_sentence_has_only_options_that_there_are(line: str) -> None:
+    for program, *words in calls(line):
+        options = {word for word in words if word.startswith("--") and word != "--help"}
+        if program == "auscan" and words[0].islower() and not words[0].startswith("-"):
+            assert options <= {name for option in COMMANDS[words[0]].params for name in option.opts}
+        elif program == "python" and words[0].endswith(".py"):
+            assert options <= {ast.literal_eval(name) for call in arguments(words[0]) for name in call.args}
+        elif program in ("curl", "pip", "pytest"):
+            check(line)
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "auscan detekt talk.mp4",
+        "auscan detect talk.mp4 --out results --overlays",
+        "auscan detect --out results",
+        "python benchmarks/gone.py",
+        "python benchmarks/accuracy.py --only faces",
+        "python benchmarks/accuracy.py --data data --everything",
+        "pip install '.[everything]'",
+        "pytest tests/gone",
+        "curl http://127.0.0.1:8765/api/gone",
+        "examples/gone.sh",
+    ],
+)
+def test_a_wrong_command_would_be_found(line: str) -> None:
+    with pytest.raises((Exception, SystemExit)):
+        check(line)
+
+
+def test_there_are_commands_to_check() -> None:
+    """Or a change in how documents are read would leave nothing to check, and nobody would notice."""
+    documents = {code.document for code, _ in LINES}
+    assert {"README.md", "docs/quickstart.md", "docs/training.md", "docs/benchmarks/detect.md"} <= documents
+    assert len(LINES) > 100
+
+
+def test_a_backslash_a_pipe_and_a_comment_are_read_as_a_shell_does() -> None:
+    text = "auscan live \\\n  talk.mp4 | head 2>/dev/null  # a remark\n\nless a\n"
+    first, second = command_lines(Code("a.md", "console", text, in_sentence=False))
+    assert calls(first) == [["auscan", "live", "talk.mp4"], ["head"]]
+    assert second == "less a"
