@@ -2,7 +2,7 @@
 
 They take minutes, so they are not run here: every `auscan ...` in them is parsed as the command line would
 parse it, with its options, arguments and their types, and nothing is done. The end-to-end example is run by
-hand before a release.
+hand before a release. What the documents say to type is in test_commands.py.
 """
 
 import re
@@ -37,14 +37,7 @@ def real_data_section() -> str:
     return text.partition("## From archives to submission")[2].partition("\n## ")[0]
 
 
-def console_blocks(name: str) -> str:
-    """What a document says to type."""
-    text = (ROOT / name).read_text(encoding="utf-8")
-    return "\n".join(re.findall(r"```console\n(.*?)```", text, re.DOTALL))
-
-
 SOURCES = {SCRIPT.name: SCRIPT.read_text(encoding="utf-8"), "docs/training.md": real_data_section()}
-SOURCES |= {name: console_blocks(name) for name in ("docs/exports.md", "docs/agreement.md")}
 CALLS = [(source, words) for source, text in SOURCES.items() for words in commands(text)]
 
 
