@@ -78,8 +78,8 @@ def learn(
     """Both stages; caches lie in `run`, states in `own`. Returns the network and its development scores."""
     faces = load_faces(data / "faces_train.parquet", run / "faces.npz")
     rendered = load_rendered(data / "ict_facekit.npz", run / "rendered.npz")
-    heard_nothing_yet = run if variant == "no-audio" else own  # single faces make no sound
-    face_weights = train_faces(faces, rendered, nano(), for_faces, heard_nothing_yet, variant, start)
+    place, seen = (run, "full") if variant == "no-audio" else (own, variant)  # single faces make no sound
+    face_weights = train_faces(faces, rendered, nano(), for_faces, place, seen, start)
     network = AuscanNetwork(nano())
     network.load_state_dict(torch.load(face_weights, weights_only=True))
     close_doors(network, variant)
