@@ -5,9 +5,11 @@
     result.to_pandas()
 
 This file only re-exports; nothing inside auscan imports it. The names load on first use, so that
-`import auscan` is instant.
+`import auscan` is instant. And it keeps ONNX Runtime, which from 1.29 on reports to Microsoft and writes
+a number for the machine into its user's cache, from doing either.
 """
 
+import os
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -19,6 +21,8 @@ if TYPE_CHECKING:
     from auscan.results.result import Result
 
     __version__: str
+
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # has to be there before ONNX Runtime loads
 
 __all__ = [
     "AU_NAMES",

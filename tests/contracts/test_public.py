@@ -1,8 +1,10 @@
 """What users import: it is sorted, it cannot vanish, and asking for it costs nothing until it is used."""
 
 import importlib
+import os
 import subprocess
 import sys
+from pathlib import Path
 from types import ModuleType
 
 import pytest
@@ -81,6 +83,14 @@ def loaded_by(code: str) -> set[str]:
 def test_importing_auscan_loads_nothing_but_auscan() -> None:
     """A program that only might use it must not pay for it."""
     assert loaded_by("import auscan") - loaded_by("pass") - sys.stdlib_module_names == {"auscan"}
+
+
+def test_onnx_runtime_leaves_nothing_behind_and_so_has_nothing_to_send(tmp_path: Path) -> None:
+    """It writes a number for the machine and what it means to report, unless it is told not to."""
+    world = {name: value for name, value in os.environ.items() if name not in ("CI", "ORT_DISABLE_TELEMETRY")}
+    world |= dict.fromkeys(("HOME", "XDG_CACHE_HOME"), str(tmp_path))
+    subprocess.run([sys.executable, "-c", "import auscan.inference.with_onnx"], env=world, check=True)
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize(
