@@ -10,7 +10,10 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import cv2
+import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 GB = 1024**3
 
@@ -240,13 +243,29 @@ def test_a_request_that_makes_no_sense_is_told_so(studios: Any, method: str, pat
 
 
 def test_nothing_is_written_outside_the_folder(
-    studios: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    studios: Any,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    real_worker: tuple[str, ...],
+    portrait: NDArray[np.uint8],
 ) -> None:
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()
     monkeypatch.chdir(elsewhere)
-    client = studios.start()
-    client.wait(client.submit()["id"])
+    for name in ("HOME", "TMPDIR", "XDG_CACHE_HOME"):
+        monkeypatch.setenv(name, str(elsewhere))
+    client = studios.start(real_worker)
+    picture = bytes(cv2.imencode(".png", portrait[..., ::-1])[1])
+    job = client.wait(client.submit(picture, "face.png", "&report=true")["id"])
+    assert job["status"] == "done", job
+    assert client.ask("GET", f"/api/results/{job['id']}/exports/wide").status == 200
     studios.stop()
     assert not list(elsewhere.iterdir())
     assert {path.name for path in tmp_path.iterdir()} == {"results", "elsewhere"}
+
+
+def test_what_a_worker_keeps_for_a_while_lies_in_the_folder_of_its_video(studios: Any) -> None:
+    client = studios.start("import tempfile; open('where', 'w').write(tempfile.gettempdir())")
+    job = client.wait(client.submit()["id"])
+    folder = client.folder / job["id"]
+    assert (folder / "where").read_text() == str(folder)

@@ -165,7 +165,11 @@ class Jobs:
             words += [f"--{name.replace('_', '-')}"] if getattr(options, name) else []
         command = [*self.settings.worker, *words]
         limit_s, folder = self.settings.time_limit_s, self.folder(job)
-        return run(command, folder, limit_s, run_.step, run_.cancelled, _PROGRESS)
+        environment = {
+            **_PROGRESS,
+            "TMPDIR": str(folder),
+        }  # where features wait
+        return run(command, folder, limit_s, run_.step, run_.cancelled, environment)
 
     def _finish(self, job: Job, run_: _Run, ended: Ended) -> None:
         if self.index.get(job.id) is None:
