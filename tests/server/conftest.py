@@ -116,6 +116,14 @@ def studios(tmp_path: Path) -> Iterator[Studios]:
     made.stop()
 
 
+@pytest.fixture(scope="module")
+def lasting_studios(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Studios]:
+    """As `studios`, for all tests of a module, where these only look."""
+    made = Studios(tmp_path_factory.mktemp("studio") / "results")
+    yield made
+    made.stop()
+
+
 @pytest.fixture
 def real_worker() -> tuple[str, ...]:
     return DETECT

@@ -1,7 +1,9 @@
 """What the page and programs get of a result is what the files hold."""
 
-import base64
 import json
+import socket
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -36,14 +38,22 @@ Result(table, (track,), info, sound=sound).save(source.parent / "video")
 """A worker that saves a result of random numbers."""
 
 
-def unpack(column: dict[str, str]) -> Any:
-    return np.frombuffer(base64.b64decode(column["data"]), np.dtype(column["type"]).newbyteorder("<"))
+def unpack(sent: bytes) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The head of a table as it is sent, and its columns."""
+    line, _, _ = sent.partition(b"\n")
+    head, at, columns = json.loads(line), len(line) + 1, {}
+    for name, kind in head["columns"].items():
+        columns[name] = np.frombuffer(sent, np.dtype(kind).newbyteorder("<"), head["rows"], at)
+        assert at % columns[name].itemsize == 0, "the page reads it where it lies"
+        at += columns[name].nbytes
+    assert at == len(sent)
+    return head, columns
 
 
-@pytest.fixture
-def done(studios: Any) -> tuple[Any, str, Path]:
+@pytest.fixture(scope="module")
+def done(lasting_studios: Any) -> tuple[Any, str, Path]:
     """A client, the address of a finished result, and its folder."""
-    client = studios.start(SAVES)
+    client = lasting_studios.start(SAVES)
     job = client.wait(client.submit(name="talk%20one.mp4")["id"])
     assert job["status"] == "done", job
     return client, f"/api/results/{job['id']}", client.folder / job["id"] / "video"
@@ -51,12 +61,12 @@ def done(studios: Any) -> tuple[Any, str, Path]:
 
 def test_the_page_gets_the_numbers_of_the_table_to_the_last_bit(done: tuple[Any, str, Path]) -> None:
     client, address, folder = done
-    sent = client.ask("GET", f"{address}/table").json
+    head, columns = unpack(client.ask("GET", f"{address}/table").body)
     stored = read_result_table(folder / "aus.parquet")
-    assert sent["rows"] == len(stored)
-    for name in ("timestamp", "x", "quality", *AU_NAMES):
-        np.testing.assert_array_equal(unpack(sent["columns"][name]), stored[name].to_numpy(), name)
-    assert {sent["reasons"][code] for code in unpack(sent["columns"]["reason"])} == set(stored["reason"])
+    assert head["rows"] == len(stored)
+    for name in ("timestamp", "frame", "face_id", "x", "h", *AU_NAMES):
+        np.testing.assert_array_equal(columns[name], stored[name].to_numpy(), name)
+    assert [head["reasons"][code] for code in columns["reason"]] == stored["reason"].to_list()
 
 
 def test_every_file_of_a_result_can_be_fetched(done: tuple[Any, str, Path]) -> None:
@@ -81,8 +91,8 @@ def test_other_thresholds_give_other_events_and_nonsense_is_refused(done: tuple[
 def test_a_baseline_is_taken_off_on_request_and_the_files_stay(done: tuple[Any, str, Path]) -> None:
     client, address, folder = done
     before = (folder / "aus.parquet").read_bytes()
-    plain = unpack(client.ask("GET", f"{address}/table").json["columns"]["AU12"])
-    above = unpack(client.ask("GET", f"{address}/table?baseline=median").json["columns"]["AU12"])
+    plain = unpack(client.ask("GET", f"{address}/table").body)[1]["AU12"]
+    above = unpack(client.ask("GET", f"{address}/table?baseline=median").body)[1]["AU12"]
     assert np.all(above <= plain)
     assert np.any(above < plain)
     for bad in ("../x", "9-2", "often"):
@@ -98,6 +108,50 @@ def test_every_export_comes_under_the_name_of_the_video(done: tuple[Any, str, Pa
     assert len(answer.body) > 100
     assert "talk%20one_" in answer.headers["content-disposition"]
     assert client.ask("GET", f"{address}/exports/..%2f{form}").status == 404
+
+
+def test_downloads_of_one_export_at_the_same_moment_do_not_meet(done: tuple[Any, str, Path]) -> None:
+    """They used to share a folder, which each emptied before it wrote."""
+    client, address, folder = done
+    asked = [
+        f"{address}/exports/{form}?baseline={b}" for form in ("bids", "elan") for b in ("none", "median")
+    ]
+    alone = [client.ask("GET", path) for path in asked]
+    with ThreadPoolExecutor(12) as pool:
+        for path, answer in zip(
+            3 * asked, pool.map(lambda path: client.ask("GET", path), 3 * asked), strict=True
+        ):
+            assert answer.status == 200, path
+            assert len(answer.body) == len(alone[asked.index(path)].body), path
+    assert len({len(answer.body) for answer in alone}) == 4, "these can be told apart"
+    assert_nothing_is_left(folder)
+
+
+def test_of_an_export_nothing_stays_though_it_fails_or_the_caller_hangs_up(
+    done: tuple[Any, str, Path],
+) -> None:
+    client, address, folder = done
+    assert client.ask("GET", f"{address}/exports/elan?baseline=often").status == 422
+    assert client.ask("GET", f"{address}/exports/elan", headers={"Range": "bytes=9-2"}).status in (400, 416)
+    request = f"GET {address}/exports/openface HTTP/1.1\r\nHost: 127.0.0.1:{client.port}\r\n\r\n"
+    with socket.create_connection(("127.0.0.1", client.port), timeout=20) as line:
+        line.sendall(request.encode())
+    assert client.ask("GET", f"{address}/exports/openface").status == 200
+    assert_nothing_is_left(folder)
+
+
+def assert_nothing_is_left(folder: Path) -> None:
+    end = time.monotonic() + 20
+    while {path.name for path in folder.parent.iterdir()} != {"video", "video.mp4"}:
+        assert time.monotonic() < end, list(folder.parent.iterdir())
+        time.sleep(0.05)
+
+
+def test_elan_finds_the_video_beside_its_file_under_the_name_that_the_user_knows(
+    done: tuple[Any, str, Path],
+) -> None:
+    client, address, _ = done
+    assert b'MEDIA_URL="./talk%20one.mp4"' in client.ask("GET", f"{address}/exports/elan").body
 
 
 def test_the_video_is_sent_in_parts_to_a_player_that_seeks(done: tuple[Any, str, Path]) -> None:

@@ -4,11 +4,15 @@ In: requests.  Out: JSON and files of the one folder that the id names.
 Not here: how the answers are made (results.py).
 """
 
+import shutil
+import tempfile
+from pathlib import Path
 from typing import Annotated, Any, Final
 from urllib.parse import quote
 
-from fastapi import APIRouter, HTTPException, Query, Request
+from fastapi import APIRouter, HTTPException, Query, Request, Response
 from fastapi.responses import FileResponse
+from starlette.types import Receive, Scope, Send
 
 from auscan.core.aus import AU_COUNT
 from auscan.results.events import EVENTS_FILE
@@ -36,6 +40,7 @@ FILES: Final[dict[str, str]] = {
 }
 """Files of a result folder that may be fetched; whatever is not named here may not."""
 
+_BYTES: Final[str] = "application/octet-stream"
 _REPORT_POLICY: Final[str] = "sandbox allow-scripts; default-src 'unsafe-inline' 'unsafe-eval' data: blob:"
 """A report brings its own scripts: they run, but in an origin of their own, from which nothing here opens."""
 
@@ -54,10 +59,11 @@ def result(job_id: JobId, request: Request) -> dict[str, Any]:
     }
 
 
-@router.get("/table")
-def table(job_id: JobId, request: Request, baseline: Baseline = "none") -> dict[str, Any]:
-    """The table by columns, as bytes in base64."""
-    return results.table_for_page(jobs_of(request).results(find_done(request, job_id)), baseline)
+@router.get("/table", response_class=Response, responses={200: {"content": {_BYTES: {}}}})
+def table(job_id: JobId, request: Request, baseline: Baseline = "none") -> Response:
+    """The table by columns: a line of JSON that names them, then their numbers, little-endian."""
+    sent = results.table_for_page(jobs_of(request).results(find_done(request, job_id)), baseline)
+    return Response(sent, media_type=_BYTES)
 
 
 @router.get("/events")
@@ -66,12 +72,13 @@ def events(
     request: Request,
     threshold: Annotated[list[float] | None, Query()] = None,
     baseline: Baseline = "none",
-) -> list[dict[str, Any]]:
+) -> Response:
     """The events under the result's thresholds, or under twelve others."""
     folder = jobs_of(request).results(find_done(request, job_id))
     if threshold is not None and (len(threshold) != AU_COUNT or not all(0 <= t <= 1 for t in threshold)):
         raise HTTPException(422, "Give twelve thresholds from 0 to 1, or none.")
-    return results.events_for_page(folder, threshold, baseline)
+    found = results.events_for_page(folder, threshold, baseline)
+    return Response(found, media_type="application/json")
 
 
 @router.get("/evidence")
@@ -118,8 +125,23 @@ def export(job_id: JobId, form: str, request: Request, baseline: Baseline = "non
     job, jobs = find_done(request, job_id), jobs_of(request)
     if form not in FORMATS:
         raise HTTPException(404, f"There is no format {form!r}. Take {', '.join(FORMATS)}.")
-    path = results.export(jobs.results(job), form, jobs.source(job), baseline)
-    return FileResponse(path, headers={"Content-Disposition": disposition(job, path.name)})
+    out = Path(tempfile.mkdtemp(prefix="export-", dir=jobs.folder(job)))  # nobody else's
+    try:
+        path = results.export(jobs.results(job), form, out, job.name, baseline)
+    except BaseException:
+        shutil.rmtree(out)
+        raise
+    return _SentOnce(path, headers={"Content-Disposition": disposition(job, path.name)})
+
+
+class _SentOnce(FileResponse):
+    """A file that is removed with its folder once it is sent, and where the caller hangs up."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            await super().__call__(scope, receive, send)
+        finally:
+            shutil.rmtree(Path(self.path).parent, ignore_errors=True)
 
 
 def disposition(job: Job, name: str) -> str:

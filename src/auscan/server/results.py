@@ -2,14 +2,12 @@
 
 Numbers travel as the bytes they are in memory, so that the page shows exactly what the table holds.
 
-In: the folder that `auscan detect` wrote.  Out: plain JSON types.
+In: the folder that `auscan detect` wrote.  Out: bytes, JSON, and files to download.
 Not here: what the columns mean (results/table.py), routes (app.py).
 """
 
 import base64
 import json
-import math
-import shutil
 import zipfile
 from collections.abc import Sequence
 from functools import lru_cache
@@ -21,7 +19,6 @@ from numpy.typing import NDArray
 
 from auscan.core.aus import AU_NAMES
 from auscan.faces.align import crop_transform
-from auscan.results.atomic import atomic_path
 from auscan.results.baseline import NO_BASELINE, apply_baseline
 from auscan.results.events import find_events
 from auscan.results.evidence import EVIDENCE_FILE, read_evidence
@@ -35,10 +32,10 @@ EVIDENCE_FRAMES: Final[int] = 64
 """Frames of evidence that are sent at once, at most."""
 
 _SENT: Final[dict[str, Any]] = {
-    "frame": np.int32,
     "timestamp": np.float64,
+    "frame": np.int32,
     "face_id": np.int32,
-    **dict.fromkeys((*BOX_COLUMNS, "quality"), np.float32),
+    **dict.fromkeys(BOX_COLUMNS, np.float32),
 }
 
 
@@ -48,39 +45,44 @@ def read_summary(folder: Path) -> dict[str, Any]:
     return summary
 
 
-def table_for_page(folder: Path, baseline: str = NO_BASELINE) -> dict[str, Any]:
-    """The table by columns: {"rows", "columns": {name: {"type", "data"}}, "reasons", "judged"}.
+def table_for_page(folder: Path, baseline: str = NO_BASELINE) -> bytes:
+    """The table: a line of JSON, {"rows", "columns": {name: type}, "reasons"}, then these columns.
 
-    `data` is base64 of little-endian numbers; `reason` is a byte a row, an index into `reasons`. The columns
-    of AUs are what these are judged by: probabilities, or those above a baseline.
+    They are little-endian numbers, wide ones first, and the line is filled up to a multiple of 8 bytes, so
+    that each begins where its type may. `reason` is an index into `reasons`. The columns of AUs are what
+    these are judged by: probabilities, or those above a baseline.
     """
     table = _read(folder, baseline).table
-    columns = {name: _packed(table[name].to_numpy(kind)) for name, kind in _SENT.items()}
-    columns |= {name: _packed(table[value_column(table, name)].to_numpy(np.float32)) for name in AU_NAMES}
-    reasons, at = np.unique(table["reason"].to_numpy(str), return_inverse=True)
-    judged = table[list(ACTIVE_COLUMNS)].notna().any(axis=1).to_numpy(np.uint8)
-    columns |= {"reason": _packed(at.astype(np.uint8)), "judged": _packed(judged)}
-    return {"rows": len(table), "columns": columns, "reasons": reasons.tolist()}
+    reasons, reason = np.unique(table["reason"].to_numpy(str), return_inverse=True)
+    columns = {name: table[name].to_numpy(kind) for name, kind in _SENT.items()}
+    columns |= {name: table[value_column(table, name)].to_numpy(np.float32) for name in AU_NAMES}
+    columns["reason"] = reason.astype(np.uint8)
+    columns["judged"] = table[list(ACTIVE_COLUMNS)].notna().any(axis=1).to_numpy(np.uint8)
+    types = {name: column.dtype.name for name, column in columns.items()}
+    head = json.dumps({"rows": len(table), "columns": types, "reasons": reasons.tolist()}).encode()
+    line = head + b" " * (-(len(head) + 1) % 8) + b"\n"
+    return b"".join([line, *(_little(column).tobytes() for column in columns.values())])
 
 
 def events_for_page(
     folder: Path, thresholds: Sequence[float] | None = None, baseline: str = NO_BASELINE
-) -> list[dict[str, Any]]:
-    """The events under thresholds [A], or under those of the result; a dict each."""
+) -> str:
+    """The events under thresholds [A], or under those of the result: JSON, a list with an object each."""
     result = _read(folder, baseline)
     events = find_events(result.table, tuple(thresholds or result.info.thresholds), speech=result.sound)
-    return [{str(name): _plain(value) for name, value in row.items()} for row in events.to_dict("records")]
+    return events.to_json(orient="records")
 
 
-def export(folder: Path, form: str, media: Path, baseline: str = NO_BASELINE) -> Path:
-    """Write a result in one of the formats; the file, or an archive where the format has several."""
-    out = folder / "exports" / form
-    shutil.rmtree(out, ignore_errors=True)  # nobody works in here, and some files are never written over
-    paths = export_result(_read(folder, baseline), [form], out, media)
+def export(folder: Path, form: str, out: Path, media_name: str, baseline: str = NO_BASELINE) -> Path:
+    """Write a result into `out` in one of the formats; the file, or an archive where the format has several.
+
+    media_name: what the user calls the video, which ELAN looks for beside its file.
+    """
+    paths = export_result(_read(folder, baseline), [form], out, out / media_name)
     if len(paths) == 1:
         return paths[0]
-    whole = folder / "exports" / f"{form}.zip"
-    with atomic_path(whole) as part, zipfile.ZipFile(part, "w", zipfile.ZIP_DEFLATED) as archive:
+    whole = out / f"{form}.zip"
+    with zipfile.ZipFile(whole, "w", zipfile.ZIP_DEFLATED) as archive:
         for path in paths:
             archive.write(path, path.relative_to(out))
     return whole
@@ -122,16 +124,14 @@ def _read_once(folder: Path, changed_ns: int, baseline: str) -> Result:
     return stored if baseline == stored.info.baseline else apply_baseline(stored, baseline)
 
 
+def _little(values: NDArray[Any]) -> NDArray[Any]:
+    return np.ascontiguousarray(values, values.dtype.newbyteorder("<"))
+
+
 def _packed(values: NDArray[Any]) -> dict[str, str]:
-    little = np.ascontiguousarray(values, values.dtype.newbyteorder("<"))
-    return {"type": values.dtype.name, "data": base64.b64encode(little.tobytes()).decode("ascii")}
+    return {"type": values.dtype.name, "data": base64.b64encode(_little(values).tobytes()).decode("ascii")}
 
 
 def _inverse(transform: NDArray[np.float32]) -> NDArray[np.float64]:
     whole: NDArray[np.float64] = np.linalg.inv(np.vstack([transform.astype(np.float64), [0, 0, 1]]))
     return whole[:2]
-
-
-def _plain(value: Any) -> Any:
-    value = value.item() if isinstance(value, np.generic) else value
-    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -1,16 +1,17 @@
 // Talk to the server. What it refuses becomes an Error with its sentence.
-async function ask(path, options) {
-  const answer = await fetch(path, options);
+async function ask(path, method = "GET") {
+  const answer = await fetch(path, { method });
   if (!answer.ok) {
     const said = await answer.json().catch(() => ({}));
     throw new Error(typeof said.detail === "string" ? said.detail : `The server answered ${answer.status}.`);
   }
-  return answer.status === 204 ? null : answer.json();
+  return answer;
 }
 
-export const get = (path) => ask(path);
-export const post = (path) => ask(path, { method: "POST" });
-export const remove = (path) => ask(path, { method: "DELETE" });
+export const get = async (path) => (await ask(path)).json();
+export const getBytes = async (path) => (await ask(path)).arrayBuffer();
+export const post = async (path) => (await ask(path, "POST")).json();
+export const remove = (path) => ask(path, "DELETE");
 
 // Send a file; fetch cannot tell how much of it is gone, XMLHttpRequest can.
 export function upload(file, options, progress) {
@@ -30,7 +31,7 @@ export function upload(file, options, progress) {
   });
 }
 
-const KINDS = { float32: Float32Array, float64: Float64Array, int32: Int32Array, uint8: Uint8Array };
+export const KINDS = { float32: Float32Array, float64: Float64Array, int32: Int32Array, uint8: Uint8Array };
 
 // {"type": "float32", "data": base64} -> Float32Array, byte for byte what the server holds.
 export function unpack({ type, data }) {

@@ -1,10 +1,17 @@
 // A result's table in the browser: which rows a moment has, and the rows of one face for a timeline.
-import { get, unpack } from "./api.js";
+import { getBytes, KINDS } from "./api.js";
 
+// A line of JSON names the columns, whose numbers follow it and are used where they lie.
 export async function loadTable(id, baseline) {
-  const sent = await get(`/api/results/${id}/table?baseline=${encodeURIComponent(baseline)}`);
-  const columns = Object.fromEntries(Object.entries(sent.columns).map(([name, column]) => [name, unpack(column)]));
-  return new Table(columns, sent.reasons, sent.rows);
+  const sent = await getBytes(`/api/results/${id}/table?baseline=${encodeURIComponent(baseline)}`);
+  let at = new Uint8Array(sent).indexOf(10) + 1;
+  const head = JSON.parse(new TextDecoder().decode(new Uint8Array(sent, 0, at)));
+  const columns = {};
+  for (const [name, kind] of Object.entries(head.columns)) {
+    columns[name] = new KINDS[kind](sent, at, head.rows);
+    at += columns[name].byteLength;
+  }
+  return new Table(columns, head.reasons, head.rows);
 }
 
 export class Table {
