@@ -28,5 +28,9 @@ async function route() {
   }
 }
 
+// A file that is dropped beside its place would otherwise be opened in place of the page.
+for (const name of ["dragover", "drop"]) {
+  addEventListener(name, (event) => { if (event.dataTransfer.types.includes("Files")) event.preventDefault(); });
+}
 addEventListener("hashchange", route);
 route();

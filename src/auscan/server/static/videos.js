@@ -2,12 +2,18 @@
 import { get, post, remove, upload } from "./api.js";
 import { h, say } from "./dom.js";
 
+const LANES = 3;  // files that are sent at once; a browser has six connections, and the list needs one too
+
+// These outlive the view, as whoever looks at a result meanwhile still sends.
+const sending = h("ul", { class: "jobs", "aria-label": "Files on their way" });
+const lanes = Array(LANES).fill(Promise.resolve());
+let sent = 0;
+
 const WORDS = { queued: "waits", running: "is read", done: "done", failed: "failed", cancelled: "called off" };
 
 export function showVideos(main, about) {
   const list = h("ul", { class: "jobs", "aria-label": "Videos" });
   const beside = h("button", { disabled: true }, "Compare two");
-  const sending = h("ul", { class: "jobs", "aria-label": "Files on their way" });
   const options = optionFields();
   const input = h("input", { type: "file", multiple: true, hidden: true, accept: about.suffixes.join(","), id: "files" });
   const choose = h("button", { class: "main", onclick: () => input.click() }, "Choose videos");
@@ -17,15 +23,9 @@ export function showVideos(main, about) {
 
   const chosen = new Set();
   let timer = 0, over = false;
-  const send = (files) => [...files].forEach((file) => sendOne(file, sending, options.values(), refresh));
-  input.addEventListener("change", () => { send(input.files); input.value = ""; });
-  drop.addEventListener("dragover", (event) => { event.preventDefault(); drop.classList.add("over"); });
-  drop.addEventListener("dragleave", () => drop.classList.remove("over"));
-  drop.addEventListener("drop", (event) => {
-    event.preventDefault();
-    drop.classList.remove("over");
-    send(event.dataTransfer.files);
-  });
+  const take = (files) => send([...files], about.suffixes, options.values(), refresh);
+  input.addEventListener("change", () => { take(input.files); input.value = ""; });
+  const noDrop = dropAnywhere(drop, take);
   beside.addEventListener("click", () => { location.hash = `#/result/${[...chosen].join("/")}`; });
 
   const pick = (id, on) => {
@@ -47,7 +47,17 @@ export function showVideos(main, about) {
     if (!over) timer = setTimeout(refresh, busy ? 400 : 3000);
   }
   refresh();
-  return () => { over = true; clearTimeout(timer); };
+  return () => { over = true; clearTimeout(timer); noDrop(); };
+}
+
+// Files may be dropped on all of the page; `mark` is lit meanwhile. Returns what ends it.
+function dropAnywhere(mark, take) {
+  const ender = new AbortController();
+  const on = (name, act) => addEventListener(name, act, { signal: ender.signal });
+  on("dragover", (event) => mark.classList.toggle("over", event.dataTransfer.types.includes("Files")));
+  on("dragleave", (event) => { if (!event.relatedTarget) mark.classList.remove("over"); });
+  on("drop", (event) => { mark.classList.remove("over"); take(event.dataTransfer.files); });
+  return () => ender.abort();
 }
 
 function optionFields() {
@@ -63,10 +73,20 @@ function optionFields() {
   return { row, values };
 }
 
-async function sendOne(file, list, options, refresh) {
-  const bar = h("progress", { max: 1, value: 0, "aria-label": `Sending ${file.name}` });
-  const item = h("li", {}, h("span"), h("span", { class: "name" }, file.name), bar);
-  list.append(item);
+function send(files, suffixes, options, refresh) {
+  const known = (file) => suffixes.some((suffix) => file.name.toLowerCase().endsWith(suffix));
+  const others = files.filter((file) => !known(file)).map((file) => file.name);
+  if (others.length) say(`Neither a video nor a picture by its name: ${others.join(", ")}`);
+  for (const file of files.filter(known)) {
+    const bar = h("progress", { max: 1, value: 0, "aria-label": `Sending ${file.name}` });
+    const item = h("li", {}, h("span"), h("span", { class: "name" }, file.name), bar);
+    sending.append(item);
+    const lane = sent++ % LANES;
+    lanes[lane] = lanes[lane].then(() => sendOne(file, item, bar, options, refresh));
+  }
+}
+
+async function sendOne(file, item, bar, options, refresh) {
   try {
     await upload(file, options, (share) => { bar.value = share; });
   } catch (error) {
