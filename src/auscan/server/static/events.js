@@ -1,7 +1,7 @@
 // The events of a face beside the player: those that last now are marked, a click goes to the apex.
 import { clock, h } from "./dom.js";
 
-const MOST = 500;  // rows that are shown; the files hold all
+const MOST = 500;  // rows at a time: of a long video, those around the moment that is shown
 
 export class EventList {
   constructor(seek) {
@@ -10,28 +10,43 @@ export class EventList {
     this.note = h("p", { class: "faint" });
     const head = h("tr", {}, ...["AU", "from", "lasts", "peak"].map((title) => h("th", { scope: "col" }, title)));
     this.element = h("section", { class: "card events", "aria-label": "Events", tabindex: "0" }, h("table", {}, h("thead", {}, head), this.body), this.note);
-    this.events = [];
+    Object.assign(this, { events: [], shown: [], rows: [], first: 0 });
   }
 
+  // events: of one face, by onset.
   show(events, seconds) {
     this.events = events;
-    this.rows = events.slice(0, MOST).map((event) => h("tr", {},
-      h("td", {}, h("button", { "aria-label": `${event.AU} at ${clock(event.onset)}`, onclick: () => this.seek(event.apex) }, event.AU)),
-      h("td", {}, clock(event.onset)), h("td", {}, `${event.duration.toFixed(2)} s`), h("td", {}, event.peak.toFixed(2))));
-    this.body.replaceChildren(...this.rows);
-    this.note.textContent = events.length > MOST ? `and ${events.length - MOST} more in the files` : events.length ? "" : "No events.";
-    this.note.hidden = !this.note.textContent;
+    this.list(this.pageOf(seconds));
     this.mark(seconds);
   }
 
+  // Number of the first row of the page that a moment lies on.
+  pageOf(seconds) {
+    const last = this.events.findLastIndex((event) => event.onset <= seconds);
+    return MOST * Math.floor(Math.max(0, last) / MOST);
+  }
+
+  list(first) {
+    this.first = first;
+    this.shown = this.events.slice(first, first + MOST);
+    this.rows = this.shown.map((event) => h("tr", {},
+      h("td", {}, h("button", { "aria-label": `${event.AU} at ${clock(event.onset)}`, onclick: () => this.seek(event.apex) }, event.AU)),
+      h("td", {}, clock(event.onset)), h("td", {}, `${event.duration.toFixed(2)} s`), h("td", {}, event.peak.toFixed(2))));
+    this.body.replaceChildren(...this.rows);
+    const all = this.events.length;
+    this.note.textContent = all > MOST ? `Events ${first + 1} to ${first + this.rows.length} of ${all}; the others come with their time.` : all ? "" : "No events.";
+    this.note.hidden = !this.note.textContent;
+  }
+
   mark(seconds) {
-    this.rows?.forEach((row, i) => row.classList.toggle("now", this.events[i].onset <= seconds && seconds < this.events[i].offset));
+    const page = this.pageOf(seconds);
+    if (page !== this.first) this.list(page);
+    this.rows.forEach((row, i) => row.classList.toggle("now", this.shown[i].onset <= seconds && seconds < this.shown[i].offset));
   }
 
   // Where the nearest event before or after a moment begins; null where there is none.
   next(seconds, direction) {
-    const times = this.events.map((event) => event.onset).filter((onset) => direction * (onset - seconds) > 0.03);
-    if (!times.length) return null;
-    return direction > 0 ? Math.min(...times) : Math.max(...times);
+    const event = direction > 0 ? this.events.find(({ onset }) => onset > seconds + 0.03) : this.events.findLast(({ onset }) => onset < seconds - 0.03);
+    return event ? event.onset : null;
   }
 }

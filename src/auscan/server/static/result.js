@@ -122,8 +122,9 @@ class ResultView {
   }
 
   showEvents() {
+    if (!this.allEvents) return;  // they are on their way
     const face = Number(this.face.value);
-    this.events.show((this.allEvents ?? []).filter((event) => event.face_id === face).sort((a, b) => a.onset - b.onset), this.player.seconds);
+    this.events.show(this.allEvents.filter((event) => event.face_id === face).sort((a, b) => a.onset - b.onset), this.player.seconds);
   }
 
   showFace() { this.timeline.show(this.table, Number(this.face.value)); this.showEvents(); }
