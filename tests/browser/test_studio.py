@@ -1,5 +1,7 @@
 """The Studio as a person uses it: a real clip, a real browser, the real program."""
 
+import base64
+import itertools
 import json
 import os
 import re
@@ -13,15 +15,22 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import av
+import numpy as np
 import pandas as pd
 import pytest
+from numpy.typing import NDArray
 
 from auscan.pipeline.demo import make_demo_clip
+from auscan.results.result import Result, RunInfo
+from auscan.results.table import TrackScores, build_table
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
 
 pytest.importorskip("fastapi", reason="There is no FastAPI (pip install 'auscan[studio]').")
+
+from auscan.server.guard import _ASK
+from auscan.server.index import Index, JobOptions, new_job
 
 SHOTS = os.environ.get("AUSCAN_SHOTS")
 """A folder for screenshots, where somebody wants to look at them."""
@@ -54,25 +63,57 @@ def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("clips")
     make_demo_clip(folder / "whole.mp4")
     path = folder / "she smiles.mp4"
-    with av.open(str(folder / "whole.mp4")) as source, av.open(str(path), "w") as out:
-        stream: Any = out.add_stream("libx264", rate=25)
-        stream.width = stream.height = 512
-        stream.pix_fmt = "yuv420p"
-        for number, frame in enumerate(source.decode(video=0)):
-            if number == 50:
-                break
-            out.mux(
-                stream.encode(av.VideoFrame.from_ndarray(frame.to_ndarray(format="rgb24"), format="rgb24"))
-            )
-        out.mux(stream.encode(None))
+    with av.open(str(folder / "whole.mp4")) as source:
+        frames = (frame.to_ndarray(format="rgb24") for frame in source.decode(video=0))
+        write_film(path, list(itertools.islice(frames, 50)), rate=25)
     return path
+
+
+def write_film(path: Path, pictures: list[NDArray[np.uint8]], rate: int) -> None:
+    """RGB pictures [H, W, 3] as H.264, so many a second."""
+    with av.open(str(path), "w") as out:
+        stream: Any = out.add_stream("libx264", rate=rate)
+        stream.pix_fmt = "yuv420p"
+        stream.height, stream.width = pictures[0].shape[:2]
+        for picture in pictures:
+            out.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
+        out.mux(stream.encode(None))
 
 
 @pytest.fixture(scope="module")
 def studio(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Studio]:
-    started = Studio(tmp_path_factory.mktemp("studio") / "results")
+    folder = tmp_path_factory.mktemp("studio") / "results"
+    store_busy_result(folder)
+    started = Studio(folder)
     yield started
     started.stop()
+
+
+def store_busy_result(folder: Path) -> None:
+    """A finished job as a Studio leaves it: three minutes in which every AU goes up and down."""
+    job = new_job("busy.mp4", ".mp4", JobOptions()).model_copy(update={"status": "done", "seconds": 1.0})
+    frames = np.arange(180 * 5)
+    wave = (0.5 + 0.45 * np.sin(frames[:, None] * np.pi / 5 + np.arange(12))).astype(np.float32)
+    count, parts = len(frames), np.float32([60, 1.2, 0.5, 0.2, 5, -3, 0.0])
+    track = TrackScores(
+        face_id=0,
+        frames=frames,
+        boxes=np.full((count, 4), 90, np.float32),
+        points=np.zeros((count, 5, 2), np.float32),
+        scores=np.ones(count, np.float32),
+        parts=np.tile(parts, (count, 1)),
+        probabilities=wave,
+    )
+    half, versions = (0.5,) * 12, {"auscan": "0.1.0"}
+    about = {"command": "auscan detect", "versions": versions, "thresholds": half, "untaught": ()}
+    info = RunInfo(
+        source="video.mp4", duration_s=180.0, frames=count, has_audio=False, seconds=1, model="nano", **about
+    )
+    Result(build_table(frames / 5, [track], half), (track,), info).save(folder / job.id / "video")
+    write_film(folder / job.id / "video.mp4", count * [np.zeros((96, 160, 3), np.uint8)], rate=5)
+    index = Index(folder)
+    index.put(job)
+    index.close()
 
 
 @pytest.fixture(scope="module")
@@ -80,6 +121,7 @@ def result(studio: Studio, clip: Path, browser: "Browser") -> str:
     """The address of a finished result, made by dropping the clip."""
     page = browser.new_page()
     page.goto(studio.url)
+    page.get_by_label("write a report").check()
     page.set_input_files("#files", str(clip))
     bar = page.get_by_label("Reading she smiles.mp4")
     bar.wait_for(timeout=60_000)
@@ -89,11 +131,16 @@ def result(studio: Studio, clip: Path, browser: "Browser") -> str:
         page.wait_for_timeout(50)
     page.get_by_role("link", name="she smiles.mp4").wait_for(timeout=240_000)
     assert any("of 50 frames" in words for words in seen), seen
-    page.get_by_role("link", name="she smiles.mp4").click()
-    page.wait_for_url("**/#/result/*")
-    address = page.url
+    address = address_of(page, "she smiles.mp4")
     page.close()
-    return str(address)
+    return address
+
+
+def address_of(page: "Page", name: str) -> str:
+    """The address of a result in the list of videos, which is left by this."""
+    page.get_by_role("link", name=name).click()
+    page.wait_for_url("**/#/result/*")
+    return str(page.url)
 
 
 def opened(page: "Page", address: str) -> "Page":
@@ -225,6 +272,53 @@ def test_a_baseline_changes_the_curves_and_nonsense_is_refused_in_words(
     page.get_by_text("is no baseline").wait_for()
 
 
+def test_of_very_many_events_those_around_the_moment_are_listed(studio: Studio, browser_page: Any) -> None:
+    page = browser_page.page
+    page.goto(studio.url)
+    opened(page, address_of(page, "busy.mp4"))
+    assert page.locator(".events tbody tr").count() == 500
+    page.get_by_text(re.compile(r"Events 1 to 500 of 10\d\d")).wait_for()
+    lane = page.locator("canvas[data-au=AU12]")
+    box = lane.bounding_box()
+    assert box
+    lane.click(position={"x": box["width"] * 0.7, "y": 5})
+    page.get_by_text(re.compile(r"Events 501 to 1000 of")).wait_for()
+    assert page.locator(".events tr.now td:nth-child(2)").first.inner_text().startswith("2:0")
+    there = frame(page)
+    page.keyboard.press("]")
+    page.wait_for_timeout(300)
+    after = frame(page)
+    assert there < after <= there + 2, "12 AUs, each begins once in ten frames"
+    page.keyboard.press("[")
+    page.wait_for_timeout(300)
+    assert after - 2 <= frame(page) < after
+
+
+def test_the_report_opens_beside_the_studio_and_asks_it_for_nothing(
+    result: str, browser_page: Any, assert_accessible: Callable[["Page"], None]
+) -> None:
+    page, said = opened(browser_page.page, result), []
+    page.context.on("console", lambda message: said.append(message.text))
+    page.context.on("weberror", lambda error: said.append(str(error.error)))
+    with page.expect_popup() as coming:
+        page.get_by_role("link", name="The report, HTML").click()
+    report, asked = coming.value, []
+    report.on("request", lambda request: asked.append(request.url))
+    report.wait_for_selector("#plot-face-0 .main-svg")
+    for width in (1280, 390):
+        report.set_viewport_size({"width": width, "height": 900})
+        until(report, "document.querySelector('#plot-face-0 .main-svg').clientWidth <= innerWidth")
+        if SHOTS:
+            report.screenshot(path=f"{SHOTS}/report-{width}.png", full_page=True)
+        assert report.evaluate("document.documentElement.scrollWidth") == width
+    report.get_by_role("button", name="Duration").click()
+    assert report.locator("th", has_text="Duration").first.get_attribute("aria-sort") == "ascending"
+    assert_accessible(report)
+    assert report.evaluate("origin") == "null", "an origin of its own"
+    assert [url for url in asked if not url.startswith(("data:", "blob:"))] == []
+    assert said == []
+
+
 def test_every_download_comes_and_can_be_read(result: str, browser_page: Any, tmp_path: Path) -> None:
     page = opened(browser_page.page, result)
     got = {}
@@ -248,7 +342,9 @@ def test_every_download_comes_and_can_be_read(result: str, browser_page: Any, tm
     assert got["aus.csv"].name == "she smiles_aus.csv"
 
 
-def test_two_results_stand_side_by_side_and_move_together(result: str, browser_page: Any) -> None:
+def test_two_results_stand_side_by_side_and_move_together(
+    result: str, browser_page: Any, assert_accessible: Callable[["Page"], None]
+) -> None:
     page = opened(browser_page.page, f"{result}/{result.rpartition('/')[2]}")
     assert page.locator(".result").count() == 2
     until(page, "[...document.querySelectorAll('video')].every((v) => v.readyState >= 2)")
@@ -259,14 +355,15 @@ def test_two_results_stand_side_by_side_and_move_together(result: str, browser_p
         ["1"],
     ]
     shoot(page, "two")
+    assert_accessible(page)
     assert browser_page.errors == []
 
 
-def test_the_keyboard_alone_does_the_main_path(studio: Studio, result: str, browser_page: Any) -> None:
+def test_the_keyboard_alone_does_the_main_path(studio: Studio, clip: Path, browser_page: Any) -> None:
+    """From the file to the export, but for the dialog of the system in which the file is chosen."""
     page = browser_page.page
     page.on("filechooser", lambda _: None)  # asked for before it comes: a real dialog would stay unseen
     page.goto(studio.url)
-    page.get_by_role("link", name="she smiles.mp4").wait_for()
 
     def tab_to(wanted: str) -> None:
         for _ in range(60):
@@ -275,26 +372,98 @@ def test_the_keyboard_alone_does_the_main_path(studio: Studio, result: str, brow
                 return
         raise AssertionError(f"Tab never comes to {wanted}")
 
+    def press(key: str) -> int:
+        page.keyboard.press(key)
+        page.wait_for_timeout(150)
+        return frame(page)
+
     tab_to("button.main")
-    with page.expect_file_chooser():
+    with page.expect_file_chooser() as asked:
         page.keyboard.press("Enter")
+    video = {"name": "by keys.mp4", "mimeType": "video/mp4", "buffer": clip.read_bytes()}
+    asked.value.set_files([video])
+    page.get_by_role("link", name="by keys.mp4").wait_for(timeout=240_000)
     tab_to(".jobs a")
+    assert page.evaluate("document.activeElement.textContent") == "by keys.mp4"
     page.keyboard.press("Enter")
     page.locator(".events tbody tr").first.wait_for()
     until(page, "document.querySelector('video').readyState >= 2")
-    for key, there in (("ArrowRight", 1), ("ArrowRight", 2), ("ArrowLeft", 1)):
-        page.keyboard.press(key)
-        page.wait_for_timeout(150)
-        assert frame(page) == there
+    assert [press(key) for key in ("ArrowRight", "ArrowRight", "ArrowLeft")] == [1, 2, 1]
     page.keyboard.press("Space")
     until(page, "!document.querySelector('video').paused")
     page.keyboard.press("Space")
     until(page, "document.querySelector('video').paused")
+    tab_to(".events td button")
+    page.keyboard.press("Enter")
+    page.wait_for_timeout(150)
+    assert page.locator(".events tr.now").count() >= 1
     tab_to("input[type=range]")
     page.keyboard.press("ArrowRight")
     tab_to("a[data-file=elan]")
     with page.expect_download():
         page.keyboard.press("Enter")
+
+
+def dropped(page: "Page", place: str, files: dict[str, bytes], event: str = "drop") -> bool:
+    """Let go of files over a place, as a hand with a mouse does; whether the page has taken the event."""
+    sent = {name: base64.b64encode(data).decode() for name, data in files.items()}
+    act = """([place, event, files]) => {
+        const dataTransfer = new DataTransfer();
+        for (const [name, data] of Object.entries(files)) {
+            const bytes = Uint8Array.from(atob(data), (letter) => letter.charCodeAt(0));
+            dataTransfer.items.add(new File([bytes], name));
+        }
+        const made = new DragEvent(event, { dataTransfer, bubbles: true, cancelable: true });
+        return !document.querySelector(place).dispatchEvent(made);
+    }"""
+    return bool(page.evaluate(act, [place, event, sent]))
+
+
+def test_one_and_several_files_can_be_dropped_anywhere_on_the_page(tmp_path: Path, browser_page: Any) -> None:
+    page, studio = browser_page.page, Studio(tmp_path / "results")
+    coming: set[str] = set()
+    most = []
+
+    def begins(asked: Any) -> None:
+        if asked.method == "POST":
+            coming.add(asked.url)
+            most.append(len(coming))
+
+    page.on("request", begins)
+    page.on("response", lambda answer: coming.discard(answer.url))
+    try:
+        page.goto(studio.url)
+        page.get_by_text("None yet.").wait_for()
+        assert dropped(page, ".drop", {"one.mp4": b"film"}, "dragover"), "or the browser opens it"
+        assert page.locator(".drop.over").count() == 1
+        assert dropped(page, ".drop", {"one.mp4": b"film"})
+        assert page.locator(".drop.over").count() == 0
+        more = {f"{number}.MP4": b"film" for number in range(5)}
+        assert dropped(page, "h1", {**more, "notes.txt": b"words"})
+        page.get_by_text("Neither a video nor a picture by its name: notes.txt").wait_for()
+        page.locator(".jobs[aria-label=Videos] li").nth(5).wait_for(timeout=60_000)
+        names = page.locator(".jobs[aria-label=Videos] .name").all_inner_texts()
+        assert sorted(names) == sorted([*more, "one.mp4"])
+        assert 1 < max(most) <= 3, "a browser has six connections, and the list needs one"
+        page.get_by_role("link", name="Camera").click()
+        page.get_by_role("button", name="Start the camera").wait_for()
+        assert dropped(page, "h1", {"two.mp4": b"film"}), "it is not opened in place of the page"
+        page.get_by_role("link", name="Videos").click()
+        assert page.get_by_text("two.mp4").count() == 0
+        page.get_by_text("failed").first.wait_for(timeout=60_000)
+        shoot(page, "failed")
+    finally:
+        studio.stop()
+    assert browser_page.errors == []
+
+
+def test_the_question_for_the_token_can_be_answered_by_everyone(
+    browser_page: Any, assert_accessible: Callable[["Page"], None]
+) -> None:
+    browser_page.page.set_content(_ASK)
+    shoot(browser_page.page, "token")
+    assert_accessible(browser_page.page)
+    browser_page.page.get_by_label("Token").fill("abc")
 
 
 def test_two_uploads_at_once_one_is_called_off_and_a_restart_keeps_the_other(

@@ -4,12 +4,12 @@ import { clock, h } from "./dom.js";
 const MOST = 500;  // rows at a time: of a long video, those around the moment that is shown
 
 export class EventList {
-  constructor(seek) {
+  constructor(name, seek) {
     this.seek = seek;
     this.body = h("tbody");
     this.note = h("p", { class: "faint" });
     const head = h("tr", {}, ...["AU", "from", "lasts", "peak"].map((title) => h("th", { scope: "col" }, title)));
-    this.element = h("section", { class: "card events", "aria-label": "Events", tabindex: "0" }, h("table", {}, h("thead", {}, head), this.body), this.note);
+    this.element = h("section", { class: "card events", "aria-label": `Events of ${name}`, tabindex: "0" }, h("table", {}, h("thead", {}, head), this.body), this.note);
     Object.assign(this, { events: [], shown: [], rows: [], first: 0 });
   }
 

@@ -9,7 +9,7 @@ import { loadTable } from "./table.js";
 const FORMATS = { openface: "OpenFace", pyfeat: "py-feat", elan: "ELAN", textgrid: "Praat", bids: "BIDS", wide: "SPSS, R", jsonl: "JSON Lines" };
 
 export async function showResults(main, about, ids) {
-  const views = await Promise.all(ids.map(async (id) => new ResultView(await get(`/api/results/${id}`), about)));
+  const views = await Promise.all(ids.map(async (id, i) => new ResultView(await get(`/api/results/${id}`), about, ids.length > 1 ? `${i + 1}: ` : "")));
   const together = h("input", { type: "checkbox", checked: true });
   main.append(h("div", { class: `views${views.length > 1 ? " two" : ""}` }, ...views.map((view) => view.element)));
   if (views.length > 1) main.prepend(h("p", { class: "row" }, h("label", {}, together, "play and seek together")));
@@ -42,19 +42,21 @@ function keyWords() {
 }
 
 class ResultView {
-  constructor(result, about) {
+  // side: which of two it is, for those who hear the page.
+  constructor(result, about, side) {
+    const name = `${side}${result.name}`;
     Object.assign(this, { result, about, names: Object.keys(about.aus) });
     this.peers = () => [this];
     this.baseline = result.summary.baseline ?? "none";
-    this.events = new EventList((seconds) => this.seek(seconds));
+    this.events = new EventList(name, (seconds) => this.seek(seconds));
     this.player = new Player(result, this.names, (seconds) => this.moved(seconds));
-    this.timeline = new Timeline(about.aus, result.summary.thresholds, (seconds) => this.seek(seconds), () => this.cutsMoved());
+    this.timeline = new Timeline(name, about.aus, result.summary.thresholds, (seconds) => this.seek(seconds), () => this.cutsMoved());
     this.player.thresholds = this.timeline.thresholds;
     this.time = h("span", { class: "time" });
     this.face = h("select", { "aria-label": "Face", onchange: () => this.showFace() });
     this.files = h("div", { class: "downloads" });
     const top = h("div", { class: "top" }, h("div", {}, this.player.element, this.buttons()), this.events.element);
-    this.element = h("section", { class: "result", "aria-label": result.name }, h("h1", {}, result.name), this.about_(), top,
+    this.element = h("section", { class: "result", "aria-label": name }, h("h1", {}, result.name), this.about_(), top,
       this.choices(), this.timeline.element, h("h2", {}, "Download"), this.files);
   }
 

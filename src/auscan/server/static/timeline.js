@@ -4,14 +4,14 @@ import { h } from "./dom.js";
 
 export class Timeline {
   // changed(): a threshold moved; seek(seconds): a lane was clicked.
-  constructor(aus, thresholds, seek, changed) {
+  constructor(name, aus, thresholds, seek, changed) {
     this.names = Object.keys(aus);
     this.usual = { ...thresholds };
     this.thresholds = { ...thresholds };
     this.heads = [];
     this.canvases = {};
-    const lanes = this.names.map((name) => this.lane(name, aus[name], changed));
-    this.element = h("section", { class: "card lanes", "aria-label": "Timeline" }, ...lanes);
+    const lanes = this.names.map((au) => this.lane(au, aus[au], changed));
+    this.element = h("section", { class: "card lanes", "aria-label": `Timeline of ${name}` }, ...lanes);
     this.element.addEventListener("click", (event) => {
       if (event.target.tagName !== "CANVAS" || !this.table) return;
       const box = event.target.getBoundingClientRect();

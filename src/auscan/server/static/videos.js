@@ -120,6 +120,7 @@ function newItem(job, chosen, pick, refresh) {
     disabled: !done, onchange: (event) => pick(job.id, event.target.checked) });
   const name = done ? h("a", { href: `#/result/${job.id}` }, job.name) : job.name;
   const bar = active ? h("progress", { max: 1, "aria-label": `Reading ${job.name}` }) : null;
+  if (job.status === "queued") bar.value = 0;  // or it would move as if something were done
   const words = h("span", { class: "faint" });
   const act = (what, path, call) => h("button", { "aria-label": `${what} ${job.name}`, onclick: async () => {
     try { await call(path); } catch (error) { say(error.message); }
