@@ -1,7 +1,7 @@
 // The events of a face beside the player: those that last now are marked, a click goes to the apex.
 import { clock, h } from "./dom.js";
 
-const MOST = 500;  // rows at a time: of a long video, those around the moment that is shown
+const MOST = 200;  // rows at a time: of a long video, those around the moment that is shown
 
 export class EventList {
   constructor(name, seek) {
