@@ -91,6 +91,9 @@ def test_on_paper_no_plot_is_cut(folder: Path, opened: Any, tmp_path: Path) -> N
     (plot,) = [index for index, text in enumerate(texts) if "inner brow raiser" in text and "quality" in text]
     for word in ("AU01", "AU26", "quality", "time, s"):
         assert word in texts[plot]
+    (overview,) = [index for index, text in enumerate(texts) if "found at the same time" in text]
+    for word in ("sound level", "time, s"):
+        assert word in texts[overview]
     strips = _columns(pages[plot], (213, 94, 0))
     assert strips.min() < 0.15 * pages[plot].shape[1]
     assert 0.85 * pages[plot].shape[1] < strips.max() < 0.95 * pages[plot].shape[1]
