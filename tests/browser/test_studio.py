@@ -278,6 +278,7 @@ def test_of_very_many_events_those_around_the_moment_are_listed(studio: Studio, 
     opened(page, address_of(page, "busy.mp4"))
     assert page.locator(".events tbody tr").count() == 200
     page.get_by_text(re.compile(r"Events 1 to 200 of 10\d\d")).wait_for()
+    shoot(page, "busy")
     lane = page.locator("canvas[data-au=AU12]")
     box = lane.bounding_box()
     assert box
@@ -419,7 +420,9 @@ def dropped(page: "Page", place: str, files: dict[str, bytes], event: str = "dro
     return bool(page.evaluate(act, [place, event, sent]))
 
 
-def test_one_and_several_files_can_be_dropped_anywhere_on_the_page(tmp_path: Path, browser_page: Any) -> None:
+def test_one_and_several_files_can_be_dropped_anywhere_on_the_page(
+    tmp_path: Path, browser_page: Any, assert_accessible: Callable[["Page"], None]
+) -> None:
     page, studio = browser_page.page, Studio(tmp_path / "results")
     coming: set[str] = set()
     most = []
@@ -434,6 +437,7 @@ def test_one_and_several_files_can_be_dropped_anywhere_on_the_page(tmp_path: Pat
     try:
         page.goto(studio.url)
         page.get_by_text("None yet.").wait_for()
+        shoot(page, "empty")
         assert dropped(page, ".drop", {"one.mp4": b"film"}, "dragover"), "or the browser opens it"
         assert page.locator(".drop.over").count() == 1
         assert dropped(page, ".drop", {"one.mp4": b"film"})
@@ -452,6 +456,7 @@ def test_one_and_several_files_can_be_dropped_anywhere_on_the_page(tmp_path: Pat
         assert page.get_by_text("two.mp4").count() == 0
         page.get_by_text("failed").first.wait_for(timeout=60_000)
         shoot(page, "failed")
+        assert_accessible(page)
     finally:
         studio.stop()
     assert browser_page.errors == []
@@ -484,6 +489,7 @@ def test_two_uploads_at_once_one_is_called_off_and_a_restart_keeps_the_other(
         page.get_by_label(f"Cancel {last}").click()
         page.get_by_text("called off").wait_for()
         page.get_by_role("link", name=first).wait_for(timeout=240_000)
+        shoot(page, "done")
         assert_accessible(page)
     finally:
         studio.stop()
