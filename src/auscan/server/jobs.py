@@ -165,10 +165,8 @@ class Jobs:
             words += [f"--{name.replace('_', '-')}"] if getattr(options, name) else []
         command = [*self.settings.worker, *words]
         limit_s, folder = self.settings.time_limit_s, self.folder(job)
-        environment = {
-            **_PROGRESS,
-            "TMPDIR": str(folder),
-        }  # where features wait
+        # The features of a long video wait in a temporary file, which belongs into the results folder too.
+        environment = {**_PROGRESS, "TMPDIR": str(folder)}
         return run(command, folder, limit_s, run_.step, run_.cancelled, environment)
 
     def _finish(self, job: Job, run_: _Run, ended: Ended) -> None:
