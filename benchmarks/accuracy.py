@@ -1,7 +1,8 @@
-"""How well auscan does on faces, clips and rendered people that it never saw, through `auscan detect`.
+r"""How well auscan does on faces, clips and rendered people that it never saw, through `auscan detect`.
 
     python benchmarks/accuracy.py --data ../shared/data
-    python benchmarks/accuracy.py --data ../shared/data --model PATH --write docs/benchmarks/accuracy.md
+    python benchmarks/accuracy.py --data ../shared/data --model src/auscan/checkpoints/nano --card \
+        --write docs/benchmarks/accuracy.md
 
 1. Pictures of `faces_val.parquet`: agreement with the teacher, also by head pose and picture quality.
 2. The clips that no training step saw: agreement with the teacher, pooled, and its correlation within a clip.
@@ -29,13 +30,16 @@ from numpy.typing import NDArray
 from sources import Pictures, Truth, held_out_clips, real_faces, rendered_faces
 
 from auscan.core.aus import AU_NAMES
+from auscan.core.folder import CARD_FILE
 from auscan.core.version import versions
 from auscan.results.table import ACTIVE_COLUMNS, BOX_COLUMNS, read_result_table
+from card import write_part
 
 FIRST_EIGHT = ("AU01", "AU02", "AU04", "AU07", "AU10", "AU12", "AU25", "AU26")
 ALL_TEN = (*FIRST_EIGHT, "AU15", "AU24")
 FORMS = {"positives": ".1%", "found": ".1%", "judged": ".1%", "clips": ".0f", "pictures": ".0f", "AUs": ".0f"}
 FORMS |= dict.fromkeys(("auc", "f1", "f1_judged", "ece", "r", "rank", "r_logit"), ".3f")
+CARD_BEGIN = "<!-- written by benchmarks/accuracy.py -->"
 PERSONS, OCCLUDED = 250, 0.25
 """Rendered people, four pictures each, and the share of pictures with a thing before the face."""
 
@@ -50,6 +54,7 @@ def main() -> None:
     parser.add_argument("--only", nargs="+", choices=PARTS, default=list(PARTS))
     parser.add_argument("--every", type=int, default=1, help="only every n-th face, for a quick look")
     parser.add_argument("--write", type=Path, help="also write the tables into this file")
+    parser.add_argument("--card", action="store_true", help="and into the card of the model, a folder")
     args = parser.parse_args()
     lines = [line for part in args.only for line in PARTS[part](args.data, args.model, args.every)]
     print(*lines, sep="\n")
@@ -57,6 +62,9 @@ def main() -> None:
         used = ", ".join(f"{name} {number}" for name, number in versions().items())
         head = ["# Accuracy", "", (__doc__ or "").strip(), "", f"Model: {args.model}. {used}.", ""]
         args.write.write_text("\n".join([*head, *lines]) + "\n", encoding="utf-8")
+    if args.card:
+        text = "\n".join("#" + line if line.startswith("#") else line for line in lines)
+        write_part(Path(args.model) / CARD_FILE, CARD_BEGIN, text.strip())
 
 
 def faces_part(data: Path, model: str, every: int) -> list[str]:

@@ -6,8 +6,8 @@ Real faces with the teacher's labels decide. AUs that the checkpoint was taught 
 labelled for them are left to rendered people (rendered_faces.py) that no training step sees either.
 
 `train.py` does the same at its end. The graphs that ship are asked, through the product's own stages, so
-that what int8 changes is in. Writes config.json and the part of the model card that stands between
-`BEGIN` and `END`; weights and graphs stay as they are. Takes two minutes.
+that what int8 changes is in. Writes config.json and the part of the model card that begins with `BEGIN`;
+weights and graphs stay as they are. Takes two minutes.
 """
 
 import argparse
@@ -29,12 +29,12 @@ from auscan.inference.stages import Stages, load
 from auscan.results.atomic import atomic_path
 from auscan.training.metrics import calibration_error
 from auscan.training.operating import POINTS, Readout, Said, fit_readout, read_by_others
+from card import write_part
 from face_data import is_development
 from labels import lip_gap, teacher_targets
 from reading import cut_pictures, read_pictures
 
 BEGIN = "<!-- written by recipes/nano/calibrate.py -->"
-END = "<!-- end -->"
 RENDERED = range(500_000, 500_200)
 """Rendered people to choose by: far from those of training, and none of those of the benchmarks."""
 DIGITS = 4
@@ -77,7 +77,7 @@ def calibrate_checkpoint(folder: Path, data: Path) -> str:
     readout = rounded(fit_readout(development.labels, development.logits))
     text = card_text(development, readout)
     write_config(folder, readout)
-    write_card(folder / CARD_FILE, text)
+    write_part(folder / CARD_FILE, BEGIN, text)
     return text
 
 
@@ -133,16 +133,6 @@ def write_config(folder: Path, readout: Readout) -> None:
     CheckpointConfig.model_validate(changed.model_dump())
     with atomic_path(folder / CONFIG_FILE) as file:
         file.write_text(changed.model_dump_json(indent=2) + "\n", encoding="utf-8")
-
-
-def write_card(card: Path, text: str) -> None:
-    """Put the text between `BEGIN` and `END`. Raises ValueError for a card without them."""
-    before, begin, rest = card.read_text(encoding="utf-8").partition(BEGIN)
-    _, end, after = rest.partition(END)
-    if not begin or not end:
-        raise ValueError(f"{card} has no place for what is written: {BEGIN} ... {END}")
-    with atomic_path(card) as file:
-        file.write_text(f"{before}{BEGIN}\n\n{text}\n\n{END}{after}", encoding="utf-8")
 
 
 def card_text(development: Development, readout: Readout) -> str:

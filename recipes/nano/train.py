@@ -58,7 +58,8 @@ def main() -> None:
 
     start = load_checkpoint(args.start)[0] if args.start else None
     network, scores = learn(args.data, args.run, own, args.variant, start, *settings)
-    pack(network, args.variant, out)
+    more = [] if args.start is None else ["--start", args.start, "--rate", str(args.rate)]
+    pack(network, args.variant, out, [*more, "--epochs", str(args.epochs)])
     export_nano(out, out, args.data / "faces_train.parquet")
     calibrate_checkpoint(out, args.data)
     stages = zip(("faces", "clips"), settings, strict=True)
@@ -92,8 +93,8 @@ def learn(
     return network.eval(), scores
 
 
-def pack(network: AuscanNetwork, variant: str, out: Path) -> None:
-    """Write the checkpoint folder, its card still without figures."""
+def pack(network: AuscanNetwork, variant: str, out: Path, more: list[str]) -> None:
+    """Write the checkpoint folder, its card still without figures. more: options that the card names"""
     name = "nano" if variant == "full" else f"nano-{variant}"
     config = CheckpointConfig(
         name=name, sight=True, reference=REFERENCE, auscan_version=VERSION, network=network.config
@@ -103,6 +104,7 @@ def pack(network: AuscanNetwork, variant: str, out: Path) -> None:
         visual_weights=weight_count(network.visual),
         weights=weight_count(network),
         version=VERSION,
+        command=" ".join(["python recipes/nano/train.py --data ../shared/data --run runs/nano", *more]),
         held=", ".join(HELD_OUT),
         development=", ".join(DEVELOPMENT),
     )

@@ -18,7 +18,8 @@ from auscan.media.audio import read_waveform
 from auscan.media.video import read_frames
 from auscan.pipeline.demo import make_demo_clip
 from auscan.training.operating import fit_readout
-from calibrate import BEGIN, END, Development, card_text, joined, rounded, write_card, write_config
+from calibrate import BEGIN, Development, card_text, joined, rounded, write_config
+from card import END, write_part
 from reading import cut_clip, cut_pictures, look_at_clip, read_pictures
 
 
@@ -79,11 +80,11 @@ def test_the_card_is_changed_in_its_place_alone_and_as_often_as_wanted(tmp_path:
     card = tmp_path / CARD_FILE
     card.write_text(f"before\n{BEGIN}\n{END}\nafter\n")
     for text in ("one", "two"):
-        write_card(card, text)
+        write_part(card, BEGIN, text)
         assert card.read_text() == f"before\n{BEGIN}\n\n{text}\n\n{END}\nafter\n"
     card.write_text("a card of one's own")
     with pytest.raises(ValueError, match="no place"):
-        write_card(card, "one")
+        write_part(card, BEGIN, "one")
 
 
 def test_pictures_in_memory_are_read_as_detect_reads_them(
