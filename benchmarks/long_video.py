@@ -86,9 +86,10 @@ def run_one(path: Path, mode: str) -> None:
     stages = load()
     began_s = time.monotonic()
     if mode == "offline":
-        from auscan.cli.detect import Request, detect_into
+        from auscan.pipeline.options import Options
+        from auscan.pipeline.write import write_result
 
-        frames = detect_into(path, path.parent / "out", Request(stages=stages), "long").info.frames
+        frames = write_result(path, path.parent / "out", stages, Options(), "long").info.frames
     else:
         frames = run_live(path, stages)
     seconds = time.monotonic() - began_s

@@ -1,113 +1,25 @@
 """A detector that needs no model: the command line is tested, not the network."""
 
-import sys
+import importlib
 from collections.abc import Callable
 from pathlib import Path
-from types import ModuleType, SimpleNamespace
 
 import av
 import numpy as np
-import pandas as pd
 import pytest
-
-from auscan.core.config import (
-    CheckpointConfig,
-    ConvVisualConfig,
-    LogMelAudioConfig,
-    NetworkConfig,
-    OperatingPoints,
-)
-from auscan.core.errors import CheckpointError
-from auscan.media.video import probe, read_frames
-from auscan.results.baseline import parse_baseline, resting_levels, with_levels
-from auscan.results.evidence import Evidence
-from auscan.results.result import Result, RunInfo
-from auscan.results.table import TrackScores, build_table
-
-THRESHOLDS = (0.5,) * 12
-
-
-def _fake_detect(
-    path: Path,
-    model: SimpleNamespace,
-    operating_point: str = "default",
-    folder_rate_hz: float | None = None,
-    keep_all: bool = False,
-    baseline: str = "none",
-    progress: Callable[[int, int | None], None] | None = None,
-    rows: Callable[[pd.DataFrame], None] | None = None,
-    evidence: Callable[[Evidence], None] | None = None,
-) -> Result:
-    """One face in every frame but the last; AU12 on, the others off, AU23 unknown."""
-    if Path(path).stem == "surprise":
-        raise KeyError("nobody\nforesaw this")
-    total = probe(path, folder_rate_hz).frames
-    times = []
-    for frame in read_frames(path, folder_rate_hz):
-        times.append(frame.time_s)
-        if progress is not None:
-            progress(len(times), total)
-    seen = np.arange(max(1, len(times) - 1))
-    probabilities = np.full((len(seen), 12), 0.2, np.float32)
-    probabilities[:, 6], probabilities[:, 8] = 0.8, np.nan
-    track = TrackScores(
-        face_id=0,
-        frames=seen,
-        boxes=np.tile(np.float32([8, 8, 20, 20]), (len(seen), 1)),
-        points=np.zeros((len(seen), 5, 2), np.float32),
-        scores=np.ones(len(seen), np.float32),
-        parts=np.tile(np.float32([60, 1.2, 0.5, 0.2, 5, -3, 0.0]), (len(seen), 1)),
-        probabilities=probabilities,
-    )
-    info = RunInfo(
-        source=Path(path).name,
-        duration_s=len(times) / 25,
-        frames=len(times),
-        has_audio=False,
-        seconds=0.1,
-        model=model.config.name,
-        operating_point=operating_point,
-        thresholds=THRESHOLDS,
-        untaught=("AU23",),
-        keep_all=keep_all,
-        baseline=baseline,
-        command="auscan.detect(...)",
-        versions={"auscan": "0.1.0"},
-    )
-    table = build_table(np.asarray(times), [track], THRESHOLDS)
-    asked = parse_baseline(baseline)
-    if asked is not None:
-        table = with_levels(table, resting_levels(table, asked, keep_all), THRESHOLDS, keep_all)
-    if rows is not None:
-        rows(table)
-    if evidence:
-        points = np.tile(np.float32([[20, 16], [44, 16], [32, 26], [24, 36], [40, 36]]), (len(seen), 1, 1))
-        shares = (np.full((len(seen), *shape), 128, np.uint8) for shape in ((4,), (12, 4), (12,), ()))
-        evidence(Evidence(32, seen, 0 * seen, points, *shares))
-    return Result(table, (track,), info)
-
-
-def _fake_load(model: str = "nano", *engine: object) -> SimpleNamespace:
-    if model != "nano":
-        raise CheckpointError(f"{model} is not a checkpoint folder.")
-    config = CheckpointConfig(
-        name=model,
-        untaught=("AU23",),
-        thresholds=THRESHOLDS,
-        operating_points=OperatingPoints(balanced=THRESHOLDS, precise=THRESHOLDS, sensitive=THRESHOLDS),
-        auscan_version="0.1.0",
-        network=NetworkConfig(visual=ConvVisualConfig(crop_size=32), audio=LogMelAudioConfig()),
-    )
-    return SimpleNamespace(config=config, has_evidence=True)
 
 
 @pytest.fixture
 def fake_detect(monkeypatch: pytest.MonkeyPatch) -> None:
-    module = ModuleType("auscan.pipeline.detect")
-    module.detect = _fake_detect  # type: ignore[attr-defined]
-    module.Progress = Callable  # type: ignore[attr-defined]
-    monkeypatch.setitem(sys.modules, "auscan.pipeline.detect", module)
-    monkeypatch.setattr("auscan.inference.stages.load", _fake_load)
+    """The fakes of cli_fakes.py in place of the network, here and in the processes of a batch."""
+    monkeypatch.syspath_prepend(str(Path(__file__).parent))
+    fakes = importlib.import_module("cli_fakes")
+    for place in ("auscan.batch.detect.load", "auscan.inference.stages.load"):
+        monkeypatch.setattr(place, fakes.fake_load)
+    for place in ("auscan.pipeline.write.detect", "auscan.pipeline.detect.detect"):
+        monkeypatch.setattr(place, fakes.fake_detect)
+    for place in ("auscan.batch.request.load_detection", "auscan.batch.run.load_detection"):
+        monkeypatch.setattr(place, fakes.load_fake_detection)
 
 
 def _write_video(path: Path, frames: int = 6) -> Path:

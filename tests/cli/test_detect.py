@@ -1,9 +1,10 @@
 """`auscan detect`: files in, folders out; bad inputs are told apart from good ones and from bugs."""
 
+import hashlib
+import importlib
 import json
 from collections.abc import Callable
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import cv2
@@ -56,7 +57,12 @@ def test_a_video_becomes_a_folder_of_files(tmp_path: Path, auscan: Auscan, write
     summary = json.loads((out / "talk" / "summary.json").read_text())
     assert summary["command"] == f"auscan detect {video} --out {out}"
     (line,) = _manifest(out)
-    assert set(line) == {"path", "status", "rows", "seconds", "error", "folder"}
+    assert set(line) == {
+        *("path", "key", "status", "rows", "seconds", "error_class", "error", "warnings", "folder", "files"),
+        *("sha256", "size", "mtime_ns", "model", "model_sha256", "config", "versions", "host", "ended"),
+    }
+    assert line["files"] == {path.name: path.stat().st_size for path in (out / "talk").iterdir()}
+    assert line["sha256"] == hashlib.sha256(video.read_bytes()).hexdigest()
     assert (line["path"], line["status"], line["rows"], line["error"]) == (str(video), "done", 6, None)
 
 
@@ -72,12 +78,19 @@ def test_the_operating_point_stands_in_the_summary(
         assert json.loads(metadata)["operating_point"] == expected
 
 
+def _checkpoint(folder: Path, name: str, points: bool = True) -> Path:
+    """A folder that holds a config, and nothing to run."""
+    folder.mkdir()
+    config = importlib.import_module("cli_fakes").fake_config(name, points)
+    (folder / "config.json").write_text(json.dumps({"format": 1, **json.loads(config.model_dump_json())}))
+    return folder
+
+
 def test_a_model_without_operating_points_refuses_one_before_it_begins(
-    tmp_path: Path, auscan: Auscan, write_video: WriteVideo, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, auscan: Auscan, write_video: WriteVideo
 ) -> None:
-    bare = SimpleNamespace(config=SimpleNamespace(name="bare", operating_points=None))
-    monkeypatch.setattr("auscan.inference.stages.load", lambda *_: bare)
-    words = ("detect", write_video(tmp_path / "talk.mp4"), "--out", tmp_path / "out")
+    bare = _checkpoint(tmp_path / "bare", "bare", points=False)
+    words = ("detect", write_video(tmp_path / "talk.mp4"), "--out", tmp_path / "out", "--model", bare)
     code, said, remarks = auscan(*words, "--operating-point", "sensitive")
     assert (code, said) == (2, "")
     assert "bare holds no operating points" in remarks
@@ -152,19 +165,16 @@ def test_evidence_is_kept_when_asked_for_and_can_be_looked_at(
 
 
 def test_a_model_that_cannot_give_evidence_is_said_once(
-    tmp_path: Path, auscan: Auscan, write_video: WriteVideo, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, auscan: Auscan, write_video: WriteVideo
 ) -> None:
-    from auscan.inference import stages
-
-    known = stages.load()
-    known.has_evidence = False  # type: ignore[misc]
-    monkeypatch.setattr(stages, "load", lambda *engine: known)
+    blind = _checkpoint(tmp_path / "blind", "blind")
     inputs = [write_video(tmp_path / name) for name in ("a.mp4", "b.mp4")]
-    code, _, told = auscan("detect", *inputs, "--out", tmp_path / "out", "--evidence")
+    words = "detect", *inputs, "--out", tmp_path / "out", "--model", blind
+    code, _, told = auscan(*words, "--evidence")
     assert code == 2
     assert told.count("auscan: ") == 1
     assert "auscan export" in told
-    assert auscan("detect", *inputs, "--out", tmp_path / "out")[0] == 0
+    assert auscan(*words)[0] == 0
 
 
 def test_bad_inputs_get_a_line_each_and_the_good_ones_are_done(
@@ -196,7 +206,7 @@ def test_a_bug_in_one_input_does_not_stop_the_others(
     inputs = [write_video(tmp_path / name) for name in ("surprise.mp4", "talk.mp4")]
     code, _, told = auscan("detect", *inputs, "--out", out)
     assert code == 1
-    (line,) = [line for line in told.splitlines() if line]
+    (line,) = [line for line in told.splitlines() if line.startswith("auscan: ")]
     assert line.startswith(f"auscan: {inputs[0]} failed on something unforeseen, KeyError:")
     assert [entry["status"] for entry in _manifest(out)] == ["failed", "done"]
 
@@ -207,7 +217,8 @@ def test_a_bad_model_is_said_once_and_not_for_each_input(
     inputs = [write_video(tmp_path / name) for name in ("a.mp4", "b.mp4")]
     code, _, told = auscan("detect", *inputs, "--out", tmp_path / "out", "--model", "mistyped")
     assert code == 2
-    assert told == "auscan: mistyped is not a checkpoint folder.\n"
+    assert told.startswith("auscan: mistyped is neither a shipped model nor a folder.")
+    assert told.count("\n") == 1
 
 
 def test_json_prints_the_manifest_and_nothing_else(
@@ -222,7 +233,7 @@ def test_json_prints_the_manifest_and_nothing_else(
     assert len(said.splitlines()) == 2
 
 
-def test_a_second_call_begins_the_manifest_anew_and_skips_its_own_overlays(
+def test_a_second_call_does_all_again_and_skips_its_own_overlays(
     tmp_path: Path, auscan: Auscan, write_video: WriteVideo
 ) -> None:
     """DIR may lie inside the folder that is searched; overlays of the last run are no new inputs."""
@@ -230,7 +241,8 @@ def test_a_second_call_begins_the_manifest_anew_and_skips_its_own_overlays(
     out = tmp_path / "clips" / "out"
     for _ in range(2):
         assert auscan("detect", tmp_path / "clips", "--out", out, "--overlay")[0] == 0
-    assert [Path(entry["path"]).name for entry in _manifest(out)] == ["talk.mp4"]
+    assert [Path(entry["path"]).name for entry in _manifest(out)] == ["talk.mp4", "talk.mp4"]
+    assert sorted(path.name for path in out.iterdir()) == ["manifest.jsonl", "talk"]
 
 
 def test_inputs_of_one_name_get_folders_of_their_own(
@@ -253,7 +265,7 @@ def test_a_folder_of_pictures_can_be_read_as_a_video(tmp_path: Path, auscan: Aus
     assert [entry["rows"] for entry in _manifest(out)] == [4]
     assert (out / "pictures" / "overlay.mp4").exists()
     assert auscan("detect", folder, "--out", out, "--overlay")[0] == 0
-    assert [entry["rows"] for entry in _manifest(out)] == [1, 1, 1, 1]
+    assert [entry["rows"] for entry in _manifest(out)] == [4, 1, 1, 1, 1]
     assert (out / "003" / "overlay.png").exists()
 
 
@@ -266,3 +278,55 @@ def test_a_folder_that_cannot_be_written_is_said_before_the_work(
     assert code == 2
     assert told.startswith(f"auscan: Results cannot be written to {taken}")
     assert len(told.splitlines()) == 1
+
+
+def test_what_crashes_the_decoder_costs_one_input_and_is_told_with_how_to_go_on(
+    tmp_path: Path, auscan: Auscan, write_video: WriteVideo
+) -> None:
+    for name in ("a.mp4", "crash.mp4", "z.mp4"):
+        write_video(tmp_path / "clips" / name)
+    (tmp_path / "clips" / "text.mp4").write_text("no video")
+    out = tmp_path / "out"
+    code, said, told = auscan("detect", tmp_path / "clips", "--out", out, "--jobs", 2)
+    assert code == 2
+    assert len(said.splitlines()) == 2
+    status = {Path(entry["path"]).name: entry["error_class"] for entry in _manifest(out)}
+    assert status == {"a.mp4": None, "crash.mp4": "CrashError", "text.mp4": "MediaError", "z.mp4": None}
+    assert "crash.mp4 could not be read to its end: its process was ended by SIGSEGV." in told
+    assert "4 inputs: 2 done, 0 unchanged, 2 failed, 0 left" in told
+    assert "  CrashError             1  crash.mp4\n  MediaError             1  text.mp4\n" in told
+    assert told.endswith(f"  auscan detect {tmp_path / 'clips'} --out {out} --jobs 2 --resume\n")
+    write_video(tmp_path / "clips" / "text.mp4")
+    code, said, told = auscan("detect", tmp_path / "clips", "--out", out, "--jobs", 2, "--resume")
+    assert code == 1
+    assert [line.partition(":")[0] for line in said.splitlines()] == [str(tmp_path / "clips" / "text.mp4")]
+    assert f"{tmp_path / 'clips' / 'a.mp4'}: unchanged, left as it is\n" in told
+    assert f"{tmp_path / 'clips' / 'crash.mp4'}: again, as it failed (CrashError)\n" in told
+    assert "4 inputs: 1 done, 2 unchanged, 1 failed, 0 left" in told
+
+
+def test_shards_do_all_inputs_between_them_and_each_keeps_a_manifest(
+    tmp_path: Path, auscan: Auscan, write_video: WriteVideo
+) -> None:
+    names = [f"{number}.mp4" for number in range(6)]
+    for name in names:
+        write_video(tmp_path / "clips" / name)
+    out = tmp_path / "out"
+    for shard in ("1/2", "2/2"):
+        assert auscan("detect", tmp_path / "clips", "--out", out, "--shard", shard)[0] == 0
+    parts = [(out / f"manifest.{index}-of-2.jsonl").read_text().splitlines() for index in (1, 2)]
+    done = [[Path(json.loads(line)["path"]).name for line in part] for part in parts]
+    assert all(done)
+    assert sorted(done[0] + done[1]) == names
+    code, said, told = auscan("detect", tmp_path / "clips", "--out", out, "--resume")
+    assert (code, said) == (0, "")
+    assert told.count("unchanged, left as it is") == 6
+
+
+@pytest.mark.parametrize("shard", ["0/2", "3/2", "1", "a/b", "1/0", "-1/2"])
+def test_a_shard_that_there_is_not_is_refused(
+    tmp_path: Path, auscan: Auscan, write_video: WriteVideo, shard: str
+) -> None:
+    code, said, told = auscan("detect", write_video(tmp_path / "a.mp4"), "--out", tmp_path, "--shard", shard)
+    assert (code, said, told.count("\n")) == (2, "", 1)
+    assert f"'{shard}' is no shard" in told

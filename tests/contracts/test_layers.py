@@ -21,6 +21,7 @@ LAYERS = [
     "pipeline",
     "datasets",
     "training",
+    "batch",
     "server",
     "cli",
 ]

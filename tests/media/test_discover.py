@@ -1,5 +1,8 @@
 """What a user may type finds what was meant, and each input gets a folder name of its own."""
 
+import errno
+import os
+import re
 from pathlib import Path
 
 import pytest
@@ -7,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from auscan.core.errors import MediaError
-from auscan.media.discover import find_media, output_names
+from auscan.media.discover import MediaInput, find_media, output_names
 
 
 @pytest.fixture
@@ -83,30 +86,94 @@ def test_a_folder_read_as_a_video_is_one_input(tree: Path) -> None:
     assert names(["da*"], folders_as_video=True) == ["day1"]
 
 
+def output(keys: list[str], taken: dict[str, str] | None = None) -> list[str]:
+    return output_names([MediaInput(Path(key), key) for key in keys], taken or {})
+
+
+def test_an_input_is_known_by_its_path_below_the_folder_that_was_given(tree: Path) -> None:
+    for word in ("day1", "./day1/", str(tree / "day1"), "../" + tree.name + "/day1"):
+        assert [item.key for item in find_media([word])] == [
+            *("clip2.mov", "clip10.MOV", "deep/er/b.webm", "face.jpg")
+        ]
+    assert [item.key for item in find_media(["day1/clip2.mov", "da*/*.jpg", "**/*.webm"])] == [
+        *("clip2.mov", "day1/face.jpg", "day1/deep/er/b.webm")
+    ]
+
+
+def test_inputs_that_would_share_a_key_have_their_whole_paths(tree: Path) -> None:
+    (tree / "day2").mkdir()
+    (tree / "day2" / "face.jpg").touch()
+    keys = [item.key for item in find_media(["day1", "day2"])]
+    assert keys == ["clip2.mov", "clip10.MOV", "deep/er/b.webm", "day1/face.jpg", "day2/face.jpg"]
+
+
+def test_a_folder_in_a_search_that_may_not_be_entered_is_said(
+    tree: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    look_into = os.scandir
+
+    def guarded(path: str) -> object:
+        if Path(path).name == "deep":
+            raise PermissionError(errno.EACCES, "Permission denied", path)
+        return look_into(path)
+
+    monkeypatch.setattr(os, "scandir", guarded)
+    *found, closed = find_media(["day1"])
+    assert [item.path.name for item in found] == ["clip2.mov", "clip10.MOV", "face.jpg"]
+    assert "day1/deep cannot be searched (Permission denied)" in str(closed.error)
+
+
 def test_stems_that_differ_are_the_names() -> None:
-    assert output_names([Path("x/a.mp4"), Path("b.tar.mov")]) == ["a", "b.tar"]
+    assert output(["x/a.mp4", "b.tar.mov"]) == ["a", "b.tar"]
 
 
-def test_equal_stems_take_their_suffix_and_then_a_number() -> None:
-    paths = [Path("a.mp4"), Path("a.mov"), Path("s1/a.mp4"), Path("s2/A.mp4"), Path("b.mp4")]
-    assert output_names(paths) == ["a_mp4", "a_mov", "a_mp4_2", "A_mp4_3", "b"]
+def test_equal_stems_take_their_suffix_and_then_their_folders() -> None:
+    keys = ["a.mp4", "a.mov", "s1/a.mp4", "s2/A.mp4", "b.mp4"]
+    first, *rest = output(keys)
+    assert rest == ["a_mov", "s1_a_mp4", "s2_A_mp4", "b"]
+    assert re.fullmatch("a_[0-9a-f]{12}", first), "a_mp4 is what the others could be called, too"
 
 
 def test_a_made_up_name_never_takes_one_that_belongs_to_a_file() -> None:
-    assert output_names([Path("a.mp4"), Path("a.mov"), Path("a_mp4.avi")]) == ["a_mp4_2", "a_mov", "a_mp4"]
+    made_up, mov, own = output(["a.mp4", "a.mov", "a_mp4.avi"])
+    assert re.fullmatch("a_[0-9a-f]{12}", made_up)
+    assert mov == "a_mov"
+    assert own == "a_mp4_avi"
+
+
+def test_names_do_not_depend_on_the_order() -> None:
+    keys = ["a.mp4", "a.mov", "s1/a.mp4", "s2/A.mp4", "a_mp4.avi", "b.mp4"]
+    assert dict(zip(keys, output(keys), strict=True)) == dict(
+        zip(keys[::-1], output(keys[::-1]), strict=True)
+    )
+
+
+def test_an_input_keeps_its_name_when_others_come() -> None:
+    assert output(["a.mp4"]) == ["a"]
+    assert output(["a.mov", "a.mp4", "s/a.mov"], {"a.mp4": "a"})[1] == "a"
+    assert output(["s/a.mp4"], {"a.mp4": "a"}) == ["a_mp4"]
+
+
+def test_a_long_path_makes_no_name_too_long_for_a_disk() -> None:
+    deep = "/".join(["a folder of some length"] * 20)
+    names = output([f"{deep}/{'é' * 80}.mp4", f"{deep}/x/{'é' * 80}.mp4"])
+    assert len(set(names)) == 2
+    assert all(len(name.encode()) <= 255 for name in names)
 
 
 def test_folders_keep_their_dots_and_their_true_name(tree: Path) -> None:
     (tree / "v1.5").mkdir()
-    assert output_names([Path("v1.5"), Path("v1.mp4"), Path()]) == ["v1.5", "v1", tree.name]
+    items = find_media(["v1.5", "."], folders_as_video=True)
+    assert output_names([*items, MediaInput(Path("v1.mp4"), "v1.mp4")], {}) == ["v1.5", tree.name, "v1"]
 
 
 @given(
-    st.lists(
-        st.sampled_from(["a.mp4", "a.mov", "s/a.mp4", "a_mp4.mp4", "a_mp4_2.avi", "A.mp4", "t/A_MP4.mov"])
+    st.sets(
+        st.sampled_from(
+            ["a.mp4", "a.mov", "s/a.mp4", "a_mp4.mp4", "a_mp4_2.avi", "A.mp4", "t/A_MP4.mov", "a"]
+        )
     )
 )
-def test_names_are_always_distinct_on_every_disk(given_paths: list[str]) -> None:
-    found = [name.casefold() for name in output_names([Path(p) for p in given_paths])]
-    assert len(found) == len(given_paths)
-    assert len(set(found)) == len(found)
+def test_names_are_always_distinct_on_every_disk(keys: set[str]) -> None:
+    found = [name.casefold() for name in output(sorted(keys))]
+    assert len(set(found)) == len(keys)

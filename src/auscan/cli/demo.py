@@ -4,13 +4,15 @@ In: where to put it.  Out: a clip, its table, overlay and report in one folder, 
 Not here: the clip (pipeline/demo.py).
 """
 
+import shlex
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from auscan.cli.detect import Request, detect_into
 from auscan.cli.engine import BackendOption, DeviceOption, ThreadsOption
+from auscan.cli.progress import shown_progress
 from auscan.core.aus import AU_MEANINGS
 
 if TYPE_CHECKING:
@@ -29,11 +31,15 @@ def demo(
     """Make a short clip of a smiling face, find its action units, and show them."""
     from auscan.inference.stages import load
     from auscan.pipeline.demo import make_demo_clip
+    from auscan.pipeline.options import Options
+    from auscan.pipeline.write import write_result
 
     clip = out / "astronaut.mp4"
     make_demo_clip(clip)
-    request = Request(stages=load("nano", backend, device, threads), overlay=True, report=True)
-    result = detect_into(clip, out, request, label=clip.name)
+    stages, options = load("nano", backend, device, threads), Options(overlay=True, report=True)
+    command = shlex.join(["auscan", *sys.argv[1:]])
+    with shown_progress(clip.name) as progress:
+        result = write_result(clip, out, stages, options, command, progress)
     _print_table(result.table)
     typer.echo("She smiles: AU06, AU12 and AU25 should be on, AU04 and AU15 off.")
     typer.echo(f"Watch {out / 'overlay.mp4'}")

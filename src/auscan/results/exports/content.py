@@ -4,11 +4,11 @@ In: the folder or the table that `auscan detect` wrote.  Out: a Result, and the 
 Not here: the formats, one module each, and which there are (write.py).
 """
 
-import json
 from pathlib import Path
 
 from auscan.core.aus import AU_NAMES
 from auscan.core.errors import InputError
+from auscan.results.manifest import read_lines
 from auscan.results.read import read_result
 from auscan.results.result import Result
 from auscan.results.table import CSV_FILE, TABLE_FILE, by_face, frame_durations_s, frame_times_s
@@ -40,10 +40,8 @@ def find_media(path: str | Path, source: str) -> Path | None:
         return None
     folder = folder.resolve()
     places = [folder / source, folder.parent / source]
-    manifest = folder.parent / "manifest.jsonl"
-    if manifest.is_file():
-        lines = [json.loads(line) for line in manifest.read_text(encoding="utf-8").splitlines() if line]
-        places = [*(Path(line["path"]) for line in lines if line["folder"] == folder.name), *places]
+    lines = [line for line in read_lines(folder.parent) if line.get("folder") == folder.name]
+    places = [*(Path(line["path"]) for line in reversed(lines)), *places]
     return next((place for place in places if place.name == source and place.exists()), None)
 
 

@@ -1,0 +1,72 @@
+"""One input: its files into a folder that nobody else knows yet, and its line for the manifest.
+
+This is all the work there is; who calls it, here, in another process or on another machine, makes no
+difference to what is written.
+
+In: a job and an empty place for its folder.  Out: an Entry, whatever goes wrong with the input.
+Not here: putting the folder where it belongs (place.py).
+"""
+
+import time
+from dataclasses import replace
+from pathlib import Path
+
+from auscan.batch.entries import entry_of, failed
+from auscan.batch.identity import hash_of, state_of
+from auscan.batch.job import Job, Progress
+from auscan.batch.place import not_writable, sync, takes_no_more
+from auscan.batch.request import Request, about
+from auscan.core.errors import MediaError, OutputError
+from auscan.inference.stages import load, need_evidence
+from auscan.pipeline.write import without_baseline, write_result
+from auscan.results.manifest import Entry
+
+
+class Detection:
+    """What `auscan detect` does to an input (a `Work`); the model is loaded once."""
+
+    def __init__(self, request: Request, out: Path) -> None:
+        """out: the folder of all results, as it is to stand in commands.
+
+        Raises CheckpointError or InputError where the request cannot be met for any input.
+        """
+        self._request, self._out = request, out
+        self._about = about(request)
+        self._stages = load(request.model, request.backend, request.device, request.threads)
+        if request.options.evidence:
+            need_evidence(self._stages)
+
+    def __call__(self, job: Job, folder: Path, progress: Progress) -> Entry:
+        """As `Work` says."""
+        began_s = time.monotonic()
+        try:
+            if job.error is not None:
+                raise job.error
+            entry = self._read(job, folder, progress)
+        except OutputError:
+            raise
+        except Exception as error:  # foreseen or not, one input must not stop the batch
+            if isinstance(error, OSError) and takes_no_more(self._out, error):
+                raise not_writable(self._out, error) from error
+            return failed(job, self._about, error, time.monotonic() - began_s)
+        return replace(entry, seconds=round(time.monotonic() - began_s, 3))
+
+    def _read(self, job: Job, folder: Path, progress: Progress) -> Entry:
+        size, mtime_ns = state = state_of(job.path)
+        entry = entry_of(job, self._about, "done")
+        entry = replace(entry, size=size, mtime_ns=mtime_ns, sha256=hash_of(job.path))
+        if job.known is not None and job.known.sha256 == entry.sha256:
+            same = {name: getattr(job.known, name) for name in ("rows", "folder", "files", "warnings")}
+            return replace(entry, **same)
+        command = self._request.command(job.path, self._out)
+        result = write_result(job.path, folder, self._stages, self._request.options, command, progress)
+        if state_of(job.path) != state:
+            raise MediaError(f"{job.path} changed while it was read. Run it again when it is complete.")
+        warning = without_baseline(result)
+        return replace(
+            entry,
+            rows=len(result.table),
+            warnings=[] if warning is None else [warning],
+            folder=job.name,
+            files=sync(folder),
+        )

@@ -1,0 +1,166 @@
+"""A process that does inputs one after the other, seen from both ends.
+
+A native decoder may crash, hang or ask for all the memory there is. So the work is done in another process:
+when it dies, one input is lost, and another process goes on. The model stays loaded between inputs.
+
+Why `spawn`: a forked copy of a process in which ONNX Runtime or torch has threads may hang. Why memory is
+watched from outside, as resident memory: a limit on address space (RLIMIT_AS) counts what engines and CUDA
+reserve and never use, and where it bites, libraries abort in ways that cannot be told from a bug.
+
+In: jobs.  Out: what the process says, and how it ended.
+Not here: which jobs, and when to end a process (run.py).
+"""
+
+import multiprocessing
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from multiprocessing.connection import Connection, wait
+from pathlib import Path
+from typing import Any, Final, Literal
+
+import psutil
+
+from auscan.batch.job import Job, Work
+from auscan.core.errors import AuscanError
+from auscan.results.manifest import Entry
+
+Load = Callable[[], Work]
+"""Makes the work ready, in the process that is to do it; must survive pickling."""
+
+Said = (
+    tuple[Literal["ready"], None]
+    | tuple[Literal["step"], tuple[int, int | None]]
+    | (tuple[Literal["ended"], Entry] | tuple[Literal["refused"], Exception] | tuple[Literal["gone"], int])
+)
+"""The model is loaded; frames done and in all; a job's entry; nothing can be done at all; exit code."""
+
+STEP_EVERY_S: Final[float] = 0.25
+"""Least time between two words about progress."""
+
+_CONTEXT: Final = multiprocessing.get_context("spawn")
+
+
+class Worker:
+    """The end of it that gives out the work."""
+
+    def __init__(self, load: Load) -> None:
+        self.link, theirs = _CONTEXT.Pipe()
+        self._process = _CONTEXT.Process(target=_serve, args=(load, theirs), daemon=True)
+        with _no_interrupts():
+            self._process.start()
+        theirs.close()
+        self._watched = psutil.Process(self._process.pid)
+        self.ready = False
+        self.job: Job | None = None
+        self._began_s = 0.0
+
+    def give(self, job: Job, folder: Path) -> None:
+        """Let it do a job; it must be ready and have none."""
+        self.job, self._began_s = job, time.monotonic()
+        with suppress(OSError):  # it died meanwhile, which it will say by `hear`
+            self.link.send((job, folder))
+
+    def hear(self) -> Said:
+        """The next that it says; waits for it."""
+        try:
+            said: Said = self.link.recv()
+        except (EOFError, OSError):
+            self._process.join()
+            return "gone", self._process.exitcode or 0
+        self.ready = self.ready or said[0] == "ready"
+        return said
+
+    def seconds(self) -> float:
+        """How long it has been at its job."""
+        return time.monotonic() - self._began_s
+
+    def memory(self) -> int:
+        """Bytes that it holds resident."""
+        try:
+            return int(self._watched.memory_info().rss)
+        except psutil.Error:
+            return 0  # it is gone
+
+    def end(self) -> None:
+        """End it at once, whatever it does."""
+        self._process.kill()
+        self._process.join()
+        self.link.close()
+
+
+def how_it_ended(code: int) -> str:
+    """Words for the exit code of a process; negative: the signal that ended it."""
+    if code >= 0:
+        return f"its process ended with exit code {code}"
+    try:
+        name = signal.Signals(-code).name
+    except ValueError:
+        name = f"signal {-code}"
+    hint = ", as the system does when memory runs out" if name == "SIGKILL" else ""
+    return f"its process was ended by {name}{hint}"
+
+
+@contextmanager
+def _no_interrupts() -> Iterator[None]:
+    """A process that is started meanwhile does not get signals before it can say that they are not for it."""
+    if not hasattr(signal, "pthread_sigmask"):  # Windows
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT, signal.SIGTERM))
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def _serve(load: Load, link: Connection) -> None:
+    """The end of it that does the work."""
+    _settle_in()
+    try:
+        work = load()
+    except Exception as error:
+        link.send(("refused", error))
+        return
+    link.send(("ready", None))
+    with suppress(EOFError):
+        while True:
+            job, folder = link.recv()
+            try:
+                link.send(("ended", work(job, folder, _steps(link))))
+            except AuscanError as error:  # the disk is full
+                link.send(("refused", error))
+
+
+def _settle_in() -> None:
+    """Ctrl+C is for the other end, which decides; stdout is for results; a crash leaves no core."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
+    os.dup2(2, 1)
+    with suppress(ImportError, ValueError, OSError):
+        import resource
+
+        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    """Whoever gave out the work is gone: nobody would put the result in its place."""
+    parent: Any = multiprocessing.parent_process()
+    wait([parent.sentinel])
+    os._exit(1)
+
+
+def _steps(link: Connection) -> Callable[[int, int | None], None]:
+    last_s = time.monotonic()
+
+    def step(done: int, total: int | None) -> None:
+        nonlocal last_s
+        if time.monotonic() - last_s >= STEP_EVERY_S:
+            last_s = time.monotonic()
+            link.send(("step", (done, total)))
+
+    return step

@@ -1,0 +1,138 @@
+"""What became of each input: one line of JSON each, in files that only ever grow.
+
+    OUT/manifest.jsonl              of a run over all inputs
+    OUT/manifest.2-of-8.jsonl       of the second of eight shards; shards share OUT, but no manifest
+
+A line is written and synced when its result is in its place, so it never promises what is not there. The
+last line on an input is the one that counts. A run may be killed while it writes: a line that is cut off is
+no line.
+
+In: entries.  Out: lines, and entries again.
+Not here: which inputs are to be done (batch/plan.py), the results (result.py).
+"""
+
+import json
+import os
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from typing import IO, Any, Final, Literal
+
+try:
+    import fcntl
+except ImportError:  # Windows, where two runs into one folder are on their own
+    fcntl = None  # type: ignore[assignment]
+
+MANIFESTS: Final[str] = "manifest*.jsonl"
+"""Matches the manifests of all runs and shards in a folder."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Entry:
+    """One line: an input, what it was when it was read, what was made of it, and by what."""
+
+    path: str
+    """As given or found."""
+    key: str
+    """What the input is known by from run to run (media/discover.py)."""
+    status: Literal["done", "failed"]
+    rows: int = 0
+    seconds: float = 0.0
+    error_class: str | None = None
+    """Name of the class; None where it is done."""
+    error: str | None = None
+    warnings: Sequence[str] = ()
+    folder: str | None = None
+    """Where the files are, below OUT; None where there are none."""
+    files: Mapping[str, int] = field(default_factory=dict)
+    """Bytes of each file in the folder."""
+    sha256: str | None = None
+    """Of the input's content; None where it was not read."""
+    size: int | None = None
+    """Bytes of the input."""
+    mtime_ns: int | None = None
+    """When it was last changed."""
+    model: str
+    model_sha256: str
+    config: Mapping[str, Any]
+    """All options that change what is written."""
+    versions: Mapping[str, str]
+    host: str
+    ended: str
+    """When, in UTC; sorts as text."""
+
+
+def as_line(entry: Entry) -> str:
+    """The entry as a line of JSON, without its end.  File names that are no UTF-8 are escaped."""
+    text = json.dumps(asdict(entry), ensure_ascii=False)
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")
+
+
+def append(manifest: Path, entry: Entry) -> None:
+    """Put a line at the end and on the disk, in one piece even where others write to the same file.
+
+    Raises OSError where it cannot be written.
+    """
+    with manifest.open("ab+") as file, _locked(file):
+        line = as_line(entry).encode() + b"\n"
+        file.write(line if _ends_whole(file) else b"\n" + line)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+@contextmanager
+def _locked(file: IO[bytes]) -> Iterator[None]:
+    """Nobody else appends meanwhile, and the end of the file stays where it is."""
+    if fcntl is None:
+        yield
+        return
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX)
+    except OSError:  # a file system without locks; shards do not share a manifest
+        yield
+        return
+    yield  # closing the file unlocks it
+
+
+def _ends_whole(file: IO[bytes]) -> bool:
+    """Whether the last line, if there is one, was written to its end."""
+    if file.seek(0, os.SEEK_END) == 0:
+        return True
+    file.seek(-1, os.SEEK_END)
+    return file.read(1) == b"\n"
+
+
+def read_lines(out: Path) -> Iterator[dict[str, Any]]:
+    """The lines of all manifests in a folder, whatever they hold; what is no line is left out."""
+    for manifest in sorted(out.glob(MANIFESTS)):
+        with manifest.open(encoding="utf-8", errors="replace") as file:
+            for line in file:
+                try:
+                    content = json.loads(line)
+                except json.JSONDecodeError:
+                    continue
+                if isinstance(content, dict):
+                    yield content
+
+
+def read_entries(out: Path) -> list[Entry]:
+    """The entries of all manifests in a folder, the oldest first; lines of another make are left out."""
+    known = {each.name for each in fields(Entry)}
+    found = []
+    for line in read_lines(out):
+        try:
+            found.append(Entry(**{name: value for name, value in line.items() if name in known}))
+        except TypeError:  # of a manifest before there were keys
+            continue
+    return sorted(found, key=lambda entry: entry.ended)
+
+
+def latest(entries: Iterable[Entry]) -> dict[str, Entry]:
+    """The last entry on each input, by key.  entries: the oldest first."""
+    return {entry.key: entry for entry in entries}
+
+
+def folders(entries: Iterable[Entry]) -> dict[str, str]:
+    """The folder of each input that ever had one, by key.  entries: the oldest first."""
+    return {entry.key: entry.folder for entry in entries if entry.folder is not None}
