@@ -19,7 +19,7 @@ from auscan.batch.place import is_result
 from auscan.batch.request import About
 from auscan.core.errors import AuscanError, InputError
 from auscan.media.discover import MediaInput, output_names
-from auscan.results.manifest import Entry, folders, latest
+from auscan.results.manifest import Entry, folders, is_whole, latest
 
 
 @dataclass(frozen=True)
@@ -104,16 +104,7 @@ def _why_again(known: Entry, out: Path, about: About) -> str | None:
     before, now = known.versions.get("auscan"), about.versions["auscan"]
     if before != now:
         return f"auscan {now} instead of {before}"
-    return None if _is_whole(out, known) else "its result is gone or damaged"
-
-
-def _is_whole(out: Path, entry: Entry) -> bool:
-    """Whether the files of a result are there, in the size they had."""
-    folder = out / (entry.folder or "")
-    try:
-        return all((folder / name).stat().st_size == size for name, size in entry.files.items())
-    except OSError:
-        return False
+    return None if is_whole(out, known) else "its result is gone or damaged"
 
 
 def _in_the_way(folder: Path) -> InputError | None:

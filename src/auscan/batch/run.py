@@ -27,7 +27,7 @@ from auscan.batch.entries import failed
 from auscan.batch.job import Job, Work
 from auscan.batch.place import RunFolder, not_writable
 from auscan.batch.request import About, Request, load_detection
-from auscan.batch.worker import Load, Worker, how_it_ended
+from auscan.batch.worker import Ended, Gone, Load, Ready, Refused, Step, Worker, how_it_ended
 from auscan.core.errors import AuscanError, CrashError, InputError, MemoryLimitError, TimeLimitError
 from auscan.results.manifest import Entry, append
 
@@ -37,7 +37,8 @@ LOOK_EVERY_S: Final[float] = 0.1
 STARTS: Final[int] = 3
 """Processes in a row that may die while they load the model."""
 
-Ended = tuple[Job, Entry]
+Settled = tuple[Job, Entry]
+"""A job, and what became of it."""
 
 
 class Watcher(Protocol):
@@ -102,14 +103,14 @@ class Runner(Protocol):
     patience: int
     """Signals until it stops at once."""
 
-    def __call__(self, jobs: Sequence[Job], folder: RunFolder, interrupts: Interrupts) -> Generator[Ended]:
+    def __call__(self, jobs: Sequence[Job], folder: RunFolder, interrupts: Interrupts) -> Generator[Settled]:
         """Each job with its entry as it ends; none that were not begun when an interrupt came.
 
         Raises what makes the work impossible for every input.
         """
 
 
-def run(jobs: Sequence[Job], out: Path, manifest: str, runner: Runner) -> Generator[Ended]:
+def run(jobs: Sequence[Job], out: Path, manifest: str, runner: Runner) -> Generator[Settled]:
     """Do jobs; each with its entry, when its result is in its place below `out` and its line is written.
 
     manifest: name of the file in `out`
@@ -142,7 +143,7 @@ class Here:
     def __init__(self, work: Work, watcher: Watcher) -> None:
         self._work, self._watcher = work, watcher
 
-    def __call__(self, jobs: Sequence[Job], folder: RunFolder, interrupts: Interrupts) -> Generator[Ended]:
+    def __call__(self, jobs: Sequence[Job], folder: RunFolder, interrupts: Interrupts) -> Generator[Settled]:
         """As `Runner` says."""
         for job in jobs:
             self._watcher.begun(job)
@@ -165,7 +166,7 @@ class InWorkers:
         self._crew: list[Worker] = []
         self._lost = 0
 
-    def __call__(self, jobs: Sequence[Job], folder: RunFolder, interrupts: Interrupts) -> Generator[Ended]:
+    def __call__(self, jobs: Sequence[Job], folder: RunFolder, interrupts: Interrupts) -> Generator[Settled]:
         """As `Runner` says."""
         waiting = deque(jobs)
         try:
@@ -199,22 +200,21 @@ class InWorkers:
         for _ in range(min(self._count - len(self._crew), len(waiting) - starting)):
             self._crew.append(Worker(self._load))
 
-    def _hear(self, worker: Worker) -> Iterator[Ended]:
-        job, (kind, content) = worker.job, worker.hear()
-        match kind:
-            case "ready":
+    def _hear(self, worker: Worker) -> Iterator[Settled]:
+        match worker.hear():
+            case Ready():
                 self._lost = 0
-            case "step" if job is not None:
-                self._watcher.step(job, *content)
-            case "ended":
-                yield self._take(worker, content)
-            case "refused":
-                raise content
-            case "gone":
+            case Step(done, total) if worker.job is not None:
+                self._watcher.step(worker.job, done, total)
+            case Ended(entry):
+                yield self._take(worker, entry)
+            case Refused(error):
+                raise error
+            case Gone(code):
                 self._dismiss(worker)
-                yield from self._gone(worker, how_it_ended(content))
+                yield from self._gone(worker, how_it_ended(code))
 
-    def _gone(self, worker: Worker, how: str) -> Iterator[Ended]:
+    def _gone(self, worker: Worker, how: str) -> Iterator[Settled]:
         if worker.job is not None:
             error = CrashError(f"{worker.job.path} could not be read to its end: {how}.")
             yield self._fail(worker, error)
@@ -226,7 +226,7 @@ class InWorkers:
                 "Try fewer --jobs; what is finished is kept."
             )
 
-    def _check(self, worker: Worker) -> Iterator[Ended]:
+    def _check(self, worker: Worker) -> Iterator[Settled]:
         """Hold a worker to the limits."""
         if worker.job is None:
             return
@@ -241,11 +241,11 @@ class InWorkers:
             self._dismiss(worker)
             yield self._fail(worker, error)
 
-    def _fail(self, worker: Worker, error: AuscanError) -> Ended:
+    def _fail(self, worker: Worker, error: AuscanError) -> Settled:
         assert worker.job is not None
         return self._take(worker, failed(worker.job, self._about, error, worker.seconds()))
 
-    def _take(self, worker: Worker, entry: Entry) -> Ended:
+    def _take(self, worker: Worker, entry: Entry) -> Settled:
         job = worker.job
         assert job is not None
         worker.job = None

@@ -18,9 +18,10 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Any, Final
 
 import psutil
 
@@ -31,12 +32,44 @@ from auscan.results.manifest import Entry
 Load = Callable[[], Work]
 """Makes the work ready, in the process that is to do it; must survive pickling."""
 
-Said = (
-    tuple[Literal["ready"], None]
-    | tuple[Literal["step"], tuple[int, int | None]]
-    | (tuple[Literal["ended"], Entry] | tuple[Literal["refused"], Exception] | tuple[Literal["gone"], int])
-)
-"""The model is loaded; frames done and in all; a job's entry; nothing can be done at all; exit code."""
+
+@dataclass(frozen=True)
+class Ready:
+    """The model is loaded."""
+
+
+@dataclass(frozen=True)
+class Step:
+    """Frames done, and frames in all where that is known."""
+
+    done: int
+    total: int | None
+
+
+@dataclass(frozen=True)
+class Ended:
+    """The job is done, or has failed."""
+
+    entry: Entry
+
+
+@dataclass(frozen=True)
+class Refused:
+    """No job can be done at all."""
+
+    error: Exception
+
+
+@dataclass(frozen=True)
+class Gone:
+    """The process has ended."""
+
+    code: int
+    """Its exit code; negative: the signal that ended it."""
+
+
+Said = Ready | Step | Ended | Refused | Gone
+"""What a process says, the last of it by its end."""
 
 STEP_EVERY_S: Final[float] = 0.25
 """Least time between two words about progress."""
@@ -70,8 +103,8 @@ class Worker:
             said: Said = self.link.recv()
         except (EOFError, OSError):
             self._process.join()
-            return "gone", self._process.exitcode or 0
-        self.ready = self.ready or said[0] == "ready"
+            return Gone(self._process.exitcode or 0)
+        self.ready = self.ready or isinstance(said, Ready)
         return said
 
     def seconds(self) -> float:
@@ -123,16 +156,16 @@ def _serve(load: Load, link: Connection) -> None:
     try:
         work = load()
     except Exception as error:
-        link.send(("refused", error))
+        link.send(Refused(error))
         return
-    link.send(("ready", None))
+    link.send(Ready())
     with suppress(EOFError):
         while True:
             job, folder = link.recv()
             try:
-                link.send(("ended", work(job, folder, _steps(link))))
+                link.send(Ended(work(job, folder, _steps(link))))
             except AuscanError as error:  # the disk is full
-                link.send(("refused", error))
+                link.send(Refused(error))
 
 
 def _settle_in() -> None:
@@ -161,6 +194,6 @@ def _steps(link: Connection) -> Callable[[int, int | None], None]:
         nonlocal last_s
         if time.monotonic() - last_s >= STEP_EVERY_S:
             last_s = time.monotonic()
-            link.send(("step", (done, total)))
+            link.send(Step(done, total))
 
     return step

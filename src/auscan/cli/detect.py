@@ -113,7 +113,7 @@ def detect(
 
 
 def _find(inputs: list[str], folders_as_video: bool) -> "list[MediaInput]":
-    """The inputs; an overlay of an earlier run is none, though a search finds it where DIR lies in a folder."""
+    """The inputs; an overlay of an earlier run is none, though a search of a folder around DIR finds it."""
     from auscan.media.discover import find_media
 
     def is_own_overlay(path: Path) -> bool:

@@ -21,8 +21,10 @@ from auscan.cli.export import export
 from auscan.cli.export_results import export_results
 from auscan.cli.extract import extract
 from auscan.cli.live import live
+from auscan.cli.merge import merge
 from auscan.cli.pack import pack
 from auscan.cli.prepare import prepare
+from auscan.cli.query import query
 from auscan.cli.studio import studio
 from auscan.cli.submit import check_submission, submit
 from auscan.cli.synth import synth
@@ -44,6 +46,8 @@ app.command()(studio)
 app.command()(explain)
 app.command()(export_results)
 app.command()(agree)
+app.command()(merge)
+app.command()(query)
 app.command()(evaluate)
 app.command()(ensemble)
 app.command()(submit)

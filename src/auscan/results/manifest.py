@@ -42,7 +42,7 @@ class Entry:
     error_class: str | None = None
     """Name of the class; None where it is done."""
     error: str | None = None
-    warnings: Sequence[str] = ()
+    warnings: Sequence[str] = field(default_factory=list)
     folder: str | None = None
     """Where the files are, below OUT; None where there are none."""
     files: Mapping[str, int] = field(default_factory=dict)
@@ -136,3 +136,12 @@ def latest(entries: Iterable[Entry]) -> dict[str, Entry]:
 def folders(entries: Iterable[Entry]) -> dict[str, str]:
     """The folder of each input that ever had one, by key.  entries: the oldest first."""
     return {entry.key: entry.folder for entry in entries if entry.folder is not None}
+
+
+def is_whole(out: Path, entry: Entry) -> bool:
+    """Whether the files of a result are there, in the size they had."""
+    folder = out / (entry.folder or "")
+    try:
+        return all((folder / name).stat().st_size == size for name, size in entry.files.items())
+    except OSError:
+        return False

@@ -1,0 +1,88 @@
+"""Work that takes no time, and inputs that do harm; a module of its own, as other processes must find it.
+
+What an input does stands before the first dash of its name: segv-1.mp4 ends the process that reads it. As a
+program (`python batch_fakes.py INPUTS OUT JOBS`) it is a batch that can be killed.
+"""
+
+import os
+import signal
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from auscan.batch.job import Job, Progress
+from auscan.core.errors import CheckpointError, OutputError
+from auscan.results.manifest import Entry
+
+ABOUT = {
+    "model": "fake",
+    "model_sha256": "0" * 64,
+    "config": {"keep_all": False},
+    "versions": {"auscan": "0.1.0"},
+    "host": "here",
+}
+
+
+def entry_of(job: Job, **more: object) -> Entry:
+    known = {"path": str(job.path), "key": job.key, "status": "done", "ended": f"{time.time_ns():020}"}
+    return Entry(**{**known, **ABOUT, **more})  # type: ignore[arg-type]
+
+
+def work(job: Job, folder: Path, progress: Progress) -> Entry:
+    progress(0, 1)
+    match job.path.stem.partition("-")[0]:
+        case "segv":
+            os.kill(os.getpid(), signal.SIGSEGV)
+        case "kill":
+            os.kill(os.getpid(), signal.SIGKILL)
+        case "hang":
+            time.sleep(600)
+        case "hog":
+            hoard = [bytearray(b"x" * 2**24) for _ in range(200)]  # 3.3 GB
+            time.sleep(600 + len(hoard))
+        case "error":
+            return entry_of(job, status="failed", error_class="MediaError", error="it is broken")
+        case "full":
+            raise OutputError("the disk is full")
+        case "slow":
+            time.sleep(0.5)
+    folder.mkdir(parents=True)
+    text = job.path.read_text() + "\n"
+    (folder / "aus.csv").write_text(text)
+    (folder / "summary.json").write_text(f"{os.getpid()}")
+    stat = job.path.stat()
+    return replace(
+        entry_of(job, rows=1, folder=job.name, files={"aus.csv": len(text)}),
+        size=stat.st_size,
+        mtime_ns=stat.st_mtime_ns,
+    )
+
+
+def load() -> object:
+    return work
+
+
+def load_nothing() -> object:
+    raise CheckpointError("there is no model")
+
+
+def load_and_die() -> object:
+    os._exit(3)
+
+
+def main(words: Sequence[str]) -> None:
+    """Do what was not done, say a line each on stdout, and 'stopped' in the end."""
+    from batch_watch import Watch, jobs_of, run_all
+
+    inputs, out, count = Path(words[0]), Path(words[1]), int(words[2])
+    try:
+        for job, _ in run_all(jobs_of(inputs, out), out, Watch(), count):
+            print(job.path.name, flush=True)
+    except KeyboardInterrupt:
+        print("at once", flush=True)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

@@ -1,0 +1,174 @@
+"""Whatever an input does to the process that reads it, the others are done and the manifest tells."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import batch_fakes
+import pytest
+from batch_watch import Watch, jobs_of, run_all, write_inputs
+
+from auscan.batch.run import Here, Limits, run
+from auscan.core.errors import CheckpointError, CrashError, OutputError
+from auscan.results.manifest import latest, read_entries
+
+
+def results(out: Path) -> dict[str, str]:
+    """The text in each result; whole folders alone, no others."""
+    texts = {}
+    for folder in out.iterdir():
+        if folder.is_dir() and not folder.name.startswith("."):
+            assert sorted(path.name for path in folder.iterdir()) == ["aus.csv", "summary.json"]
+            texts[folder.name] = (folder / "aus.csv").read_text()
+    return texts
+
+
+def test_what_ends_its_process_costs_one_input(tmp_path: Path) -> None:
+    names = ["a", "error-1", "kill-1", "segv-1", "z"]
+    inputs, out, watch = write_inputs(tmp_path / "in", *names), tmp_path / "out", Watch()
+    entries = {job.path.stem: entry for job, entry in run_all(jobs_of(inputs, out), out, watch)}
+    assert {name: entry.error_class for name, entry in entries.items()} == {
+        **{"a": None, "z": None, "error-1": "MediaError"},
+        **{"kill-1": "CrashError", "segv-1": "CrashError"},
+    }
+    assert "by SIGSEGV." in str(entries["segv-1"].error)
+    assert "by SIGKILL, as the system does when memory runs out." in str(entries["kill-1"].error)
+    assert results(out) == {"a": "a\n", "z": "z\n"}
+    assert latest(read_entries(out)) == {entry.key: entry for entry in entries.values()}
+    assert watch.begun_names == watch.ended_names == [f"{name}.mp4" for name in names]
+    assert not list(out.glob(".*")), "nothing temporary remains"
+
+
+def test_the_model_stays_loaded_from_input_to_input(tmp_path: Path) -> None:
+    inputs, out = write_inputs(tmp_path / "in", "a", "b", "c"), tmp_path / "out"
+    list(run_all(jobs_of(inputs, out), out, Watch()))
+    processes = {(out / name / "summary.json").read_text() for name in "abc"}
+    assert len(processes) == 1
+    assert str(os.getpid()) not in processes
+
+
+def test_what_takes_too_long_or_too_much_memory_is_ended(tmp_path: Path) -> None:
+    inputs, out = write_inputs(tmp_path / "in", "a", "hang-1", "hog-1"), tmp_path / "out"
+    limits = Limits(seconds=6.0, bytes=400_000_000)
+    entries = {job.path.stem: entry for job, entry in run_all(jobs_of(inputs, out), out, Watch(), 3, limits)}
+    assert entries["a"].status == "done"
+    assert entries["hang-1"].error_class == "TimeLimitError"
+    assert "hang-1.mp4 took longer than the 6 s of --time-limit" in str(entries["hang-1"].error)
+    assert entries["hang-1"].seconds >= 6
+    assert entries["hog-1"].error_class == "MemoryLimitError"
+    assert "more memory than the 0.4 GB of --memory-limit" in str(entries["hog-1"].error)
+
+
+def test_a_full_disk_stops_the_run_and_is_nobodys_fault(tmp_path: Path) -> None:
+    inputs, out = write_inputs(tmp_path / "in", "a", "full-1", "z"), tmp_path / "out"
+    with pytest.raises(OutputError, match="the disk is full"):
+        list(run_all(jobs_of(inputs, out), out, Watch()))
+    assert [entry.key for entry in read_entries(out)] == ["a.mp4"]
+    assert [job.key for job in jobs_of(inputs, out)] == ["full-1.mp4", "z.mp4"]
+
+
+def test_a_model_that_cannot_be_loaded_is_said_once(tmp_path: Path) -> None:
+    inputs, out = write_inputs(tmp_path / "in", "a", "b"), tmp_path / "out"
+    with pytest.raises(CheckpointError, match="there is no model"):
+        list(run_all(jobs_of(inputs, out), out, Watch(), load=batch_fakes.load_nothing))
+    with pytest.raises(CrashError, match="exit code 3, 3 times in a row"):
+        list(run_all(jobs_of(inputs, out), out, Watch(), load=batch_fakes.load_and_die))
+    assert read_entries(out) == []
+
+
+def test_here_and_in_workers_the_same_is_written(tmp_path: Path) -> None:
+    inputs = write_inputs(tmp_path / "in", "a", "error-1", "b")
+    one, other = tmp_path / "one", tmp_path / "other"
+    list(run(jobs_of(inputs, one), one, "manifest.jsonl", Here(batch_fakes.work, Watch())))
+    list(run_all(jobs_of(inputs, other), other, Watch(), 2))
+    assert results(one) == results(other)
+    assert {entry.key: entry.status for entry in read_entries(one)} == {
+        entry.key: entry.status for entry in read_entries(other)
+    }
+
+
+def begin(inputs: Path, out: Path, count: int) -> subprocess.Popen[str]:
+    """A batch in a process group of its own."""
+    command = [sys.executable, str(Path(batch_fakes.__file__)), str(inputs), str(out), str(count)]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, text=True, start_new_session=True)
+
+
+def group_is_gone(group: int) -> bool:
+    """Whether all processes of a group end within a while."""
+    for _ in range(200):
+        try:
+            os.killpg(group, 0)
+        except ProcessLookupError:
+            return True
+        time.sleep(0.05)
+    return False
+
+
+def test_after_sigkill_at_any_moment_a_resumed_run_ends_as_an_undisturbed_one(tmp_path: Path) -> None:
+    names = [f"slow-{number}" for number in range(8)] + ["error-1"]
+    inputs, out = write_inputs(tmp_path / "in", *names), tmp_path / "out"
+    for lines in (0, 1, 3):
+        batch = begin(inputs, out, 2)
+        assert batch.stdout is not None
+        for _ in range(lines):
+            batch.stdout.readline()
+        while not list(out.glob(".auscan-*")):
+            time.sleep(0.05)
+        time.sleep(0.2)
+        os.killpg(batch.pid, signal.SIGKILL)
+        batch.communicate()
+        results(out)  # whole ones alone
+    done = {entry.key for entry in read_entries(out) if entry.status == "done"}
+    assert 2 <= len(done) < 8
+    list(run_all(jobs_of(inputs, out), out, Watch(), 2))
+    assert results(out) == {name: f"{name}\n" for name in names[:-1]}
+    assert sorted(entry.key for entry in read_entries(out) if entry.status == "done") == [
+        f"{name}.mp4" for name in names[:-1]
+    ], "each was done once"
+    assert not list(out.glob(".*"))
+
+
+def test_workers_end_when_the_parent_alone_is_killed(tmp_path: Path) -> None:
+    batch = begin(write_inputs(tmp_path / "in", "a", "hang-1"), tmp_path / "out", 2)
+    assert batch.stdout is not None
+    assert batch.stdout.readline() == "a.mp4\n"
+    batch.kill()
+    batch.wait()
+    batch.stdout.close()
+    assert group_is_gone(batch.pid)
+
+
+def test_one_interrupt_lets_what_runs_come_to_its_end(tmp_path: Path) -> None:
+    names = [f"slow-{number}" for number in range(9)]
+    out = tmp_path / "out"
+    batch = begin(write_inputs(tmp_path / "in", *names), out, 2)
+    assert batch.stdout is not None
+    assert batch.stdout.readline() == "slow-0.mp4\n"
+    os.killpg(batch.pid, signal.SIGINT)
+    rest = batch.communicate()[0].splitlines()
+    assert 1 <= len(rest) <= 3, "what ran when it came"
+    assert "at once" not in rest
+    assert batch.returncode == 0
+    assert len(results(out)) == 1 + len(rest)
+    assert not list(out.glob(".*"))
+
+
+@pytest.mark.parametrize("signals", [(signal.SIGINT, signal.SIGINT), (signal.SIGTERM,)])
+def test_a_second_interrupt_or_sigterm_stops_at_once_and_leaves_nothing(
+    tmp_path: Path, signals: tuple[signal.Signals, ...]
+) -> None:
+    out = tmp_path / "out"
+    batch = begin(write_inputs(tmp_path / "in", "a", "hang-1", "z"), out, 1)
+    assert batch.stdout is not None
+    assert batch.stdout.readline() == "a.mp4\n"
+    time.sleep(0.5)
+    for number in signals:
+        os.killpg(batch.pid, number)
+        time.sleep(0.5)
+    assert batch.communicate(timeout=30)[0] == "at once\n"
+    assert results(out) == {"a": "a\n"}
+    assert not list(out.glob(".*"))
+    assert group_is_gone(batch.pid)
