@@ -1,0 +1,122 @@
+"""A result is in its place whole, or the old one is; a live run's folder is nobody else's business."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from auscan.batch import place
+from auscan.batch.place import RunFolder, is_result, remove_leftovers
+from auscan.core.errors import OutputError
+
+
+def make(folder: Path, **files: str) -> Path:
+    folder.mkdir(parents=True)
+    for name, text in files.items():
+        (folder / name.replace("_", ".")).write_text(text)
+    return folder
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+def text(folder: Path) -> dict[str, str]:
+    return {str(path.relative_to(folder)): path.read_text() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_a_new_result_replaces_the_old_one_and_keeps_what_is_somebody_elses(tmp_path: Path) -> None:
+    """A coder's file lies beside the table it was compared with; doing a video again must not lose it."""
+    old = make(tmp_path / "talk", aus_csv="old", report_html="old", anna_eaf="a coder's")
+    make(old / "exports", talk_zip="somebody's")
+    with RunFolder(tmp_path) as run:
+        make(run.new("talk"), aus_csv="new")
+        run.put_in_place("talk")
+    assert text(tmp_path / "talk") == {
+        "aus.csv": "new",
+        "anna.eaf": "a coder's",
+        "exports/talk.zip": "somebody's",
+    }
+    assert names(tmp_path) == ["talk"]
+
+
+def test_when_the_rename_fails_the_old_result_is_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make(tmp_path / "talk", aus_csv="old")
+    rename = Path.rename
+
+    def broken(self: Path, target: Path) -> Path:
+        if self.parent.name == "new":
+            raise OSError(28, "No space left on device")
+        return rename(self, target)
+
+    with RunFolder(tmp_path) as run:
+        make(run.new("talk"), aus_csv="new")
+        monkeypatch.setattr(Path, "rename", broken)
+        with pytest.raises(OSError, match="No space"):
+            run.put_in_place("talk")
+    assert text(tmp_path / "talk") == {"aus.csv": "old"}
+
+
+LEAVE = """
+import os, sys
+from pathlib import Path
+from auscan.batch.place import RunFolder
+out = Path(sys.argv[1])
+run = RunFolder(out).__enter__()
+(run.new("half")).mkdir()
+(run.new("half") / "aus.csv").write_text("half")
+(out / "talk").rename(run.path / "old" / "talk")
+print("ready", flush=True)
+sys.stdin.read()
+os._exit(1)
+"""
+"""A run that is at the worst moment: the old result is away and the new one is not there yet."""
+
+
+def test_leftovers_are_removed_when_their_run_is_gone_and_not_before(tmp_path: Path) -> None:
+    make(tmp_path / "talk", aus_csv="old")
+    (tmp_path / ".auscan-elsewhere-1-00000000").mkdir()
+    command = [sys.executable, "-c", LEAVE, str(tmp_path)]
+    other = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    assert other.stdout is not None
+    assert other.stdout.readline() == "ready\n"
+    (left,) = tmp_path.glob(".auscan-*")
+    with RunFolder(tmp_path) as run:
+        assert {left, run.path} == set(tmp_path.glob(".auscan-*")), (
+            "the other run lives, the third never began"
+        )
+        remove_leftovers(tmp_path)
+        assert {left, run.path} == set(tmp_path.glob(".auscan-*"))
+    other.communicate("")
+    remove_leftovers(tmp_path)
+    assert names(tmp_path) == ["talk"]
+    assert text(tmp_path / "talk") == {"aus.csv": "old"}
+
+
+def test_without_locks_on_the_disk_nothing_is_taken_for_a_leftover(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make(tmp_path / ".auscan-elsewhere-1-00000000", lock="")
+
+    def no_locks(*_: object) -> None:
+        raise OSError(37, "No locks available")
+
+    monkeypatch.setattr(place.fcntl, "flock", no_locks)
+    with RunFolder(tmp_path) as run:
+        make(run.new("talk"), aus_csv="new")
+        run.put_in_place("talk")
+    assert names(tmp_path) == [".auscan-elsewhere-1-00000000", "talk"]
+
+
+def test_a_folder_that_cannot_be_written_is_said(tmp_path: Path) -> None:
+    (tmp_path / "taken").write_text("a file")
+    with pytest.raises(OutputError, match="Results cannot be written to"), RunFolder(tmp_path / "taken"):
+        pass
+
+
+def test_only_what_holds_a_file_of_a_result_is_a_result(tmp_path: Path) -> None:
+    assert is_result(make(tmp_path / "a", aus_parquet=""))
+    assert not is_result(make(tmp_path / "b", holiday_mp4=""))

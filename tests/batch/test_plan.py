@@ -1,0 +1,146 @@
+"""What is done and unchanged stands; all else is done, and it is said why."""
+
+import os
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from batch_watch import ABOUT, write_inputs
+from hypothesis import given
+from hypothesis import strategies as st
+
+from auscan.batch.entries import entry_of
+from auscan.batch.identity import hash_of, state_of
+from auscan.batch.plan import ALL, Plan, Shard, make_plan, parse_shard
+from auscan.batch.request import About
+from auscan.core.errors import InputError, MediaError
+from auscan.media.discover import find_media
+from auscan.results.manifest import Entry, append, read_entries
+
+
+@pytest.fixture
+def inputs(tmp_path: Path) -> Path:
+    return write_inputs(tmp_path / "in", "a", "b")
+
+
+def plan(inputs: Path, about: About = ABOUT, resume: bool = True, shard: Shard = ALL) -> Plan:
+    out = inputs.parent / "out"
+    return make_plan(find_media([inputs]), out, read_entries(out), about, shard, resume)
+
+
+def finish(inputs: Path, name: str, **more: object) -> Entry:
+    """Put a result and its line where a run would put them."""
+    (job,) = [job for job in plan(inputs, resume=False).jobs if job.name == name]
+    folder = inputs.parent / "out" / name
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "aus.csv").write_text("table")
+    size, mtime_ns = state_of(job.path)
+    known = {"size": size, "mtime_ns": mtime_ns, "sha256": hash_of(job.path)}
+    result = {"folder": name, "files": {"aus.csv": 5}}
+    entry = replace(entry_of(job, ABOUT, "done"), **{**known, **result, **more})
+    append(inputs.parent / "out" / "manifest.jsonl", entry)
+    return entry
+
+
+def why(found: Plan) -> dict[str, str]:
+    return {job.name: job.why for job in found.jobs}
+
+
+def test_what_is_done_and_unchanged_is_left_as_it_is_and_only_with_resume(inputs: Path) -> None:
+    finish(inputs, "a")
+    assert plan(inputs).unchanged == [inputs / "a.mp4"]
+    assert why(plan(inputs)) == {"b": "new"}
+    assert plan(inputs, resume=False).unchanged == []
+    assert set(why(plan(inputs, resume=False))) == {"a", "b"}
+
+
+def test_what_changed_is_done_again_and_it_is_said_why(inputs: Path) -> None:
+    finish(inputs, "a")
+    finish(inputs, "b", status="failed", error_class="MediaError", folder=None, files={})
+    assert why(plan(inputs)) == {"b": "it failed (MediaError)"}
+    for about, reason in (
+        (replace(ABOUT, config={"keep_all": True}), "other options (keep_all)"),
+        (replace(ABOUT, config={"keep_all": False, "new": 1}), "other options (new)"),
+        (replace(ABOUT, model_sha256="1" * 64), "another model"),
+        (replace(ABOUT, versions={"auscan": "0.2.0"}), "auscan 0.2.0 instead of 0.1.0"),
+    ):
+        assert why(plan(inputs, about))["a"] == reason
+    assert "a" not in why(plan(inputs, replace(ABOUT, host="there", versions={"auscan": "0.1.0", "av": "9"})))
+    (inputs.parent / "out" / "a" / "aus.csv").write_text("tab")
+    assert why(plan(inputs))["a"] == "its result is gone or damaged"
+
+
+def test_where_size_or_time_differ_the_content_decides(inputs: Path) -> None:
+    entry = finish(inputs, "a")
+    os.utime(inputs / "a.mp4", ns=(0, 0))
+    (job,) = [job for job in plan(inputs).jobs if job.name == "a"]
+    assert job.why == "its size or time changed"
+    assert job.known == entry, "whoever does it compares the hash first"
+
+
+def test_a_moved_folder_changes_nothing(inputs: Path) -> None:
+    finish(inputs, "a")
+    finish(inputs, "b")
+    moved = inputs.rename(inputs.parent / "moved")
+    assert plan(moved).unchanged == [moved / "a.mp4", moved / "b.mp4"]
+
+
+def test_a_result_keeps_its_name_when_inputs_of_the_same_stem_come(inputs: Path) -> None:
+    finish(inputs, "a")
+    (inputs / "a.mov").write_text("another")
+    found = plan(inputs)
+    assert found.unchanged == [inputs / "a.mp4"]
+    assert why(found) == {"a_mov": "new", "b": "new"}
+
+
+def test_a_folder_that_is_no_result_is_never_replaced(inputs: Path) -> None:
+    (inputs.parent / "out" / "a").mkdir(parents=True)
+    (inputs.parent / "out" / "b").mkdir()
+    (inputs.parent / "out" / "a" / "holiday.jpg").touch()
+    errors = {job.name: job.error for job in plan(inputs).jobs}
+    assert errors["b"] is None
+    assert isinstance(errors["a"], InputError)
+    assert "is in the way of a result" in str(errors["a"])
+
+
+@given(st.sets(st.text(min_size=1)), st.integers(1, 7))
+def test_each_input_belongs_to_just_one_shard(keys: set[str], count: int) -> None:
+    for key in keys:
+        assert sum(Shard(index, count).holds(key) for index in range(1, count + 1)) == 1
+
+
+def test_shards_agree_on_names_and_are_of_like_size(tmp_path: Path) -> None:
+    folder = tmp_path / "in"
+    for number in range(60):
+        write_inputs(folder, f"{number}")
+        (folder / f"{number}.mov").write_text("same stem")
+    whole = {job.key: job.name for job in plan(folder).jobs}
+    parts = [plan(folder, shard=Shard(index, 3)).jobs for index in (1, 2, 3)]
+    assert {job.key: job.name for part in parts for job in part} == whole
+    assert all(20 <= len(part) <= 60 for part in parts)
+
+
+def test_a_shard_knows_what_the_others_have_done(inputs: Path) -> None:
+    finish(inputs, "a")
+    shards = [plan(inputs, shard=Shard(index, 2)) for index in (1, 2)]
+    assert [path for each in shards for path in each.unchanged] == [inputs / "a.mp4"]
+
+
+def test_a_shard_is_written_as_one_of_many() -> None:
+    assert parse_shard("2/8") == Shard(2, 8)
+    assert Shard(2, 8).manifest == "manifest.2-of-8.jsonl"
+    assert parse_shard("1/1").manifest == "manifest.jsonl"
+
+
+def test_a_folder_of_pictures_is_what_its_numbered_pictures_are(tmp_path: Path) -> None:
+    folder = tmp_path / "pictures"
+    folder.mkdir()
+    for name in ("1.png", "2.png", "notes.txt"):
+        (folder / name).write_text(name)
+    before = hash_of(folder), state_of(folder)
+    (folder / "notes.txt").write_text("something else")
+    assert (hash_of(folder), state_of(folder)) == before
+    (folder / "2.png").rename(folder / "3.png")
+    assert hash_of(folder) != before[0]
+    with pytest.raises(MediaError, match="does not exist"):
+        state_of(tmp_path / "gone.mp4")
