@@ -3,6 +3,7 @@
 import hashlib
 import importlib
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -330,3 +331,49 @@ def test_a_shard_that_there_is_not_is_refused(
     code, said, told = auscan("detect", write_video(tmp_path / "a.mp4"), "--out", tmp_path, "--shard", shard)
     assert (code, said, told.count("\n")) == (2, "", 1)
     assert f"'{shard}' is no shard" in told
+
+
+def test_resume_does_what_changed_and_leaves_what_is_the_same(
+    tmp_path: Path, auscan: Auscan, write_video: WriteVideo
+) -> None:
+    video, out = write_video(tmp_path / "talk.mp4"), tmp_path / "out"
+    resume = "detect", video, "--out", out, "--resume"
+    assert auscan(*resume)[0] == 0
+    os.utime(video, ns=(0, 0))
+    assert "same content, left as it is" in auscan(*resume)[2]
+    assert f"{video}: unchanged, left as it is" in auscan(*resume)[2], "and is known by its new time"
+    for words, why in (
+        (("--keep-all",), "other options (keep_all)"),
+        ((), "other options (keep_all)"),
+    ):
+        _, said, told = auscan(*resume, *words)
+        assert f"{video}: again, as {why}" in told
+        assert "6 rows" in said
+    write_video(video, 9)
+    _, said, told = auscan(*resume)
+    assert "again, as its size or time changed" in told
+    assert "9 rows" in said
+    (out / "talk" / "aus.csv").unlink()
+    assert "again, as its result is gone or damaged" in auscan(*resume)[2]
+    assert [line["rows"] for line in _manifest(out)] == [6, 6, 6, 6, 9, 9]
+
+
+def test_an_input_that_is_replaced_while_it_is_read_is_an_error_and_the_old_result_stays(
+    tmp_path: Path, auscan: Auscan, write_video: WriteVideo, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    video, out = write_video(tmp_path / "talk.mp4"), tmp_path / "out"
+    assert auscan("detect", video, "--out", out)[0] == 0
+    before = (out / "talk" / "aus.csv").read_bytes()
+    detect = importlib.import_module("cli_fakes").fake_detect
+
+    def replaced_meanwhile(*source: object, **more: object) -> object:
+        result = detect(*source, **more)
+        write_video(video, 9)
+        return result
+
+    monkeypatch.setattr("cli_fakes.fake_detect", replaced_meanwhile)
+    code, _, told = auscan("detect", video, "--out", out)
+    assert code == 2
+    assert "talk.mp4 changed while it was read" in told
+    assert (out / "talk" / "aus.csv").read_bytes() == before
+    assert sorted(path.name for path in out.iterdir()) == ["manifest.jsonl", "talk"]
