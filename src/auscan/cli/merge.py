@@ -25,7 +25,8 @@ def merge(
 
     from auscan.batch.merge import merge as merge_results
 
-    with Progress(console=Console(stderr=True), transient=True) as bar:
+    console = Console(stderr=True)
+    with Progress(console=console, transient=True, disable=not console.is_terminal) as bar:
         task = bar.add_task("results", total=None)
         sources = merge_results(
             results, out, lambda done, total: bar.update(task, completed=done, total=total)
