@@ -29,6 +29,9 @@ class Watch:
     def step(self, job: Job, done: int, total: int | None) -> None:
         pass
 
+    def stopping(self, running: int) -> None:
+        pass
+
     def ended(self, job: Job) -> None:
         self.ended_names.append(job.path.name)
 

@@ -12,6 +12,7 @@ from auscan.results.manifest import (
     append,
     as_line,
     folders,
+    is_same_failure,
     is_whole,
     latest,
     read_entries,
@@ -72,6 +73,15 @@ def test_the_last_entry_counts_over_the_manifests_of_all_shards(tmp_path: Path) 
     entries = read_entries(tmp_path)
     assert latest(entries) == {"talk.mp4": again}
     assert folders(entries) == {"talk.mp4": "talk"}, "the name stays its own"
+
+
+def test_a_failure_is_the_same_if_all_but_the_run_is() -> None:
+    failure = replace(ENTRY, status="failed", error_class="MediaError", error="cut off")
+    again = replace(failure, ended="later", host="there", seconds=9.0)
+    assert is_same_failure(failure, again)
+    assert not is_same_failure(failure, replace(again, error="empty"))
+    assert not is_same_failure(failure, replace(again, mtime_ns=5))
+    assert not is_same_failure(ENTRY, ENTRY)
 
 
 def test_lines_of_another_make_are_left_out(tmp_path: Path) -> None:

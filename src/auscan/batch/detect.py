@@ -19,7 +19,7 @@ from auscan.batch.request import Request, about
 from auscan.core.errors import MediaError, OutputError
 from auscan.inference.stages import load, need_evidence
 from auscan.pipeline.write import without_baseline, write_result
-from auscan.results.manifest import Entry
+from auscan.results.manifest import Entry, stands
 
 
 class Detection:
@@ -55,7 +55,7 @@ class Detection:
         size, mtime_ns = state = state_of(job.path)
         entry = entry_of(job, self._about, "done")
         entry = replace(entry, size=size, mtime_ns=mtime_ns, sha256=hash_of(job.path))
-        if job.known is not None and job.known.sha256 == entry.sha256:
+        if stands(job.known, entry):
             same = {name: getattr(job.known, name) for name in ("rows", "folder", "files", "warnings")}
             return replace(entry, **same)
         command = self._request.command(job.path, self._out)

@@ -27,7 +27,8 @@ class Job:
     error: AuscanError | None = None
     """Why it cannot be done at all."""
     known: Entry | None = None
-    """A result that stands if only the content is still the same."""
+    """With --resume the last line on it, where that is a failure, or a result that stands if only the content
+    is still the same."""
     why: str = "new"
     """Why it is to be done."""
 

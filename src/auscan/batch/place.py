@@ -59,8 +59,8 @@ class RunFolder:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        _remove(self.path, self._out)
-        self._lock.close()
+        with self._lock, suppress(OSError):  # the next run tries again
+            _remove(self.path, self._out)
 
     def _begin(self) -> IO[bytes] | None:
         """Make the folder and lock it; None where it is gone again."""
@@ -112,6 +112,8 @@ def remove_leftovers(out: Path) -> None:
         except FileNotFoundError:
             with suppress(OSError):
                 folder.rmdir()  # killed before it began; where it is just beginning, it begins again
+            continue
+        except OSError:  # somebody else's
             continue
         with lock, suppress(OSError):
             if fcntl is not None:
@@ -175,7 +177,9 @@ def sync(folder: Path) -> dict[str, int]:
 
 
 def sync_file(path: Path) -> None:
-    """Bring a file, or the names in a folder, onto the disk."""
+    """Bring a file, or the names in a folder, onto the disk; Windows knows no such thing."""
+    if os.name == "nt":
+        return
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)

@@ -89,7 +89,8 @@ def _job(item: MediaInput, name: str, out: Path, known: Entry | None, about: Abo
         if _state(item.path) == (known.size, known.mtime_ns):
             return None
         return Job(path=item.path, key=item.key, name=name, known=known, why="its size or time changed")
-    return Job(path=item.path, key=item.key, name=name, error=error, why=why or "new")
+    last = known if known is not None and known.status == "failed" else None
+    return Job(path=item.path, key=item.key, name=name, error=error, known=last, why=why or "new")
 
 
 def _why_again(known: Entry, out: Path, about: About) -> str | None:

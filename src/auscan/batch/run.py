@@ -29,7 +29,7 @@ from auscan.batch.place import RunFolder, not_writable
 from auscan.batch.request import About, Request, load_detection
 from auscan.batch.worker import Ended, Gone, Load, Ready, Refused, Step, Worker, how_it_ended
 from auscan.core.errors import AuscanError, CrashError, InputError, MemoryLimitError, TimeLimitError
-from auscan.results.manifest import Entry, append
+from auscan.results.manifest import Entry, append, is_same_failure
 
 LOOK_EVERY_S: Final[float] = 0.1
 """How often limits are looked at."""
@@ -52,6 +52,9 @@ class Watcher(Protocol):
 
     def ended(self, job: Job) -> None:
         """An input is done, failed or given up."""
+
+    def stopping(self, running: int) -> None:
+        """So many inputs come to their end, and no others are begun."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -129,7 +132,8 @@ def run(jobs: Sequence[Job], out: Path, manifest: str, runner: Runner) -> Genera
                     folder.discard(job.name)
                 elif folder.new(job.name).exists():  # else the old result stands
                     folder.put_in_place(job.name)
-                append(out / manifest, entry)
+                if job.known is None or not is_same_failure(job.known, entry):
+                    append(out / manifest, entry)
             except OSError as error:
                 raise not_writable(out, error) from error
             yield job, entry
@@ -171,8 +175,9 @@ class InWorkers:
         waiting = deque(jobs)
         try:
             while True:
-                if interrupts.count:
+                if interrupts.count and waiting:
                     waiting.clear()
+                    self._watcher.stopping(sum(worker.job is not None for worker in self._crew))
                 self._staff(waiting, folder)
                 if not self._crew:
                     return
@@ -198,7 +203,9 @@ class InWorkers:
                 worker.give(job, folder.new(job.name))
         starting = sum(not worker.ready for worker in self._crew)
         for _ in range(min(self._count - len(self._crew), len(waiting) - starting)):
-            self._crew.append(Worker(self._load))
+            worker = Worker(self._load)
+            self._crew.append(worker)
+            worker.start()
 
     def _hear(self, worker: Worker) -> Iterator[Settled]:
         match worker.hear():

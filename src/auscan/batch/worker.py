@@ -81,15 +81,17 @@ class Worker:
     """The end of it that gives out the work."""
 
     def __init__(self, load: Load) -> None:
-        self.link, theirs = _CONTEXT.Pipe()
-        self._process = _CONTEXT.Process(target=_serve, args=(load, theirs), daemon=True)
-        with _no_interrupts():
-            self._process.start()
-        theirs.close()
-        self._watched = psutil.Process(self._process.pid)
+        self.link, self._theirs = _CONTEXT.Pipe()
+        self._process = _CONTEXT.Process(target=_serve, args=(load, self._theirs), daemon=True)
         self.ready = False
         self.job: Job | None = None
         self._began_s = 0.0
+
+    def start(self) -> None:
+        """Begin to load the model.  Whoever starts it must `end` it, even where this raises."""
+        with _no_interrupts():
+            self._process.start()
+        self._theirs.close()
 
     def give(self, job: Job, folder: Path) -> None:
         """Let it do a job; it must be ready and have none."""
@@ -114,14 +116,15 @@ class Worker:
     def memory(self) -> int:
         """Bytes that it holds resident."""
         try:
-            return int(self._watched.memory_info().rss)
+            return int(psutil.Process(self._process.pid).memory_info().rss)
         except psutil.Error:
             return 0  # it is gone
 
     def end(self) -> None:
         """End it at once, whatever it does."""
-        self._process.kill()
-        self._process.join()
+        if self._process.pid is not None:
+            self._process.kill()
+            self._process.join()
         self.link.close()
 
 

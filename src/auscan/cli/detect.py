@@ -158,7 +158,7 @@ class _Batch:
             pass  # what is left is said in the end
 
     def _say(self, job: "Job", entry: "Entry") -> None:
-        from auscan.results.manifest import as_line
+        from auscan.results.manifest import as_line, stands
 
         self.ended += 1
         for warning in entry.warnings:
@@ -167,11 +167,11 @@ class _Batch:
             typer.echo(f"auscan: {entry.error}", err=True)
             self.exit_code = max(self.exit_code, exit_code_of(entry.error_class))
             self.failures.setdefault(entry.error_class, []).append(entry)
-        stands = job.known is not None and job.known.sha256 == entry.sha256
-        self.unchanged += stands
+        unchanged = stands(job.known, entry)
+        self.unchanged += unchanged
         if self.as_json:
             typer.echo(as_line(entry))
-        elif stands:
+        elif unchanged:
             typer.echo(f"{entry.path}: same content, left as it is", err=True)
         elif entry.folder is not None:
             typer.echo(

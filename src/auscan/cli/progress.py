@@ -63,6 +63,11 @@ class Board:
         """An input is done, failed or given up."""
         self._shown.end(self._reports.pop(job.key)[0])
 
+    def stopping(self, running: int) -> None:
+        """So many inputs come to their end, and no others are begun."""
+        with self.aside():
+            print(f"Waiting for {running} inputs to end; Ctrl+C stops them.", file=sys.stderr, flush=True)
+
     @contextmanager
     def aside(self) -> Iterator[None]:
         """Others may write to the terminal meanwhile."""

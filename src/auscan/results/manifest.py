@@ -14,10 +14,12 @@ Not here: which inputs are to be done (batch/plan.py), the results (result.py).
 import json
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field, fields
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import IO, Any, Final, Literal
+
+from auscan.core.errors import InputError
 
 try:
     import fcntl
@@ -104,16 +106,24 @@ def _ends_whole(file: IO[bytes]) -> bool:
 
 
 def read_lines(out: Path) -> Iterator[dict[str, Any]]:
-    """The lines of all manifests in a folder, whatever they hold; what is no line is left out."""
+    """The lines of all manifests in a folder, whatever they hold; what is no line is left out.
+
+    Raises InputError for a manifest that may not be read.
+    """
     for manifest in sorted(out.glob(MANIFESTS)):
-        with manifest.open(encoding="utf-8", errors="replace") as file:
+        with _opened(manifest) as file:
             for line in file:
-                try:
+                with suppress(json.JSONDecodeError):
                     content = json.loads(line)
-                except json.JSONDecodeError:
-                    continue
-                if isinstance(content, dict):
-                    yield content
+                    if isinstance(content, dict):
+                        yield content
+
+
+def _opened(manifest: Path) -> IO[str]:
+    try:
+        return manifest.open(encoding="utf-8", errors="replace")
+    except OSError as error:
+        raise InputError(f"{manifest} cannot be read ({error.strerror}). Change its permissions.") from error
 
 
 def read_entries(out: Path) -> list[Entry]:
@@ -136,6 +146,22 @@ def latest(entries: Iterable[Entry]) -> dict[str, Entry]:
 def folders(entries: Iterable[Entry]) -> dict[str, str]:
     """The folder of each input that ever had one, by key.  entries: the oldest first."""
     return {entry.key: entry.folder for entry in entries if entry.folder is not None}
+
+
+def stands(known: Entry | None, entry: Entry) -> bool:
+    """Whether a known result is of the content that was just read."""
+    return (
+        known is not None
+        and known.status == entry.status == "done"
+        and known.sha256 is not None
+        and known.sha256 == entry.sha256
+    )
+
+
+def is_same_failure(known: Entry, entry: Entry) -> bool:
+    """Whether an input failed once more in just the same way, so that there is nothing to add."""
+    once = [replace(each, seconds=0.0, host="", ended="") for each in (known, entry)]
+    return entry.status == "failed" and once[0] == once[1]
 
 
 def is_whole(out: Path, entry: Entry) -> bool:
