@@ -187,10 +187,8 @@ def sync_file(path: Path) -> None:
         os.close(descriptor)
 
 
-def takes_no_more(out: Path, error: Exception) -> bool:
+def takes_no_more(out: Path, error: OSError) -> bool:
     """Whether an error is that of a full or closed disk, which every other input would meet, too."""
-    if not isinstance(error, OSError):
-        return False
     if error.errno in (errno.EACCES, errno.EPERM):
         return Path(str(error.filename)).is_relative_to(out)
     return error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS)

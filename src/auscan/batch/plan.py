@@ -30,8 +30,7 @@ class Shard:
     count: int
 
     def holds(self, key: str) -> bool:
-        """Whether an input belongs to this part: by a hash of its key, so that it stays where it is when
-        others come."""
+        """Whether an input belongs to this part.  It stays there when others come."""
         return int(hashlib.sha256(os.fsencode(key)).hexdigest(), 16) % self.count == self.index - 1
 
     @property

@@ -19,6 +19,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import Any, Final
@@ -104,7 +105,7 @@ class Worker:
         try:
             said: Said = self.link.recv()
         except (EOFError, OSError):
-            self._process.join()
+            self._process.join(timeout=10)
             return Gone(self._process.exitcode or 0)
         self.ready = self.ready or isinstance(said, Ready)
         return said
@@ -146,6 +147,7 @@ def _no_interrupts() -> Iterator[None]:
     if not hasattr(signal, "pthread_sigmask"):  # Windows
         yield
         return
+    resource_tracker.ensure_running()  # else it would be started meanwhile, and let signals through again
     before = signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT, signal.SIGTERM))
     try:
         yield
@@ -162,7 +164,7 @@ def _serve(load: Load, link: Connection) -> None:
         link.send(Refused(error))
         return
     link.send(Ready())
-    with suppress(EOFError):
+    with suppress(EOFError, OSError):  # the other end is gone
         while True:
             job, folder = link.recv()
             try:

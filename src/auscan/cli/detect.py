@@ -119,8 +119,9 @@ def _find(inputs: list[str], folders_as_video: bool) -> "list[MediaInput]":
     def is_own_overlay(path: Path) -> bool:
         return path.stem == "overlay" and (path.parent / "aus.parquet").exists()
 
+    named = set(inputs)
     found = find_media(inputs, folders_as_video)
-    return [item for item in found if str(item.path) in inputs or not is_own_overlay(item.path)]
+    return [item for item in found if str(item.path) in named or not is_own_overlay(item.path)]
 
 
 def _say_plan(plan: "Plan") -> None:

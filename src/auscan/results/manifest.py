@@ -86,14 +86,9 @@ def append(manifest: Path, entry: Entry) -> None:
 @contextmanager
 def _locked(file: IO[bytes]) -> Iterator[None]:
     """Nobody else appends meanwhile, and the end of the file stays where it is."""
-    if fcntl is None:
-        yield
-        return
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX)
-    except OSError:  # a file system without locks; shards do not share a manifest
-        yield
-        return
+    if fcntl is not None:
+        with suppress(OSError):  # a file system without locks; shards do not share a manifest
+            fcntl.flock(file, fcntl.LOCK_EX)
     yield  # closing the file unlocks it
 
 
@@ -168,6 +163,8 @@ def is_whole(out: Path, entry: Entry) -> bool:
     """Whether the files of a result are there, in the size they had."""
     folder = out / (entry.folder or "")
     try:
-        return all((folder / name).stat().st_size == size for name, size in entry.files.items())
+        return bool(entry.files) and all(
+            (folder / name).stat().st_size == size for name, size in entry.files.items()
+        )
     except OSError:
         return False
