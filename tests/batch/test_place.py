@@ -1,5 +1,6 @@
 """A result is in its place whole, or the old one is; a live run's folder is nobody else's business."""
 
+import errno
 import subprocess
 import sys
 from pathlib import Path
@@ -7,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from auscan.batch import place
-from auscan.batch.place import RunFolder, is_result, remove_leftovers
+from auscan.batch.place import RunFolder, is_result, remove_leftovers, takes_no_more
 from auscan.core.errors import OutputError
 
 
@@ -120,3 +121,11 @@ def test_a_folder_that_cannot_be_written_is_said(tmp_path: Path) -> None:
 def test_only_what_holds_a_file_of_a_result_is_a_result(tmp_path: Path) -> None:
     assert is_result(make(tmp_path / "a", aus_parquet=""))
     assert not is_result(make(tmp_path / "b", holiday_mp4=""))
+
+
+def test_a_full_or_closed_disk_is_told_from_an_input_that_may_not_be_read(tmp_path: Path) -> None:
+    for number in (errno.ENOSPC, errno.EDQUOT, errno.EROFS):
+        assert takes_no_more(tmp_path, OSError(number, "it takes no more"))
+    assert takes_no_more(tmp_path, PermissionError(errno.EACCES, "closed", str(tmp_path / "talk")))
+    assert not takes_no_more(tmp_path, PermissionError(errno.EACCES, "closed", "elsewhere/talk.mp4"))
+    assert not takes_no_more(tmp_path, OSError(errno.EIO, "a broken disk under an input"))

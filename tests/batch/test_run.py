@@ -11,9 +11,10 @@ import batch_fakes
 import pytest
 from batch_watch import Watch, jobs_of, run_all, write_inputs
 
+from auscan.batch.job import Job, Progress
 from auscan.batch.run import Here, Limits, run
 from auscan.core.errors import CheckpointError, CrashError, OutputError
-from auscan.results.manifest import latest, read_entries
+from auscan.results.manifest import Entry, latest, read_entries
 
 
 def results(out: Path) -> dict[str, str]:
@@ -172,3 +173,19 @@ def test_a_second_interrupt_or_sigterm_stops_at_once_and_leaves_nothing(
     assert results(out) == {"a": "a\n"}
     assert not list(out.glob(".*"))
     assert group_is_gone(batch.pid)
+
+
+def test_in_this_process_one_interrupt_stops_and_leaves_nothing(tmp_path: Path) -> None:
+    def interrupted(job: Job, folder: Path, progress: Progress) -> Entry:
+        if job.path.stem == "b":
+            folder.mkdir()
+            os.kill(os.getpid(), signal.SIGINT)
+        return batch_fakes.work(job, folder, progress)
+
+    inputs, out = write_inputs(tmp_path / "in", "a", "b"), tmp_path / "out"
+    before = signal.getsignal(signal.SIGINT)
+    with pytest.raises(KeyboardInterrupt):
+        list(run(jobs_of(inputs, out), out, "manifest.jsonl", Here(interrupted, Watch())))
+    assert results(out) == {"a": "a\n"}
+    assert not list(out.glob(".*"))
+    assert signal.getsignal(signal.SIGINT) is before
