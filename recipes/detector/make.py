@@ -11,6 +11,8 @@ from pathlib import Path
 
 import onnx
 
+from auscan.core.sums import write_sums
+
 TARGET = Path(__file__).parents[2] / "src" / "auscan" / "faces" / "centerface.onnx"
 
 
@@ -31,6 +33,7 @@ def main() -> None:
     del graph.value_info[:]  # shapes of the size it no longer has
     # Later files declare weights apart from inputs.
     onnx.save(onnx.version_converter.convert_version(model, 17), str(TARGET))
+    write_sums(TARGET.parent)
 
 
 if __name__ == "__main__":

@@ -24,6 +24,7 @@ from sklearn.metrics import f1_score, precision_score, recall_score, roc_auc_sco
 from auscan.core.aus import AU_NAMES
 from auscan.core.config import UNCALIBRATED, Calibration, CheckpointConfig, OperatingPoints
 from auscan.core.folder import CARD_FILE, CONFIG_FILE, read_config
+from auscan.core.sums import write_sums
 from auscan.inference.probabilities import calibrate
 from auscan.inference.stages import Stages, load
 from auscan.results.atomic import atomic_path
@@ -128,11 +129,12 @@ def rounded(readout: Readout) -> Readout:
 
 
 def write_config(folder: Path, readout: Readout) -> None:
-    """Put the readout into config.json."""
+    """Put the readout into config.json, and its new sum on record."""
     changed = read_config(folder).model_copy(update=dict(vars(readout)))
     CheckpointConfig.model_validate(changed.model_dump())
     with atomic_path(folder / CONFIG_FILE) as file:
         file.write_text(changed.model_dump_json(indent=2) + "\n", encoding="utf-8")
+    write_sums(folder)
 
 
 def card_text(development: Development, readout: Readout) -> str:

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from auscan.core.errors import AuscanError, InputError
 from auscan.core.folder import EXPORT_FILE, graph_names, read_config
+from auscan.core.sums import SUMS_FILE, check_sums, write_sums
 from auscan.inference import export as exporting
 from auscan.inference.agreement import compare
 from auscan.inference.export import export, quantise
@@ -33,6 +34,8 @@ def test_the_folder_is_a_checkpoint_with_a_report(tiny_graphs: Path, tiny_checkp
     for differences in report["differences"].values():
         assert all(0 <= value < 1e-4 for value in differences.values())
         assert {"embedding", "encode_sound", "hear", "sweep", "read", "logits"} <= set(differences)
+    assert (tiny_graphs / SUMS_FILE).is_file()
+    check_sums(tiny_graphs, report["bytes"])
     assert not [file for file in tiny_graphs.iterdir() if ".part" in file.name]
 
 
@@ -55,6 +58,7 @@ def test_int8_convolutions_stay_near(
 ) -> None:
     folder = shutil.copytree(tiny_graphs, tmp_path / "int8")
     quantise(folder / "visual.onnx", crops, (16, 16))
+    write_sums(folder)
     kinds = [node.op_type for node in onnx.load(folder / "visual.onnx").graph.node]
     assert "QuantizeLinear" in kinds
     differences = compare(TorchStages(tiny_checkpoint, "cpu"), OnnxStages(folder), crops)["real"]

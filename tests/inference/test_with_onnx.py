@@ -9,6 +9,7 @@ from numpy.testing import assert_allclose
 from numpy.typing import NDArray
 
 from auscan.core.errors import CheckpointError, InputError
+from auscan.core.sums import write_sums
 from auscan.inference import with_onnx
 from auscan.inference.follow import follow
 from auscan.inference.stages import AudioTokens, SweepState, load
@@ -177,6 +178,7 @@ def test_graphs_of_an_earlier_auscan_run_but_cannot_say_why(
         del model.graph.output[:]
         model.graph.output.extend(kept)
         onnx.save(model, folder / f"{name}.onnx")
+    write_sums(folder)
     earlier, now = OnnxStages(folder), OnnxStages(tiny_graphs)
     assert not earlier.has_evidence
     assert_allclose(earlier.look(crops, [0] * 9, {}).points, now.look(crops, [0] * 9, {}).points, atol=1e-5)
@@ -196,5 +198,6 @@ def test_a_checkpoint_without_graphs_says_how_to_write_them(tiny_checkpoint: Pat
 def test_a_broken_graph_is_named(tiny_graphs: Path, tmp_path: Path, content: bytes) -> None:
     broken = shutil.copytree(tiny_graphs, tmp_path / "broken")
     (broken / "hear.onnx").write_bytes(content)
+    write_sums(broken)
     with pytest.raises(CheckpointError, match=r"hear\.onnx cannot be read"):
         load(broken)

@@ -15,6 +15,7 @@ from torch.testing import assert_close
 from auscan.core.config import CheckpointConfig, Dinov2VisualConfig, NetworkConfig, WavlmAudioConfig
 from auscan.core.errors import CheckpointError
 from auscan.core.folder import CARD_FILE, CONFIG_FILE, WEIGHTS_FILE
+from auscan.core.sums import SUMS_FILE
 from auscan.model.checkpoint import load_checkpoint, save_checkpoint
 from auscan.model.network import AuscanNetwork, Sound
 
@@ -23,8 +24,10 @@ BIAS = "temporal.head.bias"
 
 @pytest.fixture
 def folder(tiny_checkpoint: Path, tmp_path: Path) -> Path:
-    """A copy of the tiny checkpoint that a test may spoil."""
-    return Path(shutil.copytree(tiny_checkpoint, tmp_path / "spoilt"))
+    """A copy of the tiny checkpoint that a test may spoil; as in a folder from elsewhere, no sums."""
+    return Path(
+        shutil.copytree(tiny_checkpoint, tmp_path / "spoilt", ignore=shutil.ignore_patterns(SUMS_FILE))
+    )
 
 
 def spoil_weights(folder: Path, change: Callable[[dict[str, Tensor]], Any]) -> None:
@@ -82,9 +85,9 @@ def test_running_statistics_of_training_are_part_of_the_checkpoint(
     assert torch.equal(logits_of(load_checkpoint(tmp_path / "trained")[0]), logits_of(tiny_network))
 
 
-def test_a_folder_holds_weights_config_and_card_and_nothing_half_written(tiny_checkpoint: Path) -> None:
+def test_a_folder_holds_weights_config_card_and_sums_and_nothing_half_written(tiny_checkpoint: Path) -> None:
     names = sorted(path.name for path in tiny_checkpoint.iterdir())
-    assert names == sorted([CONFIG_FILE, WEIGHTS_FILE, CARD_FILE])
+    assert names == sorted([CONFIG_FILE, WEIGHTS_FILE, CARD_FILE, SUMS_FILE])
     assert (tiny_checkpoint / CARD_FILE).read_text("utf-8") == "# Tiny\n"
 
 
@@ -161,6 +164,17 @@ def test_weights_cut_off_in_copying_are_refused(folder: Path) -> None:
     whole = (folder / WEIGHTS_FILE).read_bytes()
     (folder / WEIGHTS_FILE).write_bytes(whole[: len(whole) // 2])
     assert f"{WEIGHTS_FILE} cannot be read" in refusal(folder)
+
+
+def test_a_weight_with_one_other_bit_is_refused(tiny_checkpoint: Path, tmp_path: Path) -> None:
+    """It would load, and say something else."""
+    folder = Path(shutil.copytree(tiny_checkpoint, tmp_path / "flipped"))
+    data = bytearray((folder / WEIGHTS_FILE).read_bytes())
+    data[-1] ^= 1
+    (folder / WEIGHTS_FILE).write_bytes(data)
+    assert "damaged or changed" in refusal(folder)
+    (folder / SUMS_FILE).unlink()
+    load_checkpoint(folder)
 
 
 def test_weights_that_are_not_there_are_refused(folder: Path) -> None:

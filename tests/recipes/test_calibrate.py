@@ -11,7 +11,8 @@ from scipy.special import expit
 
 import auscan
 from auscan.core.aus import AU_NAMES
-from auscan.core.folder import CARD_FILE, read_config
+from auscan.core.folder import CARD_FILE, WEIGHTS_FILE, read_config
+from auscan.core.sums import check_sums
 from auscan.inference.probabilities import probabilities
 from auscan.inference.stages import listen, load
 from auscan.media.audio import read_waveform
@@ -43,6 +44,7 @@ def test_a_checkpoint_keeps_everything_but_calibration_and_thresholds(
     write_config(folder, readout)
     after = read_config(folder)
     assert after == before.model_copy(update=vars(readout))
+    check_sums(folder, [WEIGHTS_FILE])
     assert (after.calibration.scale[0], after.calibration.shift[0]) == pytest.approx((2, -1), abs=0.35)
     assert (after.calibration.scale[8], after.thresholds[8]) == (1.0, 0.5)
     assert load(folder).config == after

@@ -4,6 +4,7 @@
     model.safetensors   the weights
     README.md           the model card
     *.onnx              the stages as graphs, for ONNX Runtime; export.json says how they were made
+    SHA256SUMS          what the files above were when they were written (sums.py)
 
 Weights or graphs may be missing: the former are for PyTorch, the latter for ONNX Runtime.
 
@@ -20,6 +21,7 @@ from pydantic import ValidationError
 from auscan.core.config import CheckpointConfig
 from auscan.core.errors import CheckpointError
 from auscan.core.extras import INSTALL
+from auscan.core.sums import check_sums
 
 CONFIG_FILE = "config.json"
 WEIGHTS_FILE = "model.safetensors"
@@ -77,7 +79,7 @@ def read_config(folder: Path) -> CheckpointConfig:
     """Read and check config.json.
 
     Raises CheckpointError for a file that is no JSON, has an unknown key or an impossible value, or has
-    the format number of another version.
+    the format number of another version, or is not the recorded one.
     """
     file = folder / CONFIG_FILE
     try:
@@ -93,7 +95,7 @@ def read_config(folder: Path) -> CheckpointConfig:
                 f"{file} has format {written!r}; this version of auscan reads format 1. "
                 f"Use the auscan that wrote it, or one newer than both."
             )
-        return CheckpointConfig.model_validate(content)
+        config = CheckpointConfig.model_validate(content)
     except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
         raise CheckpointError(
             f"{file} cannot be read as JSON ({error}). Copy the checkpoint again."
@@ -105,3 +107,5 @@ def read_config(folder: Path) -> CheckpointConfig:
             f"{file} is not a config of auscan: {where}: {first['msg']}. "
             f"Restore the file that came with the weights."
         ) from error
+    check_sums(folder, [CONFIG_FILE])
+    return config

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from auscan.core.errors import AuscanError
+from auscan.core.sums import check_sums
 from auscan.faces.boxes import overlap
 
 STRIDE = 32
@@ -53,9 +54,13 @@ class FaceDetector:
     """CenterFace on one core: the others are busy with what was found before."""
 
     def __init__(self, longest_side: int = 320, min_score: float = 0.35) -> None:
-        """longest_side: px to which a larger image is reduced.  min_score: weaker faces are left out."""
+        """longest_side: px to which a larger image is reduced.  min_score: weaker faces are left out.
+
+        Raises CheckpointError or AuscanError where the network's file is damaged.
+        """
         self.longest_side = longest_side
         self.min_score = min_score
+        check_sums(NETWORK.parent, [NETWORK.name])
         import onnxruntime as ort  # loads here, not with the pipeline
 
         options = ort.SessionOptions()

@@ -4,6 +4,7 @@
     audio.onnx                          sound to tokens
     hear.onnx, sweep_*.onnx, read.onnx  the temporal stage, its state carried by whoever calls
     export.json                         how they were made and how far they are from PyTorch
+    SHA256SUMS                          what all of these were when they were written
 
 With config.json beside them, the folder is a checkpoint that runs without PyTorch.
 
@@ -31,6 +32,7 @@ from torch.export import Dim
 from auscan.core.config import SAMPLE_RATE_HZ, TOKEN_HOP, CheckpointConfig
 from auscan.core.errors import AuscanError, InputError
 from auscan.core.folder import CONFIG_FILE, EXPORT_FILE, find_checkpoint
+from auscan.core.sums import SUMS_FILE, write_sums
 from auscan.core.version import versions
 from auscan.inference.agreement import compare
 from auscan.inference.with_onnx import OnnxStages
@@ -75,6 +77,7 @@ def export(checkpoint: str | Path, out: Path, crops: NDArray[np.uint8], int8: bo
             f"[n, {side}, {side}, 3]."
         )
     out.mkdir(parents=True, exist_ok=True)
+    (out / SUMS_FILE).unlink(missing_ok=True)  # of what was there before
     for name, cut in cut_up(reference.network, reference.config).items():
         with atomic_path(out / f"{name}.onnx") as file:
             write_graph(file, cut)
@@ -92,6 +95,7 @@ def export(checkpoint: str | Path, out: Path, crops: NDArray[np.uint8], int8: bo
     }
     with atomic_path(out / EXPORT_FILE) as file:
         file.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
+    write_sums(out)
     _judge(report)
     return report
 

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from auscan.core.config import TOKEN_HOP, CheckpointConfig
 from auscan.core.errors import CheckpointError
 from auscan.core.folder import find_checkpoint, graph_names, read_config
+from auscan.core.sums import check_sums
 from auscan.inference.hearing import who_hears_what
 from auscan.inference.stages import (
     AudioTokens,
@@ -39,13 +40,14 @@ class OnnxStages:
     def __init__(self, checkpoint: str | Path, threads: int | None = None) -> None:
         """threads: of each call; None takes all cores.
 
-        Raises CheckpointError where the checkpoint cannot be found, or a graph is missing or no graph.
+        Raises CheckpointError where the checkpoint cannot be found, or a graph is missing, no graph, or not
+        the recorded one.
         """
         folder = find_checkpoint(checkpoint)
         self._config = read_config(folder)
-        self._graphs = {
-            name: open_graph(folder / f"{name}.onnx", threads) for name in graph_names(self.blocks)
-        }
+        names = graph_names(self.blocks)
+        check_sums(folder, [f"{name}.onnx" for name in names])
+        self._graphs = {name: open_graph(folder / f"{name}.onnx", threads) for name in names}
         self._outputs = {
             name: {each.name for each in graph.get_outputs()} for name, graph in self._graphs.items()
         }

@@ -13,6 +13,7 @@ from safetensors.torch import load_file, save_file
 from auscan.core.config import CheckpointConfig
 from auscan.core.errors import CheckpointError
 from auscan.core.folder import CARD_FILE, CONFIG_FILE, EXPORT_FILE, WEIGHTS_FILE, find_checkpoint, read_config
+from auscan.core.sums import SUMS_FILE, check_sums, write_sums
 from auscan.model.network import AuscanNetwork
 
 NAMED = 3
@@ -20,13 +21,13 @@ NAMED = 3
 
 
 def save_checkpoint(folder: Path, network: AuscanNetwork, config: CheckpointConfig, card: str) -> None:
-    """Write weights, config and model card; each file is whole or not there.
+    """Write weights, config, model card and the record of their sums; each file is whole or not there.
 
     The settings of the network inside `config` are replaced by the network's own. Graphs of earlier weights
     are removed.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    for stale in (*folder.glob("*.onnx"), folder / EXPORT_FILE):
+    for stale in (*folder.glob("*.onnx"), folder / EXPORT_FILE, folder / SUMS_FILE):
         stale.unlink(missing_ok=True)
     config = config.model_copy(update={"network": network.config})
     weights = {name: value.detach().cpu().contiguous() for name, value in network.state_dict().items()}
@@ -35,15 +36,18 @@ def save_checkpoint(folder: Path, network: AuscanNetwork, config: CheckpointConf
     for name, text in ((CARD_FILE, card), (CONFIG_FILE, config.model_dump_json(indent=2) + "\n")):
         (folder / f"{name}.part").write_text(text, encoding="utf-8")
         (folder / f"{name}.part").replace(folder / name)
+    write_sums(folder)
 
 
 def load_checkpoint(checkpoint: str | Path) -> tuple[AuscanNetwork, CheckpointConfig]:
     """The network in evaluation mode, and its config, from a shipped name or a folder.
 
-    Raises CheckpointError where the folder, its config or a single weight is missing, extra or misshapen.
+    Raises CheckpointError where the folder, its config or a single weight is missing, extra or misshapen, and
+    where a file is not the recorded one.
     """
     folder = find_checkpoint(checkpoint)
     config = read_config(folder)
+    check_sums(folder, [WEIGHTS_FILE])
     try:
         weights = load_file(folder / WEIGHTS_FILE)
     except (OSError, SafetensorError) as error:
