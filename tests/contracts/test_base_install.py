@@ -1,5 +1,6 @@
 """Without the extra [train] the shipped model runs, and whatever needs the extra says so in one line."""
 
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -55,6 +56,14 @@ def test_the_shipped_model_runs_without_the_extra(tmp_path: Path, portrait: NDAr
     assert done.returncode == 0, done.stderr
     done = auscan("agree", folder, folder / "astronaut_openface.csv", "--out", tmp_path / "agreement")
     assert done.returncode == 0, done.stderr
+
+
+def test_the_doctor_needs_no_pytorch() -> None:
+    done = auscan("doctor", "--json")
+    assert done.returncode == 0, done.stderr
+    (cuda,) = [each for each in json.loads(done.stdout)["findings"] if each["name"] == "cuda"]
+    assert (cuda["state"], cuda["found"]) == ("absent", "")
+    assert cuda["advice"].endswith("pip install 'auscan[train]'")
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,7 @@ from auscan.cli.agree import agree
 from auscan.cli.crossval import crossval
 from auscan.cli.demo import demo
 from auscan.cli.detect import detect
+from auscan.cli.doctor import doctor
 from auscan.cli.ensemble import ensemble
 from auscan.cli.evaluate import evaluate
 from auscan.cli.explain import explain
@@ -59,6 +60,7 @@ app.command()(train)
 app.command()(crossval)
 app.command()(pack)
 app.command()(export)
+app.command()(doctor)
 
 
 def _print_version(wanted: bool) -> None:

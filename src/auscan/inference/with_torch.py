@@ -171,6 +171,11 @@ def find_device(name: str) -> torch.device:
     return device
 
 
+def gpus() -> list[str]:
+    """Names of the GPUs that torch can use, cuda:0 first."""
+    return [torch.cuda.get_device_name(number) for number in range(torch.cuda.device_count())]
+
+
 def _array(tensor: Tensor) -> NDArray[np.float32]:
     array: NDArray[np.float32] = tensor.cpu().numpy()
     return array
