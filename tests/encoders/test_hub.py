@@ -1,6 +1,7 @@
 """Backbones come from a folder or the hub once, and afterwards from their settings alone."""
 
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -11,7 +12,7 @@ import pytest
 from auscan.core.config import ConvVisualConfig, Dinov2VisualConfig, WavlmAudioConfig
 from auscan.core.errors import CheckpointError
 from auscan.encoders.audio import WavlmEncoder
-from auscan.encoders.hub import load_backbone, with_arch
+from auscan.encoders.hub import load_backbone, split_source, with_arch
 from auscan.encoders.visual import ConvEncoder, Dinov2Encoder
 
 
@@ -85,3 +86,95 @@ sys.exit("transformers" in sys.modules)
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize(
+    ("source", "parts"),
+    [
+        ("facebook/dinov2-base", ("facebook/dinov2-base", None)),
+        ("facebook/dinov2-base@v1", ("facebook/dinov2-base", "v1")),
+        ("facebook/dinov2-base@refs/pr/5", ("facebook/dinov2-base", "refs/pr/5")),
+    ],
+)
+def test_a_revision_stands_behind_an_at(source: str, parts: tuple[str, str | None]) -> None:
+    assert split_source(source) == parts
+
+
+def test_a_folder_may_have_an_at_in_its_name(backbones: Path, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(backbones / "dinov2", tmp_path / "mine@home"))
+    assert split_source(str(folder)) == (str(folder), None)
+    encoder = Dinov2Encoder(Dinov2VisualConfig(source=str(folder)))
+    assert with_arch(Dinov2VisualConfig(source=str(folder)), encoder).source == str(folder)
+
+
+def test_the_revision_asked_for_reaches_transformers(
+    backbones: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from transformers import AutoModel
+
+    asked = []
+    load = AutoModel.from_pretrained
+
+    def from_pretrained(name: str, **how: object) -> object:
+        asked.append((name, how))
+        return load(backbones / "dinov2")
+
+    monkeypatch.setattr(AutoModel, "from_pretrained", from_pretrained)
+    load_backbone("somebody/something@abc", None)
+    load_backbone("somebody/something", None)
+    safe = {"use_safetensors": True, "trust_remote_code": False}
+    assert asked == [
+        ("somebody/something", {"revision": "abc", **safe}),
+        ("somebody/something", {"revision": "main", **safe}),
+    ]
+
+
+COMMITS = "1" * 40, "2" * 40
+
+
+def fill_cache(cache: Path, backbones: Path) -> None:
+    """A hub's cache of somebody/sight: its main branch at the second commit, the first one still there."""
+    repo = cache / "models--somebody--sight"
+    for commit in COMMITS:
+        shutil.copytree(backbones / "dinov2", repo / "snapshots" / commit)
+    (repo / "refs").mkdir()
+    (repo / "refs" / "main").write_text(COMMITS[1])
+
+
+@pytest.mark.parametrize(
+    ("asked", "kept"), [("", COMMITS[1]), ("@main", COMMITS[1]), (f"@{COMMITS[0]}", COMMITS[0])]
+)
+def test_a_checkpoint_remembers_the_commit_that_was_loaded(
+    backbones: Path, tmp_path: Path, asked: str, kept: str
+) -> None:
+    """Through transformers itself, from a cache, in a process that looks for it there."""
+    fill_cache(tmp_path, backbones)
+    code = f"""
+from auscan.core.config import Dinov2VisualConfig
+from auscan.encoders.hub import with_arch
+from auscan.encoders.visual import Dinov2Encoder
+config = Dinov2VisualConfig(source="somebody/sight{asked}")
+stored = with_arch(config, Dinov2Encoder(config))
+again = with_arch(stored, Dinov2Encoder(stored))
+print(stored.source, again.source)
+"""
+    env = {**os.environ, "HF_HUB_CACHE": str(tmp_path), "HF_HUB_OFFLINE": "1"}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120, env=env)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.split() == [f"somebody/sight@{kept}"] * 2
+
+
+def test_a_revision_that_is_not_there_is_the_same_error(backbones: Path) -> None:
+    with pytest.raises(CheckpointError, match="somebody/sight@nowhere"):
+        load_backbone("somebody/sight@nowhere", None)
+
+
+def test_weights_that_unpickle_are_not_read_from_a_folder(backbones: Path, tmp_path: Path) -> None:
+    import torch
+    from safetensors.torch import load_file
+
+    folder = Path(shutil.copytree(backbones / "dinov2", tmp_path / "pickled"))
+    torch.save(load_file(folder / "model.safetensors"), folder / "pytorch_model.bin")
+    (folder / "model.safetensors").unlink()
+    with pytest.raises(CheckpointError, match="pickled"):
+        load_backbone(str(folder), None)

@@ -21,10 +21,12 @@ def extract(
         str, typer.Option("--model", help="base, large, nano, a checkpoint's folder, or an end-to-end run's.")
     ] = "base",
     visual: Annotated[
-        str | None, typer.Option("--visual", help="DINOv2 weights: a local folder or a hub name.")
+        str | None,
+        typer.Option("--visual", help="DINOv2 weights: a local folder, or a hub name, name@revision."),
     ] = None,
     audio: Annotated[
-        str | None, typer.Option("--audio", help="WavLM weights: a local folder or a hub name.")
+        str | None,
+        typer.Option("--audio", help="WavLM weights: a local folder, or a hub name, name@revision."),
     ] = None,
     grid: Annotated[
         str, typer.Option("--grid", metavar="G", help="Average patches to G x G; `full` keeps them all.")

@@ -59,7 +59,8 @@ class Dinov2VisualConfig(Settings):
     crop_size: int = 224
     """Side S of the crops, pixels; a multiple of the patch size."""
     source: str = "facebook/dinov2-base"
-    """Hub name or local folder to take the weights from when there is no checkpoint."""
+    """Local folder, hub name or name@revision to take the weights from when there is no checkpoint; in a
+    checkpoint of weights from the hub, name@commit."""
     arch: dict[str, Any] | None = None
     """The transformers config as a dict; filled in when a network is built, so a checkpoint needs no hub."""
 
@@ -80,7 +81,8 @@ class WavlmAudioConfig(Settings):
 
     kind: Literal["wavlm"] = "wavlm"
     source: str = "microsoft/wavlm-base"
-    """Hub name or local folder to take the weights from when there is no checkpoint."""
+    """Local folder, hub name or name@revision to take the weights from when there is no checkpoint; in a
+    checkpoint of weights from the hub, name@commit."""
     arch: dict[str, Any] | None = None
     """The transformers config as a dict; filled in when a network is built, so a checkpoint needs no hub."""
 

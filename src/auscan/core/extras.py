@@ -11,7 +11,17 @@ from auscan.core.errors import InputError
 INSTALL = "pip install 'auscan[train]'"
 
 TRAIN_MODULES = frozenset(
-    {"accelerate", "numba", "onnx", "onnxscript", "peft", "pyarrow", "safetensors", "scipy"}
+    {
+        "accelerate",
+        "huggingface_hub",
+        "numba",
+        "onnx",
+        "onnxscript",
+        "peft",
+        "pyarrow",
+        "safetensors",
+        "scipy",
+    }
     | {"sklearn", "torch", "transformers", "yaml"}
 )
 """Modules that the extra brings."""
