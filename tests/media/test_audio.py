@@ -117,10 +117,43 @@ def test_rounded_timestamps_are_no_pauses(film: Film) -> None:
 def test_a_long_pause_comes_in_small_pieces() -> None:
     """A broken timestamp must not ask for the memory of a day of silence."""
     one_s: NDArray[np.float32] = np.ones(SAMPLE_RATE_HZ, np.float32)
-    pieces = list(_on_one_clock(iter([(1.0, one_s), (None, one_s), (100.0, one_s)])))
+    pieces = list(_on_one_clock(iter([(1.0, one_s), (None, one_s), (100.0, one_s)]), Path("a.wav")))
     assert max(len(samples) for _, samples in pieces) == SAMPLE_RATE_HZ
     assert sum(len(samples) for _, samples in pieces) == 100 * SAMPLE_RATE_HZ
     assert {start_s for start_s, _ in pieces} == {1.0}
+
+
+@pytest.mark.parametrize("suffix", [".mkv", ".mov"])
+def test_samples_that_are_no_number_or_far_too_loud_harm_only_themselves(film: Film, suffix: str) -> None:
+    """One of them would otherwise make the whole clip unknown: the memory over time hears it."""
+    sound = tone(2, 16_000)
+    clean = whole(film(f"clean{suffix}", STEADY_S, sound=sound, sound_codec="pcm_f32le")).samples
+    sound[0, [5000, 9000, 9001, 20_000]] = np.nan, np.inf, -np.inf, 3e38
+    heard = whole(film(f"bad{suffix}", STEADY_S, sound=sound, sound_codec="pcm_f32le")).samples
+    assert np.isfinite(heard).all()
+    assert np.flatnonzero(heard != clean).tolist() == [5000, 9000, 9001, 20_000]
+    assert heard[[5000, 9000, 9001, 20_000]].tolist() == [0, 10, -10, 10]
+
+
+def test_a_pause_that_no_recording_has_is_a_broken_timestamp(film: Film) -> None:
+    """A flipped bit in a clip of two seconds must not be listened to for years."""
+    path = film("a.mkv", STEADY_S, sound=tone(2, 16_000), sound_codec="pcm_s16le", sound_gap=(1.024, 50_000))
+    with pytest.raises(MediaError, match=r"a pause of 14 h at 1\.0. s"):
+        for _ in read_waveform(path) or []:
+            pass
+
+
+def test_a_sample_rate_that_nobody_could_hear_is_a_broken_header(film: Film) -> None:
+    path = film("a.mov", STEADY_S, sound=tone(1, 16_000), sound_codec="pcm_s16le")
+    data = bytearray(path.read_bytes())
+    place = (
+        data.index(b"sowt", data.index(b"stsd")) + 28
+    )  # the sound's form; its rate has 16 bits before the point
+    assert data[place : place + 4] == (16_000 << 16).to_bytes(4, "big")
+    data[place : place + 4] = (3 << 16).to_bytes(4, "big")
+    path.write_bytes(data)
+    with pytest.raises(MediaError, match="3 samples a second"):
+        list(read_waveform(path) or [])
 
 
 @pytest.mark.parametrize("chunk_s", [0.1, 0.333, 2.0, 30.0])

@@ -18,11 +18,21 @@ import numpy as np
 from numpy.typing import NDArray
 
 from auscan.core.config import SAMPLE_RATE_HZ
-from auscan.media.container import check_file, decode, open_media
+from auscan.core.errors import MediaError
+from auscan.media.container import check_file, decode, open_media, re_encode
 from auscan.media.images import is_image
 
 JITTER_S = 0.02
 """Timestamps off by less are taken as rounded, not as a pause: recorders jitter by some milliseconds."""
+
+LONGEST_PAUSE_S = 12 * 3600.0
+"""A longer pause is a broken timestamp: filled with zeros, it would be listened to for hours or for ever."""
+
+LOWEST_RATE_HZ = 1000
+"""Fewer samples a second are a broken header: brought to 16 kHz, they would make a second of sound hours."""
+
+LOUDEST = 10.0
+"""Ten times full scale; decoders of lossy sound overshoot it a little, nothing whole goes near."""
 
 
 @dataclass(frozen=True)
@@ -47,7 +57,7 @@ def read_waveform(path: Path | str, chunk_s: float = 30.0) -> Iterator[Waveform]
     if path.is_dir() or is_image(path):
         return None
     check_file(path)
-    sound = _on_one_clock(_runs(path))
+    sound = _on_one_clock(_runs(path), path)
     # Looked at now: whether there is any sound is asked before the chunks are.
     first = next(sound, None)
     return None if first is None else _chunks(chain([first], sound), round(chunk_s * SAMPLE_RATE_HZ))
@@ -60,6 +70,11 @@ def _runs(path: Path) -> Iterator[tuple[float | None, NDArray[np.float32]]]:
             return
         runs = Runs()
         for frame in decode(container, container.streams.audio[0], path):
+            if frame.sample_rate < LOWEST_RATE_HZ:
+                raise MediaError(
+                    f"{path}: its sound says it has {frame.sample_rate} samples a second, which nobody could "
+                    f"hear. {re_encode(path)}"
+                )
             yield from runs.push(frame)
         yield from runs.finish()
 
@@ -107,15 +122,22 @@ def _resample(resampler: Any, frame: Any | None) -> NDArray[np.float32]:
     """What comes out after one PyAV frame, or, for None, what the resampler still held back.  -> [M]"""
     # A resampler with nothing to do hands None back when flushed.
     out = [piece.to_ndarray()[0] for piece in resampler.resample(frame) if piece is not None]
-    return np.concatenate(out) if out else np.zeros(0, np.float32)
+    return _sane(np.concatenate(out)) if out else np.zeros(0, np.float32)
+
+
+def _sane(samples: NDArray[np.float32]) -> NDArray[np.float32]:
+    """The same samples, those that are no number as silence and far too loud ones cut: one such sample would
+    make everything unknown that hears it."""
+    return np.clip(np.nan_to_num(samples, nan=0.0), -LOUDEST, LOUDEST)
 
 
 def _on_one_clock(
-    runs: Iterator[tuple[float | None, NDArray[np.float32]]],
+    runs: Iterator[tuple[float | None, NDArray[np.float32]]], path: Path
 ) -> Iterator[tuple[float, NDArray[np.float32]]]:
     """Join runs without a seam: zeros where sound is missing, later samples dropped where two overlap.
 
     Out: (time of the very first sample, samples [M]), M at most a second of zeros at a time.
+    Raises MediaError, which names `path`, where the times of two runs lie too far apart.
     """
     start_s: float | None = None
     written, surplus = 0, 0
@@ -125,6 +147,12 @@ def _on_one_clock(
         if time_s is not None:
             missing = round((time_s - start_s) * SAMPLE_RATE_HZ) - written
             surplus = max(-missing, 0)
+            if missing > LONGEST_PAUSE_S * SAMPLE_RATE_HZ:
+                pause_h, at_s = missing / SAMPLE_RATE_HZ / 3600, start_s + written / SAMPLE_RATE_HZ
+                raise MediaError(
+                    f"{path}: its sound has a pause of {pause_h:.0f} h at {at_s:.2f} s, so its timestamps "
+                    f"are broken. {re_encode(path)}"
+                )
             while missing > 0:
                 zeros = np.zeros(min(missing, SAMPLE_RATE_HZ), np.float32)
                 yield start_s, zeros

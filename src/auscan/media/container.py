@@ -68,7 +68,7 @@ def decode(container: Any, stream: Any, path: Path) -> Iterator[Any]:
     Raises MediaError, after the last good frame, where decoding breaks or where the file was cut off.
     """
     if stream.codec_context is None:
-        raise MediaError(f"{path} has a {stream.type} stream in an unknown format. {_re_encode(path)}")
+        raise MediaError(f"{path} has a {stream.type} stream in an unknown format. {re_encode(path)}")
     own, whole = _Reach(), _Reach()
     try:
         for packet in container.demux():
@@ -80,7 +80,7 @@ def decode(container: Any, stream: Any, path: Path) -> Iterator[Any]:
     except (av.FFmpegError, OSError) as error:
         if not is_cut_off(path):
             message = f"{path}: its {stream.type} cannot be decoded at {own.last_s:.2f} s ({_reason(error)})."
-            raise MediaError(f"{message} {_re_encode(path)}") from error
+            raise MediaError(f"{message} {re_encode(path)}") from error
     if is_cut_off(path) or _is_short(container, stream, own, whole):
         raise MediaError(
             f"{path} is cut off: its {stream.type} stops at {own.end_s:.2f} s. Copy the whole file again, or "
@@ -146,5 +146,6 @@ def _reason(error: Exception) -> str:
     return str(getattr(error, "strerror", None) or error)
 
 
-def _re_encode(path: Path) -> str:
+def re_encode(path: Path) -> str:
+    """What to do about a file whose streams are broken."""
     return f"Re-encode it and try again: ffmpeg -i {path} -c:v libx264 -c:a aac repaired.mp4"

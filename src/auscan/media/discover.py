@@ -52,7 +52,8 @@ def find_media(inputs: Sequence[str | Path], folders_as_video: bool = False) -> 
         except OSError as error:  # a folder that may not be entered, a name too long
             items = [_failed(Path(given), f"{given} cannot be reached ({error.strerror}). Check the path.")]
         for item in items:
-            found.setdefault(item.path.resolve(), item)
+            # Path.resolve raises for a link that leads to itself.
+            found.setdefault(Path(os.path.realpath(item.path)), item)
     count = Counter(item.key for item in found.values())
     return [
         replace(item, key=item.path.as_posix()) if count[item.key] > 1 else item for item in found.values()
