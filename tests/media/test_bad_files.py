@@ -1,5 +1,6 @@
 """What cannot be read ends in one clear line: what, which file, what to do; nothing else is printed."""
 
+import socket
 from collections.abc import Callable
 from pathlib import Path
 
@@ -64,6 +65,27 @@ def test_a_text_named_mp4_is_called_no_video(tmp_path: Path) -> None:
         probe(path)
     with pytest.raises(MediaError, match="is not a video"):
         read_waveform(path)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "#EXTM3U\n#EXT-X-TARGETDURATION:9\n#EXTINF:9,\nhttp://127.0.0.1:{port}/a.ts\n#EXT-X-ENDLIST\n",
+        "ffconcat version 1.0\nfile http://127.0.0.1:{port}/a.mp4\n",
+        "v=0\no=- 0 0 IN IP4 127.0.0.1\ns=x\nc=IN IP4 127.0.0.1\nt=0 0\nm=video {port} RTP/AVP 33\n",
+    ],
+    ids=["hls", "concat", "sdp"],
+)
+@pytest.mark.parametrize("suffix", [".mp4", ".m3u8"])
+def test_a_file_that_names_addresses_reaches_nobody(tmp_path: Path, text: str, suffix: str) -> None:
+    """FFmpeg reads playlists too; a video must not make auscan call anybody."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        path = tmp_path / f"list{suffix}"
+        path.write_text(text.format(port=server.getsockname()[1]))
+        complaint(path)
+        server.settimeout(0.2)
+        with pytest.raises(TimeoutError):
+            server.accept()
 
 
 def test_an_empty_file_is_called_empty(tmp_path: Path) -> None:

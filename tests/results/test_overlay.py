@@ -115,6 +115,26 @@ def test_the_sound_stays_with_the_picture_wherever_either_starts(
     assert _click_time_s(path) == pytest.approx(0.9, abs=0.005)
 
 
+def test_sound_that_is_no_number_is_carried_over_as_silence(
+    tmp_path: Path, uneven: list[float], scored: Result
+) -> None:
+    """The encoder would refuse all of it."""
+    source, path = tmp_path / "nan.mkv", tmp_path / "overlay.mp4"
+    samples = np.zeros((1, 32_000), np.float32)
+    samples[0, 1000:1010], samples[0, 9000], samples[0, 16_000:16_100] = np.nan, np.inf, 0.9
+    with av.open(str(source), "w") as container:
+        stream = container.add_stream("pcm_f32le", rate=32_000, layout="mono")
+        frame = av.AudioFrame.from_ndarray(samples, format="flt", layout="mono")
+        frame.sample_rate, frame.time_base, frame.pts = 32_000, Fraction(1, 32_000), 0
+        container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+    write_overlay(path, _frames(uneven), scored.table, THRESHOLDS, source)
+    with av.open(str(path)) as container:
+        heard = np.concatenate([frame.to_ndarray()[0] for frame in container.decode(audio=0)])
+    assert np.isfinite(heard).all()
+    assert np.abs(heard).max() > 0.5
+
+
 def test_a_pause_in_the_sounds_timestamps_stays_a_pause(
     tmp_path: Path, uneven: list[float], scored: Result
 ) -> None:

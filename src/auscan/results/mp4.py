@@ -128,7 +128,7 @@ def _without_gaps(source: Path, start_s: float) -> Iterator[Any]:
 def _decoded_sound(source: Path) -> Iterator[tuple[float, Any]]:
     """Time in s and samples [2, n] float32 at 48 kHz of the first sound stream, in order."""
     try:
-        with av.open(str(source)) as container:
+        with av.open(str(source.absolute())) as container:  # or "12:30.mp4" would be a protocol
             if not container.streams.audio:
                 return
             resampler: Any = None
@@ -138,7 +138,8 @@ def _decoded_sound(source: Path) -> Iterator[tuple[float, Any]]:
                     resampler = av.AudioResampler(format="fltp", layout="stereo", rate=_SOUND_RATE_HZ)
                 for frame in resampler.resample(decoded):
                     time_s = float(frame.time) if frame.time is not None else time_s
-                    yield time_s, frame.to_ndarray()
+                    # AAC takes no NaN, and nothing beyond full scale can be played.
+                    yield time_s, np.clip(np.nan_to_num(frame.to_ndarray()), -1.0, 1.0)
                     time_s += frame.samples / _SOUND_RATE_HZ
     except av.FFmpegError as error:
         raise MediaError(

@@ -1,0 +1,83 @@
+"""One file of every kind of fault goes through `auscan detect` and ends in a result or in one line."""
+
+import json
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from .corpus import BYTES, ODD, STREAMS, make_corpus
+
+KINDS = sorted([*BYTES, *STREAMS, *ODD])
+LARGE = {"8k", "large-picture"}
+"""Whole, but they take their time; benchmarks/fuzz.py has them."""
+NUMBERS = [number for number, kind in enumerate(KINDS) if kind not in LARGE]
+READABLE = {"whole", "1x1", "thin", "sizes-change", "sound-nan", "sound-clipped", "ten-hours"}
+"""Odd, but nothing is wrong with them."""
+HOPELESS = {"empty", "text", "only-noise", "directory", "link", "pipe", "playlist", "no-frames", "bomb"}
+LIMIT_S = 240
+
+DETECT = """
+import faulthandler; faulthandler.enable()
+from auscan.cli.main import main
+main()
+"""
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, Any]:
+    """What the command line made of the corpus: its exit code, stderr, and the manifest's lines by kind."""
+    folder = tmp_path_factory.mktemp("faults")
+    faults = make_corpus(folder / "in", NUMBERS)
+    words = [str(folder / "in" / fault.file) for fault in faults]
+    done = subprocess.run(
+        [sys.executable, "-c", DETECT, "detect", *words, "--out", str(folder / "out"), "--threads", "1"],
+        capture_output=True,
+        text=True,
+        timeout=LIMIT_S,
+    )
+    lines = (folder / "out" / "manifest.jsonl").read_text("utf-8").splitlines()
+    by_file = {Path(entry["path"]).name: entry for entry in map(json.loads, lines)}
+    assert len(lines) == len(by_file) == len(faults)
+    return {
+        "done": done,
+        "entries": {fault.kind: by_file[fault.file] for fault in faults},
+        "folder": folder,
+    }
+
+
+def test_it_comes_to_its_end_without_a_traceback(run: Mapping[str, Any]) -> None:
+    assert run["done"].returncode == 2, run["done"].stderr[-2000:]
+    assert "Traceback" not in run["done"].stderr
+    assert "Fatal Python error" not in run["done"].stderr
+
+
+@pytest.mark.parametrize("kind", [KINDS[number] for number in NUMBERS])
+def test_a_file_ends_in_a_result_or_in_one_line(run: Mapping[str, Any], kind: str) -> None:
+    entry = run["entries"][kind]
+    if entry["status"] == "done":
+        assert entry["rows"] > 0
+        assert (run["folder"] / "out" / entry["folder"] / "aus.parquet").is_file()
+    else:
+        assert "\n" not in entry["error"]
+        assert "unforeseen" not in entry["error"]
+        assert Path(entry["path"]).name in entry["error"]
+    if kind in READABLE:
+        assert entry["status"] == "done", entry["error"]
+    if kind in HOPELESS:
+        assert entry["status"] == "failed"
+
+
+def test_nothing_half_written_is_left(run: Mapping[str, Any]) -> None:
+    assert not [path for path in (run["folder"] / "out").rglob("*") if ".part" in path.name]
+
+
+def test_a_corpus_is_the_same_on_every_run(tmp_path: Path) -> None:
+    for name in ("one", "two"):
+        make_corpus(tmp_path / name, NUMBERS[::4], seed=3)
+    for path in (tmp_path / "one").iterdir():
+        if path.is_file():
+            assert path.read_bytes() == (tmp_path / "two" / path.name).read_bytes(), path.name
