@@ -51,9 +51,8 @@ def main() -> None:
     faults = make_corpus(args.out / "in", range(args.files), args.seed, args.clips)
     limits = [f"--jobs={args.jobs}", f"--time-limit={args.limit_s}", f"--memory-limit={args.limit_gb}"]
     paths = [str(args.out / "in" / fault.file) for fault in faults]
-    ended = subprocess.run(
-        [*COMMAND, *paths, f"--out={args.out / 'out'}", *limits], stderr=subprocess.PIPE, text=True
-    )
+    words = [*COMMAND, *paths, f"--out={args.out / 'out'}", *limits]
+    ended = subprocess.run(words, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
     (args.out / "stderr.txt").write_text(ended.stderr, encoding="utf-8")
     entries = read_entries(args.out / "out" / "manifest.jsonl")
     print(table(faults, entries))

@@ -111,8 +111,12 @@ def write_film(
     options: dict[str, str] | None = None,
     samples: NDArray[np.float32] | None = None,
     times_s: Sequence[float] | None = None,
+    pause_s: float = 0.0,
 ) -> Path:
-    """A film of images [H, W, 3] with a tone, or with samples [M] at 48 kHz; times_s of the images."""
+    """A film of images [H, W, 3] with a tone, or with samples [M] at 48 kHz; times_s of the images.
+
+    pause_s: how long the sound stops in its middle
+    """
     with av.open(str(path), "w", options={"fflags": "+bitexact", **(options or {})}) as out:
         video = out.add_stream(codec, rate=RATE_HZ)
         video.height, video.width = images[0].shape[:2]
@@ -130,7 +134,8 @@ def write_film(
             heard = _tone(len(images) / RATE_HZ) if samples is None else samples
             for start in range(0, len(heard), 960):
                 block = av.AudioFrame.from_ndarray(heard[None, start : start + 960], "fltp", "mono")
-                block.sample_rate, block.pts, block.time_base = 48_000, start, Fraction(1, 48_000)
+                block.sample_rate, block.time_base = 48_000, Fraction(1, 48_000)
+                block.pts = start + (round(pause_s * 48_000) if start >= len(heard) / 2 else 0)
                 packets += audio.encode(block)
             packets += audio.encode(None)
         for packet in sorted(packets, key=lambda each: float((each.dts or 0) * each.time_base)):
@@ -474,6 +479,14 @@ def ten_hours(stem: Path, random: Generator) -> Path:
     return write_film(stem.with_suffix(".mkv"), _flat(64, 64, 11), "mpeg4", "libopus", times_s=times_s)
 
 
+def silence(stem: Path, random: Generator) -> Path:
+    """A frame an hour, and ten hours of silence that take no room."""
+    times_s = [3600.0 * hour for hour in range(11)]
+    path, samples = stem.with_suffix(".mkv"), np.zeros(48_000, np.float32)
+    sound = "libopus" if random.integers(2) else "aac"
+    return write_film(path, _flat(64, 64, 11), "mpeg4", sound, None, samples, times_s, pause_s=35_999.0)
+
+
 def empty(stem: Path, random: Generator) -> Path:
     """No byte."""
     path = stem.with_suffix(random.choice([".mp4", ".avi", ".jpg"]))
@@ -545,6 +558,7 @@ ODD: dict[str, Callable[[Path, Generator], Path]] = {
     "no-frames": no_frames,
     "sizes-change": sizes_change,
     "ten-hours": ten_hours,
+    "silence": silence,
     "empty": empty,
     "text": text,
     "playlist": playlist,
