@@ -19,6 +19,8 @@ from packaging.utils import canonicalize_name
 ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "docs" / "licences.md"
 BEGIN, END = "<!-- written by benchmarks/licences.py -->", "<!-- end -->"
+UNSHIPPED = ("dev", "docs", "build")
+"""Parts that no user needs; what these bring is left out."""
 LONGEST = 60
 """Characters of a licence's name; what is longer is its text."""
 
@@ -68,7 +70,7 @@ def licence_of(name: str) -> str | None:
     stated = [about.get("License-Expression"), about.get("License")]
     stated += [", ".join(c.split(" :: ")[-1] for c in about.get_all("Classifier", []) if "License ::" in c)]
     for each in stated:
-        if each and "\n" not in each and len(each) <= 2 * LONGEST:
+        if each and each != "UNKNOWN" and "\n" not in each and len(each) <= 2 * LONGEST:
             return each
     texts = [stated[1] or "", *_licence_files(package)]
     return next((_head(text) for text in texts if text.strip()), "not stated")
@@ -105,9 +107,11 @@ def _tables(before: dict[str, tuple[str, str]]) -> str:
         if names
     ]
     named = {name for names in parts.values() for name in names}
-    shipped = [name for part, names in parts.items() if part not in ("dev", "build") for name in names]
+    shipped = [name for part, names in parts.items() if part not in UNSHIPPED for name in names]
     others = sorted(brought(shipped) - named)
-    return "\n".join([*told, f"### Brought by these (development left out)\n\n{_table(others, before)}"])
+    return "\n".join(
+        [*told, f"### Brought by these (those for development and docs left out)\n\n{_table(others, before)}"]
+    )
 
 
 def _table(names: Iterable[str], before: dict[str, tuple[str, str]]) -> str:

@@ -30,6 +30,7 @@ LEAST_SPACE = 0.5e9
 WHAT_FOR = {
     "train": "data sets, training, scoring, export, and models without graphs",
     "studio": "auscan studio",
+    "docs": "building the docs site",
     "dev": "auscan's own tests",
 }
 """What the extras bring, in a user's words."""
