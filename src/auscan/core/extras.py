@@ -21,8 +21,11 @@ TRAIN_MODULES = frozenset(
         "pyarrow",
         "safetensors",
         "scipy",
+        "sklearn",
+        "torch",
+        "transformers",
+        "yaml",
     }
-    | {"sklearn", "torch", "transformers", "yaml"}
 )
 """Modules that the extra brings."""
 

@@ -35,7 +35,6 @@ WHAT_FOR = {
 }
 """What the extras bring, in a user's words."""
 
-
 CODECS: tuple[tuple[str, str, Literal["r", "w"], State], ...] = (
     ("read h264", "h264", "r", "broken"),
     ("read aac", "aac", "r", "broken"),
@@ -64,9 +63,24 @@ class Finding:
 
 def examine() -> list[Finding]:
     """Look at everything; takes some seconds, most of them for PyTorch where it is installed."""
+    return [*_installed(), *_devices(), *_codecs(), *_models(), _space(), _run()]
+
+
+def _installed() -> Iterator[Finding]:
+    """Packages and extras."""
+    if find_spec("packaging") is None:  # nothing can be said of the others without it
+        yield Finding(
+            area="package",
+            name="packaging",
+            state="broken",
+            found="",
+            advice=f"pip install {_target('')}",
+        )
+        return
     wanted = wanted_packages()
     packages = list(_packages(wanted))
-    return [*packages, *_extras(wanted, packages), *_devices(), *_codecs(), *_models(), _space(), _run()]
+    yield from packages
+    yield from _extras(wanted, packages)
 
 
 def wanted_packages() -> dict[str, dict[str, str]]:
