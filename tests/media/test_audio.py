@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from auscan.core.config import SAMPLE_RATE_HZ
 from auscan.core.errors import MediaError
 from auscan.media.audio import Waveform, _on_one_clock, read_waveform
+from auscan.media.stream import read_stream
 
 from .conftest import tone
 
@@ -138,9 +139,10 @@ def test_samples_that_are_no_number_or_far_too_loud_harm_only_themselves(film: F
 def test_a_pause_that_no_recording_has_is_a_broken_timestamp(film: Film) -> None:
     """A flipped bit in a clip of two seconds must not be listened to for years."""
     path = film("a.mkv", STEADY_S, sound=tone(2, 16_000), sound_codec="pcm_s16le", sound_gap=(1.024, 50_000))
-    with pytest.raises(MediaError, match=r"a pause of 14 h at 1\.0. s"):
-        for _ in read_waveform(path) or []:
-            pass
+    for read in (read_waveform, lambda path: read_stream(str(path))):
+        with pytest.raises(MediaError, match=r"a pause of 14 h at 1\.0. s"):
+            for _ in read(path) or []:
+                pass
 
 
 def test_a_sample_rate_that_nobody_could_hear_is_a_broken_header(film: Film) -> None:

@@ -70,13 +70,27 @@ def _runs(path: Path) -> Iterator[tuple[float | None, NDArray[np.float32]]]:
             return
         runs = Runs()
         for frame in decode(container, container.streams.audio[0], path):
-            if frame.sample_rate < LOWEST_RATE_HZ:
-                raise MediaError(
-                    f"{path}: its sound says it has {frame.sample_rate} samples a second, which nobody could "
-                    f"hear. {re_encode(path)}"
-                )
+            check_rate(path, frame.sample_rate)
             yield from runs.push(frame)
         yield from runs.finish()
+
+
+def check_rate(path: Path, rate_hz: int) -> None:
+    """Raise MediaError for a sample rate that only a broken header has."""
+    if rate_hz < LOWEST_RATE_HZ:
+        raise MediaError(
+            f"{path}: its sound says it has {rate_hz} samples a second, which nobody could hear. "
+            f"{re_encode(path)}"
+        )
+
+
+def check_pause(path: Path, end_s: float, next_s: float) -> None:
+    """Raise MediaError where sound that ended goes on so much later that a timestamp must be broken."""
+    if next_s - end_s > LONGEST_PAUSE_S:
+        raise MediaError(
+            f"{path}: its sound has a pause of {(next_s - end_s) / 3600:.0f} h at {end_s:.2f} s, so its "
+            f"timestamps are broken. {re_encode(path)}"
+        )
 
 
 class Runs:
@@ -147,12 +161,7 @@ def _on_one_clock(
         if time_s is not None:
             missing = round((time_s - start_s) * SAMPLE_RATE_HZ) - written
             surplus = max(-missing, 0)
-            if missing > LONGEST_PAUSE_S * SAMPLE_RATE_HZ:
-                pause_h, at_s = missing / SAMPLE_RATE_HZ / 3600, start_s + written / SAMPLE_RATE_HZ
-                raise MediaError(
-                    f"{path}: its sound has a pause of {pause_h:.0f} h at {at_s:.2f} s, so its timestamps "
-                    f"are broken. {re_encode(path)}"
-                )
+            check_pause(path, start_s + written / SAMPLE_RATE_HZ, time_s)
             while missing > 0:
                 zeros = np.zeros(min(missing, SAMPLE_RATE_HZ), np.float32)
                 yield start_s, zeros

@@ -17,7 +17,7 @@ import numpy as np
 
 from auscan.core.config import SAMPLE_RATE_HZ
 from auscan.core.errors import MediaError
-from auscan.media.audio import Runs, Waveform
+from auscan.media.audio import Runs, Waveform, check_pause, check_rate
 from auscan.media.container import check_file
 from auscan.media.video import FALLBACK_RATE_HZ, Frame, next_time, to_rgb, video_stream
 
@@ -73,7 +73,8 @@ def _container(container: Any, path: Path) -> Iterator[Frame | Waveform]:
     picture.thread_type = "AUTO"
     step_s = 1.0 / float(picture.average_rate or FALLBACK_RATE_HZ)
     wanted = [picture, *container.streams.audio[:1]]
-    runs, heard_s = Runs(), 0.0
+    runs = Runs()
+    heard_s: float | None = None
     index, time_s = 0, None
     for packet in container.demux(wanted):
         for frame in packet.decode():
@@ -82,9 +83,13 @@ def _container(container: Any, path: Path) -> Iterator[Frame | Waveform]:
                 yield Frame(index, time_s, to_rgb(frame))
                 index += 1
                 continue
+            check_rate(path, frame.sample_rate)
             for start_s, samples in runs.push(frame):
-                heard_s = heard_s if start_s is None else start_s
+                if start_s is not None:
+                    check_pause(path, start_s if heard_s is None else heard_s, start_s)
+                    heard_s = start_s
+                assert heard_s is not None, "the first run has a time"
                 yield Waveform(samples, heard_s)
                 heard_s += len(samples) / SAMPLE_RATE_HZ
     for _, samples in runs.finish():
-        yield Waveform(samples, heard_s)
+        yield Waveform(samples, heard_s or 0.0)
