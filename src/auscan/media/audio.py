@@ -7,6 +7,7 @@ In: a path.  Out: float32 [M] at 16 kHz with the time of sample 0, or None witho
 Not here: opening and decoding (container.py), audio tokens (encoders/audio.py).
 """
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import chain
@@ -27,6 +28,9 @@ JITTER_S = 0.02
 
 LONGEST_PAUSE_S = 12 * 3600.0
 """A longer pause is a broken timestamp: filled with zeros, it would be listened to for hours or for ever."""
+
+LONGEST_AFTER_S = 60.0
+"""So is a pause as long as this that ends as long after the last picture: nobody needs to hear that."""
 
 LOWEST_RATE_HZ = 1000
 """Fewer samples a second are a broken header: brought to 16 kHz, they would make a second of sound hours."""
@@ -57,7 +61,7 @@ def read_waveform(path: Path | str, chunk_s: float = 30.0) -> Iterator[Waveform]
     if path.is_dir() or is_image(path):
         return None
     check_file(path)
-    sound = _on_one_clock(_runs(path), path)
+    sound = _on_one_clock(_runs(path))
     # Looked at now: whether there is any sound is asked before the chunks are.
     first = next(sound, None)
     return None if first is None else _chunks(chain([first], sound), round(chunk_s * SAMPLE_RATE_HZ))
@@ -68,11 +72,25 @@ def _runs(path: Path) -> Iterator[tuple[float | None, NDArray[np.float32]]]:
     with open_media(path) as container:
         if not container.streams.audio:
             return
-        runs = Runs()
+        runs, pictures_end_s = Runs(), _pictures_end_s(container)
+        heard_s: float | None = None
         for frame in decode(container, container.streams.audio[0], path):
             check_rate(path, frame.sample_rate)
-            yield from runs.push(frame)
+            for time_s, samples in runs.push(frame):
+                if time_s is not None:
+                    check_pause(path, time_s if heard_s is None else heard_s, time_s, pictures_end_s)
+                heard_s = (heard_s or 0.0) if time_s is None else time_s
+                heard_s += len(samples) / SAMPLE_RATE_HZ
+                yield time_s, samples
         yield from runs.finish()
+
+
+def _pictures_end_s(container: Any) -> float:
+    """When the last picture should be over; infinity where the container does not say."""
+    for stream in container.streams.video:
+        if stream.duration:
+            return float((stream.duration + (stream.start_time or 0)) * stream.time_base)
+    return math.inf
 
 
 def check_rate(path: Path, rate_hz: int) -> None:
@@ -84,11 +102,12 @@ def check_rate(path: Path, rate_hz: int) -> None:
         )
 
 
-def check_pause(path: Path, end_s: float, next_s: float) -> None:
+def check_pause(path: Path, end_s: float, next_s: float, pictures_end_s: float = math.inf) -> None:
     """Raise MediaError where sound that ended goes on so much later that a timestamp must be broken."""
-    if next_s - end_s > LONGEST_PAUSE_S:
+    is_after = next_s > pictures_end_s + LONGEST_AFTER_S
+    if next_s - end_s > (LONGEST_AFTER_S if is_after else LONGEST_PAUSE_S):
         raise MediaError(
-            f"{path}: its sound has a pause of {(next_s - end_s) / 3600:.0f} h at {end_s:.2f} s, so its "
+            f"{path}: its sound has a pause of {(next_s - end_s) / 3600:.1f} h at {end_s:.2f} s, so its "
             f"timestamps are broken. {re_encode(path)}"
         )
 
@@ -146,12 +165,11 @@ def _sane(samples: NDArray[np.float32]) -> NDArray[np.float32]:
 
 
 def _on_one_clock(
-    runs: Iterator[tuple[float | None, NDArray[np.float32]]], path: Path
+    runs: Iterator[tuple[float | None, NDArray[np.float32]]],
 ) -> Iterator[tuple[float, NDArray[np.float32]]]:
     """Join runs without a seam: zeros where sound is missing, later samples dropped where two overlap.
 
     Out: (time of the very first sample, samples [M]), M at most a second of zeros at a time.
-    Raises MediaError, which names `path`, where the times of two runs lie too far apart.
     """
     start_s: float | None = None
     written, surplus = 0, 0
@@ -161,7 +179,6 @@ def _on_one_clock(
         if time_s is not None:
             missing = round((time_s - start_s) * SAMPLE_RATE_HZ) - written
             surplus = max(-missing, 0)
-            check_pause(path, start_s + written / SAMPLE_RATE_HZ, time_s)
             while missing > 0:
                 zeros = np.zeros(min(missing, SAMPLE_RATE_HZ), np.float32)
                 yield start_s, zeros
