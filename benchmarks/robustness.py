@@ -1,4 +1,4 @@
-"""What is left when faces are turned, hidden, blurred, dark, noisy, small or compressed, and what sound buys.
+r"""What is left when faces are turned, hidden, blurred, dark, noisy, small, compressed, and what sound buys.
 
     python benchmarks/robustness.py --data ../shared/data --work runs/robustness
     python benchmarks/robustness.py --data ../shared/data --work runs/robustness --model nano \
@@ -99,6 +99,8 @@ def main() -> None:
     print(*lines, sep="\n")
     if args.write:
         head = ["# Robustness", "", (__doc__ or "").strip(), ""]
+        if args.every > 1:
+            head += [f"Measured with `--every {args.every}`.", ""]
         args.write.write_text("\n".join([*head, *lines]) + "\n", encoding="utf-8")
 
 

@@ -144,11 +144,15 @@ def curves(part: pd.DataFrame, models: Sequence[str], aus: Sequence[str], file: 
         axis.set(title=kind, xticks=range(4), xticklabels=["clean", *amounts], xlabel=SPOILINGS[kind].unit)
         axis.set_ylim(0.48, 1.02)
         axis.grid(alpha=0.3)
-        axis.secondary_yaxis("right", functions=(lambda auc: 2 * auc - 1, lambda share: 0.5 + share / 2))
+        right = axis.secondary_yaxis(
+            "right", functions=(lambda auc: 2 * auc - 1, lambda share: 0.5 + share / 2)
+        )
+        if axis in axes[:, -1]:
+            right.set_ylabel("share found")
+        else:
+            right.set_yticks([])
     for axis in axes[:, 0]:
         axis.set_ylabel("mean AUC")
-    for axis in axes[:, -1]:
-        axis.text(1.16, 0.5, "share found", rotation=270, va="center", transform=axis.transAxes)
     axes[0, 0].legend(fontsize=7, loc="lower left")
     figure.suptitle(title)
     figure.tight_layout()

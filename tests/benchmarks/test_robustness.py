@@ -67,9 +67,10 @@ def truth(count: int, points: NDArray[np.float32], labels: NDArray[np.int8]) -> 
 def test_pictures_are_judged_after_they_were_spoilt(
     portrait: NDArray[np.uint8], points: NDArray[np.float32], nano: Stages
 ) -> None:
-    """Ten smiling faces that are one, five of them without a smile by their labels."""
+    """Ten smiling faces that are one, five of them without a smile by their labels; AU23 is not labelled."""
     data = cv2.imencode(".png", portrait[..., ::-1])[1].tobytes()
     labels = np.tile(np.int8([[1], [0]]), (5, 12))
+    labels[:, AU_NAMES.index("AU23")] = -1
     yaw = pd.DataFrame({"yaw": [0.0] * 8 + [20.0] * 2})
     pictures = Pictures([data] * 10, truth(10, points, labels), yaw)
     clean = measure(Condition("faces", "clean", 0), pictures, {"nano": nano}, np.inf)
