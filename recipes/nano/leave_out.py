@@ -204,7 +204,7 @@ def stage_one(run: Path) -> AuscanNetwork:
     """The network of a run before it saw any clip."""
     network = AuscanNetwork(nano())
     network.load_state_dict(torch.load(run / "faces_averaged.pt", weights_only=True))
-    return network
+    return network.eval()
 
 
 if __name__ == "__main__":
