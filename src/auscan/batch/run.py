@@ -1,7 +1,8 @@
 """The loop around all inputs: give them out, put finished results in their place, write the manifest.
 
 A runner takes jobs and gives (job, entry) as each ends, its files in `RunFolder.new(job.name)`. There are
-two: `Here`, in this process, and `InWorkers`. A third would take the same jobs and give the same entries.
+three: `Here`, in this process, `InWorkers`, and `OnRay` (on_ray.py). They take the same jobs and give the same
+entries.
 
 Ctrl+C (SIGINT) lets the inputs that run come to their end and begins no others; a second one, or SIGTERM,
 stops at once. In this process there is nothing to wait for, so the first one stops.
@@ -14,7 +15,7 @@ import os
 import signal
 import threading
 from collections import deque
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
@@ -174,23 +175,33 @@ class InWorkers:
         """As `Runner` says."""
         waiting = deque(jobs)
         try:
-            while True:
+            while waiting or self._crew:
                 if interrupts.count and waiting:
                     waiting.clear()
                     self._watcher.stopping(sum(worker.job is not None for worker in self._crew))
-                self._staff(waiting, folder)
-                if not self._crew:
-                    return
-                speaking = wait([worker.link for worker in self._crew], LOOK_EVERY_S)
-                for worker in [each for each in self._crew if each.link in speaking]:
-                    yield from self._hear(worker)
-                for worker in list(self._crew):
-                    yield from self._check(worker)
+                yield from self.turn(waiting, folder.new)
         finally:
-            for worker in self._crew:
-                worker.end()
+            self.end()
 
-    def _staff(self, waiting: deque[Job], folder: RunFolder) -> None:
+    def turn(self, waiting: deque[Job], place: Callable[[str], Path]) -> Iterator[Settled]:
+        """Give out what is waiting, and see for a moment what becomes of what is under way.
+
+        place: where the result of a name is to be made
+        Raises what makes the work impossible for every input.
+        """
+        self._staff(waiting, place)
+        speaking = wait([worker.link for worker in self._crew], LOOK_EVERY_S) if self._crew else []
+        for worker in [each for each in self._crew if each.link in speaking]:
+            yield from self._hear(worker)
+        for worker in list(self._crew):
+            yield from self._check(worker)
+
+    def end(self) -> None:
+        """End all processes at once."""
+        for worker in self._crew:
+            worker.end()
+
+    def _staff(self, waiting: deque[Job], place: Callable[[str], Path]) -> None:
         """Give out work, dismiss who has none, take on who is needed."""
         for worker in list(self._crew):
             if worker.job is not None:
@@ -200,7 +211,7 @@ class InWorkers:
             elif worker.ready:
                 job = waiting.popleft()
                 self._watcher.begun(job)
-                worker.give(job, folder.new(job.name))
+                worker.give(job, place(job.name))
         starting = sum(not worker.ready for worker in self._crew)
         for _ in range(min(self._count - len(self._crew), len(waiting) - starting)):
             worker = Worker(self._load)
