@@ -1,8 +1,8 @@
 """The loop around all inputs: give them out, put finished results in their place, write the manifest.
 
 A runner takes jobs and gives (job, entry) as each ends, its files in `RunFolder.new(job.name)`. There are
-three: `Here`, in this process, `InWorkers`, and `OnRay` (on_ray.py). They take the same jobs and give the same
-entries.
+three, `Here`, in this process, `InWorkers`, and `OnRay` (on_ray.py); they take the same jobs and give the
+same entries.
 
 Ctrl+C (SIGINT) lets the inputs that run come to their end and begins no others; a second one, or SIGTERM,
 stops at once. In this process there is nothing to wait for, so the first one stops.
@@ -284,13 +284,13 @@ def choose_runner(
     """
     jobs = min(jobs, max(1, inputs))
     if jobs > 1 and request.threads is None:
-        request = replace(request, threads=max(1, _cores() // jobs))
+        request = replace(request, threads=max(1, usable_cores() // jobs))
     load = partial(load_detection, request, out)
     if inputs == 1 and limits == NO_LIMITS:
         return Here(load(), watcher)
     return InWorkers(load, about, watcher, jobs, limits)
 
 
-def _cores() -> int:
+def usable_cores() -> int:
     """Cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

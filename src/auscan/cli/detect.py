@@ -67,7 +67,12 @@ def detect(
     backend: BackendOption = "auto",
     device: DeviceOption = "auto",
     threads: ThreadsOption = None,
-    jobs: Annotated[int, typer.Option("--jobs", min=1, help="Inputs that are done at the same time.")] = 1,
+    jobs: Annotated[
+        int | None,
+        typer.Option(
+            "--jobs", min=1, help="Inputs that are done at the same time: 1; on Ray as many as have room."
+        ),
+    ] = None,
     resume: Annotated[
         bool, typer.Option("--resume", help="Leave out what is done and has not changed since.")
     ] = False,
@@ -80,9 +85,18 @@ def detect(
     memory_limit: Annotated[
         float | None, typer.Option("--memory-limit", metavar="GB", min=0.001, help="For each input.")
     ] = None,
+    ray: Annotated[
+        str | None,
+        typer.Option("--ray", metavar="ADDRESS", help="Do it on a Ray cluster: auto, local or HOST:PORT."),
+    ] = None,
+    gpus_per_worker: Annotated[
+        float | None,
+        typer.Option("--gpus-per-worker", metavar="N", min=0.01, help="With --ray, also a part of one."),
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the manifest's lines on stdout.")] = False,
 ) -> None:
     """Find the action units in every frame and face of INPUTS and write them to a folder each."""
+    from auscan.batch.on_ray import choose_cluster
     from auscan.batch.plan import make_plan, parse_shard
     from auscan.batch.request import Request, about
     from auscan.batch.run import Limits, choose_runner
@@ -107,7 +121,11 @@ def detect(
     batch = _Batch(out, part.manifest, as_json)
     limits = Limits(seconds=time_limit, bytes=None if memory_limit is None else round(memory_limit * 1e9))
     with shown_board(len(plan.jobs)) as board:
-        batch.run(plan, choose_runner(request, known, out, len(plan.jobs), jobs, limits, board), board)
+        if ray is None:
+            runner: Runner = choose_runner(request, known, out, len(plan.jobs), jobs or 1, limits, board)
+        else:
+            runner = choose_cluster(request, known, out, ray, jobs, gpus_per_worker, limits, board)
+        batch.run(plan, runner, board)
     batch.say_rest(plan)
     raise typer.Exit(batch.exit_code)
 

@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from auscan.core.extras import need_batch
+from auscan.core.extras import need_extra
 
 
 def merge(
@@ -19,7 +19,7 @@ def merge(
     out: Annotated[Path, typer.Option("--out", metavar="DATASET", help="Folder for the data set.")],
 ) -> None:
     """Gather the results in RESULTS into one data set of few large Parquet files."""
-    need_batch("auscan merge", "pyarrow")
+    need_extra("auscan merge", "pyarrow", "batch")
     from rich.console import Console
     from rich.progress import Progress
 

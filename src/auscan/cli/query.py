@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from auscan.core.errors import InputError
-from auscan.core.extras import need_batch
+from auscan.core.extras import need_extra
 
 if TYPE_CHECKING:
     from auscan.batch.query import Answer
@@ -33,7 +33,7 @@ def query(
     """Answer SQL over DATASET with DuckDB, e.g. 'SELECT AU, count(*) FROM events GROUP BY AU'."""
     if as_csv and as_json:
         raise InputError("Give --csv or --json, not both.")
-    need_batch("auscan query", "duckdb")
+    need_extra("auscan query", "duckdb", "batch")
     from auscan.batch.query import query as ask
 
     answer = ask(dataset, sql)

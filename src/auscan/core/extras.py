@@ -1,7 +1,7 @@
-"""What is only there with an extra, `pip install 'auscan[train]'` or `[batch]`, and how a user is told.
+"""What is only there with an extra, such as `pip install 'auscan[train]'`, and how a user is told.
 
 The shipped model runs without PyTorch. Whatever teaches, converts or runs other models needs [train]; what
-makes one data set of many results, and asks it, needs [batch].
+makes one data set of many results, and asks it, needs [batch]; many machines at once need [ray].
 """
 
 from importlib.util import find_spec
@@ -30,10 +30,12 @@ TRAIN_MODULES = frozenset(
 """Modules that the extra brings."""
 
 
-def need_batch(what: str, module: str) -> None:
-    """Raise InputError, which says how to mend it, where a module of the extra [batch] is not installed."""
+def need_extra(what: str, module: str, extra: str) -> None:
+    """Raise InputError, which says how to mend it, where a module that an extra brings is not installed."""
     if find_spec(module) is None:
-        raise InputError(f"`{what}` needs {module}, which is not installed. Run: pip install 'auscan[batch]'")
+        raise InputError(
+            f"`{what}` needs {module}, which is not installed. Run: pip install 'auscan[{extra}]'"
+        )
 
 
 def need_torch(what: str) -> None:

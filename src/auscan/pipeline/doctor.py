@@ -30,6 +30,7 @@ LEAST_SPACE = 0.5e9
 WHAT_FOR = {
     "train": "data sets, training, scoring, export, and models without graphs",
     "batch": "auscan query",
+    "ray": "auscan detect --ray, many machines at once",
     "studio": "auscan studio",
     "docs": "building the docs site",
     "dev": "auscan's own tests",
