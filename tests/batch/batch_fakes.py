@@ -1,7 +1,8 @@
 """Work that takes no time, and inputs that do harm; a module of its own, as other processes must find it.
 
 What an input does stands before the first dash of its name: segv-1.mp4 ends the process that reads it. As a
-program (`python batch_fakes.py INPUTS OUT JOBS`) it is a batch that can be killed.
+program (`python batch_fakes.py INPUTS OUT JOBS`) it is a batch that can be killed; with an address of a Ray
+cluster in place of JOBS, it is one on that.
 """
 
 import os
@@ -37,6 +38,9 @@ def work(job: Job, folder: Path, progress: Progress) -> Entry:
             os.kill(os.getpid(), signal.SIGSEGV)
         case "kill":
             os.kill(os.getpid(), signal.SIGKILL)
+        case "post":  # what gave it out: on Ray the whole worker
+            os.kill(os.getppid(), signal.SIGKILL)
+            time.sleep(600)
         case "hang":
             time.sleep(600)
         case "hog":
@@ -74,11 +78,14 @@ def load_and_die() -> object:
 
 def main(words: Sequence[str]) -> None:
     """Do what was not done, say a line each on stdout, and 'stopped' in the end."""
-    from batch_watch import Watch, jobs_of, run_all
+    from batch_watch import Watch, jobs_of, run_all, run_on_ray
 
-    inputs, out, count = Path(words[0]), Path(words[1]), int(words[2])
+    inputs, out, who = Path(words[0]), Path(words[1]), words[2]
+    jobs = jobs_of(inputs, out)
     try:
-        for job, _ in run_all(jobs_of(inputs, out), out, Watch(), count):
+        for job, _ in (
+            run_all(jobs, out, Watch(), int(who)) if who.isdecimal() else run_on_ray(jobs, out, who)
+        ):
             print(job.path.name, flush=True)
     except KeyboardInterrupt:
         print("at once", flush=True)

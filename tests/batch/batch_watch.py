@@ -6,6 +6,7 @@ from pathlib import Path
 import batch_fakes
 
 from auscan.batch.job import Job
+from auscan.batch.on_ray import OnRay, connect
 from auscan.batch.plan import ALL, make_plan
 from auscan.batch.request import About
 from auscan.batch.run import NO_LIMITS, InWorkers, Limits, run
@@ -56,3 +57,7 @@ def run_all(
     load: Load = batch_fakes.load,
 ) -> Generator[tuple[Job, Entry]]:
     return run(jobs, out, ALL.manifest, InWorkers(load, ABOUT, watch, count, limits))
+
+
+def run_on_ray(jobs: Sequence[Job], out: Path, address: str) -> Generator[tuple[Job, Entry]]:
+    return run(jobs, out, ALL.manifest, OnRay(connect(address), batch_fakes.load, ABOUT, Watch(), {"CPU": 1}))

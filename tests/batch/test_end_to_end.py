@@ -1,51 +1,15 @@
 """Real videos, the shipped model, the command line: killed and stopped runs end as an undisturbed one."""
 
-import json
 import os
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
 
-import av
-import numpy as np
-import pytest
-from numpy.typing import NDArray
+from batch_real import begin, contents
+from conftest import GOOD
 
 from auscan.results.manifest import latest, read_entries
-
-GOOD = ["a", "b", "c", "d"]
-
-
-@pytest.fixture
-def clips(tmp_path: Path, portrait: NDArray[np.uint8]) -> Path:
-    """Four short videos of a face that moves a little, and one that is cut off."""
-    folder = tmp_path / "clips"
-    folder.mkdir()
-    for number, name in enumerate(GOOD):
-        with av.open(str(folder / f"{name}.mp4"), "w") as container:
-            stream = container.add_stream("libx264", rate=25)
-            stream.width = stream.height = 256
-            stream.pix_fmt = "yuv420p"
-            for index in range(8):
-                left = 100 + 3 * number + index
-                image = np.ascontiguousarray(portrait[:256, left : left + 256])
-                container.mux(stream.encode(av.VideoFrame.from_ndarray(image, format="rgb24")))
-            container.mux(stream.encode(None))
-    whole = (folder / "a.mp4").read_bytes()
-    (folder / "broken.mp4").write_bytes(whole[: len(whole) // 2])
-    return folder
-
-
-def begin(clips: Path, out: Path, *words: str) -> subprocess.Popen[str]:
-    """`auscan detect` in a process group of its own."""
-    code = "from auscan.cli.main import main; main()"
-    command = [sys.executable, "-c", code, "detect", str(clips), "--out", str(out), "--threads", "1", *words]
-    return subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
-    )
 
 
 def wait_for(true: Callable[[], object]) -> None:
@@ -54,21 +18,6 @@ def wait_for(true: Callable[[], object]) -> None:
             return
         time.sleep(0.01)
     raise TimeoutError
-
-
-def contents(out: Path) -> dict[str, object]:
-    """Every file of every result, but for what a summary says of the run itself."""
-    found: dict[str, object] = {}
-    for file in out.rglob("*"):
-        if file.is_file() and not file.name.startswith("manifest"):
-            found[str(file.relative_to(out))] = file.read_bytes()
-            if file.name == "summary.json":
-                found[str(file.relative_to(out))] = {
-                    **json.loads(file.read_text()),
-                    "seconds": 0,
-                    "command": "",
-                }
-    return found
 
 
 def test_killed_and_stopped_runs_end_as_an_undisturbed_one(tmp_path: Path, clips: Path) -> None:

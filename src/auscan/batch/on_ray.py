@@ -16,6 +16,8 @@ Not here: starting a cluster of several machines; that is what `ray start` does.
 import logging
 import os
 import platform
+import socket
+import sys
 import time
 from collections import Counter, deque
 from collections.abc import Generator, Iterator, Mapping, Sequence
@@ -52,6 +54,9 @@ TRIES: Final[int] = 2
 ROOM_EVERY_S: Final[float] = 5.0
 """How often the machines of the cluster are counted."""
 
+KNOCK_S: Final[float] = 10.0
+"""How long the head of a cluster may take to open its door; Ray itself would try for minutes."""
+
 WAIT_S: Final[float] = 300.0
 """How long there may be no worker at all."""
 
@@ -76,6 +81,9 @@ def connect(address: str) -> Any:
     import ray
 
     try:
+        if ":" in address:
+            host, _, port = address.rpartition("//")[2].rpartition(":")
+            socket.create_connection((host, int(port)), KNOCK_S).close()
         ray.init(address=address, **settings)
     except Exception as error:  # Ray raises ConnectionError, ValueError, RuntimeError and others
         reason = str(error).strip().partition("\n")[0].rstrip(".")
@@ -93,6 +101,7 @@ class Post:
         """home: what relative paths start from, if it is there"""
         with suppress(OSError):
             os.chdir(home)
+        sys.modules["__main__"].__file__ = None  # Ray's own; else the process beside it would load Ray, too
         self._crew = InWorkers(load, replace(about, host=platform.node()), _Unwatched(), limits=limits)
 
     def missing(self, paths: Sequence[Path]) -> str | None:

@@ -1,0 +1,244 @@
+"""On a Ray cluster the same comes out, whichever machine is lost; the cluster is a few processes on this one."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from importlib.util import find_spec
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import batch_fakes
+import pytest
+import ray_cluster
+from batch_real import begin, contents, lines
+from batch_watch import ABOUT, Watch, jobs_of, run_all, write_inputs
+from test_run import results
+
+import auscan
+from auscan.batch.job import Job
+from auscan.batch.on_ray import OnRay, Post, choose_cluster
+from auscan.batch.plan import ALL
+from auscan.batch.request import Request
+from auscan.batch.run import NO_LIMITS, run
+from auscan.batch.worker import Ended
+from auscan.core.errors import CrashError, InputError
+from auscan.results.manifest import Entry, latest, read_entries
+
+pytestmark = pytest.mark.skipif(find_spec("ray") is None, reason="Ray is not installed")
+
+HERE = Path(__file__).parent
+SOURCE = Path(auscan.__file__).parents[1]
+
+
+class Cluster:
+    """A head and two worker nodes, processes of their own."""
+
+    def __init__(self) -> None:
+        self._process = subprocess.Popen(
+            [sys.executable, ray_cluster.__file__, "2"],
+            env=os.environ | {"PYTHONPATH": f"{SOURCE}:{HERE}"},
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            text=True,
+        )
+        self.address = self._said()
+
+    def _said(self) -> str:
+        assert self._process.stdout is not None
+        return self._process.stdout.readline().strip()
+
+    def kill(self, what: str) -> None:
+        assert self._process.stdin is not None
+        self._process.stdin.write(f"{what}\n")
+        self._process.stdin.flush()
+        assert self._said() == "gone"
+
+    def end(self) -> None:
+        self._process.communicate(timeout=60)
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[Cluster]:
+    """The same for all tests of this file; the first find it whole, the last ends its head."""
+    cluster = Cluster()
+    yield cluster
+    cluster.end()
+
+
+def begin_on(address: str, inputs: Path, out: Path) -> subprocess.Popen[str]:
+    """A batch of work that takes no time, on a cluster; says the name of each input as it ends."""
+    command = [sys.executable, batch_fakes.__file__, str(inputs), str(out), address]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+
+
+def statuses(out: Path) -> dict[str, str | None]:
+    """The error class of each input, None where it is done; each has one line."""
+    entries = read_entries(out)
+    assert len(entries) == len(latest(entries))
+    return {entry.key: entry.error_class for entry in entries}
+
+
+def test_videos_come_out_as_on_this_machine(cluster: Cluster, tmp_path: Path, clips: Path) -> None:
+    here, there = tmp_path / "here", tmp_path / "there"
+    batch = begin(clips, there, "--ray", cluster.address)
+    begin(clips, here).communicate()
+    told = batch.communicate()[1]
+    assert batch.returncode == 2, f"one of them is broken; {told}"
+    assert contents(there) == contents(here)
+    assert lines(there) == lines(here)
+
+
+def test_when_a_node_is_killed_the_others_do_its_work(cluster: Cluster, tmp_path: Path) -> None:
+    names = [f"slow-{number}" for number in range(6)] + ["error-1", "kill-1"]
+    inputs, here, there = write_inputs(tmp_path / "in", *names), tmp_path / "here", tmp_path / "there"
+    list(run_all(jobs_of(inputs, here), here, Watch(), 2))
+    batch = begin_on(cluster.address, write_inputs(inputs, "post-1"), there)
+    assert batch.stdout is not None
+    while not batch.stdout.readline().startswith("slow"):
+        pass  # until both nodes are at work
+    cluster.kill("node")
+    batch.communicate(timeout=60)
+    assert batch.returncode == 0
+    assert results(there) == results(here)
+    assert statuses(there) == {**statuses(here), "post-1.mp4": "CrashError"}
+    assert "was lost, 2 times" in str(latest(read_entries(there))["post-1.mp4"].error)
+    assert not list(there.glob(".*")), "nothing temporary remains"
+
+
+def test_when_the_head_is_lost_a_resumed_run_does_what_is_left(cluster: Cluster, tmp_path: Path) -> None:
+    names = [f"slow-{number}" for number in range(6)]
+    inputs, out = write_inputs(tmp_path / "in", *names), tmp_path / "out"
+    batch = begin_on(cluster.address, inputs, out)
+    assert batch.stdout is not None
+    batch.stdout.readline()
+    cluster.kill("head")
+    batch.kill()
+    batch.communicate()
+    before = {key: entry.ended for key, entry in latest(read_entries(out)).items()}
+    assert 1 <= len(before) < len(names)
+    list(run_all(jobs_of(inputs, out), out, Watch(), 2))
+    after = {key: entry.ended for key, entry in latest(read_entries(out)).items()}
+    assert results(out) == {name: f"{name}\n" for name in names}
+    assert before.items() <= after.items(), "what was done was not done again"
+    assert not list(out.glob(".*"))
+
+
+class FakeRay:
+    """As much of Ray as a runner asks for; a call is done when its answer is asked for."""
+
+    class exceptions:  # noqa: N801
+        RayTaskError = ZeroDivisionError
+        RayError = ConnectionError
+
+    def __init__(self, post: object, nodes: list[dict[str, float]]) -> None:
+        self._post, self._nodes, self.most = post, nodes, 0
+        self._alive = 0
+
+    def remote(self, kind: object) -> Any:
+        return SimpleNamespace(options=lambda **needs: SimpleNamespace(remote=self._start))
+
+    def _start(self, *arguments: object) -> Any:
+        self._alive += 1
+        self.most = max(self.most, self._alive)
+        names = ("missing", "do")
+        return SimpleNamespace(**{name: SimpleNamespace(remote=self._call(name)) for name in names})
+
+    def _call(self, name: str) -> Any:
+        return lambda *arguments: lambda: getattr(self._post, name)(*arguments)
+
+    def wait(self, answers: list[Any], timeout: float) -> tuple[list[Any], list[Any]]:
+        return answers[:1], answers[1:]
+
+    def get(self, answer: Any) -> object:
+        return answer()
+
+    def kill(self, post: object) -> None:
+        self._alive -= 1
+
+    def nodes(self) -> list[dict[str, object]]:
+        return [{"Alive": True, "Resources": node} for node in self._nodes]
+
+    def shutdown(self) -> None:
+        pass
+
+
+class FakePost:
+    """Does work here."""
+
+    def __init__(self, missing: str | None = None, model: str = "0" * 64) -> None:
+        self._missing, self._model = missing, model
+
+    def missing(self, paths: Sequence[Path]) -> str | None:
+        assert all(path.exists() for path in paths)
+        return self._missing
+
+    def do(self, job: Job, folder: Path) -> Ended:
+        entry = batch_fakes.work(job, folder, lambda done, total: None)
+        return Ended(replace(entry, model_sha256=self._model))
+
+
+def run_with(ray: FakeRay, jobs: Sequence[Job], out: Path, needs: dict[str, float]) -> list[Entry]:
+    runner = OnRay(ray, batch_fakes.load, ABOUT, Watch(), needs)
+    return [entry for _, entry in run(jobs, out, ALL.manifest, runner)]
+
+
+def test_there_are_as_many_workers_as_fit_and_no_more(tmp_path: Path) -> None:
+    inputs = write_inputs(tmp_path / "in", *[f"{number:02}" for number in range(20)])
+    nodes = [{"CPU": 8.0, "GPU": 1.0}, {"CPU": 3.0, "GPU": 2.0}, {"CPU": 64.0}]
+    for needs, most in (({"CPU": 2.0, "GPU": 0.25}, 4 + 1), ({"CPU": 1.0, "GPU": 0.1}, 8 + 3)):
+        ray, out = FakeRay(FakePost(), nodes), tmp_path / str(most)
+        assert len(run_with(ray, jobs_of(inputs, out), out, needs)) == 20
+        assert ray.most == most
+
+
+def test_machines_that_do_not_share_the_files_are_refused(tmp_path: Path) -> None:
+    inputs, out = write_inputs(tmp_path / "in", "a"), tmp_path / "out"
+    ray = FakeRay(FakePost(missing="/data/out on node7"), [{"CPU": 1.0}])
+    with pytest.raises(InputError, match=r"There is no /data/out on node7\. .* file system that they share"):
+        run_with(ray, jobs_of(inputs, out), out, {"CPU": 1.0})
+    assert read_entries(out) == []
+
+
+def test_a_worker_finds_what_is_missing_on_its_machine(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys.modules["__main__"], "__file__", "ray")  # both are put back
+    post = Post(batch_fakes.load, ABOUT, NO_LIMITS, tmp_path)
+    assert post.missing([tmp_path]) is None
+    assert str(post.missing([tmp_path, tmp_path / "no"])).startswith(f"{tmp_path / 'no'} on ")
+
+
+def test_machines_with_another_model_are_refused(tmp_path: Path) -> None:
+    inputs, out = write_inputs(tmp_path / "in", "a"), tmp_path / "out"
+    with pytest.raises(InputError, match="here has another auscan or another model"):
+        run_with(FakeRay(FakePost(model="1" * 64), [{"CPU": 1.0}]), jobs_of(inputs, out), out, {"CPU": 1.0})
+    assert read_entries(out) == []
+    assert not list(out.iterdir())
+
+
+def test_workers_that_cannot_start_end_the_run_and_are_nobodys_fault(tmp_path: Path) -> None:
+    class Dying(FakePost):
+        def missing(self, paths: Sequence[Path]) -> str | None:
+            raise ConnectionError("there is no auscan")
+
+    inputs, out = write_inputs(tmp_path / "in", "a"), tmp_path / "out"
+    with pytest.raises(CrashError, match=r"No worker can be started .* there is no auscan"):
+        run_with(FakeRay(Dying(), [{"CPU": 1.0}]), jobs_of(inputs, out), out, {"CPU": 1.0})
+    assert read_entries(out) == []
+
+
+@pytest.mark.parametrize(
+    ("address", "gpus", "told"),
+    [
+        ("127.0.0.1:9", None, "There is no Ray cluster at '127.0.0.1:9'"),
+        ("local", 0.5, "--gpus-per-worker is for --device cuda"),
+    ],
+)
+def test_what_cannot_be_met_is_told_at_once(address: str, gpus: float | None, told: str) -> None:
+    with pytest.raises(InputError, match=told):
+        choose_cluster(Request(), ABOUT, Path("out"), address, None, gpus, NO_LIMITS, Watch())
