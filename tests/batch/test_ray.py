@@ -1,4 +1,4 @@
-"""On a Ray cluster the same comes out, whichever machine is lost; the cluster is a few processes on this one."""
+"""On a Ray cluster the same comes out, whichever machine is lost; here machines are processes."""
 
 import os
 import subprocess
@@ -64,9 +64,11 @@ class Cluster:
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[Cluster]:
     """The same for all tests of this file; the first find it whole, the last ends its head."""
-    cluster = Cluster()
-    yield cluster
-    cluster.end()
+    with pytest.MonkeyPatch.context() as here:
+        here.setenv("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")  # on the loopback interface, as its nodes are
+        cluster = Cluster()
+        yield cluster
+        cluster.end()
 
 
 def begin_on(address: str, inputs: Path, out: Path) -> subprocess.Popen[str]:

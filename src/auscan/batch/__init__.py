@@ -10,8 +10,9 @@ Read in this order:
     place.py     a finished folder is put in its place, and what killed runs left is removed
     worker.py    a process that does inputs one after the other, and may die of one
     run.py       the loop around all of them
+    on_ray.py    jobs on the machines of a Ray cluster
     merge.py     many results as one data set;  query.py asks it
 
-A runner takes jobs and gives (job, entry) as they end; here or in worker processes, the files and the
+A runner takes jobs and gives (job, entry) as they end; here, in worker processes or on a cluster, the files and the
 manifest are the same.
 """
