@@ -13,6 +13,6 @@ Read in this order:
     on_ray.py    jobs on the machines of a Ray cluster
     merge.py     many results as one data set;  query.py asks it
 
-A runner takes jobs and gives (job, entry) as they end; here, in worker processes or on a cluster, the files and the
-manifest are the same.
+A runner takes jobs and gives (job, entry) as they end; here, in worker processes or on a cluster, the files
+and the manifest are the same.
 """

@@ -20,10 +20,11 @@ import socket
 import sys
 import time
 from collections import Counter, deque
-from collections.abc import Generator, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import Any, Final
 from uuid import uuid4
@@ -179,19 +180,18 @@ class OnRay:
     def __call__(self, jobs: Sequence[Job], folder: RunFolder, interrupts: Interrupts) -> Generator[Settled]:
         """As `Runner` says."""
         waiting = deque(jobs)
-        shared = [folder.path / LOCK_FILE, *[job.path for job in jobs if job.path.exists()][:1]]
         self._heard_s = time.monotonic()
         try:
             while waiting or self._crew:
                 if interrupts.count and waiting:
                     waiting.clear()
                     self._watcher.stopping(sum(seat.job is not None for seat in self._crew))
-                self._staff(waiting, folder, shared)
+                self._staff(waiting, folder)
                 yield from self._hear(waiting, folder)
         finally:
             self._ray.shutdown()
 
-    def _staff(self, waiting: deque[Job], folder: RunFolder, shared: Sequence[Path]) -> None:
+    def _staff(self, waiting: deque[Job], folder: RunFolder) -> None:
         """Give out work, dismiss who has none, take on who is needed."""
         for seat in [each for each in self._crew if each.answer is None]:
             if waiting:
@@ -204,16 +204,16 @@ class OnRay:
                 self._dismiss(seat)
         for _ in range(min(self._places() - len(self._crew), len(waiting) - len(starting))):
             post = self._take_on()
-            self._crew.append(_Seat(post, post.missing.remote(shared)))
+            self._crew.append(_Seat(post, post.missing.remote(_shared(waiting, folder))))
 
     def _take_on(self) -> Any:
-        post = self._ray.remote(Post).options(
+        kind = self._ray.remote(Post).options(
             num_cpus=self._needs.get("CPU"),
             num_gpus=self._needs.get("GPU"),
             memory=self._needs.get("memory"),
             scheduling_strategy="SPREAD",
         )
-        return post.remote(self._load, self._about, self._limits, Path.cwd())
+        return kind.remote(self._load, self._about, self._limits, Path.cwd())
 
     def _places(self) -> int:
         """How many workers there may be now; one at least, so that a cluster that can grow is asked to."""
@@ -317,6 +317,12 @@ class OnRay:
 
     def _in_words(self) -> str:
         return ", ".join(f"{need:g} {name}" for name, need in self._needs.items())
+
+
+def _shared(waiting: Iterable[Job], folder: RunFolder) -> list[Path]:
+    """What every machine must see: the folder of the run, and an input that is there."""
+    there = (job.path for job in waiting if job.path.exists())
+    return [folder.path / LOCK_FILE, *islice(there, 1)]
 
 
 def choose_cluster(

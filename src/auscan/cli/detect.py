@@ -121,7 +121,7 @@ def detect(
     batch = _Batch(out, part.manifest, as_json)
     limits = Limits(seconds=time_limit, bytes=None if memory_limit is None else round(memory_limit * 1e9))
     with shown_board(len(plan.jobs)) as board:
-        if ray is None:
+        if ray is None or not plan.jobs:
             runner: Runner = choose_runner(request, known, out, len(plan.jobs), jobs or 1, limits, board)
         else:
             runner = choose_cluster(request, known, out, ray, jobs, gpus_per_worker, limits, board)
