@@ -238,6 +238,7 @@ def test_workers_that_cannot_start_end_the_run_and_are_nobodys_fault(tmp_path: P
     ("address", "gpus", "told"),
     [
         ("127.0.0.1:9", None, "There is no Ray cluster at '127.0.0.1:9'"),
+        ("ray://node7:10001", None, "Run auscan on a machine of the cluster, with --ray auto"),
         ("local", 0.5, "--gpus-per-worker is for --device cuda"),
     ],
 )

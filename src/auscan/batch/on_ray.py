@@ -69,6 +69,10 @@ def connect(address: str) -> Any:
     from others.  Raises InputError where there is no cluster, or no Ray.
     """
     need_extra("--ray", "ray", "ray")
+    if address.startswith("ray://"):
+        raise InputError(
+            f"{address} is for Ray's client. Run auscan on a machine of the cluster, with --ray auto."
+        )
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
     os.environ["RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO"] = "0"  # what Ray will do anyway; else it warns
     os.environ.setdefault("RAY_NUM_REDIS_GET_RETRIES", "1")  # else it looks for a lost head ten minutes
@@ -80,7 +84,7 @@ def connect(address: str) -> Any:
 
     try:
         if ":" in address:
-            host, _, port = address.rpartition("//")[2].rpartition(":")
+            host, _, port = address.rpartition(":")
             socket.create_connection((host, int(port)), KNOCK_S).close()
         ray.init(address=address, **settings)
     except Exception as error:  # Ray raises ConnectionError, ValueError, RuntimeError and others

@@ -23,7 +23,7 @@ from auscan.cli.engine import (
     ThreadsOption,
 )
 from auscan.cli.progress import Board, shown_board
-from auscan.core.errors import exit_code_of
+from auscan.core.errors import InputError, exit_code_of
 
 if TYPE_CHECKING:
     from auscan.batch.job import Job
@@ -103,6 +103,8 @@ def detect(
     from auscan.pipeline.options import Options
     from auscan.results.manifest import read_entries
 
+    if gpus_per_worker is not None and ray is None:
+        raise InputError("--gpus-per-worker is for --ray.")
     part = parse_shard(shard)
     options = Options(
         operating_point=operating_point,
