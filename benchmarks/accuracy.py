@@ -1,8 +1,8 @@
 r"""How well auscan does on faces, clips and rendered people that it never saw, through `auscan detect`.
 
-    python benchmarks/accuracy.py --data ../shared/data
+    python benchmarks/accuracy.py --data ../shared/data  # needs data that are not included
     python benchmarks/accuracy.py --data ../shared/data --model src/auscan/checkpoints/nano --card \
-        --write docs/benchmarks/accuracy.md
+        --write docs/benchmarks/accuracy.md  # needs data that are not included
 
 1. Pictures of `faces_val.parquet`: agreement with the teacher, also by head pose and picture quality.
 2. The clips that no training step saw: agreement with the teacher, pooled, and its correlation within a clip.

@@ -1,8 +1,10 @@
 r"""What is left when faces are turned, hidden, blurred, dark, noisy, small, compressed, and what sound buys.
 
-    python benchmarks/robustness.py --data ../shared/data --work runs/robustness
+    python benchmarks/robustness.py --data ../shared/data \
+        --work runs/robustness  # needs data that are not included
     python benchmarks/robustness.py --data ../shared/data --work runs/robustness --model nano \
-        --model whole-face-only=PATH --model no-audio=PATH --write docs/benchmarks/robustness.md
+        --model whole-face-only=PATH --model no-audio=PATH \
+        --write docs/benchmarks/robustness.md  # needs data that are not included
 
 Faces of `faces_val.parquet`, rendered people, clips, and films of rendered people who talk, none of which a
 training step saw (sources.py, films.py), are spoilt in one way at a time (spoiling.py) before the face
