@@ -22,6 +22,9 @@ DOCUMENTS = [
 PROGRAM = re.compile(r"(auscan|pip|pytest|python3?|curl|accelerate|examples/\S+\.sh) ")
 """How a line begins that is a command, where its block does not say that all of its lines are."""
 
+SAID = "said-by-another"
+"""Stands for `$(...)`."""
+
 
 @dataclass(frozen=True)
 class Code:
@@ -61,7 +64,7 @@ def command_lines(code: Code) -> list[str]:
 def calls(line: str) -> list[list[str]]:
     """The words of each program that a line calls; `a && b` and `a | b` call two. No redirections."""
     found: list[list[str]] = [[]]
-    for word in shlex.split(re.sub(r"\$\(.*?\)", "said-by-another", line), comments=True):
+    for word in shlex.split(re.sub(r"\$\(.*?\)", SAID, line), comments=True):
         if word in ("&&", "|"):
             found.append([])
         elif not re.match(r"\d?[<>]", word):

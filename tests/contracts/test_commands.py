@@ -16,7 +16,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
-from documents import CODES, ROOT, Code, calls, command_lines
+from documents import CODES, ROOT, SAID, Code, calls, command_lines
 from typer.main import get_command
 
 from auscan.cli.main import app
@@ -62,6 +62,15 @@ def check_auscan(words: list[str]) -> None:
     COMMANDS[name].make_context(name, rest)  # an unknown option or a missing argument is an error
 
 
+def check_accelerate(words: list[str]) -> None:
+    from accelerate.commands.launch import launch_command_parser
+
+    assert words[0] == "launch"
+    launched = launch_command_parser().parse_args(words[1:])
+    assert launched.training_script == SAID
+    check_auscan(launched.training_script_args)
+
+
 def check_python(words: list[str]) -> None:
     if words[0] not in ("-c", "-m"):
         script_parser(words[0]).parse_args(words[1:])
@@ -95,6 +104,7 @@ def check_curl(words: list[str]) -> None:
 
 
 CHECKS: dict[str, Callable[[list[str]], None]] = {
+    "accelerate": check_accelerate,
     "auscan": check_auscan,
     "curl": check_curl,
     "pip": check_pip,
@@ -142,6 +152,8 @@ def test_a_command_in_a_sentence_has_only_options_that_there_are(line: str) -> N
         "auscan detekt talk.mp4",
         "auscan detect talk.mp4 --out results --overlays",
         "auscan detect --out results",
+        "accelerate launch --processes 2 $(which auscan) train run.yaml",
+        "accelerate launch --num_processes 2 $(which auscan) teach run.yaml",
         "python benchmarks/gone.py",
         "python benchmarks/accuracy.py --only faces",
         "python benchmarks/accuracy.py --data data --everything",

@@ -14,6 +14,7 @@ from auscan.datasets.index import read_index
 from auscan.model.mamba import BiMamba
 from auscan.training.config import ControlConfig, DropoutConfig, ModelConfig, check_train_config
 from auscan.training.context import remember_within
+from auscan.training.epoch import EpochBatches
 from auscan.training.module import FeatureNetwork, FeatureSizes, build_network
 from auscan.training.windows import (
     LabelledTrack,
@@ -22,7 +23,6 @@ from auscan.training.windows import (
     collate,
     cut,
     cut_with_margin,
-    drop_modalities,
     load_tracks,
 )
 
@@ -132,9 +132,10 @@ def test_a_window_whose_face_is_lost_still_has_a_graph(tracks: list[LabelledTrac
 
 
 def test_the_face_is_lost_within_the_window(tracks: list[LabelledTrack]) -> None:
-    batch = WindowBatches(tracks, [Window(0, 40, 60)] * 50, 0.2, margin=30)[list(range(50))]
+    windows = WindowBatches(tracks, [Window(0, 40, 60)], 0.2, margin=30)
     config = DropoutConfig(no_sound=0, no_face=1, no_face_length=0.5)
-    lost = batch.seen & ~drop_modalities(batch, config, np.random.default_rng(0)).seen
+    batch = EpochBatches(windows, [0] * 50, config, augment=False, seed=(0,))[range(50)]
+    lost = windows.window(0).seen & ~batch.seen
     assert lost.any(1).sum() > 30
     assert batch.inside is not None
     assert not (lost & ~batch.inside).any()

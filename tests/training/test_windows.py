@@ -1,27 +1,23 @@
-"""Windows: every frame once at least, holes in their place, sound at its time, order from the seed alone."""
+"""Windows: every frame once at least, holes in their place, sound at its time."""
 
-from collections import Counter
 from collections.abc import Callable
-from dataclasses import fields, replace
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
 from auscan.core.errors import InputError
 from auscan.datasets.index import Index, read_index
-from auscan.training.config import DataConfig, DropoutConfig, FoldConfig
+from auscan.training.config import DataConfig, FoldConfig
 from auscan.training.windows import (
-    EpochOrder,
     LabelledTrack,
     WindowBatches,
     collate,
     cut,
     deal,
-    drop_modalities,
     load_tracks,
     training_windows,
     window_starts,
@@ -95,49 +91,6 @@ def test_shorter_windows_are_filled_with_rows_that_are_not_seen(tracks: list[Lab
     assert (batch.labels[1, 10:] == -1).all()
     assert not batch.audio_valid[1].any()
     assert batch.audio_valid[0].all()
-
-
-def test_an_epoch_follows_from_seed_and_number_alone() -> None:
-    sources = list("aaaaaaaabbbcc")
-    order = EpochOrder(sources, 0.5, seed=3)
-    assert order.epoch(4) == EpochOrder(sources, 0.5, seed=3).epoch(4)
-    assert order.epoch(4) != order.epoch(5)
-    assert order.epoch(4) != EpochOrder(sources, 0.5, seed=4).epoch(4)
-    assert len(order.epoch(4)) == len(sources)
-
-
-def test_balance_goes_from_every_window_to_every_source_video() -> None:
-    sources = list("aaaaaaaaaaaaaaaabbbbc")
-    assert sorted(EpochOrder(sources, 1.0, 0).epoch(7)) == list(range(21))
-    equal = Counter(sources[window] for window in EpochOrder(sources, 0.0, 0).epoch(7))
-    assert equal == {"a": 7, "b": 7, "c": 7}
-    between = Counter(sources[window] for window in EpochOrder(sources, 0.5, 0).epoch(7))
-    assert between["a"] > between["b"] > between["c"] >= 3
-
-
-def test_modality_dropout_takes_sound_and_faces_from_its_share(tracks: list[LabelledTrack]) -> None:
-    batch = collate([cut(tracks[0], slice(0, 60), 0.2)] * 400)
-    config = DropoutConfig(no_sound=0.25, other_sound=0.0, no_face=0.5, no_face_length=0.2)
-    dropped = drop_modalities(batch, config, np.random.default_rng(0))
-    assert (~dropped.audio_valid.any(1)).float().mean().item() == pytest.approx(0.25, abs=0.06)
-    lost = (batch.seen & ~dropped.seen).sum(1)
-    assert (lost > 0).float().mean().item() == pytest.approx(0.5, abs=0.08)
-    assert lost.max() <= 12
-    again = drop_modalities(batch, config, np.random.default_rng(0))
-    there = [each.name for each in fields(batch) if getattr(batch, each.name) is not None]
-    assert all(torch.equal(getattr(dropped, name), getattr(again, name)) for name in there)
-    none = DropoutConfig(no_sound=0, other_sound=0, no_face=0)
-    same = drop_modalities(batch, none, np.random.default_rng(0))
-    assert all(torch.equal(getattr(batch, name), getattr(same, name)) for name in there)
-
-
-def test_a_strangers_sound_comes_at_the_windows_own_time(tracks: list[LabelledTrack]) -> None:
-    batch = collate([cut(tracks[0], slice(0, 30), 0.2), cut(tracks[0], slice(90, 120), 0.2)])
-    config = DropoutConfig(no_sound=0, other_sound=1, no_face=0)
-    swapped = drop_modalities(batch, config, np.random.default_rng(0))
-    valid = swapped.audio_valid[1]
-    torch.testing.assert_close(swapped.audio[1][valid], batch.audio[0][batch.audio_valid[0]])
-    assert swapped.audio_times_s[1][valid][0] == pytest.approx(90 / 30, abs=0.25)
 
 
 def test_folds_keep_the_persons_of_a_video_together(tracks: list[LabelledTrack]) -> None:

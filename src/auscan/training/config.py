@@ -183,7 +183,7 @@ class LoopConfig(Settings):
     epochs: int = Field(default=20, ge=1)
     """Times through the training windows."""
     batch: int = Field(default=16, ge=1)
-    """Windows in a process at a time."""
+    """Windows in a process at a time; N processes make steps of N times as many."""
     accumulate: int = Field(default=1, ge=1)
     """Batches whose gradients make one step."""
     patience: int = Field(default=5, ge=1)

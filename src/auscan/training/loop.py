@@ -4,12 +4,14 @@
         for each step    forward, losses, backward, clip, step, running mean of the weights
         score the validation tracks; keep the best; stop when it no longer gets better
 
-accelerate puts it on one or many GPUs or the CPU, in float32, bf16 or fp16. A run that was killed goes on
-from its last save and ends with the very same weights as one that was left alone: order and dropout follow
-from seed, epoch and step, and everything else that a step depends on is in the state.
+accelerate puts it on one or many GPUs or the CPU, in float32, bf16 or fp16. Several processes, each with its
+part of a step's windows, do what one would with all of them. A run that was killed goes on from its last save
+and ends with the very same weights as one that was left alone: order and dropout follow from the seed and the
+place in an epoch, and everything else that a step depends on is in the state.
 
 In: a `TrainConfig`.  Out: the folder of a run (run.py).
-Not here: windows and dropout (windows.py), the network (module.py), losses (losses.py).
+Not here: windows (windows.py), their order and what they lose (epoch.py), the network (module.py), losses
+(losses.py).
 """
 
 import math
@@ -22,17 +24,18 @@ from typing import Any, cast
 import numpy as np
 import pandas as pd
 import torch
+from torch import Tensor
 from torch.optim.swa_utils import AveragedModel
 from torch.utils.data import DataLoader
 
 from auscan.core.aus import AU_NAMES
 from auscan.core.config import NetworkConfig
-from auscan.core.errors import AuscanError
+from auscan.core.errors import AuscanError, InputError
 from auscan.datasets.features import Encoders
 from auscan.datasets.index import read_index
-from auscan.training.augment import augment_crops
 from auscan.training.config import TrainConfig
 from auscan.training.encoder import CropEncoder
+from auscan.training.epoch import EpochBatches, EpochOrder, places_of
 from auscan.training.losses import Criterion, Losses, positive_weights
 from auscan.training.memory import keep_freed_memory
 from auscan.training.module import FeatureNetwork, FeatureSizes, budget, build_network
@@ -42,12 +45,11 @@ from auscan.training.run import RunFolder, TrainedConfig, load_trained, save_tra
 from auscan.training.scores import write_scores
 from auscan.training.sides import check_alike, check_start, split_tracks
 from auscan.training.start import find_encoders
+from auscan.training.together import rows_of_all
 from auscan.training.windows import (
     Batch,
-    EpochOrder,
     LabelledTrack,
     WindowBatches,
-    drop_modalities,
     load_tracks,
     training_windows,
 )
@@ -131,13 +133,13 @@ class Trainer:
         sources = [self.learned[window.track].source_video for window in windows]
         self.order = EpochOrder(sources, config.data.balance, config.seed)
         self.margin_s = config.model.network().fusion.reach_s + HEARD_BEYOND_S
-        self.batches = WindowBatches(self.learned, windows, self.margin_s, config.data.margin)
+        self.windows = WindowBatches(self.learned, windows, self.margin_s, config.data.margin)
         self.group = config.loop.batch * config.loop.accumulate * self.accelerator.num_processes
         self.epoch_steps = math.ceil(len(windows) / self.group)
         self.total = config.loop.epochs * self.epoch_steps
         self._build(start)
         with self.accelerator.main_process_first():
-            self.folder = RunFolder(config)
+            self.folder = RunFolder(config, begins=self.main)
         self.board = _tensorboard(config.out) if self.main else None
         self.progress = Progress()
         self._resume()
@@ -149,7 +151,8 @@ class Trainer:
         learns, encoder = config.model.encoder, None
         if learns is not None and start is not None:
             encoder = CropEncoder(cast(Any, start.visual), self.sizes.grid, learns)
-        network = build_network(self.sizes, config.model, config.loss.alignment_frames, encoder)
+        view_frames = config.loss.alignment_frames if config.loss.alignment else 0
+        network = build_network(self.sizes, config.model, view_frames, encoder)
         self.say(budget(network, self.sizes, config.model))
         self.mean = AveragedModel(network, avg_fn=running_mean(config.optimizer.average))
         self.mean.to(self.accelerator.device).requires_grad_(False)
@@ -186,41 +189,39 @@ class Trainer:
 
     def _steps(self, epoch: int, first: int) -> Iterator[list[Batch]]:
         """This process's batches of each step of an epoch, from step `first` of it on."""
-        order, loop = self.order.epoch(epoch), self.config.loop
+        order, config = self.order.epoch(epoch), self.config
         while len(order) % self.group:  # the last step is filled up from the beginning
             order += order[: -len(order) % self.group]
-        rank, processes = self.accelerator.process_index, self.accelerator.num_processes
-        parts = [order[at : at + loop.batch] for at in range(0, len(order), loop.batch)]
-        mine = parts[rank::processes][first * loop.accumulate :]
+        encoder = config.model.encoder
+        augment = encoder is not None and encoder.augment
+        batches = EpochBatches(self.windows, order, config.dropout, augment, (config.seed, 3, epoch))
+        process, processes = self.accelerator.process_index, self.accelerator.num_processes
+        mine = places_of(process, processes, len(order), config.loop.batch)
         # A generator of its own: a loader draws from torch's global one, which belongs to the state.
         loader: DataLoader[Batch] = DataLoader(
-            self.batches,
+            batches,
             batch_size=None,
-            sampler=mine,
-            num_workers=loop.workers,
+            sampler=mine[first * config.loop.accumulate :],
+            num_workers=config.loop.workers,
             generator=torch.Generator(),
             collate_fn=_as_it_is,
         )
         held: list[Batch] = []
         for batch in loader:
             held.append(batch)
-            if len(held) == loop.accumulate:
+            if len(held) == config.loop.accumulate:
                 yield held
                 held = []
 
     def _step(self, micro_batches: list[Batch]) -> dict[str, float]:
-        """One step of the optimiser; returns the losses, meaned over its batches."""
+        """One step of the optimiser; returns the losses of all processes, meaned over its batches."""
         self.network.train()
         sums: dict[str, float] = {}
-        for number, whole in enumerate(micro_batches):
-            seed = [self.config.seed, 3, self.progress.step, number, self.accelerator.process_index]
-            batch = drop_modalities(whole, self.config.dropout, np.random.default_rng(seed))
-            if self.config.model.encoder is not None and self.config.model.encoder.augment:
-                batch = augment_crops(batch, np.random.default_rng([*seed, 1]))
-            batch = batch.to(self.accelerator.device)
+        for batch in (each.to(self.accelerator.device) for each in micro_batches):
             with self.accelerator.accumulate(self.network):
                 losses = self._losses(batch)
-                self.accelerator.backward(losses.total)
+                # Gradients are averaged over processes, each of which has a part of them: see together.py.
+                self.accelerator.backward(losses.total * self.accelerator.num_processes)
                 if self.accelerator.sync_gradients:
                     self.accelerator.clip_grad_norm_(self.network.parameters(), self.config.optimizer.clip)
                 self.optimizer.step()
@@ -232,9 +233,17 @@ class Trainer:
         return sums
 
     def _losses(self, batch: Batch) -> Losses:
+        """The losses of the windows of all processes; only this one's have gradients."""
         output = self.network(batch)
         labels = batch.labels.masked_fill(~batch.seen[..., None], -1)
-        return self.criterion(output.logits, labels, output.views)
+        logits, labels = (self._of_all(each.flatten(0, 1)) for each in (output.logits, labels))  # [F, A] each
+        views = output.views
+        if views is not None:
+            views = self._of_all(views[0]), self._of_all(views[1])
+        return self.criterion(logits, labels, views)
+
+    def _of_all(self, rows: Tensor) -> Tensor:
+        return rows_of_all(self.accelerator, rows)
 
     def _validate(self, epoch: int) -> None:
         """Score the validation tracks with the running mean; keep it if it is the best so far."""
@@ -309,6 +318,7 @@ class Trainer:
             **{name: part.state_dict() for name, part in self._parts().items()},
             "scaler": None if scaler is None else scaler.state_dict(),
             "random": torch.get_rng_state(),
+            "group": self.group,
             **vars(self.progress),
         }
         self.folder.save_state(state)
@@ -321,6 +331,11 @@ class Trainer:
             self.folder.forget_after(0 if state is None else int(state["step"]))
         if state is None:
             return
+        if state.get("group", self.group) != self.group:
+            raise InputError(
+                f"{self.config.out} holds a run with {state['group']} windows a step; now it would be "
+                f"{self.group}. Go on with as many processes as before."
+            )
         for name, part in self._parts().items():
             part.load_state_dict(state[name])
         if self.accelerator.scaler is not None:

@@ -85,7 +85,7 @@ class Criterion:
         self.config, self.positive_weight = config, positive_weight
 
     def __call__(self, logits: Tensor, labels: Tensor, views: tuple[Tensor, Tensor] | None) -> Losses:
-        """logits [B, T, A], labels [B, T, A]; views: two of [F, d] for the alignment loss, or None."""
+        """logits [..., A], labels [..., A]; views: two of [F, d] for the alignment loss, or None."""
         config, exact = self.config, logits.float()
         parts: dict[str, tuple[float, Tensor]] = {}
         if config.bce:
@@ -95,8 +95,11 @@ class Criterion:
             parts["asymmetric"] = config.asymmetric, asymmetric(exact, labels, *gammas)
         if config.soft_f1:
             parts["soft_f1"] = config.soft_f1, soft_f1(exact, labels)
-        if config.alignment and views is not None and len(views[0]) > 0:
-            parts["alignment"] = config.alignment, alignment_loss(views[0].float(), views[1].float())
+        if config.alignment and views is not None:
+            face, regions = (view.float() for view in views)
+            # Without any face, 0 with a gradient.
+            loss = alignment_loss(face, regions) if len(face) else face.sum() + regions.sum()
+            parts["alignment"] = config.alignment, loss
         total = exact.sum() * 0.0  # has a gradient, also where no loss counts
         for weight, loss in parts.values():
             total = total + weight * loss

@@ -100,13 +100,20 @@ def find_trained(folder: Path) -> Path | None:
 class RunFolder:
     """The folder of one run."""
 
-    def __init__(self, config: TrainConfig) -> None:
-        """Raises InputError where another run, with other settings, lives in the folder."""
+    def __init__(self, config: TrainConfig, begins: bool = True) -> None:
+        """begins: whether this process, of several, makes the folder; the others find it made.
+
+        Raises InputError where another run, with other settings, lives in the folder, or none does yet.
+        """
         self.path = config.out
         self._config = config.model_dump_json(indent=2, exclude={"out"}) + "\n"
         file = self.path / CONFIG_FILE
         if file.exists():
             self._check_same(file.read_text(encoding="utf-8"))
+        elif not begins:
+            raise InputError(
+                f"{self.path} is not there for every process. All machines have to see one folder of a run."
+            )
         else:
             with atomic_path(file) as path:
                 path.write_text(self._config, encoding="utf-8")

@@ -1,12 +1,10 @@
-"""Cut tracks into windows, deal them to epochs, and put them together as batches.
+"""Cut tracks into windows, and put them together as batches.
 
 A window is a stretch of rows as they are, holes included: a frame without a picture keeps its place, its time
-and its -1s, so nothing moves against the sound. Which windows make up an epoch, in which order, follows from
-the seed and the number of the epoch alone; so does what each loses to modality dropout. That is what makes a
-run resume exactly.
+and its -1s, so nothing moves against the sound.
 
 In: an index, a folder of features.  Out: batches of tensors.
-Not here: what the network makes of holes (module.py).
+Not here: which windows an epoch has (epoch.py), what the network makes of holes (module.py).
 """
 
 from collections.abc import Sequence
@@ -27,7 +25,7 @@ from auscan.datasets.crops import TrackCrops
 from auscan.datasets.index import Index
 from auscan.datasets.names import folds
 from auscan.results.coders.annotations import NOT_ANNOTATED
-from auscan.training.config import DataConfig, DropoutConfig, FoldConfig
+from auscan.training.config import DataConfig, FoldConfig
 
 
 @dataclass(frozen=True, eq=False)
@@ -176,37 +174,6 @@ def training_windows(tracks: Sequence[LabelledTrack], data: DataConfig) -> list[
     return windows
 
 
-class EpochOrder:
-    """Which windows an epoch consists of, and in which order."""
-
-    def __init__(self, sources: Sequence[str], balance: float, seed: int) -> None:
-        """sources: the source video of each window; balance: see DataConfig."""
-        names = sorted(set(sources))
-        place = {name: number for number, name in enumerate(names)}
-        self._windows: list[list[int]] = [[] for _ in names]
-        for window, source in enumerate(sources):
-            self._windows[place[source]].append(window)
-        self._balance, self._seed, self._count = balance, seed, len(sources)
-
-    def epoch(self, number: int) -> list[int]:
-        """As many windows as there are, by number; the same ones whenever it is asked."""
-        rng = np.random.default_rng([self._seed, 2, number])
-        weights = np.array([len(windows) for windows in self._windows], np.float64) ** self._balance
-        shares = self._count * weights / weights.sum()
-        quotas = np.floor(shares + 1e-9).astype(int)
-        # What rounding left over goes to sources by chance, so that over epochs each gets its share.
-        rest = shares - quotas
-        left = self._count - int(quotas.sum())
-        if left:
-            quotas[rng.choice(len(quotas), left, replace=False, p=rest.clip(0) / rest.clip(0).sum())] += 1
-        order: list[int] = []
-        for windows, quota in zip(self._windows, quotas.tolist(), strict=True):
-            while quota > 0:  # every window once before any comes twice
-                order += rng.permutation(windows)[:quota].tolist()
-                quota -= len(windows)
-        return [order[place] for place in rng.permutation(len(order))]
-
-
 class WindowBatches(Dataset[Batch]):
     """Batches by the numbers of their windows."""
 
@@ -222,9 +189,11 @@ class WindowBatches(Dataset[Batch]):
         self._margin = margin
 
     def __getitem__(self, numbers: Sequence[int]) -> Batch:
-        return collate([self._cut(self._windows[number]) for number in numbers])
+        return collate([self.window(number) for number in numbers])
 
-    def _cut(self, window: Window) -> Batch:
+    def window(self, number: int) -> Batch:
+        """One window as a batch of one."""
+        window = self._windows[number]
         track = self._tracks[window.track]
         if self._margin is None:
             return cut(track, slice(window.start, window.stop), self._margin_s)
@@ -284,33 +253,3 @@ def collate(windows: Sequence[Batch]) -> Batch:
             out[row, : len(value)] = value
         joined[each.name] = out
     return Batch(**joined)
-
-
-def drop_modalities(batch: Batch, config: DropoutConfig, rng: np.random.Generator) -> Batch:
-    """Take sound or a stretch of the face from some windows; nothing is drawn from torch's generators."""
-    windows = len(batch.seen)
-    chance, valid, seen = rng.random(windows), batch.audio_valid.clone(), batch.seen.clone()
-    audio, audio_times_s = batch.audio, batch.audio_times_s
-    silent = torch.from_numpy(chance < config.no_sound)
-    swapped = torch.from_numpy(~silent.numpy() & (chance < config.no_sound + config.other_sound))
-    if swapped.any() and windows > 1:
-        # The neighbour's sound, moved to the window's own time.
-        away_s = (batch.times_s[:, 0] - batch.times_s[:, 0].roll(1))[:, None]  # [B, 1]
-        audio = torch.where(swapped[:, None, None], audio.roll(1, 0), audio)
-        audio_times_s = torch.where(swapped[:, None], audio_times_s.roll(1, 0) + away_s, audio_times_s)
-        valid = torch.where(swapped[:, None], batch.audio_valid.roll(1, 0), valid)
-    valid &= ~silent[:, None]
-    for row in np.flatnonzero(rng.random(windows) < config.no_face):
-        first, frames = _extent(batch, int(row))
-        length = int(rng.integers(1, max(2, int(config.no_face_length * frames) + 1)))
-        start = first + int(rng.integers(0, max(1, frames - length + 1)))
-        seen[row, start : start + length] = False
-    return replace(batch, audio=audio, audio_times_s=audio_times_s, audio_valid=valid, seen=seen)
-
-
-def _extent(batch: Batch, row: int) -> tuple[int, int]:
-    """Where a window begins in its row, after its margin, and how many frames it has."""
-    if batch.inside is None:
-        return 0, batch.seen.shape[1]
-    inside = batch.inside[row].nonzero()
-    return int(inside[0]), len(inside)
