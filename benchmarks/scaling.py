@@ -1,0 +1,353 @@
+"""What a collection of videos costs on more machines than there are here; see docs/scaling.md.
+
+    python benchmarks/scaling.py cost [--clip PATH]   core seconds an hour of video, bytes of results
+    python benchmarks/scaling.py plan [--results N]   reading the manifest of N results and planning a resume
+    python benchmarks/scaling.py check                the simulation against `auscan detect --jobs 2`
+    python benchmarks/scaling.py fleet [...]          cores, storage and cost of 10,000 to 10 million hours
+
+`fleet` goes by what it is given, else by figures of `cost` on the demo clip. The price is yours to give; at 1
+unit a core hour the cost is in core hours. For GPUs, give GPU hours an hour of video as --core-hours.
+"""
+
+import argparse
+import json
+import math
+import os
+import random
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from fleet import Fleet, Outcome, one_slice, simulate
+from long_video import make_video
+
+from auscan.results.manifest import Entry, as_line, read_entries
+
+CORE_HOURS = 0.17
+"""Core hours an hour of video: `cost` on the demo clip, rounded."""
+RESULT_MB = 47.0
+"""MB of results an hour of video with one face, likewise."""
+RESULT_FILES = 5
+TURN_S = 10.0
+"""Length of the clip that `make_video` repeats."""
+SIMULATED = 20_000
+"""Inputs of a slice that is simulated."""
+Row = dict[str, Any]
+
+
+def cost(clip: Path) -> list[Row]:
+    """Core seconds of each stage for an hour of such video; the stages are run one after the other."""
+    import auscan
+    from auscan.faces.detector import FaceDetector
+    from auscan.faces.follow import follow_faces
+    from auscan.inference.stages import load
+    from auscan.media.audio import read_waveform
+    from auscan.media.video import read_frames
+    from auscan.pipeline.detect import CHUNK
+    from auscan.pipeline.soundtrack import Soundtrack
+    from auscan.pipeline.track import Track
+    from auscan.pipeline.watch import Looker, cut_out, in_batches
+
+    stages, detector = load("nano", threads=1), FaceDetector()
+    result = auscan.detect(clip, model=stages)  # the first time is slower
+    spent: dict[str, float] = {}
+    with core_seconds("decode", spent):
+        frames = list(read_frames(clip))
+    with core_seconds("detect and track faces", spent):
+        followed = list(follow_faces(iter(frames), detector))
+    side = stages.config.network.visual.crop_size
+    with core_seconds("cut out faces", spent):
+        cut = [cut_out(frame, faces, side) for frame, faces in followed]
+    with core_seconds("look", spent):
+        looker = Looker(stages)
+        seen = [frame for batch in in_batches(cut, CHUNK) for frame in looker(batch)]
+    with closing(Soundtrack(stages, read_waveform(clip))) as sound:
+        with core_seconds("listen", spent):
+            sound.listen(np.inf)
+        with core_seconds("follow", spent):
+            tracks: dict[int, Track] = {}
+            for frame in seen:
+                for face in frame.faces:
+                    track = tracks.setdefault(face.face.face_id, Track(face.face.face_id, face))
+                    track.add(frame.index, frame.time_s, face)
+            for track in tracks.values():
+                track.score(stages, sound.tokens)
+    with tempfile.TemporaryDirectory() as folder:
+        with core_seconds("write", spent):
+            result.save(folder)
+        stored = sum(file.stat().st_size for file in Path(folder).iterdir())
+    hours = result.info.duration_s / 3600
+    rows: list[Row] = [{"stage": name, "core seconds": f"{s / hours:,.0f}"} for name, s in spent.items()]
+    rows.append({"stage": "together", "core seconds": f"{sum(spent.values()) / hours:,.0f}"})
+    rows.append({"stage": "results, MB an hour of video", "core seconds": f"{stored / hours / 1e6:.1f}"})
+    return rows
+
+
+@contextmanager
+def core_seconds(name: str, spent: dict[str, float]) -> Iterator[None]:
+    """Count what all threads of this process compute meanwhile."""
+    began_s = time.process_time()
+    yield
+    spent[name] = time.process_time() - began_s
+
+
+def make_results(folder: Path, count: int) -> None:
+    """So many inputs and results of them, as far as names and sizes go: files without content."""
+    from auscan.batch.request import Request, about
+    from auscan.media.discover import find_media, output_names
+
+    for number in range(count):
+        file = folder / "in" / f"{number // 1000:05}" / f"clip{number:08}.mp4"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        set_size(file, 10_000_000)
+    found = find_media([folder / "in"])
+    files = dict.fromkeys(("aus.parquet", "aus.csv", "events.csv", "sound.parquet", "summary.json"), 10000)
+    common = asdict(about(Request()))
+    (folder / "out").mkdir()
+    with (folder / "out" / "manifest.jsonl").open("w") as manifest:
+        for item, name in zip(found, output_names(found, {}), strict=True):
+            (folder / "out" / name).mkdir()
+            for file_name, size in files.items():
+                set_size(folder / "out" / name / file_name, size)
+            state = item.path.stat()
+            entry = Entry(
+                path=str(item.path), key=item.key, status="done", folder=name, files=files, sha256="0" * 64,
+                size=state.st_size, mtime_ns=state.st_mtime_ns, ended="2026-01-01T00:00:00", **common,
+            )  # fmt: skip
+            manifest.write(as_line(entry) + "\n")
+
+
+def set_size(file: Path, size: int) -> None:
+    """Make a file of that size that takes no room."""
+    file.touch()
+    os.truncate(file, size)
+
+
+def plan(count: int) -> list[Row]:
+    """What it takes to find out that nothing is to be done, in a process of its own."""
+    with tempfile.TemporaryDirectory() as folder:
+        make_results(Path(folder), count)
+        said = subprocess.run(
+            [sys.executable, __file__, "plan-once", "--folder", folder],
+            capture_output=True,
+            check=True,
+            text=True,
+        )
+    rows: list[Row] = json.loads(said.stdout)
+    return [{"results": f"{count:,}", **row} for row in rows]
+
+
+def plan_once(folder: Path) -> list[Row]:
+    """Find the inputs, read the manifest, plan: seconds, calls of stat, memory."""
+    from auscan.batch.plan import ALL, make_plan
+    from auscan.batch.request import Request, about
+    from auscan.media.discover import find_media
+
+    known, before_mb = about(Request()), memory_mb()
+    counted = CountedStat()
+    rows = []
+
+    def step(name: str, work: Callable[[], Any]) -> Any:
+        began_s, calls = time.process_time(), counted.calls
+        done = work()
+        spent_s = time.process_time() - began_s
+        rows.append({"step": name, "core s": f"{spent_s:.1f}", "stat calls": f"{counted.calls - calls:,}"})
+        return done
+
+    found = step("find the inputs", lambda: find_media([folder / "in"]))
+    entries = step("read the manifest", lambda: read_entries(folder / "out"))
+    made = step("plan", lambda: make_plan(found, folder / "out", entries, known, ALL, resume=True))
+    assert not made.jobs
+    rows.append({"step": "memory, MB", "core s": f"{memory_mb() - before_mb:.0f}", "stat calls": ""})
+    return rows
+
+
+class CountedStat:
+    """Counts what Python asks of files by name, while it lives."""
+
+    def __init__(self) -> None:
+        self.calls, self._stat = 0, os.stat
+        os.stat = self  # type: ignore[assignment]
+
+    def __call__(self, *words: Any, **named: Any) -> os.stat_result:
+        self.calls += 1
+        return self._stat(*words, **named)
+
+
+def memory_mb() -> float:
+    """The most this process has held, MB."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3
+
+
+def check(clips: int, broken: int) -> list[Row]:
+    """Predict what `auscan detect --jobs 2` takes from a run on four clips, and measure it."""
+    with tempfile.TemporaryDirectory() as work:
+        root = Path(work)
+        for turns in (1, 2, 3):
+            make_video(root / f"{turns}.mp4", turns * TURN_S / 3600)
+        lengths = random.Random(0).choices((1, 2, 3), k=clips)
+        link_clips(root, "small", [1, 3, 1, 3])
+        link_clips(root, "all", lengths)
+        for number in range(broken):
+            (root / "all" / f"broken{number}.mp4").write_bytes(random.Random(number).randbytes(100_000))
+        small_s = detect_s(root / "small", root / "small-out")
+        fixed_s, second_s = time_of(read_entries(root / "small-out"))
+        fleet = Fleet(workers=2)
+
+        def needs(turns: list[int]) -> list[float]:
+            return [fixed_s + second_s * TURN_S * each for each in turns]
+
+        start_s = max(0.0, small_s - simulate(fleet, needs([1, 3, 1, 3])).end_s)
+        fleet = replace(fleet, start_s=start_s)
+        both_s = (
+            simulate(fleet, [0.0] * broken + needs(lengths)).end_s + simulate(fleet, [0.0] * broken).end_s
+        )
+        measured_s = sum(detect_s(root / "all", root / "out", *more) for more in ([], ["--resume"]))
+    return [
+        {
+            "clips": clips, "broken": broken, "video s": f"{sum(lengths) * TURN_S:.0f}",
+            "start s": f"{start_s:.1f}", "s a clip": f"{fixed_s:.2f}", "s a second": f"{second_s:.3f}",
+            "predicted s": f"{both_s:.1f}", "measured s": f"{measured_s:.1f}",
+            "error": f"{(both_s / measured_s - 1):+.1%}", "machine's load": f"{os.getloadavg()[0]:.1f}",
+        }
+    ]  # fmt: skip
+
+
+def link_clips(root: Path, name: str, turns: list[int]) -> None:
+    """A folder of clips of so many turns each."""
+    (root / name).mkdir()
+    for number, each in enumerate(turns):
+        (root / name / f"clip{number:03}-{each}.mp4").hardlink_to(root / f"{each}.mp4")
+
+
+def detect_s(folder: Path, out: Path, *more: str) -> float:
+    """Seconds that `auscan detect --jobs 2` takes, all in all; broken files are no reason to stop."""
+    command = ["detect", str(folder), "--out", str(out), "--jobs", "2", "--threads", "1", *more]
+    began_s = time.monotonic()
+    program = "from auscan.cli.main import main; main()"
+    done = subprocess.run([sys.executable, "-c", program, *command], capture_output=True, check=False)
+    assert done.returncode in (0, 2), done.stderr.decode()
+    return time.monotonic() - began_s
+
+
+def time_of(entries: list[Entry]) -> tuple[float, float]:
+    """Seconds a clip, and seconds a second of it: the line through what clips of known length took."""
+    lengths = [TURN_S * int(Path(entry.path).stem.rpartition("-")[2]) for entry in entries]
+    slope, fixed = np.polyfit(lengths, [entry.seconds for entry in entries], 1)
+    return float(fixed), float(slope)
+
+
+def fleet_row(hours: float, args: argparse.Namespace) -> Row:
+    """The smallest fleet that does so many hours of video in time, by simulation."""
+    inputs, deadline_s = round(hours * 60 / args.clip_minutes), args.deadline_days * 86_400
+    need_s = args.core_hours * args.clip_minutes * 60
+    input_bytes = args.mbit_s * 1e6 / 8 * args.clip_minutes * 60
+    workers = math.ceil(inputs * need_s / deadline_s)
+    arrivals = None if args.arrival_days is None else inputs / (args.arrival_days * 24)
+    for _ in range(8):
+        fleet = Fleet(
+            workers=workers, start_s=args.start_s, shards=max(1, workers // args.workers_a_shard),
+            failures_per_hour=args.failures, attempts=args.attempts, straggler_share=args.stragglers,
+            straggler_factor=args.straggler_factor, arrivals_per_hour=arrivals, input_bytes=input_bytes,
+            storage_bytes_s=args.storage_mb_s * 1e6, latency_s=args.latency_s,
+        )  # fmt: skip
+        outcome, share = run_slice(fleet, inputs, need_s)
+        if outcome.end_s <= deadline_s or outcome.end_s <= hours_of_reading(inputs, fleet) * 3600 * 1.05:
+            break
+        workers = math.ceil(workers * outcome.end_s / deadline_s * 1.005)
+    paid = outcome.paid_hours(workers)
+    return {
+        "hours of video": f"{hours:,.0f}",
+        "inputs": f"{inputs:,}",
+        "cores": f"{workers:,}",
+        "days": f"{outcome.end_s / 86_400:.1f}",
+        "core hours": f"{paid:,.0f}",
+        "cost": f"{paid * args.price:,.0f}",
+        "lost to failures": f"{outcome.lost_s / 36 / paid * share:.2f} %",
+        "given up": f"{outcome.given_up * share:,.0f}",
+        "reading alone, days": f"{hours_of_reading(inputs, fleet) / 24:.1f}",
+        "videos, TB": f"{inputs * input_bytes / 1e12:,.1f}",
+        "results, TB": f"{hours * args.result_mb / 1e6:,.2f}",
+        "result files": f"{inputs * RESULT_FILES:,}",
+    }
+
+
+def run_slice(fleet: Fleet, inputs: int, need_s: float) -> tuple[Outcome, float]:
+    """Simulate a part of the fleet; how many such parts there are."""
+    part, few = one_slice(fleet, inputs, SIMULATED)
+    return simulate(part, np.full(few, need_s)), inputs / few
+
+
+def hours_of_reading(inputs: int, fleet: Fleet) -> float:
+    """What the storage takes to give everything once."""
+    return inputs * fleet.input_bytes / fleet.storage_bytes_s / 3600
+
+
+def table(rows: list[Row]) -> str:
+    """Rows as Markdown."""
+    names = list(rows[0])
+    lines = [names, ["---"] * len(names), *([str(row[name]) for name in names] for row in rows)]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def main() -> None:
+    """Do what is asked, and print a table."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("part", choices=["cost", "plan", "plan-once", "check", "fleet"])
+    parser.add_argument("--clip", type=Path, help="cost: a short clip; the demo unless given")
+    parser.add_argument("--results", type=int, nargs="+", default=[10_000, 50_000], help="plan: how many")
+    parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
+    parser.add_argument("--clips", type=int, default=20, help="check: good clips")
+    parser.add_argument("--broken", type=int, default=3, help="check: files that fail, twice")
+    parser.add_argument(
+        "--hours", type=float, nargs="+", default=[1e4, 1e5, 1e6, 1e7], help="fleet: of video"
+    )
+    parser.add_argument("--deadline-days", type=float, default=7)
+    parser.add_argument("--core-hours", type=float, default=CORE_HOURS, help="an hour of video")
+    parser.add_argument("--result-mb", type=float, default=RESULT_MB, help="an hour of video")
+    parser.add_argument("--clip-minutes", type=float, default=15)
+    parser.add_argument("--mbit-s", type=float, default=2.0, help="of the videos")
+    parser.add_argument("--start-s", type=float, default=5.0, help="to start a worker")
+    parser.add_argument("--workers-a-shard", type=int, default=16)
+    parser.add_argument("--failures", type=float, default=0.01, help="of a worker in an hour")
+    parser.add_argument("--attempts", type=int, default=3)
+    parser.add_argument("--stragglers", type=float, default=0.02, help="share of inputs")
+    parser.add_argument("--straggler-factor", type=float, default=5.0)
+    parser.add_argument(
+        "--arrival-days", type=float, help="in which the inputs arrive; all at once unless given"
+    )
+    parser.add_argument("--storage-mb-s", type=float, default=1000.0, help="to all workers together")
+    parser.add_argument("--latency-s", type=float, default=0.5, help="an input")
+    parser.add_argument("--price", type=float, default=1.0, help="of a core hour")
+    args = parser.parse_args()
+    if args.part == "cost":
+        with tempfile.TemporaryDirectory() as folder:
+            print(table(cost(args.clip or demo_clip(Path(folder)))))
+    elif args.part == "plan":
+        print(table([row for count in args.results for row in plan(count)]))
+    elif args.part == "plan-once":
+        print(json.dumps(plan_once(args.folder)))
+    elif args.part == "check":
+        print(table(check(args.clips, args.broken)))
+    else:
+        print(table([fleet_row(hours, args) for hours in args.hours]))
+
+
+def demo_clip(folder: Path) -> Path:
+    """Ten seconds, 512 x 512."""
+    from auscan.pipeline.demo import make_demo_clip
+
+    make_demo_clip(folder / "demo.mp4")
+    return folder / "demo.mp4"
+
+
+if __name__ == "__main__":
+    main()
