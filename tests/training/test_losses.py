@@ -97,3 +97,12 @@ def test_the_mixture_is_the_configs(logits: Tensor, labels: Tensor) -> None:
     mixed = 2.0 * parts["bce"] + 0.5 * parts["soft_f1"] + 0.1 * parts["alignment"]
     torch.testing.assert_close(losses.total, mixed)
     assert set(Criterion(config, ONES)(logits, labels, None).parts) == {"bce", "soft_f1"}
+
+
+def test_without_any_face_the_views_still_have_a_gradient(logits: Tensor, labels: Tensor) -> None:
+    """Of 0; a weight without one would keep the other processes waiting."""
+    empty = torch.zeros(0, 4, requires_grad=True)
+    losses = Criterion(LossConfig(alignment=0.1), ONES)(logits, labels, (empty, empty))
+    assert losses.parts["alignment"].item() == 0
+    losses.total.backward()
+    assert empty.grad is not None
