@@ -8,7 +8,7 @@ import pytest
 
 from auscan.core.errors import CheckpointError
 from auscan.core.folder import SHIPPED, find_checkpoint, read_config
-from auscan.core.sums import ANEW, SUMS_FILE, check_sums, write_sums
+from auscan.core.sums import ANEW, SUMS_FILE, check_sums, hash_model, write_sums
 from auscan.faces import detector
 from auscan.inference.stages import load
 
@@ -110,3 +110,20 @@ def test_a_damaged_face_detector_is_not_loaded(tmp_path: Path, monkeypatch: pyte
     flip_a_bit(tmp_path / detector.NETWORK.name, place=4_000_000)
     with pytest.raises(CheckpointError, match=r"centerface\.onnx"):
         detector.FaceDetector()
+
+
+@pytest.mark.skipif(shutil.which("sha256sum") is None, reason="There is no sha256sum.")
+def test_the_sum_of_a_model_is_that_of_its_record_and_of_every_file(folder: Path) -> None:
+    """What a result's manifest says of the model can be told with the usual tool."""
+    whole = hash_model(folder)
+    usual = subprocess.run(["sha256sum", SUMS_FILE], cwd=folder, capture_output=True, text=True, check=True)
+    assert usual.stdout.split()[0] == whole
+    for name in NAMES:
+        flip_a_bit(folder / name)
+        with pytest.raises(CheckpointError, match=f"{name} is not the file"):
+            hash_model(folder)
+        flip_a_bit(folder / name)
+    (folder / SUMS_FILE).unlink()
+    assert hash_model(folder) == whole
+    flip_a_bit(folder / "visual.onnx")
+    assert hash_model(folder) != whole

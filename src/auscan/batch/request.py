@@ -13,8 +13,9 @@ from typing import Any, Literal
 
 from auscan.batch.job import Work
 from auscan.core.config import CheckpointConfig
-from auscan.core.folder import find_checkpoint, hash_checkpoint, read_config
+from auscan.core.folder import find_checkpoint, read_config
 from auscan.core.operating import at_point
+from auscan.core.sums import hash_model
 from auscan.core.version import versions
 from auscan.pipeline.options import Options
 
@@ -84,7 +85,7 @@ def about(request: Request) -> About:
     """Read off the request and this machine.  Raises as `Request.check`."""
     return About(
         model=request.check().name,
-        model_sha256=hash_checkpoint(find_checkpoint(request.model)),
+        model_sha256=hash_model(find_checkpoint(request.model)),
         config=request.config(),
         versions={"python": platform.python_version(), **versions()},
         host=platform.node(),

@@ -12,7 +12,6 @@ In: a shipped name or a path.  Out: a folder, its validated config.
 Not here: the weights (model/checkpoint.py).
 """
 
-import hashlib
 import json
 from pathlib import Path
 
@@ -63,16 +62,6 @@ def graph_names(blocks: int) -> tuple[str, ...]:
 def has_graphs(folder: Path) -> bool:
     """Whether a checkpoint folder holds graphs."""
     return any(folder.glob("*.onnx"))
-
-
-def hash_checkpoint(folder: Path) -> str:
-    """sha256 of all in a checkpoint folder that a result depends on: config, weights and graphs."""
-    whole = hashlib.sha256()
-    for file in sorted(folder.iterdir()):
-        if file.name in (CONFIG_FILE, WEIGHTS_FILE) or file.suffix == ".onnx":
-            with file.open("rb") as content:
-                whole.update(f"{file.name} {hashlib.file_digest(content, 'sha256').hexdigest()}\n".encode())
-    return whole.hexdigest()
 
 
 def read_config(folder: Path) -> CheckpointConfig:

@@ -10,7 +10,7 @@ change a file can change its sum.
 """
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from auscan.core.errors import CheckpointError
@@ -24,10 +24,20 @@ ANEW = f"sha256sum {' '.join(RECORDED)} > {SUMS_FILE}"
 
 def write_sums(folder: Path) -> None:
     """Write the record of all model files in `folder`."""
-    files = sorted({file for pattern in RECORDED for file in folder.glob(pattern)})
     part = folder / f"{SUMS_FILE}.part"
-    part.write_text("".join(f"{_sum(file)}  {file.name}\n" for file in files), encoding="utf-8")
+    part.write_text(_record(_sums(folder)), encoding="utf-8")
     part.replace(folder / SUMS_FILE)
+
+
+def hash_model(folder: Path) -> str:
+    """One sum for all model files in `folder`: that of their record, whether it was written or not.
+
+    Raises CheckpointError as `check_sums` does, for any of the files.
+    """
+    sums, recorded = _sums(folder), _read_sums(folder / SUMS_FILE)
+    if recorded is not None:
+        _hold(folder, sums, recorded)
+    return hashlib.sha256(_record(sums).encode()).hexdigest()
 
 
 def check_sums(folder: Path, names: Iterable[str]) -> None:
@@ -38,15 +48,28 @@ def check_sums(folder: Path, names: Iterable[str]) -> None:
     record that cannot be read.
     """
     recorded = _read_sums(folder / SUMS_FILE)
-    if recorded is None:
-        return
-    for name in names:
-        file = folder / name
-        if file.is_file() and _sum(file) != recorded.get(name):
+    if recorded is not None:
+        _hold(folder, {name: _sum(folder / name) for name in names if (folder / name).is_file()}, recorded)
+
+
+def _hold(folder: Path, sums: Mapping[str, str], recorded: Mapping[str, str]) -> None:
+    for name, digest in sums.items():
+        if digest != recorded.get(name):
             raise CheckpointError(
-                f"{file} is not the file that {SUMS_FILE} beside it tells of: it was damaged or changed. "
-                f"Copy the folder again. If the change was meant, write the record anew in the folder: {ANEW}"
+                f"{folder / name} is not the file that {SUMS_FILE} beside it tells of: it was damaged or "
+                f"changed. Copy the folder again. If the change was meant, write the record anew in the "
+                f"folder: {ANEW}"
             )
+
+
+def _sums(folder: Path) -> dict[str, str]:
+    """Sums of all model files by name."""
+    files = {file for pattern in RECORDED for file in folder.glob(pattern)}
+    return {file.name: _sum(file) for file in sorted(files)}
+
+
+def _record(sums: Mapping[str, str]) -> str:
+    return "".join(f"{digest}  {name}\n" for name, digest in sums.items())
 
 
 def _read_sums(file: Path) -> dict[str, str] | None:
