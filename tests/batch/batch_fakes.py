@@ -76,6 +76,11 @@ def load_and_die() -> object:
     os._exit(3)
 
 
+def load_and_hang() -> object:
+    time.sleep(600)
+    return work
+
+
 def main(words: Sequence[str]) -> None:
     """Do what was not done, say a line each on stdout, and 'stopped' in the end."""
     from batch_watch import Watch, jobs_of, run_all, run_on_ray

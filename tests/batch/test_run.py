@@ -80,6 +80,18 @@ def test_a_model_that_cannot_be_loaded_is_said_once(tmp_path: Path) -> None:
     assert read_entries(out) == []
 
 
+def test_a_model_that_is_never_loaded_does_not_keep_the_run_for_ever(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A network disk that does not answer makes the read of a model hang."""
+    monkeypatch.setattr("auscan.batch.run.START_S", 0.5)
+    inputs, out = write_inputs(tmp_path / "in", "a"), tmp_path / "out"
+    with pytest.raises(CrashError, match=r"took longer than 0\.5 s, 3 times in a row"):
+        list(run_all(jobs_of(inputs, out), out, Watch(), load=batch_fakes.load_and_hang))
+    assert read_entries(out) == []
+    assert not list(out.glob(".*"))
+
+
 def test_here_and_in_workers_the_same_is_written(tmp_path: Path) -> None:
     inputs = write_inputs(tmp_path / "in", "a", "error-1", "b")
     one, other = tmp_path / "one", tmp_path / "other"

@@ -36,7 +36,10 @@ LOOK_EVERY_S: Final[float] = 0.1
 """How often limits are looked at."""
 
 STARTS: Final[int] = 3
-"""Processes in a row that may die while they load the model."""
+"""Processes in a row that may die while they load the model, or never come to its end."""
+
+START_S: Final[float] = 600.0
+"""How long one may take for it: much longer than from the slowest of network disks."""
 
 Settled = tuple[Job, Entry]
 """A job, and what became of it."""
@@ -236,7 +239,11 @@ class InWorkers:
         if worker.job is not None:
             error = CrashError(f"{worker.job.path} could not be read to its end: {how}.")
             yield self._fail(worker, error)
-            return
+        else:
+            self._lose(how)
+
+    def _lose(self, how: str) -> None:
+        """A process never came to its first job."""
         self._lost += 1
         if self._lost == STARTS:
             raise CrashError(
@@ -247,6 +254,9 @@ class InWorkers:
     def _check(self, worker: Worker) -> Iterator[Settled]:
         """Hold a worker to the limits."""
         if worker.job is None:
+            if not worker.ready and worker.seconds() > START_S:
+                self._dismiss(worker)
+                self._lose(f"it took longer than {START_S:g} s")
             return
         path, most_s, most_bytes = worker.job.path, self._limits.seconds, self._limits.bytes
         error: InputError | None = None

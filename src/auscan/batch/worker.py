@@ -90,6 +90,7 @@ class Worker:
 
     def start(self) -> None:
         """Begin to load the model.  Whoever starts it must `end` it, even where this raises."""
+        self._began_s = time.monotonic()
         with _no_interrupts():
             self._process.start()
         self._theirs.close()
@@ -111,7 +112,7 @@ class Worker:
         return said
 
     def seconds(self) -> float:
-        """How long it has been at its job."""
+        """How long it has been at its job, or at loading the model."""
         return time.monotonic() - self._began_s
 
     def memory(self) -> int:
