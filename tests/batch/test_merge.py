@@ -1,6 +1,7 @@
 """The same results give the same data set, however they were spread; and it can be asked in SQL."""
 
 import json
+import os
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -140,6 +141,16 @@ def test_failed_inputs_are_told_and_have_no_rows(tmp_path: Path, put: Put) -> No
     answer = query(tmp_path / "set", "SELECT input, status, error_class, rows FROM inputs ORDER BY input")
     assert list(answer.rows) == [("a.mp4", "done", None, 41), ("b.mp4", "failed", "MediaError", None)]
     assert list(query(tmp_path / "set", "SELECT DISTINCT input FROM frames").rows) == [("a.mp4",)]
+
+
+def test_an_input_whose_name_is_no_text_is_told_with_its_bytes_escaped(tmp_path: Path, put: Put) -> None:
+    put("out", "a.mp4")
+    put("out", os.fsdecode(b"caf\xe9.mp4"), status="failed", error_class="MediaError", sha256=None)
+    merge([tmp_path / "out"], tmp_path / "set", silent)
+    assert list(query(tmp_path / "set", "SELECT input FROM inputs ORDER BY input").rows) == [
+        ("a.mp4",),
+        (r"caf\xe9.mp4",),
+    ]
 
 
 def test_a_baseline_in_one_result_leaves_the_others_columns_empty(tmp_path: Path, put: Put) -> None:

@@ -1,6 +1,7 @@
 """A result is in its place whole, or the old one is; a live run's folder is nobody else's business."""
 
 import errno
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -116,6 +117,11 @@ def test_a_folder_that_cannot_be_written_is_said(tmp_path: Path) -> None:
     (tmp_path / "taken").write_text("a file")
     with pytest.raises(OutputError, match="Results cannot be written to"), RunFolder(tmp_path / "taken"):
         pass
+
+
+def test_a_folder_whose_name_is_no_text_is_said(tmp_path: Path) -> None:
+    with pytest.raises(OutputError, match=r"results\\xe9 has a name that is not UTF-8"):
+        RunFolder(tmp_path / os.fsdecode(b"results\xe9")).__enter__()
 
 
 def test_only_what_holds_a_file_of_a_result_is_a_result(tmp_path: Path) -> None:

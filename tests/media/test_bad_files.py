@@ -1,5 +1,6 @@
 """What cannot be read ends in one clear line: what, which file, what to do; nothing else is printed."""
 
+import os
 import socket
 from collections.abc import Callable
 from pathlib import Path
@@ -101,6 +102,15 @@ def test_a_missing_path_is_called_missing(tmp_path: Path) -> None:
 
 def test_a_path_that_no_disk_can_hold_is_one_line_too(tmp_path: Path) -> None:
     assert "cannot be reached" in complaint(tmp_path / ("x" * 300 + ".mp4"))
+
+
+def test_a_name_that_is_no_text_is_said_and_can_be_printed(film: Film) -> None:
+    """Names in Latin-1 come out of old archives; nothing that is UTF-8 could say what a result is of."""
+    path = film("a.mp4", TIMES_S[:2])
+    path = path.rename(path.with_name(os.fsdecode(b"caf\xe9.mp4")))
+    with pytest.raises(MediaError, match=r"caf\\xe9\.mp4 has a name that is not UTF-8. Rename it.") as caught:
+        list(read_frames(path))
+    assert str(caught.value).isascii()
 
 
 def test_a_file_without_read_permission_is_named(film: Film, monkeypatch: pytest.MonkeyPatch) -> None:

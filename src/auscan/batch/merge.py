@@ -26,6 +26,7 @@ import pyarrow.csv as pa_csv  # type: ignore[import-untyped]
 import pyarrow.parquet as pq  # type: ignore[import-untyped]
 
 from auscan.core.errors import InputError, OutputError
+from auscan.core.names import shown
 from auscan.results.events import EVENT_COLUMNS, EVENTS_FILE
 from auscan.results.manifest import Entry, is_whole, latest, read_entries
 from auscan.results.summary import SUMMARY_FILE
@@ -170,7 +171,7 @@ def _input_row(source: Source) -> dict[str, Any]:
     """What `_INPUTS` says of an input; nothing that would differ if it were done again."""
     entry = source.entry
     row: dict[str, Any] = {
-        "input": entry.key,
+        "input": shown(entry.key),
         "status": entry.status,
         "error_class": entry.error_class,
         "sha256": entry.sha256,

@@ -25,6 +25,7 @@ from typing import IO, Final, Self
 from uuid import uuid4
 
 from auscan.core.errors import OutputError
+from auscan.core.names import is_text, shown
 
 try:
     import fcntl
@@ -44,6 +45,10 @@ class RunFolder:
 
     def __enter__(self) -> Self:
         """Raises OutputError where nothing can be written."""
+        if not is_text(self._out):
+            raise OutputError(
+                f"{shown(self._out)} has a name that is not UTF-8. Give another folder with --out."
+            )
         try:
             self._out.mkdir(parents=True, exist_ok=True)
             remove_leftovers(self._out)

@@ -17,6 +17,7 @@ from typing import Any
 import av
 
 from auscan.core.errors import MediaError
+from auscan.core.names import is_text, shown
 from auscan.media.wholeness import is_cut_off, lacks_index
 
 PROMISING_FORMATS = ("mov", "matroska", "avi")
@@ -28,7 +29,9 @@ duration. Frames may be rare as well, so the longest pause between two of them i
 
 
 def check_file(path: Path) -> None:
-    """Raise MediaError unless `path` is a file with something in it that may be read."""
+    """Raise MediaError unless `path` is a file with something in it that may be read, and has a name."""
+    if not is_text(path):
+        raise MediaError(f"{shown(path)} has a name that is not UTF-8. Rename it.")
     try:
         size = path.stat().st_size
     except (FileNotFoundError, NotADirectoryError) as error:
