@@ -59,12 +59,11 @@ class Fault:
 def make_corpus(folder: Path, files: Sequence[int], seed: int = 0, clips: Path | None = None) -> list[Fault]:
     """Write the files of these numbers into `folder` with their list; returns the list."""
     folder.mkdir(parents=True, exist_ok=True)
-    kinds = sorted([*BYTES, *STREAMS, *ODD])
     with tempfile.TemporaryDirectory() as work:
         bases = make_bases(Path(work))
         bases += sorted(each for each in clips.iterdir() if each.is_file()) if clips else []
         faults = [
-            _make(folder, number, kinds[number % len(kinds)], bases, np.random.default_rng([seed, number]))
+            _make(folder, number, KINDS[number % len(KINDS)], bases, np.random.default_rng([seed, number]))
             for number in files
         ]
     lines = "".join(json.dumps(asdict(fault)) + "\n" for fault in faults)
@@ -567,6 +566,12 @@ ODD: dict[str, Callable[[Path, Generator], Path]] = {
     "link": link,
     "pipe": pipe,
 }
+
+
+KINDS = sorted([*BYTES, *STREAMS, *ODD])
+"""File n of a corpus is of kind n, counted around."""
+LARGE = frozenset({"8k", "large-picture", "silence"})
+"""Nothing is wrong with them, but they take their time."""
 
 
 def main() -> None:

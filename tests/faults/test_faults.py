@@ -9,11 +9,8 @@ from typing import Any
 
 import pytest
 
-from .corpus import BYTES, ODD, STREAMS, make_corpus
+from .corpus import KINDS, LARGE, make_corpus
 
-KINDS = sorted([*BYTES, *STREAMS, *ODD])
-LARGE = {"8k", "large-picture", "silence"}
-"""Nothing is wrong with them, but they take their time; benchmarks/fuzz.py has them."""
 NUMBERS = [number for number, kind in enumerate(KINDS) if kind not in LARGE]
 READABLE = {"whole", "1x1", "thin", "sizes-change", "sound-nan", "sound-clipped", "ten-hours"}
 """Odd, but nothing is wrong with them."""

@@ -1,0 +1,201 @@
+"""Kill `auscan detect` again and again, resume it each time, and hold the end to an undisturbed run.
+
+    python benchmarks/survive.py --clips ../shared/data/clips --out runs/survive [--files 200] [--kills 30]
+
+Half of the files are the clips, cut short without encoding them anew, the other half are broken in every
+way (tests/faults/corpus.py). All processes of the run get SIGKILL at moments drawn by chance with a seed.
+After each kill, what is in its place must be whole. In the end every file that the undisturbed run could do
+must have one line in the manifest and one result that is the same, every other one line with the same error,
+and nothing temporary may be left. What may differ is how long it took (`seconds`), when (`ended`), and the
+summary's `command`, which names the folder.
+
+A table goes to stdout: a row a kill, and how far the run was. The exit code is 1 where anything is off.
+"""
+
+import argparse
+import json
+import os
+import signal
+import subprocess
+import time
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import av
+import numpy as np
+from fuzz import COMMAND
+
+from auscan.results.manifest import Entry, is_whole, latest, read_entries
+from auscan.results.summary import SUMMARY_FILE
+
+from corpus import KINDS, LARGE, make_corpus  # isort: skip  (fuzz.py says where it is)
+
+SHORTEST_S, LONGER_S = 0.6, 0.2
+"""Length of a clip when it is used for the first time, and by how much it is longer each further time."""
+
+
+def main() -> None:
+    """Read the command line, run undisturbed, run and kill, compare."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("--clips", type=Path, required=True, help="folder with whole clips")
+    parser.add_argument("--out", type=Path, required=True, help="new folder for the files and results")
+    parser.add_argument("--files", type=int, default=200, help="half of them broken")
+    parser.add_argument("--kills", type=int, default=30)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--jobs", type=int, default=2)
+    args = parser.parse_args()
+    inputs = make_inputs(args.out / "in", args.clips, args.files, args.seed)
+    one, two = Run(inputs, args.out / "one", args.jobs), Run(inputs, args.out / "two", args.jobs)
+    start_s, whole_s = one.undisturbed()
+    done, failed = one.counts()
+    print(f"undisturbed: {done} done, {failed} failed in {whole_s:.0f} s, the first after {start_s:.1f} s\n")
+    print("| kill | after, s | done | failed |\n| --- | --- | --- | --- |")
+    moments = np.random.default_rng(args.seed).uniform(0, start_s + 2 * whole_s / args.kills, args.kills)
+    troubles: list[str] = []
+    for number, moment_s in enumerate(moments, start=1):
+        in_time = two.killed(moment_s)
+        troubles += [] if in_time else [f"kill {number} came too late, all was done"]
+        troubles += [f"after kill {number}: {each}" for each in two.halves(one)]
+        print(f"| {number} | {moment_s:.1f} | {' | '.join(map(str, two.counts()))} |", flush=True)
+    two.undisturbed()
+    troubles += two.differences(one)
+    print("\n".join(["", *troubles]) if troubles else f"\nAll {len(inputs)} files ended as undisturbed.")
+    raise SystemExit(1 if troubles else 0)
+
+
+# What is read
+
+
+def make_inputs(folder: Path, clips: Path, files: int, seed: int) -> list[Path]:
+    """So many files, half of them short clips and half of them broken."""
+    folder.mkdir(parents=True)
+    whole = sorted(path for path in clips.iterdir() if path.is_file())
+    inputs = []
+    for number in range(files // 2):
+        turn, clip = number // len(whole), whole[number % len(whole)]
+        inputs.append(cut(clip, folder / f"{clip.stem}-{turn}{clip.suffix}", SHORTEST_S + LONGER_S * turn))
+    small = [number for number in range(2 * files) if KINDS[number % len(KINDS)] not in LARGE]
+    faults = make_corpus(folder, small[: files - len(inputs)], seed)
+    return inputs + [folder / fault.file for fault in faults]
+
+
+def cut(clip: Path, target: Path, seconds: float) -> Path:
+    """The first seconds of a clip, its packets as they are."""
+    with av.open(str(clip)) as whole, av.open(str(target), "w") as part:
+        streams = [stream for stream in whole.streams if stream.type in ("video", "audio")]
+        copies = {stream.index: part.add_stream_from_template(stream) for stream in streams}
+        for packet in whole.demux(streams):
+            if packet.dts is not None and packet.dts * packet.time_base <= seconds:
+                packet.stream = copies[packet.stream.index]
+                part.mux(packet)
+    return target
+
+
+# What is done
+
+
+class Run:
+    """`auscan detect --resume` over some inputs into one folder, as often as it takes."""
+
+    def __init__(self, inputs: Sequence[Path], out: Path, jobs: int) -> None:
+        self.out, self._temporary = out, out.with_name(f"{out.name}-tmp")
+        self._temporary.mkdir()
+        self._command = [*COMMAND, *map(str, inputs), f"--out={out}", f"--jobs={jobs}", "--resume"]
+
+    def _begin(self) -> subprocess.Popen[bytes]:
+        """In a process group of its own, and with a folder of its own for temporary files."""
+        with self.out.with_name(f"{self.out.name}.txt").open("ab") as log:
+            return subprocess.Popen(
+                self._command,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+                env={**os.environ, "TMPDIR": str(self._temporary)},
+            )
+
+    def undisturbed(self) -> tuple[float, float]:
+        """Let it come to its end; seconds until the first line of the manifest, and in all."""
+        began_s, first_s = time.monotonic(), None
+        process = self._begin()
+        while process.poll() is None:
+            if first_s is None and any(self.out.glob("manifest.jsonl")):
+                first_s = time.monotonic() - began_s
+            time.sleep(0.05)
+        whole_s = time.monotonic() - began_s
+        if process.returncode not in (0, 2):
+            raise SystemExit(f"exit code {process.returncode}; see {self.out}.txt")
+        return first_s or whole_s, whole_s
+
+    def killed(self, moment_s: float) -> bool:
+        """End all its processes after so many seconds; whether it was still at work."""
+        process = self._begin()
+        time.sleep(moment_s)
+        at_work = process.poll() is None
+        if at_work:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+        return at_work
+
+    # What it left
+
+    def entries(self) -> Mapping[str, Entry]:
+        """What counts of each input, by key."""
+        return latest(read_entries(self.out))
+
+    def counts(self) -> tuple[int, int]:
+        """Inputs that are done, and that failed."""
+        counts = Counter(entry.status for entry in self.entries().values())
+        return counts["done"], counts["failed"]
+
+    def contents(self) -> dict[str, Any]:
+        """Every file of every result."""
+        files = [file for file in self.out.glob("[!.]*/*") if file.is_file()]
+        return {str(file.relative_to(self.out)): _content(file) for file in files}
+
+    def halves(self, undisturbed: "Run") -> Iterator[str]:
+        """What must not be in its place, or is promised and not there, at any moment."""
+        expected = undisturbed.contents()
+        for name, content in self.contents().items():
+            if content != expected.get(name):
+                yield f"{name} is not as undisturbed"
+        for folder in self.out.glob("[!.]*/"):
+            whole = {name for name in expected if Path(name).parent.name == folder.name}
+            if whole != {str(file.relative_to(self.out)) for file in folder.iterdir()}:
+                yield f"{folder.name} is not whole"
+        for entry in self.entries().values():
+            if entry.status == "done" and not is_whole(self.out, entry):
+                yield f"the manifest promises {entry.key}, which is not whole"
+
+    def differences(self, undisturbed: "Run") -> Iterator[str]:
+        """What must not be in the end."""
+        yield from self.halves(undisturbed)
+        lines = Counter(entry.key for entry in read_entries(self.out))
+        yield from (f"{number} lines on {key}" for key, number in lines.items() if number != 1)
+        ours, theirs = self.entries(), undisturbed.entries()
+        for key in sorted({*ours, *theirs}):
+            if key not in ours or key not in theirs or _facts(ours[key]) != _facts(theirs[key]):
+                yield f"the line on {key} is not as undisturbed"
+        if self.contents().keys() != undisturbed.contents().keys():
+            yield "not the same results"
+        left = [*self.out.glob(".*"), *self.out.rglob("*.part*"), *self._temporary.iterdir()]
+        yield from (f"{path} was left" for path in left)
+
+
+def _content(file: Path) -> Any:
+    """Bytes, or what a summary says but of the run itself."""
+    if file.name == SUMMARY_FILE:
+        return {**json.loads(file.read_text(encoding="utf-8")), "seconds": None, "command": None}
+    return file.read_bytes()
+
+
+def _facts(entry: Entry) -> dict[str, Any]:
+    """What a line says of the input and its result, but not of the run."""
+    files = {name: size for name, size in entry.files.items() if name != SUMMARY_FILE}
+    return {**asdict(entry), "seconds": None, "ended": None, "files": files}
+
+
+if __name__ == "__main__":
+    main()

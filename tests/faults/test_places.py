@@ -1,0 +1,264 @@
+"""Disks that are full or closed, folders that may not be entered, files that change or rot.
+
+One line says so, what was finished stays, and the same command with --resume goes on when the cause is gone.
+Real videos and the shipped model; full and read-only disks are small ones in memory (tmpfs): that takes root.
+"""
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from auscan.batch.job import Job
+from auscan.batch.plan import ALL, make_plan
+from auscan.batch.request import Request, about, load_detection
+from auscan.batch.run import Here, run
+from auscan.core.errors import OutputError
+from auscan.core.folder import find_checkpoint
+from auscan.media.discover import find_media
+from auscan.results.manifest import is_whole, read_entries
+
+from .corpus import write_film
+
+PAGE = 4096
+"""Bytes; what a disk in memory is counted in."""
+ROOM = 64 * PAGE
+"""More than a result takes, and less than two and their copies."""
+AS_NOBODY_SPECIAL = ("setpriv", "--bounding-set=-dac_override,-dac_read_search")
+"""Permissions count for root, too."""
+
+
+def auscan(*words: object, before: Sequence[str] = ()) -> tuple[int, str, str]:
+    """The command line in a process of its own: exit code, stdout, stderr."""
+    code = "from auscan.cli.main import main; main()"
+    command = [*before, sys.executable, "-c", code, "detect", *map(str, words), "--threads", "1"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=240)
+    assert "Traceback" not in done.stderr
+    return done.returncode, done.stdout, done.stderr
+
+
+def complaints(told: str) -> list[str]:
+    return [line for line in told.splitlines() if line.startswith("auscan: ")]
+
+
+def contents(out: Path) -> dict[str, bytes]:
+    """Every file of every result; hidden ones too."""
+    return {str(path.relative_to(out)): path.read_bytes() for path in out.glob("*/*") if path.is_file()}
+
+
+@pytest.fixture
+def clips(tmp_path: Path, portrait: NDArray[np.uint8]) -> Path:
+    """Two short films of a face that moves a little."""
+    folder = tmp_path / "clips"
+    folder.mkdir()
+    for number, name in enumerate(("a.mp4", "b.mp4")):
+        lefts = range(100 + 4 * number, 108 + 4 * number)
+        write_film(folder / name, [np.ascontiguousarray(portrait[:256, left : left + 256]) for left in lefts])
+    return folder
+
+
+Mount = Callable[[str], None]
+
+
+@pytest.fixture
+def disk(tmp_path: Path) -> Iterator[tuple[Path, Mount]]:
+    """A disk in memory, and a function that changes its options."""
+    place = tmp_path / "disk"
+    place.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", f"size={ROOM}", "tmpfs", str(place)]
+    try:
+        subprocess.run(mount, check=True, capture_output=True, timeout=60)
+    except (OSError, subprocess.SubprocessError):
+        pytest.skip("Mounting a disk takes root.")
+
+    def change(options: str) -> None:
+        words = ["mount", "-o", f"remount,{options}", str(place)]
+        subprocess.run(words, check=True, capture_output=True, timeout=60)
+
+    try:
+        yield place, change
+    finally:
+        subprocess.run(["umount", str(place)], check=True, timeout=60)
+
+
+def test_a_full_disk_stops_the_run_and_it_goes_on_when_there_is_room(
+    clips: Path, disk: tuple[Path, Mount]
+) -> None:
+    place, change = disk
+    out = place / "out"
+    assert auscan(clips / "a.mp4", "--out", out)[0] == 0
+    before, lines = contents(out), (out / "manifest.jsonl").read_bytes()
+    used = ROOM - shutil.disk_usage(place).free
+    change(f"size={used + 5 * PAGE}")
+    code, said, told = auscan(clips, "--out", out, "--resume")
+    assert (code, said) == (2, "")
+    (line,) = complaints(told)
+    assert line.startswith(f"auscan: Results cannot be written to {out} (No space left on device).")
+    assert contents(out) == before
+    assert (out / "manifest.jsonl").read_bytes() == lines
+    assert not list(out.glob(".*"))
+    change(f"size={ROOM}")
+    code, said, told = auscan(clips, "--out", out, "--resume")
+    assert code == 0
+    assert f"{clips / 'a.mp4'}: unchanged, left as it is" in told
+    assert "b.mp4: 8 rows" in said
+
+
+def test_wherever_the_disk_is_full_nothing_is_promised_that_is_not_there(
+    clips: Path, disk: tuple[Path, Mount]
+) -> None:
+    """From a disk that cannot hold the first folder to one that lacks a page for the manifest."""
+    place, change = disk
+    out, request = place / "out", Request(threads=1)
+    known, work = about(request), load_detection(request, out)
+    found = find_media([clips / "a.mp4"])
+
+    def is_too_small() -> bool:
+        """Whether the disk is too small for the result."""
+        plan = make_plan(found, out, read_entries(out), known, ALL, resume=True)
+        try:
+            list(run(plan.jobs, out, ALL.manifest, Here(work, Nobody())))
+        except OutputError as error:
+            return "(No space left on device)" in str(error)
+        return False
+
+    pages = 1
+    change(f"size={pages * PAGE}")
+    while is_too_small():
+        assert all(is_whole(out, entry) for entry in read_entries(out))
+        change(f"size={ROOM}")
+        assert not is_too_small()
+        assert [entry.status for entry in read_entries(out)] == ["done"]
+        assert [path.name for path in sorted(out.iterdir())] == ["a", "manifest.jsonl"]
+        shutil.rmtree(out)
+        pages += 1
+        change(f"size={pages * PAGE}")
+    assert pages > 8, "a result takes some pages"
+
+
+def test_a_read_only_disk_is_said_before_the_work(clips: Path, disk: tuple[Path, Mount]) -> None:
+    place, change = disk
+    out = place / "out"
+    assert auscan(clips / "a.mp4", "--out", out)[0] == 0
+    before = contents(out)
+    change("ro")
+    code, said, told = auscan(clips, "--out", out, "--resume")
+    assert (code, said) == (2, "")
+    (line,) = complaints(told)
+    assert line.startswith(f"auscan: Results cannot be written to {out} (Read-only file system).")
+    change("rw")
+    assert contents(out) == before
+    code, said, _ = auscan(clips, "--out", out, "--resume")
+    assert (code, said.count("\n")) == (0, 1)
+
+
+def test_a_folder_that_may_not_be_entered_is_one_input_that_failed(tmp_path: Path, clips: Path) -> None:
+    before = AS_NOBODY_SPECIAL if os.geteuid() == 0 else ()
+    if before and shutil.which(before[0]) is None:
+        pytest.skip("Root may enter every folder.")
+    closed, out = clips / "closed", tmp_path / "out"
+    closed.mkdir()
+    (clips / "b.mp4").rename(closed / "b.mp4")
+    closed.chmod(0)
+    try:
+        code, said, told = auscan(clips, "--out", out, before=before)
+    finally:
+        closed.chmod(0o755)
+    assert (code, said.count("a.mp4: 8 rows")) == (2, 1)
+    (line,) = complaints(told)
+    assert line == f"auscan: {closed} cannot be searched (Permission denied). Check the path."
+    entries = {entry.key: entry.status for entry in read_entries(out)}
+    assert entries == {"a.mp4": "done", closed.as_posix(): "failed"}
+    code, said, told = auscan(clips, "--out", out, "--resume")
+    assert code == 0
+    assert "a.mp4: unchanged, left as it is" in told
+    assert "b.mp4: 8 rows" in said
+
+
+def test_a_folder_for_results_that_may_not_be_written_is_said(tmp_path: Path, clips: Path) -> None:
+    before = AS_NOBODY_SPECIAL if os.geteuid() == 0 else ()
+    if before and shutil.which(before[0]) is None:
+        pytest.skip("Root may write to every folder.")
+    out = tmp_path / "out"
+    out.mkdir(mode=0o555)
+    code, said, told = auscan(clips, "--out", out, before=before)
+    assert (code, said) == (2, "")
+    (line,) = complaints(told)
+    assert line.startswith(f"auscan: Results cannot be written to {out} (Permission denied).")
+
+
+class Nobody:
+    """Watches nothing."""
+
+    def begun(self, job: Job) -> None:
+        pass
+
+    def step(self, job: Job, done: int, total: int | None) -> None:
+        pass
+
+    def ended(self, job: Job) -> None:
+        pass
+
+    def stopping(self, running: int) -> None:
+        pass
+
+
+class Replacing(Nobody):
+    """Puts another file in the place of one that is being read."""
+
+    def __init__(self, by: Path) -> None:
+        self._by = by
+
+    def step(self, job: Job, done: int, total: int | None) -> None:
+        if self._by.exists():
+            self._by.replace(job.path)
+
+
+def test_an_input_that_is_replaced_while_it_is_read_is_done_again(tmp_path: Path, clips: Path) -> None:
+    out, request = tmp_path / "out", Request(threads=1)
+    known, work = about(request), load_detection(request, out)
+    found = find_media([clips / "a.mp4"])
+
+    def do(watcher: Nobody, resume: bool) -> object:
+        plan = make_plan(found, out, read_entries(out), known, ALL, resume)
+        ((_, entry),) = run(plan.jobs, out, ALL.manifest, Here(work, watcher))
+        return entry.error
+
+    assert do(Nobody(), resume=True) is None
+    before = contents(out)
+    assert "a.mp4 changed while it was read. Run it again" in str(
+        do(Replacing(clips / "b.mp4"), resume=False)
+    )
+    assert contents(out) == before
+    assert do(Nobody(), resume=True) is None
+    assert contents(out) != before, "the result is that of the new file"
+    assert read_entries(out)[0].sha256 != read_entries(out)[-1].sha256
+
+
+@pytest.mark.parametrize("name", ["config.json", "visual.onnx"])
+def test_one_flipped_bit_in_the_model_stops_the_run_before_it_begins(
+    tmp_path: Path, clips: Path, name: str
+) -> None:
+    model = Path(shutil.copytree(find_checkpoint("nano"), tmp_path / "nano"))
+    out, file = tmp_path / "out", model / name
+    words = "--out", out, "--model", model, "--resume"
+    assert auscan(clips / "a.mp4", *words)[0] == 0
+    before, lines = contents(out), (out / "manifest.jsonl").read_bytes()
+    whole = file.read_bytes()
+    place = whole.index(b"0.") if name == "config.json" else len(whole) // 2
+    file.write_bytes(whole[:place] + bytes([whole[place] ^ 1]) + whole[place + 1 :])
+    code, said, told = auscan(clips, *words)
+    assert (code, said, told.count("\n")) == (2, "", 1)
+    assert f"{file} is not the file that SHA256SUMS beside it tells of" in told
+    assert (contents(out), (out / "manifest.jsonl").read_bytes()) == (before, lines)
+    file.write_bytes(whole)
+    code, said, told = auscan(clips, *words)
+    assert code == 0
+    assert "a.mp4: unchanged, left as it is" in told
+    assert "b.mp4: 8 rows" in said
