@@ -1,14 +1,17 @@
 """Real videos, the shipped model, the command line: killed and stopped runs end as an undisturbed one."""
 
 import os
+import shutil
 import signal
 import time
 from collections.abc import Callable
 from pathlib import Path
 
+import pyarrow.parquet as pq
 from batch_real import begin, contents
 from conftest import GOOD
 
+from auscan.batch.merge import merge
 from auscan.results.manifest import latest, read_entries
 
 
@@ -57,3 +60,17 @@ def test_killed_and_stopped_runs_end_as_an_undisturbed_one(tmp_path: Path, clips
     assert contents(out) == expected
     keys = sorted(entry.key for entry in read_entries(out))
     assert keys == sorted([*(f"{name}.mp4" for name in GOOD), "broken.mp4"]), "one line each"
+
+
+def test_two_shards_in_two_places_merge_to_the_data_set_of_one_run(tmp_path: Path, clips: Path) -> None:
+    """Two machines that share nothing, each with its own copy of the videos under its own path."""
+    begin(clips, tmp_path / "whole").communicate(timeout=500)
+    places = [tmp_path / "here", tmp_path / "far" / "away"]
+    for number, place in enumerate(places, start=1):
+        shutil.copytree(clips, place / "videos")
+        begin(place / "videos", place / "out", "--shard", f"{number}/2").communicate(timeout=500)
+        assert read_entries(place / "out"), "each has something to do"
+    merge([tmp_path / "whole"], tmp_path / "one", lambda done, total: None)
+    merge([place / "out" for place in places], tmp_path / "two", lambda done, total: None)
+    assert pq.read_table(tmp_path / "two" / "frames").num_rows == 8 * len(GOOD)
+    assert contents(tmp_path / "two") == contents(tmp_path / "one")
