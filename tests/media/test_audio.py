@@ -1,5 +1,6 @@
 """Sound at 16 kHz on the clock of the frames: starts, pauses, overlaps, mixing, lengths."""
 
+import struct
 from collections.abc import Callable
 from pathlib import Path
 
@@ -143,6 +144,18 @@ def test_a_pause_that_no_recording_has_is_a_broken_timestamp(film: Film) -> None
         with pytest.raises(MediaError, match=r"a pause of 13\.9 h at 1\.0. s"):
             for _ in read(path) or []:
                 pass
+
+
+def test_many_pauses_count_together(film: Film, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A wrong rate in a header puts hours between all packets; each alone could be a pause."""
+    monkeypatch.setattr("auscan.media.audio.LONGEST_PAUSE_S", 3000)
+    path = film("a.avi", STEADY_S, codec="mpeg4", sound=tone(2, 16_000), sound_codec="mp3")
+    data = bytearray(path.read_bytes())
+    for stream in (b"vids", b"auds"):
+        struct.pack_into("<II", data, data.index(stream) + 20, 1000, 1)  # seconds a picture, and a packet
+    path.write_bytes(data)
+    with pytest.raises(MediaError, match=r"a pause of 0\.[23] h"):
+        list(read_waveform(path) or [])
 
 
 def test_sound_may_go_on_after_a_pause_but_not_long_after_the_last_picture(film: Film) -> None:

@@ -27,7 +27,8 @@ JITTER_S = 0.02
 """Timestamps off by less are taken as rounded, not as a pause: recorders jitter by some milliseconds."""
 
 LONGEST_PAUSE_S = 12 * 3600.0
-"""A longer pause is a broken timestamp: filled with zeros, it would be listened to for hours or for ever."""
+"""Longer pauses, all of a file together, are broken timestamps: filled with zeros, they would be listened to
+for hours or for ever."""
 
 LONGEST_AFTER_S = 60.0
 """So is a pause as long as this that ends as long after the last picture: nobody needs to hear that."""
@@ -74,11 +75,14 @@ def _runs(path: Path) -> Iterator[tuple[float | None, NDArray[np.float32]]]:
             return
         runs, pictures_end_s = Runs(), _pictures_end_s(container)
         heard_s: float | None = None
+        paused_s = 0.0
         for frame in decode(container, container.streams.audio[0], path):
             check_rate(path, frame.sample_rate)
             for time_s, samples in runs.push(frame):
                 if time_s is not None:
-                    check_pause(path, time_s if heard_s is None else heard_s, time_s, pictures_end_s)
+                    end_s = time_s if heard_s is None else heard_s
+                    check_pause(path, end_s, time_s, pictures_end_s, paused_s)
+                    paused_s += max(0.0, time_s - end_s)
                 heard_s = (heard_s or 0.0) if time_s is None else time_s
                 heard_s += len(samples) / SAMPLE_RATE_HZ
                 yield time_s, samples
@@ -102,10 +106,15 @@ def check_rate(path: Path, rate_hz: int) -> None:
         )
 
 
-def check_pause(path: Path, end_s: float, next_s: float, pictures_end_s: float = math.inf) -> None:
-    """Raise MediaError where sound that ended goes on so much later that a timestamp must be broken."""
+def check_pause(
+    path: Path, end_s: float, next_s: float, pictures_end_s: float = math.inf, paused_s: float = 0.0
+) -> None:
+    """Raise MediaError where sound that ended goes on so much later that a timestamp must be broken.
+
+    paused_s: all pauses before this one
+    """
     is_after = next_s > pictures_end_s + LONGEST_AFTER_S
-    if next_s - end_s > (LONGEST_AFTER_S if is_after else LONGEST_PAUSE_S):
+    if next_s - end_s > (LONGEST_AFTER_S if is_after else LONGEST_PAUSE_S - paused_s):
         raise MediaError(
             f"{path}: its sound has a pause of {(next_s - end_s) / 3600:.1f} h at {end_s:.2f} s, so its "
             f"timestamps are broken. {re_encode(path)}"
