@@ -1,7 +1,7 @@
 """The documents of the repository, and the code in them.
 
 In: Markdown.  Out: pieces of code, the command lines in them, and the calls in a line.
-Not here: what a call may say (test_commands.py), Python that runs (test_quickstart.py).
+Not here: what a call may say (test_commands.py), what runs (test_commands_run.py, test_quickstart.py).
 """
 
 import re

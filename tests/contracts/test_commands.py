@@ -1,7 +1,7 @@
 """What the documents say to type is understood.
 
 Every command in a block is parsed by what it calls: auscan's own command line, the argparse of a script, the
-extras of pyproject.toml, the routes of the Studio. Nothing is done; test_quickstart.py runs the quickstart.
+extras of pyproject.toml, the routes of the Studio. Nothing is done: test_commands_run.py runs auscan.
 A command within a sentence may leave out arguments, so that only its name and its options are checked.
 """
 

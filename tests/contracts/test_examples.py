@@ -2,7 +2,7 @@
 
 They take minutes, so they are not run here: every `auscan ...` in them is parsed as the command line would
 parse it, with its options, arguments and their types, and nothing is done. The end-to-end example is run by
-hand before a release. What the documents say to type is in test_commands.py.
+hand before a release. What the documents say to type is in test_commands.py and test_commands_run.py.
 """
 
 import re

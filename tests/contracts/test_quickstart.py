@@ -1,4 +1,7 @@
-"""What a newcomer is told to do first runs: the notebook, the quickstart's commands, Python in documents."""
+"""What a newcomer is told to do in Python runs: the notebook, Python in documents.
+
+Not here: commands (test_commands_run.py).
+"""
 
 import os
 from collections.abc import Iterator
@@ -6,10 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from documents import CODES, Code, calls, command_lines
-from typer.testing import CliRunner
+from documents import CODES, Code
 
-from auscan.cli.main import app
 from auscan.pipeline import demo
 
 NOTEBOOK = Path(__file__).parents[2] / "examples" / "quickstart.ipynb"
@@ -48,19 +49,17 @@ def test_it_runs_and_shows_table_figure_and_events(notebook: Any, tmp_path: Path
 
 PYTHON = [code for code in CODES if code.language == "python"]
 ABOUT_THE_DEMO = [code for code in PYTHON if "auscan-demo/astronaut.mp4" in code.text]
-QUICKSTART = [code for code in CODES if code.document == "docs/quickstart.md" and not code.in_sentence]
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """The current folder, with talk.mp4 and with the clip that `auscan demo` makes, two seconds of it."""
+    """The current folder, with the clip that `auscan demo` makes, two seconds of it."""
     folder = tmp_path_factory.mktemp("newcomer")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(demo, "FRAMES", 50)
         patch.chdir(folder)
         Path("auscan-demo").mkdir()
         demo.make_demo_clip("auscan-demo/astronaut.mp4")
-        Path("talk.mp4").symlink_to("auscan-demo/astronaut.mp4")
         yield folder
 
 
@@ -73,20 +72,3 @@ def test_python_in_a_document_is_python(code: Code) -> None:
 def test_python_about_the_demo_runs(code: Code, folder: Path) -> None:
     exec(compile(code.text, code.document, "exec"), {})
     assert {"README.md", "docs/quickstart.md"} <= {code.document for code in ABOUT_THE_DEMO}
-
-
-def test_the_commands_of_the_quickstart_run_from_top_to_bottom(folder: Path) -> None:
-    """But for installing and the demo, which .ci/run does."""
-    lines = [line for code in QUICKSTART for line in command_lines(code)]
-    done = []
-    for program, *words in (call for line in lines for call in calls(line)):
-        if program == "auscan" and words != ["demo"]:
-            result = CliRunner().invoke(app, words)
-            assert result.exit_code == 0, (words, result.output, result.exception)
-            done.append(words[0])
-    assert done[:2] == ["detect", "export-results"]
-    assert set(done) == {"detect", "export-results", "explain", "agree", "live"}
-    result = folder / "results" / "talk"
-    for name in ("report.html", "overlay.mp4", "talk_auscan.eaf", "talk_auscan.TextGrid", "talk_wide.csv"):
-        assert (result / name).stat().st_size > 100
-    assert (folder / "why.png").exists()
