@@ -75,6 +75,7 @@ def connect(address: str) -> Any:
         )
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
     os.environ["RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO"] = "0"  # what Ray will do anyway; else it warns
+    os.environ["RAY_DEDUP_LOGS_SKIP_REGEX"] = "."  # else its news goes to stdout, which is for data
     os.environ.setdefault("RAY_NUM_REDIS_GET_RETRIES", "1")  # else it looks for a lost head ten minutes
     settings: dict[str, Any] = {"logging_level": logging.ERROR, "log_to_driver": False}
     if address == "local":
