@@ -58,8 +58,12 @@ def main() -> None:
 
     start = load_checkpoint(args.start)[0] if args.start else None
     network, scores = learn(args.data, args.run, own, args.variant, start, *settings)
-    more = [] if args.start is None else ["--start", args.start, "--rate", str(args.rate)]
-    pack(network, args.variant, out, [*more, "--epochs", str(args.epochs)])
+    command = "python recipes/nano/train.py --data ../shared/data --run runs/nano"
+    began = "- All weights began with chance."
+    if args.start:
+        command += f" --start {args.start} --rate {args.rate} --epochs {args.epochs}"
+        began = f"- The visual stage began with that of the checkpoint `{args.start}` before this one."
+    pack(network, args.variant, out, command=command, began=began)
     export_nano(out, out, args.data / "faces_train.parquet")
     calibrate_checkpoint(out, args.data)
     stages = zip(("faces", "clips"), settings, strict=True)
@@ -93,8 +97,8 @@ def learn(
     return network.eval(), scores
 
 
-def pack(network: AuscanNetwork, variant: str, out: Path, more: list[str]) -> None:
-    """Write the checkpoint folder, its card still without figures. more: options that the card names"""
+def pack(network: AuscanNetwork, variant: str, out: Path, **told: str) -> None:
+    """Write the checkpoint folder, its card still without figures. told: what else the card says of it"""
     name = "nano" if variant == "full" else f"nano-{variant}"
     config = CheckpointConfig(
         name=name, sight=True, reference=REFERENCE, auscan_version=VERSION, network=network.config
@@ -104,9 +108,9 @@ def pack(network: AuscanNetwork, variant: str, out: Path, more: list[str]) -> No
         visual_weights=weight_count(network.visual),
         weights=weight_count(network),
         version=VERSION,
-        command=" ".join(["python recipes/nano/train.py --data ../shared/data --run runs/nano", *more]),
         held=", ".join(HELD_OUT),
         development=", ".join(DEVELOPMENT),
+        **told,
     )
     save_checkpoint(out, network, config, filled)
 

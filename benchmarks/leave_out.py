@@ -1,13 +1,13 @@
 """What each source of nano's data buys: short trainings, each without one of them.
 
-    python recipes/nano/leave_out.py --data ../shared/data --run runs/nano --write docs/benchmarks/data.md
+    python benchmarks/leave_out.py --data ../shared/data --run runs/nano --write docs/benchmarks/data.md
 
 Stage 1 is trained anew for so many steps with everything, and without rendered faces, without the teacher's
 scores on real faces (their landmarks stay), and without spoilt crops. Stage 2 is trained on the finished
 stage 1 of `--run` without the real clips and without the rendered ones; the run's own stage 2 had both.
 
 In: the data folder, the caches and the finished stages of a run (train.py).  Out: two tables.
-Not here: parts of the network (variants.py, benchmarks/ablation.py).
+Not here: parts of the network (recipes/nano/variants.py, ablation.py).
 """
 
 import argparse
@@ -21,10 +21,13 @@ from unittest.mock import patch
 import numpy as np
 import pandas as pd
 import torch
+from measures import markdown
 from numpy.typing import NDArray
+from spoiling import spoil
 
+sys.path.insert(0, str(Path(__file__).parents[1] / "recipes" / "nano"))
 import face_data
-from auscan.core.aus import AU_COUNT
+from auscan.core.aus import AU_COUNT, AU_NAMES
 from auscan.core.config import NetworkConfig, nano
 from auscan.faces.align import SIDE, crop_face
 from auscan.model.network import AuscanNetwork
@@ -32,22 +35,19 @@ from clip_data import DEVELOPMENT, load_clips
 from clip_scores import development_scores, development_tracks, mean_auc
 from clip_windows import ClipSettings
 from face_data import Faces, load_faces
+from labels import RULES
 from pack_faces import Rendered, load_rendered
 from rendered_clips import load_rendered_clips
 from rendered_faces import TEST
 from train_clips import train_clips
 from train_faces import FaceSettings, FaceTraining, read_crops, train_faces
 
-sys.path.append(str(Path(__file__).parents[2] / "benchmarks"))
-from measures import markdown
-from spoiling import spoil
-
 STEPS = 700
 """Of stage 1: three passes over the real faces where a third of a batch is rendered."""
 HARD = ("mouth covered", "eyes covered", "blur", "darkness", "compression")
 LEVEL = 2
 TURNED_DEG = 30
-DIRECT = [0, 1, 2, 4, 5, 6, 7, 9, 10, 11]
+DIRECT = [j for j, name in enumerate(AU_NAMES) if name in RULES]
 """The AUs that the teacher of real faces knows."""
 
 

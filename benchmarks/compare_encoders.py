@@ -1,6 +1,6 @@
 r"""Visual encoders side by side: the convolutional one, and ViTs of DINOv2's shape, all from scratch.
 
-    python recipes/nano/compare_encoders.py --data ../shared/data --run runs/nano \
+    python benchmarks/compare_encoders.py --data ../shared/data --run runs/nano \
         --write docs/benchmarks/encoders.md
 
 Each learns stage 1 from the same batches, for the same number of steps; beside stands the processor time that
@@ -15,11 +15,11 @@ from dataclasses import replace
 from pathlib import Path
 
 import torch
+from leave_out import STEPS, epochs_for, face_scores, measured_table
 
 from auscan.core.config import Dinov2VisualConfig, NetworkConfig, nano
 from auscan.model.network import AuscanNetwork
 from face_data import load_faces
-from leave_out import STEPS, epochs_for, face_scores, measured_table
 from pack_faces import load_rendered
 from rendered_faces import TEST
 from train import weight_count
