@@ -42,9 +42,9 @@ from auscan.batch.run import (
     Limits,
     Settled,
     Watcher,
-    usable_cores,
 )
 from auscan.batch.worker import Ended, Load, Refused
+from auscan.core.cores import usable_cores
 from auscan.core.errors import CrashError, InputError
 from auscan.core.extras import need_extra
 from auscan.results.manifest import Entry

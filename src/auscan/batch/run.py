@@ -11,7 +11,6 @@ In: a plan.  Out: entries, each when its result is in its place and its line on 
 Not here: one input (detect.py), one process (worker.py).
 """
 
-import os
 import signal
 import threading
 from collections import deque
@@ -29,6 +28,7 @@ from auscan.batch.job import Job, Work
 from auscan.batch.place import RunFolder, not_writable
 from auscan.batch.request import About, Request, load_detection
 from auscan.batch.worker import Ended, Gone, Load, Ready, Refused, Step, Worker, how_it_ended
+from auscan.core.cores import usable_cores
 from auscan.core.errors import AuscanError, CrashError, InputError, MemoryLimitError, TimeLimitError
 from auscan.results.manifest import Entry, append, is_same_failure
 
@@ -299,8 +299,3 @@ def choose_runner(
     if inputs == 1 and limits == NO_LIMITS:
         return Here(load(), watcher)
     return InWorkers(load, about, watcher, jobs, limits)
-
-
-def usable_cores() -> int:
-    """Cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -20,6 +20,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Literal
 
+from auscan.core.cores import usable_cores
 from auscan.core.errors import AuscanError
 
 State = Literal["ok", "absent", "broken"]
@@ -153,7 +154,7 @@ def _target(extra: str) -> str:
 def _devices() -> Iterator[Finding]:
     """The processor and its memory, the threads that will be used, and GPUs where there is PyTorch."""
     cores = os.cpu_count() or 1
-    usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else cores
+    usable = usable_cores()
     yield Finding(
         area="device", name="cpu", state="ok", found=f"{platform.machine()}, {usable} of {cores} cores"
     )
