@@ -15,15 +15,16 @@ from dataclasses import replace
 from pathlib import Path
 
 import torch
-from leave_out import STEPS, epochs_for, face_scores, measured_table
+from leave_out import SHORT, STEPS, epochs_for, face_scores, measured_table
 
 from auscan.core.config import Dinov2VisualConfig, NetworkConfig, nano
 from auscan.model.network import AuscanNetwork
+from clip_data import load_clips, single_frames, training_tracks
 from face_data import load_faces
 from pack_faces import load_rendered
 from rendered_faces import TEST
 from train import weight_count
-from train_faces import FaceSettings, train_faces
+from train_faces import train_faces
 
 TURNS = 15
 """Timed turns of each encoder; the quickest counts."""
@@ -40,14 +41,15 @@ def main() -> None:
     torch.set_num_threads(1)
     faces = load_faces(args.data / "faces_train.parquet", args.run / "faces.npz")
     rendered = load_rendered(args.data / "ict_facekit.npz", args.run / "rendered.npz")
+    clips = load_clips(args.data / "clips", args.data / "clips_teacher", args.run / "clips")
+    frames = single_frames(training_tracks(clips))
     people = load_rendered(args.data / "ict_facekit.npz", args.run / "rendered_test.npz", TEST[:150])
-    settings = FaceSettings()
-    settings = replace(settings, epochs=epochs_for(args.steps, faces, settings))
+    settings = replace(SHORT, epochs=epochs_for(args.steps, faces, SHORT))
     rows = {}
     for name, config in encoders().items():
         own = args.run / "encoders" / name.replace(" ", "-")
         own.mkdir(parents=True, exist_ok=True)
-        weights = train_faces(faces, rendered, config, settings, own)
+        weights = train_faces(faces, rendered, frames, config, settings, own)
         visual = AuscanNetwork(config).visual.encoder
         speed = {"weights": weight_count(visual) / 1e6, "ms a crop": crop_ms(visual, config.visual.crop_size)}
         rows[name] = speed | face_scores(weights, faces, people, config)

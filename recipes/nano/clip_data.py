@@ -46,6 +46,36 @@ class ClipTrack:
     sound_start_s: float
 
 
+@dataclass(frozen=True)
+class Frames:
+    """Frames of many tracks as single faces."""
+
+    crops: NDArray[np.uint8]
+    """[n, 112, 112] grey, as the product cut them."""
+    labels: NDArray[np.int8]
+    """[n, 12], as is the next."""
+    soft: NDArray[np.float32]
+    chances: NDArray[np.float64]
+    """[n] how likely each is drawn."""
+
+
+def training_tracks(tracks: list[ClipTrack]) -> list[ClipTrack]:
+    """Those with labels that are kept neither to report on nor to choose by."""
+    kept = (*DEVELOPMENT, *HELD_OUT)
+    return [t for t in tracks if t.clip not in kept and (t.labels >= 0).any()]
+
+
+def single_frames(tracks: list[ClipTrack]) -> Frames:
+    """Every labelled frame; a track is drawn as the root of its length, so that no person takes over."""
+    known = [(t.labels >= 0).any(axis=1) for t in tracks]
+    chances = np.concatenate([np.full(k.sum(), k.sum() ** -0.5) for k in known])
+
+    def gathered(name: str) -> NDArray[np.generic]:
+        return np.concatenate([getattr(t, name)[k] for t, k in zip(tracks, known, strict=True)])
+
+    return Frames(*(gathered(name) for name in ("crops", "labels", "soft")), chances / chances.sum())
+
+
 def load_clips(clips: Path, teacher: Path, cache: Path) -> list[ClipTrack]:
     """All tracks of all clips that are videos; each clip is kept as one .npz in `cache`."""
     cache.mkdir(parents=True, exist_ok=True)

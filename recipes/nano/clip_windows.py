@@ -19,7 +19,7 @@ from torch import Tensor
 from augment import relight
 from auscan.core.config import SAMPLE_RATE_HZ, TOKEN_HOP
 from auscan.model.network import AuscanNetwork, Sound
-from clip_data import DEVELOPMENT, HELD_OUT, ClipTrack
+from clip_data import ClipTrack, training_tracks
 from cover_clips import cover_track
 from face_data import FaceBatches, Faces
 from pack_faces import Rendered
@@ -29,7 +29,7 @@ from pack_faces import Rendered
 class ClipSettings:
     """Settings of stage 2."""
 
-    steps: int = 840
+    steps: int = 720
     without_sound: int = 100
     """The first of them, in which memory and head learn, and nothing is heard."""
     windows: int = 8
@@ -43,12 +43,14 @@ class ClipSettings:
     versions: int = 3
     """Covered versions of each real track beside the clean one."""
     rendered: float = 0.3
-    """Share of the windows from rendered clips, and of the single faces that are rendered."""
+    """Share of the single faces that are rendered."""
+    rendered_windows: float = 0.05
+    """Share of the windows from rendered clips: their voices say little of real ones."""
     face_versions: int = 2
     """Cuts of each single face."""
-    rate: float = 3e-4
+    rate: float = 1.2e-4
     """Of memory and head, which begin with what single faces taught the head."""
-    keep_up: float = 0.4
+    keep_up: float = 0.5
     """Share of it with which they go on when the sound comes."""
     listening_rate: float = 1.5e-3
     """Of all that hears, which begins with nothing."""
@@ -57,10 +59,10 @@ class ClipSettings:
     weight_decay: float = 0.1
     no_sound: float = 0.3
     """Share of windows that lose their sound."""
-    other_sound: float = 0.2
+    other_sound: float = 0.3
     """Share of windows that hear another clip."""
     average: float = 0.99
-    shape: float = 1.0
+    shape: float = 1.5
     """Weight of the loss on how each AU rises and falls within a window."""
     every: int = 40
     """Steps between two looks at the development data."""
@@ -150,14 +152,13 @@ class ClipWindows:
         """made: rendered tracks; things come before these faces already."""
         rng = np.random.default_rng(settings.seed)
         self.settings = settings
-        kept = (*DEVELOPMENT, *HELD_OUT)
-        real = [t for t in tracks if t.clip not in kept and (t.labels >= 0).any()]
+        real = training_tracks(tracks)
         self.tracks = real + made
         self.versions = [
             [features_of(network, crops, True) for crops in spoilt_versions(t, settings.versions, rng)]
             for t in real
         ] + [[features_of(network, t.crops, True)] for t in made]
-        self.chances = _chances(real, made, settings.rendered)
+        self.chances = _chances(real, made, settings.rendered_windows)
         cutter = FaceBatches(faces, settings.faces, settings.seed, rendered, settings.rendered)
         self.faces = [
             (features_of(network, cut.crops, False), torch.from_numpy(cut.labels), torch.from_numpy(cut.soft))

@@ -17,8 +17,9 @@ from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment
 
 from augment import MIRRORED, shake_points, spoil, surround
-from auscan.faces.align import SIDE, crop_face, crop_transform, to_crop
+from auscan.faces.align import SIDE, TEMPLATE, crop_face, crop_transform, to_crop
 from auscan.faces.detector import FaceDetector
+from clip_data import Frames
 from labels import blendshape, lip_gap, teacher_targets
 from occluders import covered_share
 from pack_faces import Rendered
@@ -136,30 +137,38 @@ class FaceBatch:
     labels: NDArray[np.int8]
     soft: NDArray[np.float32]
     blendshapes: NDArray[np.float32]
-    """[b, K]; NaN, as the next, on rendered faces: the teacher never saw them."""
+    """[b, K]; NaN, as all that follows, where unknown."""
     landmarks: NDArray[np.float32]
     """[b, 478, 2] in crop px, as is the next."""
     points: NDArray[np.float32]
+    """[b, 5, 2]."""
     pose: NDArray[np.float32]
-    """[b, 2] yaw and pitch, degrees; NaN where unknown."""
+    """[b, 2] yaw and pitch, degrees."""
     covered: NDArray[np.float32]
-    """[b] share of the face that something lies over, 0 to 1; NaN where unknown."""
+    """[b] share of the face that something lies over, 0 to 1."""
 
 
 class FaceBatches:
     """Endless supply of training batches; the same seed and epoch give the same batches.
 
-    rendered, share: rendered faces and their share of each batch; they come last in it. An epoch is still one
-    pass over the real faces.
+    rendered, share: rendered faces and their share of each batch.  frames, frame_share: the same of frames of
+    clips.  These come last in it; an epoch is still one pass over the real faces.
     """
 
     def __init__(
-        self, faces: Faces, size: int, seed: int, rendered: Rendered | None = None, share: float = 0.0
+        self,
+        faces: Faces,
+        size: int,
+        seed: int,
+        rendered: Rendered | None = None,
+        share: float = 0.0,
+        frames: Frames | None = None,
+        frame_share: float = 0.0,
     ) -> None:
-        self.faces = faces
-        self.rendered = rendered
+        self.faces, self.rendered, self.frames = faces, rendered, frames
         self.made = 0 if rendered is None else round(size * share)
-        self.size = size - self.made
+        self.filmed = 0 if frames is None else round(size * frame_share)
+        self.size = size - self.made - self.filmed
         self.seed = seed
         self.rows = np.flatnonzero(~faces.development)
         aligned = [
@@ -184,15 +193,17 @@ class FaceBatches:
                 yield jobs.pop(0).result()
 
     def cut(self, rows: NDArray[np.intp], seed: int) -> FaceBatch:
-        """Cut, mirror and spoil the crops of some rows, and of some rendered faces."""
+        """Cut, mirror and spoil the crops of some rows, of some rendered faces, and of some frames."""
         rng = np.random.default_rng(seed)
-        real = self.cut_real(rows, rng)
-        if self.rendered is None or not self.made:
-            return real
-        picks = rng.choice(len(self.rendered.images), self.made, replace=False)
-        made = cut_rendered(self.rendered, picks, real.blendshapes.shape[1], rng)
+        parts, shapes = [self.cut_real(rows, rng)], self.faces.blendshapes.shape[1]
+        if self.rendered is not None and self.made:
+            picks = rng.choice(len(self.rendered.images), self.made, replace=False)
+            parts.append(cut_rendered(self.rendered, picks, shapes, rng))
+        if self.frames is not None and self.filmed:
+            picks = rng.choice(len(self.frames.crops), self.filmed, replace=False, p=self.frames.chances)
+            parts.append(cut_frames(self.frames, picks, shapes, rng))
         names = FaceBatch.__dataclass_fields__
-        return FaceBatch(*(np.concatenate([getattr(real, name), getattr(made, name)]) for name in names))
+        return FaceBatch(*(np.concatenate([getattr(part, name) for part in parts]) for name in names))
 
     def cut_real(self, rows: NDArray[np.intp], rng: np.random.Generator) -> FaceBatch:
         """Crops of real faces."""
@@ -251,6 +262,24 @@ def cut_rendered(
     unknown = np.full((len(rows), blendshapes), np.nan, np.float32)
     landmarks = np.full((len(rows), 478, 2), np.nan, np.float32)
     return FaceBatch(crops, faces.labels[rows], faces.soft[rows], unknown, landmarks, points, pose, covered)
+
+
+def cut_frames(
+    frames: Frames, rows: NDArray[np.intp], blendshapes: int, rng: np.random.Generator
+) -> FaceBatch:
+    """Crops of frames of clips, cut once more as the tracker might have, mirrored and spoilt."""
+    crops = np.empty((len(rows), SIDE, SIDE), dtype=np.uint8)
+    for i, row in enumerate(rows):
+        crop = crop_face(frames.crops[row], shake_points(TEMPLATE, rng))
+        crops[i], _ = spoil(crop[:, ::-1] if rng.random() < 0.5 else crop, rng)
+
+    def unknown(*shape: int) -> NDArray[np.float32]:
+        return np.full((len(rows), *shape), np.nan, np.float32)
+
+    return FaceBatch(
+        *(crops, frames.labels[rows], frames.soft[rows], unknown(blendshapes)),
+        *(unknown(478, 2), unknown(5, 2), unknown(2), unknown()),
+    )
 
 
 def development_crops(faces: Faces) -> tuple[NDArray[np.uint8], NDArray[np.int8]]:

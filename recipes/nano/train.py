@@ -22,7 +22,7 @@ from auscan.core.version import VERSION
 from auscan.model.checkpoint import load_checkpoint, save_checkpoint
 from auscan.model.network import AuscanNetwork
 from calibrate import calibrate_checkpoint
-from clip_data import DEVELOPMENT, HELD_OUT, load_clips
+from clip_data import DEVELOPMENT, HELD_OUT, load_clips, single_frames, training_tracks
 from clip_windows import ClipSettings
 from export import export_nano
 from face_data import load_faces
@@ -43,7 +43,7 @@ def main() -> None:
     parser.add_argument("--run", type=Path, default=Path("runs/nano"), help="logs, caches, training state")
     parser.add_argument("--out", type=Path, help="checkpoint folder; if not given, within the run's")
     parser.add_argument("--variant", choices=VARIANTS, default="full")
-    parser.add_argument("--start", help="checkpoint whose visual stage to go on from, such as nano")
+    parser.add_argument("--start", help="checkpoint whose visual stage and head to go on from, such as nano")
     parser.add_argument("--rate", type=float, default=FaceSettings.rate, help="learning rate of stage 1")
     parser.add_argument("--epochs", type=int, default=FaceSettings.epochs, help="epochs of stage 1")
     parser.add_argument("--steps", type=int, default=ClipSettings.steps, help="steps of stage 2")
@@ -62,7 +62,7 @@ def main() -> None:
     began = "- All weights began with chance."
     if args.start:
         command += f" --start {args.start} --rate {args.rate} --epochs {args.epochs}"
-        began = f"- The visual stage began with that of the checkpoint `{args.start}` before this one."
+        began = f"- Visual stage and head began with those of the checkpoint `{args.start}` before this one."
     pack(network, args.variant, out, command=command, began=began)
     export_nano(out, out, args.data / "faces_train.parquet")
     calibrate_checkpoint(out, args.data)
@@ -83,12 +83,13 @@ def learn(
     """Both stages; caches lie in `run`, states in `own`. Returns the network and its development scores."""
     faces = load_faces(data / "faces_train.parquet", run / "faces.npz")
     rendered = load_rendered(data / "ict_facekit.npz", run / "rendered.npz")
+    tracks = load_clips(data / "clips", data / "clips_teacher", run / "clips")
+    frames = single_frames(training_tracks(tracks))
     place, seen = (run, "full") if variant == "no-audio" else (own, variant)  # single faces make no sound
-    face_weights = train_faces(faces, rendered, nano(), for_faces, place, seen, start)
+    face_weights = train_faces(faces, rendered, frames, nano(), for_faces, place, seen, start)
     network = AuscanNetwork(nano())
     network.load_state_dict(torch.load(face_weights, weights_only=True))
     close_doors(network, variant)
-    tracks = load_clips(data / "clips", data / "clips_teacher", run / "clips")
     made = load_rendered_clips(data / "ict_facekit.npz", run / "rendered_clips")
     clip_weights, scores = train_clips(
         network, tracks, [found.track for found in made], faces, rendered, for_clips, own

@@ -1,4 +1,4 @@
-"""Stage 1 of nano: visual encoder, alignment and head from single faces, real and rendered.
+"""Stage 1 of nano: visual encoder, alignment and head from single faces, real and rendered, and from frames.
 
 Every face is a clip of one frame without sound. Beside the AU targets, the encoder's global token must
 tell the teacher's other blendshapes, its 478 landmarks, the five points, the turn of the head and how much of
@@ -24,6 +24,7 @@ from auscan.core.aus import AU_NAMES
 from auscan.core.config import NetworkConfig
 from auscan.model.alignment import alignment_loss
 from auscan.model.network import TURN_SCALE_DEG, AuscanNetwork, Looked
+from clip_data import Frames
 from face_data import FaceBatch, FaceBatches, Faces, development_crops
 from pack_faces import Rendered
 from variants import close_doors
@@ -41,6 +42,8 @@ class FaceSettings:
     batch: int = 64
     rendered: float = 0.35
     """Share of rendered faces in a batch."""
+    frames: float = 0.3
+    """Share of single frames of the clips: few people, but each with many faces."""
     rate: float = 2e-3
     weight_decay: float = 0.05
     warmup_steps: int = 300
@@ -63,6 +66,7 @@ class FaceTraining(nn.Module):
         self.network = AuscanNetwork(config)
         if start is not None:
             self.network.visual.load_state_dict(start.visual.state_dict())
+            self.network.temporal.head.load_state_dict(start.temporal.head.state_dict())
         self.network.visual.encoder.requires_grad_(True)  # DINOv2's rests unless told otherwise
         close_doors(self.network, variant)
         width = self.network.visual.encoder.width
@@ -84,12 +88,12 @@ class FaceTraining(nn.Module):
         known = labels >= 0
         target = 0.5 * soft + 0.5 * labels.clamp_min(0)
         landmarks = (torch.from_numpy(batch.landmarks).flatten(1) - mean_face) / 10.0
-        points = (looked.points[:, 0] - torch.from_numpy(batch.points)) / 4.0
+        points = torch.from_numpy(batch.points) / 4.0
         return {
             "au": F.binary_cross_entropy_with_logits(logits.float(), target, reduction="none")[known].mean(),
             "shapes": 4.0 * known_mean(F.mse_loss, self.shapes(face), torch.from_numpy(batch.blendshapes)),
             "landmarks": 0.5 * known_mean(F.smooth_l1_loss, self.landmarks(face), landmarks),
-            "points": 0.3 * F.smooth_l1_loss(points.float(), torch.zeros_like(points.float())),
+            "points": 0.3 * known_mean(F.smooth_l1_loss, looked.points[:, 0] / 4.0, points),
             "sight": 0.3 * sight_loss(looked.sight[:, 0].float(), batch.pose, batch.covered),
             "alignment": 0.02
             * alignment_loss(
@@ -123,6 +127,7 @@ def sight_loss(
 def train_faces(
     faces: Faces,
     rendered: Rendered | None,
+    frames: Frames | None,
     config: NetworkConfig,
     settings: FaceSettings,
     run: Path,
@@ -131,8 +136,8 @@ def train_faces(
 ) -> Path:
     """Train, or go on where the last call stopped; returns the file with the averaged weights.
 
-    rendered: None learns from real faces alone.  variant: one of variants.VARIANTS.  start: begin with the
-    visual stage of this network in place of chance; head and memory begin anew all the same
+    rendered, frames: None learns without them.  variant: one of variants.VARIANTS.  start: begin with the
+    visual stage and the head of this network in place of chance; all else begins anew
     """
     torch.manual_seed(settings.seed)
     model = FaceTraining(config, faces.blendshapes.shape[1], variant, start)
@@ -141,7 +146,9 @@ def train_faces(
         model, multi_avg_fn=torch.optim.swa_utils.get_ema_multi_avg_fn(settings.average), use_buffers=True
     )
     optimizer = torch.optim.AdamW(parameter_groups(model, settings.weight_decay), lr=settings.rate)
-    batches = FaceBatches(faces, settings.batch, settings.seed, rendered, settings.rendered)
+    batches = FaceBatches(
+        faces, settings.batch, settings.seed, rendered, settings.rendered, frames, settings.frames
+    )
     total = settings.epochs * len(batches)
     schedule = torch.optim.lr_scheduler.LambdaLR(
         optimizer, lambda step: warmup_cosine(step, settings.warmup_steps, total)

@@ -1,0 +1,83 @@
+"""What a step of stage 1 learns from: real faces, rendered ones, frames of clips, each knowing its part."""
+
+import numpy as np
+import torch
+
+from auscan.core.aus import AU_COUNT
+from auscan.core.config import nano
+from auscan.faces.align import TEMPLATE
+from clip_data import DEVELOPMENT, HELD_OUT, ClipTrack, single_frames, training_tracks
+from face_data import FaceBatch, FaceBatches, Faces
+from train_faces import FaceTraining
+
+SHAPES = 5
+
+
+def real_faces(count: int) -> Faces:
+    random = np.random.default_rng(0)
+    points = np.tile(TEMPLATE, (count, 1, 1))
+    landmarks = random.uniform(20, 90, (478, 2)) + random.normal(size=(count, 478, 2))
+    return Faces(
+        images=random.integers(0, 255, (count, 224, 224), dtype=np.uint8),
+        sizes=np.full((count, 2), 224, np.int32),
+        teacher_points=points,
+        detector_points=points,
+        landmarks=landmarks.astype(np.float32),
+        labels=np.zeros((count, AU_COUNT), np.int8),
+        soft=np.zeros((count, AU_COUNT), np.float32),
+        blendshapes=np.zeros((count, SHAPES), np.float32),
+        pose=np.zeros((count, 2), np.float32),
+        development=np.zeros(count, bool),
+    )
+
+
+def track(clip: str, frames: int, silent: int = 0) -> ClipTrack:
+    """Of a clip; the teacher says nothing of the first `silent` frames."""
+    labels = np.ones((frames, AU_COUNT), np.int8)
+    labels[:silent] = -1
+    crops = np.zeros((frames, 112, 112), np.uint8)
+    times_s = np.arange(frames) / 25
+    return ClipTrack(clip, crops, times_s, labels, labels.astype(np.float32), np.zeros(0, np.float32), 0.0)
+
+
+def batch() -> FaceBatch:
+    """40 real faces, then 24 frames."""
+    frames = single_frames([track("a", 30), track("b", 60, silent=20)])
+    batches = FaceBatches(real_faces(80), 64, 0, frames=frames, frame_share=0.375)
+    return next(iter(batches.epoch(0)))
+
+
+def test_frames_have_their_share_of_a_batch_and_know_labels_alone() -> None:
+    cut = batch()
+    assert (cut.labels[:40] == 0).all()
+    assert (cut.labels[40:] == 1).all()
+    assert len(cut.crops) == len(cut.labels) == 64
+    for unknown in (cut.blendshapes, cut.landmarks, cut.points, cut.pose, cut.covered):
+        assert np.isfinite(unknown[:40]).all()
+        assert np.isnan(unknown[40:]).all()
+
+
+def test_what_a_frame_does_not_know_teaches_nothing() -> None:
+    torch.manual_seed(0)
+    training, cut = FaceTraining(nano(), SHAPES).eval(), batch()
+    losses = training.losses(cut, torch.zeros(956))
+    alone = FaceBatch(*(getattr(cut, name)[:40] for name in FaceBatch.__dataclass_fields__))
+    others = training.losses(alone, torch.zeros(956))
+    for name in ("shapes", "landmarks", "points", "sight"):
+        assert torch.isclose(losses[name], others[name], rtol=1e-4), name
+    assert not torch.isclose(losses["au"], others["au"], rtol=1e-3)
+
+
+def test_a_long_clip_is_drawn_more_often_but_not_by_its_length() -> None:
+    frames = single_frames([track("a", 100), track("b", 400)])
+    assert np.isclose(frames.chances.sum(), 1)
+    assert np.isclose(frames.chances[100:].sum() / frames.chances[:100].sum(), 2)
+
+
+def test_frames_of_which_the_teacher_says_nothing_are_left_out() -> None:
+    assert len(single_frames([track("a", 30, silent=12)]).crops) == 18
+
+
+def test_nothing_is_learned_from_clips_that_are_kept_aside() -> None:
+    tracks = [track(name, 10) for name in (*HELD_OUT, *DEVELOPMENT, "other")]
+    assert [each.clip for each in training_tracks([*tracks, track("silent", 10, silent=10)])] == ["other"]
