@@ -71,7 +71,9 @@ def cost(clip: Path) -> list[Row]:
         seen = [frame for batch in in_batches(cut, CHUNK) for frame in looker(batch)]
     with closing(Soundtrack(stages, read_waveform(clip))) as sound:
         with core_seconds("listen", spent):
-            sound.listen(np.inf)
+            for frame in seen:
+                sound.listen(frame.time_s, is_heard=bool(frame.faces))
+            sound.listen(np.inf, is_heard=False)
         with core_seconds("follow", spent):
             tracks: dict[int, Track] = {}
             for frame in seen:

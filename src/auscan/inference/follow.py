@@ -122,13 +122,18 @@ def _remember(
             out[part] = (x if direction == "ahead" else out)[part] + update
 
 
+def earshot_s(stages: Stages) -> float:
+    """How far from a frame the sound may lie that it is given, s."""
+    return stages.config.network.fusion.reach_s + 2 / TOKEN_RATE_HZ  # and the next token
+
+
 def _within_reach(
     stages: Stages, times_s: NDArray[np.float64], sound: AudioTokens | None
 ) -> AudioTokens | None:
     """The sound that frames at times_s [T] can hear; None where there is none."""
     if sound is None or not len(times_s):
         return None
-    reach_s = stages.config.network.fusion.reach_s + 2 / TOKEN_RATE_HZ  # and the next token
+    reach_s = earshot_s(stages)
     first, last = np.searchsorted(sound.times_s, [times_s[0] - reach_s, times_s[-1] + reach_s])
     return None if first == last else AudioTokens(sound.tokens[first:last], sound.times_s[first:last])
 

@@ -80,7 +80,7 @@ class AudioTokens:
     tokens: NDArray[np.float32]
     """[Ta, Da]."""
     times_s: NDArray[np.float64]
-    """[Ta] on the clock of the frames, ascending."""
+    """[Ta] on the clock of the frames, ascending; sound that no face hears may be left out."""
 
 
 class SweepState(NamedTuple):
@@ -238,34 +238,51 @@ def rows_before(faces: Sequence[int], previous: Mapping[int, NDArray[np.float32]
     return RowsBefore(np.asarray(rows, dtype=np.int64), carried, last)
 
 
+@dataclass(frozen=True, slots=True)
+class Segment:
+    """A part of a sound that is encoded on its own; at least one token long."""
+
+    samples: NDArray[np.float32]
+    """[M] at 16 kHz, with context on both sides."""
+    own: slice
+    """Which of the tokens that the samples give are the segment's, Ta of them."""
+    times_s: NDArray[np.float64]
+    """[Ta] when these are heard."""
+
+    def encode(self, stages: Stages) -> AudioTokens:
+        """Its tokens."""
+        return AudioTokens(stages.encode_sound(self.samples)[self.own], self.times_s)
+
+
 def listen(stages: Stages, sound: Iterable[Waveform]) -> AudioTokens | None:
     """Encode sound of any length; None where it is shorter than one token.
 
     sound: contiguous stretches.
     """
-    segments = list(encode_segments(stages, sound))
-    if not sum(len(tokens) for _, tokens in segments):
+    heard = [segment.encode(stages) for segment in segments(sound)]
+    if not heard:
         return None
-    joined = np.concatenate([tokens for _, tokens in segments])
-    return AudioTokens(joined, token_times(segments[0][0], len(joined)))
+    return AudioTokens(
+        np.concatenate([each.tokens for each in heard]), np.concatenate([each.times_s for each in heard])
+    )
 
 
-def encode_segments(stages: Stages, sound: Iterable[Waveform]) -> Iterator[tuple[float, NDArray[np.float32]]]:
-    """The start of the sound in s, and the tokens [Ta, Da] of one segment after the other.
+def segments(sound: Iterable[Waveform]) -> Iterator[Segment]:
+    """Contiguous stretches of sound, cut anew.
 
-    sound: contiguous stretches.  The cuts lie at fixed times from the start, so that no token depends on
-    how the caller stretched them, and only one segment is in memory.
+    The cuts lie at fixed times from the start, so that no token depends on how the caller stretched them, nor
+    on which segments are encoded; only one is in memory.
     """
-    for start_s, samples, own in _segments(sound):
-        yield start_s, stages.encode_sound(samples)[own]
+    first = 0  # token of the sound
+    for start_s, samples, own in _cut(sound):
+        count = len(range(len(samples) // TOKEN_HOP)[own])
+        if count:
+            places = np.arange(first, first + count, dtype=np.float64)
+            yield Segment(samples, own, start_s + (places + 0.5) * (TOKEN_HOP / SAMPLE_RATE_HZ))
+        first += count
 
 
-def token_times(start_s: float, count: int) -> NDArray[np.float64]:
-    """When the first `count` tokens of a sound that begins at start_s are heard: [Ta] s."""
-    return start_s + (np.arange(count, dtype=np.float64) + 0.5) * (TOKEN_HOP / SAMPLE_RATE_HZ)
-
-
-def _segments(sound: Iterable[Waveform]) -> Iterator[tuple[float, NDArray[np.float32], slice]]:
+def _cut(sound: Iterable[Waveform]) -> Iterator[tuple[float, NDArray[np.float32], slice]]:
     """Start of the sound (s), samples of a segment with its context, and which tokens are its own."""
     length, context = round(SEGMENT_S * SAMPLE_RATE_HZ), round(CONTEXT_S * SAMPLE_RATE_HZ)
     held = np.empty(0, dtype=np.float32)

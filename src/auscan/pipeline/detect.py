@@ -3,8 +3,8 @@
     read_frames                             a thread of its own: decode
     follow_faces -> cut_out                 a second one: find, follow, crop
     look                                    here: the crops of all faces together
-    read_waveform -> Soundtrack.listen      a third one, in step with the picture
-                  -> VoiceActivity.listen   beside it: how loud, and when somebody speaks
+    read_waveform -> VoiceActivity.listen   a third one, in step with the picture: how loud, who speaks
+    Soundtrack.listen                       here: the sound around every face
     Track.score -> Ledger                   each face when it is gone: over time, then rows
     Track.evidence                          what it was read by, if asked for
 
@@ -99,7 +99,7 @@ def detect(
         closing(_cut_frames(read_frames(source, folder_rate_hz), stages)) as frames,
     ):
         _read(frames, sound, stages, ledger, progress and (lambda done: progress(done, expected)), give)
-        has_audio = sound.tokens is not None
+        has_audio = sound.is_there
     table = ledger.finish()
     info = RunInfo(
         source=source.name,
@@ -149,16 +149,16 @@ def _read(
     for batch in in_batches(frames, CHUNK):
         for frame in looker(batch):
             _add(frame, tracks)
+            sound.listen(frame.time_s, is_heard=bool(frame.faces))
             ledger.times_s.append(frame.time_s)
             if progress is not None:
                 progress(len(ledger.times_s))
         now_s = ledger.times_s[-1]
-        sound.listen(now_s)
         for track in [track for track in tracks.values() if now_s - track.times_s[-1] > GONE_S]:
             looker.forget(track.face_id)
             _score(tracks.pop(track.face_id), sound, stages, ledger, give)
         ledger.settle(min((track.frames[0] for track in tracks.values()), default=len(ledger.times_s)))
-    sound.listen(np.inf)
+    sound.listen(np.inf, is_heard=False)
     while tracks:
         _score(tracks.pop(min(tracks)), sound, stages, ledger, give)
 
@@ -178,8 +178,7 @@ def _score(
     ledger: Ledger,
     give: Give | None,
 ) -> None:
-    """Read a face over time, once all that its last frame can hear was heard."""
-    sound.listen(track.times_s[-1] + 2 * stages.config.network.fusion.reach_s)
+    """Read a face over time; all that its last frame can hear was heard with that frame."""
     ledger.add_track(track.score(stages, sound.tokens))
     if give is not None:
         for piece in track.evidence(stages, sound.tokens):
