@@ -6,6 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from auscan.media import voice
 from auscan.media.audio import Waveform
 from auscan.media.voice import SILENCE_DB, STEP, STEP_S, VoiceActivity, _filled
 
@@ -17,13 +18,13 @@ def heard(
     sound: Sound, sizes: list[int] | None = None, start_s: float = 0.0
 ) -> tuple[Sound, NDArray[np.bool_]]:
     """Push the sound in pieces of these sizes, the rest at once."""
-    voice, at = VoiceActivity(), 0
+    activity, at = VoiceActivity(), 0
     for size in [*(sizes or []), len(sound)]:
         piece = sound[at : at + size]
         if len(piece):
-            voice.push(Waveform(piece, at / RATE_HZ))
+            activity.push(Waveform(piece, at / RATE_HZ))
         at += len(piece)
-    return voice.finish()
+    return activity.finish()
 
 
 def tone(seconds: float, hertz: float = 180.0, level: float = 0.1) -> Sound:
@@ -75,7 +76,7 @@ def test_silence_noise_and_hums_are_no_speech(sound: Sound) -> None:
     assert not heard(sound)[1].any()
 
 
-@settings(max_examples=20)
+@settings(max_examples=20, deadline=None)  # a busy machine is no fault
 @given(st.lists(st.integers(1, 20_000), max_size=6), st.integers(0, 40_000))
 def test_nothing_depends_on_how_the_sound_was_cut(sizes: list[int], length: int) -> None:
     sound = np.concatenate([babble(1.5), noise(1, 0.01)])[:length]
@@ -100,6 +101,25 @@ def test_the_chunks_are_passed_on_and_the_start_is_the_first_ones() -> None:
     assert list(voice.listen(chunks)) == chunks
     assert voice.start_s == 1.5
     assert [len(each) for each in voice.finish()] == [3, 3]
+
+
+def test_silence_is_not_looked_into_and_what_is_said_of_it_is_what_would_be_found(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Ten hours of zeros between two words must not cost what ten hours of talking do."""
+    sound = np.concatenate([babble(2), np.zeros(60 * RATE_HZ, np.float32), babble(2, seed=1)])
+    looked, look_into = [], voice._look_into
+
+    def count(windows: Sound) -> tuple[NDArray[np.float64], Sound]:
+        looked.append(len(windows))
+        return look_into(windows)
+
+    monkeypatch.setattr(voice, "_look_into", count)
+    heard(sound)
+    assert 2 / STEP_S < sum(looked) <= 4 / STEP_S + 4
+    sums, shapes = look_into(np.zeros((3, 640), np.float32))
+    assert (sums == [SILENCE_DB, SILENCE_DB, 0]).all()
+    assert (shapes == 0).all()
 
 
 def test_no_sound_at_all_has_no_steps() -> None:

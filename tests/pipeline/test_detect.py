@@ -20,7 +20,7 @@ from auscan.core.aus import AU_NAMES
 from auscan.core.config import Calibration, OperatingPoints
 from auscan.core.errors import CheckpointError, InputError, MediaError
 from auscan.faces.detector import FaceDetector
-from auscan.inference.stages import Direction, FaceFeatures, Stages
+from auscan.inference.stages import CONTEXT_S, SEGMENT_S, Direction, FaceFeatures, Stages
 from auscan.inference.with_torch import TorchStages
 from auscan.media.audio import Waveform, read_waveform
 from auscan.media.video import read_frames
@@ -329,6 +329,31 @@ def test_sound_too_short_for_one_token_is_no_sound(
     assert short.info.has_audio is False
     monkeypatch.undo()
     pd.testing.assert_frame_equal(short.to_pandas(), detect(silent_clip, model=stages).to_pandas())
+
+
+def test_sound_that_no_face_can_hear_is_measured_but_not_encoded(
+    tmp_path: Path,
+    stages: Stages,
+    write_clip: Callable[..., Path],
+    face_images: Callable[[int], list[NDArray[np.uint8]]],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A face for two seconds, then an empty room for two minutes, in which the sound goes on."""
+    images = [*face_images(FRAMES), *[np.full((192, 192, 3), 90, np.uint8)] * 12]
+    times_s = [*uneven_times_s(FRAMES), *np.arange(10, 130, 10)]
+    noise = 0.1 * np.random.default_rng(0).standard_normal(125 * 16_000).astype(np.float32)
+    encoded_s: list[float] = []
+
+    def encode(samples: NDArray[np.float32]) -> NDArray[np.float32]:
+        encoded_s.append(len(samples) / 16_000)
+        return type(stages).encode_sound(stages, samples)
+
+    monkeypatch.setattr(stages, "encode_sound", encode)
+    result = detect(write_clip(tmp_path / "left.mp4", images, times_s, noise), model=stages)
+    assert encoded_s == [SEGMENT_S + CONTEXT_S]
+    assert result.info.has_audio
+    assert result.sound is not None
+    assert len(result.sound.level_db) * result.sound.step_s == pytest.approx(125, abs=0.2)
 
 
 def test_frames_without_a_face_have_a_row_of_nothing(

@@ -108,7 +108,7 @@ def _measure(
 
 
 def _look_into(windows: NDArray[np.float32]) -> tuple[NDArray[np.float64], NDArray[np.float32]]:
-    """Windows [n, 640] -> level dB, level of the band dB, harmonicity: [n, 3]; shapes of the spectra [n, 16]."""
+    """Windows [n, 640] -> level dB, level of the band dB, harmonicity: [n, 3]; spectra' shapes [n, 16]."""
     taper = np.hanning(_WINDOW + 1)[:-1]
     spectrum = np.square(np.abs(np.fft.rfft(windows * taper, _FFT)))  # [n, 513]
     hertz = np.fft.rfftfreq(_FFT, 1 / SAMPLE_RATE_HZ)
