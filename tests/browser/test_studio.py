@@ -322,12 +322,13 @@ def test_the_report_opens_beside_the_studio_and_asks_it_for_nothing(
 
 def test_every_download_comes_and_can_be_read(result: str, browser_page: Any, tmp_path: Path) -> None:
     page = opened(browser_page.page, result)
-    got = {}
-    for number, link in enumerate(page.locator(".downloads a[download]").all()):
+    links, got = page.locator(".downloads a[download]"), {}
+    links.last.wait_for()  # they come after the events, all at once
+    for number, link in enumerate(links.all()):
         if number % 6 == 0:  # Chromium asks before it takes more than ten downloads from one visit
             page.reload()
-            page.locator(".downloads a[download]").last.wait_for()
-        with page.expect_download() as coming:
+            links.last.wait_for()
+        with page.expect_download(timeout=60_000) as coming:
             link.click()
         name = link.get_attribute("data-file")
         got[name] = tmp_path / coming.value.suggested_filename
