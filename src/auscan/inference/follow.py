@@ -69,6 +69,11 @@ def hear_around(
     return (embedding, None) if near is None else stages.hear(embedding, times_s, near)
 
 
+def earshot_s(stages: Stages) -> float:
+    """How far from a frame the sound may lie that it is given, s."""
+    return stages.config.network.fusion.reach_s + 2 / TOKEN_RATE_HZ  # and the next token
+
+
 def audio_gates(
     stages: Stages,
     embedding: NDArray[np.float32],
@@ -120,11 +125,6 @@ def _remember(
             heard = None if guide is None else guide[part]
             update, state = stages.sweep(block, direction, x[part], heard, elapsed[part], state)
             out[part] = (x if direction == "ahead" else out)[part] + update
-
-
-def earshot_s(stages: Stages) -> float:
-    """How far from a frame the sound may lie that it is given, s."""
-    return stages.config.network.fusion.reach_s + 2 / TOKEN_RATE_HZ  # and the next token
 
 
 def _within_reach(
