@@ -25,7 +25,7 @@ import torch
 from ablation_report import write_report
 from ablation_scores import Held, read_held
 
-from auscan.datasets.features import Extraction
+from auscan.batch.extract import Extraction
 from auscan.datasets.index import read_index
 from auscan.datasets.prepare import prepare
 from auscan.datasets.synth.writer import write_dataset
@@ -113,7 +113,7 @@ def extract(folder: Path, model: str) -> None:
     work = Extraction(read_index(folder / "index"), find_encoders(model), folder / "cache", grid=4)
     if work.todo:
         print(f"features of {len(work.todo)} tracks in {folder}", flush=True)
-        work.run()
+        work.run_here()
 
 
 def encoder_settings(folder: Path) -> dict[str, Any]:

@@ -9,6 +9,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import av
+import cv2
 import numpy as np
 import pytest
 from numpy.typing import NDArray
@@ -25,6 +27,7 @@ from auscan.core.config import (
 )
 
 if TYPE_CHECKING:
+    from auscan.datasets.index import Index
     from auscan.model.network import AuscanNetwork
 
 # Read once, when transformers is first imported: no test may ask the hub, on any machine.
@@ -148,4 +151,71 @@ def make_features() -> Callable[..., tuple[Path, Path]]:
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     make: Callable[..., tuple[Path, Path]] = module.make_features
+    return make
+
+
+def write_video(path: Path, sound_s: float = 2.0) -> None:
+    """A grey video at 10 Hz with a tone that grows higher."""
+    with av.open(str(path), "w") as container:
+        pictures = container.add_stream("libx264", rate=10)
+        pictures.width, pictures.height, pictures.pix_fmt = 64, 48, "yuv420p"
+        sound = container.add_stream("aac", rate=16_000, layout="mono")
+        for _ in range(int(10 * sound_s)):
+            image = np.full((48, 64, 3), 90, np.uint8)
+            container.mux(pictures.encode(av.VideoFrame.from_ndarray(image, format="rgb24")))
+        container.mux(pictures.encode(None))
+        time_s = np.arange(int(16_000 * sound_s)) / 16_000
+        tone = np.sin(2 * np.pi * (200 + 300 * time_s) * time_s).astype(np.float32)
+        frame = av.AudioFrame.from_ndarray(tone[None], format="fltp", layout="mono")
+        frame.rate, frame.pts = 16_000, 0
+        container.mux(sound.encode(frame))
+        container.mux(sound.encode(None))
+
+
+@pytest.fixture
+def make_index(tmp_path: Path) -> Callable[..., "Index"]:
+    """make_index({track: one character a frame}): a digit is the picture's brightness, '-' a missing one,
+    'x' a broken one. The tracks talk_left and talk_right share the video talk.mp4.
+    """
+
+    from auscan.core.aus import AU_COUNT
+    from auscan.datasets.clock import ASSUMED, Clock
+    from auscan.datasets.index import Track, read_index, writing_index
+    from auscan.media.video import probe
+
+    def make(tracks: dict[str, str], folder: str = "index") -> "Index":
+        root = tmp_path / "data"
+        root.mkdir(exist_ok=True)
+        if not (root / "talk.mp4").exists():
+            write_video(root / "talk.mp4")
+        with writing_index(tmp_path / folder, {"root": str(root)}) as writer:
+            for name, pattern in tracks.items():
+                (root / name).mkdir(exist_ok=True)
+                images: list[str | None] = []
+                for number, sign in enumerate(pattern, start=1):
+                    image = f"{name}/{number:05d}.png"
+                    if sign == "x":
+                        (root / image).write_bytes(b"no picture")
+                    elif sign != "-":
+                        noise = np.random.default_rng(int(sign)).integers(0, 255, (40, 40, 3), np.uint8)
+                        cv2.imwrite(str(root / image), noise)
+                    images.append(None if sign == "-" else image)
+                talks = name.startswith("talk")
+                info = probe(root / "talk.mp4") if talks else None
+                numbers = np.arange(1, len(pattern) + 1)
+                writer.add(
+                    Track(
+                        name=name,
+                        split="train",
+                        source_video=name.removesuffix("_left").removesuffix("_right"),
+                        numbers=numbers,
+                        labels=np.zeros((len(pattern), AU_COUNT), np.int8),
+                        images=images,
+                        times_s=(numbers - 1) / 10,
+                        clock=Clock(times_s=np.empty(0), rate_hz=10.0, source=ASSUMED, info=info),
+                        video="talk.mp4" if talks else None,
+                    )
+                )
+        return read_index(tmp_path / folder)
+
     return make

@@ -11,10 +11,18 @@ from auscan.results.manifest import latest, read_entries
 
 def begin(clips: Path, out: Path, *words: str) -> subprocess.Popen[str]:
     """`auscan detect` in a process group of its own."""
+    return begin_program("detect", str(clips), "--out", str(out), "--threads", "1", *words)
+
+
+def begin_program(*words: str) -> subprocess.Popen[str]:
+    """`auscan` in a process group of its own."""
     code = "from auscan.cli.main import main; main()"
-    command = [sys.executable, "-c", code, "detect", str(clips), "--out", str(out), "--threads", "1", *words]
     return subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
+        [sys.executable, "-c", code, *words],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
     )
 
 

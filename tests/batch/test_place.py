@@ -34,13 +34,22 @@ def test_a_new_result_replaces_the_old_one_and_keeps_what_is_somebody_elses(tmp_
     make(old / "exports", talk_zip="somebody's")
     with RunFolder(tmp_path) as run:
         make(run.new("talk"), aus_csv="new")
-        run.put_in_place("talk")
+        run.put_in_place(run.new("talk"))
     assert text(tmp_path / "talk") == {
         "aus.csv": "new",
         "anna.eaf": "a coder's",
         "exports/talk.zip": "somebody's",
     }
     assert names(tmp_path) == ["talk"]
+
+
+def test_what_the_new_folder_has_itself_is_not_taken_from_the_old_one(tmp_path: Path) -> None:
+    """Features lie in files whose names no result has."""
+    make(tmp_path / "talk", header_json="old")
+    with RunFolder(tmp_path) as run:
+        make(run.new("video") / "talk", header_json="new")
+        run.put_in_place(run.new("video") / "talk")
+    assert text(tmp_path / "talk") == {"header.json": "new"}
 
 
 def test_when_the_rename_fails_the_old_result_is_back(
@@ -58,7 +67,7 @@ def test_when_the_rename_fails_the_old_result_is_back(
         make(run.new("talk"), aus_csv="new")
         monkeypatch.setattr(Path, "rename", broken)
         with pytest.raises(OSError, match="No space"):
-            run.put_in_place("talk")
+            run.put_in_place(run.new("talk"))
     assert text(tmp_path / "talk") == {"aus.csv": "old"}
 
 
@@ -109,7 +118,7 @@ def test_without_locks_on_the_disk_nothing_is_taken_for_a_leftover(
     monkeypatch.setattr(place.fcntl, "flock", no_locks)
     with RunFolder(tmp_path) as run:
         make(run.new("talk"), aus_csv="new")
-        run.put_in_place("talk")
+        run.put_in_place(run.new("talk"))
     assert names(tmp_path) == [".auscan-elsewhere-1-00000000", "talk"]
 
 

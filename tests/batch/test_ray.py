@@ -4,7 +4,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
@@ -14,7 +14,7 @@ from typing import Any
 import batch_fakes
 import pytest
 import ray_cluster
-from batch_real import begin, contents, lines
+from batch_real import begin, begin_program, contents, lines
 from batch_watch import ABOUT, Watch, jobs_of, run_all, write_inputs
 from test_run import results
 
@@ -26,6 +26,7 @@ from auscan.batch.request import Request
 from auscan.batch.run import NO_LIMITS, run
 from auscan.batch.worker import Ended
 from auscan.core.errors import CrashError, InputError
+from auscan.datasets.index import Index
 from auscan.results.manifest import Entry, latest, read_entries
 
 pytestmark = pytest.mark.skipif(find_spec("ray") is None, reason="Ray is not installed")
@@ -93,6 +94,25 @@ def test_videos_come_out_as_on_this_machine(cluster: Cluster, tmp_path: Path, cl
     assert batch.returncode == 2, f"one of them is broken; {told}"
     assert contents(there) == contents(here)
     assert lines(there) == lines(here)
+
+
+def test_features_come_out_as_on_this_machine(
+    cluster: Cluster, tmp_path: Path, tiny_checkpoint: Path, make_index: Callable[..., Index]
+) -> None:
+    make_index({"a": "12-3", "b": "x2", "talk_left": "1213", "talk_right": "231"})
+    here, there = tmp_path / "here", tmp_path / "there"
+    words = ["extract", str(tmp_path / "index"), "--model", str(tiny_checkpoint), "--batch=3", "--threads=1"]
+    batches = [
+        begin_program(*words, "--out", str(there), "--ray", cluster.address),
+        begin_program(*words, "--out", str(here)),
+    ]
+    told = [batch.communicate(timeout=500)[1] for batch in batches]
+    assert [batch.returncode for batch in batches] == [0, 0], told[0]
+    assert "not readable, counts as missing: b/00001.png" in told[0]
+    assert {Path(name).parent.name for name in contents(here)} == {"a", "b", "talk_left", "talk_right"}
+    assert contents(there) == contents(here)
+    assert lines(there) == lines(here)
+    assert not list(there.glob(".*")), "nothing temporary remains"
 
 
 def test_when_a_node_is_killed_the_others_do_its_work(cluster: Cluster, tmp_path: Path) -> None:

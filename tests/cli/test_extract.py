@@ -56,3 +56,22 @@ def test_a_grid_is_a_number_or_full(index: Path, tiny_checkpoint: Path, tmp_path
         CliRunner().invoke(app, [*words, "--grid", "wide"], catch_exceptions=False)
     CliRunner().invoke(app, [*words, "--grid", "2"], catch_exceptions=False)
     assert open_track(tmp_path / "cache", "a").patches.shape == (3, 4, 16)
+
+
+def test_gpus_are_for_a_cluster_and_for_a_gpu(index: Path, tiny_checkpoint: Path, tmp_path: Path) -> None:
+    words = ["extract", str(index), "--model", str(tiny_checkpoint), "--out", str(tmp_path / "cache")]
+    with pytest.raises(InputError, match="--gpus-per-worker is for --ray"):
+        CliRunner().invoke(app, [*words, "--gpus-per-worker", "0.5"], catch_exceptions=False)
+    with pytest.raises(InputError, match="--gpus-per-worker is for --device cuda"):
+        CliRunner().invoke(app, [*words, "--ray", "auto", "--gpus-per-worker", "0.5"], catch_exceptions=False)
+
+
+def test_a_video_that_fails_is_said_and_costs_no_other(
+    index: Path, tiny_checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("auscan.datasets.features.read_crop", lambda path, side: 1 / 0)
+    words = ["extract", str(index), "--model", str(tiny_checkpoint), "--out", str(tmp_path / "cache")]
+    said = CliRunner().invoke(app, words, catch_exceptions=False)
+    assert said.exit_code == 1
+    assert "failed on something unforeseen, ZeroDivisionError" in said.stderr
+    assert "0 frames written" in said.stdout

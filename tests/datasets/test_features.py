@@ -3,82 +3,17 @@
 from collections.abc import Callable
 from pathlib import Path
 
-import av
-import cv2
 import numpy as np
 import pytest
 import torch
 
-from auscan.core.aus import AU_COUNT
+from auscan.batch.extract import Extraction
 from auscan.core.errors import CheckpointError, InputError
 from auscan.datasets.cache import CacheSize, as_text, open_track, read_header, rows_digest, track_folder
-from auscan.datasets.clock import ASSUMED, Clock
-from auscan.datasets.features import Encoders, Extraction, load_encoders
-from auscan.datasets.index import Index, Track, read_index, writing_index
+from auscan.datasets.features import Encoders, load_encoders
+from auscan.datasets.index import Index
 from auscan.encoders.visual import pool_patches
-from auscan.media.video import probe
-
-
-def write_video(path: Path, sound_s: float = 2.0) -> None:
-    """A grey video at 10 Hz with a tone that grows higher."""
-    with av.open(str(path), "w") as container:
-        pictures = container.add_stream("libx264", rate=10)
-        pictures.width, pictures.height, pictures.pix_fmt = 64, 48, "yuv420p"
-        sound = container.add_stream("aac", rate=16_000, layout="mono")
-        for _ in range(int(10 * sound_s)):
-            image = np.full((48, 64, 3), 90, np.uint8)
-            container.mux(pictures.encode(av.VideoFrame.from_ndarray(image, format="rgb24")))
-        container.mux(pictures.encode(None))
-        time_s = np.arange(int(16_000 * sound_s)) / 16_000
-        tone = np.sin(2 * np.pi * (200 + 300 * time_s) * time_s).astype(np.float32)
-        frame = av.AudioFrame.from_ndarray(tone[None], format="fltp", layout="mono")
-        frame.rate, frame.pts = 16_000, 0
-        container.mux(sound.encode(frame))
-        container.mux(sound.encode(None))
-
-
-@pytest.fixture
-def make_index(tmp_path: Path) -> Callable[..., Index]:
-    """make_index({track: one character a frame}): a digit is the picture's brightness, '-' a missing one,
-    'x' a broken one. The tracks talk_left and talk_right share the video talk.mp4.
-    """
-
-    def make(tracks: dict[str, str], folder: str = "index") -> Index:
-        root = tmp_path / "data"
-        root.mkdir(exist_ok=True)
-        if not (root / "talk.mp4").exists():
-            write_video(root / "talk.mp4")
-        with writing_index(tmp_path / folder, {"root": str(root)}) as writer:
-            for name, pattern in tracks.items():
-                (root / name).mkdir(exist_ok=True)
-                images: list[str | None] = []
-                for number, sign in enumerate(pattern, start=1):
-                    image = f"{name}/{number:05d}.png"
-                    if sign == "x":
-                        (root / image).write_bytes(b"no picture")
-                    elif sign != "-":
-                        noise = np.random.default_rng(int(sign)).integers(0, 255, (40, 40, 3), np.uint8)
-                        cv2.imwrite(str(root / image), noise)
-                    images.append(None if sign == "-" else image)
-                talks = name.startswith("talk")
-                info = probe(root / "talk.mp4") if talks else None
-                numbers = np.arange(1, len(pattern) + 1)
-                writer.add(
-                    Track(
-                        name=name,
-                        split="train",
-                        source_video=name.removesuffix("_left").removesuffix("_right"),
-                        numbers=numbers,
-                        labels=np.zeros((len(pattern), AU_COUNT), np.int8),
-                        images=images,
-                        times_s=(numbers - 1) / 10,
-                        clock=Clock(times_s=np.empty(0), rate_hz=10.0, source=ASSUMED, info=info),
-                        video="talk.mp4" if talks else None,
-                    )
-                )
-        return read_index(tmp_path / folder)
-
-    return make
+from auscan.results.manifest import is_whole, read_entries
 
 
 @pytest.fixture(scope="module")
@@ -89,14 +24,14 @@ def encoders(tiny_checkpoint: Path) -> Encoders:
 def test_every_row_keeps_its_own_features_across_batches(
     make_index: Callable[..., Index], encoders: Encoders, tmp_path: Path
 ) -> None:
-    """Batches of 3 over tracks of 4, 1 and 5 rows: each is put together from several, and shared."""
-    index = make_index({"a": "12-3", "b": "3", "talk_left": "1-231"})
-    Extraction(index, encoders, tmp_path / "cache").run(batch=3)
+    """Batches of 3 over tracks of 4, 1 and 5 rows; those of one video share them."""
+    index = make_index({"a": "12-3", "talk_left": "3", "talk_right": "1-231"})
+    Extraction(index, encoders, tmp_path / "cache").run_here(batch=3)
     one = {
         sign: open_track(tmp_path / "cache", name).face[row]
-        for sign, name, row in (("1", "a", 0), ("2", "a", 1), ("3", "b", 0))
+        for sign, name, row in (("1", "a", 0), ("2", "a", 1), ("3", "talk_left", 0))
     }
-    for name, pattern in (("a", "12-3"), ("b", "3"), ("talk_left", "1-231")):
+    for name, pattern in (("a", "12-3"), ("talk_left", "3"), ("talk_right", "1-231")):
         track = open_track(tmp_path / "cache", name)
         np.testing.assert_array_equal(track.has_image, [sign != "-" for sign in pattern])
         np.testing.assert_allclose(track.times_s, np.arange(len(pattern)) / 10)
@@ -111,7 +46,7 @@ def test_both_persons_of_a_video_hear_the_same_and_others_nothing(
     make_index: Callable[..., Index], encoders: Encoders, tmp_path: Path
 ) -> None:
     index = make_index({"talk_left": "12", "still": "1", "talk_right": "3"})
-    Extraction(index, encoders, tmp_path / "cache").run()
+    Extraction(index, encoders, tmp_path / "cache").run_here()
     left, right = (open_track(tmp_path / "cache", name) for name in ("talk_left", "talk_right"))
     assert len(left.audio) in range(95, 110)
     np.testing.assert_array_equal(left.audio, right.audio)
@@ -121,7 +56,7 @@ def test_both_persons_of_a_video_hear_the_same_and_others_nothing(
 def test_a_window_of_sound_covers_its_times(
     make_index: Callable[..., Index], encoders: Encoders, tmp_path: Path
 ) -> None:
-    Extraction(make_index({"talk": "1"}), encoders, tmp_path / "cache").run()
+    Extraction(make_index({"talk": "1"}), encoders, tmp_path / "cache").run_here()
     track = open_track(tmp_path / "cache", "talk")
     times_s = track.audio_times_s()
     np.testing.assert_allclose(np.diff(times_s), 0.02)
@@ -152,21 +87,65 @@ def test_finished_tracks_are_skipped_and_killed_ones_done_again(
     with monkeypatch.context() as patched:
         patched.setattr(Encoders, "see", dies_at_the_second)
         with pytest.raises(KeyboardInterrupt):
-            Extraction(index, encoders, cache).run(batch=1)
+            Extraction(index, encoders, cache).run_here(batch=1)
     again = Extraction(index, encoders, cache)
     assert [track.name for track in again.todo] == ["b", "c"]
     with pytest.raises(InputError, match="no features of track b"):
         open_track(cache, "b")
-    again.run()
+    again.run_here()
     assert Extraction(index, encoders, cache).todo == []
-    assert [path.name for path in sorted(cache.iterdir())] == ["a", "b", "c"]
+    assert [path.name for path in sorted(cache.iterdir())] == ["a", "b", "c", "manifest.jsonl"]
+
+
+def test_what_a_video_gives_does_not_depend_on_what_was_done_before_it(
+    make_index: Callable[..., Index], encoders: Encoders, tmp_path: Path
+) -> None:
+    """A machine that does one video of many must write the bytes that one machine writes for all."""
+    index = make_index({"a": "12", "talk_left": "12-3", "talk_right": "31", "z": "3"})
+    whole, alone = (Extraction(index, encoders, tmp_path / name) for name in ("whole", "alone"))
+    whole.run_here(batch=3)
+    alone.jobs = [job for job in alone.jobs if job.key == "talk.mp4"]
+    alone.run_here(batch=3)
+    for track in ("talk_left", "talk_right"):
+        for file in (tmp_path / "alone" / track).iterdir():
+            assert file.read_bytes() == (tmp_path / "whole" / track / file.name).read_bytes()
+
+
+def test_the_manifest_has_a_line_a_video(
+    make_index: Callable[..., Index], encoders: Encoders, tmp_path: Path
+) -> None:
+    index = make_index({"still": "1", "talk_left": "12", "talk_right": "3"})
+    entries = Extraction(index, encoders, tmp_path / "cache").run_here()
+    assert read_entries(tmp_path / "cache") == entries
+    assert {entry.key: entry.rows for entry in entries} == {"talk.mp4": 3, "still": 1}
+    assert all(is_whole(tmp_path / "cache", entry) for entry in entries)
+    assert {entry.model_sha256 for entry in entries} == {encoders.digest}
+
+
+def test_a_video_that_fails_costs_no_other(
+    make_index: Callable[..., Index],
+    encoders: Encoders,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    index, see, calls = make_index({"a": "1", "b": "2"}), Encoders.see, iter(range(9))
+
+    def fails_once(self: Encoders, crops: np.ndarray, grid: int) -> object:
+        if next(calls) == 0:
+            raise RuntimeError("out of memory")
+        return see(self, crops, grid)
+
+    monkeypatch.setattr(Encoders, "see", fails_once)
+    entries = Extraction(index, encoders, tmp_path / "cache").run_here()
+    assert [(entry.key, entry.error_class) for entry in entries] == [("a", "RuntimeError"), ("b", None)]
+    assert [track.name for track in Extraction(index, encoders, tmp_path / "cache").todo] == ["a"]
 
 
 def test_other_rows_encoders_or_grids_are_extracted_anew(
     make_index: Callable[..., Index], encoders: Encoders, tmp_path: Path, backbones: Path
 ) -> None:
     cache = tmp_path / "cache"
-    Extraction(make_index({"a": "12", "b": "3"}), encoders, cache).run()
+    Extraction(make_index({"a": "12", "b": "3"}), encoders, cache).run_here()
     changed = make_index({"a": "1-", "b": "3"}, "changed")
     assert [track.name for track in Extraction(changed, encoders, cache).todo] == ["a"]
     assert len(Extraction(changed, encoders, cache, grid=2).todo) == 2
@@ -177,8 +156,8 @@ def test_other_rows_encoders_or_grids_are_extracted_anew(
 def test_a_broken_picture_counts_as_missing_and_is_named(
     make_index: Callable[..., Index], encoders: Encoders, tmp_path: Path
 ) -> None:
-    unreadable = Extraction(make_index({"a": "1x2"}), encoders, tmp_path / "cache").run()
-    assert unreadable == ["a/00002.png"]
+    (entry,) = Extraction(make_index({"a": "1x2"}), encoders, tmp_path / "cache").run_here()
+    assert entry.warnings == ["not readable, counts as missing: a/00002.png"]
     track = open_track(tmp_path / "cache", "a")
     assert track.header.unreadable == ("a/00002.png",)
     np.testing.assert_array_equal(track.has_image, [True, False, True])
@@ -191,8 +170,8 @@ def test_a_size_takes_local_weights_and_averages_patches(
 ) -> None:
     encoders = load_encoders("base", str(backbones / "registers"), str(backbones / "wavlm"))
     assert encoders.grid == 16
-    Extraction(make_index({"talk": "12"}), encoders, tmp_path / "cache").run()
-    Extraction(make_index({"talk": "12"}), encoders, tmp_path / "full", grid=None).run()
+    Extraction(make_index({"talk": "12"}), encoders, tmp_path / "cache").run_here()
+    Extraction(make_index({"talk": "12"}), encoders, tmp_path / "full", grid=None).run_here()
     pooled, full = (open_track(tmp_path / name, "talk") for name in ("cache", "full"))
     assert pooled.patches.shape == (2, 16, 16)
     assert full.patches.shape == (2, 256, 16)
@@ -223,7 +202,7 @@ def test_the_size_on_disk_is_known_before(
     make_index: Callable[..., Index], encoders: Encoders, tmp_path: Path
 ) -> None:
     work = Extraction(make_index({"talk": "1" * 20, "still": "22"}), encoders, tmp_path / "cache")
-    work.run()
+    work.run_here()
     files = list((tmp_path / "cache").rglob("*.npy"))
     header_bytes = 128 * len(files)
     assert sum(p.stat().st_size for p in files) - header_bytes == pytest.approx(

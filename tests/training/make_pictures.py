@@ -5,9 +5,10 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from auscan.batch.extract import Extraction
 from auscan.core.aus import AU_COUNT
 from auscan.datasets.clock import ASSUMED, Clock
-from auscan.datasets.features import Extraction, load_encoders
+from auscan.datasets.features import load_encoders
 from auscan.datasets.index import Track, read_index, writing_index
 
 TRACKS = {"900": ("train", 24), "901": ("train", 15), "902": ("val", 12)}
@@ -48,5 +49,5 @@ def make_pictures(
                 )
             )
     encoders = load_encoders(model, visual, audio)
-    Extraction(read_index(folder / "index"), encoders, folder / "cache", grid).run()
+    Extraction(read_index(folder / "index"), encoders, folder / "cache", grid).run_here()
     return folder / "index", folder / "cache"

@@ -9,6 +9,7 @@ import pytest
 import torch
 from accelerate.state import AcceleratorState
 
+from auscan.batch.extract import Extraction
 from auscan.core.config import (
     UNCALIBRATED,
     Calibration,
@@ -18,7 +19,7 @@ from auscan.core.config import (
 )
 from auscan.core.errors import InputError
 from auscan.core.folder import read_config
-from auscan.datasets.features import Encoders, Extraction, load_encoders
+from auscan.datasets.features import Encoders, load_encoders
 from auscan.datasets.index import read_index
 from auscan.encoders.visual import pool_patches
 from auscan.inference.follow import follow
@@ -180,7 +181,7 @@ def test_controls_cannot_be_packed_but_their_encoder_can_be_used(
         pack(first, tmp_path / "packed")
     encoders = find_encoders(str(first))
     assert encoders.digest != load_encoders(str(tiny_checkpoint)).digest
-    Extraction(read_index(picture_folders[0]), encoders, tmp_path / "cache", 2).run()
+    Extraction(read_index(picture_folders[0]), encoders, tmp_path / "cache", 2).run_here()
     AcceleratorState._reset_state(reset_partial_state=True)
     second = run((picture_folders[0], tmp_path / "cache"), tmp_path / "second")
     with pytest.raises(InputError, match="has no encoder of its own"):

@@ -7,16 +7,17 @@ In: a job and an empty place for its folder.  Out: an Entry, whatever goes wrong
 Not here: putting the folder where it belongs (place.py).
 """
 
-import time
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
-from auscan.batch.entries import entry_of, failed
+from auscan.batch.attempt import attempt
+from auscan.batch.entries import entry_of
 from auscan.batch.identity import hash_of, state_of
 from auscan.batch.job import Job, Progress
-from auscan.batch.place import not_writable, sync, takes_no_more
+from auscan.batch.place import sync
 from auscan.batch.request import Request, about
-from auscan.core.errors import MediaError, OutputError
+from auscan.core.errors import MediaError
 from auscan.inference.stages import load, need_evidence
 from auscan.pipeline.write import without_baseline, write_result
 from auscan.results.manifest import Entry, stands
@@ -38,18 +39,7 @@ class Detection:
 
     def __call__(self, job: Job, folder: Path, progress: Progress) -> Entry:
         """As `Work` says."""
-        began_s = time.monotonic()
-        try:
-            if job.error is not None:
-                raise job.error
-            entry = self._read(job, folder, progress)
-        except OutputError:
-            raise
-        except Exception as error:  # foreseen or not, one input must not stop the batch
-            if isinstance(error, OSError) and takes_no_more(self._out, error):
-                raise not_writable(self._out, error) from error
-            return failed(job, self._about, error, time.monotonic() - began_s)
-        return replace(entry, seconds=round(time.monotonic() - began_s, 3))
+        return attempt(job, self._about, self._out, partial(self._read, job, folder, progress))
 
     def _read(self, job: Job, folder: Path, progress: Progress) -> Entry:
         size, mtime_ns = state = state_of(job.path)

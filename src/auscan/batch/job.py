@@ -3,7 +3,7 @@
 Light to import: a process of a batch knows its jobs before it loads anything else.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -31,6 +31,10 @@ class Job:
     is still the same."""
     why: str = "new"
     """Why it is to be done."""
+
+    def finished(self, made: Path) -> Sequence[Path]:
+        """The folders in what was made that take their names below OUT; none where the old result stands."""
+        return [made] if made.exists() else []
 
 
 class Work(Protocol):

@@ -348,14 +348,24 @@ def choose_cluster(
     gpus: of each worker, also a part of one; None: 1 where the device is a GPU
     Raises InputError where there is no cluster.
     """
-    on_gpu = request.device.startswith("cuda")
-    if gpus is not None and not on_gpu:
-        raise InputError("--gpus-per-worker is for --device cuda.")
-    request = replace(request, threads=request.threads or 1)
-    needs = {"CPU": float(request.threads or 1)}
-    if on_gpu:
-        needs["GPU"] = 1.0 if gpus is None else gpus
+    threads = request.threads or 1
+    needs = needs_of(threads, request.device, gpus)
     if limits.bytes is not None:
         needs["memory"] = float(limits.bytes)
-    load = partial(load_detection, request, out)
+    load = partial(load_detection, replace(request, threads=threads), out)
     return OnRay(connect(address), load, about, watcher, needs, jobs, limits)
+
+
+def needs_of(threads: int, device: str, gpus: float | None) -> dict[str, float]:
+    """What a worker takes, in Ray's words.
+
+    gpus: also a part of one; None: 1 where the device is a GPU
+    Raises InputError where there are GPUs for another device.
+    """
+    on_gpu = device.startswith("cuda")
+    if gpus is not None and not on_gpu:
+        raise InputError("--gpus-per-worker is for --device cuda.")
+    needs = {"CPU": float(threads)}
+    if on_gpu:
+        needs["GPU"] = 1.0 if gpus is None else gpus
+    return needs

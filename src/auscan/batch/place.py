@@ -88,12 +88,12 @@ class RunFolder:
         """Remove what there is of a result."""
         shutil.rmtree(self.new(name), ignore_errors=True)
 
-    def put_in_place(self, name: str) -> None:
-        """Give a finished result its place; files in the old one that are not auscan's are kept.
+    def put_in_place(self, new: Path) -> None:
+        """Give a finished folder its place below OUT; files in the old one that are not auscan's are kept.
 
-        Raises OSError; the old result is then still there.
+        Raises OSError; the old one is then still there.
         """
-        new, old, place = self.new(name), self.path / "old" / name, self._out / name
+        old, place = self.path / "old" / new.name, self._out / new.name
         replaced = place.exists()
         if replaced:
             _keep_others(place, new)
@@ -161,7 +161,7 @@ def _keep_others(old: Path, new: Path) -> None:
     for path in old.iterdir():
         if path.is_dir() and not path.is_symlink():
             shutil.copytree(path, new / path.name, symlinks=True, copy_function=_link_or_copy)
-        elif path.name not in own:
+        elif path.name not in own and not (new / path.name).exists():
             _link_or_copy(str(path), str(new / path.name))
 
 

@@ -132,10 +132,10 @@ def run(jobs: Sequence[Job], out: Path, manifest: str, runner: Runner) -> Genera
     ):
         for job, entry in ends:
             try:
-                if entry.status == "failed":
-                    folder.discard(job.name)
-                elif folder.new(job.name).exists():  # else the old result stands
-                    folder.put_in_place(job.name)
+                if entry.status == "done":
+                    for finished in job.finished(folder.new(job.name)):
+                        folder.put_in_place(finished)
+                folder.discard(job.name)
                 if job.known is None or not is_same_failure(job.known, entry):
                     append(out / manifest, entry)
             except OSError as error:

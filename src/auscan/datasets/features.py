@@ -1,17 +1,18 @@
 """Run the frozen encoders over a data set once, so that training reads features and not pictures.
 
-Pictures of one track after the other fill batches, across tracks; sound goes through the same segments as at
-inference. A finished track is skipped when extraction is run again with the same encoders over the same
-rows, so it can be stopped at any time and costs at most the track that it was at.
+Pictures fill batches, across the tracks of a video; sound goes through the same segments as at inference and
+is encoded once a video. Batches do not reach from one video into the next: so it makes no difference who does
+a video, here or on another machine, nor after which.
 
 In: an index (index.py) and encoders.  Out: a folder of features (cache.py).
-Not here: what is learned from them (training/).  WavLM's layers are summed with the weights that the
+Not here: which tracks are left, and who does them (batch/extract.py); what is learned from them (training/).
+WavLM's layers are summed with the weights that the
 checkpoint has, equal ones where there is none: the sum is made here and not learned afterwards.
 """
 
 import hashlib
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,11 +28,8 @@ from auscan.core.errors import InputError, MediaError
 from auscan.core.folder import SIZES
 from auscan.datasets.cache import (
     CacheHeader,
-    CacheSize,
     TrackWriter,
-    read_header,
     rows_digest,
-    track_folder,
 )
 from auscan.datasets.crops import read_crop
 from auscan.datasets.index import Index
@@ -121,6 +119,11 @@ def load_encoders(
     return Encoders(model, config, seer, ear, device)
 
 
+def use_threads(count: int) -> None:
+    """Let the encoders of this process use so many threads."""
+    torch.set_num_threads(count)
+
+
 def check_device(device: str) -> None:
     """Raise InputError for a device that torch does not know or that is not in this machine."""
     try:
@@ -135,6 +138,8 @@ class TrackRows:
     """What is to be done for one track."""
 
     name: str
+    source: str
+    """The video file that it is of, as others may be, too; its name where there is none."""
     video: str | None
     """With sound; None without."""
     images: list[str | None]
@@ -148,50 +153,28 @@ class TrackRows:
         return float(self.times_s[-1] - self.times_s[0]) if len(self.times_s) else 0.0
 
 
-class Extraction:
-    """The work that is left to do, and how large its result will be."""
+class Extractor:
+    """Makes features of tracks."""
 
-    def __init__(self, index: Index, encoders: Encoders, out: Path, grid: int | None = 4) -> None:
-        """grid: patches along one side after averaging; None keeps all.
+    def __init__(self, root: Path, encoders: Encoders, grid: int, batch: int = 64) -> None:
+        """root: the data set's folder; grid: patches along one side after averaging; batch: pictures at a
+        time."""
+        self.root, self.encoders, self.grid, self.batch = root, encoders, grid, batch
+        self._sound = _SoundOnce(root, encoders)
 
-        Raises InputError for a grid finer than the encoder's.
-        """
-        self.index, self.encoders, self.out = index, encoders, out
-        self.grid = encoders.grid if grid is None else grid
-        if not 1 <= self.grid <= encoders.grid:
-            raise InputError(
-                f"A grid of {self.grid} is not to be had: {encoders.name} gives {encoders.grid} patches a "
-                f"side. Ask for 1 to {encoders.grid}."
-            )
-        self.tracks = list(_tracks(index))
-        self.todo = [track for track in self.tracks if not self._is_done(track)]
-
-    def size(self, tracks: list[TrackRows]) -> CacheSize:
-        """Room on disk for some tracks."""
-        return CacheSize(
-            frames=sum(len(track.images) for track in tracks),
-            sound_s=sum(track.length_s for track in tracks if track.video),
-            width=self.encoders.width,
-            grid=self.grid,
-            audio_width=self.encoders.audio_width,
-        )
-
-    def run(self, batch: int = 64, progress: Progress | None = None) -> list[str]:
-        """Do all that is left, `batch` pictures at a time; return the pictures that could not be read."""
+    def __call__(self, tracks: Sequence[TrackRows], folder: Path, progress: Progress) -> list[str]:
+        """Write the tracks of a video to `folder`, as a cache; the pictures that could not be read."""
         unreadable: list[str] = []
-        total = sum(image is not None for track in self.todo for image in track.images)
-        done = 0
-        sound = _SoundOnce(self.index.root, self.encoders)
+        total, done = count_images(tracks), 0
         with ThreadPoolExecutor(READERS) as readers:
-            for work in _one_ahead(self._batches(batch, readers)):
+            for work in _one_ahead(self._batches(tracks, folder, readers)):
                 self._see(work)
                 for open_track in work.complete:
-                    audio, start_s = sound.of(open_track.track.video)
+                    audio, start_s = self._sound.of(open_track.track.video)
                     open_track.writer.finish(audio, start_s, open_track.unreadable)
                     unreadable += open_track.unreadable
                 done += len(work.rows)
-                if progress is not None:
-                    progress(done, total)
+                progress(done, total)
         return unreadable
 
     def _see(self, work: "_Batch") -> None:
@@ -207,37 +190,43 @@ class Extraction:
             for place, row in enumerate(rows):
                 row.track.writer.put(row.number, face[place], patches[place])
 
-    def _batches(self, size: int, readers: ThreadPoolExecutor) -> Iterator["_Batch"]:
+    def _batches(
+        self, tracks: Sequence[TrackRows], folder: Path, readers: ThreadPoolExecutor
+    ) -> Iterator["_Batch"]:
         """Pictures in batches, across tracks; each track is complete in the batch with its last picture."""
         batch = _Batch([], [])
-        for track in self.todo:
-            open_track = _OpenTrack(track, TrackWriter(self.out, self._header(track), track.times_s), [])
+        for track in tracks:
+            writer = TrackWriter(folder, header_of(track, self.encoders, self.grid), track.times_s)
+            open_track = _OpenTrack(track, writer, [])
             for number, image in enumerate(track.images):
                 if image is None:
                     continue
-                if len(batch.rows) == size:
+                if len(batch.rows) == self.batch:
                     yield batch
                     batch = _Batch([], [])
-                crop = readers.submit(read_crop, self.index.root / image, self.encoders.crop_size)
+                crop = readers.submit(read_crop, self.root / image, self.encoders.crop_size)
                 batch.rows.append(_Row(open_track, number, image, crop))
             batch.complete.append(open_track)
         yield batch
 
-    def _header(self, track: TrackRows) -> CacheHeader:
-        return CacheHeader(
-            track=track.name,
-            model=self.encoders.name,
-            encoders=self.encoders.digest,
-            rows=len(track.images),
-            rows_digest=rows_digest([*track.images, track.video], track.times_s),
-            width=self.encoders.width,
-            grid=self.grid,
-            audio_width=self.encoders.audio_width,
-        )
 
-    def _is_done(self, track: TrackRows) -> bool:
-        header = read_header(track_folder(self.out, track.name))
-        return header is not None and header.same_work(self._header(track))
+def header_of(track: TrackRows, encoders: Encoders, grid: int) -> CacheHeader:
+    """What a track's features will say of themselves, but for what is known only afterwards."""
+    return CacheHeader(
+        track=track.name,
+        model=encoders.name,
+        encoders=encoders.digest,
+        rows=len(track.images),
+        rows_digest=rows_digest([*track.images, track.video], track.times_s),
+        width=encoders.width,
+        grid=grid,
+        audio_width=encoders.audio_width,
+    )
+
+
+def count_images(tracks: Iterable[TrackRows]) -> int:
+    """How many pictures there are to see."""
+    return sum(image is not None for track in tracks for image in track.images)
 
 
 @dataclass(eq=False)
@@ -292,15 +281,16 @@ class _SoundOnce:
         return heard.tokens.astype(np.float16), float(heard.times_s[0] - half_token_s)
 
 
-def _tracks(index: Index) -> Iterator[TrackRows]:
+def read_tracks(index: Index) -> Iterator[TrackRows]:
     """The tracks of an index, those of one video after each other."""
     rows = index.frames.groupby("track", observed=True, sort=False).indices
     for track in index.tracks.sort_values(["video", "track"]).itertuples():
         name = str(track.track)
         frames = index.frames.iloc[rows[name]]
         images = [image if isinstance(image, str) else None for image in frames["image"]]
-        video = str(track.video) if track.has_audio and isinstance(track.video, str) else None
-        yield TrackRows(name, video, images, frames["timestamp"].to_numpy(np.float64))
+        video = str(track.video) if isinstance(track.video, str) else None
+        times_s = frames["timestamp"].to_numpy(np.float64)
+        yield TrackRows(name, video or name, video if track.has_audio else None, images, times_s)
 
 
 def _one_ahead(batches: Iterator[_Batch]) -> Iterator[_Batch]:
