@@ -21,7 +21,7 @@ def state_of(path: Path) -> tuple[int, int]:
     Raises MediaError where it is not there, empty, or may not be read.
     """
     with _reading(path):
-        states = [file.stat() for file in _files(path)]
+        states = [check_file(file) for file in _files(path)]
     return sum(each.st_size for each in states), max(each.st_mtime_ns for each in states)
 
 
@@ -32,9 +32,11 @@ def hash_of(path: Path) -> str:
     """
     with _reading(path):
         if not path.is_dir():
+            check_file(path)
             return _hash(path)
         whole = hashlib.sha256()
         for file in _files(path):
+            check_file(file)
             whole.update(os.fsencode(file.name) + f" {_hash(file)}\n".encode())
         return whole.hexdigest()
 
@@ -48,10 +50,7 @@ def _reading(path: Path) -> Iterator[None]:
 
 
 def _files(path: Path) -> list[Path]:
-    files = numbered_images(path) if path.is_dir() else [path]
-    for file in files:
-        check_file(file)
-    return files
+    return numbered_images(path) if path.is_dir() else [path]
 
 
 def _hash(file: Path) -> str:

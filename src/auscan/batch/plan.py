@@ -82,12 +82,12 @@ def make_plan(
 
 def _job(item: MediaInput, name: str, out: Path, known: Entry | None, about: About) -> Job | None:
     """What is to be done for an input; None where its result stands."""
-    error = item.error or _in_the_way(out / name)
     why = "new" if known is None else _why_again(known, out, about)
-    if error is None and known is not None and why is None:
+    if item.error is None and known is not None and why is None:
         if _state(item.path) == (known.size, known.mtime_ns):
             return None
         return Job(path=item.path, key=item.key, name=name, known=known, why="its size or time changed")
+    error = item.error or _in_the_way(out / name)
     last = known if known is not None and known.status == "failed" else None
     return Job(path=item.path, key=item.key, name=name, error=error, known=last, why=why or "new")
 

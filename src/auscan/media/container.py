@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from stat import S_ISDIR
 from typing import Any
 
 import av
@@ -28,25 +29,29 @@ END_SLACK_S = 0.5
 duration. Frames may be rare as well, so the longest pause between two of them is added."""
 
 
-def check_file(path: Path) -> None:
-    """Raise MediaError unless `path` is a file with something in it that may be read, and has a name."""
+def check_file(path: Path) -> os.stat_result:
+    """What the disk says of a file.
+
+    Raises MediaError unless it is a file with something in it that may be read, and has a name.
+    """
     if not is_text(path):
         raise MediaError(f"{shown(path)} has a name that is not UTF-8. Rename it.")
     try:
-        size = path.stat().st_size
+        state = path.stat()
     except (FileNotFoundError, NotADirectoryError) as error:
         raise MediaError(f"{path} does not exist. Check the path.") from error
     except OSError as error:
         raise MediaError(f"{path} cannot be reached ({_reason(error)}). Check the path.") from error
-    if path.is_dir():
+    if S_ISDIR(state.st_mode):
         raise MediaError(
             f"{path} is a folder, not a file. Give a frame rate (--as-video FPS) to read its numbered "
             f"pictures as a video."
         )
     if not os.access(path, os.R_OK):
         raise MediaError(f"{path} may not be read. Change its permissions.")
-    if size == 0:
+    if state.st_size == 0:
         raise MediaError(f"{path} is empty (0 bytes). Copy or export it again.")
+    return state
 
 
 @contextmanager
