@@ -3,14 +3,16 @@
     python benchmarks/fuzz.py --files 2000 --out runs/fuzz [--clips DIR] [--jobs 2]
 
 The files are those of tests/faults/corpus.py, each in a process of its own with a limit of time and memory. A
-table goes to stdout, for docs/faults.md: a row a kind of fault, a column a class of error. The exit code is 1
-where a file is not accounted for, fails on something unforeseen or reaches a limit, and after a traceback.
+table goes to stdout, for docs/faults.md: a row a kind of fault, a column a class of error. Every half minute
+stderr says how far it is. The exit code is 1 where a file is not accounted for, fails on something unforeseen
+or reaches a limit, and after a traceback.
 """
 
 import argparse
 import json
 import subprocess
 import sys
+import time
 from collections import Counter
 from pathlib import Path
 
@@ -34,6 +36,7 @@ CLASSES = {
     "folder": "has no video or picture in it",
 }
 """Class, and the words of its message."""
+SAY_EVERY_S = 30.0
 COMMAND = (sys.executable, "-c", "from auscan.cli.main import main; main()", "detect")
 
 
@@ -48,17 +51,46 @@ def main() -> None:
     parser.add_argument("--limit-s", type=float, default=120.0, help="for each file")
     parser.add_argument("--limit-gb", type=float, default=4.0, help="for each file")
     args = parser.parse_args()
+    if args.out.exists():
+        parser.error(f"{args.out} is there already; give a new folder.")
+    say(f"making {args.files} files")
     faults = make_corpus(args.out / "in", range(args.files), args.seed, args.clips)
     limits = [f"--jobs={args.jobs}", f"--time-limit={args.limit_s}", f"--memory-limit={args.limit_gb}"]
     paths = [str(args.out / "in" / fault.file) for fault in faults]
     words = [*COMMAND, *paths, f"--out={args.out / 'out'}", *limits]
-    ended = subprocess.run(words, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
-    (args.out / "stderr.txt").write_text(ended.stderr, encoding="utf-8")
-    entries = read_entries(args.out / "out" / "manifest.jsonl")
+    manifest, told = args.out / "out" / "manifest.jsonl", args.out / "stderr.txt"
+    progress = Progress("fuzz", manifest, len(faults))
+    with told.open("w") as log, subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=log) as process:
+        while process.poll() is None:
+            progress.look()
+            time.sleep(0.5)
+    entries = read_entries(manifest)
     print(table(faults, entries))
-    troubles = find_troubles(faults, entries, ended)
+    troubles = find_troubles(faults, entries, process.returncode, told.read_text(encoding="utf-8"))
     print("\n".join(troubles) or f"\nAll {len(faults)} files are accounted for.")
     raise SystemExit(1 if troubles else 0)
+
+
+def say(text: str) -> None:
+    """A line on stderr."""
+    print(text, file=sys.stderr, flush=True)
+
+
+class Progress:
+    """Says now and then how many lines a manifest has."""
+
+    def __init__(self, name: str, manifest: Path, files: int) -> None:
+        self._name, self._manifest, self._files = name, manifest, files
+        self._began_s = self._last_s = time.monotonic()
+
+    def look(self) -> None:
+        """Say it, if it is time."""
+        now_s = time.monotonic()
+        if now_s - self._last_s < SAY_EVERY_S:
+            return
+        self._last_s = now_s
+        lines = self._manifest.read_bytes().count(b"\n") if self._manifest.is_file() else 0
+        say(f"{self._name}: {lines} of {self._files} files after {(now_s - self._began_s) / 60:.1f} min")
 
 
 def read_entries(manifest: Path) -> dict[str, dict]:
@@ -86,16 +118,14 @@ def table(faults: list[Fault], entries: dict[str, dict]) -> str:
     return "\n".join(lines)
 
 
-def find_troubles(
-    faults: list[Fault], entries: dict[str, dict], ended: subprocess.CompletedProcess[str]
-) -> list[str]:
+def find_troubles(faults: list[Fault], entries: dict[str, dict], code: int, told: str) -> list[str]:
     """What must not be."""
     missing = [f"not accounted for: {fault.file}" for fault in faults if fault.file not in entries]
     bad = ("other", "TimeLimitError", "MemoryLimitError", "CrashError")
     ends = [f"{class_of(entry)}: {name}: {entry['error']}" for name, entry in entries.items()]
-    code = [f"exit code {ended.returncode}"] if ended.returncode not in (0, 2) else []
-    trace = ["a traceback was printed"] if "Traceback" in ended.stderr else []
-    return [*missing, *(each for each in ends if each.startswith(bad)), *code, *trace]
+    left = [f"exit code {code}"] if code not in (0, 2) else []
+    trace = ["a traceback was printed"] if "Traceback" in told else []
+    return [*missing, *(each for each in ends if each.startswith(bad)), *left, *trace]
 
 
 if __name__ == "__main__":

@@ -9,7 +9,8 @@ must have one line in the manifest and one result that is the same, every other 
 and nothing temporary may be left. What may differ is how long it took (`seconds`), when (`ended`), and the
 summary's `command`, which names the folder.
 
-A table goes to stdout: a row a kill, and how far the run was. The exit code is 1 where anything is off.
+A table goes to stdout: a row a kill, and how far the run was. Every half minute stderr says how far this is.
+The exit code is 1 where anything is off.
 """
 
 import argparse
@@ -26,7 +27,7 @@ from typing import Any
 
 import av
 import numpy as np
-from fuzz import COMMAND
+from fuzz import COMMAND, Progress, say
 
 from auscan.results.manifest import Entry, is_whole, latest, read_entries
 from auscan.results.summary import SUMMARY_FILE
@@ -47,12 +48,15 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--jobs", type=int, default=2)
     args = parser.parse_args()
+    if args.out.exists():
+        parser.error(f"{args.out} is there already; give a new folder.")
+    say(f"making {args.files} files")
     inputs = make_inputs(args.out / "in", args.clips, args.files, args.seed)
     one, two = Run(inputs, args.out / "one", args.jobs), Run(inputs, args.out / "two", args.jobs)
     start_s, whole_s = one.undisturbed()
     done, failed = one.counts()
     print(f"undisturbed: {done} done, {failed} failed in {whole_s:.0f} s, the first after {start_s:.1f} s\n")
-    print("| kill | after, s | done | failed |\n| --- | --- | --- | --- |")
+    print("| kill | after, s | done | failed |\n| --- | --- | --- | --- |", flush=True)
     random, latest_s = np.random.default_rng(args.seed), start_s + 4 * whole_s / args.kills
     whole = [path.name for path in inputs[: args.files // 2]]
     troubles = [f"{key} is not broken, but failed" for key in whole if one.entries()[key].status == "failed"]
@@ -61,6 +65,7 @@ def main() -> None:
             pass  # it had come to its end
         troubles += [f"after kill {number}: {each}" for each in two.halves(one)]
         print(f"| {number} | {moment_s:.1f} | {' | '.join(map(str, two.counts()))} |", flush=True)
+        say(f"kill {number} of {args.kills}")
     two.undisturbed()
     troubles += two.differences(one)
     print("\n".join(["", *troubles]) if troubles else f"\nAll {len(inputs)} files ended as undisturbed.")
@@ -103,6 +108,7 @@ class Run:
 
     def __init__(self, inputs: Sequence[Path], out: Path, jobs: int) -> None:
         self.out, self._temporary = out, out.with_name(f"{out.name}-tmp")
+        self._inputs = len(inputs)
         self._temporary.mkdir()
         self._command = [*COMMAND, *map(str, inputs), f"--out={out}", f"--jobs={jobs}", "--resume"]
 
@@ -120,10 +126,13 @@ class Run:
     def undisturbed(self) -> tuple[float, float]:
         """Let it come to its end; seconds until the first line of the manifest, and in all."""
         began_s, first_s = time.monotonic(), None
+        manifest = self.out / "manifest.jsonl"
+        progress = Progress(f"to the end, into {self.out.name}", manifest, self._inputs)
         process = self._begin()
         while process.poll() is None:
-            if first_s is None and (self.out / "manifest.jsonl").exists():
+            if first_s is None and manifest.exists():
                 first_s = time.monotonic() - began_s
+            progress.look()
             time.sleep(0.05)
         whole_s = time.monotonic() - began_s
         if process.returncode not in (0, 2):
