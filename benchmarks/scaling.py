@@ -2,6 +2,7 @@
 
     python benchmarks/scaling.py cost [--clip PATH]   core seconds an hour of video, bytes of results
     python benchmarks/scaling.py plan [--results N]   reading the manifest of N results and planning a resume
+    python benchmarks/scaling.py merge [--results N]  merging N results of the demo clip
     python benchmarks/scaling.py check                the simulation against `auscan detect --jobs 2`
     python benchmarks/scaling.py fleet [...]          cores, storage and cost of 10,000 to 10 million hours
 
@@ -14,7 +15,6 @@ import json
 import math
 import os
 import random
-import resource
 import subprocess
 import sys
 import tempfile
@@ -36,6 +36,7 @@ CORE_HOURS = 0.17
 RESULT_MB = 47.0
 """MB of results an hour of video with one face, likewise."""
 RESULT_FILES = 5
+PARTS = ("cost", "plan", "merge", "check", "fleet", "plan-once", "merge-once")
 TURN_S = 10.0
 """Length of the clip that `make_video` repeats."""
 SIMULATED = 20_000
@@ -137,14 +138,14 @@ def plan(count: int) -> list[Row]:
     """What it takes to find out that nothing is to be done, in a process of its own."""
     with tempfile.TemporaryDirectory() as folder:
         make_results(Path(folder), count)
-        said = subprocess.run(
-            [sys.executable, __file__, "plan-once", "--folder", folder],
-            capture_output=True,
-            check=True,
-            text=True,
-        )
-    rows: list[Row] = json.loads(said.stdout)
-    return [{"results": f"{count:,}", **row} for row in rows]
+        return [{"results": f"{count:,}", **row} for row in run_alone("plan-once", folder)]
+
+
+def run_alone(part: str, folder: str) -> list[Row]:
+    """A part of this program in a process of its own, whose memory is nobody else's."""
+    command = [sys.executable, __file__, part, "--folder", folder]
+    rows: list[Row] = json.loads(subprocess.run(command, capture_output=True, check=True, text=True).stdout)
+    return rows
 
 
 def plan_once(folder: Path) -> list[Row]:
@@ -172,6 +173,50 @@ def plan_once(folder: Path) -> list[Row]:
     return rows
 
 
+def merge(count: int) -> list[Row]:
+    """What merging so many results takes, in a process of its own."""
+    with tempfile.TemporaryDirectory() as folder:
+        copy_result(Path(folder), count)
+        return [{"results": f"{count:,}", **row} for row in run_alone("merge-once", folder)]
+
+
+def copy_result(folder: Path, count: int) -> None:
+    """The result of the demo clip under so many names; its files are there once."""
+    import auscan
+    from auscan.batch.request import Request, about
+
+    result = auscan.detect(demo_clip(folder))
+    result.save(folder / "one")
+    files = {file.name: file.stat().st_size for file in (folder / "one").iterdir()}
+    common = asdict(about(Request()))
+    (folder / "out").mkdir()
+    with (folder / "out" / "manifest.jsonl").open("w") as manifest:
+        for name in (f"clip{number:08}" for number in range(count)):
+            (folder / "out" / name).mkdir()
+            for file in files:
+                (folder / "out" / name / file).hardlink_to(folder / "one" / file)
+            entry = Entry(
+                path=name, key=name, status="done", folder=name, files=files, sha256="0" * 64,
+                rows=len(result.table), ended="2026-01-01T00:00:00", **common,
+            )  # fmt: skip
+            manifest.write(as_line(entry) + "\n")
+
+
+def merge_once(folder: Path) -> list[Row]:
+    """Merge: rows, seconds, memory."""
+    from auscan.batch.merge import merge as merge_results
+
+    before_mb, began_s = memory_mb(), time.process_time()
+    sources = merge_results([folder / "out"], folder / "dataset", lambda done, total: None)
+    row = {
+        "rows": f"{sum(source.entry.rows for source in sources):,}",
+        "core s": f"{time.process_time() - began_s:.1f}",
+        "memory, MB": f"{memory_mb():.0f}",
+        "of which before": f"{before_mb:.0f}",
+    }
+    return [row]
+
+
 class CountedStat:
     """Counts what Python asks of files by name, while it lives."""
 
@@ -185,8 +230,9 @@ class CountedStat:
 
 
 def memory_mb() -> float:
-    """The most this process has held, MB."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3
+    """The most this process has held, MB; on Linux, where `getrusage` also counts the process before it."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM")) * 1024 / 1e6
 
 
 def check(clips: int, broken: int) -> list[Row]:
@@ -303,9 +349,11 @@ def table(rows: list[Row]) -> str:
 def main() -> None:
     """Do what is asked, and print a table."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("part", choices=["cost", "plan", "plan-once", "check", "fleet"])
+    parser.add_argument("part", choices=PARTS)
     parser.add_argument("--clip", type=Path, help="cost: a short clip; the demo unless given")
-    parser.add_argument("--results", type=int, nargs="+", default=[10_000, 50_000], help="plan: how many")
+    parser.add_argument(
+        "--results", type=int, nargs="+", default=[10_000, 50_000], help="plan, merge: how many"
+    )
     parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
     parser.add_argument("--clips", type=int, default=20, help="check: good clips")
     parser.add_argument("--broken", type=int, default=3, help="check: files that fail, twice")
@@ -335,6 +383,10 @@ def main() -> None:
             print(table(cost(args.clip or demo_clip(Path(folder)))))
     elif args.part == "plan":
         print(table([row for count in args.results for row in plan(count)]))
+    elif args.part == "merge":
+        print(table([row for count in args.results for row in merge(count)]))
+    elif args.part == "merge-once":
+        print(json.dumps(merge_once(args.folder)))
     elif args.part == "plan-once":
         print(json.dumps(plan_once(args.folder)))
     elif args.part == "check":

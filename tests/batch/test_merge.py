@@ -9,6 +9,7 @@ from pathlib import Path
 import batch_fakes
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
@@ -132,6 +133,28 @@ def test_rows_are_those_of_the_tables_and_of_the_events(tmp_path: Path, put: Put
     assert len(kept) > 5
     ours = events[events["input"] == "b.mp4"].drop(columns="input").reset_index(drop=True)
     pd.testing.assert_frame_equal(ours, kept, check_dtype=False, atol=1e-6)
+
+
+def test_however_long_an_input_is_no_more_than_a_group_of_it_is_held(
+    tmp_path: Path, put: Put, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A recording of days would otherwise lie in memory whole before any of it is written."""
+    monkeypatch.setattr(merging, "GROUP_ROWS", 50)
+    monkeypatch.setattr(merging, "PIECE_ROWS", 20)
+    write, written = pq.ParquetWriter.write_table, []
+
+    def watched(self: pq.ParquetWriter, table: pa.Table, **more: object) -> None:
+        if "frame" in table.schema.names:
+            written.append(len(table))
+        write(self, table, **more)
+
+    monkeypatch.setattr(pq.ParquetWriter, "write_table", watched)
+    put("out", "a.mp4", frames=400)
+    written.clear()
+    merge([tmp_path / "out"], tmp_path / "set", silent)
+    assert max(written) < 50 + 20
+    stored = pq.read_table(tmp_path / "set" / "frames")
+    assert stored["frame"].to_pylist() == list(range(401))
 
 
 def test_failed_inputs_are_told_and_have_no_rows(tmp_path: Path, put: Put) -> None:

@@ -47,6 +47,16 @@ def test_an_entry_comes_back_as_it_was(tmp_path: Path) -> None:
     assert "ü" in (tmp_path / "manifest.jsonl").read_text("utf-8")
 
 
+def test_what_all_lines_have_in_common_is_in_memory_once(tmp_path: Path) -> None:
+    """Millions of lines are read before a run begins; options and versions are most of each."""
+    for entry in (ENTRY, replace(ENTRY, key="b"), replace(ENTRY, key="c", config={"keep_all": True})):
+        append(tmp_path / "manifest.jsonl", entry)
+    one, other, third = read_entries(tmp_path)
+    assert one.config is other.config
+    assert one.versions is other.versions is third.versions
+    assert third.config == {"keep_all": True}
+
+
 @pytest.mark.parametrize("kept", [1, 30, 200])
 def test_a_line_that_was_cut_off_is_no_line_and_harms_no_other(tmp_path: Path, kept: int) -> None:
     manifest = tmp_path / "manifest.jsonl"

@@ -35,7 +35,9 @@ from auscan.results.table import BASELINE_COLUMNS, COLUMNS, TABLE_FILE
 FRAMES, EVENTS, INPUTS_FILE = "frames", "events", "inputs.parquet"
 
 GROUP_ROWS: Final[int] = 2**17
-"""Rows of a row group: what is read at once, and what is skipped at once."""
+"""Rows of a row group: what a query reads at once, and what it skips at once."""
+PIECE_ROWS: Final[int] = 2**14
+"""Rows of a result that are read at once, so that an input may be of any length."""
 PART_ROWS: Final[int] = 2**22
 """Rows of a file, about half a gigabyte of frames."""
 
@@ -157,14 +159,14 @@ def _schema(columns: Iterable[str]) -> Any:
 def _table(file: Path) -> Iterator[Any]:
     """The rows of an aus.parquet, a piece at a time."""
     with pq.ParquetFile(file) as stored:
-        yield from stored.iter_batches(GROUP_ROWS)
+        yield from stored.iter_batches(PIECE_ROWS)
 
 
 def _events(file: Path) -> Iterator[Any]:
     types = {name: _KINDS.get(name, pa.float32()) for name in EVENT_COLUMNS}
-    yield from pa_csv.read_csv(
-        file, convert_options=pa_csv.ConvertOptions(column_types=types, include_columns=EVENT_COLUMNS)
-    ).to_batches()
+    options = pa_csv.ConvertOptions(column_types=types, include_columns=EVENT_COLUMNS)
+    with pa_csv.open_csv(file, convert_options=options) as stored:
+        yield from stored
 
 
 def _input_row(source: Source) -> dict[str, Any]:
@@ -211,8 +213,8 @@ class _Parts:
             }
             table = pa.table({"input": pa.repeat(key, len(piece)), **columns}).cast(self._schema)
             self._held.append(table)
-        if sum(map(len, self._held)) >= GROUP_ROWS:
-            self._flush()
+            if sum(map(len, self._held)) >= GROUP_ROWS:
+                self._flush()
 
     def _flush(self) -> None:
         if self._rows >= PART_ROWS:

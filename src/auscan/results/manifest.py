@@ -30,7 +30,11 @@ MANIFESTS: Final[str] = "manifest*.jsonl"
 """Matches the manifests of all runs and shards in a folder."""
 
 
-@dataclass(frozen=True, kw_only=True)
+ALIKE: Final = frozenset({"model", "model_sha256", "config", "versions", "host"})
+"""What thousands of lines have in common; in memory they share it."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Entry:
     """One line: an input, what it was when it was read, what was made of it, and by what."""
 
@@ -124,8 +128,11 @@ def _opened(manifest: Path) -> IO[str]:
 def read_entries(out: Path) -> list[Entry]:
     """The entries of all manifests in a folder, the oldest first; lines of another make are left out."""
     known = {each.name for each in fields(Entry)}
+    once: dict[str, Any] = {}
     found = []
     for line in read_lines(out):
+        for name in ALIKE & line.keys():
+            line[name] = once.setdefault(repr(line[name]), line[name])
         try:
             found.append(Entry(**{name: value for name, value in line.items() if name in known}))
         except TypeError:  # of a manifest before there were keys
