@@ -15,7 +15,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from urllib.parse import quote
 
 from auscan.batch.attempt import attempt
 from auscan.batch.entries import entry_of
@@ -49,7 +48,7 @@ class VideoJob(Job):
     tracks: Sequence[TrackRows]
 
     def finished(self, made: Path) -> Sequence[Path]:
-        """The tracks."""
+        """The tracks, which bear their own names and not that of the job."""
         return sorted(made.iterdir())
 
 
@@ -178,8 +177,8 @@ class Extraction:
         for track in self.todo:
             videos.setdefault(track.source, []).append(track)
         return [
-            VideoJob(path=self._path(tracks), key=source, name=quote(source, safe=""), tracks=tracks)
-            for source, tracks in videos.items()
+            VideoJob(path=self._path(tracks), key=source, name=f"video{number}", tracks=tracks)
+            for number, (source, tracks) in enumerate(videos.items())
         ]
 
     def _path(self, tracks: Sequence[TrackRows]) -> Path:

@@ -11,15 +11,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from auscan.cli.detect import STOPPED
 from auscan.cli.engine import ThreadsOption
 from auscan.cli.progress import shown_progress
 from auscan.core.errors import InputError, exit_code_of
 
 if TYPE_CHECKING:
     from auscan.results.manifest import Entry
-
-STOPPED = 130
-"""Exit code of what was stopped by Ctrl+C."""
 
 SHOWN = 5
 """Pictures that could not be read and are named."""

@@ -6,8 +6,8 @@ a video, here or on another machine, nor after which.
 
 In: an index (index.py) and encoders.  Out: a folder of features (cache.py).
 Not here: which tracks are left, and who does them (batch/extract.py); what is learned from them (training/).
-WavLM's layers are summed with the weights that the
-checkpoint has, equal ones where there is none: the sum is made here and not learned afterwards.
+WavLM's layers are summed with the weights that the checkpoint has, equal ones where there is none: the sum is
+made here and not learned afterwards.
 """
 
 import hashlib
