@@ -8,11 +8,13 @@ import time
 from pathlib import Path
 
 import batch_fakes
+import psutil
 import pytest
 from batch_watch import Watch, jobs_of, run_all, write_inputs
 
 from auscan.batch.job import Job, Progress
 from auscan.batch.run import Here, Limits, run
+from auscan.batch.worker import give_memory_back
 from auscan.core.errors import CheckpointError, CrashError, OutputError
 from auscan.results.manifest import Entry, latest, read_entries
 
@@ -61,6 +63,17 @@ def test_what_takes_too_long_or_too_much_memory_is_ended(tmp_path: Path) -> None
     assert entries["hang-1"].seconds >= 6
     assert entries["hog-1"].error_class == "MemoryLimitError"
     assert "more memory than the 0.4 GB of --memory-limit" in str(entries["hog-1"].error)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other C libraries do not hold on to it")
+def test_what_one_input_took_does_not_count_for_the_next() -> None:
+    pieces = [b"x" * 50_000 for _ in range(4000)]
+    last = pieces[-1]  # what lies below it cannot shrink away by itself
+    del pieces
+    held = psutil.Process().memory_info().rss
+    give_memory_back()
+    assert held - psutil.Process().memory_info().rss > 150e6
+    assert last
 
 
 def test_a_full_disk_stops_the_run_and_is_nobodys_fault(tmp_path: Path) -> None:
