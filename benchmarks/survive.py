@@ -57,7 +57,7 @@ def main() -> None:
     done, failed = one.counts()
     print(f"undisturbed: {done} done, {failed} failed in {whole_s:.0f} s, the first after {start_s:.1f} s\n")
     print("| kill | after, s | done | failed |\n| --- | --- | --- | --- |", flush=True)
-    random, latest_s = np.random.default_rng(args.seed), start_s + 4 * whole_s / args.kills
+    random, latest_s = np.random.default_rng(args.seed), start_s + 2 * whole_s / args.kills
     whole = [path.name for path in inputs[: args.files // 2]]
     troubles = [f"{key} is not broken, but failed" for key in whole if one.entries()[key].status == "failed"]
     for number in range(1, args.kills + 1):
