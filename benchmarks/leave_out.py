@@ -1,6 +1,7 @@
-"""What each source of nano's data buys: short trainings, each without one of them.
+r"""What each source of nano's data buys: short trainings, each without one of them.
 
-    python benchmarks/leave_out.py --data ../shared/data --run runs/nano --write docs/benchmarks/data.md
+    python benchmarks/leave_out.py --data ../shared/data --run runs/nano \
+        --write docs/benchmarks/data.md  # needs data that are not included
 
 Stage 1 is trained anew for so many steps with everything, and without rendered faces, without the teacher's
 scores on real faces (their landmarks stay), without frames of the clips, and without spoilt crops. Stage 2 is
