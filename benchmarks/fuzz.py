@@ -123,9 +123,10 @@ def find_troubles(faults: list[Fault], entries: dict[str, dict], code: int, told
     missing = [f"not accounted for: {fault.file}" for fault in faults if fault.file not in entries]
     bad = ("other", "TimeLimitError", "MemoryLimitError", "CrashError")
     ends = [f"{class_of(entry)}: {name}: {entry['error']}" for name, entry in entries.items()]
+    unforeseen = [text for text in ends if "unforeseen" in text]
     left = [f"exit code {code}"] if code not in (0, 2) else []
     trace = ["a traceback was printed"] if "Traceback" in told else []
-    return [*missing, *(each for each in ends if each.startswith(bad)), *left, *trace]
+    return [*missing, *(each for each in ends if each.startswith(bad)), *unforeseen, *left, *trace]
 
 
 if __name__ == "__main__":

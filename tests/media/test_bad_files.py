@@ -201,6 +201,20 @@ def test_a_picture_cut_off_is_refused(tmp_path: Path, suffix: str) -> None:
     assert "cannot be read as a picture" in complaint(path)
 
 
+def test_a_title_that_is_not_utf8_is_no_fault(tmp_path: Path) -> None:
+    path = tmp_path / "title.mp4"
+    with av.open(str(path), "w") as container:
+        container.metadata["title"] = "plain words"
+        stream = container.add_stream("libx264", rate=25)
+        stream.width = stream.height = 64
+        frame = av.VideoFrame.from_ndarray(np.zeros((64, 64, 3), np.uint8))
+        container.mux([*stream.encode(frame), *stream.encode(None)])
+    path.write_bytes(path.read_bytes().replace(b"plain words", b"plain w\xf6rds"))
+    with pytest.raises(UnicodeDecodeError), av.open(str(path)):
+        pass
+    assert len(list(read_frames(path))) == 1
+
+
 def test_ffmpeg_and_opencv_print_nothing(
     film: Film, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:

@@ -63,6 +63,13 @@ def test_a_file_named_twice_is_done_once(tree: Path) -> None:
     assert names(["talk.mp4", "./talk.mp4", str(tree / "talk.mp4"), "*.mp4"]) == ["talk.mp4"]
 
 
+def test_two_links_that_lead_to_the_same_nothing_are_two_errors(tmp_path: Path) -> None:
+    for name in ("a.mp4", "b.mp4"):
+        (tmp_path / name).symlink_to("nothing.mp4")
+    found = find_media([str(tmp_path / "a.mp4"), str(tmp_path / "b.mp4")])
+    assert [(item.path.name, item.error is not None) for item in found] == [("a.mp4", True), ("b.mp4", True)]
+
+
 def test_what_leads_nowhere_is_reported_in_its_place_and_the_rest_is_found(tree: Path) -> None:
     found = find_media(["gone.mp4", "empty", "texts", "*.avi", "talk.mp4"])
     assert [item.path.name for item in found] == ["gone.mp4", "empty", "texts", "*.avi", "talk.mp4"]

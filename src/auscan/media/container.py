@@ -60,7 +60,7 @@ def open_media(path: Path) -> Iterator[Any]:
     check_file(path)
     try:
         # An absolute path: FFmpeg would take the start of "12:30.mp4" for a protocol.
-        container = av.open(str(path.absolute()))
+        container = av.open(str(path.absolute()), metadata_errors="replace")
     except (av.FFmpegError, OSError) as error:
         raise _not_opened(path, error) from error
     with container:

@@ -45,19 +45,24 @@ def find_media(inputs: Sequence[str | Path], folders_as_video: bool = False) -> 
     name. With `folders_as_video` a folder is one input and is not searched. Inputs that would share a key
     have their whole paths, as given, for keys.
     """
-    found: dict[Path, MediaInput] = {}
+    found: dict[str, MediaInput] = {}
     for given in inputs:
         try:
             items = _expand(str(given), folders_as_video)
         except OSError as error:  # a folder that may not be entered, a name too long
             items = [_failed(Path(given), f"{given} cannot be reached ({error.strerror}). Check the path.")]
         for item in items:
-            # Path.resolve raises for a link that leads to itself.
-            found.setdefault(Path(os.path.realpath(item.path)), item)
+            found.setdefault(_place(item.path), item)
     count = Counter(item.key for item in found.values())
     return [
         replace(item, key=item.path.as_posix()) if count[item.key] > 1 else item for item in found.values()
     ]
+
+
+def _place(path: Path) -> str:
+    """The same for two ways to one file; links that lead nowhere, or to themselves, are each their own."""
+    there = os.path.exists(path)  # noqa: PTH110  (Path.exists raises for a name too long)
+    return os.path.realpath(path) if there else str(path.absolute())
 
 
 def output_names(items: Sequence[MediaInput], taken: Mapping[str, str]) -> list[str]:

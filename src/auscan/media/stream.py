@@ -44,7 +44,7 @@ def read_stream(source: str) -> Iterator[Frame | Waveform]:
     options = {"rtsp_transport": "tcp"} if source.startswith("rtsp://") else {}
     try:
         where = str(Path(source).absolute()) if is_file(source) else source
-        with av.open(where, options=options, timeout=TIMEOUT_S) as container:
+        with av.open(where, options=options, timeout=TIMEOUT_S, metadata_errors="replace") as container:
             yield from _container(container, Path(source))
     except (av.FFmpegError, OSError) as error:
         raise MediaError(f"{source} cannot be read ({error}). Check the address, or try a player.") from error

@@ -128,7 +128,8 @@ def _without_gaps(source: Path, start_s: float) -> Iterator[Any]:
 def _decoded_sound(source: Path) -> Iterator[tuple[float, Any]]:
     """Time in s and samples [2, n] float32 at 48 kHz of the first sound stream, in order."""
     try:
-        with av.open(str(source.absolute())) as container:  # or "12:30.mp4" would be a protocol
+        # Not the bare name: "12:30.mp4" would be a protocol.
+        with av.open(str(source.absolute()), metadata_errors="replace") as container:
             if not container.streams.audio:
                 return
             resampler: Any = None
