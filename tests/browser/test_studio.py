@@ -446,7 +446,9 @@ def test_one_and_several_files_can_be_dropped_anywhere_on_the_page(
         more = {f"{number}.MP4": b"film" for number in range(5)}
         assert dropped(page, "h1", {**more, "notes.txt": b"words"})
         page.get_by_text("Neither a video nor a picture by its name: notes.txt").wait_for()
+        # The list is drawn anew as uploads become jobs: it is whole when nothing is on its way any more.
         page.locator(".jobs[aria-label=Videos] li").nth(5).wait_for(timeout=60_000)
+        until(page, "document.querySelectorAll('.jobs[aria-label=Videos] .name').length === 6")
         names = page.locator(".jobs[aria-label=Videos] .name").all_inner_texts()
         assert sorted(names) == sorted([*more, "one.mp4"])
         assert 1 < max(most) <= 3, "a browser has six connections, and the list needs one"
