@@ -46,6 +46,8 @@ Row = dict[str, Any]
 
 def cost(clip: Path) -> list[Row]:
     """Core seconds of each stage for an hour of such video; the stages are run one after the other."""
+    from detect import over_time
+
     import auscan
     from auscan.faces.detector import FaceDetector
     from auscan.faces.follow import follow_faces
@@ -54,7 +56,6 @@ def cost(clip: Path) -> list[Row]:
     from auscan.media.video import read_frames
     from auscan.pipeline.detect import CHUNK
     from auscan.pipeline.soundtrack import Soundtrack
-    from auscan.pipeline.track import Track
     from auscan.pipeline.watch import Looker, cut_out, in_batches
 
     stages, detector = load("nano", threads=1), FaceDetector()
@@ -76,13 +77,7 @@ def cost(clip: Path) -> list[Row]:
                 sound.listen(frame.time_s, is_heard=bool(frame.faces))
             sound.listen(np.inf, is_heard=False)
         with core_seconds("follow", spent):
-            tracks: dict[int, Track] = {}
-            for frame in seen:
-                for face in frame.faces:
-                    track = tracks.setdefault(face.face.face_id, Track(face.face.face_id, face))
-                    track.add(frame.index, frame.time_s, face)
-            for track in tracks.values():
-                track.score(stages, sound.tokens)
+            over_time(seen, stages, sound.tokens)
     with tempfile.TemporaryDirectory() as folder:
         with core_seconds("write", spent):
             result.save(folder)

@@ -18,12 +18,14 @@ import typer
 from auscan.cli.engine import (
     BackendOption,
     DeviceOption,
+    GpusPerWorkerOption,
     KeepAllOption,
     OperatingPointOption,
+    RayOption,
     ThreadsOption,
 )
 from auscan.cli.progress import Board, shown_board
-from auscan.core.errors import InputError, exit_code_of
+from auscan.core.errors import STOPPED, InputError, exit_code_of
 
 if TYPE_CHECKING:
     from auscan.batch.job import Job
@@ -31,9 +33,6 @@ if TYPE_CHECKING:
     from auscan.batch.run import Runner
     from auscan.media.discover import MediaInput
     from auscan.results.manifest import Entry
-
-STOPPED = 130
-"""Exit code of what was stopped by Ctrl+C."""
 
 NAMES = 3
 """Inputs of an error class that the table names."""
@@ -85,14 +84,8 @@ def detect(
     memory_limit: Annotated[
         float | None, typer.Option("--memory-limit", metavar="GB", min=0.001, help="For each input.")
     ] = None,
-    ray: Annotated[
-        str | None,
-        typer.Option("--ray", metavar="ADDRESS", help="Do it on a Ray cluster: auto, local or HOST:PORT."),
-    ] = None,
-    gpus_per_worker: Annotated[
-        float | None,
-        typer.Option("--gpus-per-worker", metavar="N", min=0.01, help="With --ray, also a part of one."),
-    ] = None,
+    ray: RayOption = None,
+    gpus_per_worker: GpusPerWorkerOption = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the manifest's lines on stdout.")] = False,
 ) -> None:
     """Find the action units in every frame and face of INPUTS and write them to a folder each."""

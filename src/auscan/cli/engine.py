@@ -1,4 +1,4 @@
-"""Options of every command that runs a model: what runs it, how it decides, what is judged.
+"""Options of every command that runs a model: what runs it and where, how it decides, what is judged.
 
 Not here: what they mean (inference/stages.py: `load`, core/operating.py, results/quality.py).
 """
@@ -16,6 +16,14 @@ DeviceOption = Annotated[
 ]
 ThreadsOption = Annotated[
     int | None, typer.Option("--threads", min=1, help="Threads the model may use; else the engine decides.")
+]
+RayOption = Annotated[
+    str | None,
+    typer.Option("--ray", metavar="ADDRESS", help="Do it on a Ray cluster: auto, local or HOST:PORT."),
+]
+GpusPerWorkerOption = Annotated[
+    float | None,
+    typer.Option("--gpus-per-worker", metavar="N", min=0.01, help="With --ray, also a part of one."),
 ]
 OperatingPointOption = Annotated[
     Literal["default", "balanced", "precise", "sensitive"],

@@ -11,10 +11,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from auscan.cli.detect import STOPPED
-from auscan.cli.engine import ThreadsOption
+from auscan.cli.engine import GpusPerWorkerOption, RayOption, ThreadsOption
 from auscan.cli.progress import shown_progress
-from auscan.core.errors import InputError, exit_code_of
+from auscan.core.errors import STOPPED, InputError, exit_code_of
 
 if TYPE_CHECKING:
     from auscan.results.manifest import Entry
@@ -46,14 +45,8 @@ def extract(
     device: Annotated[str, typer.Option("--device", help="cpu, cuda, cuda:1, mps.")] = "cpu",
     batch: Annotated[int, typer.Option("--batch", min=1, help="Pictures at a time.")] = 64,
     threads: ThreadsOption = None,
-    ray: Annotated[
-        str | None,
-        typer.Option("--ray", metavar="ADDRESS", help="Do it on a Ray cluster: auto, local or HOST:PORT."),
-    ] = None,
-    gpus_per_worker: Annotated[
-        float | None,
-        typer.Option("--gpus-per-worker", metavar="N", min=0.01, help="With --ray, also a part of one."),
-    ] = None,
+    ray: RayOption = None,
+    gpus_per_worker: GpusPerWorkerOption = None,
 ) -> None:
     """Compute the visual and audio features of all tracks in INDEX; run again, it goes on where it was."""
     if grid != "full" and not grid.isdecimal():

@@ -49,6 +49,10 @@ class CrashError(AuscanError):
     """A process that did the work ended on its own, as when a decoder crashes."""
 
 
+STOPPED = 130
+"""Exit code of what was stopped by Ctrl+C."""
+
+
 def exit_code_of(error_class: str) -> int:
     """The exit code of a class by its name; 1 for those that are not auscan's."""
     waiting: list[type[AuscanError]] = [AuscanError]
