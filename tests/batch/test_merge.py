@@ -2,7 +2,8 @@
 
 import json
 import os
-from collections.abc import Callable
+import shutil
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -21,7 +22,7 @@ from auscan.batch.query import query
 from auscan.cli.main import main
 from auscan.core.errors import InputError
 from auscan.results.baseline import apply_baseline
-from auscan.results.manifest import Entry, append
+from auscan.results.manifest import Entry, append, as_line
 from auscan.results.result import Result, RunInfo
 from auscan.results.table import TrackScores, build_table
 
@@ -168,7 +169,8 @@ def test_failed_inputs_are_told_and_have_no_rows(tmp_path: Path, put: Put) -> No
 
 def test_an_input_whose_name_is_no_text_is_told_with_its_bytes_escaped(tmp_path: Path, put: Put) -> None:
     put("out", "a.mp4")
-    put("out", os.fsdecode(b"caf\xe9.mp4"), status="failed", error_class="MediaError", sha256=None)
+    failed = {"status": "failed", "error_class": "MediaError", "sha256": None, "folder": None, "files": {}}
+    put("out", os.fsdecode(b"caf\xe9.mp4"), **failed)
     merge([tmp_path / "out"], tmp_path / "set", silent)
     assert list(query(tmp_path / "set", "SELECT input FROM inputs ORDER BY input").rows) == [
         ("a.mp4",),
@@ -248,3 +250,67 @@ def test_without_the_extra_it_is_said_what_to_install(
             main()
         assert left.value.code == 2
         assert "pip install 'auscan[batch]'" in capsys.readouterr().err
+
+
+@pytest.fixture
+def victim(tmp_path: Path) -> Iterator[Path]:
+    """A whole result outside of RESULTS; it must survive untouched."""
+    folder = tmp_path / "victim"
+    _result(1, 10).save(folder)
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+    yield folder
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
+
+
+@pytest.mark.parametrize("status", ["done", "failed"])
+@pytest.mark.parametrize(
+    "name", ["VICTIM", "../victim", "../../..", "", "..", "a\0b", "\ud800", 5, ["a"]], ids=ascii
+)
+@pytest.mark.parametrize("field", ["folder", "files"])
+def test_names_that_lead_out_of_the_results_are_refused_with_their_line(
+    tmp_path: Path,
+    put: Put,
+    victim: Path,
+    field: str,
+    name: object,
+    status: str,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    put("out", "a.mp4")
+    entry = put("out", "b.mp4", status=status)
+    name = str(victim) if name == "VICTIM" else name
+    value = name if field == "folder" else {name: 1} if isinstance(name, str) else name
+    manifest = tmp_path / "out" / "manifest.jsonl"
+    first, _ = manifest.read_text().splitlines()
+    line = json.dumps({**json.loads(as_line(entry)), field: value})
+    manifest.write_text(f"{first}\n{line}\n")
+    dataset = tmp_path / "set"
+    for words in (("merge", tmp_path / "out", "--out", dataset), ("query", tmp_path / "out", "SELECT 1")):
+        assert run_command(*words) == 2
+        said = capsys.readouterr()
+        assert said.out == ""
+        assert len(said.err.splitlines()) == 1
+        assert (f"{manifest}, line 2: " in said.err) == (words[0] == "merge")
+    assert not dataset.exists()
+
+
+def run_command(*words: object) -> int:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("sys.argv", ["auscan", *map(str, words)])
+        with pytest.raises(SystemExit) as left:
+            main()
+    return int(left.value.code or 0)
+
+
+def test_a_linked_result_and_a_linked_data_set_are_only_read(tmp_path: Path, put: Put, victim: Path) -> None:
+    entry = put("out", "a.mp4")
+    shutil.rmtree(tmp_path / "out" / "a")
+    (tmp_path / "out" / "a").symlink_to(victim)
+    entry = replace(entry, files=sync(victim), ended="9")
+    append(tmp_path / "out" / "manifest.jsonl", entry)
+    merge([tmp_path / "out"], tmp_path / "first", silent)
+    before = contents(tmp_path / "first")
+    (tmp_path / "set").symlink_to(tmp_path / "first")
+    merge([tmp_path / "out"], tmp_path / "set", silent)
+    assert contents(tmp_path / "first") == before == contents(tmp_path / "set")
+    assert not (tmp_path / "set").is_symlink(), "the link was replaced, and not what it led to"

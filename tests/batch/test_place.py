@@ -4,13 +4,14 @@ import errno
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from auscan.batch import place
 from auscan.batch.place import RunFolder, is_result, remove_leftovers, takes_no_more
-from auscan.core.errors import OutputError
+from auscan.core.errors import InputError, OutputError
 
 
 def make(folder: Path, **files: str) -> Path:
@@ -144,3 +145,101 @@ def test_a_full_or_closed_disk_is_told_from_an_input_that_may_not_be_read(tmp_pa
     assert takes_no_more(tmp_path, PermissionError(errno.EACCES, "closed", str(tmp_path / "talk")))
     assert not takes_no_more(tmp_path, PermissionError(errno.EACCES, "closed", "elsewhere/talk.mp4"))
     assert not takes_no_more(tmp_path, OSError(errno.EIO, "a broken disk under an input"))
+
+
+@pytest.fixture
+def victim(tmp_path: Path) -> Iterator[Path]:
+    """A folder beside OUT with a file in it, which looks like a result; it must survive untouched."""
+    folder = make(tmp_path / "victim", aus_csv="precious", lock="")
+    make(folder / "new", aus_csv="precious")
+    make(folder / "old" / "talk", aus_csv="precious")
+    before = text(folder)
+    yield folder
+    assert text(folder) == before
+
+
+def test_names_that_are_not_plain_are_refused_before_anything_is_touched(
+    tmp_path: Path, victim: Path
+) -> None:
+    out = tmp_path / "out"
+    with RunFolder(out) as run:
+        kept = make(run.new("talk"), aus_csv="new")
+        for name in (
+            str(victim),
+            "../victim",
+            "../../../victim",
+            "..",
+            ".",
+            "",
+            "a/b",
+            "a\0",
+            ".auscan-x",
+            None,
+            5,
+        ):
+            with pytest.raises(InputError, match="is not one plain name"):
+                run.new(name)  # type: ignore[arg-type]
+            with pytest.raises(InputError, match="is not one plain name"):
+                run.discard(name)  # type: ignore[arg-type]
+        new = run.path / "new"
+        for made in (
+            victim,
+            new / ".." / ".." / ".." / "victim",
+            new,
+            run.path,
+            run.path / "old",
+            out,
+            new / "..",
+        ):
+            with pytest.raises(InputError, match="is no folder that this run made"):
+                run.put_in_place(made)
+        assert text(kept) == {"aus.csv": "new"}
+    assert names(out) == []
+
+
+def test_a_link_that_was_made_in_place_of_a_result_is_not_moved(tmp_path: Path, victim: Path) -> None:
+    with RunFolder(tmp_path / "out") as run:
+        run.new("talk").symlink_to(victim)
+        with pytest.raises(InputError, match="is no folder that this run made"):
+            run.put_in_place(run.new("talk"))
+        with pytest.raises(InputError, match="is no folder that this run made"):
+            run.put_in_place(run.new("talk") / "new")
+        run.discard("talk")
+    assert names(tmp_path / "out") == []
+
+
+@pytest.mark.parametrize("target", ["victim", "nowhere"])
+def test_a_link_in_the_place_of_a_result_is_neither_followed_nor_replaced(
+    tmp_path: Path, victim: Path, target: str
+) -> None:
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / "talk").symlink_to(tmp_path / target)
+    with RunFolder(out) as run:
+        make(run.new("talk"), aus_csv="new")
+        with pytest.raises(InputError, match="talk is a symbolic link"):
+            run.put_in_place(run.new("talk"))
+    assert (out / "talk").is_symlink()
+
+
+def test_links_are_no_leftovers_and_lead_nowhere(tmp_path: Path, victim: Path) -> None:
+    out = tmp_path / "out"
+    (out / ".auscan-c").mkdir(parents=True)
+    (out / ".auscan-a").symlink_to(victim)
+    (out / ".auscan-b").symlink_to(tmp_path / "nowhere")
+    (out / ".auscan-c" / "lock").symlink_to(tmp_path / "made")
+    dead = make(out / ".auscan-d", lock="")
+    (dead / "old").symlink_to(victim / "old")
+    (dead / "new").symlink_to(victim / "new")
+    remove_leftovers(out)
+    assert (victim / "old" / "talk").is_dir()
+    assert not (tmp_path / "made").exists()
+    assert [name for name in names(out) if name != ".auscan-d"] == [".auscan-a", ".auscan-b", ".auscan-c"]
+
+
+def test_a_hidden_folder_without_a_lock_is_not_a_runs(tmp_path: Path) -> None:
+    make(tmp_path / ".auscan-mine" / "new", thesis_txt="mine")
+    make(tmp_path / ".auscan-mine" / "old" / "talk", thesis_txt="mine")
+    before = text(tmp_path)
+    remove_leftovers(tmp_path)
+    assert text(tmp_path) == before

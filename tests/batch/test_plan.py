@@ -14,6 +14,7 @@ from auscan.batch.identity import hash_of, state_of
 from auscan.batch.plan import ALL, Plan, Shard, make_plan, parse_shard
 from auscan.batch.request import About
 from auscan.core.errors import InputError, MediaError
+from auscan.core.names import is_plain_name
 from auscan.media.discover import find_media
 from auscan.results.manifest import Entry, append, read_entries
 
@@ -153,3 +154,39 @@ def test_a_folder_of_pictures_is_what_its_numbered_pictures_are(tmp_path: Path) 
     assert hash_of(folder) != before[0]
     with pytest.raises(MediaError, match="does not exist"):
         state_of(tmp_path / "gone.mp4")
+
+
+@pytest.mark.parametrize("resume", [True, False])
+@pytest.mark.parametrize("status", ["done", "failed"])
+@pytest.mark.parametrize("folder", ["/victim", "../victim", "../../..", "", "..", "a\0", None])
+def test_a_folder_of_the_manifest_that_leads_elsewhere_stops_the_plan(
+    inputs: Path, folder: str | None, status: str, resume: bool
+) -> None:
+    """None stands for the line's other names: a file in place of the folder."""
+    finish(
+        inputs, "a", **({"files": {"../victim": 1}} if folder is None else {"folder": folder}), status=status
+    )
+    with pytest.raises(InputError, match=r"manifest\.jsonl, line 1: .* is not one plain name"):
+        plan(inputs, resume=resume)
+
+
+def test_a_link_in_the_place_of_a_result_stops_that_input_alone(inputs: Path) -> None:
+    out = inputs.parent / "out"
+    finish(inputs, "a")
+    (out / "a").rename(inputs.parent / "elsewhere")
+    (out / "a").symlink_to(inputs.parent / "elsewhere")
+    assert plan(inputs).unchanged == [inputs / "a.mp4"], "reading through a link is harmless"
+    os.utime(inputs / "a.mp4", ns=(0, 0))
+    for resume in (True, False):
+        jobs = {job.name: job for job in plan(inputs, resume=resume).jobs}
+        assert "a is a symbolic link" in str(jobs["a"].error)
+        assert jobs["b"].error is None
+
+
+@pytest.mark.parametrize("name", ["...mp4", "..mp4", " .mp4", "a\\b.mp4", "C:x.mp4", ".auscan-a.mp4"])
+def test_an_input_with_a_strange_name_gets_a_plain_folder(tmp_path: Path, name: str) -> None:
+    """The stem of '...mp4' is '..'."""
+    (tmp_path / name).write_text("film")
+    (job,) = make_plan(find_media([tmp_path / name]), tmp_path / "out", [], ABOUT, ALL, False).jobs
+    assert is_plain_name(job.name)
+    assert job.error is None

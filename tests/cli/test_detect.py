@@ -4,7 +4,7 @@ import hashlib
 import importlib
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -377,3 +377,68 @@ def test_an_input_that_is_replaced_while_it_is_read_is_an_error_and_the_old_resu
     assert "talk.mp4 changed while it was read" in told
     assert (out / "talk" / "aus.csv").read_bytes() == before
     assert sorted(path.name for path in out.iterdir()) == ["manifest.jsonl", "talk"]
+
+
+@pytest.fixture
+def victim(tmp_path: Path) -> Iterator[Path]:
+    """A folder beside OUT that looks like a result; it must survive untouched."""
+    folder = tmp_path / "victim"
+    folder.mkdir()
+    (folder / "aus.csv").write_text("precious")
+    yield folder
+    assert {path.name: path.read_text() for path in folder.iterdir()} == {"aus.csv": "precious"}
+
+
+@pytest.mark.parametrize("resume", [(), ("--resume",)])
+@pytest.mark.parametrize("status", ["done", "failed"])
+@pytest.mark.parametrize(
+    "name", ["VICTIM", "../victim", "../../..", "", ".", "..", "a\0b", 5, ["a"]], ids=ascii
+)
+def test_a_manifest_whose_folder_leads_elsewhere_is_refused_and_nothing_is_touched(
+    tmp_path: Path,
+    auscan: Auscan,
+    write_video: WriteVideo,
+    victim: Path,
+    name: object,
+    status: str,
+    resume: tuple[str],
+) -> None:
+    """With --resume such a line deleted that folder, wherever it was."""
+    video, out = write_video(tmp_path / "talk.mp4"), tmp_path / "out"
+    assert auscan("detect", video, "--out", out)[0] == 0
+    (line,) = _manifest(out)
+    line |= {"folder": str(victim) if name == "VICTIM" else name, "status": status, "ended": "9"}
+    with (out / "manifest.jsonl").open("a") as file:
+        file.write(json.dumps(line) + "\n")
+    before = sorted(path for path in tmp_path.rglob("*"))
+    code, said, told = auscan("detect", video, "--out", out, *resume)
+    assert (code, said) == (2, "")
+    assert told.startswith(f"auscan: {out / 'manifest.jsonl'}, line 2: the folder ")
+    assert len(told.splitlines()) == 1
+    assert sorted(path for path in tmp_path.rglob("*")) == before
+
+
+@pytest.mark.parametrize("resume", [(), ("--resume",)])
+def test_links_below_out_lead_to_nothing_that_is_changed(
+    tmp_path: Path, auscan: Auscan, write_video: WriteVideo, victim: Path, resume: tuple[str]
+) -> None:
+    video, out = write_video(tmp_path / "talk.mp4"), tmp_path / "out"
+    out.mkdir()
+    (out / "talk").symlink_to(victim)
+    (out / ".auscan-a").symlink_to(victim)
+    code, _, told = auscan("detect", video, "--out", out, *resume)
+    assert code == 2
+    assert f"auscan: {out / 'talk'} is a symbolic link, which auscan does not replace." in told
+    assert (out / "talk").is_symlink()
+
+
+@pytest.mark.parametrize("name", ["...mp4", "..mp4", ".auscan-a.mp4"])
+def test_an_input_whose_stem_is_no_folder_name_gets_a_folder_below_out(
+    tmp_path: Path, auscan: Auscan, write_video: WriteVideo, victim: Path, name: str
+) -> None:
+    video, out = write_video(tmp_path / "talk.mp4").rename(tmp_path / name), tmp_path / "out"
+    assert auscan("detect", video, "--out", out)[0] == 0
+    (line,) = _manifest(out)
+    assert (out / line["folder"]).parent.resolve() == out.resolve()
+    assert (out / line["folder"] / "aus.csv").is_file()
+    assert auscan("detect", video, "--out", out, "--resume")[0] == 0

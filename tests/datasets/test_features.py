@@ -13,7 +13,7 @@ from auscan.datasets.cache import CacheSize, as_text, open_track, read_header, r
 from auscan.datasets.features import Encoders, load_encoders
 from auscan.datasets.index import Index
 from auscan.encoders.visual import pool_patches
-from auscan.results.manifest import is_whole, read_entries
+from auscan.results.manifest import as_line, read_entries
 
 
 @pytest.fixture(scope="module")
@@ -116,9 +116,13 @@ def test_the_manifest_has_a_line_a_video(
 ) -> None:
     index = make_index({"still": "1", "talk_left": "12", "talk_right": "3"})
     entries = Extraction(index, encoders, tmp_path / "cache").run_here()
-    assert read_entries(tmp_path / "cache") == entries
+    lines = (tmp_path / "cache" / "manifest.jsonl").read_text().splitlines()
+    assert lines == [as_line(entry) for entry in entries]
     assert {entry.key: entry.rows for entry in entries} == {"talk.mp4": 3, "still": 1}
-    assert all(is_whole(tmp_path / "cache", entry) for entry in entries)
+    sizes = {name: size for entry in entries for name, size in entry.files.items()}
+    assert sizes == {name: (tmp_path / "cache" / name).stat().st_size for name in sizes}
+    with pytest.raises(InputError, match=r"line 1: the folder '\.' is not one plain name"):
+        read_entries(tmp_path / "cache")  # features are no results
     assert {entry.model_sha256 for entry in entries} == {encoders.digest}
 
 
@@ -227,3 +231,10 @@ def test_names_that_are_no_file_names_have_a_folder(tmp_path: Path) -> None:
     assert track_folder(tmp_path, "F001/T1").parent == tmp_path
     assert read_header(tmp_path) is None
     assert rows_digest(["a", None], np.zeros(2)) != rows_digest(["a", "None "], np.zeros(2))
+
+
+@pytest.mark.parametrize("track", ["", ".", "..", ".auscan-a", "\ud800"])
+def test_a_track_whose_name_is_no_folders_is_refused(tmp_path: Path, track: str) -> None:
+    assert track_folder(tmp_path, "../a").parent == tmp_path
+    with pytest.raises(InputError, match="cannot name a folder"):
+        track_folder(tmp_path, track)

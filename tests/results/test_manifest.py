@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from auscan.core.errors import InputError
 from auscan.results.manifest import (
     Entry,
     append,
@@ -112,3 +113,105 @@ def test_a_result_is_whole_if_its_files_have_their_size(tmp_path: Path) -> None:
     assert is_whole(tmp_path, ENTRY)
     (tmp_path / "talk" / "aus.csv").write_text("012345678")
     assert not is_whole(tmp_path, ENTRY)
+
+
+OUTSIDE = [
+    "/etc",
+    "../victim",
+    "../../..",
+    "a/../../b",
+    "",
+    ".",
+    "..",
+    "a\\b",
+    "C:x",
+    "a\0b",
+    "\ud800",
+    ".auscan-a",
+]
+"""Texts that are no folder's name below OUT."""
+
+
+def changed(**more: object) -> str:
+    return json.dumps({**json.loads(as_line(ENTRY)), **more})
+
+
+def refuse(out: Path, line: str, match: str) -> None:
+    """Both readers refuse a line that stands second, and say where it is, in one line."""
+    (out / "manifest.jsonl").write_text(f"{as_line(ENTRY)}\n{line}\n{as_line(ENTRY)}\n")
+    for read in (read_entries, lambda out: list(read_lines(out))):
+        with pytest.raises(InputError, match=match) as caught:
+            read(out)
+        said = str(caught.value)
+        assert said.startswith(f"{out / 'manifest.jsonl'}, line 2: ")
+        assert "Remove that line, or use another folder." in said
+        assert len(said.splitlines()) == 1
+        assert len(said) < 1000
+        assert caught.value.exit_code == 2
+
+
+@pytest.mark.parametrize("status", ["done", "failed"])
+@pytest.mark.parametrize("folder", [*OUTSIDE, 5, 0, True, ["a"], {"a": 1}], ids=ascii)
+def test_a_folder_that_is_not_one_plain_name_is_refused_by_its_line(
+    tmp_path: Path, folder: object, status: str
+) -> None:
+    refuse(tmp_path, changed(folder=folder, status=status), "the folder .* is not one plain name")
+
+
+def test_an_older_make_may_have_had_other_types(tmp_path: Path) -> None:
+    line = {"path": "a.mp4", "folder": "a", "files": ["aus.csv"], "warnings": None, "config": "none"}
+    (tmp_path / "manifest.jsonl").write_text(f"{json.dumps(line)}\n{as_line(ENTRY)}\n")
+    assert read_entries(tmp_path) == [ENTRY]
+
+
+def test_a_line_of_an_older_make_is_refused_for_its_folder_too(tmp_path: Path) -> None:
+    refuse(
+        tmp_path, json.dumps({"path": "a.mp4", "folder": "../a"}), "the folder '../a' is not one plain name"
+    )
+
+
+@pytest.mark.parametrize("name", OUTSIDE, ids=ascii)
+def test_a_file_that_is_not_one_plain_name_is_refused_by_its_line(tmp_path: Path, name: str) -> None:
+    refuse(tmp_path, changed(files={"aus.csv": 10, name: 1}), "the file .* is not one plain name")
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        *(
+            {"files": value}
+            for value in (None, 1, "aus.csv", ["aus.csv"], {"aus.csv": "10"}, {"aus.csv": None})
+        ),
+        *(
+            {name: value}
+            for name in ("path", "key", "ended", "status")
+            for value in (None, 1, ["a"], {"a": 1})
+        ),
+        *({name: value} for name in ("path", "key") for value in ("a\0b", "\ud800")),
+        *({name: value} for name in ("config", "versions") for value in (None, 1, "a", ["a"])),
+        *(
+            {"host": None},
+            {"rows": "6"},
+            {"warnings": "all"},
+            {"size": "3"},
+            {"error": 5},
+            {"key": "x" * 5000 + "\0"},
+        ),
+    ],
+    ids=lambda more: ascii(more)[:40],
+)
+def test_a_value_of_another_type_is_refused_by_its_line(tmp_path: Path, more: dict[str, object]) -> None:
+    refuse(tmp_path, changed(**more), "is .*, (not|which)")
+
+
+def test_a_number_too_long_and_a_list_too_deep_are_no_lines(tmp_path: Path) -> None:
+    (tmp_path / "manifest.jsonl").write_text(f"{'9' * 9999}\n{'[' * 200_000}\n{as_line(ENTRY)}\n")
+    assert read_entries(tmp_path) == [ENTRY]
+
+
+@pytest.mark.parametrize("name", ["/victim", "../victim"])
+def test_files_outside_of_a_result_do_not_make_it_whole(tmp_path: Path, name: str) -> None:
+    (tmp_path / "talk").mkdir()
+    (tmp_path / "victim").write_text("12345")
+    outside = str(tmp_path / "victim") if name.startswith("/") else name
+    assert not is_whole(tmp_path, replace(ENTRY, files={outside: 5}))

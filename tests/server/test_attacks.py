@@ -2,11 +2,14 @@
 
 import gzip
 import io
+import json
 import socket
+import sqlite3
 import sys
 import time
 import zipfile
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +17,8 @@ import cv2
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+
+from auscan.cli.main import main
 
 GB = 1024**3
 
@@ -269,3 +274,70 @@ def test_what_a_worker_keeps_for_a_while_lies_in_the_folder_of_its_video(studios
     job = client.wait(client.submit()["id"])
     folder = client.folder / job["id"]
     assert (folder / "where").read_text() == str(folder)
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        *(
+            {"id": value}
+            for value in ("VICTIM", "../victim", "../..", "", ".", "..", "a\0b", "0" * 31 + "\n", 5, None)
+        ),
+        *({"suffix": value} for value in ("/../../victim/a", "", "/", ".mp4/..", "\0", ".exe", 5, None)),
+    ],
+    ids=ascii,
+)
+@pytest.mark.parametrize("status", ["done", "queued"])
+def test_an_index_whose_names_lead_elsewhere_is_refused_and_nothing_is_touched(
+    studios: Any, tmp_path: Path, more: dict[str, Any], status: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    victim = tmp_path / "victim"
+    victim.mkdir()
+    (victim / "thesis.txt").write_text("precious")
+    client = studios.start()
+    job_id = client.submit()["id"]
+    client.wait(job_id)
+    more = {name: str(victim) if value == "VICTIM" else value for name, value in more.items()}
+    change_job(client.folder, job_id, {"status": status, **more})
+    for method, path in (
+        ("GET", "/api/jobs"),
+        ("GET", f"/api/jobs/{job_id}"),
+        ("GET", f"/api/results/{job_id}/video"),
+        ("DELETE", f"/api/jobs/{job_id}"),
+    ):
+        answer = client.ask(method, path)
+        assert answer.status == 422
+        assert "studio.sqlite, the job" in answer.json["detail"]
+    studios.stop()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(
+            "sys.argv", ["auscan", "studio", "--out", str(client.folder), "--port", "0", "--no-open"]
+        )
+        with pytest.raises(SystemExit) as left:
+            main()
+    assert left.value.code == 2
+    told = capsys.readouterr().err.splitlines()
+    assert len(told) == 1
+    assert f"{client.folder / 'studio.sqlite'}, the job '{job_id}': " in told[0]
+    assert [path.name for path in victim.iterdir()] == ["thesis.txt"]
+    assert (client.folder / job_id / "video.mp4").exists()
+
+
+def change_job(folder: Path, job_id: str, more: dict[str, Any]) -> None:
+    """Write other values into a stored job, as somebody who sends a folder could."""
+    with closing(sqlite3.connect(folder / "studio.sqlite", isolation_level=None)) as database:
+        (row,) = database.execute("SELECT job FROM jobs WHERE id = ?", (job_id,)).fetchone()
+        content = json.dumps({**json.loads(row), **more})
+        database.execute(
+            "UPDATE jobs SET job = ?, status = ? WHERE id = ?", (content, more["status"], job_id)
+        )
+
+
+def test_a_job_folder_that_is_a_link_is_not_followed_when_it_is_deleted(studios: Any, tmp_path: Path) -> None:
+    client = studios.start()
+    job_id = client.submit()["id"]
+    client.wait(job_id)
+    victim = (client.folder / job_id).rename(tmp_path / "victim")
+    (client.folder / job_id).symlink_to(victim)
+    assert client.ask("DELETE", f"/api/jobs/{job_id}").status == 204
+    assert (victim / "video.mp4").exists()

@@ -71,7 +71,7 @@ class Source:
 
     @property
     def folder(self) -> Path:
-        """The folder of its result."""
+        """The folder of its result; the manifest's reader has checked the name."""
         return self.results / (self.entry.folder or "")
 
 

@@ -10,6 +10,9 @@ any moment: OUT/talk is whole and new, whole and old, or not there. A later run 
 left, and knows it by its lock, never by its age; so shards and runs that share OUT do each other no harm.
 Only where the file system has no locks, nothing is removed.
 
+Nothing outside of OUT is deleted, moved or replaced: a name must be one plain component (core/names.py), and
+a symbolic link is never followed. A link below OUT that has the name of a result is not replaced.
+
 In: finished folders.  Out: folders under OUT.
 Not here: making them (detect.py), the manifest (results/manifest.py).
 """
@@ -24,15 +27,14 @@ from types import TracebackType
 from typing import IO, Final, Self
 from uuid import uuid4
 
-from auscan.core.errors import OutputError
-from auscan.core.names import is_text, shown
+from auscan.core.errors import InputError, OutputError
+from auscan.core.names import PLAIN_NAME, RUN_PREFIX, is_plain_name, is_text, shown
 
 try:
     import fcntl
 except ImportError:  # Windows
     fcntl = None  # type: ignore[assignment]
 
-PREFIX: Final[str] = ".auscan-"
 LOCK_FILE: Final[str] = "lock"
 
 
@@ -69,7 +71,7 @@ class RunFolder:
 
     def _begin(self) -> IO[bytes] | None:
         """Make the folder and lock it; None where it is gone again."""
-        self.path = self._out / f"{PREFIX}{platform.node()}-{os.getpid()}-{uuid4().hex[:8]}"
+        self.path = self._out / f"{RUN_PREFIX}{platform.node()}-{os.getpid()}-{uuid4().hex[:8]}"
         self.path.mkdir()
         try:
             lock = (self.path / LOCK_FILE).open("ab")
@@ -81,19 +83,23 @@ class RunFolder:
         return lock if os.fstat(lock.fileno()).st_nlink else None
 
     def new(self, name: str) -> Path:
-        """Where the result of that name is to be made."""
-        return self.path / "new" / name
+        """Where the result of that name is to be made.  Raises InputError for no plain name."""
+        return self.path / "new" / _plain(name)
 
     def discard(self, name: str) -> None:
-        """Remove what there is of a result."""
+        """Remove what there is of a result.  Raises InputError for no plain name."""
         shutil.rmtree(self.new(name), ignore_errors=True)
 
     def put_in_place(self, new: Path) -> None:
         """Give a finished folder its place below OUT; files in the old one that are not auscan's are kept.
 
-        Raises OSError; the old one is then still there.
+        Raises OSError, and InputError for a folder that this run did not make, and for a place that is a
+        symbolic link; the old one is then still there.
         """
+        self._check_made_here(new)
         old, place = self.path / "old" / new.name, self._out / new.name
+        if place.is_symlink():
+            raise a_link(place)
         replaced = place.exists()
         if replaced:
             _keep_others(place, new)
@@ -108,12 +114,37 @@ class RunFolder:
         if replaced:
             shutil.rmtree(old, ignore_errors=True)
 
+    def _check_made_here(self, folder: Path) -> None:
+        """Raise InputError for anything but a folder below `new`, reached without a link."""
+        made = self.path / "new"
+        names = folder.relative_to(made).parts if folder.is_relative_to(made) else ()
+        steps = [made.joinpath(*names[:count]) for count in range(1, len(names) + 1)]
+        if not steps or not all(map(is_plain_name, names)) or any(step.is_symlink() for step in steps):
+            raise InputError(f"{shown(folder)} is no folder that this run made. Nothing was moved.")
+
+
+def _plain(name: str) -> str:
+    """The name of a result, checked."""
+    if not is_plain_name(name):
+        raise InputError(f"The folder name {name!a} is not {PLAIN_NAME}. Nothing was touched.")
+    return name
+
+
+def a_link(place: Path) -> InputError:
+    """What to tell where a symbolic link has the place of a result."""
+    return InputError(
+        f"{place} is a symbolic link, which auscan does not replace. Remove it, or give another folder with "
+        "--out."
+    )
+
 
 def remove_leftovers(out: Path) -> None:
-    """Remove the hidden folders of runs that are no more."""
-    for folder in out.glob(f"{PREFIX}*"):
+    """Remove the hidden folders of runs that are no more; only those that hold a run's lock, and no links."""
+    for folder in out.glob(f"{RUN_PREFIX}*"):
+        if folder.is_symlink() or (folder / LOCK_FILE).is_symlink():
+            continue  # somebody else's
         try:
-            lock = (folder / LOCK_FILE).open("ab")
+            lock = (folder / LOCK_FILE).open("r+b")  # never makes one
         except FileNotFoundError:
             with suppress(OSError):
                 folder.rmdir()  # killed before it began; where it is just beginning, it begins again
@@ -128,9 +159,9 @@ def remove_leftovers(out: Path) -> None:
 
 def _remove(folder: Path, out: Path) -> None:
     """Remove a run's folder; a result that was moved away and not replaced goes back to its place."""
-    if (folder / "old").is_dir():
+    if (folder / "old").is_dir() and not (folder / "old").is_symlink():
         for old in (folder / "old").iterdir():
-            if not (out / old.name).exists():
+            if is_plain_name(old.name) and not os.path.lexists(out / old.name):
                 old.rename(out / old.name)
     for name in ("new", "old"):
         shutil.rmtree(folder / name, ignore_errors=True)

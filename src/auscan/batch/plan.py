@@ -15,7 +15,7 @@ from pathlib import Path
 
 from auscan.batch.identity import state_of
 from auscan.batch.job import Job
-from auscan.batch.place import is_result
+from auscan.batch.place import a_link, is_result
 from auscan.batch.request import About
 from auscan.core.errors import AuscanError, InputError
 from auscan.media.discover import MediaInput, output_names
@@ -86,7 +86,10 @@ def _job(item: MediaInput, name: str, out: Path, known: Entry | None, about: Abo
     if item.error is None and known is not None and why is None:
         if _state(item.path) == (known.size, known.mtime_ns):
             return None
-        return Job(path=item.path, key=item.key, name=name, known=known, why="its size or time changed")
+        error = _in_the_way(out / name)
+        return Job(
+            path=item.path, key=item.key, name=name, error=error, known=known, why="its size or time changed"
+        )
     error = item.error or _in_the_way(out / name)
     last = known if known is not None and known.status == "failed" else None
     return Job(path=item.path, key=item.key, name=name, error=error, known=last, why=why or "new")
@@ -108,7 +111,9 @@ def _why_again(known: Entry, out: Path, about: About) -> str | None:
 
 
 def _in_the_way(folder: Path) -> InputError | None:
-    """A folder that is no result of auscan is never replaced."""
+    """A folder that is no result of auscan is never replaced, nor is a link, wherever it leads."""
+    if folder.is_symlink():
+        return a_link(folder)
     if not folder.exists() or is_result(folder) or (folder.is_dir() and not any(folder.iterdir())):
         return None
     return InputError(

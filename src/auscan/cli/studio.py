@@ -68,6 +68,7 @@ def studio(
 def _run(settings: "StudioSettings", open_browser: bool) -> None:
     from auscan.server.serve import make_server
 
+    server = make_server(settings)  # refuses an index that was changed
     family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
     try:
         listening = socket.create_server((settings.host, settings.port), family=family)
@@ -84,7 +85,7 @@ def _run(settings: "StudioSettings", open_browser: bool) -> None:
     )
     if open_browser:
         webbrowser.open(address)
-    make_server(settings).run(sockets=[listening])
+    server.run(sockets=[listening])
 
 
 def _writable(folder: Path) -> Path:

@@ -1,13 +1,26 @@
-"""Names of files that are no text.
+"""Check names of files and folders: whether they are text, and whether they are one path component.
 
-Linux lets a name be any bytes, such as Latin-1 from an old archive; Python hands them on as lone surrogates.
-What auscan writes is UTF-8 and could not name such a file, so that nobody could tell what a result is of.
+Linux allows any bytes in a name, such as Latin-1 from an old archive; Python decodes them as lone surrogates.
+auscan writes UTF-8 and could not name such a file, so that nobody could tell what a result is of.
 
-In: a path.  Out: whether it can be written down, and how to show it.
+A name that auscan reads from a file and joins to a path must be one plain component: `..` leads out of the
+folder, and an absolute name replaces the whole path. `is_plain_name` is the only check for this.
+
+In: a path or a name.  Out: whether it can be used, and how to show it.
 """
 
 import os
+import re
 from pathlib import Path
+from typing import Final, TypeGuard
+
+RUN_PREFIX: Final[str] = ".auscan-"
+"""Start of the hidden folders of runs (batch/place.py); no result may be called like one."""
+
+PLAIN_NAME: Final[str] = "one plain name: text without '/', '\\', a drive or NUL, not '.' or '..'"
+"""What `is_plain_name` requires, for error messages."""
+
+_NEVER: Final = re.compile(r"[/\\\0]|^[A-Za-z]:")
 
 
 def is_text(path: str | Path) -> bool:
@@ -22,3 +35,27 @@ def is_text(path: str | Path) -> bool:
 def shown(path: str | Path) -> str:
     """A path as text; bytes that are no UTF-8 are escaped (\\xe9)."""
     return os.fsencode(path).decode("utf-8", "backslashreplace")
+
+
+def is_plain_name(name: object) -> TypeGuard[str]:
+    """Return whether a stored name is one path component, and so stays below its folder.
+
+    Names of dots and spaces alone are refused, as Windows reads '.. ' like '..'.
+    """
+    return (
+        isinstance(name, str)
+        and bool(name.strip(". "))
+        and _NEVER.search(name) is None
+        and not (os.name == "nt" and ":" in name)  # a drive or a stream of a file
+        and not name.casefold().startswith(RUN_PREFIX)
+        and is_text(name)
+    )
+
+
+def as_plain_name(name: str) -> str:
+    """Return a name with '_' in place of each character that a plain name may not have."""
+    if name.casefold().startswith(RUN_PREFIX):
+        name = f"_{name[1:]}"
+    name = _NEVER.sub(lambda found: f"{found[0][0]}_" if ":" in found[0] else "_", name)
+    name = name.encode("utf-8", "replace").decode("utf-8")
+    return name if is_plain_name(name) else "_"

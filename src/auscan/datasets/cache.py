@@ -27,6 +27,7 @@ from pydantic import ValidationError
 
 from auscan.core.config import SAMPLE_RATE_HZ, TOKEN_HOP, Settings
 from auscan.core.errors import InputError
+from auscan.core.names import is_plain_name, is_text
 
 HEADER_FILE: Final = "header.json"
 BYTES: Final = 2
@@ -66,8 +67,14 @@ class CacheHeader(Settings):
 
 
 def track_folder(cache: Path, track: str) -> Path:
-    """Where the features of a track are; a track's name may hold what a folder's may not."""
-    return cache / quote(track, safe="")
+    """Where the features of a track are; a track's name may hold what a folder's may not.
+
+    Raises InputError for a name that is no folder's even so, such as '..'.
+    """
+    name = quote(track, safe="") if is_text(track) else ""
+    if not is_plain_name(name):
+        raise InputError(f"The track {track!a} cannot name a folder. Rename it and run auscan prepare again.")
+    return cache / name
 
 
 def read_header(folder: Path) -> CacheHeader | None:

@@ -17,6 +17,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 
 from auscan.core.errors import MediaError
+from auscan.core.names import as_plain_name, is_plain_name
 from auscan.media.images import IMAGE_SUFFIXES, natural_key
 
 VIDEO_SUFFIXES = frozenset({".mp4", ".m4v", ".mov", ".avi", ".mkv", ".webm"})
@@ -68,13 +69,14 @@ def _place(path: Path) -> str:
 def output_names(items: Sequence[MediaInput], taken: Mapping[str, str]) -> list[str]:
     """A distinct folder name for each input; their order does not matter.
 
-    taken: folder names by key that earlier runs gave; an input keeps its own, and nobody else gets it.
+    taken: folder names by key that earlier runs gave; an input keeps its own, and nobody else gets it. They
+    come from manifests, which checks them (results/manifest.py).
 
     The first that nobody else could want of: the stem (talk), the stem with the suffix (talk_mp4), the whole
     key (day1_talk_mp4), the stem with a hash of the key. Case does not tell names apart, since it does not
     on every disk.
     """
-    wanted = [list(_candidates(item)) for item in items]
+    wanted = [[name for name in _candidates(item) if is_plain_name(name)] for item in items]
     holders: dict[str, set[str]] = {}
     for item, names in zip(items, wanted, strict=True):
         for name in names:
@@ -99,7 +101,7 @@ def _candidates(item: MediaInput) -> Iterator[str]:
     whole = "_".join(part for part in key.parts if part not in ("/", ".."))
     if len(os.fsencode(whole)) <= LONGEST_NAME:
         yield whole
-    yield f"{stem[:LONGEST_STEM]}_{hashlib.sha256(os.fsencode(item.key)).hexdigest()[:12]}"
+    yield f"{as_plain_name(stem[:LONGEST_STEM])}_{hashlib.sha256(os.fsencode(item.key)).hexdigest()[:12]}"
 
 
 def _expand(given: str, folders_as_video: bool) -> list[MediaInput]:

@@ -7,6 +7,9 @@ A line is written and synced when its result is in its place, so it never promis
 last line on an input is the one that counts. A run may be killed while it writes: a line that is cut off is
 no line.
 
+A manifest may come from somebody else, and its names become paths that a run replaces and deletes. So
+`read_lines` checks every name before it is used, and raises InputError for one that is not plain.
+
 In: entries.  Out: lines, and entries again.
 Not here: which inputs are to be done (batch/plan.py), the results (result.py).
 """
@@ -20,6 +23,7 @@ from pathlib import Path
 from typing import IO, Any, Final, Literal
 
 from auscan.core.errors import InputError
+from auscan.core.names import PLAIN_NAME, is_plain_name
 
 try:
     import fcntl
@@ -32,6 +36,10 @@ MANIFESTS: Final[str] = "manifest*.jsonl"
 
 ALIKE: Final = frozenset({"model", "model_sha256", "config", "versions", "host"})
 """What thousands of lines have in common; in memory they share it."""
+
+
+LONGEST_VALUE: Final[int] = 100
+"""Characters of a value that a message shows."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -107,15 +115,78 @@ def _ends_whole(file: IO[bytes]) -> bool:
 def read_lines(out: Path) -> Iterator[dict[str, Any]]:
     """The lines of all manifests in a folder, whatever they hold; what is no line is left out.
 
-    Raises InputError for a manifest that may not be read.
+    Raises InputError for a manifest that may not be read, and for a line whose names cannot be used as paths.
     """
     for manifest in sorted(out.glob(MANIFESTS)):
         with _opened(manifest) as file:
-            for line in file:
-                with suppress(json.JSONDecodeError):
-                    content = json.loads(line)
-                    if isinstance(content, dict):
-                        yield content
+            for number, line in enumerate(file, 1):
+                content = _parsed(line)
+                if isinstance(content, dict):
+                    _check_names(content, f"{manifest}, line {number}")
+                    yield content
+
+
+def _parsed(line: str) -> object:
+    """The content of a line; None for one that is no JSON."""
+    with suppress(ValueError, RecursionError):  # cut off, a number too long, nested too deep
+        return json.loads(line)
+    return None
+
+
+def _check_names(line: Mapping[str, Any], where: str) -> None:
+    """Raise InputError for a name that could lead out of its folder, or a value of another type."""
+    if not (line.get("folder") is None or is_plain_name(line["folder"])):
+        raise _refused(where, f"the folder {_told(line['folder'])} is not {PLAIN_NAME}")
+    is_older = "key" not in line  # left out by `read_entries`
+    files = {} if is_older else line.get("files", {})
+    if not isinstance(files, dict):
+        raise _refused(where, f"files is {_told(files)}, not an object of names and sizes")
+    for name, size in files.items():
+        if not is_plain_name(name):
+            raise _refused(where, f"the file {_told(name)} is not {PLAIN_NAME}")
+        if not isinstance(size, int):
+            raise _refused(
+                where, f"the size of the file {_told(name)} is {_told(size)}, not a number of bytes"
+            )
+    for name, (kind, wanted) in _KINDS.items():
+        if name in line and not isinstance(line[name], kind) and (name == "path" or not is_older):
+            raise _refused(where, f"{name} is {_told(line[name])}, not {wanted}")
+    for name in ("path", "key"):
+        if name in line and not _is_path(line[name]):
+            raise _refused(where, f"{name} is {_told(line[name])}, which cannot name a file")
+
+
+_KINDS: Final = {
+    **dict.fromkeys(("path", "key", "status", "model", "model_sha256", "host", "ended"), (str, "text")),
+    **dict.fromkeys(("error_class", "error", "sha256"), (str | None, "text or null")),
+    **dict.fromkeys(("size", "mtime_ns"), (int | None, "a whole number or null")),
+    **dict.fromkeys(("config", "versions"), (dict, "an object")),
+    "rows": (int, "a whole number"),
+    "seconds": (int | float, "a number"),
+    "warnings": (list, "a list"),
+}
+"""Types of the other values of a line, and their names in messages."""
+
+
+def _is_path(text: str) -> bool:
+    """Whether the system can be asked for a path; bytes that are no UTF-8 come as lone surrogates."""
+    try:
+        return b"\0" not in os.fsencode(text)
+    except UnicodeEncodeError:
+        return False
+
+
+def _told(value: object) -> str:
+    """A value for a message: printable, in one line and short, as a line may hold anything."""
+    text = ascii(value)
+    return text if len(text) <= LONGEST_VALUE else f"{text[:LONGEST_VALUE]}..."
+
+
+def _refused(where: str, why: str) -> InputError:
+    return InputError(
+        f"{where}: {why}. auscan detect does not write such a line. "
+        "Nothing was touched. Remove that line, or use another folder."
+    )
 
 
 def _opened(manifest: Path) -> IO[str]:
@@ -126,7 +197,10 @@ def _opened(manifest: Path) -> IO[str]:
 
 
 def read_entries(out: Path) -> list[Entry]:
-    """The entries of all manifests in a folder, the oldest first; lines of another make are left out."""
+    """The entries of all manifests in a folder, the oldest first; lines of another make are left out.
+
+    Raises InputError as `read_lines`.
+    """
     known = {each.name for each in fields(Entry)}
     once: dict[str, Any] = {}
     found = []
@@ -169,6 +243,8 @@ def is_same_failure(known: Entry, entry: Entry) -> bool:
 def is_whole(out: Path, entry: Entry) -> bool:
     """Whether the files of a result are there, in the size they had."""
     folder = out / (entry.folder or "")
+    if not all(map(is_plain_name, entry.files)):
+        return False
     try:
         return bool(entry.files) and all(
             (folder / name).stat().st_size == size for name, size in entry.files.items()

@@ -37,8 +37,11 @@ def read_result(folder: str | Path) -> Result:
 
 
 def _run_info(summary: dict[str, Any]) -> RunInfo:
+    source = summary["source"]  # names the files of an export
+    if not isinstance(source, str) or "\0" in source:
+        raise ValueError(f"its source is {source!a}")
     return RunInfo(
-        source=summary["source"],
+        source=source,
         duration_s=summary["duration_s"],
         frames=summary["frames"],
         has_audio=summary["modalities"]["audio"],

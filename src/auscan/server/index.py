@@ -4,16 +4,20 @@ In: jobs as they come, and what becomes of them.  Out: the same, newest first.
 Not here: running them (jobs.py), the results themselves, which are files (results.py).
 """
 
+import re
 import sqlite3
 import threading
 import time
 from pathlib import Path
-from typing import Final, Literal
+from typing import Annotated, Final, Literal
 from uuid import uuid4
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError
 
+from auscan.core.errors import InputError
+from auscan.core.names import is_plain_name
 from auscan.core.operating import OperatingPoint
+from auscan.media.discover import MEDIA_SUFFIXES
 
 Status = Literal["queued", "running", "done", "failed", "cancelled"]
 
@@ -27,6 +31,18 @@ CREATE TABLE IF NOT EXISTS jobs (
     job TEXT NOT NULL
 )
 """
+
+
+def _as_id(text: str) -> str:
+    if not (is_plain_name(text) and re.fullmatch("[0-9a-f]{32}", text)):
+        raise ValueError(f"the id {text!a} is not 32 hexadecimal digits")
+    return text
+
+
+def _as_suffix(text: str) -> str:
+    if text not in MEDIA_SUFFIXES:
+        raise ValueError(f"the suffix {text!a} is none of a video or picture")
+    return text
 
 
 class JobOptions(BaseModel):
@@ -45,11 +61,11 @@ class Job(BaseModel):
 
     model_config = ConfigDict(frozen=True)
 
-    id: str
+    id: Annotated[str, AfterValidator(_as_id)]
     """32 hexadecimal digits; also the name of its folder."""
     name: str
     """What the user called the file: text to show, never a path."""
-    suffix: str
+    suffix: Annotated[str, AfterValidator(_as_suffix)]
     """Of the stored file, one of the known ones."""
     status: Status = "queued"
     created_s: float
@@ -75,10 +91,17 @@ class Index:
     """The table of jobs; safe to use from several threads."""
 
     def __init__(self, folder: Path) -> None:
+        """Raises InputError where a stored job has an id or suffix that cannot be used in a path."""
+        self._file = folder / INDEX_FILE
         folder.mkdir(parents=True, exist_ok=True)
         self._lock = threading.Lock()
-        self._database = sqlite3.connect(folder / INDEX_FILE, check_same_thread=False, isolation_level=None)
+        self._database = sqlite3.connect(self._file, check_same_thread=False, isolation_level=None)
         self._database.execute(_TABLE)
+        try:
+            self.all()
+        except InputError:
+            self.close()
+            raise
 
     def put(self, job: Job) -> None:
         """Add a job, or say what it is now."""
@@ -111,5 +134,24 @@ class Index:
 
     def _select(self, rest: str, *values: str) -> list[Job]:
         with self._lock:
-            rows = self._database.execute(f"SELECT job FROM jobs {rest}", values).fetchall()
-        return [Job.model_validate_json(row[0]) for row in rows]
+            rows = self._database.execute(f"SELECT id, job FROM jobs {rest}", values).fetchall()
+        return [self._job(*row) for row in rows]
+
+    def _job(self, job_id: object, content: str | bytes) -> Job:
+        """The job of a row, whose id and suffix become paths."""
+        try:
+            job = Job.model_validate_json(content)
+        except ValidationError as error:
+            first = error.errors()[0]
+            field = ".".join(map(str, first["loc"])) or "job"
+            raise self._refused(job_id, f"{field}: {first['msg']}") from error
+        if job.id != job_id:
+            raise self._refused(job_id, f"it is stored under another id than {job.id}")
+        return job
+
+    def _refused(self, job_id: object, why: str) -> InputError:
+        return InputError(
+            f"{self._file}, the job {str(job_id)[:80]!a}: {' '.join(why.split())[:300]}. The Studio does not "
+            "write such a job, so the file was changed or damaged. Nothing was touched. Delete that row, or "
+            "start the Studio with another folder."
+        )

@@ -18,6 +18,7 @@ from typing import Final
 
 from auscan.core.aus import AU_NAMES, canonical_name
 from auscan.core.errors import InputError
+from auscan.core.names import is_plain_name
 
 TRACK_HEADER: Final[str] = ",".join(f"AU{int(name[2:])}" for name in AU_NAMES)
 """First line of a file of one track."""
@@ -112,7 +113,7 @@ def _read_track_template(lines: list[str], path: Path) -> TrackTemplate:
     for number, line in enumerate(lines, start=1):
         name, comma, expected = (part.strip() for part in line.partition(","))
         # The name becomes the name of a file: it may not lead out of the folder.
-        if not name or "/" in name or "\\" in name or name.startswith("."):
+        if name.startswith(".") or not is_plain_name(name):
             raise InputError(
                 f"{path}, line {number}: {line!r} is not a track. A template is either one file with the "
                 f"header {_FIRST_COLUMN},{TRACK_HEADER} or a list with a track name, or name,frames, a line."

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from auscan.core.aus import AU_NAMES
 from auscan.core.errors import InputError
+from auscan.core.names import is_plain_name
 from auscan.results.manifest import read_lines
 from auscan.results.read import read_result
 from auscan.results.result import Result
@@ -39,9 +40,9 @@ def find_media(path: str | Path, source: str) -> Path | None:
     if folder is None:
         return None
     folder = folder.resolve()
-    places = [folder / source, folder.parent / source]
+    places = [folder / source, folder.parent / source] if is_plain_name(source) else []
     lines = [line for line in read_lines(folder.parent) if line.get("folder") == folder.name]
-    places = [*(Path(line["path"]) for line in reversed(lines)), *places]
+    places = [*(Path(line["path"]) for line in reversed(lines) if "path" in line), *places]
     return next((place for place in places if place.name == source and place.exists()), None)
 
 
