@@ -55,7 +55,7 @@ def __getattr__(name: str) -> Any:
     from importlib import import_module
 
     if name == "__version__":
-        return import_module("auscan.core.version").VERSION
+        return import_module("auscan.core.environment").VERSION
     if name not in _HOMES:
         raise AttributeError(f"module 'auscan' has no attribute {name!r}")
     return getattr(import_module(_HOMES[name]), name)

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from auscan.batch.job import Job, Progress
+from auscan.batch.jobs import Job, Progress
 from auscan.core.errors import CheckpointError, OutputError
 from auscan.results.manifest import Entry
 

@@ -5,10 +5,10 @@ from pathlib import Path
 
 import batch_fakes
 
-from auscan.batch.job import Job
-from auscan.batch.on_ray import OnRay, connect
+from auscan.batch.jobs import Job
+from auscan.batch.options import About
 from auscan.batch.plan import ALL, make_plan
-from auscan.batch.request import About
+from auscan.batch.ray_runner import OnRay, connect
 from auscan.batch.run import NO_LIMITS, InWorkers, Limits, run
 from auscan.batch.worker import Load
 from auscan.media.discover import find_media

@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 from batch_real import begin, contents
 from conftest import GOOD
 
-from auscan.batch.merge import merge
+from auscan.batch.dataset import merge
 from auscan.results.manifest import latest, read_entries
 
 

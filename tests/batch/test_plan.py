@@ -9,12 +9,12 @@ from batch_watch import ABOUT, write_inputs
 from hypothesis import given
 from hypothesis import strategies as st
 
-from auscan.batch.entries import entry_of
-from auscan.batch.identity import hash_of, state_of
+from auscan.batch.fingerprint import hash_of, state_of
+from auscan.batch.jobs import entry_of
+from auscan.batch.options import About
 from auscan.batch.plan import ALL, Plan, Shard, make_plan, parse_shard
-from auscan.batch.request import About
+from auscan.core.environment import is_plain_name
 from auscan.core.errors import InputError, MediaError
-from auscan.core.names import is_plain_name
 from auscan.media.discover import find_media
 from auscan.results.manifest import Entry, append, read_entries
 

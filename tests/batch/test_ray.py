@@ -19,10 +19,10 @@ from batch_watch import ABOUT, Watch, jobs_of, run_all, write_inputs
 from test_run import results
 
 import auscan
-from auscan.batch.job import Job
-from auscan.batch.on_ray import OnRay, Post, choose_cluster
+from auscan.batch.jobs import Job
+from auscan.batch.options import Request
 from auscan.batch.plan import ALL
-from auscan.batch.request import Request
+from auscan.batch.ray_runner import OnRay, Post, choose_cluster
 from auscan.batch.run import NO_LIMITS, run
 from auscan.batch.worker import Ended
 from auscan.core.errors import CrashError, InputError

@@ -12,7 +12,7 @@ import psutil
 import pytest
 from batch_watch import Watch, jobs_of, run_all, write_inputs
 
-from auscan.batch.job import Job, Progress
+from auscan.batch.jobs import Job, Progress
 from auscan.batch.run import Here, Limits, run
 from auscan.batch.worker import give_memory_back
 from auscan.core.errors import CheckpointError, CrashError, OutputError

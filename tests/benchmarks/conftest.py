@@ -1,7 +1,6 @@
-"""The benchmarks are scripts beside the package; their folder is where they find each other."""
+"""Put the repository on the import path, for the packages `recipes` and `benchmarks`."""
 
 import sys
 from pathlib import Path
 
-ROOT = Path(__file__).parents[2]
-sys.path[:0] = [str(ROOT / "benchmarks"), str(ROOT / "recipes" / "nano")]
+sys.path.insert(0, str(Path(__file__).parents[2]))

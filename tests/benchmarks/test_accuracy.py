@@ -3,12 +3,12 @@
 import numpy as np
 import pandas as pd
 import pytest
-from accuracy import match, pose_groups
-from measures import LEAST, markdown, measures, within_clips
 from scipy.special import expit, logit
-from sources import Truth
 
 from auscan.results.table import BOX_COLUMNS
+from benchmarks.accuracy.accuracy import match, pose_groups
+from benchmarks.accuracy.held_out_data import Truth
+from benchmarks.accuracy.metric_tables import LEAST, markdown, measures, within_clips
 
 RNG = np.random.default_rng(0)
 

@@ -2,7 +2,8 @@
 
 import numpy as np
 import pytest
-from fleet import Fleet, one_slice, simulate
+
+from benchmarks.speed.fleet import Fleet, one_slice, simulate
 
 
 def test_one_worker_takes_the_sum_of_all_inputs() -> None:

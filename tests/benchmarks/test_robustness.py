@@ -7,18 +7,18 @@ import numpy as np
 import pandas as pd
 import pytest
 from numpy.typing import NDArray
-from robustness import Condition, borrowed, conditions, measure
-from robustness_report import report
-from sources import Footage, Pictures, Truth
-from spoiling import LEVELS, SPOILINGS, spoil
 
 from auscan.core.aus import AU_NAMES
 from auscan.faces.detector import FaceDetector
-from auscan.inference.stages import Stages, load
+from auscan.inference.engine import Stages, load
 from auscan.media.audio import Waveform
 from auscan.media.video import read_frames
 from auscan.pipeline.demo import make_demo_clip
-from reading import cut_clip, look_at_clip
+from benchmarks.accuracy.corruptions import LEVELS, SPOILINGS, spoil
+from benchmarks.accuracy.held_out_data import Footage, Pictures, Truth
+from benchmarks.accuracy.robustness import Condition, borrowed, conditions, measure
+from benchmarks.accuracy.robustness_report import report
+from recipes.nano.calibrate.array_inference import cut_clip, look_at_clip
 
 
 @pytest.fixture(scope="module")

@@ -9,8 +9,9 @@ from types import SimpleNamespace
 import numpy as np
 import pandas as pd
 
-import auscan.batch.detect
-import auscan.pipeline.write
+import auscan.batch.detect_worker
+import auscan.pipeline.outputs
+from auscan.core.checkpoint_folder import find_checkpoint, read_config
 from auscan.core.config import (
     CheckpointConfig,
     ConvVisualConfig,
@@ -18,7 +19,6 @@ from auscan.core.config import (
     NetworkConfig,
     OperatingPoints,
 )
-from auscan.core.folder import find_checkpoint, read_config
 from auscan.media.video import probe, read_frames
 from auscan.results.baseline import parse_baseline, resting_levels, with_levels
 from auscan.results.evidence import Evidence
@@ -109,8 +109,8 @@ def fake_config(name: str, points: bool = True) -> CheckpointConfig:
     )
 
 
-def load_fake_detection(*request: object) -> auscan.batch.detect.Detection:
+def load_fake_detection(*request: object) -> auscan.batch.detect_worker.Detection:
     """`load_detection` that brings the fakes along, into whichever process."""
-    auscan.batch.detect.load = fake_load  # type: ignore[assignment]
-    auscan.pipeline.write.detect = fake_detect  # type: ignore[assignment]
-    return auscan.batch.detect.Detection(*request)  # type: ignore[arg-type]
+    auscan.batch.detect_worker.load = fake_load  # type: ignore[assignment]
+    auscan.pipeline.outputs.detect = fake_detect  # type: ignore[assignment]
+    return auscan.batch.detect_worker.Detection(*request)  # type: ignore[arg-type]

@@ -14,11 +14,11 @@ def fake_detect(monkeypatch: pytest.MonkeyPatch) -> None:
     """The fakes of cli_fakes.py in place of the network, here and in the processes of a batch."""
     monkeypatch.syspath_prepend(str(Path(__file__).parent))
     fakes = importlib.import_module("cli_fakes")
-    for place in ("auscan.batch.detect.load", "auscan.inference.stages.load"):
+    for place in ("auscan.batch.detect_worker.load", "auscan.inference.engine.load"):
         monkeypatch.setattr(place, fakes.fake_load)
-    for place in ("auscan.pipeline.write.detect", "auscan.pipeline.detect.detect"):
+    for place in ("auscan.pipeline.outputs.detect", "auscan.pipeline.detect.detect"):
         monkeypatch.setattr(place, fakes.fake_detect)
-    for place in ("auscan.batch.request.load_detection", "auscan.batch.run.load_detection"):
+    for place in ("auscan.batch.detect_worker.load_detection", "auscan.batch.run.load_detection"):
         monkeypatch.setattr(place, fakes.load_fake_detection)
 
 

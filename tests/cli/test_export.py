@@ -1,13 +1,25 @@
-"""`auscan export`: crops in, a folder out; what does not fit is refused."""
+"""`auscan export`: crops in, a folder out; what does not fit is refused.
+
+`auscan pack` makes a checkpoint of a run, and says where it is.
+"""
 
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import pytest
+from accelerate.state import AcceleratorState
+from typer.testing import CliRunner
 
-from auscan.cli.main import main
+from auscan.cli.main import app, main
+from auscan.core.aus import AU_COUNT
+from auscan.core.checkpoint_folder import read_config
+from auscan.core.errors import InputError
+from auscan.datasets.clock import ASSUMED, Clock
+from auscan.datasets.index import Track, writing_index
+from auscan.training.thresholds import Decision
 
 
 @pytest.fixture
@@ -65,3 +77,68 @@ def test_crops_that_are_no_array_are_refused(
     code, _, said = auscan("export", "nano", "--out", tmp_path, "--crops", tmp_path / "crops.npy")
     assert code == 2
     assert "holds no array" in said
+
+
+SETTINGS = """
+out: {folder}/run
+data: {{index: {folder}/index, cache: {folder}/cache, train: [train], validate_on: [train], length: 3}}
+model:
+  size: nano
+  alignment: {{width: 16, au_width: 4, heads: 2}}
+  fusion: {{heads: 2}}
+  temporal: {{blocks: 1, head_width: 8, state_width: 4}}
+  encoder: {{start: {start}}}
+loop: {{epochs: 1, device: cpu}}
+"""
+
+
+def invoke(*words: str) -> str:
+    return CliRunner().invoke(app, list(words), catch_exceptions=False).output
+
+
+@pytest.fixture
+def run(tiny_checkpoint: Path, tmp_path: Path) -> Path:
+    """The folder of a run from four pictures."""
+    AcceleratorState._reset_state(reset_partial_state=True)
+    for number in range(4):
+        picture = np.random.default_rng(number).integers(0, 255, (32, 32, 3)).astype(np.uint8)
+        cv2.imwrite(str(tmp_path / f"{number}.png"), picture)
+    with writing_index(tmp_path / "index", {"root": str(tmp_path)}) as writer:
+        writer.add(
+            Track(
+                name="a",
+                split="train",
+                source_video="a",
+                numbers=np.arange(1, 5),
+                labels=np.repeat([[0], [1], [0], [1]], AU_COUNT, axis=1).astype(np.int8),
+                images=[f"{number}.png" for number in range(4)],
+                times_s=np.arange(4) / 30,
+                clock=Clock(times_s=np.empty(0), rate_hz=30.0, source=ASSUMED),
+            )
+        )
+    invoke("extract", f"{tmp_path}/index", "--model", str(tiny_checkpoint), "--out", f"{tmp_path}/cache")
+    (tmp_path / "run.yaml").write_text(SETTINGS.format(folder=tmp_path, start=tiny_checkpoint))
+    invoke("train", f"{tmp_path}/run.yaml")
+    return tmp_path / "run"
+
+
+def test_a_run_becomes_a_checkpoint_with_its_thresholds(run: Path, tmp_path: Path) -> None:
+    Decision((0.4,) * AU_COUNT, (7,) * AU_COUNT).save(tmp_path / "thresholds.json")
+    words = ["pack", str(run), "--out", f"{tmp_path}/mine", "--thresholds", f"{tmp_path}/thresholds.json"]
+    said = invoke(*words)
+    assert f"auscan detect --model {tmp_path / 'mine'}" in said
+    assert "tuned on smoothed scores" in said
+    config = read_config(tmp_path / "mine")
+    assert config.name == "mine"
+    assert set(config.thresholds) == {0.4}
+    assert (tmp_path / "mine" / "README.md").read_text().startswith("# mine\n")
+
+
+def test_extract_takes_the_encoder_of_a_run(run: Path, tmp_path: Path) -> None:
+    said = invoke("extract", f"{tmp_path}/index", "--model", str(run), "--out", f"{tmp_path}/cache")
+    assert "Still to do: 1 tracks" in said, "its encoder is another than that which made the cache"
+
+
+def test_what_is_no_run_is_said(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="holds no network that auscan train wrote"):
+        invoke("pack", str(tmp_path), "--out", f"{tmp_path}/mine")

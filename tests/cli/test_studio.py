@@ -61,7 +61,7 @@ def test_an_address_that_others_reach_has_a_token_in_it(
         def run(self, sockets: list[socket.socket]) -> None:
             sockets[0].close()
 
-    monkeypatch.setattr("auscan.server.serve.make_server", Server)
+    monkeypatch.setattr("auscan.server.app.make_server", Server)
     monkeypatch.delenv("AUSCAN_TOKEN", raising=False)
     assert studio(monkeypatch, "--out", str(tmp_path / "out"), "--port", "0", *words) == 0
     said = capsys.readouterr().err

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from auscan.core.extras import TRAIN_MODULES
+from auscan.core.environment import TRAIN_MODULES
 from auscan.results.table import read_result_table
 
 BASE_INSTALL = f"""

@@ -30,7 +30,7 @@ TORCH_MAY_BE_IMPORTED_BY = {
     "auscan.encoders",
     "auscan.model",
     "auscan.inference.export",
-    "auscan.inference.with_torch",
+    "auscan.inference.torch_engine",
     "auscan.datasets.features",
     "auscan.training",
 }

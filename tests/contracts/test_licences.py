@@ -13,7 +13,7 @@ FAMILY = re.compile(r"Apache|MIT|BSD|MPL|GPL|ISC|PSF|Zlib", re.IGNORECASE)
 
 
 def _script() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("licences", ROOT / "benchmarks" / "licences.py")
+    spec = importlib.util.spec_from_file_location("licences", ROOT / "recipes" / "licences" / "make.py")
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
@@ -24,7 +24,7 @@ def _script() -> ModuleType:
 SCRIPT = _script()
 NAMES = sorted({name for names in SCRIPT.direct().values() for name in names})
 ROWS = SCRIPT.rows_of((ROOT / "docs" / "licences.md").read_text(encoding="utf-8"))
-ANEW = "Run: python benchmarks/licences.py"
+ANEW = "Run: python recipes/licences/make.py"
 
 
 @pytest.mark.parametrize("name", NAMES)

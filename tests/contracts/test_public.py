@@ -89,7 +89,7 @@ def test_onnx_runtime_leaves_nothing_behind_and_so_has_nothing_to_send(tmp_path:
     """It writes a number for the machine and what it means to report, unless it is told not to."""
     world = {name: value for name, value in os.environ.items() if name not in ("CI", "ORT_DISABLE_TELEMETRY")}
     world |= dict.fromkeys(("HOME", "XDG_CACHE_HOME"), str(tmp_path))
-    subprocess.run([sys.executable, "-c", "import auscan.inference.with_onnx"], env=world, check=True)
+    subprocess.run([sys.executable, "-c", "import auscan.inference.onnx_engine"], env=world, check=True)
     assert list(tmp_path.iterdir()) == []
 
 

@@ -7,7 +7,7 @@ n, all else by chance seeded with n. What is broken are short films and pictures
 clips of DIR. The list is FOLDER/faults.jsonl, a line a file: file, kind, base.
 
 Three sorts of fault: `BYTES` spoil the bytes of a file, `STREAMS` write its packets anew in a wrong way, and
-`ODD` things are made of nothing. Not here: what auscan makes of them (test_faults.py, benchmarks/fuzz.py).
+`ODD` things are made of nothing. Not here: what auscan makes of them (test_faults.py, benchmarks/faults/fuzz.py).
 """
 
 import argparse

@@ -15,12 +15,13 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from auscan.batch.job import Job
+from auscan.batch.detect_worker import load_detection
+from auscan.batch.jobs import Job
+from auscan.batch.options import Request, about
 from auscan.batch.plan import ALL, make_plan
-from auscan.batch.request import Request, about, load_detection
 from auscan.batch.run import Here, run
+from auscan.core.checkpoint_folder import find_checkpoint
 from auscan.core.errors import OutputError
-from auscan.core.folder import find_checkpoint
 from auscan.media.discover import find_media
 from auscan.results.manifest import is_whole, read_entries
 

@@ -9,14 +9,20 @@ import onnx
 import pytest
 from numpy.typing import NDArray
 
+from auscan.core.checkpoint_folder import (
+    EXPORT_FILE,
+    SUMS_FILE,
+    check_sums,
+    graph_names,
+    read_config,
+    write_sums,
+)
 from auscan.core.errors import AuscanError, InputError
-from auscan.core.folder import EXPORT_FILE, graph_names, read_config
-from auscan.core.sums import SUMS_FILE, check_sums, write_sums
 from auscan.inference import export as exporting
-from auscan.inference.agreement import compare
+from auscan.inference.engine_parity import compare
 from auscan.inference.export import export, quantise
-from auscan.inference.with_onnx import OnnxStages
-from auscan.inference.with_torch import TorchStages
+from auscan.inference.onnx_engine import OnnxStages
+from auscan.inference.torch_engine import TorchStages
 from auscan.model.checkpoint import load_checkpoint, save_checkpoint
 
 

@@ -12,8 +12,8 @@ import pytest
 
 from auscan.core.errors import MediaError
 from auscan.media.audio import read_waveform
+from auscan.media.truncation import is_cut_off
 from auscan.media.video import probe, read_frames
-from auscan.media.wholeness import is_cut_off
 
 from .conftest import tone
 

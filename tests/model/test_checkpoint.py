@@ -12,10 +12,9 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 from torch.testing import assert_close
 
+from auscan.core.checkpoint_folder import CARD_FILE, CONFIG_FILE, SUMS_FILE, WEIGHTS_FILE
 from auscan.core.config import CheckpointConfig, Dinov2VisualConfig, NetworkConfig, WavlmAudioConfig
 from auscan.core.errors import CheckpointError
-from auscan.core.folder import CARD_FILE, CONFIG_FILE, WEIGHTS_FILE
-from auscan.core.sums import SUMS_FILE
 from auscan.model.checkpoint import load_checkpoint, save_checkpoint
 from auscan.model.network import AuscanNetwork, Sound
 

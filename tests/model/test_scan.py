@@ -9,8 +9,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 from torch.testing import assert_close
 
-from auscan.model.chunks import STRETCH
-from auscan.model.scan import scan_chunked, scan_recurrence, scan_step
+from auscan.model.scan import STRETCH, scan_chunked, scan_recurrence, scan_step
 
 Inputs = tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]
 Values = tuple[Tensor, Tensor]

@@ -20,8 +20,8 @@ from auscan.core.aus import AU_NAMES
 from auscan.core.config import Calibration, OperatingPoints
 from auscan.core.errors import CheckpointError, InputError, MediaError
 from auscan.faces.detector import FaceDetector
-from auscan.inference.stages import CONTEXT_S, SEGMENT_S, Direction, FaceFeatures, Stages
-from auscan.inference.with_torch import TorchStages
+from auscan.inference.engine import CONTEXT_S, SEGMENT_S, Direction, FaceFeatures, Stages
+from auscan.inference.torch_engine import TorchStages
 from auscan.media.audio import Waveform, read_waveform
 from auscan.media.video import read_frames
 from auscan.pipeline import detect as pipeline

@@ -9,7 +9,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from auscan.core import folder as folders
+from auscan.core import checkpoint_folder as folders
 from auscan.faces import detector
 from auscan.pipeline import doctor
 from auscan.pipeline.doctor import Finding, examine

@@ -11,13 +11,13 @@ from numpy.typing import NDArray
 
 from auscan.core.errors import CheckpointError
 from auscan.faces.align import crop_face
-from auscan.inference.stages import FaceFeatures, Stages
-from auscan.inference.with_onnx import OnnxStages
-from auscan.inference.with_torch import TorchStages
+from auscan.inference.engine import FaceFeatures, Stages
+from auscan.inference.onnx_engine import OnnxStages
+from auscan.inference.torch_engine import TorchStages
 from auscan.media.audio import read_waveform
 from auscan.media.video import read_frames
 from auscan.pipeline import detect as pipeline
-from auscan.pipeline import trail
+from auscan.pipeline import track as trail
 from auscan.pipeline.detect import detect
 from auscan.results.evidence import Evidence, join
 from auscan.results.result import Result

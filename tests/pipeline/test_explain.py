@@ -11,12 +11,12 @@ from numpy.typing import NDArray
 
 from auscan.core.errors import InputError
 from auscan.faces.align import crop_face
-from auscan.inference.with_torch import TorchStages
+from auscan.inference.torch_engine import TorchStages
 from auscan.media.video import read_frames
 from auscan.pipeline.detect import detect
 from auscan.pipeline.explain import explain, write_picture
 from auscan.results.evidence import EVIDENCE_FILE, Evidence
-from auscan.results.heat import draw_au, draw_sheet
+from auscan.results.figures.heat import draw_au, draw_sheet
 
 
 @pytest.fixture(scope="module")

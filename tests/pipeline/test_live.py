@@ -12,15 +12,15 @@ from numpy.testing import assert_allclose, assert_array_equal
 from numpy.typing import NDArray
 
 from auscan.core.aus import AU_NAMES
-from auscan.faces.follow import STRIDE
-from auscan.inference.stages import Stages, listen
-from auscan.inference.with_torch import TorchStages
+from auscan.faces.keyframe_tracking import STRIDE
+from auscan.inference.engine import Stages, listen
+from auscan.inference.torch_engine import TorchStages
 from auscan.media.audio import Waveform, read_waveform
 from auscan.media.stream import read_stream
 from auscan.media.video import Frame
+from auscan.pipeline.audio_stream import LiveSound
 from auscan.pipeline.detect import detect
 from auscan.pipeline.live import LiveDetector, Row
-from auscan.pipeline.live_sound import LiveSound
 from auscan.results.quality import PART_COLUMNS, REASONS
 from auscan.results.table import COLUMNS
 

@@ -11,10 +11,10 @@ from numpy.typing import NDArray
 
 import auscan
 from auscan.core.aus import AU_NAMES
+from auscan.core.checkpoint_folder import CARD_FILE, SHIPPED
 from auscan.core.config import SAMPLE_RATE_HZ, nano
-from auscan.core.folder import CARD_FILE, SHIPPED
-from auscan.inference.agreement import compare
-from auscan.inference.stages import Stages, load
+from auscan.inference.engine import Stages, load
+from auscan.inference.engine_parity import compare
 from auscan.media.video import read_frames
 from auscan.pipeline.demo import FRAMES, OCCLUDED_FRAMES, demo_crops, demo_frame, make_demo_clip
 

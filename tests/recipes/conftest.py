@@ -1,6 +1,6 @@
-"""The recipes are scripts beside the package; their folder is where they find each other."""
+"""Put the repository on the import path, for the packages `recipes` and `benchmarks`."""
 
 import sys
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).parents[2] / "recipes" / "nano"))
+sys.path.insert(0, str(Path(__file__).parents[2]))

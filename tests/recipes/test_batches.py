@@ -6,9 +6,10 @@ import torch
 from auscan.core.aus import AU_COUNT
 from auscan.core.config import nano
 from auscan.faces.align import TEMPLATE
-from clip_data import DEVELOPMENT, HELD_OUT, ClipTrack, single_frames, training_tracks
-from face_data import FaceBatch, FaceBatches, Faces
-from train_faces import FaceTraining
+from recipes.nano.data.real_clips import DEVELOPMENT, HELD_OUT, ClipTrack, single_frames, training_tracks
+from recipes.nano.data.real_faces import Faces
+from recipes.nano.train.face_batches import FaceBatch, FaceBatches
+from recipes.nano.train.face_stage import FaceTraining
 
 SHAPES = 5
 

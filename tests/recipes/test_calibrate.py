@@ -11,17 +11,16 @@ from scipy.special import expit
 
 import auscan
 from auscan.core.aus import AU_NAMES
-from auscan.core.folder import CARD_FILE, WEIGHTS_FILE, read_config
-from auscan.core.sums import check_sums
-from auscan.inference.probabilities import probabilities
-from auscan.inference.stages import listen, load
+from auscan.core.checkpoint_folder import CARD_FILE, WEIGHTS_FILE, check_sums, read_config
+from auscan.inference.engine import listen, load
+from auscan.inference.score_track import probabilities
 from auscan.media.audio import read_waveform
 from auscan.media.video import read_frames
 from auscan.pipeline.demo import make_demo_clip
-from auscan.training.operating import fit_readout
-from calibrate import BEGIN, Development, card_text, joined, rounded, write_config
-from card import END, write_part
-from reading import cut_clip, cut_pictures, look_at_clip, read_pictures
+from auscan.training.operating_points import fit_readout
+from recipes.nano.calibrate.array_inference import cut_clip, cut_pictures, look_at_clip, read_pictures
+from recipes.nano.calibrate.calibrate import BEGIN, joined, rounded, write_config
+from recipes.nano.calibrate.model_card import END, Development, card_text, write_part
 
 
 @pytest.fixture

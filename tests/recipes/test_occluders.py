@@ -3,9 +3,17 @@
 import numpy as np
 import pytest
 
-from augment import occlude, spoil
-from cover_clips import cover_track
-from occluders import FACE, KINDS, PARTS, covered_share, draw_occluder, parts_covered, paste
+from recipes.nano.render.occluders import (
+    FACE,
+    KINDS,
+    PARTS,
+    cover_track,
+    covered_share,
+    draw_occluder,
+    parts_covered,
+    paste,
+)
+from recipes.nano.train.augment import occlude, spoil
 
 SIDE = 112
 

@@ -5,16 +5,23 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from appearance import TEST_SEEDS, draw_appearance
 from auscan.core.aus import AU_COUNT, AU_NAMES
 from auscan.faces.align import TEMPLATE, crop_transform, to_crop
-from expressions import GAP_OFF, GAP_ON, OFF, ON, draw_moves, labels_of, soft_targets
-from face_data import cut_rendered
-from head import EXTRA_NAMES, Head, load_head
-from pack_faces import CANVAS, pack
-from rendered_clips import draw_film, follow_film
-from rendered_faces import DEVELOPMENT, TEST, TRAIN, RenderedFace, rendered_faces
-from talk import draw_talk, speak_talk
+from recipes.nano.render.appearance import TEST_SEEDS, draw_appearance
+from recipes.nano.render.expressions import GAP_OFF, GAP_ON, OFF, ON, draw_moves, labels_of, soft_targets
+from recipes.nano.render.head_mesh import EXTRA_NAMES, Head, load_head
+from recipes.nano.render.rendered_clips import draw_film, follow_film
+from recipes.nano.render.rendered_faces import (
+    CANVAS,
+    DEVELOPMENT,
+    TEST,
+    TRAIN,
+    RenderedFace,
+    pack,
+    rendered_faces,
+)
+from recipes.nano.render.speech_synthesis import draw_talk, speak_talk
+from recipes.nano.train.face_batches import cut_rendered
 
 ICT = Path(__file__).parents[3] / "shared" / "data" / "ict_facekit.npz"
 with_ict = pytest.mark.skipif(not ICT.is_file(), reason="needs a copy of ICT-FaceKit")

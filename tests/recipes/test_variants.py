@@ -6,9 +6,8 @@ import torch
 
 from auscan.core.config import nano
 from auscan.model.network import AuscanNetwork, Sound
-from clip_scores import SHARPER, VARIES
-from train_clips import shape_loss
-from variants import close_doors
+from recipes.nano.train.clip_stage import SHARPER, VARIES, shape_loss
+from recipes.nano.train.face_stage import close_doors
 
 
 def network(variant: str) -> AuscanNetwork:

@@ -15,7 +15,7 @@ import pytest
 
 pytest.importorskip("fastapi", reason="There is no FastAPI (pip install 'auscan[studio]').")
 
-from auscan.server.serve import make_server
+from auscan.server.app import make_server
 from auscan.server.settings import StudioSettings
 
 DETECT = (sys.executable, "-c", "from auscan.cli.main import main; main()", "detect", "--threads", "1")

@@ -17,9 +17,8 @@ from safetensors.torch import load_file
 from auscan.core.errors import InputError
 from auscan.datasets.features import load_encoders
 from auscan.datasets.index import read_index
-from auscan.training.augment import augment_crops
 from auscan.training.config import EncoderConfig, TrainConfig, check_train_config
-from auscan.training.encoder import CropEncoder
+from auscan.training.encoder import CropEncoder, augment_crops
 from auscan.training.loop import Trainer, train
 from auscan.training.module import FeatureSizes, build_network
 from auscan.training.predict import score_tracks

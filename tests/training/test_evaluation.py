@@ -11,11 +11,10 @@ from sklearn.metrics import average_precision_score, cohen_kappa_score, f1_score
 
 from auscan.core.aus import AU_NAMES
 from auscan.core.errors import InputError
-from auscan.inference.probabilities import logits_of
-from auscan.training.evaluation import Evaluation, evaluate
-from auscan.training.figure import write_figure
+from auscan.inference.score_track import logits_of
+from auscan.training.evaluation import Evaluation, evaluate, write_figure
 from auscan.training.metrics import calibration_error
-from auscan.training.operating import fit_readout
+from auscan.training.operating_points import fit_readout
 from auscan.training.thresholds import Decision
 
 Make = Callable[..., pd.DataFrame]

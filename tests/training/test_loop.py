@@ -20,7 +20,7 @@ from safetensors.torch import load_file
 from auscan.core.errors import CheckpointError, InputError
 from auscan.training.config import TrainConfig, check_train_config
 from auscan.training.loop import train
-from auscan.training.optimize import parameter_groups, running_mean, warmup_cosine
+from auscan.training.optim import parameter_groups, running_mean, warmup_cosine
 from auscan.training.run import STATE_FILE, load_trained
 from auscan.training.scores import read_scores
 

@@ -10,6 +10,7 @@ import torch
 from accelerate.state import AcceleratorState
 
 from auscan.batch.extract import Extraction
+from auscan.core.checkpoint_folder import read_config
 from auscan.core.config import (
     UNCALIBRATED,
     Calibration,
@@ -18,21 +19,19 @@ from auscan.core.config import (
     OperatingPoints,
 )
 from auscan.core.errors import InputError
-from auscan.core.folder import read_config
 from auscan.datasets.features import Encoders, load_encoders
 from auscan.datasets.index import read_index
 from auscan.encoders.visual import pool_patches
-from auscan.inference.follow import follow
-from auscan.inference.probabilities import calibrate
-from auscan.inference.stages import AudioTokens, load
+from auscan.inference.engine import AudioTokens, load
+from auscan.inference.score_track import calibrate, follow
 from auscan.model.checkpoint import load_checkpoint, save_checkpoint
 from auscan.model.network import AuscanNetwork
 from auscan.training.config import check_train_config
+from auscan.training.find_encoders import find_encoders
 from auscan.training.loop import train
 from auscan.training.pack import pack
 from auscan.training.run import load_trained
 from auscan.training.smoothing import NO_SMOOTHING
-from auscan.training.start import find_encoders
 from auscan.training.thresholds import Decision
 from auscan.training.windows import Batch
 

@@ -18,9 +18,9 @@ from safetensors.torch import load_file
 
 from auscan.core.errors import InputError
 from auscan.training.config import check_train_config
+from auscan.training.distributed import rows_of_all
 from auscan.training.loop import train
 from auscan.training.run import STATE_FILE, RunFolder
-from auscan.training.together import rows_of_all
 
 STEPS = 50
 MODEL = {

@@ -16,16 +16,14 @@ from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
-from auscan.batch.attempt import attempt
-from auscan.batch.entries import entry_of
-from auscan.batch.job import Job, Progress
-from auscan.batch.on_ray import OnRay, connect, needs_of
-from auscan.batch.place import sync
+from auscan.batch.jobs import Job, Progress, attempt, entry_of
+from auscan.batch.options import About
+from auscan.batch.output_folder import sync
 from auscan.batch.plan import ALL
-from auscan.batch.request import About
+from auscan.batch.ray_runner import OnRay, connect, needs_of
 from auscan.batch.run import Here, Runner, Watcher, run
+from auscan.core.environment import versions
 from auscan.core.errors import InputError
-from auscan.core.version import versions
 from auscan.datasets.cache import CacheSize, read_header, track_folder
 from auscan.datasets.features import (
     Encoders,
@@ -38,7 +36,7 @@ from auscan.datasets.features import (
 )
 from auscan.datasets.index import Index
 from auscan.results.manifest import Entry
-from auscan.training.start import find_encoders
+from auscan.training.find_encoders import find_encoders
 
 
 @dataclass(frozen=True, kw_only=True)

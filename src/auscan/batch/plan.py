@@ -13,10 +13,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from auscan.batch.identity import state_of
-from auscan.batch.job import Job
-from auscan.batch.place import a_link, is_result
-from auscan.batch.request import About
+from auscan.batch.fingerprint import state_of
+from auscan.batch.jobs import Job
+from auscan.batch.options import About
+from auscan.batch.output_folder import a_link, is_result
 from auscan.core.errors import AuscanError, InputError
 from auscan.media.discover import MediaInput, output_names
 from auscan.results.manifest import Entry, folders, is_whole, latest

@@ -23,12 +23,12 @@ from pathlib import Path
 from types import FrameType
 from typing import Final, Protocol
 
-from auscan.batch.entries import failed
-from auscan.batch.job import Job, Work
-from auscan.batch.place import RunFolder, not_writable
-from auscan.batch.request import About, Request, load_detection
+from auscan.batch.detect_worker import load_detection
+from auscan.batch.jobs import Job, Work, failed
+from auscan.batch.options import About, Request
+from auscan.batch.output_folder import RunFolder, not_writable
 from auscan.batch.worker import Ended, Gone, Load, Ready, Refused, Step, Worker, how_it_ended
-from auscan.core.cores import usable_cores
+from auscan.core.environment import usable_cores
 from auscan.core.errors import AuscanError, CrashError, InputError, MemoryLimitError, TimeLimitError
 from auscan.results.manifest import Entry, append, is_same_failure
 

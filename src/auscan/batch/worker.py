@@ -28,7 +28,7 @@ from typing import Any, Final
 
 import psutil
 
-from auscan.batch.job import Job, Work
+from auscan.batch.jobs import Job, Work
 from auscan.core.errors import AuscanError
 from auscan.results.manifest import Entry
 

@@ -15,7 +15,7 @@ from auscan.core.errors import InputError
 
 if TYPE_CHECKING:
     from auscan.results.agreement.agree import Agreement
-    from auscan.results.coders.coding import Coding
+    from auscan.results.readers.coding import Coding
 
 _FACE = "Number of the face in {}, where it has several; else the one known longest."
 
@@ -42,7 +42,7 @@ def agree(
     """Give Cohen's kappa, ICC(3,1) and F1 of A and B, frame by frame and event by event, with intervals."""
     from auscan.results.agreement.agree import AgreeSettings
     from auscan.results.agreement.agree import agree as compare
-    from auscan.results.coders.read import read_codings
+    from auscan.results.readers.read import read_codings
 
     settings = AgreeSettings(overlap=overlap, stretch_s=stretch, rate_hz=fps)
     one, other = _face_of(read_codings(a), face_a), _face_of(read_codings(b), face_b)
@@ -56,7 +56,7 @@ def agree(
 
 
 def _face_of(codings: "list[Coding]", face: int | None) -> "Coding":
-    from auscan.results.coders.coding import FrameCoding
+    from auscan.results.readers.coding import FrameCoding
 
     if face is not None:
         faces = {coding.face: coding for coding in codings}
@@ -76,8 +76,8 @@ def _face_of(codings: "list[Coding]", face: int | None) -> "Coding":
 
 
 def _write(out: Path, agreement: "Agreement") -> None:
+    from auscan.core.atomic_write import atomic_path
     from auscan.results.agreement.figure import write_figure
-    from auscan.results.atomic import atomic_path
 
     try:
         with atomic_path(out / "agreement.csv") as path:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from auscan.cli.engine import BackendOption, DeviceOption, ThreadsOption
+from auscan.cli.model_options import BackendOption, DeviceOption, ThreadsOption
 from auscan.cli.progress import shown_progress
 from auscan.core.aus import AU_MEANINGS
 
@@ -29,10 +29,10 @@ def demo(
     threads: ThreadsOption = None,
 ) -> None:
     """Make a short clip of a smiling face, find its action units, and show them."""
-    from auscan.inference.stages import load
+    from auscan.core.config import Options
+    from auscan.inference.engine import load
     from auscan.pipeline.demo import make_demo_clip
-    from auscan.pipeline.options import Options
-    from auscan.pipeline.write import write_result
+    from auscan.pipeline.outputs import write_result
 
     clip = out / "astronaut.mp4"
     make_demo_clip(clip)

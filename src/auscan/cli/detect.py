@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from auscan.cli.engine import (
+from auscan.cli.model_options import (
     BackendOption,
     DeviceOption,
     GpusPerWorkerOption,
@@ -28,7 +28,7 @@ from auscan.cli.progress import Board, shown_board
 from auscan.core.errors import STOPPED, InputError, exit_code_of
 
 if TYPE_CHECKING:
-    from auscan.batch.job import Job
+    from auscan.batch.jobs import Job
     from auscan.batch.plan import Plan
     from auscan.batch.run import Runner
     from auscan.media.discover import MediaInput
@@ -89,11 +89,11 @@ def detect(
     as_json: Annotated[bool, typer.Option("--json", help="Print the manifest's lines on stdout.")] = False,
 ) -> None:
     """Find the action units in every frame and face of INPUTS and write them to a folder each."""
-    from auscan.batch.on_ray import choose_cluster
+    from auscan.batch.options import Request, about
     from auscan.batch.plan import make_plan, parse_shard
-    from auscan.batch.request import Request, about
+    from auscan.batch.ray_runner import choose_cluster
     from auscan.batch.run import Limits, choose_runner
-    from auscan.pipeline.options import Options
+    from auscan.core.config import Options
     from auscan.results.manifest import read_entries
 
     if gpus_per_worker is not None and ray is None:

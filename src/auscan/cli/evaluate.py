@@ -72,8 +72,8 @@ def evaluate(
 
 
 def _write(out: Path, text: str, evaluation: "Evaluation") -> None:
-    from auscan.results.atomic import atomic_path
-    from auscan.training.figure import write_figure
+    from auscan.core.atomic_write import atomic_path
+    from auscan.training.evaluation import write_figure
 
     with atomic_path(out / "evaluation.json") as path:
         path.write_text(text + "\n", encoding="utf-8")

@@ -3,6 +3,11 @@
 In: a checkpoint with weights.  Out: a folder that is a checkpoint itself, and on stdout how far it is from
 PyTorch.
 Not here: the work itself (inference/export.py).
+
+`auscan pack`: make a checkpoint of what a training run taught.
+
+In: the folder of a run.  Out: the folder of a checkpoint, for `auscan detect --model`.
+Not here: the work itself (training/pack.py).
 """
 
 from pathlib import Path
@@ -27,7 +32,7 @@ def export(
     """Write CHECKPOINT as ONNX graphs, checked against PyTorch on noise and on faces."""
     if int8 and crops is None:
         raise InputError("--int8 is calibrated on real faces. Give some hundred crops with --crops FILE.npy.")
-    from auscan.core.folder import find_checkpoint, read_config
+    from auscan.core.checkpoint_folder import find_checkpoint, read_config
     from auscan.inference.export import export as write
     from auscan.pipeline.demo import demo_crops
 
@@ -50,3 +55,34 @@ def _read(file: Path) -> Any:
         raise InputError(
             f"{file} holds no array that can be read ({error}). Write it with numpy.save."
         ) from error
+
+
+def pack(
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a run, or its best/ or last/.")],
+    out: Annotated[Path, typer.Option("--out", metavar="FOLDER", help="Folder of the checkpoint.")],
+    thresholds: Annotated[
+        Path | None,
+        typer.Option("--thresholds", metavar="FILE", help="From `auscan evaluate --save-thresholds`."),
+    ] = None,
+    name: Annotated[
+        str | None, typer.Option("--name", help="The model's id in results; FOLDER's name if not given.")
+    ] = None,
+    model: Annotated[
+        str | None, typer.Option("--model", help="Whose encoders, if they are not where the run found them.")
+    ] = None,
+    visual: Annotated[
+        str | None, typer.Option("--visual", help="DINOv2 weights, as for `auscan extract`.")
+    ] = None,
+    audio: Annotated[
+        str | None, typer.Option("--audio", help="WavLM weights, as for `auscan extract`.")
+    ] = None,
+) -> None:
+    """Join the encoders and the network of RUN in a checkpoint that `auscan detect --model` reads."""
+    from auscan.training.pack import pack as join
+    from auscan.training.thresholds import read_decision
+
+    decision = None if thresholds is None else read_decision(thresholds)
+    config = join(run, out, decision, name, model, visual, audio)
+    typer.echo(f"{out}: {config.name}, for auscan detect --model {out}")
+    if decision is not None and max(decision.windows) > 1:
+        typer.echo("The thresholds were tuned on smoothed scores; detect does not smooth.", err=True)

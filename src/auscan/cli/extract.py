@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from auscan.cli.engine import GpusPerWorkerOption, RayOption, ThreadsOption
+from auscan.cli.model_options import GpusPerWorkerOption, RayOption, ThreadsOption
 from auscan.cli.progress import shown_progress
 from auscan.core.errors import STOPPED, InputError, exit_code_of
 
@@ -57,7 +57,7 @@ def extract(
     from auscan.datasets.cache import as_text
     from auscan.datasets.features import use_threads
     from auscan.datasets.index import read_index
-    from auscan.training.start import find_encoders
+    from auscan.training.find_encoders import find_encoders
 
     if threads is not None:
         use_threads(threads)

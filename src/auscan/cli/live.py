@@ -1,23 +1,162 @@
-"""`auscan live`: action units of a camera, a stream or a file while it runs, as JSON lines.
+"""A page in the browser that shows what `auscan live` sees: pictures one after another (MJPEG).
+
+Only this machine can open it, and pictures are drawn only while somebody looks.
+In: frames, and their rows when these are known.  Out: http://127.0.0.1:PORT.
+Not here: how a picture is drawn (results/overlay.py).
+
+`auscan live`: action units of a camera, a stream or a file while it runs, as JSON lines.
 
 In: the words of the command line.  Out: a line a frame and face on stdout; remarks on stderr.
 Not here: the work itself (pipeline/live.py), leaving out frames (pipeline/feed.py), the page (mjpeg.py).
 """
 
 import json
+import threading
 import time
-from typing import TYPE_CHECKING, Annotated
+from collections import deque
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from types import TracebackType
+from typing import TYPE_CHECKING, Annotated, Any, Self
 
+import cv2
+import numpy as np
 import typer
 
-from auscan.cli.engine import (
+from auscan.cli.model_options import (
     BackendOption,
     DeviceOption,
     KeepAllOption,
     OperatingPointOption,
     ThreadsOption,
 )
+from auscan.core.aus import AU_NAMES
 from auscan.core.errors import InputError
+
+if TYPE_CHECKING:
+    from auscan.core.config import CheckpointConfig
+    from auscan.media.video import Frame
+    from auscan.pipeline.live import Row
+    from auscan.results.figures.overlay import Painter
+
+KEPT = 64
+"""Frames that wait for their rows; older ones are not shown."""
+QUALITY = 80
+"""Of the JPEG pictures, in percent."""
+
+
+class Page:
+    """The server; without a port it does nothing."""
+
+    def __init__(self, port: int | None, config: "CheckpointConfig") -> None:
+        self._port, self._config = port, config
+        self._frames: deque[Frame] = deque(maxlen=KEPT)
+        self._painter: Painter | None = None
+        self._server: _Server | None = None
+
+    def __enter__(self) -> Self:
+        if self._port is not None:
+            try:
+                self._server = _Server(("127.0.0.1", self._port), _Handler)
+            except OSError as error:
+                raise InputError(
+                    f"Port {self._port} cannot be used ({error.strerror}). Give another."
+                ) from error
+            threading.Thread(target=self._server.serve_forever, daemon=True).start()
+            typer.echo(f"auscan: watch http://127.0.0.1:{self._server.server_port}", err=True)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._server is not None:
+            self._server.show(None)
+            self._server.shutdown()
+            self._server.server_close()
+
+    def add(self, frame: "Frame") -> None:
+        """A frame whose rows will come."""
+        if self._server is not None and self._server.watchers:
+            self._frames.append(frame)
+
+    def show(self, rows: "list[Row]") -> None:
+        """Rows that came; the newest frame that has any is shown."""
+        if self._server is None or not rows:
+            return
+        index = rows[-1]["frame"]
+        frames = [frame for frame in self._frames if frame.index == index]
+        if frames:
+            self._server.show(self._paint(frames[0], [row for row in rows if row["frame"] == index]))
+
+    def _paint(self, frame: "Frame", rows: "list[Row]") -> bytes:
+        from auscan.results.figures.overlay import DrawnFace, Painter
+
+        if self._painter is None:
+            height, width = frame.image.shape[:2]
+            self._painter = Painter(height, width, self._config.thresholds)
+        faces = [
+            DrawnFace(
+                int(row["face_id"] or 0),
+                (float(row["x"] or 0), float(row["y"] or 0), float(row["w"] or 0), float(row["h"] or 0)),
+                np.array([np.nan if row[name] is None else row[name] for name in AU_NAMES], np.float32),
+                np.array([row[f"{name}_c"] == 1 for name in AU_NAMES]),
+                str(row["reason"]),
+            )
+            for row in rows
+            if row["success"]
+        ]
+        picture = cv2.cvtColor(self._painter.paint(frame.image, faces), cv2.COLOR_RGB2BGR)
+        return bytes(cv2.imencode(".jpg", picture, [cv2.IMWRITE_JPEG_QUALITY, QUALITY])[1])
+
+
+class _Server(ThreadingHTTPServer):
+    """Hands the newest picture to all who watch."""
+
+    daemon_threads = True
+
+    def __init__(self, *args: Any) -> None:
+        super().__init__(*args)
+        self.changed = threading.Condition()
+        self.picture: bytes | None = b""
+        """JPEG; None when it is over."""
+        self.number = 0
+        self.watchers = 0
+
+    def show(self, picture: bytes | None) -> None:
+        with self.changed:
+            self.picture, self.number = picture, self.number + 1
+            self.changed.notify_all()
+
+    def after(self, number: int) -> tuple[int, bytes] | None:
+        """Wait for a picture newer than that of a number: its number and itself; None when it is over."""
+        with self.changed:
+            self.changed.wait_for(lambda: self.number != number)
+            return None if self.picture is None else (self.number, self.picture)
+
+
+class _Handler(BaseHTTPRequestHandler):
+    server: _Server
+
+    def do_GET(self) -> None:
+        self.send_response(200)
+        self.send_header("Content-Type", "multipart/x-mixed-replace; boundary=frame")
+        self.end_headers()
+        self.server.watchers += 1
+        try:
+            self._stream()
+        except OSError:
+            pass  # the browser went away
+        finally:
+            self.server.watchers -= 1
+
+    def _stream(self) -> None:
+        seen = self.server.number
+        while (picture := self.server.after(seen)) is not None:
+            seen, jpeg = picture
+            self.wfile.write(b"--frame\r\nContent-Type: image/jpeg\r\n\r\n" + jpeg + b"\r\n")
+
+    def log_message(self, *args: Any) -> None:
+        """Say nothing of requests."""
+
 
 if TYPE_CHECKING:
     from auscan.pipeline.live import Row
@@ -42,12 +181,11 @@ def live(
     threads: ThreadsOption = None,
 ) -> None:
     """Print the action units of SOURCE as it runs, a JSON line a frame and face."""
-    from auscan.cli.mjpeg import Page
-    from auscan.inference.stages import load
+    from auscan.inference.engine import load
     from auscan.media.stream import is_file, read_stream
     from auscan.media.video import Frame
-    from auscan.pipeline.feed import LiveFeed
     from auscan.pipeline.live import LiveDetector
+    from auscan.pipeline.prefetch import LiveFeed
 
     feed = LiveFeed(read_stream(source), paced=is_file(source))
     said = Said()

@@ -11,27 +11,23 @@ from typing import Annotated
 import typer
 
 from auscan.cli.agree import agree
-from auscan.cli.crossval import crossval
+from auscan.cli.dataset import merge, query
 from auscan.cli.demo import demo
 from auscan.cli.detect import detect
 from auscan.cli.doctor import doctor
-from auscan.cli.ensemble import ensemble
 from auscan.cli.evaluate import evaluate
 from auscan.cli.explain import explain
-from auscan.cli.export import export
+from auscan.cli.export import export, pack
 from auscan.cli.export_results import export_results
 from auscan.cli.extract import extract
 from auscan.cli.live import live
-from auscan.cli.merge import merge
-from auscan.cli.pack import pack
 from auscan.cli.prepare import prepare
-from auscan.cli.query import query
 from auscan.cli.studio import studio
 from auscan.cli.submit import check_submission, submit
 from auscan.cli.synth import synth
-from auscan.cli.train import train
+from auscan.cli.train import crossval, ensemble, train
+from auscan.core.environment import INSTALL, TRAIN_MODULES
 from auscan.core.errors import AuscanError, InputError
-from auscan.core.extras import INSTALL, TRAIN_MODULES
 
 app = typer.Typer(
     name="auscan",

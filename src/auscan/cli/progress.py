@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
-    from auscan.batch.job import Job
+    from auscan.batch.jobs import Job
 
 Report = Callable[[int, int | None], None]
 """Called with frames done and frames in all (None: unknown)."""

@@ -66,7 +66,7 @@ def studio(
 
 
 def _run(settings: "StudioSettings", open_browser: bool) -> None:
-    from auscan.server.serve import make_server
+    from auscan.server.app import make_server
 
     server = make_server(settings)  # refuses an index that was changed
     family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET

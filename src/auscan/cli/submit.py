@@ -12,7 +12,7 @@ import typer
 from auscan.core.errors import InputError
 
 if TYPE_CHECKING:
-    from auscan.training.submit import Submission
+    from auscan.training.submission import Submission
 
 _Template = Annotated[
     Path,
@@ -47,7 +47,7 @@ def submit(
         raise InputError("--thresholds brings its own smoothing. Leave out --smooth or --thresholds.")
     from auscan.training.scores import read_scores
     from auscan.training.smoothing import parse_windows
-    from auscan.training.submit import write_submission
+    from auscan.training.submission import write_submission
     from auscan.training.thresholds import Decision, read_decision
 
     decision = read_decision(thresholds) if thresholds is not None else Decision()
@@ -71,7 +71,7 @@ def check_submission(
     template: _Template,
 ) -> None:
     """Read a submission back and hold every byte of it against the template."""
-    from auscan.training.submit import check_submission as check
+    from auscan.training.submission import check_submission as check
 
     _print(check(path, template), path)
 

@@ -2,13 +2,29 @@
 
 Plain data: no torch, no behaviour beyond validation. `nano`, `base` and `large` name the sizes.
 Every model refuses unknown keys, so a config.json written by another version fails loudly.
+
+Thresholds for a stated goal: a study may bear misses or false marks, seldom both alike.
+
+    default    the checkpoint's own thresholds: best F1, where a recipe chose them
+    balanced   as many misses as false marks: how often and how long an AU is active comes out right
+    precise    few false marks: best F0.5, precision weighs twice as much as recall
+    sensitive  few misses: best F2, recall weighs twice as much as precision
+
+In: the config of a checkpoint.  Out: the same with the thresholds of a point.
+Not here: how points are chosen (training/operating.py).
+
+What to make of an input; light to import, as it is sent between processes.
+
+Not here: making it (write.py).
 """
 
+from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from auscan.core.aus import AU_COUNT, AU_NAMES
+from auscan.core.errors import InputError
 
 SAMPLE_RATE_HZ = 16_000
 """Every sound is brought to this rate, mono, before anything else hears it."""
@@ -235,3 +251,38 @@ class CheckpointConfig(Settings):
             if name not in AU_NAMES:
                 raise ValueError(f"{name!r} is none of {', '.join(AU_NAMES)}")
         return names
+
+
+OperatingPoint = Literal["default", "balanced", "precise", "sensitive"]
+
+
+def at_point(config: CheckpointConfig, point: OperatingPoint) -> CheckpointConfig:
+    """The config with the thresholds of a point in place of its own.
+
+    Raises InputError for a point that does not exist or that the checkpoint does not hold.
+    """
+    if point == "default":
+        return config
+    if config.operating_points is None:
+        raise InputError(
+            f"{config.name} holds no operating points, so there is none called {point!r}. Leave the option "
+            "out, or pack the checkpoint again with thresholds from `auscan evaluate --save-thresholds`."
+        )
+    points = config.operating_points.model_dump()
+    if point not in points:
+        raise InputError(f"{point!r} is no operating point. Take default, {', '.join(points)}.")
+    return config.model_copy(update={"thresholds": points[point]})
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """What to make of an input; every field changes what is written."""
+
+    operating_point: OperatingPoint = "default"
+    overlay: bool = False
+    report: bool = False
+    evidence: bool = False
+    as_video_hz: float | None = None
+    """Pictures per second where a folder of numbered pictures is read as a video."""
+    keep_all: bool = False
+    baseline: str = "none"

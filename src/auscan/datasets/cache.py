@@ -26,8 +26,8 @@ from numpy.typing import NDArray
 from pydantic import ValidationError
 
 from auscan.core.config import SAMPLE_RATE_HZ, TOKEN_HOP, Settings
+from auscan.core.environment import is_plain_name, is_text
 from auscan.core.errors import InputError
-from auscan.core.names import is_plain_name, is_text
 
 HEADER_FILE: Final = "header.json"
 BYTES: Final = 2

@@ -20,13 +20,13 @@ from numpy.typing import NDArray
 from auscan.core.aus import AU_COUNT, AU_NAMES
 from auscan.core.errors import InputError
 from auscan.datasets.clock import read_clock
+from auscan.datasets.crops import list_pictures
+from auscan.datasets.dataset_tree import Tree
 from auscan.datasets.find import Unused
 from auscan.datasets.index import Track
-from auscan.datasets.lists import read_lines
-from auscan.datasets.media import length_warnings, relative
-from auscan.datasets.neighbours import Tree
-from auscan.datasets.pictures import list_pictures
-from auscan.results.coders.annotations import NOT_ANNOTATED
+from auscan.datasets.track_assembly import length_warnings, relative
+from auscan.datasets.track_lists import read_lines
+from auscan.results.readers.annotations import NOT_ANNOTATED
 
 ACTIVE_FROM: Final[int] = 2
 """Intensity at which an AU counts as active."""

@@ -23,9 +23,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from auscan.core.checkpoint_folder import SIZES
 from auscan.core.config import NetworkConfig, base, large
 from auscan.core.errors import InputError, MediaError
-from auscan.core.folder import SIZES
 from auscan.datasets.cache import (
     CacheHeader,
     TrackWriter,
@@ -36,7 +36,7 @@ from auscan.datasets.index import Index
 from auscan.encoders.audio import build_audio_encoder
 from auscan.encoders.hub import with_arch
 from auscan.encoders.visual import build_visual_encoder, pool_patches
-from auscan.inference.stages import Stages, listen
+from auscan.inference.engine import Stages, listen
 from auscan.media.audio import read_waveform
 from auscan.model.checkpoint import load_checkpoint
 

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Final
 
 from auscan.core.errors import InputError
-from auscan.datasets.lists import Kind, kind_of
+from auscan.datasets.track_lists import Kind, kind_of
 from auscan.media.discover import VIDEO_SUFFIXES
 from auscan.media.images import natural_key
 

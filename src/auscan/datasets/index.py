@@ -25,11 +25,11 @@ import pyarrow as pa  # type: ignore[import-untyped]
 import pyarrow.parquet as pq  # type: ignore[import-untyped]
 from numpy.typing import NDArray
 
+from auscan.core.atomic_write import atomic_path
 from auscan.core.aus import AU_COUNT, AU_NAMES
 from auscan.core.errors import InputError
 from auscan.datasets.clock import Clock
-from auscan.results.atomic import atomic_path
-from auscan.results.coders.annotations import NOT_ANNOTATED
+from auscan.results.readers.annotations import NOT_ANNOTATED
 
 FORMAT_NUMBER: Final[int] = 1
 """Goes up when an index of before can no longer be read."""

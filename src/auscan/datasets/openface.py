@@ -20,13 +20,13 @@ import pandas as pd
 from auscan.core.aus import AU_COUNT, AU_NAMES
 from auscan.core.errors import InputError
 from auscan.datasets.clock import CONTAINER, Clock, read_clock
+from auscan.datasets.crops import list_pictures
+from auscan.datasets.dataset_tree import Tree
 from auscan.datasets.find import Unused
 from auscan.datasets.index import Track
-from auscan.datasets.media import length_warnings, relative
-from auscan.datasets.neighbours import Tree
-from auscan.datasets.pictures import list_pictures
-from auscan.results.coders.annotations import NOT_ANNOTATED
-from auscan.results.coders.openface import read_openface_table
+from auscan.datasets.track_assembly import length_warnings, relative
+from auscan.results.readers.annotations import NOT_ANNOTATED
+from auscan.results.readers.toolkits import read_openface_table
 
 CODED: Final[tuple[str, ...]] = tuple(name for name in AU_NAMES if name != "AU24")
 """OpenFace has no AU24."""

@@ -11,18 +11,17 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Final, Protocol
 
+from auscan.core.atomic_write import atomic_path
 from auscan.core.errors import InputError
-from auscan.datasets.affwild2 import AffWild2
+from auscan.datasets.affwild2 import AffWild2, MultiTask
 from auscan.datasets.bp4d import Bp4d
+from auscan.datasets.dataset_tree import Tree, walk
 from auscan.datasets.disfa import Disfa
 from auscan.datasets.find import Pieces, Roots, Unused, find_pieces
 from auscan.datasets.index import Track, writing_index
-from auscan.datasets.mtl import MultiTask
-from auscan.datasets.neighbours import Tree, walk
 from auscan.datasets.openface import OpenFace
 from auscan.datasets.report import as_markdown, summarise
-from auscan.results.atomic import atomic_path
-from auscan.results.coders.openface import is_openface
+from auscan.results.readers.toolkits import is_openface
 
 FORMATS: Final[tuple[str, ...]] = ("affwild2", "mtl", "disfa", "bp4d", "openface")
 

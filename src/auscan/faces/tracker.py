@@ -15,8 +15,7 @@ import lap
 import numpy as np
 from numpy.typing import NDArray
 
-from auscan.faces.boxes import overlap
-from auscan.faces.detector import Detection
+from auscan.faces.detector import Detection, overlap
 
 
 @dataclass(frozen=True, slots=True)

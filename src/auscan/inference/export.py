@@ -29,18 +29,17 @@ from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantTy
 from torch import Tensor, nn
 from torch.export import Dim
 
+from auscan.core.atomic_write import atomic_path
+from auscan.core.checkpoint_folder import CONFIG_FILE, EXPORT_FILE, SUMS_FILE, find_checkpoint, write_sums
 from auscan.core.config import SAMPLE_RATE_HZ, TOKEN_HOP, CheckpointConfig
+from auscan.core.environment import versions
 from auscan.core.errors import AuscanError, InputError
-from auscan.core.folder import CONFIG_FILE, EXPORT_FILE, find_checkpoint
-from auscan.core.sums import SUMS_FILE, write_sums
-from auscan.core.version import versions
-from auscan.inference.agreement import compare
-from auscan.inference.with_onnx import OnnxStages
-from auscan.inference.with_torch import TorchStages
+from auscan.inference.engine_parity import compare
+from auscan.inference.onnx_engine import OnnxStages
+from auscan.inference.torch_engine import TorchStages
 from auscan.model.graphs import AudioGraph, HearGraph, ReadGraph, SweepGraph, VisualGraph
 from auscan.model.mamba import BiMambaBlock
 from auscan.model.network import AuscanNetwork
-from auscan.results.atomic import atomic_path
 
 OPSET = 20
 """Of ONNX; the first with GELU as one operator."""

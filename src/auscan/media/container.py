@@ -17,9 +17,9 @@ from typing import Any
 
 import av
 
+from auscan.core.environment import is_text, shown
 from auscan.core.errors import MediaError
-from auscan.core.names import is_text, shown
-from auscan.media.wholeness import is_cut_off, lacks_index
+from auscan.media.truncation import is_cut_off, lacks_index
 
 PROMISING_FORMATS = ("mov", "matroska", "avi")
 """Containers that write their length down. Elsewhere FFmpeg may guess it from the bit rate, no proof."""

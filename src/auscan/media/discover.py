@@ -16,8 +16,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 
+from auscan.core.environment import as_plain_name, is_plain_name
 from auscan.core.errors import MediaError
-from auscan.core.names import as_plain_name, is_plain_name
 from auscan.media.images import IMAGE_SUFFIXES, natural_key
 
 VIDEO_SUFFIXES = frozenset({".mp4", ".m4v", ".mov", ".avi", ".mkv", ".webm"})

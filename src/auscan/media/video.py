@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from auscan.core.errors import MediaError
 from auscan.media.container import decode, open_media
 from auscan.media.images import is_image, numbered_images, read_image
-from auscan.media.wholeness import is_cut_off
+from auscan.media.truncation import is_cut_off
 
 FALLBACK_RATE_HZ = 25.0
 """Spaces frames that have no time of their own in a file that names no rate either."""

@@ -10,10 +10,19 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
+from auscan.core.checkpoint_folder import (
+    CARD_FILE,
+    CONFIG_FILE,
+    EXPORT_FILE,
+    SUMS_FILE,
+    WEIGHTS_FILE,
+    check_sums,
+    find_checkpoint,
+    read_config,
+    write_sums,
+)
 from auscan.core.config import CheckpointConfig
 from auscan.core.errors import CheckpointError
-from auscan.core.folder import CARD_FILE, CONFIG_FILE, EXPORT_FILE, WEIGHTS_FILE, find_checkpoint, read_config
-from auscan.core.sums import SUMS_FILE, check_sums, write_sums
 from auscan.model.network import AuscanNetwork
 
 NAMED = 3

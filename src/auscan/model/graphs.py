@@ -23,10 +23,10 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 from auscan.core.config import TOKEN_HOP
 from auscan.encoders.audio import FFT, LogMelEncoder
 from auscan.encoders.visual import ConvEncoder, ResidualBlock
-from auscan.model.chunks import FORGOTTEN
 from auscan.model.fusion import Window, blend
 from auscan.model.mamba import BiMambaBlock, ScanState
 from auscan.model.network import TemporalStage, VisualStage
+from auscan.model.scan import FORGOTTEN
 
 
 class VisualGraph(nn.Module):

@@ -12,14 +12,30 @@ Axes: B clips, T frames, H heads, P channels of a head, N channels of the state.
 Every exponent is a sum of dt A over some frames, so it is never positive and nothing can overflow.
 The state and all sums are float32 at least (float64 stays float64); y has the type of x.
 Not here: where dt, B and C come from (mamba.py).
+
+The selective scan as a few large matrix products, with its gradient written out.
+
+Frames are cut into chunks of L.  With s the running sum of dt A inside a chunk and u = dt x, a chunk reads
+
+    Y = [decay * C B^T, exp(s) C] @ [U; h_before]        decay_ts = exp(s_t - s_s) for s <= t, otherwise 0
+
+in one product a head and hands on h_after = exp(s_L) h_before + (exp(s_L - s) B)^T U.  The hand-on from
+chunk to chunk is such a decay again, one level up: a product over the K chunks of a stretch.  Stretch
+follows stretch in a plain loop, so that what lies between inputs and result fits the cache and is never
+kept: the gradient keeps the memory at the stretches' beginnings and computes the rest again.
+
+In: float32 or float64 tensors in the axes of scan.py.  Out: y [B, T, H, P] and the memory after [B, H, P, N].
+Everything inside is ordered [B, H, K, ...] and a memory is [N, P], as the products want it.
+Not here: what the scan means, its other forms and types shorter than float32 (scan.py).
 """
 
 import math
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
-
-from auscan.model.chunks import Chunked
+from torch.autograd.function import once_differentiable
+from torch.nn import functional as F
 
 SHORTEST_CHUNK = 16
 """Below, matrices are too small to be multiplied fast."""
@@ -92,3 +108,217 @@ def _empty_state(x: Tensor, Bm: Tensor) -> Tensor:
 def _sum_type(x: Tensor) -> torch.dtype:
     """The type sums are kept in: float32 for anything shorter."""
     return torch.promote_types(x.dtype, torch.float32)
+
+
+FORGOTTEN = -100.0
+"""A frame's dt A is cut off here: exp(-100) is nothing beside what comes after, and one hard cut cannot
+blur, by float32 rounding of the running sum, the gentle decays that follow it."""
+STRETCH = 1024
+"""Frames that are worked on together: more than that no longer fits the cache, fewer are not worth a call."""
+
+
+class Inputs(NamedTuple):
+    """The inputs of a scan, of a whole sequence or of a stretch of it."""
+
+    x: Tensor
+    """[B, T, H, P]"""
+    dt: Tensor
+    """[B, T, H]"""
+    A: Tensor
+    """[H]"""
+    Bm: Tensor
+    """[B, T, N]"""
+    Cm: Tensor
+    """[B, T, N]"""
+    D: Tensor
+    """[H]"""
+
+
+class Chunked(torch.autograd.Function):
+    """`Chunked.apply(x, dt, A, Bm, Cm, D, state [B, H, P, N], chunk)` -> y, the memory after."""
+
+    @staticmethod
+    def forward(ctx: Any, *args: Any) -> tuple[Tensor, Tensor]:
+        """Stretch after stretch."""
+        inputs, memory, chunk = Inputs(*args[:6]), args[6].transpose(2, 3), args[7]
+        y, before = torch.empty_like(inputs.x), []
+        with torch.autocast(y.device.type, enabled=False):
+            for part in _stretches(y.shape[1], chunk):
+                before.append(memory)
+                cut = _cut(_part(inputs, part), memory, chunk)
+                torch.addcmul(_outputs(cut), inputs.x[:, part], _per_channel(inputs), out=y[:, part])
+                memory = cut.memory[:, :, -1].clone()  # a view would keep those of all chunks
+        ctx.save_for_backward(*inputs, y, *before)
+        ctx.chunk = chunk
+        return y, memory.transpose(2, 3).contiguous()
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, dy: Tensor, dmemory: Tensor) -> tuple[Tensor | None, ...]:
+        """The same stretches from the last to the first."""
+        inputs, y, before = Inputs(*ctx.saved_tensors[:6]), ctx.saved_tensors[6], ctx.saved_tensors[7:]
+        grads, dmemory = Inputs(*map(torch.zeros_like, inputs)), dmemory.transpose(2, 3)
+        with torch.autocast(y.device.type, enabled=False):
+            for part, memory in reversed(list(zip(_stretches(y.shape[1], ctx.chunk), before, strict=True))):
+                cut = _cut(_part(inputs, part), memory, ctx.chunk)
+                dmemory = _gradients(
+                    cut, _part(inputs, part), y[:, part], dy[:, part], dmemory, _part(grads, part)
+                )
+        return *grads, dmemory.transpose(2, 3), None
+
+
+class Cut(NamedTuple):
+    """A stretch of S frames cut into K chunks of L; frames that fill up the last drive and forget nothing."""
+
+    values: Tensor
+    """[B, K, L, H, P] x"""
+    steps: Tensor
+    """[B, K, L, H] dt"""
+    inputs: Tensor
+    """[B, K, L, N] B"""
+    outputs: Tensor
+    """[B, K, L, N] C"""
+    sums: Tensor
+    """[B, H, K, L] dt A summed from the beginning of the chunk, falling along L"""
+    sources: Tensor
+    """[B, H, K, L + N, P] what a chunk reads from: its own dt x, and below it the memory before it"""
+    writing: Tensor
+    """[B, H, K, L, N] B times what is left of it at the end of the chunk"""
+    handed: Tensor
+    """[B, H, K + 1, K + 1] what is left at the beginning of chunk k of what was there at that of chunk j"""
+    memory: Tensor
+    """[B, H, K + 1, N, P] at the beginning of each chunk, and at the end"""
+    frames: int
+    """S"""
+
+
+def _cut(inputs: Inputs, memory: Tensor, chunk: int) -> Cut:
+    """Cut a stretch and follow the memory [B, H, N, P] through its chunks."""
+    frames, width = inputs.x.shape[1], inputs.Bm.shape[2]
+    along = (inputs.x, inputs.dt, inputs.Bm, inputs.Cm)
+    values, steps, written, read = (_fold(each, chunk) for each in along)
+    sums = (steps * inputs.A).clamp_min_(FORGOTTEN).permute(0, 3, 1, 2).contiguous().cumsum(3)
+    batch, heads, count, length = sums.shape
+    sources = values.new_empty(batch, heads, count, length + width, values.shape[4])
+    drive = sources[..., :length, :]
+    torch.mul(values.permute(0, 3, 1, 2, 4), steps.permute(0, 3, 1, 2)[..., None], out=drive)
+
+    writing = written[:, None] * (sums[..., -1:] - sums).exp_()[..., None]  # [B, H, K, L, N]
+    handed = _decay(F.pad(sums[..., -1].cumsum(2), (1, 0))).tril_()  # [B, H, K + 1, K + 1]
+    added = torch.cat([memory[:, :, None], writing.transpose(3, 4) @ drive], dim=2)  # [B, H, K + 1, N, P]
+    through = (handed @ added.flatten(3)).view_as(added)
+    sources[..., length:, :] = through[:, :, :-1]
+    return Cut(values, steps, written, read, sums, sources, writing, handed, through, frames)
+
+
+def _outputs(cut: Cut) -> Tensor:
+    """What the frames of a stretch read of the memory: [B, S, H, P]."""
+    length, width = cut.writing.shape[3:]
+    match = (cut.outputs @ cut.inputs.transpose(2, 3)).tril_()  # [B, K, L, L]
+    reading = cut.sums.new_empty(*cut.sums.shape, length + width)  # [B, H, K, L, L + N]
+    torch.mul(_decay(cut.sums), match[:, None], out=reading[..., :length])
+    torch.mul(cut.outputs[:, None], cut.sums.exp()[..., None], out=reading[..., length:])
+    return (reading @ cut.sources).flatten(2, 3).transpose(1, 2)[:, : cut.frames]
+
+
+def _gradients(cut: Cut, inputs: Inputs, y: Tensor, dy: Tensor, dmemory: Tensor, into: Inputs) -> Tensor:
+    """Fill in (for A and D: add to) the gradients of a stretch; returns that of the memory before it.
+
+    y, dy: [B, S, H, P]    dmemory: [B, H, N, P], gradient of the memory after the stretch
+    Every product of the way there is met again, transposed: frames are sources s here, and columns t.
+    """
+    length, width = cut.writing.shape[3:]
+    dread = _fold(dy, length)  # [B, K, L, H, P]
+    from_start = cut.sums.exp()[..., None]  # [B, H, K, L, 1]
+    targets = torch.empty_like(cut.sources)  # dy, and below it the gradient of the memory after the chunk
+    asked = targets[..., :length, :]
+    asked.copy_(dread.permute(0, 3, 1, 2, 4))
+    reading = cut.outputs[:, None] * from_start  # [B, H, K, L, N]
+    back = torch.cat([reading.transpose(3, 4) @ asked, dmemory[:, :, None]], dim=2)  # [B, H, K + 1, N, P]
+    back = (cut.handed.transpose(2, 3) @ back.flatten(3)).view_as(back)
+    targets[..., length:, :] = back[:, :, 1:]
+
+    decay = _decay(-cut.sums)  # [B, H, K, L, L], from row s to column t
+    match = (cut.inputs @ cut.outputs.transpose(2, 3)).triu_()  # [B, K, L, L]
+    sending = decay.new_empty(*cut.sums.shape, length + width)  # [B, H, K, L, L + N]
+    torch.mul(decay, match[:, None], out=sending[..., :length])
+    sending[..., length:] = cut.writing
+    ddrive = (sending @ targets).permute(0, 2, 3, 1, 4)  # [B, K, L, H, P]
+
+    dsending = cut.sources[..., :length, :] @ targets.transpose(3, 4)  # [B, H, K, L, L + N]
+    dmatch = dsending[..., :length].mul_(decay).sum(1).triu_()  # [B, K, L, L]
+    to_end = (cut.sums[..., -1:] - cut.sums).exp_()[..., None]
+    dwriting = dsending[..., length:].mul_(to_end).sum(1)  # [B, K, L, N]
+    dreading = (asked @ cut.sources[..., length:, :].transpose(3, 4)).mul_(from_start).sum(1)
+    _put(into.Bm, dmatch @ cut.outputs + dwriting)
+    _put(into.Cm, dmatch.transpose(2, 3) @ cut.inputs + dreading)
+
+    ended = (back[:, :, 1:] * cut.memory[:, :, 1:]).sum((3, 4)).transpose(1, 2)  # [B, K, H]
+    _steps_and_values(cut, inputs, y, dy, ddrive, ended, into)
+    return back[:, :, 0]
+
+
+def _steps_and_values(
+    cut: Cut, inputs: Inputs, y: Tensor, dy: Tensor, ddrive: Tensor, ended: Tensor, into: Inputs
+) -> None:
+    """The gradients of x, dt, A and D.
+
+    A sum s_t makes all that frame t reads larger, and smaller what is later read of frame t.  So its
+    gradient is what t read times dy, less what it wrote times the gradient of that; to the last of a chunk
+    comes the memory handed on (`ended`, [B, K, H]).  No second pass over L x L is needed.
+    """
+    length = cut.writing.shape[3]
+    skipped = (dy * inputs.x).sum(3)  # [B, S, H]
+    was_read = _fold((dy * y).sum(3) - inputs.D * skipped, length)  # [B, K, L, H]
+    dsteps = (cut.values * ddrive).sum(4)  # [B, K, L, H], by what is driven
+    dsums = was_read - cut.steps * dsteps
+    dsums[:, :, -1] += ended
+    exponents = dsums.flip(2).cumsum_(2).flip(2)  # [B, K, L, H], gradient of dt A
+    exponents.masked_fill_(cut.steps * inputs.A < FORGOTTEN, 0.0)
+    _put(into.dt, dsteps + exponents * inputs.A)
+    into.A.add_((exponents * cut.steps).sum((0, 1, 2)))
+    into.D.add_(skipped.sum((0, 1)))
+    torch.addcmul(
+        (ddrive * cut.steps[..., None]).flatten(1, 2)[:, : cut.frames], dy, _per_channel(inputs), out=into.x
+    )
+
+
+def _decay(sums: Tensor) -> Tensor:
+    """exp of each sum less each other, capped at 1: [..., L] -> [..., L, L], row t and column s.
+
+    Above the diagonal the difference is positive and could overflow; what is there is for others to blank.
+    """
+    return (sums[..., :, None] - sums[..., None, :]).clamp_max_(0.0).exp_()
+
+
+def _stretches(frames: int, chunk: int) -> list[slice]:
+    """Stretches of whole chunks, and what remains."""
+    step = max(1, STRETCH // chunk) * chunk
+    return [slice(at, min(at + step, frames)) for at in range(0, frames, step)]
+
+
+def _part(inputs: Inputs, part: slice) -> Inputs:
+    """The stretch of what goes along time."""
+    x, dt, A, Bm, Cm, D = inputs
+    return Inputs(x[:, part], dt[:, part], A, Bm[:, part], Cm[:, part], D)
+
+
+def _fold(series: Tensor, chunk: int) -> Tensor:
+    """[B, S, ...] -> [B, K, L, ...] with L at most `chunk`, as even as can be; filled up with zeros."""
+    frames = series.shape[1]
+    count = -(-frames // chunk)
+    length = -(-frames // count)
+    missing = count * length - frames
+    if missing:
+        series = F.pad(series, (0, 0) * (series.dim() - 2) + (0, missing))
+    return torch.unflatten(series, 1, (count, length))
+
+
+def _put(into: Tensor, chunks: Tensor) -> None:
+    """[B, K, L, ...] -> [B, S, ...], without what was filled up."""
+    into.copy_(chunks.flatten(1, 2)[:, : into.shape[1]])
+
+
+def _per_channel(inputs: Inputs) -> Tensor:
+    """D for every channel, [H, P]: the same number side by side is read faster than one number spread."""
+    return inputs.D[:, None].expand(inputs.x.shape[2:]).contiguous()

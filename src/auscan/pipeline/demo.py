@@ -14,10 +14,10 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from auscan.core.atomic_write import atomic_path
 from auscan.core.errors import AuscanError
 from auscan.faces.align import crop_face
 from auscan.faces.detector import FaceDetector
-from auscan.results.atomic import atomic_path
 
 PORTRAIT: Final = Path(__file__).with_name("astronaut.png")
 """Put there when the package is built, by hatch_build.py."""

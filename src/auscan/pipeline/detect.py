@@ -21,19 +21,19 @@ from pathlib import Path
 
 import numpy as np
 
-from auscan.core.operating import OperatingPoint, at_point
-from auscan.core.version import versions
+from auscan.core.config import OperatingPoint, at_point
+from auscan.core.environment import versions
 from auscan.faces.detector import FaceDetector
-from auscan.faces.follow import follow_faces
-from auscan.inference.stages import Stages, load, need_evidence
+from auscan.faces.keyframe_tracking import follow_faces
+from auscan.inference.engine import Stages, load, need_evidence
 from auscan.media.audio import read_waveform
+from auscan.media.speech_activity import STEP_S, VoiceActivity
 from auscan.media.video import Frame, probe, read_frames
-from auscan.media.voice import STEP_S, VoiceActivity
-from auscan.pipeline.ahead import ahead
-from auscan.pipeline.ledger import Ledger, Rows
-from auscan.pipeline.soundtrack import Soundtrack
+from auscan.pipeline.audio_stream import Soundtrack
+from auscan.pipeline.face_features import GONE_S, CutFrame, Looker, SeenFrame, cut_out, in_batches
+from auscan.pipeline.prefetch import ahead
+from auscan.pipeline.table_builder import Ledger, Rows
 from auscan.pipeline.track import Track
-from auscan.pipeline.watch import GONE_S, CutFrame, Looker, SeenFrame, cut_out, in_batches
 from auscan.results.baseline import NO_BASELINE, parse_baseline
 from auscan.results.evidence import Evidence, join
 from auscan.results.result import Result, RunInfo

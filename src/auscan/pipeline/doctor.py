@@ -20,7 +20,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Literal
 
-from auscan.core.cores import usable_cores
+from auscan.core.environment import usable_cores
 from auscan.core.errors import AuscanError
 
 State = Literal["ok", "absent", "broken"]
@@ -176,7 +176,7 @@ def _devices() -> Iterator[Finding]:
 
 
 def _gpus() -> str:
-    from auscan.inference.with_torch import gpus
+    from auscan.inference.torch_engine import gpus
 
     return ", ".join(gpus()) or "no GPU, which none of the defaults needs"
 
@@ -195,7 +195,7 @@ def _codec(name: str, mode: Literal["r", "w"]) -> str:
 
 def _models() -> Iterator[Finding]:
     """The shipped models and the face detector, held against their sums."""
-    from auscan.core.folder import SHIPPED
+    from auscan.core.checkpoint_folder import SHIPPED
 
     for folder in sorted(path.parent for path in SHIPPED.glob("*/config.json")):
         yield _tried("model", folder.name, partial(_model, folder))
@@ -203,7 +203,7 @@ def _models() -> Iterator[Finding]:
 
 
 def _model(folder: Path) -> str:
-    from auscan.core.folder import read_config
+    from auscan.core.checkpoint_folder import read_config
 
     read_config(folder)
     return _whole(folder)
@@ -217,7 +217,7 @@ def _detector() -> str:
 
 def _whole(folder: Path) -> str:
     """How many model files there are; raises CheckpointError where one is damaged."""
-    from auscan.core.sums import RECORDED, SUMS_FILE, check_sums
+    from auscan.core.checkpoint_folder import RECORDED, SUMS_FILE, check_sums
 
     names = [file.name for pattern in RECORDED for file in folder.glob(pattern)]
     if not names:

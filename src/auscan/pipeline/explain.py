@@ -11,14 +11,14 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from auscan.core.atomic_write import atomic_path
 from auscan.core.aus import AU_NAMES
 from auscan.core.errors import InputError
 from auscan.faces.align import crop_face
 from auscan.media.video import Frame, read_frames
 from auscan.pipeline.detect import Progress
-from auscan.results.atomic import atomic_path
 from auscan.results.evidence import Evidence, read_evidence
-from auscan.results.heat import draw_au, draw_sheet
+from auscan.results.figures.heat import draw_au, draw_sheet
 
 
 def explain(

@@ -24,9 +24,9 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from auscan.core.atomic_write import atomic_path
 from auscan.core.aus import AU_COUNT, AU_NAMES
 from auscan.core.errors import InputError
-from auscan.results.atomic import atomic_path
 
 EVIDENCE_FILE: Final[str] = "evidence.parquet"
 METADATA_KEY: Final[str] = "auscan evidence"

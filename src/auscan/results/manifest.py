@@ -22,8 +22,8 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import IO, Any, Final, Literal
 
+from auscan.core.environment import PLAIN_NAME, is_plain_name
 from auscan.core.errors import InputError
-from auscan.core.names import PLAIN_NAME, is_plain_name
 
 try:
     import fcntl

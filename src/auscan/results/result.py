@@ -16,9 +16,9 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from auscan.core.atomic_write import atomic_path
 from auscan.core.aus import AU_COUNT, AU_MEANINGS, AU_NAMES
 from auscan.core.errors import InputError
-from auscan.results.atomic import atomic_path
 from auscan.results.baseline import NO_BASELINE, neutral_point, parse_baseline, resting_levels
 from auscan.results.events import EVENTS_FILE, USUAL, find_events
 from auscan.results.evidence import EVIDENCE_FILE, Evidence, EvidenceWriter, evidence_metadata
@@ -31,8 +31,7 @@ from auscan.results.summary import (
     reason_counts,
     seconds_active,
 )
-from auscan.results.table import TrackScores, check_columns, table_metadata
-from auscan.results.writer import TableWriter
+from auscan.results.table import TableWriter, TrackScores, check_columns, table_metadata
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
@@ -116,7 +115,7 @@ class Result:
 
         Raises InputError where there is no such face.
         """
-        from auscan.results.plots import face_figure, longest_face  # plotly is slow to load
+        from auscan.results.figures.plots import face_figure, longest_face  # plotly is slow to load
 
         face = longest_face(self) if face_id is None else face_id
         if face is None or not self.table["face_id"].eq(face).any():

@@ -16,8 +16,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from auscan.core.atomic_write import atomic_path
 from auscan.core.errors import InputError
-from auscan.results.atomic import atomic_path
 
 SOUND_FILE: Final[str] = "sound.parquet"
 METADATA_KEY: Final[str] = "auscan sound"

@@ -3,19 +3,27 @@
 Why: everything made from a run (overlay, report, exports) reads this one table and needs no network.
 In: frame times [F] s and the scored tracks.  Out: a DataFrame.
 Not here: finding faces and scoring them (pipeline/detect.py), what else belongs to a result (result.py).
+
+Write a table while it grows: aus.parquet and aus.csv, each whole or not at all.
+
+In: the pieces of a table in order.  Out: both files, under their names once the last piece is in.
+Not here: what the columns mean (table.py).
 """
 
 import json
 from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, cast
+from types import TracebackType
+from typing import Final, Self, cast
 
 import fastparquet
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from auscan.core.atomic_write import atomic_path
 from auscan.core.aus import AU_COUNT, AU_MEANINGS, AU_NAMES
 from auscan.core.errors import InputError
 from auscan.results.quality import PART_COLUMNS, REASONS, judge
@@ -268,3 +276,40 @@ def _check_values(table: pd.DataFrame) -> None:
         raise ValueError("it holds a quality or a reason that there is not")
     if not table["frame"].is_monotonic_increasing:
         raise ValueError("its frames are out of order")
+
+
+class TableWriter:
+    """Two files that grow together; leave the `with` by an exception and neither of them appears."""
+
+    def __init__(self, folder: Path, metadata: dict[str, str]) -> None:
+        """metadata: what the Parquet file says of itself."""
+        self._folder, self._metadata = folder, metadata
+        self._files = ExitStack()
+        self._parquet: Path | None = None
+        self._csv: Path | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def write(self, piece: pd.DataFrame) -> None:
+        """Add rows: one row group."""
+        first = self._parquet is None
+        if self._parquet is None or self._csv is None:
+            self._parquet = self._files.enter_context(atomic_path(self._folder / TABLE_FILE))
+            self._csv = self._files.enter_context(atomic_path(self._folder / CSV_FILE))
+        fastparquet.write(
+            str(self._parquet),
+            piece,
+            row_group_offsets=len(piece) or None,
+            compression="SNAPPY",
+            has_nulls=[name for name, kind in piece.dtypes.items() if kind.kind == "f"],  # NaN is null
+            write_index=False,
+            append=not first,
+            custom_metadata=self._metadata if first else None,
+        )
+        piece.to_csv(self._csv, mode="w" if first else "a", header=first, index=False)
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._files.__exit__(kind, error, trace)

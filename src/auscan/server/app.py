@@ -4,12 +4,17 @@
     GET    /api/jobs, /api/jobs/ID          how far it is
     POST   /api/jobs/ID/cancel
     DELETE /api/jobs/ID
-    GET    /api/results/ID/...              result_routes.py
+    GET    /api/results/ID/...              routes.py
     WS     /api/live                        live.py
     GET    /openapi.json                    all of this for programs
 
 In: settings.  Out: an ASGI application behind its guard.
-Not here: what a route does (jobs.py, uploads.py, results.py, live.py).
+Not here: what a route does (jobs.py, routes.py, results.py, live.py).
+
+Listen on an address until the user has had enough.
+
+In: settings.  Out: a server, ready or running.
+Not here: the application (app.py).
 """
 
 from collections.abc import AsyncIterator
@@ -17,6 +22,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Annotated, Any, Final
 
+import uvicorn
 from fastapi import Depends, FastAPI, HTTPException, Query, Request
 from fastapi.responses import JSONResponse
 from fastapi.staticfiles import StaticFiles
@@ -24,15 +30,15 @@ from starlette.concurrency import run_in_threadpool
 from starlette.types import ASGIApp
 
 from auscan.core.aus import AU_MEANINGS
+from auscan.core.environment import VERSION
 from auscan.core.errors import AuscanError
-from auscan.core.version import VERSION
 from auscan.media.discover import MEDIA_SUFFIXES
-from auscan.server import result_routes, uploads
+from auscan.server import routes
+from auscan.server.camera import Cameras, add_live
 from auscan.server.guard import Guard
 from auscan.server.index import Job, JobOptions, new_job
 from auscan.server.jobs import Jobs
-from auscan.server.live import Cameras, add_live
-from auscan.server.lookup import JobId, find_job
+from auscan.server.routes import JobId, find_job
 from auscan.server.settings import StudioSettings
 
 STATIC: Final[Path] = Path(__file__).with_name("static")
@@ -68,7 +74,7 @@ def create_app(settings: StudioSettings) -> ASGIApp:
     app.add_exception_handler(AuscanError, _say)
     _add_about(app, settings)
     _add_jobs(app, jobs)
-    app.include_router(result_routes.router)
+    app.include_router(routes.router)
     add_live(app, Cameras(settings))
     app.mount("/", StaticFiles(directory=STATIC, html=True), name="page")
     return Guard(app, settings)
@@ -98,16 +104,16 @@ def _add_jobs(app: FastAPI, jobs: Jobs) -> None:
         options: Annotated[JobOptions, Depends()],
     ) -> Job:
         """Take a file and put it in the queue."""
-        shown = uploads.shown_name(name)
-        job = new_job(shown, uploads.known_suffix(shown), options)
-        uploads.check_announced(request, settings)
+        shown = routes.shown_name(name)
+        job = new_job(shown, routes.known_suffix(shown), options)
+        routes.check_announced(request, settings)
         if len(coming) >= settings.max_uploads:
             raise HTTPException(429, "Too many files come in at once. Try again in a moment.")
         if jobs.waiting() + len(coming) >= settings.max_waiting:
             raise HTTPException(429, f"{settings.max_waiting} videos wait already. Try again later.")
         coming.add(job.id)
         try:
-            await uploads.receive(request, jobs.source(job), settings)
+            await routes.receive(request, jobs.source(job), settings)
             return await run_in_threadpool(jobs.submit, job)
         except BaseException:
             await run_in_threadpool(jobs.remove, job)
@@ -139,3 +145,26 @@ def _add_jobs(app: FastAPI, jobs: Jobs) -> None:
 def _say(_: Request, error: Exception) -> JSONResponse:
     """An error of auscan as a sentence."""
     return JSONResponse({"detail": str(error)}, status_code=422)
+
+
+MAX_MESSAGE_BYTES: Final[int] = 2 * 1024**2
+"""Of a WebSocket: a picture of the camera."""
+MAX_CONNECTIONS: Final[int] = 512
+
+
+def make_server(settings: StudioSettings) -> uvicorn.Server:
+    """A server that is told to `run`."""
+    config = uvicorn.Config(
+        create_app(settings),
+        host=settings.host,
+        port=settings.port,
+        log_level="warning",
+        access_log=False,
+        server_header=False,
+        proxy_headers=False,
+        limit_concurrency=MAX_CONNECTIONS,
+        ws="websockets-sansio",
+        ws_max_size=MAX_MESSAGE_BYTES,
+        timeout_graceful_shutdown=2,
+    )
+    return uvicorn.Server(config)

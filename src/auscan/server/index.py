@@ -14,9 +14,9 @@ from uuid import uuid4
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError
 
+from auscan.core.config import OperatingPoint
+from auscan.core.environment import is_plain_name
 from auscan.core.errors import InputError
-from auscan.core.names import is_plain_name
-from auscan.core.operating import OperatingPoint
 from auscan.media.discover import MEDIA_SUFFIXES
 
 Status = Literal["queued", "running", "done", "failed", "cancelled"]

@@ -15,8 +15,8 @@ import numpy as np
 import torch
 from torch.utils.data import Dataset
 
-from auscan.training.augment import augment_crops
 from auscan.training.config import DropoutConfig
+from auscan.training.encoder import augment_crops
 from auscan.training.windows import Batch, WindowBatches, collate
 
 

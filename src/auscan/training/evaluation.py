@@ -8,19 +8,26 @@ Two sets of frames are told apart, for the literature mixes them up:
     f1_faces  only labelled frames in which the network saw a face
 
 Not here: the definitions (metrics.py), how it is shown (cli/evaluate.py, figure.py).
+
+One figure of an evaluation: the F1 of each AU with its interval, in an HTML file that opens offline.
+
+In: an `Evaluation`.  Out: one file of about 5 MB, plotly.js inside.
 """
 
 import math
 from dataclasses import dataclass
-from typing import Any
+from pathlib import Path
+from typing import Any, Final
 
 import numpy as np
 import pandas as pd
+import plotly.graph_objects as go
 from numpy.typing import NDArray
 
-from auscan.core.aus import AU_NAMES
+from auscan.core.atomic_write import atomic_path
+from auscan.core.aus import AU_MEANINGS, AU_NAMES
 from auscan.core.errors import InputError
-from auscan.inference.probabilities import logits_of
+from auscan.inference.score_track import logits_of
 from auscan.training.metrics import (
     Counts,
     Interval,
@@ -33,7 +40,7 @@ from auscan.training.metrics import (
     label_mask,
     ranking,
 )
-from auscan.training.operating import Readout, fit_readout, read_by_others
+from auscan.training.operating_points import Readout, fit_readout, read_by_others
 from auscan.training.smoothing import NO_SMOOTHING, final_scores
 from auscan.training.thresholds import Decision, predict_by_others, tune_thresholds
 
@@ -258,3 +265,57 @@ def _by_au(values: Any) -> dict[str, float | None]:
 
 def _number(value: float) -> float | None:
     return None if math.isnan(value) else float(value)
+
+
+_DEFAULT, _TUNED, _ALWAYS = "#56B4E9", "#0072B2", "#D55E00"  # Okabe and Ito's: safe for colour-blind people
+MEAN: Final[str] = "mean"
+
+
+def write_figure(path: Path, evaluation: Evaluation) -> None:
+    """Write the figure to `path`: f1_all at 0.5, at the tuned thresholds, and of always yes."""
+    figure = go.Figure()
+    _add_bars(figure, "at 0.5", evaluation.at_default.f1_all, _DEFAULT)
+    tuned = "at thresholds tuned on these frames" if evaluation.tuned_here else "at the given thresholds"
+    _add_bars(figure, tuned, evaluation.at_tuned.f1_all, _TUNED)
+    counts = evaluation.at_default.f1_all.counts
+    positives, labelled = counts.positives(), counts.labelled()
+    known = labelled > 0
+    always = np.divide(2 * positives, positives + labelled, out=np.full(len(known), np.nan), where=known)
+    figure.add_scatter(
+        x=[*_labels(), MEAN],
+        y=[*always.tolist(), float(np.nanmean(always))],
+        mode="markers",
+        name="always yes",
+        marker={"symbol": "line-ew-open", "size": 24, "color": _ALWAYS, "line": {"width": 3}},
+    )
+    figure.update_layout(
+        template="plotly_white",
+        title=f"Binary F1, {evaluation.frames} frames of {evaluation.sources} videos, with 95 % intervals",
+        font={"family": "system-ui, sans-serif", "size": 13, "color": "#1b1f24"},
+        barmode="group",
+        legend={"orientation": "h", "y": 1.08},
+        yaxis={"title": "F1", "range": [0, 1]},
+    )
+    with atomic_path(path) as temporary:
+        figure.write_html(temporary, include_plotlyjs=True, full_html=True)
+
+
+def _add_bars(figure: go.Figure, name: str, figures: Figures, colour: str) -> None:
+    f1 = np.append(figures.counts.f1(), figures.counts.score())  # [A + 1]
+    ends = np.column_stack([figures.interval.f1, figures.interval.score])  # [2, A + 1]
+    figure.add_bar(
+        x=[*_labels(), MEAN],
+        y=f1.tolist(),
+        name=name,
+        marker_color=colour,
+        error_y={
+            "array": np.maximum(ends[1] - f1, 0).tolist(),
+            "arrayminus": np.maximum(f1 - ends[0], 0).tolist(),
+            "thickness": 1,
+        },
+        hovertemplate="%{x}: %{y:.3f}<extra></extra>",
+    )
+
+
+def _labels() -> list[str]:
+    return [f"{name}<br>{AU_MEANINGS[name].replace(' ', '<br>')}" for name in AU_NAMES]

@@ -34,23 +34,30 @@ from auscan.core.errors import AuscanError, InputError
 from auscan.datasets.features import Encoders
 from auscan.datasets.index import read_index
 from auscan.training.config import TrainConfig
+from auscan.training.distributed import rows_of_all
 from auscan.training.encoder import CropEncoder
 from auscan.training.epoch import EpochBatches, EpochOrder, places_of
+from auscan.training.find_encoders import find_encoders
 from auscan.training.losses import Criterion, Losses, positive_weights
-from auscan.training.memory import keep_freed_memory
 from auscan.training.module import FeatureNetwork, FeatureSizes, budget, build_network
-from auscan.training.optimize import parameter_groups, running_mean, warmup_cosine, with_own_rate
+from auscan.training.optim import (
+    keep_freed_memory,
+    parameter_groups,
+    running_mean,
+    warmup_cosine,
+    with_own_rate,
+)
 from auscan.training.predict import mean_f1, score_tracks
 from auscan.training.run import RunFolder, TrainedConfig, load_trained, save_trained
 from auscan.training.scores import write_scores
-from auscan.training.sides import check_alike, check_start, split_tracks
-from auscan.training.start import find_encoders
-from auscan.training.together import rows_of_all
 from auscan.training.windows import (
     Batch,
     LabelledTrack,
     WindowBatches,
+    check_alike,
+    check_start,
     load_tracks,
+    split_tracks,
     training_windows,
 )
 

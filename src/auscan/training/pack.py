@@ -12,16 +12,16 @@ import numpy as np
 from torch import nn
 
 from auscan.core.config import UNCALIBRATED, CheckpointConfig
+from auscan.core.environment import VERSION
 from auscan.core.errors import InputError
-from auscan.core.version import VERSION
 from auscan.datasets.features import Encoders
-from auscan.inference.probabilities import calibrate, logits_of
+from auscan.inference.score_track import calibrate, logits_of
 from auscan.model.checkpoint import save_checkpoint
 from auscan.model.network import AuscanNetwork
 from auscan.training.config import ControlConfig
+from auscan.training.find_encoders import encoders_of
 from auscan.training.module import FeatureNetwork
 from auscan.training.run import TrainedConfig, find_trained, load_trained
-from auscan.training.start import encoders_of
 from auscan.training.thresholds import Decision
 
 CARD = """# {name}

@@ -21,12 +21,12 @@ from pydantic import ValidationError
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
+from auscan.core.atomic_write import atomic_path
 from auscan.core.aus import AU_NAMES
+from auscan.core.checkpoint_folder import CONFIG_FILE, WEIGHTS_FILE
 from auscan.core.config import NetworkConfig, Settings
+from auscan.core.environment import VERSION
 from auscan.core.errors import CheckpointError, InputError
-from auscan.core.folder import CONFIG_FILE, WEIGHTS_FILE
-from auscan.core.version import VERSION
-from auscan.results.atomic import atomic_path
 from auscan.training.config import ControlConfig, EncoderConfig, TrainConfig
 from auscan.training.encoder import rebuild_encoder
 from auscan.training.module import FeatureNetwork, FeatureSizes

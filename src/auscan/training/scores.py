@@ -12,9 +12,9 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa  # type: ignore[import-untyped]
 
+from auscan.core.atomic_write import atomic_path
 from auscan.core.aus import AU_NAMES
 from auscan.core.errors import InputError
-from auscan.results.atomic import atomic_path
 
 SCORE_COLUMNS: Final[tuple[str, ...]] = ("track", "frame", "has_face", *AU_NAMES)
 """Track name, frame number from 1, whether the network saw a face there, twelve probabilities or NaN."""

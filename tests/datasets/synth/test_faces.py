@@ -8,8 +8,8 @@ import pytest
 from auscan.core.aus import AU_COUNT, AU_NAMES
 from auscan.core.errors import InputError
 from auscan.datasets.synth.builtin import builtin_face
-from auscan.datasets.synth.face import PAINTS, Face
 from auscan.datasets.synth.ict import MAPPING, au_deltas, ict_face
+from auscan.datasets.synth.person import PAINTS, Face
 
 ICT = Path(__file__).parents[4] / "shared" / "data" / "ict_facekit.npz"
 BROWS, LIDS, MOUTH = (1.0, 4.5), (-2.0, 1.2), (-9.5, -4.8)  # cm of height

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from auscan.core.errors import InputError
-from auscan.datasets.names import named_rate_hz, source_video, video_name
 from auscan.datasets.synth.plan import CASES, VideoPlan, frame_times, plan_videos
+from auscan.datasets.track_lists import named_rate_hz, source_video, video_name
 
 
 def times(plan: VideoPlan) -> np.ndarray:

@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 
 from auscan.datasets.synth.builtin import builtin_face
-from auscan.datasets.synth.face import Face
-from auscan.datasets.synth.person import Person, draw_looks, draw_person
+from auscan.datasets.synth.person import Face, Person, draw_looks, draw_person
 from auscan.datasets.synth.scene import DARK, Stage, draw_stage, take
 from auscan.faces.align import TEMPLATE, crop_face, crop_transform, to_crop
 

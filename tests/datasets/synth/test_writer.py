@@ -15,8 +15,8 @@ from auscan.core.aus import AU_NAMES
 from auscan.core.errors import AuscanError, InputError
 from auscan.datasets.prepare import prepare
 from auscan.datasets.synth.builtin import builtin_face
-from auscan.datasets.synth.film import make_film
 from auscan.datasets.synth.plan import VideoPlan, plan_videos
+from auscan.datasets.synth.video import make_film
 from auscan.datasets.synth.writer import write_dataset
 
 SMALL = {"width": 160, "height": 128, "seconds": 2.0, "rate_hz": 12.0}  # quick to make

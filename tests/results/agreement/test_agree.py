@@ -16,8 +16,8 @@ from auscan.core.errors import InputError
 from auscan.results.agreement.agree import COLUMNS, AgreeSettings, agree
 from auscan.results.agreement.clock import on_one_clock
 from auscan.results.agreement.figure import write_figure
-from auscan.results.agreement.match import match
-from auscan.results.coders.coding import Coding, EventCoding, FrameCoding
+from auscan.results.agreement.measures import match
+from auscan.results.readers.coding import Coding, EventCoding, FrameCoding
 
 AU12 = AU_NAMES.index("AU12")
 

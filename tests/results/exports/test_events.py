@@ -21,8 +21,7 @@ from praatio import textgrid
 from auscan.core.aus import AU_NAMES
 from auscan.core.errors import InputError
 from auscan.results.exports.bids import bids_name, write_bids
-from auscan.results.exports.elan import SCHEMA, write_elan
-from auscan.results.exports.textgrid import write_textgrid
+from auscan.results.exports.tiers import SCHEMA, write_elan, write_textgrid
 from auscan.results.result import Result
 
 from .conftest import result_of, track

@@ -10,10 +10,9 @@ from numpy.testing import assert_allclose, assert_array_equal
 from auscan.core.aus import AU_NAMES
 from auscan.results.baseline import apply_baseline
 from auscan.results.exports import openface, pyfeat
-from auscan.results.exports.jsonl import write_jsonl
 from auscan.results.exports.openface import write_openface
 from auscan.results.exports.pyfeat import write_pyfeat
-from auscan.results.exports.wide import write_wide
+from auscan.results.exports.tabular import write_jsonl, write_wide
 from auscan.results.result import Result
 
 PYFEAT_ASKS_FOR = (

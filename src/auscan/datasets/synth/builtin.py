@@ -15,9 +15,16 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.interpolate import PchipInterpolator
 
-from auscan.datasets.synth.builtin_aus import au_fields, identity_fields
-from auscan.datasets.synth.face import PAINTS, Face, Floats, quads_to_triangles
-from auscan.datasets.synth.skin import EYE_X, MOUTH_Y, SLIT_MOUTH, Skin, hill
+from auscan.datasets.synth.builtin_aus import (
+    EYE_X,
+    MOUTH_Y,
+    SLIT_MOUTH,
+    Skin,
+    au_fields,
+    hill,
+    identity_fields,
+)
+from auscan.datasets.synth.person import PAINTS, Face, Floats, quads_to_triangles
 
 COLUMNS: Final[int] = 97
 _EYE_RADIUS: Final[float] = 1.3

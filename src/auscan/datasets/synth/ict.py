@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from auscan.core.aus import AU_NAMES
 from auscan.core.errors import InputError
-from auscan.datasets.synth.face import PAINTS, Face, Floats, quads_to_triangles
+from auscan.datasets.synth.person import PAINTS, Face, Floats, quads_to_triangles
 
 MAPPING: Final[Mapping[str, Mapping[str, float]]] = {
     "AU01": {"browInnerUp": 1.8},

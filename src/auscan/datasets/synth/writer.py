@@ -22,12 +22,11 @@ import numpy as np
 import pandas as pd
 
 from auscan.core.errors import InputError
-from auscan.datasets.synth.annotation import write_test_files
 from auscan.datasets.synth.builtin import builtin_face
-from auscan.datasets.synth.face import Face
-from auscan.datasets.synth.film import Film, make_film
 from auscan.datasets.synth.ict import ict_face
+from auscan.datasets.synth.person import Face
 from auscan.datasets.synth.plan import VideoPlan, plan_videos
+from auscan.datasets.synth.video import Film, make_film, write_test_files
 
 Report = Callable[[int, int | None], None]
 

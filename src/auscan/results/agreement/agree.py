@@ -21,9 +21,8 @@ from numpy.typing import NDArray
 from auscan.core.aus import AU_NAMES
 from auscan.core.errors import InputError
 from auscan.results.agreement.clock import Clock, Said, on_one_clock
-from auscan.results.agreement.match import units_of
-from auscan.results.agreement.measures import MEASURES, Sums, sums_of
-from auscan.results.coders.coding import Coding
+from auscan.results.agreement.measures import MEASURES, Sums, sums_of, units_of
+from auscan.results.readers.coding import Coding
 
 LEVELS: Final[tuple[str, ...]] = ("frame", "event")
 MEAN: Final[str] = "mean"

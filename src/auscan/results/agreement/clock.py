@@ -21,8 +21,8 @@ from numpy.typing import NDArray
 
 from auscan.core.aus import AU_COUNT, AU_NAMES
 from auscan.core.errors import InputError
-from auscan.results.coders.coding import Coding, EventCoding, FrameCoding, Scale
 from auscan.results.events import find_events
+from auscan.results.readers.coding import Coding, EventCoding, FrameCoding, Scale
 from auscan.results.table import ACTIVE_COLUMNS
 
 RATE_HZ: Final[float] = 25.0

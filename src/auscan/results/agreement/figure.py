@@ -11,10 +11,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
 
+from auscan.core.atomic_write import atomic_path
 from auscan.core.aus import AU_MEANINGS
 from auscan.results.agreement.agree import LEVELS, Agreement
 from auscan.results.agreement.measures import MEASURES
-from auscan.results.atomic import atomic_path
 
 COLOURS: Final = {"kappa": "#0072B2", "icc": "#D55E00", "f1": "#009E73"}  # Okabe and Ito's
 TITLES: Final = {"kappa": "Cohen's kappa", "icc": "ICC(3,1)", "f1": "F1"}

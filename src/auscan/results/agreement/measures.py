@@ -1,4 +1,15 @@
-"""Cohen's kappa, ICC(3,1) and F1 of two coders, all from sums that can be added up.
+"""Which event of one coder is which of the other's, and what there is to agree on.
+
+Two events are one if their overlap is at least `overlap` of the time that they cover together (intersection
+over union). Each is matched once at most, the pairs that overlap most first.
+
+The time that both know is cut into units: a matched pair, an event that only one has, and each stretch in
+which neither has any. In each unit each coder says yes or no, and for how many seconds. So kappa has a no to
+count, and a long pause weighs no more than a short one.
+
+In: the events of one AU and what is known.  Out: the units.
+
+Cohen's kappa, ICC(3,1) and F1 of two coders, all from sums that can be added up.
 
     kappa     (p_o - p_e) / (1 - p_e), by Cohen (1960), of yes and no
     ICC(3,1)  (MS_rows - MS_error) / (MS_rows + MS_error), two-way mixed, consistency, single coder, by
@@ -16,6 +27,72 @@ from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
+
+from auscan.results.agreement.clock import Clock, within
+
+Spans = NDArray[np.float64]
+"""[E, 2] onset and offset, seconds."""
+
+KNOWN_SHARE = 0.5
+"""An event counts if at least this share of its frames is known to both."""
+
+
+@dataclass(frozen=True, eq=False)
+class Units:
+    """U units of one AU."""
+
+    begin_s: NDArray[np.float64]
+    a_s: NDArray[np.float64]
+    """[U] seconds for which A says yes; 0: A says no."""
+    b_s: NDArray[np.float64]
+
+
+def match(a: Spans, b: Spans, overlap: float) -> list[tuple[int, int]]:
+    """Pairs of an event of a and one of b, by index."""
+    shared = np.minimum(a[:, None, 1], b[None, :, 1]) - np.maximum(a[:, None, 0], b[None, :, 0])
+    covered = np.maximum(a[:, None, 1], b[None, :, 1]) - np.minimum(a[:, None, 0], b[None, :, 0])
+    share = np.maximum(shared, 0) / covered  # [Ea, Eb]
+    pairs: list[tuple[int, int]] = []
+    left_a, left_b = set(range(len(a))), set(range(len(b)))
+    for flat in np.argsort(-share, axis=None, kind="stable"):
+        i, j = divmod(int(flat), len(b))
+        if share[i, j] <= 0 or share[i, j] < overlap:
+            break
+        if i in left_a and j in left_b:
+            left_a.remove(i)
+            left_b.remove(j)
+            pairs.append((i, j))
+    return sorted(pairs)
+
+
+def units_of(a: Spans, b: Spans, clock: Clock, known: NDArray[np.bool_], overlap: float) -> Units:
+    """The units of one AU.  known: [G] frames of the clock of which both say something."""
+    a, b = _counting(a, clock, known), _counting(b, clock, known)
+    pairs = match(a, b, overlap) if len(a) and len(b) else []
+    alone_a = np.setdiff1d(np.arange(len(a)), [i for i, _ in pairs])
+    alone_b = np.setdiff1d(np.arange(len(b)), [j for _, j in pairs])
+    idle = known & ~within(clock.middle_s, a) & ~within(clock.middle_s, b)
+    gaps_s = clock.begin_s[np.flatnonzero(idle & ~np.append(False, idle[:-1]))]
+    rows = [
+        *((min(a[i, 0], b[j, 0]), a[i, 1] - a[i, 0], b[j, 1] - b[j, 0]) for i, j in pairs),
+        *((a[i, 0], a[i, 1] - a[i, 0], 0.0) for i in alone_a),
+        *((b[j, 0], 0.0, b[j, 1] - b[j, 0]) for j in alone_b),
+        *((gap_s, 0.0, 0.0) for gap_s in gaps_s),
+    ]
+    table = np.array(rows, np.float64).reshape(-1, 3)
+    return Units(table[:, 0], table[:, 1], table[:, 2])
+
+
+def _counting(spans: Spans, clock: Clock, known: NDArray[np.bool_]) -> Spans:
+    """The events that lie in the clock's time and of which enough is known, cut to that time."""
+    if not len(spans):
+        return spans.reshape(0, 2)
+    begin, end = np.searchsorted(clock.middle_s, spans).T
+    sums = np.concatenate([[0], np.cumsum(known)])
+    frames = end - begin
+    counts = (frames > 0) & (sums[end] - sums[begin] >= KNOWN_SHARE * frames)
+    return np.asarray(np.clip(spans[counts], clock.begin_s[0], clock.end_s[-1]))
+
 
 Numbers = NDArray[np.float64]
 

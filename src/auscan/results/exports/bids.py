@@ -11,8 +11,8 @@ import re
 from pathlib import Path
 from typing import Any, Final
 
+from auscan.core.atomic_write import atomic_path
 from auscan.core.aus import AU_MEANINGS
-from auscan.results.atomic import atomic_path
 from auscan.results.exports.content import stem, taught
 from auscan.results.result import Result
 

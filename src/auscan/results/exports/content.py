@@ -7,8 +7,8 @@ Not here: the formats, one module each, and which there are (write.py).
 from pathlib import Path
 
 from auscan.core.aus import AU_NAMES
+from auscan.core.environment import is_plain_name
 from auscan.core.errors import InputError
-from auscan.core.names import is_plain_name
 from auscan.results.manifest import read_lines
 from auscan.results.read import read_result
 from auscan.results.result import Result

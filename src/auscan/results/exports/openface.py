@@ -14,8 +14,8 @@ In: a Result.  Out: NAME_openface.csv.
 from pathlib import Path
 from typing import Final
 
-from auscan.results.exports.cells import numbers, write_columns
 from auscan.results.exports.content import stem, taught
+from auscan.results.exports.tabular import numbers, write_columns
 from auscan.results.result import Result
 
 INTENSITIES: Final[tuple[str, ...]] = tuple(

@@ -12,8 +12,8 @@ In: a Result.  Out: NAME_pyfeat.csv.
 from pathlib import Path
 from typing import Final
 
-from auscan.results.exports.cells import numbers, write_columns
 from auscan.results.exports.content import stem, taught
+from auscan.results.exports.tabular import numbers, write_columns
 from auscan.results.result import Result
 from auscan.results.table import BOX_COLUMNS
 

@@ -14,12 +14,10 @@ from typing import Final
 
 from auscan.core.errors import InputError
 from auscan.results.exports.bids import write_bids
-from auscan.results.exports.elan import write_elan
-from auscan.results.exports.jsonl import write_jsonl
 from auscan.results.exports.openface import write_openface
 from auscan.results.exports.pyfeat import write_pyfeat
-from auscan.results.exports.textgrid import write_textgrid
-from auscan.results.exports.wide import write_wide
+from auscan.results.exports.tabular import write_jsonl, write_wide
+from auscan.results.exports.tiers import write_elan, write_textgrid
 from auscan.results.result import Result
 
 FORMATS: Final[tuple[str, ...]] = ("openface", "pyfeat", "elan", "textgrid", "bids", "wide", "jsonl")

@@ -1,0 +1,280 @@
+"""Many results as one data set: few large Parquet files that DuckDB, pandas or Spark read as a table.
+
+    DATASET/inputs.parquet             a row an input, failed ones too
+    DATASET/frames/part-00000.parquet  the tables of all results, and which input each row is of
+    DATASET/events/part-00000.parquet  their events likewise
+
+Rows are ordered by input, so that a question about one input reads a small part of one file. The same results
+give the same bytes, however they were spread over shards and machines; what differs from run to run, such as
+hosts and seconds, stays in the manifests.
+
+In: folders that `auscan detect` wrote results and manifests into.  Out: a data set.
+Not here: asking it (query.py).
+
+Ask a data set in SQL: DuckDB over the files that merge.py wrote.
+
+In: a data set and a query over the tables inputs, frames and events.  Out: names of columns, and rows.
+"""
+
+import json
+import shutil
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Final, Self
+from uuid import uuid4
+
+import duckdb
+import pyarrow as pa  # type: ignore[import-untyped]
+import pyarrow.csv as pa_csv  # type: ignore[import-untyped]
+import pyarrow.parquet as pq  # type: ignore[import-untyped]
+
+from auscan.core.environment import shown
+from auscan.core.errors import InputError, OutputError
+from auscan.results.events import EVENT_COLUMNS, EVENTS_FILE
+from auscan.results.manifest import Entry, is_whole, latest, read_entries
+from auscan.results.summary import SUMMARY_FILE
+from auscan.results.table import BASELINE_COLUMNS, COLUMNS, TABLE_FILE
+
+FRAMES, EVENTS, INPUTS_FILE = "frames", "events", "inputs.parquet"
+
+GROUP_ROWS: Final[int] = 2**17
+"""Rows of a row group: what a query reads at once, and what it skips at once."""
+PIECE_ROWS: Final[int] = 2**14
+"""Rows of a result that are read at once, so that an input may be of any length."""
+PART_ROWS: Final[int] = 2**22
+"""Rows of a file, about half a gigabyte of frames."""
+
+_KINDS: Final = {
+    **{name: pa.int64() for name in ("frame", "face_id", "onset_frame", "apex_frame", "offset_frame")},
+    **{name: pa.float64() for name in ("timestamp", "onset", "apex", "offset", "duration")},
+    **{name: pa.string() for name in ("input", "reason", "AU")},
+    "success": pa.int8(),
+}
+"""Types of columns; all others are float32."""
+
+_INPUTS: Final = pa.schema(
+    [
+        *((name, pa.string()) for name in ("input", "status", "error_class", "sha256")),
+        ("size", pa.int64()),
+        *((name, pa.string()) for name in ("model", "model_sha256", "config", "auscan")),
+        *((name, pa.int64()) for name in ("rows", "frames", "faces")),
+        ("duration_s", pa.float64()),
+        ("audio", pa.bool_()),
+    ]
+)
+"""input: what it is known by; config: its options as JSON; auscan: the version."""
+
+
+@dataclass(frozen=True)
+class Source:
+    """One input and where its result lies."""
+
+    results: Path
+    entry: Entry
+
+    @property
+    def folder(self) -> Path:
+        """The folder of its result; the manifest's reader has checked the name."""
+        return self.results / (self.entry.folder or "")
+
+
+def merge(results: Sequence[Path], out: Path, progress: Callable[[int, int], None]) -> list[Source]:
+    """Write the data set of all results in some folders to `out`, in place of an earlier one; its inputs.
+
+    progress: is called with results done and results in all
+    Raises InputError where a folder has no manifest, where a result is damaged, and where two folders mean
+    different files by one name; OutputError where the data set cannot be written.
+    """
+    sources = gather(results)
+    if out.exists() and not (out / INPUTS_FILE).exists() and not (out.is_dir() and not any(out.iterdir())):
+        raise InputError(f"{out} exists and is no data set of auscan. Give another folder with --out.")
+    temporary = out.with_name(f".{out.name}.{uuid4().hex[:8]}.part")
+    try:
+        temporary.mkdir(parents=True)
+        _write(sources, temporary, progress)
+        if out.exists():
+            out.rename(temporary / "replaced")
+        (temporary / "whole").rename(out)
+    except OSError as error:
+        raise OutputError(f"The data set cannot be written to {out} ({error.strerror}).") from error
+    finally:
+        if (temporary / "replaced").exists() and not out.exists():
+            (temporary / "replaced").rename(out)
+        shutil.rmtree(temporary, ignore_errors=True)
+    return sources
+
+
+def gather(results: Sequence[Path]) -> list[Source]:
+    """What counts of each input, by key.  Raises InputError as `merge`."""
+    found: dict[str, Source] = {}
+    for folder in results:
+        entries = latest(read_entries(folder))
+        if not entries:
+            raise InputError(f"{folder} has no manifest.jsonl. Give a folder that `auscan detect` wrote to.")
+        for source in (Source(folder, entry) for entry in entries.values()):
+            known = found.get(source.entry.key)
+            found[source.entry.key] = source if known is None else _better(known, source)
+    sources = [found[key] for key in sorted(found)]
+    for source in sources:
+        if source.entry.status == "done" and not is_whole(source.results, source.entry):
+            raise InputError(
+                f"{source.folder} is not whole: files are missing or have another size than the manifest "
+                "says. Run auscan detect with --resume first."
+            )
+    return sources
+
+
+def _better(one: Source, other: Source) -> Source:
+    """Which of two runs on an input counts: one that is done, then the later one."""
+    done = [source for source in (one, other) if source.entry.status == "done"]
+    if len(done) == 2 and one.entry.sha256 != other.entry.sha256:
+        raise InputError(
+            f"{one.results} and {other.results} both have a result of {one.entry.key}, but of different "
+            "files. Merge them one by one, or give auscan detect a folder above both inputs."
+        )
+    return max(done or (one, other), key=lambda source: source.entry.ended)
+
+
+def _write(sources: Sequence[Source], folder: Path, progress: Callable[[int, int], None]) -> None:
+    done = [source for source in sources if source.entry.status == "done"]
+    with_baseline = any(source.entry.config.get("baseline") != "none" for source in done)
+    columns = (*COLUMNS, *BASELINE_COLUMNS) if with_baseline else COLUMNS
+    whole = folder / "whole"
+    whole.mkdir()
+    inputs: list[dict[str, Any]] = []
+    with (
+        _Parts(whole / FRAMES, _schema(columns)) as frames,
+        _Parts(whole / EVENTS, _schema(EVENT_COLUMNS)) as events,
+    ):
+        for source in sources:
+            inputs.append(_input_row(source))
+            if source.entry.status == "done":
+                frames.add(source.entry.key, _table(source.folder / TABLE_FILE))
+                events.add(source.entry.key, _events(source.folder / EVENTS_FILE))
+            progress(len(inputs), len(sources))
+    pq.write_table(pa.Table.from_pylist(inputs, _INPUTS), whole / INPUTS_FILE)
+
+
+def _schema(columns: Iterable[str]) -> Any:
+    return pa.schema([(name, _KINDS.get(name, pa.float32())) for name in ("input", *columns)])
+
+
+def _table(file: Path) -> Iterator[Any]:
+    """The rows of an aus.parquet, a piece at a time."""
+    with pq.ParquetFile(file) as stored:
+        yield from stored.iter_batches(PIECE_ROWS)
+
+
+def _events(file: Path) -> Iterator[Any]:
+    types = {name: _KINDS.get(name, pa.float32()) for name in EVENT_COLUMNS}
+    options = pa_csv.ConvertOptions(column_types=types, include_columns=EVENT_COLUMNS)
+    with pa_csv.open_csv(file, convert_options=options) as stored:
+        yield from stored
+
+
+def _input_row(source: Source) -> dict[str, Any]:
+    """What `_INPUTS` says of an input; nothing that would differ if it were done again."""
+    entry = source.entry
+    row: dict[str, Any] = {
+        "input": shown(entry.key),
+        "status": entry.status,
+        "error_class": entry.error_class,
+        "sha256": entry.sha256,
+        "size": entry.size,
+        "model": entry.model,
+        "model_sha256": entry.model_sha256,
+        "config": json.dumps(dict(entry.config), sort_keys=True),
+        "auscan": entry.versions.get("auscan"),
+    }
+    if entry.status == "failed":
+        return row
+    summary = json.loads((source.folder / SUMMARY_FILE).read_text(encoding="utf-8"))
+    numbers = {name: summary[name] for name in ("rows", "frames", "faces", "duration_s")}
+    return {**row, **numbers, "audio": summary["modalities"]["audio"]}
+
+
+class _Parts:
+    """A folder of Parquet files that are filled one after the other; at least one, be it empty."""
+
+    def __init__(self, folder: Path, schema: Any) -> None:
+        self._folder, self._schema = folder, schema
+        self._held: list[Any] = []
+        self._writer: Any = None
+        self._rows = self._parts = 0
+
+    def __enter__(self) -> Self:
+        self._folder.mkdir()
+        self._begin()
+        return self
+
+    def add(self, key: str, pieces: Iterable[Any]) -> None:
+        """Add the rows of one input."""
+        for piece in pieces:
+            columns = {
+                name: piece[name] if name in piece.schema.names else pa.nulls(len(piece))
+                for name in self._schema.names[1:]
+            }
+            table = pa.table({"input": pa.repeat(key, len(piece)), **columns}).cast(self._schema)
+            self._held.append(table)
+            if sum(map(len, self._held)) >= GROUP_ROWS:
+                self._flush()
+
+    def _flush(self) -> None:
+        if self._rows >= PART_ROWS:
+            self._writer.close()
+            self._begin()
+        table = pa.concat_tables(self._held)
+        self._rows += len(table)
+        self._writer.write_table(table, row_group_size=GROUP_ROWS)
+        self._held = []
+
+    def _begin(self) -> None:
+        file = self._folder / f"part-{self._parts:05}.parquet"
+        self._writer = pq.ParquetWriter(file, self._schema, compression="zstd")
+        self._parts, self._rows = self._parts + 1, 0
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._held and error is None:
+            self._flush()
+        self._writer.close()
+
+
+TABLES: Final = {"inputs": "inputs.parquet", "frames": "frames/*.parquet", "events": "events/*.parquet"}
+
+_ROWS_AT_ONCE: Final[int] = 4096
+
+
+@dataclass(frozen=True)
+class Answer:
+    """Rows that are read as they are asked for."""
+
+    columns: tuple[str, ...]
+    rows: Iterator[tuple[Any, ...]]
+
+
+def query(dataset: Path, sql: str) -> Answer:
+    """The answer to a query.
+
+    Raises InputError where `dataset` is none, and where DuckDB cannot answer.
+    """
+    if not (dataset / TABLES["inputs"]).is_file():
+        raise InputError(f"{dataset} is no data set. Give a folder that `auscan merge` wrote.")
+    connection = duckdb.connect()
+    for name, files in TABLES.items():
+        place = str(dataset / files).replace("'", "''")
+        connection.execute(f"CREATE VIEW {name} AS SELECT * FROM read_parquet('{place}')")
+    try:
+        connection.execute(sql)
+    except duckdb.Error as error:
+        raise InputError(f"DuckDB cannot answer: {' '.join(str(error).split())}") from error
+    columns = tuple(column[0] for column in connection.description or ())
+    return Answer(columns, _rows(connection))
+
+
+def _rows(connection: duckdb.DuckDBPyConnection) -> Iterator[tuple[Any, ...]]:
+    while rows := connection.fetchmany(_ROWS_AT_ONCE):
+        yield from rows

@@ -1,0 +1,101 @@
+"""`auscan merge`: many results as one data set.
+
+In: folders that `auscan detect` wrote to.  Out: a folder of Parquet files, and what is in it on stdout.
+Not here: the data set itself (batch/merge.py).
+
+`auscan query`: ask a data set in SQL.
+
+In: a data set that `auscan merge` wrote, a query.  Out: a table, CSV or JSON Lines on stdout.
+Not here: the tables (batch/merge.py), DuckDB (batch/query.py).
+"""
+
+import csv
+import json
+import sys
+from collections.abc import Iterable
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from auscan.core.environment import need_extra
+from auscan.core.errors import InputError
+
+
+def merge(
+    results: Annotated[
+        list[Path], typer.Argument(metavar="RESULTS...", help="Folders that `auscan detect` wrote to.")
+    ],
+    out: Annotated[Path, typer.Option("--out", metavar="DATASET", help="Folder for the data set.")],
+) -> None:
+    """Gather the results in RESULTS into one data set of few large Parquet files."""
+    need_extra("auscan merge", "pyarrow", "batch")
+    from rich.console import Console
+    from rich.progress import Progress
+
+    from auscan.batch.dataset import merge as merge_results
+
+    console = Console(stderr=True)
+    with Progress(console=console, transient=True, disable=not console.is_terminal) as bar:
+        task = bar.add_task("results", total=None)
+        sources = merge_results(
+            results, out, lambda done, total: bar.update(task, completed=done, total=total)
+        )
+    done = [source.entry.rows for source in sources if source.entry.status == "done"]
+    typer.echo(f"{out}: {len(sources)} inputs, {len(done)} with a result, {sum(done)} rows")
+
+
+if TYPE_CHECKING:
+    from auscan.batch.dataset import Answer
+
+SHOWN_ROWS = 50
+"""Rows of the table that is made for eyes."""
+
+
+def query(
+    dataset: Annotated[Path, typer.Argument(metavar="DATASET", help="Folder that `auscan merge` wrote.")],
+    sql: Annotated[str, typer.Argument(metavar="SQL", help="Over the tables inputs, frames and events.")],
+    as_csv: Annotated[bool, typer.Option("--csv", help="Print CSV.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print a JSON object a row.")] = False,
+) -> None:
+    """Answer SQL over DATASET with DuckDB, e.g. 'SELECT AU, count(*) FROM events GROUP BY AU'."""
+    if as_csv and as_json:
+        raise InputError("Give --csv or --json, not both.")
+    need_extra("auscan query", "duckdb", "batch")
+    from auscan.batch.dataset import query as ask
+
+    answer = ask(dataset, sql)
+    if as_csv:
+        writer = csv.writer(sys.stdout, lineterminator="\n")
+        writer.writerow(answer.columns)
+        writer.writerows(answer.rows)
+    elif as_json:
+        for row in answer.rows:
+            line = {name: _plain(value) for name, value in zip(answer.columns, row, strict=True)}
+            typer.echo(json.dumps(line, ensure_ascii=False, default=str))
+    else:
+        _print_table(answer)
+
+
+def _plain(value: Any) -> Any:
+    """JSON knows no NaN."""
+    return None if isinstance(value, float) and value != value else value
+
+
+def _print_table(answer: "Answer") -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    table, rows = Table(*answer.columns), iter(answer.rows)
+    for row in islice(rows, SHOWN_ROWS):
+        table.add_row(*_shown(row))
+    Console().print(table)
+    if next(rows, None) is not None:
+        typer.echo(f"More than {SHOWN_ROWS} rows; --csv or --json gives all.", err=True)
+
+
+def _shown(row: Iterable[Any]) -> list[str]:
+    return [
+        "" if value is None else f"{value:g}" if isinstance(value, float) else str(value) for value in row
+    ]

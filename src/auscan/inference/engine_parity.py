@@ -1,0 +1,85 @@
+"""How far two engines that run the same checkpoint are from each other, stage by stage.
+
+Each stage is given the same input, so that a difference is told where it arises; logits and probabilities are
+those of the whole way, from crops and sound to the head.
+
+In: two `Stages`, crops of real faces.  Out: numbers.
+"""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from auscan.core.config import SAMPLE_RATE_HZ, TOKEN_RATE_HZ
+from auscan.inference.engine import AudioTokens, Direction, Stages
+from auscan.inference.score_track import elapsed_frames, follow
+
+FRAMES = 64
+"""Crops of each kind that are compared."""
+RATE_HZ = 25.0
+
+Differences = dict[str, float]
+
+
+def compare(reference: Stages, other: Stages, crops: NDArray[np.uint8]) -> dict[str, Differences]:
+    """Differences on crops of real faces [n, S, S, 3] and on noise; sound is noise that swells in both."""
+    random = np.random.default_rng(0)
+    real = crops[np.linspace(0, len(crops) - 1, FRAMES).round().astype(int)]
+    noise = random.integers(0, 256, real.shape, dtype=np.uint8)
+    seconds = FRAMES / RATE_HZ
+    swell = np.sin(np.linspace(0, 3 * np.pi, round(seconds * SAMPLE_RATE_HZ))) ** 2
+    samples = (0.1 * swell * random.standard_normal(len(swell))).astype(np.float32)
+    return {
+        "real": _compare(reference, other, real, samples),
+        "noise": _compare(reference, other, noise, samples),
+    }
+
+
+def _compare(
+    reference: Stages, other: Stages, crops: NDArray[np.uint8], samples: NDArray[np.float32]
+) -> Differences:
+    """The largest difference of each stage; the mean one of the probabilities."""
+    found: Differences = {}
+    tokens = [each.encode_sound(samples) for each in (reference, other)]
+    found["encode_sound"] = _largest(*tokens)
+    faces = [0, 1] * (len(crops) // 2)
+    ours, theirs = (each.look(crops, faces, {}, evidence=True) for each in (reference, other))
+    for name in ("embedding", "au_tokens", "points", "sight"):
+        found[name] = _largest(getattr(ours, name), getattr(theirs, name))
+    for name in ("patch_weights", "attention", "gates"):
+        found[name] = _largest(getattr(ours.evidence, name), getattr(theirs.evidence, name))
+
+    times_s = np.arange(len(crops), dtype=np.float64) / RATE_HZ
+    token_s = (np.arange(len(tokens[0]), dtype=np.float64) + 0.5) / TOKEN_RATE_HZ
+    sounds = [AudioTokens(each, token_s) for each in tokens]
+    (x, guide), (other_x, other_guide) = (
+        each.hear(ours.embedding, times_s, sounds[0]) for each in (reference, other)
+    )
+    assert guide is not None
+    assert other_guide is not None
+    found["hear"] = max(_largest(x, other_x), _largest(guide, other_guide))
+    found["audio_gate"] = _largest(
+        *(each.audio_gate(ours.embedding, times_s, sounds[0]) for each in (reference, other))
+    )
+    found["sweep"] = max(
+        _largest(*(each.sweep(block, direction, x, guide, elapsed, None)[0] for each in (reference, other)))
+        for block in range(reference.blocks)
+        for direction, elapsed in _sides(times_s)
+    )
+    found["read"] = _largest(*(each.read(x, ours.au_tokens) for each in (reference, other)))
+    logits = [
+        follow(each, looked.embedding, looked.au_tokens, times_s, sound)
+        for each, looked, sound in zip((reference, other), (ours, theirs), sounds, strict=True)
+    ]
+    found["logits"] = _largest(*logits)
+    probabilities = [1 / (1 + np.exp(-each.astype(np.float64))) for each in logits]
+    found["mean_probability"] = float(np.abs(probabilities[0] - probabilities[1]).mean())
+    return found
+
+
+def _sides(times_s: NDArray[np.float64]) -> list[tuple[Direction, NDArray[np.float64]]]:
+    ahead, back = elapsed_frames(times_s)
+    return [("ahead", ahead), ("back", back)]
+
+
+def _largest(a: NDArray[np.floating], b: NDArray[np.floating]) -> float:
+    return float(np.abs(a - b).max())

@@ -1,0 +1,258 @@
+"""Which audio tokens each frame hears, in numpy: what model/fusion.py works out in torch.
+
+Times are float64 and searched, which is no work for a graph; the attention over what is found here is.
+There all tokens are valid, so the rules are short; a test holds both to each other.
+
+In: times of frames and of tokens, seconds.  Out: places of tokens.
+
+The stages in ONNX Runtime: the default on a CPU, without PyTorch.
+
+In and out: numpy, as stages.py says.  Not here: the graphs themselves (model/graphs.py, `auscan export`).
+"""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import onnxruntime as ort
+from numpy.typing import NDArray
+
+from auscan.core.checkpoint_folder import check_sums, find_checkpoint, graph_names, read_config
+from auscan.core.config import NEAR_S, TOKEN_HOP, CheckpointConfig
+from auscan.core.errors import CheckpointError
+from auscan.inference.engine import (
+    AudioTokens,
+    Direction,
+    FaceFeatures,
+    SweepState,
+    evidence_of,
+    rows_before,
+)
+
+
+class Heard(NamedTuple):
+    """The inputs of the hear graph that depend on time alone; names as there."""
+
+    window: NDArray[np.int64]
+    """[T, W] which tokens lie around each frame"""
+    audible: NDArray[np.bool_]
+    """[T, W] False beyond the reach and beyond the sound"""
+    offset_s: NDArray[np.float32]
+    """[T, W] their time less the frame's; 0 where not audible"""
+    neighbours: NDArray[np.int64]
+    """[T, 2] the tokens before and after"""
+    weights: NDArray[np.float32]
+    """[T, 2] how much of each is heard at the frame's own time; 0 for silence"""
+
+
+def who_hears_what(
+    frame_s: NDArray[np.float64], token_s: NDArray[np.float64], reach_s: float, width: int
+) -> Heard:
+    """frame_s: [T]    token_s: [Ta], ascending, Ta >= 1    width: W, tokens in a frame's window."""
+    count = len(token_s)
+    first = np.searchsorted(token_s, frame_s - reach_s) - 1  # [T]
+    place = first[:, None] + np.arange(width)  # [T, W]
+    window = np.clip(place, 0, count - 1)
+    offset_s = token_s[window] - frame_s[:, None]
+    audible = (place == window) & (np.abs(offset_s) <= reach_s)
+
+    after = np.searchsorted(token_s, frame_s)[:, None] + np.array([-1, 0])  # [T, 2]
+    neighbours = np.clip(after, 0, count - 1)
+    distance_s = np.abs(token_s[neighbours] - frame_s[:, None])
+    near = (after == neighbours) & (distance_s <= NEAR_S)
+    between = distance_s[:, ::-1] / np.maximum(distance_s.sum(1, keepdims=True), 1e-9)
+    weights = np.where(near.all(1, keepdims=True), between, near)
+    return Heard(
+        window,
+        audible,
+        np.where(audible, offset_s, 0.0).astype(np.float32),
+        neighbours,
+        weights.astype(np.float32),
+    )
+
+
+SHORT = 128
+"""Frames a sweep graph is given at a time; its cost is quadratic in them."""
+HEARING = 256
+"""Frames the hear graph is given at a time; each comes with its window of tokens."""
+FEATURES = ("embedding", "au_tokens", "points", "sight", "patches")
+EVIDENCE = ("patch_weights", "attention", "gates")
+"""Outputs of the visual graph. It works out those of the second line anyway; they are copied on request."""
+
+
+class OnnxStages:
+    """The stages of a checkpoint with graphs, on the CPU."""
+
+    def __init__(self, checkpoint: str | Path, threads: int | None = None) -> None:
+        """threads: of each call; None takes all cores.
+
+        Raises CheckpointError where the checkpoint cannot be found, or a graph is missing, no graph, or not
+        the recorded one.
+        """
+        folder = find_checkpoint(checkpoint)
+        self._config = read_config(folder)
+        names = graph_names(self.blocks)
+        check_sums(folder, [f"{name}.onnx" for name in names])
+        self._graphs = {name: open_graph(folder / f"{name}.onnx", threads) for name in names}
+        self._outputs = {
+            name: {each.name for each in graph.get_outputs()} for name, graph in self._graphs.items()
+        }
+
+    @property
+    def config(self) -> CheckpointConfig:
+        """The checkpoint's answers about itself."""
+        return self._config
+
+    @property
+    def blocks(self) -> int:
+        """How many blocks `sweep` has."""
+        return self._config.network.temporal.blocks
+
+    @property
+    def has_evidence(self) -> bool:
+        """Whether the graphs give it; those of an earlier auscan do not."""
+        return {*EVIDENCE, "gate"} <= self._outputs["visual"] | self._outputs["hear"]
+
+    def look(
+        self,
+        crops: NDArray[np.uint8],
+        faces: Sequence[int],
+        previous: Mapping[int, NDArray[np.float32]],
+        evidence: bool = False,
+    ) -> FaceFeatures:
+        """crops [B, S, S, 3] RGB, whose they are [B], and each face's [N, Dv] before them."""
+        before = rows_before(faces, previous)
+        nothing = np.empty((0, *self._shape("visual", "carried")[1:]), np.float32)
+        embedding, au_tokens, points, sight, patches, *went_by = self._run(
+            "visual",
+            FEATURES + EVIDENCE if evidence else FEATURES,
+            crops=crops,
+            carried=np.stack(before.carried) if before.carried else nothing,
+            before=before.rows,
+        )
+        # Copies, or one face's patches would keep those of the whole call alive.
+        last = {face: patches[row].copy() for face, row in before.last.items()}
+        went = evidence_of(*went_by) if evidence else None
+        return FaceFeatures(embedding, au_tokens, points, sight, last, went)
+
+    def encode_sound(self, samples: NDArray[np.float32]) -> NDArray[np.float32]:
+        """samples [M] at 16 kHz -> tokens [M // 320, Da]."""
+        if len(samples) < TOKEN_HOP:
+            return np.empty((0, *self._shape("hear", "tokens")[1:]), np.float32)
+        return self._run("audio", ("tokens",), samples=samples)[0]
+
+    def hear(
+        self, embedding: NDArray[np.float32], times_s: NDArray[np.float64], sound: AudioTokens | None
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32] | None]:
+        """embedding [T, d], times_s [T] -> x [T, d], guide [T, Da]; as they are and None without sound."""
+        if sound is None or not len(sound.tokens):
+            return embedding, None
+        x, guide = self._hear(("x", "guide"), embedding, times_s, sound)
+        return x, guide
+
+    def audio_gate(
+        self, embedding: NDArray[np.float32], times_s: NDArray[np.float64], sound: AudioTokens | None
+    ) -> NDArray[np.float32]:
+        """embedding [T, d], times_s [T] -> gate [T]."""
+        if sound is None or not len(sound.tokens):
+            return np.zeros(len(times_s), np.float32)
+        return self._hear(("gate",), embedding, times_s, sound)[0]
+
+    def _hear(
+        self,
+        wanted: tuple[str, ...],
+        embedding: NDArray[np.float32],
+        times_s: NDArray[np.float64],
+        sound: AudioTokens,
+    ) -> list[NDArray[np.float32]]:
+        """Outputs of the hear graph for all frames."""
+        reach_s, width = self._config.network.fusion.reach_s, self._shape("hear", "window")[1]
+        heard = who_hears_what(times_s, sound.times_s, reach_s, width)
+        parts = [
+            self._run(
+                "hear",
+                wanted,
+                embedding=embedding[part],
+                tokens=sound.tokens,
+                **{name: each[part] for name, each in heard._asdict().items()},
+            )
+            for part in _stretches(len(times_s), HEARING)
+        ]
+        return [np.concatenate(each) for each in zip(*parts, strict=True)]
+
+    def sweep(
+        self,
+        block: int,
+        direction: Direction,
+        x: NDArray[np.float32],
+        guide: NDArray[np.float32] | None,
+        elapsed: NDArray[np.float64],
+        state: SweepState | None,
+    ) -> tuple[NDArray[np.float32], SweepState]:
+        """x [T, d], guide [T, Da], elapsed [T] -> what a block adds in a direction [T, d], and its state."""
+        name = f"sweep_{block}_{direction}"
+        if guide is None:  # silence is a guide of zeros
+            guide = np.zeros((len(x), *self._shape(name, "guide")[1:]), np.float32)
+        if state is None:
+            empty = (np.zeros(self._shape(name, each), np.float32) for each in ("tail", "memory"))
+            state = SweepState(*empty)
+        update = np.empty(x.shape, np.float32)
+        order, step = (slice(None), 1) if direction == "ahead" else (slice(None, None, -1), -1)
+        for part in list(_stretches(len(x), SHORT))[::step]:
+            added, tail, memory = self._run(
+                name,
+                ("update", "tail_after", "memory_after"),
+                x=x[part][order],
+                guide=guide[part][order],
+                elapsed=elapsed[part][order].astype(np.float32),
+                tail=state.tail,
+                memory=state.memory,
+            )
+            update[part] = added[order]
+            state = SweepState(tail, memory)
+        return update, state
+
+    def read(self, x: NDArray[np.float32], au_tokens: NDArray[np.float32]) -> NDArray[np.float32]:
+        """x [T, d], au_tokens [T, A, da] -> logits [T, A]."""
+        return self._run("read", ("logits",), x=x, au_tokens=au_tokens)[0]
+
+    def _run(self, name: str, wanted: tuple[str, ...], **inputs: NDArray[Any]) -> list[NDArray[np.float32]]:
+        """The outputs of a graph that are wanted, in that order."""
+        missing = set(wanted) - self._outputs[name]
+        if missing:
+            raise CheckpointError(
+                f"{name}.onnx of {self._config.name} was written by an auscan that did not give "
+                f"{', '.join(sorted(missing))}. Write it anew with `auscan export`."
+            )
+        feed = {key: np.ascontiguousarray(value) for key, value in inputs.items()}
+        outputs: list[NDArray[np.float32]] = self._graphs[name].run(wanted, feed)
+        return outputs
+
+    def _shape(self, name: str, wanted: str) -> tuple[int, ...]:
+        """The shape that a graph asks of an input; its first number may be a name instead."""
+        return next(tuple(each.shape) for each in self._graphs[name].get_inputs() if each.name == wanted)
+
+
+def open_graph(file: Path, threads: int | None = None) -> ort.InferenceSession:
+    """A graph ready to run on the CPU; CheckpointError where the file is missing or no graph."""
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = threads or 0
+    options.log_severity_level = 3  # errors; the warnings are about graph optimisation
+    # Idle threads would spin and take the core from decoding and face work, which run beside this.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    if not file.is_file():
+        raise CheckpointError(
+            f"{file} is missing: the checkpoint holds no graphs, or not all. Write them with `auscan export`."
+        )
+    try:
+        return ort.InferenceSession(file, options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # the runtime's own, of many kinds
+        raise CheckpointError(
+            f"{file} cannot be read by ONNX Runtime ({str(error).splitlines()[0][:200]}). "
+            f"Copy the checkpoint again, or write it anew with `auscan export`."
+        ) from error
+
+
+def _stretches(count: int, length: int) -> list[slice]:
+    return [slice(start, min(start + length, count)) for start in range(0, count, length)]

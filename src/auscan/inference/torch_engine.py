@@ -1,0 +1,181 @@
+"""The stages in PyTorch: the reference engine, and the one for a GPU.
+
+In and out: numpy, as stages.py says.  Not here: anything the network itself does (model/).
+"""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from auscan.core.config import CheckpointConfig
+from auscan.core.errors import InputError
+from auscan.inference.engine import (
+    AudioTokens,
+    Direction,
+    FaceFeatures,
+    SweepState,
+    evidence_of,
+    rows_before,
+)
+from auscan.model.checkpoint import load_checkpoint
+from auscan.model.mamba import BiMambaBlock, ScanState
+from auscan.model.network import Sound
+
+
+class TorchStages:
+    """The stages of a checkpoint on one device."""
+
+    def __init__(self, checkpoint: str | Path, device: str = "auto", threads: int | None = None) -> None:
+        """device: "auto" (the first GPU, else the CPU), "cpu" or "cuda:0".  threads: torch's, of the process.
+
+        Raises CheckpointError where the checkpoint cannot be found or does not fit, InputError for a device
+        that is not there.
+        """
+        self.device = find_device(device)
+        self.network, self._config = load_checkpoint(checkpoint)
+        self.network.to(self.device)
+        # Convolutions on a CPU run faster with channels last.
+        self.network.visual.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        if threads is not None:
+            torch.set_num_threads(threads)
+
+    @property
+    def config(self) -> CheckpointConfig:
+        """The checkpoint's answers about itself."""
+        return self._config
+
+    @property
+    def blocks(self) -> int:
+        """How many blocks `sweep` has."""
+        return len(self.network.temporal.memory.blocks)
+
+    @property
+    def has_evidence(self) -> bool:
+        """Always: the network is all there."""
+        return True
+
+    @torch.inference_mode()
+    def look(
+        self,
+        crops: NDArray[np.uint8],
+        faces: Sequence[int],
+        previous: Mapping[int, NDArray[np.float32]],
+        evidence: bool = False,
+    ) -> FaceFeatures:
+        """crops [B, S, S, 3] RGB, whose they are [B], and each face's [N, Dv] before them."""
+        before = rows_before(faces, previous)
+        patches = self.network.visual.patch_shape
+        carried = np.stack(before.carried) if before.carried else np.empty((0, *patches), np.float32)
+        looked = self.network.visual.look_at_rows(
+            self._tensor(crops), self._tensor(carried), self._tensor(before.rows)
+        )
+        aligned = looked.aligned
+        went_by = aligned.patch_weights, aligned.attention, aligned.gates
+        last = _array(looked.last_patches)  # [B, N, Dv]
+        return FaceFeatures(
+            _array(aligned.embedding[:, 0]),
+            _array(aligned.au_tokens[:, 0]),
+            _array(looked.points[:, 0]),
+            _array(looked.sight[:, 0]),
+            # Copies, or one face's patches would keep those of the whole call alive.
+            {face: last[row].copy() for face, row in before.last.items()},
+            evidence_of(*(_array(each[:, 0]) for each in went_by)) if evidence else None,
+        )
+
+    @torch.inference_mode()
+    def encode_sound(self, samples: NDArray[np.float32]) -> NDArray[np.float32]:
+        """samples [M] at 16 kHz -> tokens [M // 320, Da]."""
+        return _array(self.network.audio(self._tensor(samples)[None])[0])
+
+    @torch.inference_mode()
+    def hear(
+        self, embedding: NDArray[np.float32], times_s: NDArray[np.float64], sound: AudioTokens | None
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32] | None]:
+        """embedding [T, d], times_s [T] -> x [T, d], guide [T, Da]; as they are and None without sound."""
+        if sound is None:
+            return embedding, None
+        x, guide = self.network.temporal.hear(
+            self._tensor(embedding)[None], self._tensor(times_s)[None], self._sound(sound)
+        )
+        assert guide is not None
+        return _array(x[0]), _array(guide[0])
+
+    @torch.inference_mode()
+    def audio_gate(
+        self, embedding: NDArray[np.float32], times_s: NDArray[np.float64], sound: AudioTokens | None
+    ) -> NDArray[np.float32]:
+        """embedding [T, d], times_s [T] -> gate [T]."""
+        if sound is None:
+            return np.zeros(len(times_s), np.float32)
+        heard = self._sound(sound)
+        _, gate = self.network.temporal.fusion(
+            self._tensor(embedding)[None],
+            self._tensor(times_s)[None],
+            heard.tokens,
+            heard.times_s,
+            heard.valid,
+        )
+        return _array(gate[0])
+
+    @torch.inference_mode()
+    def sweep(
+        self,
+        block: int,
+        direction: Direction,
+        x: NDArray[np.float32],
+        guide: NDArray[np.float32] | None,
+        elapsed: NDArray[np.float64],
+        state: SweepState | None,
+    ) -> tuple[NDArray[np.float32], SweepState]:
+        """x [T, d], guide [T, Da], elapsed [T] -> what a block adds in a direction [T, d], and its state."""
+        memory = self.network.temporal.memory.blocks[block]
+        assert isinstance(memory, BiMambaBlock)
+        update, after = (memory.ahead if direction == "ahead" else memory.back)(
+            self._tensor(x)[None],
+            None if guide is None else self._tensor(guide)[None],
+            self._tensor(elapsed)[None],
+            None if state is None else ScanState(*(self._tensor(each)[None] for each in state)),
+        )
+        return _array(update[0]), SweepState(*(_array(each[0]) for each in after))
+
+    @torch.inference_mode()
+    def read(self, x: NDArray[np.float32], au_tokens: NDArray[np.float32]) -> NDArray[np.float32]:
+        """x [T, d], au_tokens [T, A, da] -> logits [T, A]."""
+        return _array(self.network.temporal.head(self._tensor(x), self._tensor(au_tokens)))
+
+    def _sound(self, sound: AudioTokens) -> Sound:
+        tokens = self._tensor(sound.tokens)[None]
+        valid = torch.ones(tokens.shape[:2], dtype=torch.bool, device=self.device)
+        return Sound(tokens, self._tensor(sound.times_s)[None], valid)
+
+    def _tensor(self, array: NDArray[Any]) -> Tensor:
+        """On the device; a read-only array, such as part of a memmap, is copied, as torch asks for."""
+        return torch.from_numpy(np.require(array, requirements=["C", "W"])).to(self.device)
+
+
+def find_device(name: str) -> torch.device:
+    """Device "auto", "cpu" or "cuda:0" as a device; InputError where it is not there."""
+    if name == "auto":
+        return torch.device("cuda:0" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+    except RuntimeError as error:
+        raise InputError(f"{name!r} is no device. Give auto, cpu or cuda:0.") from error
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        raise InputError(f"There is no {name} here; torch sees {torch.cuda.device_count()} GPUs. Give cpu.")
+    return device
+
+
+def gpus() -> list[str]:
+    """Names of the GPUs that torch can use, cuda:0 first."""
+    return [torch.cuda.get_device_name(number) for number in range(torch.cuda.device_count())]
+
+
+def _array(tensor: Tensor) -> NDArray[np.float32]:
+    array: NDArray[np.float32] = tensor.cpu().numpy()
+    return array

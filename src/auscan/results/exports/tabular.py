@@ -1,0 +1,114 @@
+"""Write a CSV file with the columns of another program, most of which we know nothing of.
+
+Hundreds of empty columns would make pandas slow and the memory full; here they cost a comma each.
+
+A wide CSV for SPSS, R and the like: a row a frame, columns a face, short names.
+
+    frame  time  f0_found  f0_conf  f0_qual  f0_au01 ... f0_au26  f0_au01c ... f0_au26c  f1_found ...
+
+`f0_au12` is the probability, `f0_au12c` whether it counts as active, and `f0_au12b` the value above a
+baseline where the result has one. An empty cell is unknown. Names begin with a letter and hold neither dots
+nor blanks, so that SPSS and R keep them. What each means stands in a second file, a row a variable.
+
+In: a Result.  Out: NAME_wide.csv and NAME_wide_labels.csv.
+
+JSON Lines: a row of the table a line, as `auscan live` prints them; null is unknown.
+
+In: a Result.  Out: NAME.jsonl.
+"""
+
+import csv
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import repeat
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from auscan.core.atomic_write import atomic_path
+from auscan.core.aus import AU_MEANINGS
+from auscan.results.exports.content import faces, stem, taught
+from auscan.results.result import Result
+from auscan.results.table import frame_times_s
+
+
+def write_columns(path: Path, columns: Sequence[str], known: Mapping[str, Sequence[str]]) -> None:
+    """Write `columns` in this order: cells of those in `known` [R] each, all others empty."""
+    unknown = [name for name in known if name not in columns]
+    assert not unknown, unknown
+    cells: list[Iterable[str]] = [known.get(name, repeat("")) for name in columns]
+    with atomic_path(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(columns)
+        writer.writerows(zip(*cells, strict=False))  # the empty ones never end
+
+
+def numbers(values: "pd.Series[float]", decimals: int) -> list[str]:
+    """Each number with at most so many decimals; NaN, which is unknown, is an empty cell."""
+    array = values.to_numpy(np.float64)
+    return ["" if value != value else f"{value:.{decimals}f}" for value in array.tolist()]
+
+
+def write_wide(result: Result, folder: Path) -> list[Path]:
+    """Write both files into `folder`; return their paths."""
+    frames = result.table["frame"].drop_duplicates().to_numpy()
+    columns: dict[str, object] = {"frame": frames, "time": frame_times_s(result.table)}
+    labels = {
+        "frame": "index of the decoded frame, from 0",
+        "time": "seconds, presentation time in the video",
+    }
+    for face in faces(result):
+        rows = result.table[result.table["face_id"] == face].set_index("frame").reindex(frames)
+        columns[f"f{face}_found"] = rows["success"].notna().astype(int).to_numpy()
+        labels[f"f{face}_found"] = f"Face {face}: 1 in frames where it was found"
+        for name, (column, label) in _variables(result).items():
+            values = rows[column].astype("Int8") if column.endswith("_c") else rows[column]  # 1 and not 1.0
+            columns[f"f{face}_{name}"] = values.array
+            labels[f"f{face}_{name}"] = f"Face {face}: {label}"
+    said = pd.DataFrame({"variable": list(labels), "label": list(labels.values())})
+    paths = [folder / f"{stem(result)}_wide.csv", folder / f"{stem(result)}_wide_labels.csv"]
+    for path, table in zip(paths, (pd.DataFrame(columns), said), strict=True):
+        with atomic_path(path) as temporary:
+            table.to_csv(temporary, index=False, encoding="utf-8", lineterminator="\n")
+    return paths
+
+
+def _variables(result: Result) -> dict[str, tuple[str, str]]:
+    """Column of the table and label of each variable of a face."""
+    kinds = {
+        "": ("", "probability 0 to 1"),
+        "c": ("_c", "1 active, 0 not"),
+        "b": ("_b", "above the baseline"),
+    }
+    return {
+        "conf": ("confidence", "confidence of the face detector, 0 to 1"),
+        "qual": ("quality", "how well it can be read, 0 to 1"),
+        **{
+            f"{name.lower()}{end}": (f"{name}{tail}", f"{name} {AU_MEANINGS[name]}, {meaning}")
+            for end, (tail, meaning) in kinds.items()
+            for name in taught(result)
+            if f"{name}{tail}" in result.table
+        },
+    }
+
+
+DECIMALS = 6
+
+
+def write_jsonl(result: Result, folder: Path) -> list[Path]:
+    """Write the file into `folder`; return its path."""
+    path = folder / f"{stem(result)}.jsonl"
+    names = list(result.table.columns)
+    columns = [result.table[name].tolist() for name in names]
+    with atomic_path(path) as temporary, temporary.open("w", encoding="utf-8") as file:
+        for row in zip(*columns, strict=True):
+            line = dict(zip(names, map(_plain, row), strict=True))
+            file.write(json.dumps(line, ensure_ascii=False, allow_nan=False) + "\n")
+    return [path]
+
+
+def _plain(value: object) -> object:
+    if isinstance(value, float):
+        return None if value != value else round(value, DECIMALS)
+    return value

@@ -1,0 +1,1 @@
+"""Plots, overlay video and HTML report of a result."""

@@ -1,0 +1,291 @@
+"""Draw the result back onto the video: box and id on each face, bars of the 12 AUs beside the picture.
+
+Why: a person believes a table only after seeing it agree with the face. The bars stand in a panel right of
+the picture, so that they never cover a face; faces share the panel, each in its own colour. A face that can
+hardly be read has the reason beside its number, and none of its bars is lit.
+Below the bars stand the level of the sound and whether somebody speaks.
+In: frames with their times, the table, the thresholds [A], the file whose sound is kept, and its level.
+Out: an H.264 mp4 that browsers play, every frame shown at its own time, or one picture.
+Not here: decoding the frames (pipeline/render.py), the file itself (mp4.py).
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, Protocol
+
+import cv2
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from auscan.core.atomic_write import atomic_path
+from auscan.core.aus import AU_MEANINGS, AU_NAMES
+from auscan.core.errors import MediaError
+from auscan.results.figures.mp4 import Mp4Writer
+from auscan.results.speech import Speech
+from auscan.results.table import ACTIVE_COLUMNS, BOX_COLUMNS, frame_times_s
+
+Image = NDArray[np.uint8]  # [H, W, 3] RGB
+Colour = tuple[int, int, int]
+
+FACE_COLOURS: Final[tuple[Colour, ...]] = (
+    *((86, 180, 233), (230, 159, 0), (0, 190, 140)),
+    *((240, 228, 66), (224, 140, 190), (235, 110, 50)),
+)
+"""RGB, told apart by colour-blind people too (after Okabe and Ito); face_id picks one in turn."""
+
+MAX_PANEL_FACES: Final[int] = 4
+"""More bars in one row cannot be read; the largest faces of the frame are shown."""
+
+_MIN_HEIGHT: Final[int] = 480  # px, below it the panel's text cannot be read
+_MAX_WIDTH, _MAX_HEIGHT = 1920, 1080  # px, beyond it browsers may refuse the video
+_BACKGROUND: Final[Colour] = (24, 26, 30)
+_GROOVE: Final[Colour] = (52, 56, 63)
+_TEXT: Final[Colour] = (240, 240, 240)
+_FAINT_TEXT: Final[Colour] = (150, 155, 163)
+_SPEECH: Final[Colour] = (120, 210, 170)
+_SOUND_ROW: Final[int] = len(AU_NAMES)  # the row below the last AU
+_SOUND_RANGE_DB: Final[float] = 60.0  # what the bar spans below full scale
+_FONT: Final[int] = cv2.FONT_HERSHEY_SIMPLEX
+
+
+class FrameLike(Protocol):
+    """What the overlay needs of a decoded frame."""
+
+    @property
+    def index(self) -> int:
+        """Index of the frame, from 0."""
+
+    @property
+    def time_s(self) -> float:
+        """Presentation time, seconds."""
+
+    @property
+    def image(self) -> Image:
+        """[H, W, 3] RGB."""
+
+
+def write_overlay(
+    path: Path,
+    frames: Iterable[FrameLike],
+    table: pd.DataFrame,
+    thresholds: Sequence[float],
+    sound_source: Path | None,
+    sound: Speech | None = None,
+) -> None:
+    """Write the frames with the table drawn on them to `path` (.mp4), with the sound of `sound_source`.
+
+    sound: its level and speech, which are drawn; None: there is none.
+
+    Raises MediaError where there is no frame or the sound cannot be decoded.
+    """
+    times = frame_times_s(table)
+    faces = _faces_by_frame(table)
+    painter: Painter | None = None
+    with atomic_path(path) as temporary, Mp4Writer(temporary, times, sound_source) as writer:
+        for frame in frames:
+            painter = painter or Painter(frame.image.shape[0], frame.image.shape[1], thresholds)
+            heard = None if sound is None else hear(sound, frame.time_s)
+            writer.add(painter.paint(frame.image, faces.get(frame.index, []), heard), frame.time_s)
+        if painter is None:
+            raise MediaError(f"There is no frame to draw on, so {path.name} was not written.")
+
+
+def write_overlay_picture(path: Path, image: Image, table: pd.DataFrame, thresholds: Sequence[float]) -> None:
+    """Write one picture with the rows of frame 0 drawn on it to `path` (.png)."""
+    painter = Painter(image.shape[0], image.shape[1], thresholds)
+    painted = painter.paint(image, _faces_by_frame(table).get(0, []))
+    with atomic_path(path) as temporary:
+        cv2.imwrite(str(temporary), cv2.cvtColor(painted, cv2.COLOR_RGB2BGR))
+
+
+@dataclass(frozen=True)
+class DrawnFace:
+    """One face of one frame as the painter needs it."""
+
+    face_id: int
+    box: tuple[float, float, float, float]
+    """x, y, w, h in pixels of the frame."""
+    probabilities: NDArray[np.float32]
+    """[A]; NaN is drawn as unknown."""
+    active: NDArray[np.bool_]
+    """[A] False where the AU is off, unknown or not judged."""
+    reason: str = ""
+    """Why the face is not judged, empty where it is."""
+
+    @property
+    def colour(self) -> Colour:
+        """The face's colour, the same in all frames."""
+        return FACE_COLOURS[self.face_id % len(FACE_COLOURS)]
+
+
+@dataclass(frozen=True)
+class Heard:
+    """The sound while a frame is shown."""
+
+    level_db: float
+    """Root mean square, dB of full scale; -inf before the sound begins and after it ends."""
+    speech: bool
+    """Whether somebody speaks."""
+
+
+def hear(sound: Speech, time_s: float) -> Heard:
+    """The sound at a time."""
+    step = int(np.floor((time_s - sound.start_s) / sound.step_s))
+    if not 0 <= step < len(sound.level_db):
+        return Heard(-np.inf, False)
+    return Heard(float(sound.level_db[step]), bool(sound.speech[step]))
+
+
+class Painter:
+    """Paints frames of one video; the layout is fixed by the first frame's size.
+
+    The picture is brought to between 480 and 1080 lines; the panel is as high as the picture.
+    """
+
+    def __init__(self, height: int, width: int, thresholds: Sequence[float]) -> None:
+        self._thresholds = np.asarray(thresholds, np.float32)
+        scale = min(max(1.0, _MIN_HEIGHT / height), _MAX_WIDTH / width, _MAX_HEIGHT / height)
+        self._width, self._height = max(2, round(width * scale)), max(2, round(height * scale))
+        canvas_height = max(self._height, _MIN_HEIGHT)
+        self._unit = canvas_height / _MIN_HEIGHT  # every length of the panel is a multiple of it
+        panel_width = round(250 * self._unit)
+        self._left = self._width + round(14 * self._unit)  # px, where rows begin
+        self._right = self._width + panel_width - round(14 * self._unit)
+        self._top = (canvas_height - self._height) // 2
+        # yuv420p halves both sides, so both must be even.
+        size = (canvas_height + canvas_height % 2, (self._width + panel_width + 1) // 2 * 2, 3)
+        self._blank: Image = np.full(size, _BACKGROUND, np.uint8)
+        for j, name in enumerate(AU_NAMES):
+            self._label(j, name, AU_MEANINGS[name])
+        self._label(_SOUND_ROW, "sound", "level")
+
+    def paint(self, image: Image, faces: Sequence[DrawnFace], heard: Heard | None = None) -> Image:
+        """[H, W, 3] RGB, its faces and its sound -> the canvas, [H', W', 3] RGB with even sides."""
+        canvas = self._blank.copy()
+        shrinks = image.shape[0] > self._height
+        method = cv2.INTER_AREA if shrinks else cv2.INTER_CUBIC
+        view = canvas[self._top : self._top + self._height, : self._width]
+        view[:] = cv2.resize(image, (self._width, self._height), interpolation=method)
+        scale = (self._width / image.shape[1], self._height / image.shape[0])
+        for face in faces:
+            self._draw_box(view, face, scale)
+        shown = sorted(faces, key=lambda face: -face.box[2] * face.box[3])[:MAX_PANEL_FACES]
+        shown = sorted(shown, key=lambda face: face.face_id)
+        self._draw_legend(canvas, shown, len(faces))
+        for row, face in enumerate(shown):
+            self._draw_bars(canvas, face, row, len(shown))
+        self._draw_sound(canvas, heard)
+        return canvas
+
+    def _px(self, units: float) -> int:
+        return max(1, round(units * self._unit))
+
+    def _row_top(self, j: int) -> int:
+        return self._px(32 + 34 * j)
+
+    def _groove(self, j: int) -> tuple[int, int]:
+        """Top and bottom of the bar of AU j, px."""
+        return self._row_top(j) + self._px(18), self._row_top(j) + self._px(31)
+
+    def _text(
+        self, canvas: Image, text: str, at: tuple[int, int], colour: Colour, size: float, bold: bool = False
+    ) -> int:
+        """Write `text` with its baseline at `at`; return its width in px."""
+        scale, thickness = size * self._unit, max(1, round(self._unit * (2 if bold else 1)))
+        cv2.putText(canvas, text, at, _FONT, scale, colour, thickness, cv2.LINE_AA)
+        return int(cv2.getTextSize(text, _FONT, scale, thickness)[0][0])
+
+    def _label(self, j: int, name: str, meaning: str) -> None:
+        baseline = self._row_top(j) + self._px(13)
+        used = self._text(self._blank, name, (self._left, baseline), _TEXT, 0.42)
+        meaning_at = (self._left + used + self._px(7), baseline)
+        self._text(self._blank, meaning, meaning_at, _FAINT_TEXT, 0.38)
+        top, bottom = self._groove(j)
+        cv2.rectangle(self._blank, (self._left, top), (self._right, bottom), _GROOVE, cv2.FILLED)
+
+    def _draw_box(self, view: Image, face: DrawnFace, scale: tuple[float, float]) -> None:
+        x, y, w, h = face.box
+        left, right = round(x * scale[0]), round((x + w) * scale[0])
+        top, bottom = round(y * scale[1]), round((y + h) * scale[1])
+        thickness = self._px(2)
+        cv2.rectangle(view, (left, top), (right, bottom), (0, 0, 0), thickness + 2, cv2.LINE_AA)
+        cv2.rectangle(view, (left, top), (right, bottom), face.colour, thickness, cv2.LINE_AA)
+        text, size = f"{face.face_id} {face.reason}".strip(), 0.45
+        width = cv2.getTextSize(text, _FONT, size * self._unit, self._px(1))[0][0] + self._px(8)
+        tag_bottom = max(top, self._px(16))  # a box that leaves the picture keeps its tag
+        corner = (max(left, 0), tag_bottom - self._px(16))
+        cv2.rectangle(view, corner, (corner[0] + width, tag_bottom), face.colour, cv2.FILLED)
+        self._text(view, text, (corner[0] + self._px(4), tag_bottom - self._px(4)), (0, 0, 0), size)
+
+    def _draw_legend(self, canvas: Image, shown: Sequence[DrawnFace], total: int) -> None:
+        at, baseline = self._left, self._px(20)
+        if not shown:
+            self._text(canvas, "no face", (at, baseline), _FAINT_TEXT, 0.42)
+            return
+        at += self._text(canvas, "face", (at, baseline), _TEXT, 0.42) + self._px(8)
+        for face in shown:
+            side = self._px(10)
+            cv2.rectangle(canvas, (at, baseline - side), (at + side, baseline), face.colour, cv2.FILLED)
+            at += side + self._px(4)
+            at += self._text(canvas, str(face.face_id), (at, baseline), _TEXT, 0.42) + self._px(10)
+        if total > len(shown):
+            self._text(canvas, f"and {total - len(shown)} more", (at, baseline), _FAINT_TEXT, 0.38)
+
+    def _draw_bars(self, canvas: Image, face: DrawnFace, row: int, rows: int) -> None:
+        """The 12 bars of one face; faces share a groove, one below the other."""
+        for j, probability in enumerate(face.probabilities):
+            top, bottom = self._groove(j)
+            upper = round(top + (bottom - top + 1) * row / rows)
+            lower = max(upper, round(top + (bottom - top + 1) * (row + 1) / rows) - 1 - (row < rows - 1))
+            if np.isnan(probability):
+                if row == 0:
+                    self._number(canvas, j, "unknown", _FAINT_TEXT)
+                continue
+            active = bool(face.active[j])
+            dim = tuple(round(0.45 * c + 0.55 * g) for c, g in zip(face.colour, _GROOVE, strict=True))
+            end = self._left + round(float(probability) * (self._right - self._left))
+            colour = face.colour if active else dim
+            cv2.rectangle(canvas, (self._left, upper), (end, lower), colour, cv2.FILLED)
+            if rows == 1:
+                self._number(canvas, j, f"{probability:.2f}", face.colour if active else _FAINT_TEXT)
+            if row == rows - 1:
+                self._draw_threshold(canvas, j)
+
+    def _draw_threshold(self, canvas: Image, j: int) -> None:
+        top, bottom = self._groove(j)
+        at = self._left + round(float(self._thresholds[j]) * (self._right - self._left))
+        ends = (at, top - self._px(2)), (at, bottom + self._px(2))
+        cv2.line(canvas, *ends, _BACKGROUND, self._px(3))  # a rim, so that it shows on a bright bar too
+        cv2.line(canvas, *ends, _TEXT, self._px(1))
+
+    def _draw_sound(self, canvas: Image, heard: Heard | None) -> None:
+        """The level of the sound as a bar, lit while somebody speaks."""
+        if heard is None:
+            self._number(canvas, _SOUND_ROW, "no sound", _FAINT_TEXT)
+            return
+        top, bottom = self._groove(_SOUND_ROW)
+        share = float(np.clip(1 + heard.level_db / _SOUND_RANGE_DB, 0, 1))
+        colour = _SPEECH if heard.speech else _FAINT_TEXT
+        if share > 0:
+            end = self._left + round(share * (self._right - self._left))
+            cv2.rectangle(canvas, (self._left, top), (end, bottom), colour, cv2.FILLED)
+        self._number(canvas, _SOUND_ROW, "speech" if heard.speech else "", colour)
+
+    def _number(self, canvas: Image, j: int, text: str, colour: Colour) -> None:
+        width = cv2.getTextSize(text, _FONT, 0.4 * self._unit, self._px(1))[0][0]
+        self._text(canvas, text, (self._right - width, self._row_top(j) + self._px(13)), colour, 0.4)
+
+
+def _faces_by_frame(table: pd.DataFrame) -> dict[int, list[DrawnFace]]:
+    rows = table[table["success"] == 1]
+    boxes = rows[list(BOX_COLUMNS)].to_numpy(float)
+    aus = rows[list(AU_NAMES)].to_numpy(np.float32)
+    active = rows[list(ACTIVE_COLUMNS)].to_numpy() == 1
+    faces: dict[int, list[DrawnFace]] = {}
+    columns = (rows["frame"], rows["face_id"], boxes, aus, active, rows["reason"])
+    for frame, face_id, *drawn in zip(*columns, strict=True):
+        box, au, on, reason = drawn
+        faces.setdefault(int(frame), []).append(DrawnFace(int(face_id), tuple(box), au, on, reason))
+    return faces

@@ -1,0 +1,211 @@
+"""One HTML file that shows a whole result and opens offline.
+
+Why: a table of a hundred thousand rows cannot be read; a timeline can be, and it can be sent to a colleague.
+In: a Result, and pictures of faces at the apex of events.  Out: one file under 8 MB, plotly.js inside.
+Not here: the figures (plots.py), words and layout (templates/), cutting the faces out (pipeline/apex.py).
+"""
+
+import base64
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Final
+
+import cv2
+import jinja2
+import numpy as np
+import pandas as pd
+import plotly.graph_objects as go
+from plotly.offline import get_plotlyjs
+
+from auscan.core.atomic_write import atomic_path
+from auscan.core.aus import AU_DESCRIPTIONS, AU_MEANINGS, AU_NAMES
+from auscan.results.evidence import Evidence
+from auscan.results.figures.heat import Image, draw_apex
+from auscan.results.figures.plots import MAX_POINTS, face_figure, overview_figure
+from auscan.results.quality import LEAST, NO_FACE_REASON
+from auscan.results.result import Result
+from auscan.results.table import ACTIVE_COLUMNS
+
+MAX_FACES: Final[int] = 6
+"""The faces seen longest get a timeline and pictures each; the table and the counts cover all."""
+MAX_EVENTS: Final[int] = 500
+"""Rows of the table of events; the highest peaks stay."""
+
+_POINTS_OF_ALL_FACES: Final[int] = 9000  # so that many faces do not make a heavy file
+_REASONS: Final[dict[str, str]] = {
+    "small": "the face is too small",
+    "blur": "the face is blurred",
+    "dark": "the face is too dark or too flat in light",
+    "profile": "the face is turned too far away",
+    "occluded": "something covers the face",
+}
+"""What the reasons of the table mean."""
+
+
+@dataclass(frozen=True, eq=False)
+class Apex:
+    """The face at the apex of an event."""
+
+    face_id: int
+    au: str
+    time_s: float
+    peak: float
+    """Probability at the apex."""
+    crop: Image
+    """[S, S, 3] RGB, the aligned face."""
+    evidence: Evidence | None
+    """What the network went by there, one row; None where that was not kept."""
+
+
+@dataclass(frozen=True)
+class Panel:
+    """One figure of the report and the sentence that says the same in words."""
+
+    title: str
+    text: str
+    figure: str
+    """HTML of the plot."""
+
+
+def write_report(path: Path, result: Result, apexes: Sequence[Apex] = ()) -> None:
+    """Write the report of `result` to `path`, with pictures of the apexes."""
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(Path(__file__).with_name("templates")),
+        autoescape=lambda name: bool(name and name.endswith(".html.j2")),
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    summary, faces = result.summary(), longest_faces(result.table)
+    limit = min(MAX_POINTS, _POINTS_OF_ALL_FACES // max(len(faces), 1))
+    shown = _strongest(result.events, MAX_EVENTS)
+    page = environment.get_template("report.html.j2").render(
+        summary=summary,
+        meanings=AU_MEANINGS,
+        descriptions=AU_DESCRIPTIONS,
+        reasons=_REASONS,
+        least_quality=LEAST,
+        not_judged=_not_judged(result.table),
+        written=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
+        plotly_js=get_plotlyjs(),
+        overview=_overview(result, summary),
+        timelines=[_timeline(result, face_id, limit) for face_id in faces],
+        hidden_faces=summary["faces"] - len(faces),
+        pictures=[_picture(apex) for apex in apexes],
+        events=list(shown.itertuples()),
+        hidden_events=len(result.events) - len(shown),
+        has_speech=result.sound is not None,
+    )
+    with atomic_path(path) as temporary:
+        temporary.write_text(page, encoding="utf-8")
+
+
+def longest_faces(table: pd.DataFrame) -> list[int]:
+    """The MAX_FACES faces that have most frames, by face_id."""
+    counts = table.loc[table["success"] == 1, "face_id"].value_counts(sort=False).sort_index()
+    longest = counts.sort_values(ascending=False, kind="stable").index[:MAX_FACES]
+    return sorted(int(face_id) for face_id in longest)
+
+
+def pictured_events(result: Result) -> pd.DataFrame:
+    """The event with the highest peak of each AU and each face that gets a timeline; the first of equals."""
+    events = result.events[result.events["face_id"].isin(longest_faces(result.table))]
+    ordered = events.sort_values("peak", ascending=False, kind="stable")
+    return ordered.drop_duplicates(["face_id", "AU"]).sort_index()
+
+
+def _strongest(events: pd.DataFrame, count: int) -> pd.DataFrame:
+    """The events with the highest peaks, in the order in which they begin."""
+    return events.nlargest(count, "peak").sort_values(["onset", "face_id", "AU"], kind="stable")
+
+
+def _picture(apex: Apex) -> dict[str, Any]:
+    """What the template needs of an apex; the gates are None where nothing was kept."""
+    row, j = apex.evidence, AU_NAMES.index(apex.au)
+    return {
+        "face_id": apex.face_id,
+        "au": apex.au,
+        "time_s": apex.time_s,
+        "peak": apex.peak,
+        "jpeg": _jpeg(draw_apex(apex.crop, row, apex.au)),
+        "gate": None if row is None else float(row.gates[0, j]),
+        "audio_gate": None if row is None else float(row.audio_gate[0]),
+        "read": None if row is None else f"{np.count_nonzero(row.patches[0])} of {row.patches.shape[1]}",
+    }
+
+
+def _jpeg(picture: Image) -> str:
+    _, data = cv2.imencode(".jpg", cv2.cvtColor(picture, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, 82])
+    return base64.b64encode(data.tobytes()).decode("ascii")
+
+
+def _overview(result: Result, summary: dict[str, Any]) -> Panel:
+    """Number of faces over time and, where there is sound, its level and speech below it."""
+    text = (
+        f"A face was found in {summary['frames_with_face']} of {summary['frames']} frames "
+        f"({summary['coverage']:.0%}), different faces in all: {summary['faces']}. "
+        f"{_quality_words(result.table, summary)} {_sound_words(result)}"
+    )
+    return Panel("Faces and sound", text, _html(overview_figure(result), "overview"))
+
+
+def _quality_words(table: pd.DataFrame, summary: dict[str, Any]) -> str:
+    """How many face rows were judged, and how good they are."""
+    faces = table[table["success"] == 1]
+    if not len(faces):
+        return "There was nothing to judge."
+    return (
+        f"Of {len(faces)} face rows {summary['judged']:.0%} were judged; their quality is "
+        f"{faces['quality'].median():.2f} in the median."
+    )
+
+
+def _not_judged(table: pd.DataFrame) -> dict[str, float]:
+    """Share of the face rows that were not judged, by reason; most frequent first."""
+    faces = table[table["success"] == 1]
+    silent = faces[faces[list(ACTIVE_COLUMNS)].isna().all(axis=1)]
+    reasons = silent.loc[~silent["reason"].isin(["", NO_FACE_REASON]), "reason"].value_counts()
+    return {str(reason): count / len(faces) for reason, count in reasons.items()}
+
+
+def _sound_words(result: Result) -> str:
+    sound = result.sound
+    if sound is None or not len(sound.level_db):
+        return "The input has no sound, so the face alone was read."
+    low, high = np.percentile(sound.level_db, [5, 95])
+    return (
+        f"The sound lies between {low:.0f} and {high:.0f} dB of full scale for nine tenths of its time; "
+        f"somebody speaks in {sound.speech.mean():.0%} of it."
+    )
+
+
+def _timeline(result: Result, face_id: int, limit: int) -> Panel:
+    """Twelve bands over one time axis, and what they show in words."""
+    rows = result.table[result.table["face_id"] == face_id]
+    figure = face_figure(result, face_id, limit)
+    return Panel(f"Face {face_id}", _timeline_words(rows), _html(figure, f"face-{face_id}"))
+
+
+def _timeline_words(rows: pd.DataFrame) -> str:
+    """The text alternative of a timeline: which AUs were active, and in which share of the face's frames."""
+    judged = rows[list(ACTIVE_COLUMNS)].notna().any(axis=1).mean()
+    seen = f"Seen in {len(rows)} frames, judged in {judged:.0%}"
+    shares = rows[list(ACTIVE_COLUMNS)].mean().to_numpy()
+    order = np.argsort(-np.nan_to_num(shares), kind="stable")
+    said = [f"{AU_NAMES[j]} ({AU_MEANINGS[AU_NAMES[j]]}) in {shares[j]:.0%}" for j in order if shares[j] > 0]
+    if not said:
+        return f"{seen}; no action unit reached its threshold."
+    return f"{seen}. Active, as a share of the judged ones: {', '.join(said)}."
+
+
+def _html(figure: go.Figure, name: str) -> str:
+    text: str = figure.to_html(
+        full_html=False,
+        include_plotlyjs=False,  # once for the page, in its head
+        div_id=f"plot-{name}",
+        default_height=f"{figure.layout.height}px",
+        config={"displayModeBar": False, "responsive": True},
+    )
+    return text

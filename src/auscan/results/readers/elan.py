@@ -1,0 +1,97 @@
+"""ELAN's .eaf: a tier an AU, an annotation an event.
+
+A tier belongs to an AU if its name begins with one: `AU12`, `AU 12`, `au_12 face 0`, `AU12@anna`. The face is
+the number after `face` in its name, 0 where there is none. What is written in an annotation is not read: it
+may be an intensity, a side or a remark. A tier without annotations says that its AU was looked for and not
+found; an AU without a tier is unknown. The media offset of ELAN is not read: times are as they stand in the
+file.
+
+In: an .eaf file.  Out: a coding a face.
+"""
+
+import re
+from collections import defaultdict
+from pathlib import Path
+from typing import Final
+from xml.etree import ElementTree as Xml
+
+import pandas as pd
+
+from auscan.core.aus import AU_NAMES
+from auscan.core.errors import InputError
+from auscan.results.readers.coding import EventCoding
+
+AU: Final = re.compile(r"\s*au[ _-]?0*(\d+)(?!\d)", re.IGNORECASE)
+FACE: Final = re.compile(r"face[ _-]?(\d+)", re.IGNORECASE)
+Span = tuple[float, float]
+
+
+def read_elan(path: Path) -> list[EventCoding]:
+    """A coding for each face of the file.
+
+    Raises InputError where it is no .eaf, has no tier of an AU, or annotations without times.
+    """
+    root = _root(path)
+    slots = {slot.attrib["TIME_SLOT_ID"]: slot.get("TIME_VALUE") for slot in root.iter("TIME_SLOT")}
+    found: dict[int, dict[str, list[Span]]] = defaultdict(dict)
+    names = [tier.attrib["TIER_ID"] for tier in root.iter("TIER")]
+    for name, tier in zip(names, root.iter("TIER"), strict=True):
+        au = _au(name)
+        if au is not None:
+            face = FACE.search(name)
+            found[int(face[1]) if face else 0].setdefault(au, []).extend(_spans(tier, slots, path))
+    if not found:
+        raise InputError(
+            f"{path} has no tier of an action unit (its tiers: {', '.join(names) or 'none'}). "
+            "Call each tier after its AU, like AU12."
+        )
+    return [_coding(path.name, face, spans) for face, spans in sorted(found.items())]
+
+
+def _root(path: Path) -> Xml.Element:
+    try:
+        root = Xml.parse(path).getroot()
+    except (OSError, Xml.ParseError) as error:
+        raise InputError(f"{path} cannot be read as an .eaf file ({error}).") from error
+    header = root.find("HEADER")
+    if root.tag != "ANNOTATION_DOCUMENT" or header is None:
+        raise InputError(f"{path} is no .eaf file of ELAN.")
+    if header.get("TIME_UNITS", "milliseconds") != "milliseconds":
+        raise InputError(f"{path} counts in frames. Save it in ELAN with times in milliseconds.")
+    return root
+
+
+def _au(tier: str) -> str | None:
+    """The AU of a tier, if it is one of ours."""
+    match = AU.match(tier)
+    name = f"AU{int(match[1]):02d}" if match else ""
+    return name if name in AU_NAMES else None
+
+
+def _spans(tier: Xml.Element, slots: dict[str, str | None], path: Path) -> list[Span]:
+    spans = []
+    for annotation in tier.iter("ALIGNABLE_ANNOTATION"):
+        times = [slots.get(annotation.attrib[f"TIME_SLOT_REF{end}"]) for end in (1, 2)]
+        if times[0] is None or times[1] is None:
+            raise InputError(f"{path} has annotations without times in tier {tier.attrib['TIER_ID']}.")
+        spans.append((int(times[0]) / 1000, int(times[1]) / 1000))
+    return spans
+
+
+def _coding(name: str, face: int, spans: dict[str, list[Span]]) -> EventCoding:
+    rows = [(au, *span) for au in AU_NAMES for span in _joined(spans.get(au, []))]
+    coded = pd.Index(AU_NAMES).isin(list(spans))
+    events = pd.DataFrame(rows, columns=["AU", "onset", "offset"])
+    events = events.astype({"AU": "str", "onset": float, "offset": float})  # also where there are none
+    return EventCoding(name=name, face=face, coded=coded, events=events)
+
+
+def _joined(spans: list[Span]) -> list[Span]:
+    """Spans in order of time; those that overlap, as two tiers of one AU may, are one."""
+    joined: list[Span] = []
+    for onset, offset in sorted(spans):
+        if joined and onset < joined[-1][1]:
+            joined[-1] = (joined[-1][0], max(joined[-1][1], offset))
+        elif offset > onset:
+            joined.append((onset, offset))
+    return joined

@@ -1,0 +1,91 @@
+"""Read whatever a coder or a program left, by what it looks like.
+
+    a folder, aus.parquet, aus.csv   a result of auscan
+    .eaf                             ELAN
+    .csv                             OpenFace or py-feat
+    .txt                             Aff-Wild2: a line a frame, twelve labels
+
+In: a path.  Out: a coding a face.
+"""
+
+from pathlib import Path
+
+import numpy as np
+
+from auscan.core.aus import AU_NAMES
+from auscan.core.errors import InputError
+from auscan.results.exports.content import open_result, result_folder
+from auscan.results.readers.annotations import read_annotations
+from auscan.results.readers.coding import Coding, FrameCoding
+from auscan.results.readers.elan import read_elan
+from auscan.results.readers.toolkits import is_openface, is_pyfeat, read_openface, read_pyfeat
+from auscan.results.result import Result
+from auscan.results.table import ACTIVE_COLUMNS, by_face, frame_times_s, value_column
+
+KNOWN = (
+    "Give a folder that `auscan detect` wrote, an .eaf of ELAN, a CSV of OpenFace or py-feat, "
+    "or a .txt of Aff-Wild2."
+)
+
+
+def read_codings(path: str | Path) -> list[Coding]:
+    """What `path` says of each face.  Raises InputError where it is nothing we know, or has no face."""
+    path = Path(path)
+    codings = _read(path)
+    if not codings:
+        raise InputError(f"{path} holds no face.")
+    return codings
+
+
+def _read(path: Path) -> list[Coding]:
+    if result_folder(path) is not None:
+        return [*codings_of(open_result(path), path.resolve().name)]
+    if not path.is_file():
+        raise InputError(f"{path} is not there, or no result of auscan. {KNOWN}")
+    kind = path.suffix.lower()
+    if kind == ".eaf":
+        return [*read_elan(path)]
+    if kind == ".csv" and is_openface(path):
+        return [*read_openface(path)]
+    if kind == ".csv" and is_pyfeat(path):
+        return [*read_pyfeat(path)]
+    if kind == ".txt":
+        return [_read_affwild2(path)]
+    raise InputError(f"{path} is nothing that auscan can read as a coding. {KNOWN}")
+
+
+def codings_of(result: Result, name: str) -> list[FrameCoding]:
+    """A coding for each face of a result: every frame, unknown where the face is not or is not judged."""
+    table = result.table
+    frames = table["frame"].drop_duplicates().to_numpy(np.int64)
+    times_s = frame_times_s(table)
+    columns = [value_column(table, au) for au in AU_NAMES]
+    codings = []
+    for face, rows in by_face(table):
+        there = rows.set_index("frame").reindex(frames)
+        events = result.events[result.events["face_id"] == face]
+        codings.append(
+            FrameCoding(
+                name=name,
+                face=face,
+                frames=frames,
+                times_s=times_s,
+                labels=there[list(ACTIVE_COLUMNS)].to_numpy(np.float32),
+                values=there[columns].to_numpy(np.float32),
+                scale="probability",
+                events=events[["AU", "onset", "offset"]].reset_index(drop=True),
+            )
+        )
+    return codings
+
+
+def _read_affwild2(path: Path) -> FrameCoding:
+    """Line k after the header is frame k, from 1."""
+    labels = read_annotations(path).labels
+    return FrameCoding(
+        name=path.name,
+        face=0,
+        frames=np.arange(len(labels), dtype=np.int64),
+        times_s=None,
+        labels=np.where(labels < 0, np.nan, labels).astype(np.float32),
+    )

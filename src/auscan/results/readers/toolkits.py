@@ -1,0 +1,117 @@
+"""OpenFace's CSV files: frame, face_id, timestamp, confidence, success, AU01_r, ..., AU01_c, ...
+
+The presences (`_c`) are the labels, the intensities (`_r`, 0 to 5) the values. In rows without a face
+(success 0) both are unknown, as OpenFace leaves stale numbers there. Frames count from 1.
+
+In: a CSV file.  Out: its table, or a coding a face.
+Not here: OpenFace's files as a data set (datasets/openface.py), writing them (exports/openface.py).
+
+py-feat's Fex CSV: AUs as probabilities, frames from 0, no times.
+
+An AU counts as active from 0.5 on. Faces are told apart by `Identity` where the file has it; without, a frame
+with several faces cannot be read, since nobody knows which is which.
+
+In: a CSV file.  Out: a coding a face.
+"""
+
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+import pandas as pd
+
+from auscan.core.aus import AU_NAMES
+from auscan.core.errors import InputError
+from auscan.results.readers.coding import FrameCoding
+
+NEEDED: Final[tuple[str, ...]] = ("frame", "timestamp", "success")
+
+
+def is_openface(path: Path) -> bool:
+    """Does this CSV file begin as OpenFace's do?"""
+    with path.open(encoding="utf-8-sig", errors="replace") as file:
+        fields = {field.strip() for field in file.readline().split(",")}
+    return {"confidence", "success"} <= fields and any(field.endswith("_c") for field in fields)
+
+
+def read_openface_table(path: Path) -> pd.DataFrame:
+    """The table with stripped column names and a face_id, by face and frame.
+
+    Raises InputError where it is no table of a video with AUs.
+    """
+    try:
+        table = pd.read_csv(path, skipinitialspace=True, low_memory=False)
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path} cannot be read as a table ({error}).") from error
+    table.columns = table.columns.str.strip()
+    missing = [name for name in NEEDED if name not in table]
+    if missing or not any(f"{name}_c" in table for name in AU_NAMES):
+        lacks = ", ".join(missing) or "presences (_c)"
+        raise InputError(f"{path} is no OpenFace table of a video with AUs: it lacks {lacks}.")
+    if "face_id" not in table:  # version 1
+        table["face_id"] = 0
+    return table.sort_values(["face_id", "frame"]).drop_duplicates(["face_id", "frame"])
+
+
+def read_openface(path: Path) -> list[FrameCoding]:
+    """A coding for each face of the file.  Raises InputError where it is no such table."""
+    table = read_openface_table(path)
+    codings = []
+    for face, rows in table.groupby("face_id", sort=True):
+        found = rows["success"].to_numpy(np.float64)[:, None] == 1
+        presences = rows.reindex(columns=[f"{name}_c" for name in AU_NAMES]).to_numpy(np.float32)
+        intensities = rows.reindex(columns=[f"{name}_r" for name in AU_NAMES]).to_numpy(np.float32)
+        known = found & np.isin(presences, (0, 1))
+        has_values = not np.isnan(intensities).all()
+        codings.append(
+            FrameCoding(
+                name=path.name,
+                face=int(str(face)),
+                frames=rows["frame"].to_numpy(np.int64) - 1,
+                times_s=rows["timestamp"].to_numpy(np.float64),
+                labels=np.where(known, presences, np.nan).astype(np.float32),
+                values=np.where(found, intensities, np.nan).astype(np.float32) if has_values else None,
+                scale="intensity" if has_values else None,
+            )
+        )
+    return codings
+
+
+ACTIVE_FROM = 0.5
+
+
+def is_pyfeat(path: Path) -> bool:
+    """Does this CSV file begin as py-feat's do?"""
+    with path.open(encoding="utf-8-sig", errors="replace") as file:
+        fields = {field.strip() for field in file.readline().split(",")}
+    return {"frame", "FaceScore"} <= fields and any(name in fields for name in AU_NAMES)
+
+
+def read_pyfeat(path: Path) -> list[FrameCoding]:
+    """A coding for each face of the file.  Raises InputError where it is no such table."""
+    try:
+        table = pd.read_csv(path, low_memory=False)
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path} cannot be read as a table ({error}).") from error
+    table = table[table["FaceScore"].notna()]
+    who = table["Identity"].astype(str) if "Identity" in table else pd.Series("", index=table.index)
+    codings = []
+    for face, (_, rows) in enumerate(table.groupby(who, sort=True)):
+        rows = rows.sort_values("frame")
+        if rows["frame"].duplicated().any():
+            raise InputError(f"{path} has several faces in a frame and no Identity that tells them apart.")
+        values = rows.reindex(columns=list(AU_NAMES)).to_numpy(np.float32)
+        labels = np.where(np.isnan(values), np.nan, values >= ACTIVE_FROM).astype(np.float32)
+        frames = rows["frame"].to_numpy(np.int64)
+        codings.append(
+            FrameCoding(
+                name=path.name,
+                face=face,
+                frames=frames,
+                times_s=None,
+                labels=labels,
+                values=values,
+                scale="probability",
+            )
+        )
+    return codings

@@ -1,0 +1,129 @@
+"""JPEG pictures from a stranger: how large they are is read before they are unpacked.
+
+A few kilobytes can claim 65,535 x 65,535 pixels, 13 GB once unpacked.
+In: bytes.  Out: a picture, or InputError.
+
+The camera: pictures come over a WebSocket, rows of the table go back.
+
+    to the server     8 bytes: seconds as a little-endian float64; then a JPEG picture
+    to the page       {"index": 17, "rows": [...]} for each picture, once it was looked at
+
+The page sends the next picture when few are unanswered, so nothing piles up where the machine is slow. The
+camera's sound is not sent: the face is read alone.
+In: a WebSocket.  Out: messages, until one side has had enough.
+Not here: what the rows hold (pipeline/live.py), pictures that are none (pictures.py).
+"""
+
+import math
+import struct
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, Final
+
+import cv2
+import numpy as np
+from fastapi import FastAPI, WebSocket, WebSocketDisconnect
+from numpy.typing import NDArray
+from starlette.concurrency import run_in_threadpool
+
+from auscan.core.aus import AU_NAMES
+from auscan.core.errors import AuscanError, InputError
+from auscan.pipeline.live import LiveDetector, Row
+from auscan.server.settings import StudioSettings
+
+MAX_PIXELS: Final[int] = 4096 * 2304
+_FRAME_HEADERS: Final = frozenset({*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC})
+"""Markers that the size follows: SOF0 to SOF15 without DHT, JPG and DAC."""
+
+
+def read_jpeg(data: bytes) -> NDArray[np.uint8]:
+    """The picture, [H, W, 3] RGB.  Raises InputError where it is none or has too many pixels."""
+    height, width = jpeg_size(data)
+    if height * width > MAX_PIXELS:
+        raise InputError(f"A picture of {width} x {height} px is too large.")
+    image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR_RGB)
+    if image is None:
+        raise InputError("The picture is damaged.")
+    return np.asarray(image, np.uint8)
+
+
+def jpeg_size(data: bytes) -> tuple[int, int]:
+    """Height and width as the header says.  Raises InputError where there is no such header."""
+    at = 2
+    while data[:2] == b"\xff\xd8" and at + 9 <= len(data) and data[at] == 0xFF:
+        marker, length = data[at + 1], int.from_bytes(data[at + 2 : at + 4], "big")
+        if marker in _FRAME_HEADERS:
+            return int.from_bytes(data[at + 5 : at + 7], "big"), int.from_bytes(data[at + 7 : at + 9], "big")
+        at += 2 + max(length, 2)
+    raise InputError("This is no JPEG picture.")
+
+
+REFUSED: Final[int] = 1003
+"""Close code: what came cannot be used."""
+BUSY: Final[int] = 1013
+"""Close code: try again later."""
+LAG_S: Final[float] = 0.3
+"""How far ahead a row may look."""
+
+
+class Cameras:
+    """How many live sessions there are, and how many there may be."""
+
+    def __init__(self, settings: StudioSettings) -> None:
+        self.settings = settings
+        self._open = 0
+
+    @contextmanager
+    def place(self) -> Iterator[bool]:
+        """Whether there is room for one more, held while the `with` lasts."""
+        free = self._open < self.settings.max_cameras
+        self._open += free
+        try:
+            yield free
+        finally:
+            self._open -= free
+
+
+def add_live(app: FastAPI, cameras: Cameras) -> None:
+    """Add the WebSocket to an application."""
+
+    @app.websocket("/api/live")
+    async def live(socket: WebSocket) -> None:
+        await socket.accept()
+        with cameras.place() as free:
+            if not free:
+                await socket.close(BUSY, "Another camera is being read.")
+                return
+            try:
+                await _serve(socket, cameras.settings.model)
+            except WebSocketDisconnect:
+                pass
+            except AuscanError as error:
+                await socket.close(REFUSED, str(error)[:120])
+
+
+async def _serve(socket: WebSocket, model: str) -> None:
+    """Say hello with the thresholds, then answer each picture."""
+    detector = await run_in_threadpool(LiveDetector, model, lag_s=LAG_S)
+    with detector:
+        thresholds = dict(zip(AU_NAMES, detector.config.thresholds, strict=True))
+        await socket.send_json({"thresholds": thresholds})
+        last_s, index = -math.inf, 0
+        while True:
+            time_s, picture = _parts(await socket.receive_bytes())
+            if not last_s <= time_s < math.inf:
+                raise InputError("Times should not go back.")
+            rows = await run_in_threadpool(_look, detector, time_s, picture)
+            await socket.send_json({"index": index, "rows": rows})
+            last_s, index = time_s, index + 1
+
+
+def _look(detector: LiveDetector, time_s: float, picture: bytes) -> list[Row]:
+    return detector.push(read_jpeg(picture), time_s)
+
+
+def _parts(message: bytes) -> tuple[float, bytes]:
+    if len(message) <= 8:
+        raise InputError("A message is eight bytes of time and a picture.")
+    seconds: tuple[Any, ...] = struct.unpack("<d", message[:8])
+    return float(seconds[0]), message[8:]

@@ -1,0 +1,373 @@
+"""What the organisers ask for, and the templates in which they say so.
+
+Two kinds are told apart by their first line:
+
+    one file     the header `image_location,AU1,...,AU26`, then a row a frame, `track/00001.jpg`, followed by
+                 nothing (edition 5) or by placeholder labels that mean nothing (edition 6 and later)
+    per track    no header, a track name a line (editions 1 to 3), or `name,frames` where the number of frames
+                 is told; what is handed in is then a file for each track
+
+In: the template's path.  Out: a `FileTemplate`, or a `TrackTemplate`.
+Header and locations are kept as they stand, since a submission repeats them byte for byte.
+
+Write what is handed in, and read it back to see that it is what the template asks for.
+
+Why so strict: there are five submissions, the labels are hidden, and a file that is shifted by one row
+scores badly without a word.
+In: scores of every track (scores.py), a template (template.py), a `Decision`.
+Out: one file in the order of the template, or a folder with a file for each track; 0 and 1, never -1.
+
+A track's scores may be a frame or two shorter or longer than the template, for counts of frames differ
+from tool to tool: the last prediction is then repeated, or what is too much is cut. More than that is a
+sign of a mistake and is refused.
+"""
+
+import re
+import shutil
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+from uuid import uuid4
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from auscan.core.atomic_write import atomic_path
+from auscan.core.aus import AU_COUNT, AU_NAMES, canonical_name
+from auscan.core.environment import is_plain_name
+from auscan.core.errors import InputError
+from auscan.training.smoothing import final_scores
+from auscan.training.thresholds import Decision
+
+TRACK_HEADER: Final[str] = ",".join(f"AU{int(name[2:])}" for name in AU_NAMES)
+"""First line of a file of one track."""
+
+_IMAGE = re.compile(r"(\d{5,})\.jpg")
+_FIRST_COLUMN: Final[str] = "image_location"
+
+
+@dataclass(frozen=True)
+class FileTemplate:
+    """Rows of one file, as they stand in the template. R rows."""
+
+    header: str
+    """First line, without its line end."""
+    locations: tuple[str, ...]
+    """[R] what stands before the first comma."""
+    tracks: tuple[str, ...]
+    """[R] what stands before the last slash of the location."""
+    frames: tuple[int, ...]
+    """[R] the number in the name of the image, from 1."""
+
+
+@dataclass(frozen=True)
+class TrackTemplate:
+    """Tracks to write a file for, in order."""
+
+    tracks: tuple[str, ...]
+    frames: tuple[int | None, ...]
+    """How many rows each is to have; None where the template does not say."""
+
+
+def read_template(path: Path) -> FileTemplate | TrackTemplate:
+    """Read a template of either kind.
+
+    Raises InputError with the line where it is none: other columns, a location that is not
+    track/number.jpg, a location or track that stands twice, no rows.
+    """
+    lines = _read_lines(path)
+    template: FileTemplate | TrackTemplate
+    if lines and lines[0].lstrip("\ufeff").split(",")[0].strip() == _FIRST_COLUMN:
+        template = _read_file_template(lines, path)
+    else:
+        template = _read_track_template(lines, path)
+    if not template.tracks:
+        raise InputError(f"{path} has no rows. Give the template that the organisers sent.")
+    return template
+
+
+def _read_lines(path: Path) -> list[str]:
+    """The lines without their ends (LF or CRLF) and without blank ones at the end."""
+    try:
+        text = path.read_bytes().decode("utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{path} cannot be read as a template: {error}.") from error
+    lines = [line.removesuffix("\r") for line in text.split("\n")]
+    while lines and not lines[-1].strip():
+        lines.pop()
+    return lines
+
+
+def _read_file_template(lines: list[str], path: Path) -> FileTemplate:
+    _check_header(lines[0], path)
+    locations = [line.partition(",")[0] for line in lines[1:]]
+    tracks, frames = [], []
+    first_seen: dict[tuple[str, int], int] = {}
+    for number, location in enumerate(locations, start=2):
+        track, _, image = location.rpartition("/")
+        match = _IMAGE.fullmatch(image)
+        if not track or match is None or int(match[1]) < 1:
+            raise InputError(f"{path}, line {number}: {location!r} is not like track/00001.jpg.")
+        place = (track, int(match[1]))
+        if place in first_seen:
+            raise InputError(f"{path}, line {number}: {location} stands in line {first_seen[place]} too.")
+        first_seen[place] = number
+        tracks.append(track)
+        frames.append(int(match[1]))
+    return FileTemplate(lines[0], tuple(locations), tuple(tracks), tuple(frames))
+
+
+def _check_header(header: str, path: Path) -> None:
+    try:
+        names = [canonical_name(name) for name in header.split(",")[1:]]
+    except InputError as error:
+        raise InputError(f"{path}, line 1: {error}") from error
+    if names != list(AU_NAMES):
+        raise InputError(f"{path}, line 1: the columns should be {_FIRST_COLUMN},{TRACK_HEADER}.")
+
+
+def _read_track_template(lines: list[str], path: Path) -> TrackTemplate:
+    tracks: list[str] = []
+    frames: list[int | None] = []
+    for number, line in enumerate(lines, start=1):
+        name, comma, expected = (part.strip() for part in line.partition(","))
+        # The name becomes the name of a file: it may not lead out of the folder.
+        if name.startswith(".") or not is_plain_name(name):
+            raise InputError(
+                f"{path}, line {number}: {line!r} is not a track. A template is either one file with the "
+                f"header {_FIRST_COLUMN},{TRACK_HEADER} or a list with a track name, or name,frames, a line."
+            )
+        if comma and not re.fullmatch(r"0*[1-9]\d*", expected):
+            raise InputError(f"{path}, line {number}: {expected!r} is not a number of frames.")
+        if name in tracks:
+            raise InputError(f"{path}, line {number}: track {name} stands twice.")
+        tracks.append(name)
+        frames.append(int(expected) if comma else None)
+    return TrackTemplate(tuple(tracks), tuple(frames))
+
+
+ALLOWED_DIFFERENCE: Final[int] = 2
+"""Frames by which a track's scores may be shorter or longer than the template."""
+
+_CODES: Final[tuple[str, ...]] = tuple(
+    ",".join(str(code >> (AU_COUNT - 1 - j) & 1) for j in range(AU_COUNT)) for code in range(2**AU_COUNT)
+)
+"""The text of each of the 4096 possible rows."""
+_ROW_OF: Final[dict[str, int]] = {text: code for code, text in enumerate(_CODES)}
+_WEIGHTS: Final[NDArray[np.int64]] = 2 ** np.arange(AU_COUNT - 1, -1, -1)
+
+
+@dataclass(frozen=True)
+class Submission:
+    """What a submission holds."""
+
+    tracks: int
+    rows: int
+    active: dict[str, float]
+    """Share of the rows in which each AU is 1."""
+
+
+@dataclass(frozen=True)
+class Repairs:
+    """What had to be made up for so that every row could be written."""
+
+    repeated: int
+    """Rows beyond the last score of their track; they repeat it."""
+    cut: int
+    """Scores beyond the last row of their track; they are left out."""
+    without_face: int
+    """Rows in which the network saw no face; their scores come from the frames around."""
+    without_score: int
+    """Rows of tracks that have no score at all of some AU, which is then 0."""
+    tracks_left_out: int
+    """Tracks with scores that the template does not ask for."""
+
+
+def write_submission(
+    scores: pd.DataFrame,
+    template: Path,
+    out: Path,
+    decision: Decision | None = None,
+    allowed_difference: int = ALLOWED_DIFFERENCE,
+) -> tuple[Submission, Repairs]:
+    """Write the submission to `out`, a file or for a per-track template a new folder, and say what it holds.
+
+    Nothing stands under `out` unless it passed `check_submission`.
+    Raises InputError where the template or scores are faulty, a track has no scores, or the length of one
+    differs by more than `allowed_difference` frames.
+    """
+    asked = read_template(template)
+    decision = decision or Decision()
+    rows = _asked_rows(asked, scores)
+    repeated, cut = _check_lengths(rows, scores, allowed_difference, template)
+    final = final_scores(scores, rows, decision.windows)
+    lines = [_CODES[code] for code in decision.predict(final.probabilities) @ _WEIGHTS]
+    if isinstance(asked, FileTemplate):
+        with atomic_path(out) as temporary:
+            _write_lines(temporary, asked.header, map(",".join, zip(asked.locations, lines, strict=True)))
+            submission = check_submission(temporary, template)
+    else:
+        with _atomic_folder(out) as folder:
+            for track, of in rows.groupby("track", sort=False).indices.items():
+                _write_lines(folder / f"{track}.txt", TRACK_HEADER, (lines[row] for row in of))
+            submission = check_submission(folder, template)
+    return submission, Repairs(
+        repeated=repeated,
+        cut=cut,
+        without_face=int((~final.has_face).sum()),
+        without_score=int(np.isnan(final.probabilities).any(axis=1).sum()),
+        tracks_left_out=len(set(scores["track"]) - set(asked.tracks)),
+    )
+
+
+def check_submission(path: Path, template: Path) -> Submission:
+    """Read `path` back and hold it against the template, byte by byte.
+
+    Raises InputError that names the file and line of the first fault: another header, a row that is missing,
+    too much, twice or in another place, a value other than 0 and 1, a space, CRLF, no line end at the end,
+    placeholders handed in as they came, a file of a track missing or too much.
+    """
+    asked = read_template(template)
+    if isinstance(asked, FileTemplate):
+        return _check_file(path, asked, template)
+    return _check_folder(path, asked)
+
+
+def _asked_rows(asked: FileTemplate | TrackTemplate, scores: pd.DataFrame) -> pd.DataFrame:
+    """Track and frame of every row to write. A track of unknown length is as long as its scores."""
+    if isinstance(asked, FileTemplate):
+        return pd.DataFrame({"track": asked.tracks, "frame": asked.frames})
+    last = scores.groupby("track")["frame"].max()
+    told = zip(asked.tracks, asked.frames, strict=True)
+    lengths = [int(last.get(track, 1)) if frames is None else frames for track, frames in told]
+    return pd.DataFrame(
+        {
+            "track": np.repeat(np.asarray(asked.tracks, dtype=object), lengths),
+            "frame": np.concatenate([np.arange(1, length + 1) for length in lengths]),
+        }
+    )
+
+
+def _check_lengths(rows: pd.DataFrame, scores: pd.DataFrame, allowed: int, template: Path) -> tuple[int, int]:
+    """How many frames the scores are short of and beyond the template in all.
+
+    Raises InputError where one track differs by more than `allowed`.
+    """
+    asked, given = rows.groupby("track")["frame"].max(), scores.groupby("track")["frame"].max()
+    short = (asked - given.reindex(asked.index)).dropna().astype(np.int64)  # [tracks]; no scores: told later
+    wrong = short[short.abs() > allowed]
+    if len(wrong):
+        track = str(wrong.index[0])
+        raise InputError(
+            f"Track {track} ends at frame {asked[track]} in {template} and at {given[track]} in the scores, "
+            f"and {len(wrong)} of {len(asked)} tracks differ by more than {allowed} frames. See whether the "
+            "scores are of these videos; --allow-difference N repeats or cuts that many."
+        )
+    return int(short.clip(lower=0).sum()), int((-short).clip(lower=0).sum())
+
+
+def _check_file(path: Path, asked: FileTemplate, template: Path) -> Submission:
+    raw = _read_bytes(path)
+    if raw == template.read_bytes():
+        raise InputError(
+            f"{path} is the template itself, whose labels are placeholders. Hand in predictions."
+        )
+    lines = _split(raw, path)
+    if lines[0] != asked.header:
+        raise InputError(f"{path}, line 1: the header is {lines[0]!r}, the template's {asked.header!r}.")
+    found = [line.partition(",") for line in lines[1:]]
+    locations = tuple(location for location, _, _ in found)
+    if locations != asked.locations:
+        raise InputError(f"{path}{_first_difference(locations, asked.locations)}")
+    codes = [_code(labels, path, number) for number, (_, _, labels) in enumerate(found, start=2)]
+    return _summarise(codes, len(set(asked.tracks)))
+
+
+def _check_folder(path: Path, asked: TrackTemplate) -> Submission:
+    if not path.is_dir():
+        raise InputError(f"{path} is not a folder. This template asks for a file for each track.")
+    there = {file.name for file in path.iterdir()}
+    wanted = {f"{track}.txt" for track in asked.tracks}
+    for names, fault in ((wanted - there, "lacks"), (there - wanted, "should not hold")):
+        if names:
+            raise InputError(f"{path} {fault} {sorted(names)[0]} ({len(names)} in all).")
+    codes = []
+    for track, expected in zip(asked.tracks, asked.frames, strict=True):
+        file = path / f"{track}.txt"
+        lines = _split(_read_bytes(file), file)
+        if lines[0] != TRACK_HEADER:
+            raise InputError(f"{file}, line 1: the header is {lines[0]!r}. It should be {TRACK_HEADER}.")
+        if len(lines) == 1 or (expected is not None and len(lines) - 1 != expected):
+            raise InputError(f"{file} has {len(lines) - 1} rows. It should have {expected or 'some'}.")
+        codes += [_code(labels, file, number) for number, labels in enumerate(lines[1:], start=2)]
+    return _summarise(codes, len(asked.tracks))
+
+
+def _first_difference(found: tuple[str, ...], asked: tuple[str, ...]) -> str:
+    """Where the rows first leave the template's, as the end of a message."""
+    twice = [location for location, number in Counter(found).items() if number > 1]
+    if twice:
+        return f": {twice[0]} stands twice ({len(twice)} such rows)."
+    for number, (one, other) in enumerate(zip(found, asked, strict=False), start=2):
+        if one != other:
+            return f", line {number}: the row is {one!r}, the template's {other!r}."
+    return f" has {len(found)} rows, the template {len(asked)}."
+
+
+def _code(labels: str, path: Path, number: int) -> int:
+    if labels not in _ROW_OF:
+        raise InputError(f"{path}, line {number}: {labels!r} is not twelve times 0 or 1 between commas.")
+    return _ROW_OF[labels]
+
+
+def _summarise(codes: list[int], tracks: int) -> Submission:
+    bits = np.asarray(codes)[:, None] // _WEIGHTS % 2  # [R, A]
+    return Submission(tracks, len(codes), dict(zip(AU_NAMES, bits.mean(axis=0).tolist(), strict=True)))
+
+
+def _read_bytes(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise InputError(f"{path} cannot be read: {error.strerror}.") from error
+
+
+def _split(raw: bytes, path: Path) -> list[str]:
+    """The lines of a file that ends every line with one LF."""
+    try:
+        text = raw.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path} is not UTF-8 text: {error}.") from error
+    if "\r" in text:
+        number = text.partition("\r")[0].count("\n") + 1
+        raise InputError(f"{path}, line {number}: it holds a CR. End lines with LF.")
+    if not text.endswith("\n"):
+        raise InputError(f"{path} does not end with a line end. Was it cut off?")
+    return text.removesuffix("\n").split("\n")
+
+
+def _write_lines(path: Path, header: str, lines: Iterable[str]) -> None:
+    with path.open("w", encoding="utf-8", newline="\n") as file:
+        file.write(header + "\n")
+        file.writelines(line + "\n" for line in lines)
+
+
+@contextmanager
+def _atomic_folder(path: Path) -> Iterator[Path]:
+    """Yield a temporary folder beside `path` and rename it to `path`, which must not be there, on success."""
+    if path.exists():
+        raise InputError(
+            f"{path} is there already. Give a folder that is not, so that no old file stays in it."
+        )
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{uuid4().hex[:8]}.part")
+    temporary.mkdir()
+    try:
+        yield temporary
+        temporary.rename(path)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)

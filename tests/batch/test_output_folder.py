@@ -1,0 +1,245 @@
+"""A result is in its place whole, or the old one is; a live run's folder is nobody else's business."""
+
+import errno
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from auscan.batch import output_folder as place
+from auscan.batch.output_folder import RunFolder, is_result, remove_leftovers, takes_no_more
+from auscan.core.errors import InputError, OutputError
+
+
+def make(folder: Path, **files: str) -> Path:
+    folder.mkdir(parents=True)
+    for name, text in files.items():
+        (folder / name.replace("_", ".")).write_text(text)
+    return folder
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+def text(folder: Path) -> dict[str, str]:
+    return {str(path.relative_to(folder)): path.read_text() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_a_new_result_replaces_the_old_one_and_keeps_what_is_somebody_elses(tmp_path: Path) -> None:
+    """A coder's file lies beside the table it was compared with; doing a video again must not lose it."""
+    old = make(tmp_path / "talk", aus_csv="old", report_html="old", anna_eaf="a coder's")
+    make(old / "exports", talk_zip="somebody's")
+    with RunFolder(tmp_path) as run:
+        make(run.new("talk"), aus_csv="new")
+        run.put_in_place(run.new("talk"))
+    assert text(tmp_path / "talk") == {
+        "aus.csv": "new",
+        "anna.eaf": "a coder's",
+        "exports/talk.zip": "somebody's",
+    }
+    assert names(tmp_path) == ["talk"]
+
+
+def test_what_the_new_folder_has_itself_is_not_taken_from_the_old_one(tmp_path: Path) -> None:
+    """Features lie in files whose names no result has."""
+    make(tmp_path / "talk", header_json="old")
+    with RunFolder(tmp_path) as run:
+        make(run.new("video") / "talk", header_json="new")
+        run.put_in_place(run.new("video") / "talk")
+    assert text(tmp_path / "talk") == {"header.json": "new"}
+
+
+def test_when_the_rename_fails_the_old_result_is_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make(tmp_path / "talk", aus_csv="old")
+    rename = Path.rename
+
+    def broken(self: Path, target: Path) -> Path:
+        if self.parent.name == "new":
+            raise OSError(28, "No space left on device")
+        return rename(self, target)
+
+    with RunFolder(tmp_path) as run:
+        make(run.new("talk"), aus_csv="new")
+        monkeypatch.setattr(Path, "rename", broken)
+        with pytest.raises(OSError, match="No space"):
+            run.put_in_place(run.new("talk"))
+    assert text(tmp_path / "talk") == {"aus.csv": "old"}
+
+
+LEAVE = """
+import os, sys
+from pathlib import Path
+from auscan.batch.output_folder import RunFolder
+out = Path(sys.argv[1])
+run = RunFolder(out).__enter__()
+(run.new("half")).mkdir()
+(run.new("half") / "aus.csv").write_text("half")
+(out / "talk").rename(run.path / "old" / "talk")
+print("ready", flush=True)
+sys.stdin.read()
+os._exit(1)
+"""
+"""A run that is at the worst moment: the old result is away and the new one is not there yet."""
+
+
+def test_leftovers_are_removed_when_their_run_is_gone_and_not_before(tmp_path: Path) -> None:
+    make(tmp_path / "talk", aus_csv="old")
+    (tmp_path / ".auscan-elsewhere-1-00000000").mkdir()
+    command = [sys.executable, "-c", LEAVE, str(tmp_path)]
+    other = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    assert other.stdout is not None
+    assert other.stdout.readline() == "ready\n"
+    (left,) = tmp_path.glob(".auscan-*")
+    with RunFolder(tmp_path) as run:
+        assert {left, run.path} == set(tmp_path.glob(".auscan-*")), (
+            "the other run lives, the third never began"
+        )
+        remove_leftovers(tmp_path)
+        assert {left, run.path} == set(tmp_path.glob(".auscan-*"))
+    other.communicate("")
+    remove_leftovers(tmp_path)
+    assert names(tmp_path) == ["talk"]
+    assert text(tmp_path / "talk") == {"aus.csv": "old"}
+
+
+def test_without_locks_on_the_disk_nothing_is_taken_for_a_leftover(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make(tmp_path / ".auscan-elsewhere-1-00000000", lock="")
+
+    def no_locks(*_: object) -> None:
+        raise OSError(37, "No locks available")
+
+    monkeypatch.setattr(place.fcntl, "flock", no_locks)
+    with RunFolder(tmp_path) as run:
+        make(run.new("talk"), aus_csv="new")
+        run.put_in_place(run.new("talk"))
+    assert names(tmp_path) == [".auscan-elsewhere-1-00000000", "talk"]
+
+
+def test_a_folder_that_cannot_be_written_is_said(tmp_path: Path) -> None:
+    (tmp_path / "taken").write_text("a file")
+    with pytest.raises(OutputError, match="Results cannot be written to"), RunFolder(tmp_path / "taken"):
+        pass
+
+
+def test_a_folder_whose_name_is_no_text_is_said(tmp_path: Path) -> None:
+    with pytest.raises(OutputError, match=r"results\\xe9 has a name that is not UTF-8"):
+        RunFolder(tmp_path / os.fsdecode(b"results\xe9")).__enter__()
+
+
+def test_only_what_holds_a_file_of_a_result_is_a_result(tmp_path: Path) -> None:
+    assert is_result(make(tmp_path / "a", aus_parquet=""))
+    assert not is_result(make(tmp_path / "b", holiday_mp4=""))
+
+
+def test_a_full_or_closed_disk_is_told_from_an_input_that_may_not_be_read(tmp_path: Path) -> None:
+    for number in (errno.ENOSPC, errno.EDQUOT, errno.EROFS):
+        assert takes_no_more(tmp_path, OSError(number, "it takes no more"))
+    assert takes_no_more(tmp_path, PermissionError(errno.EACCES, "closed", str(tmp_path / "talk")))
+    assert not takes_no_more(tmp_path, PermissionError(errno.EACCES, "closed", "elsewhere/talk.mp4"))
+    assert not takes_no_more(tmp_path, OSError(errno.EIO, "a broken disk under an input"))
+
+
+@pytest.fixture
+def victim(tmp_path: Path) -> Iterator[Path]:
+    """A folder beside OUT with a file in it, which looks like a result; it must survive untouched."""
+    folder = make(tmp_path / "victim", aus_csv="precious", lock="")
+    make(folder / "new", aus_csv="precious")
+    make(folder / "old" / "talk", aus_csv="precious")
+    before = text(folder)
+    yield folder
+    assert text(folder) == before
+
+
+def test_names_that_are_not_plain_are_refused_before_anything_is_touched(
+    tmp_path: Path, victim: Path
+) -> None:
+    out = tmp_path / "out"
+    with RunFolder(out) as run:
+        kept = make(run.new("talk"), aus_csv="new")
+        for name in (
+            str(victim),
+            "../victim",
+            "../../../victim",
+            "..",
+            ".",
+            "",
+            "a/b",
+            "a\0",
+            ".auscan-x",
+            None,
+            5,
+        ):
+            with pytest.raises(InputError, match="is not one plain name"):
+                run.new(name)  # type: ignore[arg-type]
+            with pytest.raises(InputError, match="is not one plain name"):
+                run.discard(name)  # type: ignore[arg-type]
+        new = run.path / "new"
+        for made in (
+            victim,
+            new / ".." / ".." / ".." / "victim",
+            new,
+            run.path,
+            run.path / "old",
+            out,
+            new / "..",
+        ):
+            with pytest.raises(InputError, match="is no folder that this run made"):
+                run.put_in_place(made)
+        assert text(kept) == {"aus.csv": "new"}
+    assert names(out) == []
+
+
+def test_a_link_that_was_made_in_place_of_a_result_is_not_moved(tmp_path: Path, victim: Path) -> None:
+    with RunFolder(tmp_path / "out") as run:
+        run.new("talk").symlink_to(victim)
+        with pytest.raises(InputError, match="is no folder that this run made"):
+            run.put_in_place(run.new("talk"))
+        with pytest.raises(InputError, match="is no folder that this run made"):
+            run.put_in_place(run.new("talk") / "new")
+        run.discard("talk")
+    assert names(tmp_path / "out") == []
+
+
+@pytest.mark.parametrize("target", ["victim", "nowhere"])
+def test_a_link_in_the_place_of_a_result_is_neither_followed_nor_replaced(
+    tmp_path: Path, victim: Path, target: str
+) -> None:
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / "talk").symlink_to(tmp_path / target)
+    with RunFolder(out) as run:
+        make(run.new("talk"), aus_csv="new")
+        with pytest.raises(InputError, match="talk is a symbolic link"):
+            run.put_in_place(run.new("talk"))
+    assert (out / "talk").is_symlink()
+
+
+def test_links_are_no_leftovers_and_lead_nowhere(tmp_path: Path, victim: Path) -> None:
+    out = tmp_path / "out"
+    (out / ".auscan-c").mkdir(parents=True)
+    (out / ".auscan-a").symlink_to(victim)
+    (out / ".auscan-b").symlink_to(tmp_path / "nowhere")
+    (out / ".auscan-c" / "lock").symlink_to(tmp_path / "made")
+    dead = make(out / ".auscan-d", lock="")
+    (dead / "old").symlink_to(victim / "old")
+    (dead / "new").symlink_to(victim / "new")
+    remove_leftovers(out)
+    assert (victim / "old" / "talk").is_dir()
+    assert not (tmp_path / "made").exists()
+    assert [name for name in names(out) if name != ".auscan-d"] == [".auscan-a", ".auscan-b", ".auscan-c"]
+
+
+def test_a_hidden_folder_without_a_lock_is_not_a_runs(tmp_path: Path) -> None:
+    make(tmp_path / ".auscan-mine" / "new", thesis_txt="mine")
+    make(tmp_path / ".auscan-mine" / "old" / "talk", thesis_txt="mine")
+    before = text(tmp_path)
+    remove_leftovers(tmp_path)
+    assert text(tmp_path) == before

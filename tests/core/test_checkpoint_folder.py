@@ -1,0 +1,264 @@
+"""Model files that were damaged on their way are refused; folders without a record are read as before.
+
+A checkpoint folder that cannot be used says which file is at fault, what is wrong and what to do.
+"""
+
+import json
+import shutil
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from auscan.core import checkpoint_folder as folders
+from auscan.core.checkpoint_folder import (
+    ANEW,
+    CONFIG_FILE,
+    SHIPPED,
+    SUMS_FILE,
+    check_sums,
+    find_checkpoint,
+    hash_model,
+    read_config,
+    write_sums,
+)
+from auscan.core.config import CheckpointConfig, nano
+from auscan.core.errors import CheckpointError
+from auscan.faces import detector
+from auscan.inference.engine import load
+
+NAMES = ("config.json", "model.safetensors", "visual.onnx")
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Three model files on record, and a file that is none."""
+    for number, name in enumerate((*NAMES, "README.md")):
+        (tmp_path / name).write_bytes(bytes([number]) * 1000)
+    write_sums(tmp_path)
+    return tmp_path
+
+
+def flip_a_bit(file: Path, place: int = 500, bit: int = 3) -> None:
+    data = bytearray(file.read_bytes())
+    data[place] ^= 1 << bit
+    file.write_bytes(data)
+
+
+def test_whole_files_pass_and_the_card_may_change(folder: Path) -> None:
+    flip_a_bit(folder / "README.md")
+    check_sums(folder, NAMES)
+    assert not list(folder.glob("*.part"))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_one_flipped_bit_is_found_and_named(folder: Path, name: str) -> None:
+    flip_a_bit(folder / name)
+    check_sums(folder, [other for other in NAMES if other != name])
+    with pytest.raises(CheckpointError, match=name) as caught:
+        check_sums(folder, NAMES)
+    assert "damaged or changed" in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_flipped_bit_anywhere_in_the_record_is_found_too(folder: Path) -> None:
+    record = (folder / SUMS_FILE).read_bytes()
+    for place in range(len(record)):
+        for bit in (0, 5):
+            (folder / SUMS_FILE).write_bytes(record)
+            flip_a_bit(folder / SUMS_FILE, place, bit)
+            if (folder / SUMS_FILE).read_bytes().lower().split() != record.split():
+                with pytest.raises(CheckpointError):
+                    check_sums(folder, NAMES)
+
+
+def test_a_file_that_the_record_leaves_out_is_not_trusted(folder: Path) -> None:
+    (folder / "read.onnx").write_bytes(b"slipped in")
+    with pytest.raises(CheckpointError, match=r"read\.onnx"):
+        check_sums(folder, ["read.onnx"])
+
+
+def test_a_folder_without_a_record_is_left_alone(folder: Path) -> None:
+    (folder / SUMS_FILE).unlink()
+    flip_a_bit(folder / "visual.onnx")
+    check_sums(folder, NAMES)
+
+
+@pytest.mark.parametrize("content", [b"\xff\xfe\x00", b"one-word-only\n"])
+def test_a_record_that_is_none_is_refused(folder: Path, content: bytes) -> None:
+    (folder / SUMS_FILE).write_bytes(content)
+    with pytest.raises(CheckpointError, match="is no list of sums"):
+        check_sums(folder, NAMES)
+
+
+@pytest.mark.skipif(shutil.which("sha256sum") is None, reason="There is no sha256sum.")
+def test_the_record_is_the_one_of_the_usual_tool(folder: Path) -> None:
+    checked = subprocess.run(["sha256sum", "--check", "--strict", SUMS_FILE], cwd=folder, timeout=60)
+    assert checked.returncode == 0
+    ours = (folder / SUMS_FILE).read_text("utf-8")
+    subprocess.run(ANEW, cwd=folder, shell=True, check=True, timeout=60)
+    assert sorted((folder / SUMS_FILE).read_text("utf-8").splitlines()) == sorted(ours.splitlines())
+
+
+def test_every_shipped_model_is_on_record_and_whole() -> None:
+    for folder in (*(path.parent for path in SHIPPED.glob("*/config.json")), detector.NETWORK.parent):
+        files = [file.name for pattern in ("*.safetensors", "*.onnx") for file in folder.glob(pattern)]
+        assert files
+        assert (folder / SUMS_FILE).is_file()
+        check_sums(folder, files)
+
+
+@pytest.mark.parametrize("name", ["config.json", "visual.onnx", "sweep_1_back.onnx", "SHA256SUMS"])
+def test_the_shipped_model_with_a_flipped_bit_is_not_loaded(tmp_path: Path, name: str) -> None:
+    folder = Path(shutil.copytree(find_checkpoint("nano"), tmp_path / "nano"))
+    assert load(folder).config == read_config(folder)
+    flip_a_bit(folder / name, place=40)
+    with pytest.raises(CheckpointError):
+        load(folder)
+
+
+def test_a_damaged_face_detector_is_not_loaded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for file in (detector.NETWORK, detector.NETWORK.with_name(SUMS_FILE)):
+        shutil.copy(file, tmp_path)
+    monkeypatch.setattr(detector, "NETWORK", tmp_path / detector.NETWORK.name)
+    detector.FaceDetector()
+    flip_a_bit(tmp_path / detector.NETWORK.name, place=4_000_000)
+    with pytest.raises(CheckpointError, match=r"centerface\.onnx"):
+        detector.FaceDetector()
+
+
+@pytest.mark.skipif(shutil.which("sha256sum") is None, reason="There is no sha256sum.")
+def test_the_sum_of_a_model_is_that_of_its_record_and_of_every_file(folder: Path) -> None:
+    """What a result's manifest says of the model can be told with the usual tool."""
+    whole = hash_model(folder)
+    usual = subprocess.run(["sha256sum", SUMS_FILE], cwd=folder, capture_output=True, text=True, check=True)
+    assert usual.stdout.split()[0] == whole
+    for name in NAMES:
+        flip_a_bit(folder / name)
+        with pytest.raises(CheckpointError, match=f"{name} is not the file"):
+            hash_model(folder)
+        flip_a_bit(folder / name)
+    (folder / SUMS_FILE).unlink()
+    assert hash_model(folder) == whole
+    flip_a_bit(folder / "visual.onnx")
+    assert hash_model(folder) != whole
+
+
+CONFIG = CheckpointConfig(name="tiny", auscan_version="0.1.0", network=nano())
+
+
+def write_config(folder: Path, text: str | bytes | None = None) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    content = CONFIG.model_dump_json() if text is None else text
+    (folder / CONFIG_FILE).write_bytes(content.encode() if isinstance(content, str) else content)
+    return folder
+
+
+@pytest.fixture
+def shipped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A package that ships `nano` and `pico`."""
+    monkeypatch.setattr(folders, "SHIPPED", tmp_path / "shipped")
+    write_config(tmp_path / "shipped" / "pico")
+    return write_config(tmp_path / "shipped" / "nano")
+
+
+def test_a_shipped_name_is_found_whatever_the_working_folder(
+    shipped: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A folder called nano in the working folder must not take the shipped model's place."""
+    write_config(tmp_path / "here" / "nano")
+    monkeypatch.chdir(tmp_path / "here")
+    assert find_checkpoint("nano") == shipped
+
+
+def test_a_folder_is_found_by_its_path_as_text_or_path(shipped: Path, tmp_path: Path) -> None:
+    own = write_config(tmp_path / "mine")
+    assert find_checkpoint(own) == own
+    assert find_checkpoint(str(own)) == own
+
+
+def test_a_missing_checkpoint_names_those_that_ship(shipped: Path, tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError) as caught:
+        find_checkpoint(tmp_path / "nowhere")
+    assert "nowhere is neither a shipped model nor a folder" in str(caught.value)
+    assert "nano, pico" in str(caught.value)
+
+
+def test_a_folder_without_a_config_is_told_from_a_missing_one(shipped: Path, tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match=r"has no config\.json"):
+        find_checkpoint(tmp_path)
+
+
+@pytest.mark.parametrize("size", ["base", "large"])
+def test_a_size_that_nobody_trained_says_so(shipped: Path, size: str) -> None:
+    with pytest.raises(CheckpointError, match="size to train, not a trained model"):
+        find_checkpoint(size)
+
+
+def test_a_config_is_read_back_as_it_was_written(tmp_path: Path) -> None:
+    assert read_config(write_config(tmp_path)) == CONFIG
+
+
+@pytest.mark.parametrize(
+    "text",
+    [b"", b'{"format": 1, "na', b"weights", b"\xff\xfe\x00broken"],
+    ids=["empty", "cut", "text", "bytes"],
+)
+def test_a_broken_config_file_is_one_error_with_its_path(tmp_path: Path, text: bytes) -> None:
+    with pytest.raises(CheckpointError, match="cannot be read as JSON") as caught:
+        read_config(write_config(tmp_path, text))
+    assert str(tmp_path / CONFIG_FILE) in str(caught.value)
+
+
+def test_a_config_that_is_missing_is_the_same_error(tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match=CONFIG_FILE):
+        read_config(tmp_path)
+
+
+def changed(change: Callable[[dict[str, Any]], None]) -> str:
+    content = json.loads(CONFIG.model_dump_json())
+    change(content)
+    return json.dumps(content)
+
+
+@pytest.mark.parametrize("number", [2, 0, "1", None])
+def test_another_format_number_asks_for_another_auscan(tmp_path: Path, number: object) -> None:
+    """Named before any unknown key: a newer config is newer, not wrong."""
+    text = changed(lambda content: content.update(format=number, brand_new=True))
+    with pytest.raises(
+        CheckpointError, match=f"has format {number!r}; this version of auscan reads format 1"
+    ):
+        read_config(write_config(tmp_path, text))
+
+
+def test_a_run_that_is_not_packed_says_how(tmp_path: Path) -> None:
+    """What one tries first after training."""
+    folder = write_config(tmp_path / "best", '{"format": 1, "kind": "features"}')
+    with pytest.raises(CheckpointError, match=r"Make one with: auscan pack .*best --out FOLDER"):
+        read_config(folder)
+
+
+def test_a_config_that_is_no_object_has_no_format(tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match="has format None"):
+        read_config(write_config(tmp_path, "[1, 2]"))
+
+
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [
+        (lambda content: content.update(typo=1), "typo: Extra inputs"),
+        (lambda content: content["network"]["visual"].update(typo=1), r"network\.visual\.conv\.typo: Extra"),
+        (lambda content: content["network"]["audio"].update(kind="mp3"), r"network\.audio: .*mp3"),
+        (lambda content: content.pop("name"), "name: Field required"),
+        (lambda content: content.update(thresholds=[]), "thresholds: "),
+        (lambda content: content.update(network="nano"), "network: "),
+    ],
+    ids=["unknown", "nested", "kind", "missing", "thresholds", "network"],
+)
+def test_a_wrong_setting_is_named_by_its_place(
+    tmp_path: Path, change: Callable[[dict[str, Any]], None], named: str
+) -> None:
+    with pytest.raises(CheckpointError, match=rf"is not a config of auscan: {named}"):
+        read_config(write_config(tmp_path, changed(change)))

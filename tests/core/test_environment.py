@@ -1,0 +1,64 @@
+"""A plain name stays below the folder that it is joined to; every other name is refused.
+
+Versions are stated once, in pyproject.toml, and reported for what can change a number.
+"""
+
+import tomllib
+from pathlib import Path, PurePosixPath, PureWindowsPath
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from auscan.core import environment as version
+from auscan.core.environment import as_plain_name, is_plain_name
+
+NOT_PLAIN = [
+    *("", ".", "..", "...", " ", ".. ", "/", "/etc", "a/b", "a/", "../a", "../../..", "a/../..", "//a"),
+    *("\\", "a\\b", "..\\a", "C:", "C:x", "c:\\x", "\0", "a\0b", "\ud800", "caf\udce9"),
+    *(".auscan-", ".auscan-here-1-00000000", ".AUSCAN-x"),
+    *(None, 0, 1, 1.5, True, [], ["a"], {}, {"a": 1}, b"a"),
+]
+
+
+@pytest.mark.parametrize("name", NOT_PLAIN, ids=ascii)
+def test_what_could_lead_elsewhere_is_not_a_plain_name(name: object) -> None:
+    assert not is_plain_name(name)
+
+
+@pytest.mark.parametrize(
+    "name", ["talk", "talk_mp4", "v1.5", ".hidden", "a b", "ü", "12:30", "..a", "a..", "-"]
+)
+def test_ordinary_names_are_plain(name: str) -> None:
+    assert is_plain_name(name)
+
+
+@given(st.text(st.sampled_from("a.:\\/C \0\ud800?-"), max_size=8) | st.text(st.characters(), max_size=20))
+def test_a_plain_name_is_one_component_and_any_text_can_be_made_one(name: str) -> None:
+    assert is_plain_name(as_plain_name(name))
+    if is_plain_name(name):
+        assert as_plain_name(name) == name
+        assert PurePosixPath("/out", name).parent == PurePosixPath("/out")
+        if ":" not in name:  # refused on Windows, where `2:30` is a drive and a name
+            assert PureWindowsPath("D:/out", name).parent == PureWindowsPath("D:/out")
+
+
+PROJECT = Path(__file__).parents[2] / "pyproject.toml"
+
+
+def test_the_version_is_that_of_pyproject() -> None:
+    assert tomllib.loads(PROJECT.read_text("utf-8"))["project"]["version"] == version.VERSION
+
+
+def test_the_versions_of_what_is_installed_are_reported(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(version, "REPORTED", ("auscan", "numpy", "a-package-nobody-has"))
+    assert version.versions() == {"auscan": version.VERSION, "numpy": np.__version__}
+
+
+def test_every_package_that_is_reported_is_one_that_the_project_asks_for() -> None:
+    """A name that nothing installs any more would silently be left out of every result."""
+    project = tomllib.loads(PROJECT.read_text("utf-8"))["project"]
+    wanted = [*project["dependencies"], *project["optional-dependencies"]["train"]]
+    names = {line.partition(">=")[0] for line in wanted}
+    assert set(version.REPORTED) - {"auscan"} <= names

@@ -1,0 +1,123 @@
+"""Colour lies where a share is, the more the larger it is, and nowhere else."""
+
+import numpy as np
+import pytest
+from numpy.testing import assert_array_equal
+from numpy.typing import NDArray
+
+from auscan.results.evidence import Evidence
+from auscan.results.figures.heat import (
+    COLOUR,
+    THUMBNAIL,
+    VIEW,
+    draw_apex,
+    draw_au,
+    draw_heat,
+    draw_patches,
+    draw_sheet,
+)
+
+SIDE = 112
+
+
+@pytest.fixture
+def crop() -> NDArray[np.uint8]:
+    return np.random.default_rng(0).integers(0, 256, (SIDE, SIDE, 3), dtype=np.uint8)
+
+
+def evidence(gate: int = 255, audio_gate: int = 0) -> Evidence:
+    """Of 7 x 7 patches: AU01 looked at the first alone, AU02 at the last; the first two were read."""
+    patches, attention = np.zeros((1, 49), np.uint8), np.zeros((1, 12, 49), np.uint8)
+    patches[0, :2] = 255, 128
+    attention[0, 0, 0] = attention[0, 1, 48] = 102
+    gates = np.full((1, 12), gate, np.uint8)
+    numbers = np.array([7]), np.array([0])
+    points = np.zeros((1, 5, 2), np.float32)
+    return Evidence(SIDE, *numbers, points, patches, attention, gates, np.array([audio_gate], np.uint8))
+
+
+def changed(tile: NDArray[np.uint8], other: NDArray[np.uint8]) -> NDArray[np.bool_]:
+    return (tile != other).any(axis=-1)
+
+
+@pytest.mark.parametrize("grid", [4, 5, 7])
+@pytest.mark.parametrize("patch", [0, 3, 15])
+def test_a_patch_is_coloured_in_its_own_place_and_the_rest_is_left(
+    crop: NDArray[np.uint8], grid: int, patch: int
+) -> None:
+    """Also where the grid does not divide the crop."""
+    shares = np.zeros(grid**2)
+    shares[patch] = 1.0
+    rows, columns = np.nonzero(changed(draw_heat(crop, shares), crop))
+    for places, cell in ((rows, patch // grid), (columns, patch % grid)):
+        assert places.min() == np.ceil(cell * SIDE / grid)
+        assert places.max() == np.ceil((cell + 1) * SIDE / grid) - 1
+    cell_px = (SIDE / grid) ** 2
+    assert len(rows) > 0.9 * cell_px
+
+
+def test_the_larger_the_share_the_nearer_to_the_colour() -> None:
+    grey = np.full((SIDE, SIDE, 3), 128, np.uint8)
+    shares = np.linspace(0, 1, 49)
+    painted = draw_heat(grey, shares)[8::16, 8::16].reshape(49, 3)
+    distance = np.linalg.norm(painted - np.array(COLOUR, float), axis=1)
+    assert (np.diff(distance) < 0).all()
+    assert_array_equal(painted[0], [128] * 3)
+    assert 0.2 < distance[-1] / distance[0] < 0.5  # the face under the strongest can still be seen
+
+
+def test_at_an_apex_patches_that_were_not_read_are_grey_and_dim(crop: NDArray[np.uint8]) -> None:
+    plain = draw_apex(crop, None, "AU01")
+    assert plain.shape == (THUMBNAIL, THUMBNAIL, 3)
+    shown = draw_apex(crop, evidence(), "AU01")
+    side = THUMBNAIL // 7
+    strongest, read, unread = (shown[:side, i * side : (i + 1) * side] for i in range(3))
+    toward = [np.linalg.norm(part - np.array(COLOUR, float), axis=2).mean() for part in (strongest, read)]
+    assert toward[0] < 0.6 * toward[1]
+    assert_array_equal(read, plain[:side, side : 2 * side])
+    assert np.ptp(unread.astype(int), axis=2).max() == 0
+    assert unread.mean() < 0.7 * plain[:side, 2 * side : 3 * side].mean()
+
+
+def test_each_au_shows_where_its_own_query_looked(crop: NDArray[np.uint8]) -> None:
+    """The strongest patch has the full colour, however small its share."""
+    first, last, nothing = (draw_au(crop, evidence(), au) for au in ("AU01", "AU02", "AU26"))
+    views = [tile[8 : 8 + VIEW, 8 : 8 + VIEW] for tile in (first, last, nothing)]
+    rows, columns = np.nonzero(changed(views[0], views[2]))
+    assert (rows.max(), columns.max()) == (VIEW // 7 - 1, VIEW // 7 - 1)
+    rows, columns = np.nonzero(changed(views[1], views[2]))
+    assert (rows.min(), columns.min()) == (VIEW * 6 // 7, VIEW * 6 // 7)
+
+
+def test_both_gates_are_bars_as_long_as_they_are_open(crop: NDArray[np.uint8]) -> None:
+    def blue(gate: int, audio_gate: int) -> int:
+        bars = draw_au(crop, evidence(gate, audio_gate), "AU26")[8 + VIEW :]
+        return int((bars == COLOUR).all(axis=-1).sum())
+
+    closed, half, full = blue(0, 0), blue(128, 0), blue(255, 0)
+    assert closed == 0
+    assert 0.45 * full < half < 0.55 * full
+    assert blue(0, 255) == full
+    assert blue(255, 255) == 2 * full
+
+
+def test_the_patches_that_were_read_are_shown_by_their_weight(crop: NDArray[np.uint8]) -> None:
+    view = draw_patches(crop, evidence())[8 : 8 + VIEW, 8 : 8 + VIEW]
+    plain = draw_au(crop, evidence(), "AU26")[8 : 8 + VIEW, 8 : 8 + VIEW]
+    rows, columns = np.nonzero(changed(view, plain))
+    assert (rows.max(), columns.max()) == (VIEW // 7 - 1, 2 * VIEW // 7 - 1)
+
+
+def test_the_sheet_holds_the_crop_the_patches_and_every_au(crop: NDArray[np.uint8]) -> None:
+    sheet, tile = draw_sheet(crop, evidence()), draw_au(crop, evidence(), "AU01")
+    height, width = tile.shape[:2]
+    assert sheet.shape == (3 * height, 5 * width, 3)
+    assert_array_equal(sheet[:height, width : 2 * width], draw_patches(crop, evidence()))
+    assert_array_equal(sheet[:height, 2 * width : 3 * width], tile)
+    assert_array_equal(sheet[2 * height :, 3 * width : 4 * width], draw_au(crop, evidence(), "AU26"))
+
+
+def test_the_crop_itself_is_left_as_it_was(crop: NDArray[np.uint8]) -> None:
+    before = crop.copy()
+    draw_sheet(crop, evidence())
+    assert_array_equal(crop, before)

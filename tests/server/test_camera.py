@@ -1,0 +1,95 @@
+"""The camera's WebSocket: rows come back, strangers and bombs are turned away."""
+
+import json
+import struct
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from websockets.exceptions import ConnectionClosed, InvalidStatus
+from websockets.sync.client import ClientConnection, connect
+
+from auscan.core.errors import InputError
+from auscan.server.camera import jpeg_size, read_jpeg
+
+pytest.importorskip("websockets", reason="There is no websockets (pip install 'auscan[studio]').")
+
+
+def jpeg(image: NDArray[np.uint8]) -> bytes:
+    return bytes(cv2.imencode(".jpg", image[..., ::-1])[1])
+
+
+def message(seconds: float, picture: bytes) -> bytes:
+    return struct.pack("<d", seconds) + picture
+
+
+@contextmanager
+def talking(client: Any, **options: Any) -> Iterator[ClientConnection]:
+    options = {"origin": f"http://127.0.0.1:{client.port}"} | options
+    with connect(f"ws://127.0.0.1:{client.port}/api/live", proxy=None, **options) as line:
+        yield line
+
+
+def test_rows_come_back_for_pictures(studios: Any, portrait: NDArray[np.uint8]) -> None:
+    with talking(studios.start()) as line:
+        assert len(json.loads(line.recv())["thresholds"]) == 12
+        rows = []
+        for index in range(40):
+            line.send(message(index / 25, jpeg(portrait)))
+            answer = json.loads(line.recv())
+            assert answer["index"] == index
+            rows += answer["rows"]
+    assert [row["frame"] for row in rows] == list(range(len(rows)))
+    assert len(rows) > 20
+    assert rows[-1]["AU12_c"] == 1
+
+
+def test_a_page_elsewhere_gets_no_camera(studios: Any) -> None:
+    client = studios.start()
+    with pytest.raises(InvalidStatus, match="403"), talking(client, origin="http://evil.example"):
+        pass
+    client = studios.start(token="secret")
+    with pytest.raises(InvalidStatus, match="403"), talking(client):
+        pass
+    with talking(client, additional_headers={"Cookie": "auscan_token=secret"}) as line:
+        assert "thresholds" in json.loads(line.recv())
+
+
+@pytest.mark.parametrize(
+    "data",
+    [b"", b"12345678", message(0, b"GIF89a"), message(0, b"\xff\xd8"), message(float("nan"), b"\xff\xd8")],
+)
+def test_nonsense_ends_the_session_and_not_the_studio(studios: Any, data: bytes) -> None:
+    client = studios.start()
+    with talking(client) as line:
+        line.recv()
+        line.send(data)
+        with pytest.raises(ConnectionClosed) as closed:
+            line.recv()
+    assert closed.value.rcvd is not None
+    assert closed.value.rcvd.code == 1003
+    assert client.ask("GET", "/api/about").status == 200
+
+
+def test_there_are_only_so_many_cameras(studios: Any) -> None:
+    client = studios.start(max_cameras=1)
+    with talking(client) as first:
+        first.recv()
+        with talking(client) as second, pytest.raises(ConnectionClosed) as closed:
+            second.recv()
+    assert closed.value.rcvd is not None
+    assert closed.value.rcvd.code == 1013
+
+
+def test_a_picture_that_claims_too_many_pixels_is_not_unpacked() -> None:
+    small = jpeg(np.zeros((8, 8, 3), np.uint8))
+    assert jpeg_size(small) == (8, 8)
+    at = small.index(b"\xff\xc0")
+    bomb = small[: at + 5] + b"\xff\xff\xff\xff" + small[at + 9 :]
+    assert jpeg_size(bomb) == (65535, 65535)
+    with pytest.raises(InputError, match="too large"):
+        read_jpeg(bomb)
