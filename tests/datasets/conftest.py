@@ -1,4 +1,4 @@
-"""Tiny data sets in the form of the big ones; films whose pictures and sound tell which instant they show."""
+"""Tiny data sets in the form of the big ones; videos whose picture and sound tell the instant they show."""
 
 import heapq
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -17,13 +17,13 @@ BITS = 12
 SOUND_RATE_HZ = 16_000
 
 
-def picture_of(number: int) -> NDArray[np.uint8]:
+def number_picture(number: int) -> NDArray[np.uint8]:
     """A picture [48, 96, 3] whose twelve stripes are the binary digits of `number`, the highest first."""
     bits = np.array([number >> (BITS - 1 - j) & 1 for j in range(BITS)], np.uint8)
     return np.broadcast_to(40 + 180 * bits.repeat(8)[None, :, None], (48, 96, 3)).astype(np.uint8)
 
 
-def number_in(image: NDArray[np.uint8]) -> int:
+def read_number(image: NDArray[np.uint8]) -> int:
     """Which number a picture shows."""
     stripes = image.reshape(48, BITS, 8, 3)[:, :, 2:6].mean(axis=(0, 2, 3))
     return int("".join("1" if level > 127 else "0" for level in stripes), 2)
@@ -35,21 +35,21 @@ def rising_tone(start_s: float, end_s: float) -> NDArray[np.float32]:
     return (0.5 * np.sin(2 * np.pi * (400 * time_s + 300 * time_s**2))).astype(np.float32)
 
 
-def heard_time_s(samples: NDArray[np.float32], middle: int) -> float:
+def tone_time_s(samples: NDArray[np.float32], middle: int) -> float:
     """What time the pitch around sample `middle` of a rising tone tells."""
     piece = samples[middle - 400 : middle + 400]
     power = np.abs(np.fft.rfft(piece * np.hanning(len(piece)), 1 << 16))
     return (power.argmax() * SOUND_RATE_HZ / (1 << 16) - 400) / 600
 
 
-def write_film(
+def write_numbered_video(
     path: Path,
     times_s: Sequence[float],
     *,
     sound: NDArray[np.float32] | None = None,
     sound_start_s: float = 0.0,
 ) -> Path:
-    """Write a film whose n-th frame, from 1, shows the number n and stands at times_s[n - 1]."""
+    """Write a video whose n-th frame, from 1, shows the number n and stands at times_s[n - 1]."""
     path.parent.mkdir(parents=True, exist_ok=True)
     is_avi = path.suffix == ".avi"
     with av.open(str(path), "w") as out:
@@ -63,7 +63,9 @@ def write_film(
             # No compressed sound in AVI: its encoders' delay could not be written down there.
             audio = out.add_stream("pcm_s16le" if is_avi else "aac", rate=SOUND_RATE_HZ, layout="mono")
         for number, time_s in enumerate(times_s, start=1):
-            frame = av.VideoFrame.from_ndarray(picture_of(number), format="rgb24").reformat(format="yuv420p")
+            frame = av.VideoFrame.from_ndarray(number_picture(number), format="rgb24").reformat(
+                format="yuv420p"
+            )
             frame.time_base, frame.pts = clock, round(time_s / clock)
             pictures += video.encode(frame)
         pictures += video.encode(None)
@@ -90,7 +92,7 @@ def write_pictures(folder: Path, numbers: Iterable[int], digits: int = 5) -> Pat
     """A folder of aligned crops: picture n shows the number n."""
     folder.mkdir(parents=True, exist_ok=True)
     for number in numbers:
-        data = cv2.imencode(".jpg", np.ascontiguousarray(picture_of(number)))[1].tobytes()
+        data = cv2.imencode(".jpg", np.ascontiguousarray(number_picture(number)))[1].tobytes()
         (folder / f"{number:0{digits}d}.jpg").write_bytes(data)
     return folder
 
@@ -120,6 +122,6 @@ def write_text(path: Path, text: str) -> Path:
 
 
 @pytest.fixture
-def film(tmp_path: Path) -> Callable[..., Path]:
-    """film(name, times_s, sound=...) -> path, in the test's own folder."""
-    return lambda name, *args, **kinds: write_film(tmp_path / name, *args, **kinds)
+def numbered_video(tmp_path: Path) -> Callable[..., Path]:
+    """numbered_video(name, times_s, sound=...) -> path, in the test's own folder."""
+    return lambda name, *args, **kinds: write_numbered_video(tmp_path / name, *args, **kinds)

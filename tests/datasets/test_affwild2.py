@@ -13,10 +13,10 @@ from auscan.datasets.find import Roots
 from auscan.datasets.index import Index, read_index
 from auscan.datasets.prepare import prepare
 
-from .conftest import TEMPLATE_HEADER, touch_pictures, write_film, write_labels, write_text
+from .conftest import TEMPLATE_HEADER, touch_pictures, write_labels, write_numbered_video, write_text
 
 ZEROS = ",".join("0" * 12)
-UNSEEN = ",".join(["-1"] * 12)
+UNLABELLED = ",".join(["-1"] * 12)
 SMILE = "0,0,0,1,0,0,1,0,0,0,1,0"
 PARTLY = "-1" + ",0" * 11
 AT_25 = [i / 25 for i in range(10)]
@@ -51,7 +51,7 @@ def reasons(summary: dict[str, Any]) -> dict[str, str]:
 
 def two_people(root: Path) -> Path:
     """One video, a main person, one on the left; ten frames."""
-    write_film(root / "batch1" / "900-30-1280x720.mp4", AT_25)
+    write_numbered_video(root / "batch1" / "900-30-1280x720.mp4", AT_25)
     for name, line in (("900-30-1280x720", SMILE), ("900-30-1280x720_left", ZEROS)):
         write_labels(labels_folder(root) / "Train_Set" / f"{name}.txt", [line] * 10)
         touch_pictures(root / "cropped_aligned" / name, range(1, 11))
@@ -96,7 +96,7 @@ def test_the_index_has_the_types_that_others_rely_on(tmp_path: Path) -> None:
     "images", ["cropped_aligned", "cropped_aligned_new_50_vids", "x/cropped_aligned/cropped_aligned"]
 )
 @pytest.mark.parametrize("videos", ["batch2", "new_vids", "videos/batch1/batch1"])
-def test_pieces_are_found_whatever_the_edition_called_their_folders(
+def test_files_are_found_whatever_the_edition_called_their_folders(
     tmp_path: Path, labels: str, splits: tuple[str, str], images: str, videos: str
 ) -> None:
     write_labels(tmp_path / labels / splits[0] / "903.txt", [ZEROS] * 3)
@@ -116,7 +116,7 @@ def test_pieces_are_found_whatever_the_edition_called_their_folders(
 
 
 def test_rows_without_pictures_and_pictures_without_rows_are_counted(tmp_path: Path) -> None:
-    write_labels(labels_folder(tmp_path) / "Train_Set" / "903.txt", [UNSEEN, SMILE, PARTLY, SMILE])
+    write_labels(labels_folder(tmp_path) / "Train_Set" / "903.txt", [UNLABELLED, SMILE, PARTLY, SMILE])
     folder = touch_pictures(tmp_path / "cropped_aligned" / "903", [0, 1, 4, 5, 6, 100000])
     (folder / "00003.jpg").write_bytes(b"")
     (folder / "notes.jpg").write_bytes(b"x")
@@ -130,10 +130,10 @@ def test_rows_without_pictures_and_pictures_without_rows_are_counted(tmp_path: P
     assert (track["rows_labelled"], track["rows_partly_labelled"]) == (2, 1)
     assert (track["rows_without_image"], track["rows_labelled_without_image"]) == (2, 1)
     assert track["images_beyond"] == 4
-    said = " / ".join(track["warnings"])
-    assert "4 pictures have a number that no row has" in said
-    assert "1 pictures are empty (0 bytes), such as 00003.jpg" in said
-    assert "2 files are no numbered picture or repeat a number, such as 4.jpg" in said
+    warnings_text = " / ".join(track["warnings"])
+    assert "4 pictures have a number that no row has" in warnings_text
+    assert "1 pictures are empty (0 bytes), such as 00003.jpg" in warnings_text
+    assert "2 files are no numbered picture or repeat a number, such as 4.jpg" in warnings_text
     assert summary["missing_images"] == [
         {
             "track": "903",
@@ -156,27 +156,27 @@ def test_numbers_of_six_digits_and_of_fewer_meet_their_lines(tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize(
-    ("lines", "surplus", "is_said"),
+    ("lines", "surplus", "is_warned"),
     [(8, -2, False), (11, 1, False), (12, 2, False), (13, 3, True), (7, -3, True)],
 )
-def test_lengths_may_differ_by_two_without_a_word(
-    tmp_path: Path, lines: int, surplus: int, is_said: bool
+def test_lengths_may_differ_by_two_without_a_warning(
+    tmp_path: Path, lines: int, surplus: int, is_warned: bool
 ) -> None:
-    write_film(tmp_path / "batch1" / "903.mp4", [t + 0.5 for t in AT_25])
+    write_numbered_video(tmp_path / "batch1" / "903.mp4", [t + 0.5 for t in AT_25])
     write_labels(labels_folder(tmp_path) / "Train_Set" / "903.txt", [ZEROS] * lines)
     touch_pictures(tmp_path / "cropped_aligned" / "903", range(1, lines + 1))
     index, summary = indexed(tmp_path)
     times_s = rows_of(index, "903")["timestamp"]
     assert times_s.tolist() == pytest.approx([0.5 + i / 25 for i in range(lines)])
     assert track_of(index, "903")["surplus"] == surplus
-    assert bool(summary["length_mismatches"]) == is_said
-    assert bool(len(track_of(index, "903")["warnings"])) == is_said
+    assert bool(summary["length_mismatches"]) == is_warned
+    assert bool(len(track_of(index, "903")["warnings"])) == is_warned
 
 
 def test_rates_are_measured_and_those_in_names_not_trusted(tmp_path: Path) -> None:
     uneven = [0, 0.04, 0.08, 0.3, 0.34, 0.38]
     for name, times_s in (("900-60-1280x720", AT_25), ("901-25-1280x720", AT_25), ("903", uneven)):
-        write_film(tmp_path / "batch1" / f"{name}.mp4", times_s)
+        write_numbered_video(tmp_path / "batch1" / f"{name}.mp4", times_s)
         write_labels(labels_folder(tmp_path) / "Train_Set" / f"{name}.txt", [ZEROS] * len(times_s))
     index, summary = indexed(tmp_path)
     assert [entry["track"] for entry in summary["frame_rate_surprises"]] == ["900-60-1280x720", "903"]
@@ -186,7 +186,7 @@ def test_rates_are_measured_and_those_in_names_not_trusted(tmp_path: Path) -> No
     assert rows_of(index, "903")["timestamp"].tolist() == pytest.approx(uneven)
 
 
-def test_without_a_readable_video_times_are_made_up_and_it_is_said(tmp_path: Path) -> None:
+def test_without_a_readable_video_times_are_assumed_with_a_warning(tmp_path: Path) -> None:
     for name in ("900-24-1280x720", "903", "904"):
         write_labels(labels_folder(tmp_path) / "Train_Set" / f"{name}.txt", [ZEROS] * 3)
     (tmp_path / "batch1").mkdir()
@@ -225,7 +225,7 @@ def test_a_template_decides_on_the_rows_of_the_test_set_and_gives_no_labels(
 
 def test_a_list_without_template_takes_the_expected_count_or_what_there_is(tmp_path: Path) -> None:
     two_people(tmp_path)
-    write_film(tmp_path / "new_vids" / "906.mp4", AT_25)
+    write_numbered_video(tmp_path / "new_vids" / "906.mp4", AT_25)
     touch_pictures(tmp_path / "cropped_aligned" / "906", [1, 12])
     touch_pictures(tmp_path / "cropped_aligned" / "907", [2])
     write_text(tmp_path / "AU_test_set.txt", "906\n907\n908\n900-30-1280x720\n")
@@ -239,7 +239,7 @@ def test_a_list_without_template_takes_the_expected_count_or_what_there_is(tmp_p
     assert "1 tracks have labels" in reasons(summary)["the lists of the test set"]
 
 
-def test_what_belongs_to_another_task_or_to_nothing_is_named(tmp_path: Path) -> None:
+def test_files_of_other_tasks_and_unknown_files_are_reported(tmp_path: Path) -> None:
     two_people(tmp_path)
     base = tmp_path / "6th ABAW Annotations"
     write_labels(base / "VA_Estimation_Challenge" / "Train_Set" / "903.txt", ["-5,-5"])
@@ -254,11 +254,11 @@ def test_what_belongs_to_another_task_or_to_nothing_is_named(tmp_path: Path) -> 
     write_text(tmp_path / "__MACOSX" / "._903.mp4", "x")
     touch_pictures(tmp_path / "cropped" / "903", [1])
     touch_pictures(tmp_path / "cropped_aligned" / "910", [1])
-    write_film(tmp_path / "batch2" / "910.mp4", AT_25[:2])
-    write_film(tmp_path / "batch2" / "900-30-1280x720.avi", AT_25)
-    why = reasons(indexed(tmp_path)[1])
+    write_numbered_video(tmp_path / "batch2" / "910.mp4", AT_25[:2])
+    write_numbered_video(tmp_path / "batch2" / "900-30-1280x720.avi", AT_25)
+    unused_reasons = reasons(indexed(tmp_path)[1])
     edition = "6th ABAW Annotations"
-    assert set(why) == {
+    assert set(unused_reasons) == {
         f"{edition}/VA_Estimation_Challenge",
         f"{edition}/EXPR_Recognition_Challenge",
         f"{edition}/AU_Detection_Challenge/Train_Set/broken.txt",
@@ -271,14 +271,14 @@ def test_what_belongs_to_another_task_or_to_nothing_is_named(tmp_path: Path) -> 
         "batch2/910.mp4",
         "batch2/900-30-1280x720.avi",
     }
-    assert why["truth/*.npz"].startswith("2 files")
-    assert "another task" in why[f"{edition}/VA_Estimation_Challenge"]
-    assert "no label lines" in why[f"{edition}/AU_Detection_Challenge/Train_Set/broken.txt"]
-    assert "loose crops" in why["cropped"]
-    assert why["batch2/910.mp4"] == "no labels and no entry in a test list"
+    assert unused_reasons["truth/*.npz"].startswith("2 files")
+    assert "another task" in unused_reasons[f"{edition}/VA_Estimation_Challenge"]
+    assert "no label lines" in unused_reasons[f"{edition}/AU_Detection_Challenge/Train_Set/broken.txt"]
+    assert "loose crops" in unused_reasons["cropped"]
+    assert unused_reasons["batch2/910.mp4"] == "no labels and no entry in a test list"
 
 
-def test_loose_crops_serve_where_there_are_no_aligned_ones(tmp_path: Path) -> None:
+def test_loose_crops_are_used_where_there_are_no_aligned_ones(tmp_path: Path) -> None:
     write_labels(labels_folder(tmp_path) / "Train_Set" / "903.txt", [ZEROS])
     touch_pictures(tmp_path / "cropped" / "903", [1])
     assert indexed(tmp_path)[0].frames["image"].tolist() == ["cropped/903/00001.jpg"]
@@ -295,7 +295,7 @@ def test_of_several_editions_the_newest_counts_unless_told_otherwise(tmp_path: P
     assert indexed(tmp_path, roots=older)[0].frames["AU12"].tolist() == [1]
 
 
-def test_a_track_in_two_splits_is_used_once_and_it_is_said(tmp_path: Path) -> None:
+def test_a_track_in_two_splits_is_used_once_and_reported(tmp_path: Path) -> None:
     for split in ("Train_Set", "Validation_Set"):
         write_labels(labels_folder(tmp_path) / split / "903.txt", [ZEROS])
     index, summary = indexed(tmp_path)
@@ -312,9 +312,9 @@ def test_a_recording_with_parts_in_two_splits_is_reported(tmp_path: Path) -> Non
     assert indexed(tmp_path)[1]["sources_in_two_splits"] == {"video900": ["train", "val"]}
 
 
-def test_pieces_may_lie_in_several_places(tmp_path: Path) -> None:
+def test_files_may_lie_in_several_places(tmp_path: Path) -> None:
     write_labels(tmp_path / "a" / "AU_Detection_Challenge" / "Train_Set" / "903.txt", [ZEROS] * 2)
-    write_film(tmp_path / "b" / "903.mp4", AT_25[:2])
+    write_numbered_video(tmp_path / "b" / "903.mp4", AT_25[:2])
     touch_pictures(tmp_path / "c" / "faces" / "903", [2])
     touch_pictures(tmp_path / "c" / "faces" / "905", [1])
     write_text(tmp_path / "d" / "my_test.txt", template({"905": 1}))
@@ -335,10 +335,10 @@ def test_the_same_tree_gives_the_same_bytes_and_its_index_is_not_searched(tmp_pa
     assert indexed(tmp_path)[1] == summary
     assert {path.name: path.read_bytes() for path in (tmp_path / "index").iterdir()} == before
     assert set(before) == {"frames.parquet", "tracks.parquet", "report.md", "report.json"}
-    assert first.about["dataset"] == "affwild2"
+    assert first.metadata["dataset"] == "affwild2"
 
 
-def test_a_failed_run_leaves_the_index_of_before_alone(tmp_path: Path) -> None:
+def test_a_failed_run_keeps_the_previous_index(tmp_path: Path) -> None:
     two_people(tmp_path)
     indexed(tmp_path)
     for path in labels_folder(tmp_path).rglob("*.txt"):
@@ -369,7 +369,7 @@ def test_no_index_and_a_damaged_one_are_told_apart(
         read_index(tmp_path)
 
 
-def test_a_folder_without_any_data_set_is_refused_and_told_what_was_sought(tmp_path: Path) -> None:
+def test_a_folder_without_any_data_set_is_refused_with_what_was_searched(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="AU_Detection_Challenge"):
         prepare(tmp_path, tmp_path / "index")
     with pytest.raises(InputError, match="is not a folder"):

@@ -12,7 +12,7 @@ from auscan.datasets import bp4d, disfa
 from auscan.datasets.index import Index, read_index
 from auscan.datasets.prepare import prepare
 
-from .conftest import HEADER, touch_pictures, write_film, write_pictures, write_text
+from .conftest import HEADER, touch_pictures, write_numbered_video, write_pictures, write_text
 
 
 def indexed(root: Path, dataset: str | None = None) -> tuple[Index, dict[str, Any]]:
@@ -30,7 +30,7 @@ def disfa_tree(root: Path, first_picture: int = 0) -> Path:
     write_text(folder / "SN001_au1.txt", "1,0\n2,1\n3,2\n")
     write_text(folder / "SN001_au12.txt", "1,5\r\n2,2\r\n3,0\r\n")
     write_text(folder / "SN001_au9.txt", "1,5\n2,5\n3,5\n")
-    write_film(root / "Videos_LeftCamera" / "LeftVideoSN001_comp.avi", [0, 0.04, 0.08])
+    write_numbered_video(root / "Videos_LeftCamera" / "LeftVideoSN001_comp.avi", [0, 0.04, 0.08])
     write_pictures(root / "images" / "SN001", [first_picture, first_picture + 2], digits=1)
     return root
 
@@ -58,7 +58,7 @@ def test_disfa_pictures_that_begin_at_one_meet_the_line_of_their_number(tmp_path
     assert index.frames["image"].fillna("").tolist() == ["images/SN001/1.jpg", "", "images/SN001/3.jpg"]
 
 
-def test_a_strange_disfa_line_is_named_and_the_others_are_still_done(tmp_path: Path) -> None:
+def test_a_malformed_disfa_line_is_named_and_the_other_persons_are_indexed(tmp_path: Path) -> None:
     disfa_tree(tmp_path)
     write_text(tmp_path / "ActionUnit_Labels" / "SN002" / "SN002_au1.txt", "1,0\n2;1\n")
     index, summary = indexed(tmp_path)
@@ -67,7 +67,7 @@ def test_a_strange_disfa_line_is_named_and_the_others_are_still_done(tmp_path: P
     assert "'2;1'" in summary["unused"][0]["reason"]
 
 
-def test_the_folds_of_the_benchmarks_hold_everybody_once() -> None:
+def test_the_folds_of_the_benchmarks_hold_every_person_once() -> None:
     people = [number for fold in disfa.FOLDS for number in fold]
     assert len(people) == len(set(people)) == 27
     people = [person for fold in bp4d.FOLDS for person in fold.split()]
@@ -83,7 +83,7 @@ def test_bp4d_starts_late_masks_nine_and_keeps_a_persons_tasks_together(
     for task in ("T1", "T8"):
         write_text(tmp_path / "AUCoding" / "AU_OCC" / f"F001_{task}.csv", "\n".join([head, *rows]))
     touch_pictures(tmp_path / "2D" / "F001" / "T1", [5, 6])
-    write_film(tmp_path / "2D" / "F001" / "T8.avi", [i / 25 for i in range(6)])
+    write_numbered_video(tmp_path / "2D" / "F001" / "T8.avi", [i / 25 for i in range(6)])
     index, summary = indexed(tmp_path, dataset)
     assert index.tracks["track"].tolist() == ["F001_T1", "F001_T8"]
     assert set(index.tracks["source_video"]) == {"F001"}
@@ -115,8 +115,8 @@ def test_openface_rows_without_a_face_are_masked(tmp_path: Path, dataset: str | 
     write_text(tmp_path / "talk.csv", "\n".join([OPENFACE_HEAD, *rows]))
     touch_pictures(tmp_path / "talk_aligned", [])
     (tmp_path / "talk_aligned" / "frame_det_00_000003.bmp").write_bytes(b"x")
-    write_film(tmp_path / "talk.mp4", [0, 0.033, 0.067])
-    write_film(tmp_path / "smalltalk.mp4", [0, 0.033])
+    write_numbered_video(tmp_path / "talk.mp4", [0, 0.033, 0.067])
+    write_numbered_video(tmp_path / "smalltalk.mp4", [0, 0.033])
     index, summary = indexed(tmp_path, dataset)
     assert labels_of(index, "talk", "AU04") == [1, -1, 0]
     assert labels_of(index, "talk", "AU25") == [0, -1, 1]
@@ -159,7 +159,7 @@ def test_multi_task_files_give_their_listed_frames_alone(tmp_path: Path, dataset
     ]
     write_text(tmp_path / "training_set_annotations.txt", "\n".join([MTL_HEAD, *rows]))
     write_text(tmp_path / "validation_set.txt", f"{MTL_HEAD}\n904/00002.jpg,0,0,0,{','.join('0' * 12)}\n")
-    write_film(tmp_path / "batch1" / "video900_1.mp4", [i / 25 for i in range(31)])
+    write_numbered_video(tmp_path / "batch1" / "video900_1.mp4", [i / 25 for i in range(31)])
     touch_pictures(tmp_path / "cropped_aligned" / "video900_1_left", [7, 8])
     index, summary = indexed(tmp_path, dataset)
     splits = dict(zip(index.tracks["track"], index.tracks["split"], strict=True))

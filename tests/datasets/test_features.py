@@ -9,11 +9,11 @@ import torch
 
 from auscan.batch.extract import Extraction
 from auscan.core.errors import CheckpointError, InputError
-from auscan.datasets.cache import CacheSize, as_text, open_track, read_header, rows_digest, track_folder
+from auscan.datasets.cache import CacheSize, format_bytes, open_track, read_header, rows_digest, track_folder
 from auscan.datasets.features import Encoders, load_encoders
 from auscan.datasets.index import Index
 from auscan.encoders.visual import pool_patches
-from auscan.results.manifest import as_line, read_entries
+from auscan.results.manifest import read_records, to_json_line
 
 
 @pytest.fixture(scope="module")
@@ -42,7 +42,7 @@ def test_every_row_keeps_its_own_features_across_batches(
     assert track.face.dtype == track.patches.dtype == track.audio.dtype == np.float16
 
 
-def test_both_persons_of_a_video_hear_the_same_and_others_nothing(
+def test_both_persons_of_a_video_share_audio_and_others_have_none(
     make_index: Callable[..., Index], encoders: Encoders, tmp_path: Path
 ) -> None:
     index = make_index({"talk_left": "12", "still": "1", "talk_right": "3"})
@@ -77,27 +77,27 @@ def test_finished_tracks_are_skipped_and_killed_ones_done_again(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     index, cache = make_index({"a": "1", "b": "2", "c": "3"}), tmp_path / "cache"
-    see, calls = Encoders.see, iter(range(9))
+    encode_faces, calls = Encoders.encode_faces, iter(range(9))
 
-    def dies_at_the_second(self: Encoders, crops: np.ndarray, grid: int) -> object:
+    def fail_on_second_call(self: Encoders, crops: np.ndarray, grid: int) -> object:
         if next(calls) == 1:
             raise KeyboardInterrupt
-        return see(self, crops, grid)
+        return encode_faces(self, crops, grid)
 
     with monkeypatch.context() as patched:
-        patched.setattr(Encoders, "see", dies_at_the_second)
+        patched.setattr(Encoders, "encode_faces", fail_on_second_call)
         with pytest.raises(KeyboardInterrupt):
             Extraction(index, encoders, cache).run_here(batch=1)
     again = Extraction(index, encoders, cache)
-    assert [track.name for track in again.todo] == ["b", "c"]
+    assert [track.name for track in again.pending] == ["b", "c"]
     with pytest.raises(InputError, match="no features of track b"):
         open_track(cache, "b")
     again.run_here()
-    assert Extraction(index, encoders, cache).todo == []
+    assert Extraction(index, encoders, cache).pending == []
     assert [path.name for path in sorted(cache.iterdir())] == ["a", "b", "c", "manifest.jsonl"]
 
 
-def test_what_a_video_gives_does_not_depend_on_what_was_done_before_it(
+def test_features_of_a_video_do_not_depend_on_the_videos_before_it(
     make_index: Callable[..., Index], encoders: Encoders, tmp_path: Path
 ) -> None:
     """A machine that does one video of many must write the bytes that one machine writes for all."""
@@ -117,12 +117,12 @@ def test_the_manifest_has_a_line_a_video(
     index = make_index({"still": "1", "talk_left": "12", "talk_right": "3"})
     entries = Extraction(index, encoders, tmp_path / "cache").run_here()
     lines = (tmp_path / "cache" / "manifest.jsonl").read_text().splitlines()
-    assert lines == [as_line(entry) for entry in entries]
+    assert lines == [to_json_line(entry) for entry in entries]
     assert {entry.key: entry.rows for entry in entries} == {"talk.mp4": 3, "still": 1}
     sizes = {name: size for entry in entries for name, size in entry.files.items()}
     assert sizes == {name: (tmp_path / "cache" / name).stat().st_size for name in sizes}
     with pytest.raises(InputError, match=r"line 1: the folder '\.' is not one plain name"):
-        read_entries(tmp_path / "cache")  # features are no results
+        read_records(tmp_path / "cache")  # features are no results
     assert {entry.model_sha256 for entry in entries} == {encoders.digest}
 
 
@@ -132,17 +132,17 @@ def test_a_video_that_fails_costs_no_other(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    index, see, calls = make_index({"a": "1", "b": "2"}), Encoders.see, iter(range(9))
+    index, encode_faces, calls = make_index({"a": "1", "b": "2"}), Encoders.encode_faces, iter(range(9))
 
-    def fails_once(self: Encoders, crops: np.ndarray, grid: int) -> object:
+    def fail_on_first_call(self: Encoders, crops: np.ndarray, grid: int) -> object:
         if next(calls) == 0:
             raise RuntimeError("out of memory")
-        return see(self, crops, grid)
+        return encode_faces(self, crops, grid)
 
-    monkeypatch.setattr(Encoders, "see", fails_once)
+    monkeypatch.setattr(Encoders, "encode_faces", fail_on_first_call)
     entries = Extraction(index, encoders, tmp_path / "cache").run_here()
     assert [(entry.key, entry.error_class) for entry in entries] == [("a", "RuntimeError"), ("b", None)]
-    assert [track.name for track in Extraction(index, encoders, tmp_path / "cache").todo] == ["a"]
+    assert [track.name for track in Extraction(index, encoders, tmp_path / "cache").pending] == ["a"]
 
 
 def test_other_rows_encoders_or_grids_are_extracted_anew(
@@ -151,10 +151,10 @@ def test_other_rows_encoders_or_grids_are_extracted_anew(
     cache = tmp_path / "cache"
     Extraction(make_index({"a": "12", "b": "3"}), encoders, cache).run_here()
     changed = make_index({"a": "1-", "b": "3"}, "changed")
-    assert [track.name for track in Extraction(changed, encoders, cache).todo] == ["a"]
-    assert len(Extraction(changed, encoders, cache, grid=2).todo) == 2
+    assert [track.name for track in Extraction(changed, encoders, cache).pending] == ["a"]
+    assert len(Extraction(changed, encoders, cache, grid=2).pending) == 2
     other = load_encoders("base", str(backbones / "dinov2"), str(backbones / "wavlm"))
-    assert len(Extraction(changed, other, cache, grid=4).todo) == 2
+    assert len(Extraction(changed, other, cache, grid=4).pending) == 2
 
 
 def test_a_broken_picture_counts_as_missing_and_is_named(
@@ -189,7 +189,7 @@ def test_pooling_keeps_rows_and_columns_apart() -> None:
     assert pool_patches(patches, 4) is patches
 
 
-def test_what_cannot_be_done_is_said(
+def test_impossible_requests_raise_errors_that_say_why(
     make_index: Callable[..., Index], encoders: Encoders, tiny_checkpoint: Path, tmp_path: Path
 ) -> None:
     with pytest.raises(InputError, match="gives 4 patches a side"):
@@ -202,15 +202,15 @@ def test_what_cannot_be_done_is_said(
         load_encoders(str(tiny_checkpoint), device="quantum")
 
 
-def test_the_size_on_disk_is_known_before(
+def test_the_size_on_disk_is_estimated(
     make_index: Callable[..., Index], encoders: Encoders, tmp_path: Path
 ) -> None:
-    work = Extraction(make_index({"talk": "1" * 20, "still": "22"}), encoders, tmp_path / "cache")
-    work.run_here()
+    extraction = Extraction(make_index({"talk": "1" * 20, "still": "22"}), encoders, tmp_path / "cache")
+    extraction.run_here()
     files = list((tmp_path / "cache").rglob("*.npy"))
     header_bytes = 128 * len(files)
     assert sum(p.stat().st_size for p in files) - header_bytes == pytest.approx(
-        work.size(work.tracks).total, rel=0.1
+        extraction.cache_size(extraction.tracks).total, rel=0.1
     )
 
 
@@ -222,19 +222,19 @@ def test_the_table_in_the_docs_is_right(width: int, grid: int, shown: str) -> No
     """docs/features.md: all frames of Aff-Wild2, at 30 a second with sound throughout."""
     frames = 2_630_000
     size = CacheSize(frames=frames, sound_s=frames / 30, width=width, grid=grid, audio_width=width)
-    assert as_text(size.total) == shown
+    assert format_bytes(size.total) == shown
     docs = Path(__file__).parents[2] / "docs" / "features.md"
     assert shown in docs.read_text(encoding="utf-8")
 
 
-def test_names_that_are_no_file_names_have_a_folder(tmp_path: Path) -> None:
+def test_track_names_that_are_not_file_names_have_a_folder(tmp_path: Path) -> None:
     assert track_folder(tmp_path, "F001/T1").parent == tmp_path
     assert read_header(tmp_path) is None
     assert rows_digest(["a", None], np.zeros(2)) != rows_digest(["a", "None "], np.zeros(2))
 
 
 @pytest.mark.parametrize("track", ["", ".", "..", ".auscan-a", "\ud800"])
-def test_a_track_whose_name_is_no_folders_is_refused(tmp_path: Path, track: str) -> None:
+def test_a_track_whose_name_cannot_be_a_folder_is_refused(tmp_path: Path, track: str) -> None:
     assert track_folder(tmp_path, "../a").parent == tmp_path
     with pytest.raises(InputError, match="cannot name a folder"):
         track_folder(tmp_path, track)

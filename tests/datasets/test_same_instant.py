@@ -18,12 +18,12 @@ from auscan.media.video import read_frames
 
 from .conftest import (
     SOUND_RATE_HZ,
-    heard_time_s,
     label_line,
-    number_in,
+    read_number,
     rising_tone,
-    write_film,
+    tone_time_s,
     write_labels,
+    write_numbered_video,
     write_pictures,
 )
 
@@ -48,11 +48,11 @@ def test_label_picture_frame_and_sound_are_of_one_instant(
     tmp_path: Path, name: str, times_s: list[float], sound_start_s: float, side: str
 ) -> None:
     numbers = range(1, len(times_s) + 1)
-    seen = [n for n in numbers if n not in (1, 7, 8, 40)]
+    with_picture = [n for n in numbers if n not in (1, 7, 8, 40)]
     video = tmp_path / "batch1" / f"{TRACK}{Path(name).suffix}"
     sound = rising_tone(sound_start_s, times_s[-1] + 0.5)
-    write_film(video, times_s, sound=sound, sound_start_s=sound_start_s)
-    write_pictures(tmp_path / "cropped_aligned" / (TRACK + side), seen)
+    write_numbered_video(video, times_s, sound=sound, sound_start_s=sound_start_s)
+    write_pictures(tmp_path / "cropped_aligned" / (TRACK + side), with_picture)
     labels = tmp_path / "6th ABAW Annotations" / "AU_Detection_Challenge" / "Train_Set"
     write_labels(labels / f"{TRACK}{side}.txt", [label_line(n) for n in numbers])
 
@@ -62,20 +62,20 @@ def test_label_picture_frame_and_sound_are_of_one_instant(
     (track,) = index.tracks.to_dict("records")
     chunks = list(read_waveform(index.root / track["video"]) or ())
     samples = np.concatenate([chunk.samples for chunk in chunks])
-    filmed = {round(frame.time_s, 6): number_in(frame.image) for frame in read_frames(video)}
+    number_at = {round(frame.time_s, 6): read_number(frame.image) for frame in read_frames(video)}
     assert index.frames["frame"].tolist() == list(numbers)
-    heard = 0
+    checked = 0
     for row in index.frames.to_dict("records"):
         k = row["frame"]
         assert int("".join(str(row[au]) for au in AU_NAMES), 2) == k
-        assert row["has_image"] == (k in seen)
+        assert row["has_image"] == (k in with_picture)
         if row["has_image"]:
-            assert number_in(read_image(index.root / row["image"])) == k
-        assert filmed[round(row["timestamp"], 6)] == k
+            assert read_number(read_image(index.root / row["image"])) == k
+        assert number_at[round(row["timestamp"], 6)] == k
         assert row["timestamp"] == pytest.approx(times_s[k - 1], abs=2e-3)
         middle = round((row["timestamp"] - chunks[0].start_s) * SOUND_RATE_HZ)
         if 800 <= middle < len(samples) - 800:
             # A frame lasts at least 40 ms.
-            assert heard_time_s(samples, middle) == pytest.approx(times_s[k - 1], abs=0.01)
-            heard += 1
-    assert heard >= 20
+            assert tone_time_s(samples, middle) == pytest.approx(times_s[k - 1], abs=0.01)
+            checked += 1
+    assert checked >= 20

@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 
 from auscan.core.errors import InputError
 from auscan.datasets.track_lists import (
-    folds,
+    assign_folds,
+    detect_kind,
     image_location,
-    kind_of,
     named_rate_hz,
     read_counts,
     read_list,
@@ -58,26 +58,26 @@ def test_no_recording_is_in_two_folds(found: list[tuple[str, list[str]]], k: int
     tracks = [video + side for _, videos in found for video in videos for side in ("", "_left", "_right")]
     if len(sources) < k:
         return
-    fold = folds(tracks, k, seed)
+    fold = assign_folds(tracks, k, seed)
     assert set(fold) == set(tracks)
     for source in sources:
         assert len({fold[track] for track in tracks if source_video(track) == source}) == 1
     sizes = [len({source_video(t) for t in tracks if fold[t] == i}) for i in range(k)]
     assert max(sizes) - min(sizes) <= 1
     random.shuffle(tracks)
-    assert folds(tracks, k, seed) == fold
-    assert folds(sources, k, seed) == {source: fold[source] for source in sources}
+    assert assign_folds(tracks, k, seed) == fold
+    assert assign_folds(sources, k, seed) == {source: fold[source] for source in sources}
 
 
-def test_another_seed_deals_otherwise() -> None:
+def test_another_seed_gives_other_folds() -> None:
     names = [f"video{i}" for i in range(60)]
-    assert folds(names, 6, 0) != folds(names, 6, 1)
+    assert assign_folds(names, 6, 0) != assign_folds(names, 6, 1)
 
 
 def test_folds_are_the_same_on_every_machine_and_version() -> None:
     """Thresholds and ensembles refer to them months later."""
     names = ["900", "901-60-1920x1080-1", "901-60-1920x1080-2_left", "video900", "video901_1", "video901_2"]
-    assert folds(names, 2, 0) == {
+    assert assign_folds(names, 2, 0) == {
         "900": 1,
         "901-60-1920x1080-1": 1,
         "901-60-1920x1080-2_left": 1,
@@ -90,7 +90,7 @@ def test_folds_are_the_same_on_every_machine_and_version() -> None:
 @pytest.mark.parametrize("k", [0, 1, 3])
 def test_impossible_folds_are_refused(k: int) -> None:
     with pytest.raises(InputError, match=f"{k} folds cannot be made of 2 source videos"):
-        folds(["video1", "video2_1", "video2_left"], k)
+        assign_folds(["video1", "video2_1", "video2_left"], k)
 
 
 @pytest.mark.parametrize(
@@ -114,12 +114,12 @@ def test_names_are_read_from_their_end(track: str, video: str, source: str, rate
     ("name", "text", "kind"),
     [
         ("Action_Unit_Detection_Challenge_test_set_release.txt", "900-30-1280x720_left\nvideo900\n", "list"),
-        ("Valence_Arousal_Estimation_Challenge_test_set_release.txt", "video900\n", "sister"),
-        ("Expression_Classification_Challenge_test_set_release.txt", "video900\n", "sister"),
+        ("Valence_Arousal_Estimation_Challenge_test_set_release.txt", "video900\n", "other_task"),
+        ("Expression_Classification_Challenge_test_set_release.txt", "video900\n", "other_task"),
         (
             "CVPR_5th_ABAW_VA_test_set_sample.txt",
             "image_location,valence,arousal\nvideo900/00001.jpg,\n",
-            "sister",
+            "other_task",
         ),
         ("test_set_frames.txt", "video900,402\nvideo901, 12\n", "counts"),
         ("CVPR_5th_ABAW_AU_test_set_sample.txt", f"{TEMPLATE_HEADER}\r\nvideo900/00001.jpg,\r\n", "template"),
@@ -129,7 +129,7 @@ def test_names_are_read_from_their_end(track: str, video: str, source: str, rate
     ],
 )
 def test_each_kind_of_text_file_is_recognised(tmp_path: Path, name: str, text: str, kind: str) -> None:
-    assert kind_of(write_text(tmp_path / name, text)) == kind
+    assert detect_kind(write_text(tmp_path / name, text)) == kind
 
 
 def test_a_list_is_read_without_a_header(tmp_path: Path) -> None:
@@ -137,7 +137,7 @@ def test_a_list_is_read_without_a_header(tmp_path: Path) -> None:
     assert read_list(path) == ["900-30-1280x720_left", "video900"]
 
 
-def test_counts_are_read_and_a_strange_line_is_named(tmp_path: Path) -> None:
+def test_counts_are_read_and_a_malformed_line_is_named(tmp_path: Path) -> None:
     assert read_counts(write_text(tmp_path / "a.txt", "video900,402\nvideo901,7\n")) == {
         "video900": 402,
         "video901": 7,
@@ -151,7 +151,7 @@ def test_a_template_gives_its_frames_in_order_and_nothing_else(tmp_path: Path, r
     rows = [f"video900_1/{n:05d}.jpg,{rest}" for n in (1, 2, 3)] + [f"903_left/100000.jpg,{rest}", "nonsense"]
     template = read_template(write_text(tmp_path / "a.txt", "\n".join([TEMPLATE_HEADER, *rows])))
     assert template.numbers == {"video900_1": [1, 2, 3], "903_left": [100000]}
-    assert template.strange == ["nonsense"]
+    assert template.malformed == ["nonsense"]
 
 
 def test_a_location_is_split_at_its_last_slash() -> None:

@@ -19,11 +19,11 @@ from numpy.typing import NDArray
 from auscan.core.aus import AU_COUNT, AU_NAMES
 from auscan.core.errors import InputError
 from auscan.datasets.clock import read_clock
-from auscan.datasets.crops import list_pictures
-from auscan.datasets.dataset_tree import Tree
+from auscan.datasets.crops import TrackPictures, list_pictures
+from auscan.datasets.dataset_tree import DatasetTree
 from auscan.datasets.find import Unused
 from auscan.datasets.index import Track
-from auscan.datasets.track_assembly import length_warnings, relative
+from auscan.datasets.track_assembly import length_warnings, relative_path
 from auscan.datasets.track_lists import read_lines
 from auscan.results.readers.annotations import NOT_ANNOTATED, label_value
 
@@ -46,7 +46,7 @@ _LABEL_FILE = re.compile(r"([FM]\d{3})_(T\d+)\.csv", re.IGNORECASE)
 class Bp4d:
     """The tracks of a copy of BP4D."""
 
-    tree: Tree
+    tree: DatasetTree
 
     def tracks(self) -> Iterator[Track | None]:
         """Every person and task in turn."""
@@ -59,16 +59,16 @@ class Bp4d:
                 except InputError as error:
                     self.tree.unused.append(Unused(str(path), str(error)))
                     yield None
-        self.tree.unused += self.tree.left_over()
+        self.tree.unused += self.tree.unused_files()
 
     def _track(self, person: str, task: str, path: Path) -> Track:
         numbers, labels, unknown = _read(path)
         video = self.tree.video(f"{person}_{task}") or self.tree.video(task, inside=person)
         clock = read_clock(video, RATE_HZ)
         folder = self.tree.picture_folder(task, inside=person)
-        names = {} if folder is None else list_pictures(folder).names
-        prefix = None if folder is None else relative(folder, self.tree.root)
-        chosen = [names.get(number) for number in numbers.tolist()]
+        pictures = TrackPictures() if folder is None else list_pictures(folder)
+        prefix = None if folder is None else relative_path(folder, self.tree.root)
+        images = pictures.paths(prefix, numbers)
         # 9 is the data set's own word for unknown and needs no warning.
         warnings = [f"{unknown} codes other than 0, 1 and 9: taken as not annotated"] if unknown else []
         return Track(
@@ -78,13 +78,13 @@ class Bp4d:
             source_video=person,
             numbers=numbers,
             labels=labels,
-            images=[None if name is None else f"{prefix}/{name}" for name in chosen],
+            images=images,
             times_s=clock.at(numbers),
             clock=clock,
-            video=None if video is None else relative(video, self.tree.root),
+            video=None if video is None else relative_path(video, self.tree.root),
             image_folder=prefix,
-            label_file=relative(path, self.tree.root),
-            images_beyond=len(names) - sum(name is not None for name in chosen),
+            label_file=relative_path(path, self.tree.root),
+            images_beyond=len(pictures.names) - sum(image is not None for image in images),
             coded=CODED,
             warnings=(*warnings, *clock.warnings, *length_warnings(clock, numbers)),
         )
@@ -96,13 +96,13 @@ def _read(path: Path) -> tuple[NDArray[np.int64], NDArray[np.int8], int]:
     columns = [field.strip() for field in header.split(",")]
     if columns[0] != "0" or not lines:
         raise InputError(f"{path} is no BP4D code file: its first line should number the AUs: 0,1,2,4,...")
-    ours = {f"AU{int(field):02d}": j for j, field in enumerate(columns) if field.isdigit()}
+    column_of_au = {f"AU{int(field):02d}": j for j, field in enumerate(columns) if field.isdigit()}
     rows, numbers, unknown = [], [], 0
     for line in lines:
         fields = line.split(",")
         if len(fields) != len(columns) or not fields[0].strip().isdigit():
             raise InputError(f"{path} has a line {line!r}; expected {len(columns)} numbers.")
-        codes = [fields[ours[name]].strip() if name in ours else "9" for name in AU_NAMES]
+        codes = [fields[column_of_au[name]].strip() if name in column_of_au else "9" for name in AU_NAMES]
         unknown += sum(label_value(code) is None and code != "9" for code in codes)
         values = [label_value(code) for code in codes]
         rows.append([NOT_ANNOTATED if value is None else value for value in values])

@@ -26,11 +26,11 @@ from numpy.typing import NDArray
 from pydantic import ValidationError
 
 from auscan.core.config import SAMPLE_RATE_HZ, TOKEN_HOP, Settings
-from auscan.core.environment import is_plain_name, is_text
+from auscan.core.environment import is_plain_name, is_utf8
 from auscan.core.errors import InputError
 
 HEADER_FILE: Final = "header.json"
-BYTES: Final = 2
+BYTES_PER_NUMBER: Final = 2
 """Of a number in float16."""
 
 
@@ -60,7 +60,7 @@ class CacheHeader(Settings):
     unreadable: tuple[str, ...] = ()
     """Pictures that could not be decoded; they count as missing."""
 
-    def same_work(self, other: "CacheHeader") -> bool:
+    def matches(self, other: "CacheHeader") -> bool:
         """Would extracting now give what is there?"""
         found = {"audio_tokens", "audio_start_s", "unreadable"}  # known only afterwards
         return self.model_dump(exclude=found) == other.model_dump(exclude=found)
@@ -71,7 +71,7 @@ def track_folder(cache: Path, track: str) -> Path:
 
     Raises InputError for a name that is no folder's even so, such as '..'.
     """
-    name = quote(track, safe="") if is_text(track) else ""
+    name = quote(track, safe="") if is_utf8(track) else ""
     if not is_plain_name(name):
         raise InputError(f"The track {track!a} cannot name a folder. Rename it and run auscan prepare again.")
     return cache / name
@@ -109,10 +109,10 @@ class TrackFeatures:
     has_image: NDArray[np.bool_]
     """[T]."""
 
-    def audio_times_s(self, part: slice = slice(None)) -> NDArray[np.float64]:
-        """Times of the audio tokens in `part`: token i is centred (i + 0.5) x 20 ms after the start."""
-        places = np.arange(len(self.audio), dtype=np.float64)[part]
-        return self.header.audio_start_s + (places + 0.5) * (TOKEN_HOP / SAMPLE_RATE_HZ)
+    def audio_times_s(self, tokens: slice = slice(None)) -> NDArray[np.float64]:
+        """Times of the audio tokens in `tokens`: token i is centred (i + 0.5) x 20 ms after the start."""
+        positions = np.arange(len(self.audio), dtype=np.float64)[tokens]
+        return self.header.audio_start_s + (positions + 0.5) * (TOKEN_HOP / SAMPLE_RATE_HZ)
 
     def audio_within(self, first_s: float, last_s: float) -> slice:
         """The tokens from `first_s` to `last_s`."""
@@ -149,15 +149,15 @@ class TrackWriter:
         """A folder that a killed run left half-done is begun anew."""
         self.header = header
         self._folder = track_folder(cache, header.track)
-        self._part = self._folder.with_name(f".{self._folder.name}.part")
-        shutil.rmtree(self._part, ignore_errors=True)
-        self._part.mkdir(parents=True)
-        np.save(self._part / "times.npy", times_s.astype(np.float64))
+        self._partial = self._folder.with_name(f".{self._folder.name}.part")
+        shutil.rmtree(self._partial, ignore_errors=True)
+        self._partial.mkdir(parents=True)
+        np.save(self._partial / "times.npy", times_s.astype(np.float64))
         self._has_image = np.zeros(header.rows, bool)
         self._face = self._array("face", (header.rows, header.width))
         self._patches = self._array("patches", (header.rows, header.grid**2, header.width))
 
-    def put(self, row: int, face: NDArray[np.float16], patches: NDArray[np.float16]) -> None:
+    def write_row(self, row: int, face: NDArray[np.float16], patches: NDArray[np.float16]) -> None:
         """The features [Dv], [G * G, Dv] of a row."""
         self._face[row], self._patches[row], self._has_image[row] = face, patches, True
 
@@ -165,8 +165,8 @@ class TrackWriter:
         """Write sound [Ta, Da], mask and header; from now on the track is there."""
         self._face.flush()
         self._patches.flush()
-        np.save(self._part / "audio.npy", audio)
-        np.save(self._part / "has_image.npy", self._has_image)
+        np.save(self._partial / "audio.npy", audio)
+        np.save(self._partial / "has_image.npy", self._has_image)
         header = self.header.model_copy(
             update={
                 "audio_tokens": len(audio),
@@ -174,13 +174,13 @@ class TrackWriter:
                 "unreadable": tuple(unreadable),
             }
         )
-        (self._part / HEADER_FILE).write_text(header.model_dump_json(indent=1) + "\n", encoding="utf-8")
+        (self._partial / HEADER_FILE).write_text(header.model_dump_json(indent=1) + "\n", encoding="utf-8")
         shutil.rmtree(self._folder, ignore_errors=True)
-        self._part.rename(self._folder)
+        self._partial.rename(self._folder)
 
     def _array(self, name: str, shape: tuple[int, ...]) -> Any:
         # A new file reads as zeros, and rows that are never written take no room on most file systems.
-        return np.lib.format.open_memmap(self._part / f"{name}.npy", "w+", np.float16, shape)
+        return np.lib.format.open_memmap(self._partial / f"{name}.npy", "w+", np.float16, shape)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -201,12 +201,12 @@ class CacheSize:
     @property
     def visual(self) -> int:
         """Bytes of global and patch tokens."""
-        return self.frames * (1 + self.grid**2) * self.width * BYTES
+        return self.frames * (1 + self.grid**2) * self.width * BYTES_PER_NUMBER
 
     @property
     def audio(self) -> int:
         """Bytes of audio tokens."""
-        return int(self.sound_s * SAMPLE_RATE_HZ / TOKEN_HOP) * self.audio_width * BYTES
+        return int(self.sound_s * SAMPLE_RATE_HZ / TOKEN_HOP) * self.audio_width * BYTES_PER_NUMBER
 
     @property
     def total(self) -> int:
@@ -214,7 +214,7 @@ class CacheSize:
         return self.visual + self.audio + self.frames * 9
 
 
-def as_text(size: float) -> str:
+def format_bytes(size: float) -> str:
     """'1.4 TB', '70 GB', '3.2 MB': bytes in powers of 1,000."""
     for unit in ("B", "kB", "MB", "GB"):
         if size < 999.5:

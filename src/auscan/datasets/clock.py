@@ -31,7 +31,7 @@ CONTAINER, CONTAINER_RATE, NAME, ASSUMED = "container", "container rate", "name"
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Clock:
+class FrameClock:
     """The times of one video."""
 
     times_s: NDArray[np.float64]
@@ -70,29 +70,29 @@ class Clock:
         return bool(np.diff(self.times_s).max() > UNEVEN_STEP * _median_step(self.times_s))
 
 
-def read_clock(video: Path | None, named_rate_hz: float | None) -> Clock:
+def read_clock(video: Path | None, named_rate_hz: float | None) -> FrameClock:
     """The clock of a video. A missing or broken one gives made-up even times, and a warning that says so."""
     if video is None:
-        return _made_up(named_rate_hz, "no video, so no sound and no times of its own")
+        return _assumed_clock(named_rate_hz, "no video, so no sound and no times of its own")
     try:
         info = probe(video)
     except MediaError as error:
-        return _made_up(named_rate_hz, f"its video cannot be used: {error}")
+        return _assumed_clock(named_rate_hz, f"its video cannot be used: {error}")
     try:
         times_s = frame_times(video)
     except MediaError as error:
         rate_hz, source = _best_rate(info.rate_hz, named_rate_hz)
         warning = f"the times of its video cannot be read, even ones at {rate_hz:g} Hz are used: {error}"
-        return Clock(times_s=np.empty(0), rate_hz=rate_hz, source=source, info=info, warnings=(warning,))
+        return FrameClock(times_s=np.empty(0), rate_hz=rate_hz, source=source, info=info, warnings=(warning,))
     span_s = float(times_s[-1] - times_s[0])
     rate_hz = (len(times_s) - 1) / span_s if span_s > 0 else _best_rate(info.rate_hz, named_rate_hz)[0]
-    return Clock(times_s=times_s, rate_hz=rate_hz, source=CONTAINER, info=info)
+    return FrameClock(times_s=times_s, rate_hz=rate_hz, source=CONTAINER, info=info)
 
 
-def _made_up(named_rate_hz: float | None, reason: str) -> Clock:
+def _assumed_clock(named_rate_hz: float | None, reason: str) -> FrameClock:
     rate_hz, source = _best_rate(None, named_rate_hz)
     warning = f"{reason}; even times at {rate_hz:g} Hz are used"
-    return Clock(times_s=np.empty(0), rate_hz=rate_hz, source=source, warnings=(warning,))
+    return FrameClock(times_s=np.empty(0), rate_hz=rate_hz, source=source, warnings=(warning,))
 
 
 def _best_rate(container_hz: float | None, named_hz: float | None) -> tuple[float, str]:

@@ -1,15 +1,10 @@
-"""List the pictures of a track by the frame number in their names.
+"""Pictures of a track: list them by the frame number in their names, read them as crops of one size.
 
 A frame without a face has no picture, so numbers jump. Numbers are compared as numbers: 100000 comes after
-99999, and 00007.jpg is 7.jpg.
+99999, and 00007.jpg is 7.jpg. The pictures of a data set are aligned already, and only resized.
 
-In: a folder.  Out: file names by frame number.
-Not here: decoding pictures (media/images.py); a picture that is cut off shows only then.
-
-Read the aligned pictures of a track as crops of one size.
-
-In: the paths of an index.  Out: uint8 [T, S, S, 3] RGB.  No torch here.
-Not here: aligning faces (faces/align.py): the pictures of a data set are aligned already, and only resized.
+Inputs: a folder, or the paths of an index.  Returns: file names by frame number; uint8 [T, S, S, 3] RGB.
+See also: media/images.py (decoding; a truncated picture shows only there), faces/align.py. No torch here.
 """
 
 import os
@@ -37,14 +32,19 @@ class TrackPictures:
     others: list[str] = field(default_factory=list)
     """Files that are no numbered picture, and second pictures of a number."""
 
+    def paths(self, folder: str | None, numbers: NDArray[np.int64]) -> list[str | None]:
+        """Paths [N] of the pictures with these numbers [N], below `folder`; None where there is none."""
+        names = [self.names.get(number) for number in numbers.tolist()]
+        return [None if name is None else f"{folder}/{name}" for name in names]
+
 
 def list_pictures(folder: Path, pattern: str = r"0*(\d+)") -> TrackPictures:
     """The pictures of `folder`; `pattern` matches names without suffix and its one group is the number.
 
     Hidden files are passed over.  Raises InputError if the folder cannot be read.
     """
-    found = TrackPictures()
-    named = re.compile(pattern)
+    pictures = TrackPictures()
+    name_pattern = re.compile(pattern)
     try:
         # scandir: there are millions of pictures.
         with os.scandir(folder) as listed:
@@ -54,24 +54,14 @@ def list_pictures(folder: Path, pattern: str = r"0*(\d+)") -> TrackPictures:
     for entry in entries:
         name = entry.name
         stem, dot, suffix = name.rpartition(".")
-        match = named.fullmatch(stem) if dot + suffix.lower() in IMAGE_SUFFIXES else None
-        if match is None or int(match[1]) in found.names:
-            found.others.append(name)
+        match = name_pattern.fullmatch(stem) if dot + suffix.lower() in IMAGE_SUFFIXES else None
+        if match is None or int(match[1]) in pictures.names:
+            pictures.others.append(name)
         elif entry.stat().st_size == 0:
-            found.empty.append(name)
+            pictures.empty.append(name)
         else:
-            found.names[int(match[1])] = name
-    return found
-
-
-def read_crop(path: Path, side: int) -> NDArray[np.uint8]:
-    """The picture, brought to [side, side, 3]. Raises MediaError where it cannot be read."""
-    image = read_image(path)
-    if image.shape[:2] == (side, side):
-        return image
-    shrinks = image.shape[0] > side
-    resized = cv2.resize(image, (side, side), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
-    return np.asarray(resized, np.uint8)
+            pictures.names[int(match[1])] = name
+    return pictures
 
 
 @dataclass(frozen=True, eq=False)
@@ -91,8 +81,18 @@ class TrackCrops:
         Raises MediaError where one cannot be read.
         """
         crops = np.zeros((len(rows), self.side, self.side, 3), np.uint8)
-        for place in np.flatnonzero(wanted):
-            image = self.images[rows[place]]
+        for position in np.flatnonzero(wanted):
+            image = self.images[rows[position]]
             if image is not None:
-                crops[place] = read_crop(self.root / image, self.side)
+                crops[position] = read_crop(self.root / image, self.side)
         return crops
+
+
+def read_crop(path: Path, side: int) -> NDArray[np.uint8]:
+    """The picture, brought to [side, side, 3]. Raises MediaError where it cannot be read."""
+    image = read_image(path)
+    if image.shape[:2] == (side, side):
+        return image
+    shrinks = image.shape[0] > side
+    resized = cv2.resize(image, (side, side), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
+    return np.asarray(resized, np.uint8)

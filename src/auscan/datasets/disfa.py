@@ -21,10 +21,10 @@ from auscan.core.aus import AU_COUNT, AU_NAMES
 from auscan.core.errors import InputError
 from auscan.datasets.clock import read_clock
 from auscan.datasets.crops import list_pictures
-from auscan.datasets.dataset_tree import Tree
+from auscan.datasets.dataset_tree import DatasetTree
 from auscan.datasets.find import Unused
 from auscan.datasets.index import Track
-from auscan.datasets.track_assembly import length_warnings, relative
+from auscan.datasets.track_assembly import length_warnings, relative_path
 from auscan.datasets.track_lists import read_lines
 from auscan.results.readers.annotations import NOT_ANNOTATED
 
@@ -51,7 +51,7 @@ _LABEL_FILE = re.compile(r"(sn\d+)_au(\d+)\.txt", re.IGNORECASE)
 class Disfa:
     """The tracks of a copy of DISFA."""
 
-    tree: Tree
+    tree: DatasetTree
 
     def tracks(self) -> Iterator[Track | None]:
         """Every person in turn."""
@@ -67,7 +67,7 @@ class Disfa:
             except InputError as error:
                 self.tree.unused.append(Unused(person, str(error)))
                 yield None
-        self.tree.unused += self.tree.left_over()
+        self.tree.unused += self.tree.unused_files()
 
     def _track(self, person: str, by_au: dict[str, Path]) -> Track:
         rows = {name: _read(path) for name, path in by_au.items()}
@@ -77,7 +77,7 @@ class Disfa:
         labels = np.full((len(numbers), AU_COUNT), NOT_ANNOTATED, np.int8)  # [N, A]
         for name, row in rows.items():
             labels[:, AU_NAMES.index(name)] = [row.get(n, NOT_ANNOTATED) for n in numbers.tolist()]
-        video = self.tree.video(person, anywhere=True)
+        video = self.tree.video(person, substring=True)
         clock = read_clock(video, RATE_HZ)
         folder, images, beyond = self._images(person, numbers)
         missing = [name for name in CODED if name not in by_au]
@@ -91,9 +91,9 @@ class Disfa:
             images=images,
             times_s=clock.at(numbers),
             clock=clock,
-            video=None if video is None else relative(video, self.tree.root),
-            image_folder=None if folder is None else relative(folder, self.tree.root),
-            label_file=relative(next(iter(by_au.values())).parent, self.tree.root),
+            video=None if video is None else relative_path(video, self.tree.root),
+            image_folder=None if folder is None else relative_path(folder, self.tree.root),
+            label_file=relative_path(next(iter(by_au.values())).parent, self.tree.root),
             images_beyond=beyond,
             coded=CODED,
             warnings=(*warnings, *clock.warnings, *length_warnings(clock, numbers)),
@@ -104,12 +104,10 @@ class Disfa:
         folder = self.tree.picture_folder(person)
         if folder is None:
             return None, [None] * len(numbers), 0
-        names = list_pictures(folder).names
-        first = 0 if 0 in names else 1
-        prefix = relative(folder, self.tree.root)
-        chosen = [names.get(number - 1 + first) for number in numbers.tolist()]
-        beyond = len(names) - sum(name is not None for name in chosen)
-        return folder, [None if name is None else f"{prefix}/{name}" for name in chosen], beyond
+        pictures = list_pictures(folder)
+        first = 0 if 0 in pictures.names else 1
+        images = pictures.paths(relative_path(folder, self.tree.root), numbers - 1 + first)
+        return folder, images, len(pictures.names) - sum(image is not None for image in images)
 
 
 def _read(path: Path) -> dict[int, int]:

@@ -23,7 +23,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from auscan.core.checkpoint_folder import SIZES
+from auscan.core.checkpoint_folder import UNSHIPPED_SIZES
 from auscan.core.config import NetworkConfig, base, large
 from auscan.core.errors import InputError, MediaError
 from auscan.datasets.cache import (
@@ -35,12 +35,12 @@ from auscan.datasets.crops import read_crop
 from auscan.datasets.index import Index
 from auscan.encoders.audio import build_audio_encoder
 from auscan.encoders.hub import with_arch
-from auscan.encoders.visual import build_visual_encoder, pool_patches
-from auscan.inference.engine import Stages, listen
+from auscan.encoders.visual import ConvEncoder, Dinov2Encoder, build_visual_encoder, pool_patches
+from auscan.inference.audio_segments import encode_audio_stream
 from auscan.media.audio import read_waveform
 from auscan.model.checkpoint import load_checkpoint
 
-READERS: Final = 4
+DECODE_THREADS: Final = 4
 """Threads that decode pictures."""
 
 Progress = Callable[[int, int | None], None]
@@ -54,40 +54,42 @@ class Encoders:
         self,
         name: str,
         config: NetworkConfig,
-        visual: nn.Module,
+        visual: ConvEncoder | Dinov2Encoder,
         audio: nn.Module,
         device: str,
         points: nn.Module | None = None,
-        sight: nn.Module | None = None,
+        pose_occlusion: nn.Module | None = None,
     ) -> None:
-        """points, sight: what reads the five points, and pose and cover, off the face's global token; None
-        where nobody taught it."""
+        """points, pose_occlusion: layers that read five points, and head pose and occlusion, from the face's
+        global token; None where untrained."""
         self.name, self.config, self.device = name, config, torch.device(device)
         self.crop_size = config.visual.crop_size
         self.visual = visual.eval().requires_grad_(False).to(self.device)
         self.audio = audio.eval().requires_grad_(False).to(self.device)
-        self.points, self.sight = points, sight
+        self.points, self.pose_occlusion = points, pose_occlusion
         self.digest = _digest(config, visual, audio)
-        self.width, self.audio_width = cast(int, visual.width), cast(int, audio.width)
-        self.grid = round(cast(int, visual.patch_count) ** 0.5)
+        self.width, self.audio_width = visual.width, cast(int, audio.width)
+        self.grid = round(visual.patch_count**0.5)
         """Patches along one side, before averaging."""
 
     @torch.inference_mode()
-    def see(self, crops: NDArray[np.uint8], grid: int) -> tuple[NDArray[np.float16], NDArray[np.float16]]:
+    def encode_faces(
+        self, crops: NDArray[np.uint8], grid: int
+    ) -> tuple[NDArray[np.float16], NDArray[np.float16]]:
         """crops [B, S, S, 3] RGB -> global [B, Dv], patches averaged to a grid [B, grid ** 2, Dv]."""
-        with self._short_floats():
+        with self._autocast():
             face, patches = self.visual(torch.from_numpy(crops).to(self.device))
-        return _half(face), _half(pool_patches(patches.float(), grid))
+        return _to_float16(face), _to_float16(pool_patches(patches.float(), grid))
 
     @torch.inference_mode()
-    def encode_sound(self, samples: NDArray[np.float32]) -> NDArray[np.float32]:
-        """samples [M] at 16 kHz -> tokens [M // 320, Da]; the part of `Stages` that `listen` asks for."""
-        with self._short_floats():
+    def encode_audio(self, samples: NDArray[np.float32]) -> NDArray[np.float32]:
+        """samples [M] at 16 kHz -> tokens [M // 320, Da]; makes it an `AudioEncoder`."""
+        with self._autocast():
             tokens = self.audio(torch.from_numpy(samples)[None].to(self.device))[0]
         out: NDArray[np.float32] = tokens.float().cpu().numpy()
         return out
 
-    def _short_floats(self) -> Any:
+    def _autocast(self) -> Any:
         """Half precision where it is quicker; the features are stored in it anyway."""
         return torch.autocast(self.device.type, torch.float16, enabled=self.device.type == "cuda")
 
@@ -102,21 +104,31 @@ def load_encoders(
     or the device is not there.
     """
     check_device(device)
-    if model not in SIZES:
+    if model not in UNSHIPPED_SIZES:
         if visual or audio:
             raise InputError(f"{model} brings its own encoders. Leave --visual and --audio out.")
         network, checkpoint = load_checkpoint(model)
-        eye = network.visual
-        taught = eye.sight if checkpoint.sight else None
+        stage = network.visual
         return Encoders(
-            checkpoint.name, checkpoint.network, eye.encoder, network.audio, device, eye.points, taught
+            checkpoint.name,
+            checkpoint.network,
+            stage.encoder,
+            network.audio,
+            device,
+            points=stage.points,
+            pose_occlusion=stage.pose_occlusion if checkpoint.has_pose_occlusion else None,
         )
     config = {"base": base, "large": large}[model]()
-    sight = config.visual.model_copy(update={"source": visual} if visual else {})
-    hearing = config.audio.model_copy(update={"source": audio} if audio else {})
-    seer, ear = build_visual_encoder(sight), build_audio_encoder(hearing)
-    config = config.model_copy(update={"visual": with_arch(sight, seer), "audio": with_arch(hearing, ear)})
-    return Encoders(model, config, seer, ear, device)
+    visual_config = config.visual.model_copy(update={"source": visual} if visual else {})
+    audio_config = config.audio.model_copy(update={"source": audio} if audio else {})
+    visual_encoder, audio_encoder = build_visual_encoder(visual_config), build_audio_encoder(audio_config)
+    config = config.model_copy(
+        update={
+            "visual": with_arch(visual_config, visual_encoder),
+            "audio": with_arch(audio_config, audio_encoder),
+        }
+    )
+    return Encoders(model, config, visual_encoder, audio_encoder, device)
 
 
 def use_threads(count: int) -> None:
@@ -153,64 +165,19 @@ class TrackRows:
         return float(self.times_s[-1] - self.times_s[0]) if len(self.times_s) else 0.0
 
 
-class Extractor:
-    """Makes features of tracks."""
-
-    def __init__(self, root: Path, encoders: Encoders, grid: int, batch: int = 64) -> None:
-        """root: the data set's folder; grid: patches along one side after averaging; batch: pictures at a
-        time."""
-        self.root, self.encoders, self.grid, self.batch = root, encoders, grid, batch
-        self._sound = _SoundOnce(root, encoders)
-
-    def __call__(self, tracks: Sequence[TrackRows], folder: Path, progress: Progress) -> list[str]:
-        """Write the tracks of a video to `folder`, as a cache; the pictures that could not be read."""
-        unreadable: list[str] = []
-        total, done = count_images(tracks), 0
-        with ThreadPoolExecutor(READERS) as readers:
-            for work in _one_ahead(self._batches(tracks, folder, readers)):
-                self._see(work)
-                for open_track in work.complete:
-                    audio, start_s = self._sound.of(open_track.track.video)
-                    open_track.writer.finish(audio, start_s, open_track.unreadable)
-                    unreadable += open_track.unreadable
-                done += len(work.rows)
-                progress(done, total)
-        return unreadable
-
-    def _see(self, work: "_Batch") -> None:
-        rows, crops = [], []
-        for row in work.rows:
-            try:
-                crops.append(row.crop.result())
-                rows.append(row)
-            except MediaError:
-                row.track.unreadable.append(row.image)
-        if crops:
-            face, patches = self.encoders.see(np.stack(crops), self.grid)
-            for place, row in enumerate(rows):
-                row.track.writer.put(row.number, face[place], patches[place])
-
-    def _batches(
-        self, tracks: Sequence[TrackRows], folder: Path, readers: ThreadPoolExecutor
-    ) -> Iterator["_Batch"]:
-        """Pictures in batches, across tracks; each track is complete in the batch with its last picture."""
-        batch = _Batch([], [])
-        for track in tracks:
-            writer = TrackWriter(folder, header_of(track, self.encoders, self.grid), track.times_s)
-            open_track = _OpenTrack(track, writer, [])
-            for number, image in enumerate(track.images):
-                if image is None:
-                    continue
-                if len(batch.rows) == self.batch:
-                    yield batch
-                    batch = _Batch([], [])
-                crop = readers.submit(read_crop, self.root / image, self.encoders.crop_size)
-                batch.rows.append(_Row(open_track, number, image, crop))
-            batch.complete.append(open_track)
-        yield batch
+def read_tracks(index: Index) -> Iterator[TrackRows]:
+    """The tracks of an index, those of one video after each other."""
+    rows = index.frames.groupby("track", observed=True, sort=False).indices
+    for track in index.tracks.sort_values(["video", "track"]).itertuples():
+        name = str(track.track)
+        frames = index.frames.iloc[rows[name]]
+        images = [image if isinstance(image, str) else None for image in frames["image"]]
+        video = str(track.video) if isinstance(track.video, str) else None
+        times_s = frames["timestamp"].to_numpy(np.float64)
+        yield TrackRows(name, video or name, video if track.has_audio else None, images, times_s)
 
 
-def header_of(track: TrackRows, encoders: Encoders, grid: int) -> CacheHeader:
+def expected_header(track: TrackRows, encoders: Encoders, grid: int) -> CacheHeader:
     """What a track's features will say of themselves, but for what is known only afterwards."""
     return CacheHeader(
         track=track.name,
@@ -237,7 +204,7 @@ class _OpenTrack:
 
 
 @dataclass(frozen=True, eq=False)
-class _Row:
+class _PendingImage:
     track: _OpenTrack
     number: int
     image: str
@@ -245,66 +212,110 @@ class _Row:
 
 
 @dataclass(frozen=True, eq=False)
-class _Batch:
-    rows: list[_Row]
+class _ImageBatch:
+    rows: list[_PendingImage]
     complete: list[_OpenTrack]
     """Tracks whose last picture is in this batch or before it."""
 
 
-class _SoundOnce:
+class Extractor:
+    """Makes features of tracks."""
+
+    def __init__(self, root: Path, encoders: Encoders, grid: int, batch: int = 64) -> None:
+        """root: the data set's folder; grid: patches along one side after averaging; batch: pictures at a
+        time."""
+        self.root, self.encoders, self.grid, self.batch = root, encoders, grid, batch
+        self._audio_tokens = _AudioTokenCache(root, encoders)
+
+    def __call__(self, tracks: Sequence[TrackRows], folder: Path, progress: Progress) -> list[str]:
+        """Write the tracks of a video to `folder`, as a cache; the pictures that could not be read."""
+        unreadable: list[str] = []
+        total, done = count_images(tracks), 0
+        with ThreadPoolExecutor(DECODE_THREADS) as decoders:
+            for batch in _prefetch_one(self._batches(tracks, folder, decoders)):
+                self._encode_batch(batch)
+                for open_track in batch.complete:
+                    audio, start_s = self._audio_tokens.tokens_of(open_track.track.video)
+                    open_track.writer.finish(audio, start_s, open_track.unreadable)
+                    unreadable += open_track.unreadable
+                done += len(batch.rows)
+                progress(done, total)
+        return unreadable
+
+    def _encode_batch(self, batch: _ImageBatch) -> None:
+        rows, crops = [], []
+        for row in batch.rows:
+            try:
+                crops.append(row.crop.result())
+                rows.append(row)
+            except MediaError:
+                row.track.unreadable.append(row.image)
+        if crops:
+            face, patches = self.encoders.encode_faces(np.stack(crops), self.grid)
+            for position, row in enumerate(rows):
+                row.track.writer.write_row(row.number, face[position], patches[position])
+
+    def _batches(
+        self, tracks: Sequence[TrackRows], folder: Path, decoders: ThreadPoolExecutor
+    ) -> Iterator[_ImageBatch]:
+        """Pictures in batches, across tracks; each track is complete in the batch with its last picture."""
+        batch = _ImageBatch([], [])
+        for track in tracks:
+            writer = TrackWriter(folder, expected_header(track, self.encoders, self.grid), track.times_s)
+            open_track = _OpenTrack(track, writer, [])
+            for number, image in enumerate(track.images):
+                if image is None:
+                    continue
+                if len(batch.rows) == self.batch:
+                    yield batch
+                    batch = _ImageBatch([], [])
+                crop = decoders.submit(read_crop, self.root / image, self.encoders.crop_size)
+                batch.rows.append(_PendingImage(open_track, number, image, crop))
+            batch.complete.append(open_track)
+        yield batch
+
+
+def _prefetch_one(batches: Iterator[_ImageBatch]) -> Iterator[_ImageBatch]:
+    """The same batches, the next one already being read while one is worked on."""
+    pending: _ImageBatch | None = None
+    for batch in batches:
+        if pending is not None:
+            yield pending
+        pending = batch
+    if pending is not None:
+        yield pending
+
+
+class _AudioTokenCache:
     """The audio tokens of the video asked for last: the persons in it come one after the other."""
 
     def __init__(self, root: Path, encoders: Encoders) -> None:
         self._root, self._encoders = root, encoders
         self._video: str | None = None
-        self._answer: tuple[NDArray[np.float16], float] = self._silence()
+        self._cached: tuple[NDArray[np.float16], float] = self._no_tokens()
 
-    def of(self, video: str | None) -> tuple[NDArray[np.float16], float]:
+    def tokens_of(self, video: str | None) -> tuple[NDArray[np.float16], float]:
         """Tokens [Ta, Da] and the time of the first sample, s; none where there is no readable sound."""
         if video != self._video:
-            self._video, self._answer = video, self._silence() if video is None else self._hear(video)
-        return self._answer
+            self._video, self._cached = video, self._no_tokens() if video is None else self._encode(video)
+        return self._cached
 
-    def _silence(self) -> tuple[NDArray[np.float16], float]:
+    def _no_tokens(self) -> tuple[NDArray[np.float16], float]:
         return np.empty((0, self._encoders.audio_width), np.float16), 0.0
 
-    def _hear(self, video: str) -> tuple[NDArray[np.float16], float]:
+    def _encode(self, video: str) -> tuple[NDArray[np.float16], float]:
         try:
             sound = read_waveform(self._root / video)
-            # `listen` asks its engine for nothing but `encode_sound`.
-            heard = None if sound is None else listen(cast(Stages, self._encoders), sound)
+            tokens = None if sound is None else encode_audio_stream(self._encoders, sound)
         except MediaError:  # prepare has put it on record
-            heard = None
-        if heard is None:
-            return self._silence()
-        half_token_s = (heard.times_s[1] - heard.times_s[0]) / 2 if len(heard.times_s) > 1 else 0.01
-        return heard.tokens.astype(np.float16), float(heard.times_s[0] - half_token_s)
+            tokens = None
+        if tokens is None:
+            return self._no_tokens()
+        half_token_s = (tokens.times_s[1] - tokens.times_s[0]) / 2 if len(tokens.times_s) > 1 else 0.01
+        return tokens.tokens.astype(np.float16), float(tokens.times_s[0] - half_token_s)
 
 
-def read_tracks(index: Index) -> Iterator[TrackRows]:
-    """The tracks of an index, those of one video after each other."""
-    rows = index.frames.groupby("track", observed=True, sort=False).indices
-    for track in index.tracks.sort_values(["video", "track"]).itertuples():
-        name = str(track.track)
-        frames = index.frames.iloc[rows[name]]
-        images = [image if isinstance(image, str) else None for image in frames["image"]]
-        video = str(track.video) if isinstance(track.video, str) else None
-        times_s = frames["timestamp"].to_numpy(np.float64)
-        yield TrackRows(name, video or name, video if track.has_audio else None, images, times_s)
-
-
-def _one_ahead(batches: Iterator[_Batch]) -> Iterator[_Batch]:
-    """The same batches, the next one already being read while one is worked on."""
-    before: _Batch | None = None
-    for batch in batches:
-        if before is not None:
-            yield before
-        before = batch
-    if before is not None:
-        yield before
-
-
-def _half(values: Tensor) -> NDArray[np.float16]:
+def _to_float16(values: Tensor) -> NDArray[np.float16]:
     limit = torch.finfo(torch.float16).max
     half: NDArray[np.float16] = values.float().clamp(-limit, limit).half().cpu().numpy()
     return half

@@ -1,4 +1,4 @@
-"""Find the pieces of Aff-Wild2 in a folder, whatever the edition called its folders.
+"""Find the files of Aff-Wild2 in a folder, whatever the edition called its folders.
 
 No archive holds everything, and people unpack several, rename and nest them. So the tree is searched for what
 does not change: folders AU_Detection_Challenge (or AU_Set) with a training and a validation set, folders
@@ -6,7 +6,7 @@ cropped_aligned* with one folder a track, video files, and the text files of the
 looked for elsewhere instead (`Roots`).
 
 In: a folder.  Out: paths by track or video name, and all that was found and is of no use, with the reason.
-Not here: reading what was found (labels.py, lists.py, clock.py), joining it (affwild2.py).
+See also: results/readers/annotations.py, track_lists.py, clock.py (reading), affwild2.py (joining).
 """
 
 import os
@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Final
 
 from auscan.core.errors import InputError
-from auscan.datasets.track_lists import Kind, kind_of
+from auscan.datasets.track_lists import Kind, detect_kind
 from auscan.media.discover import VIDEO_SUFFIXES
 from auscan.media.images import natural_key
 
@@ -32,7 +32,7 @@ SPLIT_FOLDERS: Final[dict[str, str]] = {
 
 ANNOTATION_ROOTS: Final[tuple[str, ...]] = ("au_detection_challenge", "au_set")
 
-SISTER_ROOTS: Final = re.compile(r"(va|expr|mtl|ce|emi)_.*(challenge|set)")
+OTHER_TASK_ROOTS: Final = re.compile(r"(va|expr|mtl|ce|emi)_.*(challenge|set)")
 """Labels of other tasks; a uni-task entry must not use them."""
 
 ORDINALS: Final[tuple[str, ...]] = (
@@ -62,7 +62,7 @@ class Roots:
 
 
 @dataclass
-class Pieces:
+class DatasetFiles:
     """What was found."""
 
     annotations: dict[str, dict[str, Path]] = field(default_factory=dict)
@@ -77,90 +77,90 @@ class Pieces:
 
 
 @dataclass
-class _Seen:
+class _WalkResult:
     """What a walk through a tree came across, unsorted."""
 
     annotation_roots: list[Path] = field(default_factory=list)
     image_roots: list[Path] = field(default_factory=list)
     videos: list[Path] = field(default_factory=list)
     texts: list[Path] = field(default_factory=list)
-    sisters: list[Path] = field(default_factory=list)
+    other_tasks: list[Path] = field(default_factory=list)
     others: Counter[tuple[Path, str]] = field(default_factory=Counter)
     """Files of other kinds, counted by folder and suffix."""
     errors: list[OSError] = field(default_factory=list)
     """Folders that may not be entered; os.walk alone would pass over them in silence."""
 
 
-def find_pieces(root: Path, roots: Roots | None = None, leave_out: Path | None = None) -> Pieces:
-    """Search `root` (and `roots`) for all pieces; `leave_out` is a folder not to look into.
+def find_dataset_files(root: Path, roots: Roots | None = None, exclude: Path | None = None) -> DatasetFiles:
+    """Search `root` (and `roots`) for all pieces; `exclude` is a folder not to look into.
 
     Hidden files and folders, and macOS's shadow copies, are passed over.
     Raises InputError if a folder to search does not exist.
     """
     roots = roots or Roots()
-    seen = _walk(root, leave_out)
-    pieces = Pieces()
+    walked = _walk(root, exclude)
+    files = DatasetFiles()
     if roots.annotations:
-        seen.annotation_roots = [r for path in roots.annotations for r in _annotation_roots(path)]
-    _take_annotations(pieces, seen.annotation_roots, choose_newest=not roots.annotations)
-    _take_images(pieces, list(roots.images) or _best_image_roots(pieces, seen.image_roots))
-    videos = [v for path in roots.videos for v in _walk(path, None).videos] if roots.videos else seen.videos
-    _take_videos(pieces, videos)
-    texts = [t for path in roots.lists for t in _texts(path)] if roots.lists else seen.texts
-    pieces.texts = {path: kind_of(path) for path in texts}
-    for error in seen.errors:
-        pieces.unused.append(Unused(str(error.filename), f"cannot be read ({error.strerror})"))
-    for path in seen.sisters:
-        pieces.unused.append(Unused(str(path), "labels of another task, which this one must not use"))
-    for (folder, suffix), count in sorted(seen.others.items()):
-        pieces.unused.append(
+        walked.annotation_roots = [r for path in roots.annotations for r in _annotation_roots(path)]
+    _add_annotations(files, walked.annotation_roots, choose_newest=not roots.annotations)
+    _add_images(files, list(roots.images) or _best_image_roots(files, walked.image_roots))
+    videos = [v for path in roots.videos for v in _walk(path, None).videos] if roots.videos else walked.videos
+    _add_videos(files, videos)
+    texts = [t for path in roots.lists for t in _text_files(path)] if roots.lists else walked.texts
+    files.texts = {path: detect_kind(path) for path in texts}
+    for error in walked.errors:
+        files.unused.append(Unused(str(error.filename), f"cannot be read ({error.strerror})"))
+    for path in walked.other_tasks:
+        files.unused.append(Unused(str(path), "labels of another task, which this one must not use"))
+    for (folder, suffix), count in sorted(walked.others.items()):
+        files.unused.append(
             Unused(f"{folder}/*{suffix}", f"{count} files of a kind that is neither video, list nor label")
         )
-    return pieces
+    return files
 
 
-def _walk(root: Path, leave_out: Path | None) -> _Seen:
+def _walk(root: Path, exclude: Path | None) -> _WalkResult:
     """Go through a tree once; folders of pictures, with their millions of files, are not entered."""
     if not root.is_dir():
         raise InputError(f"{root} is not a folder. Give the folder in which the data set was unpacked.")
-    seen, visited = _Seen(), set[str]()
-    for folder, subfolders, files in os.walk(root, followlinks=True, onerror=seen.errors.append):
-        here = Path(folder)
+    walked, visited = _WalkResult(), set[str]()
+    for folder, subfolders, files in os.walk(root, followlinks=True, onerror=walked.errors.append):
+        folder_path = Path(folder)
         real = os.path.realpath(folder)
-        if real in visited or (leave_out is not None and real == os.path.realpath(leave_out)):
+        if real in visited or (exclude is not None and real == os.path.realpath(exclude)):
             subfolders.clear()
             continue
         visited.add(real)
         subfolders[:] = sorted(name for name in subfolders if not _is_hidden(name))
-        _sort_files(seen, here, files)
-        subfolders[:] = [name for name in subfolders if not _is_piece(seen, here / name)]
-    return seen
+        _sort_files(walked, folder_path, files)
+        subfolders[:] = [name for name in subfolders if not _record_folder(walked, folder_path / name)]
+    return walked
 
 
 def _is_hidden(name: str) -> bool:
     return name.startswith(".") or name == "__MACOSX"
 
 
-def _sort_files(seen: _Seen, folder: Path, files: list[str]) -> None:
+def _sort_files(walked: _WalkResult, folder: Path, files: list[str]) -> None:
     for name in sorted(name for name in files if not _is_hidden(name)):
         path = folder / name
         if path.suffix.lower() in VIDEO_SUFFIXES:
-            seen.videos.append(path)
+            walked.videos.append(path)
         elif path.suffix.lower() == ".txt":
-            seen.texts.append(path)
+            walked.texts.append(path)
         else:
-            seen.others[folder, path.suffix] += 1
+            walked.others[folder, path.suffix] += 1
 
 
-def _is_piece(seen: _Seen, folder: Path) -> bool:
+def _record_folder(walked: _WalkResult, folder: Path) -> bool:
     """Note what kind of folder this is; True if the walk need not enter it."""
     name = folder.name.casefold()
     if name in ANNOTATION_ROOTS:
-        seen.annotation_roots.append(folder)
-    elif SISTER_ROOTS.fullmatch(name):
-        seen.sisters.append(folder)
+        walked.annotation_roots.append(folder)
+    elif OTHER_TASK_ROOTS.fullmatch(name):
+        walked.other_tasks.append(folder)
     elif name.startswith("cropped") and not _holds_image_roots(folder):
-        seen.image_roots.append(folder)
+        walked.image_roots.append(folder)
     else:
         return False
     return True
@@ -192,75 +192,77 @@ def edition_of(path: Path) -> int:
     return 2 if path.name.casefold() == "au_set" else 0
 
 
-def _take_annotations(pieces: Pieces, annotation_roots: list[Path], choose_newest: bool) -> None:
+def _add_annotations(files: DatasetFiles, annotation_roots: list[Path], choose_newest: bool) -> None:
     """Files by split and track, from the newest edition; labels were revised, so editions are not mixed."""
-    by_age = sorted(annotation_roots, key=lambda path: (-edition_of(path), str(path)))
+    newest_first = sorted(annotation_roots, key=lambda path: (-edition_of(path), str(path)))
     if choose_newest:
-        for path in by_age[1:]:
-            reason = f"labels of another edition; those in {by_age[0]} are used. Choose with --annotations"
-            pieces.unused.append(Unused(str(path), reason))
-        by_age = by_age[:1]
-    for root in by_age:
-        for child in _listed(root):
+        for path in newest_first[1:]:
+            reason = (
+                f"labels of another edition; those in {newest_first[0]} are used. Choose with --annotations"
+            )
+            files.unused.append(Unused(str(path), reason))
+        newest_first = newest_first[:1]
+    for root in newest_first:
+        for child in _list_folder(root):
             split = SPLIT_FOLDERS.get(child.name.casefold())
             if split is None or not child.is_dir():
-                pieces.unused.append(Unused(str(child), "neither a training nor a validation set"))
+                files.unused.append(Unused(str(child), "neither a training nor a validation set"))
                 continue
-            for path in _listed(child):
-                _take_annotation(pieces, split, path)
+            for path in _list_folder(child):
+                _add_annotation(files, split, path)
 
 
-def _take_annotation(pieces: Pieces, split: str, path: Path) -> None:
+def _add_annotation(files: DatasetFiles, split: str, path: Path) -> None:
     if path.suffix.lower() != ".txt" or not path.is_file():
-        pieces.unused.append(Unused(str(path), "no annotation file (.txt)"))
+        files.unused.append(Unused(str(path), "no annotation file (.txt)"))
         return
-    for other, files in pieces.annotations.items():
-        if path.stem in files:
-            reason = f"the track has labels already, in {files[path.stem]} ({other}); those are used"
-            pieces.unused.append(Unused(str(path), reason))
+    for other_split, paths in files.annotations.items():
+        if path.stem in paths:
+            reason = f"the track has labels already, in {paths[path.stem]} ({other_split}); those are used"
+            files.unused.append(Unused(str(path), reason))
             return
-    pieces.annotations.setdefault(split, {})[path.stem] = path
+    files.annotations.setdefault(split, {})[path.stem] = path
 
 
-def _best_image_roots(pieces: Pieces, image_roots: list[Path]) -> list[Path]:
+def _best_image_roots(files: DatasetFiles, image_roots: list[Path]) -> list[Path]:
     """The aligned crops; the loose ones only where no aligned ones are, since the two must not be mixed."""
     aligned = [path for path in image_roots if path.name.casefold().startswith("cropped_aligned")]
     if aligned:
         for path in image_roots:
             if path not in aligned:
-                pieces.unused.append(Unused(str(path), "loose crops; the aligned ones are used"))
+                files.unused.append(Unused(str(path), "loose crops; the aligned ones are used"))
     return aligned or image_roots
 
 
-def _take_images(pieces: Pieces, image_roots: list[Path]) -> None:
+def _add_images(files: DatasetFiles, image_roots: list[Path]) -> None:
     for root in image_roots:
-        for child in _listed(root):
+        for child in _list_folder(root):
             if not child.is_dir():
-                pieces.unused.append(Unused(str(child), "a file among the tracks' folders"))
-            elif child.name in pieces.images:
-                reason = f"the track has pictures already, in {pieces.images[child.name]}; those are used"
-                pieces.unused.append(Unused(str(child), reason))
+                files.unused.append(Unused(str(child), "a file among the tracks' folders"))
+            elif child.name in files.images:
+                reason = f"the track has pictures already, in {files.images[child.name]}; those are used"
+                files.unused.append(Unused(str(child), reason))
             else:
-                pieces.images[child.name] = child
+                files.images[child.name] = child
 
 
-def _take_videos(pieces: Pieces, videos: list[Path]) -> None:
+def _add_videos(files: DatasetFiles, videos: list[Path]) -> None:
     # mp4 before avi where a video is there as both.
     for path in sorted(videos, key=lambda p: (p.suffix.lower() != ".mp4", natural_key(str(p)))):
-        if path.stem in pieces.videos:
-            reason = f"the video is there already, as {pieces.videos[path.stem]}; that one is used"
-            pieces.unused.append(Unused(str(path), reason))
+        if path.stem in files.videos:
+            reason = f"the video is there already, as {files.videos[path.stem]}; that one is used"
+            files.unused.append(Unused(str(path), reason))
         else:
-            pieces.videos[path.stem] = path
+            files.videos[path.stem] = path
 
 
-def _texts(path: Path) -> list[Path]:
+def _text_files(path: Path) -> list[Path]:
     if path.is_file():
         return [path]
     return _walk(path, None).texts
 
 
-def _listed(folder: Path) -> Iterator[Path]:
+def _list_folder(folder: Path) -> Iterator[Path]:
     """What is in a folder, in natural order, hidden things left out."""
     if not folder.is_dir():
         raise InputError(f"{folder} is not a folder. Check the path.")

@@ -28,7 +28,7 @@ from numpy.typing import NDArray
 from auscan.core.atomic_write import atomic_path
 from auscan.core.aus import AU_COUNT, AU_NAMES
 from auscan.core.errors import InputError
-from auscan.datasets.clock import Clock
+from auscan.datasets.clock import FrameClock
 from auscan.results.readers.annotations import NOT_ANNOTATED
 
 FORMAT_NUMBER: Final[int] = 1
@@ -104,7 +104,7 @@ class Track:
     """[N] paths from the data set's folder."""
     times_s: NDArray[np.float64]
     """[N] on the video's clock."""
-    clock: Clock
+    clock: FrameClock
     video: str | None = None
     image_folder: str | None = None
     label_file: str | None = None
@@ -145,8 +145,8 @@ class IndexWriter:
 
 
 @contextmanager
-def writing_index(folder: Path, about: dict[str, Any]) -> Iterator[IndexWriter]:
-    """Write an index into `folder`; `about` goes into the metadata of both tables.
+def open_index_writer(folder: Path, metadata: dict[str, Any]) -> Iterator[IndexWriter]:
+    """Write an index into `folder`; `metadata` goes into the footer of both tables.
 
     The files get their names when all is written. An index that was there before stays whole until then.
     """
@@ -156,11 +156,18 @@ def writing_index(folder: Path, about: dict[str, Any]) -> Iterator[IndexWriter]:
         with pq.ParquetWriter(frames_path, FRAME_SCHEMA, compression="zstd") as frames:
             writer = IndexWriter(frames)
             yield writer
-            about = {"format_number": FORMAT_NUMBER, "au_names": AU_NAMES, **about, "digest": writer.digest}
-            note = json.dumps(about)
-            frames.add_key_value_metadata({METADATA_KEY: note.encode()})
+            metadata = {
+                "format_number": FORMAT_NUMBER,
+                "au_names": AU_NAMES,
+                **metadata,
+                "digest": writer.digest,
+            }
+            footer = json.dumps(metadata)
+            frames.add_key_value_metadata({METADATA_KEY: footer.encode()})
         tracks = pa.Table.from_pylist(writer.rows, schema=TRACK_SCHEMA)
-        pq.write_table(tracks.replace_schema_metadata({METADATA_KEY: note}), tracks_path, compression="zstd")
+        pq.write_table(
+            tracks.replace_schema_metadata({METADATA_KEY: footer}), tracks_path, compression="zstd"
+        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -171,7 +178,7 @@ class Index:
     """The data set's folder; the paths in both tables start here."""
     frames: pd.DataFrame
     tracks: pd.DataFrame
-    about: dict[str, Any]
+    metadata: dict[str, Any]
 
 
 def read_index(folder: Path, root: Path | None = None) -> Index:
@@ -179,41 +186,41 @@ def read_index(folder: Path, root: Path | None = None) -> Index:
 
     Raises InputError if there is none, if its two tables are of different runs, or of another format number.
     """
-    frames, about = _read(folder / "frames.parquet")
+    frames, metadata = _read(folder / "frames.parquet")
     tracks, other = _read(folder / "tracks.parquet")
-    if about != other:
+    if metadata != other:
         raise InputError(f"{folder} holds the tables of two runs. Run auscan prepare again.")
-    if about["format_number"] != FORMAT_NUMBER:
+    if metadata["format_number"] != FORMAT_NUMBER:
         raise InputError(f"{folder} was written by another version of auscan. Run auscan prepare again.")
-    return Index(root or Path(about["root"]), frames, tracks, about)
+    return Index(root or Path(metadata["root"]), frames, tracks, metadata)
 
 
 def _read(path: Path) -> tuple[pd.DataFrame, dict[str, Any]]:
     """One table and what its footer says about it."""
-    again = f"Make an index: auscan prepare ROOT --out {path.parent}"
+    hint = f"Make an index: auscan prepare ROOT --out {path.parent}"
     try:
         with pq.ParquetFile(path) as file:
             # Not the schema's metadata: what is known only at the end stands in the footer alone.
-            note = (file.metadata.metadata or {}).get(METADATA_KEY)
+            footer = (file.metadata.metadata or {}).get(METADATA_KEY)
             table = file.read().to_pandas()
     except FileNotFoundError as error:
-        raise InputError(f"{path} does not exist. {again}") from error
+        raise InputError(f"{path} does not exist. {hint}") from error
     except (OSError, pa.ArrowException) as error:
-        raise InputError(f"{path} cannot be read ({error}). {again}") from error
-    if note is None:
-        raise InputError(f"{path} was not written by auscan prepare. {again}")
-    about: dict[str, Any] = json.loads(note)
-    return table, about
+        raise InputError(f"{path} cannot be read ({error}). {hint}") from error
+    if footer is None:
+        raise InputError(f"{path} was not written by auscan prepare. {hint}")
+    metadata: dict[str, Any] = json.loads(footer)
+    return table, metadata
 
 
 def _frame_table(track: Track) -> Any:
     count = len(track.numbers)
 
-    def same(text: str) -> Any:
+    def constant_column(text: str) -> Any:
         return pa.DictionaryArray.from_arrays(pa.array(np.zeros(count, np.int32)), pa.array([text]))
 
     columns = [
-        *(same(track.name), same(track.split), same(track.source_video)),
+        *(constant_column(track.name), constant_column(track.split), constant_column(track.source_video)),
         pa.array(track.numbers.astype(np.int32)),
         pa.array(track.images, pa.string()),
         pa.array([image is not None for image in track.images], pa.bool_()),
@@ -226,8 +233,8 @@ def _frame_table(track: Track) -> Any:
 def _track_row(track: Track) -> dict[str, Any]:
     known = track.labels != NOT_ANNOTATED  # [N, A]
     coded = known[:, [name in track.coded for name in AU_NAMES]]  # [N, those coded]
-    whole = coded.all(axis=1)
-    missing = np.array([image is None for image in track.images], bool)
+    complete = coded.all(axis=1)
+    missing_image = np.array([image is None for image in track.images], bool)
     info = track.clock.info
     return {
         "track": track.name,
@@ -238,10 +245,10 @@ def _track_row(track: Track) -> dict[str, Any]:
         "image_folder": track.image_folder,
         "labels": track.label_file,
         "rows": len(track.numbers),
-        "rows_labelled": int(whole.sum()),
-        "rows_partly_labelled": int((coded.any(axis=1) & ~whole).sum()),
-        "rows_without_image": int(missing.sum()),
-        "rows_labelled_without_image": int((whole & missing).sum()),
+        "rows_labelled": int(complete.sum()),
+        "rows_partly_labelled": int((coded.any(axis=1) & ~complete).sum()),
+        "rows_without_image": int(missing_image.sum()),
+        "rows_labelled_without_image": int((complete & missing_image).sum()),
         "images_beyond": track.images_beyond,
         "frames_decoded": len(track.clock.times_s) or None,
         "surplus": track.clock.surplus(track.numbers),

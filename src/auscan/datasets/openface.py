@@ -6,7 +6,7 @@ The presences (`_c`) are the labels; rows without a face (success 0) are masked,
 track a face. These are predictions and not annotations: good for comparing, not as truth.
 
 In: a folder with CSV files.  Out: one track for each of their faces.
-Not here: reading one such file (results/coders/openface.py).
+Not here: reading one such file (results/readers/toolkits.py).
 """
 
 from collections.abc import Iterator
@@ -19,12 +19,12 @@ import pandas as pd
 
 from auscan.core.aus import AU_COUNT, AU_NAMES
 from auscan.core.errors import InputError
-from auscan.datasets.clock import CONTAINER, Clock, read_clock
-from auscan.datasets.crops import list_pictures
-from auscan.datasets.dataset_tree import Tree
+from auscan.datasets.clock import CONTAINER, FrameClock, read_clock
+from auscan.datasets.crops import TrackPictures, list_pictures
+from auscan.datasets.dataset_tree import DatasetTree
 from auscan.datasets.find import Unused
 from auscan.datasets.index import Track
-from auscan.datasets.track_assembly import length_warnings, relative
+from auscan.datasets.track_assembly import length_warnings, relative_path
 from auscan.results.readers.annotations import NOT_ANNOTATED
 from auscan.results.readers.toolkits import read_openface_table
 
@@ -36,7 +36,7 @@ CODED: Final[tuple[str, ...]] = tuple(name for name in AU_NAMES if name != "AU24
 class OpenFace:
     """The tracks of a folder of OpenFace's results."""
 
-    tree: Tree
+    tree: DatasetTree
 
     def tracks(self) -> Iterator[Track | None]:
         """Every face of every file in turn."""
@@ -54,7 +54,7 @@ class OpenFace:
             for face in faces:
                 name = path.stem if len(faces) == 1 else f"{path.stem}_face{face}"
                 yield self._track(name, path, table[table["face_id"] == face], int(face))
-        self.tree.unused += self.tree.left_over()
+        self.tree.unused += self.tree.unused_files()
 
     def _track(self, name: str, path: Path, rows: pd.DataFrame, face: int) -> Track:
         numbers = rows["frame"].to_numpy(np.int64)
@@ -63,15 +63,15 @@ class OpenFace:
         for j, au in enumerate(AU_NAMES):
             if f"{au}_c" in rows:
                 values = rows[f"{au}_c"].to_numpy(np.float64)
-                seen = np.isin(values, (0, 1)) & (rows["success"].to_numpy(np.float64) == 1)
-                labels[seen, j] = values[seen]
+                valid = np.isin(values, (0, 1)) & (rows["success"].to_numpy(np.float64) == 1)
+                labels[valid, j] = values[valid]
         video = self.tree.video(path.stem)
         folder = self.tree.folder(f"{path.stem}_aligned")
         pattern = rf"frame_det_0*{face}_0*(\d+)"
-        names = {} if folder is None else list_pictures(folder, pattern).names
-        prefix = None if folder is None else relative(folder, self.tree.root)
-        chosen = [names.get(number) for number in numbers.tolist()]
-        clock = _clock(video, times_s)
+        pictures = TrackPictures() if folder is None else list_pictures(folder, pattern)
+        prefix = None if folder is None else relative_path(folder, self.tree.root)
+        images = pictures.paths(prefix, numbers)
+        clock = _clock_of_table(video, times_s)
         missing = [au for au in CODED if f"{au}_c" not in rows]
         warnings = [f"no presences of {', '.join(missing)}"] if missing else []
         return Track(
@@ -80,23 +80,27 @@ class OpenFace:
             source_video=path.stem,
             numbers=numbers,
             labels=labels,
-            images=[None if file is None else f"{prefix}/{file}" for file in chosen],
+            images=images,
             # The times in the file: it may be of a video that is not here.
             times_s=times_s,
             clock=clock,
-            video=None if video is None else relative(video, self.tree.root),
+            video=None if video is None else relative_path(video, self.tree.root),
             image_folder=prefix,
-            label_file=relative(path, self.tree.root),
-            images_beyond=len(names) - sum(file is not None for file in chosen),
+            label_file=relative_path(path, self.tree.root),
+            images_beyond=len(pictures.names) - sum(image is not None for image in images),
             coded=CODED,
             warnings=(*warnings, *clock.warnings, *length_warnings(clock, numbers)),
         )
 
 
-def _clock(video: Path | None, times_s: np.ndarray[tuple[int, ...], np.dtype[np.float64]]) -> Clock:
+def _clock_of_table(
+    video: Path | None, times_s: np.ndarray[tuple[int, ...], np.dtype[np.float64]]
+) -> FrameClock:
     """The video's clock if it is there; else one of the file's own times."""
     if video is not None:
         return read_clock(video, None)
     span_s = float(times_s[-1] - times_s[0]) if len(times_s) else 0.0
     rate_hz = (len(times_s) - 1) / span_s if span_s > 0 else 0.0
-    return Clock(times_s=np.empty(0), rate_hz=rate_hz, source=CONTAINER, warnings=("no video, so no sound",))
+    return FrameClock(
+        times_s=np.empty(0), rate_hz=rate_hz, source=CONTAINER, warnings=("no video, so no sound",)
+    )

@@ -30,13 +30,13 @@ PERCENT_SLACK: Final[float] = 1.0
 Row = Mapping[str, Any]
 
 
-def summarise(rows: Sequence[Row], unused: Sequence[Unused], about: Mapping[str, Any]) -> dict[str, Any]:
+def summarise(rows: Sequence[Row], unused: Sequence[Unused], metadata: Mapping[str, Any]) -> dict[str, Any]:
     """All that the report says, ready for JSON; `rows` as in tracks.parquet."""
     splits = sorted({row["split"] for row in rows}, key=_split_order)
-    is_affwild2 = about["dataset"] == "affwild2"
+    is_affwild2 = metadata["dataset"] == "affwild2"
     return {
-        **about,
-        "splits": {split: _split(row for row in rows if row["split"] == split) for split in splits},
+        **metadata,
+        "splits": {split: _summarise_split(row for row in rows if row["split"] == split) for split in splits},
         "published_positive_percent": dict(zip(AU_NAMES, PUBLISHED_PERCENT, strict=True))
         if is_affwild2
         else None,
@@ -59,8 +59,8 @@ def summarise(rows: Sequence[Row], unused: Sequence[Unused], about: Mapping[str,
             for row in rows
             if row["surplus"] is not None and abs(row["surplus"]) > LENGTH_SLACK
         ],
-        "frame_rate_surprises": list(_rate_surprises(rows)),
-        "sources_in_two_splits": _shared_sources(rows),
+        "frame_rate_surprises": list(_rate_mismatches(rows)),
+        "sources_in_two_splits": _sources_in_two_splits(rows),
         "warnings": {row["track"]: row["warnings"] for row in rows if row["warnings"]},
         "unused": [{"path": item.path, "reason": item.reason} for item in unused],
     }
@@ -70,7 +70,7 @@ def _split_order(split: str) -> tuple[int, str]:
     return ({"train": 0, "val": 1, "test": 2}.get(split, 3), split)
 
 
-def _split(rows: Iterator[Row]) -> dict[str, Any]:
+def _summarise_split(rows: Iterator[Row]) -> dict[str, Any]:
     chosen = list(rows)
     positives = [sum(column) for column in zip(*(row["positives"] for row in chosen), strict=True)]
     annotated = [sum(column) for column in zip(*(row["annotated"] for row in chosen), strict=True)]
@@ -99,7 +99,7 @@ def _split(rows: Iterator[Row]) -> dict[str, Any]:
     }
 
 
-def _rate_surprises(rows: Sequence[Row]) -> Iterator[dict[str, Any]]:
+def _rate_mismatches(rows: Sequence[Row]) -> Iterator[dict[str, Any]]:
     """Tracks whose video does not run at the rate of its name, or at none rate in particular."""
     for row in rows:
         if row["frames_decoded"] is None:
@@ -111,7 +111,7 @@ def _rate_surprises(rows: Sequence[Row]) -> Iterator[dict[str, Any]]:
             yield {key: row[key] for key in keys}
 
 
-def _shared_sources(rows: Sequence[Row]) -> dict[str, list[str]]:
+def _sources_in_two_splits(rows: Sequence[Row]) -> dict[str, list[str]]:
     """Recordings with tracks in more than one split: what is learned there is known there."""
     splits = defaultdict(set)
     for row in rows:
@@ -121,19 +121,19 @@ def _shared_sources(rows: Sequence[Row]) -> dict[str, list[str]]:
 
 def as_markdown(summary: Mapping[str, Any]) -> str:
     """The summary as a page."""
-    parts = [
+    sections = [
         f"# What auscan prepare found\n\nData set {summary['dataset']} in `{summary['root']}`.",
-        _splits_part(summary),
-        _positives_part(summary),
-        *(_list_part(summary, *part) for part in LISTS),
-        _shared_part(summary["sources_in_two_splits"]),
-        _warnings_part(summary["warnings"]),
-        _unused_part(summary["unused"]),
+        _splits_section(summary),
+        _positives_section(summary),
+        *(_list_section(summary, *section) for section in LIST_SECTIONS),
+        _shared_section(summary["sources_in_two_splits"]),
+        _warnings_section(summary["warnings"]),
+        _unused_section(summary["unused"]),
     ]
-    return "\n\n".join(part for part in parts if part) + "\n"
+    return "\n\n".join(section for section in sections if section) + "\n"
 
 
-LISTS: Final[tuple[tuple[str, str, str], ...]] = (
+LIST_SECTIONS: Final[tuple[tuple[str, str, str], ...]] = (
     (
         "missing_images",
         "Rows without a picture",
@@ -174,19 +174,19 @@ _SPLIT_LINES: Final[dict[str, str]] = {
 }
 
 
-def _splits_part(summary: Mapping[str, Any]) -> str:
+def _splits_section(summary: Mapping[str, Any]) -> str:
     splits: Mapping[str, Any] = summary["splits"]
     if not splits:
         return "**Not one track was found.**"
     rows = [[text, *(f"{split[key]:,}" for split in splits.values())] for key, text in _SPLIT_LINES.items()]
     published = summary["published_rows_labelled"]
     if published:
-        said = [f"{published[split]:,}" if split in published else "" for split in splits]
-        rows.append(["published: rows with all labels", *said])
+        published_cells = [f"{published[split]:,}" if split in published else "" for split in splits]
+        rows.append(["published: rows with all labels", *published_cells])
     return "## Splits\n\n" + _table(["", *splits], rows)
 
 
-def _positives_part(summary: Mapping[str, Any]) -> str:
+def _positives_section(summary: Mapping[str, Any]) -> str:
     splits = {name: split for name, split in summary["splits"].items() if any(split["annotated"].values())}
     if not splits:
         return ""
@@ -196,7 +196,7 @@ def _positives_part(summary: Mapping[str, Any]) -> str:
     for au in AU_NAMES:
         row = [au, *(f"{s['positives'][au]:,}" for s in splits.values())]
         row += [_percent(s["positive_percent"][au]) for s in splits.values()]
-        rows.append(row + _beside_published(au, splits, published))
+        rows.append(row + _published_cells(au, splits, published))
     if published:
         heads += ["published: train %", "train differs by"]
     ones = ", ".join(f"{name} {split['all_ones_f1']:.3f}" for name, split in splits.items())
@@ -206,7 +206,7 @@ def _positives_part(summary: Mapping[str, Any]) -> str:
     return f"## Positives\n\n{_table(heads, rows)}\n\n{text}"
 
 
-def _beside_published(au: str, splits: Mapping[str, Any], published: Mapping[str, float] | None) -> list[str]:
+def _published_cells(au: str, splits: Mapping[str, Any], published: Mapping[str, float] | None) -> list[str]:
     if not published:
         return []
     ours = splits["train"]["positive_percent"][au] if "train" in splits else None
@@ -217,7 +217,7 @@ def _beside_published(au: str, splits: Mapping[str, Any], published: Mapping[str
     return [f"{published[au]:.2f}", f"{difference:+.2f}{mark}"]
 
 
-def _list_part(summary: Mapping[str, Any], key: str, heading: str, text: str) -> str:
+def _list_section(summary: Mapping[str, Any], key: str, heading: str, text: str) -> str:
     entries = summary[key]
     if not entries:
         return f"## {heading}\n\nNone."
@@ -226,7 +226,7 @@ def _list_part(summary: Mapping[str, Any], key: str, heading: str, text: str) ->
     return f"## {heading}\n\n{text}\n\n{_table([head.replace('_', ' ') for head in heads], rows)}"
 
 
-def _shared_part(shared: Mapping[str, Sequence[str]]) -> str:
+def _shared_section(shared: Mapping[str, Sequence[str]]) -> str:
     if not shared:
         return ""
     rows = [[source, ", ".join(splits)] for source, splits in shared.items()]
@@ -234,14 +234,14 @@ def _shared_part(shared: Mapping[str, Sequence[str]]) -> str:
     return f"## Source videos in two splits\n\n{text}\n\n{_table(['source video', 'splits'], rows)}"
 
 
-def _warnings_part(warnings: Mapping[str, Sequence[str]]) -> str:
+def _warnings_section(warnings: Mapping[str, Sequence[str]]) -> str:
     if not warnings:
         return "## Warnings\n\nNone."
     lines = [f"- **{track}**: {'; '.join(texts)}" for track, texts in warnings.items()]
     return "## Warnings\n\n" + "\n".join(lines)
 
 
-def _unused_part(unused: Sequence[Mapping[str, str]]) -> str:
+def _unused_section(unused: Sequence[Mapping[str, str]]) -> str:
     if not unused:
         return "## Not used\n\nNothing: all that was found is in the index."
     reasons = Counter(item["reason"] for item in unused)

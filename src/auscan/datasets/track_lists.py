@@ -1,26 +1,22 @@
-"""What the names of tracks say: the video behind a track, the recording behind a video, the promised rate.
+"""Names of tracks and lists of them: the video and recording behind a name, folds, and the test set's files.
 
     900-30-1280x720          <id>-<fps>-<W>x<H>          903        <id>
     901-60-1920x1080-2       the same, part 2            video900   video<k>      video900_1   part 1
     any of these + _left or _right: one of two persons in that video
 
-Only endings are looked at: a name cut at its first `_` would lose the part of `video900_1`.
-
-In: names.  Out: names, rates in Hz, folds.
-Not here: which files there are (find.py).
-
-Read what the organisers give for the test set: lists of tracks, expected counts, submission templates.
+Only endings are looked at: a name cut at its first `_` would lose the part of `video900_1`. For the test set
+the organisers give text files:
 
     list       900-30-1280x720_left                                        one track a line, no header
     counts     video900,402                                                one track a line, no header
     template   image_location,AU1,AU2,...                                  edition 5: rows end after a comma
                900-30-1280x720/00001.jpg,1,0,1,1,1,0,0,1,0,0,0,1           edition 6: placeholders, no truth
-    multitask  image,valence,arousal,expression,AU1,AU2,...                s-Aff-Wild2; see mtl.py
+    multitask  image,valence,arousal,expression,AU1,AU2,...                s-Aff-Wild2; see affwild2.py
 
-What a file is shows in its lines; whose it is, in its name: the sister tasks have lists of the same shape.
+The kind of a file shows in its lines; its task shows in its name: other tasks have lists of the same shape.
 
-In: text files.  Out: track names, counts, frame numbers.
-Not here: writing submissions.
+Inputs: names, text files.  Returns: names, rates in Hz, folds, counts, frame numbers.
+See also: find.py (which files there are), training/submission.py (writing submissions).
 """
 
 import hashlib
@@ -34,8 +30,20 @@ from auscan.core.errors import InputError
 
 SIDES = ("_left", "_right")
 
-_SIZED = re.compile(r"(?P<source>\d+-(?P<rate>\d+(?:\.\d+)?)-\d+x\d+)(?:[-_]\d+)?")
-_COUNTED = re.compile(r"(?P<source>video\d+)(?:[-_]\d+)?")
+Kind = Literal["list", "counts", "template", "multitask", "other_task", "other"]
+
+OTHER_TASK = re.compile(r"valence|arousal|expression|(?<![a-z])(va|expr|mtl|ce|emi|emotion\w*)(?![a-z])")
+"""Names of files (in small letters) that belong to another task than ours."""
+
+_SIZED_NAME = re.compile(r"(?P<source>\d+-(?P<rate>\d+(?:\.\d+)?)-\d+x\d+)(?:[-_]\d+)?")
+
+_COUNTED_NAME = re.compile(r"(?P<source>video\d+)(?:[-_]\d+)?")
+
+_LOCATION = re.compile(r"(?P<track>.+)/0*(?P<number>\d+)\.\w+")
+
+_COUNT_LINE = re.compile(r"(?P<track>[^,/\s]+)\s*,\s*(?P<count>\d+)")
+
+_NAME_LINE = re.compile(r"[^,\s/]+")
 
 
 def video_name(track: str) -> str:
@@ -49,17 +57,17 @@ def video_name(track: str) -> str:
 def source_video(track: str) -> str:
     """The recording behind a track: side and part taken off. Tracks of one recording belong in one fold."""
     name = video_name(track)
-    match = _SIZED.fullmatch(name) or _COUNTED.fullmatch(name)
+    match = _SIZED_NAME.fullmatch(name) or _COUNTED_NAME.fullmatch(name)
     return match["source"] if match else name
 
 
 def named_rate_hz(track: str) -> float | None:
     """The frame rate in the name. It is that of the upload, often not that of the file."""
-    match = _SIZED.fullmatch(video_name(track))
+    match = _SIZED_NAME.fullmatch(video_name(track))
     return float(match["rate"]) if match else None
 
 
-def folds(source_videos: Iterable[str], k: int, seed: int = 0) -> dict[str, int]:
+def assign_folds(source_videos: Iterable[str], k: int, seed: int = 0) -> dict[str, int]:
     """Deal recordings into k folds of equal size, or one more: name -> fold 0 to k - 1.
 
     Names of tracks may be given as well: sides and parts of one recording always share its fold. The same
@@ -74,19 +82,11 @@ def folds(source_videos: Iterable[str], k: int, seed: int = 0) -> dict[str, int]
             f"{k} folds cannot be made of {len(sources)} source videos. Ask for 2 to {len(sources)} folds."
         )
     # Shuffled by a hash, which no version of any library will change.
-    dealt = sorted(sources, key=lambda source: (hashlib.sha256(f"{seed}/{source}".encode()).digest(), source))
-    fold = {source: number % k for number, source in enumerate(dealt)}
-    return {name: fold[source_video(name)] for name in sorted(names)}
-
-
-Kind = Literal["list", "counts", "template", "multitask", "sister", "other"]
-
-SISTER_TASK = re.compile(r"valence|arousal|expression|(?<![a-z])(va|expr|mtl|ce|emi|emotion\w*)(?![a-z])")
-"""Names of files (in small letters) that belong to another task than ours."""
-
-_LOCATION = re.compile(r"(?P<track>.+)/0*(?P<number>\d+)\.\w+")
-_COUNT = re.compile(r"(?P<track>[^,/\s]+)\s*,\s*(?P<count>\d+)")
-_NAME = re.compile(r"[^,\s/]+")
+    shuffled = sorted(
+        sources, key=lambda source: (hashlib.sha256(f"{seed}/{source}".encode()).digest(), source)
+    )
+    fold_of_source = {source: number % k for number, source in enumerate(shuffled)}
+    return {name: fold_of_source[source_video(name)] for name in sorted(names)}
 
 
 @dataclass(frozen=True)
@@ -107,25 +107,25 @@ class Template:
 
     numbers: dict[str, list[int]] = field(default_factory=dict)
     """Frame numbers by track."""
-    strange: list[str] = field(default_factory=list)
+    malformed: list[str] = field(default_factory=list)
     """Lines that name no image."""
 
 
-def kind_of(path: Path) -> Kind:
+def detect_kind(path: Path) -> Kind:
     """What sort of text file this is, from its name and its lines."""
-    head = read_lines(path, limit=50)
-    if not head:
+    first_lines = read_lines(path, limit=50)
+    if not first_lines:
         return "other"
-    header = head[0].casefold().replace(" ", "")
+    header = first_lines[0].casefold().replace(" ", "")
     if header.startswith("image") and "," in header:
         if not re.search(r",au_?0*1,", header):
-            return "sister"
+            return "other_task"
         return "multitask" if "valence" in header else "template"
-    if SISTER_TASK.search(path.name.casefold().replace("_", " ")):
-        return "sister"
-    if all(_COUNT.fullmatch(line) for line in head):
+    if OTHER_TASK.search(path.name.casefold().replace("_", " ")):
+        return "other_task"
+    if all(_COUNT_LINE.fullmatch(line) for line in first_lines):
         return "counts"
-    return "list" if all(_NAME.fullmatch(line) for line in head) else "other"
+    return "list" if all(_NAME_LINE.fullmatch(line) for line in first_lines) else "other"
 
 
 def read_list(path: Path) -> list[str]:
@@ -137,7 +137,7 @@ def read_counts(path: Path) -> dict[str, int]:
     """Expected number of rows by track.  Raises InputError at the first line of another form."""
     counts = {}
     for line in read_lines(path):
-        match = _COUNT.fullmatch(line)
+        match = _COUNT_LINE.fullmatch(line)
         if match is None:
             raise InputError(f"{path} has a line {line!r}; expected a track name, a comma and a count.")
         counts[match["track"]] = int(match["count"])
@@ -153,7 +153,7 @@ def read_template(path: Path) -> Template:
     for line in read_lines(path)[1:]:
         location = image_location(line.split(",", 1)[0])
         if location is None:
-            template.strange.append(line)
+            template.malformed.append(line)
         else:
             template.numbers.setdefault(location[0], []).append(location[1])
     return template

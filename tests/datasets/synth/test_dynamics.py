@@ -8,33 +8,33 @@ from auscan.datasets.synth.dynamics import (
     BASE_RATES,
     CLOCK_HZ,
     LABEL_LEVEL,
-    REST_LIMIT,
-    Performance,
+    REST_MAX,
+    FacialBehaviour,
     labels_of,
-    perform,
+    simulate,
 )
 
 AU = {name: j for j, name in enumerate(AU_NAMES)}
 
 
-def act(seed: int, seconds: float = 25, speaks: bool = True) -> Performance:
-    return perform(np.random.default_rng(seed), seconds, np.random.default_rng([seed, 1]), speaks)
+def simulate_person(seed: int, seconds: float = 25, speaks: bool = True) -> FacialBehaviour:
+    return simulate(np.random.default_rng(seed), seconds, np.random.default_rng([seed, 1]), speaks)
 
 
 @pytest.fixture(scope="module")
-def many() -> list[Performance]:
-    return [act(seed) for seed in range(120)]
+def many() -> list[FacialBehaviour]:
+    return [simulate_person(seed) for seed in range(120)]
 
 
 @pytest.fixture(scope="module")
-def labels(many: list[Performance]) -> np.ndarray:
+def labels(many: list[FacialBehaviour]) -> np.ndarray:
     return np.concatenate([labels_of(each.movement) for each in many])
 
 
-def test_the_same_seed_gives_the_same_performance_and_another_a_different_one() -> None:
-    assert np.array_equal(act(3).movement, act(3).movement)
-    assert np.array_equal(act(3).pose, act(3).pose)
-    assert not np.array_equal(act(3).movement, act(4).movement)
+def test_the_same_seed_gives_the_same_behaviour_and_another_a_different_one() -> None:
+    assert np.array_equal(simulate_person(3).movement, simulate_person(3).movement)
+    assert np.array_equal(simulate_person(3).pose, simulate_person(3).pose)
+    assert not np.array_equal(simulate_person(3).movement, simulate_person(4).movement)
 
 
 def test_aus_are_about_as_frequent_as_in_aff_wild2(labels: np.ndarray) -> None:
@@ -43,7 +43,7 @@ def test_aus_are_about_as_frequent_as_in_aff_wild2(labels: np.ndarray) -> None:
     assert np.all(rates < 1.5 * BASE_RATES + 0.01)
 
 
-def test_what_belongs_together_comes_together(labels: np.ndarray) -> None:
+def test_aus_that_belong_together_occur_together(labels: np.ndarray) -> None:
     together = np.corrcoef(labels.T)
     assert together[AU["AU06"], AU["AU12"]] > 0.25
     assert together[AU["AU01"], AU["AU02"]] > 0.1
@@ -59,7 +59,7 @@ def test_a_dropped_jaw_parts_the_lips(labels: np.ndarray) -> None:
     assert labels[labels[:, AU["AU26"]] == 1][:, AU["AU25"]].mean() > 0.95
 
 
-def test_episodes_last_seconds_and_begin_and_end_gradually(many: list[Performance]) -> None:
+def test_episodes_last_seconds_and_begin_and_end_gradually(many: list[FacialBehaviour]) -> None:
     smiles = np.concatenate([np.r_[0, each.movement[:, AU["AU12"]], 0] for each in many])
     begins = (np.diff((smiles >= LABEL_LEVEL).astype(int)) == 1).sum()
     assert 1 < (smiles >= LABEL_LEVEL).sum() / begins / CLOCK_HZ < 4
@@ -78,33 +78,33 @@ def best_f1(active: np.ndarray, score: np.ndarray) -> float:
     """Of the best threshold on a score, both [N]."""
     found = []
     for threshold in np.linspace(-0.3, 1.5, 60):
-        said = score >= threshold
-        found.append(2 * (said & active).sum() / max(1, said.sum() + active.sum()))
+        predicted = score >= threshold
+        found.append(2 * (predicted & active).sum() / max(1, predicted.sum() + active.sum()))
     return max(found)
 
 
 def test_one_frame_is_ambiguous_even_if_seen_perfectly_and_a_persons_other_minutes_resolve_it() -> None:
-    acts = [act(seed, seconds=90) for seed in range(30)]
-    active = np.concatenate([labels_of(each.movement[::20]) for each in acts]) == 1
-    shown = [each.movement[::20] + each.rest for each in acts]
+    behaviours = [simulate_person(seed, seconds=90) for seed in range(30)]
+    active = np.concatenate([labels_of(each.movement[::20]) for each in behaviours]) == 1
+    shown = [each.movement[::20] + each.rest for each in behaviours]
     alone = np.concatenate(shown)
-    relative = np.concatenate([one - np.quantile(one, 0.15, axis=0) for one in shown])
+    relative_path = np.concatenate([one - np.quantile(one, 0.15, axis=0) for one in shown])
     used = active.any(axis=0)
     single = np.mean([best_f1(active[:, j], alone[:, j]) for j in np.flatnonzero(used)])
-    context = np.mean([best_f1(active[:, j], relative[:, j]) for j in np.flatnonzero(used)])
+    context = np.mean([best_f1(active[:, j], relative_path[:, j]) for j in np.flatnonzero(used)])
     assert single < 0.8
     assert context > 0.95
-    assert max(abs(each.rest).max() for each in acts) <= REST_LIMIT
+    assert max(abs(each.rest).max() for each in behaviours) <= REST_MAX
 
 
-def test_a_resting_face_stays_its_persons_from_part_to_part() -> None:
-    one = perform(np.random.default_rng(1), 5, np.random.default_rng(9))
-    two = perform(np.random.default_rng(2), 5, np.random.default_rng(9))
+def test_a_persons_resting_face_is_the_same_in_all_parts() -> None:
+    one = simulate(np.random.default_rng(1), 5, np.random.default_rng(9))
+    two = simulate(np.random.default_rng(2), 5, np.random.default_rng(9))
     assert np.array_equal(one.rest, two.rest)
     assert not np.array_equal(one.movement[:100], two.movement[:100])
 
 
-def test_speech_opens_the_mouth_and_silence_does_not(many: list[Performance]) -> None:
+def test_speech_opens_the_mouth_and_silence_does_not(many: list[FacialBehaviour]) -> None:
     for each in many[:20]:
         far = np.convolve(each.speaking, np.ones(41), "same") == 0
         assert not each.opening[far].any()
@@ -112,19 +112,19 @@ def test_speech_opens_the_mouth_and_silence_does_not(many: list[Performance]) ->
     assert 0.3 < np.mean(talk) < 0.8
 
 
-def test_who_does_not_speak_has_no_voice_and_no_speech() -> None:
-    silent = act(5, speaks=False)
+def test_a_person_who_does_not_speak_has_no_voiced_sounds() -> None:
+    silent = simulate_person(5, speaks=False)
     assert not silent.voiced.any()
     assert not silent.speaking.any()
 
 
-def test_heads_turn_far_now_and_then(many: list[Performance]) -> None:
+def test_large_head_yaw_occurs_sometimes(many: list[FacialBehaviour]) -> None:
     yaw = np.concatenate([np.abs(each.pose[:, 0]) for each in many])
     assert 0.02 < (yaw > 35).mean() < 0.2
     assert yaw.max() <= 70
 
 
-def test_curves_are_read_between_ticks_and_held_beyond_the_end() -> None:
-    each = act(0, seconds=2)
+def test_curves_are_interpolated_between_ticks_and_held_beyond_the_end() -> None:
+    each = simulate_person(0, seconds=2)
     line = np.arange(len(each.opening), dtype=float)
-    assert np.allclose(each.at(np.array([0.0, 0.125, 99.0]), line), [0, 12.5, len(line) - 1])
+    assert np.allclose(each.interpolate(np.array([0.0, 0.125, 99.0]), line), [0, 12.5, len(line) - 1])

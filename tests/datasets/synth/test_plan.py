@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 
 from auscan.core.errors import InputError
-from auscan.datasets.synth.plan import CASES, VideoPlan, frame_times, plan_videos
+from auscan.datasets.synth.plan import CASES, VideoPlan, plan_videos, sample_frame_times
 from auscan.datasets.track_lists import named_rate_hz, source_video, video_name
 
 
 def times(plan: VideoPlan) -> np.ndarray:
-    return frame_times(np.random.default_rng(0), plan)
+    return sample_frame_times(np.random.default_rng(0), plan)
 
 
 @pytest.fixture(scope="module")
@@ -40,7 +40,7 @@ def test_four_videos_are_enough_for_training_and_validation(seed: int) -> None:
     assert {"train", "val"} <= {plan.split for plan in plan_videos(4, 10, seed)}
 
 
-def test_names_are_unique_and_sources_are_what_the_reader_takes_them_for(plans: list[VideoPlan]) -> None:
+def test_names_are_unique_and_the_reader_finds_their_sources(plans: list[VideoPlan]) -> None:
     tracks = [track for plan in plans for track in plan.tracks]
     assert len(set(tracks)) == len(tracks) == 14
     for plan in plans:
@@ -54,12 +54,12 @@ def test_names_are_unique_and_sources_are_what_the_reader_takes_them_for(plans: 
         assert len({plan.seed for plan in same}) == len(same)
 
 
-def test_some_names_promise_a_rate_that_the_file_has_not() -> None:
-    promised = [(named_rate_hz(p.name), p.rate_hz) for seed in range(4) for p in plan_videos(12, 10, seed)]
-    assert any(named and abs(named - rate) > 5 for named, rate in promised)
+def test_some_names_state_a_rate_that_the_file_does_not_have() -> None:
+    named_rates = [(named_rate_hz(p.name), p.rate_hz) for seed in range(4) for p in plan_videos(12, 10, seed)]
+    assert any(named and abs(named - rate) > 5 for named, rate in named_rates)
 
 
-def test_even_variable_and_late_times_are_what_they_say(plans: list[VideoPlan]) -> None:
+def test_even_variable_and_late_times_match_their_case(plans: list[VideoPlan]) -> None:
     for plan in plans:
         steps = np.diff(times(plan))
         assert steps.min() > 0
@@ -69,10 +69,10 @@ def test_even_variable_and_late_times_are_what_they_say(plans: list[VideoPlan]) 
 
 
 def test_a_given_rate_changes_nothing_else() -> None:
-    slow, dealt = plan_videos(12, 10, 0, rate_hz=10.0), plan_videos(12, 10, 0)
+    slow, free = plan_videos(12, 10, 0, rate_hz=10.0), plan_videos(12, 10, 0)
     assert {plan.rate_hz for plan in slow} == {10.0}
     assert [replace(plan, rate_hz=0, name="", tracks=()) for plan in slow] == [
-        replace(plan, rate_hz=0, name="", tracks=()) for plan in dealt
+        replace(plan, rate_hz=0, name="", tracks=()) for plan in free
     ]
     with pytest.raises(InputError, match="--rate is 3"):
         plan_videos(12, 10, 0, rate_hz=3.0)

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from auscan.datasets.synth.raster import View, draw, project, rotation, vertex_normals
+from auscan.datasets.synth.raster import View, project, rasterise, rotation_matrix, vertex_normals
 
 FACING = np.array([[0, 1, 2]], np.int32)
 
@@ -19,7 +19,7 @@ def corners(depth: float) -> np.ndarray:
 
 def test_a_triangle_covers_the_pixels_inside_it_and_no_others() -> None:
     image, depth = canvas()
-    draw(corners(0), FACING, np.full((3, 3), 9, np.float32), image, depth)
+    rasterise(corners(0), FACING, np.full((3, 3), 9, np.float32), image, depth)
     inside = np.array([[y >= x and x >= 2 and y <= 12 for x in range(20)] for y in range(20)])
     assert np.array_equal(image[..., 0] > 0, inside)
     assert np.allclose(image[inside], 9)
@@ -27,7 +27,7 @@ def test_a_triangle_covers_the_pixels_inside_it_and_no_others() -> None:
 
 def test_a_triangle_that_faces_away_is_not_drawn() -> None:
     image, depth = canvas()
-    draw(corners(0), FACING[:, ::-1].copy(), np.ones((3, 3), np.float32), image, depth)
+    rasterise(corners(0), FACING[:, ::-1].copy(), np.ones((3, 3), np.float32), image, depth)
     assert not image.any()
 
 
@@ -36,13 +36,13 @@ def test_the_nearer_triangle_hides_the_farther_one_in_either_order() -> None:
         image, depth = canvas()
         both = np.concatenate([corners(0), corners(5)])
         colours = np.repeat(np.array([[10.0], [20.0]], np.float32), 3, axis=0) @ np.ones((1, 3), np.float32)
-        draw(both, np.array([[0, 1, 2], [3, 4, 5]], np.int32)[order], colours, image, depth)
+        rasterise(both, np.array([[0, 1, 2], [3, 4, 5]], np.int32)[order], colours, image, depth)
         assert image.max() == image[11, 3, 0] == pytest.approx(20)
 
 
 def test_colours_are_interpolated_between_corners() -> None:
     image, depth = canvas()
-    draw(corners(0), FACING, np.diag([12.0, 24.0, 36.0]).astype(np.float32), image, depth)
+    rasterise(corners(0), FACING, np.diag([12.0, 24.0, 36.0]).astype(np.float32), image, depth)
     assert image[12, 2] == pytest.approx([12, 0, 0], abs=1e-4)
     assert image[12, 7] == pytest.approx([6, 12, 0], abs=1e-4)
 
@@ -50,7 +50,7 @@ def test_colours_are_interpolated_between_corners() -> None:
 def test_triangles_that_reach_out_of_the_picture_are_cut_at_its_edge() -> None:
     image, depth = canvas(5)
     far = np.array([[-100, 100, 0], [300, 100, 0], [-100, -300, 0]], np.float32)
-    draw(far, FACING, np.ones((3, 3), np.float32), image, depth)
+    rasterise(far, FACING, np.ones((3, 3), np.float32), image, depth)
     assert np.allclose(image, 1)
 
 
@@ -76,5 +76,7 @@ def test_roll_leans_the_head_clockwise_as_seen() -> None:
     crown = project(np.array([[0, 1, 0]], np.float32), View(0, 0, 30, 1, 0, 0))[0]
     assert crown[0] == pytest.approx(0.5, abs=1e-5)
     assert np.allclose(
-        rotation(View(10, 20, 30, 1, 0, 0)) @ rotation(View(10, 20, 30, 1, 0, 0)).T, np.eye(3), atol=1e-5
+        rotation_matrix(View(10, 20, 30, 1, 0, 0)) @ rotation_matrix(View(10, 20, 30, 1, 0, 0)).T,
+        np.eye(3),
+        atol=1e-5,
     )

@@ -1,4 +1,4 @@
-"""Spoilt labels and the text files around them.
+"""Corrupted labels and the annotation files made from them.
 
 Videos that are written are read back with the same times and the sound at the same instants.
 """
@@ -11,15 +11,12 @@ import pytest
 from auscan.core.aus import AU_NAMES
 from auscan.core.config import SAMPLE_RATE_HZ
 from auscan.datasets.synth.video import (
-    HEADER,
-    UNLABELLED,
+    UNLABELLED_SHARE,
     VideoFile,
-    missing_images,
-    spoil,
+    corrupt_labels,
+    sample_missing_images,
     write_annotation,
-    write_test_files,
 )
-from auscan.datasets.track_lists import kind_of, read_counts, read_list, read_template
 from auscan.media.audio import read_waveform
 from auscan.media.video import probe, read_frames
 
@@ -29,64 +26,52 @@ def rows(count: int = 400) -> np.ndarray:
 
 
 @pytest.mark.parametrize("surplus", [-1, 0, 1, 2])
-def test_the_end_is_off_by_as_much_as_asked_and_what_is_labelled_is_true(surplus: int) -> None:
+def test_the_length_is_off_by_the_surplus_and_labelled_rows_are_true(surplus: int) -> None:
     true = rows()
-    kept = spoil(np.random.default_rng(1), true, surplus, partly=False)
-    assert len(kept) == len(true) + surplus
-    shared = min(len(kept), len(true))
-    known = kept[:shared] != -1
-    assert np.array_equal(kept[:shared][known], true[:shared][known])
+    corrupted = corrupt_labels(np.random.default_rng(1), true, surplus, partial_labels=False)
+    assert len(corrupted) == len(true) + surplus
+    shared = min(len(corrupted), len(true))
+    known = corrupted[:shared] != -1
+    assert np.array_equal(corrupted[:shared][known], true[:shared][known])
 
 
-def test_unlabelled_rows_come_in_stretches_and_whole() -> None:
-    kept = spoil(np.random.default_rng(1), rows(4000), 0, partly=False)
-    gone = (kept == -1).all(axis=1)
-    assert np.array_equal(gone, (kept == -1).any(axis=1))
-    assert 0.5 * UNLABELLED < gone.mean() <= UNLABELLED
-    assert (np.diff(gone.astype(int)) == 1).sum() < gone.sum() / 4
+def test_unlabelled_rows_come_in_runs_and_have_no_label_at_all() -> None:
+    corrupted = corrupt_labels(np.random.default_rng(1), rows(4000), 0, partial_labels=False)
+    missing = (corrupted == -1).all(axis=1)
+    assert np.array_equal(missing, (corrupted == -1).any(axis=1))
+    assert 0.5 * UNLABELLED_SHARE < missing.mean() <= UNLABELLED_SHARE
+    assert (np.diff(missing.astype(int)) == 1).sum() < missing.sum() / 4
 
 
-def test_rows_may_be_known_in_part() -> None:
-    kept = spoil(np.random.default_rng(1), rows(), 0, partly=True)
-    unknown = (kept == -1).sum(axis=1)
+def test_rows_may_be_partly_labelled() -> None:
+    corrupted = corrupt_labels(np.random.default_rng(1), rows(), 0, partial_labels=True)
+    unknown = (corrupted == -1).sum(axis=1)
     assert ((unknown > 0) & (unknown < len(AU_NAMES))).any()
 
 
-def test_pictures_are_missing_never_seldom_or_mostly() -> None:
+def test_images_are_missing_never_rarely_or_mostly() -> None:
     random, yaw = np.random.default_rng(0), np.zeros(1000)
-    none, few, many = (missing_images(random, 1000, yaw, how) for how in ("none", "few", "many"))
+    none, few, many = (
+        sample_missing_images(random, 1000, yaw, frequency) for frequency in ("none", "few", "many")
+    )
     assert not none.any()
     assert 0 < few.mean() < 0.05
     assert 0.4 < many.mean() < 0.95
 
 
 def test_profiles_have_no_picture_and_no_track_is_without_any() -> None:
-    gone = missing_images(np.random.default_rng(0), 50, np.full(50, 68.0), "few")
-    assert gone.sum() == 49 or gone.sum() == 48
-    assert not gone.all()
+    missing = sample_missing_images(np.random.default_rng(0), 50, np.full(50, 68.0), "few")
+    assert missing.sum() == 49 or missing.sum() == 48
+    assert not missing.all()
 
 
-def test_an_annotation_file_is_what_aff_wild2_has(tmp_path: Path) -> None:
+def test_an_annotation_file_has_the_format_of_aff_wild2(tmp_path: Path) -> None:
     path = tmp_path / "Train_Set" / "900.txt"
     write_annotation(path, np.array([[0, 1] * 6, [-1] * 12], np.int8))
     assert path.read_bytes() == (
         b"AU1,AU2,AU4,AU6,AU7,AU10,AU12,AU15,AU23,AU24,AU25,AU26\n0,1,0,1,0,1,0,1,0,1,0,1\n"
         b"-1,-1,-1,-1,-1,-1,-1,-1,-1,-1,-1,-1\n"
     )
-
-
-def test_the_test_sets_files_are_read_as_what_they_are(tmp_path: Path) -> None:
-    counts = {"900_left": 3, "video900": 2}
-    write_test_files(tmp_path, counts, np.random.default_rng(0))
-    by_kind: dict[str, list[Path]] = {}
-    for path in sorted(tmp_path.rglob("*.txt")):
-        by_kind.setdefault(kind_of(path), []).append(path)
-    assert {kind: len(paths) for kind, paths in by_kind.items()} == {"list": 1, "counts": 1, "template": 2}
-    assert read_list(by_kind["list"][0]) == list(counts)
-    assert read_counts(by_kind["counts"][0]) == counts
-    for path in by_kind["template"]:
-        assert read_template(path).numbers == {"900_left": [1, 2, 3], "video900": [1, 2]}
-        assert path.read_text().startswith(f"image_location,{HEADER}\n900_left/00001.jpg,")
 
 
 SIZE = (64, 48)
@@ -100,8 +85,8 @@ def clicks(seconds: float = 2.5) -> np.ndarray:
     return wave
 
 
-def write(path: Path, times_s: np.ndarray, wave: np.ndarray | None, sound_from_s: float = 0.0) -> None:
-    with VideoFile(path, SIZE, 30.0, wave, 20, sound_from_s) as file:
+def write(path: Path, times_s: np.ndarray, wave: np.ndarray | None, audio_start_s: float = 0.0) -> None:
+    with VideoFile(path, SIZE, 30.0, wave, 20, audio_start_s) as file:
         for index, time_s in enumerate(times_s):
             file.add(np.full((SIZE[1], SIZE[0], 3), 40 + 3 * index, np.uint8), float(time_s))
 
@@ -110,7 +95,7 @@ UNEVEN = np.delete(np.arange(60) / 30, [5, 6, 20, 33])
 
 
 @pytest.mark.parametrize(
-    ("name", "times_s", "sound_from_s"),
+    ("name", "times_s", "audio_start_s"),
     [
         ("even.mp4", np.arange(60) / 30, 0.0),
         ("even.avi", np.arange(60) / 30, 0.0),
@@ -119,9 +104,11 @@ UNEVEN = np.delete(np.arange(60) / 30, [5, 6, 20, 33])
         ("sound_late.mp4", np.arange(60) / 30, 0.8),
     ],
 )
-def test_times_and_sound_survive(tmp_path: Path, name: str, times_s: np.ndarray, sound_from_s: float) -> None:
+def test_times_and_sound_survive(
+    tmp_path: Path, name: str, times_s: np.ndarray, audio_start_s: float
+) -> None:
     path = tmp_path / name
-    write(path, times_s, clicks(), sound_from_s)
+    write(path, times_s, clicks(), audio_start_s)
     frames = list(read_frames(path))
     assert [frame.time_s for frame in frames] == pytest.approx(times_s.tolist(), abs=1e-3)
     grey = [frame.image.mean() for frame in frames]

@@ -16,8 +16,9 @@ from auscan.core.errors import AuscanError, InputError
 from auscan.datasets.prepare import prepare
 from auscan.datasets.synth.builtin import builtin_face
 from auscan.datasets.synth.plan import VideoPlan, plan_videos
-from auscan.datasets.synth.video import make_film
-from auscan.datasets.synth.writer import write_dataset
+from auscan.datasets.synth.video import HEADER, make_video
+from auscan.datasets.synth.writer import write_dataset, write_test_files
+from auscan.datasets.track_lists import detect_kind, read_counts, read_list, read_template
 
 SMALL = {"width": 160, "height": 128, "seconds": 2.0, "rate_hz": 12.0}  # quick to make
 
@@ -56,7 +57,7 @@ def pictures(folder: Path) -> dict[str, bytes]:
 def test_the_same_seed_gives_the_same_truth_and_pictures_and_another_seed_others(tmp_path: Path) -> None:
     face = builtin_face()
     one, same, other = (
-        make_film(small_plan(seed), face, tmp_path / name) for name, seed in (("a", 1), ("b", 1), ("c", 2))
+        make_video(small_plan(seed), face, tmp_path / name) for name, seed in (("a", 1), ("b", 1), ("c", 2))
     )
     pd.testing.assert_frame_equal(one.frames, same.frames)
     pd.testing.assert_frame_equal(one.tracks, same.tracks)
@@ -85,7 +86,9 @@ def test_truth_has_a_row_for_every_frame_of_every_track(frames: pd.DataFrame) ->
     assert movement.max() <= 1.01
 
 
-def test_annotations_agree_with_the_truth_wherever_they_speak(dataset: Path, frames: pd.DataFrame) -> None:
+def test_annotations_agree_with_the_ground_truth_wherever_they_are_given(
+    dataset: Path, frames: pd.DataFrame
+) -> None:
     files = sorted((dataset / "Third ABAW Annotations").rglob("*.txt"))
     assert len(files) >= 8
     off = set()
@@ -158,8 +161,22 @@ def test_without_numba_the_command_says_what_to_install(
     assert "auscan[train]" in str(done.exception)
 
 
-def test_the_command_says_what_it_made(tmp_path: Path) -> None:
+def test_the_command_prints_what_it_wrote(tmp_path: Path) -> None:
     done = CliRunner().invoke(app, ["synth", str(tmp_path / "set"), "--videos", "1", "--seconds", "2"])
     assert done.exit_code == 0, done.output
     assert "1 videos, " in done.output
     assert (tmp_path / "set" / "truth" / "frames.parquet").is_file()
+
+
+def test_the_files_of_the_test_set_are_recognised_by_the_reader(tmp_path: Path) -> None:
+    counts = {"900_left": 3, "video900": 2}
+    write_test_files(tmp_path, counts, np.random.default_rng(0))
+    by_kind: dict[str, list[Path]] = {}
+    for path in sorted(tmp_path.rglob("*.txt")):
+        by_kind.setdefault(detect_kind(path), []).append(path)
+    assert {kind: len(paths) for kind, paths in by_kind.items()} == {"list": 1, "counts": 1, "template": 2}
+    assert read_list(by_kind["list"][0]) == list(counts)
+    assert read_counts(by_kind["counts"][0]) == counts
+    for path in by_kind["template"]:
+        assert read_template(path).numbers == {"900_left": [1, 2, 3], "video900": [1, 2]}
+        assert path.read_text().startswith(f"image_location,{HEADER}\n900_left/00001.jpg,")

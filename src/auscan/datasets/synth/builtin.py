@@ -43,37 +43,37 @@ _OUTLINE = np.array(
 def builtin_face() -> Face:
     """The face; the same on every call."""
     skin = _skin()
-    parts = [_Part(skin.places, skin.quads, _skin_paint(skin))]
+    parts = [_MeshPart(skin.vertices, skin.quads, _skin_paint(skin))]
     parts += [_eyeball(side) for side in (-1, 1)]
-    parts += [_mouth_bag(), _teeth(upper=True), _teeth(upper=False), _neck(), _shoulders()]
-    places = np.concatenate([part.places for part in parts])
-    starts = np.cumsum([0, *(len(part.places) for part in parts)])
-    deltas = np.zeros((12, *places.shape))
+    parts += [_mouth_cavity(), _teeth(upper=True), _teeth(upper=False), _neck(), _shoulders()]
+    vertices = np.concatenate([part.vertices for part in parts])
+    starts = np.cumsum([0, *(len(part.vertices) for part in parts)])
+    deltas = np.zeros((12, *vertices.shape))
     deltas[:, : starts[1]] = au_fields(skin)
     jaw, lower_teeth = deltas[11], slice(starts[5], starts[6])
     jaw[lower_teeth, 1] -= 1.5
-    bag = slice(starts[3], starts[4])
-    jaw[bag, 1] -= 1.6 * np.clip((MOUTH_Y - places[bag, 1]) / 1.0, 0, 1)
+    cavity = slice(starts[3], starts[4])
+    jaw[cavity, 1] -= 1.6 * np.clip((MOUTH_Y - vertices[cavity, 1]) / 1.0, 0, 1)
     persons = identity_fields(skin)
-    identity = np.zeros((len(persons), *places.shape))
+    identity = np.zeros((len(persons), *vertices.shape))
     identity[:, : starts[1]] = persons
     return Face(
-        neutral=places.astype(np.float32),
+        neutral=vertices.astype(np.float32),
         triangles=quads_to_triangles(
             np.concatenate([part.quads + start for part, start in zip(parts, starts, strict=False)])
         ),
         au_deltas=deltas.astype(np.float32),
         identity_deltas=identity.astype(np.float32),
         paint=np.concatenate([part.paint for part in parts]).astype(np.float32),
-        anchors=_anchors(places[: starts[1]], skin),
+        anchors=_anchors(vertices[: starts[1]], skin),
     )
 
 
-class _Part:
+class _MeshPart:
     """A piece of the mesh: places [V, 3], quads [Q, 4], paint [V, PAINTS]."""
 
-    def __init__(self, places: NDArray[np.floating], quads: NDArray[np.int64], paint: Floats) -> None:
-        self.places, self.quads, self.paint = places, quads, paint
+    def __init__(self, vertices: NDArray[np.floating], quads: NDArray[np.int64], paint: Floats) -> None:
+        self.vertices, self.quads, self.paint = vertices, quads, paint
 
 
 def _rows() -> NDArray[np.float64]:
@@ -98,14 +98,14 @@ def _skin() -> Skin:
     x = width[:, None] * np.sin(angle)[None]
     z = depth[:, None] * np.cos(angle)[None]
     y = np.repeat(rows[:, None], COLUMNS, axis=1)
-    skin = Skin.cut(np.stack([x, y, z], axis=-1))
-    return skin.with_places(_with_relief(skin))
+    skin = Skin.from_grid(np.stack([x, y, z], axis=-1))
+    return skin.with_vertices(_neutral_vertices(skin))
 
 
-def _with_relief(skin: Skin) -> NDArray[np.float64]:
+def _neutral_vertices(skin: Skin) -> NDArray[np.float64]:
     """The neutral face: the head's outline, hills and valleys, and eyes that are open."""
-    places = skin.places.copy()
-    x, y, z = places.T
+    vertices = skin.vertices.copy()
+    x, y, z = vertices.T
     front = np.clip(z / 4, 0, 1)
     nose_run = np.clip((0.6 - y) / 4.4, 0, 1)  # 0 between the eyes, 1 at the tip
     below_tip = 1 / (1 + np.exp(-(y + 4.75) / 0.16))
@@ -126,24 +126,24 @@ def _with_relief(skin: Skin) -> NDArray[np.float64]:
         - hill(x, y, 0, -6.85, 1.1, 0.12, 0.16)
         - hill(x, y, 0, -8.35, 1.5, 0.4, 0.4)
         + hill(x, y, 0, -10.1, 1.6, 1.0, 0.7)
-        - 0.12 * skin.fold(x, y)
+        - 0.12 * skin.nasolabial_fold(x, y)
     )
-    places[:, 2] += front * relief
-    places[:, 1] += skin.lids(upper=0.5, lower=0.36)
-    _hug_eyeballs(places)
-    return places
+    vertices[:, 2] += front * relief
+    vertices[:, 1] += skin.lids(upper=0.5, lower=0.36)
+    _fit_lids_to_eyeballs(vertices)
+    return vertices
 
 
-def _hug_eyeballs(places: NDArray[np.float64]) -> None:
+def _fit_lids_to_eyeballs(vertices: NDArray[np.float64]) -> None:
     """Lay the lids onto the eyeballs, a little thicker than nothing."""
     for side in (-1, 1):
-        off = np.hypot(places[:, 0] - side * EYE_X, places[:, 1] - 0.05)
+        off = np.hypot(vertices[:, 0] - side * EYE_X, vertices[:, 1] - 0.05)
         lid = _EYE_Z + np.sqrt(np.clip((_EYE_RADIUS + 0.17) ** 2 - off**2, 0, None))
-        share = np.clip((1.75 - off) / 0.55, 0, 1) * (places[:, 2] > 3)
-        places[:, 2] += share * (np.maximum(lid, places[:, 2] - 0.25) - places[:, 2])
+        share = np.clip((1.75 - off) / 0.55, 0, 1) * (vertices[:, 2] > 3)
+        vertices[:, 2] += share * (np.maximum(lid, vertices[:, 2] - 0.25) - vertices[:, 2])
 
 
-def _soft(value: NDArray[np.floating], edge: float, soft: float) -> NDArray[np.floating]:
+def _smooth_step(value: NDArray[np.floating], edge: float, soft: float) -> NDArray[np.floating]:
     """1 where value is well above edge, 0 well below."""
     return np.asarray(np.clip((value - edge) / soft + 0.5, 0, 1))
 
@@ -153,12 +153,23 @@ def _skin_paint(skin: Skin) -> Floats:
     across = np.abs(x)
     bow = -6.12 + 0.12 * np.exp(-(((across - 0.6) / 0.4) ** 2)) - 0.62 * (across / 2.5) ** 2
     low = -7.75 + 0.75 * (across / 2.5) ** 2
-    lip = _soft(bow - y, 0, 0.12) * _soft(y - low, 0, 0.12) * _soft(2.5 - across, 0, 0.1) * (z > 5)
+    lip = (
+        _smooth_step(bow - y, 0, 0.12)
+        * _smooth_step(y - low, 0, 0.12)
+        * _smooth_step(2.5 - across, 0, 0.1)
+        * (z > 5)
+    )
     middle = 2.25 + 0.45 * np.sin(np.clip((across - 0.9) / 4.6, 0, 1) * np.pi * 0.75)
     thick = 0.36 - 0.05 * np.clip(across - 3, 0, 3)
-    brow = _soft(thick - np.abs(y - middle), 0, 0.16) * _soft(across, 1.05, 0.3) * _soft(5.6 - across, 0, 0.5)
+    brow = (
+        _smooth_step(thick - np.abs(y - middle), 0, 0.16)
+        * _smooth_step(across, 1.05, 0.3)
+        * _smooth_step(5.6 - across, 0, 0.5)
+    )
     hairline = 6.3 - 0.035 * x**2
-    hair = np.maximum(_soft(y, hairline, 0.4), _soft(-z, -2.2, 0.5) * _soft(y, -2.5, 1.5))
+    hair = np.maximum(
+        _smooth_step(y, hairline, 0.4), _smooth_step(-z, -2.2, 0.5) * _smooth_step(y, -2.5, 1.5)
+    )
     lashes = 0.75 * skin.lashes()
     nostril = np.exp(-(((across - 0.6) / 0.3) ** 2) - ((y + 4.78) / 0.17) ** 2) * (z > 5)
     weights = {
@@ -180,54 +191,60 @@ def _paint(count: int, weights: dict[str, NDArray[np.floating]]) -> Floats:
     return paint
 
 
-def _sheet(x: NDArray[np.float64], y: NDArray[np.float64], z: NDArray[np.float64], paint: str) -> _Part:
+def _grid_part(
+    x: NDArray[np.float64], y: NDArray[np.float64], z: NDArray[np.float64], paint: str
+) -> _MeshPart:
     """A part from grids [R, C] with y growing by row and x by column, all of one paint."""
     count = x.size
     index = np.arange(count).reshape(x.shape)
     quads = np.stack([index[:-1, :-1], index[:-1, 1:], index[1:, 1:], index[1:, :-1]], axis=-1).reshape(-1, 4)
-    return _Part(np.stack([x, y, z], -1).reshape(-1, 3), quads, _paint(count, {paint: np.ones(count)}))
+    return _MeshPart(np.stack([x, y, z], -1).reshape(-1, 3), quads, _paint(count, {paint: np.ones(count)}))
 
 
-def _eyeball(side: int) -> _Part:
+def _eyeball(side: int) -> _MeshPart:
     across, up = np.meshgrid(np.linspace(-1.25, 1.25, 25), np.linspace(-1.25, 1.25, 25))
     turn_x, turn_y = across, up  # radians from the gaze, so that the grid has no pole in the pupil
     x, y = np.sin(turn_x), np.cos(turn_x) * np.sin(turn_y)
     z = np.cos(turn_x) * np.cos(turn_y)
-    part = _sheet(side * EYE_X + _EYE_RADIUS * x, 0.05 + _EYE_RADIUS * y, _EYE_Z + _EYE_RADIUS * z, "sclera")
+    part = _grid_part(
+        side * EYE_X + _EYE_RADIUS * x, 0.05 + _EYE_RADIUS * y, _EYE_Z + _EYE_RADIUS * z, "sclera"
+    )
     off_cm = _EYE_RADIUS * np.hypot(x, y).ravel()
-    pupil = _soft(-off_cm, -0.24, 0.1)
-    iris = _soft(-off_cm, -0.6, 0.12) - pupil
+    pupil = _smooth_step(-off_cm, -0.24, 0.1)
+    iris = _smooth_step(-off_cm, -0.6, 0.12) - pupil
     part.paint = _paint(x.size, {"pupil": pupil, "iris": iris, "sclera": 1 - pupil - iris})
     return part
 
 
-def _mouth_bag() -> _Part:
+def _mouth_cavity() -> _MeshPart:
     x, y = np.meshgrid(np.linspace(-2.9, 2.9, 9), np.linspace(-8.6, -5.6, 13))
-    return _sheet(x, y, 7.3 - 0.12 * x**2, "mouth")
+    return _grid_part(x, y, 7.3 - 0.12 * x**2, "mouth")
 
 
-def _teeth(upper: bool) -> _Part:
+def _teeth(upper: bool) -> _MeshPart:
     low = -6.95 if upper else -7.85
     x, y = np.meshgrid(np.linspace(-2.1, 2.1, 15), np.linspace(low, low + 0.85, 3))
-    return _sheet(x, y, (8.0 if upper else 7.8) - 0.16 * x**2, "teeth")
+    return _grid_part(x, y, (8.0 if upper else 7.8) - 0.16 * x**2, "teeth")
 
 
-def _neck() -> _Part:
+def _neck() -> _MeshPart:
     turn, y = np.meshgrid(np.linspace(-1.9, 1.9, 21), np.linspace(-17, -7, 7))
-    return _sheet(4.7 * np.sin(turn), y, -0.8 + 4.4 * np.cos(turn), "skin")
+    return _grid_part(4.7 * np.sin(turn), y, -0.8 + 4.4 * np.cos(turn), "skin")
 
 
-def _shoulders() -> _Part:
+def _shoulders() -> _MeshPart:
     across, y = np.meshgrid(np.linspace(-1, 1, 15), np.linspace(-26, -13.8, 9))
     half = 5.2 + 11 * np.sqrt(np.clip((-13.8 - y) / 6, 0, 1))
-    return _sheet(half * across, y, -2 + 5.5 * np.sqrt(1 - 0.9 * across**2) - 0.02 * (y + 14) ** 2, "cloth")
+    return _grid_part(
+        half * across, y, -2 + 5.5 * np.sqrt(1 - 0.9 * across**2) - 0.02 * (y + 14) ** 2, "cloth"
+    )
 
 
-def _anchors(places: NDArray[np.floating], skin: Skin) -> tuple[NDArray[np.int64], ...]:
+def _anchors(vertices: NDArray[np.floating], skin: Skin) -> tuple[NDArray[np.int64], ...]:
     """Eyes are the means of their lids' edges; nose tip and mouth corners the nearest vertices."""
     lids = skin.lashes() > 0.5
-    eyes = [np.flatnonzero(lids & (np.sign(places[:, 0]) == side)) for side in (-1, 1)]
-    x, y, z = places.T
+    eyes = [np.flatnonzero(lids & (np.sign(vertices[:, 0]) == side)) for side in (-1, 1)]
+    x, y, z = vertices.T
     tip = np.flatnonzero((np.abs(x) < 0.6) & (y > -5) & (y < -3))
     tip = tip[[np.argmax(z[tip])]]
     corner = [np.argmin((x - s * SLIT_MOUTH) ** 2 + (y - MOUTH_Y) ** 2 + 1e3 * (z < 5)) for s in (-1, 1)]

@@ -1,13 +1,10 @@
-"""The skin of the built-in face: a grid with slits at mouth and eyes, and words for places on it.
+"""The skin of the built-in face and its displacement fields: each AU and each direction of identity.
 
-A field is a displacement of all its vertices, written with hills over the frontal plane and with what a slit
-parts: `side` of the mouth, `lids` of the eyes.
-
-What each AU does to the built-in face, and how persons differ: fields of displacement over its skin.
-
-A field moves skin outwards and up and raises or lowers it, in cm at intensity 1. FACS's own signs
-are built in: forehead lines for AU01 and AU02, upright furrows for AU04, crow's feet for AU06, the fold
-beside the nose for AU10 and AU12, bulges around pressed lips for AU24.
+The skin is a grid with slits at mouth and eyes. A field moves its vertices outwards and up and raises or
+lowers them, in cm at intensity 1; it is written with hills over the frontal plane and with the slits' edges:
+`side` of the mouth, `lids` of the eyes. FACS's own signs are built in: forehead lines for AU01 and AU02,
+upright furrows for AU04, crow's feet for AU06, the nasolabial fold for AU10 and AU12, bulges around pressed
+lips for AU24.
 """
 
 from collections.abc import Callable
@@ -22,9 +19,12 @@ from auscan.core.aus import AU_NAMES
 Array = NDArray[np.float64]
 
 EYE_X: Final[float] = 3.15
+
 MOUTH_Y: Final[float] = -6.85
+
 SLIT_MOUTH: Final[float] = 2.4
 """Half its width, cm."""
+
 SLIT_EYE: Final[float] = 1.42
 
 
@@ -43,7 +43,7 @@ def hill(
 class Skin:
     """The grid as vertices. A slit's row is there twice: for what lies above and for what lies below."""
 
-    places: Array
+    vertices: Array
     """[V, 3] cm, as they are now."""
     flat: Array
     """[V, 3] cm, before any relief: hills are placed on these."""
@@ -57,7 +57,7 @@ class Skin:
     """[V]: on the edge of a lid."""
 
     @staticmethod
-    def cut(grid: Array) -> "Skin":
+    def from_grid(grid: Array) -> "Skin":
         """A skin from a grid [R, C, 3], rows from below, with the slits cut."""
         rows, columns = grid.shape[:2]
         index = np.arange(rows * columns).reshape(rows, columns)
@@ -69,15 +69,15 @@ class Skin:
             (mouth, np.flatnonzero(np.abs(x[mouth]) < SLIT_MOUTH)),
             (eyes, np.flatnonzero(np.abs(np.abs(x[eyes]) - EYE_X) < SLIT_EYE)),
         ]
-        places, under, extra = [grid.reshape(-1, 3)], index.copy(), rows * columns
+        vertices, under, extra = [grid.reshape(-1, 3)], index.copy(), rows * columns
         for row, chosen in cuts:
-            places.append(grid[row, chosen])
+            vertices.append(grid[row, chosen])
             under[row, chosen] = extra + np.arange(len(chosen))
             extra += len(chosen)
         # The quads below a row use its lower copy, those above its upper one.
         low, top = index[:-1], under[1:]
         quads = np.stack([low[:, :-1], low[:, 1:], top[:, 1:], top[:, :-1]], axis=-1).reshape(-1, 4)
-        flat = np.concatenate(places)
+        flat = np.concatenate(vertices)
         copied = np.zeros((2, extra), bool)
         copied[0, under[cuts[0][0], cuts[0][1]]] = True
         copied[1, under[cuts[1][0], cuts[1][1]]] = True
@@ -86,9 +86,9 @@ class Skin:
         y = flat[:, 1]
         return Skin(flat, flat, quads, (y < MOUTH_Y - 0.01) | copied[0], (y < -0.01) | copied[1], on_lid)
 
-    def with_places(self, places: Array) -> "Skin":
+    def with_vertices(self, vertices: Array) -> "Skin":
         """The same skin with its vertices elsewhere."""
-        return replace(self, places=places)
+        return replace(self, vertices=vertices)
 
     def lids(self, upper: float, lower: float, width: float = SLIT_EYE) -> Array:
         """Upward displacement [V] that opens the eyes by `upper` and `lower` cm, fading outwards."""
@@ -110,12 +110,45 @@ class Skin:
         return np.where(self.on_lid, np.where(self.under_eye, 0.55, 1.0), 0.0)
 
     @staticmethod
-    def fold(x: Array, y: Array, start: float = 0.0, end: float = 1.0, width: float = 0.22) -> Array:
+    def nasolabial_fold(
+        x: Array, y: Array, start: float = 0.0, end: float = 1.0, width: float = 0.22
+    ) -> Array:
         """1 along the fold from the nose's wing (start) to beside the mouth's corner (end), [V]."""
         along = np.clip((-4.0 - y) / 3.2, start, end)
         middle = 1.75 + 1.55 * along**0.9
         off = np.hypot(np.abs(x) - middle, y - (-4.0 - 3.2 * along))
         return np.asarray(np.exp(-0.5 * (off / width) ** 2))
+
+
+def au_fields(skin: Skin) -> Array:
+    """[A, V, 3]: the displacement of each AU at intensity 1."""
+    return np.stack([_AU_FIELDS[name](skin) for name in AU_NAMES])
+
+
+def identity_fields(skin: Skin) -> Array:
+    """[K, V, 3]: directions in which persons differ; several look like a little of some AU."""
+    x, y = _xy(skin)
+    zero = np.zeros_like(x)
+    whole = [
+        np.stack([0.05 * x, zero, zero], -1),  # wide
+        np.stack([zero, 0.05 * np.minimum(y + 3, 0), zero], -1),  # long below the nose
+        np.stack([-0.06 * x * np.clip((-4 - y) / 5, 0, 1), zero, zero], -1),  # narrow jaw
+    ]
+    local = [
+        _field(skin, up=hill(x, y, 3.0, 2.4, 2.5, 1.0, 0.25, both=True)),  # high brows
+        _field(skin, rise=hill(x, y, 2.6, 1.8, 2.0, 0.7, 0.25, both=True)),  # strong brow ridge
+        _field(skin, up=skin.lids(0.07, 0.05)),  # open eyes
+        _field(skin, rise=hill(x, y, 0, -3.2, 0.8, 1.8, 0.3)),  # nose, prominent
+        _field(skin, out=hill(x, y, 1.2, -4.2, 0.6, 0.6, 0.18, both=True)),  # nose, wide
+        _field(skin, up=hill(x, y, 0, -4.3, 1.4, 0.7, 0.25)),  # nose, short
+        _field(skin, out=hill(x, y, 2.4, MOUTH_Y, 1.1, 1.0, 0.2, both=True)),  # mouth, wide
+        _field(skin, up=_thin_lips(skin, 0.14)),  # lips, thin
+        _field(skin, up=hill(x, y, 2.4, MOUTH_Y, 0.8, 0.8, 0.12, both=True)),  # mouth corners, high
+        _field(skin, rise=hill(x, y, 4.0, -3.0, 1.6, 1.6, 0.3, both=True)),  # cheeks, full
+        _field(skin, rise=-0.14 * skin.nasolabial_fold(x, y)),  # fold beside the nose, deep
+        _field(skin, rise=hill(x, y, 0, -10, 1.6, 1.0, 0.3)),  # chin, strong
+    ]
+    return np.stack([*whole, *local])
 
 
 def _field(skin: Skin, out: Array | float = 0.0, up: Array | float = 0.0, rise: Array | float = 0.0) -> Array:
@@ -128,6 +161,14 @@ def _field(skin: Skin, out: Array | float = 0.0, up: Array | float = 0.0, rise: 
 
 def _xy(skin: Skin) -> tuple[Array, Array]:
     return skin.flat[:, 0], skin.flat[:, 1]
+
+
+def _thin_lips(skin: Skin, amount: float) -> Array:
+    """Upward displacement that draws both lips' outer edges towards the slit, by `amount` cm."""
+    x, y = _xy(skin)
+    arch = np.exp(-0.5 * (x / 1.5) ** 4 / 4)
+    edge = np.clip(np.abs(y - MOUTH_Y) / 0.5, 0, 1) * np.exp(-(((np.abs(y - MOUTH_Y) - 0.7) / 0.7) ** 2))
+    return np.asarray(amount * arch * edge * np.where(skin.below, 1, -1))
 
 
 def _au01(skin: Skin) -> Array:
@@ -178,7 +219,7 @@ def _au10(skin: Skin) -> Array:
     # The lower lip follows, since parted lips are AU25.
     up += 0.55 * squared * np.exp(-(((y - MOUTH_Y) / 0.8) ** 2)) * skin.below
     up += hill(x, y, 1.35, -4.4, 0.6, 0.6, 0.35, both=True)
-    rise = -0.38 * skin.fold(x, y, 0, 0.55, 0.25) + hill(x, y, 2.4, -3.7, 0.7, 0.8, 0.4, both=True)
+    rise = -0.38 * skin.nasolabial_fold(x, y, 0, 0.55, 0.25) + hill(x, y, 2.4, -3.7, 0.7, 0.8, 0.4, both=True)
     return _field(skin, hill(x, y, 1.3, -4.3, 0.5, 0.5, 0.15, both=True), up, rise)
 
 
@@ -189,7 +230,7 @@ def _au12(skin: Skin) -> Array:
         x, y, 3.9, -4, 1.4, 1.2, 0.35, both=True
     )
     rise = (
-        -0.34 * skin.fold(x, y, 0, 0.85, 0.28)
+        -0.34 * skin.nasolabial_fold(x, y, 0, 0.85, 0.28)
         + hill(x, y, 3.9, -3.9, 1.2, 1.1, 0.5, both=True)
         - hill(x, y, 0, -6.6, 2, 0.8, 0.25)
     )
@@ -206,19 +247,11 @@ def _au15(skin: Skin) -> Array:
     return _field(skin, hill(x, y, 2.5, MOUTH_Y, 0.8, 0.8, 0.1, both=True), up, rise)
 
 
-def _thin(skin: Skin, amount: float) -> Array:
-    """Upward displacement that draws both lips' outer edges towards the slit, by `amount` cm."""
-    x, y = _xy(skin)
-    arch = np.exp(-0.5 * (x / 1.5) ** 4 / 4)
-    edge = np.clip(np.abs(y - MOUTH_Y) / 0.5, 0, 1) * np.exp(-(((np.abs(y - MOUTH_Y) - 0.7) / 0.7) ** 2))
-    return np.asarray(amount * arch * edge * np.where(skin.below, 1, -1))
-
-
 def _au23(skin: Skin) -> Array:
     x, y = _xy(skin)
     out = -hill(x, y, 2.1, MOUTH_Y, 1.0, 0.9, 0.62, both=True)
     purse = 0.06 * np.cos(2 * np.pi * x / 0.55) * hill(x, y, 0, -5.75, 1.2, 0.3, 1)
-    return _field(skin, out, _thin(skin, 0.34), purse + hill(x, y, 0, MOUTH_Y, 1.2, 0.5, 0.12))
+    return _field(skin, out, _thin_lips(skin, 0.34), purse + hill(x, y, 0, MOUTH_Y, 1.2, 0.5, 0.12))
 
 
 def _au24(skin: Skin) -> Array:
@@ -227,7 +260,10 @@ def _au24(skin: Skin) -> Array:
     corner = -hill(x, y, 2.75, MOUTH_Y, 0.25, 0.6, 0.3, both=True)
     flat = -hill(x, y, 0, MOUTH_Y, 1.7, 0.45, 0.6)
     return _field(
-        skin, hill(x, y, 2.2, MOUTH_Y, 0.8, 0.7, 0.12, both=True), _thin(skin, 0.6), bulge + corner + flat
+        skin,
+        hill(x, y, 2.2, MOUTH_Y, 0.8, 0.7, 0.12, both=True),
+        _thin_lips(skin, 0.6),
+        bulge + corner + flat,
     )
 
 
@@ -249,38 +285,7 @@ def _au26(skin: Skin) -> Array:
     return _field(skin, out, drop + cheek - np.where(skin.below, 0, corner * 0.6), -0.25 * chin * skin.below)
 
 
-_AUS: Final[dict[str, Callable[[Skin], Array]]] = {
+_AU_FIELDS: Final[dict[str, Callable[[Skin], Array]]] = {
     **{"AU01": _au01, "AU02": _au02, "AU04": _au04, "AU06": _au06, "AU07": _au07, "AU10": _au10},
     **{"AU12": _au12, "AU15": _au15, "AU23": _au23, "AU24": _au24, "AU25": _au25, "AU26": _au26},
 }
-
-
-def au_fields(skin: Skin) -> Array:
-    """[A, V, 3]: the displacement of each AU at intensity 1."""
-    return np.stack([_AUS[name](skin) for name in AU_NAMES])
-
-
-def identity_fields(skin: Skin) -> Array:
-    """[K, V, 3]: directions in which persons differ; several look like a little of some AU."""
-    x, y = _xy(skin)
-    zero = np.zeros_like(x)
-    whole = [
-        np.stack([0.05 * x, zero, zero], -1),  # wide
-        np.stack([zero, 0.05 * np.minimum(y + 3, 0), zero], -1),  # long below the nose
-        np.stack([-0.06 * x * np.clip((-4 - y) / 5, 0, 1), zero, zero], -1),  # narrow jaw
-    ]
-    local = [
-        _field(skin, up=hill(x, y, 3.0, 2.4, 2.5, 1.0, 0.25, both=True)),  # high brows
-        _field(skin, rise=hill(x, y, 2.6, 1.8, 2.0, 0.7, 0.25, both=True)),  # strong brow ridge
-        _field(skin, up=skin.lids(0.07, 0.05)),  # open eyes
-        _field(skin, rise=hill(x, y, 0, -3.2, 0.8, 1.8, 0.3)),  # nose, prominent
-        _field(skin, out=hill(x, y, 1.2, -4.2, 0.6, 0.6, 0.18, both=True)),  # nose, wide
-        _field(skin, up=hill(x, y, 0, -4.3, 1.4, 0.7, 0.25)),  # nose, short
-        _field(skin, out=hill(x, y, 2.4, MOUTH_Y, 1.1, 1.0, 0.2, both=True)),  # mouth, wide
-        _field(skin, up=_thin(skin, 0.14)),  # lips, thin
-        _field(skin, up=hill(x, y, 2.4, MOUTH_Y, 0.8, 0.8, 0.12, both=True)),  # mouth corners, high
-        _field(skin, rise=hill(x, y, 4.0, -3.0, 1.6, 1.6, 0.3, both=True)),  # cheeks, full
-        _field(skin, rise=-0.14 * skin.fold(x, y)),  # fold beside the nose, deep
-        _field(skin, rise=hill(x, y, 0, -10, 1.6, 1.0, 0.3)),  # chin, strong
-    ]
-    return np.stack([*whole, *local])

@@ -9,7 +9,7 @@ The label rule: an AU is active (1) where its movement away from the person's re
 more. The picture shows rest plus movement, and rest may be anything up to REST_LIMIT. So one frame cannot
 tell a person who frowns from one who always looks so; their other minutes can.
 
-In: a random generator, a length in seconds.  Out: a `Performance`.
+In: a random generator, a length in seconds.  Out: a `FacialBehaviour`.
 Not here: sound (voice.py), pictures (scene.py).
 """
 
@@ -24,12 +24,17 @@ from scipy.special import ndtri
 from auscan.core.aus import AU_COUNT, AU_NAMES
 
 Array = NDArray[np.float64]
+
 Random = np.random.Generator
 
 CLOCK_HZ: Final[int] = 100
+
 LABEL_LEVEL: Final[float] = 0.5
-REST_LIMIT: Final[float] = 0.55
-REST_LEAST: Final[float] = -0.3
+
+REST_MAX: Final[float] = 0.55
+
+REST_MIN: Final[float] = -0.3
+
 TRACE: Final[float] = 0.4
 """Movements up to here come and go all the time and count for nothing, as FACS's traces do."""
 
@@ -43,7 +48,8 @@ PERSON_SHARE: Final[float] = 0.2
 
 _EPISODE_S: Final[Array] = np.array([0.7, 0.6, 1.2, 1.5, 1.5, 1.2, 1.4, 0.8, 0.6, 0.6, 0.8, 0.5])
 """Smoothness of each AU's curve; episodes last about two to four times as long."""
-_SHARED: Final[dict[str, tuple[float, ...]]] = {
+
+_FACTOR_LOADINGS: Final[dict[str, tuple[float, ...]]] = {
     # What moves together, one column each: smile, surprise, anger, sadness, disgust.
     "AU01": (0, 0.75, 0, 0.45, 0),
     "AU02": (0, 0.85, 0, 0, 0),
@@ -58,14 +64,19 @@ _SHARED: Final[dict[str, tuple[float, ...]]] = {
     "AU25": (0.35, 0.3, -0.15, 0, 0.15),
     "AU26": (0, 0.5, 0, 0, 0),
 }
+
 _SPEECH_SHARE: Final[float] = 0.55
-_OPEN_IN_SPEECH: Final[float] = 0.51  # share of a talk in which the lips are LABEL_LEVEL apart, measured
+
+_LIPS_PARTED_IN_SPEECH: Final[float] = 0.51
+"""Share of speech in which the lips are LABEL_LEVEL apart, measured."""
+
 _AU25, _AU26 = AU_NAMES.index("AU25"), AU_NAMES.index("AU26")
-_SHUT = [AU_NAMES.index(name) for name in ("AU23", "AU24")]
+
+_LIP_PRESS_AUS = [AU_NAMES.index(name) for name in ("AU23", "AU24")]
 
 
 @dataclass(frozen=True, eq=False)
-class Performance:
+class FacialBehaviour:
     """What one person does, on a clock of K ticks at CLOCK_HZ from 0 s."""
 
     rest: Array
@@ -78,17 +89,17 @@ class Performance:
     """[K]: in the middle of a talk, pauses between words included."""
     voiced: Array
     """[K], 0 to 1: strength of the voice."""
-    breath: Array
+    unvoiced: Array
     """[K], 0 to 1: strength of unvoiced sounds."""
     pose: Array
     """[K, 3]: yaw, pitch, roll in degrees."""
 
-    def at(self, times_s: Array, curve: Array) -> Array:
-        """A curve [K, ...] of this performance at times [T] s; beyond its ends it stays as it was there."""
-        place = np.clip(times_s * CLOCK_HZ, 0, len(curve) - 1)
-        low = np.floor(place).astype(np.int64)
+    def interpolate(self, times_s: Array, curve: Array) -> Array:
+        """A curve [K, ...] of this behaviour at times [T] s; beyond its ends it stays as it was there."""
+        position = np.clip(times_s * CLOCK_HZ, 0, len(curve) - 1)
+        low = np.floor(position).astype(np.int64)
         high = np.minimum(low + 1, len(curve) - 1)
-        share = (place - low).reshape(-1, *[1] * (curve.ndim - 1))
+        share = (position - low).reshape(-1, *[1] * (curve.ndim - 1))
         return np.asarray(curve[low] * (1 - share) + curve[high] * share)
 
 
@@ -97,34 +108,139 @@ def labels_of(movement: Array) -> NDArray[np.int8]:
     return (movement >= LABEL_LEVEL).astype(np.int8)
 
 
-def perform(random: Random, seconds: float, resting: Random, speaks: bool = True) -> Performance:
-    """One person for so many seconds; `resting` draws their resting face alone: it may stay theirs."""
-    ticks = ticks_for(seconds)
-    speaking, opening, voiced, breath = speech(random, ticks) if speaks else _silence(ticks)
-    movement = _movement(random, ticks, speaks)
-    _talk_with_the_mouth(movement, opening, speaking)
-    pose = head_pose(random, ticks)
-    return Performance(resting_face(resting), movement, opening, speaking, voiced, breath, pose)
-
-
 def ticks_for(seconds: float) -> int:
     """Ticks K of the clock for so many seconds."""
     return max(2, round(seconds * CLOCK_HZ) + 1)
 
 
-def resting_face(random: Random) -> Array:
+def simulate(random: Random, seconds: float, rest_random: Random, speaks: bool = True) -> FacialBehaviour:
+    """One person for so many seconds; `rest_random` draws their resting face alone: it may stay theirs."""
+    ticks = ticks_for(seconds)
+    speaking, opening, voiced, unvoiced = simulate_speech(random, ticks) if speaks else _silence(ticks)
+    movement = _simulate_movement(random, ticks, speaks)
+    _add_speech_movement(movement, opening, speaking)
+    pose = simulate_head_pose(random, ticks)
+    return FacialBehaviour(
+        sample_resting_face(rest_random), movement, opening, speaking, voiced, unvoiced, pose
+    )
+
+
+def sample_resting_face(random: Random) -> Array:
     """[A]: much of about a quarter of the AUs, less than nothing of a fifth, hardly anything of others."""
-    kind = random.random(AU_COUNT)
+    draw = random.random(AU_COUNT)
     rest = np.clip(random.normal(0, 0.08, AU_COUNT), -0.2, 0.2)
-    much, little = random.uniform(0.3, REST_LIMIT, AU_COUNT), random.uniform(REST_LEAST, -0.15, AU_COUNT)
-    rest = np.where(kind < 0.27, much, np.where(kind > 0.8, little, rest))
+    strong, negative = random.uniform(0.3, REST_MAX, AU_COUNT), random.uniform(REST_MIN, -0.15, AU_COUNT)
+    rest = np.where(draw < 0.27, strong, np.where(draw > 0.8, negative, rest))
     rest[_AU26] = abs(rest[_AU26]) * 0.4  # nobody rests with a dropped jaw
     return np.asarray(rest)
+
+
+def _simulate_movement(random: Random, ticks: int, speaks: bool) -> Array:
+    """[K, A]: what a person does without a word."""
+    shared = np.stack([smooth_noise(random, ticks, 1.4) for _ in range(5)], axis=1)  # [K, 5]
+    movement = np.empty((ticks, AU_COUNT))
+    for j, name in enumerate(AU_NAMES):
+        weights = np.array(_FACTOR_LOADINGS[name])
+        own = np.sqrt(max(0.1, 1 - (weights**2).sum()))
+        curve = shared @ weights + own * smooth_noise(random, ticks, _EPISODE_S[j])
+        curve /= np.sqrt((weights**2).sum() + own**2)
+        curve = np.sqrt(1 - PERSON_SHARE) * curve + np.sqrt(PERSON_SHARE) * random.normal()
+        active = curve > -ndtri(_rate_outside_speech(j, speaks))
+        trace = np.clip(0.5 * smooth_noise(random, ticks, 1.0), 0, 1) * TRACE
+        movement[:, j] = np.maximum(_onset_apex_offset(random, active), trace)
+    return movement
+
+
+def _rate_outside_speech(au: int, speaks: bool) -> float:
+    """How often the AU must come by itself, so that with speech it is as frequent as it should be."""
+    rate = float(BASE_RATES[au])
+    if au == _AU25 and speaks:
+        from_speech = _SPEECH_SHARE * _LIPS_PARTED_IN_SPEECH
+        return (rate - from_speech) / (1 - from_speech)
+    if au in _LIP_PRESS_AUS and speaks:
+        return rate / (1 - 0.9 * _SPEECH_SHARE)  # hardly ever while speaking, so the more in silence
+    return rate
+
+
+def _onset_apex_offset(random: Random, active: NDArray[np.bool_]) -> Array:
+    """[K] intensities for episodes [K]: each with its own apex, onset and offset."""
+    edges = np.flatnonzero(np.diff(np.r_[0, active.view(np.int8), 0]))
+    intensities = np.zeros(len(active))
+    for start, end in zip(edges[::2], edges[1::2], strict=True):
+        apex = random.uniform(0.6, 1.0)
+        onset, offset = random.uniform(0.15, 0.5), random.uniform(0.25, 0.8)  # s
+        margin = int(CLOCK_HZ)
+        first, last = max(0, start - margin), min(len(active), end + margin)
+        at = np.arange(first, last)
+        # At start and end the movement is just LABEL_LEVEL, so episodes are as long as labels say.
+        bend = np.log(1 / (apex / LABEL_LEVEL - 1)) if apex > LABEL_LEVEL else 0.0
+        rise = 1 / (1 + np.exp(-((at - start) / CLOCK_HZ * 8 / onset / 2 + bend)))
+        fall = 1 / (1 + np.exp((at - end) / CLOCK_HZ * 8 / offset / 2 - bend))
+        intensities[first:last] = np.maximum(intensities[first:last], apex * np.minimum(rise, fall))
+    return np.asarray(intensities)
+
+
+def _add_speech_movement(movement: Array, opening: Array, speaking: NDArray[np.bool_]) -> None:
+    """Add speech to movement [K, A], and keep what excludes each other apart. Changes movement."""
+    movement[:, _AU25] = np.maximum(movement[:, _AU25], opening)
+    # Syllables move the jaw too, seldom as far as LABEL_LEVEL.
+    movement[:, _AU26] = np.maximum(movement[:, _AU26], 0.5 * opening**1.5)
+    movement[:, _AU25] = np.maximum(movement[:, _AU25], np.minimum(1, 1.2 * movement[:, _AU26]))
+    pressed = uniform_filter1d(movement[:, _LIP_PRESS_AUS].max(axis=1), 5)
+    pressing = np.clip(5 * (pressed - TRACE), 0, 1)
+    silent = ~speaking
+    movement[silent, _AU25] *= (1 - pressing)[silent]
+    movement[silent, _AU26] *= (1 - pressing)[silent]
+    movement[:, _LIP_PRESS_AUS] *= (1 - np.clip(1.6 * opening, 0, 1))[:, None]
+
+
+def simulate_speech(random: Random, ticks: int) -> tuple[NDArray[np.bool_], Array, Array, Array]:
+    """Talks of some seconds, words, syllables: speaking, opening, voiced and unvoiced, each [K]."""
+    speaking = np.zeros(ticks, bool)
+    opening, voiced, unvoiced = np.zeros(ticks), np.zeros(ticks), np.zeros(ticks)
+    tick = 0 if random.random() < _SPEECH_SHARE else int(random.exponential(4.0) * CLOCK_HZ)
+    while tick < ticks:
+        end = min(ticks, tick + int(random.uniform(2.5, 8.0) * CLOCK_HZ))
+        speaking[tick:end] = True
+        while tick < end:
+            for _ in range(random.integers(3, 12)):
+                tick = _syllable(random, tick, end, opening, voiced, unvoiced)
+            tick += int(random.uniform(0.08, 0.35) * CLOCK_HZ)
+        tick = end + int(random.exponential(4.3) * CLOCK_HZ)
+    return speaking, np.clip(gaussian_filter1d(opening, 2.0), 0, 1), voiced, unvoiced
 
 
 def _silence(ticks: int) -> tuple[NDArray[np.bool_], Array, Array, Array]:
     none = np.zeros(ticks)
     return np.zeros(ticks, bool), none, none, none
+
+
+def _syllable(random: Random, tick: int, end: int, opening: Array, voiced: Array, unvoiced: Array) -> int:
+    """Write one syllable from `tick` on, none of it past `end`; returns where the next one begins."""
+    if random.random() < 0.4:
+        frication_end = min(end, tick + int(random.uniform(0.05, 0.12) * CLOCK_HZ))
+        unvoiced[tick:frication_end], opening[tick:frication_end] = random.uniform(0.5, 1.0), 0.3
+        tick = frication_end
+    stop = min(end, tick + int(random.uniform(0.14, 0.3) * CLOCK_HZ))
+    if stop > tick:
+        envelope = np.sin(np.pi * (np.arange(stop - tick) + 0.5) / (stop - tick)) ** 0.35
+        opening_peak = random.uniform(0.45, 1.0)
+        opening[tick:stop] = opening_peak * envelope
+        # A wide mouth is a loud one.
+        voiced[tick:stop] = np.clip(2 * opening_peak - 0.85 + random.uniform(-0.1, 0.1), 0.05, 1) * envelope
+    return stop
+
+
+def simulate_head_pose(random: Random, ticks: int) -> Array:
+    """[K, 3] degrees: slow wandering, quick small nods, and now and then a large turn to one side."""
+    slow = np.stack([smooth_noise(random, ticks, 4.0) for _ in range(3)], axis=1) * [9.0, 6.0, 4.5]
+    fast = np.stack([smooth_noise(random, ticks, 0.6) for _ in range(3)], axis=1) * [2.0, 2.0, 1.0]
+    turned = smooth_noise(random, ticks, 2.5) > 1.25
+    size = np.where(smooth_noise(random, ticks, 5.0) > 0, 1, -1) * random.uniform(35, 60)
+    large = gaussian_filter1d(turned * size, 0.3 * CLOCK_HZ)
+    pose = slow + fast + random.normal(0, [5, 3, 2])
+    pose[:, 0] += large
+    return np.asarray(np.clip(pose, [-70, -30, -30], [70, 30, 30]))
 
 
 def smooth_noise(random: Random, ticks: int, seconds: float) -> Array:
@@ -133,106 +249,3 @@ def smooth_noise(random: Random, ticks: int, seconds: float) -> Array:
     pad = int(4 * width) + 1
     curve = gaussian_filter1d(random.normal(size=ticks + 2 * pad), width, mode="wrap")[pad : pad + ticks]
     return np.asarray(curve * np.sqrt(2 * width * np.sqrt(np.pi)))
-
-
-def _movement(random: Random, ticks: int, speaks: bool) -> Array:
-    """[K, A]: what a person does without a word."""
-    shared = np.stack([smooth_noise(random, ticks, 1.4) for _ in range(5)], axis=1)  # [K, 5]
-    movement = np.empty((ticks, AU_COUNT))
-    for j, name in enumerate(AU_NAMES):
-        weights = np.array(_SHARED[name])
-        own = np.sqrt(max(0.1, 1 - (weights**2).sum()))
-        curve = shared @ weights + own * smooth_noise(random, ticks, _EPISODE_S[j])
-        curve /= np.sqrt((weights**2).sum() + own**2)
-        curve = np.sqrt(1 - PERSON_SHARE) * curve + np.sqrt(PERSON_SHARE) * random.normal()
-        active = curve > -ndtri(_rate_without_speech(j, speaks))
-        trace = np.clip(0.5 * smooth_noise(random, ticks, 1.0), 0, 1) * TRACE
-        movement[:, j] = np.maximum(_onset_apex_offset(random, active), trace)
-    return movement
-
-
-def _rate_without_speech(au: int, speaks: bool) -> float:
-    """How often the AU must come by itself, so that with speech it is as frequent as it should be."""
-    rate = float(BASE_RATES[au])
-    if au == _AU25 and speaks:
-        from_speech = _SPEECH_SHARE * _OPEN_IN_SPEECH
-        return (rate - from_speech) / (1 - from_speech)
-    if au in _SHUT and speaks:
-        return rate / (1 - 0.9 * _SPEECH_SHARE)  # hardly ever while speaking, so the more in silence
-    return rate
-
-
-def _onset_apex_offset(random: Random, active: NDArray[np.bool_]) -> Array:
-    """[K] intensities for episodes [K]: each with its own apex, onset and offset."""
-    edges = np.flatnonzero(np.diff(np.r_[0, active.view(np.int8), 0]))
-    found = np.zeros(len(active))
-    for start, end in zip(edges[::2], edges[1::2], strict=True):
-        apex = random.uniform(0.6, 1.0)
-        onset, offset = random.uniform(0.15, 0.5), random.uniform(0.25, 0.8)  # s
-        reach = int(CLOCK_HZ)
-        first, last = max(0, start - reach), min(len(active), end + reach)
-        at = np.arange(first, last)
-        # At start and end the movement is just LABEL_LEVEL, so episodes are as long as labels say.
-        bend = np.log(1 / (apex / LABEL_LEVEL - 1)) if apex > LABEL_LEVEL else 0.0
-        rise = 1 / (1 + np.exp(-((at - start) / CLOCK_HZ * 8 / onset / 2 + bend)))
-        fall = 1 / (1 + np.exp((at - end) / CLOCK_HZ * 8 / offset / 2 - bend))
-        found[first:last] = np.maximum(found[first:last], apex * np.minimum(rise, fall))
-    return np.asarray(found)
-
-
-def _talk_with_the_mouth(movement: Array, opening: Array, speaking: NDArray[np.bool_]) -> None:
-    """Add speech to movement [K, A], and keep what excludes each other apart. Changes movement."""
-    movement[:, _AU25] = np.maximum(movement[:, _AU25], opening)
-    # Syllables move the jaw too, seldom as far as LABEL_LEVEL.
-    movement[:, _AU26] = np.maximum(movement[:, _AU26], 0.5 * opening**1.5)
-    movement[:, _AU25] = np.maximum(movement[:, _AU25], np.minimum(1, 1.2 * movement[:, _AU26]))
-    pressed = uniform_filter1d(movement[:, _SHUT].max(axis=1), 5)
-    shut = np.clip(5 * (pressed - TRACE), 0, 1)
-    listens = ~speaking
-    movement[listens, _AU25] *= (1 - shut)[listens]
-    movement[listens, _AU26] *= (1 - shut)[listens]
-    movement[:, _SHUT] *= (1 - np.clip(1.6 * opening, 0, 1))[:, None]
-
-
-def speech(random: Random, ticks: int) -> tuple[NDArray[np.bool_], Array, Array, Array]:
-    """Talks of some seconds, words, syllables: speaking, opening, voiced and breath, each [K]."""
-    speaking = np.zeros(ticks, bool)
-    opening, voiced, breath = np.zeros(ticks), np.zeros(ticks), np.zeros(ticks)
-    tick = 0 if random.random() < _SPEECH_SHARE else int(random.exponential(4.0) * CLOCK_HZ)
-    while tick < ticks:
-        end = min(ticks, tick + int(random.uniform(2.5, 8.0) * CLOCK_HZ))
-        speaking[tick:end] = True
-        while tick < end:
-            for _ in range(random.integers(3, 12)):
-                tick = _syllable(random, tick, end, opening, voiced, breath)
-            tick += int(random.uniform(0.08, 0.35) * CLOCK_HZ)
-        tick = end + int(random.exponential(4.3) * CLOCK_HZ)
-    return speaking, np.clip(gaussian_filter1d(opening, 2.0), 0, 1), voiced, breath
-
-
-def _syllable(random: Random, tick: int, end: int, opening: Array, voiced: Array, breath: Array) -> int:
-    """Write one syllable from `tick` on, none of it past `end`; returns where the next one begins."""
-    if random.random() < 0.4:
-        hiss = min(end, tick + int(random.uniform(0.05, 0.12) * CLOCK_HZ))
-        breath[tick:hiss], opening[tick:hiss] = random.uniform(0.5, 1.0), 0.3
-        tick = hiss
-    stop = min(end, tick + int(random.uniform(0.14, 0.3) * CLOCK_HZ))
-    if stop > tick:
-        arch = np.sin(np.pi * (np.arange(stop - tick) + 0.5) / (stop - tick)) ** 0.35
-        wide = random.uniform(0.45, 1.0)
-        opening[tick:stop] = wide * arch
-        # A wide mouth is a loud one.
-        voiced[tick:stop] = np.clip(2 * wide - 0.85 + random.uniform(-0.1, 0.1), 0.05, 1) * arch
-    return stop
-
-
-def head_pose(random: Random, ticks: int) -> Array:
-    """[K, 3] degrees: slow wandering, quick small nods, and now and then a large turn to one side."""
-    slow = np.stack([smooth_noise(random, ticks, 4.0) for _ in range(3)], axis=1) * [9.0, 6.0, 4.5]
-    quick = np.stack([smooth_noise(random, ticks, 0.6) for _ in range(3)], axis=1) * [2.0, 2.0, 1.0]
-    turned = smooth_noise(random, ticks, 2.5) > 1.25
-    size = np.where(smooth_noise(random, ticks, 5.0) > 0, 1, -1) * random.uniform(35, 60)
-    large = gaussian_filter1d(turned * size, 0.3 * CLOCK_HZ)
-    pose = slow + quick + random.normal(0, [5, 3, 2])
-    pose[:, 0] += large
-    return np.asarray(np.clip(pose, [-70, -30, -30], [70, 30, 30]))

@@ -87,18 +87,18 @@ def au_deltas(names: list[str], deltas: Floats) -> Floats:
 
 
 def _weighted(
-    names: list[str], deltas: NDArray[np.generic], weights: Mapping[str, float], what: str
+    names: list[str], deltas: NDArray[np.generic], weights: Mapping[str, float], description: str
 ) -> Floats:
     """[V, 3]: a weighted sum of deltas [E, V, 3] by name."""
-    found = np.zeros(deltas.shape[1:], np.float32)
+    total = np.zeros(deltas.shape[1:], np.float32)
     for expression, weight in weights.items():
         rows = [
             k for k, name in enumerate(names) if name in (expression, f"{expression}_L", f"{expression}_R")
         ]
         if not rows:
-            raise InputError(f"The face has no expression {expression}, which {what} is made of.")
-        found += weight * deltas[rows].sum(axis=0, dtype=np.float32)
-    return found
+            raise InputError(f"The face has no expression {expression}, which {description} is made of.")
+        total += weight * deltas[rows].sum(axis=0, dtype=np.float32)
+    return total
 
 
 def _vertices_and_quads(
@@ -194,7 +194,7 @@ def _anchors(neutral: Floats, kind: NDArray[np.str_]) -> tuple[NDArray[np.int64]
     for name in ("M_ScleraRight", "M_ScleraLeft"):
         ball = np.flatnonzero(kind == name)
         eyes.append(ball[np.argsort(neutral[ball, 2])[-9:]])
-    places = np.array([[0, -3.0, 13.1], [-2.5, -6.9, 10.2], [2.5, -6.9, 10.2]], np.float32)
+    positions = np.array([[0, -3.0, 13.1], [-2.5, -6.9, 10.2], [2.5, -6.9, 10.2]], np.float32)
     skin = np.flatnonzero(kind == "M_Face")
-    near = [skin[[np.argmin(((neutral[skin] - place) ** 2).sum(axis=1))]] for place in places]
+    near = [skin[[np.argmin(((neutral[skin] - position) ** 2).sum(axis=1))]] for position in positions]
     return (*eyes, *near)

@@ -1,15 +1,10 @@
-"""A face as numbers: a mesh that the twelve AUs, a person's shape and a person's palette change linearly.
+"""Persons: a face mesh that AUs, identity and palette change linearly, and sampled persons who wear it.
 
-Two faces share this form: the built-in one (builtin.py) and ICT-FaceKit's (ict.py). AUs add up, so a person
+Two faces have this form: the built-in one (builtin.py) and ICT-FaceKit's (ict.py). AUs add up, so a person
 whose resting face holds some of an AU looks as another does who moves it; only time tells the two apart.
 
-In: intensities, shape weights, palettes.  Out: vertices [V, 3] cm, colours [V, 3].
-Not here: drawing (raster.py), how intensities move (dynamics.py).
-
-Draw a person: shape, colours, voice, what they do, and when something comes before their face.
-
-In: a face, a random generator, a length.  Out: a `Person`.
-Not here: pictures of the things before the face (props.py).
+Inputs: a face, a random generator, a length.  Returns: a `Person`; vertices [V, 3] cm, colours [V, 3].
+See also: raster.py (drawing), dynamics.py (how intensities move), scene.py (pictures of occluders).
 """
 
 from dataclasses import dataclass
@@ -19,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter1d
 
-from auscan.datasets.synth.dynamics import CLOCK_HZ, Array, Performance, Random, perform
+from auscan.datasets.synth.dynamics import CLOCK_HZ, Array, FacialBehaviour, Random, simulate
 from auscan.datasets.synth.voice import Speaker
 
 Floats = NDArray[np.float32]
@@ -28,6 +23,20 @@ PAINTS: Final[tuple[str, ...]] = (
     *("skin", "lip", "brow", "hair", "sclera", "iris", "pupil", "mouth", "teeth", "cloth"),
 )
 """What a vertex may be covered with, in the order of a palette's rows."""
+
+OCCLUDED: Final[float] = 0.75
+"""A part counts as covered where its curve is at least this."""
+
+_SKINS: Final = np.array(
+    [[246, 214, 190], [233, 188, 160], [214, 163, 128], [184, 128, 94], [141, 91, 64], [92, 59, 44]],
+    np.float64,
+)
+
+_HAIRS: Final = np.array(
+    [[26, 20, 18], [62, 42, 30], [112, 74, 44], [190, 152, 96], [150, 148, 146]], np.float64
+)
+
+_IRISES: Final = np.array([[74, 50, 34], [100, 78, 48], [84, 112, 130], [96, 112, 84]], np.float64)
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,17 +78,16 @@ def quads_to_triangles(quads: NDArray[np.integer]) -> NDArray[np.int32]:
     return np.concatenate([quads[:, [0, 1, 2]], quads[:, [0, 2, 3]]]).astype(np.int32)
 
 
-COVERED: Final[float] = 0.75
-"""A part counts as covered where its curve is at least this."""
+@dataclass(frozen=True, eq=False)
+class PersonTraits:
+    """What stays with somebody from one part of a recording to the next."""
 
-_SKINS: Final = np.array(
-    [[246, 214, 190], [233, 188, 160], [214, 163, 128], [184, 128, 94], [141, 91, 64], [92, 59, 44]],
-    np.float64,
-)
-_HAIRS: Final = np.array(
-    [[26, 20, 18], [62, 42, 30], [112, 74, 44], [190, 152, 96], [150, 148, 146]], np.float64
-)
-_IRISES: Final = np.array([[74, 50, 34], [100, 78, 48], [84, 112, 130], [96, 112, 84]], np.float64)
+    identity: Floats
+    palette: Floats
+    speaker: Speaker
+    glasses: bool
+    fringe: bool
+    rest_seed: int
 
 
 @dataclass(frozen=True, eq=False)
@@ -94,69 +102,38 @@ class Person:
     """[3] RGB, for the hands."""
     hair: Array
     """[3] RGB, for strands."""
-    performance: Performance
+    behaviour: FacialBehaviour
     speaker: Speaker
-    holds: str
+    mouth_occluder: str
     """What comes before the mouth: "hand" or "microphone"."""
-    mouth_cover: Array
+    mouth_occlusion: Array
     """[K], 0 away to 1 before the mouth."""
-    eye_cover: Array
+    eye_occlusion: Array
     """[K], 0 away to 1: a hand before the eyes."""
     glasses: bool
     fringe: bool
     """Strands of hair over brows and eyes."""
 
 
-@dataclass(frozen=True, eq=False)
-class Looks:
-    """What stays with somebody from one part of a recording to the next."""
-
-    identity: Floats
-    palette: Floats
-    speaker: Speaker
-    glasses: bool
-    fringe: bool
-    rest_seed: int
-
-
-def draw_looks(random: Random, face: Face) -> Looks:
+def sample_traits(random: Random, face: Face) -> PersonTraits:
     """Somebody new."""
     identity = np.clip(random.normal(size=len(face.identity_deltas)), -2.2, 2.2).astype(np.float32)
-    return Looks(
+    return PersonTraits(
         identity=identity,
         palette=_palette(random),
-        speaker=Speaker.draw(random),
+        speaker=Speaker.sample(random),
         glasses=bool(random.random() < 0.2),
         fringe=bool(random.random() < 0.15),
         rest_seed=int(random.integers(2**31)),
     )
 
 
-def draw_person(random: Random, face: Face, looks: Looks, seconds: float, speaks: bool = True) -> Person:
-    """What somebody does in one video; their resting face comes with their looks."""
-    performance = perform(random, seconds, np.random.default_rng(looks.rest_seed), speaks)
-    ticks = len(performance.opening)
-    return Person(
-        shape=face.shape(looks.identity),
-        colours=face.colours(looks.palette),
-        skin=np.asarray(looks.palette[PAINTS.index("skin")], np.float64),
-        hair=np.asarray(looks.palette[PAINTS.index("hair")], np.float64),
-        performance=performance,
-        speaker=looks.speaker,
-        holds=str(random.choice(["hand", "microphone"])),
-        mouth_cover=_ease(_mouth_covers(random, performance)),
-        eye_cover=_ease(_episodes(random, ticks, every_s=45)),
-        glasses=looks.glasses,
-        fringe=looks.fringe,
-    )
-
-
 def _palette(random: Random) -> Floats:
     """[PAINTS, 3] RGB."""
-    place = random.uniform(0, len(_SKINS) - 1)
-    low = int(place)
+    position = random.uniform(0, len(_SKINS) - 1)
+    low = int(position)
     high = min(low + 1, len(_SKINS) - 1)
-    skin = _SKINS[low] + (place - low) * (_SKINS[high] - _SKINS[low]) + random.normal(0, 4, 3)
+    skin = _SKINS[low] + (position - low) * (_SKINS[high] - _SKINS[low]) + random.normal(0, 4, 3)
     hair = random.choice(_HAIRS) * random.uniform(0.8, 1.2)
     lip = skin * [0.86, 0.62, 0.64] + random.uniform(-12, 12, 3)
     iris = random.choice(_IRISES) * random.uniform(0.8, 1.1)
@@ -165,26 +142,47 @@ def _palette(random: Random) -> Floats:
     return np.asarray(np.clip([skin, lip, brow, hair, *rest], 0, 255), np.float32)
 
 
-def _mouth_covers(random: Random, performance: Performance) -> Array:
+def sample_person(
+    random: Random, face: Face, traits: PersonTraits, seconds: float, speaks: bool = True
+) -> Person:
+    """What somebody does in one video; their resting face comes with their looks."""
+    behaviour = simulate(random, seconds, np.random.default_rng(traits.rest_seed), speaks)
+    ticks = len(behaviour.opening)
+    return Person(
+        shape=face.shape(traits.identity),
+        colours=face.colours(traits.palette),
+        skin=np.asarray(traits.palette[PAINTS.index("skin")], np.float64),
+        hair=np.asarray(traits.palette[PAINTS.index("hair")], np.float64),
+        behaviour=behaviour,
+        speaker=traits.speaker,
+        mouth_occluder=str(random.choice(["hand", "microphone"])),
+        mouth_occlusion=_smooth_transitions(_mouth_occlusion_episodes(random, behaviour)),
+        eye_occlusion=_smooth_transitions(_episodes(random, ticks, every_s=45)),
+        glasses=traits.glasses,
+        fringe=traits.fringe,
+    )
+
+
+def _mouth_occlusion_episodes(random: Random, behaviour: FacialBehaviour) -> Array:
     """[K], 0 or 1: in a third of the talks, and at times in silence, so that neither tells the other."""
-    covered = _episodes(random, len(performance.speaking), every_s=30)
-    edges = np.flatnonzero(np.diff(np.r_[0, performance.speaking.view(np.int8), 0]))
+    occluded = _episodes(random, len(behaviour.speaking), every_s=30)
+    edges = np.flatnonzero(np.diff(np.r_[0, behaviour.speaking.view(np.int8), 0]))
     for start, end in zip(edges[::2], edges[1::2], strict=True):
         if random.random() < 0.33:
-            covered[start : end + int(random.uniform(-0.5, 1.0) * CLOCK_HZ)] = 1
-    return covered
+            occluded[start : end + int(random.uniform(-0.5, 1.0) * CLOCK_HZ)] = 1
+    return occluded
 
 
 def _episodes(random: Random, ticks: int, every_s: float) -> Array:
     """[K], 0 or 1: stretches of one to four seconds."""
-    found, tick = np.zeros(ticks), int(random.exponential(every_s) * CLOCK_HZ)
+    occluded, tick = np.zeros(ticks), int(random.exponential(every_s) * CLOCK_HZ)
     while tick < ticks:
         end = tick + int(random.uniform(1, 4) * CLOCK_HZ)
-        found[tick:end] = 1
+        occluded[tick:end] = 1
         tick = end + int(random.exponential(every_s) * CLOCK_HZ)
-    return found
+    return occluded
 
 
-def _ease(steps: Array) -> Array:
+def _smooth_transitions(episodes: Array) -> Array:
     """Steps made into movements of about half a second."""
-    return np.asarray(gaussian_filter1d(steps, 0.12 * CLOCK_HZ, mode="nearest"))
+    return np.asarray(gaussian_filter1d(episodes, 0.12 * CLOCK_HZ, mode="nearest"))

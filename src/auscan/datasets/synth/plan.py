@@ -4,7 +4,7 @@ Oddities come in a round of twelve videos from ten recordings (CASES), so from t
 Which split a recording falls into is dealt anew every round.
 
 In: how many videos, how long, a seed.  Out: a list of `VideoPlan`.
-Not here: making them (film.py).
+Not here: making them (video.py).
 """
 
 from dataclasses import dataclass, field
@@ -31,12 +31,12 @@ RATES: Final = (30, 30, 30, 25, 24)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Case:
+class RecordingCase:
     """A recording of the round."""
 
     parts: int = 1
     """Videos cut from it."""
-    form: Literal["sized", "counted", "number"] = "sized"
+    name_form: Literal["sized", "counted", "number"] = "sized"
     """<id>-<fps>-<W>x<H>, video<k> or <id>."""
     suffix: str = ".mp4"
     timing: Timing = "even"
@@ -50,23 +50,23 @@ class Case:
     """Label rows less frames of the video."""
     missing: Missing = "few"
     """Pictures that are missing; of a second track always many."""
-    partly: bool = False
+    partial_labels: bool = False
     """Are there rows with only some -1?"""
     dark: bool = False
-    poor: bool = False
+    low_quality: bool = False
 
 
-CASES: Final[tuple[Case, ...]] = (
-    Case(missing="none"),
-    Case(form="number", suffix=".avi", surplus=0, partly=True),
-    Case(form="counted", timing="variable"),
-    Case(tracks=("_left", "_right"), surplus=1),
-    Case(form="counted", parts=2, poor=True),
-    Case(sound="none", named_rate=24),
-    Case(timing="late", named_rate=60, surplus=-1),
-    Case(parts=2, timing="variable", dark=True),
-    Case(form="number", tracks=("", "_left"), surplus=2),
-    Case(form="number", sound="late", missing="none", poor=True, dark=True, surplus=0),
+CASES: Final[tuple[RecordingCase, ...]] = (
+    RecordingCase(missing="none"),
+    RecordingCase(name_form="number", suffix=".avi", surplus=0, partial_labels=True),
+    RecordingCase(name_form="counted", timing="variable"),
+    RecordingCase(tracks=("_left", "_right"), surplus=1),
+    RecordingCase(name_form="counted", parts=2, low_quality=True),
+    RecordingCase(sound="none", named_rate=24),
+    RecordingCase(timing="late", named_rate=60, surplus=-1),
+    RecordingCase(parts=2, timing="variable", dark=True),
+    RecordingCase(name_form="number", tracks=("", "_left"), surplus=2),
+    RecordingCase(name_form="number", sound="late", missing="none", low_quality=True, dark=True, surplus=0),
 )
 
 
@@ -75,7 +75,7 @@ class VideoPlan:
     """One video to make."""
 
     name: str
-    case: Case
+    case: RecordingCase
     split: str
     batch: str
     """Folder: batch1 or batch2."""
@@ -110,27 +110,27 @@ def plan_videos(videos: int, seconds: float, seed: int, rate_hz: float | None = 
     plans: list[VideoPlan] = []
     recording = 0
     while len(plans) < videos:
-        round_number, place = divmod(recording, len(CASES))
-        deal = np.random.default_rng([seed, 1, round_number]).permutation(len(CASES))
+        round_number, position = divmod(recording, len(CASES))
+        order = np.random.default_rng([seed, 1, round_number]).permutation(len(CASES))
         # Shuffle cases over splits, not the order of splits: few videos have all three splits.
-        case = CASES[int(deal[place])]
-        plans += _recording(case, SPLITS[place], recording, seconds, seed, rate_hz)
+        case = CASES[int(order[position])]
+        plans += _plan_recording(case, SPLITS[position], recording, seconds, seed, rate_hz)
         recording += 1
     return plans[:videos]
 
 
-def _recording(
-    case: Case, split: str, recording: int, seconds: float, seed: int, rate_hz: float | None
+def _plan_recording(
+    case: RecordingCase, split: str, recording: int, seconds: float, seed: int, rate_hz: float | None
 ) -> list[VideoPlan]:
     """The videos of one recording."""
     random = np.random.default_rng([seed, 2, recording])
-    dealt_hz = float(random.choice(RATES))  # drawn in any case, so that a given rate changes nothing else
-    rate_hz = dealt_hz if rate_hz is None else rate_hz
+    drawn_hz = float(random.choice(RATES))  # drawn in any case, so that a given rate changes nothing else
+    rate_hz = drawn_hz if rate_hz is None else rate_hz
     width, height = random.choice(SIZES if len(case.tracks) == 1 else PAIR_SIZES).tolist()
-    stem = _stem(case, recording, rate_hz, width, height)
+    stem = _recording_name(case, recording, rate_hz, width, height)
     plans = []
     for part in range(case.parts):
-        name = stem if case.parts == 1 else f"{stem}{'_' if case.form == 'counted' else '-'}{part + 1}"
+        name = stem if case.parts == 1 else f"{stem}{'_' if case.name_form == 'counted' else '-'}{part + 1}"
         plans.append(
             VideoPlan(
                 name=name,
@@ -149,14 +149,14 @@ def _recording(
     return plans
 
 
-def _stem(case: Case, recording: int, rate_hz: float, width: int, height: int) -> str:
+def _recording_name(case: RecordingCase, recording: int, rate_hz: float, width: int, height: int) -> str:
     number = 1001 + recording  # beyond the numbers of the real set
-    if case.form == "sized":
+    if case.name_form == "sized":
         return f"{number}-{case.named_rate or round(rate_hz)}-{width}x{height}"
-    return f"video{number}" if case.form == "counted" else str(number)
+    return f"video{number}" if case.name_form == "counted" else str(number)
 
 
-def frame_times(random: Random, plan: VideoPlan) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
+def sample_frame_times(random: Random, plan: VideoPlan) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
     """[T] s: when the frames of a video are shown, on the clock of its sound."""
     count = max(2, round(plan.seconds * plan.rate_hz))
     times_s = np.arange(count) / plan.rate_hz

@@ -5,7 +5,7 @@ no graphics driver is needed. The first call compiles or loads the loops (numba,
 
 Axes: x right, y up, z towards the camera, cm; in the picture x right, y down, px. Larger depth is nearer.
 In: vertices, triangles, colours.  Out: pixels drawn into the caller's picture and depth.
-Not here: what a face looks like (face.py), what else is in the picture (scene.py).
+Not here: what a face looks like (person.py), what else is in the picture (scene.py).
 """
 
 from dataclasses import dataclass
@@ -34,7 +34,7 @@ class View:
     y: float
 
 
-def rotation(view: View) -> Floats:
+def rotation_matrix(view: View) -> Floats:
     """[3, 3]: pitch first, then yaw, then roll."""
     p, w, r = np.deg2rad([-view.pitch, view.yaw, -view.roll])
     about_x = np.array([[1, 0, 0], [0, np.cos(p), -np.sin(p)], [0, np.sin(p), np.cos(p)]])
@@ -45,7 +45,7 @@ def rotation(view: View) -> Floats:
 
 def project(vertices: Floats, view: View) -> Floats:
     """Vertices [V, 3] cm -> [V, 3]: x px, y px, depth cm."""
-    turned: Floats = vertices @ rotation(view).T
+    turned: Floats = vertices @ rotation_matrix(view).T
     turned[:, 0] = view.x + view.scale * turned[:, 0]
     turned[:, 1] = view.y - view.scale * turned[:, 1]
     return turned
@@ -75,7 +75,7 @@ def vertex_normals(vertices: Floats, triangles: NDArray[np.int32]) -> Floats:
 
 
 @njit(cache=True)
-def draw(
+def rasterise(
     corners: Floats, triangles: NDArray[np.int32], colours: Floats, image: Floats, depth: Floats
 ) -> None:
     """Draw triangles that face the camera (anticlockwise with y up) into image [H, W, 3] and depth [H, W].

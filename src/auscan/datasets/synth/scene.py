@@ -1,12 +1,7 @@
-"""Draw what comes before a face: a hand, a microphone, glasses, strands of hair.
+"""Render frames: persons and occluders before a background, with light and camera.
 
-In: the picture [H, W, 3] uint8 RGB, places in px, the face's size in px a cm.  Out: drawn into the picture.
-Not here: when they come (person.py).
-
-Take the picture: persons before a background, in some light, through some camera.
-
-In: a `Stage` drawn once a video, the persons, a time on the clock.  Out: a `Shot`.
-Not here: what the persons do (dynamics.py), files (writer.py).
+Inputs: a `Scene` sampled once a video, the persons, a time on the clock.  Returns: a `SceneFrame`.
+See also: dynamics.py (what the persons do), person.py (when a face is occluded), video.py (files).
 """
 
 from dataclasses import dataclass
@@ -18,17 +13,236 @@ from numpy.typing import NDArray
 
 from auscan.datasets.synth.dynamics import Array, Random, smooth_noise
 from auscan.datasets.synth.person import Face, Floats, Person
-from auscan.datasets.synth.raster import View, draw, project, rotation, vertex_normals
+from auscan.datasets.synth.raster import View, project, rasterise, rotation_matrix, vertex_normals
 
 Image = NDArray[np.uint8]
-Place = NDArray[np.floating]
 
-_SHIFT: Final[int] = (
-    4  # binary digits after the point in OpenCV's places, so that props do not jump by pixels
-)
+Points = NDArray[np.floating]
+
+DARK: Final[float] = 0.45
+"""A frame counts as dark where the light is below this share of normal."""
+
+_SUPERSAMPLING: Final[int] = 2  # faces are drawn this much larger and averaged down, so that edges are smooth
+
+_NOISE_SLACK: Final[int] = 64  # px by which the noise pattern is shifted from frame to frame
+
+_SHIFT: Final[int] = 4  # fractional bits of OpenCV's coordinates, so that props do not jump by pixels
 
 
-def draw_hand(image: Image, at: Place, scale: float, skin: Array) -> None:
+@dataclass(frozen=True, eq=False)
+class Scene:
+    """What a video has besides persons."""
+
+    background: Image
+    """[H, W, 3]."""
+    light: Array
+    """[K]: brightness over time, 1 is normal."""
+    light_direction: Floats
+    """[3]: towards the light."""
+    light_colour: Floats
+    """[3]: colour of the light."""
+    blur_px: float
+    noise: NDArray[np.int16]
+    """[H + slack, W + slack, 1], added to each frame at another shift."""
+    downscale: float
+    """The picture is made smaller by this and enlarged again."""
+    positions_px: tuple[tuple[float, float], ...]
+    """Where each person stands, px."""
+    sway: Array
+    """[K, 3]: how everybody moves in the picture: right, down (px), nearer (share)."""
+    scale: float
+    """px a cm."""
+    seed: int
+
+
+@dataclass(frozen=True, eq=False)
+class SceneFrame:
+    """One frame."""
+
+    image: Image
+    points: tuple[Floats, ...]
+    """[5, 2] px of each person, seen or not, in the order of align.TEMPLATE."""
+
+
+def sample_scene(
+    random: Random, width: int, height: int, ticks: int, persons: int, dark: bool, low_quality: bool
+) -> Scene:
+    """A place to stand in.  dark: little light; low_quality: a bad camera."""
+    scale = min(height / 33, width / persons / 26) * random.uniform(0.85, 1.1)
+    light = (random.uniform(0.22, 0.4) if dark else random.uniform(0.8, 1.1)) * (
+        1 + 0.08 * smooth_noise(random, ticks, 3.0)
+    )
+    light_direction = np.array(
+        [random.uniform(-0.8, 0.8), random.uniform(0.1, 0.8), random.uniform(0.5, 1.0)]
+    )
+    spread = random.uniform(5, 10) if low_quality or dark else random.uniform(0.5, 4)
+    noise = random.normal(0, spread, (height + _NOISE_SLACK, width + _NOISE_SLACK, 1))
+    positions_px = tuple((width * (n + 0.5) / persons, height * 0.43) for n in range(persons))
+    amplitude = np.array([0.03 * width / persons, 0.025 * height, 0.03])
+    return Scene(
+        background=_background(random, width, height),
+        light=light,
+        light_direction=(light_direction / np.linalg.norm(light_direction)).astype(np.float32),
+        light_colour=np.clip(random.normal(1, 0.06, 3), 0.8, 1.2).astype(np.float32),
+        blur_px=random.uniform(0.6, 1.4) if low_quality else random.uniform(0, 0.5),
+        noise=np.round(noise).astype(np.int16),
+        downscale=random.uniform(1.5, 2.2) if low_quality else 1.0,
+        positions_px=positions_px,
+        sway=np.stack([smooth_noise(random, ticks, 5.0) for _ in range(3)], axis=1) * amplitude,
+        scale=scale,
+        seed=int(random.integers(2**31)),
+    )
+
+
+def _background(random: Random, width: int, height: int) -> Image:
+    """Two colours and some blurred shapes."""
+    up = np.linspace(0, 1, height, dtype=np.float32)[:, None, None]
+    picture = np.ascontiguousarray(
+        np.broadcast_to(
+            up * random.uniform(20, 210, 3) + (1 - up) * random.uniform(20, 210, 3), (height, width, 3)
+        )
+    ).astype(np.float32)
+    for _ in range(random.integers(4, 12)):
+        corner = (int(random.integers(0, width)), int(random.integers(0, height)))
+        size = (int(random.integers(10, width // 2)), int(random.integers(10, height // 2)))
+        colour = random.uniform(10, 240, 3).tolist()
+        cv2.rectangle(picture, corner, (corner[0] + size[0], corner[1] + size[1]), colour, cv2.FILLED)
+    return np.asarray(cv2.GaussianBlur(picture, (0, 0), random.uniform(1, 6)), np.uint8)
+
+
+def render_frame(
+    scene: Scene, face: Face, persons: tuple[Person, ...], time_s: float, index: int
+) -> SceneFrame:
+    """Frame `index` of a video, at a time on the clock."""
+    frame = scene.background.copy()
+    sway = persons[0].behaviour.interpolate(np.array([time_s]), scene.sway)[0]
+    light = float(persons[0].behaviour.interpolate(np.array([time_s]), scene.light)[0])
+    points = []
+    for person, position_px in zip(persons, scene.positions_px, strict=True):
+        pose = person.behaviour.interpolate(np.array([time_s]), person.behaviour.pose)[0]
+        view = View(
+            pose[0],
+            pose[1],
+            pose[2],
+            scene.scale * (1 + sway[2]),
+            position_px[0] + sway[0],
+            position_px[1] + sway[1],
+        )
+        points.append(_draw_person(frame, face, person, view, scene, time_s))
+    return SceneFrame(
+        _apply_camera(_apply_light(frame, light * scene.light_colour), scene, index), tuple(points)
+    )
+
+
+def _draw_person(frame: Image, face: Face, person: Person, view: View, scene: Scene, time_s: float) -> Floats:
+    """Draw one person with all that is before them into the frame; returns their five points [5, 2] px."""
+    behaviour = person.behaviour
+    now = np.array([time_s])
+    intensities = behaviour.rest + behaviour.interpolate(now, behaviour.movement)[0]
+    vertices = face.vertices(np.clip(intensities, -0.3, 1.35).astype(np.float32), person.shape)
+    colours = _shade(face, person, vertices, view, scene)
+    _composite_face(frame, face, vertices, colours, view)
+    points = project(face.points(vertices), view)[:, :2]
+    _draw_props(frame, person, view, points, now)
+    return points
+
+
+def _shade(face: Face, person: Person, vertices: Floats, view: View, scene: Scene) -> Floats:
+    """Colours [V, 3] under the scene's light: from all around, and more from its direction."""
+    light_direction = rotation_matrix(view).T @ scene.light_direction  # the light as the head sees it
+    lambert = np.clip(vertex_normals(vertices, face.triangles) @ light_direction, 0, 1)
+    return (person.colours * (0.4 + 0.68 * lambert)[:, None]).astype(np.float32)
+
+
+def _composite_face(frame: Image, face: Face, vertices: Floats, colours: Floats, view: View) -> None:
+    """Draw the mesh larger in a picture of its own and lay it averaged down over the frame."""
+    height, width = frame.shape[:2]
+    corners = project(vertices, view)
+    x0, y0 = np.clip(np.floor(corners[:, :2].min(axis=0)).astype(int), 0, [width, height])
+    x1, y1 = np.clip(np.ceil(corners[:, :2].max(axis=0)).astype(int) + 1, 0, [width, height])
+    if x1 <= x0 or y1 <= y0:
+        return
+    # Pixel centres: x_large = (x + 0.5) * _SUPERSAMPLING - 0.5.
+    corners[:, 0] = (corners[:, 0] - x0 + 0.5) * _SUPERSAMPLING - 0.5
+    corners[:, 1] = (corners[:, 1] - y0 + 0.5) * _SUPERSAMPLING - 0.5
+    large = np.zeros(((y1 - y0) * _SUPERSAMPLING, (x1 - x0) * _SUPERSAMPLING, 3), np.float32)
+    depth = np.full(large.shape[:2], -np.inf, np.float32)
+    rasterise(corners, face.triangles, colours, large, depth)
+    size = (int(x1 - x0), int(y1 - y0))
+    small = cv2.resize(large, size, interpolation=cv2.INTER_AREA)
+    alpha = cv2.resize((depth > -np.inf).astype(np.float32), size, interpolation=cv2.INTER_AREA)[..., None]
+    frame[y0:y1, x0:x1] = np.clip(small + (1 - alpha) * frame[y0:y1, x0:x1], 0, 255)
+
+
+def _draw_props(image: Image, person: Person, view: View, points: Floats, now: Array) -> None:
+    behaviour = person.behaviour
+    mouth, eyes = points[3:].mean(axis=0), points[:2].mean(axis=0)
+    if person.glasses:
+        turn = np.linspace(0, 2 * np.pi, 24, endpoint=False)
+        ring = np.stack([2.5 * np.cos(turn), 2.0 * np.sin(turn) - 0.2], axis=1)
+        rims = [
+            np.column_stack([ring + np.array([x, 0]), np.full(24, 10.3)]).astype(np.float32)
+            for x in (-3.2, 3.2)
+        ]
+        draw_glasses(image, (project(rims[0], view)[:, :2], project(rims[1], view)[:, :2]), view.scale)
+    if person.fringe:
+        x = np.linspace(-4.8, 4.8, 21)
+        roots: Floats = np.column_stack([x, np.full(21, 6.8), np.full(21, 8.6)]).astype(np.float32)
+        fall = np.outer(0.8 + 0.2 * np.sin(7 * x), [1.2, -5.4, 2.0]).astype(np.float32)
+        draw_strands(
+            image, project(roots, view)[:, :2], project(roots + fall, view)[:, :2], view.scale, person.hair
+        )
+    approach = np.array([8.0, 26.0]) * view.scale  # where things come from, px
+    occlusion = float(behaviour.interpolate(now, person.mouth_occlusion)[0])
+    if occlusion > 0.02 and person.mouth_occluder == "hand":
+        draw_hand(image, mouth + (1 - occlusion) * approach, view.scale, person.skin)
+    elif occlusion > 0.02:
+        draw_microphone(image, mouth + (1 - occlusion) * approach, view.scale)
+    occlusion = float(behaviour.interpolate(now, person.eye_occlusion)[0])
+    if occlusion > 0.02:
+        draw_hand(image, eyes + (1 - occlusion) * approach, view.scale, person.skin)
+
+
+def _apply_light(frame: Image, factors: Floats) -> Image:
+    """The frame with each of its colours multiplied by a factor [3]."""
+    table = np.clip(np.arange(256)[:, None] * factors, 0, 255).astype(np.uint8)  # [256, 3]
+    lit: Image = cv2.LUT(frame, table[None])
+    return lit
+
+
+def _apply_camera(image: Image, scene: Scene, index: int) -> Image:
+    """The camera: blur, resolution, noise."""
+    height, width = image.shape[:2]
+    if scene.downscale > 1:
+        small = (round(width / scene.downscale), round(height / scene.downscale))
+        image = cv2.resize(cv2.resize(image, small, interpolation=cv2.INTER_AREA), (width, height))
+    if scene.blur_px > 0.2:
+        image = cv2.GaussianBlur(image, (0, 0), scene.blur_px)
+    x, y = np.random.default_rng([scene.seed, index]).integers(0, _NOISE_SLACK, 2)
+    noisy = image + scene.noise[y : y + height, x : x + width]
+    return np.asarray(np.clip(noisy, 0, 255), np.uint8)
+
+
+def draw_glasses(image: Image, rims: tuple[Points, Points], scale: float) -> None:
+    """Rims [N, 2] px of both glasses, already turned with the head, and the bridge between them."""
+    dark = np.array([30.0, 28.0, 30.0])
+    for rim in rims:
+        points = np.round(rim * 2**_SHIFT).astype(np.int32)
+        cv2.polylines(image, [points], True, dark.tolist(), max(1, round(0.32 * scale)), cv2.LINE_AA, _SHIFT)
+    left, right = (
+        (rim[np.argmax(rim[:, 0])] for rim in rims[:1]),
+        (rim[np.argmin(rim[:, 0])] for rim in rims[1:]),
+    )
+    _line(image, tuple(next(left)), tuple(next(right)), dark, 0.32 * scale)
+
+
+def draw_strands(image: Image, roots: Points, tips: Points, scale: float, hair: Array) -> None:
+    """Strands of hair from roots [N, 2] to tips [N, 2]."""
+    for number, (root, tip) in enumerate(zip(roots, tips, strict=True)):
+        _line(image, tuple(root), tuple(tip), hair * (0.8 + 0.1 * (number % 4)), 0.3 * scale)
+
+
+def draw_hand(image: Image, at: Points, scale: float, skin: Array) -> None:
     """A hand held sideways over the place [2], its fingers flat on the face."""
     for finger in range(4):
         y = at[1] + scale * (1.7 * finger - 2.4)
@@ -59,7 +273,7 @@ def draw_hand(image: Image, at: Place, scale: float, skin: Array) -> None:
     )
 
 
-def draw_microphone(image: Image, at: Place, scale: float) -> None:
+def draw_microphone(image: Image, at: Points, scale: float) -> None:
     """A microphone whose head is before the place [2], its handle pointing down."""
     grey = np.array([38.0, 38.0, 42.0])
     _line(image, (at[0], at[1] + scale), (at[0] + 2 * scale, at[1] + 14 * scale), grey, 2.6 * scale)
@@ -73,217 +287,8 @@ def draw_microphone(image: Image, at: Place, scale: float) -> None:
     )
 
 
-def draw_glasses(image: Image, rims: tuple[Place, Place], scale: float) -> None:
-    """Rims [N, 2] px of both glasses, already turned with the head, and the bridge between them."""
-    dark = np.array([30.0, 28.0, 30.0])
-    for rim in rims:
-        points = np.round(rim * 2**_SHIFT).astype(np.int32)
-        cv2.polylines(image, [points], True, dark.tolist(), max(1, round(0.32 * scale)), cv2.LINE_AA, _SHIFT)
-    left, right = (
-        (rim[np.argmax(rim[:, 0])] for rim in rims[:1]),
-        (rim[np.argmin(rim[:, 0])] for rim in rims[1:]),
-    )
-    _line(image, tuple(next(left)), tuple(next(right)), dark, 0.32 * scale)
-
-
-def draw_strands(image: Image, roots: Place, tips: Place, scale: float, hair: Array) -> None:
-    """Strands of hair from roots [N, 2] to tips [N, 2]."""
-    for number, (root, tip) in enumerate(zip(roots, tips, strict=True)):
-        _line(image, tuple(root), tuple(tip), hair * (0.8 + 0.1 * (number % 4)), 0.3 * scale)
-
-
 def _line(
     image: Image, start: tuple[float, ...], end: tuple[float, ...], colour: Array, thick: float
 ) -> None:
     a, b = ((round(float(p[0]) * 2**_SHIFT), round(float(p[1]) * 2**_SHIFT)) for p in (start, end))
     cv2.line(image, a, b, np.clip(colour, 0, 255).tolist(), max(1, round(thick)), cv2.LINE_AA, _SHIFT)
-
-
-DARK: Final[float] = 0.45
-"""A frame counts as dark where the light is below this share of normal."""
-
-_FINER: Final[int] = 2  # faces are drawn this much larger and averaged down, so that edges are smooth
-_NOISE_SLACK: Final[int] = 64  # px by which the noise pattern is shifted from frame to frame
-
-
-@dataclass(frozen=True, eq=False)
-class Stage:
-    """What a video has besides persons."""
-
-    background: Image
-    """[H, W, 3]."""
-    light: Array
-    """[K]: brightness over time, 1 is normal."""
-    direction: Floats
-    """[3]: towards the light."""
-    tint: Floats
-    """[3]: colour of the light."""
-    blur_px: float
-    noise: NDArray[np.int16]
-    """[H + slack, W + slack, 1], added to each frame at another shift."""
-    shrink: float
-    """The picture is made smaller by this and enlarged again."""
-    homes: tuple[tuple[float, float], ...]
-    """Where each person stands, px."""
-    sway: Array
-    """[K, 3]: how everybody moves in the picture: right, down (px), nearer (share)."""
-    scale: float
-    """px a cm."""
-    seed: int
-
-
-@dataclass(frozen=True, eq=False)
-class Shot:
-    """One frame."""
-
-    image: Image
-    points: tuple[Floats, ...]
-    """[5, 2] px of each person, seen or not, in the order of align.TEMPLATE."""
-
-
-def draw_stage(
-    random: Random, width: int, height: int, ticks: int, persons: int, dark: bool, poor: bool
-) -> Stage:
-    """A place to stand in.  dark: little light; poor: a bad camera."""
-    scale = min(height / 33, width / persons / 26) * random.uniform(0.85, 1.1)
-    light = (random.uniform(0.22, 0.4) if dark else random.uniform(0.8, 1.1)) * (
-        1 + 0.08 * smooth_noise(random, ticks, 3.0)
-    )
-    direction = np.array([random.uniform(-0.8, 0.8), random.uniform(0.1, 0.8), random.uniform(0.5, 1.0)])
-    spread = random.uniform(5, 10) if poor or dark else random.uniform(0.5, 4)
-    noise = random.normal(0, spread, (height + _NOISE_SLACK, width + _NOISE_SLACK, 1))
-    homes = tuple((width * (n + 0.5) / persons, height * 0.43) for n in range(persons))
-    amplitude = np.array([0.03 * width / persons, 0.025 * height, 0.03])
-    return Stage(
-        background=_background(random, width, height),
-        light=light,
-        direction=(direction / np.linalg.norm(direction)).astype(np.float32),
-        tint=np.clip(random.normal(1, 0.06, 3), 0.8, 1.2).astype(np.float32),
-        blur_px=random.uniform(0.6, 1.4) if poor else random.uniform(0, 0.5),
-        noise=np.round(noise).astype(np.int16),
-        shrink=random.uniform(1.5, 2.2) if poor else 1.0,
-        homes=homes,
-        sway=np.stack([smooth_noise(random, ticks, 5.0) for _ in range(3)], axis=1) * amplitude,
-        scale=scale,
-        seed=int(random.integers(2**31)),
-    )
-
-
-def take(stage: Stage, face: Face, persons: tuple[Person, ...], time_s: float, index: int) -> Shot:
-    """Frame `index` of a video, at a time on the clock."""
-    frame = stage.background.copy()
-    sway = persons[0].performance.at(np.array([time_s]), stage.sway)[0]
-    light = float(persons[0].performance.at(np.array([time_s]), stage.light)[0])
-    points = []
-    for person, home in zip(persons, stage.homes, strict=True):
-        pose = person.performance.at(np.array([time_s]), person.performance.pose)[0]
-        place = View(
-            pose[0], pose[1], pose[2], stage.scale * (1 + sway[2]), home[0] + sway[0], home[1] + sway[1]
-        )
-        points.append(_draw_person(frame, face, person, place, stage, time_s))
-    return Shot(_develop(_lighten(frame, light * stage.tint), stage, index), tuple(points))
-
-
-def _draw_person(frame: Image, face: Face, person: Person, view: View, stage: Stage, time_s: float) -> Floats:
-    """Draw one person with all that is before them into the frame; returns their five points [5, 2] px."""
-    acts = person.performance
-    now = np.array([time_s])
-    shown = acts.rest + acts.at(now, acts.movement)[0]
-    vertices = face.vertices(np.clip(shown, -0.3, 1.35).astype(np.float32), person.shape)
-    colours = _lit(face, person, vertices, view, stage)
-    _paste(frame, face, vertices, colours, view)
-    points = project(face.points(vertices), view)[:, :2]
-    _draw_props(frame, person, view, points, now)
-    return points
-
-
-def _lit(face: Face, person: Person, vertices: Floats, view: View, stage: Stage) -> Floats:
-    """Colours [V, 3] under the stage's light: from all around, and more from its direction."""
-    towards = rotation(view).T @ stage.direction  # the light as the head sees it
-    falls = np.clip(vertex_normals(vertices, face.triangles) @ towards, 0, 1)
-    return (person.colours * (0.4 + 0.68 * falls)[:, None]).astype(np.float32)
-
-
-def _paste(frame: Image, face: Face, vertices: Floats, colours: Floats, view: View) -> None:
-    """Draw the mesh larger in a picture of its own and lay it averaged down over the frame."""
-    height, width = frame.shape[:2]
-    corners = project(vertices, view)
-    x0, y0 = np.clip(np.floor(corners[:, :2].min(axis=0)).astype(int), 0, [width, height])
-    x1, y1 = np.clip(np.ceil(corners[:, :2].max(axis=0)).astype(int) + 1, 0, [width, height])
-    if x1 <= x0 or y1 <= y0:
-        return
-    # Pixel centres: x_large = (x + 0.5) * finer - 0.5.
-    corners[:, 0] = (corners[:, 0] - x0 + 0.5) * _FINER - 0.5
-    corners[:, 1] = (corners[:, 1] - y0 + 0.5) * _FINER - 0.5
-    large = np.zeros(((y1 - y0) * _FINER, (x1 - x0) * _FINER, 3), np.float32)
-    depth = np.full(large.shape[:2], -np.inf, np.float32)
-    draw(corners, face.triangles, colours, large, depth)
-    size = (int(x1 - x0), int(y1 - y0))
-    small = cv2.resize(large, size, interpolation=cv2.INTER_AREA)
-    cover = cv2.resize((depth > -np.inf).astype(np.float32), size, interpolation=cv2.INTER_AREA)[..., None]
-    frame[y0:y1, x0:x1] = np.clip(small + (1 - cover) * frame[y0:y1, x0:x1], 0, 255)
-
-
-def _draw_props(image: Image, person: Person, view: View, points: Floats, now: Array) -> None:
-    acts = person.performance
-    mouth, eyes = points[3:].mean(axis=0), points[:2].mean(axis=0)
-    if person.glasses:
-        turn = np.linspace(0, 2 * np.pi, 24, endpoint=False)
-        ring = np.stack([2.5 * np.cos(turn), 2.0 * np.sin(turn) - 0.2], axis=1)
-        rims = [
-            np.column_stack([ring + np.array([x, 0]), np.full(24, 10.3)]).astype(np.float32)
-            for x in (-3.2, 3.2)
-        ]
-        draw_glasses(image, (project(rims[0], view)[:, :2], project(rims[1], view)[:, :2]), view.scale)
-    if person.fringe:
-        x = np.linspace(-4.8, 4.8, 21)
-        roots: Floats = np.column_stack([x, np.full(21, 6.8), np.full(21, 8.6)]).astype(np.float32)
-        fall = np.outer(0.8 + 0.2 * np.sin(7 * x), [1.2, -5.4, 2.0]).astype(np.float32)
-        draw_strands(
-            image, project(roots, view)[:, :2], project(roots + fall, view)[:, :2], view.scale, person.hair
-        )
-    far = np.array([8.0, 26.0]) * view.scale  # where things come from, px
-    cover = float(acts.at(now, person.mouth_cover)[0])
-    if cover > 0.02 and person.holds == "hand":
-        draw_hand(image, mouth + (1 - cover) * far, view.scale, person.skin)
-    elif cover > 0.02:
-        draw_microphone(image, mouth + (1 - cover) * far, view.scale)
-    cover = float(acts.at(now, person.eye_cover)[0])
-    if cover > 0.02:
-        draw_hand(image, eyes + (1 - cover) * far, view.scale, person.skin)
-
-
-def _lighten(frame: Image, factors: Floats) -> Image:
-    """The frame with each of its colours multiplied by a factor [3]."""
-    table = np.clip(np.arange(256)[:, None] * factors, 0, 255).astype(np.uint8)  # [256, 3]
-    lit: Image = cv2.LUT(frame, table[None])
-    return lit
-
-
-def _develop(image: Image, stage: Stage, index: int) -> Image:
-    """The camera: blur, resolution, noise."""
-    height, width = image.shape[:2]
-    if stage.shrink > 1:
-        small = (round(width / stage.shrink), round(height / stage.shrink))
-        image = cv2.resize(cv2.resize(image, small, interpolation=cv2.INTER_AREA), (width, height))
-    if stage.blur_px > 0.2:
-        image = cv2.GaussianBlur(image, (0, 0), stage.blur_px)
-    x, y = np.random.default_rng([stage.seed, index]).integers(0, _NOISE_SLACK, 2)
-    noisy = image + stage.noise[y : y + height, x : x + width]
-    return np.asarray(np.clip(noisy, 0, 255), np.uint8)
-
-
-def _background(random: Random, width: int, height: int) -> Image:
-    """Two colours and some blurred shapes."""
-    up = np.linspace(0, 1, height, dtype=np.float32)[:, None, None]
-    picture = np.ascontiguousarray(
-        np.broadcast_to(
-            up * random.uniform(20, 210, 3) + (1 - up) * random.uniform(20, 210, 3), (height, width, 3)
-        )
-    ).astype(np.float32)
-    for _ in range(random.integers(4, 12)):
-        corner = (int(random.integers(0, width)), int(random.integers(0, height)))
-        size = (int(random.integers(10, width // 2)), int(random.integers(10, height // 2)))
-        colour = random.uniform(10, 240, 3).tolist()
-        cv2.rectangle(picture, corner, (corner[0] + size[0], corner[1] + size[1]), colour, cv2.FILLED)
-    return np.asarray(cv2.GaussianBlur(picture, (0, 0), random.uniform(1, 6)), np.uint8)

@@ -3,8 +3,8 @@
 A wide mouth raises the first formant; that is what ties sound to AU25 and AU26 when a hand hides the mouth.
 Other people's voices and music sound whatever the face does.
 
-In: a performance, a random generator.  Out: waveforms [M] float32 at 16 kHz, from 0 s of the clock.
-Not here: writing sound files (container.py).
+In: a behaviour, a random generator.  Out: waveforms [M] float32 at 16 kHz, from 0 s of the clock.
+Not here: writing sound files (video.py).
 """
 
 from dataclasses import dataclass
@@ -15,10 +15,18 @@ from numba import njit
 from numpy.typing import NDArray
 
 from auscan.core.config import SAMPLE_RATE_HZ
-from auscan.datasets.synth.dynamics import CLOCK_HZ, Array, Performance, Random, smooth_noise, speech
+from auscan.datasets.synth.dynamics import (
+    CLOCK_HZ,
+    Array,
+    FacialBehaviour,
+    Random,
+    simulate_speech,
+    smooth_noise,
+)
 
 Wave = NDArray[np.float32]
-_PER_TICK: Final[int] = SAMPLE_RATE_HZ // CLOCK_HZ
+
+SAMPLES_PER_TICK: Final[int] = SAMPLE_RATE_HZ // CLOCK_HZ
 
 
 @dataclass(frozen=True)
@@ -26,30 +34,43 @@ class Speaker:
     """What does not change in a voice."""
 
     pitch_hz: float
-    tract: float
+    formant_scale: float
     """Factor on all formants: above 1 for a shorter throat."""
 
     @staticmethod
-    def draw(random: Random) -> "Speaker":
+    def sample(random: Random) -> "Speaker":
         """Some voice, low or high."""
         high = random.random() < 0.5
         return Speaker(random.uniform(170, 240) if high else random.uniform(90, 140), 1.15 if high else 1.0)
 
 
-def speak(random: Random, speaker: Speaker, performance: Performance) -> Wave:
+def mix_audio(random: Random, ticks: int, speech: list[Wave], disturbance: str | None) -> Wave:
+    """Everything that is heard, [M] within -1 to 1.  disturbance: "voice", "music" or None."""
+    wave = np.sum([*speech, np.zeros(ticks * SAMPLES_PER_TICK, np.float32)], axis=0) * random.uniform(
+        0.2, 0.4
+    )
+    if disturbance == "voice":
+        wave += random.uniform(0.08, 0.2) * background_speech(random, ticks)
+    elif disturbance == "music":
+        wave += random.uniform(0.04, 0.12) * background_music(random, ticks)
+    wave += random.normal(0, 10 ** random.uniform(-3.5, -2.3), len(wave))
+    return np.asarray(np.clip(wave, -1, 1), np.float32)
+
+
+def synthesise_speech(random: Random, speaker: Speaker, behaviour: FacialBehaviour) -> Wave:
     """The person's own voice, [M]; silence where they are silent."""
-    return _speak(random, speaker, performance.opening, performance.voiced, performance.breath)
+    return _synthesise(random, speaker, behaviour.opening, behaviour.voiced, behaviour.unvoiced)
 
 
-def other_voice(random: Random, ticks: int) -> Wave:
+def background_speech(random: Random, ticks: int) -> Wave:
     """Somebody who is not in the picture, [M]."""
-    _, opening, voiced, breath = speech(random, ticks)
-    return _speak(random, Speaker.draw(random), opening, voiced, breath)
+    _, opening, voiced, unvoiced = simulate_speech(random, ticks)
+    return _synthesise(random, Speaker.sample(random), opening, voiced, unvoiced)
 
 
-def music(random: Random, ticks: int) -> Wave:
+def background_music(random: Random, ticks: int) -> Wave:
     """Chords over a beat, [M], loudest at 1."""
-    time_s = np.arange(ticks * _PER_TICK) / SAMPLE_RATE_HZ
+    time_s = np.arange(ticks * SAMPLES_PER_TICK) / SAMPLE_RATE_HZ
     beat_s = random.uniform(0.35, 0.7)
     root_hz = random.uniform(110, 220)
     steps = random.choice([0, 3, 5, 7, 8, 10], size=int(time_s[-1] / (4 * beat_s)) + 2)
@@ -62,40 +83,31 @@ def music(random: Random, ticks: int) -> Wave:
     return np.asarray(wave / max(1e-6, np.abs(wave).max()), np.float32)
 
 
-def mix(random: Random, ticks: int, voices: list[Wave], disturbance: str | None) -> Wave:
-    """Everything that is heard, [M] within -1 to 1.  disturbance: "voice", "music" or None."""
-    wave = np.sum([*voices, np.zeros(ticks * _PER_TICK, np.float32)], axis=0) * random.uniform(0.2, 0.4)
-    if disturbance == "voice":
-        wave += random.uniform(0.08, 0.2) * other_voice(random, ticks)
-    elif disturbance == "music":
-        wave += random.uniform(0.04, 0.12) * music(random, ticks)
-    wave += random.normal(0, 10 ** random.uniform(-3.5, -2.3), len(wave))
-    return np.asarray(np.clip(wave, -1, 1), np.float32)
-
-
-def _speak(random: Random, speaker: Speaker, opening: Array, voiced: Array, breath: Array) -> Wave:
+def _synthesise(random: Random, speaker: Speaker, opening: Array, voiced: Array, unvoiced: Array) -> Wave:
     ticks = len(opening)
     pitch = speaker.pitch_hz * 2 ** (0.12 * smooth_noise(random, ticks, 0.8))
     vowel = 1500 + 450 * np.clip(smooth_noise(random, ticks, 0.25), -1.6, 1.6)
-    first = (260 + 620 * opening) * speaker.tract
-    tone = pulses(fine(pitch), fine(voiced))
+    first = (260 + 620 * opening) * speaker.formant_scale
+    tone = glottal_pulses(upsample(pitch), upsample(voiced))
     for centre, width in (
         (first, 70.0),
-        (vowel * speaker.tract, 110.0),
-        (2600 * speaker.tract + 0 * first, 160.0),
+        (vowel * speaker.formant_scale, 110.0),
+        (2600 * speaker.formant_scale + 0 * first, 160.0),
     ):
-        tone = resonate(tone, fine(centre), width)
-    hiss = np.diff(random.normal(size=ticks * _PER_TICK + 1)) * fine(breath)
-    return np.asarray(0.5 * tone / max(1e-6, np.abs(tone).max()) + 0.04 * hiss, np.float32)
+        tone = resonate(tone, upsample(centre), width)
+    frication = np.diff(random.normal(size=ticks * SAMPLES_PER_TICK + 1)) * upsample(unvoiced)
+    return np.asarray(0.5 * tone / max(1e-6, np.abs(tone).max()) + 0.04 * frication, np.float32)
 
 
-def fine(curve: Array) -> Array:
+def upsample(curve: Array) -> Array:
     """A curve [K] on the clock -> [M] samples."""
-    return np.interp(np.arange(len(curve) * _PER_TICK) / _PER_TICK, np.arange(len(curve)), curve)
+    return np.interp(
+        np.arange(len(curve) * SAMPLES_PER_TICK) / SAMPLES_PER_TICK, np.arange(len(curve)), curve
+    )
 
 
 @njit(cache=True)
-def pulses(pitch_hz: Array, strength: Array) -> Array:
+def glottal_pulses(pitch_hz: Array, strength: Array) -> Array:
     """A pulse a period, softened as vocal folds do, [M]."""
     wave = np.zeros(len(pitch_hz))
     phase, last = 0.0, 0.0
@@ -113,12 +125,12 @@ def pulses(pitch_hz: Array, strength: Array) -> Array:
 @njit(cache=True)
 def resonate(wave: Array, centre_hz: Array, width_hz: float) -> Array:
     """Two poles at a frequency that moves, [M]; its gain at 0 Hz is 1."""
-    found = np.zeros(len(wave))
+    output = np.zeros(len(wave))
     radius = np.exp(-np.pi * width_hz / 16000.0)
-    one, two = 0.0, 0.0
+    previous, before_previous = 0.0, 0.0
     for k in range(len(wave)):
         a = 2 * radius * np.cos(2 * np.pi * centre_hz[k] / 16000.0)
-        now = (1 - a + radius * radius) * wave[k] + a * one - radius * radius * two
-        found[k] = now
-        two, one = one, now
-    return found
+        current = (1 - a + radius * radius) * wave[k] + a * previous - radius * radius * before_previous
+        output[k] = current
+        before_previous, previous = previous, current
+    return output

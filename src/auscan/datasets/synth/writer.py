@@ -7,7 +7,7 @@
     truth/frames.parquet, tracks.parquet  what really happened, also in the test set; not for training
 
 In: a folder, how many videos, a seed, perhaps ICT-FaceKit's face.  Out: the files.
-Not here: one video (film.py).
+Not here: one video (video.py).
 """
 
 import json
@@ -21,14 +21,24 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from auscan.core.aus import AU_NAMES
 from auscan.core.errors import InputError
 from auscan.datasets.synth.builtin import builtin_face
+from auscan.datasets.synth.dynamics import Random
 from auscan.datasets.synth.ict import ict_face
 from auscan.datasets.synth.person import Face
 from auscan.datasets.synth.plan import VideoPlan, plan_videos
-from auscan.datasets.synth.video import Film, make_film, write_test_files
+from auscan.datasets.synth.video import HEADER, SyntheticVideo, make_video
 
-Report = Callable[[int, int | None], None]
+Progress = Callable[[int, int | None], None]
+
+_LIST_NAME = "names_of_videos_in_each_test_set/Action_Unit_Detection_Challenge_test_set_release.txt"
+
+_COUNTS_NAME = "names_of_videos_in_each_test_set/Action_Unit_Detection_Challenge_expected_frames.txt"
+
+_TEMPLATE_5_NAME = "prediction_files_format/CVPR_5th_ABAW_AU_test_set_sample.txt"
+
+_TEMPLATE_6_NAME = "prediction_files_format/CVPR_6th_ABAW_AU_test_set_example.txt"
 
 
 def write_dataset(
@@ -39,36 +49,38 @@ def write_dataset(
     face_file: Path | None = None,
     workers: int = 1,
     rate_hz: float | None = None,
-    report: Report = lambda done, total: None,
+    progress: Progress = lambda done, total: None,
 ) -> dict[str, int]:
     """Write the data set into the new or empty folder `out`; returns counts of videos, tracks and frames.
 
     seconds: mean length of a video.  face_file: an ict_facekit.npz; None for the built-in face.
     workers: processes that make videos side by side; what they make does not depend on it.
     rate_hz: frames a second of every video; None deals the real set's.
-    report: called with frames done and, as far as known, in total.
+    progress: called with frames done and, as far as known, in total.
 
     Raises InputError if `out` holds something already, or a number or the face file cannot be used.
     """
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise InputError(f"{out} is not an empty folder. Give a new one, or empty it.")
     plans = plan_videos(videos, seconds, seed, rate_hz)
-    _face(face_file)  # a file that is no face is refused before anything is written
+    _load_face(face_file)  # a file that is no face is refused before anything is written
     out.mkdir(parents=True, exist_ok=True)
-    films, done = [], 0
+    synthetic_videos, done = [], 0
     total = round(sum(plan.seconds * plan.rate_hz for plan in plans))
-    for film in _films(plans, face_file, out, workers):
-        films.append(film)
-        done += int(film.frames["number"].max())
-        report(done, max(done, total))
-    tested = [film.rows for plan, film in zip(plans, films, strict=True) if plan.split == "test"]
-    counts = {track: rows for of_film in tested for track, rows in of_film.items()}
+    for video in _make_videos(plans, face_file, out, workers):
+        synthetic_videos.append(video)
+        done += int(video.frames["number"].max())
+        progress(done, max(done, total))
+    test_rows = [
+        video.rows for plan, video in zip(plans, synthetic_videos, strict=True) if plan.split == "test"
+    ]
+    counts = {track: rows for by_track in test_rows for track, rows in by_track.items()}
     if counts:
         write_test_files(out / "test_set", counts, np.random.default_rng([seed, 5]))
     truth = out / "truth"
     truth.mkdir()
-    frames = pd.concat([film.frames for film in films], ignore_index=True)
-    tracks = pd.concat([film.tracks for film in films], ignore_index=True)
+    frames = pd.concat([video.frames for video in synthetic_videos], ignore_index=True)
+    tracks = pd.concat([video.tracks for video in synthetic_videos], ignore_index=True)
     frames.to_parquet(truth / "frames.parquet", index=False)
     tracks.to_parquet(truth / "tracks.parquet", index=False)
     settings = {
@@ -82,19 +94,39 @@ def write_dataset(
     return {"videos": len(plans), "tracks": len(tracks), "frames": len(frames)}
 
 
-def _films(plans: list[VideoPlan], face_file: Path | None, out: Path, workers: int) -> Iterator[Film]:
+def _make_videos(
+    plans: list[VideoPlan], face_file: Path | None, out: Path, workers: int
+) -> Iterator[SyntheticVideo]:
     if workers <= 1:
-        yield from map(_make, plans, repeat(face_file), repeat(out))
+        yield from map(_make_one, plans, repeat(face_file), repeat(out))
         return
     # spawn: forking a process whose libraries run threads may hang.
     with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
-        yield from pool.map(_make, plans, repeat(face_file), repeat(out))
+        yield from pool.map(_make_one, plans, repeat(face_file), repeat(out))
 
 
-def _make(plan: VideoPlan, face_file: Path | None, out: Path) -> Film:
-    return make_film(plan, _face(face_file), out)
+def _make_one(plan: VideoPlan, face_file: Path | None, out: Path) -> SyntheticVideo:
+    return make_video(plan, _load_face(face_file), out)
 
 
 @cache
-def _face(face_file: Path | None) -> Face:
+def _load_face(face_file: Path | None) -> Face:
     return builtin_face() if face_file is None else ict_face(face_file)
+
+
+def write_test_files(folder: Path, counts: dict[str, int], random: Random) -> None:
+    """List, expected counts and both styles of template for test tracks with so many rows each."""
+    locations = [f"{track}/{n:05d}.jpg" for track, count in counts.items() for n in range(1, count + 1)]
+    header = f"image_location,{HEADER}"
+    placeholders = random.integers(0, 2, (len(locations), len(AU_NAMES))).tolist()
+    filled = [f"{at},{','.join(map(str, row))}" for at, row in zip(locations, placeholders, strict=True)]
+    texts = {
+        _LIST_NAME: list(counts),
+        _COUNTS_NAME: [f"{track},{count}" for track, count in counts.items()],
+        _TEMPLATE_5_NAME: [header, *(f"{at}," for at in locations)],
+        _TEMPLATE_6_NAME: [header, *filled],
+    }
+    for name, lines in texts.items():
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("\n".join(lines) + "\n", "ascii")
