@@ -25,7 +25,7 @@ def _track(face_id: int, frames: list[int], seed: int = 0) -> TrackScores:
         boxes=np.tile(np.array([10 + 30 * face_id, 12, 24, 28], np.float32), (count, 1)),
         points=np.zeros((count, 5, 2), np.float32),
         scores=np.full(count, 0.9, np.float32),
-        parts=np.tile(np.float32(CLEAR), (count, 1)),
+        quality_features=np.tile(np.float32(CLEAR), (count, 1)),
         probabilities=probabilities,
     )
 
@@ -41,7 +41,7 @@ def _result(
         seconds=1.5,
         model="tiny",
         thresholds=THRESHOLDS,
-        untaught=("AU23",),
+        untrained_aus=("AU23",),
         command=f"auscan detect '{source}'",
         versions={"auscan": "0.1.0", "numpy": "2"},
         warnings=("The sound starts late.",),

@@ -14,16 +14,15 @@ from scipy.special import expit, logit
 from auscan.core.aus import AU_NAMES
 from auscan.core.errors import InputError
 from auscan.results.baseline import (
-    LEAST_FRAMES,
+    MIN_BASELINE_FRAMES,
     NEUTRAL,
     Baseline,
-    apply_baseline,
     neutral_point,
     parse_baseline,
     resting_level,
-    take_off,
+    subtract_baseline,
 )
-from auscan.results.result import Result
+from auscan.results.result import Result, apply_baseline
 from auscan.results.table import ACTIVE_COLUMNS, BASELINE_COLUMNS, COLUMNS, TrackScores
 
 MakeTrack = Callable[..., TrackScores]
@@ -41,7 +40,7 @@ def test_a_baseline_is_named_by_a_word_or_two_times(text: str, expected: Baselin
 
 
 @pytest.mark.parametrize("text", ["", "mean", "5-2", "2-2", "2", "-1-3", "2-5s", "a-b", "1e3-2e3"])
-def test_what_is_no_baseline_is_refused_with_what_there_is(text: str) -> None:
+def test_an_invalid_baseline_is_refused_with_the_valid_ones(text: str) -> None:
     with pytest.raises(InputError, match="none, median, or two times"):
         parse_baseline(text)
 
@@ -53,7 +52,7 @@ probability = st.floats(2**-10, 1 - 2**-10, width=32)
 def test_values_are_those_of_the_formula(values: list[float], level: float) -> None:
     p = np.array(values, np.float32)[:, None]
     shift = max(0.0, logit(level) - logit(NEUTRAL))
-    assert take_off(p, np.array([level]), TENTH) == pytest.approx(
+    assert subtract_baseline(p, np.array([level]), TENTH) == pytest.approx(
         expit(logit(p.astype(float)) - shift), abs=1e-6
     )
 
@@ -61,15 +60,15 @@ def test_values_are_those_of_the_formula(values: list[float], level: float) -> N
 @given(st.lists(st.floats(0, 1, width=32), min_size=2, max_size=20), st.floats(0, 1))
 def test_order_stays_nothing_rises_and_nothing_leaves_0_to_1(values: list[float], level: float) -> None:
     p = np.sort(np.array(values, np.float32))[:, None]
-    taken = take_off(p, np.array([level]), TENTH)
+    taken = subtract_baseline(p, np.array([level]), TENTH)
     assert (np.diff(taken[:, 0]) >= 0).all()
     assert ((taken >= 0) & (taken <= p)).all()
 
 
 def test_the_level_itself_becomes_neutral_and_a_level_at_rest_changes_nothing() -> None:
     p = np.float32([[0.02, 0.5, 0.9]]).T
-    assert take_off(p, np.array([0.5]), TENTH)[1, 0] == pytest.approx(NEUTRAL)
-    np.testing.assert_array_equal(take_off(p, np.array([0.02]), TENTH), p)
+    assert subtract_baseline(p, np.array([0.5]), TENTH)[1, 0] == pytest.approx(NEUTRAL)
+    np.testing.assert_array_equal(subtract_baseline(p, np.array([0.02]), TENTH), p)
 
 
 def test_rest_is_never_active_however_low_the_threshold(smiler: Result) -> None:
@@ -81,24 +80,24 @@ def test_rest_is_never_active_however_low_the_threshold(smiler: Result) -> None:
     assert above.summary()["neutral"]["AU12"] == pytest.approx(0.035)
 
 
-def test_the_level_is_the_median_of_judged_frames_within_the_times() -> None:
+def test_the_level_is_the_median_of_scored_frames_within_the_times() -> None:
     times_s = np.arange(100) / 25
     p = np.full((100, 12), 0.9, np.float32)
     p[25:75] = 0.2
     p[30:40] = 0.8  # not judged
-    judged = np.ones(100, bool)
-    judged[30:40] = False
-    assert resting_level(p, times_s, judged, Baseline(1, 3)) == pytest.approx(np.full(12, 0.2))
-    assert resting_level(p, times_s, judged, Baseline())[0] == pytest.approx(0.9)
+    scored = np.ones(100, bool)
+    scored[30:40] = False
+    assert resting_level(p, times_s, scored, Baseline(1, 3)) == pytest.approx(np.full(12, 0.2))
+    assert resting_level(p, times_s, scored, Baseline())[0] == pytest.approx(0.9)
 
 
-def test_too_few_frames_tell_nothing() -> None:
-    count = LEAST_FRAMES + 5
-    p, times_s, judged = np.full((count, 12), 0.3, np.float32), np.arange(count) / 25, np.ones(count, bool)
-    assert not np.isnan(resting_level(p, times_s, judged, Baseline())).any()
-    assert np.isnan(resting_level(p, times_s, judged, Baseline(0.3, 9))).all()
-    judged[:6] = False
-    assert np.isnan(resting_level(p, times_s, judged, Baseline())).all()
+def test_too_few_frames_give_no_level() -> None:
+    count = MIN_BASELINE_FRAMES + 5
+    p, times_s, scored = np.full((count, 12), 0.3, np.float32), np.arange(count) / 25, np.ones(count, bool)
+    assert not np.isnan(resting_level(p, times_s, scored, Baseline())).any()
+    assert np.isnan(resting_level(p, times_s, scored, Baseline(0.3, 9))).all()
+    scored[:6] = False
+    assert np.isnan(resting_level(p, times_s, scored, Baseline())).all()
 
 
 @pytest.fixture
@@ -116,7 +115,7 @@ def column(result: Result, name: str, face_id: int = 0) -> NDArray[np.float64]:
     return table.loc[table["face_id"] == face_id, name].to_numpy(float)
 
 
-def test_both_values_are_kept_and_the_verdict_is_of_the_one_above_the_baseline(smiler: Result) -> None:
+def test_both_values_are_kept_and_the_label_is_made_from_the_one_above_the_baseline(smiler: Result) -> None:
     smiler = replace(smiler, info=replace(smiler.info, thresholds=(0.35,) * 12))
     plain, above = apply_baseline(smiler, "none"), apply_baseline(smiler, "median")
     assert tuple(above.table.columns) == (*COLUMNS, *BASELINE_COLUMNS)
@@ -128,7 +127,7 @@ def test_both_values_are_kept_and_the_verdict_is_of_the_one_above_the_baseline(s
     assert above.table["AU23_b"].isna().all()
 
 
-def test_a_face_too_short_for_a_baseline_is_not_judged(smiler: Result) -> None:
+def test_a_face_too_short_for_a_baseline_is_not_scored(smiler: Result) -> None:
     above = apply_baseline(smiler, "median")
     theirs = above.table[above.table["face_id"] == 1]
     assert theirs[[*BASELINE_COLUMNS, *ACTIVE_COLUMNS]].isna().all(axis=None)

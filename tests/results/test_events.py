@@ -31,9 +31,9 @@ def table_of(curves: dict[int, Sequence[float | None]], times_s: np.ndarray | No
         frames = np.array([i for i, value in enumerate(curve) if value is not None], np.int64)
         probabilities = np.full((len(frames), 12), 0.1, np.float32)
         probabilities[:, AU12] = [curve[i] for i in frames]
-        parts = np.tile(np.float32([60, 1.2, 0.5, 0.2, 5, -3, 0.0]), (len(frames), 1))
+        quality_features = np.tile(np.float32([60, 1.2, 0.5, 0.2, 5, -3, 0.0]), (len(frames), 1))
         place = np.zeros((len(frames), 4), np.float32), np.zeros((len(frames), 5, 2), np.float32)
-        tracks.append(TrackScores(face_id, frames, *place, place[0][:, 0], parts, probabilities))
+        tracks.append(TrackScores(face_id, frames, *place, place[0][:, 0], quality_features, probabilities))
     return build_table(times_s, tracks, HALF)
 
 
@@ -41,7 +41,7 @@ def frames_of(events: pd.DataFrame) -> list[tuple[int, int, int]]:
     return list(events[["onset_frame", "apex_frame", "offset_frame"]].itertuples(index=False, name=None))
 
 
-def by_the_book(
+def reference_events(
     table: pd.DataFrame, name: str, threshold: float, settings: EventSettings
 ) -> list[tuple[int, int, int, int, float, float]]:
     """The definition, a row at a time: face, first, apex and last frame, mean, peak."""
@@ -90,7 +90,7 @@ def test_events_are_those_of_the_plain_loop(
     table = table_of(dict(enumerate(curves)), 3 + np.cumsum(steps))
     settings = EventSettings(release=release, shortest_s=shortest_s, bridge_s=bridge_s)
     found = find_events(table, HALF, settings)
-    expected = by_the_book(table, "AU12", 0.5, settings)
+    expected = reference_events(table, "AU12", 0.5, settings)
     assert set(found["AU"]) <= {"AU12"}
     got = found[["face_id", "onset_frame", "apex_frame", "offset_frame"]]
     assert list(got.itertuples(index=False, name=None)) == [event[:4] for event in expected]
@@ -109,13 +109,13 @@ def test_times_are_the_containers_and_the_offset_is_the_end_of_the_last_frame() 
     assert np.isnan(event["speech"])
 
 
-def test_a_curve_that_trembles_about_its_threshold_is_one_event() -> None:
+def test_a_curve_that_crosses_its_threshold_repeatedly_is_one_event() -> None:
     table = table_of({0: [0.1, 0.6, 0.4, 0.6, 0.4, 0.1, 0.4]})
     assert frames_of(find_events(table, HALF, PLAIN)) == [(1, 1, 4)]
     assert len(find_events(table, HALF, replace(PLAIN, release=1.0))) == 2
 
 
-def test_what_only_reaches_the_lower_line_is_no_event() -> None:
+def test_a_curve_that_only_reaches_the_lower_line_is_no_event() -> None:
     assert find_events(table_of({0: [0.4, 0.4, 0.4]}), HALF, PLAIN).empty
 
 
@@ -140,7 +140,7 @@ def test_a_short_stretch_without_the_face_is_passed_over_and_a_long_one_ends_the
     assert events["mean"][0] == pytest.approx(0.6)
 
 
-def test_rows_that_are_not_judged_are_as_unknown_as_those_without_a_face() -> None:
+def test_unscored_rows_are_as_unknown_as_those_without_a_face() -> None:
     table = table_of({0: [0.9, 0.9, 0.9, 0.9, 0.9, 0.9]})
     table.loc[2:4, "AU12_c"] = np.nan
     assert frames_of(find_events(table, HALF, PLAIN)) == [(0, 0, 1), (5, 5, 5)]
@@ -165,7 +165,7 @@ def test_events_are_sorted_by_face_then_au_then_time(make_track: MakeTrack) -> N
     assert key.equals(key.sort_values(["face_id", "au", "onset"]))
 
 
-def test_an_au_that_was_not_taught_has_no_events(make_track: MakeTrack) -> None:
+def test_an_untrained_au_has_no_events(make_track: MakeTrack) -> None:
     events = find_events(
         build_table(np.arange(9) / 25, [make_track(0, list(range(9)))], HALF), (0.0,) * 12, PLAIN
     )
@@ -183,7 +183,7 @@ def test_without_faces_without_length_or_without_action_there_are_no_events(
     assert tuple(events.columns) == EVENT_COLUMNS
 
 
-def test_an_event_knows_how_much_of_it_is_spoken() -> None:
+def test_an_event_has_the_share_of_it_with_speech() -> None:
     """Speech from 0.1 to 0.3 s; the event from 0.25 to 0.45 s."""
     table = table_of({0: [*[0.1] * 5, *[0.9] * 4, 0.1]})
     spoken = np.zeros(50, bool)
@@ -195,11 +195,11 @@ def test_an_event_knows_how_much_of_it_is_spoken() -> None:
 
 
 @pytest.mark.parametrize(
-    ("change", "said"),
+    ("change", "message"),
     [({"release": 0.0}, "release"), ({"shortest_s": -1.0}, "shortest_s"), ({"bridge_s": np.inf}, "bridge_s")],
 )
-def test_settings_that_make_no_sense_are_refused(change: dict[str, float], said: str) -> None:
-    with pytest.raises(InputError, match=said):
+def test_invalid_settings_are_refused(change: dict[str, float], message: str) -> None:
+    with pytest.raises(InputError, match=message):
         EventSettings(**change)
 
 

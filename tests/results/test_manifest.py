@@ -1,6 +1,7 @@
 """The manifest only grows, survives being cut off, and gives back what was put into it."""
 
 import json
+import os
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -9,18 +10,18 @@ import pytest
 
 from auscan.core.errors import InputError
 from auscan.results.manifest import (
-    Entry,
+    ManifestRecord,
     append,
-    as_line,
     folders,
     is_same_failure,
     is_whole,
     latest,
-    read_entries,
     read_lines,
+    read_records,
+    to_json_line,
 )
 
-ENTRY = Entry(
+RECORD = ManifestRecord(
     path="films/talk.mp4",
     key="talk.mp4",
     status="done",
@@ -40,19 +41,19 @@ ENTRY = Entry(
 )
 
 
-def test_an_entry_comes_back_as_it_was(tmp_path: Path) -> None:
-    strange = replace(ENTRY, path="f\udcff/ü\n.mp4", key="ü", ended="2026-01-02")
-    for entry in (ENTRY, strange):
-        append(tmp_path / "manifest.jsonl", entry)
-    assert read_entries(tmp_path) == [ENTRY, strange]
+def test_a_record_is_read_back_unchanged(tmp_path: Path) -> None:
+    strange = replace(RECORD, path="f\udcff/ü\n.mp4", key="ü", ended="2026-01-02")
+    for record in (RECORD, strange):
+        append(tmp_path / "manifest.jsonl", record)
+    assert read_records(tmp_path) == [RECORD, strange]
     assert "ü" in (tmp_path / "manifest.jsonl").read_text("utf-8")
 
 
-def test_what_all_lines_have_in_common_is_in_memory_once(tmp_path: Path) -> None:
+def test_values_common_to_all_records_are_in_memory_once(tmp_path: Path) -> None:
     """Millions of lines are read before a run begins; options and versions are most of each."""
-    for entry in (ENTRY, replace(ENTRY, key="b"), replace(ENTRY, key="c", config={"keep_all": True})):
-        append(tmp_path / "manifest.jsonl", entry)
-    one, other, third = read_entries(tmp_path)
+    for record in (RECORD, replace(RECORD, key="b"), replace(RECORD, key="c", config={"keep_all": True})):
+        append(tmp_path / "manifest.jsonl", record)
+    one, other, third = read_records(tmp_path)
     assert one.config is other.config
     assert one.versions is other.versions is third.versions
     assert third.config == {"keep_all": True}
@@ -61,58 +62,58 @@ def test_what_all_lines_have_in_common_is_in_memory_once(tmp_path: Path) -> None
 @pytest.mark.parametrize("kept", [1, 30, 200])
 def test_a_line_that_was_cut_off_is_no_line_and_harms_no_other(tmp_path: Path, kept: int) -> None:
     manifest = tmp_path / "manifest.jsonl"
-    append(manifest, ENTRY)
+    append(manifest, RECORD)
     with manifest.open("a") as file:
-        file.write(as_line(replace(ENTRY, key="cut"))[:kept])
-    assert read_entries(tmp_path) == [ENTRY]
-    after = replace(ENTRY, key="after", ended="2026-01-02")
+        file.write(to_json_line(replace(RECORD, key="cut"))[:kept])
+    assert read_records(tmp_path) == [RECORD]
+    after = replace(RECORD, key="after", ended="2026-01-02")
     append(manifest, after)
-    assert read_entries(tmp_path) == [ENTRY, after]
+    assert read_records(tmp_path) == [RECORD, after]
 
 
 def test_many_writers_do_not_tear_each_others_lines(tmp_path: Path) -> None:
-    entries = [replace(ENTRY, key=f"{number:03}", ended=f"{number:03}") for number in range(40)]
+    records = [replace(RECORD, key=f"{number:03}", ended=f"{number:03}") for number in range(40)]
     with ThreadPoolExecutor(8) as pool:
-        list(pool.map(lambda entry: append(tmp_path / "manifest.jsonl", entry), entries))
-    assert read_entries(tmp_path) == entries
+        list(pool.map(lambda record: append(tmp_path / "manifest.jsonl", record), records))
+    assert read_records(tmp_path) == records
 
 
-def test_the_last_entry_counts_over_the_manifests_of_all_shards(tmp_path: Path) -> None:
-    again = replace(ENTRY, status="failed", folder=None, files={}, ended="2026-01-02")
+def test_the_last_record_counts_over_the_manifests_of_all_shards(tmp_path: Path) -> None:
+    again = replace(RECORD, status="failed", folder=None, files={}, ended="2026-01-02")
     append(tmp_path / "manifest.1-of-2.jsonl", again)
-    append(tmp_path / "manifest.2-of-2.jsonl", ENTRY)
-    entries = read_entries(tmp_path)
-    assert latest(entries) == {"talk.mp4": again}
-    assert folders(entries) == {"talk.mp4": "talk"}, "the name stays its own"
+    append(tmp_path / "manifest.2-of-2.jsonl", RECORD)
+    records = read_records(tmp_path)
+    assert latest(records) == {"talk.mp4": again}
+    assert folders(records) == {"talk.mp4": "talk"}, "the name stays its own"
 
 
 def test_a_failure_is_the_same_if_all_but_the_run_is() -> None:
-    failure = replace(ENTRY, status="failed", error_class="MediaError", error="cut off")
+    failure = replace(RECORD, status="failed", error_class="MediaError", error="cut off")
     again = replace(failure, ended="later", host="there", seconds=9.0)
     assert is_same_failure(failure, again)
     assert not is_same_failure(failure, replace(again, error="empty"))
     assert not is_same_failure(failure, replace(again, mtime_ns=5))
-    assert not is_same_failure(ENTRY, ENTRY)
+    assert not is_same_failure(RECORD, RECORD)
 
 
 def test_lines_of_another_make_are_left_out(tmp_path: Path) -> None:
     lines = [
         json.dumps({"path": "a.mp4", "status": "done", "folder": "a"}),
         "[1]",
-        as_line(ENTRY).replace('"rows"', '"more": 1, "rows"'),
+        to_json_line(RECORD).replace('"rows"', '"more": 1, "rows"'),
     ]
     (tmp_path / "manifest.jsonl").write_text("\n".join(lines))
-    assert read_entries(tmp_path) == [ENTRY]
+    assert read_records(tmp_path) == [RECORD]
     assert [line["path"] for line in read_lines(tmp_path)] == ["a.mp4", "films/talk.mp4"]
 
 
 def test_a_result_is_whole_if_its_files_have_their_size(tmp_path: Path) -> None:
     (tmp_path / "talk").mkdir()
-    assert not is_whole(tmp_path, ENTRY)
+    assert not is_whole(tmp_path, RECORD)
     (tmp_path / "talk" / "aus.csv").write_text("0123456789")
-    assert is_whole(tmp_path, ENTRY)
+    assert is_whole(tmp_path, RECORD)
     (tmp_path / "talk" / "aus.csv").write_text("012345678")
-    assert not is_whole(tmp_path, ENTRY)
+    assert not is_whole(tmp_path, RECORD)
 
 
 OUTSIDE = [
@@ -133,20 +134,20 @@ OUTSIDE = [
 
 
 def changed(**more: object) -> str:
-    return json.dumps({**json.loads(as_line(ENTRY)), **more})
+    return json.dumps({**json.loads(to_json_line(RECORD)), **more})
 
 
 def refuse(out: Path, line: str, match: str) -> None:
     """Both readers refuse a line that stands second, and say where it is, in one line."""
-    (out / "manifest.jsonl").write_text(f"{as_line(ENTRY)}\n{line}\n{as_line(ENTRY)}\n")
-    for read in (read_entries, lambda out: list(read_lines(out))):
+    (out / "manifest.jsonl").write_text(f"{to_json_line(RECORD)}\n{line}\n{to_json_line(RECORD)}\n")
+    for read in (read_records, lambda out: list(read_lines(out))):
         with pytest.raises(InputError, match=match) as caught:
             read(out)
-        said = str(caught.value)
-        assert said.startswith(f"{out / 'manifest.jsonl'}, line 2: ")
-        assert "Remove that line, or use another folder." in said
-        assert len(said.splitlines()) == 1
-        assert len(said) < 1000
+        message = str(caught.value)
+        assert message.startswith(f"{out / 'manifest.jsonl'}, line 2: ")
+        assert "Remove that line, or use another folder." in message
+        assert len(message.splitlines()) == 1
+        assert len(message) < 1000
         assert caught.value.exit_code == 2
 
 
@@ -160,8 +161,8 @@ def test_a_folder_that_is_not_one_plain_name_is_refused_by_its_line(
 
 def test_an_older_make_may_have_had_other_types(tmp_path: Path) -> None:
     line = {"path": "a.mp4", "folder": "a", "files": ["aus.csv"], "warnings": None, "config": "none"}
-    (tmp_path / "manifest.jsonl").write_text(f"{json.dumps(line)}\n{as_line(ENTRY)}\n")
-    assert read_entries(tmp_path) == [ENTRY]
+    (tmp_path / "manifest.jsonl").write_text(f"{json.dumps(line)}\n{to_json_line(RECORD)}\n")
+    assert read_records(tmp_path) == [RECORD]
 
 
 def test_a_line_of_an_older_make_is_refused_for_its_folder_too(tmp_path: Path) -> None:
@@ -205,8 +206,8 @@ def test_a_value_of_another_type_is_refused_by_its_line(tmp_path: Path, more: di
 
 
 def test_a_number_too_long_and_a_list_too_deep_are_no_lines(tmp_path: Path) -> None:
-    (tmp_path / "manifest.jsonl").write_text(f"{'9' * 9999}\n{'[' * 200_000}\n{as_line(ENTRY)}\n")
-    assert read_entries(tmp_path) == [ENTRY]
+    (tmp_path / "manifest.jsonl").write_text(f"{'9' * 9999}\n{'[' * 200_000}\n{to_json_line(RECORD)}\n")
+    assert read_records(tmp_path) == [RECORD]
 
 
 @pytest.mark.parametrize("name", ["/victim", "../victim"])
@@ -214,4 +215,28 @@ def test_files_outside_of_a_result_do_not_make_it_whole(tmp_path: Path, name: st
     (tmp_path / "talk").mkdir()
     (tmp_path / "victim").write_text("12345")
     outside = str(tmp_path / "victim") if name.startswith("/") else name
-    assert not is_whole(tmp_path, replace(ENTRY, files={outside: 5}))
+    assert not is_whole(tmp_path, replace(RECORD, files={outside: 5}))
+
+
+def test_an_appended_line_is_synced_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    manifest, synced = tmp_path / "manifest.jsonl", []
+
+    def fsync(descriptor: int) -> None:
+        status = os.fstat(descriptor)
+        synced.append((status.st_ino, status.st_size))
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    append(manifest, RECORD)
+    assert synced == [(manifest.stat().st_ino, len(to_json_line(RECORD).encode()) + 1)]
+
+
+def test_a_result_is_not_whole_if_one_file_of_several_changed(tmp_path: Path) -> None:
+    record = replace(RECORD, files={"aus.csv": 10, "events.csv": 3, "summary.json": 2})
+    (tmp_path / "talk").mkdir()
+    for name, size in record.files.items():
+        (tmp_path / "talk" / name).write_text("x" * size)
+    assert is_whole(tmp_path, record)
+    (tmp_path / "talk" / "events.csv").write_text("xx")
+    assert not is_whole(tmp_path, record)
+    (tmp_path / "talk" / "events.csv").unlink()
+    assert not is_whole(tmp_path, record)

@@ -5,7 +5,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from auscan.results.quality import GRADINGS, LEAST, NO_FACE_REASON, PART_COLUMNS, REASONS, judge
+from auscan.results.quality import (
+    GRADINGS,
+    MIN_QUALITY,
+    NO_FACE_REASON,
+    QUALITY_FEATURE_COLUMNS,
+    REASONS,
+    check_quality,
+)
 
 CLEAR = {
     "size": 60,
@@ -18,59 +25,73 @@ CLEAR = {
 }
 
 
-def judged(**changes: float) -> tuple[float, str]:
-    parts = np.float32([list((CLEAR | changes).values())])
-    quality, reason = judge(parts)
+def quality_of(**changes: float) -> tuple[float, str]:
+    quality_features = np.float32([list((CLEAR | changes).values())])
+    quality, reason = check_quality(quality_features)
     return float(quality[0]), str(reason[0])
 
 
 def test_a_clear_face_has_full_quality_and_no_reason() -> None:
-    assert tuple(CLEAR) == PART_COLUMNS
-    assert judged() == (1.0, "")
+    assert tuple(CLEAR) == QUALITY_FEATURE_COLUMNS
+    assert quality_of() == (1.0, "")
 
 
-@pytest.mark.parametrize("part", PART_COLUMNS)
+@pytest.mark.parametrize("part", QUALITY_FEATURE_COLUMNS)
 def test_a_part_counts_from_its_cut_on(part: str) -> None:
     grading = GRADINGS[part]
     towards_none = 1e-3 * (grading.none - grading.cut)
-    assert judged(**{part: grading.full}) == (1.0, "")
-    assert judged(**{part: grading.cut - towards_none})[1] == ""
-    assert judged(**{part: grading.cut + towards_none})[1] == grading.reason
-    assert judged(**{part: grading.cut})[0] == pytest.approx(LEAST, abs=1e-5)
-    quality, reason = judged(**{part: grading.none})
+    assert quality_of(**{part: grading.full}) == (1.0, "")
+    assert quality_of(**{part: grading.cut - towards_none})[1] == ""
+    assert quality_of(**{part: grading.cut + towards_none})[1] == grading.reason
+    assert quality_of(**{part: grading.cut})[0] == pytest.approx(MIN_QUALITY, abs=1e-5)
+    quality, reason = quality_of(**{part: grading.none})
     assert (quality, reason) == (pytest.approx(0, abs=1e-5), grading.reason)
 
 
-@given(st.sampled_from(PART_COLUMNS), st.floats(0, 90, width=32), st.floats(0, 90, width=32))
+def test_the_cuts_are_the_documented_ones() -> None:
+    """Just inside of each cut of docs/quality.md, and just outside."""
+    for part, good, bad, reason in (
+        ("size", 7.1, 6.9, "small"),
+        ("sharpness", 0.66, 0.64, "blur"),
+        ("brightness", 0.041, 0.039, "dark"),
+        ("contrast", 0.0171, 0.0169, "dark"),
+        ("yaw", 39.0, 41.0, "profile"),
+        ("pitch", 29.0, 31.0, "profile"),
+        ("covered", 0.24, 0.26, "occluded"),
+    ):
+        assert (quality_of(**{part: good})[1], quality_of(**{part: bad})[1]) == ("", reason), part
+
+
+@given(st.sampled_from(QUALITY_FEATURE_COLUMNS), st.floats(0, 90, width=32), st.floats(0, 90, width=32))
 def test_quality_never_rises_as_a_part_gets_worse(part: str, a: float, b: float) -> None:
     better_is_more = GRADINGS[part].full > GRADINGS[part].none
     worse, better = sorted((a, b), reverse=not better_is_more)
-    assert judged(**{part: worse})[0] <= judged(**{part: better})[0]
+    assert quality_of(**{part: worse})[0] <= quality_of(**{part: better})[0]
 
 
 def test_turned_left_is_turned_right_and_up_is_down() -> None:
     for part in ("yaw", "pitch"):
         worse = 1.2 * GRADINGS[part].cut
-        assert judged(**{part: worse}) == judged(**{part: -worse})
-        assert judged(**{part: -worse})[1] == "profile"
+        assert quality_of(**{part: worse}) == quality_of(**{part: -worse})
+        assert quality_of(**{part: -worse})[1] == "profile"
 
 
 def test_the_worst_part_gives_the_reason() -> None:
-    assert judged(size=GRADINGS["size"].none, yaw=1.1 * GRADINGS["yaw"].cut)[1] == "small"
-    assert judged(size=0.95 * GRADINGS["size"].cut, yaw=GRADINGS["yaw"].none)[1] == "profile"
+    assert quality_of(size=GRADINGS["size"].none, yaw=1.1 * GRADINGS["yaw"].cut)[1] == "small"
+    assert quality_of(size=0.95 * GRADINGS["size"].cut, yaw=GRADINGS["yaw"].none)[1] == "profile"
 
 
-def test_what_was_not_taught_is_never_a_reason() -> None:
-    untold = dict.fromkeys(("yaw", "pitch", "covered"), np.nan)
-    assert judged(**untold) == (1.0, "")
-    assert judged(**untold, size=GRADINGS["size"].none) == (0.0, "small")
+def test_an_untrained_feature_is_never_a_reason() -> None:
+    unknown_pose = dict.fromkeys(("yaw", "pitch", "covered"), np.nan)
+    assert quality_of(**unknown_pose) == (1.0, "")
+    assert quality_of(**unknown_pose, size=GRADINGS["size"].none) == (0.0, "small")
 
 
-def test_nothing_known_is_no_face() -> None:
-    quality, reason = judge(np.full((2, len(PART_COLUMNS)), np.nan, np.float32))
+def test_a_row_without_any_feature_is_no_face() -> None:
+    quality, reason = check_quality(np.full((2, len(QUALITY_FEATURE_COLUMNS)), np.nan, np.float32))
     assert quality.tolist() == [0, 0]
     assert reason.tolist() == [NO_FACE_REASON] * 2
-    assert judge(np.empty((0, len(PART_COLUMNS)), np.float32))[1].shape == (0,)
+    assert check_quality(np.empty((0, len(QUALITY_FEATURE_COLUMNS)), np.float32))[1].shape == (0,)
 
 
 def test_the_reasons_are_the_promised_ones() -> None:

@@ -11,10 +11,9 @@ import pytest
 
 from auscan.core.aus import AU_NAMES
 from auscan.core.errors import InputError
-from auscan.results.baseline import apply_baseline
 from auscan.results.events import EVENT_COLUMNS
 from auscan.results.read import read_result
-from auscan.results.result import Result
+from auscan.results.result import Result, apply_baseline
 from auscan.results.speech import Speech
 from auscan.results.table import TrackScores
 
@@ -64,15 +63,13 @@ def test_the_summary_counts_events_over_all_faces_and_for_each(talk: Result) -> 
     assert summary["event_settings"] == {"release": 0.75, "shortest_s": 0.1, "bridge_s": 0.25}
 
 
-def test_an_au_never_taught_has_no_numbers_at_all(talk: Result) -> None:
+def test_an_untrained_au_has_no_statistics(talk: Result) -> None:
     summary = talk.summary()
     for numbers in (summary["aus"]["AU23"], summary["per_face"][0]["aus"]["AU23"]):
         assert set(numbers.values()) == {None}
 
 
-def test_a_face_that_came_between_two_others_knows_its_own_time(
-    make_track: MakeTrack, make_result: MakeResult
-) -> None:
+def test_first_and_last_time_are_those_of_each_face(make_track: MakeTrack, make_result: MakeResult) -> None:
     tracks = [make_track(face_id, frames) for face_id, frames in ((0, [0, 1]), (1, [4, 5]))]
     result = make_result([5.0, 5.04, 5.08, 5.2, 5.24, 5.28], tracks)
     faces = result.summary()["per_face"]
@@ -99,21 +96,21 @@ def test_a_result_comes_back_from_its_folder(talk: Result, tmp_path: Path) -> No
         assert read.summary() == result.summary()
 
 
-def test_the_parquet_file_says_what_the_verdicts_are_made_from(talk: Result, tmp_path: Path) -> None:
+def test_the_parquet_metadata_names_the_baseline_and_the_scored_columns(talk: Result, tmp_path: Path) -> None:
     import fastparquet
 
     for baseline, expected in (("none", "AU.."), ("1-2", "AU.._b")):
         folder = apply_baseline(talk, baseline).save(tmp_path)
         stored = fastparquet.ParquetFile(folder / "aus.parquet")
-        said = json.loads(stored.key_value_metadata["auscan"])
-        assert (said["baseline"], said["judged_by"]) == (baseline, expected)
-        assert list(said["units"]) == stored.columns
+        metadata = json.loads(stored.key_value_metadata["auscan"])
+        assert (metadata["baseline"], metadata["judged_by"]) == (baseline, expected)
+        assert list(metadata["units"]) == stored.columns
         assert json.loads((folder / "summary.json").read_text())["baseline"] == baseline
 
 
 def test_files_of_two_results_are_not_mixed(talk: Result, make_result: MakeResult, tmp_path: Path) -> None:
     talk.save(tmp_path)
-    make_result([0.0, 0.04], []).save_readings(tmp_path)
+    make_result([0.0, 0.04], []).save_derived(tmp_path)
     with pytest.raises(InputError, match=r"summary\.json does not go with the table"):
         read_result(tmp_path)
     (tmp_path / "summary.json").write_text("{}")

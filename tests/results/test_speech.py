@@ -24,7 +24,7 @@ def sound_of(spoken: list[bool], start_s: float = 0.0, step_s: float = 0.02) -> 
     st.floats(-2, 2),
     st.floats(0.01, 3),
 )
-def test_a_share_is_that_of_a_fine_ruler(
+def test_a_share_equals_that_of_a_fine_sampling(
     spoken: list[bool], start_s: float, begin_s: float, lasts_s: float
 ) -> None:
     sound = sound_of(spoken, start_s)
@@ -52,7 +52,7 @@ def test_sound_comes_back_as_it_was_written(tmp_path: Path) -> None:
     assert table["time"].tolist() == pytest.approx([-0.013, 0.007, 0.027])
 
 
-def test_what_is_no_sound_of_a_result_is_refused(tmp_path: Path) -> None:
+def test_a_file_without_sound_data_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "sound.parquet"
     path.write_text("la la la")
     with pytest.raises(InputError, match=r"sound\.parquet is not the sound of a result"):

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 from auscan.core.aus import AU_NAMES
 from auscan.core.errors import InputError
-from auscan.results.quality import PART_COLUMNS
+from auscan.results.quality import QUALITY_FEATURE_COLUMNS
 from auscan.results.result import Result
 from auscan.results.summary import base_rates, seconds_active
 from auscan.results.table import (
@@ -62,7 +62,7 @@ def test_a_frame_without_a_face_is_unknown_and_not_zero(result: Result) -> None:
     assert row["success"] == 0
     assert row["confidence"] == 0
     assert (row["quality"], row["reason"]) == (0, "no_face")
-    assert row[list(PART_COLUMNS)].isna().all()
+    assert row[list(QUALITY_FEATURE_COLUMNS)].isna().all()
     assert row[["x", "y", "w", "h", *AU_NAMES, *(f"{name}_c" for name in AU_NAMES)]].isna().all()
 
 
@@ -75,7 +75,7 @@ def test_an_au_is_active_from_its_threshold_on(make_track: MakeTrack) -> None:
     assert table["AU12_c"].tolist() == [1.0, 0.0, 1.0]
 
 
-def test_an_au_never_taught_is_unknown_in_every_row(result: Result) -> None:
+def test_an_untrained_au_is_unknown_in_every_row(result: Result) -> None:
     assert result.table[["AU23", "AU23_c"]].isna().all(axis=None)
     summary = result.summary()
     assert summary["seconds_active"]["AU23"] is None
@@ -94,7 +94,7 @@ def test_any_tracks_give_each_frame_at_least_one_row_and_its_own_time(
             boxes=np.zeros((len(frames), 4), np.float32),
             points=np.zeros((len(frames), 5, 2), np.float32),
             scores=np.ones(len(frames), np.float32),
-            parts=np.full((len(frames), 7), 0.5, np.float32),
+            quality_features=np.full((len(frames), 7), 0.5, np.float32),
             probabilities=np.zeros((len(frames), 12), np.float32),
         )
         for face_id, frames in enumerate(seen)
@@ -143,12 +143,12 @@ PROFILE = np.float32([60, 1.2, 0.5, 0.2, 70, 0, 0])
 def half_turned(make_track: MakeTrack) -> TrackScores:
     """A face in four frames, AU12 on in all of them, turned away in the last three."""
     track = make_track(0, [0, 1, 2, 3])
-    parts = track.parts.copy()
-    parts[1:] = PROFILE
-    return replace(track, parts=parts, probabilities=np.full((4, 12), 0.9, np.float32))
+    quality_features = track.quality_features.copy()
+    quality_features[1:] = PROFILE
+    return replace(track, quality_features=quality_features, probabilities=np.full((4, 12), 0.9, np.float32))
 
 
-def test_a_face_that_can_hardly_be_read_keeps_its_probabilities_and_is_not_judged(
+def test_a_low_quality_face_keeps_its_probabilities_and_is_not_scored(
     half_turned: TrackScores,
 ) -> None:
     table = build_table(np.arange(4.0), [half_turned], [0.5] * 12)
@@ -159,14 +159,14 @@ def test_a_face_that_can_hardly_be_read_keeps_its_probabilities_and_is_not_judge
     assert table["AU12_c"].notna().tolist() == [True, False, False, False]
 
 
-def test_keep_all_judges_every_face_and_still_says_why_not_to(half_turned: TrackScores) -> None:
+def test_keep_all_scores_every_face_and_keeps_the_reason(half_turned: TrackScores) -> None:
     table = build_table(np.arange(5.0), [half_turned], [0.5] * 12, keep_all=True)
     assert table["reason"].tolist() == ["", "profile", "profile", "profile", "no_face"]
     assert table["AU12_c"].tolist()[:4] == [1, 1, 1, 1]
     assert np.isnan(table["AU12_c"].iloc[4])
 
 
-def test_only_judged_rows_count_as_active(half_turned: TrackScores) -> None:
+def test_only_scored_rows_count_as_active(half_turned: TrackScores) -> None:
     table = build_table(np.arange(4.0), [half_turned], [0.5] * 12)
     assert seconds_active(table)["AU12"] == pytest.approx(1)
     assert base_rates(table)["AU12"] == 1
@@ -175,11 +175,11 @@ def test_only_judged_rows_count_as_active(half_turned: TrackScores) -> None:
 
 
 def _last(track: TrackScores, count: int) -> dict[str, np.ndarray]:
-    names = ("boxes", "points", "scores", "parts", "probabilities")
+    names = ("boxes", "points", "scores", "quality_features", "probabilities")
     return {"frames": np.arange(count)} | {name: getattr(track, name)[-count:] for name in names}
 
 
-def test_the_summary_says_how_much_was_judged_and_why_not_the_rest(
+def test_the_summary_counts_scored_rows_and_reasons(
     make_result: MakeResult, half_turned: TrackScores
 ) -> None:
     result = make_result([0.0, 0.1, 0.2, 0.3, 0.4], [half_turned])
@@ -221,14 +221,14 @@ def test_saving_writes_files_that_agree(result: Result, tmp_path: Path) -> None:
     assert json.loads((folder / "summary.json").read_text()) == result.summary()
 
 
-def test_the_parquet_file_says_what_its_numbers_mean(result: Result, tmp_path: Path) -> None:
+def test_the_parquet_metadata_describes_the_columns(result: Result, tmp_path: Path) -> None:
     schema = pq.read_schema(result.save(tmp_path) / "aus.parquet")
-    said = json.loads(schema.metadata[b"auscan"])
-    assert said["auscan"] == "0.1.0"
-    assert said["model"] == "tiny"
-    assert said["au_names"] == list(AU_NAMES)
-    assert list(said["thresholds"].values()) == list(result.info.thresholds)
-    assert set(said["units"]) == set(COLUMNS)
+    stored = json.loads(schema.metadata[b"auscan"])
+    assert stored["auscan"] == "0.1.0"
+    assert stored["model"] == "tiny"
+    assert stored["au_names"] == list(AU_NAMES)
+    assert list(stored["thresholds"].values()) == list(result.info.thresholds)
+    assert set(stored["units"]) == set(COLUMNS)
 
 
 def _rewrite(path: Path, **columns: list[float] | list[str]) -> None:
@@ -261,7 +261,7 @@ def test_a_table_with_a_foreign_column_is_refused(result: Result, tmp_path: Path
         read_result_table(path)
 
 
-def test_what_auscan_did_not_write_is_refused(tmp_path: Path) -> None:
+def test_a_file_of_another_program_is_refused(tmp_path: Path) -> None:
     foreign, text = tmp_path / "foreign.parquet", tmp_path / "text.parquet"
     pd.DataFrame({"a": [1]}).to_parquet(foreign)
     text.write_text("no table")
@@ -284,12 +284,12 @@ def test_the_notebook_view_escapes_the_file_name(make_result: MakeResult, make_t
 
 
 THRESHOLDS = (0.5,) * 12
-ABOUT = table_metadata("talk.mp4", "nano", THRESHOLDS, ("AU23",), "0.1.0")
+METADATA = table_metadata("talk.mp4", "nano", THRESHOLDS, ("AU23",), "0.1.0")
 
 
 def test_pieces_are_read_back_as_one_table(tmp_path: Path) -> None:
     whole = build_table(np.arange(10) / 25, [], THRESHOLDS)
-    with TableWriter(tmp_path / "new", ABOUT) as writer:
+    with TableWriter(tmp_path / "new", METADATA) as writer:
         for start in range(0, 10, 4):
             writer.write(whole[start : start + 4].reset_index(drop=True))
     pd.testing.assert_frame_equal(read_result_table(tmp_path / "new" / "aus.parquet"), whole)
@@ -300,9 +300,9 @@ def test_pieces_are_read_back_as_one_table(tmp_path: Path) -> None:
     assert sorted(path.name for path in (tmp_path / "new").iterdir()) == ["aus.csv", "aus.parquet"]
 
 
-def test_a_run_that_breaks_leaves_nothing(tmp_path: Path) -> None:
+def test_a_failed_run_leaves_no_file(tmp_path: Path) -> None:
     def run() -> None:
-        with TableWriter(tmp_path, ABOUT) as writer:
+        with TableWriter(tmp_path, METADATA) as writer:
             writer.write(build_table(np.arange(3) / 25, [], THRESHOLDS))
             raise KeyError
 

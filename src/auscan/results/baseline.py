@@ -11,14 +11,14 @@
 It is one shift for a face and AU, so order within the face stays, and with the level (summary.json) it can be
 undone. A face with too few judged frames to tell its level has no values above it: NaN, and is not judged.
 
-In: probabilities, or a whole result.  Out: the columns `AU.._b`, and `AU.._c` made from them.
+In: probabilities, or a table.  Out: the columns `AU.._b`, and `AU.._c` made from them.
 Not here: events, which follow these columns where there are any (events.py).
 """
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Final
+from dataclasses import dataclass
+from typing import Final
 
 import numpy as np
 import pandas as pd
@@ -26,15 +26,12 @@ from numpy.typing import NDArray
 
 from auscan.core.aus import AU_COUNT, AU_NAMES
 from auscan.core.errors import InputError
-from auscan.results.table import ACTIVE_COLUMNS, BASELINE_COLUMNS, COLUMNS, by_face, reached
-
-if TYPE_CHECKING:
-    from auscan.results.result import Result
+from auscan.results.table import ACTIVE_COLUMNS, BASELINE_COLUMNS, COLUMNS, apply_thresholds, by_face
 
 NO_BASELINE: Final[str] = "none"
 NEUTRAL: Final[float] = 0.1
 """Probability that a level above it is brought down to, at most."""
-LEAST_FRAMES: Final[int] = 25
+MIN_BASELINE_FRAMES: Final[int] = 25
 """Judged frames that a level needs."""
 
 
@@ -67,17 +64,17 @@ def parse_baseline(text: str) -> Baseline | None:
 def resting_level(
     probabilities: NDArray[np.float32],
     times_s: NDArray[np.float64],
-    judged: NDArray[np.bool_],
+    scored: NDArray[np.bool_],
     baseline: Baseline,
 ) -> NDArray[np.float64]:
-    """The level of each AU of one face: [A], all NaN if fewer than LEAST_FRAMES of its T frames tell it.
+    """Compute the level of each AU of one face: [A], all NaN for fewer than MIN_BASELINE_FRAMES frames.
 
-    probabilities [T, A]; times_s [T]; judged [T], whether the frame may be gone by.
+    probabilities [T, A]; times_s [T]; scored [T], whether the frame may be used.
     """
-    tell = judged & (times_s >= baseline.begin_s) & (times_s < baseline.end_s)
-    if tell.sum() < LEAST_FRAMES:
+    usable = scored & (times_s >= baseline.begin_s) & (times_s < baseline.end_s)
+    if usable.sum() < MIN_BASELINE_FRAMES:
         return np.full(AU_COUNT, np.nan)
-    return np.median(probabilities[tell].astype(np.float64), axis=0)
+    return np.median(probabilities[usable].astype(np.float64), axis=0)
 
 
 def neutral_point(thresholds: Sequence[float]) -> NDArray[np.float64]:
@@ -85,7 +82,7 @@ def neutral_point(thresholds: Sequence[float]) -> NDArray[np.float64]:
     return np.minimum(NEUTRAL, np.asarray(thresholds, np.float64) / 2)
 
 
-def take_off(
+def subtract_baseline(
     probabilities: NDArray[np.float32], level: NDArray[np.float64], neutral: NDArray[np.float64]
 ) -> NDArray[np.float32]:
     """Probabilities [T, A] above a level [A] (or one for each row [T, A]); NaN where either is.
@@ -93,14 +90,14 @@ def take_off(
     neutral: [A] what the level comes down to. Written with odds, so that 0 and 1 need no care.
     """
     shift = np.maximum(1.0, _odds(level) / _odds(neutral))
-    yes, no = probabilities.astype(np.float64), 1.0 - probabilities.astype(np.float64)
-    return (yes / (yes + no * shift)).astype(np.float32)
+    active_share, inactive_share = probabilities.astype(np.float64), 1.0 - probabilities.astype(np.float64)
+    return (active_share / (active_share + inactive_share * shift)).astype(np.float32)
 
 
 def _odds(probability: NDArray[np.float64]) -> NDArray[np.float64]:
     """Of a sheer 1 as of what is nearest to it in float32."""
-    held = np.minimum(probability, 1 - 2.0**-24)
-    return np.asarray(held / (1 - held))
+    clipped = np.minimum(probability, 1 - 2.0**-24)
+    return np.asarray(clipped / (1 - clipped))
 
 
 def resting_levels(table: pd.DataFrame, baseline: Baseline, keep_all: bool) -> dict[int, NDArray[np.float64]]:
@@ -116,18 +113,18 @@ def resting_levels(table: pd.DataFrame, baseline: Baseline, keep_all: bool) -> d
     }
 
 
-def with_levels(
+def add_baseline_columns(
     table: pd.DataFrame,
     levels: Mapping[int, NDArray[np.float64]],
     thresholds: Sequence[float],
     keep_all: bool,
 ) -> pd.DataFrame:
     """The table with `BASELINE_COLUMNS`, and `AU.._c` made from them; NaN for faces without a level."""
-    ids, which = np.unique(table["face_id"].to_numpy(), return_inverse=True)
+    ids, row_of_id = np.unique(table["face_id"].to_numpy(), return_inverse=True)
     unknown = np.full(AU_COUNT, np.nan)
-    level = np.array([levels.get(int(face_id), unknown) for face_id in ids]).reshape(-1, AU_COUNT)[which]
-    values = take_off(table[list(AU_NAMES)].to_numpy(np.float32), level, neutral_point(thresholds))
-    active = reached(values, table["reason"].eq("").to_numpy() | keep_all, thresholds)
+    level = np.array([levels.get(int(face_id), unknown) for face_id in ids]).reshape(-1, AU_COUNT)[row_of_id]
+    values = subtract_baseline(table[list(AU_NAMES)].to_numpy(np.float32), level, neutral_point(thresholds))
+    active = apply_thresholds(values, table["reason"].eq("").to_numpy() | keep_all, thresholds)
     columns = {
         **dict(zip(ACTIVE_COLUMNS, active.T, strict=True)),
         **dict(zip(BASELINE_COLUMNS, values.T, strict=True)),
@@ -135,18 +132,14 @@ def with_levels(
     return table.assign(**columns)
 
 
-def apply_baseline(result: "Result", baseline: str) -> "Result":
-    """The result as a run with that baseline gives it, whatever baseline it has; the network is not asked.
-
-    baseline: none, median or SECONDS-SECONDS.  Raises InputError for anything else.
-    """
-    asked, info = parse_baseline(baseline), replace(result.info, baseline=baseline)
-    table = result.table[list(COLUMNS)]
-    if asked is None:
-        values = table[list(AU_NAMES)].to_numpy(np.float32)
-        active = reached(values, table["reason"].eq("").to_numpy() | info.keep_all, info.thresholds)
-        table = table.assign(**dict(zip(ACTIVE_COLUMNS, active.T, strict=True)))
-    else:
-        levels = resting_levels(table, asked, info.keep_all)
-        table = with_levels(table, levels, info.thresholds, info.keep_all)
-    return replace(result, table=table, info=info)
+def replace_baseline(
+    table: pd.DataFrame, baseline: Baseline | None, thresholds: Sequence[float], keep_all: bool
+) -> pd.DataFrame:
+    """Return a table with this baseline in place of the one that it has."""
+    table = table[list(COLUMNS)]
+    if baseline is not None:
+        levels = resting_levels(table, baseline, keep_all)
+        return add_baseline_columns(table, levels, thresholds, keep_all)
+    values = table[list(AU_NAMES)].to_numpy(np.float32)
+    active = apply_thresholds(values, table["reason"].eq("").to_numpy() | keep_all, thresholds)
+    return table.assign(**dict(zip(ACTIVE_COLUMNS, active.T, strict=True)))

@@ -12,7 +12,7 @@ Why: people code events, not frames. A curve that trembles about its threshold i
 
 Where the table holds values above a person's baseline (AU01_b and so on), events follow these.
 In: a result's table, the thresholds, and speech where there is sound.  Out: a row an event.
-Not here: files (files.py), the baseline (baseline.py), drawing.
+Not here: the baseline (baseline.py), drawing.
 """
 
 from dataclasses import dataclass
@@ -61,13 +61,13 @@ class EventSettings:
                 raise InputError(f"{name} is in seconds, 0 or more; got {getattr(self, name)}.")
 
 
-USUAL: Final[EventSettings] = EventSettings()
+DEFAULT_EVENT_SETTINGS: Final[EventSettings] = EventSettings()
 
 
 def find_events(
     table: pd.DataFrame,
     thresholds: tuple[float, ...],
-    settings: EventSettings = USUAL,
+    settings: EventSettings = DEFAULT_EVENT_SETTINGS,
     speech: Speech | None = None,
 ) -> pd.DataFrame:
     """The events of each face and AU in a result's table: `EVENT_COLUMNS`, a row an event.
@@ -85,16 +85,22 @@ def find_events(
     if len(thresholds) != AU_COUNT:
         raise InputError(f"There are {AU_COUNT} thresholds, one for each AU; got {len(thresholds)}.")
     frames = table["frame"].to_numpy()
-    _, first, at = np.unique(frames, return_index=True, return_inverse=True)
+    _, first, frame_index = np.unique(frames, return_index=True, return_inverse=True)
     starts_s = table["timestamp"].to_numpy(np.float64)
-    ends_s = starts_s + frame_durations_s(starts_s[first])[at]
+    ends_s = starts_s + frame_durations_s(starts_s[first])[frame_index]
     faces = table["face_id"].to_numpy()
     order = np.lexsort((frames, faces))
     found = []
     for j, name in enumerate(AU_NAMES):
         values = table[value_column(table, name)].to_numpy(np.float32)
-        known = order[~(np.isnan(values) | table[ACTIVE_COLUMNS[j]].isna().to_numpy())[order]]
-        curve = _Curve(faces[known], frames[known], starts_s[known], ends_s[known], values[known])
+        known_rows = order[~(np.isnan(values) | table[ACTIVE_COLUMNS[j]].isna().to_numpy())[order]]
+        curve = _Curve(
+            faces[known_rows],
+            frames[known_rows],
+            starts_s[known_rows],
+            ends_s[known_rows],
+            values[known_rows],
+        )
         found.append(_events(curve, np.float32(thresholds[j]), settings).assign(au=j))
     events = pd.concat(found, ignore_index=True)
     events = events.sort_values(["face_id", "au", "onset"], ignore_index=True)
@@ -118,9 +124,9 @@ class _Curve:
 def _events(curve: _Curve, threshold: np.float32, settings: EventSettings) -> pd.DataFrame:
     """The events of one AU; all columns but AU and speech."""
     first, last = _runs(curve, threshold, settings)
-    lasts_s = curve.end_s[last] - curve.start_s[first]
-    long = (lasts_s > 0) & (lasts_s >= settings.shortest_s - ROUNDING_S)
-    first, last = first[long], last[long]
+    durations_s = curve.end_s[last] - curve.start_s[first]
+    is_long_enough = (durations_s > 0) & (durations_s >= settings.shortest_s - ROUNDING_S)
+    first, last = first[is_long_enough], last[is_long_enough]
     apex = np.array([a + int(curve.value[a : b + 1].argmax()) for a, b in zip(first, last, strict=True)], int)
     sums = np.concatenate([[0.0], np.cumsum(curve.value, dtype=np.float64)])
     return pd.DataFrame(
@@ -143,16 +149,19 @@ def _runs(
     curve: _Curve, threshold: np.float32, settings: EventSettings
 ) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
     """First and last row of each stretch in which the AU is on, [E] each, of any length."""
-    reached, held = curve.value >= threshold, curve.value >= np.float32(settings.release) * threshold
+    above_threshold, above_release = (
+        curve.value >= threshold,
+        curve.value >= np.float32(settings.release) * threshold,
+    )
     gap_s = curve.start_s[1:] - curve.end_s[:-1]
-    begins = np.ones(len(reached), bool)  # nothing is known of what was before this row
-    begins[1:] = (curve.face_id[1:] != curve.face_id[:-1]) | (gap_s > settings.bridge_s + ROUNDING_S)
+    starts_run = np.ones(len(above_threshold), bool)  # nothing is known of what was before this row
+    starts_run[1:] = (curve.face_id[1:] != curve.face_id[:-1]) | (gap_s > settings.bridge_s + ROUNDING_S)
     # Where a row alone decides, it is reached, or it is not held; all others are as the last that did.
-    decides = reached | ~held | begins
-    decider = np.maximum.accumulate(np.where(decides, np.arange(len(reached)), 0))
-    on = reached[decider]
-    first = on.copy()
-    first[1:] &= begins[1:] | ~on[:-1]
-    last = on.copy()
-    last[:-1] &= begins[1:] | ~on[1:]
+    is_determined = above_threshold | ~above_release | starts_run
+    last_determined = np.maximum.accumulate(np.where(is_determined, np.arange(len(above_threshold)), 0))
+    active = above_threshold[last_determined]
+    first = active.copy()
+    first[1:] &= starts_run[1:] | ~active[:-1]
+    last = active.copy()
+    last[:-1] &= starts_run[1:] | ~active[1:]
     return np.flatnonzero(first), np.flatnonzero(last)

@@ -10,7 +10,7 @@ no line.
 A manifest may come from somebody else, and its names become paths that a run replaces and deletes. So
 `read_lines` checks every name before it is used, and raises InputError for one that is not plain.
 
-In: entries.  Out: lines, and entries again.
+In: records.  Out: lines, and records again.
 Not here: which inputs are to be done (batch/plan.py), the results (result.py).
 """
 
@@ -22,7 +22,7 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import IO, Any, Final, Literal
 
-from auscan.core.environment import PLAIN_NAME, is_plain_name
+from auscan.core.environment import PLAIN_NAME_RULE, is_plain_name
 from auscan.core.errors import InputError
 
 try:
@@ -34,16 +34,16 @@ MANIFESTS: Final[str] = "manifest*.jsonl"
 """Matches the manifests of all runs and shards in a folder."""
 
 
-ALIKE: Final = frozenset({"model", "model_sha256", "config", "versions", "host"})
+SHARED_FIELDS: Final = frozenset({"model", "model_sha256", "config", "versions", "host"})
 """What thousands of lines have in common; in memory they share it."""
 
 
-LONGEST_VALUE: Final[int] = 100
+MAX_VALUE_LENGTH: Final[int] = 100
 """Characters of a value that a message shows."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Entry:
+class ManifestRecord:
     """One line: an input, what it was when it was read, what was made of it, and by what."""
 
     path: str
@@ -77,20 +77,20 @@ class Entry:
     """When, in UTC; sorts as text."""
 
 
-def as_line(entry: Entry) -> str:
-    """The entry as a line of JSON, without its end.  File names that are no UTF-8 are escaped."""
-    text = json.dumps(asdict(entry), ensure_ascii=False)
+def to_json_line(record: ManifestRecord) -> str:
+    """The record as a line of JSON, without its end.  File names that are no UTF-8 are escaped."""
+    text = json.dumps(asdict(record), ensure_ascii=False)
     return text.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
-def append(manifest: Path, entry: Entry) -> None:
+def append(manifest: Path, record: ManifestRecord) -> None:
     """Put a line at the end and on the disk, in one piece even where others write to the same file.
 
     Raises OSError where it cannot be written.
     """
     with manifest.open("ab+") as file, _locked(file):
-        line = as_line(entry).encode() + b"\n"
-        file.write(line if _ends_whole(file) else b"\n" + line)
+        line = to_json_line(record).encode() + b"\n"
+        file.write(line if _ends_with_newline(file) else b"\n" + line)
         file.flush()
         os.fsync(file.fileno())
 
@@ -104,7 +104,7 @@ def _locked(file: IO[bytes]) -> Iterator[None]:
     yield  # closing the file unlocks it
 
 
-def _ends_whole(file: IO[bytes]) -> bool:
+def _ends_with_newline(file: IO[bytes]) -> bool:
     """Whether the last line, if there is one, was written to its end."""
     if file.seek(0, os.SEEK_END) == 0:
         return True
@@ -118,45 +118,50 @@ def read_lines(out: Path) -> Iterator[dict[str, Any]]:
     Raises InputError for a manifest that may not be read, and for a line whose names cannot be used as paths.
     """
     for manifest in sorted(out.glob(MANIFESTS)):
-        with _opened(manifest) as file:
+        with _open_manifest(manifest) as file:
             for number, line in enumerate(file, 1):
-                content = _parsed(line)
+                content = _parse_line(line)
                 if isinstance(content, dict):
                     _check_names(content, f"{manifest}, line {number}")
                     yield content
 
 
-def _parsed(line: str) -> object:
+def _parse_line(line: str) -> object:
     """The content of a line; None for one that is no JSON."""
     with suppress(ValueError, RecursionError):  # cut off, a number too long, nested too deep
         return json.loads(line)
     return None
 
 
-def _check_names(line: Mapping[str, Any], where: str) -> None:
+def _check_names(line: Mapping[str, Any], location: str) -> None:
     """Raise InputError for a name that could lead out of its folder, or a value of another type."""
     if not (line.get("folder") is None or is_plain_name(line["folder"])):
-        raise _refused(where, f"the folder {_told(line['folder'])} is not {PLAIN_NAME}")
-    is_older = "key" not in line  # left out by `read_entries`
+        raise _invalid_record(
+            location, f"the folder {_format_value(line['folder'])} is not {PLAIN_NAME_RULE}"
+        )
+    is_older = "key" not in line  # left out by `read_records`
     files = {} if is_older else line.get("files", {})
     if not isinstance(files, dict):
-        raise _refused(where, f"files is {_told(files)}, not an object of names and sizes")
+        raise _invalid_record(location, f"files is {_format_value(files)}, not an object of names and sizes")
     for name, size in files.items():
         if not is_plain_name(name):
-            raise _refused(where, f"the file {_told(name)} is not {PLAIN_NAME}")
+            raise _invalid_record(location, f"the file {_format_value(name)} is not {PLAIN_NAME_RULE}")
         if not isinstance(size, int):
-            raise _refused(
-                where, f"the size of the file {_told(name)} is {_told(size)}, not a number of bytes"
+            raise _invalid_record(
+                location,
+                f"the size of the file {_format_value(name)} is {_format_value(size)}, not a number of bytes",
             )
-    for name, (kind, wanted) in _KINDS.items():
+    for name, (kind, expected) in _VALUE_TYPES.items():
         if name in line and not isinstance(line[name], kind) and (name == "path" or not is_older):
-            raise _refused(where, f"{name} is {_told(line[name])}, not {wanted}")
+            raise _invalid_record(location, f"{name} is {_format_value(line[name])}, not {expected}")
     for name in ("path", "key"):
         if name in line and not _is_path(line[name]):
-            raise _refused(where, f"{name} is {_told(line[name])}, which cannot name a file")
+            raise _invalid_record(
+                location, f"{name} is {_format_value(line[name])}, which cannot name a file"
+            )
 
 
-_KINDS: Final = {
+_VALUE_TYPES: Final = {
     **dict.fromkeys(("path", "key", "status", "model", "model_sha256", "host", "ended"), (str, "text")),
     **dict.fromkeys(("error_class", "error", "sha256"), (str | None, "text or null")),
     **dict.fromkeys(("size", "mtime_ns"), (int | None, "a whole number or null")),
@@ -176,78 +181,78 @@ def _is_path(text: str) -> bool:
         return False
 
 
-def _told(value: object) -> str:
+def _format_value(value: object) -> str:
     """A value for a message: printable, in one line and short, as a line may hold anything."""
     text = ascii(value)
-    return text if len(text) <= LONGEST_VALUE else f"{text[:LONGEST_VALUE]}..."
+    return text if len(text) <= MAX_VALUE_LENGTH else f"{text[:MAX_VALUE_LENGTH]}..."
 
 
-def _refused(where: str, why: str) -> InputError:
+def _invalid_record(location: str, reason: str) -> InputError:
     return InputError(
-        f"{where}: {why}. auscan detect does not write such a line. "
+        f"{location}: {reason}. auscan detect does not write such a line. "
         "Nothing was touched. Remove that line, or use another folder."
     )
 
 
-def _opened(manifest: Path) -> IO[str]:
+def _open_manifest(manifest: Path) -> IO[str]:
     try:
         return manifest.open(encoding="utf-8", errors="replace")
     except OSError as error:
         raise InputError(f"{manifest} cannot be read ({error.strerror}). Change its permissions.") from error
 
 
-def read_entries(out: Path) -> list[Entry]:
-    """The entries of all manifests in a folder, the oldest first; lines of another make are left out.
+def read_records(out: Path) -> list[ManifestRecord]:
+    """The records of all manifests in a folder, the oldest first; lines of another make are left out.
 
     Raises InputError as `read_lines`.
     """
-    known = {each.name for each in fields(Entry)}
-    once: dict[str, Any] = {}
-    found = []
+    known = {each.name for each in fields(ManifestRecord)}
+    shared: dict[str, Any] = {}
+    records = []
     for line in read_lines(out):
-        for name in ALIKE & line.keys():
-            line[name] = once.setdefault(repr(line[name]), line[name])
+        for name in SHARED_FIELDS & line.keys():
+            line[name] = shared.setdefault(repr(line[name]), line[name])
         try:
-            found.append(Entry(**{name: value for name, value in line.items() if name in known}))
+            records.append(ManifestRecord(**{name: value for name, value in line.items() if name in known}))
         except TypeError:  # of a manifest before there were keys
             continue
-    return sorted(found, key=lambda entry: entry.ended)
+    return sorted(records, key=lambda record: record.ended)
 
 
-def latest(entries: Iterable[Entry]) -> dict[str, Entry]:
-    """The last entry on each input, by key.  entries: the oldest first."""
-    return {entry.key: entry for entry in entries}
+def latest(records: Iterable[ManifestRecord]) -> dict[str, ManifestRecord]:
+    """The last record of each input, by key.  records: the oldest first."""
+    return {record.key: record for record in records}
 
 
-def folders(entries: Iterable[Entry]) -> dict[str, str]:
-    """The folder of each input that ever had one, by key.  entries: the oldest first."""
-    return {entry.key: entry.folder for entry in entries if entry.folder is not None}
+def folders(records: Iterable[ManifestRecord]) -> dict[str, str]:
+    """The folder of each input that ever had one, by key.  records: the oldest first."""
+    return {record.key: record.folder for record in records if record.folder is not None}
 
 
-def stands(known: Entry | None, entry: Entry) -> bool:
+def has_same_content(known: ManifestRecord | None, record: ManifestRecord) -> bool:
     """Whether a known result is of the content that was just read."""
     return (
         known is not None
-        and known.status == entry.status == "done"
+        and known.status == record.status == "done"
         and known.sha256 is not None
-        and known.sha256 == entry.sha256
+        and known.sha256 == record.sha256
     )
 
 
-def is_same_failure(known: Entry, entry: Entry) -> bool:
+def is_same_failure(known: ManifestRecord, record: ManifestRecord) -> bool:
     """Whether an input failed once more in just the same way, so that there is nothing to add."""
-    once = [replace(each, seconds=0.0, host="", ended="") for each in (known, entry)]
-    return entry.status == "failed" and once[0] == once[1]
+    comparable = [replace(each, seconds=0.0, host="", ended="") for each in (known, record)]
+    return record.status == "failed" and comparable[0] == comparable[1]
 
 
-def is_whole(out: Path, entry: Entry) -> bool:
+def is_whole(out: Path, record: ManifestRecord) -> bool:
     """Whether the files of a result are there, in the size they had."""
-    folder = out / (entry.folder or "")
-    if not all(map(is_plain_name, entry.files)):
+    folder = out / (record.folder or "")
+    if not all(map(is_plain_name, record.files)):
         return False
     try:
-        return bool(entry.files) and all(
-            (folder / name).stat().st_size == size for name, size in entry.files.items()
+        return bool(record.files) and all(
+            (folder / name).stat().st_size == size for name, size in record.files.items()
         )
     except OSError:
         return False

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 NO_FACE_REASON: Final[str] = "no_face"
-LEAST: Final[float] = 0.5
+MIN_QUALITY: Final[float] = 0.5
 """Faces of less quality are not judged."""
 
 
@@ -32,9 +32,9 @@ class Grading:
 
     def __call__(self, values: NDArray[np.floating]) -> NDArray[np.float64]:
         """Grades 0 to 1 of values [R], whose sign does not count; 1 where a value is unknown."""
-        places, grades = np.array([self.none, self.cut, self.full]), np.array([0.0, LEAST, 1.0])
-        order = np.argsort(places)
-        graded = np.interp(np.abs(values), places[order], grades[order])
+        feature_values, grades = np.array([self.none, self.cut, self.full]), np.array([0.0, MIN_QUALITY, 1.0])
+        order = np.argsort(feature_values)
+        graded = np.interp(np.abs(values), feature_values[order], grades[order])
         return np.where(np.isnan(values), 1.0, graded)
 
 
@@ -49,7 +49,7 @@ GRADINGS: Final[dict[str, Grading]] = {
 }
 """By column of the table.  Yaw and pitch in degrees, size in px, the rest 0 to 1."""
 
-PART_COLUMNS: Final[tuple[str, ...]] = tuple(GRADINGS)
+QUALITY_FEATURE_COLUMNS: Final[tuple[str, ...]] = tuple(GRADINGS)
 REASONS: Final[tuple[str, ...]] = (
     NO_FACE_REASON,
     *dict.fromkeys(grading.reason for grading in GRADINGS.values()),
@@ -57,14 +57,16 @@ REASONS: Final[tuple[str, ...]] = (
 """All reasons there are; none is an empty string."""
 
 
-def judge(parts: NDArray[np.floating]) -> tuple[NDArray[np.float32], NDArray[np.object_]]:
-    """Parts [R, P] in the order of PART_COLUMNS -> quality [R], reason [R]: "" where it is good enough.
+def check_quality(quality_features: NDArray[np.floating]) -> tuple[NDArray[np.float32], NDArray[np.object_]]:
+    """Compute quality [R] and reason [R] of quality features [R, P] in the order of QUALITY_FEATURE_COLUMNS.
 
-    A row of which nothing is known is one without a face.
+    The reason is "" where the quality is good enough. A row of which nothing is known is one without a face.
     """
-    grades = np.stack([grade(parts[:, j]) for j, grade in enumerate(GRADINGS.values())], axis=1)  # [R, P]
-    missing = np.isnan(parts).all(axis=1)
+    grades = np.stack(
+        [grading(quality_features[:, j]) for j, grading in enumerate(GRADINGS.values())], axis=1
+    )  # [R, P]
+    missing = np.isnan(quality_features).all(axis=1)
     quality = np.where(missing, 0.0, grades.min(axis=1)).astype(np.float32)
     names = np.array([grading.reason for grading in GRADINGS.values()], dtype=object)
-    reason = np.where(quality < LEAST, names[grades.argmin(axis=1)], "")
+    reason = np.where(quality < MIN_QUALITY, names[grades.argmin(axis=1)], "")
     return quality, np.where(missing, NO_FACE_REASON, reason)

@@ -1,7 +1,7 @@
 """Read a result back from its folder, so that everything made of a result can be made of a stored one.
 
 In: a folder that `auscan detect` or `Result.save` wrote.  Out: a Result.
-Not here: evidence, which is large and read where it is needed (evidence.py).
+Not here: attributions, which are large and read where needed (attributions.py).
 """
 
 import json
@@ -50,7 +50,7 @@ def _run_info(summary: dict[str, Any]) -> RunInfo:
         reference=summary["reference"],
         operating_point=summary["operating_point"],
         thresholds=tuple(summary["thresholds"][name] for name in AU_NAMES),
-        untaught=tuple(summary["untaught"]),
+        untrained_aus=tuple(summary["untaught"]),
         keep_all=summary["keep_all"],
         baseline=summary["baseline"],
         command=summary["command"],

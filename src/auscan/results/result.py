@@ -7,7 +7,7 @@ Not here: the columns of the table (table.py), counting (summary.py), events (ev
 import html
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,15 +19,26 @@ from numpy.typing import NDArray
 from auscan.core.atomic_write import atomic_path
 from auscan.core.aus import AU_COUNT, AU_MEANINGS, AU_NAMES
 from auscan.core.errors import InputError
-from auscan.results.baseline import NO_BASELINE, neutral_point, parse_baseline, resting_levels
-from auscan.results.events import EVENTS_FILE, USUAL, find_events
-from auscan.results.evidence import EVIDENCE_FILE, Evidence, EvidenceWriter, evidence_metadata
+from auscan.results.attributions import (
+    ATTRIBUTIONS_FILE,
+    Attributions,
+    AttributionsWriter,
+    attributions_metadata,
+)
+from auscan.results.baseline import (
+    NO_BASELINE,
+    neutral_point,
+    parse_baseline,
+    replace_baseline,
+    resting_levels,
+)
+from auscan.results.events import DEFAULT_EVENT_SETTINGS, EVENTS_FILE, find_events
 from auscan.results.speech import SOUND_FILE, Speech, write_speech
 from auscan.results.summary import (
     SUMMARY_FILE,
-    au_numbers,
+    au_statistics,
     base_rates,
-    face_numbers,
+    face_statistics,
     reason_counts,
     seconds_active,
 )
@@ -59,7 +70,7 @@ class RunInfo:
     """Goal that the thresholds are for."""
     thresholds: tuple[float, ...]
     """[A] an AU counts as active from this probability on."""
-    untaught: tuple[str, ...] = ()
+    untrained_aus: tuple[str, ...] = ()
     """AUs the checkpoint was never taught; their columns are NaN, never a guess."""
     keep_all: bool = False
     """Whether faces that can hardly be read are judged all the same."""
@@ -89,7 +100,7 @@ class Result:
     """Each face over time: frames, boxes, five points, probabilities."""
     info: RunInfo
     """What the table was made from and with."""
-    evidence: Evidence | None = None
+    attributions: Attributions | None = None
     """What the network went by, a row a face and frame; None unless asked for."""
     sound: Speech | None = None
     """How loud it is and when somebody speaks; None without sound."""
@@ -115,13 +126,16 @@ class Result:
 
         Raises InputError where there is no such face.
         """
-        from auscan.results.figures.plots import face_figure, longest_face  # plotly is slow to load
+        from auscan.results.figures.plots import FigureData, face_figure, longest_face  # plotly is slow
 
-        face = longest_face(self) if face_id is None else face_id
+        face = longest_face(self.table) if face_id is None else face_id
         if face is None or not self.table["face_id"].eq(face).any():
-            known = sorted(self.table.loc[self.table["success"] == 1, "face_id"].unique().tolist())
-            raise InputError(f"There is no face {face} to plot; {self.info.source} has {known or 'no face'}.")
-        return face_figure(self, face)
+            face_ids = sorted(self.table.loc[self.table["success"] == 1, "face_id"].unique().tolist())
+            raise InputError(
+                f"There is no face {face} to plot; {self.info.source} has {face_ids or 'no face'}."
+            )
+        data = FigureData(self.table, self.events, self.info.thresholds, self.info.untrained_aus, self.sound)
+        return face_figure(data, face)
 
     def to_pandas(self) -> pd.DataFrame:
         """A copy of the table."""
@@ -130,9 +144,9 @@ class Result:
     def summary(self) -> dict[str, Any]:
         """The result in sum, as plain JSON types; None where nothing is known."""
         faces = self.table[self.table["success"] == 1]
-        with_face = int(faces["frame"].nunique())
-        judged = int(len(faces) if self.info.keep_all else faces["reason"].eq("").sum())
-        seconds = _silence(seconds_active(self.table), self.info.untaught)
+        frames_with_face = int(faces["frame"].nunique())
+        scored = int(len(faces) if self.info.keep_all else faces["reason"].eq("").sum())
+        seconds = _mask_untrained(seconds_active(self.table), self.info.untrained_aus)
         levels = self.resting_levels()
         return {
             "source": self.info.source,
@@ -140,24 +154,24 @@ class Result:
             "duration_s": round(self.info.duration_s, 6),
             "rows": len(self.table),
             "faces": int(faces["face_id"].nunique()),
-            "frames_with_face": with_face,
-            "coverage": with_face / self.info.frames if self.info.frames else None,
-            "judged": judged / len(faces) if len(faces) else None,
+            "frames_with_face": frames_with_face,
+            "coverage": frames_with_face / self.info.frames if self.info.frames else None,
+            "judged": scored / len(faces) if len(faces) else None,
             "reasons": reason_counts(self.table),
             "keep_all": self.info.keep_all,
             "modalities": {"video": True, "audio": self.info.has_audio},
             "seconds_active": seconds,
             "base_rate": base_rates(self.table),
-            "aus": au_numbers(self.table, self.events, seconds),
-            "per_face": face_numbers(self.table, self.events, levels),
+            "aus": au_statistics(self.table, self.events, seconds),
+            "per_face": face_statistics(self.table, self.events, levels),
             "baseline": self.info.baseline,
-            "neutral": None if levels is None else _named(neutral_point(self.info.thresholds)),
-            "event_settings": asdict(USUAL),
+            "neutral": None if levels is None else _by_au(neutral_point(self.info.thresholds)),
+            "event_settings": asdict(DEFAULT_EVENT_SETTINGS),
             "model": self.info.model,
             "reference": self.info.reference,
             "operating_point": self.info.operating_point,
-            "thresholds": _named(self.info.thresholds),
-            "untaught": list(self.info.untaught),
+            "thresholds": _by_au(self.info.thresholds),
+            "untaught": list(self.info.untrained_aus),
             "versions": dict(self.info.versions),
             "command": self.info.command,
             "seconds": round(self.info.seconds, 3),
@@ -171,22 +185,22 @@ class Result:
         evidence.parquet.
         """
         folder, info = Path(folder), self.info
-        about = table_metadata(
-            *(info.source, info.model, info.thresholds, info.untaught, info.versions["auscan"]),
+        table_info = table_metadata(
+            *(info.source, info.model, info.thresholds, info.untrained_aus, info.versions["auscan"]),
             operating_point=info.operating_point,
             baseline=info.baseline,
         )
-        with TableWriter(folder, about) as writer:
+        with TableWriter(folder, table_info) as writer:
             writer.write(self.table)
-        if self.evidence is not None:
-            side, version = self.evidence.side, info.versions["auscan"]
-            said = evidence_metadata(info.source, info.model, side, version)
-            with EvidenceWriter(folder / EVIDENCE_FILE, said) as evidence_writer:
-                evidence_writer.write(self.evidence)
-        self.save_readings(folder)
+        if self.attributions is not None:
+            side, version = self.attributions.side, info.versions["auscan"]
+            attributions_info = attributions_metadata(info.source, info.model, side, version)
+            with AttributionsWriter(folder / ATTRIBUTIONS_FILE, attributions_info) as attributions_writer:
+                attributions_writer.write(self.attributions)
+        self.save_derived(folder)
         return folder
 
-    def save_readings(self, folder: Path) -> None:
+    def save_derived(self, folder: Path) -> None:
         """Write what is known at the end only: events.csv, summary.json and, with sound, sound.parquet."""
         with atomic_path(folder / EVENTS_FILE) as path:
             self.events.to_csv(path, index=False, float_format="%.6f")
@@ -203,28 +217,38 @@ class Result:
         summary = self.summary()
         seconds, rates = summary["seconds_active"], summary["base_rate"]
         rows = "".join(
-            f"<tr><td>{name}</td><td>{meaning}</td><td>{_shown(seconds[name], '{:.1f}')}</td>"
-            f"<td>{_shown(rates[name], '{:.0%}')}</td></tr>"
+            f"<tr><td>{name}</td><td>{meaning}</td><td>{_format(seconds[name], '{:.1f}')}</td>"
+            f"<td>{_format(rates[name], '{:.0%}')}</td></tr>"
             for name, meaning in AU_MEANINGS.items()
         )
         titles = "".join(f"<th>{title}</th>" for title in ("AU", "meaning", "active, s", "of judged"))
         sound = "with sound" if self.info.has_audio else "without sound"
         return (
             f"<p><b>{html.escape(self.info.source)}</b>: {summary['frames']} frames {sound}, "
-            f"{summary['faces']} faces, a face in {_shown(summary['coverage'], '{:.0%}')} of the frames, "
-            f"{_shown(summary['judged'], '{:.0%}')} of face rows judged; "
+            f"{summary['faces']} faces, a face in {_format(summary['coverage'], '{:.0%}')} of the frames, "
+            f"{_format(summary['judged'], '{:.0%}')} of face rows judged; "
             f"model {html.escape(self.info.model)}</p>"
             f"<table><thead><tr>{titles}</tr></thead><tbody>{rows}</tbody></table>"
         )
 
 
-def _named(values: Iterable[float]) -> dict[str, float]:
+def apply_baseline(result: Result, baseline: str) -> Result:
+    """The result as a run with that baseline gives it, whatever baseline it has; the network is not asked.
+
+    baseline: none, median or SECONDS-SECONDS.  Raises InputError for anything else.
+    """
+    info = replace(result.info, baseline=baseline)
+    table = replace_baseline(result.table, parse_baseline(baseline), info.thresholds, info.keep_all)
+    return replace(result, table=table, info=info)
+
+
+def _by_au(values: Iterable[float]) -> dict[str, float]:
     return {name: float(value) for name, value in zip(AU_NAMES, values, strict=True)}
 
 
-def _silence(values: dict[str, float | None], untaught: Sequence[str]) -> dict[str, float | None]:
-    return {name: None if name in untaught else value for name, value in values.items()}
+def _mask_untrained(values: dict[str, float | None], untrained_aus: Sequence[str]) -> dict[str, float | None]:
+    return {name: None if name in untrained_aus else value for name, value in values.items()}
 
 
-def _shown(value: float | None, form: str) -> str:
-    return "unknown" if value is None else form.format(value)
+def _format(value: float | None, template: str) -> str:
+    return "unknown" if value is None else template.format(value)

@@ -3,7 +3,7 @@
 Why: what a mouth does while its owner speaks is not what it does in silence, so events say how much of
 them is spoken.
 In: steps of equal length on the clock of the frames.  Out: shares of any stretch of time; sound.parquet.
-Not here: telling speech from other sound (media/voice.py), events (events.py).
+Not here: telling speech from other sound (media/speech_activity.py), events (events.py).
 """
 
 import json
@@ -63,13 +63,13 @@ class Speech:
         edges = self.start_s + np.arange(len(self.speech) + 1) * self.step_s
         spoken_s = np.concatenate([[0.0], np.cumsum(self.speech) * self.step_s])  # up to each edge
         length = np.where(end_s > begin_s, end_s - begin_s, np.nan)
-        spoken = np.interp(end_s, edges, spoken_s) - np.interp(begin_s, edges, spoken_s)
-        return np.asarray(np.clip(spoken / length, 0.0, 1.0))
+        spoken_in_span_s = np.interp(end_s, edges, spoken_s) - np.interp(begin_s, edges, spoken_s)
+        return np.asarray(np.clip(spoken_in_span_s / length, 0.0, 1.0))
 
 
 def write_speech(path: Path, sound: Speech, source: str, version: str) -> None:
     """Write sound.parquet: a row a step with the columns of `UNITS`; source and version as in RunInfo."""
-    about = {
+    metadata = {
         "auscan": version,
         "source": source,
         "start_s": sound.start_s,
@@ -84,7 +84,7 @@ def write_speech(path: Path, sound: Speech, source: str, version: str) -> None:
             compression="SNAPPY",
             has_nulls=False,
             write_index=False,
-            custom_metadata={METADATA_KEY: json.dumps(about)},
+            custom_metadata={METADATA_KEY: json.dumps(metadata)},
         )
 
 
@@ -93,10 +93,10 @@ def read_speech(path: Path) -> Speech:
     try:
         with path.open("rb") as file:
             stored = fastparquet.ParquetFile(file)
-            about = json.loads(stored.key_value_metadata[METADATA_KEY])
+            metadata = json.loads(stored.key_value_metadata[METADATA_KEY])
             table = stored.to_pandas()
         level, speech = table["level_db"].to_numpy(np.float32), table["speech"].to_numpy(bool)
-        return Speech(float(about["start_s"]), float(about["step_s"]), level, speech)
+        return Speech(float(metadata["start_s"]), float(metadata["step_s"]), level, speech)
     except Exception as error:  # of a damaged file fastparquet complains in many ways
         raise InputError(
             f"{path} is not the sound of a result of auscan: {error!r}. Run `auscan detect` once more."

@@ -15,7 +15,7 @@ from auscan.core.aus import AU_NAMES
 from auscan.results.quality import REASONS
 from auscan.results.table import ACTIVE_COLUMNS, by_face, frame_durations_s, frame_times_s
 
-Numbers = dict[str, float | int | None]
+Statistics = dict[str, float | int | None]
 
 SUMMARY_FILE: Final[str] = "summary.json"
 
@@ -28,9 +28,9 @@ def seconds_active(table: pd.DataFrame) -> dict[str, float | None]:
     durations = frame_durations_s(frame_times_s(table))
     any_face = table.groupby("frame", sort=True)[list(ACTIVE_COLUMNS)].max().to_numpy()  # [F, A], NaN unknown
     known = ~np.isnan(any_face).all(axis=0)
-    total = durations @ (np.nan_to_num(any_face) > 0)  # [A]
-    nobody = not table["success"].any()
-    return {name: float(total[j]) if known[j] or nobody else None for j, name in enumerate(AU_NAMES)}
+    active_s = durations @ (np.nan_to_num(any_face) > 0)  # [A]
+    no_face = not table["success"].any()
+    return {name: float(active_s[j]) if known[j] or no_face else None for j, name in enumerate(AU_NAMES)}
 
 
 def base_rates(table: pd.DataFrame) -> dict[str, float | None]:
@@ -45,9 +45,9 @@ def reason_counts(table: pd.DataFrame) -> dict[str, int]:
     return {reason: int(counts.get(reason, 0)) for reason in REASONS}
 
 
-def au_numbers(
+def au_statistics(
     table: pd.DataFrame, events: pd.DataFrame, seconds: Mapping[str, float | None]
-) -> dict[str, Numbers]:
+) -> dict[str, Statistics]:
     """Of each AU: base_rate, seconds_active, events, mean_duration_s, mean_probability.
 
     table, events: of all faces, or of one
@@ -56,20 +56,20 @@ def au_numbers(
     """
     rates = base_rates(table)
     durations = {name: events.loc[events["AU"] == name, "duration"] for name in AU_NAMES}
-    numbers: dict[str, Numbers] = {}
+    statistics: dict[str, Statistics] = {}
     for name in AU_NAMES:
         count = len(durations[name])
-        numbers[name] = {
+        statistics[name] = {
             "base_rate": rates[name],
             "seconds_active": seconds[name],
             "events": None if seconds[name] is None else count,
             "mean_duration_s": float(durations[name].mean()) if count else None,
             "mean_probability": _number(table.loc[table[f"{name}_c"].notna(), name].mean()),
         }
-    return numbers
+    return statistics
 
 
-def face_numbers(
+def face_statistics(
     table: pd.DataFrame, events: pd.DataFrame, levels: Mapping[int, NDArray[np.float64]] | None
 ) -> list[dict[str, Any]]:
     """Of each face, by face_id: when it was there, how much of it was judged, and `au_numbers`.
@@ -78,24 +78,24 @@ def face_numbers(
     """
     times_s = frame_times_s(table)
     ends_s = times_s + frame_durations_s(times_s)
-    at = np.searchsorted(np.unique(table["frame"]), table["frame"])  # [R] place of the row's frame
-    lasts_s = pd.Series((ends_s - times_s)[at], index=table.index)
+    frame_index = np.searchsorted(np.unique(table["frame"]), table["frame"])  # [R] place of the row's frame
+    durations_s = pd.Series((ends_s - times_s)[frame_index], index=table.index)
     faces = []
     for face_id, rows in by_face(table):
         active = rows[list(ACTIVE_COLUMNS)].to_numpy()  # [T, A]
-        total = lasts_s[rows.index].to_numpy() @ (np.nan_to_num(active) > 0)
+        active_s = durations_s[rows.index].to_numpy() @ (np.nan_to_num(active) > 0)
         known = ~np.isnan(active).all(axis=0)
-        seconds = {name: float(total[j]) if known[j] else None for j, name in enumerate(AU_NAMES)}
+        seconds = {name: float(active_s[j]) if known[j] else None for j, name in enumerate(AU_NAMES)}
         face: dict[str, Any] = {
             "face_id": face_id,
             "first_s": float(rows["timestamp"].iloc[0]),
-            "last_s": float(ends_s[at[rows.index[-1]]]),
+            "last_s": float(ends_s[frame_index[rows.index[-1]]]),
             "rows": len(rows),
             "judged": float((~np.isnan(active)).any(axis=1).mean()),
         }
         if levels is not None:
             face["baseline"] = _level(levels[face_id])
-        faces.append(face | {"aus": au_numbers(rows, events[events["face_id"] == face_id], seconds)})
+        faces.append(face | {"aus": au_statistics(rows, events[events["face_id"] == face_id], seconds)})
     return faces
 
 

@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 from auscan.core.atomic_write import atomic_path
 from auscan.core.aus import AU_COUNT, AU_MEANINGS, AU_NAMES
 from auscan.core.errors import InputError
-from auscan.results.quality import PART_COLUMNS, REASONS, judge
+from auscan.results.quality import QUALITY_FEATURE_COLUMNS, REASONS, check_quality
 
 NO_FACE: Final[int] = -1
 """face_id of a row that stands for a frame in which no face was found."""
@@ -37,7 +37,7 @@ COLUMNS: Final[tuple[str, ...]] = (
     *("frame", "timestamp", "face_id", "success", "confidence"),
     *BOX_COLUMNS,
     *("quality", "reason"),
-    *PART_COLUMNS,
+    *QUALITY_FEATURE_COLUMNS,
     *AU_NAMES,
     *ACTIVE_COLUMNS,
 )
@@ -93,22 +93,22 @@ class TrackScores:
     """[T, 5, 2] eyes, nose, mouth corners in pixels."""
     scores: NDArray[np.float32]
     """[T] confidence of the face detector."""
-    parts: NDArray[np.float32]
-    """[T, P] what the quality is made of, in the order of PART_COLUMNS; NaN where it is not known."""
+    quality_features: NDArray[np.float32]
+    """[T, P] in the order of QUALITY_FEATURE_COLUMNS; NaN where unknown."""
     probabilities: NDArray[np.float32]
     """[T, A]; a column is NaN where the checkpoint was never taught that AU."""
 
     def __post_init__(self) -> None:
         count = len(self.frames)
-        wanted = {
+        expected_shapes = {
             "frames": (count,),
             "boxes": (count, 4),
             "points": (count, 5, 2),
             "scores": (count,),
-            "parts": (count, len(PART_COLUMNS)),
+            "quality_features": (count, len(QUALITY_FEATURE_COLUMNS)),
             "probabilities": (count, AU_COUNT),
         }
-        for name, shape in wanted.items():
+        for name, shape in expected_shapes.items():
             if getattr(self, name).shape != shape:
                 raise ValueError(f"{name} should be {list(shape)}, got {list(getattr(self, name).shape)}.")
         if self.face_id < 0:
@@ -131,23 +131,25 @@ def build_table(
     Raises ValueError where a track names a frame that does not exist or a face twice in one frame.
     """
     times = np.asarray(times_s, dtype=np.float64)
-    seen = np.concatenate([np.empty(0, np.int64), *(track.frames for track in tracks)])
-    if seen.size and (seen.min() < 0 or seen.max() >= len(times)):
-        raise ValueError(f"A track names frame {seen.max()}, but there are {len(times)} frames.")
-    empty = np.setdiff1d(np.arange(len(times), dtype=np.int64), seen)
+    face_frames = np.concatenate([np.empty(0, np.int64), *(track.frames for track in tracks)])
+    if face_frames.size and (face_frames.min() < 0 or face_frames.max() >= len(times)):
+        raise ValueError(f"A track names frame {face_frames.max()}, but there are {len(times)} frames.")
+    empty_frames = np.setdiff1d(np.arange(len(times), dtype=np.int64), face_frames)
 
-    frame = np.concatenate([seen, empty])
+    frame = np.concatenate([face_frames, empty_frames])
     ids = (np.full(len(track.frames), track.face_id) for track in tracks)
-    face_id = np.concatenate([*ids, np.full(len(empty), NO_FACE)])
-    confidence = np.concatenate([*(t.scores for t in tracks), np.zeros(len(empty))])
-    boxes = np.concatenate([*(t.boxes for t in tracks), np.full((len(empty), 4), np.nan)])
-    unknown = np.full((len(empty), len(PART_COLUMNS)), np.nan)
-    parts = np.concatenate([*(t.parts for t in tracks), unknown]).astype(np.float32)  # [R, P]
-    aus = np.concatenate([*(t.probabilities for t in tracks), np.full((len(empty), AU_COUNT), np.nan)])
+    face_id = np.concatenate([*ids, np.full(len(empty_frames), NO_FACE)])
+    confidence = np.concatenate([*(t.scores for t in tracks), np.zeros(len(empty_frames))])
+    boxes = np.concatenate([*(t.boxes for t in tracks), np.full((len(empty_frames), 4), np.nan)])
+    unknown = np.full((len(empty_frames), len(QUALITY_FEATURE_COLUMNS)), np.nan)
+    quality_features = np.concatenate([*(t.quality_features for t in tracks), unknown]).astype(
+        np.float32
+    )  # [R, P]
+    aus = np.concatenate([*(t.probabilities for t in tracks), np.full((len(empty_frames), AU_COUNT), np.nan)])
 
     aus = aus.astype(np.float32)  # [R, A]
-    quality, reason = judge(parts)
-    active = reached(aus, (reason == "") | keep_all, thresholds)
+    quality, reason = check_quality(quality_features)
+    active = apply_thresholds(aus, (reason == "") | keep_all, thresholds)
     table = pd.DataFrame(
         {
             "frame": frame,
@@ -158,7 +160,7 @@ def build_table(
             **dict(zip(BOX_COLUMNS, boxes.astype(np.float32).T, strict=True)),
             "quality": quality,
             "reason": pd.Series(reason, dtype="str"),
-            **dict(zip(PART_COLUMNS, parts.T, strict=True)),
+            **dict(zip(QUALITY_FEATURE_COLUMNS, quality_features.T, strict=True)),
             **dict(zip(AU_NAMES, aus.T, strict=True)),
             **dict(zip(ACTIVE_COLUMNS, active.T, strict=True)),
         }
@@ -168,15 +170,15 @@ def build_table(
     return table.sort_values(["frame", "face_id"], ignore_index=True)
 
 
-def reached(
-    values: NDArray[np.float32], judged: NDArray[np.bool_], thresholds: Sequence[float]
+def apply_thresholds(
+    values: NDArray[np.float32], scored: NDArray[np.bool_], thresholds: Sequence[float]
 ) -> NDArray[np.float32]:
     """`AU.._c` of probabilities [R, A]: 1 from the threshold on, 0 below, NaN where unknown or not judged.
 
-    judged: [R]. Compared in the precision in which they are written.
+    scored: [R]. Compared in the precision in which they are written.
     """
-    silent = np.isnan(values) | ~judged[:, None]
-    return np.where(silent, np.nan, values >= np.asarray(thresholds, np.float32)).astype(np.float32)
+    unknown = np.isnan(values) | ~scored[:, None]
+    return np.where(unknown, np.nan, values >= np.asarray(thresholds, np.float32)).astype(np.float32)
 
 
 def value_column(table: pd.DataFrame, name: str) -> str:
@@ -210,7 +212,7 @@ def table_metadata(
     source: str,
     model: str,
     thresholds: Sequence[float],
-    untaught: Sequence[str],
+    untrained_aus: Sequence[str],
     version: str,
     operating_point: str = "default",
     baseline: str = "none",
@@ -223,7 +225,7 @@ def table_metadata(
         "operating_point": operating_point,
         "au_names": list(AU_NAMES),
         "thresholds": dict(zip(AU_NAMES, thresholds, strict=True)),
-        "untaught": list(untaught),
+        "untaught": list(untrained_aus),
         "baseline": baseline,
         "judged_by": "AU.." if baseline == "none" else "AU.._b",
         "units": {

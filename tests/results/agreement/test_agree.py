@@ -13,10 +13,10 @@ from sklearn.metrics import cohen_kappa_score, f1_score
 
 from auscan.core.aus import AU_NAMES
 from auscan.core.errors import InputError
-from auscan.results.agreement.agree import COLUMNS, AgreeSettings, agree
-from auscan.results.agreement.clock import on_one_clock
+from auscan.results.agreement.agree import COLUMNS, AgreementSettings, compute_agreement
 from auscan.results.agreement.figure import write_figure
-from auscan.results.agreement.measures import match
+from auscan.results.agreement.measures import match_events
+from auscan.results.agreement.timeline import align_codings
 from auscan.results.readers.coding import Coding, EventCoding, FrameCoding
 
 AU12 = AU_NAMES.index("AU12")
@@ -41,8 +41,8 @@ def events(*spans: tuple[float, float], name: str = "e") -> EventCoding:
     return EventCoding(name=name, face=0, coded=coded, events=table.astype({"onset": float, "offset": float}))
 
 
-def figures(a: Coding, b: Coding, level: str, **kinds: float) -> pd.Series:
-    table = agree(a, b, AgreeSettings(**kinds)).table.set_index(["level", "AU"])
+def figures(a: Coding, b: Coding, level: str, **options: float) -> pd.Series:
+    table = compute_agreement(a, b, AgreementSettings(**options)).table.set_index(["level", "AU"])
     return table.loc[(level, "AU12")]
 
 
@@ -52,7 +52,7 @@ def on(seconds: float, spans: list[tuple[float, float]], rate_hz: float = 25.0) 
     return np.any([(times_s >= a) & (times_s < b) for a, b in spans], axis=0).astype(float)
 
 
-def test_frames_agree_as_scikit_learn_says_and_unknown_ones_do_not_count() -> None:
+def test_frame_measures_equal_those_of_scikit_learn_and_ignore_unknown_frames() -> None:
     rng = np.random.default_rng(0)
     a, b = rng.integers(0, 2, (2, 400)).astype(float)
     a[50:90] = np.nan
@@ -84,13 +84,13 @@ def test_times_rounded_to_milliseconds_lose_no_frame() -> None:
 
 
 def test_only_the_time_that_both_cover_counts() -> None:
-    clock, a, b = on_one_clock(frames(np.ones(100)), frames(np.ones(100), start_s=2.0))
-    assert clock.begin_s[[0, -1]] == pytest.approx([2.0, 3.96])
+    timeline, a, b = align_codings(frames(np.ones(100)), frames(np.ones(100), start_s=2.0))
+    assert timeline.begin_s[[0, -1]] == pytest.approx([2.0, 3.96])
     assert_array_equal(a.labels[:, AU12], b.labels[:, AU12])
 
 
-def test_who_codes_events_says_no_wherever_there_is_none_and_nothing_of_other_aus() -> None:
-    _, a, b = on_one_clock(frames(np.zeros(100)), events((1.0, 2.0)))
+def test_an_event_coding_is_inactive_outside_events_and_unknown_for_other_aus() -> None:
+    _, a, b = align_codings(frames(np.zeros(100)), events((1.0, 2.0)))
     assert b.labels[:, AU12].sum() == 25
     assert np.isnan(np.delete(b.labels, AU12, axis=1)).all()
     assert len(a.labels) == 100
@@ -109,11 +109,11 @@ def test_frames_without_times_take_those_of_the_other_file() -> None:
 def test_frames_without_times_against_events_need_a_rate() -> None:
     untimed = frames(on(4, [(1, 2)]), rate_hz=None, name="a.txt")
     with pytest.raises(InputError, match=r"a\.txt counts frames.*--fps"):
-        agree(untimed, events((1, 2)))
+        compute_agreement(untimed, events((1, 2)))
     assert figures(untimed, events((1, 2)), "frame", rate_hz=25.0)["kappa"] == 1
 
 
-def test_two_coders_with_events_alone_are_asked_25_times_a_second() -> None:
+def test_two_event_codings_are_compared_25_times_a_second() -> None:
     found = figures(events((0, 2), (3, 4)), events((0, 2)), "frame")
     assert (found["units"], found["a_active"], found["b_active"]) == (100, 75, 50)
 
@@ -121,14 +121,14 @@ def test_two_coders_with_events_alone_are_asked_25_times_a_second() -> None:
 def test_events_match_by_overlap_over_the_time_covered_and_once_at_most() -> None:
     a = np.array([[0.0, 4.0], [10.0, 11.0]])
     b = np.array([[0.0, 1.0], [1.0, 4.0], [10.6, 11.6]])
-    assert match(a, b, 0.5) == [(0, 1)]  # 3 of 4 s; 0.4 of 1.6 s is too little
-    assert match(a, b, 0.2) == [(0, 1), (1, 2)]
-    assert match(a, b, 0.8) == []
-    assert match(a, np.array([[4.0, 5.0]]), 0.01) == []  # to touch is not to overlap
+    assert match_events(a, b, 0.5) == [(0, 1)]  # 3 of 4 s; 0.4 of 1.6 s is too little
+    assert match_events(a, b, 0.2) == [(0, 1), (1, 2)]
+    assert match_events(a, b, 0.8) == []
+    assert match_events(a, np.array([[4.0, 5.0]]), 0.01) == []  # to touch is not to overlap
 
 
 @given(st.integers(0, 10_000), st.floats(0.05, 1.0))
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 def test_no_event_is_matched_twice_or_with_too_little_and_none_that_could_be_is_left(
     seed: int, overlap: float
 ) -> None:
@@ -136,13 +136,13 @@ def test_no_event_is_matched_twice_or_with_too_little_and_none_that_could_be_is_
     a, b = (np.sort(rng.choice(100, 2 * rng.integers(1, 8), replace=False)).reshape(-1, 2) / 10 for _ in "ab")
     shared = np.minimum(a[:, None, 1], b[:, 1]) - np.maximum(a[:, None, 0], b[:, 0])
     share = np.maximum(shared, 0) / (np.maximum(a[:, None, 1], b[:, 1]) - np.minimum(a[:, None, 0], b[:, 0]))
-    pairs = match(a, b, overlap)
+    pairs = match_events(a, b, overlap)
     ours, theirs = [i for i, _ in pairs], [j for _, j in pairs]
     assert len(set(ours)) == len(set(theirs)) == len(pairs)
     assert all(share[i, j] >= overlap for i, j in pairs)
     left = np.delete(np.delete(share, ours, axis=0), theirs, axis=1)
     assert (left < overlap).all()
-    assert sorted((j, i) for j, i in match(b, a, overlap)) == sorted((j, i) for i, j in pairs) or (
+    assert sorted((j, i) for j, i in match_events(b, a, overlap)) == sorted((j, i) for i, j in pairs) or (
         len(np.unique(share[share > 0])) < (share > 0).sum()  # of equal overlaps either may be taken
     )
 
@@ -164,7 +164,7 @@ def test_event_level_has_the_values_worked_out_by_hand() -> None:
     assert found["icc"] == pytest.approx(2 * variance[0, 1] / (variance[0, 0] + variance[1, 1]))
 
 
-def test_an_event_where_the_other_knows_nothing_is_no_disagreement() -> None:
+def test_an_event_where_the_other_coding_is_unknown_does_not_count() -> None:
     b = on(20, [(1, 3)])
     b[200:300] = np.nan  # 8 to 12 s
     found = figures(events((1, 3), (9, 10)), frames(b), "event")
@@ -172,7 +172,7 @@ def test_an_event_where_the_other_knows_nothing_is_no_disagreement() -> None:
     assert found["units"] == 4  # the event, and the pauses before, after, and beyond the unknown
 
 
-def test_flicker_of_a_program_is_no_event_as_in_a_result() -> None:
+def test_a_flicker_in_frame_labels_is_no_event() -> None:
     found = figures(frames(on(20, [(1, 3), (5, 5.05)])), events((1, 3)), "event")
     assert found["a_active"] == 1
 
@@ -191,21 +191,21 @@ def test_intervals_hold_the_value_and_are_wider_than_if_frames_were_drawn() -> N
         found = figures(a, b, level)
         for measure in ("kappa", "icc", "f1"):
             assert found[f"{measure}_low"] < found[measure] < found[f"{measure}_high"]
-    frame, by_frame = figures(a, b, "frame"), figures(a, b, "frame", stretch_s=0.04)
+    frame, by_frame = figures(a, b, "frame"), figures(a, b, "frame", block_s=0.04)
     width = frame["kappa_high"] - frame["kappa_low"]
     assert width > 1.5 * (by_frame["kappa_high"] - by_frame["kappa_low"])
 
 
-def test_intervals_hold_the_truth_about_as_often_as_they_say() -> None:
+def test_intervals_cover_the_true_value_at_about_their_nominal_rate() -> None:
     """The truth is that of very long recordings of the same kind; 60 short ones are drawn."""
     truth = figures(*noisy(999, seconds=6_000), "frame")["kappa"]
-    held = [figures(*noisy(seed), "frame") for seed in range(60)]
-    share = np.mean([each["kappa_low"] <= truth <= each["kappa_high"] for each in held])
+    inside = [figures(*noisy(seed), "frame") for seed in range(60)]
+    share = np.mean([each["kappa_low"] <= truth <= each["kappa_high"] for each in inside])
     assert 0.85 <= share <= 1.0
 
 
-def test_a_short_clip_has_no_intervals_and_says_why() -> None:
-    agreement = agree(frames(on(20, [(1, 3)])), events((1, 3)))
+def test_a_short_clip_has_no_intervals_and_a_note_gives_the_reason() -> None:
+    agreement = compute_agreement(frames(on(20, [(1, 3)])), events((1, 3)))
     assert agreement.table.filter(regex="_low|_high").isna().all(axis=None)
     assert any("takes 10 stretches of 5 s, and 20.0 s give 4." in note for note in agreement.notes)
 
@@ -217,7 +217,7 @@ def test_the_mean_is_that_of_the_aus_and_of_what_is_defined() -> None:
     labels_a[:, 1] = labels_b[:, 1] = a.labels[:, AU12]
     for coding, labels in ((a, labels_a), (b, labels_b)):
         object.__setattr__(coding, "labels", labels)
-    table = agree(a, b).table
+    table = compute_agreement(a, b).table
     assert tuple(table.columns) == COLUMNS
     frame = table[table["level"] == "frame"].set_index("AU")
     assert frame.index.tolist() == ["AU01", "AU02", "AU12", "mean"]
@@ -249,30 +249,30 @@ def test_icc_of_frames_is_of_probabilities_where_both_have_them_and_else_of_labe
     assert plain["icc"] == pytest.approx(2 * c[0, 1] / (c[0, 0] + c[1, 1]))
 
 
-def test_agreement_does_not_depend_on_who_is_called_a() -> None:
+def test_agreement_is_symmetric_in_a_and_b() -> None:
     a, b = noisy(2)
-    one, other = agree(a, b).table, agree(b, a).table
+    one, other = compute_agreement(a, b).table, compute_agreement(b, a).table
     assert_allclose(one[["kappa", "icc", "f1"]], other[["kappa", "icc", "f1"]])
     assert one["a_active"].tolist() == other["b_active"].tolist()
 
 
 def test_codings_without_time_or_au_in_common_are_refused() -> None:
     with pytest.raises(InputError, match="no time in common"):
-        agree(frames(np.ones(50)), frames(np.ones(50), start_s=10.0))
+        compute_agreement(frames(np.ones(50)), frames(np.ones(50), start_s=10.0))
     with pytest.raises(InputError, match="no AU in common"):
-        agree(frames(np.full(50, np.nan)), events((0, 1)))
+        compute_agreement(frames(np.full(50, np.nan)), events((0, 1)))
 
 
 @pytest.mark.parametrize(
-    "kinds", [{"overlap": 0.0}, {"overlap": 1.1}, {"stretch_s": 0.0}, {"rate_hz": -1.0}, {"rate_hz": np.inf}]
+    "options", [{"overlap": 0.0}, {"overlap": 1.1}, {"block_s": 0.0}, {"rate_hz": -1.0}, {"rate_hz": np.inf}]
 )
-def test_settings_that_make_no_sense_are_refused(kinds: dict[str, float]) -> None:
+def test_invalid_settings_are_refused(options: dict[str, float]) -> None:
     with pytest.raises(InputError):
-        AgreeSettings(**kinds)
+        AgreementSettings(**options)
 
 
-def test_the_figure_is_an_svg_that_says_the_same_in_words(tmp_path: Path) -> None:
-    agreement = agree(*noisy(0))
+def test_the_figure_is_an_svg_with_a_text_alternative(tmp_path: Path) -> None:
+    agreement = compute_agreement(*noisy(0))
     write_figure(tmp_path / "a.svg", agreement)
     root = Xml.parse(tmp_path / "a.svg").getroot()
     text = "".join(root.itertext())

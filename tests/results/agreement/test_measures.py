@@ -9,17 +9,17 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from sklearn.metrics import cohen_kappa_score, f1_score
 
-from auscan.results.agreement.measures import MEASURES, Sums, sums_of
+from auscan.results.agreement.measures import MEASURES, AgreementSums, sum_units
 
 
-def sums(a: NDArray[np.float64], b: NDArray[np.float64], stretches: int = 1) -> Sums:
+def sums(a: NDArray[np.float64], b: NDArray[np.float64], blocks: int = 1) -> AgreementSums:
     """Of values; yes is above one half."""
-    place = np.arange(len(a)) * stretches // max(len(a), 1)
-    return sums_of(place, stretches, a > 0.5, b > 0.5, a, b)
+    block = np.arange(len(a)) * blocks // max(len(a), 1)
+    return sum_units(block, blocks, a > 0.5, b > 0.5, a, b)
 
 
-def whole(each: Sums) -> dict[str, float]:
-    pooled = each.weighted(np.ones(len(each.units)))
+def measures_of(sums_of_blocks: AgreementSums) -> dict[str, float]:
+    pooled = sums_of_blocks.weighted(np.ones(len(sums_of_blocks.units)))
     return {name: float(pooled.measure(name)) for name in MEASURES}
 
 
@@ -27,7 +27,7 @@ def test_a_table_of_cohens_kind_has_the_values_worked_out_by_hand() -> None:
     """20 both, 5 only A, 10 only B, 15 neither: agreed 0.7, by chance 0.5, so kappa is 0.4; F1 is 40 / 55."""
     a = np.repeat([1.0, 1.0, 0.0, 0.0], [20, 5, 10, 15])
     b = np.repeat([1.0, 0.0, 1.0, 0.0], [20, 5, 10, 15])
-    found = whole(sums(a, b))
+    found = measures_of(sums(a, b))
     assert found["kappa"] == pytest.approx(0.4)
     assert found["f1"] == pytest.approx(40 / 55)
 
@@ -39,15 +39,15 @@ def test_icc_of_shrout_and_fleiss_has_their_value() -> None:
     bms = 2 * np.sum((rows - grand) ** 2) / 5
     jms = 6 * np.sum((np.array([a.mean(), b.mean()]) - grand) ** 2)
     ems = (np.sum((np.stack([a, b]) - grand) ** 2) - 5 * bms - jms) / 5
-    assert whole(sums(a, b))["icc"] == pytest.approx((bms - ems) / (bms + ems))
+    assert measures_of(sums(a, b))["icc"] == pytest.approx((bms - ems) / (bms + ems))
 
 
 @given(st.integers(2, 60), st.integers(0, 2**32 - 1), st.integers(1, 7))
-@settings(max_examples=40, deadline=None)
-def test_kappa_and_f1_are_those_of_scikit_learn(count: int, seed: int, stretches: int) -> None:
+@settings(max_examples=40)
+def test_kappa_and_f1_are_those_of_scikit_learn(count: int, seed: int, blocks: int) -> None:
     rng = np.random.default_rng(seed)
     a, b = rng.integers(0, 2, (2, count)).astype(np.float64)
-    found = whole(sums(a, b, stretches))
+    found = measures_of(sums(a, b, blocks))
     if not (a == a[0]).all() or not (b == b[0]).all() or a[0] != b[0]:
         assert found["kappa"] == pytest.approx(cohen_kappa_score(a, b), abs=1e-12)
     else:
@@ -70,30 +70,30 @@ def test_icc_is_that_of_pingouin(seed: int, shift: float) -> None:
     )
     table = pingouin.intraclass_corr(long, targets="target", raters="rater", ratings="score")
     single = table[table["Type"].isin(["ICC3", "ICC(C,1)"])]  # older and newer pingouin call it so
-    assert whole(sums(a, b, 5))["icc"] == pytest.approx(float(single["ICC"].iloc[0]), abs=1e-9)
+    assert measures_of(sums(a, b, 5))["icc"] == pytest.approx(float(single["ICC"].iloc[0]), abs=1e-9)
 
 
-def test_who_agrees_wholly_has_one_and_who_always_differs_minus_one() -> None:
+def test_full_agreement_gives_one_and_full_disagreement_minus_one() -> None:
     a = np.array([0.0, 1, 1, 0, 0, 1])
-    assert whole(sums(a, a)) == pytest.approx({"kappa": 1.0, "icc": 1.0, "f1": 1.0})
-    assert whole(sums(a, 1 - a)) == pytest.approx({"kappa": -1.0, "icc": -1.0, "f1": 0.0})
+    assert measures_of(sums(a, a)) == pytest.approx({"kappa": 1.0, "icc": 1.0, "f1": 1.0})
+    assert measures_of(sums(a, 1 - a)) == pytest.approx({"kappa": -1.0, "icc": -1.0, "f1": 0.0})
 
 
 @pytest.mark.parametrize("value", [0.0, 0.1, 1.0])
 def test_where_nothing_varies_there_is_no_icc_and_no_kappa(value: float) -> None:
     same = np.full(7, value)
-    found = whole(sums(same, same))
+    found = measures_of(sums(same, same))
     assert np.isnan([found["icc"], found["kappa"]]).all()
 
 
 def test_sums_of_no_units_are_undefined_and_warn_of_nothing() -> None:
-    assert np.isnan(list(whole(sums(np.empty(0), np.empty(0))).values())).all()
+    assert np.isnan(list(measures_of(sums(np.empty(0), np.empty(0))).values())).all()
 
 
-def test_to_draw_a_stretch_twice_is_to_have_its_units_twice() -> None:
+def test_a_block_drawn_twice_counts_its_units_twice() -> None:
     rng = np.random.default_rng(1)
     a, b = rng.random((2, 30))
     drawn = sums(a, b, 3).weighted(np.array([2.0, 0.0, 1.0]))
     again = np.r_[0:10, 0:10, 20:30]
     for name in MEASURES:
-        assert float(drawn.measure(name)) == pytest.approx(whole(sums(a[again], b[again]))[name])
+        assert float(drawn.measure(name)) == pytest.approx(measures_of(sums(a[again], b[again]))[name])

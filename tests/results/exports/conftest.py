@@ -22,16 +22,16 @@ def track(
     count = len(probabilities)
     probabilities = probabilities.copy()
     probabilities[:, AU_NAMES.index("AU23")] = np.nan
-    parts = np.tile(np.float32(CLEAR), (count, 1))
+    quality_features = np.tile(np.float32(CLEAR), (count, 1))
     if dark is not None:
-        parts[dark] = DARK
+        quality_features[dark] = DARK
     return TrackScores(
         face_id=face_id,
         frames=np.arange(first, first + count),
         boxes=np.tile(np.float32([10.5 + 30 * face_id, 12, 24, 28]), (count, 1)),
         points=np.zeros((count, 5, 2), np.float32),
         scores=np.full(count, 0.9, np.float32),
-        parts=parts,
+        quality_features=quality_features,
         probabilities=probabilities,
     )
 
@@ -48,7 +48,7 @@ def result_of(
         seconds=1.5,
         model="tiny",
         thresholds=THRESHOLDS,
-        untaught=("AU23",),
+        untrained_aus=("AU23",),
         command=f"auscan detect '{source}'",
         versions={"auscan": "0.1.0"},
     )

@@ -60,7 +60,7 @@ def test_pympi_reads_a_tier_an_au_and_face_with_the_same_events(tmp_path: Path, 
 
 
 @given(results())
-@settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=12, suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture])
 def test_any_result_gives_valid_files_with_all_of_its_events(
     tmp_path_factory: pytest.TempPathFactory, result: Result
 ) -> None:
@@ -192,8 +192,8 @@ def test_pybids_finds_the_events_and_what_their_columns_are(
     tmp_path: Path, make_long_result: Callable[..., Result]
 ) -> None:
     result = make_long_result("sub-01_task-talk_run-2_video.mp4")
-    about = {"Name": "made up", "BIDSVersion": "1.9.0", "DatasetType": "raw"}
-    (tmp_path / "dataset_description.json").write_text(json.dumps(about), encoding="utf-8")
+    description = {"Name": "made up", "BIDSVersion": "1.9.0", "DatasetType": "raw"}
+    (tmp_path / "dataset_description.json").write_text(json.dumps(description), encoding="utf-8")
     write_bids(result, tmp_path / "sub-01" / "beh")
     layout = BIDSLayout(tmp_path)
     (found,) = layout.get(suffix="events", extension=".tsv")

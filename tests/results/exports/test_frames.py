@@ -8,14 +8,13 @@ import pandas as pd
 from numpy.testing import assert_allclose, assert_array_equal
 
 from auscan.core.aus import AU_NAMES
-from auscan.results.baseline import apply_baseline
 from auscan.results.exports import openface, pyfeat
 from auscan.results.exports.openface import write_openface
 from auscan.results.exports.pyfeat import write_pyfeat
 from auscan.results.exports.tabular import write_jsonl, write_wide
-from auscan.results.result import Result
+from auscan.results.result import Result, apply_baseline
 
-PYFEAT_ASKS_FOR = (
+PYFEAT_COLUMNS = (
     ["frame", "timestamp", "confidence", "success"]
     + [f"gaze_{eye}_{axis}" for eye in (0, 1) for axis in "xyz"]
     + [f"pose_{kind}{axis}" for kind in "TR" for axis in "xyz"]
@@ -27,7 +26,7 @@ PYFEAT_ASKS_FOR = (
 """The columns that py-feat's read_openface takes, by name and all at once."""
 
 
-def taught() -> list[str]:
+def trained_aus() -> list[str]:
     return [name for name in AU_NAMES if name != "AU23"]
 
 
@@ -54,8 +53,8 @@ def test_openface_passes_the_column_check_of_py_feat(tmp_path: Path, long_result
     (path,) = write_openface(long_result, tmp_path)
     read = pd.read_csv(path, sep=",")
     read.columns = read.columns.str.strip(" ")
-    assert read[PYFEAT_ASKS_FOR].shape == (len(long_result.table), len(PYFEAT_ASKS_FOR))
-    assert [name for name in read.columns if name in PYFEAT_ASKS_FOR] == PYFEAT_ASKS_FOR
+    assert read[PYFEAT_COLUMNS].shape == (len(long_result.table), len(PYFEAT_COLUMNS))
+    assert [name for name in read.columns if name in PYFEAT_COLUMNS] == PYFEAT_COLUMNS
 
 
 def test_openface_holds_our_frames_faces_times_and_presences(tmp_path: Path, long_result: Result) -> None:
@@ -68,7 +67,7 @@ def test_openface_holds_our_frames_faces_times_and_presences(tmp_path: Path, lon
     seen = table["success"] == 1
     assert_array_equal(read.loc[seen, "face_id"], table.loc[seen, "face_id"])
     assert (read.loc[~seen, ["face_id", "success", "confidence"]] == 0).all(axis=None)
-    ours = [f"{name}_c" for name in taught() if name != "AU24"]
+    ours = [f"{name}_c" for name in trained_aus() if name != "AU24"]
     assert_array_equal(read[ours], table[ours])  # NaN where a face was not judged, as in the table
 
 
@@ -77,7 +76,7 @@ def test_openface_invents_nothing(tmp_path: Path, long_result: Result) -> None:
     (path,) = write_openface(long_result, tmp_path)
     read = pd.read_csv(path)
     known = {"frame", "face_id", "timestamp", "confidence", "success"}
-    known |= {f"{name}_c" for name in taught() if name != "AU24"}
+    known |= {f"{name}_c" for name in trained_aus() if name != "AU24"}
     assert set(read.columns[read.notna().any()]) == known
 
 
@@ -92,12 +91,12 @@ def test_py_feat_holds_its_columns_in_order_and_our_probabilities(
     assert {place: pyfeat.COLUMNS[place] for place in places} == places
     assert len(pyfeat.COLUMNS) == len(set(pyfeat.COLUMNS)) == 1 + 5 + 136 + 20 + 3 + 7 + 513 + 2
     assert_array_equal(read["frame"], table["frame"])
-    assert_allclose(read[taught()], table[taught()], atol=1e-6)
+    assert_allclose(read[trained_aus()], table[trained_aus()], atol=1e-6)
     boxes = ["FaceRectX", "FaceRectY", "FaceRectWidth", "FaceRectHeight"]
     assert_allclose(read[boxes], table[["x", "y", "w", "h"]], atol=1e-3)
     seen = table["success"] == 1
     assert read.loc[seen, "Identity"].tolist() == [f"Person_{face}" for face in table.loc[seen, "face_id"]]
-    assert read.loc[~seen, [*boxes, "FaceScore", *taught(), "Identity"]].isna().all(axis=None)
+    assert read.loc[~seen, [*boxes, "FaceScore", *trained_aus(), "Identity"]].isna().all(axis=None)
     assert read["approx_time"].tolist()[0] == "00:00"
     assert set(read["input"]) == {"talk.mp4"}
 
@@ -105,7 +104,7 @@ def test_py_feat_holds_its_columns_in_order_and_our_probabilities(
 def test_py_feat_invents_nothing(tmp_path: Path, long_result: Result) -> None:
     (path,) = write_pyfeat(long_result, tmp_path)
     read = pd.read_csv(path)
-    known = {"frame", *pyfeat.BOX, "FaceScore", *taught(), "Identity", "input", "approx_time"}
+    known = {"frame", *pyfeat.BOX, "FaceScore", *trained_aus(), "Identity", "input", "approx_time"}
     assert set(read.columns[read.notna().any()]) == known
 
 
@@ -126,7 +125,7 @@ def test_wide_has_a_row_a_frame_and_the_same_values(tmp_path: Path, long_result:
         rows = table[table["face_id"] == face]
         assert read[f"f{face}_found"].sum() == len(rows)
         there = read.set_index("frame").loc[rows["frame"]]
-        for name in taught():
+        for name in trained_aus():
             assert_allclose(there[f"f{face}_{name.lower()}"], rows[name], rtol=1e-6)
             assert_array_equal(there[f"f{face}_{name.lower()}c"], rows[f"{name}_c"])
         gone = read[read[f"f{face}_found"] == 0].filter(regex=f"^f{face}_(?!found)")

@@ -5,7 +5,7 @@ import pytest
 from numpy.testing import assert_array_equal
 from numpy.typing import NDArray
 
-from auscan.results.evidence import Evidence
+from auscan.results.attributions import Attributions
 from auscan.results.figures.heat import (
     COLOUR,
     THUMBNAIL,
@@ -25,7 +25,7 @@ def crop() -> NDArray[np.uint8]:
     return np.random.default_rng(0).integers(0, 256, (SIDE, SIDE, 3), dtype=np.uint8)
 
 
-def evidence(gate: int = 255, audio_gate: int = 0) -> Evidence:
+def attributions(gate: int = 255, audio_gate: int = 0) -> Attributions:
     """Of 7 x 7 patches: AU01 looked at the first alone, AU02 at the last; the first two were read."""
     patches, attention = np.zeros((1, 49), np.uint8), np.zeros((1, 12, 49), np.uint8)
     patches[0, :2] = 255, 128
@@ -33,7 +33,7 @@ def evidence(gate: int = 255, audio_gate: int = 0) -> Evidence:
     gates = np.full((1, 12), gate, np.uint8)
     numbers = np.array([7]), np.array([0])
     points = np.zeros((1, 5, 2), np.float32)
-    return Evidence(SIDE, *numbers, points, patches, attention, gates, np.array([audio_gate], np.uint8))
+    return Attributions(SIDE, *numbers, points, patches, attention, gates, np.array([audio_gate], np.uint8))
 
 
 def changed(tile: NDArray[np.uint8], other: NDArray[np.uint8]) -> NDArray[np.bool_]:
@@ -56,7 +56,7 @@ def test_a_patch_is_coloured_in_its_own_place_and_the_rest_is_left(
     assert len(rows) > 0.9 * cell_px
 
 
-def test_the_larger_the_share_the_nearer_to_the_colour() -> None:
+def test_a_larger_share_is_nearer_to_the_colour() -> None:
     grey = np.full((SIDE, SIDE, 3), 128, np.uint8)
     shares = np.linspace(0, 1, 49)
     painted = draw_heat(grey, shares)[8::16, 8::16].reshape(49, 3)
@@ -69,7 +69,7 @@ def test_the_larger_the_share_the_nearer_to_the_colour() -> None:
 def test_at_an_apex_patches_that_were_not_read_are_grey_and_dim(crop: NDArray[np.uint8]) -> None:
     plain = draw_apex(crop, None, "AU01")
     assert plain.shape == (THUMBNAIL, THUMBNAIL, 3)
-    shown = draw_apex(crop, evidence(), "AU01")
+    shown = draw_apex(crop, attributions(), "AU01")
     side = THUMBNAIL // 7
     strongest, read, unread = (shown[:side, i * side : (i + 1) * side] for i in range(3))
     toward = [np.linalg.norm(part - np.array(COLOUR, float), axis=2).mean() for part in (strongest, read)]
@@ -79,9 +79,9 @@ def test_at_an_apex_patches_that_were_not_read_are_grey_and_dim(crop: NDArray[np
     assert unread.mean() < 0.7 * plain[:side, 2 * side : 3 * side].mean()
 
 
-def test_each_au_shows_where_its_own_query_looked(crop: NDArray[np.uint8]) -> None:
+def test_each_au_shows_the_attention_of_its_own_query(crop: NDArray[np.uint8]) -> None:
     """The strongest patch has the full colour, however small its share."""
-    first, last, nothing = (draw_au(crop, evidence(), au) for au in ("AU01", "AU02", "AU26"))
+    first, last, nothing = (draw_au(crop, attributions(), au) for au in ("AU01", "AU02", "AU26"))
     views = [tile[8 : 8 + VIEW, 8 : 8 + VIEW] for tile in (first, last, nothing)]
     rows, columns = np.nonzero(changed(views[0], views[2]))
     assert (rows.max(), columns.max()) == (VIEW // 7 - 1, VIEW // 7 - 1)
@@ -91,7 +91,7 @@ def test_each_au_shows_where_its_own_query_looked(crop: NDArray[np.uint8]) -> No
 
 def test_both_gates_are_bars_as_long_as_they_are_open(crop: NDArray[np.uint8]) -> None:
     def blue(gate: int, audio_gate: int) -> int:
-        bars = draw_au(crop, evidence(gate, audio_gate), "AU26")[8 + VIEW :]
+        bars = draw_au(crop, attributions(gate, audio_gate), "AU26")[8 + VIEW :]
         return int((bars == COLOUR).all(axis=-1).sum())
 
     closed, half, full = blue(0, 0), blue(128, 0), blue(255, 0)
@@ -102,22 +102,22 @@ def test_both_gates_are_bars_as_long_as_they_are_open(crop: NDArray[np.uint8]) -
 
 
 def test_the_patches_that_were_read_are_shown_by_their_weight(crop: NDArray[np.uint8]) -> None:
-    view = draw_patches(crop, evidence())[8 : 8 + VIEW, 8 : 8 + VIEW]
-    plain = draw_au(crop, evidence(), "AU26")[8 : 8 + VIEW, 8 : 8 + VIEW]
+    view = draw_patches(crop, attributions())[8 : 8 + VIEW, 8 : 8 + VIEW]
+    plain = draw_au(crop, attributions(), "AU26")[8 : 8 + VIEW, 8 : 8 + VIEW]
     rows, columns = np.nonzero(changed(view, plain))
     assert (rows.max(), columns.max()) == (VIEW // 7 - 1, 2 * VIEW // 7 - 1)
 
 
 def test_the_sheet_holds_the_crop_the_patches_and_every_au(crop: NDArray[np.uint8]) -> None:
-    sheet, tile = draw_sheet(crop, evidence()), draw_au(crop, evidence(), "AU01")
+    sheet, tile = draw_sheet(crop, attributions()), draw_au(crop, attributions(), "AU01")
     height, width = tile.shape[:2]
     assert sheet.shape == (3 * height, 5 * width, 3)
-    assert_array_equal(sheet[:height, width : 2 * width], draw_patches(crop, evidence()))
+    assert_array_equal(sheet[:height, width : 2 * width], draw_patches(crop, attributions()))
     assert_array_equal(sheet[:height, 2 * width : 3 * width], tile)
-    assert_array_equal(sheet[2 * height :, 3 * width : 4 * width], draw_au(crop, evidence(), "AU26"))
+    assert_array_equal(sheet[2 * height :, 3 * width : 4 * width], draw_au(crop, attributions(), "AU26"))
 
 
 def test_the_crop_itself_is_left_as_it_was(crop: NDArray[np.uint8]) -> None:
     before = crop.copy()
-    draw_sheet(crop, evidence())
+    draw_sheet(crop, attributions())
     assert_array_equal(crop, before)

@@ -14,10 +14,10 @@ from numpy.typing import NDArray
 from auscan.core.errors import MediaError
 from auscan.results.figures.overlay import (
     FACE_COLOURS,
+    AudioLevels,
     DrawnFace,
-    Heard,
     Painter,
-    hear,
+    audio_levels_at,
     write_overlay,
     write_overlay_picture,
 )
@@ -130,9 +130,9 @@ def test_sound_that_is_no_number_is_carried_over_as_silence(
         container.mux(stream.encode(None))
     write_overlay(path, _frames(uneven), scored.table, THRESHOLDS, source)
     with av.open(str(path)) as container:
-        heard = np.concatenate([frame.to_ndarray()[0] for frame in container.decode(audio=0)])
-    assert np.isfinite(heard).all()
-    assert np.abs(heard).max() > 0.5
+        levels = np.concatenate([frame.to_ndarray()[0] for frame in container.decode(audio=0)])
+    assert np.isfinite(levels).all()
+    assert np.abs(levels).max() > 0.5
 
 
 def test_a_pause_in_the_sounds_timestamps_stays_a_pause(
@@ -221,31 +221,33 @@ def _count(canvas: NDArray[np.uint8], colour: tuple[int, int, int]) -> int:
     return int((canvas == colour).all(axis=2).sum())
 
 
-def test_the_bar_of_the_sound_grows_with_it_and_is_lit_while_somebody_speaks() -> None:
+def test_the_sound_bar_grows_with_the_level_and_is_green_during_speech() -> None:
     image, painter = np.full((480, 640, 3), 120, np.uint8), Painter(480, 640, THRESHOLDS)
 
-    def bar(heard: Heard | None) -> tuple[int, int]:
+    def bar(levels: AudioLevels | None) -> tuple[int, int]:
         """Pixels in the last groove of the panel that are as bright as the bar, and how green they are."""
-        row = painter.paint(image, [], heard)[468, 640:].astype(int)
+        row = painter.paint(image, [], levels)[468, 640:].astype(int)
         lit = row[row.max(axis=1) > 100]
         return len(lit), int((lit[:, 1] - lit[:, 0]).max(initial=0))
 
-    quiet, loud, spoken = (bar(Heard(db, speech)) for db, speech in ((-50, False), (-10, False), (-10, True)))
+    quiet, loud, spoken = (
+        bar(AudioLevels(db, speech)) for db, speech in ((-50, False), (-10, False), (-10, True))
+    )
     assert 0 < quiet[0] < loud[0] == spoken[0]
     assert loud[1] < 30 < spoken[1]
-    assert bar(Heard(-np.inf, False))[0] == bar(None)[0] == 0
+    assert bar(AudioLevels(-np.inf, False))[0] == bar(None)[0] == 0
 
 
-def test_each_frame_hears_the_sound_of_its_own_time() -> None:
+def test_each_frame_shows_the_audio_levels_of_its_own_time() -> None:
     sound = Speech(1.0, 0.5, np.array([-40, -20], np.float32), np.array([False, True]))
-    assert [hear(sound, time_s).level_db for time_s in (0.9, 1.0, 1.49, 1.5, 2.0)] == [
+    assert [audio_levels_at(sound, time_s).level_db for time_s in (0.9, 1.0, 1.49, 1.5, 2.0)] == [
         *(-np.inf, -40, -40, -20, -np.inf)
     ]
-    assert hear(sound, 1.6).speech
-    assert not hear(sound, 1.4).speech
+    assert audio_levels_at(sound, 1.6).speech
+    assert not audio_levels_at(sound, 1.4).speech
 
 
-def test_an_active_au_shines_and_an_inactive_one_does_not() -> None:
+def test_an_active_au_has_a_bright_bar_and_an_inactive_one_a_dim_bar() -> None:
     image = np.full((480, 640, 3), 120, np.uint8)
     painter = Painter(480, 640, THRESHOLDS)
     panels = [painter.paint(image, [_face(0, p)])[:, 640:] for p in (0.49, 0.5)]
@@ -253,7 +255,7 @@ def test_an_active_au_shines_and_an_inactive_one_does_not() -> None:
     assert bright > 10 * dim
 
 
-def test_a_face_that_is_not_judged_shows_the_reason_and_no_lit_bar() -> None:
+def test_an_unscored_face_shows_the_reason_and_no_bright_bar() -> None:
     image = np.full((480, 640, 3), 120, np.uint8)
     clear = _face(0, 0.9)
     turned = replace(clear, active=np.zeros(12, bool), reason="profile")

@@ -10,16 +10,16 @@ import numpy as np
 import pytest
 
 from auscan.core.aus import AU_DESCRIPTIONS
-from auscan.results.evidence import Evidence
+from auscan.results.attributions import Attributions
 from auscan.results.figures.report import (
-    _REASONS,
+    _REASON_TEXTS,
     MAX_EVENTS,
     MAX_FACES,
     Apex,
     pictured_events,
     write_report,
 )
-from auscan.results.quality import PART_COLUMNS, REASONS
+from auscan.results.quality import QUALITY_FEATURE_COLUMNS, REASONS
 from auscan.results.result import Result
 from auscan.results.speech import Speech
 from auscan.results.table import TrackScores
@@ -63,7 +63,7 @@ def test_the_report_opens_without_a_network(tmp_path: Path, result: Result) -> N
     assert "@import" not in _own_words(page)
 
 
-def test_the_report_says_what_was_run_with_what(tmp_path: Path, result: Result) -> None:
+def test_the_report_names_the_input_the_model_and_the_versions(tmp_path: Path, result: Result) -> None:
     words = _own_words(_report(tmp_path, result))
     for expected in ("talk.mp4", "tiny", "auscan 0.1.0", "The sound starts late.", "Seen in 4 frames"):
         assert expected in words
@@ -81,26 +81,28 @@ def test_the_report_can_be_read_with_a_screen_reader(tmp_path: Path, result: Res
     assert words.count("<table>") == words.count("<caption")
 
 
-def test_an_au_never_taught_is_called_unknown_and_not_inactive(tmp_path: Path, result: Result) -> None:
+def test_the_report_calls_an_untrained_au_unknown(tmp_path: Path, result: Result) -> None:
     words = _own_words(_report(tmp_path, result))
     assert "lip tightener (not taught to this model)" in words
     assert "never taught AU23" in words
 
 
-def test_the_report_says_what_was_not_judged_and_why(
+def test_the_report_gives_the_share_of_unscored_rows_by_reason(
     tmp_path: Path, make_result: MakeResult, make_track: MakeTrack
 ) -> None:
     track = make_track(0, [0, 1, 2, 3])
-    parts = track.parts.copy()
-    parts[3, PART_COLUMNS.index("yaw")] = 80
-    turned = replace(track, parts=parts, probabilities=np.full((4, 12), 0.9, np.float32))
+    quality_features = track.quality_features.copy()
+    quality_features[3, QUALITY_FEATURE_COLUMNS.index("yaw")] = 80
+    turned = replace(
+        track, quality_features=quality_features, probabilities=np.full((4, 12), 0.9, np.float32)
+    )
     words = _own_words(_report(tmp_path, make_result([0.0, 0.1, 0.2, 0.3], [turned])))
     assert "Of 4 face rows 75% were judged; their quality is 1.00 in the median." in words
     assert "<code>profile</code>, the face is turned too far away: 25.0 %" in words
     assert "Seen in 4 frames, judged in 75%. Active, as a share of the judged ones: AU01" in words
 
 
-def test_names_and_commands_cannot_smuggle_markup_in(tmp_path: Path, make_result: MakeResult) -> None:
+def test_names_and_commands_are_escaped(tmp_path: Path, make_result: MakeResult) -> None:
     page = _report(tmp_path, make_result([0.0, 0.1], [], source="<script>alert(1)</script>.mp4"))
     assert "<script>alert(1)" not in page
 
@@ -136,14 +138,14 @@ def test_the_report_of_a_long_crowded_video_stays_small(
     assert f"{hidden} more events, with lower peaks, are in events.csv" in _own_words(page)
 
 
-def test_the_report_says_whose_judgements_the_model_repeats(tmp_path: Path, result: Result) -> None:
+def test_the_report_names_the_reference_of_the_labels(tmp_path: Path, result: Result) -> None:
     assert "tiny does not say whose judgements it was taught" in _report(tmp_path, result)
     known = replace(result, info=replace(result.info, reference="A teacher model made its labels."))
     assert "A teacher model made its labels." in _report(tmp_path, known)
 
 
 def test_every_reason_and_every_action_unit_is_put_into_words(tmp_path: Path, result: Result) -> None:
-    assert {"no_face", *_REASONS} == set(REASONS)
+    assert {"no_face", *_REASON_TEXTS} == set(REASONS)
     words = _own_words(_report(tmp_path, result))
     assert all(description in words for description in AU_DESCRIPTIONS.values())
 
@@ -167,12 +169,10 @@ def test_the_strongest_event_of_each_face_and_au_is_pictured(busy: Result) -> No
     assert shown.set_index(["face_id", "AU"])["peak"].to_dict() == best.to_dict()
 
 
-def test_a_pictured_face_says_what_it_shows_and_how_far_the_model_went_by_it(
-    tmp_path: Path, busy: Result
-) -> None:
+def test_an_apex_picture_has_a_text_alternative_and_its_gates(tmp_path: Path, busy: Result) -> None:
     crop = np.full((112, 112, 3), 128, np.uint8)
     shares = np.zeros((1, 12, 4), np.uint8)
-    row = Evidence(
+    row = Attributions(
         112,
         np.array([3]),
         np.array([0]),

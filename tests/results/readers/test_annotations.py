@@ -32,12 +32,12 @@ def test_numbers_may_be_written_as_floats_and_begin_with_a_mark(tmp_path: Path) 
     assert read_annotations(write_text(tmp_path / "a.txt", text)).labels.tolist() == [[1] * 11 + [-1]]
 
 
-def test_the_header_is_skipped_by_position_whatever_it_says(tmp_path: Path) -> None:
+def test_the_header_is_skipped_by_position_whatever_its_text(tmp_path: Path) -> None:
     path = write_text(tmp_path / "a.txt", f"some other words\n{ONES}\n")
     assert read_annotations(path).labels.tolist() == [[1] * 12]
 
 
-def test_a_first_line_of_labels_is_skipped_but_not_in_silence(tmp_path: Path) -> None:
+def test_a_first_line_of_labels_is_skipped_with_a_warning(tmp_path: Path) -> None:
     found = read_annotations(write_text(tmp_path / "a.txt", f"{ONES}\n{ZEROS}\n"))
     assert found.labels.tolist() == [[0] * 12]
     assert found.warnings == ("its first line looks like labels, yet was skipped as the header",)
@@ -49,7 +49,7 @@ def test_rows_may_be_annotated_in_part(tmp_path: Path) -> None:
     assert found.labels.tolist() == [[-1] * 12, [-1, 0, 1, -1, 0, 0, 0, 0, 0, 0, 0, 1]]
 
 
-def test_lines_that_make_no_sense_keep_their_place(tmp_path: Path) -> None:
+def test_invalid_lines_keep_their_place(tmp_path: Path) -> None:
     """Were one left out, all labels behind it would meet the wrong picture."""
     lines = [ONES, "", "1,1,1", ONES[:-1] + "2", ONES[:-1] + "nan", ZEROS]
     found = read_annotations(write_text(tmp_path / "a.txt", "\n".join([HEADER, *lines])))
@@ -83,7 +83,9 @@ def test_files_without_labels_are_refused(tmp_path: Path, text: str, message: st
 
 
 @given(st.lists(st.lists(st.sampled_from([-1, 0, 1]), min_size=12, max_size=12), min_size=1, max_size=30))
-def test_what_was_written_is_read(tmp_path_factory: pytest.TempPathFactory, rows: list[list[int]]) -> None:
+def test_written_labels_are_read_back(
+    tmp_path_factory: pytest.TempPathFactory, rows: list[list[int]]
+) -> None:
     text = "\n".join([HEADER, *(",".join(map(str, row)) for row in rows)])
     path = write_text(tmp_path_factory.mktemp("labels") / "a.txt", text)
     assert read_annotations(path).labels.tolist() == rows
@@ -92,5 +94,5 @@ def test_what_was_written_is_read(tmp_path_factory: pytest.TempPathFactory, rows
 @pytest.mark.parametrize(
     ("text", "value"), [("1", 1), ("0.0", 0), (" -1 ", -1), ("0.5", None), ("", None), ("x", None)]
 )
-def test_a_value_is_one_zero_minus_one_or_none_at_all(text: str, value: int | None) -> None:
+def test_a_label_value_is_one_zero_minus_one_or_none(text: str, value: int | None) -> None:
     assert label_value(text) == value

@@ -51,7 +51,7 @@ def test_a_result_is_read_from_its_folder_or_a_table_in_it(tmp_path: Path, resul
         assert coding.scale == "probability"
 
 
-def test_our_own_eaf_comes_back_as_the_events_it_was_made_of(tmp_path: Path, result: Result) -> None:
+def test_an_exported_eaf_is_read_back_with_the_same_events(tmp_path: Path, result: Result) -> None:
     (path,) = write_elan(result, tmp_path)
     for coding in event_codings(path):
         events = result.events[result.events["face_id"] == coding.face]
@@ -60,7 +60,9 @@ def test_our_own_eaf_comes_back_as_the_events_it_was_made_of(tmp_path: Path, res
         assert coding.coded.tolist() == [name != "AU23" for name in AU_NAMES]
 
 
-def test_our_own_openface_and_py_feat_files_come_back_as_our_frames(tmp_path: Path, result: Result) -> None:
+def test_exported_openface_and_pyfeat_files_are_read_back_with_the_same_frames(
+    tmp_path: Path, result: Result
+) -> None:
     table = result.table
     for path in [*write_openface(result, tmp_path), *write_pyfeat(result, tmp_path)]:
         for coding in frame_codings(path):
@@ -91,7 +93,7 @@ def eaf(path: Path, tiers: dict[str, list[tuple[int, int, str]]]) -> Path:
     return path
 
 
-def test_tiers_are_told_by_their_names_however_they_are_spelled(tmp_path: Path) -> None:
+def test_tier_names_are_recognised_in_every_spelling(tmp_path: Path) -> None:
     tiers = {
         "AU12": [(1000, 2000, "C"), (3000, 3500, "left")],
         "au_4 face 2": [(500, 700, "")],
@@ -122,7 +124,7 @@ def test_a_text_of_aff_wild2_has_no_times_and_minus_one_is_unknown(tmp_path: Pat
     assert_array_equal(coding.labels[:, 11], [1, np.nan, 0])
 
 
-def test_stale_numbers_of_openface_are_unknown(tmp_path: Path) -> None:
+def test_values_of_openface_rows_without_a_face_are_unknown(tmp_path: Path) -> None:
     rows = ["1, 0, 0.0, 0.9, 1, 2.5, 1.0", "2, 0, 0.04, 0.1, 0, 2.5, 1.0"]
     text = "\n".join(["frame, face_id, timestamp, confidence, success, AU12_r, AU12_c", *rows])
     (coding,) = frame_codings(write_text(tmp_path / "a.csv", text))
@@ -133,7 +135,7 @@ def test_stale_numbers_of_openface_are_unknown(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "text", "said"),
+    ("name", "text", "message"),
     [
         ("a.eaf", "<ANNOTATION_DOCUMENT", "cannot be read as an .eaf"),
         ("a.eaf", "<html/>", "is no .eaf"),
@@ -144,10 +146,8 @@ def test_stale_numbers_of_openface_are_unknown(tmp_path: Path) -> None:
         ("a.txt", "", "no label lines"),
     ],
 )
-def test_a_file_that_is_no_coding_is_refused_in_words(
-    tmp_path: Path, name: str, text: str, said: str
-) -> None:
-    with pytest.raises(InputError, match=said):
+def test_a_file_that_is_no_coding_is_refused(tmp_path: Path, name: str, text: str, message: str) -> None:
+    with pytest.raises(InputError, match=message):
         read_codings(write_text(tmp_path / name, text))
 
 

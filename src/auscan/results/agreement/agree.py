@@ -1,13 +1,13 @@
 """How far two coders agree on each AU, frame by frame and event by event, with intervals.
 
 Frames follow each other and are no independent witnesses, so not frames are drawn for an interval but
-stretches of time (block bootstrap): the time is cut into stretches of `stretch_s`, which are drawn with
-replacement 2000 times, frames and events of a stretch together. With fewer than `FEWEST` stretches there is
-no interval. Where an AU comes and goes more slowly than a stretch lasts, intervals are too narrow.
+stretches of time (block bootstrap): the time is cut into stretches of `block_s`, which are drawn with
+replacement 2000 times, frames and events of a stretch together. With fewer than `MIN_BLOCKS` stretches
+there is no interval. Where an AU comes and goes more slowly than a stretch lasts, intervals are too narrow.
 
 In: two codings of one face.  Out: an `Agreement`: a row a level and AU, and one for the mean of the AUs.
-Not here: reading files (coders/), the measures (measures.py), matching events (match.py), the common clock
-(clock.py), drawing (figure.py).  What all of it means: docs/agreement.md.
+Not here: reading files (readers/), the measures and matching events (measures.py), the common clock
+(timeline.py), drawing (figure.py).  What all of it means: docs/agreement.md.
 """
 
 from collections.abc import Sequence
@@ -20,16 +20,16 @@ from numpy.typing import NDArray
 
 from auscan.core.aus import AU_NAMES
 from auscan.core.errors import InputError
-from auscan.results.agreement.clock import Clock, Said, on_one_clock
-from auscan.results.agreement.measures import MEASURES, Sums, sums_of, units_of
+from auscan.results.agreement.measures import MEASURES, AgreementSums, event_units, sum_units
+from auscan.results.agreement.timeline import AlignedCoding, SharedTimeline, align_codings
 from auscan.results.readers.coding import Coding
 
 LEVELS: Final[tuple[str, ...]] = ("frame", "event")
 MEAN: Final[str] = "mean"
 DRAWS: Final[int] = 2000
-FEWEST: Final[int] = 10
+MIN_BLOCKS: Final[int] = 10
 """Stretches of time; fewer give no interval."""
-PERCENT: Final[float] = 95.0
+CONFIDENCE_PERCENT: Final[float] = 95.0
 
 COUNTS: Final[tuple[str, ...]] = ("units", "a_active", "b_active", "both")
 """Frames, or events and pauses; those in which A, B, both say yes."""
@@ -42,12 +42,12 @@ COLUMNS: Final[tuple[str, ...]] = (
 
 
 @dataclass(frozen=True, kw_only=True)
-class AgreeSettings:
-    """What the event level and the intervals go by; see match.py and the top of this file."""
+class AgreementSettings:
+    """What the event level and the intervals go by; see measures.py and the top of this file."""
 
     overlap: float = 0.5
     """Events are one if they share at least this part of the time that they cover together."""
-    stretch_s: float = 5.0
+    block_s: float = 5.0
     """Length of the stretches of time that are drawn."""
     rate_hz: float | None = None
     """Frames a second of files without times; None: the other file's times."""
@@ -55,12 +55,12 @@ class AgreeSettings:
     def __post_init__(self) -> None:
         if not 0 < self.overlap <= 1:
             raise InputError(f"The overlap is a share, above 0 and at most 1; got {self.overlap}.")
-        for name, value in (("length of a stretch", self.stretch_s), ("frame rate", self.rate_hz)):
+        for name, value in (("length of a stretch", self.block_s), ("frame rate", self.rate_hz)):
             if value is not None and not 0 < value < np.inf:
                 raise InputError(f"The {name} should be above 0; got {value}.")
 
 
-USUAL: Final[AgreeSettings] = AgreeSettings()
+DEFAULT_AGREEMENT_SETTINGS: Final[AgreementSettings] = AgreementSettings()
 
 
 @dataclass(frozen=True, eq=False)
@@ -80,88 +80,102 @@ class Agreement:
         return {"a": self.a, "b": self.b, "figures": rows, "notes": list(self.notes)}
 
 
-def agree(a: Coding, b: Coding, settings: AgreeSettings = USUAL) -> Agreement:
+def compute_agreement(
+    a: Coding, b: Coding, settings: AgreementSettings = DEFAULT_AGREEMENT_SETTINGS
+) -> Agreement:
     """Compare two codings of one face.
 
     Raises InputError where they have no time or no AU in common, or no times at all.
     """
-    clock, said_a, said_b = on_one_clock(a, b, settings.rate_hz)
-    known = ~(np.isnan(said_a.labels) | np.isnan(said_b.labels))  # [G, A]
+    timeline, aligned_a, aligned_b = align_codings(a, b, settings.rate_hz)
+    known = ~(np.isnan(aligned_a.labels) | np.isnan(aligned_b.labels))  # [G, A]
     aus = [j for j in range(len(AU_NAMES)) if known[:, j].any()]
     if not aus:
         raise InputError(f"{a.name} and {b.name} have no AU in common that both have coded.")
-    stretches = _Stretches(clock, settings.stretch_s)
-    graded = said_a.scale == said_b.scale and said_a.scale is not None
+    blocks = _BootstrapBlocks(timeline, settings.block_s)
+    same_scale = aligned_a.scale == aligned_b.scale and aligned_a.scale is not None
     rows = []
     for level in LEVELS:
         sums = [
-            _frame_sums(said_a, said_b, known[:, j], j, stretches, graded)
+            _frame_sums(aligned_a, aligned_b, known[:, j], j, blocks, same_scale)
             if level == "frame"
-            else _event_sums(said_a, said_b, known[:, j], j, stretches, settings.overlap)
+            else _event_sums(aligned_a, aligned_b, known[:, j], j, blocks, settings.overlap)
             for j in aus
         ]
-        rows += _rows(level, [AU_NAMES[j] for j in aus], sums, stretches.draws())
+        rows += _table_rows(level, [AU_NAMES[j] for j in aus], sums, blocks.draw_counts())
     table = pd.DataFrame(rows, columns=list(COLUMNS))
-    return Agreement(a.name, b.name, table, tuple(_notes(a, b, known, clock, stretches, graded)))
+    return Agreement(a.name, b.name, table, tuple(_notes(a, b, known, timeline, blocks, same_scale)))
 
 
-class _Stretches:
+class _BootstrapBlocks:
     """The time of a clock in stretches of one length; the last may be shorter."""
 
-    def __init__(self, clock: Clock, length_s: float) -> None:
-        self.clock, self.length_s = clock, length_s
-        self.count = int(self.at(clock.middle_s[-1:])[0]) + 1
+    def __init__(self, timeline: SharedTimeline, length_s: float) -> None:
+        self.timeline, self.length_s = timeline, length_s
+        self.count = int(self.block_at(timeline.middle_s[-1:])[0]) + 1
 
-    def at(self, times_s: NDArray[np.float64]) -> NDArray[np.int64]:
+    def block_at(self, times_s: NDArray[np.float64]) -> NDArray[np.int64]:
         """The stretch of each time."""
-        since_s = np.maximum(times_s - self.clock.begin_s[0], 0)
+        since_s = np.maximum(times_s - self.timeline.begin_s[0], 0)
         return np.asarray(since_s // self.length_s, np.int64)
 
-    def draws(self) -> NDArray[np.float64]:
+    def draw_counts(self) -> NDArray[np.float64]:
         """[D, V] how often each stretch is drawn; none where there are too few."""
-        if self.count < FEWEST:
+        if self.count < MIN_BLOCKS:
             return np.empty((0, self.count))
-        even = np.full(self.count, 1 / self.count)
-        return np.random.default_rng(0).multinomial(self.count, even, DRAWS).astype(np.float64)
+        equal_chances = np.full(self.count, 1 / self.count)
+        return np.random.default_rng(0).multinomial(self.count, equal_chances, DRAWS).astype(np.float64)
 
 
 def _frame_sums(
-    a: Said, b: Said, known: NDArray[np.bool_], au: int, stretches: _Stretches, graded: bool
-) -> Sums:
-    yes = [said.labels[known, au] == 1 for said in (a, b)]
-    values: list[NDArray[Any]] = [each.astype(np.float64) for each in yes]
-    if graded and a.values is not None and b.values is not None:
+    a: AlignedCoding,
+    b: AlignedCoding,
+    known: NDArray[np.bool_],
+    au: int,
+    blocks: _BootstrapBlocks,
+    same_scale: bool,
+) -> AgreementSums:
+    active = [coding.labels[known, au] == 1 for coding in (a, b)]
+    values: list[NDArray[Any]] = [each.astype(np.float64) for each in active]
+    if same_scale and a.values is not None and b.values is not None:
         values = [a.values[known, au], b.values[known, au]]
-    place = stretches.at(stretches.clock.middle_s[known])
-    return sums_of(place, stretches.count, yes[0], yes[1], values[0], values[1])
+    block = blocks.block_at(blocks.timeline.middle_s[known])
+    return sum_units(block, blocks.count, active[0], active[1], values[0], values[1])
 
 
 def _event_sums(
-    a: Said, b: Said, known: NDArray[np.bool_], au: int, stretches: _Stretches, overlap: float
-) -> Sums:
-    spans = [said.events.loc[said.events["AU"] == AU_NAMES[au], ["onset", "offset"]] for said in (a, b)]
-    one, other = (each.to_numpy(np.float64) for each in spans)
-    units = units_of(one, other, stretches.clock, known, overlap)
-    place = np.minimum(stretches.at(units.begin_s), stretches.count - 1)
-    return sums_of(place, stretches.count, units.a_s > 0, units.b_s > 0, units.a_s, units.b_s)
+    a: AlignedCoding,
+    b: AlignedCoding,
+    known: NDArray[np.bool_],
+    au: int,
+    blocks: _BootstrapBlocks,
+    overlap: float,
+) -> AgreementSums:
+    spans_by_coder = [
+        coding.events.loc[coding.events["AU"] == AU_NAMES[au], ["onset", "offset"]] for coding in (a, b)
+    ]
+    one, other = (spans.to_numpy(np.float64) for spans in spans_by_coder)
+    units = event_units(one, other, blocks.timeline, known, overlap)
+    block = np.minimum(blocks.block_at(units.begin_s), blocks.count - 1)
+    return sum_units(block, blocks.count, units.a_s > 0, units.b_s > 0, units.a_s, units.b_s)
 
 
-def _rows(
-    level: str, names: Sequence[str], sums: Sequence[Sums], draws: NDArray[np.float64]
+def _table_rows(
+    level: str, names: Sequence[str], sums: Sequence[AgreementSums], draw_counts: NDArray[np.float64]
 ) -> list[dict[str, Any]]:
     """A row an AU, and one of their mean, whose interval comes from the same draws."""
     rows: list[dict[str, Any]] = []
-    for name, each in zip(names, sums, strict=True):
-        whole = each.weighted(np.ones(len(each.units)))
-        counts = (whole.units, whole.a_yes, whole.b_yes, whole.both)
+    for name, sums_of_au in zip(names, sums, strict=True):
+        total = sums_of_au.weighted(np.ones(len(sums_of_au.units)))
+        counts = (total.units, total.a_yes, total.b_yes, total.both)
         row: dict[str, Any] = {"level": level, "AU": name}
         row |= dict(zip(COUNTS, map(int, counts), strict=True))
-        row |= {measure: float(whole.measure(measure)) for measure in MEASURES}
+        row |= {measure: float(total.measure(measure)) for measure in MEASURES}
         rows.append(row)
     mean: dict[str, Any] = {"level": level, "AU": MEAN}
     mean |= {key: sum(row[key] for row in rows) for key in COUNTS}
     for measure in MEASURES:
-        drawn = np.stack([each.weighted(draws).measure(measure) for each in sums])  # [A, D]
+        drawn = np.stack([sums_of_au.weighted(draw_counts).measure(measure) for sums_of_au in sums])  # [A, D]
         mean[measure] = float(_mean(np.array([[row[measure]] for row in rows]))[0])
         for row, values in zip([*rows, mean], [*drawn, _mean(drawn)], strict=True):
             row[f"{measure}_low"], row[f"{measure}_high"] = _interval(values, row[measure])
@@ -176,35 +190,41 @@ def _mean(values: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.asarray(np.divide(total, count, out=np.full(total.shape, np.nan), where=count > 0))
 
 
-def _interval(values: NDArray[np.float64], whole: float) -> tuple[float, float]:
+def _interval(values: NDArray[np.float64], value: float) -> tuple[float, float]:
     """Percentile interval of the draws in which the measure is defined, if most are."""
     values = values[~np.isnan(values)]
-    if np.isnan(whole) or len(values) < DRAWS / 2:
+    if np.isnan(value) or len(values) < DRAWS / 2:
         return float("nan"), float("nan")
-    low, high = np.percentile(values, [50 - PERCENT / 2, 50 + PERCENT / 2])
+    low, high = np.percentile(values, [50 - CONFIDENCE_PERCENT / 2, 50 + CONFIDENCE_PERCENT / 2])
     return float(low), float(high)
 
 
 def _notes(
-    a: Coding, b: Coding, known: NDArray[np.bool_], clock: Clock, stretches: _Stretches, graded: bool
+    a: Coding,
+    b: Coding,
+    known: NDArray[np.bool_],
+    timeline: SharedTimeline,
+    blocks: _BootstrapBlocks,
+    same_scale: bool,
 ) -> list[str]:
-    span_s = float(clock.end_s[-1] - clock.begin_s[0])
+    span_s = float(timeline.end_s[-1] - timeline.begin_s[0])
     notes = [
         f"A is {a.name}, face {a.face}; B is {b.name}, face {b.face}.",
-        f"{len(clock.begin_s)} frames of the common clock, {span_s:.1f} s, "
-        f"{len(clock.begin_s) / span_s:.4g} a second. Frames that either does not know are left out.",
+        f"{len(timeline.begin_s)} frames of the common clock, {span_s:.1f} s, "
+        f"{len(timeline.begin_s) / span_s:.4g} a second. Frames that either does not know are left out.",
     ]
     if missing := [name for j, name in enumerate(AU_NAMES) if not known[:, j].any()]:
         notes.append(f"Not coded by both: {', '.join(missing)}.")
-    made = "the values behind the labels" if graded else "the labels as 0 and 1"
-    notes.append(f"ICC(3,1) of frames is of {made}, that of events of seconds.")
-    if stretches.count < FEWEST:
+    icc_source = "the values behind the labels" if same_scale else "the labels as 0 and 1"
+    notes.append(f"ICC(3,1) of frames is of {icc_source}, that of events of seconds.")
+    if blocks.count < MIN_BLOCKS:
         notes.append(
-            f"No intervals: it takes {FEWEST} stretches of {stretches.length_s:g} s, and {span_s:.1f} s give "
-            f"{stretches.count}."
+            f"No intervals: it takes {MIN_BLOCKS} stretches of {blocks.length_s:g} s, "
+            f"and {span_s:.1f} s give {blocks.count}."
         )
     else:
         notes.append(
-            f"Intervals: {PERCENT:g} %, by drawing {stretches.count} stretches of {stretches.length_s:g} s."
+            f"Intervals: {CONFIDENCE_PERCENT:g} %, "
+            f"by drawing {blocks.count} stretches of {blocks.length_s:g} s."
         )
     return notes

@@ -20,7 +20,7 @@ COLOURS: Final = {"kappa": "#0072B2", "icc": "#D55E00", "f1": "#009E73"}  # Okab
 TITLES: Final = {"kappa": "Cohen's kappa", "icc": "ICC(3,1)", "f1": "F1"}
 PANELS: Final = {"frame": "Frames", "event": "Events"}
 
-LEFT, WIDTH, BETWEEN, ROW, TOP, BOTTOM = 190, 330, 40, 30, 80, 40  # px
+LEFT, WIDTH, GAP, ROW, TOP, BOTTOM = 190, 330, 40, 30, 80, 40  # px
 TICKS: Final = (-0.5, 0.0, 0.5, 1.0)
 LOWEST: Final = -0.5
 """Values below it are drawn at it."""
@@ -35,7 +35,7 @@ def write_figure(path: Path, agreement: Agreement) -> None:
 def _lines(agreement: Agreement) -> Iterator[str]:
     names = agreement.table["AU"].unique().tolist()
     height = TOP + ROW * len(names) + BOTTOM
-    width = LEFT + len(LEVELS) * (WIDTH + BETWEEN)
+    width = LEFT + len(LEVELS) * (WIDTH + GAP)
     title = html.escape(f"Agreement of {agreement.a} and {agreement.b}")
     yield (
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" width="{width}" '
@@ -43,7 +43,7 @@ def _lines(agreement: Agreement) -> Iterator[str]:
         'font-family="system-ui, sans-serif" font-size="13" fill="#1b1f24">'
     )
     yield f'<title id="title">{title}</title>'
-    yield f'<desc id="desc">{html.escape(_words(agreement))}</desc>'
+    yield f'<desc id="desc">{html.escape(_description(agreement))}</desc>'
     yield f'<rect width="{width}" height="{height}" fill="#ffffff"/>'
     yield f'<text x="12" y="22" font-size="16">{title}</text>'
     yield from _legend()
@@ -51,7 +51,7 @@ def _lines(agreement: Agreement) -> Iterator[str]:
         y = _row_y(i)
         yield f'<text x="12" y="{y + 4}">{name} {AU_MEANINGS.get(name, "of the AUs")}</text>'
     for p, level in enumerate(LEVELS):
-        yield from _panel(agreement, level, LEFT + p * (WIDTH + BETWEEN), names)
+        yield from _panel(agreement, level, LEFT + p * (WIDTH + GAP), names)
     yield "</svg>"
 
 
@@ -73,11 +73,11 @@ def _mark(row: dict[Any, Any], measure: str, left: int, y: int) -> Iterator[str]
     if value != value:  # undefined
         return
     x, colour = _x(value, left), COLOURS[measure]
-    said = f"{TITLES[measure]} {value:.2f}"
+    text = f"{TITLES[measure]} {value:.2f}"
     if low == low:
         yield f'<line x1="{_x(low, left)}" x2="{_x(high, left)}" y1="{y}" y2="{y}" stroke="{colour}"/>'
-        said += f", {low:.2f} to {high:.2f}"
-    yield f'<g fill="{colour}"><title>{said}</title>{_shape(measure, x, y)}</g>'
+        text += f", {low:.2f} to {high:.2f}"
+    yield f'<g fill="{colour}"><title>{text}</title>{_shape(measure, x, y)}</g>'
 
 
 def _shape(measure: str, x: float, y: int) -> str:
@@ -95,14 +95,14 @@ def _legend() -> Iterator[str]:
         yield f'<text x="{x + 14}" y="46">{TITLES[measure]}</text>'
 
 
-def _words(agreement: Agreement) -> str:
+def _description(agreement: Agreement) -> str:
     """The figure in words."""
     means = agreement.table[agreement.table["AU"] == "mean"].to_dict("records")
-    said = [
+    text = [
         f"{PANELS[row['level']]}: " + ", ".join(f"{TITLES[m]} {row[m]:.2f}" for m in MEASURES)
         for row in means
     ]
-    return f"Mean of the action units. {'; '.join(said)}. {' '.join(agreement.notes)}"
+    return f"Mean of the action units. {'; '.join(text)}. {' '.join(agreement.notes)}"
 
 
 def _row_y(row: int) -> int:

@@ -28,17 +28,17 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from auscan.results.agreement.clock import Clock, within
+from auscan.results.agreement.timeline import SharedTimeline, within
 
 Spans = NDArray[np.float64]
 """[E, 2] onset and offset, seconds."""
 
-KNOWN_SHARE = 0.5
+MIN_KNOWN_SHARE = 0.5
 """An event counts if at least this share of its frames is known to both."""
 
 
 @dataclass(frozen=True, eq=False)
-class Units:
+class EventUnits:
     """U units of one AU."""
 
     begin_s: NDArray[np.float64]
@@ -47,124 +47,137 @@ class Units:
     b_s: NDArray[np.float64]
 
 
-def match(a: Spans, b: Spans, overlap: float) -> list[tuple[int, int]]:
+def match_events(a: Spans, b: Spans, overlap: float) -> list[tuple[int, int]]:
     """Pairs of an event of a and one of b, by index."""
     shared = np.minimum(a[:, None, 1], b[None, :, 1]) - np.maximum(a[:, None, 0], b[None, :, 0])
     covered = np.maximum(a[:, None, 1], b[None, :, 1]) - np.minimum(a[:, None, 0], b[None, :, 0])
     share = np.maximum(shared, 0) / covered  # [Ea, Eb]
     pairs: list[tuple[int, int]] = []
-    left_a, left_b = set(range(len(a))), set(range(len(b)))
+    free_a, free_b = set(range(len(a))), set(range(len(b)))
     for flat in np.argsort(-share, axis=None, kind="stable"):
         i, j = divmod(int(flat), len(b))
         if share[i, j] <= 0 or share[i, j] < overlap:
             break
-        if i in left_a and j in left_b:
-            left_a.remove(i)
-            left_b.remove(j)
+        if i in free_a and j in free_b:
+            free_a.remove(i)
+            free_b.remove(j)
             pairs.append((i, j))
     return sorted(pairs)
 
 
-def units_of(a: Spans, b: Spans, clock: Clock, known: NDArray[np.bool_], overlap: float) -> Units:
+def event_units(
+    a: Spans, b: Spans, timeline: SharedTimeline, known: NDArray[np.bool_], overlap: float
+) -> EventUnits:
     """The units of one AU.  known: [G] frames of the clock of which both say something."""
-    a, b = _counting(a, clock, known), _counting(b, clock, known)
-    pairs = match(a, b, overlap) if len(a) and len(b) else []
-    alone_a = np.setdiff1d(np.arange(len(a)), [i for i, _ in pairs])
-    alone_b = np.setdiff1d(np.arange(len(b)), [j for _, j in pairs])
-    idle = known & ~within(clock.middle_s, a) & ~within(clock.middle_s, b)
-    gaps_s = clock.begin_s[np.flatnonzero(idle & ~np.append(False, idle[:-1]))]
+    a, b = _clip_to_known(a, timeline, known), _clip_to_known(b, timeline, known)
+    pairs = match_events(a, b, overlap) if len(a) and len(b) else []
+    unmatched_a = np.setdiff1d(np.arange(len(a)), [i for i, _ in pairs])
+    unmatched_b = np.setdiff1d(np.arange(len(b)), [j for _, j in pairs])
+    in_pause = known & ~within(timeline.middle_s, a) & ~within(timeline.middle_s, b)
+    pauses_s = timeline.begin_s[np.flatnonzero(in_pause & ~np.append(False, in_pause[:-1]))]
     rows = [
         *((min(a[i, 0], b[j, 0]), a[i, 1] - a[i, 0], b[j, 1] - b[j, 0]) for i, j in pairs),
-        *((a[i, 0], a[i, 1] - a[i, 0], 0.0) for i in alone_a),
-        *((b[j, 0], 0.0, b[j, 1] - b[j, 0]) for j in alone_b),
-        *((gap_s, 0.0, 0.0) for gap_s in gaps_s),
+        *((a[i, 0], a[i, 1] - a[i, 0], 0.0) for i in unmatched_a),
+        *((b[j, 0], 0.0, b[j, 1] - b[j, 0]) for j in unmatched_b),
+        *((pause_s, 0.0, 0.0) for pause_s in pauses_s),
     ]
     table = np.array(rows, np.float64).reshape(-1, 3)
-    return Units(table[:, 0], table[:, 1], table[:, 2])
+    return EventUnits(table[:, 0], table[:, 1], table[:, 2])
 
 
-def _counting(spans: Spans, clock: Clock, known: NDArray[np.bool_]) -> Spans:
+def _clip_to_known(spans: Spans, timeline: SharedTimeline, known: NDArray[np.bool_]) -> Spans:
     """The events that lie in the clock's time and of which enough is known, cut to that time."""
     if not len(spans):
         return spans.reshape(0, 2)
-    begin, end = np.searchsorted(clock.middle_s, spans).T
+    begin, end = np.searchsorted(timeline.middle_s, spans).T
     sums = np.concatenate([[0], np.cumsum(known)])
     frames = end - begin
-    counts = (frames > 0) & (sums[end] - sums[begin] >= KNOWN_SHARE * frames)
-    return np.asarray(np.clip(spans[counts], clock.begin_s[0], clock.end_s[-1]))
+    is_counted = (frames > 0) & (sums[end] - sums[begin] >= MIN_KNOWN_SHARE * frames)
+    return np.asarray(np.clip(spans[is_counted], timeline.begin_s[0], timeline.end_s[-1]))
 
 
-Numbers = NDArray[np.float64]
+FloatArray = NDArray[np.float64]
 
 MEASURES: Final[tuple[str, ...]] = ("kappa", "icc", "f1")
 
-_NOTHING = 1e-12
+_MIN_VARIANCE = 1e-12
 """A variance below this is rounding."""
 
 
+def cohen_kappa(units: FloatArray, a_yes: FloatArray, b_yes: FloatArray, both: FloatArray) -> FloatArray:
+    """Compute Cohen's kappa of two coders from counts of any shape; NaN where it is 0 / 0.
+
+    units: all units    a_yes, b_yes: units in which A, B says yes    both: units in which both say yes
+    """
+    agreed = units - a_yes - b_yes + 2 * both
+    chance = a_yes * b_yes + (units - a_yes) * (units - b_yes)
+    return _ratio(agreed * units - chance, units**2 - chance)
+
+
 @dataclass(frozen=True, eq=False)
-class Sums:
+class AgreementSums:
     """Sums over units, of any shape; that of V stretches of time is [V]."""
 
-    units: Numbers
-    a_yes: Numbers
-    b_yes: Numbers
-    both: Numbers
+    units: FloatArray
+    a_yes: FloatArray
+    b_yes: FloatArray
+    both: FloatArray
     """Units in which both say yes."""
-    a: Numbers
-    b: Numbers
-    aa: Numbers
-    bb: Numbers
-    ab: Numbers
+    a: FloatArray
+    b: FloatArray
+    aa: FloatArray
+    bb: FloatArray
+    ab: FloatArray
     """Sums of the values, their squares and their product."""
 
-    def weighted(self, times: Numbers) -> "Sums":
-        """Sums in which stretch v counts `times` [..., V] over: [V] -> [...]."""
-        return Sums(*(times @ each for each in vars(self).values()))
+    def weighted(self, weights: FloatArray) -> "AgreementSums":
+        """Sums in which stretch v counts `weights` [..., V] over: [V] -> [...]."""
+        return AgreementSums(*(weights @ each for each in vars(self).values()))
 
-    def kappa(self) -> Numbers:
+    def kappa(self) -> FloatArray:
         """Cohen's kappa."""
-        agreed = self.units - self.a_yes - self.b_yes + 2 * self.both
-        chance = self.a_yes * self.b_yes + (self.units - self.a_yes) * (self.units - self.b_yes)
-        return _ratio(agreed * self.units - chance, self.units**2 - chance)
+        return cohen_kappa(self.units, self.a_yes, self.b_yes, self.both)
 
-    def icc(self) -> Numbers:
+    def icc(self) -> FloatArray:
         """ICC(3,1)."""
         n = np.maximum(self.units, 1)
-        spread = self.aa - self.a**2 / n + self.bb - self.b**2 / n
-        spread = np.where(spread > _NOTHING * n, spread, 0.0)
-        return _ratio(2 * (self.ab - self.a * self.b / n), spread)
+        variance = self.aa - self.a**2 / n + self.bb - self.b**2 / n
+        variance = np.where(variance > _MIN_VARIANCE * n, variance, 0.0)
+        return _ratio(2 * (self.ab - self.a * self.b / n), variance)
 
-    def f1(self) -> Numbers:
+    def f1(self) -> FloatArray:
         """F1."""
         return _ratio(2 * self.both, self.a_yes + self.b_yes)
 
-    def measure(self, name: str) -> Numbers:
+    def measure(self, name: str) -> FloatArray:
         """One of MEASURES."""
-        found: Numbers = {"kappa": self.kappa, "icc": self.icc, "f1": self.f1}[name]()
-        return found
+        value: FloatArray = {"kappa": self.kappa, "icc": self.icc, "f1": self.f1}[name]()
+        return value
 
 
-def sums_of(
-    stretch: NDArray[np.integer],
-    stretches: int,
+def sum_units(
+    block: NDArray[np.integer],
+    blocks: int,
     a_yes: NDArray[np.bool_],
     b_yes: NDArray[np.bool_],
     a: NDArray[np.floating],
     b: NDArray[np.floating],
-) -> Sums:
-    """Sums [V] over U units, apart for each of V = `stretches`.
+) -> AgreementSums:
+    """Sums [V] over U units, apart for each of V = `blocks`.
 
-    stretch: [U] the stretch of time that a unit is of    a_yes, b_yes: [U] what each says
+    block: [U] the stretch of time that a unit is of    a_yes, b_yes: [U] what each says
     a, b: [U] values of each; they are taken from their means, which an ICC of consistency does not notice
     """
     a = np.asarray(a, np.float64) - (np.mean(a, dtype=np.float64) if len(a) else 0.0)
     b = np.asarray(b, np.float64) - (np.mean(b, dtype=np.float64) if len(b) else 0.0)
     weights = (np.ones(len(a)), a_yes, b_yes, a_yes & b_yes, a, b, a * a, b * b, a * b)
-    summed = (np.bincount(stretch, each.astype(np.float64), stretches) for each in weights)
-    return Sums(*(each.astype(np.float64) for each in summed))  # without units bincount counts in integers
+    summed = (np.bincount(block, each.astype(np.float64), blocks) for each in weights)
+    # Without units bincount counts in integers.
+    return AgreementSums(*(each.astype(np.float64) for each in summed))
 
 
-def _ratio(above: Numbers, below: Numbers) -> Numbers:
-    above, below = np.asarray(above, np.float64), np.asarray(below, np.float64)
-    return np.asarray(np.divide(above, below, out=np.full(below.shape, np.nan), where=below != 0))
+def _ratio(numerator: FloatArray, denominator: FloatArray) -> FloatArray:
+    numerator, denominator = np.asarray(numerator, np.float64), np.asarray(denominator, np.float64)
+    return np.asarray(
+        np.divide(numerator, denominator, out=np.full(denominator.shape, np.nan), where=denominator != 0)
+    )

@@ -13,10 +13,10 @@ from typing import Any, Final
 
 from auscan.core.atomic_write import atomic_path
 from auscan.core.aus import AU_MEANINGS
-from auscan.results.exports.content import stem, taught
+from auscan.results.exports.content import stem, trained_aus
 from auscan.results.result import Result
 
-ABOVE: Final[str] = "; above what is usual for the face where Baseline is not none"
+BASELINE_NOTE: Final[str] = "; above what is usual for the face where Baseline is not none"
 
 COLUMNS: Final[dict[str, dict[str, Any]]] = {
     "onset": {"Description": "Begin of the event on the clock of the video.", "Units": "s"},
@@ -27,8 +27,8 @@ COLUMNS: Final[dict[str, dict[str, Any]]] = {
     "trial_type": {"Description": "Facial action unit of the event."},
     "face_id": {"Description": "The same face within one video, from 0."},
     "apex": {"Description": "When the probability is highest.", "Units": "s"},
-    "mean": {"Description": f"Mean probability of the action unit in the event, 0 to 1{ABOVE}."},
-    "peak": {"Description": f"Highest probability of the action unit in the event, 0 to 1{ABOVE}."},
+    "mean": {"Description": f"Mean probability of the action unit in the event, 0 to 1{BASELINE_NOTE}."},
+    "peak": {"Description": f"Highest probability of the action unit in the event, 0 to 1{BASELINE_NOTE}."},
     "speech": {"Description": "Share of the event in which somebody speaks, 0 to 1; n/a without sound."},
 }
 """The columns of the table and what they are."""
@@ -58,14 +58,14 @@ def bids_name(name: str) -> str:
 
 def _sidecar(result: Result) -> dict[str, Any]:
     info = result.info
-    levels = {name: AU_MEANINGS[name] for name in taught(result)}
-    about = {
+    levels = {name: AU_MEANINGS[name] for name in trained_aus(result)}
+    provenance = {
         "Version": info.versions["auscan"],
         "Model": info.model,
         "OperatingPoint": info.operating_point,
         "Baseline": info.baseline,
-        "NotTaught": list(info.untaught),
+        "NotTaught": list(info.untrained_aus),
         "Source": info.source,
     }
     columns = {**COLUMNS, "trial_type": {**COLUMNS["trial_type"], "Levels": levels}}
-    return {**columns, "auscan": about}
+    return {**columns, "auscan": provenance}

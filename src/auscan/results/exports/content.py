@@ -14,14 +14,14 @@ from auscan.results.read import read_result
 from auscan.results.result import Result
 from auscan.results.table import CSV_FILE, TABLE_FILE, by_face, frame_durations_s, frame_times_s
 
-TABLES = (TABLE_FILE, CSV_FILE)
+TABLE_FILES = (TABLE_FILE, CSV_FILE)
 
 
 def result_folder(path: Path) -> Path | None:
     """The folder of the result that `path` names, itself or by a table in it; None if there is none."""
     folder = path if path.is_dir() else path.parent
-    named = path.is_dir() or path.name in TABLES
-    return folder if named and (folder / TABLE_FILE).is_file() else None
+    names_result = path.is_dir() or path.name in TABLE_FILES
+    return folder if names_result and (folder / TABLE_FILE).is_file() else None
 
 
 def open_result(path: str | Path) -> Result:
@@ -40,10 +40,12 @@ def find_media(path: str | Path, source: str) -> Path | None:
     if folder is None:
         return None
     folder = folder.resolve()
-    places = [folder / source, folder.parent / source] if is_plain_name(source) else []
+    candidates = [folder / source, folder.parent / source] if is_plain_name(source) else []
     lines = [line for line in read_lines(folder.parent) if line.get("folder") == folder.name]
-    places = [*(Path(line["path"]) for line in reversed(lines) if "path" in line), *places]
-    return next((place for place in places if place.name == source and place.exists()), None)
+    candidates = [*(Path(line["path"]) for line in reversed(lines) if "path" in line), *candidates]
+    return next(
+        (candidate for candidate in candidates if candidate.name == source and candidate.exists()), None
+    )
 
 
 def stem(result: Result) -> str:
@@ -51,12 +53,12 @@ def stem(result: Result) -> str:
     return Path(result.info.source).stem
 
 
-def taught(result: Result) -> tuple[str, ...]:
+def trained_aus(result: Result) -> tuple[str, ...]:
     """The AUs of which the model knows something."""
-    return tuple(name for name in AU_NAMES if name not in result.info.untaught)
+    return tuple(name for name in AU_NAMES if name not in result.info.untrained_aus)
 
 
-def faces(result: Result) -> tuple[int, ...]:
+def face_ids(result: Result) -> tuple[int, ...]:
     """face_id of every face, in order."""
     return tuple(face for face, _ in by_face(result.table))
 

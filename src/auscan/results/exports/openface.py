@@ -14,8 +14,8 @@ In: a Result.  Out: NAME_openface.csv.
 from pathlib import Path
 from typing import Final
 
-from auscan.results.exports.content import stem, taught
-from auscan.results.exports.tabular import numbers, write_columns
+from auscan.results.exports.content import stem, trained_aus
+from auscan.results.exports.tabular import format_numbers, write_columns
 from auscan.results.result import Result
 
 INTENSITIES: Final[tuple[str, ...]] = tuple(
@@ -49,13 +49,13 @@ def write_openface(result: Result, folder: Path) -> list[Path]:
     known = {
         "frame": [str(frame + 1) for frame in table["frame"].tolist()],
         "face_id": [str(face) for face in table["face_id"].where(found, 0).tolist()],
-        "timestamp": numbers(table["timestamp"], 6),
-        "confidence": numbers(table["confidence"], 3),
+        "timestamp": format_numbers(table["timestamp"], 6),
+        "confidence": format_numbers(table["confidence"], 3),
         "success": [str(success) for success in table["success"].tolist()],
     }
-    for name in taught(result):
+    for name in trained_aus(result):
         if f"{name}_c" in COLUMNS:
-            known[f"{name}_c"] = numbers(table[f"{name}_c"], 0)
+            known[f"{name}_c"] = format_numbers(table[f"{name}_c"], 0)
     path = folder / f"{stem(result)}_openface.csv"
     write_columns(path, COLUMNS, known)
     return [path]

@@ -12,8 +12,8 @@ In: a Result.  Out: NAME_pyfeat.csv.
 from pathlib import Path
 from typing import Final
 
-from auscan.results.exports.content import stem, taught
-from auscan.results.exports.tabular import numbers, write_columns
+from auscan.results.exports.content import stem, trained_aus
+from auscan.results.exports.tabular import format_numbers, write_columns
 from auscan.results.result import Result
 from auscan.results.table import BOX_COLUMNS
 
@@ -38,16 +38,16 @@ COLUMNS: Final[tuple[str, ...]] = (
 def write_pyfeat(result: Result, folder: Path) -> list[Path]:
     """Write the file into `folder`; return its path."""
     table = result.table
-    found = (table["success"] == 1).tolist()
+    success = (table["success"] == 1).tolist()
     seconds = table["timestamp"].clip(lower=0).astype(int).tolist()
     known = {
         "frame": [str(frame) for frame in table["frame"].tolist()],
-        **{name: numbers(table[ours], 3) for name, ours in zip(BOX, BOX_COLUMNS, strict=True)},
-        "FaceScore": numbers(table["confidence"].where(table["success"] == 1), 6),
-        **{name: numbers(table[name], 6) for name in taught(result)},
+        **{name: format_numbers(table[column], 3) for name, column in zip(BOX, BOX_COLUMNS, strict=True)},
+        "FaceScore": format_numbers(table["confidence"].where(table["success"] == 1), 6),
+        **{name: format_numbers(table[name], 6) for name in trained_aus(result)},
         "Identity": [
-            f"Person_{face}" if seen else ""
-            for face, seen in zip(table["face_id"].tolist(), found, strict=True)
+            f"Person_{face}" if is_found else ""
+            for face, is_found in zip(table["face_id"].tolist(), success, strict=True)
         ],
         "input": [result.info.source] * len(table),
         "approx_time": [f"{second // 60:02d}:{second % 60:02d}" for second in seconds],

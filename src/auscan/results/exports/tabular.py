@@ -28,7 +28,7 @@ import pandas as pd
 
 from auscan.core.atomic_write import atomic_path
 from auscan.core.aus import AU_MEANINGS
-from auscan.results.exports.content import faces, stem, taught
+from auscan.results.exports.content import face_ids, stem, trained_aus
 from auscan.results.result import Result
 from auscan.results.table import frame_times_s
 
@@ -44,7 +44,7 @@ def write_columns(path: Path, columns: Sequence[str], known: Mapping[str, Sequen
         writer.writerows(zip(*cells, strict=False))  # the empty ones never end
 
 
-def numbers(values: "pd.Series[float]", decimals: int) -> list[str]:
+def format_numbers(values: "pd.Series[float]", decimals: int) -> list[str]:
     """Each number with at most so many decimals; NaN, which is unknown, is an empty cell."""
     array = values.to_numpy(np.float64)
     return ["" if value != value else f"{value:.{decimals}f}" for value in array.tolist()]
@@ -58,7 +58,7 @@ def write_wide(result: Result, folder: Path) -> list[Path]:
         "frame": "index of the decoded frame, from 0",
         "time": "seconds, presentation time in the video",
     }
-    for face in faces(result):
+    for face in face_ids(result):
         rows = result.table[result.table["face_id"] == face].set_index("frame").reindex(frames)
         columns[f"f{face}_found"] = rows["success"].notna().astype(int).to_numpy()
         labels[f"f{face}_found"] = f"Face {face}: 1 in frames where it was found"
@@ -66,9 +66,9 @@ def write_wide(result: Result, folder: Path) -> list[Path]:
             values = rows[column].astype("Int8") if column.endswith("_c") else rows[column]  # 1 and not 1.0
             columns[f"f{face}_{name}"] = values.array
             labels[f"f{face}_{name}"] = f"Face {face}: {label}"
-    said = pd.DataFrame({"variable": list(labels), "label": list(labels.values())})
+    label_table = pd.DataFrame({"variable": list(labels), "label": list(labels.values())})
     paths = [folder / f"{stem(result)}_wide.csv", folder / f"{stem(result)}_wide_labels.csv"]
-    for path, table in zip(paths, (pd.DataFrame(columns), said), strict=True):
+    for path, table in zip(paths, (pd.DataFrame(columns), label_table), strict=True):
         with atomic_path(path) as temporary:
             table.to_csv(temporary, index=False, encoding="utf-8", lineterminator="\n")
     return paths
@@ -87,7 +87,7 @@ def _variables(result: Result) -> dict[str, tuple[str, str]]:
         **{
             f"{name.lower()}{end}": (f"{name}{tail}", f"{name} {AU_MEANINGS[name]}, {meaning}")
             for end, (tail, meaning) in kinds.items()
-            for name in taught(result)
+            for name in trained_aus(result)
             if f"{name}{tail}" in result.table
         },
     }
@@ -103,12 +103,12 @@ def write_jsonl(result: Result, folder: Path) -> list[Path]:
     columns = [result.table[name].tolist() for name in names]
     with atomic_path(path) as temporary, temporary.open("w", encoding="utf-8") as file:
         for row in zip(*columns, strict=True):
-            line = dict(zip(names, map(_plain, row), strict=True))
+            line = dict(zip(names, map(_json_value, row), strict=True))
             file.write(json.dumps(line, ensure_ascii=False, allow_nan=False) + "\n")
     return [path]
 
 
-def _plain(value: object) -> object:
+def _json_value(value: object) -> object:
     if isinstance(value, float):
         return None if value != value else round(value, DECIMALS)
     return value

@@ -7,9 +7,9 @@ is cut off. The link is relative to the file, so both can move together, and no 
 written.
 
 In: a Result and, where it is known, the place of its video.  Out: NAME_auscan.eaf.
-Not here: reading such files (results/coders/elan.py).
+Not here: reading such files (results/readers/elan.py).
 
-Praat's TextGrid: an interval tier an AU and face, called and labelled as in the .eaf (elan.py).
+Praat's TextGrid: an interval tier an AU and face, called and labelled as in the .eaf.
 
 Intervals without a label lie between the events, as Praat wants a tier without holes. Time begins at 0, as
 Praat's sounds do, and ends with the last frame; what lies before 0 is cut off.
@@ -29,12 +29,12 @@ import pandas as pd
 
 from auscan.core.atomic_write import atomic_path
 from auscan.core.errors import InputError
-from auscan.results.exports.content import end_s, faces, stem, taught
+from auscan.results.exports.content import end_s, face_ids, stem, trained_aus
 from auscan.results.result import Result
 
 SCHEMA = "http://www.mpi.nl/tools/elan/EAFv3.0.xsd"
 INSTANCE = "http://www.w3.org/2001/XMLSchema-instance"
-TYPE = "AU event"
+LINGUISTIC_TYPE = "AU event"
 
 
 def write_elan(result: Result, folder: Path, media: Path | None = None) -> list[Path]:
@@ -44,7 +44,7 @@ def write_elan(result: Result, folder: Path, media: Path | None = None) -> list[
     Raises InputError where the file is there already: somebody may have worked on it.
     """
     path = folder / f"{stem(result)}_auscan.eaf"
-    refuse_to_replace(path)
+    require_new_file(path)
     document = Xml.Element(
         "ANNOTATION_DOCUMENT",
         {
@@ -56,18 +56,24 @@ def write_elan(result: Result, folder: Path, media: Path | None = None) -> list[
         },
     )
     header = Xml.SubElement(document, "HEADER", {"MEDIA_FILE": "", "TIME_UNITS": "milliseconds"})
-    Xml.SubElement(header, "MEDIA_DESCRIPTOR", _link(result.info.source, folder, media))
-    order = Xml.SubElement(document, "TIME_ORDER")
+    Xml.SubElement(header, "MEDIA_DESCRIPTOR", _media_link(result.info.source, folder, media))
+    time_order = Xml.SubElement(document, "TIME_ORDER")
     number = 0
-    for name, attributes, events in _tiers(result):
-        tier = Xml.SubElement(document, "TIER", {"TIER_ID": name, **attributes, "LINGUISTIC_TYPE_REF": TYPE})
+    for name, attributes, events in _tiers_with_attributes(result):
+        tier = Xml.SubElement(
+            document, "TIER", {"TIER_ID": name, **attributes, "LINGUISTIC_TYPE_REF": LINGUISTIC_TYPE}
+        )
         for begin_ms, end_ms, text in _milliseconds(events):
             number += 1
-            _add(order, tier, number, begin_ms, end_ms, text)
+            _add_annotation(time_order, tier, number, begin_ms, end_ms, text)
     last = Xml.SubElement(header, "PROPERTY", {"NAME": "lastUsedAnnotationId"})
     last.text = str(number)
-    kind = {"LINGUISTIC_TYPE_ID": TYPE, "TIME_ALIGNABLE": "true", "GRAPHIC_REFERENCES": "false"}
-    Xml.SubElement(document, "LINGUISTIC_TYPE", kind)
+    linguistic_type = {
+        "LINGUISTIC_TYPE_ID": LINGUISTIC_TYPE,
+        "TIME_ALIGNABLE": "true",
+        "GRAPHIC_REFERENCES": "false",
+    }
+    Xml.SubElement(document, "LINGUISTIC_TYPE", linguistic_type)
     Xml.register_namespace("xsi", INSTANCE)
     Xml.indent(document)
     with atomic_path(path) as temporary:
@@ -75,7 +81,7 @@ def write_elan(result: Result, folder: Path, media: Path | None = None) -> list[
     return [path]
 
 
-def refuse_to_replace(path: Path) -> None:
+def require_new_file(path: Path) -> None:
     """Raise InputError if the file is there: people work on such files by hand."""
     if path.exists():
         raise InputError(
@@ -89,26 +95,26 @@ def tier_name(au: str, face: int) -> str:
     return f"{au} face {face}"
 
 
-def tiers(result: Result) -> Iterator[tuple[str, int, pd.DataFrame]]:
+def au_tiers(result: Result) -> Iterator[tuple[str, int, pd.DataFrame]]:
     """Name, face and events of every tier, by face and AU."""
     events = result.events
-    for face in faces(result):
-        for au in taught(result):
+    for face in face_ids(result):
+        for au in trained_aus(result):
             chosen = events[(events["face_id"] == face) & (events["AU"] == au)]
             yield tier_name(au, face), face, chosen
 
 
-def _tiers(result: Result) -> Iterator[tuple[str, dict[str, str], pd.DataFrame]]:
-    for name, face, events in tiers(result):
+def _tiers_with_attributes(result: Result) -> Iterator[tuple[str, dict[str, str], pd.DataFrame]]:
+    for name, face, events in au_tiers(result):
         yield name, {"PARTICIPANT": f"face {face}", "ANNOTATOR": "auscan"}, events
 
 
-def _link(source: str, folder: Path, media: Path | None) -> dict[str, str]:
+def _media_link(source: str, folder: Path, media: Path | None) -> dict[str, str]:
     where = source if media is None else os.path.relpath(media.resolve(), folder.resolve())
     url = quote(Path(where).as_posix())
     url = url if url.startswith(".") else f"./{url}"
-    kind = mimetypes.guess_type(source)[0] or "unknown"
-    return {"MEDIA_URL": url, "MIME_TYPE": kind, "RELATIVE_MEDIA_URL": url}
+    mime_type = mimetypes.guess_type(source)[0] or "unknown"
+    return {"MEDIA_URL": url, "MIME_TYPE": mime_type, "RELATIVE_MEDIA_URL": url}
 
 
 def _milliseconds(events: pd.DataFrame) -> Iterator[tuple[int, int, str]]:
@@ -122,50 +128,54 @@ def _milliseconds(events: pd.DataFrame) -> Iterator[tuple[int, int, str]]:
         yield begin_ms, free_ms, f"{peak:.2f}"
 
 
-def _add(order: Xml.Element, tier: Xml.Element, number: int, begin_ms: int, end_ms: int, text: str) -> None:
+def _add_annotation(
+    time_order: Xml.Element, tier: Xml.Element, number: int, begin_ms: int, end_ms: int, text: str
+) -> None:
     slots = {f"ts{2 * number - 1}": begin_ms, f"ts{2 * number}": end_ms}
     for slot, time_ms in slots.items():
-        Xml.SubElement(order, "TIME_SLOT", {"TIME_SLOT_ID": slot, "TIME_VALUE": str(time_ms)})
+        Xml.SubElement(time_order, "TIME_SLOT", {"TIME_SLOT_ID": slot, "TIME_VALUE": str(time_ms)})
     begin, end = slots
     annotation = Xml.SubElement(tier, "ANNOTATION")
-    place = {"ANNOTATION_ID": f"a{number}", "TIME_SLOT_REF1": begin, "TIME_SLOT_REF2": end}
-    Xml.SubElement(Xml.SubElement(annotation, "ALIGNABLE_ANNOTATION", place), "ANNOTATION_VALUE").text = text
+    attributes = {"ANNOTATION_ID": f"a{number}", "TIME_SLOT_REF1": begin, "TIME_SLOT_REF2": end}
+    Xml.SubElement(
+        Xml.SubElement(annotation, "ALIGNABLE_ANNOTATION", attributes), "ANNOTATION_VALUE"
+    ).text = text
 
 
-SHORTEST_S = 0.001
+MIN_DURATION_S = 0.001
 """Praat knows no tier without length, though a picture has none."""
 
-Interval = tuple[float, float, str]
+LabelledInterval = tuple[float, float, str]
 
 
 def write_textgrid(result: Result, folder: Path) -> list[Path]:
     """Write the file into `folder`; return its path.  Raises InputError where it is there already."""
     path = folder / f"{stem(result)}_auscan.TextGrid"
-    refuse_to_replace(path)
-    end = max(round(end_s(result), 6), SHORTEST_S)
-    grid = [(name, _intervals(events, end)) for name, _, events in tiers(result)]
+    require_new_file(path)
+    end = max(round(end_s(result), 6), MIN_DURATION_S)
+    grid = [(name, _intervals(events, end)) for name, _, events in au_tiers(result)]
     with atomic_path(path) as temporary:
-        temporary.write_text("\n".join(_lines(grid, end)) + "\n", encoding="utf-8")
+        temporary.write_text("\n".join(_textgrid_lines(grid, end)) + "\n", encoding="utf-8")
     return [path]
 
 
-def _intervals(events: pd.DataFrame, end: float) -> list[Interval]:
+def _intervals(events: pd.DataFrame, end: float) -> list[LabelledInterval]:
     """The events and what lies between them, from 0 to the end without a hole."""
-    found, at = [], 0.0
+    intervals, covered_until = [], 0.0
     for onset, offset, peak in events[["onset", "offset", "peak"]].itertuples(index=False):
-        onset, offset = max(round(onset, 6), at), min(round(offset, 6), end)
+        onset, offset = max(round(onset, 6), covered_until), min(round(offset, 6), end)
         if offset <= onset:
             continue
-        if onset > at:
-            found.append((at, onset, ""))
-        found.append((onset, offset, f"{peak:.2f}"))
-        at = offset
-    if at < end:
-        found.append((at, end, ""))
-    return found
+        if onset > covered_until:
+            intervals.append((covered_until, onset, ""))
+        intervals.append((onset, offset, f"{peak:.2f}"))
+        covered_until = offset
+    if covered_until < end:
+        intervals.append((covered_until, end, ""))
+    return intervals
 
 
-def _lines(grid: list[tuple[str, list[Interval]]], end: float) -> Iterator[str]:
+def _textgrid_lines(grid: list[tuple[str, list[LabelledInterval]]], end: float) -> Iterator[str]:
     """Praat's long text format."""
     yield from ('File type = "ooTextFile"', 'Object class = "TextGrid"', "")
     yield from ("xmin = 0", f"xmax = {end:.6f}")

@@ -34,8 +34,8 @@ class Mp4Writer:
 
     def __init__(self, path: Path, times_s: NDArray[np.float64], sound_source: Path | None) -> None:
         self._path = path
-        usual_s = float(np.median(frame_durations_s(times_s))) if len(times_s) > 1 else 0.04
-        self._rate = Fraction(1 / max(usual_s, 1e-3)).limit_denominator(1001)
+        median_s = float(np.median(frame_durations_s(times_s))) if len(times_s) > 1 else 0.04
+        self._rate = Fraction(1 / max(median_s, 1e-3)).limit_denominator(1001)
         self._sound_source = sound_source
         self._first_s: float | None = None
         self._last_pts = -1
@@ -113,16 +113,16 @@ def _sound_blocks(source: Path, start_s: float) -> Iterator[Any]:
 
 def _without_gaps(source: Path, start_s: float) -> Iterator[Any]:
     """Pieces [2, n] of sound that follow each other without a gap or an overlap, the first at `start_s`."""
-    done = 0  # samples given out
+    samples_written = 0  # samples given out
     for time_s, samples in _decoded_sound(source):
-        gap = round((time_s - start_s) * _SOUND_RATE_HZ) - done
+        gap = round((time_s - start_s) * _SOUND_RATE_HZ) - samples_written
         if abs(gap) < _SOUND_RATE_HZ // 50:  # below 20 ms it is rounding of the times, not a gap
             gap = 0
         for at in range(0, gap, _SOUND_RATE_HZ):  # in pieces, as a gap may last for hours
             yield np.zeros((2, min(_SOUND_RATE_HZ, gap - at)), np.float32)
         kept = samples[:, max(0, -gap) :]
         yield kept
-        done += max(0, gap) + kept.shape[1]
+        samples_written += max(0, gap) + kept.shape[1]
 
 
 def _decoded_sound(source: Path) -> Iterator[tuple[float, Any]]:
@@ -133,9 +133,11 @@ def _decoded_sound(source: Path) -> Iterator[tuple[float, Any]]:
             if not container.streams.audio:
                 return
             resampler: Any = None
-            form, time_s = None, 0.0
+            audio_format, time_s = None, 0.0
             for decoded in container.decode(audio=0):
-                if form != (form := (decoded.sample_rate, decoded.format.name, decoded.layout.name)):
+                if audio_format != (
+                    audio_format := (decoded.sample_rate, decoded.format.name, decoded.layout.name)
+                ):
                     resampler = av.AudioResampler(format="fltp", layout="stereo", rate=_SOUND_RATE_HZ)
                 for frame in resampler.resample(decoded):
                     time_s = float(frame.time) if frame.time is not None else time_s

@@ -6,7 +6,7 @@ hardly be read has the reason beside its number, and none of its bars is lit.
 Below the bars stand the level of the sound and whether somebody speaks.
 In: frames with their times, the table, the thresholds [A], the file whose sound is kept, and its level.
 Out: an H.264 mp4 that browsers play, every frame shown at its own time, or one picture.
-Not here: decoding the frames (pipeline/render.py), the file itself (mp4.py).
+Not here: decoding the frames (pipeline/outputs.py), the file itself (mp4.py).
 """
 
 from collections.abc import Iterable, Sequence
@@ -41,7 +41,7 @@ MAX_PANEL_FACES: Final[int] = 4
 _MIN_HEIGHT: Final[int] = 480  # px, below it the panel's text cannot be read
 _MAX_WIDTH, _MAX_HEIGHT = 1920, 1080  # px, beyond it browsers may refuse the video
 _BACKGROUND: Final[Colour] = (24, 26, 30)
-_GROOVE: Final[Colour] = (52, 56, 63)
+_BAR_BACKGROUND: Final[Colour] = (52, 56, 63)
 _TEXT: Final[Colour] = (240, 240, 240)
 _FAINT_TEXT: Final[Colour] = (150, 155, 163)
 _SPEECH: Final[Colour] = (120, 210, 170)
@@ -86,8 +86,8 @@ def write_overlay(
     with atomic_path(path) as temporary, Mp4Writer(temporary, times, sound_source) as writer:
         for frame in frames:
             painter = painter or Painter(frame.image.shape[0], frame.image.shape[1], thresholds)
-            heard = None if sound is None else hear(sound, frame.time_s)
-            writer.add(painter.paint(frame.image, faces.get(frame.index, []), heard), frame.time_s)
+            levels = None if sound is None else audio_levels_at(sound, frame.time_s)
+            writer.add(painter.paint(frame.image, faces.get(frame.index, []), levels), frame.time_s)
         if painter is None:
             raise MediaError(f"There is no frame to draw on, so {path.name} was not written.")
 
@@ -121,7 +121,7 @@ class DrawnFace:
 
 
 @dataclass(frozen=True)
-class Heard:
+class AudioLevels:
     """The sound while a frame is shown."""
 
     level_db: float
@@ -130,12 +130,12 @@ class Heard:
     """Whether somebody speaks."""
 
 
-def hear(sound: Speech, time_s: float) -> Heard:
+def audio_levels_at(sound: Speech, time_s: float) -> AudioLevels:
     """The sound at a time."""
     step = int(np.floor((time_s - sound.start_s) / sound.step_s))
     if not 0 <= step < len(sound.level_db):
-        return Heard(-np.inf, False)
-    return Heard(float(sound.level_db[step]), bool(sound.speech[step]))
+        return AudioLevels(-np.inf, False)
+    return AudioLevels(float(sound.level_db[step]), bool(sound.speech[step]))
 
 
 class Painter:
@@ -161,7 +161,7 @@ class Painter:
             self._label(j, name, AU_MEANINGS[name])
         self._label(_SOUND_ROW, "sound", "level")
 
-    def paint(self, image: Image, faces: Sequence[DrawnFace], heard: Heard | None = None) -> Image:
+    def paint(self, image: Image, faces: Sequence[DrawnFace], levels: AudioLevels | None = None) -> Image:
         """[H, W, 3] RGB, its faces and its sound -> the canvas, [H', W', 3] RGB with even sides."""
         canvas = self._blank.copy()
         shrinks = image.shape[0] > self._height
@@ -176,7 +176,7 @@ class Painter:
         self._draw_legend(canvas, shown, len(faces))
         for row, face in enumerate(shown):
             self._draw_bars(canvas, face, row, len(shown))
-        self._draw_sound(canvas, heard)
+        self._draw_sound(canvas, levels)
         return canvas
 
     def _px(self, units: float) -> int:
@@ -185,16 +185,22 @@ class Painter:
     def _row_top(self, j: int) -> int:
         return self._px(32 + 34 * j)
 
-    def _groove(self, j: int) -> tuple[int, int]:
+    def _bar_span(self, j: int) -> tuple[int, int]:
         """Top and bottom of the bar of AU j, px."""
         return self._row_top(j) + self._px(18), self._row_top(j) + self._px(31)
 
     def _text(
-        self, canvas: Image, text: str, at: tuple[int, int], colour: Colour, size: float, bold: bool = False
+        self,
+        canvas: Image,
+        text: str,
+        position: tuple[int, int],
+        colour: Colour,
+        size: float,
+        bold: bool = False,
     ) -> int:
-        """Write `text` with its baseline at `at`; return its width in px."""
+        """Write `text` with its baseline at `position`; return its width in px."""
         scale, thickness = size * self._unit, max(1, round(self._unit * (2 if bold else 1)))
-        cv2.putText(canvas, text, at, _FONT, scale, colour, thickness, cv2.LINE_AA)
+        cv2.putText(canvas, text, position, _FONT, scale, colour, thickness, cv2.LINE_AA)
         return int(cv2.getTextSize(text, _FONT, scale, thickness)[0][0])
 
     def _label(self, j: int, name: str, meaning: str) -> None:
@@ -202,8 +208,8 @@ class Painter:
         used = self._text(self._blank, name, (self._left, baseline), _TEXT, 0.42)
         meaning_at = (self._left + used + self._px(7), baseline)
         self._text(self._blank, meaning, meaning_at, _FAINT_TEXT, 0.38)
-        top, bottom = self._groove(j)
-        cv2.rectangle(self._blank, (self._left, top), (self._right, bottom), _GROOVE, cv2.FILLED)
+        top, bottom = self._bar_span(j)
+        cv2.rectangle(self._blank, (self._left, top), (self._right, bottom), _BAR_BACKGROUND, cv2.FILLED)
 
     def _draw_box(self, view: Image, face: DrawnFace, scale: tuple[float, float]) -> None:
         x, y, w, h = face.box
@@ -220,23 +226,27 @@ class Painter:
         self._text(view, text, (corner[0] + self._px(4), tag_bottom - self._px(4)), (0, 0, 0), size)
 
     def _draw_legend(self, canvas: Image, shown: Sequence[DrawnFace], total: int) -> None:
-        at, baseline = self._left, self._px(20)
+        position, baseline = self._left, self._px(20)
         if not shown:
-            self._text(canvas, "no face", (at, baseline), _FAINT_TEXT, 0.42)
+            self._text(canvas, "no face", (position, baseline), _FAINT_TEXT, 0.42)
             return
-        at += self._text(canvas, "face", (at, baseline), _TEXT, 0.42) + self._px(8)
+        position += self._text(canvas, "face", (position, baseline), _TEXT, 0.42) + self._px(8)
         for face in shown:
             side = self._px(10)
-            cv2.rectangle(canvas, (at, baseline - side), (at + side, baseline), face.colour, cv2.FILLED)
-            at += side + self._px(4)
-            at += self._text(canvas, str(face.face_id), (at, baseline), _TEXT, 0.42) + self._px(10)
+            cv2.rectangle(
+                canvas, (position, baseline - side), (position + side, baseline), face.colour, cv2.FILLED
+            )
+            position += side + self._px(4)
+            position += self._text(canvas, str(face.face_id), (position, baseline), _TEXT, 0.42) + self._px(
+                10
+            )
         if total > len(shown):
-            self._text(canvas, f"and {total - len(shown)} more", (at, baseline), _FAINT_TEXT, 0.38)
+            self._text(canvas, f"and {total - len(shown)} more", (position, baseline), _FAINT_TEXT, 0.38)
 
     def _draw_bars(self, canvas: Image, face: DrawnFace, row: int, rows: int) -> None:
         """The 12 bars of one face; faces share a groove, one below the other."""
         for j, probability in enumerate(face.probabilities):
-            top, bottom = self._groove(j)
+            top, bottom = self._bar_span(j)
             upper = round(top + (bottom - top + 1) * row / rows)
             lower = max(upper, round(top + (bottom - top + 1) * (row + 1) / rows) - 1 - (row < rows - 1))
             if np.isnan(probability):
@@ -244,7 +254,7 @@ class Painter:
                     self._number(canvas, j, "unknown", _FAINT_TEXT)
                 continue
             active = bool(face.active[j])
-            dim = tuple(round(0.45 * c + 0.55 * g) for c, g in zip(face.colour, _GROOVE, strict=True))
+            dim = tuple(round(0.45 * c + 0.55 * g) for c, g in zip(face.colour, _BAR_BACKGROUND, strict=True))
             end = self._left + round(float(probability) * (self._right - self._left))
             colour = face.colour if active else dim
             cv2.rectangle(canvas, (self._left, upper), (end, lower), colour, cv2.FILLED)
@@ -254,24 +264,24 @@ class Painter:
                 self._draw_threshold(canvas, j)
 
     def _draw_threshold(self, canvas: Image, j: int) -> None:
-        top, bottom = self._groove(j)
-        at = self._left + round(float(self._thresholds[j]) * (self._right - self._left))
-        ends = (at, top - self._px(2)), (at, bottom + self._px(2))
+        top, bottom = self._bar_span(j)
+        position = self._left + round(float(self._thresholds[j]) * (self._right - self._left))
+        ends = (position, top - self._px(2)), (position, bottom + self._px(2))
         cv2.line(canvas, *ends, _BACKGROUND, self._px(3))  # a rim, so that it shows on a bright bar too
         cv2.line(canvas, *ends, _TEXT, self._px(1))
 
-    def _draw_sound(self, canvas: Image, heard: Heard | None) -> None:
+    def _draw_sound(self, canvas: Image, levels: AudioLevels | None) -> None:
         """The level of the sound as a bar, lit while somebody speaks."""
-        if heard is None:
+        if levels is None:
             self._number(canvas, _SOUND_ROW, "no sound", _FAINT_TEXT)
             return
-        top, bottom = self._groove(_SOUND_ROW)
-        share = float(np.clip(1 + heard.level_db / _SOUND_RANGE_DB, 0, 1))
-        colour = _SPEECH if heard.speech else _FAINT_TEXT
+        top, bottom = self._bar_span(_SOUND_ROW)
+        share = float(np.clip(1 + levels.level_db / _SOUND_RANGE_DB, 0, 1))
+        colour = _SPEECH if levels.speech else _FAINT_TEXT
         if share > 0:
             end = self._left + round(share * (self._right - self._left))
             cv2.rectangle(canvas, (self._left, top), (end, bottom), colour, cv2.FILLED)
-        self._number(canvas, _SOUND_ROW, "speech" if heard.speech else "", colour)
+        self._number(canvas, _SOUND_ROW, "speech" if levels.speech else "", colour)
 
     def _number(self, canvas: Image, j: int, text: str, colour: Colour) -> None:
         width = cv2.getTextSize(text, _FONT, 0.4 * self._unit, self._px(1))[0][0]

@@ -5,7 +5,7 @@ mark at their apex. Below come the quality of the face and, with sound, who spea
 was not judged; where it is missing there is nothing at all. Names stand above the bands and not beside them,
 so that the same figure fits a phone, a screen and a sheet of paper.
 
-In: a Result.  Out: figures.
+In: a table, its events, sound and thresholds.  Out: figures.
 Not here: the page around them (report.py).
 """
 
@@ -20,19 +20,22 @@ from numpy.typing import NDArray
 from plotly.subplots import make_subplots
 
 from auscan.core.aus import AU_MEANINGS, AU_NAMES
-from auscan.results.result import Result
 from auscan.results.speech import Speech
 from auscan.results.table import ACTIVE_COLUMNS, frame_durations_s, frame_times_s, value_column
 
 MAX_POINTS: Final[int] = 6000
 """Points of one curve; more cannot be told apart, even zoomed in, and make a heavy file."""
-MAX_STRETCHES: Final[int] = 1000
+MAX_SHADED_SPANS: Final[int] = 1000
 """Places that are looked at for grey, which bounds how many grey stretches a figure can have."""
 
 _STRIP_SHARE, _MARK_SHARE = 6, 15  # points of a curve to one strip and to one mark of an event
 
-_CURVE, _EVENT, _THRESHOLD = "#0072B2", "#D55E00", "#444444"  # Okabe and Ito's: safe for colour-blind people
-_AREA, _GREY, _VOICE = "rgba(86, 180, 233, 0.45)", "#c9ced4", "#00795a"
+_CURVE_COLOUR, _EVENT_COLOUR, _THRESHOLD_COLOUR = (
+    "#0072B2",
+    "#D55E00",
+    "#444444",
+)  # Okabe and Ito's: safe for colour-blind people
+_AREA_COLOUR, _UNSCORED_COLOUR, _SPEECH_COLOUR = "rgba(86, 180, 233, 0.45)", "#c9ced4", "#00795a"
 _LAYOUT: Final[dict[str, Any]] = {
     "template": "plotly_white",
     "font": {"family": "system-ui, sans-serif", "size": 12, "color": "#1b1f24"},
@@ -45,8 +48,24 @@ _GAP_PX, _ENDS_PX = 19, 62
 """Height between two rows, where the name of the lower one stands; height of both margins."""
 
 
+@dataclass(frozen=True, eq=False)
+class FigureData:
+    """The parts of a result that a timeline shows."""
+
+    table: pd.DataFrame
+    """A row a face and frame (table.py)."""
+    events: pd.DataFrame
+    """A row an event (events.py)."""
+    thresholds: tuple[float, ...]
+    """[A]."""
+    untrained_aus: tuple[str, ...] = ()
+    """AUs without values, drawn as empty rows."""
+    sound: Speech | None = None
+    """Level and speech over time; None without sound."""
+
+
 @dataclass(frozen=True)
-class _Clock:
+class _FrameTimes:
     """When the frames of a video are shown."""
 
     frames: NDArray[np.int64]
@@ -57,81 +76,85 @@ class _Clock:
     """[F]."""
 
 
-def face_figure(result: Result, face_id: int, limit: int = MAX_POINTS) -> go.Figure:
+def face_figure(data: FigureData, face_id: int, limit: int = MAX_POINTS) -> go.Figure:
     """The twelve AUs, the quality and the voice over the whole video for one face.
 
-    limit: points of one curve; longer ones are thinned to their highest and lowest values (`thin`).
-    Raises ValueError for a face that the result does not have.
+    limit: points of one curve; longer ones are thinned to their highest and lowest values (`downsample`).
+    Raises ValueError for a face that the table does not have.
     """
-    rows = result.table[(result.table["face_id"] == face_id) & (result.table["success"] == 1)]
+    rows = data.table[(data.table["face_id"] == face_id) & (data.table["success"] == 1)]
     if rows.empty:
-        raise ValueError(f"The result has no face {face_id}.")
-    clock = _clock(result.table)
-    events = result.events[result.events["face_id"] == face_id]
-    heights_px = [26] * len(AU_NAMES) + [26] + ([8] if result.sound is not None else [])
-    figure = _rows(heights_px)
-    at = np.searchsorted(clock.frames, rows["frame"])
+        raise ValueError(f"The table has no face {face_id}.")
+    times = _frame_times(data.table)
+    events = data.events[data.events["face_id"] == face_id]
+    heights_px = [26] * len(AU_NAMES) + [26] + ([8] if data.sound is not None else [])
+    figure = _make_rows(heights_px)
+    index = np.searchsorted(times.frames, rows["frame"])
     for j, name in enumerate(AU_NAMES):
-        _name(figure, j + 1, f"<b>{name}</b> {AU_MEANINGS[name]}{_untaught(result, name)}")
-        if name in result.info.untaught:
-            figure.add_scatter(x=clock.starts_s[:1], y=[None], row=j + 1, col=1)
+        untrained = name in data.untrained_aus
+        note = " (not taught)" if untrained else ""
+        _add_row_title(figure, j + 1, f"<b>{name}</b> {AU_MEANINGS[name]}{note}")
+        if untrained:
+            figure.add_scatter(x=times.starts_s[:1], y=[None], row=j + 1, col=1)
             continue
-        values = _over_time(clock, at, rows[value_column(result.table, name)])
+        values = _values_by_frame(times, index, rows[value_column(data.table, name)])
         label = f"{name} at %{{x:.2f}} s: %{{y:.2f}}"
-        _curve(figure, j + 1, *thin(clock.starts_s, values, limit), label)
-        line = {"color": _THRESHOLD, "width": 1, "dash": "dot"}
-        figure.add_hline(y=result.info.thresholds[j], line=line, row=j + 1, col=1)
-        span_s = float(clock.ends_s[-1] - clock.starts_s[0])
-        _mark_events(figure, j + 1, events[events["AU"] == name], limit, span_s)
-    _name(figure, 13, "<b>quality</b> how well the face can be read")
-    quality = _over_time(clock, at, rows["quality"])
-    _curve(figure, 13, *thin(clock.starts_s, quality, limit // 3), "quality at %{x:.2f} s: %{y:.2f}")
+        _add_curve(figure, j + 1, *downsample(times.starts_s, values, limit), label)
+        line = {"color": _THRESHOLD_COLOUR, "width": 1, "dash": "dot"}
+        figure.add_hline(y=data.thresholds[j], line=line, row=j + 1, col=1)
+        span_s = float(times.ends_s[-1] - times.starts_s[0])
+        _add_events(figure, j + 1, events[events["AU"] == name], limit, span_s)
+    _add_row_title(figure, 13, "<b>quality</b> how well the face can be read")
+    quality = _values_by_frame(times, index, rows["quality"])
+    _add_curve(
+        figure, 13, *downsample(times.starts_s, quality, limit // 3), "quality at %{x:.2f} s: %{y:.2f}"
+    )
     figure.update_yaxes(range=[-0.24, 1.06], showticklabels=False, showgrid=False, zeroline=False)
-    if result.sound is not None:
-        _name(figure, 14, "<b>speech</b> somebody speaks, whoever it is")
-        _mark_speech(figure, 14, result.sound, 0.5)
+    if data.sound is not None:
+        _add_row_title(figure, 14, "<b>speech</b> somebody speaks, whoever it is")
+        _add_speech(figure, 14, data.sound, 0.5)
         figure.update_yaxes(range=[0, 1], row=14, col=1)
-    _shade(figure, clock, _judged(clock, at, rows))
-    return _finish(figure, clock, heights_px)
+    _shade_unscored(figure, times, _scored_by_frame(times, index, rows))
+    return _set_layout(figure, times, heights_px)
 
 
-def overview_figure(result: Result) -> go.Figure:
+def overview_figure(table: pd.DataFrame, sound: Speech | None) -> go.Figure:
     """The number of faces over time and, with sound, its level and who speaks."""
-    clock, sound = _clock(result.table), result.sound
+    times = _frame_times(table)
     heights_px = [70] if sound is None else [70, 90]
-    figure = _rows(heights_px)
-    faces = result.table.groupby("frame", sort=True)["success"].sum().to_numpy(float)
-    _name(figure, 1, "<b>faces</b> found at the same time")
-    x, y = thin(clock.starts_s, faces, MAX_POINTS)
-    _curve(figure, 1, x, y, "%{x:.2f} s: %{y:.0f} faces", shape="hv")
+    figure = _make_rows(heights_px)
+    faces = table.groupby("frame", sort=True)["success"].sum().to_numpy(float)
+    _add_row_title(figure, 1, "<b>faces</b> found at the same time")
+    x, y = downsample(times.starts_s, faces, MAX_POINTS)
+    _add_curve(figure, 1, x, y, "%{x:.2f} s: %{y:.0f} faces", shape="hv")
     step = max(1, math.ceil(faces.max(initial=1) / 4))  # whole faces only, and at most five ticks
     inside = {"ticklabelposition": "inside top", "col": 1}  # the margin is narrow, for phones
     figure.update_yaxes(rangemode="tozero", dtick=step, row=1, **inside)
     if sound is not None and len(sound.level_db):
-        _name(figure, 2, "<b>sound</b> level, dB of full scale; below it: speech")
-        x, y = thin(sound.times_s, sound.level_db.astype(np.float64), MAX_POINTS)
+        _add_row_title(figure, 2, "<b>sound</b> level, dB of full scale; below it: speech")
+        x, y = downsample(sound.times_s, sound.level_db.astype(np.float64), MAX_POINTS)
         figure.add_scatter(
-            x=_compact(x),
-            y=_compact(y),
-            line={"color": _CURVE, "width": 1},
+            x=_to_float32(x),
+            y=_to_float32(y),
+            line={"color": _CURVE_COLOUR, "width": 1},
             mode="lines",
             hovertemplate="%{x:.2f} s: %{y:.0f} dB<extra></extra>",
             row=2,
             col=1,
         )
         lowest = float(np.floor(sound.level_db.min() / 20) * 20) - 12  # room for the strip below all ticks
-        _mark_speech(figure, 2, sound, lowest + 5)
+        _add_speech(figure, 2, sound, lowest + 5)
         figure.update_yaxes(range=[lowest, max(6.0, float(sound.level_db.max()))], row=2, dtick=20, **inside)
-    return _finish(figure, clock, heights_px)
+    return _set_layout(figure, times, heights_px)
 
 
-def longest_face(result: Result) -> int | None:
+def longest_face(table: pd.DataFrame) -> int | None:
     """The face_id that has most frames; None where no face was found."""
-    counts = result.table.loc[result.table["success"] == 1, "face_id"].value_counts()
+    counts = table.loc[table["success"] == 1, "face_id"].value_counts()
     return None if counts.empty else int(counts[counts == counts.max()].index.min())
 
 
-def thin(
+def downsample(
     times_s: NDArray[np.float64], values: NDArray[Any], limit: int
 ) -> tuple[NDArray[np.float64], NDArray[Any]]:
     """Thin a curve [T] to at most `limit` points: the lowest and the highest of each bin, at their own times.
@@ -157,31 +180,27 @@ def runs(codes: NDArray[np.integer]) -> tuple[NDArray[np.intp], NDArray[np.intp]
     return np.concatenate([[0], edges]), np.append(edges, len(codes)) - 1
 
 
-def _clock(table: pd.DataFrame) -> _Clock:
+def _frame_times(table: pd.DataFrame) -> _FrameTimes:
     starts_s = frame_times_s(table)
     frames = table["frame"].drop_duplicates().to_numpy(np.int64)
-    return _Clock(frames, starts_s, starts_s + frame_durations_s(starts_s))
+    return _FrameTimes(frames, starts_s, starts_s + frame_durations_s(starts_s))
 
 
-def _over_time(clock: _Clock, at: NDArray[np.intp], values: pd.Series) -> NDArray[np.float64]:
+def _values_by_frame(times: _FrameTimes, index: NDArray[np.intp], values: pd.Series) -> NDArray[np.float64]:
     """Values of a face's rows as [F]; NaN in frames without it."""
-    filled = np.full(len(clock.frames), np.nan)
-    filled[at] = values
+    filled = np.full(len(times.frames), np.nan)
+    filled[index] = values
     return filled
 
 
-def _judged(clock: _Clock, at: NDArray[np.intp], rows: pd.DataFrame) -> NDArray[np.int8]:
+def _scored_by_frame(times: _FrameTimes, index: NDArray[np.intp], rows: pd.DataFrame) -> NDArray[np.int8]:
     """[F] 1: the face is there and was judged, 0: there and was not, -1: not there."""
-    judged = np.full(len(clock.frames), -1, np.int8)
-    judged[at] = rows[list(ACTIVE_COLUMNS)].notna().any(axis=1)
-    return judged
+    scored = np.full(len(times.frames), -1, np.int8)
+    scored[index] = rows[list(ACTIVE_COLUMNS)].notna().any(axis=1)
+    return scored
 
 
-def _untaught(result: Result, name: str) -> str:
-    return " (not taught)" if name in result.info.untaught else ""
-
-
-def _rows(heights_px: list[int]) -> go.Figure:
+def _make_rows(heights_px: list[int]) -> go.Figure:
     total = sum(heights_px) + _GAP_PX * (len(heights_px) - 1)
     return make_subplots(
         rows=len(heights_px),
@@ -192,8 +211,8 @@ def _rows(heights_px: list[int]) -> go.Figure:
     )
 
 
-def _finish(figure: go.Figure, clock: _Clock, heights_px: list[int]) -> go.Figure:
-    begin, end = float(clock.starts_s[0]), float(clock.ends_s[-1])
+def _set_layout(figure: go.Figure, times: _FrameTimes, heights_px: list[int]) -> go.Figure:
+    begin, end = float(times.starts_s[0]), float(times.ends_s[-1])
     figure.update_xaxes(range=[begin, max(end, begin + 0.04)], showgrid=True)
     figure.update_xaxes(title_text="time, s", row=len(heights_px), col=1)
     height = sum(heights_px) + _GAP_PX * (len(heights_px) - 1) + _ENDS_PX
@@ -201,13 +220,13 @@ def _finish(figure: go.Figure, clock: _Clock, heights_px: list[int]) -> go.Figur
     return figure
 
 
-def _name(figure: go.Figure, row: int, text: str) -> None:
+def _add_row_title(figure: go.Figure, row: int, text: str) -> None:
     axis = f"y{'' if row == 1 else row} domain"
     place = {"xref": "paper", "x": 0, "xanchor": "left", "yref": axis, "y": 1, "yanchor": "bottom"}
     figure.add_annotation(text=text, showarrow=False, align="left", **place)
 
 
-def _curve(
+def _add_curve(
     figure: go.Figure,
     row: int,
     times_s: NDArray[np.float64],
@@ -216,14 +235,14 @@ def _curve(
     shape: str = "linear",
 ) -> None:
     # A point without neighbours draws no line; markers show it (a picture, a face seen for one frame).
-    alone = np.isfinite(values).sum() <= 2
+    few_points = np.isfinite(values).sum() <= 2
     figure.add_scatter(
-        x=_compact(times_s),
-        y=_compact(values),
-        mode="markers" if alone else "lines",
-        line={"color": _CURVE, "width": 1, "shape": shape},
+        x=_to_float32(times_s),
+        y=_to_float32(values),
+        mode="markers" if few_points else "lines",
+        line={"color": _CURVE_COLOUR, "width": 1, "shape": shape},
         fill="tozeroy",
-        fillcolor=_AREA,
+        fillcolor=_AREA_COLOUR,
         connectgaps=False,
         hovertemplate=f"{label}<extra></extra>",
         row=row,
@@ -231,7 +250,7 @@ def _curve(
     )
 
 
-def _mark_events(figure: go.Figure, row: int, events: pd.DataFrame, limit: int, span_s: float) -> None:
+def _add_events(figure: go.Figure, row: int, events: pd.DataFrame, limit: int, span_s: float) -> None:
     """A strip from onset to offset at the foot of the band, a mark at the apex that tells of the event.
 
     Of very many events, strips that could not be told apart become one, and the highest apexes are marked.
@@ -239,17 +258,17 @@ def _mark_events(figure: go.Figure, row: int, events: pd.DataFrame, limit: int, 
     if events.empty:
         return
     begins, ends = events["onset"].to_numpy(), events["offset"].to_numpy()
-    apart = begins[1:] - ends[:-1] > span_s * _STRIP_SHARE / limit
-    begins, ends = begins[np.append(True, apart)], ends[np.append(apart, True)]
-    strip, place = {"color": _EVENT, "width": 6}, {"row": row, "col": 1}
+    is_separate = begins[1:] - ends[:-1] > span_s * _STRIP_SHARE / limit
+    begins, ends = begins[np.append(True, is_separate)], ends[np.append(is_separate, True)]
+    strip, place = {"color": _EVENT_COLOUR, "width": 6}, {"row": row, "col": 1}
     x, y = _strips(begins, ends, -0.14)
     figure.add_scatter(x=x, y=y, mode="lines", line=strip, hoverinfo="skip", **place)
     marked = events.nlargest(limit // _MARK_SHARE, "peak").sort_values("apex")
-    mark = {"symbol": "diamond", "size": 7, "color": _EVENT, "line": {"color": "#fff", "width": 1}}
+    mark = {"symbol": "diamond", "size": 7, "color": _EVENT_COLOUR, "line": {"color": "#fff", "width": 1}}
     text = [f"{e.AU}, {e.onset:.2f} to {e.offset:.2f} s, peak {e.peak:.2f}" for e in marked.itertuples()]
-    told = {"text": text, "hovertemplate": "%{text}<extra></extra>"}
-    x, y = _compact(marked["apex"]), _compact(marked["peak"])
-    figure.add_scatter(x=x, y=y, mode="markers", marker=mark, **told, **place)
+    hover = {"text": text, "hovertemplate": "%{text}<extra></extra>"}
+    x, y = _to_float32(marked["apex"]), _to_float32(marked["peak"])
+    figure.add_scatter(x=x, y=y, mode="markers", marker=mark, **hover, **place)
 
 
 def _strips(
@@ -257,50 +276,50 @@ def _strips(
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """Lines from begin to end at the height y, with gaps between them."""
     x = np.stack([begins, ends, np.full(len(begins), np.nan)], axis=1).ravel()
-    return _compact(x), _compact(np.where(np.isnan(x), np.nan, y))
+    return _to_float32(x), _to_float32(np.where(np.isnan(x), np.nan, y))
 
 
-def _mark_speech(figure: go.Figure, row: int, sound: Speech, y: float) -> None:
+def _add_speech(figure: go.Figure, row: int, sound: Speech, y: float) -> None:
     """A strip where somebody speaks."""
     if not len(sound.speech):
         return
     first, last = runs(sound.speech.astype(np.int8))
-    spoken = sound.speech[first]
-    begins = sound.start_s + first[spoken] * sound.step_s
-    ends = sound.start_s + (last[spoken] + 1) * sound.step_s
+    has_speech = sound.speech[first]
+    begins = sound.start_s + first[has_speech] * sound.step_s
+    ends = sound.start_s + (last[has_speech] + 1) * sound.step_s
     x, line_y = _strips(begins, ends, y)
     figure.add_scatter(
         x=x,
         y=line_y,
         mode="lines",
-        line={"color": _VOICE, "width": 6},
+        line={"color": _SPEECH_COLOUR, "width": 6},
         hovertemplate="speech, %{x:.2f} s<extra></extra>",
         row=row,
         col=1,
     )
 
 
-def _shade(figure: go.Figure, clock: _Clock, judged: NDArray[np.int8]) -> None:
+def _shade_unscored(figure: go.Figure, times: _FrameTimes, scored: NDArray[np.int8]) -> None:
     """Grey over all rows where the face is there and was not judged; a place is if any of its frames is."""
-    starts = np.linspace(0, len(judged), min(len(judged), MAX_STRETCHES), endpoint=False).astype(int)
-    grey = np.maximum.reduceat((judged == 0).astype(np.int8), starts)
-    first, last = runs(grey)
-    after = np.append(starts, len(judged))[last + 1] - 1
-    for begin, end in zip(starts[first][grey[first] == 1], after[grey[first] == 1], strict=True):
+    starts = np.linspace(0, len(scored), min(len(scored), MAX_SHADED_SPANS), endpoint=False).astype(int)
+    unscored = np.maximum.reduceat((scored == 0).astype(np.int8), starts)
+    first, last = runs(unscored)
+    after = np.append(starts, len(scored))[last + 1] - 1
+    for begin, end in zip(starts[first][unscored[first] == 1], after[unscored[first] == 1], strict=True):
         figure.add_shape(
             type="rect",
             layer="below",
             xref="x",
             yref="paper",
-            x0=round(float(clock.starts_s[begin]), 3),
-            x1=round(float(clock.ends_s[end]), 3),
+            x0=round(float(times.starts_s[begin]), 3),
+            x1=round(float(times.ends_s[end]), 3),
             y0=0,
             y1=1,
-            fillcolor=_GREY,
+            fillcolor=_UNSCORED_COLOUR,
             line_width=0,
         )
 
 
-def _compact(values: Any) -> NDArray[np.float32]:
+def _to_float32(values: Any) -> NDArray[np.float32]:
     """Plotly writes arrays in binary; half the bytes are enough for the eye."""
     return np.asarray(values, np.float32)

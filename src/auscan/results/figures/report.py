@@ -2,7 +2,7 @@
 
 Why: a table of a hundred thousand rows cannot be read; a timeline can be, and it can be sent to a colleague.
 In: a Result, and pictures of faces at the apex of events.  Out: one file under 8 MB, plotly.js inside.
-Not here: the figures (plots.py), words and layout (templates/), cutting the faces out (pipeline/apex.py).
+Not here: the figures (plots.py), words and layout (templates/), cutting the faces out (pipeline/outputs.py).
 """
 
 import base64
@@ -21,10 +21,10 @@ from plotly.offline import get_plotlyjs
 
 from auscan.core.atomic_write import atomic_path
 from auscan.core.aus import AU_DESCRIPTIONS, AU_MEANINGS, AU_NAMES
-from auscan.results.evidence import Evidence
+from auscan.results.attributions import Attributions
 from auscan.results.figures.heat import Image, draw_apex
-from auscan.results.figures.plots import MAX_POINTS, face_figure, overview_figure
-from auscan.results.quality import LEAST, NO_FACE_REASON
+from auscan.results.figures.plots import MAX_POINTS, FigureData, face_figure, overview_figure
+from auscan.results.quality import MIN_QUALITY, NO_FACE_REASON
 from auscan.results.result import Result
 from auscan.results.table import ACTIVE_COLUMNS
 
@@ -33,8 +33,8 @@ MAX_FACES: Final[int] = 6
 MAX_EVENTS: Final[int] = 500
 """Rows of the table of events; the highest peaks stay."""
 
-_POINTS_OF_ALL_FACES: Final[int] = 9000  # so that many faces do not make a heavy file
-_REASONS: Final[dict[str, str]] = {
+_MAX_POINTS_ALL_FACES: Final[int] = 9000  # so that many faces do not make a heavy file
+_REASON_TEXTS: Final[dict[str, str]] = {
     "small": "the face is too small",
     "blur": "the face is blurred",
     "dark": "the face is too dark or too flat in light",
@@ -55,7 +55,7 @@ class Apex:
     """Probability at the apex."""
     crop: Image
     """[S, S, 3] RGB, the aligned face."""
-    evidence: Evidence | None
+    attributions: Attributions | None
     """What the network went by there, one row; None where that was not kept."""
 
 
@@ -79,23 +79,23 @@ def write_report(path: Path, result: Result, apexes: Sequence[Apex] = ()) -> Non
         lstrip_blocks=True,
     )
     summary, faces = result.summary(), longest_faces(result.table)
-    limit = min(MAX_POINTS, _POINTS_OF_ALL_FACES // max(len(faces), 1))
-    shown = _strongest(result.events, MAX_EVENTS)
+    max_points = min(MAX_POINTS, _MAX_POINTS_ALL_FACES // max(len(faces), 1))
+    strongest = _strongest(result.events, MAX_EVENTS)
     page = environment.get_template("report.html.j2").render(
         summary=summary,
         meanings=AU_MEANINGS,
         descriptions=AU_DESCRIPTIONS,
-        reasons=_REASONS,
-        least_quality=LEAST,
-        not_judged=_not_judged(result.table),
+        reasons=_REASON_TEXTS,
+        min_quality=MIN_QUALITY,
+        unscored=_unscored_shares(result.table),
         written=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
         plotly_js=get_plotlyjs(),
         overview=_overview(result, summary),
-        timelines=[_timeline(result, face_id, limit) for face_id in faces],
+        timelines=[_timeline(result, face_id, max_points) for face_id in faces],
         hidden_faces=summary["faces"] - len(faces),
-        pictures=[_picture(apex) for apex in apexes],
-        events=list(shown.itertuples()),
-        hidden_events=len(result.events) - len(shown),
+        pictures=[_apex_context(apex) for apex in apexes],
+        events=list(strongest.itertuples()),
+        hidden_events=len(result.events) - len(strongest),
         has_speech=result.sound is not None,
     )
     with atomic_path(path) as temporary:
@@ -121,9 +121,9 @@ def _strongest(events: pd.DataFrame, count: int) -> pd.DataFrame:
     return events.nlargest(count, "peak").sort_values(["onset", "face_id", "AU"], kind="stable")
 
 
-def _picture(apex: Apex) -> dict[str, Any]:
+def _apex_context(apex: Apex) -> dict[str, Any]:
     """What the template needs of an apex; the gates are None where nothing was kept."""
-    row, j = apex.evidence, AU_NAMES.index(apex.au)
+    row, j = apex.attributions, AU_NAMES.index(apex.au)
     return {
         "face_id": apex.face_id,
         "au": apex.au,
@@ -146,12 +146,12 @@ def _overview(result: Result, summary: dict[str, Any]) -> Panel:
     text = (
         f"A face was found in {summary['frames_with_face']} of {summary['frames']} frames "
         f"({summary['coverage']:.0%}), different faces in all: {summary['faces']}. "
-        f"{_quality_words(result.table, summary)} {_sound_words(result)}"
+        f"{_quality_text(result.table, summary)} {_sound_text(result)}"
     )
-    return Panel("Faces and sound", text, _html(overview_figure(result), "overview"))
+    return Panel("Faces and sound", text, _html(overview_figure(result.table, result.sound), "overview"))
 
 
-def _quality_words(table: pd.DataFrame, summary: dict[str, Any]) -> str:
+def _quality_text(table: pd.DataFrame, summary: dict[str, Any]) -> str:
     """How many face rows were judged, and how good they are."""
     faces = table[table["success"] == 1]
     if not len(faces):
@@ -162,15 +162,15 @@ def _quality_words(table: pd.DataFrame, summary: dict[str, Any]) -> str:
     )
 
 
-def _not_judged(table: pd.DataFrame) -> dict[str, float]:
+def _unscored_shares(table: pd.DataFrame) -> dict[str, float]:
     """Share of the face rows that were not judged, by reason; most frequent first."""
     faces = table[table["success"] == 1]
-    silent = faces[faces[list(ACTIVE_COLUMNS)].isna().all(axis=1)]
-    reasons = silent.loc[~silent["reason"].isin(["", NO_FACE_REASON]), "reason"].value_counts()
+    unscored = faces[faces[list(ACTIVE_COLUMNS)].isna().all(axis=1)]
+    reasons = unscored.loc[~unscored["reason"].isin(["", NO_FACE_REASON]), "reason"].value_counts()
     return {str(reason): count / len(faces) for reason, count in reasons.items()}
 
 
-def _sound_words(result: Result) -> str:
+def _sound_text(result: Result) -> str:
     sound = result.sound
     if sound is None or not len(sound.level_db):
         return "The input has no sound, so the face alone was read."
@@ -181,23 +181,27 @@ def _sound_words(result: Result) -> str:
     )
 
 
-def _timeline(result: Result, face_id: int, limit: int) -> Panel:
+def _timeline(result: Result, face_id: int, max_points: int) -> Panel:
     """Twelve bands over one time axis, and what they show in words."""
     rows = result.table[result.table["face_id"] == face_id]
-    figure = face_figure(result, face_id, limit)
-    return Panel(f"Face {face_id}", _timeline_words(rows), _html(figure, f"face-{face_id}"))
+    info = result.info
+    data = FigureData(result.table, result.events, info.thresholds, info.untrained_aus, result.sound)
+    figure = face_figure(data, face_id, max_points)
+    return Panel(f"Face {face_id}", _timeline_text(rows), _html(figure, f"face-{face_id}"))
 
 
-def _timeline_words(rows: pd.DataFrame) -> str:
+def _timeline_text(rows: pd.DataFrame) -> str:
     """The text alternative of a timeline: which AUs were active, and in which share of the face's frames."""
-    judged = rows[list(ACTIVE_COLUMNS)].notna().any(axis=1).mean()
-    seen = f"Seen in {len(rows)} frames, judged in {judged:.0%}"
+    scored_share = rows[list(ACTIVE_COLUMNS)].notna().any(axis=1).mean()
+    seen = f"Seen in {len(rows)} frames, judged in {scored_share:.0%}"
     shares = rows[list(ACTIVE_COLUMNS)].mean().to_numpy()
     order = np.argsort(-np.nan_to_num(shares), kind="stable")
-    said = [f"{AU_NAMES[j]} ({AU_MEANINGS[AU_NAMES[j]]}) in {shares[j]:.0%}" for j in order if shares[j] > 0]
-    if not said:
+    active_texts = [
+        f"{AU_NAMES[j]} ({AU_MEANINGS[AU_NAMES[j]]}) in {shares[j]:.0%}" for j in order if shares[j] > 0
+    ]
+    if not active_texts:
         return f"{seen}; no action unit reached its threshold."
-    return f"{seen}. Active, as a share of the judged ones: {', '.join(said)}."
+    return f"{seen}. Active, as a share of the judged ones: {', '.join(active_texts)}."
 
 
 def _html(figure: go.Figure, name: str) -> str:

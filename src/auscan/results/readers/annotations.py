@@ -24,7 +24,7 @@ NOT_ANNOTATED: Final[int] = -1
 FIRST_EDITION: Final[tuple[str, ...]] = ("AU01", "AU02", "AU04", "AU06", "AU12", "AU15", "AU20", "AU25")
 """The eight columns of edition 1; AU20 is none of ours."""
 
-ORDERS: Final[dict[int, tuple[str, ...]]] = {AU_COUNT: AU_NAMES, len(FIRST_EDITION): FIRST_EDITION}
+COLUMN_ORDERS: Final[dict[int, tuple[str, ...]]] = {AU_COUNT: AU_NAMES, len(FIRST_EDITION): FIRST_EDITION}
 """The AUs of a file by its number of columns; headers have been spelled freely and are not read."""
 
 
@@ -48,11 +48,11 @@ def read_annotations(path: Path) -> Annotations:
         lines.pop()
     if not lines:
         raise InputError(f"{path} has no label lines. Unpack the annotations again.")
-    order = _order(lines, path)
+    column_order = _column_order(lines, path)
     # Faces move slowly: of thousands of lines few differ, and each is parsed once.
-    parsed = {line: _parse(line, order) for line in set(lines)}
+    parsed = {line: _parse(line, column_order) for line in set(lines)}
     labels = np.array([parsed[line].values for line in lines], np.int8)  # [N, A]
-    return Annotations(labels, tuple(_warnings(header, lines, parsed, order)))
+    return Annotations(labels, tuple(_warnings(header, lines, parsed, column_order)))
 
 
 def label_value(text: str) -> int | None:
@@ -65,10 +65,10 @@ def label_value(text: str) -> int | None:
 
 
 @dataclass(frozen=True)
-class _Row:
+class _ParsedLine:
     values: tuple[int, ...]
     """One for each of AU_NAMES."""
-    trouble: str | None = None
+    problem: str | None = None
 
 
 def _lines(path: Path) -> list[str]:
@@ -84,41 +84,41 @@ def _fields(line: str) -> list[str]:
     return [field.strip() for field in line.strip().removesuffix(",").split(",")]
 
 
-def _order(lines: Iterable[str], path: Path) -> tuple[str, ...]:
+def _column_order(lines: Iterable[str], path: Path) -> tuple[str, ...]:
     """Which AUs the columns are: those of the commonest number of columns that is known."""
     count = Counter(len(_fields(line)) for line in lines)
-    known = [columns for columns, _ in count.most_common() if columns in ORDERS]
+    known = [columns for columns, _ in count.most_common() if columns in COLUMN_ORDERS]
     if not known:
         raise InputError(
             f"{path} has {count.most_common(1)[0][0]} columns, not {AU_COUNT} (or {len(FIRST_EDITION)} as in "
             f"edition 1). Check that it is an AU annotation file."
         )
-    return ORDERS[known[0]]
+    return COLUMN_ORDERS[known[0]]
 
 
-def _parse(line: str, order: Sequence[str]) -> _Row:
+def _parse(line: str, column_order: Sequence[str]) -> _ParsedLine:
     fields = _fields(line)
-    if len(fields) != len(order):
-        trouble = "empty" if not line.strip() else f"with other than {len(order)} columns"
-        return _Row((NOT_ANNOTATED,) * AU_COUNT, trouble)
-    values = dict(zip(order, (label_value(field) for field in fields), strict=True))
-    row = tuple(_known(values.get(name)) for name in AU_NAMES)
-    return _Row(row, "with a value other than 0, 1 or -1" if None in values.values() else None)
+    if len(fields) != len(column_order):
+        problem = "empty" if not line.strip() else f"with other than {len(column_order)} columns"
+        return _ParsedLine((NOT_ANNOTATED,) * AU_COUNT, problem)
+    values = dict(zip(column_order, (label_value(field) for field in fields), strict=True))
+    row = tuple(_label_or_missing(values.get(name)) for name in AU_NAMES)
+    return _ParsedLine(row, "with a value other than 0, 1 or -1" if None in values.values() else None)
 
 
-def _known(value: int | None) -> int:
+def _label_or_missing(value: int | None) -> int:
     return NOT_ANNOTATED if value is None else value
 
 
 def _warnings(
-    header: str, lines: Sequence[str], parsed: dict[str, _Row], order: Sequence[str]
+    header: str, lines: Sequence[str], parsed: dict[str, _ParsedLine], column_order: Sequence[str]
 ) -> Iterable[str]:
     fields = _fields(header)
-    if len(fields) == len(order) and all(label_value(field) is not None for field in fields):
+    if len(fields) == len(column_order) and all(label_value(field) is not None for field in fields):
         yield "its first line looks like labels, yet was skipped as the header"
-    troubles = Counter(parsed[line].trouble for line in lines)
-    for trouble, count in sorted((t, n) for t, n in troubles.items() if t is not None):
-        first = next(k for k, line in enumerate(lines, start=1) if parsed[line].trouble == trouble)
-        yield f"{count} label lines {trouble}, the first for frame {first}: taken as not annotated"
-    if len(order) != AU_COUNT:
-        yield f"only {len(order)} columns, read as edition 1's {', '.join(order)}"
+    problems = Counter(parsed[line].problem for line in lines)
+    for problem, count in sorted((t, n) for t, n in problems.items() if t is not None):
+        first = next(k for k, line in enumerate(lines, start=1) if parsed[line].problem == problem)
+        yield f"{count} label lines {problem}, the first for frame {first}: taken as not annotated"
+    if len(column_order) != AU_COUNT:
+        yield f"only {len(column_order)} columns, read as edition 1's {', '.join(column_order)}"

@@ -21,9 +21,9 @@ from auscan.core.aus import AU_NAMES
 from auscan.core.errors import InputError
 from auscan.results.readers.coding import EventCoding
 
-AU: Final = re.compile(r"\s*au[ _-]?0*(\d+)(?!\d)", re.IGNORECASE)
-FACE: Final = re.compile(r"face[ _-]?(\d+)", re.IGNORECASE)
-Span = tuple[float, float]
+AU_PATTERN: Final = re.compile(r"\s*au[ _-]?0*(\d+)(?!\d)", re.IGNORECASE)
+FACE_PATTERN: Final = re.compile(r"face[ _-]?(\d+)", re.IGNORECASE)
+TimeSpan = tuple[float, float]
 
 
 def read_elan(path: Path) -> list[EventCoding]:
@@ -33,19 +33,19 @@ def read_elan(path: Path) -> list[EventCoding]:
     """
     root = _root(path)
     slots = {slot.attrib["TIME_SLOT_ID"]: slot.get("TIME_VALUE") for slot in root.iter("TIME_SLOT")}
-    found: dict[int, dict[str, list[Span]]] = defaultdict(dict)
+    spans_by_face: dict[int, dict[str, list[TimeSpan]]] = defaultdict(dict)
     names = [tier.attrib["TIER_ID"] for tier in root.iter("TIER")]
     for name, tier in zip(names, root.iter("TIER"), strict=True):
         au = _au(name)
         if au is not None:
-            face = FACE.search(name)
-            found[int(face[1]) if face else 0].setdefault(au, []).extend(_spans(tier, slots, path))
-    if not found:
+            face = FACE_PATTERN.search(name)
+            spans_by_face[int(face[1]) if face else 0].setdefault(au, []).extend(_spans(tier, slots, path))
+    if not spans_by_face:
         raise InputError(
             f"{path} has no tier of an action unit (its tiers: {', '.join(names) or 'none'}). "
             "Call each tier after its AU, like AU12."
         )
-    return [_coding(path.name, face, spans) for face, spans in sorted(found.items())]
+    return [_coding(path.name, face, spans) for face, spans in sorted(spans_by_face.items())]
 
 
 def _root(path: Path) -> Xml.Element:
@@ -63,12 +63,12 @@ def _root(path: Path) -> Xml.Element:
 
 def _au(tier: str) -> str | None:
     """The AU of a tier, if it is one of ours."""
-    match = AU.match(tier)
+    match = AU_PATTERN.match(tier)
     name = f"AU{int(match[1]):02d}" if match else ""
     return name if name in AU_NAMES else None
 
 
-def _spans(tier: Xml.Element, slots: dict[str, str | None], path: Path) -> list[Span]:
+def _spans(tier: Xml.Element, slots: dict[str, str | None], path: Path) -> list[TimeSpan]:
     spans = []
     for annotation in tier.iter("ALIGNABLE_ANNOTATION"):
         times = [slots.get(annotation.attrib[f"TIME_SLOT_REF{end}"]) for end in (1, 2)]
@@ -78,20 +78,20 @@ def _spans(tier: Xml.Element, slots: dict[str, str | None], path: Path) -> list[
     return spans
 
 
-def _coding(name: str, face: int, spans: dict[str, list[Span]]) -> EventCoding:
-    rows = [(au, *span) for au in AU_NAMES for span in _joined(spans.get(au, []))]
+def _coding(name: str, face: int, spans: dict[str, list[TimeSpan]]) -> EventCoding:
+    rows = [(au, *span) for au in AU_NAMES for span in _merge_overlaps(spans.get(au, []))]
     coded = pd.Index(AU_NAMES).isin(list(spans))
     events = pd.DataFrame(rows, columns=["AU", "onset", "offset"])
     events = events.astype({"AU": "str", "onset": float, "offset": float})  # also where there are none
     return EventCoding(name=name, face=face, coded=coded, events=events)
 
 
-def _joined(spans: list[Span]) -> list[Span]:
+def _merge_overlaps(spans: list[TimeSpan]) -> list[TimeSpan]:
     """Spans in order of time; those that overlap, as two tiers of one AU may, are one."""
-    joined: list[Span] = []
+    merged: list[TimeSpan] = []
     for onset, offset in sorted(spans):
-        if joined and onset < joined[-1][1]:
-            joined[-1] = (joined[-1][0], max(joined[-1][1], offset))
+        if merged and onset < merged[-1][1]:
+            merged[-1] = (merged[-1][0], max(merged[-1][1], offset))
         elif offset > onset:
-            joined.append((onset, offset))
-    return joined
+            merged.append((onset, offset))
+    return merged

@@ -22,7 +22,7 @@ from auscan.results.readers.toolkits import is_openface, is_pyfeat, read_openfac
 from auscan.results.result import Result
 from auscan.results.table import ACTIVE_COLUMNS, by_face, frame_times_s, value_column
 
-KNOWN = (
+SUPPORTED_INPUTS = (
     "Give a folder that `auscan detect` wrote, an .eaf of ELAN, a CSV of OpenFace or py-feat, "
     "or a .txt of Aff-Wild2."
 )
@@ -31,17 +31,17 @@ KNOWN = (
 def read_codings(path: str | Path) -> list[Coding]:
     """What `path` says of each face.  Raises InputError where it is nothing we know, or has no face."""
     path = Path(path)
-    codings = _read(path)
+    codings = _read_by_format(path)
     if not codings:
         raise InputError(f"{path} holds no face.")
     return codings
 
 
-def _read(path: Path) -> list[Coding]:
+def _read_by_format(path: Path) -> list[Coding]:
     if result_folder(path) is not None:
-        return [*codings_of(open_result(path), path.resolve().name)]
+        return [*codings_from_result(open_result(path), path.resolve().name)]
     if not path.is_file():
-        raise InputError(f"{path} is not there, or no result of auscan. {KNOWN}")
+        raise InputError(f"{path} is not there, or no result of auscan. {SUPPORTED_INPUTS}")
     kind = path.suffix.lower()
     if kind == ".eaf":
         return [*read_elan(path)]
@@ -51,10 +51,10 @@ def _read(path: Path) -> list[Coding]:
         return [*read_pyfeat(path)]
     if kind == ".txt":
         return [_read_affwild2(path)]
-    raise InputError(f"{path} is nothing that auscan can read as a coding. {KNOWN}")
+    raise InputError(f"{path} is nothing that auscan can read as a coding. {SUPPORTED_INPUTS}")
 
 
-def codings_of(result: Result, name: str) -> list[FrameCoding]:
+def codings_from_result(result: Result, name: str) -> list[FrameCoding]:
     """A coding for each face of a result: every frame, unknown where the face is not or is not judged."""
     table = result.table
     frames = table["frame"].drop_duplicates().to_numpy(np.int64)
@@ -62,7 +62,7 @@ def codings_of(result: Result, name: str) -> list[FrameCoding]:
     columns = [value_column(table, au) for au in AU_NAMES]
     codings = []
     for face, rows in by_face(table):
-        there = rows.set_index("frame").reindex(frames)
+        face_rows = rows.set_index("frame").reindex(frames)
         events = result.events[result.events["face_id"] == face]
         codings.append(
             FrameCoding(
@@ -70,8 +70,8 @@ def codings_of(result: Result, name: str) -> list[FrameCoding]:
                 face=face,
                 frames=frames,
                 times_s=times_s,
-                labels=there[list(ACTIVE_COLUMNS)].to_numpy(np.float32),
-                values=there[columns].to_numpy(np.float32),
+                labels=face_rows[list(ACTIVE_COLUMNS)].to_numpy(np.float32),
+                values=face_rows[columns].to_numpy(np.float32),
                 scale="probability",
                 events=events[["AU", "onset", "offset"]].reset_index(drop=True),
             )

@@ -24,7 +24,7 @@ from auscan.core.aus import AU_NAMES
 from auscan.core.errors import InputError
 from auscan.results.readers.coding import FrameCoding
 
-NEEDED: Final[tuple[str, ...]] = ("frame", "timestamp", "success")
+REQUIRED_COLUMNS: Final[tuple[str, ...]] = ("frame", "timestamp", "success")
 
 
 def is_openface(path: Path) -> bool:
@@ -44,10 +44,10 @@ def read_openface_table(path: Path) -> pd.DataFrame:
     except (OSError, ValueError) as error:
         raise InputError(f"{path} cannot be read as a table ({error}).") from error
     table.columns = table.columns.str.strip()
-    missing = [name for name in NEEDED if name not in table]
+    missing = [name for name in REQUIRED_COLUMNS if name not in table]
     if missing or not any(f"{name}_c" in table for name in AU_NAMES):
-        lacks = ", ".join(missing) or "presences (_c)"
-        raise InputError(f"{path} is no OpenFace table of a video with AUs: it lacks {lacks}.")
+        missing_text = ", ".join(missing) or "presences (_c)"
+        raise InputError(f"{path} is no OpenFace table of a video with AUs: it lacks {missing_text}.")
     if "face_id" not in table:  # version 1
         table["face_id"] = 0
     return table.sort_values(["face_id", "frame"]).drop_duplicates(["face_id", "frame"])
@@ -77,7 +77,7 @@ def read_openface(path: Path) -> list[FrameCoding]:
     return codings
 
 
-ACTIVE_FROM = 0.5
+ACTIVE_THRESHOLD = 0.5
 
 
 def is_pyfeat(path: Path) -> bool:
@@ -94,14 +94,14 @@ def read_pyfeat(path: Path) -> list[FrameCoding]:
     except (OSError, ValueError) as error:
         raise InputError(f"{path} cannot be read as a table ({error}).") from error
     table = table[table["FaceScore"].notna()]
-    who = table["Identity"].astype(str) if "Identity" in table else pd.Series("", index=table.index)
+    identities = table["Identity"].astype(str) if "Identity" in table else pd.Series("", index=table.index)
     codings = []
-    for face, (_, rows) in enumerate(table.groupby(who, sort=True)):
+    for face, (_, rows) in enumerate(table.groupby(identities, sort=True)):
         rows = rows.sort_values("frame")
         if rows["frame"].duplicated().any():
             raise InputError(f"{path} has several faces in a frame and no Identity that tells them apart.")
         values = rows.reindex(columns=list(AU_NAMES)).to_numpy(np.float32)
-        labels = np.where(np.isnan(values), np.nan, values >= ACTIVE_FROM).astype(np.float32)
+        labels = np.where(np.isnan(values), np.nan, values >= ACTIVE_THRESHOLD).astype(np.float32)
         frames = rows["frame"].to_numpy(np.int64)
         codings.append(
             FrameCoding(

@@ -3,7 +3,7 @@
 The clock is that of the coder with fewer frames a second (A's, if they are alike), as far as both reach. Each
 of its frames asks the other what it says at the frame's middle: the label of the frame that is shown then, or
 whether an event is going on. So files of 25 and of 30 frames a second, a variable rate and times rounded to
-milliseconds all meet. Two coders with events and no frames are asked `RATE_HZ` times a second.
+milliseconds all meet. Two coders with events and no frames are asked `DEFAULT_RATE_HZ` times a second.
 
 A file that counts frames and holds no times takes them from the other, frame k from frame k, or from a rate.
 A person who codes events has watched everything: they reach as far as the other.
@@ -25,12 +25,12 @@ from auscan.results.events import find_events
 from auscan.results.readers.coding import Coding, EventCoding, FrameCoding, Scale
 from auscan.results.table import ACTIVE_COLUMNS
 
-RATE_HZ: Final[float] = 25.0
+DEFAULT_RATE_HZ: Final[float] = 25.0
 """Where neither coder has frames."""
 
 
 @dataclass(frozen=True, eq=False)
-class Clock:
+class SharedTimeline:
     """G frames."""
 
     begin_s: NDArray[np.float64]
@@ -43,7 +43,7 @@ class Clock:
 
 
 @dataclass(frozen=True, eq=False)
-class Said:
+class AlignedCoding:
     """What one coder says on the common clock of G frames."""
 
     labels: NDArray[np.float32]
@@ -55,20 +55,22 @@ class Said:
     """AU, onset, offset (s)."""
 
 
-def on_one_clock(a: Coding, b: Coding, rate_hz: float | None = None) -> tuple[Clock, Said, Said]:
+def align_codings(
+    a: Coding, b: Coding, rate_hz: float | None = None
+) -> tuple[SharedTimeline, AlignedCoding, AlignedCoding]:
     """The common clock and what each coder says on it.
 
     rate_hz: frames a second of files that count frames and hold no times; None: the other's times.
     Raises InputError where there are no times to be had or no time in common.
     """
-    a, b = _timed(a, b, rate_hz), _timed(b, a, rate_hz)
-    clock = _common(a, b)
-    if not len(clock.begin_s):
+    a, b = _with_times(a, b, rate_hz), _with_times(b, a, rate_hz)
+    timeline = _shared_timeline(a, b)
+    if not len(timeline.begin_s):
         raise InputError(f"{a.name} and {b.name} have no time in common. Check that both are of one video.")
-    return clock, _say(a, clock), _say(b, clock)
+    return timeline, _align(a, timeline), _align(b, timeline)
 
 
-def _timed(coding: Coding, other: Coding, rate_hz: float | None) -> Coding:
+def _with_times(coding: Coding, other: Coding, rate_hz: float | None) -> Coding:
     """The coding with times."""
     if isinstance(coding, EventCoding) or coding.times_s is not None:
         return coding
@@ -83,66 +85,66 @@ def _timed(coding: Coding, other: Coding, rate_hz: float | None) -> Coding:
 
 
 def _times_at(
-    wanted: NDArray[np.int64], frames: NDArray[np.int64], times_s: NDArray[np.float64]
+    requested: NDArray[np.int64], frames: NDArray[np.int64], times_s: NDArray[np.float64]
 ) -> NDArray[np.float64]:
     """Times of frames by index; beyond the first and last known one they go on at the usual pace."""
-    paces_s = np.diff(times_s) / np.diff(frames)
-    pace_s = float(np.median(paces_s)) if len(paces_s) else 1 / RATE_HZ
-    within = np.clip(wanted, frames[0], frames[-1])
-    return np.asarray(np.interp(within, frames, times_s) + (wanted - within) * pace_s)
+    steps_s = np.diff(times_s) / np.diff(frames)
+    step_s = float(np.median(steps_s)) if len(steps_s) else 1 / DEFAULT_RATE_HZ
+    clipped = np.clip(requested, frames[0], frames[-1])
+    return np.asarray(np.interp(clipped, frames, times_s) + (requested - clipped) * step_s)
 
 
 def _ends_s(coding: FrameCoding) -> NDArray[np.float64]:
     """[T] until the next frame if it follows, else as long as is usual."""
     assert coding.times_s is not None
     steps_s, follows = np.diff(coding.times_s), np.diff(coding.frames) == 1
-    usual_s = float(np.median(steps_s[follows])) if follows.any() else 1 / RATE_HZ
-    return np.asarray(coding.times_s + np.append(np.where(follows, steps_s, usual_s), usual_s))
+    median_s = float(np.median(steps_s[follows])) if follows.any() else 1 / DEFAULT_RATE_HZ
+    return np.asarray(coding.times_s + np.append(np.where(follows, steps_s, median_s), median_s))
 
 
-def _common(a: Coding, b: Coding) -> Clock:
-    framed = [coding for coding in (a, b) if isinstance(coding, FrameCoding)]
-    if not framed:
-        both = [each.events for each in (a, b) if each.events is not None and len(each.events)]
-        last_s = max((float(events["offset"].max()) for events in both), default=0.0)
-        begin_s = np.arange(np.ceil(last_s * RATE_HZ)) / RATE_HZ
-        return Clock(begin_s, begin_s + 1 / RATE_HZ)
-    clocks = []
-    for coding in framed:
+def _shared_timeline(a: Coding, b: Coding) -> SharedTimeline:
+    frame_codings = [coding for coding in (a, b) if isinstance(coding, FrameCoding)]
+    if not frame_codings:
+        event_tables = [each.events for each in (a, b) if each.events is not None and len(each.events)]
+        last_s = max((float(events["offset"].max()) for events in event_tables), default=0.0)
+        begin_s = np.arange(np.ceil(last_s * DEFAULT_RATE_HZ)) / DEFAULT_RATE_HZ
+        return SharedTimeline(begin_s, begin_s + 1 / DEFAULT_RATE_HZ)
+    timelines = []
+    for coding in frame_codings:
         assert coding.times_s is not None
-        clocks.append(Clock(coding.times_s, _ends_s(coding)))
-    steps_s = [float(np.median(clock.end_s - clock.begin_s)) for clock in clocks]
+        timelines.append(SharedTimeline(coding.times_s, _ends_s(coding)))
+    steps_s = [float(np.median(timeline.end_s - timeline.begin_s)) for timeline in timelines]
     # A rate is told apart by more than the rounding of its times.
-    slower = clocks[1] if len(clocks) == 2 and steps_s[1] > 1.01 * steps_s[0] else clocks[0]
+    slower = timelines[1] if len(timelines) == 2 and steps_s[1] > 1.01 * steps_s[0] else timelines[0]
     middle_s = slower.middle_s
     inside = np.ones(len(middle_s), bool)
-    for clock in clocks:
-        inside &= (middle_s >= clock.begin_s[0]) & (middle_s < clock.end_s[-1])
-    return Clock(slower.begin_s[inside], slower.end_s[inside])
+    for timeline in timelines:
+        inside &= (middle_s >= timeline.begin_s[0]) & (middle_s < timeline.end_s[-1])
+    return SharedTimeline(slower.begin_s[inside], slower.end_s[inside])
 
 
-def _say(coding: Coding, clock: Clock) -> Said:
+def _align(coding: Coding, timeline: SharedTimeline) -> AlignedCoding:
     if isinstance(coding, EventCoding):
-        return _say_events(coding, clock)
+        return _align_events(coding, timeline)
     assert coding.times_s is not None
-    middle_s = clock.middle_s
-    at = np.searchsorted(coding.times_s, middle_s, side="right") - 1
-    shown = (at >= 0) & (middle_s < _ends_s(coding)[at])
-    labels = np.where(shown[:, None], coding.labels[at], np.nan).astype(np.float32)
+    middle_s = timeline.middle_s
+    index = np.searchsorted(coding.times_s, middle_s, side="right") - 1
+    is_shown = (index >= 0) & (middle_s < _ends_s(coding)[index])
+    labels = np.where(is_shown[:, None], coding.labels[index], np.nan).astype(np.float32)
     values = None
     if coding.values is not None:
-        values = np.where(shown[:, None], coding.values[at], np.nan).astype(np.float32)
-    events = events_of_labels(coding) if coding.events is None else coding.events
-    return Said(labels, values, coding.scale, events)
+        values = np.where(is_shown[:, None], coding.values[index], np.nan).astype(np.float32)
+    events = events_from_labels(coding) if coding.events is None else coding.events
+    return AlignedCoding(labels, values, coding.scale, events)
 
 
-def _say_events(coding: EventCoding, clock: Clock) -> Said:
+def _align_events(coding: EventCoding, timeline: SharedTimeline) -> AlignedCoding:
     labels = np.where(coding.coded, 0.0, np.nan).astype(np.float32)
-    labels = np.repeat(labels[None], len(clock.begin_s), axis=0)  # [G, A]
+    labels = np.repeat(labels[None], len(timeline.begin_s), axis=0)  # [G, A]
     for j, name in enumerate(AU_NAMES):
         events = coding.events[coding.events["AU"] == name]
-        labels[within(clock.middle_s, events[["onset", "offset"]].to_numpy(np.float64)), j] = 1.0
-    return Said(labels, None, None, coding.events)
+        labels[within(timeline.middle_s, events[["onset", "offset"]].to_numpy(np.float64)), j] = 1.0
+    return AlignedCoding(labels, None, None, coding.events)
 
 
 def within(times_s: NDArray[np.float64], spans_s: NDArray[np.float64]) -> NDArray[np.bool_]:
@@ -153,7 +155,7 @@ def within(times_s: NDArray[np.float64], spans_s: NDArray[np.float64]) -> NDArra
     return inside
 
 
-def events_of_labels(coding: FrameCoding) -> pd.DataFrame:
+def events_from_labels(coding: FrameCoding) -> pd.DataFrame:
     """The events of labels, by auscan's own rules on what is short or interrupted (results/events.py)."""
     assert coding.times_s is not None
     rows = {"frame": coding.frames, "timestamp": coding.times_s, "face_id": 0}
