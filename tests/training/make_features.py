@@ -6,8 +6,8 @@ import numpy as np
 
 from auscan.core.aus import AU_COUNT, AU_NAMES
 from auscan.datasets.cache import CacheHeader, TrackWriter, rows_digest
-from auscan.datasets.clock import ASSUMED, Clock
-from auscan.datasets.index import Track, writing_index
+from auscan.datasets.clock import ASSUMED, FrameClock
+from auscan.datasets.index import Track, open_index_writer
 
 WIDTH, GRID, AUDIO_WIDTH = 12, 2, 6
 RATE_HZ = 30.0
@@ -39,7 +39,7 @@ def make_features(
     rng = np.random.default_rng(seed)
     face_of = np.random.default_rng(1).normal(size=(AU_COUNT, WIDTH))
     voice_of = np.random.default_rng(2).normal(size=AUDIO_WIDTH)
-    with writing_index(folder / "index", {"root": str(folder)}) as index:
+    with open_index_writer(folder / "index", {"root": str(folder)}) as index:
         for name, (split, frames) in tracks.items():
             active = rng.random((frames // 10 + 1, AU_COUNT)) < 0.4
             active = np.repeat(active, 10, axis=0)[:frames]
@@ -50,7 +50,7 @@ def make_features(
             images = [f"{name}/{row}.jpg" if seen[row] else None for row in range(frames)]
             times_s = np.arange(frames) / RATE_HZ
             source = name.removesuffix("_left").removesuffix("_right")
-            clock = Clock(times_s=np.empty(0), rate_hz=RATE_HZ, source=ASSUMED)
+            clock = FrameClock(times_s=np.empty(0), rate_hz=RATE_HZ, source=ASSUMED)
             numbers = np.arange(1, frames + 1)
             index.add(
                 Track(
@@ -80,10 +80,10 @@ def make_features(
             patches = np.repeat(face[:, None], GRID**2, axis=1)
             writer = TrackWriter(folder / "cache", header, times_s)
             for row in np.flatnonzero(seen):
-                writer.put(row, face[row].astype(np.float16), patches[row].astype(np.float16))
+                writer.write_row(row, face[row].astype(np.float16), patches[row].astype(np.float16))
             tokens = 0 if name.startswith("mute") else int(frames / RATE_HZ * 50)
-            said = active[np.minimum((np.arange(tokens) + 0.5) * 0.02 * RATE_HZ, frames - 1).astype(int)]
-            voice = said[:, AU_NAMES.index("AU25"), None] * voice_of
+            spoken = active[np.minimum((np.arange(tokens) + 0.5) * 0.02 * RATE_HZ, frames - 1).astype(int)]
+            voice = spoken[:, AU_NAMES.index("AU25"), None] * voice_of
             voice = voice + 0.3 * rng.normal(size=(tokens, AUDIO_WIDTH))
             writer.finish(voice.astype(np.float16), 0.0, [])
     return folder / "index", folder / "cache"

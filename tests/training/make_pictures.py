@@ -7,9 +7,9 @@ import numpy as np
 
 from auscan.batch.extract import Extraction
 from auscan.core.aus import AU_COUNT
-from auscan.datasets.clock import ASSUMED, Clock
+from auscan.datasets.clock import ASSUMED, FrameClock
 from auscan.datasets.features import load_encoders
-from auscan.datasets.index import Track, read_index, writing_index
+from auscan.datasets.index import Track, open_index_writer, read_index
 
 TRACKS = {"900": ("train", 24), "901": ("train", 15), "902": ("val", 12)}
 SIDE = 40
@@ -24,7 +24,7 @@ def make_pictures(
     Every fifth frame has no picture; the labels of all AUs are AU01's.
     """
     rng = np.random.default_rng(0)
-    with writing_index(folder / "index", {"root": str(folder)}) as index:
+    with open_index_writer(folder / "index", {"root": str(folder)}) as index:
         for name, (split, frames) in TRACKS.items():
             (folder / name).mkdir(parents=True)
             active = np.repeat(rng.random(frames // 3 + 1) < 0.5, 3)[:frames]
@@ -45,7 +45,7 @@ def make_pictures(
                     labels=np.repeat(active[:, None], AU_COUNT, axis=1).astype(np.int8),
                     images=images,
                     times_s=np.arange(frames) / 30,
-                    clock=Clock(times_s=np.empty(0), rate_hz=30.0, source=ASSUMED),
+                    clock=FrameClock(times_s=np.empty(0), rate_hz=30.0, source=ASSUMED),
                 )
             )
     encoders = load_encoders(model, visual, audio)

@@ -37,7 +37,7 @@ def test_an_unknown_key_names_the_nearest_known_one(content: dict[str, object], 
 
 
 @pytest.mark.parametrize(
-    ("content", "said"),
+    ("content", "expected"),
     [
         ({"out": "run"}, "data: Field required"),
         ({**LEAST, "model": {"controls": {"fusion": "late"}}}, "model.controls.fusion: .*'concat'"),
@@ -45,8 +45,8 @@ def test_an_unknown_key_names_the_nearest_known_one(content: dict[str, object], 
         ({**LEAST, "data": {**LEAST["data"], "folds": {"count": 3, "held_out": 3}}}, "folds 0 to 2"),
     ],
 )
-def test_what_is_impossible_or_missing_is_named(content: dict[str, object], said: str) -> None:
-    with pytest.raises(InputError, match=said):
+def test_an_invalid_or_missing_setting_is_named(content: dict[str, object], expected: str) -> None:
+    with pytest.raises(InputError, match=expected):
         check_train_config(content, "settings")
 
 

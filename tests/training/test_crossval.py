@@ -45,9 +45,11 @@ def test_every_track_is_scored_by_a_network_that_never_saw_its_video(config: Tra
     scores = read_scores(outcome.scores["oof"])
     frames = {"900": 130, "901_left": 75, "901_right": 75, "mute902": 40, "903": 90, "904": 30}
     assert scores.groupby("track").size().to_dict() == frames
-    held = [set(read_scores(config.out / f"fold{k}" / "scores" / "val.parquet")["track"]) for k in range(3)]
-    assert sum(map(len, held)) == len(frames), "no track is in two folds"
-    assert any({"901_left", "901_right"} <= tracks for tracks in held)
+    by_fold = [
+        set(read_scores(config.out / f"fold{k}" / "scores" / "val.parquet")["track"]) for k in range(3)
+    ]
+    assert sum(map(len, by_fold)) == len(frames), "no track is in two folds"
+    assert any({"901_left", "901_right"} <= tracks for tracks in by_fold)
     for number in range(3):
         settings = json.loads((config.out / f"fold{number}" / "config.json").read_text())
         assert settings["data"]["folds"] == {"count": 3, "held_out": number, "seed": 0}
@@ -82,7 +84,7 @@ def test_the_mean_is_that_of_each_frame_and_au_whatever_the_order_of_rows(make_s
     assert mean["frame"].tolist() == [1, 2, 3, 4, 1, 2, 3]
 
 
-def test_a_network_without_a_score_has_no_vote(make_scores: Make) -> None:
+def test_a_missing_score_is_left_out_of_the_mean(make_scores: Make) -> None:
     one, other = make_scores({"a": 3}, seed=0), make_scores({"a": 3}, seed=1)
     one.loc[1, list(AU_NAMES)], one.loc[1, "has_face"] = np.nan, False
     for table in (one, other):
@@ -99,6 +101,6 @@ def test_other_tracks_or_frames_are_refused(make_scores: Make, tracks: dict[str,
         mean_scores([make_scores({"a": 4, "b": 3}), make_scores(tracks)], ["x", "y"])
 
 
-def test_nothing_has_no_mean() -> None:
+def test_an_empty_ensemble_is_refused() -> None:
     with pytest.raises(InputError, match="no scores"):
         mean_scores([], [])

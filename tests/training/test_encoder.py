@@ -24,7 +24,7 @@ from auscan.training.module import FeatureSizes, build_network
 from auscan.training.predict import score_tracks
 from auscan.training.run import load_trained
 from auscan.training.scores import read_scores
-from auscan.training.windows import LabelledTrack, collate, cut, load_tracks
+from auscan.training.windows import LabelledTrack, collate, load_tracks, slice_track
 
 MODEL = {
     "size": "nano",
@@ -66,7 +66,7 @@ def same_weights(one: Path, other: Path) -> bool:
 
 
 @pytest.mark.parametrize("kind", ["conv", "dinov2"])
-def test_before_it_learns_a_crop_says_what_its_features_say(
+def test_before_training_crops_give_the_logits_of_their_features(
     kind: str, request: pytest.FixtureRequest, tiny_checkpoint: Path, backbones: Path
 ) -> None:
     """Rows, order, holes and the averaged grid: all as in the cache, but for its half precision."""
@@ -77,38 +77,38 @@ def test_before_it_learns_a_crop_says_what_its_features_say(
         folders, start = request.getfixturevalue("dino_folders"), load_encoders("base", *weights)
     model = make_config(folders, Path("run"), {"start": "any"}).model
     features, crops = tracks_of(folders, None), tracks_of(folders, start.crop_size)
-    sizes = FeatureSizes.of(features[0].features.header)
+    sizes = FeatureSizes.from_header(features[0].features.header)
     torch.manual_seed(0)
     plain = build_network(sizes, model).eval()
     whole = build_network(sizes, model, encoder=CropEncoder(start.visual, sizes.grid, model.encoder)).eval()
     whole.load_state_dict(plain.state_dict(), strict=False)
     batches = [
-        collate([cut(each[0], slice(2, 12), 0.1), cut(each[1], slice(0, 7), 0.1)])
+        collate([slice_track(each[0], slice(2, 12), 0.1), slice_track(each[1], slice(0, 7), 0.1)])
         for each in (features, crops)
     ]
     with torch.no_grad():
         torch.testing.assert_close(whole(batches[1]).logits, plain(batches[0]).logits, atol=5e-3, rtol=1e-2)
-    said = [
-        network.follow_track(track.features, track.crops)
+    lines = [
+        network.predict_track(track.features, track.crops)
         for network, track in ((plain, features[0]), (whole, crops[0]))
     ]
-    np.testing.assert_allclose(said[1], said[0], atol=5e-3)
-    assert np.isnan(said[1][~features[0].features.has_image]).all()
+    np.testing.assert_allclose(lines[1], lines[0], atol=5e-3)
+    assert np.isnan(lines[1][~features[0].features.has_image]).all()
 
 
-def test_the_encoder_learns_what_only_the_pictures_show(
+def test_the_encoder_learns_a_cue_that_only_the_pictures_show(
     picture_folders: tuple[Path, Path], tiny_checkpoint: Path, tmp_path: Path
 ) -> None:
     encoder = {"start": str(tiny_checkpoint), "rate_factor": 1.0, "augment": False}
-    said: list[str] = []
+    lines: list[str] = []
     config = make_config(
         picture_folders, tmp_path / "run", encoder, loop={"epochs": 12}, data={"length": 1, "stride": 1}
     )
-    outcome = train(config, said.append)
+    outcome = train(config, lines.append)
     assert outcome.best > 0.8, "always yes scores about 0.67"
-    assert any("encoder" in line and "learn" in line for line in said)
-    network, about = load_trained(tmp_path / "run" / "best")
-    assert about.encoder == config.model.encoder
+    assert any("encoder" in line and "learn" in line for line in lines)
+    network, trained_config = load_trained(tmp_path / "run" / "best")
+    assert trained_config.encoder == config.model.encoder
     start = load_encoders(str(tiny_checkpoint)).visual.state_dict()
     for name, value in network.encoder.visual.state_dict().items():
         moved = not torch.equal(value, start[name])
@@ -134,13 +134,13 @@ def test_a_run_from_crops_interrupted_after_a_save_ends_the_same(
     AcceleratorState._reset_state(reset_partial_state=True)
     save = Trainer._save
 
-    def dies(self: Trainer) -> None:
+    def interrupt(self: Trainer) -> None:
         save(self)
         if self.progress.step == step:
             raise KeyboardInterrupt
 
     with monkeypatch.context() as patched:
-        patched.setattr(Trainer, "_save", dies)
+        patched.setattr(Trainer, "_save", interrupt)
         with pytest.raises(KeyboardInterrupt):
             train(make_config(picture_folders, tmp_path / "stopped", encoder, **changes))
     AcceleratorState._reset_state(reset_partial_state=True)
@@ -166,15 +166,15 @@ def test_a_run_from_crops_that_was_killed_ends_the_same(
     while process.poll() is None and not (log.exists() and '"step": 3,' in log.read_text()):
         time.sleep(0.002)
     process.kill()
-    _, said = process.communicate()
-    assert process.returncode == -signal.SIGKILL, said.decode()
+    _, stderr = process.communicate()
+    assert process.returncode == -signal.SIGKILL, stderr.decode()
     AcceleratorState._reset_state(reset_partial_state=True)
     train(config)
     for name in ("best", "last"):
         assert same_weights(tmp_path / "alone" / name, tmp_path / "killed" / name)
 
 
-def test_blocks_and_low_rank_additions_learn_and_nothing_else(backbones: Path, tiny_checkpoint: Path) -> None:
+def test_only_the_last_blocks_or_the_lora_weights_are_trained(backbones: Path, tiny_checkpoint: Path) -> None:
     weights = (str(backbones / "registers"), str(backbones / "wavlm"))
 
     def learning(start: Any, **settings: Any) -> set[str]:
@@ -205,8 +205,8 @@ def test_dinov2_trains_in_the_same_loop_and_is_found_again(
     encoder = {"start": "base", **weights, "learn": learn, "rank": 2}
     config = make_config(dino_folders, tmp_path / "run", encoder, loop={"epochs": 1})
     outcome = train(config)
-    network, about = load_trained(tmp_path / "run" / "last")
-    assert about.network.visual.arch is not None, "the hub is not asked again"
+    network, trained_config = load_trained(tmp_path / "run" / "last")
+    assert trained_config.network.visual.arch is not None, "the hub is not asked again"
     assert outcome.best_step > 0
     assert network.encoder is not None
 
@@ -220,20 +220,20 @@ def test_features_of_other_encoders_are_refused(
         train(make_config(dino_folders, tmp_path, {"start": str(tiny_checkpoint)}))
 
 
-def test_augmentation_follows_from_the_generator_and_spoils_a_window_alike(
+def test_augmentation_follows_from_the_generator_and_is_the_same_within_a_window(
     picture_folders: tuple[Path, Path],
 ) -> None:
     track = tracks_of(picture_folders, 32)[0]
-    batch = collate([cut(track, slice(0, 1), 0.1)] * 40)
+    batch = collate([slice_track(track, slice(0, 1), 0.1)] * 40)
     one, same, other = (augment_crops(batch, np.random.default_rng(seed)).crops for seed in (1, 1, 2))
     assert torch.equal(one, same)
     assert not torch.equal(one, other)
     assert (one != batch.crops).flatten(1).any(1).all(), "each window is spoilt"
     assert len(torch.unique(one.flatten(1), dim=0)) == 40, "each in its own way"
-    still = cut(track, slice(0, 12), 0.1)
-    still.crops[:] = still.crops[:, :1]
-    moved = augment_crops(still, np.random.default_rng(3)).crops[0]
-    seen = still.seen[0]
-    assert (moved[~seen] == still.crops[0, ~seen]).all(), "what is not seen is left alone"
-    differences = (moved[seen].float() - moved[seen][:1].float()).abs().mean((1, 2, 3))
+    constant = slice_track(track, slice(0, 12), 0.1)
+    constant.crops[:] = constant.crops[:, :1]
+    moved = augment_crops(constant, np.random.default_rng(3)).crops[0]
+    has_face = constant.has_face[0]
+    assert (moved[~has_face] == constant.crops[0, ~has_face]).all(), "what is not seen is left alone"
+    differences = (moved[has_face].float() - moved[has_face][:1].float()).abs().mean((1, 2, 3))
     assert differences.max() < 15, "alike but for noise"

@@ -11,8 +11,16 @@ import torch
 
 from auscan.datasets.index import read_index
 from auscan.training.config import DropoutConfig
-from auscan.training.epoch import EpochBatches, EpochOrder, drop_modalities, places_of
-from auscan.training.windows import Batch, LabelledTrack, Window, WindowBatches, collate, cut, load_tracks
+from auscan.training.epoch import EpochBatches, EpochOrder, drop_modalities, process_batches
+from auscan.training.windows import (
+    Batch,
+    LabelledTrack,
+    Window,
+    WindowBatches,
+    collate,
+    load_tracks,
+    slice_track,
+)
 
 
 @pytest.fixture(scope="module")
@@ -48,11 +56,11 @@ def test_balance_goes_from_every_window_to_every_source_video() -> None:
 
 
 def test_modality_dropout_takes_sound_and_faces_from_its_share(tracks: list[LabelledTrack]) -> None:
-    window = cut(tracks[0], slice(0, 60), 0.2)
+    window = slice_track(tracks[0], slice(0, 60), 0.2)
     config = DropoutConfig(no_sound=0.25, other_sound=0.0, no_face=0.5, no_face_length=0.2)
     dropped = collate([drop_modalities(window, lambda: window, config, rng(seed)) for seed in range(400)])
     assert (~dropped.audio_valid.any(1)).float().mean().item() == pytest.approx(0.25, abs=0.06)
-    lost = (window.seen & ~dropped.seen).sum(1)
+    lost = (window.has_face & ~dropped.has_face).sum(1)
     assert (lost > 0).float().mean().item() == pytest.approx(0.5, abs=0.08)
     assert lost.max() <= 12
     none = DropoutConfig(no_sound=0, other_sound=0, no_face=0)
@@ -63,15 +71,15 @@ def rng(seed: int) -> np.random.Generator:
     return np.random.default_rng(seed)
 
 
-def test_a_strangers_sound_comes_at_the_windows_own_time(tracks: list[LabelledTrack]) -> None:
-    window, other = (cut(tracks[0], part, 0.2) for part in (slice(90, 120), slice(0, 30)))
+def test_audio_of_another_window_comes_at_the_windows_own_time(tracks: list[LabelledTrack]) -> None:
+    window, other = (slice_track(tracks[0], part, 0.2) for part in (slice(90, 120), slice(0, 30)))
     config = DropoutConfig(no_sound=0, other_sound=1, no_face=0)
     swapped = drop_modalities(window, lambda: other, config, rng(0))
     torch.testing.assert_close(swapped.audio, other.audio)
     assert swapped.audio_times_s[0, 0] == pytest.approx(90 / 30, abs=0.25)
 
 
-def test_what_a_window_loses_does_not_depend_on_its_batch(tracks: list[LabelledTrack]) -> None:
+def test_modality_dropout_does_not_depend_on_the_batch(tracks: list[LabelledTrack]) -> None:
     """Nor on the length of its neighbours there, which it may be filled up to."""
     windows = [Window(0, 0, 40), Window(0, 40, 60), Window(1, 0, 50), Window(1, 10, 60)]
     dropout = DropoutConfig(no_sound=0.3, other_sound=0.3, no_face=1.0)
@@ -79,10 +87,10 @@ def test_what_a_window_loses_does_not_depend_on_its_batch(tracks: list[LabelledT
     together = batches[range(4)]
     apart = collate([batches[[place]] for place in range(4)])
     assert_same(together, apart)
-    assert (together.seen.sum(1) < batches[range(4)].labels.shape[1]).all()
+    assert (together.has_face.sum(1) < batches[range(4)].labels.shape[1]).all()
 
 
 def test_processes_share_the_places_as_one_with_larger_batches_takes_them() -> None:
-    first, second = (places_of(process, 2, 12, batch=3) for process in (0, 1))
+    first, second = (process_batches(process, 2, 12, batch=3) for process in (0, 1))
     both = [[*one, *other] for one, other in zip(first, second, strict=True)]
-    assert both == [list(batch) for batch in places_of(0, 1, 12, batch=6)]
+    assert both == [list(batch) for batch in process_batches(0, 1, 12, batch=6)]

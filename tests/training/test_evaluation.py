@@ -11,10 +11,10 @@ from sklearn.metrics import average_precision_score, cohen_kappa_score, f1_score
 
 from auscan.core.aus import AU_NAMES
 from auscan.core.errors import InputError
-from auscan.inference.score_track import logits_of
+from auscan.inference.score_track import to_logits
 from auscan.training.evaluation import Evaluation, evaluate, write_figure
 from auscan.training.metrics import calibration_error
-from auscan.training.operating_points import fit_readout
+from auscan.training.operating_points import fit_calibrated_thresholds
 from auscan.training.thresholds import Decision
 
 Make = Callable[..., pd.DataFrame]
@@ -74,7 +74,7 @@ def test_left_and_right_are_one_source_video(evaluation: Evaluation) -> None:
     assert (evaluation.tracks, evaluation.sources) == (4, 3)
 
 
-def test_tuned_thresholds_are_at_least_as_good_and_said_to_be_tuned_here(
+def test_tuned_thresholds_are_at_least_as_good_and_marked_as_tuned_here(
     tables: tuple[pd.DataFrame, pd.DataFrame], evaluation: Evaluation
 ) -> None:
     default, tuned = evaluation.at_default.f1_all.counts.f1(), evaluation.at_tuned.f1_all.counts.f1()
@@ -89,9 +89,9 @@ def test_tuned_thresholds_are_at_least_as_good_and_said_to_be_tuned_here(
 def test_tuning_on_other_videos_does_not_flatter(
     tables: tuple[pd.DataFrame, pd.DataFrame], evaluation: Evaluation
 ) -> None:
-    assert evaluation.by_others is not None
-    assert evaluation.by_others.counts.score() <= evaluation.at_tuned.f1_all.counts.score()
-    assert evaluate(*tables, Decision()).by_others is None
+    assert evaluation.cross_fitted is not None
+    assert evaluation.cross_fitted.counts.score() <= evaluation.at_tuned.f1_all.counts.score()
+    assert evaluate(*tables, Decision()).cross_fitted is None
 
 
 def test_thresholds_are_tuned_after_smoothing_and_bring_it_along(
@@ -116,7 +116,7 @@ def test_always_yes_gets_the_f1_that_the_report_says_it_would(
     assert report["at_default"]["f1_all"]["mean"] == pytest.approx(report["labels"]["mean_f1_of_always_yes"])
 
 
-def test_what_is_scored_where_a_label_is_missing_changes_nothing(
+def test_scores_without_a_label_change_nothing(
     tables: tuple[pd.DataFrame, pd.DataFrame], evaluation: Evaluation
 ) -> None:
     labels, scores = tables
@@ -142,7 +142,7 @@ def test_a_dataset_that_codes_eight_aus_is_scored_on_these(
     assert report["auc"]["AU23"] is None
 
 
-def test_an_au_that_was_never_taught_says_no_and_drags_the_mean_down(
+def test_an_untrained_au_counts_as_no_and_lowers_the_mean(
     tables: tuple[pd.DataFrame, pd.DataFrame],
 ) -> None:
     labels, scores = tables
@@ -171,10 +171,12 @@ def test_the_calibration_error_is_that_of_the_frames_with_a_face(
     kept = (labels >= 0).all(axis=1) & tables[1]["has_face"].to_numpy()
     expected = [calibration_error(labels[kept, j], scores[kept, j]) for j in range(12)]
     assert evaluation.calibration_error == pytest.approx(expected)
-    assert evaluation.readout == fit_readout(labels[kept], logits_of(scores[kept]))
+    assert evaluation.calibrated_thresholds == fit_calibrated_thresholds(
+        labels[kept], to_logits(scores[kept])
+    )
 
 
-def test_a_calibration_is_judged_on_other_videos_and_only_where_it_was_fitted_here(
+def test_a_calibration_is_scored_on_other_videos_and_only_where_it_was_fitted_here(
     tables: tuple[pd.DataFrame, pd.DataFrame], evaluation: Evaluation
 ) -> None:
     """The scores are uniform, so the tables ask for steeper ones."""
@@ -185,7 +187,7 @@ def test_a_calibration_is_judged_on_other_videos_and_only_where_it_was_fitted_he
     )
     given = evaluate(*tables, Decision((0.4,) * 12))
     assert given.calibration_error == evaluation.calibration_error
-    assert (given.calibrated_error, given.readout) == (None, None)
+    assert (given.calibrated_error, given.calibrated_thresholds) == (None, None)
 
 
 def test_the_report_is_plain_json(evaluation: Evaluation) -> None:

@@ -20,7 +20,7 @@ from safetensors.torch import load_file
 from auscan.core.errors import CheckpointError, InputError
 from auscan.training.config import TrainConfig, check_train_config
 from auscan.training.loop import train
-from auscan.training.optim import parameter_groups, running_mean, warmup_cosine
+from auscan.training.optim import ema_update, parameter_groups, warmup_cosine
 from auscan.training.run import STATE_FILE, load_trained
 from auscan.training.scores import read_scores
 
@@ -80,15 +80,15 @@ def run_in_process(config: Path) -> "subprocess.Popen[bytes]":
     )
 
 
-def test_training_learns_and_writes_all_it_promises(folders: tuple[Path, Path], tmp_path: Path) -> None:
-    said: list[str] = []
+def test_training_improves_and_writes_all_its_files(folders: tuple[Path, Path], tmp_path: Path) -> None:
+    reported: list[str] = []
     config = make_config(folders, tmp_path / "run", loop={"epochs": 12}, data={"score": ["test"]})
-    outcome = train(config, said.append)
+    outcome = train(config, reported.append)
     assert outcome.best > 0.5, "always yes scores about 0.57 x 0.4 / 0.7 less"
     validations = [line["mean_f1"] for line in log_of(tmp_path / "run") if line["kind"] == "validation"]
     assert len(validations) == 12
     assert outcome.best == max(validations) > validations[0] + 0.05
-    assert any("together" in line for line in said), "the budget is printed"
+    assert any("together" in line for line in reported), "the budget is printed"
     losses = [line for line in log_of(tmp_path / "run") if line["kind"] == "training"]
     assert {"step", "rate", "loss", "bce", "soft_f1", "alignment", "frames_per_s"} <= set(losses[0])
     scores = {split: read_scores(path) for split, path in outcome.scores.items()}
@@ -97,9 +97,9 @@ def test_training_learns_and_writes_all_it_promises(folders: tuple[Path, Path], 
     has_face = scores["val"]["has_face"]
     assert scores["val"].loc[has_face, "AU01"].notna().all()
     assert scores["val"].loc[~has_face, "AU01"].isna().all()
-    network, about = load_trained(tmp_path / "run" / "best")
-    assert about.score == pytest.approx(outcome.best)
-    assert about.step == outcome.best_step
+    network, trained_config = load_trained(tmp_path / "run" / "best")
+    assert trained_config.score == pytest.approx(outcome.best)
+    assert trained_config.step == outcome.best_step
     assert network.alignment.position.shape == (4, 16)
 
 
@@ -157,13 +157,13 @@ def test_a_run_interrupted_after_any_save_ends_the_same(
     AcceleratorState._reset_state(reset_partial_state=True)
     save = Trainer._save
 
-    def dies(self: Trainer) -> None:
+    def interrupt(self: Trainer) -> None:
         save(self)
         if self.progress.step == step:
             raise KeyboardInterrupt
 
     with monkeypatch.context() as patched:
-        patched.setattr(Trainer, "_save", dies)
+        patched.setattr(Trainer, "_save", interrupt)
         with pytest.raises(KeyboardInterrupt):
             train(make_config(folders, tmp_path / "stopped", **changes))
     AcceleratorState._reset_state(reset_partial_state=True)
@@ -180,6 +180,18 @@ def test_a_finished_run_only_writes_its_scores_again(folders: tuple[Path, Path],
     again = train(config)
     assert (again.best, again.steps) == (first.best, first.steps)
     assert again.scores["val"].exists()
+
+
+def test_the_files_of_a_run_keep_the_names_of_format_1(folders: tuple[Path, Path], tmp_path: Path) -> None:
+    """A run that an earlier version began is resumed, and its networks are read."""
+    train(make_config(folders, tmp_path, loop={"epochs": 1}))
+    weights = load_file(tmp_path / "last" / "model.safetensors")
+    assert "temporal.memory.blocks.0.ahead_scan.guide_proj.weight" in weights
+    state = torch.load(tmp_path / STATE_FILE, weights_only=True)
+    assert state["network"].keys() == weights.keys()
+    assert state["mean"].keys() == {"n_averaged", *(f"module.{name}" for name in weights)}
+    config = json.loads((tmp_path / "last" / "config.json").read_text())
+    assert config["untaught"] == []
 
 
 def test_a_folder_with_other_settings_is_refused(folders: tuple[Path, Path], tmp_path: Path) -> None:
@@ -215,16 +227,16 @@ def test_controls_train_in_the_same_loop(
     folders: tuple[Path, Path], tmp_path: Path, controls: dict[str, str]
 ) -> None:
     train(make_config(folders, tmp_path, loop={"epochs": 1}, model={**MODEL, "controls": controls}))
-    _, about = load_trained(tmp_path / "best")
-    assert about.controls.model_dump(exclude_defaults=True) == controls
+    _, trained_config = load_trained(tmp_path / "best")
+    assert trained_config.controls.model_dump(exclude_defaults=True) == controls
 
 
 def test_whole_tracks_folds_and_shuffled_labels(folders: tuple[Path, Path], tmp_path: Path) -> None:
     data = {"length": None, "folds": {"count": 3, "held_out": 1}, "shuffle_labels": True}
     outcome = train(make_config(folders, tmp_path, loop={"epochs": 1}, data=data))
-    held = set(read_scores(outcome.scores["val"])["track"])
-    assert 0 < len(held) < 6
-    assert ("901_left" in held) == ("901_right" in held)
+    validation = set(read_scores(outcome.scores["val"])["track"])
+    assert 0 < len(validation) < 6
+    assert ("901_left" in validation) == ("901_right" in validation)
 
 
 def test_a_validation_split_without_labels_still_gives_a_network(
@@ -237,7 +249,7 @@ def test_a_validation_split_without_labels_still_gives_a_network(
     assert (tmp_path / "run" / "best" / "model.safetensors").exists()
 
 
-def test_an_action_unit_that_was_never_taught_is_never_guessed(
+def test_an_untrained_action_unit_is_never_guessed(
     make_features: Callable[..., tuple[Path, Path]], tmp_path: Path
 ) -> None:
     """A data set codes what it codes; column and F1 of the others stay empty."""
@@ -248,24 +260,24 @@ def test_an_action_unit_that_was_never_taught_is_never_guessed(
     seen = scores["has_face"]
     assert scores.loc[seen].notna().all().to_dict()["AU01"]
     assert scores[["AU07", "AU23"]].isna().all(axis=None)
-    assert load_trained(tmp_path / "run" / "best")[1].untaught == ("AU07", "AU23")
+    assert load_trained(tmp_path / "run" / "best")[1].untrained_aus == ("AU07", "AU23")
     assert log_of(tmp_path / "run")[-1]["AU07"] is None
     assert outcome.best > 0
 
 
-def test_the_same_video_on_both_sides_is_said(
+def test_a_video_in_both_training_and_validation_is_reported(
     make_features: Callable[..., tuple[Path, Path]], tmp_path: Path
 ) -> None:
     """The official splits are not ours to refuse, but nobody should report such a number unawares."""
     tracks = {"900_left": ("train", 40), "900_right": ("val", 40)}
-    folders, said = make_features(tmp_path / "data", tracks), []
-    train(make_config(folders, tmp_path / "run", loop={"epochs": 1}), said.append)
+    folders, reported = make_features(tmp_path / "data", tracks), []
+    train(make_config(folders, tmp_path / "run", loop={"epochs": 1}), reported.append)
     assert any(
-        "1 source videos, such as 900, are both learned from and validated on" in line for line in said
+        "1 source videos, such as 900, are both learned from and validated on" in line for line in reported
     )
 
 
-def test_a_damaged_state_or_checkpoint_is_said(folders: tuple[Path, Path], tmp_path: Path) -> None:
+def test_a_damaged_state_or_checkpoint_is_refused(folders: tuple[Path, Path], tmp_path: Path) -> None:
     config = make_config(folders, tmp_path, loop={"epochs": 1})
     train(config)
     (tmp_path / STATE_FILE).write_bytes(b"half a file")
@@ -284,11 +296,11 @@ def test_the_rate_rises_then_falls_along_a_cosine() -> None:
     assert rates[110] == pytest.approx(0.0)
 
 
-def test_the_running_mean_is_quicker_at_first() -> None:
-    take_in, zero, one = running_mean(0.999), torch.zeros(1), torch.ones(1)
-    assert take_in(zero, one, 1).item() == pytest.approx(1 - 2 / 11)
-    assert take_in(zero, one, 10**6).item() == pytest.approx(0.001, rel=1e-3)
-    assert running_mean(0.0)(zero, one, 5).item() == 1.0
+def test_the_ema_is_quicker_at_first() -> None:
+    update, zero, one = ema_update(0.999), torch.zeros(1), torch.ones(1)
+    assert update(zero, one, 1).item() == pytest.approx(1 - 2 / 11)
+    assert update(zero, one, 10**6).item() == pytest.approx(0.001, rel=1e-3)
+    assert ema_update(0.0)(zero, one, 5).item() == 1.0
 
 
 def test_only_matrices_decay() -> None:

@@ -33,7 +33,7 @@ def test_a_window_without_a_label_has_zero_loss_and_zero_gradient(logits: Tensor
     assert not logits.grad.any()
 
 
-def test_what_has_no_label_has_no_gradient(logits: Tensor, labels: Tensor) -> None:
+def test_logits_without_a_label_have_no_gradient(logits: Tensor, labels: Tensor) -> None:
     Criterion(EVERY, ONES)(logits, labels, None).total.backward()
     assert logits.grad is not None
     assert not logits.grad[labels < 0].any()
@@ -92,17 +92,17 @@ def test_the_mixture_is_the_configs(logits: Tensor, labels: Tensor) -> None:
     views = (F.normalize(torch.randn(6, 4), dim=-1), F.normalize(torch.randn(6, 4), dim=-1))
     config = LossConfig(bce=2.0, asymmetric=0.0, soft_f1=0.5, alignment=0.1)
     losses = Criterion(config, ONES)(logits, labels, views)
-    parts = losses.parts
-    assert set(parts) == {"bce", "soft_f1", "alignment"}
-    mixed = 2.0 * parts["bce"] + 0.5 * parts["soft_f1"] + 0.1 * parts["alignment"]
+    terms = losses.terms
+    assert set(terms) == {"bce", "soft_f1", "alignment"}
+    mixed = 2.0 * terms["bce"] + 0.5 * terms["soft_f1"] + 0.1 * terms["alignment"]
     torch.testing.assert_close(losses.total, mixed)
-    assert set(Criterion(config, ONES)(logits, labels, None).parts) == {"bce", "soft_f1"}
+    assert set(Criterion(config, ONES)(logits, labels, None).terms) == {"bce", "soft_f1"}
 
 
 def test_without_any_face_the_views_still_have_a_gradient(logits: Tensor, labels: Tensor) -> None:
     """Of 0; a weight without one would keep the other processes waiting."""
     empty = torch.zeros(0, 4, requires_grad=True)
     losses = Criterion(LossConfig(alignment=0.1), ONES)(logits, labels, (empty, empty))
-    assert losses.parts["alignment"].item() == 0
+    assert losses.terms["alignment"].item() == 0
     losses.total.backward()
     assert empty.grad is not None

@@ -18,7 +18,6 @@ from auscan.training.metrics import (
     count,
     count_by,
     interval,
-    kappa,
     label_mask,
     ranking,
 )
@@ -35,23 +34,23 @@ def brute_force(labels: NDArray[np.int8], predictions: NDArray[np.bool_], offici
     f1 = []
     for au in range(12):
         tp = fp = fn = counted = 0
-        for truth, said in zip(labels, predictions, strict=True):
+        for truth, predicted in zip(labels, predictions, strict=True):
             if truth[au] == -1 or (official and -1 in truth):
                 continue
             counted += 1
-            tp += truth[au] == 1 and said[au]
-            fp += truth[au] == 0 and said[au]
-            fn += truth[au] == 1 and not said[au]
+            tp += truth[au] == 1 and predicted[au]
+            fp += truth[au] == 0 and predicted[au]
+            fn += truth[au] == 1 and not predicted[au]
         if counted:
             f1.append(2 * tp / (2 * tp + fp + fn) if tp + fp + fn else 0.0)
     return sum(f1) / len(f1) if f1 else float("nan")
 
 
-def same(one: float, other: float) -> bool:
+def almost_equal(one: float, other: float) -> bool:
     return one == pytest.approx(other, nan_ok=True, abs=1e-12)
 
 
-def test_the_vector_of_the_specification_scores_as_it_says() -> None:
+def test_the_vector_of_the_specification_scores_as_stated() -> None:
     labels, predictions = np.zeros((4, 12), np.int8), np.zeros((4, 12), bool)
     labels[:, 0], predictions[:, 0] = [1, 1, 0, 0], [True, False, True, False]
     labels[:, 10], predictions[:, 10] = [1, 1, 1, 0], True
@@ -64,8 +63,8 @@ def test_the_vector_of_the_specification_scores_as_it_says() -> None:
 @given(LABELS, st.integers(0, 2**32 - 1))
 def test_random_cases_score_as_when_counted_by_hand(labels: NDArray[np.int8], seed: int) -> None:
     predictions = np.random.default_rng(seed).random(labels.shape) < 0.5
-    assert same(count(labels, predictions).score(), brute_force(labels, predictions, official=True))
-    assert same(
+    assert almost_equal(count(labels, predictions).score(), brute_force(labels, predictions, official=True))
+    assert almost_equal(
         count(labels, predictions, "element").score(), brute_force(labels, predictions, official=False)
     )
 
@@ -87,11 +86,11 @@ def test_saying_yes_to_everything_scores_what_the_published_base_rates_imply() -
 
 
 @given(LABELS, st.integers(0, 2**32 - 1))
-def test_what_is_predicted_where_a_label_is_missing_never_counts(labels: NDArray[np.int8], seed: int) -> None:
+def test_a_prediction_whose_label_is_missing_never_counts(labels: NDArray[np.int8], seed: int) -> None:
     random = np.random.default_rng(seed)
     predictions = random.random(labels.shape) < 0.5
     changed = np.where(labels == -1, random.random(labels.shape) < 0.5, predictions)
-    one, other = (count(labels, said, "element") for said in (predictions, changed))
+    one, other = (count(labels, predicted, "element") for predicted in (predictions, changed))
     for kind in ("tp", "fp", "fn", "tn"):
         np.testing.assert_array_equal(getattr(one, kind), getattr(other, kind))
     np.testing.assert_array_equal(one.labelled(), (labels >= 0).sum(axis=0))
@@ -132,7 +131,7 @@ def test_counts_of_shards_add_up_to_the_counts_of_the_whole(
         np.testing.assert_array_equal(getattr(by_group, kind), getattr(whole, kind))
 
 
-def test_an_au_that_nobody_says_and_nothing_shows_has_f1_0_and_one_without_labels_has_none() -> None:
+def test_an_au_that_is_neither_active_nor_predicted_has_f1_0_and_one_without_labels_has_none() -> None:
     labels = np.zeros((3, 12), np.int8)
     labels[:, 1] = -1
     f1 = count(labels, np.zeros((3, 12), bool), "element").f1()
@@ -150,7 +149,7 @@ def test_an_au_that_nobody_says_and_nothing_shows_has_f1_0_and_one_without_label
         (np.full((2, 12), 2, np.int8), np.zeros((2, 12), bool)),
     ],
 )
-def test_what_is_no_label_or_no_prediction_is_refused(
+def test_invalid_labels_and_predictions_are_refused(
     labels: NDArray[np.int8], predictions: NDArray[np.bool_]
 ) -> None:
     """-5 is the sentinel of a sister track; a float prediction would count as yes from 0.001 on."""
@@ -158,7 +157,7 @@ def test_what_is_no_label_or_no_prediction_is_refused(
         count(labels, predictions)
 
 
-def made_of_videos(videos: int) -> Counts:
+def counts_of_videos(videos: int) -> Counts:
     random = np.random.default_rng(1)
     labels = (random.random((videos * 20, 12)) < 0.4).astype(np.int8)
     predictions = (random.random(labels.shape) < 0.7) == labels
@@ -166,7 +165,7 @@ def made_of_videos(videos: int) -> Counts:
 
 
 def test_the_vectorised_bootstrap_is_that_of_drawing_videos_one_after_the_other() -> None:
-    counts = made_of_videos(5)
+    counts = counts_of_videos(5)
     f1, score = bootstrap(counts, draws=20, seed=3)
     times = np.random.default_rng(3).multinomial(5, np.full(5, 0.2), size=20)
     for draw, number in enumerate(times):
@@ -177,23 +176,29 @@ def test_the_vectorised_bootstrap_is_that_of_drawing_videos_one_after_the_other(
 
 
 def test_the_interval_holds_the_score_and_narrows_with_more_videos() -> None:
-    few, many = made_of_videos(4), made_of_videos(100)
+    few, many = counts_of_videos(4), counts_of_videos(100)
     for counts in (few, many):
         low, high = interval(counts).score
         assert low < counts.pooled().score() < high
     assert np.ptp(interval(many).score) < np.ptp(interval(few).score) / 2
 
 
-def test_videos_that_are_all_alike_leave_no_doubt() -> None:
-    one = made_of_videos(1)
+def test_identical_videos_have_an_interval_of_width_0() -> None:
+    one = counts_of_videos(1)
     alike = Counts(*(np.repeat(getattr(one, kind), 9, axis=0) for kind in ("tp", "fp", "fn", "tn")))
     np.testing.assert_allclose(interval(alike).score, one.pooled().score())
 
 
 def test_a_single_video_has_no_interval() -> None:
-    alone = interval(made_of_videos(1))
+    alone = interval(counts_of_videos(1))
     assert np.isnan(alone.score).all()
     assert np.isnan(alone.f1).all()
+
+
+def kappa(labels: NDArray[np.int8], predictions: list[bool] | NDArray[np.bool_]) -> float:
+    """Kappa of one AU, from its counts."""
+    counts = count(labels[:, None], np.asarray(predictions)[:, None], "element")
+    return float(counts.kappa()[0])
 
 
 def test_ranking_and_kappa_leave_out_missing_labels_and_scores() -> None:
@@ -201,8 +206,8 @@ def test_ranking_and_kappa_leave_out_missing_labels_and_scores() -> None:
     scores = np.array([0.9, 0.1, 0.8, 0.3, 1.0, np.nan], np.float32)
     assert ranking(labels, scores).auc == 1.0
     assert ranking(labels, scores).average_precision == 1.0
-    assert kappa(labels, np.array([True, False, True, False, True, True])) == 1.0
-    assert kappa(labels, np.array([True, True, False, False, True, True])) == pytest.approx(1 / 6)
+    assert kappa(labels, [True, False, True, False, True, True]) == 1.0
+    assert kappa(labels, [True, True, False, False, True, True]) == pytest.approx(1 / 6)
 
 
 def test_figures_that_are_undefined_are_nan_without_a_warning() -> None:
@@ -214,15 +219,11 @@ def test_figures_that_are_undefined_are_nan_without_a_warning() -> None:
     assert np.isnan(kappa(nothing - 1, np.zeros(3, bool)))
 
 
-def test_without_scikit_learn_one_line_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_scikit_learn_one_line_names_the_extra_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "sklearn.metrics", None)
-    for call in (
-        lambda: ranking(np.zeros(1, np.int8), np.zeros(1)),
-        lambda: kappa(np.zeros(1, np.int8), np.zeros(1, bool)),
-    ):
-        with pytest.raises(AuscanError, match=r"pip install 'auscan\[train\]'") as caught:
-            call()
-        assert "\n" not in str(caught.value)
+    with pytest.raises(AuscanError, match=r"pip install 'auscan\[train\]'") as caught:
+        ranking(np.zeros(1, np.int8), np.zeros(1))
+    assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize(
@@ -243,7 +244,7 @@ def test_the_calibration_error_of_a_case_that_can_be_done_by_hand(
     assert calibration_error(np.array(labels), np.array(probabilities)) == pytest.approx(expected)
 
 
-def test_scores_that_mean_what_they_say_have_next_to_no_calibration_error() -> None:
+def test_calibrated_scores_have_next_to_no_calibration_error() -> None:
     random = np.random.default_rng(0)
     probabilities = random.random(200_000)
     labels = (random.random(200_000) < probabilities).astype(np.int8)

@@ -12,12 +12,19 @@ from torch import Tensor, nn
 from auscan.core.aus import AU_NAMES
 from auscan.core.config import AlignmentConfig, FusionConfig, NetworkConfig, TemporalConfig
 from auscan.datasets.index import read_index
-from auscan.model.network import Sound
+from auscan.model.checkpoint import load_stored_weights, stored_weights
+from auscan.model.network import AudioInput
 from auscan.training.config import ControlConfig, ModelConfig
-from auscan.training.controls import BiGru, LocalTransformer, Tcn, matched, weight_count
-from auscan.training.module import FeatureNetwork, FeatureSizes, budget, build_network, seen_first
+from auscan.training.controls import BiGru, LocalTransformer, Tcn, match_parameter_count, parameter_count
+from auscan.training.module import (
+    FeatureNetwork,
+    FeatureSizes,
+    build_network,
+    pack_visible_frames,
+    parameter_table,
+)
 from auscan.training.predict import score_tracks
-from auscan.training.windows import Batch, LabelledTrack, collate, cut, load_tracks
+from auscan.training.windows import Batch, LabelledTrack, collate, load_tracks, slice_track
 
 MODEL = ModelConfig(
     size="nano",
@@ -67,72 +74,73 @@ def tracks(
 def test_windows_and_whole_tracks_give_the_same(tracks: list[LabelledTrack], controls: ControlConfig) -> None:
     network = build(controls)
     for track in (tracks[0], tracks[-1]):
-        whole = network.follow_track(track.features)
+        whole = network.predict_track(track.features)
         with torch.no_grad():
-            logits = network(cut(track, slice(0, len(track.labels)), margin_s=1.0)).logits[0]
-        seen = track.features.has_image
-        np.testing.assert_allclose(whole[seen], torch.sigmoid(logits)[seen].numpy(), atol=1e-5)
-        assert np.isnan(whole[~seen]).all()
-        assert not logits[~seen].any()
+            logits = network(slice_track(track, slice(0, len(track.labels)), audio_margin_s=1.0)).logits[0]
+        has_face = track.features.has_image
+        np.testing.assert_allclose(whole[has_face], torch.sigmoid(logits)[has_face].numpy(), atol=1e-5)
+        assert np.isnan(whole[~has_face]).all()
+        assert not logits[~has_face].any()
 
 
 @pytest.mark.parametrize("controls", CONTROLS, ids=name_of)
-def test_what_a_window_says_does_not_depend_on_its_company(
+def test_the_logits_of_a_window_do_not_depend_on_its_batch(
     tracks: list[LabelledTrack], controls: ControlConfig
 ) -> None:
     """Padding, of frames and of sound, must not be seen, heard or remembered."""
     network = build(controls)
-    long, short = cut(tracks[0], slice(0, 90), 0.6), cut(tracks[1], slice(10, 33), 0.6)
+    long, short = slice_track(tracks[0], slice(0, 90), 0.6), slice_track(tracks[1], slice(10, 33), 0.6)
     with torch.no_grad():
         alone, together = network(short).logits[0], network(collate([long, short])).logits[1, :23]
     torch.testing.assert_close(together, alone, atol=1e-5, rtol=1e-4)
 
 
 @pytest.mark.parametrize("controls", CONTROLS, ids=name_of)
-def test_every_weight_that_should_learn_gets_a_gradient(
-    tracks: list[LabelledTrack], controls: ControlConfig
-) -> None:
+def test_every_trained_weight_gets_a_gradient(tracks: list[LabelledTrack], controls: ControlConfig) -> None:
     network = build(controls)
-    output = network(cut(tracks[0], slice(0, 60), 0.6))
+    output = network(slice_track(tracks[0], slice(0, 60), 0.6))
     loss = output.logits.square().sum()
     if output.views is not None:
         loss = loss + (output.views[0] * output.views[1]).sum()
     loss.backward()
     without = {name for name, weight in network.named_parameters() if weight.grad is None}
-    plain = {name for name in without if "guide_proj" in name}
+    plain = {name for name in without if "audio_condition" in name}
     assert without == (plain if controls.guide == "plain" else set())
 
 
-def test_a_face_that_is_not_seen_is_not_read(tracks: list[LabelledTrack]) -> None:
-    network, batch = build(), cut(tracks[0], slice(0, 60), 0.6)
-    spoilt = replace(batch, face=batch.face.clone(), patches=batch.patches.clone())
-    spoilt.face[~batch.seen] = 9.0
-    spoilt.patches[~batch.seen] = 9.0
+def test_features_of_frames_without_a_face_are_not_used(tracks: list[LabelledTrack]) -> None:
+    network, batch = build(), slice_track(tracks[0], slice(0, 60), 0.6)
+    changed = replace(batch, face=batch.face.clone(), patches=batch.patches.clone())
+    changed.face[~batch.has_face] = 9.0
+    changed.patches[~batch.has_face] = 9.0
     with torch.no_grad():
-        torch.testing.assert_close(network(spoilt).logits, network(batch).logits)
+        torch.testing.assert_close(network(changed).logits, network(batch).logits)
 
 
-def test_holes_are_passed_over_as_at_inference(tracks: list[LabelledTrack]) -> None:
+def test_missing_frames_are_skipped_as_at_inference(tracks: list[LabelledTrack]) -> None:
     """At inference a track has no rows for them; times and sound stay where they are."""
-    network, batch = build(), cut(tracks[0], slice(0, 60), 0.6)
-    seen = batch.seen[0]
-    rows = {name: getattr(batch, name)[:, seen] for name in ("face", "patches", "times_s", "labels", "seen")}
+    network, batch = build(), slice_track(tracks[0], slice(0, 60), 0.6)
+    has_face = batch.has_face[0]
+    rows = {
+        name: getattr(batch, name)[:, has_face]
+        for name in ("face", "patches", "times_s", "labels", "has_face")
+    }
     with torch.no_grad():
         dense = network(replace(batch, **rows)).logits[0]
-        torch.testing.assert_close(network(batch).logits[0, seen], dense)
+        torch.testing.assert_close(network(batch).logits[0, has_face], dense)
 
 
-def test_a_window_without_any_face_says_nothing(tracks: list[LabelledTrack]) -> None:
-    batch = cut(tracks[0], slice(0, 20), 0.6)
-    output = build()(replace(batch, seen=torch.zeros_like(batch.seen)))
+def test_a_window_without_any_face_has_logits_of_0(tracks: list[LabelledTrack]) -> None:
+    batch = slice_track(tracks[0], slice(0, 20), 0.6)
+    output = build()(replace(batch, has_face=torch.zeros_like(batch.has_face)))
     assert not output.logits.any()
     assert output.views is not None
     assert output.views[0].shape == (0, 16)
 
 
-def test_seen_frames_come_first_and_in_order() -> None:
-    seen = torch.tensor([[False, True, False, True], [True, False, False, False]])
-    order, valid = seen_first(seen)
+def test_visible_frames_come_first_and_in_order() -> None:
+    has_face = torch.tensor([[False, True, False, True], [True, False, False, False]])
+    order, valid = pack_visible_frames(has_face)
     assert order[0].tolist() == [1, 3]
     assert order[1, 0] == 0
     assert valid.tolist() == [[True, True], [True, False]]
@@ -140,8 +148,8 @@ def test_seen_frames_come_first_and_in_order() -> None:
 
 def test_views_are_far_apart_and_never_twice_the_same(tracks: list[LabelledTrack]) -> None:
     network = build()
-    few, many = cut(tracks[0], slice(0, 3), 0.6), cut(tracks[0], slice(0, 60), 0.6)
-    few = replace(few, seen=torch.ones_like(few.seen))
+    few, many = slice_track(tracks[0], slice(0, 3), 0.6), slice_track(tracks[0], slice(0, 60), 0.6)
+    few = replace(few, has_face=torch.ones_like(few.has_face))
     views = network(collate([few, many])).views
     assert views is not None
     assert len(views[0]) == len(torch.unique(views[0], dim=0)) == 3 + 4
@@ -156,14 +164,14 @@ def test_controls_have_about_as_many_weights_at_real_sizes(controls: ControlConf
             for each in (ControlConfig(), controls)
         )
     for part in ("alignment", "temporal.fusion", "temporal.memory"):
-        wanted, got = (weight_count(network.get_submodule(part)) for network in (method, other))
+        wanted, got = (parameter_count(network.get_submodule(part)) for network in (method, other))
         if not (part == "temporal.fusion" and controls.fusion == "none"):
             assert got == pytest.approx(wanted, rel=0.03)
 
 
-def test_the_budget_is_told(capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_parameter_table_lists_every_part(capsys: pytest.CaptureFixture[str]) -> None:
     model = MODEL.model_copy(update={"controls": ControlConfig(fusion="none")})
-    text = budget(build_network(SIZES, model), SIZES, model)
+    text = parameter_table(build_network(SIZES, model), SIZES, model)
     assert [line.split()[0] for line in text.splitlines()[1:]] == [
         "alignment",
         "fusion",
@@ -174,14 +182,19 @@ def test_the_budget_is_told(capsys: pytest.CaptureFixture[str]) -> None:
     assert text.splitlines()[2].split()[1] == "0"
 
 
-def test_matched_finds_the_nearest_width() -> None:
-    layer = matched(lambda width: nn.Linear(width, 1, bias=False), target=100, step=8)
-    assert weight_count(layer) in (96, 104)
-    assert weight_count(matched(lambda width: nn.Linear(width, 1, bias=False), target=3, step=8)) == 8
+def test_match_parameter_count_finds_the_nearest_width() -> None:
+    layer = match_parameter_count(lambda width: nn.Linear(width, 1, bias=False), target=100, step=8)
+    assert parameter_count(layer) in (96, 104)
+    assert (
+        parameter_count(
+            match_parameter_count(lambda width: nn.Linear(width, 1, bias=False), target=3, step=8)
+        )
+        == 8
+    )
 
 
 @pytest.mark.parametrize(("kind", "reach"), [(Tcn, 2 * (1 + 2 + 4 + 8)), (LocalTransformer, 2 * 64)])
-def test_memories_without_a_state_end_at_their_reach(kind: type[nn.Module], reach: int) -> None:
+def test_temporal_controls_without_a_state_end_at_their_reach(kind: type[nn.Module], reach: int) -> None:
     """Two blocks of TCN are four filters of five frames; two of the transformer see 64 frames each."""
     torch.manual_seed(0)
     memory = kind(16, 6, TemporalConfig(blocks=2, head_width=8), 8).eval()
@@ -209,16 +222,16 @@ def test_the_gru_reads_a_whole_track() -> None:
     assert moved[20] > 0
 
 
-def test_only_the_voice_guides_and_only_where_it_may(tracks: list[LabelledTrack]) -> None:
-    batch: Batch = cut(tracks[0], slice(0, 30), 0.6)
-    sound = Sound(batch.audio.float(), batch.audio_times_s, batch.audio_valid)
+def test_the_scan_is_conditioned_on_audio_only_where_configured(tracks: list[LabelledTrack]) -> None:
+    batch: Batch = slice_track(tracks[0], slice(0, 30), 0.6)
+    sound = AudioInput(batch.audio.float(), batch.audio_times_s, batch.audio_valid)
     embedding = torch.randn(1, 30, 16)
-    for controls, guided in ((ControlConfig(), True), (ControlConfig(guide="plain"), False)):
-        _, guide = build(controls).temporal.hear(embedding, batch.times_s, sound)
-        assert (guide is not None) is guided
-    face, guide = build(ControlConfig(fusion="none")).temporal.hear(embedding, batch.times_s, sound)
+    for controls, conditioned in ((ControlConfig(), True), (ControlConfig(guide="plain"), False)):
+        _, condition = build(controls).temporal.fuse_audio(embedding, batch.times_s, sound)
+        assert (condition is not None) is conditioned
+    face, condition = build(ControlConfig(fusion="none")).temporal.fuse_audio(embedding, batch.times_s, sound)
     assert face is embedding
-    assert guide is not None
+    assert condition is not None
 
 
 def test_the_method_is_the_shipped_networks_own_parts() -> None:
@@ -234,20 +247,39 @@ def test_the_method_is_the_shipped_networks_own_parts() -> None:
     alignment.load_state_dict(network.alignment.state_dict())
 
 
+@pytest.mark.parametrize(
+    ("controls", "stored"),
+    [
+        (ControlConfig(), "temporal.memory.blocks.0.ahead_scan.guide_proj.weight"),
+        (ControlConfig(), "temporal.memory.blocks.1.back_scan.guide_proj.weight"),
+        (ControlConfig(temporal="tcn"), "temporal.memory.guide_proj.weight"),
+        (ControlConfig(fusion="symmetric"), "temporal.fusion.face_asks.gate.weight"),
+        (ControlConfig(fusion="symmetric"), "temporal.fusion.voice_asks.gate.weight"),
+        (ControlConfig(fusion="symmetric"), "temporal.fusion.voice_in.weight"),
+        (ControlConfig(fusion="symmetric"), "temporal.fusion.voice_out.weight"),
+    ],
+)
+def test_weights_are_stored_under_the_names_of_format_1(controls: ControlConfig, stored: str) -> None:
+    network = build(controls)
+    weights = stored_weights(network)
+    assert stored in weights
+    load_stored_weights(network, weights)
+
+
 @pytest.mark.parametrize("context", [1, 16, 1000])
-def test_a_stretch_knows_nothing_of_the_others(tracks: list[LabelledTrack], context: int) -> None:
+def test_a_chunk_does_not_depend_on_the_others(tracks: list[LabelledTrack], context: int) -> None:
     network, track = build(), tracks[0]
-    table = score_tracks(network, [track], context, margin_s=0.6)
+    table = score_tracks(network, [track], context, audio_margin_s=0.6)
     scores = table[list(AU_NAMES)].to_numpy(np.float32)
-    seen = track.features.has_image
-    assert np.isnan(scores[~seen]).all()
+    has_face = track.features.has_image
+    assert np.isnan(scores[~has_face]).all()
     with torch.no_grad():
         for start in (0, 48, 112):
-            part = slice(start, start + context) if context < 1000 else slice(0, len(seen))
-            alone = torch.sigmoid(network(cut(track, part, 0.6)).logits[0]).numpy()
-            np.testing.assert_allclose(scores[part][seen[part]], alone[seen[part]], atol=1e-5)
-    whole = score_tracks(network, [track], None, margin_s=0.6)[list(AU_NAMES)].to_numpy(np.float32)
+            part = slice(start, start + context) if context < 1000 else slice(0, len(has_face))
+            alone = torch.sigmoid(network(slice_track(track, part, 0.6)).logits[0]).numpy()
+            np.testing.assert_allclose(scores[part][has_face[part]], alone[has_face[part]], atol=1e-5)
+    whole = score_tracks(network, [track], None, audio_margin_s=0.6)[list(AU_NAMES)].to_numpy(np.float32)
     if context == 1000:
-        np.testing.assert_allclose(scores[seen], whole[seen], atol=1e-5)
+        np.testing.assert_allclose(scores[has_face], whole[has_face], atol=1e-5)
     else:
-        assert np.abs(scores[seen] - whole[seen]).max() > 1e-3
+        assert np.abs(scores[has_face] - whole[has_face]).max() > 1e-3

@@ -22,8 +22,9 @@ from auscan.core.errors import InputError
 from auscan.datasets.features import Encoders, load_encoders
 from auscan.datasets.index import read_index
 from auscan.encoders.visual import pool_patches
-from auscan.inference.engine import AudioTokens, load
-from auscan.inference.score_track import calibrate, follow
+from auscan.inference.engine import AudioTokens
+from auscan.inference.load import load_engine
+from auscan.inference.score_track import calibrate, score_track
 from auscan.model.checkpoint import load_checkpoint, save_checkpoint
 from auscan.model.network import AuscanNetwork
 from auscan.training.config import check_train_config
@@ -64,37 +65,39 @@ def run(folders: tuple[Path, Path], out: Path, **model: Any) -> Path:
     return out
 
 
-def said_by_both(
+def logits_of_both(
     run: Path, packed: Path, start: Encoders, crop_size: int
 ) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
     """Logits [T, A] of some crops and sound, by the trained network and by the checkpoint's stages."""
     rng = np.random.default_rng(0)
     crops = rng.integers(0, 255, (10, crop_size, crop_size, 3)).astype(np.uint8)
     times_s = np.arange(10) / 30
-    stages = load(packed)
+    engine = load_engine(packed)
     samples = rng.normal(size=8000).astype(np.float32)
-    tokens = stages.encode_sound(samples)
+    tokens = engine.encode_audio(samples)
     token_s = (np.arange(len(tokens)) + 0.5) / 50
-    looked = stages.look(crops, [0] * len(crops), {})
-    theirs = follow(stages, looked.embedding, looked.au_tokens, times_s, AudioTokens(tokens, token_s))
+    visual = engine.encode_faces(crops, [0] * len(crops), {})
+    packed_logits = score_track(
+        engine, visual.embedding, visual.au_tokens, times_s, AudioTokens(tokens, token_s)
+    )
 
-    network, about = load_trained(run / "best")
+    network, trained_config = load_trained(run / "best")
     pictures = torch.from_numpy(crops)
     with torch.no_grad():
         face, patches = start.visual(pictures)
         batch = Batch(
             face=face[None],
-            patches=pool_patches(patches, about.sizes.grid)[None],
+            patches=pool_patches(patches, trained_config.sizes.grid)[None],
             crops=pictures[None],
-            seen=torch.ones(1, 10, dtype=torch.bool),
+            has_face=torch.ones(1, 10, dtype=torch.bool),
             times_s=torch.from_numpy(times_s)[None],
             labels=torch.zeros(1, 10, 12, dtype=torch.int8),
             audio=start.audio(torch.from_numpy(samples)[None]),
             audio_times_s=torch.from_numpy(token_s)[None],
             audio_valid=torch.ones(1, len(tokens), dtype=torch.bool),
         )
-        ours = network(batch).logits[0].numpy()
-    return ours, theirs
+        trained_logits = network(batch).logits[0].numpy()
+    return trained_logits, packed_logits
 
 
 @pytest.mark.parametrize("grid", [2, None])
@@ -110,18 +113,18 @@ def test_a_run_from_features_gets_its_encoders_back(
     assert (config.name, config.thresholds) == ("mine", thresholds)
     assert read_config(tmp_path / "packed") == config
     start = load_encoders(str(tiny_checkpoint))
-    ours, theirs = said_by_both(trained, tmp_path / "packed", start, 32)
-    np.testing.assert_allclose(theirs, ours, atol=1e-4)
-    assert np.ptp(ours) > 0.05
+    trained_logits, packed_logits = logits_of_both(trained, tmp_path / "packed", start, 32)
+    np.testing.assert_allclose(packed_logits, trained_logits, atol=1e-4)
+    assert np.ptp(trained_logits) > 0.05
     packed, _ = load_checkpoint(tmp_path / "packed")
-    began, _ = load_checkpoint(tiny_checkpoint)
-    assert torch.equal(packed.visual.points.weight, began.visual.points.weight)
-    assert config.sight
-    assert torch.equal(packed.visual.sight.weight, began.visual.sight.weight)
+    initial, _ = load_checkpoint(tiny_checkpoint)
+    assert torch.equal(packed.visual.points.weight, initial.visual.points.weight)
+    assert config.has_pose_occlusion
+    assert torch.equal(packed.visual.pose_occlusion.weight, initial.visual.pose_occlusion.weight)
     assert load_encoders(str(tmp_path / "packed")).digest == start.digest
 
 
-def test_a_packed_checkpoint_decides_as_the_thresholds_did_and_says_it_calibrated(
+def test_a_packed_checkpoint_decides_as_the_thresholds_did_and_is_calibrated(
     picture_folders: tuple[Path, Path], tiny_checkpoint: Path, tmp_path: Path
 ) -> None:
     """The file's thresholds are for scores as they are, the checkpoint's for calibrated ones."""
@@ -138,33 +141,31 @@ def test_a_packed_checkpoint_decides_as_the_thresholds_did_and_says_it_calibrate
 
 
 @pytest.mark.parametrize("learn", ["all", "blocks"])
-def test_a_run_from_crops_is_packed_with_what_it_taught(
+def test_a_run_from_crops_is_packed_with_its_trained_encoder(
     picture_folders: tuple[Path, Path], tiny_checkpoint: Path, tmp_path: Path, learn: str
 ) -> None:
     encoder = {"start": str(tiny_checkpoint), "learn": learn, "rate_factor": 1.0}
     trained = run(picture_folders, tmp_path / "run", encoder=encoder)
     pack(trained, tmp_path / "packed")
     start = load_encoders(str(tiny_checkpoint))
-    ours, theirs = said_by_both(trained, tmp_path / "packed", start, 32)
-    np.testing.assert_allclose(theirs, ours, atol=1e-4)
-    taught = find_encoders(str(trained))
-    assert taught.digest == load_encoders(str(tmp_path / "packed")).digest != start.digest
+    trained_logits, packed_logits = logits_of_both(trained, tmp_path / "packed", start, 32)
+    np.testing.assert_allclose(packed_logits, trained_logits, atol=1e-4)
+    encoders = find_encoders(str(trained))
+    assert encoders.digest == load_encoders(str(tmp_path / "packed")).digest != start.digest
     packed, _ = load_checkpoint(tmp_path / "packed")
     assert not packed.visual.points.weight.any(), "its points were taught on tokens that have changed"
-    assert not read_config(tmp_path / "packed").sight, "so was its sight"
+    assert not read_config(tmp_path / "packed").has_pose_occlusion, "so was its sight"
 
 
-def test_low_rank_additions_are_added_into_the_weights(
-    dino_folders: tuple[Path, Path], backbones: Path, tmp_path: Path
-) -> None:
+def test_lora_weights_are_merged(dino_folders: tuple[Path, Path], backbones: Path, tmp_path: Path) -> None:
     weights = {"visual": str(backbones / "registers"), "audio": str(backbones / "wavlm")}
     encoder = {"start": "base", **weights, "learn": "lora", "rank": 2, "rate_factor": 10.0}
     trained = run(dino_folders, tmp_path / "run", encoder=encoder)
     pack(trained, tmp_path / "packed")
     start = load_encoders("base", **weights)
-    assert not read_config(tmp_path / "packed").sight, "nobody taught it"
-    ours, theirs = said_by_both(trained, tmp_path / "packed", start, 224)
-    np.testing.assert_allclose(theirs, ours, atol=1e-4)
+    assert not read_config(tmp_path / "packed").has_pose_occlusion, "nobody taught it"
+    trained_logits, packed_logits = logits_of_both(trained, tmp_path / "packed", start, 224)
+    np.testing.assert_allclose(packed_logits, trained_logits, atol=1e-4)
     packed, _ = load_checkpoint(tmp_path / "packed")
     assert packed.visual.encoder.state_dict().keys() == start.visual.state_dict().keys()
     assert load_encoders(str(tmp_path / "packed")).digest != start.digest
@@ -208,8 +209,8 @@ def test_an_averaged_grid_survives_the_checkpoint(tiny_config: NetworkConfig, tm
     again, _ = load_checkpoint(tmp_path)
     crops = torch.randint(0, 255, (1, 3, 32, 32, 3), dtype=torch.uint8)
     with torch.no_grad():
-        looked, before = again.visual(crops), network.visual(crops)
-    assert looked.last_patches.shape == (1, 4, 16)
-    torch.testing.assert_close(looked.aligned.embedding, before.aligned.embedding)
+        visual, before = again.visual(crops), network.visual(crops)
+    assert visual.last_patches.shape == (1, 4, 16)
+    torch.testing.assert_close(visual.aligned.embedding, before.aligned.embedding)
     with pytest.raises(ValueError, match="grid 9 is finer"):
         AuscanNetwork(tiny_config.model_copy(update={"grid": 9}))

@@ -55,7 +55,7 @@ def test_track_names_that_look_like_numbers_stay_text(tmp_path: Path, make_score
         (lambda t: pd.concat([t, t.iloc[[1]]]), "frame 2 of track a twice"),
     ],
 )
-def test_faulty_scores_are_refused_with_what_is_wrong(
+def test_faulty_scores_are_refused_with_the_fault(
     change: Callable[[pd.DataFrame], pd.DataFrame], message: str, make_scores: Make, tmp_path: Path
 ) -> None:
     with pytest.raises(InputError, match=message):
@@ -63,7 +63,7 @@ def test_faulty_scores_are_refused_with_what_is_wrong(
     assert not (tmp_path / "s.parquet").exists()
 
 
-def test_what_is_no_file_of_scores_is_named(tmp_path: Path) -> None:
+def test_an_invalid_file_of_scores_is_named(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="not there"):
         read_scores(tmp_path / "scores.parquet")
     (tmp_path / "scores.parquet").write_text("track,frame")

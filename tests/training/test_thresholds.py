@@ -13,11 +13,11 @@ from auscan.core.config import Calibration, OperatingPoints
 from auscan.core.errors import InputError
 from auscan.training.metrics import count
 from auscan.training.thresholds import (
-    HIGHEST,
-    LOWEST,
+    MAX_THRESHOLD,
+    MIN_THRESHOLD,
     Decision,
     best_threshold,
-    predict_by_others,
+    cross_fit_predictions,
     read_decision,
     tune_thresholds,
 )
@@ -28,17 +28,23 @@ CASES = st.lists(
 
 
 def f1_at(labels: np.ndarray, scores: np.ndarray, threshold: float) -> float:
-    said = scores >= np.float32(threshold)
-    below = 2 * (said & (labels == 1)).sum() + (said & (labels == 0)).sum() + (~said & (labels == 1)).sum()
-    return 2 * (said & (labels == 1)).sum() / below if below else 0.0
+    predicted = scores >= np.float32(threshold)
+    below = (
+        2 * (predicted & (labels == 1)).sum()
+        + (predicted & (labels == 0)).sum()
+        + (~predicted & (labels == 1)).sum()
+    )
+    return 2 * (predicted & (labels == 1)).sum() / below if below else 0.0
 
 
 @given(CASES)
 def test_no_threshold_within_the_bounds_does_better(case: list[tuple[int, float]]) -> None:
     labels, scores = np.array([y for y, _ in case]), np.array([p for _, p in case], np.float32)
     chosen = best_threshold(labels, scores)
-    assert np.float32(LOWEST) <= chosen <= np.float32(HIGHEST)
-    tried = np.clip(np.concatenate([scores[~np.isnan(scores)], np.linspace(0, 1, 201)]), LOWEST, HIGHEST)
+    assert np.float32(MIN_THRESHOLD) <= chosen <= np.float32(MAX_THRESHOLD)
+    tried = np.clip(
+        np.concatenate([scores[~np.isnan(scores)], np.linspace(0, 1, 201)]), MIN_THRESHOLD, MAX_THRESHOLD
+    )
     assert f1_at(labels, scores, chosen) == pytest.approx(max(f1_at(labels, scores, t) for t in tried))
 
 
@@ -56,8 +62,10 @@ def test_a_threshold_of_a_half_that_is_as_good_as_any_is_kept() -> None:
 def test_a_rare_au_does_not_pull_its_threshold_out_of_bounds() -> None:
     labels, scores = np.array([1, 0]), np.array([0.01, 0.001], np.float32)
     assert best_threshold(labels, scores) == pytest.approx(0.5)  # F1 is 0 at every threshold that is allowed
-    assert best_threshold(np.array([1, 1]), np.array([0.06, 0.01], np.float32)) == pytest.approx(LOWEST)
-    assert best_threshold(np.array([0, 1]), np.array([0.98, 0.99], np.float32)) <= np.float32(HIGHEST)
+    assert best_threshold(np.array([1, 1]), np.array([0.06, 0.01], np.float32)) == pytest.approx(
+        MIN_THRESHOLD
+    )
+    assert best_threshold(np.array([0, 1]), np.array([0.98, 0.99], np.float32)) <= np.float32(MAX_THRESHOLD)
 
 
 def test_each_au_is_tuned_alone_and_by_the_labels_that_count() -> None:
@@ -79,7 +87,7 @@ def test_thresholds_of_a_video_are_tuned_on_all_the_others_and_not_on_itself() -
     scores = np.random.default_rng(0).random((100, 12)).astype(np.float32)
     cut = np.where(source == 0, 0.3, 0.7)[:, None]
     labels = (scores >= cut).astype(np.int8)
-    predictions = predict_by_others(labels, scores, source)
+    predictions = cross_fit_predictions(labels, scores, source)
     for video, other in ((0, 1), (1, 0)):
         thresholds = tune_thresholds(labels[source == other], scores[source == other])
         expected = Decision(thresholds).predict(scores[source == video])
@@ -90,7 +98,7 @@ def test_thresholds_of_a_video_are_tuned_on_all_the_others_and_not_on_itself() -
 def test_every_frame_is_predicted_once_whatever_the_number_of_videos(videos: int) -> None:
     source = np.repeat(np.arange(videos), 3)
     everything = np.ones((3 * videos, 12))
-    predictions = predict_by_others(everything.astype(np.int8), everything.astype(np.float32), source)
+    predictions = cross_fit_predictions(everything.astype(np.int8), everything.astype(np.float32), source)
     assert predictions.all()
 
 
@@ -130,9 +138,9 @@ def test_a_slip_in_calibration_or_points_is_refused_in_one_line(tmp_path: Path, 
     path = tmp_path / "thresholds.json"
     Decision().save(path)
     path.write_text(json.dumps(json.loads(path.read_text()) | more))  # type: ignore[operator]
-    with pytest.raises(InputError, match="not a thresholds file") as told:
+    with pytest.raises(InputError, match="not a thresholds file") as caught:
         read_decision(path)
-    assert "\n" not in str(told.value)
+    assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize(
@@ -161,7 +169,7 @@ def test_a_file_with_a_slip_is_refused(tmp_path: Path, change: object) -> None:
 
 
 @pytest.mark.parametrize("text", ["", "[]", "3", '{"thresholds": 0.5}'])
-def test_what_is_no_thresholds_file_is_refused(tmp_path: Path, text: str) -> None:
+def test_an_invalid_thresholds_file_is_refused(tmp_path: Path, text: str) -> None:
     path = tmp_path / "thresholds.json"
     path.write_text(text)
     with pytest.raises(InputError, match="not a thresholds file"):

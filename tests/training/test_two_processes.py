@@ -18,7 +18,7 @@ from safetensors.torch import load_file
 
 from auscan.core.errors import InputError
 from auscan.training.config import check_train_config
-from auscan.training.distributed import rows_of_all
+from auscan.training.distributed import gather_rows
 from auscan.training.loop import train
 from auscan.training.run import STATE_FILE, RunFolder
 
@@ -116,15 +116,15 @@ def test_a_run_does_not_go_on_with_other_steps(folders: tuple[Path, Path], runs:
         train(check_train_config(settings(folders, runs[1], batch=2), "two"))
 
 
-def test_a_machine_that_does_not_see_the_folder_is_told_so(
+def test_a_machine_that_does_not_share_the_folder_is_refused(
     folders: tuple[Path, Path], tmp_path: Path
 ) -> None:
     config = check_train_config(settings(folders, tmp_path / "mine", batch=2), "mine")
     with pytest.raises(InputError, match="All machines have to see one folder"):
-        RunFolder(config, begins=False)
+        RunFolder(config, creates=False)
 
 
-class _Three:
+class _ThreeProcesses:
     """The second of three processes, whose rows the others' are made up from."""
 
     num_processes, process_index = 3, 1
@@ -135,9 +135,9 @@ class _Three:
         return torch.cat([rows + 10, rows, torch.zeros_like(rows)])
 
 
-def test_rows_of_all_are_in_order_and_only_ones_own_have_gradients() -> None:
+def test_gathered_rows_are_in_order_and_only_own_rows_have_gradients() -> None:
     mine = torch.ones(1, 3, requires_grad=True)
-    rows = rows_of_all(_Three(), mine)
+    rows = gather_rows(_ThreeProcesses(), mine)
     assert rows[:, 0].tolist() == [11.0, 10.0, 1.0]
     (rows * torch.tensor([[5.0], [7.0], [2.0]])).sum().backward()
     assert mine.grad is not None

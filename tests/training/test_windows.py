@@ -16,9 +16,9 @@ from auscan.training.windows import (
     LabelledTrack,
     WindowBatches,
     collate,
-    cut,
-    deal,
     load_tracks,
+    slice_track,
+    split_by_fold,
     training_windows,
     window_starts,
     with_shuffled_labels,
@@ -70,24 +70,24 @@ def test_whole_tracks_are_windows_on_request(tracks: list[LabelledTrack]) -> Non
 
 def test_rows_of_a_window_keep_features_labels_times_and_sound_together(tracks: list[LabelledTrack]) -> None:
     track = tracks[0]
-    batch = cut(track, slice(40, 70), margin_s=0.2)
+    batch = slice_track(track, slice(40, 70), audio_margin_s=0.2)
     np.testing.assert_array_equal(batch.labels[0], track.labels[40:70])
     np.testing.assert_array_equal(batch.face[0], track.features.face[40:70])
-    np.testing.assert_array_equal(batch.seen[0], track.features.has_image[40:70])
-    assert not batch.seen.all(), "the made track has holes"
+    np.testing.assert_array_equal(batch.has_face[0], track.features.has_image[40:70])
+    assert not batch.has_face.all(), "the made track has holes"
     assert batch.times_s[0, 0] == pytest.approx(40 / 30)
-    heard = batch.audio_times_s[0]
-    assert heard[0] == pytest.approx(40 / 30 - 0.2, abs=0.021)
-    assert heard[-1] == pytest.approx(69 / 30 + 0.2, abs=0.021)
-    first = int(np.argmin(np.abs(track.features.audio_times_s() - float(heard[0]))))
+    audio_times_s = batch.audio_times_s[0]
+    assert audio_times_s[0] == pytest.approx(40 / 30 - 0.2, abs=0.021)
+    assert audio_times_s[-1] == pytest.approx(69 / 30 + 0.2, abs=0.021)
+    first = int(np.argmin(np.abs(track.features.audio_times_s() - float(audio_times_s[0]))))
     np.testing.assert_array_equal(batch.audio[0, 0], track.features.audio[first])
 
 
-def test_shorter_windows_are_filled_with_rows_that_are_not_seen(tracks: list[LabelledTrack]) -> None:
-    silent = next(track for track in tracks if track.name.startswith("mute"))
-    batch = collate([cut(tracks[0], slice(0, 30), 0.2), cut(silent, slice(0, 10), 0.2)])
+def test_shorter_windows_are_padded_with_rows_without_a_face(tracks: list[LabelledTrack]) -> None:
+    mute = next(track for track in tracks if track.name.startswith("mute"))
+    batch = collate([slice_track(tracks[0], slice(0, 30), 0.2), slice_track(mute, slice(0, 10), 0.2)])
     assert batch.face.shape[:2] == (2, 30)
-    assert not batch.seen[1, 10:].any()
+    assert not batch.has_face[1, 10:].any()
     assert (batch.labels[1, 10:] == -1).all()
     assert not batch.audio_valid[1].any()
     assert batch.audio_valid[0].all()
@@ -95,9 +95,9 @@ def test_shorter_windows_are_filled_with_rows_that_are_not_seen(tracks: list[Lab
 
 def test_folds_keep_the_persons_of_a_video_together(tracks: list[LabelledTrack]) -> None:
     for held_out in range(3):
-        learned, held = deal(tracks, FoldConfig(count=3, held_out=held_out))
-        assert not {t.source_video for t in learned} & {t.source_video for t in held}
-        assert len(learned) + len(held) == len(tracks)
+        training, validation = split_by_fold(tracks, FoldConfig(count=3, held_out=held_out))
+        assert not {t.source_video for t in training} & {t.source_video for t in validation}
+        assert len(training) + len(validation) == len(tracks)
 
 
 def test_shuffled_labels_are_the_same_labels_elsewhere(tracks: list[LabelledTrack]) -> None:
@@ -108,7 +108,7 @@ def test_shuffled_labels_are_the_same_labels_elsewhere(tracks: list[LabelledTrac
     assert [len(t.labels) for t in shuffled] == [len(t.labels) for t in tracks]
 
 
-def test_what_does_not_fit_the_index_is_refused(
+def test_features_that_do_not_fit_the_index_are_refused(
     index: Index, folders: tuple[Path, Path], make_features: Callable[..., tuple[Path, Path]], tmp_path: Path
 ) -> None:
     with pytest.raises(InputError, match=r"no track in nowhere\. It has test, train, val"):

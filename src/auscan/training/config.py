@@ -36,7 +36,7 @@ class FoldConfig(Settings):
     """Another seed deals other folds."""
 
     @model_validator(mode="after")
-    def _is_one_of_them(self) -> Self:
+    def _check_held_out(self) -> Self:
         if self.held_out >= self.count:
             raise ValueError(f"held_out {self.held_out} is none of the folds 0 to {self.count - 1}")
         return self
@@ -121,9 +121,9 @@ class ModelConfig(Settings):
 
     def network(self) -> NetworkConfig:
         """The settings of the parts, with those of the size where none are given."""
-        sized = {"nano": nano, "base": base, "large": large}[self.size]()
+        of_size = {"nano": nano, "base": base, "large": large}[self.size]()
         given = {"alignment": self.alignment, "fusion": self.fusion, "temporal": self.temporal}
-        return sized.model_copy(update={name: part for name, part in given.items() if part is not None})
+        return of_size.model_copy(update={name: part for name, part in given.items() if part is not None})
 
 
 class LossConfig(Settings):
@@ -217,7 +217,7 @@ class TrainConfig(Settings):
     loop: LoopConfig = LoopConfig()
 
     @model_validator(mode="after")
-    def _margins_have_a_state(self) -> Self:
+    def _check_margin(self) -> Self:
         controls = self.model.controls
         if self.data.margin is not None and (controls.temporal != "mamba" or controls.fusion == "symmetric"):
             raise ValueError("data.margin needs temporal: mamba, which has a state, and no symmetric fusion")
@@ -247,30 +247,30 @@ def check_train_config(content: dict[str, Any], name: str) -> TrainConfig:
     try:
         return TrainConfig.model_validate(content)
     except ValidationError as error:
-        raise InputError(f"{name}: {' '.join(map(_explain, error.errors()[:3]))}") from error
+        raise InputError(f"{name}: {' '.join(map(_describe_error, error.errors()[:3]))}") from error
 
 
-def _explain(fault: Any) -> str:
+def _describe_error(error: Any) -> str:
     """One sentence about a fault that pydantic found."""
-    place = ".".join(str(part) for part in fault["loc"])
-    if fault["type"] != "extra_forbidden":
-        return f"{place}: {fault['msg']}."
-    *above, key = map(str, fault["loc"])
-    known = list(_keys(TrainConfig, ""))
-    beside = [path for path in known if path.rpartition(".")[0] == ".".join(above)]
-    nearest = difflib.get_close_matches(key, [path.rpartition(".")[2] for path in beside], 1)
+    path = ".".join(str(part) for part in error["loc"])
+    if error["type"] != "extra_forbidden":
+        return f"{path}: {error['msg']}."
+    *parents, key = map(str, error["loc"])
+    known = list(_setting_paths(TrainConfig, ""))
+    siblings = [path for path in known if path.rpartition(".")[0] == ".".join(parents)]
+    nearest = difflib.get_close_matches(key, [path.rpartition(".")[2] for path in siblings], 1)
     if nearest:
-        return f"there is no setting {place}. Did you mean {'.'.join([*above, nearest[0]])}?"
+        return f"there is no setting {path}. Did you mean {'.'.join([*parents, nearest[0]])}?"
     elsewhere = [path for path in known if path.rpartition(".")[2] == key]
-    nearest = elsewhere or difflib.get_close_matches(place, known, 1, cutoff=0.0)
-    return f"there is no setting {place}. The nearest is {nearest[0]}."
+    nearest = elsewhere or difflib.get_close_matches(path, known, 1, cutoff=0.0)
+    return f"there is no setting {path}. The nearest is {nearest[0]}."
 
 
-def _keys(model: type[Settings], prefix: str) -> Iterator[str]:
+def _setting_paths(model: type[Settings], prefix: str) -> Iterator[str]:
     """Every setting by its path."""
     for name, field in model.model_fields.items():
         yield f"{prefix}{name}"
-        kinds = getattr(field.annotation, "__args__", (field.annotation,))
-        for kind in kinds:
-            if isinstance(kind, type) and issubclass(kind, Settings):
-                yield from _keys(kind, f"{prefix}{name}.")
+        types = getattr(field.annotation, "__args__", (field.annotation,))
+        for each in types:
+            if isinstance(each, type) and issubclass(each, Settings):
+                yield from _setting_paths(each, f"{prefix}{name}.")

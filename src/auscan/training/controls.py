@@ -2,12 +2,12 @@
 
 Each takes the place, and the arguments, of one part of the network, so that everything around it stays:
 
-    GlobalView                          of GranularityAlignment    the global token alone
+    GlobalTokenAlignment                of GranularityAlignment    the global token alone
     ConcatFusion, SymmetricFusion, NoFusion   of AsymmetricFusion
-    Tcn, LocalTransformer, BiGru, FrameByFrame   of BiMamba; all of them hear the guide
+    Tcn, LocalTransformer, BiGru, FramewiseMlp   of BiMamba; all of them read the audio condition
 
 A control's inner width is chosen so that it has about as many weights as the part whose place it takes
-(`matched`); only "no fusion" has none.
+(`match_parameter_count`); only "no fusion" has none.
 
 In: the part's sizes and a `ControlConfig`.  Out: modules.
 Not here: the parts themselves (model/), the network around them (module.py).
@@ -22,41 +22,41 @@ from torch.nn import functional as F
 
 from auscan.core.aus import AU_COUNT
 from auscan.core.config import AlignmentConfig, FusionConfig, NetworkConfig, TemporalConfig
-from auscan.model.alignment import Aligned, GranularityAlignment
+from auscan.model.alignment import AlignmentOutput, GranularityAlignment
 from auscan.model.fusion import AsymmetricFusion, audio_at_frames
-from auscan.model.mamba import BiMamba
-from auscan.model.network import Sound, TemporalStage
+from auscan.model.mamba import CHUNK_FRAMES, AudioCondition, BiMamba
+from auscan.model.network import AudioInput, TemporalStage
 from auscan.training.config import ControlConfig
 
-REACH: Final = 64
+ATTENTION_REACH: Final = 64
 """Frames that the windowed transformer sees to either side, in each of its blocks."""
-KERNEL: Final = 5
+KERNEL_FRAMES: Final = 5
 """Frames under a filter of the TCN."""
-LARGEST: Final = 1 << 14
+MAX_WIDTH: Final = 1 << 14
 """No control gets wider inside."""
 
 
-def weight_count(module: nn.Module) -> int:
+def parameter_count(module: nn.Module) -> int:
     """How many weights a module has."""
     return sum(weight.numel() for weight in module.parameters())
 
 
-def matched(build: Callable[[int], nn.Module], target: int, step: int = 8) -> nn.Module:
+def match_parameter_count(build: Callable[[int], nn.Module], target: int, step: int = 8) -> nn.Module:
     """build(width) with the width, a multiple of `step`, whose count of weights comes nearest to `target`."""
 
     def count(width: int) -> int:
         with torch.device("meta"):  # shapes without weights
-            return weight_count(build(width))
+            return parameter_count(build(width))
 
-    low, high = 1, LARGEST // step
+    low, high = 1, MAX_WIDTH // step
     while low < high:  # the narrowest that has enough
         middle = (low + high) // 2
         low, high = (low, middle) if count(middle * step) >= target else (middle + 1, high)
-    near = [width for width in ((low - 1) * step, low * step) if width > 0]
-    return build(min(near, key=lambda width: abs(count(width) - target)))
+    candidates = [width for width in ((low - 1) * step, low * step) if width > 0]
+    return build(min(candidates, key=lambda width: abs(count(width) - target)))
 
 
-class GlobalView(nn.Module):
+class GlobalTokenAlignment(nn.Module):
     """The place of alignment: frame embedding and AU tokens from the global token, patches unread."""
 
     def __init__(self, token_width: int, config: AlignmentConfig, hidden: int) -> None:
@@ -68,15 +68,15 @@ class GlobalView(nn.Module):
         self.expect = nn.Linear(config.width, AU_COUNT * config.au_width)
         self.norm = nn.LayerNorm(config.width)
 
-    def forward(self, face: Tensor, patches: Tensor, previous: Tensor | None = None) -> Aligned:
-        """face [B, T, Dv] -> Aligned; its weights and gates are 0 and its two views are the same."""
+    def forward(self, face: Tensor, patches: Tensor, previous: Tensor | None = None) -> AlignmentOutput:
+        """face [B, T, Dv] -> AlignmentOutput; its weights and gates are 0 and its two views are the same."""
         g = self.face(face)  # [B, T, d]
         au_tokens = self.expect(g).unflatten(-1, (AU_COUNT, self.au_width))  # [B, T, A, da]
         view = F.normalize(g, dim=-1)
-        nothing = face.new_zeros(*patches.shape[:3])  # [B, T, N]
-        unread = nothing[:, :, None, None].expand(-1, -1, AU_COUNT, 1, -1)  # [B, T, A, 1, N]
+        zeros = face.new_zeros(*patches.shape[:3])  # [B, T, N]
+        attention = zeros[:, :, None, None].expand(-1, -1, AU_COUNT, 1, -1)  # [B, T, A, 1, N]
         gates = face.new_zeros(*au_tokens.shape[:3])
-        return Aligned(self.norm(g), au_tokens, nothing, gates, unread, view, view)
+        return AlignmentOutput(self.norm(g), au_tokens, zeros, gates, attention, view, view)
 
 
 class NoFusion(nn.Module):
@@ -103,32 +103,34 @@ class ConcatFusion(nn.Module):
         self, visual: Tensor, frame_s: Tensor, tokens: Tensor, token_s: Tensor, token_valid: Tensor
     ) -> tuple[Tensor, Tensor]:
         """visual [B, T, d] updated, and a gate [B, T]: 1 where something is heard."""
-        voice, heard = audio_at_frames(tokens, token_s, token_valid, frame_s)  # [B, T, Da], [B, T]
-        mixed = self.mix(torch.cat([self.norm_visual(visual), self.norm_audio(voice)], dim=-1))
+        audio, audible = audio_at_frames(tokens, token_s, token_valid, frame_s)  # [B, T, Da], [B, T]
+        mixed = self.mix(torch.cat([self.norm_visual(visual), self.norm_audio(audio)], dim=-1))
         # As in the method, the face stays as it is where nothing is heard.
-        return visual + self.out(mixed).masked_fill(~heard[..., None], 0.0), heard.to(visual.dtype)
+        return visual + self.out(mixed).masked_fill(~audible[..., None], 0.0), audible.to(visual.dtype)
 
 
 class SymmetricFusion(nn.Module):
-    """The place of fusion: the face asks the voice and the voice the face, through narrow doors."""
+    """The place of fusion: the face asks the voice and the voice the face, at a smaller width."""
 
-    def __init__(self, width: int, audio_width: int, config: FusionConfig, narrow: int) -> None:
+    def __init__(self, width: int, audio_width: int, config: FusionConfig, inner_width: int) -> None:
         super().__init__()
-        self.face_in, self.voice_in = nn.Linear(width, narrow), nn.Linear(audio_width, narrow)
-        self.face_asks = AsymmetricFusion(narrow, narrow, config)
-        self.voice_asks = AsymmetricFusion(narrow, narrow, config)
-        self.face_out = nn.Linear(narrow, width, bias=False)
-        self.voice_out = nn.Linear(narrow, audio_width, bias=False)
+        self.face_in, self.audio_in = nn.Linear(width, inner_width), nn.Linear(audio_width, inner_width)
+        self.face_attention = AsymmetricFusion(inner_width, inner_width, config)
+        self.audio_attention = AsymmetricFusion(inner_width, inner_width, config)
+        self.face_out = nn.Linear(inner_width, width, bias=False)
+        self.audio_out = nn.Linear(inner_width, audio_width, bias=False)
 
-    def both(self, visual: Tensor, frame_s: Tensor, sound: Sound) -> tuple[Tensor, Tensor, Tensor]:
+    def update_both(
+        self, visual: Tensor, frame_s: Tensor, audio: AudioInput
+    ) -> tuple[Tensor, Tensor, Tensor]:
         """Face [B, T, d] and voice [B, Ta, Da], both updated, and the gate of the face [B, T]."""
-        face, voice = self.face_in(visual), self.voice_in(sound.tokens)
-        everywhere = torch.ones_like(frame_s, dtype=torch.bool)
-        new_face, gate = self.face_asks(face, frame_s, voice, sound.times_s, sound.valid)
-        new_voice, _ = self.voice_asks(voice, sound.times_s, face, frame_s, everywhere)
+        face, tokens = self.face_in(visual), self.audio_in(audio.tokens)
+        all_valid = torch.ones_like(frame_s, dtype=torch.bool)
+        new_face, gate = self.face_attention(face, frame_s, tokens, audio.times_s, audio.valid)
+        new_tokens, _ = self.audio_attention(tokens, audio.times_s, face, frame_s, all_valid)
         return (
             visual + self.face_out(new_face - face),
-            sound.tokens + self.voice_out(new_voice - voice),
+            audio.tokens + self.audio_out(new_tokens - tokens),
             gate,
         )
 
@@ -136,81 +138,84 @@ class SymmetricFusion(nn.Module):
         self, visual: Tensor, frame_s: Tensor, tokens: Tensor, token_s: Tensor, token_valid: Tensor
     ) -> tuple[Tensor, Tensor]:
         """visual [B, T, d] updated and its gate [B, T], as of AsymmetricFusion."""
-        face, _, gate = self.both(visual, frame_s, Sound(tokens, token_s, token_valid))
+        face, _, gate = self.update_both(visual, frame_s, AudioInput(tokens, token_s, token_valid))
         return face, gate
 
 
-class _Memory(nn.Module):
+class _TemporalControl(nn.Module):
     """What the controls of the memory share: the guide, padding, and whole tracks at once."""
 
-    def __init__(self, width: int, guide_width: int) -> None:
+    def __init__(self, width: int, audio_width: int) -> None:
         super().__init__()
-        self.guide_proj = nn.Linear(guide_width, width, bias=False)
+        self.audio_condition = AudioCondition(audio_width, width)
 
     def forward(
-        self, x: Tensor, guide: Tensor | None, times_s: Tensor, valid: Tensor | None = None
+        self, x: Tensor, audio_condition: Tensor | None, times_s: Tensor, valid: Tensor | None = None
     ) -> Tensor:
-        """[B, T, d], [B, T, g] or None, [B, T] s, [B, T] bool (padding at the end) -> [B, T, d]."""
+        """[B, T, d], [B, T, Da] or None, [B, T] s, [B, T] bool (padding at the end) -> [B, T, d]."""
         valid = torch.ones_like(times_s, dtype=torch.bool) if valid is None else valid
-        x = x if guide is None else x + self.guide_proj(guide)
-        return self.remember(x.masked_fill(~valid[..., None], 0.0), valid)
+        x = self.audio_condition(x, audio_condition)
+        return self.mix_frames(x.masked_fill(~valid[..., None], 0.0), valid)
 
-    def remember(self, x: Tensor, valid: Tensor) -> Tensor:
+    def mix_frames(self, x: Tensor, valid: Tensor) -> Tensor:
         """[B, T, d], 0 where it is not valid, [B, T] bool -> [B, T, d]."""
         raise NotImplementedError
 
     @torch.no_grad()
-    def run_long(self, x: Tensor, guide: Tensor | None, times_s: Tensor, chunk: int = 2048) -> Tensor:
-        """One track of any length: [T, d], [T, g], [T] s -> [T, d]; no state is carried."""
-        return self(x[None], None if guide is None else guide[None], times_s[None])[0]  # type: ignore[no-any-return]
+    def forward_long(
+        self, x: Tensor, audio_condition: Tensor | None, times_s: Tensor, chunk_frames: int = CHUNK_FRAMES
+    ) -> Tensor:
+        """One track of any length: [T, d], [T, Da], [T] s -> [T, d]; no state is carried."""
+        condition = None if audio_condition is None else audio_condition[None]  # [1, T, Da]
+        return self(x[None], condition, times_s[None])[0]  # type: ignore[no-any-return]
 
 
-class FrameByFrame(_Memory):
+class FramewiseMlp(_TemporalControl):
     """No memory: two layers a block on each frame alone."""
 
-    def __init__(self, width: int, guide_width: int, config: TemporalConfig, hidden: int) -> None:
-        super().__init__(width, guide_width)
+    def __init__(self, width: int, audio_width: int, config: TemporalConfig, hidden: int) -> None:
+        super().__init__(width, audio_width)
         self.blocks = nn.ModuleList(_feed_forward(width, hidden) for _ in range(config.blocks))
 
-    def remember(self, x: Tensor, valid: Tensor) -> Tensor:
-        """As `_Memory` has it."""
+    def mix_frames(self, x: Tensor, valid: Tensor) -> Tensor:
+        """As `_TemporalControl` has it."""
         for block in self.blocks:
             x = x + block(x)
         return x
 
 
-class Tcn(_Memory):
+class Tcn(_TemporalControl):
     """Convolutions over time in both directions, each block twice as wide in its reach."""
 
-    def __init__(self, width: int, guide_width: int, config: TemporalConfig, hidden: int) -> None:
-        super().__init__(width, guide_width)
+    def __init__(self, width: int, audio_width: int, config: TemporalConfig, hidden: int) -> None:
+        super().__init__(width, audio_width)
         self.norms = nn.ModuleList(nn.RMSNorm(width, eps=1e-5) for _ in range(2 * config.blocks))
         self.convs = nn.ModuleList(
-            nn.Conv1d(width, hidden, KERNEL, padding=2 * 2**i, dilation=2**i)
+            nn.Conv1d(width, hidden, KERNEL_FRAMES, padding=2 * 2**i, dilation=2**i)
             for i in range(2 * config.blocks)
         )
-        self.outs = nn.ModuleList(_quiet(nn.Linear(hidden, width, bias=False)) for _ in self.convs)
+        self.outs = nn.ModuleList(_zero_init(nn.Linear(hidden, width, bias=False)) for _ in self.convs)
 
-    def remember(self, x: Tensor, valid: Tensor) -> Tensor:
-        """As `_Memory` has it."""
-        blank = ~valid[..., None]
+    def mix_frames(self, x: Tensor, valid: Tensor) -> Tensor:
+        """As `_TemporalControl` has it."""
+        padding = ~valid[..., None]
         for norm, conv, out in zip(self.norms, self.convs, self.outs, strict=True):
-            series = norm(x).masked_fill(blank, 0.0).transpose(1, 2)  # [B, d, T]
+            series = norm(x).masked_fill(padding, 0.0).transpose(1, 2)  # [B, d, T]
             x = x + out(F.gelu(conv(series)).transpose(1, 2))
         return x
 
 
-class BiGru(_Memory):
+class BiGru(_TemporalControl):
     """Gated recurrent units in both directions."""
 
-    def __init__(self, width: int, guide_width: int, config: TemporalConfig, hidden: int) -> None:
-        super().__init__(width, guide_width)
+    def __init__(self, width: int, audio_width: int, config: TemporalConfig, hidden: int) -> None:
+        super().__init__(width, audio_width)
         self.norm = nn.RMSNorm(width, eps=1e-5)
         self.cells = nn.GRU(width, hidden, config.blocks, batch_first=True, bidirectional=True)
-        self.out = _quiet(nn.Linear(2 * hidden, width, bias=False))
+        self.out = _zero_init(nn.Linear(2 * hidden, width, bias=False))
 
-    def remember(self, x: Tensor, valid: Tensor) -> Tensor:
-        """As `_Memory` has it."""
+    def mix_frames(self, x: Tensor, valid: Tensor) -> Tensor:
+        """As `_TemporalControl` has it."""
         lengths = valid.sum(1).clamp_min(1).cpu()
         packed = nn.utils.rnn.pack_padded_sequence(
             self.norm(x), lengths, batch_first=True, enforce_sorted=False
@@ -222,18 +227,18 @@ class BiGru(_Memory):
         return out
 
 
-class LocalTransformer(_Memory):
-    """Attention to the frames within `REACH` on either side; the cost is linear in T."""
+class LocalTransformer(_TemporalControl):
+    """Attention to the frames within `ATTENTION_REACH` on either side; the cost is linear in T."""
 
-    def __init__(self, width: int, guide_width: int, config: TemporalConfig, hidden: int) -> None:
-        super().__init__(width, guide_width)
+    def __init__(self, width: int, audio_width: int, config: TemporalConfig, hidden: int) -> None:
+        super().__init__(width, audio_width)
         self.attentions = nn.ModuleList(
             _LocalAttention(width, width // config.head_width) for _ in range(config.blocks)
         )
         self.feeds = nn.ModuleList(_feed_forward(width, hidden) for _ in range(config.blocks))
 
-    def remember(self, x: Tensor, valid: Tensor) -> Tensor:
-        """As `_Memory` has it."""
+    def mix_frames(self, x: Tensor, valid: Tensor) -> Tensor:
+        """As `_TemporalControl` has it."""
         for attention, feed in zip(self.attentions, self.feeds, strict=True):
             x = x + attention(x, valid)
             x = x + feed(x)
@@ -241,45 +246,46 @@ class LocalTransformer(_Memory):
 
 
 class _LocalAttention(nn.Module):
-    """Every stretch of REACH frames asks itself and the stretches before and after it."""
+    """Every stretch of ATTENTION_REACH frames asks itself and the stretches before and after it."""
 
     def __init__(self, width: int, heads: int) -> None:
         super().__init__()
         self.heads = max(1, heads)
         self.norm = nn.RMSNorm(width, eps=1e-5)
         self.project = nn.Linear(width, 3 * width, bias=False)
-        self.bias = nn.Parameter(torch.zeros(self.heads, 2 * REACH + 1))
-        self.out = _quiet(nn.Linear(width, width, bias=False))
+        self.bias = nn.Parameter(torch.zeros(self.heads, 2 * ATTENTION_REACH + 1))
+        self.out = _zero_init(nn.Linear(width, width, bias=False))
 
     def forward(self, x: Tensor, valid: Tensor) -> Tensor:
         """[B, T, d], [B, T] bool -> the update [B, T, d]."""
         frames = x.shape[1]
-        missing = -frames % REACH
+        missing = -frames % ATTENTION_REACH
         series = F.pad(self.project(self.norm(x)), (0, 0, 0, missing))  # [B, K R, 3 d]
         query, key, value = (
-            each.unflatten(1, (-1, REACH)).unflatten(-1, (self.heads, -1)).transpose(2, 3)
+            each.unflatten(1, (-1, ATTENTION_REACH)).unflatten(-1, (self.heads, -1)).transpose(2, 3)
             for each in series.chunk(3, dim=-1)
         )  # [B, K, heads, R, c]
-        key, value = _with_neighbours(key, dim=3), _with_neighbours(value, dim=3)  # [B, K, heads, 3 R, c]
-        blocks = F.pad(valid, (0, missing)).unflatten(1, (-1, REACH))  # [B, K, R]
-        there = _with_neighbours(blocks[:, :, None], dim=3)  # [B, K, 1, 3 R]
-        places = torch.arange(REACH, device=x.device)
-        offset = torch.arange(3 * REACH, device=x.device) - REACH - places[:, None]  # [R, 3 R]
-        bias = self.bias[:, (offset + REACH).clamp(0, 2 * REACH)]  # [heads, R, 3 R]
-        allowed = (offset.abs() <= REACH) & there[..., None, :]  # [B, K, 1, R, 3 R]
+        key, value = (_with_adjacent_blocks(each, dim=3) for each in (key, value))  # [B, K, heads, 3 R, c]
+        blocks = F.pad(valid, (0, missing)).unflatten(1, (-1, ATTENTION_REACH))  # [B, K, R]
+        key_valid = _with_adjacent_blocks(blocks[:, :, None], dim=3)  # [B, K, 1, 3 R]
+        query_place = torch.arange(ATTENTION_REACH, device=x.device)
+        key_place = torch.arange(3 * ATTENTION_REACH, device=x.device) - ATTENTION_REACH
+        offset = key_place - query_place[:, None]  # [R, 3 R]
+        bias = self.bias[:, (offset + ATTENTION_REACH).clamp(0, 2 * ATTENTION_REACH)]  # [heads, R, 3 R]
+        allowed = (offset.abs() <= ATTENTION_REACH) & key_valid[..., None, :]  # [B, K, 1, R, 3 R]
         # The lowest number rather than -inf: a stretch of padding must not become NaN.
         mask = torch.where(allowed, bias.to(query.dtype), torch.finfo(query.dtype).min)
-        answer = F.scaled_dot_product_attention(query, key, value, attn_mask=mask)  # [B, K, heads, R, c]
-        joined = answer.transpose(2, 3).flatten(3).flatten(1, 2)[:, :frames]  # [B, T, d]
+        attended = F.scaled_dot_product_attention(query, key, value, attn_mask=mask)  # [B, K, heads, R, c]
+        joined = attended.transpose(2, 3).flatten(3).flatten(1, 2)[:, :frames]  # [B, T, d]
         update: Tensor = self.out(joined)
         return update
 
 
-def _with_neighbours(blocks: Tensor, dim: int) -> Tensor:
+def _with_adjacent_blocks(blocks: Tensor, dim: int) -> Tensor:
     """[B, K, ...] -> the same with the stretches before and after joined along `dim`, zeros at the ends."""
-    nothing = torch.zeros_like(blocks[:, :1])
-    before = torch.cat([nothing, blocks[:, :-1]], dim=1)
-    after = torch.cat([blocks[:, 1:], nothing], dim=1)
+    zeros = torch.zeros_like(blocks[:, :1])
+    before = torch.cat([zeros, blocks[:, :-1]], dim=1)
+    after = torch.cat([blocks[:, 1:], zeros], dim=1)
     return torch.cat([before, blocks, after], dim=dim)
 
 
@@ -288,34 +294,36 @@ def _feed_forward(width: int, hidden: int) -> nn.Sequential:
         nn.RMSNorm(width, eps=1e-5),
         nn.Linear(width, hidden),
         nn.GELU(),
-        _quiet(nn.Linear(hidden, width, bias=False)),
+        _zero_init(nn.Linear(hidden, width, bias=False)),
     )
 
 
-def _quiet(layer: nn.Linear) -> nn.Linear:
+def _zero_init(layer: nn.Linear) -> nn.Linear:
     """A layer that adds nothing at first, as the parts of the method do."""
     nn.init.zeros_(layer.weight)
     return layer
 
 
-class ControlledStage(TemporalStage):
+class ControlledTemporalStage(TemporalStage):
     """Everything over time, with the parts that `controls` asks for."""
 
     def __init__(self, config: NetworkConfig, audio_width: int, controls: ControlConfig) -> None:
         super().__init__(config, audio_width)
-        self.guided = controls.guide == "audio"
-        self.add_module("fusion", build_fusion(config, audio_width, controls, weight_count(self.fusion)))
-        self.add_module("memory", build_memory(config, audio_width, controls, weight_count(self.memory)))
+        self.audio_conditioned = controls.guide == "audio"
+        self.add_module("fusion", build_fusion(config, audio_width, controls, parameter_count(self.fusion)))
+        self.add_module("memory", build_memory(config, audio_width, controls, parameter_count(self.memory)))
 
-    def hear(self, embedding: Tensor, frame_s: Tensor, sound: Sound | None) -> tuple[Tensor, Tensor | None]:
+    def fuse_audio(
+        self, embedding: Tensor, frame_s: Tensor, audio: AudioInput | None
+    ) -> tuple[Tensor, Tensor | None]:
         """As in TemporalStage; the guide is None where the memory is not to be guided."""
         fusion: nn.Module = self.fusion
-        if sound is None or not isinstance(fusion, SymmetricFusion):
-            updated, guide = super().hear(embedding, frame_s, sound)
-            return updated, guide if self.guided else None
-        updated, voice, _ = fusion.both(embedding, frame_s, sound)
-        guide, _ = audio_at_frames(voice, sound.times_s, sound.valid, frame_s)
-        return updated, guide if self.guided else None
+        if audio is None or not isinstance(fusion, SymmetricFusion):
+            updated, audio_condition = super().fuse_audio(embedding, frame_s, audio)
+            return updated, audio_condition if self.audio_conditioned else None
+        updated, tokens, _ = fusion.update_both(embedding, frame_s, audio)
+        audio_condition, _ = audio_at_frames(tokens, audio.times_s, audio.valid, frame_s)
+        return updated, audio_condition if self.audio_conditioned else None
 
 
 def build_alignment(
@@ -325,7 +333,9 @@ def build_alignment(
     alignment = GranularityAlignment(token_width, patch_count, config)
     if controls.visual == "alignment":
         return alignment
-    return matched(lambda hidden: GlobalView(token_width, config, hidden), weight_count(alignment))
+    return match_parameter_count(
+        lambda hidden: GlobalTokenAlignment(token_width, config, hidden), parameter_count(alignment)
+    )
 
 
 def build_fusion(config: NetworkConfig, audio_width: int, controls: ControlConfig, budget: int) -> nn.Module:
@@ -334,11 +344,13 @@ def build_fusion(config: NetworkConfig, audio_width: int, controls: ControlConfi
     if controls.fusion == "asymmetric":
         return AsymmetricFusion(width, audio_width, config.fusion)
     if controls.fusion == "concat":
-        return matched(lambda hidden: ConcatFusion(width, audio_width, hidden), budget)
+        return match_parameter_count(lambda hidden: ConcatFusion(width, audio_width, hidden), budget)
     if controls.fusion == "symmetric":
         heads = config.fusion.heads
-        return matched(
-            lambda narrow: SymmetricFusion(width, audio_width, config.fusion, narrow), budget, step=heads
+        return match_parameter_count(
+            lambda inner_width: SymmetricFusion(width, audio_width, config.fusion, inner_width),
+            budget,
+            step=heads,
         )
     return NoFusion()
 
@@ -348,6 +360,6 @@ def build_memory(config: NetworkConfig, audio_width: int, controls: ControlConfi
     width, temporal = config.alignment.width, config.temporal
     if controls.temporal == "mamba":
         return BiMamba(width, audio_width, temporal)
-    kinds = {"tcn": Tcn, "transformer": LocalTransformer, "bigru": BiGru, "none": FrameByFrame}
-    kind = kinds[controls.temporal]
-    return matched(lambda hidden: kind(width, audio_width, temporal, hidden), budget)
+    controls_by_name = {"tcn": Tcn, "transformer": LocalTransformer, "bigru": BiGru, "none": FramewiseMlp}
+    kind = controls_by_name[controls.temporal]
+    return match_parameter_count(lambda hidden: kind(width, audio_width, temporal, hidden), budget)

@@ -5,7 +5,7 @@ networks of all folds together are an ensemble.
 
 In: a `TrainConfig`.  Out: a run a fold, their out-of-fold scores in one Parquet, and for each further split
 the mean of the folds' scores.
-Not here: one run (loop.py), means (ensemble.py), thresholds (thresholds.py).
+Not here: one run (loop.py), thresholds (thresholds.py).
 
 Let several networks vote: the mean of their probabilities, over folds and seeds.
 
@@ -32,7 +32,7 @@ OUT_OF_FOLD: Final = "oof"
 
 
 @dataclass(frozen=True)
-class CrossOutcome:
+class CrossValidationResult:
     """What the folds came to."""
 
     best: tuple[float, ...]
@@ -42,21 +42,21 @@ class CrossOutcome:
 
 
 def cross_validate(
-    config: TrainConfig, count: int, seed: int = 0, say: Callable[[str], None] | None = None
-) -> CrossOutcome:
+    config: TrainConfig, count: int, seed: int = 0, report: Callable[[str], None] | None = None
+) -> CrossValidationResult:
     """Train `count` folds one after the other in folders fold0, fold1, ... of the run's folder.
 
     Folds that are finished are not done again, one that was stopped goes on.  Each fold chooses its best
     epoch by the tracks it holds out, so their score flatters a little.
     """
-    outcomes = [train(fold_config(config, number, count, seed), say) for number in range(count)]
-    result = CrossOutcome(tuple(outcome.best for outcome in outcomes))
-    if all(outcome.scores for outcome in outcomes):  # of several processes one writes
-        held = [read_scores(outcome.scores["val"]) for outcome in outcomes]
+    folds = [train(fold_config(config, number, count, seed), report) for number in range(count)]
+    result = CrossValidationResult(tuple(fold.best for fold in folds))
+    if all(fold.scores for fold in folds):  # of several processes one writes
+        out_of_fold = [read_scores(fold.scores["val"]) for fold in folds]
         result.scores[OUT_OF_FOLD] = config.out / "scores" / f"{OUT_OF_FOLD}.parquet"
-        write_scores(result.scores[OUT_OF_FOLD], pd.concat(held, ignore_index=True))
+        write_scores(result.scores[OUT_OF_FOLD], pd.concat(out_of_fold, ignore_index=True))
         for split in config.data.score:
-            paths = [outcome.scores[split] for outcome in outcomes]
+            paths = [fold.scores[split] for fold in folds]
             result.scores[split] = config.out / "scores" / f"{split}.parquet"
             write_scores(
                 result.scores[split], mean_scores([read_scores(p) for p in paths], list(map(str, paths)))
@@ -96,9 +96,9 @@ def mean_scores(tables: Sequence[pd.DataFrame], names: Sequence[str]) -> pd.Data
     return result
 
 
-def _check_same_frames(one: pd.DataFrame, other: pd.DataFrame, name: str, other_name: str) -> None:
+def _check_same_frames(first: pd.DataFrame, other: pd.DataFrame, name: str, other_name: str) -> None:
     """Both are sorted by track and frame. Raises InputError with the first track that differs."""
-    frames, other_frames = (table.groupby("track")["frame"].agg(list) for table in (one, other))
+    frames, other_frames = (table.groupby("track")["frame"].agg(list) for table in (first, other))
     for track in sorted(set(frames.index) | set(other_frames.index)):
         rows, other_rows = frames.get(track, []), other_frames.get(track, [])
         if rows != other_rows:

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 
-def rows_of_all(accelerator: Any, rows: Tensor) -> Tensor:
+def gather_rows(accelerator: Any, rows: Tensor) -> Tensor:
     """Rows [F, ...] of every process, F its own affair, in the order of processes: [sum of F, ...].
 
     Those of this process keep their gradient, the others have none.
@@ -22,9 +22,9 @@ def rows_of_all(accelerator: Any, rows: Tensor) -> Tensor:
     if accelerator.num_processes == 1:
         return rows
     counts = accelerator.gather(torch.tensor([len(rows)], device=rows.device)).tolist()
-    filled = rows.new_zeros(max(counts), *rows.shape[1:])
-    filled[: len(rows)] = rows.detach()
-    everybodys = accelerator.gather(filled).reshape(len(counts), *filled.shape)  # [processes, max F, ...]
-    parts = [part[:count] for part, count in zip(everybodys, counts, strict=True)]
-    parts[accelerator.process_index] = rows
-    return torch.cat(parts)
+    padded = rows.new_zeros(max(counts), *rows.shape[1:])
+    padded[: len(rows)] = rows.detach()
+    gathered = accelerator.gather(padded).reshape(len(counts), *padded.shape)  # [processes, max F, ...]
+    by_process = [part[:count] for part, count in zip(gathered, counts, strict=True)]
+    by_process[accelerator.process_index] = rows
+    return torch.cat(by_process)

@@ -5,7 +5,7 @@ and how its crops are spoilt, follows from its place in that order, whatever bat
 makes a run resume exactly, and several processes do what one would.
 
 In: windows, a seed, the number of an epoch.  Out: batches.
-Not here: cutting windows (windows.py), how crops are spoilt (augment.py).
+Not here: cutting windows (windows.py), how crops are augmented (encoder.py).
 """
 
 from collections.abc import Callable, Sequence
@@ -26,10 +26,10 @@ class EpochOrder:
     def __init__(self, sources: Sequence[str], balance: float, seed: int) -> None:
         """sources: the source video of each window; balance: see DataConfig."""
         names = sorted(set(sources))
-        place = {name: number for number, name in enumerate(names)}
+        source_number = {name: number for number, name in enumerate(names)}
         self._windows: list[list[int]] = [[] for _ in names]
         for window, source in enumerate(sources):
-            self._windows[place[source]].append(window)
+            self._windows[source_number[source]].append(window)
         self._balance, self._seed, self._count = balance, seed, len(sources)
 
     def epoch(self, number: int) -> list[int]:
@@ -39,16 +39,16 @@ class EpochOrder:
         shares = self._count * weights / weights.sum()
         quotas = np.floor(shares + 1e-9).astype(int)
         # What rounding left over goes to sources by chance, so that over epochs each gets its share.
-        rest = shares - quotas
-        left = self._count - int(quotas.sum())
-        if left:
-            quotas[rng.choice(len(quotas), left, replace=False, p=rest.clip(0) / rest.clip(0).sum())] += 1
+        remainders = (shares - quotas).clip(0)
+        missing = self._count - int(quotas.sum())
+        if missing:
+            quotas[rng.choice(len(quotas), missing, replace=False, p=remainders / remainders.sum())] += 1
         order: list[int] = []
         for windows, quota in zip(self._windows, quotas.tolist(), strict=True):
             while quota > 0:  # every window once before any comes twice
                 order += rng.permutation(windows)[:quota].tolist()
                 quota -= len(windows)
-        return [order[place] for place in rng.permutation(len(order))]
+        return [order[position] for position in rng.permutation(len(order))]
 
 
 @dataclass(frozen=True)
@@ -64,24 +64,24 @@ class EpochBatches(Dataset[Batch]):
     seed: tuple[int, ...]
     """Of the run and the epoch."""
 
-    def __getitem__(self, places: Sequence[int]) -> Batch:
-        return collate([self._turn(place) for place in places])
+    def __getitem__(self, positions: Sequence[int]) -> Batch:
+        return collate([self._augmented_window(position) for position in positions])
 
-    def _turn(self, place: int) -> Batch:
+    def _augmented_window(self, position: int) -> Batch:
         """The window at a place, spoilt, as a batch of one; it may be given the sound of the one before."""
-        seed = [*self.seed, place]
+        seed = [*self.seed, position]
         window = drop_modalities(
-            self.windows.window(self.order[place]),
-            lambda: self.windows.window(self.order[place - 1]),
+            self.windows.window(self.order[position]),
+            lambda: self.windows.window(self.order[position - 1]),
             self.dropout,
             np.random.default_rng(seed),
         )
         return augment_crops(window, np.random.default_rng([*seed, 1])) if self.augment else window
 
 
-def places_of(process: int, processes: int, places: int, batch: int) -> list[range]:
+def process_batches(process: int, processes: int, positions: int, batch: int) -> list[range]:
     """The batches of one process: the first `batch` places are the first one's, the next the second's..."""
-    return [range(at, at + batch) for at in range(process * batch, places, processes * batch)]
+    return [range(at, at + batch) for at in range(process * batch, positions, processes * batch)]
 
 
 def drop_modalities(
@@ -91,34 +91,34 @@ def drop_modalities(
 
     other: gives the window whose sound may take the place of its own, moved to its own time
     """
-    chance = rng.random()
-    if chance < config.no_sound:
+    draw = rng.random()
+    if draw < config.no_sound:
         window = replace(window, audio_valid=torch.zeros_like(window.audio_valid))
-    elif chance < config.no_sound + config.other_sound:
-        window = _with_sound_of(window, other())
+    elif draw < config.no_sound + config.other_sound:
+        window = _with_audio_of(window, other())
     if rng.random() >= config.no_face:
         return window
-    first, frames = _extent(window)
+    first, frames = _window_extent(window)
     length = int(rng.integers(1, max(2, int(config.no_face_length * frames) + 1)))
     start = first + int(rng.integers(0, max(1, frames - length + 1)))
-    seen = window.seen.clone()
-    seen[0, start : start + length] = False
-    return replace(window, seen=seen)
+    has_face = window.has_face.clone()
+    has_face[0, start : start + length] = False
+    return replace(window, has_face=has_face)
 
 
-def _with_sound_of(window: Batch, other: Batch) -> Batch:
-    away_s = window.times_s[0, 0] - other.times_s[0, 0]
+def _with_audio_of(window: Batch, other: Batch) -> Batch:
+    offset_s = window.times_s[0, 0] - other.times_s[0, 0]
     return replace(
         window,
         audio=other.audio,
-        audio_times_s=other.audio_times_s + away_s,
+        audio_times_s=other.audio_times_s + offset_s,
         audio_valid=other.audio_valid,
     )
 
 
-def _extent(window: Batch) -> tuple[int, int]:
+def _window_extent(window: Batch) -> tuple[int, int]:
     """Where a window begins in its row, after its margin, and how many frames it has."""
-    if window.inside is None:
-        return 0, window.seen.shape[1]
-    inside = window.inside[0].nonzero()
-    return int(inside[0]), len(inside)
+    if window.in_window is None:
+        return 0, window.has_face.shape[1]
+    in_window = window.in_window[0].nonzero()
+    return int(in_window[0]), len(in_window)

@@ -7,7 +7,7 @@ Two sets of frames are told apart, for the literature mixes them up:
               must be. The headline.
     f1_faces  only labelled frames in which the network saw a face
 
-Not here: the definitions (metrics.py), how it is shown (cli/evaluate.py, figure.py).
+Not here: the definitions (metrics.py), how it is shown (cli/evaluate.py).
 
 One figure of an evaluation: the F1 of each AU with its interval, in an HTML file that opens offline.
 
@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 from auscan.core.atomic_write import atomic_path
 from auscan.core.aus import AU_MEANINGS, AU_NAMES
 from auscan.core.errors import InputError
-from auscan.inference.score_track import logits_of
+from auscan.inference.score_track import to_logits
 from auscan.training.metrics import (
     Counts,
     Interval,
@@ -36,17 +36,25 @@ from auscan.training.metrics import (
     calibration_error,
     count_by,
     interval,
-    kappa,
     label_mask,
     ranking,
 )
-from auscan.training.operating_points import Readout, fit_readout, read_by_others
+from auscan.training.operating_points import (
+    CalibratedThresholds,
+    cross_fit_thresholds,
+    fit_calibrated_thresholds,
+)
 from auscan.training.smoothing import NO_SMOOTHING, final_scores
-from auscan.training.thresholds import Decision, predict_by_others, tune_thresholds
+from auscan.training.thresholds import Decision, cross_fit_predictions, tune_thresholds
+
+# Okabe and Ito's: safe for colour-blind people.
+DEFAULT_COLOUR, TUNED_COLOUR, ALWAYS_YES_COLOUR = "#56B4E9", "#0072B2", "#D55E00"
+MEAN: Final[str] = "mean"
+"""Label of the bar over all AUs."""
 
 
 @dataclass(frozen=True, eq=False)
-class Figures:
+class F1Metrics:
     """F1 on one set of frames at one set of thresholds."""
 
     counts: Counts
@@ -57,12 +65,12 @@ class Figures:
 
 
 @dataclass(frozen=True, eq=False)
-class AtThresholds:
+class ThresholdMetrics:
     """What follows from one set of thresholds."""
 
     thresholds: tuple[float, ...]
-    f1_all: Figures
-    f1_faces: Figures
+    f1_all: F1Metrics
+    f1_faces: F1Metrics
 
 
 @dataclass(frozen=True, eq=False)
@@ -85,20 +93,20 @@ class Evaluation:
     """Counting frames in a track without any score of some AU; they say no."""
     tuned_here: bool
     """Whether the tuned thresholds were chosen on these very frames, which flatters them."""
-    at_default: AtThresholds
+    at_default: ThresholdMetrics
     """At 0.5."""
-    at_tuned: AtThresholds
-    by_others: Figures | None
+    at_tuned: ThresholdMetrics
+    cross_fitted: F1Metrics | None
     """f1_all where the thresholds of each video were tuned on others: what tuning is really worth. None
     where thresholds were given, or with a single video."""
     ranking: tuple[Ranking, ...]
-    """[A] on all counting frames."""
+    """[A] on all counted frames."""
     calibration_error: tuple[float, ...]
-    """[A] expected calibration error of the scores as they are, on counting frames with a face."""
+    """[A] expected calibration error of the scores as they are, on counted frames with a face."""
     calibrated_error: tuple[float, ...] | None
-    """[A] the same after a calibration that was fitted on other videos; None as for by_others."""
-    readout: Readout | None
-    """Calibration and operating points fitted on the counting frames with a face; None where thresholds
+    """[A] the same after a calibration that was fitted on other videos; None as for cross_fitted."""
+    calibrated_thresholds: CalibratedThresholds | None
+    """Calibration and operating points fitted on the counted frames with a face; None where thresholds
     were given."""
 
     def to_dict(self) -> dict[str, Any]:
@@ -113,14 +121,16 @@ class Evaluation:
             "frames_without_face": self.frames_without_face,
             "frames_without_score": self.frames_without_score,
             "tuned_here": self.tuned_here,
-            "at_default": _at_thresholds(self.at_default),
-            "at_tuned": _at_thresholds(self.at_tuned),
-            "by_others": None if self.by_others is None else _figures(self.by_others),
-            "labels": _label_figures(self.at_default.f1_all.counts),
+            "at_default": _threshold_json(self.at_default),
+            "at_tuned": _threshold_json(self.at_tuned),
+            "by_others": None if self.cross_fitted is None else _f1_json(self.cross_fitted),
+            "labels": _label_json(self.at_default.f1_all.counts),
             "auc": _by_au([one.auc for one in self.ranking]),
             "average_precision": _by_au([one.average_precision for one in self.ranking]),
-            "calibration_error": _errors(self.calibration_error),
-            "calibrated_error": None if self.calibrated_error is None else _errors(self.calibrated_error),
+            "calibration_error": _calibration_json(self.calibration_error),
+            "calibrated_error": None
+            if self.calibrated_error is None
+            else _calibration_json(self.calibrated_error),
         }
 
 
@@ -144,18 +154,18 @@ def evaluate(
     truth = labels[list(AU_NAMES)].to_numpy(np.int8)
     coded: NDArray[np.bool_] = np.any(truth >= 0, axis=0)
     mask = label_mask(truth, rule, coded)
-    counting = mask.any(axis=1)
-    if not counting.any():
+    counted = mask.any(axis=1)
+    if not counted.any():
         raise InputError(
             "No frame has a label for every AU that is labelled anywhere in these tracks, as the official "
             "score asks. Count label by label instead: --rule element."
         )
-    truth = np.where(mask, truth, -1)[counting]
-    probabilities, has_face = final.probabilities[counting], final.has_face[counting]
-    source, names = pd.factorize(labels["source_video"].to_numpy()[counting])
+    truth = np.where(mask, truth, -1)[counted]
+    probabilities, has_face = final.probabilities[counted], final.has_face[counted]
+    source, names = pd.factorize(labels["source_video"].to_numpy()[counted])
     # The rule is applied already, so what is -1 by now is all that stays out.
     thresholds = decision.thresholds if decision else tune_thresholds(truth, probabilities, "element")
-    frames = _Frames(truth, probabilities, has_face, source, len(names))
+    frames = _ScoredFrames(truth, probabilities, has_face, source, len(names))
     faces = frames.with_face()
     return Evaluation(
         rule=rule,
@@ -163,22 +173,26 @@ def evaluate(
         tracks=int(labels["track"].nunique()),
         sources=len(names),
         rows=len(labels),
-        frames=int(counting.sum()),
+        frames=int(counted.sum()),
         frames_without_face=int((~has_face).sum()),
         frames_without_score=int((np.isnan(probabilities) & (truth >= 0)).any(axis=1).sum()),
         tuned_here=decision is None,
-        at_default=frames.at(Decision().thresholds),
-        at_tuned=frames.at(thresholds),
-        by_others=frames.by_others() if decision is None and len(names) > 1 else None,
+        at_default=frames.metrics_at(Decision().thresholds),
+        at_tuned=frames.metrics_at(thresholds),
+        cross_fitted=frames.cross_fitted() if decision is None and len(names) > 1 else None,
         ranking=tuple(ranking(truth[:, j], probabilities[:, j]) for j in range(len(AU_NAMES))),
         calibration_error=faces.calibration_error(faces.probabilities),
         calibrated_error=faces.calibrated_error() if decision is None and faces.sources > 1 else None,
-        readout=fit_readout(faces.labels, logits_of(faces.probabilities)) if decision is None else None,
+        calibrated_thresholds=(
+            fit_calibrated_thresholds(faces.labels, to_logits(faces.probabilities))
+            if decision is None
+            else None
+        ),
     )
 
 
 @dataclass(frozen=True, eq=False)
-class _Frames:
+class _ScoredFrames:
     """The R frames that count; labels that do not are -1."""
 
     labels: NDArray[np.int8]
@@ -187,52 +201,57 @@ class _Frames:
     source: NDArray[np.int64]
     sources: int
 
-    def at(self, thresholds: tuple[float, ...]) -> AtThresholds:
+    def metrics_at(self, thresholds: tuple[float, ...]) -> ThresholdMetrics:
         predictions = Decision(thresholds).predict(self.probabilities)
-        return AtThresholds(thresholds, self._figures(predictions), self._figures(predictions, self.has_face))
+        return ThresholdMetrics(
+            thresholds, self._f1_metrics(predictions), self._f1_metrics(predictions, self.has_face)
+        )
 
-    def by_others(self) -> Figures:
-        return self._figures(predict_by_others(self.labels, self.probabilities, self.source, "element"))
+    def cross_fitted(self) -> F1Metrics:
+        return self._f1_metrics(
+            cross_fit_predictions(self.labels, self.probabilities, self.source, "element")
+        )
 
-    def with_face(self) -> "_Frames":
+    def with_face(self) -> "_ScoredFrames":
         """Only frames in which the network saw a face."""
         kept = self.has_face
         source, names = pd.factorize(self.source[kept])
-        return _Frames(self.labels[kept], self.probabilities[kept], kept[kept], source, len(names))
+        return _ScoredFrames(self.labels[kept], self.probabilities[kept], kept[kept], source, len(names))
 
     def calibration_error(self, probabilities: NDArray[np.floating]) -> tuple[float, ...]:
         columns = range(self.labels.shape[1])
         return tuple(calibration_error(self.labels[:, j], probabilities[:, j]) for j in columns)
 
     def calibrated_error(self) -> tuple[float, ...]:
-        said = read_by_others(self.labels, logits_of(self.probabilities), self.source)
-        return self.calibration_error(said.probabilities)
+        predictions = cross_fit_thresholds(self.labels, to_logits(self.probabilities), self.source)
+        return self.calibration_error(predictions.probabilities)
 
-    def _figures(self, predictions: NDArray[np.bool_], kept: NDArray[np.bool_] | None = None) -> Figures:
+    def _f1_metrics(self, predictions: NDArray[np.bool_], kept: NDArray[np.bool_] | None = None) -> F1Metrics:
         if kept is None:
             kept = np.ones(len(self.labels), dtype=bool)
-        labels, said = self.labels[kept], predictions[kept]
-        by_source = count_by(self.source[kept], self.sources, labels, said, "element")
-        agreement = tuple(kappa(labels[:, j], said[:, j]) for j in range(labels.shape[1]))
-        return Figures(by_source.pooled(), interval(by_source), agreement)
+        by_source = count_by(self.source[kept], self.sources, self.labels[kept], predictions[kept], "element")
+        counts = by_source.pooled()
+        return F1Metrics(counts, interval(by_source), tuple(counts.kappa().tolist()))
 
 
-def _at_thresholds(at: AtThresholds) -> dict[str, Any]:
+def _threshold_json(metrics: ThresholdMetrics) -> dict[str, Any]:
     return {
-        "thresholds": _by_au(list(at.thresholds)),
-        "f1_all": _figures(at.f1_all),
-        "f1_faces": _figures(at.f1_faces),
+        "thresholds": _by_au(list(metrics.thresholds)),
+        "f1_all": _f1_json(metrics.f1_all),
+        "f1_faces": _f1_json(metrics.f1_faces),
     }
 
 
-def _figures(figures: Figures) -> dict[str, Any]:
-    f1, ends, counts = figures.counts.f1(), figures.interval, figures.counts
+def _f1_json(metrics: F1Metrics) -> dict[str, Any]:
+    f1, ends, counts = metrics.counts.f1(), metrics.interval, metrics.counts
     return {
-        "mean": _number(figures.counts.score()),
-        "interval": [_number(end) for end in ends.score],
+        "mean": _finite_or_none(metrics.counts.score()),
+        "interval": [_finite_or_none(end) for end in ends.score],
         "f1": _by_au(f1),
-        "f1_interval": {name: [_number(end) for end in ends.f1[:, j]] for j, name in enumerate(AU_NAMES)},
-        "kappa": _by_au(figures.kappa),
+        "f1_interval": {
+            name: [_finite_or_none(end) for end in ends.f1[:, j]] for j, name in enumerate(AU_NAMES)
+        },
+        "kappa": _by_au(metrics.kappa),
         "counts": {
             name: {kind: int(getattr(counts, kind)[j]) for kind in ("tp", "fp", "fn", "tn")}
             for j, name in enumerate(AU_NAMES)
@@ -240,7 +259,7 @@ def _figures(figures: Figures) -> dict[str, Any]:
     }
 
 
-def _label_figures(counts: Counts) -> dict[str, Any]:
+def _label_json(counts: Counts) -> dict[str, Any]:
     """How many labels there are, how many say yes, and the F1 of always saying yes, which follows from it."""
     positives, labelled = counts.positives(), counts.labelled()
     rate = positives / np.where(labelled > 0, labelled, np.nan)
@@ -250,43 +269,39 @@ def _label_figures(counts: Counts) -> dict[str, Any]:
         "positives": dict(zip(AU_NAMES, positives.tolist(), strict=True)),
         "base_rate": _by_au(rate),
         "f1_of_always_yes": _by_au(always),
-        "mean_f1_of_always_yes": _number(float(np.nanmean(always))),
+        "mean_f1_of_always_yes": _finite_or_none(float(np.nanmean(always))),
     }
 
 
-def _errors(errors: tuple[float, ...]) -> dict[str, Any]:
+def _calibration_json(errors: tuple[float, ...]) -> dict[str, Any]:
     known = [error for error in errors if not math.isnan(error)]
     return {"mean": float(np.mean(known)) if known else None, "by_au": _by_au(errors)}
 
 
 def _by_au(values: Any) -> dict[str, float | None]:
-    return {name: _number(float(value)) for name, value in zip(AU_NAMES, values, strict=True)}
+    return {name: _finite_or_none(float(value)) for name, value in zip(AU_NAMES, values, strict=True)}
 
 
-def _number(value: float) -> float | None:
+def _finite_or_none(value: float) -> float | None:
     return None if math.isnan(value) else float(value)
-
-
-_DEFAULT, _TUNED, _ALWAYS = "#56B4E9", "#0072B2", "#D55E00"  # Okabe and Ito's: safe for colour-blind people
-MEAN: Final[str] = "mean"
 
 
 def write_figure(path: Path, evaluation: Evaluation) -> None:
     """Write the figure to `path`: f1_all at 0.5, at the tuned thresholds, and of always yes."""
     figure = go.Figure()
-    _add_bars(figure, "at 0.5", evaluation.at_default.f1_all, _DEFAULT)
+    _add_bars(figure, "at 0.5", evaluation.at_default.f1_all, DEFAULT_COLOUR)
     tuned = "at thresholds tuned on these frames" if evaluation.tuned_here else "at the given thresholds"
-    _add_bars(figure, tuned, evaluation.at_tuned.f1_all, _TUNED)
+    _add_bars(figure, tuned, evaluation.at_tuned.f1_all, TUNED_COLOUR)
     counts = evaluation.at_default.f1_all.counts
     positives, labelled = counts.positives(), counts.labelled()
     known = labelled > 0
     always = np.divide(2 * positives, positives + labelled, out=np.full(len(known), np.nan), where=known)
     figure.add_scatter(
-        x=[*_labels(), MEAN],
+        x=[*_au_labels(), MEAN],
         y=[*always.tolist(), float(np.nanmean(always))],
         mode="markers",
         name="always yes",
-        marker={"symbol": "line-ew-open", "size": 24, "color": _ALWAYS, "line": {"width": 3}},
+        marker={"symbol": "line-ew-open", "size": 24, "color": ALWAYS_YES_COLOUR, "line": {"width": 3}},
     )
     figure.update_layout(
         template="plotly_white",
@@ -300,11 +315,11 @@ def write_figure(path: Path, evaluation: Evaluation) -> None:
         figure.write_html(temporary, include_plotlyjs=True, full_html=True)
 
 
-def _add_bars(figure: go.Figure, name: str, figures: Figures, colour: str) -> None:
-    f1 = np.append(figures.counts.f1(), figures.counts.score())  # [A + 1]
-    ends = np.column_stack([figures.interval.f1, figures.interval.score])  # [2, A + 1]
+def _add_bars(figure: go.Figure, name: str, metrics: F1Metrics, colour: str) -> None:
+    f1 = np.append(metrics.counts.f1(), metrics.counts.score())  # [A + 1]
+    ends = np.column_stack([metrics.interval.f1, metrics.interval.score])  # [2, A + 1]
     figure.add_bar(
-        x=[*_labels(), MEAN],
+        x=[*_au_labels(), MEAN],
         y=f1.tolist(),
         name=name,
         marker_color=colour,
@@ -317,5 +332,5 @@ def _add_bars(figure: go.Figure, name: str, figures: Figures, colour: str) -> No
     )
 
 
-def _labels() -> list[str]:
+def _au_labels() -> list[str]:
     return [f"{name}<br>{AU_MEANINGS[name].replace(' ', '<br>')}" for name in AU_NAMES]

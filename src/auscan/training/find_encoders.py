@@ -8,7 +8,7 @@ from pathlib import Path
 
 from auscan.core.errors import InputError
 from auscan.datasets.features import Encoders, load_encoders
-from auscan.training.encoder import learned_encoder
+from auscan.training.encoder import unwrap_encoder
 from auscan.training.module import FeatureNetwork
 from auscan.training.run import TrainedConfig, find_trained, load_trained
 
@@ -25,18 +25,18 @@ def find_encoders(
     trained = find_trained(Path(model))
     if trained is None:
         return load_encoders(model, visual, audio, device)
-    network, about = load_trained(trained)
-    if about.encoder is None:
+    network, trained_config = load_trained(trained)
+    if trained_config.encoder is None:
         raise InputError(
-            f"{model} was trained from features of {about.model} and has no encoder of its own. Give --model "
-            "the one that made them."
+            f"{model} was trained from features of {trained_config.model} and has no encoder of its own. "
+            "Give --model the one that made them."
         )
-    return encoders_of(network, about, None, visual, audio, device)
+    return encoders_of(network, trained_config, None, visual, audio, device)
 
 
 def encoders_of(
     network: FeatureNetwork,
-    about: TrainedConfig,
+    trained_config: TrainedConfig,
     model: str | None = None,
     visual: str | None = None,
     audio: str | None = None,
@@ -47,16 +47,16 @@ def encoders_of(
     model, visual, audio: where the encoders of its features are, if not where the run found them
     Raises InputError where those are others.
     """
-    learned = about.encoder
-    if model is None and learned is not None:
-        model, visual, audio = learned.start, visual or learned.visual, audio or learned.audio
-    start = find_encoders(model or about.model, visual, audio, device)
-    if start.digest != about.encoders:
+    encoder = trained_config.encoder
+    if model is None and encoder is not None:
+        model, visual, audio = encoder.start, visual or encoder.visual, audio or encoder.audio
+    initial = find_encoders(model or trained_config.model, visual, audio, device)
+    if initial.digest != trained_config.encoders:
         raise InputError(
-            f"The encoders of {start.name} are not those that made the run's features ({about.model}). Give "
-            "the same --model, --visual and --audio as to auscan extract."
+            f"The encoders of {initial.name} are not those that made the run's features "
+            f"({trained_config.model}). Give the same --model, --visual and --audio as to auscan extract."
         )
     if network.encoder is None:
-        return start
-    eye = learned_encoder(network.encoder)
-    return Encoders(f"{start.name}-trained", start.config, eye, start.audio, device)
+        return initial
+    trained = unwrap_encoder(network.encoder)
+    return Encoders(f"{initial.name}-trained", initial.config, trained, initial.audio, device)

@@ -19,12 +19,12 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 from torch.utils.data import DataLoader
 
@@ -33,19 +33,20 @@ from auscan.core.config import NetworkConfig
 from auscan.core.errors import AuscanError, InputError
 from auscan.datasets.features import Encoders
 from auscan.datasets.index import read_index
+from auscan.model.checkpoint import load_stored_weights, stored_weights
 from auscan.training.config import TrainConfig
-from auscan.training.distributed import rows_of_all
+from auscan.training.distributed import gather_rows
 from auscan.training.encoder import CropEncoder
-from auscan.training.epoch import EpochBatches, EpochOrder, places_of
+from auscan.training.epoch import EpochBatches, EpochOrder, process_batches
 from auscan.training.find_encoders import find_encoders
 from auscan.training.losses import Criterion, Losses, positive_weights
-from auscan.training.module import FeatureNetwork, FeatureSizes, budget, build_network
+from auscan.training.module import FeatureNetwork, FeatureSizes, build_network, parameter_table
 from auscan.training.optim import (
+    ema_update,
     keep_freed_memory,
     parameter_groups,
-    running_mean,
     warmup_cosine,
-    with_own_rate,
+    with_separate_rate,
 )
 from auscan.training.predict import mean_f1, score_tracks
 from auscan.training.run import RunFolder, TrainedConfig, load_trained, save_trained
@@ -54,22 +55,22 @@ from auscan.training.windows import (
     Batch,
     LabelledTrack,
     WindowBatches,
-    check_alike,
-    check_start,
+    check_features_from,
+    check_same_encoders,
     load_tracks,
     split_tracks,
     training_windows,
 )
 
-HEARD_BEYOND_S = 0.1
+EXTRA_AUDIO_S = 0.1
 """Sound that a window gets beyond the reach of its outermost frames."""
 
-Say = Callable[[str], None]
+Reporter = Callable[[str], None]
 """Takes lines for people."""
 
 
 @dataclass
-class Progress:
+class RunProgress:
     """Where a run is; all of it is in the state."""
 
     step: int = 0
@@ -82,7 +83,7 @@ class Progress:
 
 
 @dataclass(frozen=True)
-class Outcome:
+class TrainingResult:
     """What a run came to."""
 
     best: float
@@ -94,13 +95,13 @@ class Outcome:
     """Parquets of scores; `val` are those of the validation tracks."""
 
 
-def train(config: TrainConfig, say: Say | None = None) -> Outcome:
+def train(config: TrainConfig, report: Reporter | None = None) -> TrainingResult:
     """Train, or go on training, until it is done.
 
     Raises InputError for data that does not fit, AuscanError where accelerate is not installed.
     """
     keep_freed_memory()
-    trainer = Trainer(config, say or _nothing)
+    trainer = Trainer(config, report or _discard)
     trainer.run()
     return trainer.finish()
 
@@ -108,117 +109,120 @@ def train(config: TrainConfig, say: Say | None = None) -> Outcome:
 class Trainer:
     """One run."""
 
-    def __init__(self, config: TrainConfig, say: Say) -> None:
+    def __init__(self, config: TrainConfig, report: Reporter) -> None:
         self.config = config
         self.accelerator = _accelerator(config)
-        self.main = bool(self.accelerator.is_main_process)
-        self.say: Say = say if self.main else _nothing
+        self.is_main = bool(self.accelerator.is_main_process)
+        self.report: Reporter = report if self.is_main else _discard
         self.index = read_index(config.data.index)
-        learns = config.model.encoder
-        start = None if learns is None else find_encoders(learns.start, learns.visual, learns.audio)
-        self.crop_size = None if start is None else start.crop_size
-        self.learned, self.held = split_tracks(self.index, config.data, config.seed, self.crop_size, self.say)
-        header = self.learned[0].features.header
-        self.sizes = FeatureSizes.of(header)
-        for track in (*self.learned, *self.held):
-            check_alike(track, self.learned[0])
-        if start is not None:
-            check_start(start, self.learned[0])
-        taught = np.any([(track.labels >= 0).any(axis=0) for track in self.learned], axis=0)  # [A]
-        self.about = TrainedConfig(
-            untaught=tuple(np.array(AU_NAMES)[~taught].tolist()),
+        encoder = config.model.encoder
+        initial = None if encoder is None else find_encoders(encoder.start, encoder.visual, encoder.audio)
+        self.crop_size = None if initial is None else initial.crop_size
+        self.training_tracks, self.validation_tracks = split_tracks(
+            self.index, config.data, config.seed, self.crop_size, self.report
+        )
+        header = self.training_tracks[0].features.header
+        self.sizes = FeatureSizes.from_header(header)
+        for track in (*self.training_tracks, *self.validation_tracks):
+            check_same_encoders(track, self.training_tracks[0])
+        if initial is not None:
+            check_features_from(initial, self.training_tracks[0])
+        labelled = np.any([(track.labels >= 0).any(axis=0) for track in self.training_tracks], axis=0)  # [A]
+        self.trained_config = TrainedConfig(
+            untrained_aus=tuple(np.array(AU_NAMES)[~labelled].tolist()),
             model=header.model,
             encoders=header.encoders,
             sizes=self.sizes,
-            network=_whole_network(config, start),
+            network=_network_config(config, initial),
             controls=config.model.controls,
-            encoder=learns,
+            encoder=encoder,
             step=0,
             score=None,
         )
-        windows = training_windows(self.learned, config.data)
-        sources = [self.learned[window.track].source_video for window in windows]
-        self.order = EpochOrder(sources, config.data.balance, config.seed)
-        self.margin_s = config.model.network().fusion.reach_s + HEARD_BEYOND_S
-        self.windows = WindowBatches(self.learned, windows, self.margin_s, config.data.margin)
-        self.group = config.loop.batch * config.loop.accumulate * self.accelerator.num_processes
-        self.epoch_steps = math.ceil(len(windows) / self.group)
-        self.total = config.loop.epochs * self.epoch_steps
-        self._build(start)
+        windows = training_windows(self.training_tracks, config.data)
+        sources = [self.training_tracks[window.track].source_video for window in windows]
+        self.epoch_order = EpochOrder(sources, config.data.balance, config.seed)
+        self.audio_margin_s = config.model.network().fusion.reach_s + EXTRA_AUDIO_S
+        self.windows = WindowBatches(self.training_tracks, windows, self.audio_margin_s, config.data.margin)
+        self.windows_per_step = config.loop.batch * config.loop.accumulate * self.accelerator.num_processes
+        self.steps_per_epoch = math.ceil(len(windows) / self.windows_per_step)
+        self.total_steps = config.loop.epochs * self.steps_per_epoch
+        self._build(initial)
         with self.accelerator.main_process_first():
-            self.folder = RunFolder(config, begins=self.main)
-        self.board = _tensorboard(config.out) if self.main else None
-        self.progress = Progress()
+            self.folder = RunFolder(config, creates=self.is_main)
+        self.summary_writer = _summary_writer(config.out) if self.is_main else None
+        self.progress = RunProgress()
         self._resume()
 
-    def _build(self, start: Encoders | None) -> None:
+    def _build(self, initial: Encoders | None) -> None:
         """Network, running mean, optimiser, schedule, losses."""
         config = self.config
         torch.manual_seed(config.seed)
-        learns, encoder = config.model.encoder, None
-        if learns is not None and start is not None:
-            encoder = CropEncoder(cast(Any, start.visual), self.sizes.grid, learns)
+        encoder_config, encoder = config.model.encoder, None
+        if encoder_config is not None and initial is not None:
+            encoder = CropEncoder(initial.visual, self.sizes.grid, encoder_config)
         view_frames = config.loss.alignment_frames if config.loss.alignment else 0
         network = build_network(self.sizes, config.model, view_frames, encoder)
-        self.say(budget(network, self.sizes, config.model))
-        self.mean = AveragedModel(network, avg_fn=running_mean(config.optimizer.average))
-        self.mean.to(self.accelerator.device).requires_grad_(False)
+        self.report(parameter_table(network, self.sizes, config.model))
+        self.averaged = AveragedModel(network, avg_fn=ema_update(config.optimizer.average))
+        self.averaged.to(self.accelerator.device).requires_grad_(False)
         groups = parameter_groups(network, config.optimizer.weight_decay)
-        if learns is not None and encoder is not None:
-            groups = with_own_rate(groups, encoder, config.optimizer.rate * learns.rate_factor)
+        if encoder_config is not None and encoder is not None:
+            encoder_rate = config.optimizer.rate * encoder_config.rate_factor
+            groups = with_separate_rate(groups, encoder, encoder_rate)
         optimizer = torch.optim.AdamW(groups, lr=config.optimizer.rate)
         self.network, self.optimizer = self.accelerator.prepare(network, optimizer)
-        warmup = round(config.optimizer.warmup * self.total)
+        warmup = round(config.optimizer.warmup * self.total_steps)
         self.schedule = torch.optim.lr_scheduler.LambdaLR(
-            optimizer, lambda step: warmup_cosine(step, warmup, self.total)
+            optimizer, lambda step: warmup_cosine(step, warmup, self.total_steps)
         )
-        labels = np.concatenate([track.labels[track.features.has_image] for track in self.learned])
+        labels = np.concatenate([track.labels[track.features.has_image] for track in self.training_tracks])
         positives, negatives = (torch.from_numpy((labels == value).sum(0)) for value in (1, 0))
         weights = positive_weights(positives, negatives, config.loss.positive_cap)
         self.criterion = Criterion(config.loss, weights)
 
     def run(self) -> None:
         """Steps and validations until the last epoch or until nothing gets better."""
-        progress, began = self.progress, _Pace()
-        while progress.step < self.total and not progress.stopped:
-            epoch, first = divmod(progress.step, self.epoch_steps)
-            for micro_batches in self._steps(epoch, first):
+        progress, throughput = self.progress, _Throughput()
+        while progress.step < self.total_steps and not progress.stopped:
+            epoch, first = divmod(progress.step, self.steps_per_epoch)
+            for micro_batches in self._step_batches(epoch, first):
                 losses = self._step(micro_batches)
                 progress.step += 1
-                began.count(sum(int(batch.seen.sum()) for batch in micro_batches))
-                last = progress.step % self.epoch_steps == 0
+                throughput.add(sum(int(batch.has_face.sum()) for batch in micro_batches))
+                last = progress.step % self.steps_per_epoch == 0
                 if progress.step % self.config.loop.log_every == 0:
-                    self._log(epoch, losses, began)
+                    self._log(epoch, losses, throughput)
                 if progress.step % self.config.loop.save_every == 0 and not last:
                     self._save()
             self._validate(epoch)
             self._save()
 
-    def _steps(self, epoch: int, first: int) -> Iterator[list[Batch]]:
+    def _step_batches(self, epoch: int, first: int) -> Iterator[list[Batch]]:
         """This process's batches of each step of an epoch, from step `first` of it on."""
-        order, config = self.order.epoch(epoch), self.config
-        while len(order) % self.group:  # the last step is filled up from the beginning
-            order += order[: -len(order) % self.group]
+        order, config = self.epoch_order.epoch(epoch), self.config
+        while len(order) % self.windows_per_step:  # the last step is filled up from the beginning
+            order += order[: -len(order) % self.windows_per_step]
         encoder = config.model.encoder
         augment = encoder is not None and encoder.augment
         batches = EpochBatches(self.windows, order, config.dropout, augment, (config.seed, 3, epoch))
         process, processes = self.accelerator.process_index, self.accelerator.num_processes
-        mine = places_of(process, processes, len(order), config.loop.batch)
+        own = process_batches(process, processes, len(order), config.loop.batch)
         # A generator of its own: a loader draws from torch's global one, which belongs to the state.
         loader: DataLoader[Batch] = DataLoader(
             batches,
             batch_size=None,
-            sampler=mine[first * config.loop.accumulate :],
+            sampler=own[first * config.loop.accumulate :],
             num_workers=config.loop.workers,
             generator=torch.Generator(),
-            collate_fn=_as_it_is,
+            collate_fn=_identity,
         )
-        held: list[Batch] = []
+        micro_batches: list[Batch] = []
         for batch in loader:
-            held.append(batch)
-            if len(held) == config.loop.accumulate:
-                yield held
-                held = []
+            micro_batches.append(batch)
+            if len(micro_batches) == config.loop.accumulate:
+                yield micro_batches
+                micro_batches = []
 
     def _step(self, micro_batches: list[Batch]) -> dict[str, float]:
         """One step of the optimiser; returns the losses of all processes, meaned over its batches."""
@@ -227,105 +231,109 @@ class Trainer:
         for batch in (each.to(self.accelerator.device) for each in micro_batches):
             with self.accelerator.accumulate(self.network):
                 losses = self._losses(batch)
-                # Gradients are averaged over processes, each of which has a part of them: see together.py.
+                # Gradients are averaged over processes, each of which has a part of them: see distributed.py.
                 self.accelerator.backward(losses.total * self.accelerator.num_processes)
                 if self.accelerator.sync_gradients:
                     self.accelerator.clip_grad_norm_(self.network.parameters(), self.config.optimizer.clip)
                 self.optimizer.step()
                 self.optimizer.zero_grad()
-            for name, value in {"loss": losses.total, **losses.parts}.items():
+            for name, value in {"loss": losses.total, **losses.terms}.items():
                 sums[name] = sums.get(name, 0.0) + value.item() / len(micro_batches)
         self.schedule.step()
-        self.mean.update_parameters(self.accelerator.unwrap_model(self.network))
+        self.averaged.update_parameters(self.accelerator.unwrap_model(self.network))
         return sums
 
     def _losses(self, batch: Batch) -> Losses:
         """The losses of the windows of all processes; only this one's have gradients."""
         output = self.network(batch)
-        labels = batch.labels.masked_fill(~batch.seen[..., None], -1)
-        logits, labels = (self._of_all(each.flatten(0, 1)) for each in (output.logits, labels))  # [F, A] each
+        labels = batch.labels.masked_fill(~batch.has_face[..., None], -1)
+        logits, labels = (self._gather(each.flatten(0, 1)) for each in (output.logits, labels))  # [F, A] each
         views = output.views
         if views is not None:
-            views = self._of_all(views[0]), self._of_all(views[1])
+            views = self._gather(views[0]), self._gather(views[1])
         return self.criterion(logits, labels, views)
 
-    def _of_all(self, rows: Tensor) -> Tensor:
-        return rows_of_all(self.accelerator, rows)
+    def _gather(self, rows: Tensor) -> Tensor:
+        return gather_rows(self.accelerator, rows)
 
     def _validate(self, epoch: int) -> None:
         """Score the validation tracks with the running mean; keep it if it is the best so far."""
         progress = self.progress
-        scores = self._scores(self._averaged(), self.held)
-        score, by_au = mean_f1(scores, self.held, self.config.loop.rule)
+        scores = self._scores(self._averaged_network(), self.validation_tracks)
+        score, by_au = mean_f1(scores, self.validation_tracks, self.config.loop.rule)
         value = -1.0 if math.isnan(score) else score
         is_best = value > progress.best or progress.best_step == 0
         progress.waited = 0 if is_best else progress.waited + 1
         if is_best:
             progress.best, progress.best_step = value, progress.step
         progress.stopped = progress.waited >= self.config.loop.patience
-        if self.main:
-            self._keep("last", score)
+        if self.is_main:
+            self._save_network("last", score)
             if is_best:
-                self._keep("best", score)
+                self._save_network("best", score)
             named = dict(zip(AU_NAMES, by_au, strict=True))
             self._write_log(epoch=epoch, kind="validation", mean_f1=score, **named)
-        self.say(
+        self.report(
             f"epoch {epoch + 1} of {self.config.loop.epochs}: mean F1 {score:.4f}, best {progress.best:.4f}"
         )
 
     def _scores(self, network: FeatureNetwork, tracks: list[LabelledTrack]) -> pd.DataFrame:
         """Scores of the tracks, each scored by one process and given to all."""
-        mine = tracks[self.accelerator.process_index :: self.accelerator.num_processes]
+        own = tracks[self.accelerator.process_index :: self.accelerator.num_processes]
         context = self.config.data.context
-        tables = [score_tracks(network, mine, context, self.margin_s)] if mine else []
+        tables = [score_tracks(network, own, context, self.audio_margin_s)] if own else []
         if self.accelerator.num_processes > 1:
             from accelerate.utils import gather_object
 
             tables = gather_object(tables)
         table = pd.concat(tables, ignore_index=True).sort_values(["track", "frame"], ignore_index=True)
-        table[list(self.about.untaught)] = np.float32(np.nan)
+        table[list(self.trained_config.untrained_aus)] = np.float32(np.nan)
         return table
 
-    def _averaged(self) -> FeatureNetwork:
-        network = self.mean.module
+    def _averaged_network(self) -> FeatureNetwork:
+        network = self.averaged.module
         assert isinstance(network, FeatureNetwork)
         return network.eval()
 
-    def _keep(self, name: str, score: float) -> None:
+    def _save_network(self, name: str, score: float) -> None:
         known = None if math.isnan(score) else score
-        about = self.about.model_copy(update={"step": self.progress.step, "score": known})
-        save_trained(self.config.out / name, self._averaged(), about)
+        trained_config = self.trained_config.model_copy(update={"step": self.progress.step, "score": known})
+        save_trained(self.config.out / name, self._averaged_network(), trained_config)
 
-    def finish(self) -> Outcome:
+    def finish(self) -> TrainingResult:
         """Write the scores of the best network."""
-        outcome = Outcome(self.progress.best, self.progress.best_step, self.progress.step, self.config.out)
+        result = TrainingResult(
+            self.progress.best, self.progress.best_step, self.progress.step, self.config.out
+        )
         self.accelerator.wait_for_everyone()
         network, _ = load_trained(self.config.out / "best")
         network.to(self.accelerator.device)
-        splits = {"val": self.held}
+        splits = {"val": self.validation_tracks}
         for split in self.config.data.score:
             splits[split] = load_tracks(self.index, self.config.data.cache, [split], self.crop_size)
         for split, tracks in splits.items():
             for track in tracks:
-                check_alike(track, self.learned[0])
+                check_same_encoders(track, self.training_tracks[0])
             table = self._scores(network, tracks)
-            if self.main:
+            if self.is_main:
                 path = self.config.out / "scores" / f"{split}.parquet"
                 write_scores(path, table)
-                outcome.scores[split] = path
-        if self.board is not None:
-            self.board.close()
-        return outcome if outcome.best >= 0 else replace(outcome, best=math.nan)
+                result.scores[split] = path
+        if self.summary_writer is not None:
+            self.summary_writer.close()
+        return result if result.best >= 0 else replace(result, best=math.nan)
 
     def _save(self) -> None:
-        if not self.main:
+        if not self.is_main:
             return
         scaler = self.accelerator.scaler
         state = {
-            **{name: part.state_dict() for name, part in self._parts().items()},
+            **{name: stored_weights(module) for name, module in self._modules().items()},
+            "optimizer": self.optimizer.state_dict(),
+            "schedule": self.schedule.state_dict(),
             "scaler": None if scaler is None else scaler.state_dict(),
             "random": torch.get_rng_state(),
-            "group": self.group,
+            "group": self.windows_per_step,
             **vars(self.progress),
         }
         self.folder.save_state(state)
@@ -334,53 +342,51 @@ class Trainer:
         """Go on from the last save, if there is one."""
         state = self.folder.load_state()
         self.accelerator.wait_for_everyone()
-        if self.main:
-            self.folder.forget_after(0 if state is None else int(state["step"]))
+        if self.is_main:
+            self.folder.truncate_log(0 if state is None else int(state["step"]))
         if state is None:
             return
-        if state.get("group", self.group) != self.group:
+        if state.get("group", self.windows_per_step) != self.windows_per_step:
             raise InputError(
                 f"{self.config.out} holds a run with {state['group']} windows a step; now it would be "
-                f"{self.group}. Go on with as many processes as before."
+                f"{self.windows_per_step}. Go on with as many processes as before."
             )
-        for name, part in self._parts().items():
-            part.load_state_dict(state[name])
+        for name, module in self._modules().items():
+            load_stored_weights(module, state[name])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.schedule.load_state_dict(state["schedule"])
         if self.accelerator.scaler is not None:
             self.accelerator.scaler.load_state_dict(state["scaler"])
         torch.set_rng_state(state["random"])
-        self.progress = Progress(**{name: state[name] for name in vars(Progress())})
-        self.say(f"going on from step {self.progress.step} of {self.total}")
+        self.progress = RunProgress(**{name: state[name] for name in vars(RunProgress())})
+        self.report(f"going on from step {self.progress.step} of {self.total_steps}")
 
-    def _parts(self) -> dict[str, Any]:
-        return {
-            "network": self.accelerator.unwrap_model(self.network),
-            "mean": self.mean,
-            "optimizer": self.optimizer,
-            "schedule": self.schedule,
-        }
+    def _modules(self) -> dict[str, nn.Module]:
+        """The modules of a run's state by their key in state.pt."""
+        return {"network": self.accelerator.unwrap_model(self.network), "mean": self.averaged}
 
-    def _log(self, epoch: int, losses: dict[str, float], pace: "_Pace") -> None:
+    def _log(self, epoch: int, losses: dict[str, float], throughput: "_Throughput") -> None:
         rate = self.schedule.get_last_lr()[0]
-        self._write_log(epoch=epoch, kind="training", rate=rate, frames_per_s=pace.take(), **losses)
+        self._write_log(epoch=epoch, kind="training", rate=rate, frames_per_s=throughput.restart(), **losses)
 
     def _write_log(self, **values: Any) -> None:
-        if self.main:
+        if self.is_main:
             # JSON has no NaN: an AU without labels has no F1.
             known = {name: None if value != value else value for name, value in values.items()}
             self.folder.log(step=self.progress.step, **known)
-            if self.board is not None:
+            if self.summary_writer is not None:
                 for name, value in known.items():
                     if isinstance(value, float):
-                        self.board.add_scalar(f"{values['kind']}/{name}", value, self.progress.step)
-                self.board.flush()
+                        self.summary_writer.add_scalar(f"{values['kind']}/{name}", value, self.progress.step)
+                self.summary_writer.flush()
 
 
-def _whole_network(config: TrainConfig, start: Encoders | None) -> NetworkConfig:
+def _network_config(config: TrainConfig, initial: Encoders | None) -> NetworkConfig:
     """The settings of the network, with those of the encoders that a run from crops begins with."""
     network = config.model.network()
-    if start is None:
+    if initial is None:
         return network
-    return network.model_copy(update={"visual": start.config.visual, "audio": start.config.audio})
+    return network.model_copy(update={"visual": initial.config.visual, "audio": initial.config.audio})
 
 
 def _accelerator(config: TrainConfig) -> Any:
@@ -398,32 +404,32 @@ def _accelerator(config: TrainConfig) -> Any:
     )
 
 
-def close() -> None:
+def close_process_group() -> None:
     """Take leave of the other processes; after the last run of this one."""
     from accelerate import PartialState
 
     PartialState().destroy_process_group()
 
 
-class _Pace:
+class _Throughput:
     """Frames a second since it was asked last."""
 
     def __init__(self) -> None:
         self._frames, self._since_s = 0, time.monotonic()
 
-    def count(self, frames: int) -> None:
+    def add(self, frames: int) -> None:
         """So many more frames are done."""
         self._frames += frames
 
-    def take(self) -> float:
+    def restart(self) -> float:
         """The pace, and begin anew."""
         now_s = time.monotonic()
-        pace = self._frames / max(now_s - self._since_s, 1e-9)
+        frames_per_s = self._frames / max(now_s - self._since_s, 1e-9)
         self._frames, self._since_s = 0, now_s
-        return round(pace, 1)
+        return round(frames_per_s, 1)
 
 
-def _tensorboard(folder: Path) -> Any | None:
+def _summary_writer(folder: Path) -> Any | None:
     """What writes for TensorBoard, if that is installed."""
     try:
         from torch.utils.tensorboard import SummaryWriter
@@ -432,9 +438,9 @@ def _tensorboard(folder: Path) -> Any | None:
     return SummaryWriter(str(folder / "tensorboard"))
 
 
-def _as_it_is(batch: Any) -> Any:
+def _identity(batch: Any) -> Any:
     return batch
 
 
-def _nothing(line: str) -> None:
+def _discard(line: str) -> None:
     pass

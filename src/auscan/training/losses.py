@@ -18,7 +18,7 @@ from torch.nn import functional as F
 from auscan.model.alignment import alignment_loss
 from auscan.training.config import LossConfig
 
-SPARE_NEGATIVES = 1.0
+MIN_POSITIVES = 1.0
 """Stands in for the positives of an AU that has none, so that its weight is finite."""
 
 
@@ -39,11 +39,11 @@ def asymmetric(
     """
     known = labels >= 0
     positive = labels == 1
-    sure = torch.where(positive, logits, -logits)  # of being right
+    signed = torch.where(positive, logits, -logits)  # logit of the right answer
     # log(1 - max(p - margin, 0)) for negatives; with p the probability of being wrong
-    p_wrong = torch.sigmoid(-sure)
+    p_wrong = torch.sigmoid(-signed)
     shifted = (p_wrong - margin).clamp_min(0.0)
-    log_right = torch.where(positive, F.logsigmoid(sure), torch.log1p(-shifted.clamp_max(1.0 - 1e-6)))
+    log_right = torch.where(positive, F.logsigmoid(signed), torch.log1p(-shifted.clamp_max(1.0 - 1e-6)))
     wrong = torch.where(positive, p_wrong, shifted)
     # A base of 0 has no gradient under a power below 1; a power of 0 is 1 anyway.
     base = wrong.clamp_min(1e-8)
@@ -55,15 +55,15 @@ def soft_f1(logits: Tensor, labels: Tensor) -> Tensor:
     """1 minus F1 of probabilities, meaned over the AUs that have a positive label here; 0 where none has."""
     known = (labels >= 0).flatten(0, -2)
     truth = (labels == 1).flatten(0, -2).to(logits.dtype)
-    said = torch.sigmoid(logits).flatten(0, -2) * known  # [F, A]
-    right = (said * truth).sum(0)
-    f1 = 2 * right / (said.sum(0) + truth.sum(0)).clamp_min(1e-6)  # [A]
+    probabilities = torch.sigmoid(logits).flatten(0, -2) * known  # [F, A]
+    true_positives = (probabilities * truth).sum(0)
+    f1 = 2 * true_positives / (probabilities.sum(0) + truth.sum(0)).clamp_min(1e-6)  # [A]
     return _mean(1.0 - f1, truth.any(0))
 
 
 def positive_weights(positives: Tensor, negatives: Tensor, cap: float) -> Tensor:
     """Negatives over positives, at least 1 over the cap and at most the cap: [A], [A] -> [A]."""
-    ratio = negatives.double() / positives.double().clamp_min(SPARE_NEGATIVES)
+    ratio = negatives.double() / positives.double().clamp_min(MIN_POSITIVES)
     return ratio.clamp(1.0 / cap, cap).float()
 
 
@@ -73,7 +73,7 @@ class Losses:
 
     total: Tensor
     """Scalar, weighed."""
-    parts: dict[str, Tensor]
+    terms: dict[str, Tensor]
     """Scalars without gradient, not weighed; only those that count."""
 
 
@@ -86,24 +86,24 @@ class Criterion:
 
     def __call__(self, logits: Tensor, labels: Tensor, views: tuple[Tensor, Tensor] | None) -> Losses:
         """logits [..., A], labels [..., A]; views: two of [F, d] for the alignment loss, or None."""
-        config, exact = self.config, logits.float()
-        parts: dict[str, tuple[float, Tensor]] = {}
+        config, logits_f32 = self.config, logits.float()
+        terms: dict[str, tuple[float, Tensor]] = {}
         if config.bce:
-            parts["bce"] = config.bce, bce(exact, labels, self.positive_weight.to(exact.device))
+            terms["bce"] = config.bce, bce(logits_f32, labels, self.positive_weight.to(logits_f32.device))
         if config.asymmetric:
             gammas = (config.gamma_positive, config.gamma_negative, config.margin)
-            parts["asymmetric"] = config.asymmetric, asymmetric(exact, labels, *gammas)
+            terms["asymmetric"] = config.asymmetric, asymmetric(logits_f32, labels, *gammas)
         if config.soft_f1:
-            parts["soft_f1"] = config.soft_f1, soft_f1(exact, labels)
+            terms["soft_f1"] = config.soft_f1, soft_f1(logits_f32, labels)
         if config.alignment and views is not None:
             face, regions = (view.float() for view in views)
             # Without any face, 0 with a gradient.
             loss = alignment_loss(face, regions) if len(face) else face.sum() + regions.sum()
-            parts["alignment"] = config.alignment, loss
-        total = exact.sum() * 0.0  # has a gradient, also where no loss counts
-        for weight, loss in parts.values():
+            terms["alignment"] = config.alignment, loss
+        total = logits_f32.sum() * 0.0  # has a gradient, also where no loss counts
+        for weight, loss in terms.values():
             total = total + weight * loss
-        return Losses(total, {name: loss.detach() for name, (_, loss) in parts.items()})
+        return Losses(total, {name: loss.detach() for name, (_, loss) in terms.items()})
 
 
 def _mean(values: Tensor, counted: Tensor) -> Tensor:

@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from auscan.core.errors import AuscanError
+from auscan.results.agreement.measures import cohen_kappa
 
 Rule = Literal["frame", "element"]
 
@@ -57,6 +58,11 @@ class Counts:
         """F1 of each AU: 2 TP / (2 TP + FP + FN), 0 where that is 0 / 0; NaN for an AU without a label."""
         return _f1(self.tp, self.fp, self.fn, self.tn)
 
+    def kappa(self) -> NDArray[np.float64]:
+        """Cohen's kappa of labels and predictions of each AU; NaN where both are all yes or all no."""
+        counts = self.labelled(), self.positives(), self.tp + self.fp, self.tp
+        return cohen_kappa(*(each.astype(np.float64) for each in counts))
+
     def score(self) -> float:
         """Mean F1 of the AUs that have a label, which under the rule `frame` is all; NaN without any."""
         return float(_mean_of_known(self.f1()))
@@ -75,14 +81,14 @@ def label_mask(
     known = labels >= 0
     if rule == "element":
         return known
-    asked = known if coded is None else known[:, coded]
-    return known & asked.all(axis=1, keepdims=True)
+    required = known if coded is None else known[:, coded]
+    return known & required.all(axis=1, keepdims=True)
 
 
 def count(labels: NDArray[np.integer], predictions: NDArray[np.bool_], rule: Rule = "frame") -> Counts:
     """Counts [A] of predictions [R, A] against labels [R, A] of 1, 0 and -1."""
-    together = np.zeros(len(labels), dtype=np.int64)
-    return count_by(together, 1, labels, predictions, rule).pooled()
+    one_group = np.zeros(len(labels), dtype=np.int64)
+    return count_by(one_group, 1, labels, predictions, rule).pooled()
 
 
 def count_by(
@@ -166,29 +172,13 @@ def ranking(labels: NDArray[np.integer], scores: NDArray[np.floating]) -> Rankin
     try:
         from sklearn.metrics import average_precision_score, roc_auc_score
     except ImportError as error:
-        raise _needs_train(error) from error
+        raise _missing_scikit_learn(error) from error
     kept = (labels >= 0) & ~np.isnan(scores)
     truth, values = labels[kept], scores[kept]
     if not truth.any():
         return Ranking(float("nan"), float("nan"))
     auc = float("nan") if truth.all() else float(roc_auc_score(truth, values))
     return Ranking(auc, float(average_precision_score(truth, values)))
-
-
-def kappa(labels: NDArray[np.integer], predictions: NDArray[np.bool_]) -> float:
-    """Cohen's kappa of predictions [R] for labels [R], without rows of -1; NaN where all is yes or all is no.
-
-    Raises AuscanError where scikit-learn is not installed.
-    """
-    try:
-        from sklearn.metrics import cohen_kappa_score
-    except ImportError as error:
-        raise _needs_train(error) from error
-    kept = labels >= 0
-    truth, said = labels[kept].astype(bool), predictions[kept]
-    if np.all(truth & said) or not np.any(truth | said):
-        return float("nan")
-    return float(cohen_kappa_score(truth, said))
 
 
 def calibration_error(
@@ -205,17 +195,19 @@ def calibration_error(
     kept = (labels >= 0) & ~np.isnan(probabilities)
     if not kept.any():
         return float("nan")
-    truth, said = labels[kept].astype(np.float64), probabilities[kept].astype(np.float64)
-    place = np.minimum((said * bins).astype(np.int64), bins - 1)
-    gaps = np.bincount(place, weights=said - truth, minlength=bins)  # frames of a bin times its distance
+    truth, predicted = labels[kept].astype(np.float64), probabilities[kept].astype(np.float64)
+    bin_number = np.minimum((predicted * bins).astype(np.int64), bins - 1)
+    gaps = np.bincount(
+        bin_number, weights=predicted - truth, minlength=bins
+    )  # frames of a bin times its distance
     return float(np.abs(gaps).sum() / len(truth))
 
 
 def _f1(
     tp: NDArray[np.number], fp: NDArray[np.number], fn: NDArray[np.number], tn: NDArray[np.number]
 ) -> NDArray[np.float64]:
-    below = (2 * tp + fp + fn).astype(np.float64)
-    f1 = np.divide(2 * tp, below, out=np.zeros_like(below), where=below > 0)
+    denominator = (2 * tp + fp + fn).astype(np.float64)
+    f1 = np.divide(2 * tp, denominator, out=np.zeros_like(denominator), where=denominator > 0)
     return np.where(tp + fp + fn + tn > 0, f1, np.nan)
 
 
@@ -227,5 +219,5 @@ def _mean_of_known(f1: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.asarray(np.divide(total, number, out=np.full(total.shape, np.nan), where=number > 0))
 
 
-def _needs_train(error: ImportError) -> AuscanError:
+def _missing_scikit_learn(error: ImportError) -> AuscanError:
     return AuscanError(f"Scoring needs scikit-learn ({error}). Run: pip install 'auscan[train]'")

@@ -16,21 +16,21 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from auscan.core.aus import AU_COUNT
+from auscan.core.chunking import chunk_slices
 from auscan.core.config import NetworkConfig, Settings
 from auscan.datasets.cache import CacheHeader, TrackFeatures
 from auscan.datasets.crops import TrackCrops
-from auscan.model.alignment import Aligned
+from auscan.model.alignment import AlignmentOutput
 from auscan.model.mamba import BiMamba
-from auscan.model.network import Sound
+from auscan.model.network import AudioInput
 from auscan.training.config import ControlConfig, ModelConfig
-from auscan.training.context import remember_within
-from auscan.training.controls import ControlledStage, build_alignment, weight_count
+from auscan.training.controls import ControlledTemporalStage, build_alignment, parameter_count
 from auscan.training.encoder import CropEncoder
 from auscan.training.windows import Batch
 
 PADDING_S = 1e9
 """Where in time padding lies: out of everybody's hearing."""
-FRAMES_AT_ONCE = 512
+CHUNK_FRAMES = 512
 """Frames of a whole track that alignment reads at a time; changes no result."""
 
 
@@ -45,7 +45,7 @@ class FeatureSizes(Settings):
     """Da."""
 
     @classmethod
-    def of(cls, header: CacheHeader) -> "FeatureSizes":
+    def from_header(cls, header: CacheHeader) -> "FeatureSizes":
         """The sizes of a track's features."""
         return cls(width=header.width, grid=header.grid, audio_width=header.audio_width)
 
@@ -76,67 +76,70 @@ class FeatureNetwork(nn.Module):
         self.encoder = encoder
         self.view_frames = view_frames if controls.visual == "alignment" else 0
         self.alignment = build_alignment(sizes.width, sizes.grid**2, config.alignment, controls)
-        self.temporal = ControlledStage(config, sizes.audio_width, controls)
+        self.temporal = ControlledTemporalStage(config, sizes.audio_width, controls)
 
     def forward(self, batch: Batch) -> Output:
         """Logits of B windows; those in the margins, where windows have some, are 0 and without gradients."""
-        if batch.inside is None:
-            return self._read(batch)
-        outputs = [self._read_within(batch.row(number)) for number in range(len(batch.seen))]
+        if batch.in_window is None:
+            return self._forward_windows(batch)
+        outputs = [self._forward_with_margins(batch.window(number)) for number in range(len(batch.has_face))]
         views = [each.views for each in outputs if each.views is not None]
         face, regions = (torch.cat(each) for each in zip(*views, strict=True)) if views else (None, None)
-        joined = None if face is None or regions is None else (face, regions)
-        return Output(torch.cat([each.logits for each in outputs]), joined)
+        both = None if face is None or regions is None else (face, regions)
+        return Output(torch.cat([each.logits for each in outputs]), both)
 
-    def _read(self, batch: Batch) -> Output:
+    def _forward_windows(self, batch: Batch) -> Output:
         """Windows side by side, each as if there were nothing beyond it."""
-        order, valid = seen_first(batch.seen)  # [B, L], [B, L]
+        order, valid = pack_visible_frames(batch.has_face)  # [B, L], [B, L]
         rows = torch.arange(len(order), device=order.device)[:, None]  # [B, 1]
         face, patches = self._tokens(batch, rows, order, valid)
-        aligned: Aligned = self.alignment(face, patches)
-        sound = Sound(batch.audio.float(), batch.audio_times_s, batch.audio_valid)
+        aligned: AlignmentOutput = self.alignment(face, patches)
+        audio = AudioInput(batch.audio.float(), batch.audio_times_s, batch.audio_valid)
         frame_s = batch.times_s[rows, order].masked_fill(~valid, PADDING_S)
         # Autocast may have shortened them; sums over time are kept in float32.
         embedding, au_tokens = aligned.embedding.float(), aligned.au_tokens.float()
-        said = self.temporal(embedding, au_tokens, frame_s, sound, valid)  # [B, L, A]
-        said = said.float().masked_fill(~valid[..., None], 0.0)
-        logits = said.new_zeros(*batch.seen.shape, AU_COUNT)
-        logits = logits.scatter(1, order[..., None].expand_as(said), said)  # [B, T, A]
+        packed = self.temporal(embedding, au_tokens, frame_s, audio, valid)  # [B, L, A]
+        packed = packed.float().masked_fill(~valid[..., None], 0.0)
+        logits = packed.new_zeros(*batch.has_face.shape, AU_COUNT)
+        logits = logits.scatter(1, order[..., None].expand_as(packed), packed)  # [B, T, A]
         return Output(logits, self._views(aligned, valid))
 
-    def _read_within(self, one: Batch) -> Output:
-        """One window in the light of its margins, which are read without gradients (context.py)."""
-        assert one.inside is not None
-        inside, there = one.inside[0], one.seen[0].clone()  # [T] each
-        if not (there & inside).any():  # a window without any face still has a graph, and says 0
-            there[inside.nonzero()[0]] = True
-        places = there.nonzero()[:, 0]  # [L]
-        own = inside[places].nonzero()[:, 0]
-        window = slice(int(own[0]), int(own[-1]) + 1)
-        seen, frame_s = one.seen[:, places], one.times_s[:, places]  # [1, L] each
-        sound = Sound(one.audio.float(), one.audio_times_s, one.audio_valid)
-        first_row = torch.zeros_like(places[:1])[None]  # [1, 1]
-        learns, previous, heard, aligned = torch.is_grad_enabled(), None, [], None
-        for part in (*_chunks(0, window.start), window, *_chunks(window.stop, len(places))):
-            is_window = part.start == window.start
-            with torch.set_grad_enabled(learns and is_window):
-                face, patches = self._tokens(one, first_row, places[None, part], seen[:, part])
-                looked: Aligned = self.alignment(face, patches, previous)
+    def _forward_with_margins(self, batch: Batch) -> Output:
+        """One window in the light of its margins, which are read without gradients (model/mamba.py)."""
+        assert batch.in_window is not None
+        in_window, used = batch.in_window[0], batch.has_face[0].clone()  # [T] each
+        if not (used & in_window).any():  # a window without any face still has a graph, and logits of 0
+            used[in_window.nonzero()[0]] = True
+        rows = used.nonzero()[:, 0]  # [L]
+        window_rows = in_window[rows].nonzero()[:, 0]
+        window = slice(int(window_rows[0]), int(window_rows[-1]) + 1)
+        has_face, frame_s = batch.has_face[:, rows], batch.times_s[:, rows]  # [1, L] each
+        audio = AudioInput(batch.audio.float(), batch.audio_times_s, batch.audio_valid)
+        first_window = torch.zeros_like(rows[:1])[None]  # [1, 1]
+        grad_enabled, previous, fused, aligned = torch.is_grad_enabled(), None, [], None
+        before = chunk_slices(window.start, CHUNK_FRAMES)
+        after = chunk_slices(len(rows) - window.stop, CHUNK_FRAMES, window.stop)
+        for chunk in (*before, window, *after):
+            is_window = chunk.start == window.start
+            with torch.set_grad_enabled(grad_enabled and is_window):
+                face, patches = self._tokens(batch, first_window, rows[None, chunk], has_face[:, chunk])
+                chunk_aligned: AlignmentOutput = self.alignment(face, patches, previous)
                 previous = patches[:, -1].detach()
-                heard.append(self.temporal.hear(looked.embedding.float(), frame_s[:, part], sound))
-            aligned = looked if is_window else aligned
+                embedding = chunk_aligned.embedding.float()
+                fused.append(self.temporal.fuse_audio(embedding, frame_s[:, chunk], audio))
+            aligned = chunk_aligned if is_window else aligned
         assert aligned is not None
-        x = torch.cat([embedding[0] for embedding, _ in heard])  # [L, d]
-        guides = [guide[0] for _, guide in heard if guide is not None]
-        guide = torch.cat(guides) if guides else None  # [L, Da]
+        x = torch.cat([embedding[0] for embedding, _ in fused])  # [L, d]
+        conditions = [audio_condition[0] for _, audio_condition in fused if audio_condition is not None]
+        audio_condition = torch.cat(conditions) if conditions else None  # [L, Da]
         memory = self.temporal.memory
         assert isinstance(memory, BiMamba)
-        state = remember_within(memory, x, guide, frame_s[0], window)  # [Tw, d]
-        said = self.temporal.head(state, aligned.au_tokens[0].float()).float()  # [Tw, A]
-        said = said.masked_fill(~seen[0, window, None], 0.0)
-        logits = said.new_zeros(*one.seen.shape, AU_COUNT)
-        logits = logits.index_put((torch.zeros_like(places[window]), places[window]), said)  # [1, T, A]
-        return Output(logits, self._views(aligned, seen[:, window]))
+        state = memory.forward_long(x, audio_condition, frame_s[0], grad_window=window)[window]  # [Tw, d]
+        packed = self.temporal.head(state, aligned.au_tokens[0].float()).float()  # [Tw, A]
+        packed = packed.masked_fill(~has_face[0, window, None], 0.0)
+        logits = packed.new_zeros(*batch.has_face.shape, AU_COUNT)
+        logits = logits.index_put((torch.zeros_like(rows[window]), rows[window]), packed)  # [1, T, A]
+        return Output(logits, self._views(aligned, has_face[:, window]))
 
     def _tokens(self, batch: Batch, rows: Tensor, order: Tensor, valid: Tensor) -> tuple[Tensor, Tensor]:
         """Face [B, L, Dv] and patches [B, L, N, Dv] of the seen frames; only those are encoded."""
@@ -146,91 +149,62 @@ class FeatureNetwork(nn.Module):
             return batch.face[rows, order].float(), batch.patches[rows, order].float()
         assert batch.crops is not None
         # A batch without any face still has a frame encoded, so that every weight has its gradient.
-        there = valid if valid.any() else torch.ones_like(valid)
-        encoded = self.encoder(batch.crops[rows, order][there])
-        face, patches = (_at_places(each.float(), there) for each in encoded)
+        encoded = valid if valid.any() else torch.ones_like(valid)
+        tokens = self.encoder(batch.crops[rows, order][encoded])
+        face, patches = (_scatter_rows(each.float(), encoded) for each in tokens)
         return face, patches
 
-    def _views(self, aligned: Aligned, valid: Tensor) -> tuple[Tensor, Tensor] | None:
+    def _views(self, aligned: AlignmentOutput, valid: Tensor) -> tuple[Tensor, Tensor] | None:
         """The two views of up to `view_frames` frames of each window, as far apart as there is room."""
         if not self.view_frames:
             return None
         count = valid.sum(1, keepdim=True)  # [B, 1]
         share = (torch.arange(self.view_frames, device=valid.device) + 0.5) / self.view_frames
-        place = (share * count).long()  # [B, F], the middle of each part
-        fresh = torch.ones_like(place, dtype=torch.bool)
-        fresh[:, 1:] = place[:, 1:] > place[:, :-1]  # a short window gives fewer
-        fresh &= place < count
-        rows = torch.arange(len(valid), device=valid.device)[:, None]
-        return aligned.global_view[rows, place][fresh], aligned.local_view[rows, place][fresh]
+        frame = (share * count).long()  # [B, F], the middle of each part
+        distinct = torch.ones_like(frame, dtype=torch.bool)
+        distinct[:, 1:] = frame[:, 1:] > frame[:, :-1]  # a short window gives fewer
+        distinct &= frame < count
+        window = torch.arange(len(valid), device=valid.device)[:, None]
+        return aligned.global_view[window, frame][distinct], aligned.local_view[window, frame][distinct]
 
     @torch.no_grad()
-    def follow_track(self, features: TrackFeatures, crops: TrackCrops | None = None) -> NDArray[np.float32]:
+    def predict_track(self, features: TrackFeatures, crops: TrackCrops | None = None) -> NDArray[np.float32]:
         """Probabilities [T, A] of a whole track, NaN where it has no picture; in bounded memory.
 
         crops: the track's pictures, for a network with an encoder
         """
-        seen = np.flatnonzero(features.has_image)
+        rows = np.flatnonzero(features.has_image)
         out = np.full((len(features.has_image), AU_COUNT), np.nan, np.float32)
-        if not len(seen):
+        if not len(rows):
             return out
         device = next(self.parameters()).device
         embeddings, au_tokens = [], []
         previous: Tensor | None = None
-        for part in np.split(seen, range(FRAMES_AT_ONCE, len(seen), FRAMES_AT_ONCE)):
-            face, patches = self._tokens_of(features, crops, part, device)
-            aligned: Aligned = self.alignment(face, patches, previous)
+        for chunk in chunk_slices(len(rows), CHUNK_FRAMES):
+            face, patches = self._track_tokens(features, crops, rows[chunk], device)
+            aligned: AlignmentOutput = self.alignment(face, patches, previous)
             previous = patches[:, -1]
             embeddings.append(aligned.embedding[0])
             au_tokens.append(aligned.au_tokens[0])
-        frame_s = torch.from_numpy(features.times_s[seen]).to(device)
-        logits = self.temporal.follow_long(
-            torch.cat(embeddings), torch.cat(au_tokens), frame_s, _sound(features, device)
+        frame_s = torch.from_numpy(features.times_s[rows]).to(device)
+        logits = self.temporal.forward_long(
+            torch.cat(embeddings), torch.cat(au_tokens), frame_s, _audio_input(features, device)
         )
-        out[seen] = torch.sigmoid(logits.float()).cpu().numpy()
+        out[rows] = torch.sigmoid(logits.float()).cpu().numpy()
         return out
 
-    def _tokens_of(
-        self, features: TrackFeatures, crops: TrackCrops | None, part: NDArray[np.intp], device: torch.device
+    def _track_tokens(
+        self, features: TrackFeatures, crops: TrackCrops | None, rows: NDArray[np.intp], device: torch.device
     ) -> tuple[Tensor, Tensor]:
         """Face [1, L, Dv] and patches [1, L, N, Dv] of some seen rows of a track."""
         if self.encoder is None:
             both = (features.face, features.patches)
-            face, patches = (torch.from_numpy(np.array(each[part])).to(device) for each in both)
+            face, patches = (torch.from_numpy(np.array(each[rows])).to(device) for each in both)
         else:
             assert crops is not None
-            pictures = crops.read(part, np.ones(len(part), bool))
-            face, patches = self.encoder(torch.from_numpy(pictures).to(device))
+            pixels = crops.read(rows, np.ones(len(rows), bool))
+            face, patches = self.encoder(torch.from_numpy(pixels).to(device))
         return face.float()[None], patches.float()[None]
-
-
-def seen_first(seen: Tensor) -> tuple[Tensor, Tensor]:
-    """Where the seen frames are, in their order, as many as the fullest window has.
-
-    seen: [B, T] bool    returns order [B, L] int64 and valid [B, L] bool: False once a window has no more
-    """
-    count = seen.sum(1)  # [B]
-    longest = max(1, int(count.max()))
-    order = torch.argsort((~seen).to(torch.int8), dim=1, stable=True)[:, :longest]
-    return order, torch.arange(longest, device=seen.device) < count[:, None]
-
-
-def _chunks(start: int, stop: int) -> list[slice]:
-    """From start to stop, `FRAMES_AT_ONCE` at a time."""
-    return [slice(at, min(at + FRAMES_AT_ONCE, stop)) for at in range(start, stop, FRAMES_AT_ONCE)]
-
-
-def _at_places(rows: Tensor, places: Tensor) -> Tensor:
-    """Rows [F, ...] put where places [B, L] bool are, 0 elsewhere: [B, L, ...]."""
-    return rows.new_zeros(*places.shape, *rows.shape[1:]).index_put((places,), rows)
-
-
-def _sound(features: TrackFeatures, device: torch.device) -> Sound | None:
-    if not len(features.audio):
-        return None
-    tokens = torch.from_numpy(np.array(features.audio)).to(device).float()[None]
-    times_s = torch.from_numpy(features.audio_times_s()).to(device)[None]
-    return Sound(tokens, times_s, torch.ones(tokens.shape[:2], dtype=torch.bool, device=device))
 
 
 def build_network(
@@ -240,17 +214,42 @@ def build_network(
     return FeatureNetwork(sizes, model.network(), model.controls, view_frames, encoder)
 
 
-def budget(network: FeatureNetwork, sizes: FeatureSizes, model: ModelConfig) -> str:
+def parameter_table(network: FeatureNetwork, sizes: FeatureSizes, model: ModelConfig) -> str:
     """How many weights each part has, and has without controls: lines of text."""
     with torch.device("meta"):
         plain = FeatureNetwork(sizes, model.network(), ControlConfig())
     lines = ["weights      this run     the method"]
     for name in ("alignment", "temporal.fusion", "temporal.memory", "temporal.head"):
-        ours, theirs = (weight_count(each.get_submodule(name)) for each in (network, plain))
-        lines.append(f"{name.rpartition('.')[2]:10} {ours:10,} {theirs:14,}")
-    encoding = 0 if network.encoder is None else weight_count(network.encoder)
-    lines.append(f"{'together':10} {weight_count(network) - encoding:10,} {weight_count(plain):14,}")
+        count, plain_count = (parameter_count(each.get_submodule(name)) for each in (network, plain))
+        lines.append(f"{name.rpartition('.')[2]:10} {count:10,} {plain_count:14,}")
+    in_encoder = 0 if network.encoder is None else parameter_count(network.encoder)
+    total = parameter_count(network) - in_encoder
+    lines.append(f"{'together':10} {total:10,} {parameter_count(plain):14,}")
     if network.encoder is not None:
-        learn = sum(weight.numel() for weight in network.encoder.parameters() if weight.requires_grad)
-        lines.append(f"{'encoder':10} {learn:10,} of {encoding:,} learn")
+        trained = sum(weight.numel() for weight in network.encoder.parameters() if weight.requires_grad)
+        lines.append(f"{'encoder':10} {trained:10,} of {in_encoder:,} learn")
     return "\n".join(lines)
+
+
+def pack_visible_frames(has_face: Tensor) -> tuple[Tensor, Tensor]:
+    """Where the seen frames are, in their order, as many as the fullest window has.
+
+    has_face: [B, T] bool    returns order [B, L] int64 and valid [B, L] bool: False once a window has no more
+    """
+    count = has_face.sum(1)  # [B]
+    longest = max(1, int(count.max()))
+    order = torch.argsort((~has_face).to(torch.int8), dim=1, stable=True)[:, :longest]
+    return order, torch.arange(longest, device=has_face.device) < count[:, None]
+
+
+def _scatter_rows(rows: Tensor, mask: Tensor) -> Tensor:
+    """Rows [F, ...] put where mask [B, L] is True, 0 elsewhere: [B, L, ...]."""
+    return rows.new_zeros(*mask.shape, *rows.shape[1:]).index_put((mask,), rows)
+
+
+def _audio_input(features: TrackFeatures, device: torch.device) -> AudioInput | None:
+    if not len(features.audio):
+        return None
+    tokens = torch.from_numpy(np.array(features.audio)).to(device).float()[None]
+    times_s = torch.from_numpy(features.audio_times_s()).to(device)[None]
+    return AudioInput(tokens, times_s, torch.ones(tokens.shape[:2], dtype=torch.bool, device=device))

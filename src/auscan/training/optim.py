@@ -22,16 +22,8 @@ from torch import Tensor, lerp, nn
 
 TRIM_THRESHOLD, MMAP_THRESHOLD = -1, -3
 """The names of mallopt's settings in malloc.h."""
-LARGEST_HELD = 32 * 2**20
+MAX_MMAP_THRESHOLD = 32 * 2**20
 """Bytes; glibc refuses to hold larger pieces than this in its own store."""
-
-
-def keep_freed_memory() -> None:
-    """From now on, what this process frees is kept for its next allocation; without glibc nothing happens."""
-    mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
-    if mallopt is not None:
-        mallopt(MMAP_THRESHOLD, LARGEST_HELD)
-        mallopt(TRIM_THRESHOLD, -1)  # never
 
 
 def warmup_cosine(step: int, warmup: int, total: int) -> float:
@@ -41,14 +33,14 @@ def warmup_cosine(step: int, warmup: int, total: int) -> float:
     return 0.5 * (1 + math.cos(math.pi * (step - warmup) / max(1, total - warmup)))
 
 
-def running_mean(decay: float) -> Callable[[Tensor, Tensor, Tensor | int], Tensor]:
+def ema_update(decay: float) -> Callable[[Tensor, Tensor, Tensor | int], Tensor]:
     """How the running mean of the weights takes in new ones; quicker at first, when it knows little."""
 
-    def take_in(mean: Tensor, new: Tensor, count: Tensor | int) -> Tensor:
-        seen = float(count)
-        return lerp(mean, new, 1.0 - min(decay, (1.0 + seen) / (10.0 + seen)) if decay else 1.0)
+    def update(mean: Tensor, new: Tensor, count: Tensor | int) -> Tensor:
+        updates = float(count)
+        return lerp(mean, new, 1.0 - min(decay, (1.0 + updates) / (10.0 + updates)) if decay else 1.0)
 
-    return take_in
+    return update
 
 
 def parameter_groups(network: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
@@ -60,15 +52,23 @@ def parameter_groups(network: nn.Module, weight_decay: float) -> list[dict[str, 
     ]
 
 
-def with_own_rate(groups: list[dict[str, Any]], part: nn.Module, rate: float) -> list[dict[str, Any]]:
-    """The groups without the weights of `part`, and then the same groups of those, at a rate of their own."""
-    own = {id(weight) for weight in part.parameters()}
+def with_separate_rate(groups: list[dict[str, Any]], module: nn.Module, rate: float) -> list[dict[str, Any]]:
+    """The groups without the weights of `module`, and then the same groups of those, at their own rate."""
+    in_module = {id(weight) for weight in module.parameters()}
 
-    def only(group: dict[str, Any], is_own: bool) -> dict[str, Any]:
-        weights = [weight for weight in group["params"] if (id(weight) in own) == is_own]
+    def select(group: dict[str, Any], inside: bool) -> dict[str, Any]:
+        weights = [weight for weight in group["params"] if (id(weight) in in_module) == inside]
         return {**group, "params": weights}
 
     return [
-        *(only(group, False) for group in groups),
-        *({**only(group, True), "lr": rate} for group in groups),
+        *(select(group, False) for group in groups),
+        *({**select(group, True), "lr": rate} for group in groups),
     ]
+
+
+def keep_freed_memory() -> None:
+    """From now on, what this process frees is kept for its next allocation; without glibc nothing happens."""
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
+    if mallopt is not None:
+        mallopt(MMAP_THRESHOLD, MAX_MMAP_THRESHOLD)
+        mallopt(TRIM_THRESHOLD, -1)  # never

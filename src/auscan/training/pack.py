@@ -2,8 +2,8 @@
 
 A run holds what it taught; the encoders that made its features are elsewhere. Here they meet again.
 
-In: the folder of a run.  Out: the folder of a checkpoint (core/folder.py).
-Not here: finding the encoders (start.py), writing checkpoints (model/checkpoint.py).
+In: the folder of a run.  Out: the folder of a checkpoint (core/checkpoint_folder.py).
+Not here: finding the encoders (find_encoders.py), writing checkpoints (model/checkpoint.py).
 """
 
 from pathlib import Path
@@ -15,7 +15,7 @@ from auscan.core.config import UNCALIBRATED, CheckpointConfig
 from auscan.core.environment import VERSION
 from auscan.core.errors import InputError
 from auscan.datasets.features import Encoders
-from auscan.inference.score_track import calibrate, logits_of
+from auscan.inference.score_track import calibrate, to_logits
 from auscan.model.checkpoint import save_checkpoint
 from auscan.model.network import AuscanNetwork
 from auscan.training.config import ControlConfig
@@ -30,11 +30,11 @@ Packed by `auscan pack` from a network that `auscan train` wrote at step {step}.
 
 - Encoders: {encoders}.
 - Mean F1 on its validation split at 0.5: {score}.
-- Never taught, so always empty: {untaught}.
+- Never taught, so always empty: {untrained_aus}.
 - Calibrated by Platt scaling: {calibrated}.
 - Thresholds: {thresholds}.
 - The five points of a face: {points}.
-- Head pose and cover: {sight}.
+- Head pose and cover: {pose_occlusion}.
 """
 
 
@@ -57,77 +57,78 @@ def pack(
     CheckpointError where there is no trained network.
     """
     trained = find_trained(run) or run
-    network, about = load_trained(trained)
-    changed = about.controls.model_dump(exclude_defaults=True)
-    if about.controls != ControlConfig():
-        parts = ", ".join(f"{part}: {kind}" for part, kind in changed.items())
+    network, trained_config = load_trained(trained)
+    changed = trained_config.controls.model_dump(exclude_defaults=True)
+    if trained_config.controls != ControlConfig():
+        controls = ", ".join(f"{part}: {kind}" for part, kind in changed.items())
         raise InputError(
-            f"{trained} was trained with controls ({parts}), which no checkpoint has a place for. To use the "
-            "encoder that it taught: auscan extract --model takes the folder as it is."
+            f"{trained} was trained with controls ({controls}), which no checkpoint has a place for. To use "
+            "the encoder that it taught: auscan extract --model takes the folder as it is."
         )
-    encoders = encoders_of(network, about, model, visual, audio)
-    whole = _join(network, about, encoders)
+    encoders = encoders_of(network, trained_config, model, visual, audio)
+    joined = _join_encoders(network, trained_config, encoders)
     decision = decision or Decision()
     config = CheckpointConfig(
         name=name or out.resolve().name,
-        untaught=about.untaught,
-        sight=encoders.sight is not None,
+        untrained_aus=trained_config.untrained_aus,
+        has_pose_occlusion=encoders.pose_occlusion is not None,
         calibration=decision.calibration,
-        thresholds=calibrated_thresholds(decision),
+        thresholds=to_calibrated_thresholds(decision),
         operating_points=decision.operating_points,
         licence="not stated",
         auscan_version=VERSION,
-        network=whole.config,
+        network=joined.config,
     )
-    save_checkpoint(out, whole, config, _card(config, about, encoders))
+    save_checkpoint(out, joined, config, _card(config, trained_config, encoders))
     return config
 
 
-def calibrated_thresholds(decision: Decision) -> tuple[float, ...]:
+def to_calibrated_thresholds(decision: Decision) -> tuple[float, ...]:
     """Those of the decision are for scores as the network gave them; a checkpoint's for calibrated ones."""
     if decision.calibration == UNCALIBRATED:
         return decision.thresholds
-    logits = logits_of(np.asarray(decision.thresholds))
+    logits = to_logits(np.asarray(decision.thresholds))
     return tuple(calibrate(logits, decision.calibration).tolist())
 
 
-def _join(network: FeatureNetwork, about: TrainedConfig, encoders: Encoders) -> AuscanNetwork:
+def _join_encoders(
+    network: FeatureNetwork, trained_config: TrainedConfig, encoders: Encoders
+) -> AuscanNetwork:
     """All weights under one roof; without a layer for the points, those of the detector stand.
 
     The layers for points and sight hold for the tokens they were taught on; an encoder that has learned
     since brings neither, and theirs are zeros.
     """
-    grid = None if about.sizes.grid == encoders.grid else about.sizes.grid
-    sight, hearing = encoders.config.visual, encoders.config.audio
-    config = about.network.model_copy(update={"visual": sight, "audio": hearing, "grid": grid})
-    whole = AuscanNetwork(config)
-    whole.visual.encoder.load_state_dict(encoders.visual.state_dict())
-    whole.audio.load_state_dict(encoders.audio.state_dict())
-    whole.visual.alignment.load_state_dict(network.alignment.state_dict())
-    whole.temporal.load_state_dict(network.temporal.state_dict())
-    for layer, taught in (
-        (whole.visual.points, encoders.points),
-        (whole.visual.sight, encoders.sight),
+    grid = None if trained_config.sizes.grid == encoders.grid else trained_config.sizes.grid
+    update = {"visual": encoders.config.visual, "audio": encoders.config.audio, "grid": grid}
+    joined = AuscanNetwork(trained_config.network.model_copy(update=update))
+    joined.visual.encoder.load_state_dict(encoders.visual.state_dict())
+    joined.audio.load_state_dict(encoders.audio.state_dict())
+    joined.visual.alignment.load_state_dict(network.alignment.state_dict())
+    joined.temporal.load_state_dict(network.temporal.state_dict())
+    for layer, trained in (
+        (joined.visual.points, encoders.points),
+        (joined.visual.pose_occlusion, encoders.pose_occlusion),
     ):
-        if taught is None:
+        if trained is None:
             nn.init.zeros_(layer.weight)
             nn.init.zeros_(layer.bias)
         else:
-            layer.load_state_dict(taught.state_dict())
-    return whole.eval()
+            layer.load_state_dict(trained.state_dict())
+    return joined.eval()
 
 
-def _card(config: CheckpointConfig, about: TrainedConfig, encoders: Encoders) -> str:
-    score = "not known" if about.score is None else f"{about.score:.4f}"
+def _card(config: CheckpointConfig, trained_config: TrainedConfig, encoders: Encoders) -> str:
+    score = "not known" if trained_config.score is None else f"{trained_config.score:.4f}"
     by_name = zip(config.au_names, config.thresholds, strict=True)
     return CARD.format(
         name=config.name,
-        step=about.step,
+        step=trained_config.step,
         encoders=encoders.name,
         score=score,
-        untaught=", ".join(config.untaught) or "none",
+        untrained_aus=", ".join(config.untrained_aus) or "none",
         calibrated="no" if config.calibration == UNCALIBRATED else "on the scores of the thresholds",
         thresholds=", ".join(f"{au} {threshold:.3f}" for au, threshold in by_name),
         points="not refined: no layer was taught that" if encoders.points is None else "refined",
-        sight="not told: no layer was taught that" if encoders.sight is None else "told",
+        pose_occlusion="not told: no layer was taught that" if encoders.pose_occlusion is None else "told",
     )

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, Final, Literal
 
 import torch
-from pydantic import ValidationError
+from pydantic import ConfigDict, Field, ValidationError
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
@@ -27,8 +27,9 @@ from auscan.core.checkpoint_folder import CONFIG_FILE, WEIGHTS_FILE
 from auscan.core.config import NetworkConfig, Settings
 from auscan.core.environment import VERSION
 from auscan.core.errors import CheckpointError, InputError
+from auscan.model.checkpoint import load_stored_weights, stored_weights
 from auscan.training.config import ControlConfig, EncoderConfig, TrainConfig
-from auscan.training.encoder import rebuild_encoder
+from auscan.training.encoder import build_crop_encoder
 from auscan.training.module import FeatureNetwork, FeatureSizes
 
 STATE_FILE: Final = "state.pt"
@@ -38,12 +39,16 @@ LOG_FILE: Final = "log.jsonl"
 class TrainedConfig(Settings):
     """What config.json of a trained network says."""
 
+    model_config = ConfigDict(populate_by_name=True)
+
     format: Literal[1] = 1
     kind: Literal["features"] = "features"
     """No checkpoint that `auscan detect` reads: the audio encoder is not in it, nor, without `encoder`, the
     visual one; its input is their features."""
     au_names: tuple[str, ...] = AU_NAMES
-    untaught: tuple[str, ...] = ()
+    untrained_aus: tuple[str, ...] = Field(
+        default=(), validation_alias="untaught", serialization_alias="untaught"
+    )
     """AUs that no training label covered. Their scores are NaN, never a guess."""
     model: str
     """The size or checkpoint that the features came from."""
@@ -63,22 +68,21 @@ class TrainedConfig(Settings):
 
 def save_trained(folder: Path, network: FeatureNetwork, config: TrainedConfig) -> None:
     """Write weights, then settings."""
-    weights = {name: value.detach().cpu().contiguous() for name, value in network.state_dict().items()}
     with atomic_path(folder / WEIGHTS_FILE) as path:
-        save_file(weights, path)
+        save_file(stored_weights(network), path)
     with atomic_path(folder / CONFIG_FILE) as path:
-        path.write_text(config.model_dump_json(indent=2) + "\n", encoding="utf-8")
+        path.write_text(config.model_dump_json(indent=2, by_alias=True) + "\n", encoding="utf-8")
 
 
 def load_trained(folder: Path) -> tuple[FeatureNetwork, TrainedConfig]:
     """A trained network in evaluation mode. Raises CheckpointError where the folder does not hold one."""
     try:
         config = TrainedConfig.model_validate_json((folder / CONFIG_FILE).read_text(encoding="utf-8"))
-        learned = config.encoder
-        sight, grid = config.network.visual, config.sizes.grid
-        encoder = None if learned is None else rebuild_encoder(sight, grid, learned)
+        encoder = None
+        if config.encoder is not None:
+            encoder = build_crop_encoder(config.network.visual, config.sizes.grid, config.encoder)
         network = FeatureNetwork(config.sizes, config.network, config.controls, encoder=encoder)
-        network.load_state_dict(load_file(folder / WEIGHTS_FILE))
+        load_stored_weights(network, load_file(folder / WEIGHTS_FILE))
     except (OSError, ValidationError, SafetensorError, RuntimeError) as error:
         reason = " ".join(str(error).split())[:200]
         raise CheckpointError(f"{folder} holds no network that auscan train wrote: {reason}.") from error
@@ -87,21 +91,21 @@ def load_trained(folder: Path) -> tuple[FeatureNetwork, TrainedConfig]:
 
 def find_trained(folder: Path) -> Path | None:
     """The folder of a trained network: this one, or `best` in a run's; None where there is none."""
-    for place in (folder, folder / "best"):
+    for candidate in (folder, folder / "best"):
         try:
-            content = json.loads((place / CONFIG_FILE).read_text(encoding="utf-8"))
+            content = json.loads((candidate / CONFIG_FILE).read_text(encoding="utf-8"))
         except (OSError, ValueError):
             continue
         if isinstance(content, dict) and content.get("kind") == "features":
-            return place
+            return candidate
     return None
 
 
 class RunFolder:
     """The folder of one run."""
 
-    def __init__(self, config: TrainConfig, begins: bool = True) -> None:
-        """begins: whether this process, of several, makes the folder; the others find it made.
+    def __init__(self, config: TrainConfig, creates: bool = True) -> None:
+        """creates: whether this process, of several, makes the folder; the others find it made.
 
         Raises InputError where another run, with other settings, lives in the folder, or none does yet.
         """
@@ -109,8 +113,8 @@ class RunFolder:
         self._config = config.model_dump_json(indent=2, exclude={"out"}) + "\n"
         file = self.path / CONFIG_FILE
         if file.exists():
-            self._check_same(file.read_text(encoding="utf-8"))
-        elif not begins:
+            self._check_same_settings(file.read_text(encoding="utf-8"))
+        elif not creates:
             raise InputError(
                 f"{self.path} is not there for every process. All machines have to see one folder of a run."
             )
@@ -118,11 +122,11 @@ class RunFolder:
             with atomic_path(file) as path:
                 path.write_text(self._config, encoding="utf-8")
 
-    def _check_same(self, written: str) -> None:
-        before, now = _flat(json.loads(written)), _flat(json.loads(self._config))
-        other = sorted(key for key in before.keys() | now.keys() if before.get(key) != now.get(key))
-        if other:
-            key = other[0]
+    def _check_same_settings(self, written: str) -> None:
+        before, now = _flatten(json.loads(written)), _flatten(json.loads(self._config))
+        changed = sorted(key for key in before.keys() | now.keys() if before.get(key) != now.get(key))
+        if changed:
+            key = changed[0]
             raise InputError(
                 f"{self.path} holds a run with other settings: {key} is {before.get(key)!r} there and "
                 f"{now.get(key)!r} now. Give the new run another folder, or go on with the old settings."
@@ -149,7 +153,7 @@ class RunFolder:
         with (self.path / LOG_FILE).open("a", encoding="utf-8") as file:
             file.write(json.dumps(values) + "\n")
 
-    def forget_after(self, step: int) -> None:
+    def truncate_log(self, step: int) -> None:
         """Take back the lines logged after a step, which will be done again."""
         file = self.path / LOG_FILE
         if not file.exists():
@@ -165,11 +169,11 @@ class RunFolder:
             path.write_text("".join(kept), encoding="utf-8")
 
 
-def _flat(settings: Any, prefix: str = "") -> dict[str, Any]:
+def _flatten(settings: Any, prefix: str = "") -> dict[str, Any]:
     """{'data': {'length': 3}} -> {'data.length': 3}."""
     if not isinstance(settings, dict):
         return {prefix: settings}
     flat: dict[str, Any] = {}
     for key, value in settings.items():
-        flat |= _flat(value, f"{prefix}.{key}" if prefix else key)
+        flat |= _flatten(value, f"{prefix}.{key}" if prefix else key)
     return flat

@@ -31,9 +31,9 @@ def parse_windows(text: str) -> tuple[int, ...]:
     Raises InputError for what is not an odd number or not an AU.
     """
     windows = dict.fromkeys(AU_NAMES, 1)
-    for place, part in enumerate(text.split(",")):
+    for position, part in enumerate(text.split(",")):
         name, equals, number = part.rpartition("=")
-        if not re.fullmatch(r"\s*\d+\s*", number) or (place > 0 and not equals):
+        if not re.fullmatch(r"\s*\d+\s*", number) or (position > 0 and not equals):
             raise InputError(f"{text!r} is not a smoothing. Write 7, or 7,AU06=15,AU23=1, in frames.")
         window = int(number)
         if equals:
@@ -96,27 +96,29 @@ def final_scores(
     Frames of a track beyond its scores repeat the nearest end; scores of other frames or tracks are left out.
     Raises InputError where a track of `rows` has no scores at all.
     """
-    where = scores.groupby("track", sort=False).indices
-    wanted = rows.groupby("track", sort=False).indices
-    absent = sorted(str(track) for track in wanted if track not in where)
+    score_rows = scores.groupby("track", sort=False).indices
+    output_rows = rows.groupby("track", sort=False).indices
+    absent = sorted(str(track) for track in output_rows if track not in score_rows)
     if absent:
         shown = ", ".join(absent[:5]) + (", ..." if len(absent) > 5 else "")
-        raise InputError(f"The scores lack {len(absent)} of {len(wanted)} tracks: {shown}. Score them first.")
-    frames, asked = scores["frame"].to_numpy(np.int64), rows["frame"].to_numpy(np.int64)
+        raise InputError(
+            f"The scores lack {len(absent)} of {len(output_rows)} tracks: {shown}. Score them first."
+        )
+    frames, output_frames = scores["frame"].to_numpy(np.int64), rows["frame"].to_numpy(np.int64)
     values, faces = scores[list(AU_NAMES)].to_numpy(np.float32), scores["has_face"].to_numpy(bool)
     probabilities = np.empty((len(rows), AU_COUNT), dtype=np.float32)
     has_face = np.zeros(len(rows), dtype=bool)
-    for track, into in wanted.items():
-        of = where[track]
-        first, last = frames[of].min(), frames[of].max()
-        dense = np.full(
-            (last - first + 1, AU_COUNT), np.nan, dtype=np.float32
-        )  # a row a frame, holes included
-        seen = np.zeros(len(dense), dtype=bool)
-        dense[frames[of] - first], seen[frames[of] - first] = values[of], faces[of]
-        at = np.clip(asked[into], first, last) - first
-        probabilities[into] = fill_missing(smooth(dense, windows))[at]
-        has_face[into] = seen[at] & (asked[into] >= first) & (asked[into] <= last)
+    for track, outputs in output_rows.items():
+        inputs = score_rows[track]
+        first, last = frames[inputs].min(), frames[inputs].max()
+        # A row for every frame, missing ones included.
+        dense = np.full((last - first + 1, AU_COUNT), np.nan, dtype=np.float32)
+        dense_face = np.zeros(len(dense), dtype=bool)
+        dense[frames[inputs] - first], dense_face[frames[inputs] - first] = values[inputs], faces[inputs]
+        wanted = output_frames[outputs]
+        at = np.clip(wanted, first, last) - first
+        probabilities[outputs] = fill_missing(smooth(dense, windows))[at]
+        has_face[outputs] = dense_face[at] & (wanted >= first) & (wanted <= last)
     return FinalScores(probabilities, has_face)
 
 

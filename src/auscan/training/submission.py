@@ -14,7 +14,7 @@ Write what is handed in, and read it back to see that it is what the template as
 
 Why so strict: there are five submissions, the labels are hidden, and a file that is shifted by one row
 scores badly without a word.
-In: scores of every track (scores.py), a template (template.py), a `Decision`.
+In: scores of every track (scores.py), a template (read_template), a `Decision`.
 Out: one file in the order of the template, or a folder with a file for each track; 0 and 1, never -1.
 
 A track's scores may be a frame or two shorter or longer than the template, for counts of frames differ
@@ -45,9 +45,17 @@ from auscan.training.thresholds import Decision
 
 TRACK_HEADER: Final[str] = ",".join(f"AU{int(name[2:])}" for name in AU_NAMES)
 """First line of a file of one track."""
+ALLOWED_DIFFERENCE: Final[int] = 2
+"""Frames by which a track's scores may be shorter or longer than the template."""
 
-_IMAGE = re.compile(r"(\d{5,})\.jpg")
+_IMAGE_NAME = re.compile(r"(\d{5,})\.jpg")
 _FIRST_COLUMN: Final[str] = "image_location"
+_ROWS: Final[tuple[str, ...]] = tuple(
+    ",".join(str(code >> (AU_COUNT - 1 - j) & 1) for j in range(AU_COUNT)) for code in range(2**AU_COUNT)
+)
+"""The text of each of the 4096 possible rows."""
+_CODE_OF_ROW: Final[dict[str, int]] = {text: code for code, text in enumerate(_ROWS)}
+_BIT_VALUES: Final[NDArray[np.int64]] = 2 ** np.arange(AU_COUNT - 1, -1, -1)
 
 
 @dataclass(frozen=True)
@@ -71,94 +79,6 @@ class TrackTemplate:
     tracks: tuple[str, ...]
     frames: tuple[int | None, ...]
     """How many rows each is to have; None where the template does not say."""
-
-
-def read_template(path: Path) -> FileTemplate | TrackTemplate:
-    """Read a template of either kind.
-
-    Raises InputError with the line where it is none: other columns, a location that is not
-    track/number.jpg, a location or track that stands twice, no rows.
-    """
-    lines = _read_lines(path)
-    template: FileTemplate | TrackTemplate
-    if lines and lines[0].lstrip("\ufeff").split(",")[0].strip() == _FIRST_COLUMN:
-        template = _read_file_template(lines, path)
-    else:
-        template = _read_track_template(lines, path)
-    if not template.tracks:
-        raise InputError(f"{path} has no rows. Give the template that the organisers sent.")
-    return template
-
-
-def _read_lines(path: Path) -> list[str]:
-    """The lines without their ends (LF or CRLF) and without blank ones at the end."""
-    try:
-        text = path.read_bytes().decode("utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{path} cannot be read as a template: {error}.") from error
-    lines = [line.removesuffix("\r") for line in text.split("\n")]
-    while lines and not lines[-1].strip():
-        lines.pop()
-    return lines
-
-
-def _read_file_template(lines: list[str], path: Path) -> FileTemplate:
-    _check_header(lines[0], path)
-    locations = [line.partition(",")[0] for line in lines[1:]]
-    tracks, frames = [], []
-    first_seen: dict[tuple[str, int], int] = {}
-    for number, location in enumerate(locations, start=2):
-        track, _, image = location.rpartition("/")
-        match = _IMAGE.fullmatch(image)
-        if not track or match is None or int(match[1]) < 1:
-            raise InputError(f"{path}, line {number}: {location!r} is not like track/00001.jpg.")
-        place = (track, int(match[1]))
-        if place in first_seen:
-            raise InputError(f"{path}, line {number}: {location} stands in line {first_seen[place]} too.")
-        first_seen[place] = number
-        tracks.append(track)
-        frames.append(int(match[1]))
-    return FileTemplate(lines[0], tuple(locations), tuple(tracks), tuple(frames))
-
-
-def _check_header(header: str, path: Path) -> None:
-    try:
-        names = [canonical_name(name) for name in header.split(",")[1:]]
-    except InputError as error:
-        raise InputError(f"{path}, line 1: {error}") from error
-    if names != list(AU_NAMES):
-        raise InputError(f"{path}, line 1: the columns should be {_FIRST_COLUMN},{TRACK_HEADER}.")
-
-
-def _read_track_template(lines: list[str], path: Path) -> TrackTemplate:
-    tracks: list[str] = []
-    frames: list[int | None] = []
-    for number, line in enumerate(lines, start=1):
-        name, comma, expected = (part.strip() for part in line.partition(","))
-        # The name becomes the name of a file: it may not lead out of the folder.
-        if name.startswith(".") or not is_plain_name(name):
-            raise InputError(
-                f"{path}, line {number}: {line!r} is not a track. A template is either one file with the "
-                f"header {_FIRST_COLUMN},{TRACK_HEADER} or a list with a track name, or name,frames, a line."
-            )
-        if comma and not re.fullmatch(r"0*[1-9]\d*", expected):
-            raise InputError(f"{path}, line {number}: {expected!r} is not a number of frames.")
-        if name in tracks:
-            raise InputError(f"{path}, line {number}: track {name} stands twice.")
-        tracks.append(name)
-        frames.append(int(expected) if comma else None)
-    return TrackTemplate(tuple(tracks), tuple(frames))
-
-
-ALLOWED_DIFFERENCE: Final[int] = 2
-"""Frames by which a track's scores may be shorter or longer than the template."""
-
-_CODES: Final[tuple[str, ...]] = tuple(
-    ",".join(str(code >> (AU_COUNT - 1 - j) & 1) for j in range(AU_COUNT)) for code in range(2**AU_COUNT)
-)
-"""The text of each of the 4096 possible rows."""
-_ROW_OF: Final[dict[str, int]] = {text: code for code, text in enumerate(_CODES)}
-_WEIGHTS: Final[NDArray[np.int64]] = 2 ** np.arange(AU_COUNT - 1, -1, -1)
 
 
 @dataclass(frozen=True)
@@ -200,15 +120,16 @@ def write_submission(
     Raises InputError where the template or scores are faulty, a track has no scores, or the length of one
     differs by more than `allowed_difference` frames.
     """
-    asked = read_template(template)
+    expected = read_template(template)
     decision = decision or Decision()
-    rows = _asked_rows(asked, scores)
+    rows = _template_rows(expected, scores)
     repeated, cut = _check_lengths(rows, scores, allowed_difference, template)
     final = final_scores(scores, rows, decision.windows)
-    lines = [_CODES[code] for code in decision.predict(final.probabilities) @ _WEIGHTS]
-    if isinstance(asked, FileTemplate):
+    lines = [_ROWS[code] for code in decision.predict(final.probabilities) @ _BIT_VALUES]
+    if isinstance(expected, FileTemplate):
         with atomic_path(out) as temporary:
-            _write_lines(temporary, asked.header, map(",".join, zip(asked.locations, lines, strict=True)))
+            rows_text = map(",".join, zip(expected.locations, lines, strict=True))
+            _write_lines(temporary, expected.header, rows_text)
             submission = check_submission(temporary, template)
     else:
         with _atomic_folder(out) as folder:
@@ -220,7 +141,7 @@ def write_submission(
         cut=cut,
         without_face=int((~final.has_face).sum()),
         without_score=int(np.isnan(final.probabilities).any(axis=1).sum()),
-        tracks_left_out=len(set(scores["track"]) - set(asked.tracks)),
+        tracks_left_out=len(set(scores["track"]) - set(expected.tracks)),
     )
 
 
@@ -231,22 +152,99 @@ def check_submission(path: Path, template: Path) -> Submission:
     too much, twice or in another place, a value other than 0 and 1, a space, CRLF, no line end at the end,
     placeholders handed in as they came, a file of a track missing or too much.
     """
-    asked = read_template(template)
-    if isinstance(asked, FileTemplate):
-        return _check_file(path, asked, template)
-    return _check_folder(path, asked)
+    expected = read_template(template)
+    if isinstance(expected, FileTemplate):
+        return _check_file(path, expected, template)
+    return _check_folder(path, expected)
 
 
-def _asked_rows(asked: FileTemplate | TrackTemplate, scores: pd.DataFrame) -> pd.DataFrame:
+def read_template(path: Path) -> FileTemplate | TrackTemplate:
+    """Read a template of either kind.
+
+    Raises InputError with the line where it is none: other columns, a location that is not
+    track/number.jpg, a location or track that stands twice, no rows.
+    """
+    lines = _read_lines(path)
+    template: FileTemplate | TrackTemplate
+    if lines and lines[0].lstrip("\ufeff").split(",")[0].strip() == _FIRST_COLUMN:
+        template = _read_file_template(lines, path)
+    else:
+        template = _read_track_template(lines, path)
+    if not template.tracks:
+        raise InputError(f"{path} has no rows. Give the template that the organisers sent.")
+    return template
+
+
+def _read_lines(path: Path) -> list[str]:
+    """The lines without their ends (LF or CRLF) and without blank ones at the end."""
+    try:
+        text = path.read_bytes().decode("utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{path} cannot be read as a template: {error}.") from error
+    lines = [line.removesuffix("\r") for line in text.split("\n")]
+    while lines and not lines[-1].strip():
+        lines.pop()
+    return lines
+
+
+def _read_file_template(lines: list[str], path: Path) -> FileTemplate:
+    _check_header(lines[0], path)
+    locations = [line.partition(",")[0] for line in lines[1:]]
+    tracks, frames = [], []
+    first_line: dict[tuple[str, int], int] = {}
+    for number, location in enumerate(locations, start=2):
+        track, _, image = location.rpartition("/")
+        match = _IMAGE_NAME.fullmatch(image)
+        if not track or match is None or int(match[1]) < 1:
+            raise InputError(f"{path}, line {number}: {location!r} is not like track/00001.jpg.")
+        key = (track, int(match[1]))
+        if key in first_line:
+            raise InputError(f"{path}, line {number}: {location} stands in line {first_line[key]} too.")
+        first_line[key] = number
+        tracks.append(track)
+        frames.append(int(match[1]))
+    return FileTemplate(lines[0], tuple(locations), tuple(tracks), tuple(frames))
+
+
+def _check_header(header: str, path: Path) -> None:
+    try:
+        names = [canonical_name(name) for name in header.split(",")[1:]]
+    except InputError as error:
+        raise InputError(f"{path}, line 1: {error}") from error
+    if names != list(AU_NAMES):
+        raise InputError(f"{path}, line 1: the columns should be {_FIRST_COLUMN},{TRACK_HEADER}.")
+
+
+def _read_track_template(lines: list[str], path: Path) -> TrackTemplate:
+    tracks: list[str] = []
+    frames: list[int | None] = []
+    for number, line in enumerate(lines, start=1):
+        name, comma, expected = (part.strip() for part in line.partition(","))
+        # The name becomes the name of a file: it may not lead out of the folder.
+        if name.startswith(".") or not is_plain_name(name):
+            raise InputError(
+                f"{path}, line {number}: {line!r} is not a track. A template is either one file with the "
+                f"header {_FIRST_COLUMN},{TRACK_HEADER} or a list with a track name, or name,frames, a line."
+            )
+        if comma and not re.fullmatch(r"0*[1-9]\d*", expected):
+            raise InputError(f"{path}, line {number}: {expected!r} is not a number of frames.")
+        if name in tracks:
+            raise InputError(f"{path}, line {number}: track {name} stands twice.")
+        tracks.append(name)
+        frames.append(int(expected) if comma else None)
+    return TrackTemplate(tuple(tracks), tuple(frames))
+
+
+def _template_rows(template: FileTemplate | TrackTemplate, scores: pd.DataFrame) -> pd.DataFrame:
     """Track and frame of every row to write. A track of unknown length is as long as its scores."""
-    if isinstance(asked, FileTemplate):
-        return pd.DataFrame({"track": asked.tracks, "frame": asked.frames})
+    if isinstance(template, FileTemplate):
+        return pd.DataFrame({"track": template.tracks, "frame": template.frames})
     last = scores.groupby("track")["frame"].max()
-    told = zip(asked.tracks, asked.frames, strict=True)
-    lengths = [int(last.get(track, 1)) if frames is None else frames for track, frames in told]
+    stated = zip(template.tracks, template.frames, strict=True)
+    lengths = [int(last.get(track, 1)) if frames is None else frames for track, frames in stated]
     return pd.DataFrame(
         {
-            "track": np.repeat(np.asarray(asked.tracks, dtype=object), lengths),
+            "track": np.repeat(np.asarray(template.tracks, dtype=object), lengths),
             "frame": np.concatenate([np.arange(1, length + 1) for length in lengths]),
         }
     )
@@ -257,75 +255,75 @@ def _check_lengths(rows: pd.DataFrame, scores: pd.DataFrame, allowed: int, templ
 
     Raises InputError where one track differs by more than `allowed`.
     """
-    asked, given = rows.groupby("track")["frame"].max(), scores.groupby("track")["frame"].max()
-    short = (asked - given.reindex(asked.index)).dropna().astype(np.int64)  # [tracks]; no scores: told later
+    last, scored = rows.groupby("track")["frame"].max(), scores.groupby("track")["frame"].max()
+    short = (last - scored.reindex(last.index)).dropna().astype(np.int64)  # [tracks]; no scores: told later
     wrong = short[short.abs() > allowed]
     if len(wrong):
         track = str(wrong.index[0])
         raise InputError(
-            f"Track {track} ends at frame {asked[track]} in {template} and at {given[track]} in the scores, "
-            f"and {len(wrong)} of {len(asked)} tracks differ by more than {allowed} frames. See whether the "
+            f"Track {track} ends at frame {last[track]} in {template} and at {scored[track]} in the scores, "
+            f"and {len(wrong)} of {len(last)} tracks differ by more than {allowed} frames. See whether the "
             "scores are of these videos; --allow-difference N repeats or cuts that many."
         )
     return int(short.clip(lower=0).sum()), int((-short).clip(lower=0).sum())
 
 
-def _check_file(path: Path, asked: FileTemplate, template: Path) -> Submission:
+def _check_file(path: Path, expected: FileTemplate, template: Path) -> Submission:
     raw = _read_bytes(path)
     if raw == template.read_bytes():
         raise InputError(
             f"{path} is the template itself, whose labels are placeholders. Hand in predictions."
         )
-    lines = _split(raw, path)
-    if lines[0] != asked.header:
-        raise InputError(f"{path}, line 1: the header is {lines[0]!r}, the template's {asked.header!r}.")
-    found = [line.partition(",") for line in lines[1:]]
-    locations = tuple(location for location, _, _ in found)
-    if locations != asked.locations:
-        raise InputError(f"{path}{_first_difference(locations, asked.locations)}")
-    codes = [_code(labels, path, number) for number, (_, _, labels) in enumerate(found, start=2)]
-    return _summarise(codes, len(set(asked.tracks)))
+    lines = _split_lines(raw, path)
+    if lines[0] != expected.header:
+        raise InputError(f"{path}, line 1: the header is {lines[0]!r}, the template's {expected.header!r}.")
+    rows = [line.partition(",") for line in lines[1:]]
+    locations = tuple(location for location, _, _ in rows)
+    if locations != expected.locations:
+        raise InputError(f"{path}{_first_difference(locations, expected.locations)}")
+    codes = [_parse_row(labels, path, number) for number, (_, _, labels) in enumerate(rows, start=2)]
+    return _summarise(codes, len(set(expected.tracks)))
 
 
-def _check_folder(path: Path, asked: TrackTemplate) -> Submission:
+def _check_folder(path: Path, expected: TrackTemplate) -> Submission:
     if not path.is_dir():
         raise InputError(f"{path} is not a folder. This template asks for a file for each track.")
-    there = {file.name for file in path.iterdir()}
-    wanted = {f"{track}.txt" for track in asked.tracks}
-    for names, fault in ((wanted - there, "lacks"), (there - wanted, "should not hold")):
+    found = {file.name for file in path.iterdir()}
+    required = {f"{track}.txt" for track in expected.tracks}
+    for names, fault in ((required - found, "lacks"), (found - required, "should not hold")):
         if names:
             raise InputError(f"{path} {fault} {sorted(names)[0]} ({len(names)} in all).")
     codes = []
-    for track, expected in zip(asked.tracks, asked.frames, strict=True):
+    for track, rows in zip(expected.tracks, expected.frames, strict=True):
         file = path / f"{track}.txt"
-        lines = _split(_read_bytes(file), file)
+        lines = _split_lines(_read_bytes(file), file)
         if lines[0] != TRACK_HEADER:
             raise InputError(f"{file}, line 1: the header is {lines[0]!r}. It should be {TRACK_HEADER}.")
-        if len(lines) == 1 or (expected is not None and len(lines) - 1 != expected):
-            raise InputError(f"{file} has {len(lines) - 1} rows. It should have {expected or 'some'}.")
-        codes += [_code(labels, file, number) for number, labels in enumerate(lines[1:], start=2)]
-    return _summarise(codes, len(asked.tracks))
+        if len(lines) == 1 or (rows is not None and len(lines) - 1 != rows):
+            raise InputError(f"{file} has {len(lines) - 1} rows. It should have {rows or 'some'}.")
+        codes += [_parse_row(labels, file, number) for number, labels in enumerate(lines[1:], start=2)]
+    return _summarise(codes, len(expected.tracks))
 
 
-def _first_difference(found: tuple[str, ...], asked: tuple[str, ...]) -> str:
+def _first_difference(found: tuple[str, ...], expected: tuple[str, ...]) -> str:
     """Where the rows first leave the template's, as the end of a message."""
     twice = [location for location, number in Counter(found).items() if number > 1]
     if twice:
         return f": {twice[0]} stands twice ({len(twice)} such rows)."
-    for number, (one, other) in enumerate(zip(found, asked, strict=False), start=2):
+    for number, (one, other) in enumerate(zip(found, expected, strict=False), start=2):
         if one != other:
             return f", line {number}: the row is {one!r}, the template's {other!r}."
-    return f" has {len(found)} rows, the template {len(asked)}."
+    return f" has {len(found)} rows, the template {len(expected)}."
 
 
-def _code(labels: str, path: Path, number: int) -> int:
-    if labels not in _ROW_OF:
+def _parse_row(labels: str, path: Path, number: int) -> int:
+    if labels not in _CODE_OF_ROW:
         raise InputError(f"{path}, line {number}: {labels!r} is not twelve times 0 or 1 between commas.")
-    return _ROW_OF[labels]
+    return _CODE_OF_ROW[labels]
 
 
 def _summarise(codes: list[int], tracks: int) -> Submission:
-    bits = np.asarray(codes)[:, None] // _WEIGHTS % 2  # [R, A]
+    bits = np.asarray(codes)[:, None] // _BIT_VALUES % 2  # [R, A]
     return Submission(tracks, len(codes), dict(zip(AU_NAMES, bits.mean(axis=0).tolist(), strict=True)))
 
 
@@ -336,7 +334,7 @@ def _read_bytes(path: Path) -> bytes:
         raise InputError(f"{path} cannot be read: {error.strerror}.") from error
 
 
-def _split(raw: bytes, path: Path) -> list[str]:
+def _split_lines(raw: bytes, path: Path) -> list[str]:
     """The lines of a file that ends every line with one LF."""
     try:
         text = raw.decode("utf-8")

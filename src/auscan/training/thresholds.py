@@ -26,8 +26,8 @@ from auscan.training.smoothing import NO_SMOOTHING, check_windows
 
 DEFAULT: Final[float] = 0.5
 """The threshold that needs no tuning; also where tuning finds nothing better."""
-LOWEST: Final[float] = 0.05
-HIGHEST: Final[float] = 0.95
+MIN_THRESHOLD: Final[float] = 0.05
+MAX_THRESHOLD: Final[float] = 0.95
 """Tuned thresholds stay between these, so that a rare AU's does not run off to where a few frames lie."""
 
 
@@ -60,13 +60,16 @@ class Decision:
 
     def save(self, path: Path) -> None:
         """Write the decision to `path` as JSON."""
-        content: dict[str, Any] = {"thresholds": _named(self.thresholds), "smooth": _named(self.windows)}
+        content: dict[str, Any] = {
+            "thresholds": _by_au_name(self.thresholds),
+            "smooth": _by_au_name(self.windows),
+        }
         if self.operating_points is not None:
             points = self.operating_points.model_dump()
-            content["operating_points"] = {name: _named(values) for name, values in points.items()}
+            content["operating_points"] = {name: _by_au_name(values) for name, values in points.items()}
         if self.calibration != UNCALIBRATED:
             scale, shift = self.calibration.scale, self.calibration.shift
-            content["calibration"] = {"scale": _named(scale), "shift": _named(shift)}
+            content["calibration"] = {"scale": _by_au_name(scale), "shift": _by_au_name(shift)}
         with atomic_path(path) as temporary:
             temporary.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
 
@@ -81,20 +84,21 @@ def read_decision(path: Path) -> Decision:
         unknown = set(content) - {"thresholds", "smooth", "calibration", "operating_points"}
         if unknown:
             raise ValueError(f"it holds {', '.join(sorted(unknown))}")
-        thresholds = _by_au(content["thresholds"], float)
+        thresholds = _values_in_au_order(content["thresholds"], float)
         windows = NO_SMOOTHING
         if "smooth" in content:
-            windows = tuple(int(window) for window in _by_au(content["smooth"], int))
+            windows = tuple(int(window) for window in _values_in_au_order(content["smooth"], int))
         calibration, points = UNCALIBRATED, None
         if "calibration" in content:
-            calibration = Calibration(**_each_by_au(content["calibration"]))
+            calibration = Calibration(**_groups_in_au_order(content["calibration"]))
         if "operating_points" in content:
-            points = OperatingPoints(**_each_by_au(content["operating_points"]))
+            points = OperatingPoints(**_groups_in_au_order(content["operating_points"]))
         return Decision(tuple(thresholds), windows, calibration, points)
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise InputError(
-            f"{path} is not a thresholds file: {_first_line(error)}. It should be JSON with `thresholds` and "
-            "`smooth`, each with a number for all twelve AUs; `auscan evaluate --save-thresholds` writes one."
+            f"{path} is not a thresholds file: {_describe_error(error)}. It should be JSON with `thresholds` "
+            "and `smooth`, each with a number for all twelve AUs; `auscan evaluate --save-thresholds` writes "
+            "one."
         ) from error
 
 
@@ -108,7 +112,7 @@ def tune_thresholds(
     )
 
 
-def predict_by_others(
+def cross_fit_predictions(
     labels: NDArray[np.integer],
     probabilities: NDArray[np.float32],
     source: NDArray[np.integer],
@@ -122,13 +126,13 @@ def predict_by_others(
     only, so nothing leaks.
     """
     predictions = np.zeros(labels.shape, dtype=bool)
-    for held in held_out(source, folds):
-        thresholds = tune_thresholds(labels[~held], probabilities[~held], rule)
-        predictions[held] = Decision(thresholds).predict(probabilities[held])
+    for held_out in held_out_rows(source, folds):
+        thresholds = tune_thresholds(labels[~held_out], probabilities[~held_out], rule)
+        predictions[held_out] = Decision(thresholds).predict(probabilities[held_out])
     return predictions
 
 
-def held_out(source: NDArray[np.integer], folds: int = FOLDS) -> Iterator[NDArray[np.bool_]]:
+def held_out_rows(source: NDArray[np.integer], folds: int = FOLDS) -> Iterator[NDArray[np.bool_]]:
     """Which rows [R] are kept aside, fold after fold: each row once, all rows of a source together."""
     sources = np.random.default_rng(0).permutation(int(source.max()) + 1)  # neighbours in name may be alike
     for fold in range(min(folds, len(sources))):
@@ -136,26 +140,28 @@ def held_out(source: NDArray[np.integer], folds: int = FOLDS) -> Iterator[NDArra
 
 
 def best_threshold(labels: NDArray[np.integer], scores: NDArray[np.float32]) -> float:
-    """The threshold of best F1 within `LOWEST` to `HIGHEST` for labels [R] of 0 and 1 and scores [R].
+    """The threshold of best F1, `MIN_THRESHOLD` to `MAX_THRESHOLD`, for labels [R] of 0 and 1, scores [R].
 
     Exact: every cut between two scores that occur is tried. Among equals the one nearest to 0.5 is taken,
     so an AU without a positive keeps 0.5. NaN scores are a no at every threshold.
     """
     known = ~np.isnan(scores)
     order = np.argsort(scores[known], kind="stable")
-    rising = scores[known][order].astype(np.float32)
+    ascending = scores[known][order].astype(np.float32)
     positive = labels[known][order].astype(np.int64)
     above = np.concatenate([np.cumsum(positive[::-1])[::-1], [0]])  # positives from each place upward
-    cuts = np.clip(np.append(cuts_under(np.unique(rising)), [DEFAULT]), LOWEST, HIGHEST).astype(np.float32)
-    first = np.searchsorted(rising, cuts, side="left")  # place of the first score that reaches the cut
-    below = len(rising) - first + int(labels.sum())  # predicted + positives = 2 TP + FP + FN
-    f1 = np.divide(2 * above[first], below, out=np.zeros(len(cuts)), where=below > 0)
-    best = cuts[f1 == f1.max()]
+    candidates = np.clip(
+        np.append(candidate_thresholds(np.unique(ascending)), [DEFAULT]), MIN_THRESHOLD, MAX_THRESHOLD
+    ).astype(np.float32)
+    first = np.searchsorted(ascending, candidates, side="left")  # first score that reaches the candidate
+    denominator = len(ascending) - first + int(labels.sum())  # predicted + positives = 2 TP + FP + FN
+    f1 = np.divide(2 * above[first], denominator, out=np.zeros(len(candidates)), where=denominator > 0)
+    best = candidates[f1 == f1.max()]
     return float(best[np.argmin(np.abs(best - DEFAULT))])
 
 
-def cuts_under(distinct: NDArray[np.float32]) -> NDArray[np.float32]:
-    """A threshold under each of the rising distinct scores: half-way to the one below, or 0.
+def candidate_thresholds(distinct: NDArray[np.float32]) -> NDArray[np.float32]:
+    """A threshold under each of the ascending distinct scores: half-way to the one below, or 0.
 
     Where float32 has nothing in between, the score itself, since reaching is enough.
     """
@@ -164,11 +170,11 @@ def cuts_under(distinct: NDArray[np.float32]) -> NDArray[np.float32]:
     return np.where(middle > lower, middle, distinct)
 
 
-def _named(values: Sequence[float]) -> dict[str, float]:
+def _by_au_name(values: Sequence[float]) -> dict[str, float]:
     return dict(zip(AU_NAMES, values, strict=True))
 
 
-def _first_line(error: Exception) -> str:
+def _describe_error(error: Exception) -> str:
     """Of a pydantic error: which field and what is wrong with it."""
     if isinstance(error, ValidationError):
         first = error.errors()[0]
@@ -176,11 +182,11 @@ def _first_line(error: Exception) -> str:
     return str(error)
 
 
-def _each_by_au(groups: dict[str, dict[str, float]]) -> dict[str, tuple[float, ...]]:
-    return {name: tuple(_by_au(numbers, float)) for name, numbers in groups.items()}
+def _groups_in_au_order(groups: dict[str, dict[str, float]]) -> dict[str, tuple[float, ...]]:
+    return {name: tuple(_values_in_au_order(numbers, float)) for name, numbers in groups.items()}
 
 
-def _by_au(numbers: dict[str, float], kind: type) -> Sequence[float]:
+def _values_in_au_order(numbers: dict[str, float], kind: type) -> Sequence[float]:
     if set(numbers) != set(AU_NAMES):
         raise ValueError(f"it does not name just {', '.join(AU_NAMES)}")
     wrong = [name for name in AU_NAMES if kind(numbers[name]) != numbers[name]]

@@ -9,7 +9,7 @@ Not here: which windows an epoch has (epoch.py), what the network makes of holes
 Which tracks are learned from and which are validated on, and whether they fit together.
 
 In: an index and the settings of the data.  Out: two lists of tracks; InputError where they do not fit.
-Not here: reading tracks (windows.py), folds (datasets/names.py).
+Not here: reading tracks (windows.py), folds (datasets/track_lists.py).
 """
 
 from collections.abc import Callable, Sequence
@@ -29,7 +29,7 @@ from auscan.datasets.cache import TrackFeatures, open_track
 from auscan.datasets.crops import TrackCrops
 from auscan.datasets.features import Encoders
 from auscan.datasets.index import Index
-from auscan.datasets.track_lists import folds
+from auscan.datasets.track_lists import assign_folds
 from auscan.results.readers.annotations import NOT_ANNOTATED
 from auscan.training.config import DataConfig, FoldConfig
 
@@ -47,6 +47,105 @@ class LabelledTrack:
     features: TrackFeatures
     crops: TrackCrops | None = None
     """The pictures, where the encoder learns too; they then take the place of face and patches."""
+
+
+def load_tracks(
+    index: Index, cache: Path, splits: Sequence[str], crop_size: int | None = None
+) -> list[LabelledTrack]:
+    """The tracks of some splits, by name, with their crops where a side in pixels is given.
+
+    Raises InputError where there is none, or where features differ.
+    """
+    selected = index.tracks[index.tracks["split"].isin(splits)].sort_values("track")
+    if selected.empty:
+        available = ", ".join(sorted(set(index.tracks["split"])))
+        raise InputError(f"The index has no track in {' or '.join(splits)}. It has {available}.")
+    rows = index.frames.groupby("track", observed=True, sort=False).indices
+    tracks = []
+    for track in selected.itertuples():
+        name = str(track.track)
+        frames, features = index.frames.iloc[rows[name]], open_track(cache, name)
+        times_s = frames["timestamp"].to_numpy(np.float64)
+        images = [image if isinstance(image, str) else None for image in frames["image"]]
+        missing = [image is None for image in images]
+        if (
+            len(times_s) != features.header.rows
+            or not np.allclose(times_s, features.times_s)
+            or features.has_image[missing].any()
+        ):
+            raise InputError(
+                f"The features of {name} in {cache} are of other rows than the index has. Run auscan extract "
+                "again; it does only what has changed."
+            )
+        labels = frames[list(AU_NAMES)].to_numpy(np.int8)
+        numbers = frames["frame"].to_numpy(np.int64)
+        crops = None if crop_size is None else TrackCrops(index.root, images, crop_size)
+        tracks.append(LabelledTrack(name, str(track.source_video), numbers, labels, features, crops))
+    return tracks
+
+
+def split_tracks(
+    index: Index, data: DataConfig, seed: int, crop_size: int | None, report: Callable[[str], None]
+) -> tuple[list[LabelledTrack], list[LabelledTrack]]:
+    """The tracks to learn from and to validate on; says so if they share a source video.
+
+    seed: of shuffled labels; crop_size: side of the crops, None to learn from features
+    """
+    if data.folds is not None:
+        pooled = load_tracks(index, data.cache, [*data.train, *data.validate_on], crop_size)
+        training, validation = split_by_fold(pooled, data.folds)
+    else:
+        training, validation = (
+            load_tracks(index, data.cache, each, crop_size) for each in (data.train, data.validate_on)
+        )
+        shared = {track.source_video for track in training} & {track.source_video for track in validation}
+        if shared:  # the splits are the data set's own, so it is not ours to refuse them
+            report(
+                f"careful: {len(shared)} source videos, such as {min(shared)}, are both learned from and "
+                "validated on, which flatters. data.folds deals them apart."
+            )
+    return (with_shuffled_labels(training, seed) if data.shuffle_labels else training), validation
+
+
+def split_by_fold(
+    tracks: Sequence[LabelledTrack], fold: FoldConfig
+) -> tuple[list[LabelledTrack], list[LabelledTrack]]:
+    """Tracks to learn from and to validate on; all of a source video are on the same side."""
+    fold_of = assign_folds((track.source_video for track in tracks), fold.count, fold.seed)
+    training: list[LabelledTrack] = []
+    validation: list[LabelledTrack] = []
+    for track in tracks:
+        (validation if fold_of[track.source_video] == fold.held_out else training).append(track)
+    return training, validation
+
+
+def with_shuffled_labels(tracks: Sequence[LabelledTrack], seed: int) -> list[LabelledTrack]:
+    """The same tracks and the same labels, each dealt to some frame of some track."""
+    pooled = np.concatenate([track.labels for track in tracks])
+    pooled = pooled[np.random.default_rng([seed, 1]).permutation(len(pooled))]
+    ends = np.cumsum([len(track.labels) for track in tracks])[:-1]
+    shuffled = np.split(pooled, ends)
+    return [replace(track, labels=labels) for track, labels in zip(tracks, shuffled, strict=True)]
+
+
+def check_same_encoders(track: LabelledTrack, reference: LabelledTrack) -> None:
+    """Raise InputError unless the features of both are of the same encoders and grid."""
+    header, expected = track.features.header, reference.features.header
+    if (header.encoders, header.grid) != (expected.encoders, expected.grid):
+        raise InputError(
+            f"The features of {track.name} come from other encoders or another grid than those of "
+            f"{reference.name}. Run auscan extract again with one model for all."
+        )
+
+
+def check_features_from(encoders: Encoders, track: LabelledTrack) -> None:
+    """Raise InputError unless a track's features come from the encoders with which a run starts."""
+    header = track.features.header
+    if encoders.digest != header.encoders:
+        raise InputError(
+            f"The features of {track.name} come from {header.model}, not from the weights that model.encoder "
+            f"starts with ({encoders.name}). Run auscan extract with those."
+        )
 
 
 @dataclass(frozen=True)
@@ -68,7 +167,7 @@ class Batch:
     """[B, T, N, Dv] float16; None where there are crops."""
     crops: Tensor | None
     """[B, T, S, S, 3] uint8 RGB, black where nothing is seen; None where there are features."""
-    seen: Tensor
+    has_face: Tensor
     """[B, T] bool; False for holes and for padding."""
     times_s: Tensor
     """[B, T] float64."""
@@ -80,7 +179,7 @@ class Batch:
     """[B, Ta] float64."""
     audio_valid: Tensor
     """[B, Ta] bool."""
-    inside: Tensor | None = None
+    in_window: Tensor | None = None
     """[B, T] bool, False in the margins of a window and for padding; None: there are no margins."""
 
     def to(self, device: torch.device) -> Self:
@@ -90,67 +189,12 @@ class Batch:
             moved[name] = None if value is None else value.to(device, non_blocking=True)
         return type(self)(**moved)
 
-    def row(self, number: int) -> Self:
+    def window(self, number: int) -> Self:
         """One window as a batch of one."""
         values: dict[str, Any] = {each.name: getattr(self, each.name) for each in fields(self)}
         for name, value in values.items():
             values[name] = None if value is None else value[number : number + 1]
         return type(self)(**values)
-
-
-def load_tracks(
-    index: Index, cache: Path, splits: Sequence[str], crop_size: int | None = None
-) -> list[LabelledTrack]:
-    """The tracks of some splits, by name, with their crops where a side in pixels is given.
-
-    Raises InputError where there is none, or where features differ.
-    """
-    wanted = index.tracks[index.tracks["split"].isin(splits)].sort_values("track")
-    if wanted.empty:
-        there = ", ".join(sorted(set(index.tracks["split"])))
-        raise InputError(f"The index has no track in {' or '.join(splits)}. It has {there}.")
-    rows = index.frames.groupby("track", observed=True, sort=False).indices
-    tracks = []
-    for track in wanted.itertuples():
-        name = str(track.track)
-        frames, features = index.frames.iloc[rows[name]], open_track(cache, name)
-        times_s = frames["timestamp"].to_numpy(np.float64)
-        images = [image if isinstance(image, str) else None for image in frames["image"]]
-        lost = [image is None for image in images]
-        if (
-            len(times_s) != features.header.rows
-            or not np.allclose(times_s, features.times_s)
-            or features.has_image[lost].any()
-        ):
-            raise InputError(
-                f"The features of {name} in {cache} are of other rows than the index has. Run auscan extract "
-                "again; it does only what has changed."
-            )
-        labels = frames[list(AU_NAMES)].to_numpy(np.int8)
-        numbers = frames["frame"].to_numpy(np.int64)
-        crops = None if crop_size is None else TrackCrops(index.root, images, crop_size)
-        tracks.append(LabelledTrack(name, str(track.source_video), numbers, labels, features, crops))
-    return tracks
-
-
-def deal(
-    tracks: Sequence[LabelledTrack], fold: FoldConfig
-) -> tuple[list[LabelledTrack], list[LabelledTrack]]:
-    """Tracks to learn from and to validate on; all of a source video are on the same side."""
-    number = folds((track.source_video for track in tracks), fold.count, fold.seed)
-    sides: tuple[list[LabelledTrack], list[LabelledTrack]] = ([], [])
-    for track in tracks:
-        sides[number[track.source_video] == fold.held_out].append(track)
-    return sides
-
-
-def with_shuffled_labels(tracks: Sequence[LabelledTrack], seed: int) -> list[LabelledTrack]:
-    """The same tracks and the same labels, each dealt to some frame of some track."""
-    pooled = np.concatenate([track.labels for track in tracks])
-    pooled = pooled[np.random.default_rng([seed, 1]).permutation(len(pooled))]
-    ends = np.cumsum([len(track.labels) for track in tracks])[:-1]
-    dealt = np.split(pooled, ends)
-    return [replace(track, labels=labels) for track, labels in zip(tracks, dealt, strict=True)]
 
 
 def window_starts(rows: int, length: int, stride: int) -> list[int]:
@@ -167,14 +211,14 @@ def training_windows(tracks: Sequence[LabelledTrack], data: DataConfig) -> list[
     Raises InputError where there is none.
     """
     windows = []
-    for place, track in enumerate(tracks):
+    for track_number, track in enumerate(tracks):
         rows = len(track.labels)
-        teaches = (track.labels >= 0).any(axis=1) & track.features.has_image  # [T]
+        usable = (track.labels >= 0).any(axis=1) & track.features.has_image  # [T]
         length = rows if data.length is None else data.length
         for start in window_starts(rows, length, data.stride):
             stop = min(start + length, rows)
-            if teaches[start:stop].any():
-                windows.append(Window(place, start, stop))
+            if usable[start:stop].any():
+                windows.append(Window(track_number, start, stop))
     if not windows:
         raise InputError("No frame to learn from has both a label and a picture. Look at the index's report.")
     return windows
@@ -187,11 +231,11 @@ class WindowBatches(Dataset[Batch]):
         self,
         tracks: Sequence[LabelledTrack],
         windows: Sequence[Window],
-        margin_s: float,
+        audio_margin_s: float,
         margin: int | None = None,
     ) -> None:
-        """margin_s: how far beyond its first and last frame a window hears; margin: see DataConfig."""
-        self._tracks, self._windows, self._margin_s = tracks, windows, margin_s
+        """audio_margin_s: how far beyond its first and last frame a window hears; margin: see DataConfig."""
+        self._tracks, self._windows, self._audio_margin_s = tracks, windows, audio_margin_s
         self._margin = margin
 
     def __getitem__(self, numbers: Sequence[int]) -> Batch:
@@ -202,24 +246,24 @@ class WindowBatches(Dataset[Batch]):
         window = self._windows[number]
         track = self._tracks[window.track]
         if self._margin is None:
-            return cut(track, slice(window.start, window.stop), self._margin_s)
-        return cut_with_margin(track, window, self._margin, self._margin_s)
+            return slice_track(track, slice(window.start, window.stop), self._audio_margin_s)
+        return slice_track_with_margin(track, window, self._margin, self._audio_margin_s)
 
 
-def cut(track: LabelledTrack, part: slice, margin_s: float) -> Batch:
-    """A stretch of a track as a batch of one, with the sound from `margin_s` before to after it."""
+def slice_track(track: LabelledTrack, rows: slice, audio_margin_s: float) -> Batch:
+    """A stretch of a track as a batch of one, with the sound from `audio_margin_s` before to after it."""
     features = track.features
-    times_s = features.times_s[part]
-    heard = features.audio_within(float(times_s[0]) - margin_s, float(times_s[-1]) + margin_s)
-    audio = features.audio[heard]
-    seen = features.has_image[part]
+    times_s = features.times_s[rows]
+    tokens = features.audio_within(float(times_s[0]) - audio_margin_s, float(times_s[-1]) + audio_margin_s)
+    audio = features.audio[tokens]
+    has_face = features.has_image[rows]
     arrays = {
-        **_sights(track, part, seen),
-        "seen": seen,
+        **_visual_inputs(track, rows, has_face),
+        "has_face": has_face,
         "times_s": times_s,
-        "labels": track.labels[part],
+        "labels": track.labels[rows],
         "audio": audio,
-        "audio_times_s": features.audio_times_s(heard),
+        "audio_times_s": features.audio_times_s(tokens),
         "audio_valid": np.ones(len(audio), bool),
     }
     tensors: dict[str, Any] = {"face": None, "patches": None, "crops": None}
@@ -227,78 +271,39 @@ def cut(track: LabelledTrack, part: slice, margin_s: float) -> Batch:
     return Batch(**tensors)
 
 
-def cut_with_margin(track: LabelledTrack, window: Window, margin: int, margin_s: float) -> Batch:
-    """A window with up to `margin` frames on either side, which have no labels, as a batch of one."""
-    part = slice(max(0, window.start - margin), min(len(track.labels), window.stop + margin))
-    batch = cut(track, part, margin_s)
-    inside = torch.zeros_like(batch.seen)
-    inside[:, window.start - part.start : window.stop - part.start] = True
-    return replace(batch, inside=inside, labels=batch.labels.masked_fill(~inside[..., None], NOT_ANNOTATED))
-
-
-def _sights(track: LabelledTrack, part: slice, seen: NDArray[np.bool_]) -> dict[str, NDArray[Any]]:
+def _visual_inputs(track: LabelledTrack, rows: slice, has_face: NDArray[np.bool_]) -> dict[str, NDArray[Any]]:
     """Crops if the track has them, else features."""
     if track.crops is None:
-        return {"face": track.features.face[part], "patches": track.features.patches[part]}
-    return {"crops": track.crops.read(np.arange(part.start, part.stop), seen)}
+        return {"face": track.features.face[rows], "patches": track.features.patches[rows]}
+    return {"crops": track.crops.read(np.arange(rows.start, rows.stop), has_face)}
+
+
+def slice_track_with_margin(
+    track: LabelledTrack, window: Window, margin: int, audio_margin_s: float
+) -> Batch:
+    """A window with up to `margin` frames on either side, which have no labels, as a batch of one."""
+    rows = slice(max(0, window.start - margin), min(len(track.labels), window.stop + margin))
+    batch = slice_track(track, rows, audio_margin_s)
+    in_window = torch.zeros_like(batch.has_face)
+    in_window[:, window.start - rows.start : window.stop - rows.start] = True
+    return replace(
+        batch, in_window=in_window, labels=batch.labels.masked_fill(~in_window[..., None], NOT_ANNOTATED)
+    )
 
 
 def collate(windows: Sequence[Batch]) -> Batch:
     """Batches of one -> one batch; shorter windows are filled up with rows that are not seen."""
-    filled = {"labels": NOT_ANNOTATED}
-    joined: dict[str, Any] = {}
+    padding = {"labels": NOT_ANNOTATED}
+    collated: dict[str, Any] = {}
     for each in fields(Batch):
         if getattr(windows[0], each.name) is None:
-            joined[each.name] = None
+            collated[each.name] = None
             continue
         values = [getattr(window, each.name)[0] for window in windows]
         out = values[0].new_full(
-            (len(values), max(map(len, values)), *values[0].shape[1:]), filled.get(each.name, 0)
+            (len(values), max(map(len, values)), *values[0].shape[1:]), padding.get(each.name, 0)
         )
         for row, value in enumerate(values):
             out[row, : len(value)] = value
-        joined[each.name] = out
-    return Batch(**joined)
-
-
-def split_tracks(
-    index: Index, data: DataConfig, seed: int, crop_size: int | None, say: Callable[[str], None]
-) -> tuple[list[LabelledTrack], list[LabelledTrack]]:
-    """The tracks to learn from and to validate on; says so if they share a source video.
-
-    seed: of shuffled labels; crop_size: side of the crops, None to learn from features
-    """
-    if data.folds is not None:
-        pooled = load_tracks(index, data.cache, [*data.train, *data.validate_on], crop_size)
-        learned, held = deal(pooled, data.folds)
-    else:
-        learned, held = (
-            load_tracks(index, data.cache, each, crop_size) for each in (data.train, data.validate_on)
-        )
-        both = {track.source_video for track in learned} & {track.source_video for track in held}
-        if both:  # the splits are the data set's own, so it is not ours to refuse them
-            say(
-                f"careful: {len(both)} source videos, such as {min(both)}, are both learned from and "
-                "validated on, which flatters. data.folds deals them apart."
-            )
-    return (with_shuffled_labels(learned, seed) if data.shuffle_labels else learned), held
-
-
-def check_alike(track: LabelledTrack, first: LabelledTrack) -> None:
-    """Raise InputError unless the features of both are of the same encoders and grid."""
-    ours, theirs = track.features.header, first.features.header
-    if (ours.encoders, ours.grid) != (theirs.encoders, theirs.grid):
-        raise InputError(
-            f"The features of {track.name} come from other encoders or another grid than those of "
-            f"{first.name}. Run auscan extract again with one model for all."
-        )
-
-
-def check_start(start: Encoders, track: LabelledTrack) -> None:
-    """Raise InputError unless a track's features come from the encoders with which a run starts."""
-    header = track.features.header
-    if start.digest != header.encoders:
-        raise InputError(
-            f"The features of {track.name} come from {header.model}, not from the weights that model.encoder "
-            f"starts with ({start.name}). Run auscan extract with those."
-        )
+        collated[each.name] = out
+    return Batch(**collated)

@@ -13,7 +13,6 @@ from auscan.core.errors import InputError
 from auscan.datasets.index import read_index
 from auscan.model.mamba import BiMamba
 from auscan.training.config import ControlConfig, DropoutConfig, ModelConfig, check_train_config
-from auscan.training.context import remember_within
 from auscan.training.epoch import EpochBatches
 from auscan.training.module import FeatureNetwork, FeatureSizes, build_network
 from auscan.training.windows import (
@@ -21,9 +20,9 @@ from auscan.training.windows import (
     Window,
     WindowBatches,
     collate,
-    cut,
-    cut_with_margin,
     load_tracks,
+    slice_track,
+    slice_track_with_margin,
 )
 
 MODEL = ModelConfig(
@@ -57,21 +56,20 @@ def tracks(
 
 @pytest.mark.parametrize("controls", [None, ControlConfig(guide="plain"), ControlConfig(fusion="concat")])
 @pytest.mark.parametrize("window", [Window(0, 50, 80), Window(0, 0, 25), Window(0, 110, 130)])
-def test_with_margins_over_the_whole_track_a_window_says_what_the_whole_track_says(
+def test_with_margins_over_the_whole_track_a_window_has_the_logits_of_the_whole_track(
     tracks: list[LabelledTrack],
     window: Window,
     controls: ControlConfig | None,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Whatever the stretches in which the margins are read."""
-    monkeypatch.setattr("auscan.training.context.FRAMES_AT_ONCE", 17)
-    monkeypatch.setattr("auscan.training.module.FRAMES_AT_ONCE", 13)
+    monkeypatch.setattr("auscan.training.module.CHUNK_FRAMES", 13)
     network, track = build(controls), tracks[0]
-    batch = cut_with_margin(track, window, 1000, 0.6)
+    batch = slice_track_with_margin(track, window, 1000, 0.6)
     with torch.no_grad():
-        whole = network(cut(track, slice(0, len(track.labels)), 0.6)).logits[0]
+        whole = network(slice_track(track, slice(0, len(track.labels)), 0.6)).logits[0]
         within = network(batch).logits[0]
-        alone = network(cut(track, slice(window.start, window.stop), 0.6)).logits[0]
+        alone = network(slice_track(track, slice(window.start, window.stop), 0.6)).logits[0]
     part = slice(window.start, window.stop)
     torch.testing.assert_close(within[part], whole[part], atol=1e-5, rtol=1e-4)
     assert not within[: window.start].any()
@@ -79,11 +77,11 @@ def test_with_margins_over_the_whole_track_a_window_says_what_the_whole_track_sa
     assert (alone - whole[part]).abs().max() > 1e-3, "what lies beyond the window matters"
 
 
-def test_windows_with_margins_do_not_depend_on_their_company(tracks: list[LabelledTrack]) -> None:
+def test_windows_with_margins_do_not_depend_on_their_batch(tracks: list[LabelledTrack]) -> None:
     network = build()
     one, other = (
-        cut_with_margin(tracks[0], Window(0, 40, 60), 30, 0.6),
-        cut_with_margin(tracks[-1], Window(3, 5, 17), 8, 0.6),
+        slice_track_with_margin(tracks[0], Window(0, 40, 60), 30, 0.6),
+        slice_track_with_margin(tracks[-1], Window(3, 5, 17), 8, 0.6),
     )
     with torch.no_grad():
         together = network(collate([one, other]))
@@ -95,9 +93,9 @@ def test_windows_with_margins_do_not_depend_on_their_company(tracks: list[Labell
 
 
 def test_margins_carry_no_gradient_and_no_label(tracks: list[LabelledTrack]) -> None:
-    batch = cut_with_margin(tracks[0], Window(0, 40, 60), 30, 0.6)
-    assert batch.inside is not None
-    assert batch.inside[0].nonzero()[:, 0].tolist() == list(range(30, 50))
+    batch = slice_track_with_margin(tracks[0], Window(0, 40, 60), 30, 0.6)
+    assert batch.in_window is not None
+    assert batch.in_window[0].nonzero()[:, 0].tolist() == list(range(30, 50))
     np.testing.assert_array_equal(batch.labels[0, 30:50], tracks[0].labels[40:60])
     assert (batch.labels[0, :30] == -1).all()
     assert (batch.labels[0, 50:] == -1).all()
@@ -106,8 +104,8 @@ def test_margins_carry_no_gradient_and_no_label(tracks: list[LabelledTrack]) -> 
     build()(replace(batch, face=face)).logits.square().sum().backward()
     assert face.grad is not None
     moved = face.grad[0].abs().sum(1) > 0
-    seen = batch.seen[0] & batch.inside[0]
-    assert torch.equal(moved, seen)
+    has_face = batch.has_face[0] & batch.in_window[0]
+    assert torch.equal(moved, has_face)
 
 
 def test_gradients_within_a_window_are_those_of_the_window_alone() -> None:
@@ -116,17 +114,18 @@ def test_gradients_within_a_window_are_those_of_the_window_alone() -> None:
     memory = BiMamba(16, 6, TemporalConfig(blocks=2, head_width=8, state_width=4))
     for weight in memory.parameters():
         weight.data += 0.1 * torch.randn(weight.shape)
-    x, guide = torch.randn(20, 16, requires_grad=True), torch.randn(20, 6)
+    x, audio_condition = torch.randn(20, 16, requires_grad=True), torch.randn(20, 6)
     times_s = torch.arange(20, dtype=torch.float64) / 30
-    (one,) = torch.autograd.grad(memory(x[None], guide[None], times_s[None]).square().sum(), x)
-    (other,) = torch.autograd.grad(remember_within(memory, x, guide, times_s, slice(0, 20)).square().sum(), x)
+    (one,) = torch.autograd.grad(memory(x[None], audio_condition[None], times_s[None]).square().sum(), x)
+    out = memory.forward_long(x, audio_condition, times_s, grad_window=slice(0, 20))
+    (other,) = torch.autograd.grad(out.square().sum(), x)
     torch.testing.assert_close(one, other)
 
 
 def test_a_window_whose_face_is_lost_still_has_a_graph(tracks: list[LabelledTrack]) -> None:
-    batch = cut_with_margin(tracks[0], Window(0, 40, 44), 20, 0.6)
-    assert batch.inside is not None
-    output = build()(replace(batch, seen=batch.seen & ~batch.inside))
+    batch = slice_track_with_margin(tracks[0], Window(0, 40, 44), 20, 0.6)
+    assert batch.in_window is not None
+    output = build()(replace(batch, has_face=batch.has_face & ~batch.in_window))
     assert not output.logits.any()
     output.logits.sum().backward()
 
@@ -135,10 +134,10 @@ def test_the_face_is_lost_within_the_window(tracks: list[LabelledTrack]) -> None
     windows = WindowBatches(tracks, [Window(0, 40, 60)], 0.2, margin=30)
     config = DropoutConfig(no_sound=0, no_face=1, no_face_length=0.5)
     batch = EpochBatches(windows, [0] * 50, config, augment=False, seed=(0,))[range(50)]
-    lost = windows.window(0).seen & ~batch.seen
+    lost = windows.window(0).has_face & ~batch.has_face
     assert lost.any(1).sum() > 30
-    assert batch.inside is not None
-    assert not (lost & ~batch.inside).any()
+    assert batch.in_window is not None
+    assert not (lost & ~batch.in_window).any()
     assert lost.sum(1).max() <= 10
 
 
