@@ -13,6 +13,7 @@ import av
 import cv2
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, settings
 from numpy.typing import NDArray
 from skimage.data import astronaut
 
@@ -33,6 +34,62 @@ if TYPE_CHECKING:
 # Read once, when transformers is first imported: no test may ask the hub, on any machine.
 os.environ["HF_HUB_OFFLINE"] = "1"
 
+# No test fails because the machine is busy, and CI repeats the same examples.
+settings.register_profile(
+    "auscan", deadline=None, suppress_health_check=[HealthCheck.too_slow], derandomize="CI" in os.environ
+)
+settings.load_profile("auscan")
+
+MARKERS = {
+    "browser": "browser",
+    "batch/test_ray.py": "ray",
+    "training/test_crossval.py": "train",
+    "training/test_encoder.py": "train",
+    "training/test_loop.py": "train",
+    "training/test_two_processes.py": "train",
+    "batch/test_end_to_end.py": "slow",
+    "batch/test_run.py": "slow",
+    "benchmarks": "slow",
+    "cli/test_export.py": "slow",
+    "cli/test_live.py": "slow",
+    "cli/test_prepare_evaluate.py": "slow",
+    "contracts/test_base_install.py": "slow",
+    "contracts/test_commands_run.py": "slow",
+    "contracts/test_quickstart.py": "slow",
+    "contracts/test_site.py": "slow",
+    "datasets/synth": "slow",
+    "datasets/test_features.py": "slow",
+    "datasets/test_same_instant.py": "slow",
+    "faults": "slow",
+    "pipeline/test_live.py": "slow",
+    "pipeline/test_shipped.py": "slow",
+    "recipes": "slow",
+    "results/figures/test_report.py": "slow",
+    "server/test_attacks.py": "slow",
+    "server/test_jobs.py": "slow",
+    "training/test_evaluation.py": "slow",
+    "training/test_margins.py": "slow",
+    "training/test_operating_points.py": "slow",
+    "training/test_optim.py": "slow",
+    "training/test_pack.py": "slow",
+}
+"""The marker of all tests of a folder or module below tests/."""
+SLOW_FIXTURES = {"tiny_graphs", "backbones"}
+"""Fixtures that take half a minute, or import transformers."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Apply MARKERS; tests that need a browser, Ray or training are also slow."""
+    for item in items:
+        place = item.path.relative_to(Path(__file__).parent)
+        for path in (place, *place.parents):
+            if path.as_posix() in MARKERS:
+                item.add_marker(MARKERS[path.as_posix()])
+        slow = {"browser", "ray", "train"} & {marker.name for marker in item.iter_markers()}
+        if slow or SLOW_FIXTURES & set(getattr(item, "fixturenames", ())):
+            item.add_marker("slow")
+
+
 TINY = NetworkConfig(
     visual=ConvVisualConfig(crop_size=32, widths=(8, 8, 16), blocks=(1, 1, 1)),
     audio=LogMelAudioConfig(mel_bands=16, width=12, blocks=2),
@@ -40,7 +97,7 @@ TINY = NetworkConfig(
     fusion=FusionConfig(heads=2),
     temporal=TemporalConfig(blocks=2, head_width=8, state_width=4),
 )
-UNTAUGHT = ("AU23",)
+UNTRAINED_AUS = ("AU23",)
 
 
 def _build(config: NetworkConfig = TINY, seed: int = 0) -> "AuscanNetwork":
@@ -56,8 +113,8 @@ def _build(config: NetworkConfig = TINY, seed: int = 0) -> "AuscanNetwork":
             if not weight.any():
                 weight.data = 0.3 * torch.randn(weight.shape)
         # Heads that are hardly turned and not covered, or no face of the tests would be judged.
-        network.visual.sight.weight.data *= 0.3
-        network.visual.sight.bias.data[2] = -4.0
+        network.visual.pose_occlusion.weight.data *= 0.3
+        network.visual.pose_occlusion.bias.data[2] = -4.0
     return network.eval()
 
 
@@ -86,8 +143,8 @@ def tiny_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     thresholds = tuple(np.linspace(0.3, 0.7, 12).tolist())
     config = CheckpointConfig(
         name="tiny",
-        untaught=UNTAUGHT,
-        sight=True,
+        untrained_aus=UNTRAINED_AUS,
+        has_pose_occlusion=True,
         thresholds=thresholds,
         auscan_version="0.1.0",
         network=TINY,
@@ -122,15 +179,15 @@ def backbones(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
     folder = tmp_path_factory.mktemp("backbones")
     size = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2}
-    sight = {**size, "mlp_ratio": 2, "image_size": 70, "patch_size": 14, "initializer_range": 0.2}
-    hearing = {**size, "intermediate_size": 32, "conv_dim": (8,) * 7, "initializer_range": 0.2}
-    hearing |= {"num_conv_pos_embeddings": 16, "num_conv_pos_embedding_groups": 2}
+    visual_size = {**size, "mlp_ratio": 2, "image_size": 70, "patch_size": 14, "initializer_range": 0.2}
+    audio_size = {**size, "intermediate_size": 32, "conv_dim": (8,) * 7, "initializer_range": 0.2}
+    audio_size |= {"num_conv_pos_embeddings": 16, "num_conv_pos_embedding_groups": 2}
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        Dinov2Model(Dinov2Config(**sight)).save_pretrained(folder / "dinov2")
-        registers = Dinov2WithRegistersConfig(num_register_tokens=3, **sight)
+        Dinov2Model(Dinov2Config(**visual_size)).save_pretrained(folder / "dinov2")
+        registers = Dinov2WithRegistersConfig(num_register_tokens=3, **visual_size)
         Dinov2WithRegistersModel(registers).save_pretrained(folder / "registers")
-        WavLMModel(WavLMConfig(**hearing)).save_pretrained(folder / "wavlm")
+        WavLMModel(WavLMConfig(**audio_size)).save_pretrained(folder / "wavlm")
     return folder
 
 
@@ -179,8 +236,8 @@ def make_index(tmp_path: Path) -> Callable[..., "Index"]:
     """
 
     from auscan.core.aus import AU_COUNT
-    from auscan.datasets.clock import ASSUMED, Clock
-    from auscan.datasets.index import Track, read_index, writing_index
+    from auscan.datasets.clock import ASSUMED, FrameClock
+    from auscan.datasets.index import Track, open_index_writer, read_index
     from auscan.media.video import probe
 
     def make(tracks: dict[str, str], folder: str = "index") -> "Index":
@@ -188,7 +245,7 @@ def make_index(tmp_path: Path) -> Callable[..., "Index"]:
         root.mkdir(exist_ok=True)
         if not (root / "talk.mp4").exists():
             write_video(root / "talk.mp4")
-        with writing_index(tmp_path / folder, {"root": str(root)}) as writer:
+        with open_index_writer(tmp_path / folder, {"root": str(root)}) as writer:
             for name, pattern in tracks.items():
                 (root / name).mkdir(exist_ok=True)
                 images: list[str | None] = []
@@ -200,8 +257,8 @@ def make_index(tmp_path: Path) -> Callable[..., "Index"]:
                         noise = np.random.default_rng(int(sign)).integers(0, 255, (40, 40, 3), np.uint8)
                         cv2.imwrite(str(root / image), noise)
                     images.append(None if sign == "-" else image)
-                talks = name.startswith("talk")
-                info = probe(root / "talk.mp4") if talks else None
+                has_video = name.startswith("talk")
+                info = probe(root / "talk.mp4") if has_video else None
                 numbers = np.arange(1, len(pattern) + 1)
                 writer.add(
                     Track(
@@ -212,8 +269,8 @@ def make_index(tmp_path: Path) -> Callable[..., "Index"]:
                         labels=np.zeros((len(pattern), AU_COUNT), np.int8),
                         images=images,
                         times_s=(numbers - 1) / 10,
-                        clock=Clock(times_s=np.empty(0), rate_hz=10.0, source=ASSUMED, info=info),
-                        video="talk.mp4" if talks else None,
+                        clock=FrameClock(times_s=np.empty(0), rate_hz=10.0, source=ASSUMED, info=info),
+                        video="talk.mp4" if has_video else None,
                     )
                 )
         return read_index(tmp_path / folder)

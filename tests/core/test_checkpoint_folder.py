@@ -14,20 +14,20 @@ import pytest
 
 from auscan.core import checkpoint_folder as folders
 from auscan.core.checkpoint_folder import (
-    ANEW,
+    CHECKSUM_COMMAND,
+    CHECKSUMS_FILE,
     CONFIG_FILE,
-    SHIPPED,
-    SUMS_FILE,
-    check_sums,
+    SHIPPED_CHECKPOINTS,
     find_checkpoint,
     hash_model,
     read_config,
-    write_sums,
+    verify_checksums,
+    write_checksums,
 )
 from auscan.core.config import CheckpointConfig, nano
 from auscan.core.errors import CheckpointError
 from auscan.faces import detector
-from auscan.inference.engine import load
+from auscan.inference.load import load_engine
 
 NAMES = ("config.json", "model.safetensors", "visual.onnx")
 
@@ -37,7 +37,7 @@ def folder(tmp_path: Path) -> Path:
     """Three model files on record, and a file that is none."""
     for number, name in enumerate((*NAMES, "README.md")):
         (tmp_path / name).write_bytes(bytes([number]) * 1000)
-    write_sums(tmp_path)
+    write_checksums(tmp_path)
     return tmp_path
 
 
@@ -49,82 +49,85 @@ def flip_a_bit(file: Path, place: int = 500, bit: int = 3) -> None:
 
 def test_whole_files_pass_and_the_card_may_change(folder: Path) -> None:
     flip_a_bit(folder / "README.md")
-    check_sums(folder, NAMES)
+    verify_checksums(folder, NAMES)
     assert not list(folder.glob("*.part"))
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_one_flipped_bit_is_found_and_named(folder: Path, name: str) -> None:
     flip_a_bit(folder / name)
-    check_sums(folder, [other for other in NAMES if other != name])
+    verify_checksums(folder, [other for other in NAMES if other != name])
     with pytest.raises(CheckpointError, match=name) as caught:
-        check_sums(folder, NAMES)
+        verify_checksums(folder, NAMES)
     assert "damaged or changed" in str(caught.value)
     assert "\n" not in str(caught.value)
 
 
 def test_a_flipped_bit_anywhere_in_the_record_is_found_too(folder: Path) -> None:
-    record = (folder / SUMS_FILE).read_bytes()
+    record = (folder / CHECKSUMS_FILE).read_bytes()
     for place in range(len(record)):
         for bit in (0, 5):
-            (folder / SUMS_FILE).write_bytes(record)
-            flip_a_bit(folder / SUMS_FILE, place, bit)
-            if (folder / SUMS_FILE).read_bytes().lower().split() != record.split():
+            (folder / CHECKSUMS_FILE).write_bytes(record)
+            flip_a_bit(folder / CHECKSUMS_FILE, place, bit)
+            if (folder / CHECKSUMS_FILE).read_bytes().lower().split() != record.split():
                 with pytest.raises(CheckpointError):
-                    check_sums(folder, NAMES)
+                    verify_checksums(folder, NAMES)
 
 
 def test_a_file_that_the_record_leaves_out_is_not_trusted(folder: Path) -> None:
     (folder / "read.onnx").write_bytes(b"slipped in")
     with pytest.raises(CheckpointError, match=r"read\.onnx"):
-        check_sums(folder, ["read.onnx"])
+        verify_checksums(folder, ["read.onnx"])
 
 
 def test_a_folder_without_a_record_is_left_alone(folder: Path) -> None:
-    (folder / SUMS_FILE).unlink()
+    (folder / CHECKSUMS_FILE).unlink()
     flip_a_bit(folder / "visual.onnx")
-    check_sums(folder, NAMES)
+    verify_checksums(folder, NAMES)
 
 
 @pytest.mark.parametrize("content", [b"\xff\xfe\x00", b"one-word-only\n"])
 def test_a_record_that_is_none_is_refused(folder: Path, content: bytes) -> None:
-    (folder / SUMS_FILE).write_bytes(content)
+    (folder / CHECKSUMS_FILE).write_bytes(content)
     with pytest.raises(CheckpointError, match="is no list of sums"):
-        check_sums(folder, NAMES)
+        verify_checksums(folder, NAMES)
 
 
 @pytest.mark.skipif(shutil.which("sha256sum") is None, reason="There is no sha256sum.")
 def test_the_record_is_the_one_of_the_usual_tool(folder: Path) -> None:
-    checked = subprocess.run(["sha256sum", "--check", "--strict", SUMS_FILE], cwd=folder, timeout=60)
+    checked = subprocess.run(["sha256sum", "--check", "--strict", CHECKSUMS_FILE], cwd=folder, timeout=60)
     assert checked.returncode == 0
-    ours = (folder / SUMS_FILE).read_text("utf-8")
-    subprocess.run(ANEW, cwd=folder, shell=True, check=True, timeout=60)
-    assert sorted((folder / SUMS_FILE).read_text("utf-8").splitlines()) == sorted(ours.splitlines())
+    ours = (folder / CHECKSUMS_FILE).read_text("utf-8")
+    subprocess.run(CHECKSUM_COMMAND, cwd=folder, shell=True, check=True, timeout=60)
+    assert sorted((folder / CHECKSUMS_FILE).read_text("utf-8").splitlines()) == sorted(ours.splitlines())
 
 
 def test_every_shipped_model_is_on_record_and_whole() -> None:
-    for folder in (*(path.parent for path in SHIPPED.glob("*/config.json")), detector.NETWORK.parent):
+    for folder in (
+        *(path.parent for path in SHIPPED_CHECKPOINTS.glob("*/config.json")),
+        detector.NETWORK_FILE.parent,
+    ):
         files = [file.name for pattern in ("*.safetensors", "*.onnx") for file in folder.glob(pattern)]
         assert files
-        assert (folder / SUMS_FILE).is_file()
-        check_sums(folder, files)
+        assert (folder / CHECKSUMS_FILE).is_file()
+        verify_checksums(folder, files)
 
 
 @pytest.mark.parametrize("name", ["config.json", "visual.onnx", "sweep_1_back.onnx", "SHA256SUMS"])
 def test_the_shipped_model_with_a_flipped_bit_is_not_loaded(tmp_path: Path, name: str) -> None:
     folder = Path(shutil.copytree(find_checkpoint("nano"), tmp_path / "nano"))
-    assert load(folder).config == read_config(folder)
+    assert load_engine(folder).config == read_config(folder)
     flip_a_bit(folder / name, place=40)
     with pytest.raises(CheckpointError):
-        load(folder)
+        load_engine(folder)
 
 
 def test_a_damaged_face_detector_is_not_loaded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for file in (detector.NETWORK, detector.NETWORK.with_name(SUMS_FILE)):
+    for file in (detector.NETWORK_FILE, detector.NETWORK_FILE.with_name(CHECKSUMS_FILE)):
         shutil.copy(file, tmp_path)
-    monkeypatch.setattr(detector, "NETWORK", tmp_path / detector.NETWORK.name)
+    monkeypatch.setattr(detector, "NETWORK_FILE", tmp_path / detector.NETWORK_FILE.name)
     detector.FaceDetector()
-    flip_a_bit(tmp_path / detector.NETWORK.name, place=4_000_000)
+    flip_a_bit(tmp_path / detector.NETWORK_FILE.name, place=4_000_000)
     with pytest.raises(CheckpointError, match=r"centerface\.onnx"):
         detector.FaceDetector()
 
@@ -133,14 +136,16 @@ def test_a_damaged_face_detector_is_not_loaded(tmp_path: Path, monkeypatch: pyte
 def test_the_sum_of_a_model_is_that_of_its_record_and_of_every_file(folder: Path) -> None:
     """What a result's manifest says of the model can be told with the usual tool."""
     whole = hash_model(folder)
-    usual = subprocess.run(["sha256sum", SUMS_FILE], cwd=folder, capture_output=True, text=True, check=True)
+    usual = subprocess.run(
+        ["sha256sum", CHECKSUMS_FILE], cwd=folder, capture_output=True, text=True, check=True
+    )
     assert usual.stdout.split()[0] == whole
     for name in NAMES:
         flip_a_bit(folder / name)
         with pytest.raises(CheckpointError, match=f"{name} is not the file"):
             hash_model(folder)
         flip_a_bit(folder / name)
-    (folder / SUMS_FILE).unlink()
+    (folder / CHECKSUMS_FILE).unlink()
     assert hash_model(folder) == whole
     flip_a_bit(folder / "visual.onnx")
     assert hash_model(folder) != whole
@@ -151,7 +156,7 @@ CONFIG = CheckpointConfig(name="tiny", auscan_version="0.1.0", network=nano())
 
 def write_config(folder: Path, text: str | bytes | None = None) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
-    content = CONFIG.model_dump_json() if text is None else text
+    content = CONFIG.to_json() if text is None else text
     (folder / CONFIG_FILE).write_bytes(content.encode() if isinstance(content, str) else content)
     return folder
 
@@ -159,7 +164,7 @@ def write_config(folder: Path, text: str | bytes | None = None) -> Path:
 @pytest.fixture
 def shipped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A package that ships `nano` and `pico`."""
-    monkeypatch.setattr(folders, "SHIPPED", tmp_path / "shipped")
+    monkeypatch.setattr(folders, "SHIPPED_CHECKPOINTS", tmp_path / "shipped")
     write_config(tmp_path / "shipped" / "pico")
     return write_config(tmp_path / "shipped" / "nano")
 
@@ -218,7 +223,7 @@ def test_a_config_that_is_missing_is_the_same_error(tmp_path: Path) -> None:
 
 
 def changed(change: Callable[[dict[str, Any]], None]) -> str:
-    content = json.loads(CONFIG.model_dump_json())
+    content = json.loads(CONFIG.to_json())
     change(content)
     return json.dumps(content)
 

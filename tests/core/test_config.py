@@ -25,14 +25,15 @@ from auscan.core.config import (
     Settings,
     TemporalConfig,
     WavlmAudioConfig,
-    at_point,
     base,
     large,
     nano,
+    with_operating_point,
 )
 from auscan.core.errors import InputError
 
-PARTS: list[Settings] = [
+CHECKPOINT = CheckpointConfig(name="tiny", auscan_version="0.1.0", network=nano())
+CONFIGS: list[Settings] = [
     ConvVisualConfig(),
     Dinov2VisualConfig(),
     LogMelAudioConfig(),
@@ -43,22 +44,22 @@ PARTS: list[Settings] = [
     Calibration(),
     OperatingPoints(balanced=(0.5,) * 12, precise=(0.5,) * 12, sensitive=(0.5,) * 12),
     nano(),
-    CheckpointConfig(name="tiny", auscan_version="0.1.0", network=nano()),
+    CHECKPOINT,
 ]
 
 
 def test_every_kind_of_settings_is_looked_at_here() -> None:
     kinds = {each for each in vars(config).values() if isinstance(each, type) and issubclass(each, Settings)}
-    assert kinds == {Settings, *map(type, PARTS)}
+    assert kinds == {Settings, *map(type, CONFIGS)}
 
 
-@pytest.mark.parametrize("part", PARTS, ids=lambda part: type(part).__name__)
+@pytest.mark.parametrize("part", CONFIGS, ids=lambda part: type(part).__name__)
 def test_an_unknown_key_is_refused(part: Settings) -> None:
     with pytest.raises(ValidationError, match="typo"):
         type(part).model_validate({**part.model_dump(), "typo": 1})
 
 
-@pytest.mark.parametrize("part", PARTS, ids=lambda part: type(part).__name__)
+@pytest.mark.parametrize("part", CONFIGS, ids=lambda part: type(part).__name__)
 def test_settings_cannot_be_changed_afterwards(part: Settings) -> None:
     name = next(iter(type(part).model_fields))
     with pytest.raises(ValidationError, match="frozen"):
@@ -113,10 +114,19 @@ def test_each_stage_of_the_compact_encoder_halves_the_map() -> None:
 )
 def test_a_checkpoint_that_would_be_read_wrongly_is_refused(wrong: dict[str, Any], named: str) -> None:
     """Columns in another order, say, would be written under each other's names."""
-    right = json.loads(PARTS[-1].model_dump_json())
-    assert CheckpointConfig.model_validate(right) == PARTS[-1]
+    right = json.loads(CHECKPOINT.to_json())
+    assert CheckpointConfig.model_validate(right) == CHECKPOINT
     with pytest.raises(ValidationError, match=named):
         CheckpointConfig.model_validate(right | wrong)
+
+
+def test_a_checkpoint_is_stored_under_the_keys_of_format_1() -> None:
+    """Fields with a clearer name in code keep their key, so that a checkpoint of before loads."""
+    config = CHECKPOINT.model_copy(update={"untrained_aus": ("AU23",), "has_pose_occlusion": True})
+    stored = json.loads(config.to_json())
+    assert (stored["untaught"], stored["sight"]) == (["AU23"], True)
+    assert not {"untrained_aus", "has_pose_occlusion"} & stored.keys()
+    assert CheckpointConfig.model_validate(stored) == config
 
 
 POINTS = OperatingPoints(balanced=(0.2,) * 12, precise=(0.8,) * 12, sensitive=(0.1,) * 12)
@@ -125,22 +135,22 @@ CHOSEN = PLAIN.model_copy(update={"operating_points": POINTS, "calibration": Cal
 
 
 def test_each_point_brings_its_own_thresholds() -> None:
-    assert at_point(CHOSEN, "default") == CHOSEN
+    assert with_operating_point(CHOSEN, "default") == CHOSEN
     for point, value in (("balanced", 0.2), ("precise", 0.8), ("sensitive", 0.1)):
-        config = at_point(CHOSEN, point)
+        config = with_operating_point(CHOSEN, point)
         assert config.thresholds == (value,) * 12
         assert config.model_copy(update={"thresholds": CHOSEN.thresholds}) == CHOSEN
 
 
 def test_a_checkpoint_without_points_refuses_all_but_its_own() -> None:
-    assert at_point(PLAIN, "default") == PLAIN
+    assert with_operating_point(PLAIN, "default") == PLAIN
     with pytest.raises(InputError, match=r"mine holds no operating points.*'precise'"):
-        at_point(PLAIN, "precise")
+        with_operating_point(PLAIN, "precise")
 
 
 def test_a_point_that_does_not_exist_is_refused() -> None:
     with pytest.raises(InputError, match=r"'bold' is no operating point\. Take default, balanced, precise, "):
-        at_point(CHOSEN, "bold")  # type: ignore[arg-type]
+        with_operating_point(CHOSEN, "bold")  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("scale", [0.0, -1.0, float("nan"), float("inf")])

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from packaging.version import Version
 
 from auscan.core import environment as version
 from auscan.core.environment import as_plain_name, is_plain_name
@@ -48,11 +49,24 @@ PROJECT = Path(__file__).parents[2] / "pyproject.toml"
 
 
 def test_the_version_is_that_of_pyproject() -> None:
-    assert tomllib.loads(PROJECT.read_text("utf-8"))["project"]["version"] == version.VERSION
+    stated = tomllib.loads(PROJECT.read_text("utf-8"))["project"]["version"]
+    assert version.VERSION.partition("+")[0] == stated
+
+
+@pytest.mark.parametrize(("content", "suffix"), [("1a2b3c4d5e6f\n", "+g1a2b3c4d5e6f"), ("", ""), (None, "")])
+def test_the_version_names_the_commit_of_the_build_where_it_is_known(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, content: str | None, suffix: str
+) -> None:
+    """Two builds of one version number can give different numbers; --resume has to tell them apart."""
+    if content is not None:
+        (tmp_path / "commit.txt").write_text(content)
+    monkeypatch.setattr(version, "COMMIT_FILE", tmp_path / "commit.txt")
+    assert version._version() == version.VERSION.partition("+")[0] + suffix
+    assert Version(version._version()).local == (suffix.removeprefix("+") or None)
 
 
 def test_the_versions_of_what_is_installed_are_reported(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(version, "REPORTED", ("auscan", "numpy", "a-package-nobody-has"))
+    monkeypatch.setattr(version, "REPORTED_PACKAGES", ("numpy", "a-package-nobody-has"))
     assert version.versions() == {"auscan": version.VERSION, "numpy": np.__version__}
 
 
@@ -61,4 +75,4 @@ def test_every_package_that_is_reported_is_one_that_the_project_asks_for() -> No
     project = tomllib.loads(PROJECT.read_text("utf-8"))["project"]
     wanted = [*project["dependencies"], *project["optional-dependencies"]["train"]]
     names = {line.partition(">=")[0] for line in wanted}
-    assert set(version.REPORTED) - {"auscan"} <= names
+    assert set(version.REPORTED_PACKAGES) <= names

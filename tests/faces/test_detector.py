@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from auscan.core.errors import AuscanError
-from auscan.faces.detector import FaceDetector, overlap
+from auscan.faces.detector import Detection, FaceDetector, _non_maximum_suppression, overlap
 
 
 def test_overlap_is_one_for_the_same_box_half_way_a_third_and_nothing_apart():
@@ -52,7 +52,7 @@ def test_box_and_points_are_in_pixels_of_the_image_given_whatever_its_size(detec
 def test_near_its_box_a_face_is_seen_as_in_the_whole_picture(detector, portrait, scale):
     image = cv2.resize(portrait, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
     (face,) = detector(image)
-    near = detector.near(image, face.box + np.float32([0.1, -0.1, 0, 0]) * face.box[2])
+    near = detector.detect_near(image, face.box + np.float32([0.1, -0.1, 0, 0]) * face.box[2])
     assert near is not None
     eyes = np.linalg.norm(face.points[1] - face.points[0])
     assert np.abs(near.points - face.points).max() < 0.15 * eyes
@@ -61,14 +61,14 @@ def test_near_its_box_a_face_is_seen_as_in_the_whole_picture(detector, portrait,
 
 
 def test_near_an_empty_place_there_is_no_face(detector, portrait):
-    assert detector.near(portrait, np.float32([300, 350, 90, 110])) is None
-    assert detector.near(portrait, np.float32([-500, -500, 90, 110])) is None
+    assert detector.detect_near(portrait, np.float32([300, 350, 90, 110])) is None
+    assert detector.detect_near(portrait, np.float32([-500, -500, 90, 110])) is None
 
 
 def test_a_face_at_the_edge_is_found_near_its_box(detector, portrait):
     (face,) = detector(portrait)
     cut = portrait[:, 195:]  # half of her cheek is outside
-    near = detector.near(cut, face.box - np.float32([195, 0, 0, 0]))
+    near = detector.detect_near(cut, face.box - np.float32([195, 0, 0, 0]))
     assert near is not None
     assert np.abs(near.points[1] + [195, 0] - face.points[1]).max() < 8
 
@@ -96,6 +96,28 @@ def test_odd_and_extreme_picture_sizes_do_no_harm(detector, shape):
 
 
 def test_a_missing_network_file_says_what_to_do(monkeypatch, tmp_path):
-    monkeypatch.setattr("auscan.faces.detector.NETWORK", tmp_path / "centerface.onnx")
+    monkeypatch.setattr("auscan.faces.detector.NETWORK_FILE", tmp_path / "centerface.onnx")
     with pytest.raises(AuscanError, match="Install auscan again"):
         FaceDetector()
+
+
+def test_of_two_boxes_that_overlap_by_more_than_three_tenths_only_the_better_one_stays():
+    boxes, scores = (
+        np.float32([[0, 0, 100, 100], [52, 0, 100, 100], [0, 55, 100, 100]]),
+        np.float32([0.8, 0.9, 0.7]),
+    )
+    assert overlap(boxes, boxes)[0].round(2).tolist() == [1, 0.32, 0.29]
+    assert _non_maximum_suppression(boxes, scores) == [1, 2]
+
+
+def test_near_a_box_a_face_counts_only_if_it_overlaps_by_three_tenths(detector, monkeypatch):
+    """The boxes found are in a window of 128 px, which shows 120 px around the known box."""
+
+    def finds(x):
+        return [Detection(np.float32([x, 24, 80, 80]), 0.9, np.zeros((5, 2), np.float32))]
+
+    image, box = np.zeros((300, 300, 3), np.uint8), np.float32([100, 100, 80, 80])
+    monkeypatch.setattr(detector, "_run", lambda window: finds(24 + 40))  # IoU 0.33
+    assert detector.detect_near(image, box) is not None
+    monkeypatch.setattr(detector, "_run", lambda window: finds(24 + 46))  # IoU 0.27
+    assert detector.detect_near(image, box) is None

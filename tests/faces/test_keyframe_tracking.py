@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 
 from auscan.faces.detector import Detection
-from auscan.faces.keyframe_tracking import FaceFollower, follow_faces
+from auscan.faces.keyframe_tracking import KeyframeTracker, track_faces
 from auscan.faces.tracker import FaceTracker
 
 
 @dataclass(frozen=True)
-class Numbered:
+class NumberedFrame:
     """A frame whose picture is its number, so that the fake detector knows which one it sees."""
 
     index: int
@@ -25,28 +25,28 @@ class Numbered:
         return self.index / 25
 
 
-class Script:
+class ScriptedDetector:
     """A detector that sees the given x positions (px) of faces of 60 px, and notes which frames it saw whole,
     and at which it glanced near which x. Without `sharp` it finds nothing at a glance.
     """
 
-    def __init__(self, faces_x, sharp=True):
-        self.faces_x, self.sharp, self.whole, self.glances = faces_x, sharp, [], []
+    def __init__(self, faces_x, finds_near=True):
+        self.faces_x, self.finds_near, self.whole, self.near_calls = faces_x, finds_near, [], []
 
     @property
-    def seen(self):
-        return [*self.whole, *dict.fromkeys(index for index, _ in self.glances)]
+    def frames_seen(self):
+        return [*self.whole, *dict.fromkeys(index for index, _ in self.near_calls)]
 
     def __call__(self, image):
         index = int(image[0, 0, 0])
         self.whole.append(index)
         return self._faces(index)
 
-    def near(self, image, box):
+    def detect_near(self, image, box):
         index = int(image[0, 0, 0])
-        self.glances.append((index, float(box[0])))
+        self.near_calls.append((index, float(box[0])))
         close = [face for face in self._faces(index) if abs(face.box[0] - box[0]) < 30]
-        return close[0] if close and self.sharp else None
+        return close[0] if close and self.finds_near else None
 
     def _faces(self, index):
         offsets = np.array([[18, 24], [42, 24], [30, 36], [21, 48], [39, 48]], np.float32)
@@ -56,66 +56,70 @@ class Script:
         ]
 
 
-def follow(script: Script, count: int | None = None, stride: int = 4):
-    frames = (Numbered(i) for i in range(len(script.faces_x) if count is None else count))
-    return [(frame.index, faces) for frame, faces in follow_faces(frames, script, stride=stride)]
+def track_all(script: ScriptedDetector, count: int | None = None, stride: int = 4):
+    frames = (NumberedFrame(i) for i in range(len(script.faces_x) if count is None else count))
+    return [(frame.index, faces) for frame, faces in track_faces(frames, script, stride=stride)]
 
 
 def test_a_still_face_is_detected_on_every_fourth_frame_and_present_in_all():
-    script = Script([[50.0]] * 13)
-    followed = follow(script)
-    assert script.seen == [0, 4, 8, 12]
-    assert [index for index, _ in followed] == list(range(13))
-    assert all([face.face_id for face in faces] == [0] for _, faces in followed)
+    script = ScriptedDetector([[50.0]] * 13)
+    tracked = track_all(script)
+    assert script.frames_seen == [0, 4, 8, 12]
+    assert [index for index, _ in tracked] == list(range(13))
+    assert all([face.face_id for face in faces] == [0] for _, faces in tracked)
 
 
 def test_a_slow_face_is_on_the_straight_line_between_two_detections():
-    followed = follow(Script([[50.0 + 2 * i] for i in range(9)]))
-    for index, (face,) in followed:
+    tracked = track_all(ScriptedDetector([[50.0 + 2 * i] for i in range(9)]))
+    for index, (face,) in tracked:
         np.testing.assert_allclose(face.box, [50 + 2 * index, 100, 60, 60], atol=1e-3)
         np.testing.assert_allclose(face.points[0], [68 + 2 * index, 124], atol=1e-3)
         assert face.score == pytest.approx(0.9)
 
 
 def test_a_fast_face_is_looked_for_in_every_frame():
-    script = Script([[50.0 + 9 * i] for i in range(9)])
-    followed = follow(script)
-    assert sorted(script.seen) == list(range(9))
+    script = ScriptedDetector([[50.0 + 9 * i] for i in range(9)])
+    tracked = track_all(script)
+    assert sorted(script.frames_seen) == list(range(9))
     assert script.whole == [0, 4, 8]
-    assert all([face.face_id for face in faces] == [0] for _, faces in followed)
+    assert all([face.face_id for face in faces] == [0] for _, faces in tracked)
 
 
 def test_where_a_face_comes_or_goes_every_frame_between_is_looked_at_once():
-    script = Script([[50.0]] * 6 + [[]] * 8 + [[50.0]] * 7)
-    followed = follow(script)
-    assert [len(faces) for _, faces in followed] == [1] * 6 + [0] * 8 + [1] * 7
-    assert len(script.seen) == len(set(script.seen)) < len(followed)
+    script = ScriptedDetector([[50.0]] * 6 + [[]] * 8 + [[50.0]] * 7)
+    tracked = track_all(script)
+    assert [len(faces) for _, faces in tracked] == [1] * 6 + [0] * 8 + [1] * 7
+    assert len(script.frames_seen) == len(set(script.frames_seen)) < len(tracked)
 
 
 def test_no_face_at_both_ends_means_none_in_between():
-    script = Script([[]] * 9)
-    assert [faces for _, faces in follow(script)] == [[]] * 9
-    assert script.seen == [0, 4, 8]
+    script = ScriptedDetector([[]] * 9)
+    assert [faces for _, faces in track_all(script)] == [[]] * 9
+    assert script.frames_seen == [0, 4, 8]
 
 
 @pytest.mark.parametrize("count", range(1, 11))
 def test_the_last_frames_are_treated_like_the_others_whatever_their_number(count):
-    script = Script([[50.0]] * 10)
-    followed = follow(script, count)
-    assert [index for index, _ in followed] == list(range(count))
-    assert all(len(faces) == 1 for _, faces in followed)
-    assert script.seen[-1] == count - 1
+    script = ScriptedDetector([[50.0]] * 10)
+    tracked = track_all(script, count)
+    assert [index for index, _ in tracked] == list(range(count))
+    assert all(len(faces) == 1 for _, faces in tracked)
+    assert script.frames_seen[-1] == count - 1
 
 
 def test_no_frames_give_nothing():
-    assert follow(Script([])) == []
+    assert track_all(ScriptedDetector([])) == []
 
 
 def test_with_stride_one_it_is_the_tracker_on_every_frame():
     faces_x = [[50.0 + 9 * i] if i % 7 else [] for i in range(30)]
-    tracker, script = FaceTracker(), Script(faces_x)
-    expected = [[f.face_id for f in tracker.update(script(Numbered(i).image), i / 25)] for i in range(30)]
-    assert [[f.face_id for f in faces] for _, faces in follow(Script(faces_x), stride=1)] == expected
+    tracker, script = FaceTracker(), ScriptedDetector(faces_x)
+    expected = [
+        [f.face_id for f in tracker.update(script(NumberedFrame(i).image), i / 25)] for i in range(30)
+    ]
+    assert [
+        [f.face_id for f in faces] for _, faces in track_all(ScriptedDetector(faces_x), stride=1)
+    ] == expected
 
 
 def test_faces_that_move_and_change_are_the_same_as_when_detected_on_every_frame():
@@ -123,7 +127,7 @@ def test_faces_that_move_and_change_are_the_same_as_when_detected_on_every_frame
     random = np.random.default_rng(0)
     x = np.cumsum(random.normal(0, 14, 60)) + 300
     faces_x = [[float(x[i])] + ([900.0] if 20 <= i < 37 else []) for i in range(60)]
-    sparse, dense = follow(Script(faces_x)), follow(Script(faces_x), stride=1)
+    sparse, dense = track_all(ScriptedDetector(faces_x)), track_all(ScriptedDetector(faces_x), stride=1)
     for (_, a), (_, b) in zip(sparse, dense, strict=True):
         assert [face.face_id for face in a] == [face.face_id for face in b]
         for one, other in zip(a, b, strict=True):
@@ -137,22 +141,22 @@ def test_frames_are_given_out_before_the_video_ends():
     def frames():
         for i in range(200):
             taken.append(i)
-            yield Numbered(i)
+            yield NumberedFrame(i)
 
-    for frame, _ in follow_faces(frames(), Script([[50.0]] * 200), stride=4):
+    for frame, _ in track_faces(frames(), ScriptedDetector([[50.0]] * 200), stride=4):
         assert len(taken) - frame.index <= 4
 
 
 def test_frames_pushed_one_by_one_get_the_same_faces():
     """A live video is followed as a file is, and comes out at most stride frames late."""
     faces_x = [[50.0 + 9 * i] if 8 < i < 20 else [50.0] for i in range(31)]
-    follower, pushed = FaceFollower(Script(faces_x), stride=4), []
+    follower, pushed = KeyframeTracker(ScriptedDetector(faces_x), stride=4), []
     for i in range(31):
-        pushed += follower.push(Numbered(i))
+        pushed += follower.push(NumberedFrame(i))
         assert i - 4 < len(pushed) - 1 <= i
     pushed += follower.finish()
     assert follower.finish() == []
-    expected = follow(Script(faces_x))
+    expected = track_all(ScriptedDetector(faces_x))
     assert [frame.index for frame, _ in pushed] == [index for index, _ in expected]
     for (_, faces), (_, same) in zip(pushed, expected, strict=True):
         assert [face.face_id for face in faces] == [face.face_id for face in same]
@@ -162,39 +166,54 @@ def test_frames_pushed_one_by_one_get_the_same_faces():
 
 def test_a_longer_stride_looks_between_only_where_something_moved():
     """One jump in sixteen frames: the way to it is halved, and halved again, not walked."""
-    script = Script([[50.0]] * 12 + [[200.0]] * 21)
-    followed = follow(script, stride=16)
-    assert [round(float(face.box[0])) for _, (face,) in followed] == [50] * 12 + [200] * 21
-    assert len(script.seen) <= 9
+    script = ScriptedDetector([[50.0]] * 12 + [[200.0]] * 21)
+    tracked = track_all(script, stride=16)
+    assert [round(float(face.box[0])) for _, (face,) in tracked] == [50] * 12 + [200] * 21
+    assert len(script.frames_seen) <= 9
 
 
 def test_between_two_sightings_of_the_same_faces_a_glance_where_each_should_be_is_enough():
-    script = Script([[50.0 + 9 * i, 900.0 - 9 * i] for i in range(5)])
-    followed = follow(script)
+    script = ScriptedDetector([[50.0 + 9 * i, 900.0 - 9 * i] for i in range(5)])
+    tracked = track_all(script)
     assert script.whole == [0, 4]
-    assert script.glances[:2] == [(2, pytest.approx(68)), (2, pytest.approx(882))]
-    for index, (one, other) in followed:
+    assert script.near_calls[:2] == [(2, pytest.approx(68)), (2, pytest.approx(882))]
+    for index, (one, other) in tracked:
         assert (one.box[0], other.box[0]) == (pytest.approx(50 + 9 * index), pytest.approx(900 - 9 * index))
 
 
 def test_where_a_glance_finds_nothing_the_whole_frame_is_looked_at():
-    script = Script([[50.0 + 9 * i] for i in range(5)], sharp=False)
-    followed = follow(script)
+    script = ScriptedDetector([[50.0 + 9 * i] for i in range(5)], finds_near=False)
+    tracked = track_all(script)
     assert sorted(script.whole) == list(range(5))
-    assert [round(float(face.box[0])) for _, (face,) in followed] == [50, 59, 68, 77, 86]
+    assert [round(float(face.box[0])) for _, (face,) in tracked] == [50, 59, 68, 77, 86]
 
 
 def test_a_crowd_is_looked_at_as_a_whole():
-    script = Script([[100.0 * k + 9 * i for k in range(5)] for i in range(5)])
-    follow(script)
-    assert script.glances == []
+    script = ScriptedDetector([[100.0 * k + 9 * i for k in range(5)] for i in range(5)])
+    track_all(script)
+    assert script.near_calls == []
     assert sorted(script.whole) == list(range(5))
 
 
 def test_a_face_that_is_still_beside_one_that_moves_is_not_looked_at():
-    script = Script([[50.0 + 9 * i, 900.0] for i in range(5)])
-    followed = follow(script)
+    script = ScriptedDetector([[50.0 + 9 * i, 900.0] for i in range(5)])
+    tracked = track_all(script)
     assert script.whole == [0, 4]
-    assert {round(x) for _, x in script.glances} == {59, 68, 77}
-    assert all([face.face_id for face in faces] == [0, 1] for _, faces in followed)
-    assert all(faces[1].box[0] == 900 for _, faces in followed)
+    assert {round(x) for _, x in script.near_calls} == {59, 68, 77}
+    assert all([face.face_id for face in faces] == [0, 1] for _, faces in tracked)
+    assert all(faces[1].box[0] == 900 for _, faces in tracked)
+
+
+def test_unless_told_otherwise_every_eighth_frame_is_looked_at():
+    script = ScriptedDetector([[50.0]] * 20)
+    assert len(list(track_faces(map(NumberedFrame, range(20)), script))) == 20
+    assert script.whole == [0, 8, 16, 19]
+
+
+def test_only_a_face_that_moves_by_less_than_a_twentyfifth_of_its_box_is_interpolated():
+    """The face jumps between the last two frames, so positions on a straight line would be wrong."""
+    script = ScriptedDetector([[50.0]] * 4 + [[52.0]])  # 0.033 of 60 px
+    assert [round(float(face.box[0]), 3) for _, (face,) in track_all(script)] == [50, 50.5, 51, 51.5, 52]
+    assert script.frames_seen == [0, 4]
+    script = ScriptedDetector([[50.0]] * 4 + [[53.0]])  # 0.05 of 60 px
+    assert [round(float(face.box[0]), 3) for _, (face,) in track_all(script)] == [50, 50, 50, 50, 53]

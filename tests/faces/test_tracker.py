@@ -78,3 +78,22 @@ def test_a_face_far_from_all_others_is_a_new_one():
 def test_times_that_repeat_or_step_back_do_no_harm():
     tracker = FaceTracker()
     assert [[f.face_id for f in tracker.update([face(5)], t)] for t in (1.0, 1.0, 0.9, 1.1)] == [[0]] * 4
+
+
+@pytest.mark.parametrize("rate_hz", [25.0, 120.0])
+def test_a_gap_of_a_little_more_than_a_second_ends_a_face_at_any_frame_rate(rate_hz):
+    gap = [[] for _ in range(int(1.05 * rate_hz))]
+    assert ids(FaceTracker(), [face(10)], *gap, [face(10)], rate_hz=rate_hz)[-1] == [1]
+
+
+def test_a_box_that_overlaps_by_less_than_a_fifth_is_another_face():
+    assert ids(FaceTracker(), [face(0)], [face(38)]) == [[0], [0]]  # IoU 0.22
+    assert ids(FaceTracker(), [face(0)], [face(42)]) == [[0], [1]]  # IoU 0.18
+
+
+def test_two_poor_pairs_do_not_outbid_a_good_one():
+    """Face 0 overlaps the second box by 0.25; the pairs (0, first) and (1, second) overlap by 0.19 each."""
+    tracker = FaceTracker()
+    tracker.update([face(0), face(77)], 0.0)
+    tracked = tracker.update([face(-41), face(36)], 0.04)
+    assert [(each.face_id, each.box[0]) for each in tracked] == [(0, 36), (2, -41)]

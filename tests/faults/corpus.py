@@ -7,7 +7,8 @@ n, all else by chance seeded with n. What is broken are short films and pictures
 clips of DIR. The list is FOLDER/faults.jsonl, a line a file: file, kind, base.
 
 Three sorts of fault: `BYTES` spoil the bytes of a file, `STREAMS` write its packets anew in a wrong way, and
-`ODD` things are made of nothing. Not here: what auscan makes of them (test_faults.py, benchmarks/faults/fuzz.py).
+`ODD` things are made of nothing. Not here: what auscan makes of them (test_faults.py,
+benchmarks/faults/fuzz.py).
 """
 
 import argparse
@@ -75,16 +76,16 @@ def _make(folder: Path, number: int, kind: str, bases: list[Path], random: Gener
     stem = folder / f"{number:05}-{kind}"
     if kind in ODD:
         return Fault(ODD[kind](stem, random).name, kind, "")
-    suffixes, spoil = BYTES.get(kind, (None, None))
+    suffixes, corrupt = BYTES.get(kind, (None, None))
     fitting = [each for each in bases if suffixes is None or each.suffix in suffixes]
     if kind in STREAMS:
         fitting = [each for each in fitting if each.name not in PICTURES]
     base = fitting[random.integers(len(fitting))]
     target = stem.with_suffix(base.suffix)
-    if spoil is None:
+    if corrupt is None:
         STREAMS[kind](base, target, random)
     else:
-        target.write_bytes(spoil(bytearray(base.read_bytes()), random))
+        target.write_bytes(corrupt(bytearray(base.read_bytes()), random))
     return Fault(target.name, kind, base.name)
 
 
@@ -96,13 +97,13 @@ def make_bases(folder: Path) -> list[Path]:
     portrait = read_portrait()
     images = [cv2.resize(demo_frame(portrait, i * 20), (SIDE, SIDE)) for i in range(FRAMES)]
     for name, (codec, sound, options) in BASES.items():
-        write_film(folder / name, images, codec, sound, options)
+        encode_video(folder / name, images, codec, sound, options)
     for name in PICTURES:
         cv2.imwrite(str(folder / name), images[0][..., ::-1])
     return [folder / name for name in (*BASES, *PICTURES)]
 
 
-def write_film(
+def encode_video(
     path: Path,
     images: Sequence[NDArray[np.uint8]],
     codec: str = "libx264",
@@ -130,11 +131,11 @@ def write_film(
         packets += video.encode(None)
         if sound is not None:
             audio = out.add_stream(sound, rate=48_000, layout="mono")
-            heard = _tone(len(images) / RATE_HZ) if samples is None else samples
-            for start in range(0, len(heard), 960):
-                block = av.AudioFrame.from_ndarray(heard[None, start : start + 960], "fltp", "mono")
+            samples = _tone(len(images) / RATE_HZ) if samples is None else samples
+            for start in range(0, len(samples), 960):
+                block = av.AudioFrame.from_ndarray(samples[None, start : start + 960], "fltp", "mono")
                 block.sample_rate, block.time_base = 48_000, Fraction(1, 48_000)
-                block.pts = start + (round(pause_s * 48_000) if start >= len(heard) / 2 else 0)
+                block.pts = start + (round(pause_s * 48_000) if start >= len(samples) / 2 else 0)
                 packets += audio.encode(block)
             packets += audio.encode(None)
         for packet in sorted(packets, key=lambda each: float((each.dts or 0) * each.time_base)):
@@ -404,24 +405,24 @@ def bad_sound(stem: Path, random: Generator) -> Path:
     samples = 1e6 * _tone(1.0)
     bad = [float("nan"), float("inf"), float("-inf"), 3e38, 1e-40]
     samples[random.random(len(samples)) < 0.1] = bad[random.integers(len(bad))]
-    return write_film(stem.with_suffix(".mkv"), _flat(SIDE, SIDE), "mpeg4", "pcm_f32le", samples=samples)
+    return encode_video(stem.with_suffix(".mkv"), _flat(SIDE, SIDE), "mpeg4", "pcm_f32le", samples=samples)
 
 
 def clipped_sound(stem: Path, random: Generator) -> Path:
     """Loud enough to be a square."""
     samples = np.clip(float(random.uniform(10, 1000)) * _tone(1.0), -1, 1)
-    return write_film(stem.with_suffix(".mp4"), _flat(SIDE, SIDE), samples=samples)
+    return encode_video(stem.with_suffix(".mp4"), _flat(SIDE, SIDE), samples=samples)
 
 
 def eight_k(stem: Path, random: Generator) -> Path:
     """Two frames of 7680 x 4320."""
-    return write_film(stem.with_suffix(".avi"), _flat(4320, 7680, 2), "mjpeg", None)
+    return encode_video(stem.with_suffix(".avi"), _flat(4320, 7680, 2), "mjpeg", None)
 
 
 def one_pixel(stem: Path, random: Generator) -> Path:
     """1 x 1, as a film or a picture."""
     if random.integers(2):
-        return write_film(stem.with_suffix(".mkv"), _flat(1, 1), "ffv1", None)
+        return encode_video(stem.with_suffix(".mkv"), _flat(1, 1), "ffv1", None)
     path = stem.with_suffix(".png")
     cv2.imwrite(str(path), np.zeros((1, 1, 3), np.uint8))
     return path
@@ -465,7 +466,7 @@ def no_frames(stem: Path, random: Generator) -> Path:
 def sizes_change(stem: Path, random: Generator) -> Path:
     """Frames of one size, then of another."""
     path = stem.with_suffix(".ts")
-    parts = [write_film(stem.with_suffix(f".{side}.ts"), _flat(side, 2 * side)) for side in (64, 16, 128)]
+    parts = [encode_video(stem.with_suffix(f".{side}.ts"), _flat(side, 2 * side)) for side in (64, 16, 128)]
     path.write_bytes(b"".join(part.read_bytes() for part in parts))
     for part in parts:
         part.unlink()
@@ -475,7 +476,7 @@ def sizes_change(stem: Path, random: Generator) -> Path:
 def ten_hours(stem: Path, random: Generator) -> Path:
     """A frame an hour, and a second of sound at the start."""
     times_s = [3600.0 * hour for hour in range(11)]
-    return write_film(stem.with_suffix(".mkv"), _flat(64, 64, 11), "mpeg4", "libopus", times_s=times_s)
+    return encode_video(stem.with_suffix(".mkv"), _flat(64, 64, 11), "mpeg4", "libopus", times_s=times_s)
 
 
 def silence(stem: Path, random: Generator) -> Path:
@@ -483,7 +484,7 @@ def silence(stem: Path, random: Generator) -> Path:
     times_s = [3600.0 * hour for hour in range(11)]
     path, samples = stem.with_suffix(".mkv"), np.zeros(48_000, np.float32)
     sound = "libopus" if random.integers(2) else "aac"
-    return write_film(path, _flat(64, 64, 11), "mpeg4", sound, None, samples, times_s, pause_s=35_999.0)
+    return encode_video(path, _flat(64, 64, 11), "mpeg4", sound, None, samples, times_s, pause_s=35_999.0)
 
 
 def empty(stem: Path, random: Generator) -> Path:

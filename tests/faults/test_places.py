@@ -15,23 +15,23 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from auscan.batch.detect_worker import load_detection
+from auscan.batch.detect_worker import load_detect_worker
 from auscan.batch.jobs import Job
-from auscan.batch.options import Request, about
-from auscan.batch.plan import ALL, make_plan
-from auscan.batch.run import Here, run
+from auscan.batch.options import DetectRequest, run_metadata
+from auscan.batch.plan import UNSHARDED, make_plan
+from auscan.batch.run import InProcessRunner, run
 from auscan.core.checkpoint_folder import find_checkpoint
 from auscan.core.errors import OutputError
 from auscan.media.discover import find_media
-from auscan.results.manifest import is_whole, read_entries
+from auscan.results.manifest import is_whole, read_records
 
-from .corpus import write_film
+from .corpus import encode_video
 
 PAGE = 4096
 """Bytes; what a disk in memory is counted in."""
-ROOM = 64 * PAGE
+DISK_BYTES = 64 * PAGE
 """More than a result takes, and less than two and their copies."""
-AS_NOBODY_SPECIAL = ("setpriv", "--bounding-set=-dac_override,-dac_read_search")
+WITHOUT_ROOT_ACCESS = ("setpriv", "--bounding-set=-dac_override,-dac_read_search")
 """Permissions count for root, too."""
 
 
@@ -44,8 +44,8 @@ def auscan(*words: object, before: Sequence[str] = ()) -> tuple[int, str, str]:
     return done.returncode, done.stdout, done.stderr
 
 
-def complaints(told: str) -> list[str]:
-    return [line for line in told.splitlines() if line.startswith("auscan: ")]
+def error_lines(stderr: str) -> list[str]:
+    return [line for line in stderr.splitlines() if line.startswith("auscan: ")]
 
 
 def contents(out: Path) -> dict[str, bytes]:
@@ -60,7 +60,9 @@ def clips(tmp_path: Path, portrait: NDArray[np.uint8]) -> Path:
     folder.mkdir()
     for number, name in enumerate(("a.mp4", "b.mp4")):
         lefts = range(100 + 4 * number, 108 + 4 * number)
-        write_film(folder / name, [np.ascontiguousarray(portrait[:256, left : left + 256]) for left in lefts])
+        encode_video(
+            folder / name, [np.ascontiguousarray(portrait[:256, left : left + 256]) for left in lefts]
+        )
     return folder
 
 
@@ -70,97 +72,97 @@ Mount = Callable[[str], None]
 @pytest.fixture
 def disk(tmp_path: Path) -> Iterator[tuple[Path, Mount]]:
     """A disk in memory, and a function that changes its options."""
-    place = tmp_path / "disk"
-    place.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", f"size={ROOM}", "tmpfs", str(place)]
+    mount_point = tmp_path / "disk"
+    mount_point.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", f"size={DISK_BYTES}", "tmpfs", str(mount_point)]
     try:
         subprocess.run(mount, check=True, capture_output=True, timeout=60)
     except (OSError, subprocess.SubprocessError):
         pytest.skip("Mounting a disk takes root.")
 
-    def change(options: str) -> None:
-        words = ["mount", "-o", f"remount,{options}", str(place)]
+    def remount(options: str) -> None:
+        words = ["mount", "-o", f"remount,{options}", str(mount_point)]
         subprocess.run(words, check=True, capture_output=True, timeout=60)
 
     try:
-        yield place, change
+        yield mount_point, remount
     finally:
-        subprocess.run(["umount", str(place)], check=True, timeout=60)
+        subprocess.run(["umount", str(mount_point)], check=True, timeout=60)
 
 
 def test_a_full_disk_stops_the_run_and_it_goes_on_when_there_is_room(
     clips: Path, disk: tuple[Path, Mount]
 ) -> None:
-    place, change = disk
-    out = place / "out"
+    mount_point, remount = disk
+    out = mount_point / "out"
     assert auscan(clips / "a.mp4", "--out", out)[0] == 0
     before, lines = contents(out), (out / "manifest.jsonl").read_bytes()
-    used = ROOM - shutil.disk_usage(place).free
-    change(f"size={used + 5 * PAGE}")
-    code, said, told = auscan(clips, "--out", out, "--resume")
-    assert (code, said) == (2, "")
-    (line,) = complaints(told)
+    used = DISK_BYTES - shutil.disk_usage(mount_point).free
+    remount(f"size={used + 5 * PAGE}")
+    code, stdout, stderr = auscan(clips, "--out", out, "--resume")
+    assert (code, stdout) == (2, "")
+    (line,) = error_lines(stderr)
     assert line.startswith(f"auscan: Results cannot be written to {out} (No space left on device).")
     assert contents(out) == before
     assert (out / "manifest.jsonl").read_bytes() == lines
     assert not list(out.glob(".*"))
-    change(f"size={ROOM}")
-    code, said, told = auscan(clips, "--out", out, "--resume")
+    remount(f"size={DISK_BYTES}")
+    code, stdout, stderr = auscan(clips, "--out", out, "--resume")
     assert code == 0
-    assert f"{clips / 'a.mp4'}: unchanged, left as it is" in told
-    assert "b.mp4: 8 rows" in said
+    assert f"{clips / 'a.mp4'}: unchanged, left as it is" in stderr
+    assert "b.mp4: 8 rows" in stdout
 
 
 def test_wherever_the_disk_is_full_nothing_is_promised_that_is_not_there(
     clips: Path, disk: tuple[Path, Mount]
 ) -> None:
     """From a disk that cannot hold the first folder to one that lacks a page for the manifest."""
-    place, change = disk
-    out, request = place / "out", Request(threads=1)
-    known, work = about(request), load_detection(request, out)
+    mount_point, remount = disk
+    out, request = mount_point / "out", DetectRequest(threads=1)
+    metadata, worker = run_metadata(request), load_detect_worker(request, out)
     found = find_media([clips / "a.mp4"])
 
     def is_too_small() -> bool:
         """Whether the disk is too small for the result."""
-        plan = make_plan(found, out, read_entries(out), known, ALL, resume=True)
+        plan = make_plan(found, out, read_records(out), metadata, UNSHARDED, resume=True)
         try:
-            list(run(plan.jobs, out, ALL.manifest, Here(work, Nobody())))
+            list(run(plan.jobs, out, UNSHARDED.manifest, InProcessRunner(worker, NullWatcher())))
         except OutputError as error:
             return "(No space left on device)" in str(error)
         return False
 
     pages = 1
-    change(f"size={pages * PAGE}")
+    remount(f"size={pages * PAGE}")
     while is_too_small():
-        assert all(is_whole(out, entry) for entry in read_entries(out))
-        change(f"size={ROOM}")
+        assert all(is_whole(out, entry) for entry in read_records(out))
+        remount(f"size={DISK_BYTES}")
         assert not is_too_small()
-        assert [entry.status for entry in read_entries(out)] == ["done"]
+        assert [entry.status for entry in read_records(out)] == ["done"]
         assert [path.name for path in sorted(out.iterdir())] == ["a", "manifest.jsonl"]
         shutil.rmtree(out)
         pages += 1
-        change(f"size={pages * PAGE}")
+        remount(f"size={pages * PAGE}")
     assert pages > 8, "a result takes some pages"
 
 
 def test_a_read_only_disk_is_said_before_the_work(clips: Path, disk: tuple[Path, Mount]) -> None:
-    place, change = disk
-    out = place / "out"
+    mount_point, remount = disk
+    out = mount_point / "out"
     assert auscan(clips / "a.mp4", "--out", out)[0] == 0
     before = contents(out)
-    change("ro")
-    code, said, told = auscan(clips, "--out", out, "--resume")
-    assert (code, said) == (2, "")
-    (line,) = complaints(told)
+    remount("ro")
+    code, stdout, stderr = auscan(clips, "--out", out, "--resume")
+    assert (code, stdout) == (2, "")
+    (line,) = error_lines(stderr)
     assert line.startswith(f"auscan: Results cannot be written to {out} (Read-only file system).")
-    change("rw")
+    remount("rw")
     assert contents(out) == before
-    code, said, _ = auscan(clips, "--out", out, "--resume")
-    assert (code, said.count("\n")) == (0, 1)
+    code, stdout, _ = auscan(clips, "--out", out, "--resume")
+    assert (code, stdout.count("\n")) == (0, 1)
 
 
 def test_a_folder_that_may_not_be_entered_is_one_input_that_failed(tmp_path: Path, clips: Path) -> None:
-    before = AS_NOBODY_SPECIAL if os.geteuid() == 0 else ()
+    before = WITHOUT_ROOT_ACCESS if os.geteuid() == 0 else ()
     if before and shutil.which(before[0]) is None:
         pytest.skip("Root may enter every folder.")
     closed, out = clips / "closed", tmp_path / "out"
@@ -168,78 +170,78 @@ def test_a_folder_that_may_not_be_entered_is_one_input_that_failed(tmp_path: Pat
     (clips / "b.mp4").rename(closed / "b.mp4")
     closed.chmod(0)
     try:
-        code, said, told = auscan(clips, "--out", out, before=before)
+        code, stdout, stderr = auscan(clips, "--out", out, before=before)
     finally:
         closed.chmod(0o755)
-    assert (code, said.count("a.mp4: 8 rows")) == (2, 1)
-    (line,) = complaints(told)
+    assert (code, stdout.count("a.mp4: 8 rows")) == (2, 1)
+    (line,) = error_lines(stderr)
     assert line == f"auscan: {closed} cannot be searched (Permission denied). Check the path."
-    entries = {entry.key: entry.status for entry in read_entries(out)}
+    entries = {entry.key: entry.status for entry in read_records(out)}
     assert entries == {"a.mp4": "done", closed.as_posix(): "failed"}
-    code, said, told = auscan(clips, "--out", out, "--resume")
+    code, stdout, stderr = auscan(clips, "--out", out, "--resume")
     assert code == 0
-    assert "a.mp4: unchanged, left as it is" in told
-    assert "b.mp4: 8 rows" in said
+    assert "a.mp4: unchanged, left as it is" in stderr
+    assert "b.mp4: 8 rows" in stdout
 
 
 def test_a_folder_for_results_that_may_not_be_written_is_said(tmp_path: Path, clips: Path) -> None:
-    before = AS_NOBODY_SPECIAL if os.geteuid() == 0 else ()
+    before = WITHOUT_ROOT_ACCESS if os.geteuid() == 0 else ()
     if before and shutil.which(before[0]) is None:
         pytest.skip("Root may write to every folder.")
     out = tmp_path / "out"
     out.mkdir(mode=0o555)
-    code, said, told = auscan(clips, "--out", out, before=before)
-    assert (code, said) == (2, "")
-    (line,) = complaints(told)
+    code, stdout, stderr = auscan(clips, "--out", out, before=before)
+    assert (code, stdout) == (2, "")
+    (line,) = error_lines(stderr)
     assert line.startswith(f"auscan: Results cannot be written to {out} (Permission denied).")
 
 
-class Nobody:
+class NullWatcher:
     """Watches nothing."""
 
-    def begun(self, job: Job) -> None:
+    def started(self, job: Job) -> None:
         pass
 
-    def step(self, job: Job, done: int, total: int | None) -> None:
+    def progressed(self, job: Job, done: int, total: int | None) -> None:
         pass
 
-    def ended(self, job: Job) -> None:
+    def finished(self, job: Job) -> None:
         pass
 
     def stopping(self, running: int) -> None:
         pass
 
 
-class Replacing(Nobody):
+class ReplacingWatcher(NullWatcher):
     """Puts another file in the place of one that is being read."""
 
     def __init__(self, by: Path) -> None:
         self._by = by
 
-    def step(self, job: Job, done: int, total: int | None) -> None:
+    def progressed(self, job: Job, done: int, total: int | None) -> None:
         if self._by.exists():
             self._by.replace(job.path)
 
 
 def test_an_input_that_is_replaced_while_it_is_read_is_done_again(tmp_path: Path, clips: Path) -> None:
-    out, request = tmp_path / "out", Request(threads=1)
-    known, work = about(request), load_detection(request, out)
+    out, request = tmp_path / "out", DetectRequest(threads=1)
+    metadata, worker = run_metadata(request), load_detect_worker(request, out)
     found = find_media([clips / "a.mp4"])
 
-    def do(watcher: Nobody, resume: bool) -> object:
-        plan = make_plan(found, out, read_entries(out), known, ALL, resume)
-        ((_, entry),) = run(plan.jobs, out, ALL.manifest, Here(work, watcher))
+    def do(listener: NullWatcher, resume: bool) -> object:
+        plan = make_plan(found, out, read_records(out), metadata, UNSHARDED, resume)
+        ((_, entry),) = run(plan.jobs, out, UNSHARDED.manifest, InProcessRunner(worker, listener))
         return entry.error
 
-    assert do(Nobody(), resume=True) is None
+    assert do(NullWatcher(), resume=True) is None
     before = contents(out)
     assert "a.mp4 changed while it was read. Run it again" in str(
-        do(Replacing(clips / "b.mp4"), resume=False)
+        do(ReplacingWatcher(clips / "b.mp4"), resume=False)
     )
     assert contents(out) == before
-    assert do(Nobody(), resume=True) is None
+    assert do(NullWatcher(), resume=True) is None
     assert contents(out) != before, "the result is that of the new file"
-    assert read_entries(out)[0].sha256 != read_entries(out)[-1].sha256
+    assert read_records(out)[0].sha256 != read_records(out)[-1].sha256
 
 
 @pytest.mark.parametrize("name", ["config.json", "visual.onnx"])
@@ -252,14 +254,14 @@ def test_one_flipped_bit_in_the_model_stops_the_run_before_it_begins(
     assert auscan(clips / "a.mp4", *words)[0] == 0
     before, lines = contents(out), (out / "manifest.jsonl").read_bytes()
     whole = file.read_bytes()
-    place = whole.index(b"0.") if name == "config.json" else len(whole) // 2
-    file.write_bytes(whole[:place] + bytes([whole[place] ^ 1]) + whole[place + 1 :])
-    code, said, told = auscan(clips, *words)
-    assert (code, said, told.count("\n")) == (2, "", 1)
-    assert f"{file} is not the file that SHA256SUMS beside it tells of" in told
+    offset = whole.index(b"0.") if name == "config.json" else len(whole) // 2
+    file.write_bytes(whole[:offset] + bytes([whole[offset] ^ 1]) + whole[offset + 1 :])
+    code, stdout, stderr = auscan(clips, *words)
+    assert (code, stdout, stderr.count("\n")) == (2, "", 1)
+    assert f"{file} is not the file that SHA256SUMS beside it tells of" in stderr
     assert (contents(out), (out / "manifest.jsonl").read_bytes()) == (before, lines)
     file.write_bytes(whole)
-    code, said, told = auscan(clips, *words)
+    code, stdout, stderr = auscan(clips, *words)
     assert code == 0
-    assert "a.mp4: unchanged, left as it is" in told
-    assert "b.mp4: 8 rows" in said
+    assert "a.mp4: unchanged, left as it is" in stderr
+    assert "b.mp4: 8 rows" in stdout

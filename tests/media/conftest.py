@@ -27,7 +27,7 @@ def tone(seconds: float, rate_hz: int, channels: int = 1, pitch_hz: float = 440.
     return np.repeat(wave[None].astype(np.float32), channels, axis=0)
 
 
-def write_film(
+def write_video_file(
     path: Path,
     times_s: Sequence[float] = (),
     *,
@@ -91,6 +91,6 @@ def write_film(
 
 
 @pytest.fixture
-def film(tmp_path: Path) -> Callable[..., Path]:
-    """Write a film into the test's own folder: film(name, times_s, **kinds) -> path."""
-    return lambda name, *args, **kinds: write_film(tmp_path / name, *args, **kinds)
+def make_video(tmp_path: Path) -> Callable[..., Path]:
+    """Write a video into the test's own folder: make_video(name, times_s, **kinds) -> path."""
+    return lambda name, *args, **kinds: write_video_file(tmp_path / name, *args, **kinds)

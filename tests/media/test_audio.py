@@ -10,17 +10,17 @@ from numpy.typing import NDArray
 
 from auscan.core.config import SAMPLE_RATE_HZ
 from auscan.core.errors import MediaError
-from auscan.media.audio import Waveform, _on_one_clock, read_waveform
+from auscan.media.audio import Waveform, _make_contiguous, read_waveform
 from auscan.media.stream import read_stream
 
 from .conftest import tone
 
-Film = Callable[..., Path]
+MakeVideo = Callable[..., Path]
 STEADY_S = [i / 25 for i in range(50)]
 MS = SAMPLE_RATE_HZ // 1000
 
 
-def whole(path: Path, chunk_s: float = 30.0) -> Waveform:
+def read_all(path: Path, chunk_s: float = 30.0) -> Waveform:
     """All chunks as one, after checking that each begins where the one before ended."""
     chunks = read_waveform(path, chunk_s)
     assert chunks is not None
@@ -45,19 +45,21 @@ def lag_s(waveform: Waveform, pitch_hz: float = 440.0) -> float:
     return float(-(np.angle(tone_there) + np.pi / 2) / (2 * np.pi * pitch_hz))
 
 
-def test_stereo_at_44100_becomes_mono_at_16000_of_the_same_length_and_level(film: Film) -> None:
-    path = film("a.mkv", STEADY_S, sound=tone(2, 44_100, 2), sound_rate_hz=44_100, sound_codec="pcm_s16le")
-    waveform = whole(path)
+def test_stereo_at_44100_becomes_mono_at_16000_of_the_same_length_and_level(make_video: MakeVideo) -> None:
+    path = make_video(
+        "a.mkv", STEADY_S, sound=tone(2, 44_100, 2), sound_rate_hz=44_100, sound_codec="pcm_s16le"
+    )
+    waveform = read_all(path)
     assert waveform.samples.dtype == np.float32
     assert waveform.samples.ndim == 1
     assert len(waveform.samples) == pytest.approx(2 * SAMPLE_RATE_HZ, abs=MS)
     assert sine_at(waveform, 0.01, 1.99) < 0.01
 
 
-def test_two_channels_become_their_mean(film: Film) -> None:
+def test_two_channels_become_their_mean(make_video: MakeVideo) -> None:
     sound = tone(1, 48_000, 2)
     sound[1] *= -1
-    waveform = whole(film("a.mkv", sound=sound, sound_rate_hz=48_000, sound_codec="pcm_s16le"))
+    waveform = read_all(make_video("a.mkv", sound=sound, sound_rate_hz=48_000, sound_codec="pcm_s16le"))
     assert np.abs(waveform.samples).max() < 1e-3
 
 
@@ -72,26 +74,28 @@ def test_two_channels_become_their_mean(film: Film) -> None:
     ],
 )
 def test_every_container_keeps_the_tone_on_the_clock(
-    film: Film, name: str, codec: str, kind: dict[str, str]
+    make_video: MakeVideo, name: str, codec: str, kind: dict[str, str]
 ) -> None:
-    path = film(name, STEADY_S, sound=tone(2, 48_000), sound_rate_hz=48_000, sound_codec=codec, **kind)
-    waveform = whole(path)
+    path = make_video(name, STEADY_S, sound=tone(2, 48_000), sound_rate_hz=48_000, sound_codec=codec, **kind)
+    waveform = read_all(path)
     end_s = waveform.start_s + len(waveform.samples) / SAMPLE_RATE_HZ
     assert 2.0 - 0.001 <= end_s <= 2.0 + 0.06, "codecs may pad their last block"
     assert abs(lag_s(waveform)) < 1e-4
 
 
 @pytest.mark.parametrize(("suffix", "codec"), [(".mkv", "pcm_s16le"), (".mp4", "aac")])
-def test_sound_that_starts_late_stays_late(film: Film, suffix: str, codec: str) -> None:
-    path = film("late" + suffix, STEADY_S, sound=tone(1, 16_000), sound_codec=codec, sound_start_s=0.75)
-    waveform = whole(path)
+def test_sound_that_starts_late_stays_late(make_video: MakeVideo, suffix: str, codec: str) -> None:
+    path = make_video("late" + suffix, STEADY_S, sound=tone(1, 16_000), sound_codec=codec, sound_start_s=0.75)
+    waveform = read_all(path)
     onset_s = waveform.start_s + int(np.argmax(np.abs(waveform.samples) > 0.1)) / SAMPLE_RATE_HZ
     assert onset_s == pytest.approx(0.75, abs=0.003)
 
 
-def test_a_pause_in_the_timestamps_is_filled_with_zeros(film: Film) -> None:
-    path = film("gap.mkv", STEADY_S, sound=tone(2, 16_000), sound_codec="pcm_s16le", sound_gap=(1.024, 0.5))
-    waveform = whole(path)
+def test_a_pause_in_the_timestamps_is_filled_with_zeros(make_video: MakeVideo) -> None:
+    path = make_video(
+        "gap.mkv", STEADY_S, sound=tone(2, 16_000), sound_codec="pcm_s16le", sound_gap=(1.024, 0.5)
+    )
+    waveform = read_all(path)
     assert len(waveform.samples) == pytest.approx(2.5 * SAMPLE_RATE_HZ, abs=MS)
     pause = waveform.samples[round(1.03 * SAMPLE_RATE_HZ) : round(1.52 * SAMPLE_RATE_HZ)]
     assert not pause.any()
@@ -99,57 +103,61 @@ def test_a_pause_in_the_timestamps_is_filled_with_zeros(film: Film) -> None:
     assert sine_at(after, 1.03, 1.99) < 0.01
 
 
-def test_overlapping_sound_is_dropped(film: Film) -> None:
-    path = film(
+def test_overlapping_sound_is_dropped(make_video: MakeVideo) -> None:
+    path = make_video(
         "over.mkv", STEADY_S, sound=tone(2, 16_000), sound_codec="pcm_s16le", sound_gap=(1.024, -0.05)
     )
-    waveform = whole(path)
+    waveform = read_all(path)
     assert len(waveform.samples) == pytest.approx(1.95 * SAMPLE_RATE_HZ, abs=MS)
     assert sine_at(waveform, 0.01, 1.02) < 0.01
     after = Waveform(waveform.samples, waveform.start_s + 0.05)
     assert sine_at(after, 1.09, 1.99) < 0.01
 
 
-def test_rounded_timestamps_are_no_pauses(film: Film) -> None:
+def test_rounded_timestamps_are_no_pauses(make_video: MakeVideo) -> None:
     """Matroska rounds to milliseconds; zeros between blocks would click 40 times a second."""
-    path = film("a.mkv", STEADY_S, sound=tone(2, 44_100), sound_rate_hz=44_100, sound_codec="pcm_s16le")
-    assert sine_at(whole(path), 0.01, 1.99) < 0.01
+    path = make_video("a.mkv", STEADY_S, sound=tone(2, 44_100), sound_rate_hz=44_100, sound_codec="pcm_s16le")
+    assert sine_at(read_all(path), 0.01, 1.99) < 0.01
 
 
 def test_a_long_pause_comes_in_small_pieces() -> None:
     """A broken timestamp must not ask for the memory of a day of silence."""
     one_s: NDArray[np.float32] = np.ones(SAMPLE_RATE_HZ, np.float32)
-    pieces = list(_on_one_clock(iter([(1.0, one_s), (None, one_s), (100.0, one_s)])))
+    pieces = list(_make_contiguous(iter([(1.0, one_s), (None, one_s), (100.0, one_s)])))
     assert max(len(samples) for _, samples in pieces) == SAMPLE_RATE_HZ
     assert sum(len(samples) for _, samples in pieces) == 100 * SAMPLE_RATE_HZ
     assert {start_s for start_s, _ in pieces} == {1.0}
 
 
 @pytest.mark.parametrize("suffix", [".mkv", ".mov"])
-def test_samples_that_are_no_number_or_far_too_loud_harm_only_themselves(film: Film, suffix: str) -> None:
+def test_samples_that_are_no_number_or_far_too_loud_harm_only_themselves(
+    make_video: MakeVideo, suffix: str
+) -> None:
     """One of them would otherwise make the whole clip unknown: the memory over time hears it."""
     sound = tone(2, 16_000)
-    clean = whole(film(f"clean{suffix}", STEADY_S, sound=sound, sound_codec="pcm_f32le")).samples
+    clean = read_all(make_video(f"clean{suffix}", STEADY_S, sound=sound, sound_codec="pcm_f32le")).samples
     sound[0, [5000, 9000, 9001, 20_000]] = np.nan, np.inf, -np.inf, 3e38
-    heard = whole(film(f"bad{suffix}", STEADY_S, sound=sound, sound_codec="pcm_f32le")).samples
-    assert np.isfinite(heard).all()
-    assert np.flatnonzero(heard != clean).tolist() == [5000, 9000, 9001, 20_000]
-    assert heard[[5000, 9000, 9001, 20_000]].tolist() == [0, 10, -10, 10]
+    samples = read_all(make_video(f"bad{suffix}", STEADY_S, sound=sound, sound_codec="pcm_f32le")).samples
+    assert np.isfinite(samples).all()
+    assert np.flatnonzero(samples != clean).tolist() == [5000, 9000, 9001, 20_000]
+    assert samples[[5000, 9000, 9001, 20_000]].tolist() == [0, 10, -10, 10]
 
 
-def test_a_pause_that_no_recording_has_is_a_broken_timestamp(film: Film) -> None:
+def test_a_pause_that_no_recording_has_is_a_broken_timestamp(make_video: MakeVideo) -> None:
     """A flipped bit in a clip of two seconds must not be listened to for years."""
-    path = film("a.mkv", STEADY_S, sound=tone(2, 16_000), sound_codec="pcm_s16le", sound_gap=(1.024, 50_000))
+    path = make_video(
+        "a.mkv", STEADY_S, sound=tone(2, 16_000), sound_codec="pcm_s16le", sound_gap=(1.024, 50_000)
+    )
     for read in (read_waveform, lambda path: read_stream(str(path))):
         with pytest.raises(MediaError, match=r"a pause of 13\.9 h at 1\.0. s"):
             for _ in read(path) or []:
                 pass
 
 
-def test_many_pauses_count_together(film: Film, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_many_pauses_count_together(make_video: MakeVideo, monkeypatch: pytest.MonkeyPatch) -> None:
     """A wrong rate in a header puts hours between all packets; each alone could be a pause."""
     monkeypatch.setattr("auscan.media.audio.LONGEST_PAUSE_S", 3000)
-    path = film("a.avi", STEADY_S, codec="mpeg4", sound=tone(2, 16_000), sound_codec="mp3")
+    path = make_video("a.avi", STEADY_S, codec="mpeg4", sound=tone(2, 16_000), sound_codec="mp3")
     data = bytearray(path.read_bytes())
     for stream in (b"vids", b"auds"):
         struct.pack_into("<II", data, data.index(stream) + 20, 1000, 1)  # seconds a picture, and a packet
@@ -158,21 +166,21 @@ def test_many_pauses_count_together(film: Film, monkeypatch: pytest.MonkeyPatch)
         list(read_waveform(path) or [])
 
 
-def test_sound_may_go_on_after_a_pause_but_not_long_after_the_last_picture(film: Film) -> None:
+def test_sound_may_go_on_after_a_pause_but_not_long_after_the_last_picture(make_video: MakeVideo) -> None:
     """Frames of ten hours may be silent for nine; a clip of two seconds is not silent for an hour."""
     long_s = [3600.0 * hour for hour in range(11)]
     for name, times_s, pause_s in (("a.mp4", long_s, 36_000 - 5), ("b.mp4", STEADY_S, 50)):
-        chunks = read_waveform(film(name, times_s, sound=tone(2, 16_000), sound_gap=(1.024, pause_s)))
+        chunks = read_waveform(make_video(name, times_s, sound=tone(2, 16_000), sound_gap=(1.024, pause_s)))
         assert chunks is not None
         assert next(iter(chunks)).start_s == 0
         assert sum(len(chunk.samples) for chunk in chunks) > (pause_s - 30) * SAMPLE_RATE_HZ
-    path = film("c.mp4", STEADY_S, sound=tone(2, 16_000), sound_gap=(1.024, 3600))
+    path = make_video("c.mp4", STEADY_S, sound=tone(2, 16_000), sound_gap=(1.024, 3600))
     with pytest.raises(MediaError, match=r"a pause of 1\.0 h at 1\.0. s"):
         list(read_waveform(path) or [])
 
 
-def test_a_sample_rate_that_nobody_could_hear_is_a_broken_header(film: Film) -> None:
-    path = film("a.mov", STEADY_S, sound=tone(1, 16_000), sound_codec="pcm_s16le")
+def test_a_sample_rate_that_nobody_could_hear_is_a_broken_header(make_video: MakeVideo) -> None:
+    path = make_video("a.mov", STEADY_S, sound=tone(1, 16_000), sound_codec="pcm_s16le")
     data = bytearray(path.read_bytes())
     place = (
         data.index(b"sowt", data.index(b"stsd")) + 28
@@ -185,23 +193,23 @@ def test_a_sample_rate_that_nobody_could_hear_is_a_broken_header(film: Film) -> 
 
 
 @pytest.mark.parametrize("chunk_s", [0.1, 0.333, 2.0, 30.0])
-def test_the_sound_does_not_depend_on_the_chunk_length(film: Film, chunk_s: float) -> None:
-    path = film("a.mp4", STEADY_S, sound=tone(2, 44_100, 2), sound_rate_hz=44_100)
+def test_the_sound_does_not_depend_on_the_chunk_length(make_video: MakeVideo, chunk_s: float) -> None:
+    path = make_video("a.mp4", STEADY_S, sound=tone(2, 44_100, 2), sound_rate_hz=44_100)
     chunks = read_waveform(path, chunk_s)
     assert chunks is not None
     sizes = [len(c.samples) for c in chunks]
     assert set(sizes[:-1]) <= {round(chunk_s * SAMPLE_RATE_HZ)}
-    assert np.array_equal(whole(path, chunk_s).samples, whole(path).samples)
+    assert np.array_equal(read_all(path, chunk_s).samples, read_all(path).samples)
 
 
-def test_no_sound_is_none_and_so_are_pictures_and_folders(film: Film, tmp_path: Path) -> None:
-    assert read_waveform(film("mute.mp4", STEADY_S)) is None
+def test_no_sound_is_none_and_so_are_pictures_and_folders(make_video: MakeVideo, tmp_path: Path) -> None:
+    assert read_waveform(make_video("mute.mp4", STEADY_S)) is None
     assert read_waveform(tmp_path) is None
     assert read_waveform(tmp_path / "face.jpg") is None
 
 
-def test_sound_without_pictures_can_still_be_read(film: Film) -> None:
-    assert len(whole(film("talk.m4a", sound=tone(1, 16_000))).samples) >= SAMPLE_RATE_HZ
+def test_sound_without_pictures_can_still_be_read(make_video: MakeVideo) -> None:
+    assert len(read_all(make_video("talk.m4a", sound=tone(1, 16_000))).samples) >= SAMPLE_RATE_HZ
 
 
 def test_a_missing_file_is_an_error_and_not_silence(tmp_path: Path) -> None:

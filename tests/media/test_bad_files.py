@@ -12,12 +12,12 @@ import pytest
 
 from auscan.core.errors import MediaError
 from auscan.media.audio import read_waveform
-from auscan.media.truncation import is_cut_off
+from auscan.media.truncation import is_truncated
 from auscan.media.video import probe, read_frames
 
 from .conftest import tone
 
-Film = Callable[..., Path]
+MakeVideo = Callable[..., Path]
 TIMES_S = [i / 25 for i in range(100)]
 KINDS = {
     "fast.mp4": {"options": {"movflags": "faststart"}},
@@ -29,7 +29,7 @@ KINDS = {
 }
 
 
-def complaint(path: Path) -> str:
+def error_message(path: Path) -> str:
     """The one line that reading the frames ends in."""
     with pytest.raises(MediaError) as caught:
         list(read_frames(path))
@@ -39,14 +39,14 @@ def complaint(path: Path) -> str:
     return message
 
 
-def cut(path: Path, share: float) -> Path:
+def truncate(path: Path, share: float) -> Path:
     """Keep only the first `share` of the file."""
     data = path.read_bytes()
     path.write_bytes(data[: int(len(data) * share)])
     return path
 
 
-def spoil(path: Path, stream_type: str, number: int) -> Path:
+def corrupt_packet(path: Path, stream_type: str, number: int) -> Path:
     """Overwrite one packet of a stream with 0xFF."""
     with av.open(str(path)) as container:
         stream = container.streams.get({stream_type: 0})[0]
@@ -61,7 +61,7 @@ def spoil(path: Path, stream_type: str, number: int) -> Path:
 def test_a_text_named_mp4_is_called_no_video(tmp_path: Path) -> None:
     path = tmp_path / "notes.mp4"
     path.write_text("The patient smiled twice.\n" * 50)
-    assert "is not a video" in complaint(path)
+    assert "is not a video" in error_message(path)
     with pytest.raises(MediaError, match="is not a video"):
         probe(path)
     with pytest.raises(MediaError, match="is not a video"):
@@ -83,7 +83,7 @@ def test_a_file_that_names_addresses_reaches_nobody(tmp_path: Path, text: str, s
     with socket.create_server(("127.0.0.1", 0)) as server:
         path = tmp_path / f"list{suffix}"
         path.write_text(text.format(port=server.getsockname()[1]))
-        complaint(path)
+        error_message(path)
         server.settimeout(0.2)
         with pytest.raises(TimeoutError):
             server.accept()
@@ -92,54 +92,56 @@ def test_a_file_that_names_addresses_reaches_nobody(tmp_path: Path, text: str, s
 def test_an_empty_file_is_called_empty(tmp_path: Path) -> None:
     for name in ("a.mp4", "a.png"):
         (tmp_path / name).touch()
-        assert "is empty" in complaint(tmp_path / name)
+        assert "is empty" in error_message(tmp_path / name)
 
 
 def test_a_missing_path_is_called_missing(tmp_path: Path) -> None:
     for name in ("a.mp4", "a.png"):
-        assert "does not exist" in complaint(tmp_path / name)
+        assert "does not exist" in error_message(tmp_path / name)
 
 
 def test_a_path_that_no_disk_can_hold_is_one_line_too(tmp_path: Path) -> None:
-    assert "cannot be reached" in complaint(tmp_path / ("x" * 300 + ".mp4"))
+    assert "cannot be reached" in error_message(tmp_path / ("x" * 300 + ".mp4"))
 
 
-def test_a_name_that_is_no_text_is_said_and_can_be_printed(film: Film) -> None:
+def test_a_name_that_is_no_text_is_said_and_can_be_printed(make_video: MakeVideo) -> None:
     """Names in Latin-1 come out of old archives; nothing that is UTF-8 could say what a result is of."""
-    path = film("a.mp4", TIMES_S[:2])
+    path = make_video("a.mp4", TIMES_S[:2])
     path = path.rename(path.with_name(os.fsdecode(b"caf\xe9.mp4")))
     with pytest.raises(MediaError, match=r"caf\\xe9\.mp4 has a name that is not UTF-8. Rename it.") as caught:
         list(read_frames(path))
     assert str(caught.value).isascii()
 
 
-def test_a_file_without_read_permission_is_named(film: Film, monkeypatch: pytest.MonkeyPatch) -> None:
-    path = film("a.mp4", TIMES_S[:2])
+def test_a_file_without_read_permission_is_named(
+    make_video: MakeVideo, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = make_video("a.mp4", TIMES_S[:2])
     monkeypatch.setattr("auscan.media.container.os.access", lambda *_: False)  # root may read everything
-    assert "may not be read" in complaint(path)
+    assert "may not be read" in error_message(path)
 
 
-def test_a_sound_only_file_is_told_from_a_video(film: Film) -> None:
-    assert "has sound but no picture" in complaint(film("talk.mp4", sound=tone(1, 16_000)))
+def test_a_sound_only_file_is_told_from_a_video(make_video: MakeVideo) -> None:
+    assert "has sound but no picture" in error_message(make_video("talk.mp4", sound=tone(1, 16_000)))
 
 
 @pytest.mark.parametrize("share", [0.5, 0.9, 0.97])
-def test_an_mp4_without_its_index_is_called_cut_off(film: Film, share: float) -> None:
+def test_an_mp4_without_its_index_is_called_cut_off(make_video: MakeVideo, share: float) -> None:
     """FFmpeg opens a file whose index is cut in the middle and finds no stream in it."""
-    path = cut(film("a.mp4", TIMES_S, sound=tone(4, 16_000)), share)
-    assert "is cut off" in complaint(path)
+    path = truncate(make_video("a.mp4", TIMES_S, sound=tone(4, 16_000)), share)
+    assert "is cut off" in error_message(path)
     with pytest.raises(MediaError, match="is cut off"):
         read_waveform(path)
 
 
 @pytest.mark.parametrize("share", [0.5, 0.9])
 @pytest.mark.parametrize("name", KINDS)
-def test_a_file_cut_in_the_middle_says_at_what_second(film: Film, name: str, share: float) -> None:
-    path = film(name, TIMES_S, **{"sound": tone(4, 48_000), "sound_rate_hz": 48_000, **KINDS[name]})
-    assert not is_cut_off(path)
+def test_a_file_cut_in_the_middle_says_at_what_second(make_video: MakeVideo, name: str, share: float) -> None:
+    path = make_video(name, TIMES_S, **{"sound": tone(4, 48_000), "sound_rate_hz": 48_000, **KINDS[name]})
+    assert not is_truncated(path)
     assert len(list(read_frames(path))) == 100
     assert len(list(read_waveform(path) or [])) == 1
-    message = complaint(cut(path, share))
+    message = error_message(truncate(path, share))
     stop_s = float(message.split("stops at ")[1].split(" s")[0])
     assert "is cut off: its video" in message
     assert stop_s == pytest.approx(4 * share, abs=0.7)
@@ -147,8 +149,8 @@ def test_a_file_cut_in_the_middle_says_at_what_second(film: Film, name: str, sha
         list(read_waveform(path) or [])
 
 
-def test_the_frames_before_a_cut_are_still_delivered(film: Film) -> None:
-    path = cut(film("a.mp4", TIMES_S, options={"movflags": "faststart"}), 0.6)
+def test_the_frames_before_a_cut_are_still_delivered(make_video: MakeVideo) -> None:
+    path = truncate(make_video("a.mp4", TIMES_S, options={"movflags": "faststart"}), 0.6)
     seen_s = []
     with pytest.raises(MediaError, match="is cut off"):  # noqa: PT012
         for frame in read_frames(path):
@@ -157,35 +159,35 @@ def test_the_frames_before_a_cut_are_still_delivered(film: Film) -> None:
     assert seen_s == pytest.approx(TIMES_S[: len(seen_s)])
 
 
-def test_a_file_that_ends_before_its_promise_is_called_cut_off(film: Film) -> None:
+def test_a_file_that_ends_before_its_promise_is_called_cut_off(make_video: MakeVideo) -> None:
     """A recorder that lost power leaves no byte count, yet a length: here the count is made unknown."""
-    path = film("a.mkv", TIMES_S)
+    path = make_video("a.mkv", TIMES_S)
     data = bytearray(path.read_bytes())
     segment = data.index(b"\x18\x53\x80\x67") + 4
     data[segment : segment + 8] = b"\x01" + b"\xff" * 7
     path.write_bytes(data)
     assert len(list(read_frames(path))) == 100
-    cut(path, 0.5)
-    assert not is_cut_off(path)
-    assert "is cut off" in complaint(path)
+    truncate(path, 0.5)
+    assert not is_truncated(path)
+    assert "is cut off" in error_message(path)
 
 
-def test_bytes_appended_by_a_camera_do_not_count_as_a_cut(film: Film) -> None:
-    path = film("a.mp4", TIMES_S)
+def test_bytes_appended_by_a_camera_do_not_count_as_a_cut(make_video: MakeVideo) -> None:
+    path = make_video("a.mp4", TIMES_S)
     path.write_bytes(path.read_bytes() + b"CAMERA MODEL 7 trailer " * 20)
-    assert not is_cut_off(path)
+    assert not is_truncated(path)
     assert len(list(read_frames(path))) == 100
 
 
-def test_a_video_that_breaks_in_the_middle_says_when(film: Film) -> None:
-    path = spoil(film("a.avi", TIMES_S, codec="mjpeg", pix_fmt="yuvj420p"), "video", 50)
-    message = complaint(path)
+def test_a_video_that_breaks_in_the_middle_says_when(make_video: MakeVideo) -> None:
+    path = corrupt_packet(make_video("a.avi", TIMES_S, codec="mjpeg", pix_fmt="yuvj420p"), "video", 50)
+    message = error_message(path)
     assert "its video cannot be decoded at 2." in message
     assert "Re-encode" in message
 
 
-def test_sound_that_cannot_be_decoded_is_an_error(film: Film) -> None:
-    path = spoil(film("a.mp4", TIMES_S, sound=tone(4, 16_000)), "audio", 20)
+def test_sound_that_cannot_be_decoded_is_an_error(make_video: MakeVideo) -> None:
+    path = corrupt_packet(make_video("a.mp4", TIMES_S, sound=tone(4, 16_000)), "audio", 20)
     assert len(list(read_frames(path))) == 100
     with pytest.raises(MediaError, match=r"its audio cannot be decoded at 1\."):
         list(read_waveform(path) or [])
@@ -196,9 +198,9 @@ def test_a_picture_cut_off_is_refused(tmp_path: Path, suffix: str) -> None:
     noise = np.random.default_rng(0).integers(0, 255, (48, 64, 3), np.uint8)
     path = tmp_path / f"face{suffix}"
     path.write_bytes(cv2.imencode(suffix, noise)[1].tobytes())
-    assert "cannot be read as a picture" in complaint(cut(path, 0.6))
+    assert "cannot be read as a picture" in error_message(truncate(path, 0.6))
     path.write_text("not a picture")
-    assert "cannot be read as a picture" in complaint(path)
+    assert "cannot be read as a picture" in error_message(path)
 
 
 def test_a_title_that_is_not_utf8_is_no_fault(tmp_path: Path) -> None:
@@ -216,15 +218,15 @@ def test_a_title_that_is_not_utf8_is_no_fault(tmp_path: Path) -> None:
 
 
 def test_ffmpeg_and_opencv_print_nothing(
-    film: Film, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+    make_video: MakeVideo, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     good = [
-        film("a.mp4", TIMES_S, options={"movflags": "faststart"}, sound=tone(4, 16_000)),
-        film("b.mp4", TIMES_S, sound=tone(4, 16_000)),
+        make_video("a.mp4", TIMES_S, options={"movflags": "faststart"}, sound=tone(4, 16_000)),
+        make_video("b.mp4", TIMES_S, sound=tone(4, 16_000)),
     ]
     picture = tmp_path / "face.png"
     picture.write_bytes(cv2.imencode(".png", np.zeros((48, 64, 3), np.uint8))[1].tobytes())
     capfd.readouterr()  # the encoders may talk
-    for path in [cut(good[0], 0.5), cut(good[1], 0.5), cut(picture, 0.5)]:
-        complaint(path)
+    for path in [truncate(good[0], 0.5), truncate(good[1], 0.5), truncate(picture, 0.5)]:
+        error_message(path)
     assert capfd.readouterr() == ("", "")

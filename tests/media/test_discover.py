@@ -93,8 +93,8 @@ def test_a_folder_read_as_a_video_is_one_input(tree: Path) -> None:
     assert names(["da*"], folders_as_video=True) == ["day1"]
 
 
-def output(keys: list[str], taken: dict[str, str] | None = None) -> list[str]:
-    return output_names([MediaInput(Path(key), key) for key in keys], taken or {})
+def output(keys: list[str], assigned: dict[str, str] | None = None) -> list[str]:
+    return output_names([MediaInput(Path(key), key) for key in keys], assigned or {})
 
 
 def test_an_input_is_known_by_its_path_below_the_folder_that_was_given(tree: Path) -> None:
@@ -117,17 +117,17 @@ def test_inputs_that_would_share_a_key_have_their_whole_paths(tree: Path) -> Non
 def test_a_folder_in_a_search_that_may_not_be_entered_is_said(
     tree: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    look_into = os.scandir
+    scandir = os.scandir
 
     def guarded(path: str) -> object:
         if Path(path).name == "deep":
             raise PermissionError(errno.EACCES, "Permission denied", path)
-        return look_into(path)
+        return scandir(path)
 
     monkeypatch.setattr(os, "scandir", guarded)
-    *found, closed = find_media(["day1"])
+    *found, unreadable = find_media(["day1"])
     assert [item.path.name for item in found] == ["clip2.mov", "clip10.MOV", "face.jpg"]
-    assert "day1/deep cannot be searched (Permission denied)" in str(closed.error)
+    assert "day1/deep cannot be searched (Permission denied)" in str(unreadable.error)
 
 
 def test_stems_that_differ_are_the_names() -> None:

@@ -6,19 +6,19 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from auscan.media import speech_activity as voice
+from auscan.media import speech_activity
 from auscan.media.audio import Waveform
-from auscan.media.speech_activity import SILENCE_DB, STEP, STEP_S, VoiceActivity, _filled
+from auscan.media.speech_activity import SILENCE_DB, STEP, STEP_S, VoiceActivityDetector, _fill_short_gaps
 
 RATE_HZ = 16_000
 Sound = NDArray[np.float32]
 
 
-def heard(
+def detect_speech(
     sound: Sound, sizes: list[int] | None = None, start_s: float = 0.0
 ) -> tuple[Sound, NDArray[np.bool_]]:
     """Push the sound in pieces of these sizes, the rest at once."""
-    activity, at = VoiceActivity(), 0
+    activity, at = VoiceActivityDetector(), 0
     for size in [*(sizes or []), len(sound)]:
         piece = sound[at : at + size]
         if len(piece):
@@ -36,7 +36,7 @@ def noise(seconds: float, level: float = 0.1, seed: int = 0) -> Sound:
     return level * np.random.default_rng(seed).standard_normal(round(seconds * RATE_HZ)).astype(np.float32)
 
 
-def babble(seconds: float, seed: int = 0) -> Sound:
+def synthetic_speech(seconds: float, seed: int = 0) -> Sound:
     """Syllables of 0.12 s with gaps of 0.08 s: a gliding pitch through two formants that differ each time."""
     rng = np.random.default_rng(seed)
     count, at_s = round(0.12 * RATE_HZ), np.arange(round(0.12 * RATE_HZ)) / RATE_HZ
@@ -54,8 +54,10 @@ def babble(seconds: float, seed: int = 0) -> Sound:
 
 
 def test_talking_in_a_quiet_room_is_found_where_it_is() -> None:
-    sound = np.concatenate([np.zeros(2 * RATE_HZ), babble(3), np.zeros(2 * RATE_HZ)]).astype(np.float32)
-    _, speech = heard(sound + noise(7, 0.001))
+    sound = np.concatenate([np.zeros(2 * RATE_HZ), synthetic_speech(3), np.zeros(2 * RATE_HZ)]).astype(
+        np.float32
+    )
+    _, speech = detect_speech(sound + noise(7, 0.001))
     at_s = (np.arange(len(speech)) + 0.5) * STEP_S
     talks = (at_s > 2) & (at_s < 5)
     assert speech[talks].mean() > 0.85
@@ -73,57 +75,59 @@ def test_talking_in_a_quiet_room_is_found_where_it_is() -> None:
     ids=["silence", "noise", "a hum", "noise that begins, then a hum"],
 )
 def test_silence_noise_and_hums_are_no_speech(sound: Sound) -> None:
-    assert not heard(sound)[1].any()
+    assert not detect_speech(sound)[1].any()
 
 
-@settings(max_examples=20, deadline=None)  # a busy machine is no fault
+@settings(max_examples=20)
 @given(st.lists(st.integers(1, 20_000), max_size=6), st.integers(0, 40_000))
 def test_nothing_depends_on_how_the_sound_was_cut(sizes: list[int], length: int) -> None:
-    sound = np.concatenate([babble(1.5), noise(1, 0.01)])[:length]
-    for cut, whole in zip(heard(sound, sizes), heard(sound), strict=True):
+    sound = np.concatenate([synthetic_speech(1.5), noise(1, 0.01)])[:length]
+    for cut, whole in zip(detect_speech(sound, sizes), detect_speech(sound), strict=True):
         np.testing.assert_allclose(cut, whole, atol=1e-4)
-    assert len(heard(sound)[0]) == (length + STEP // 2) // STEP
+    assert len(detect_speech(sound)[0]) == (length + STEP // 2) // STEP
 
 
 def test_levels_are_in_decibels_of_full_scale() -> None:
     at_s = np.arange(RATE_HZ) / RATE_HZ
-    level, _ = heard(np.sin(2 * np.pi * 500 * at_s).astype(np.float32))
+    level, _ = detect_speech(np.sin(2 * np.pi * 500 * at_s).astype(np.float32))
     assert level == pytest.approx(np.full(50, -3.01), abs=0.02)
-    assert heard(np.zeros(STEP, np.float32))[0].tolist() == [SILENCE_DB]
+    assert detect_speech(np.zeros(STEP, np.float32))[0].tolist() == [SILENCE_DB]
 
 
 def test_the_chunks_are_passed_on_and_the_start_is_the_first_ones() -> None:
-    voice = VoiceActivity()
+    detector = VoiceActivityDetector()
     chunks = [
         Waveform(np.zeros(500, np.float32), 1.5),
         Waveform(np.zeros(300, np.float32), 1.5 + 500 / RATE_HZ),
     ]
-    assert list(voice.listen(chunks)) == chunks
-    assert voice.start_s == 1.5
-    assert [len(each) for each in voice.finish()] == [3, 3]
+    assert list(detector.observe(chunks)) == chunks
+    assert detector.start_s == 1.5
+    assert [len(each) for each in detector.finish()] == [3, 3]
 
 
 def test_silence_is_not_looked_into_and_what_is_said_of_it_is_what_would_be_found(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Ten hours of zeros between two words must not cost what ten hours of talking do."""
-    sound = np.concatenate([babble(2), np.zeros(60 * RATE_HZ, np.float32), babble(2, seed=1)])
-    looked, look_into = [], voice._look_into
+    sound = np.concatenate(
+        [synthetic_speech(2), np.zeros(60 * RATE_HZ, np.float32), synthetic_speech(2, seed=1)]
+    )
+    analyzed, analyze = [], speech_activity._analyze
 
     def count(windows: Sound) -> tuple[NDArray[np.float64], Sound]:
-        looked.append(len(windows))
-        return look_into(windows)
+        analyzed.append(len(windows))
+        return analyze(windows)
 
-    monkeypatch.setattr(voice, "_look_into", count)
-    heard(sound)
-    assert 2 / STEP_S < sum(looked) <= 4 / STEP_S + 4
-    sums, shapes = look_into(np.zeros((3, 640), np.float32))
+    monkeypatch.setattr(speech_activity, "_analyze", count)
+    detect_speech(sound)
+    assert 2 / STEP_S < sum(analyzed) <= 4 / STEP_S + 4
+    sums, shapes = analyze(np.zeros((3, 640), np.float32))
     assert (sums == [SILENCE_DB, SILENCE_DB, 0]).all()
     assert (shapes == 0).all()
 
 
 def test_no_sound_at_all_has_no_steps() -> None:
-    assert [len(each) for each in VoiceActivity().finish()] == [0, 0]
+    assert [len(each) for each in VoiceActivityDetector().finish()] == [0, 0]
 
 
 @pytest.mark.parametrize(
@@ -131,5 +135,5 @@ def test_no_sound_at_all_has_no_steps() -> None:
     [("1001", "1111"), ("10001", "10001"), ("0100", "0100"), ("", ""), ("101001", "111111")],
 )
 def test_short_gaps_are_filled_but_not_the_ends(on: str, expected: str) -> None:
-    filled = _filled(np.array([c == "1" for c in on], bool), 3)
+    filled = _fill_short_gaps(np.array([c == "1" for c in on], bool), 3)
     assert "".join("01"[int(x)] for x in filled) == expected

@@ -16,7 +16,7 @@ from auscan.media.video import Frame, _sorted_times, frame_times, next_time, pro
 
 from .conftest import frame_picture, tone
 
-Film = Callable[..., Path]
+MakeVideo = Callable[..., Path]
 STEADY_S = [i / 25 for i in range(30)]
 CLIPS = Path(__file__).parents[3] / "shared" / "data" / "clips"
 
@@ -48,9 +48,9 @@ def grey_levels(frames: list[Frame]) -> list[int]:
     ],
 )
 def test_every_kind_of_file_gives_every_frame_once_with_its_plain_time(
-    film: Film, name: str, kind: dict[str, object]
+    make_video: MakeVideo, name: str, kind: dict[str, object]
 ) -> None:
-    path = film(name, STEADY_S, **kind)
+    path = make_video(name, STEADY_S, **kind)
     frames = list(read_frames(path))
     width, height = kind.get("size", (64, 48))
     assert [f.index for f in frames] == list(range(30))
@@ -64,9 +64,9 @@ def test_every_kind_of_file_gives_every_frame_once_with_its_plain_time(
 
 
 def test_only_the_frames_that_are_asked_for_are_given_and_none_after_them_is_read(
-    film: Film, monkeypatch: pytest.MonkeyPatch
+    make_video: MakeVideo, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    path = film("some.mp4", STEADY_S)
+    path = make_video("some.mp4", STEADY_S)
     all_frames = list(read_frames(path))
     decoded: list[float] = []
 
@@ -87,23 +87,23 @@ def test_only_the_frames_that_are_asked_for_are_given_and_none_after_them_is_rea
     assert len(decoded) == 18
 
 
-def test_a_grey_mp4_becomes_rgb_of_equal_channels(film: Film) -> None:
-    frame = next(read_frames(film("grey.mp4", STEADY_S, pix_fmt="gray")))
+def test_a_grey_mp4_becomes_rgb_of_equal_channels(make_video: MakeVideo) -> None:
+    frame = next(read_frames(make_video("grey.mp4", STEADY_S, pix_fmt="gray")))
     assert frame.image.shape == (48, 64, 3)
     assert np.ptp(frame.image, axis=2).max() == 0
     assert frame.image[4, 4, 0] > frame.image[-4, -4, 0] + 80
 
 
 @pytest.mark.parametrize("suffix", [".mp4", ".mkv"])
-def test_a_variable_frame_rate_keeps_its_uneven_times(film: Film, suffix: str) -> None:
+def test_a_variable_frame_rate_keeps_its_uneven_times(make_video: MakeVideo, suffix: str) -> None:
     times_s = [0, 0.04, 0.5, 0.54, 3, 3.04, 10]
-    frames = list(read_frames(film("vfr" + suffix, times_s)))
+    frames = list(read_frames(make_video("vfr" + suffix, times_s)))
     assert [f.time_s for f in frames] == pytest.approx(times_s, abs=1e-3)
 
 
 @pytest.mark.parametrize("suffix", [".mp4", ".mkv"])
-def test_a_late_start_is_not_shifted_to_zero(film: Film, suffix: str) -> None:
-    frames = list(read_frames(film("late" + suffix, [t + 3 for t in STEADY_S])))
+def test_a_late_start_is_not_shifted_to_zero(make_video: MakeVideo, suffix: str) -> None:
+    frames = list(read_frames(make_video("late" + suffix, [t + 3 for t in STEADY_S])))
     assert frames[0].time_s == 3.0
     assert len(frames) == 30
 
@@ -113,9 +113,9 @@ def test_frames_before_zero_keep_their_negative_time() -> None:
     assert next_time(-0.46, -0.5, 0.04) == -0.46
 
 
-def test_a_frame_without_time_follows_the_one_before_by_the_average_period(film: Film) -> None:
+def test_a_frame_without_time_follows_the_one_before_by_the_average_period(make_video: MakeVideo) -> None:
     """A bare H.264 stream has no times at all."""
-    path = film("bare.h264", STEADY_S)
+    path = make_video("bare.h264", STEADY_S)
     times_s = [f.time_s for f in read_frames(path)]
     assert len(times_s) == 30
     assert times_s[0] >= 0.0
@@ -128,9 +128,9 @@ def test_time_never_goes_back() -> None:
     assert next_time(None, None, 0.04) == 0.0
 
 
-def test_reordered_frames_of_an_avi_get_their_times_in_order(film: Film) -> None:
+def test_reordered_frames_of_an_avi_get_their_times_in_order(make_video: MakeVideo) -> None:
     """AVI hands out the times of B-frames in decoding order; plain PyAV gives 0.04, 0.16, 0.12, ..."""
-    path = film("b_frames.avi", STEADY_S, options={})
+    path = make_video("b_frames.avi", STEADY_S, options={})
     plain = plain_times(path)
     assert plain != sorted(plain), "the file no longer shows the trouble"
     frames = list(read_frames(path))
@@ -160,15 +160,15 @@ def test_sorting_times_leaves_frames_without_time_in_place() -> None:
     ],
 )
 def test_the_times_alone_are_those_of_the_frames(
-    film: Film, name: str, times_s: list[float], kind: dict[str, object]
+    make_video: MakeVideo, name: str, times_s: list[float], kind: dict[str, object]
 ) -> None:
     """They are read from the packets where these can be trusted; the frames are the definition."""
-    path = film(name, times_s, **kind)
+    path = make_video(name, times_s, **kind)
     assert frame_times(path).tolist() == [frame.time_s for frame in read_frames(path)]
 
 
-def test_the_times_of_a_cut_off_file_are_refused(film: Film) -> None:
-    path = film("cut.mp4", STEADY_S, options={"movflags": "faststart"})
+def test_the_times_of_a_cut_off_file_are_refused(make_video: MakeVideo) -> None:
+    path = make_video("cut.mp4", STEADY_S, options={"movflags": "faststart"})
     path.write_bytes(path.read_bytes()[:-200])
     with pytest.raises(MediaError, match="cut off"):
         frame_times(path)
@@ -177,8 +177,12 @@ def test_the_times_of_a_cut_off_file_are_refused(film: Film) -> None:
 @pytest.mark.parametrize("suffix", [".mp4", ".mov", ".mkv"])
 @pytest.mark.parametrize("turn_deg", [90, 180, -90])
 @pytest.mark.parametrize("mirrored", [False, True])
-def test_pictures_are_turned_upright(film: Film, suffix: str, turn_deg: int, mirrored: bool) -> None:
-    path = film("turned" + suffix, STEADY_S[:3], codec="libx264", rotation_deg=turn_deg, mirrored=mirrored)
+def test_pictures_are_turned_upright(
+    make_video: MakeVideo, suffix: str, turn_deg: int, mirrored: bool
+) -> None:
+    path = make_video(
+        "turned" + suffix, STEADY_S[:3], codec="libx264", rotation_deg=turn_deg, mirrored=mirrored
+    )
     upright = frame_picture(0, 64, 48)
     # A positive angle turns against the clock; it is the turned picture that is mirrored.
     upright = np.rot90(upright, turn_deg // 90)
@@ -190,12 +194,12 @@ def test_pictures_are_turned_upright(film: Film, suffix: str, turn_deg: int, mir
     assert (info.height, info.width) == upright.shape[:2]
 
 
-def test_probe_tells_size_length_rate_and_sound(film: Film) -> None:
-    info = probe(film("a.mp4", STEADY_S, sound=tone(1.2, 16_000)))
+def test_probe_tells_size_length_rate_and_sound(make_video: MakeVideo) -> None:
+    info = probe(make_video("a.mp4", STEADY_S, sound=tone(1.2, 16_000)))
     assert (info.width, info.height, info.frames, info.has_audio) == (64, 48, 30, True)
     assert info.duration_s == pytest.approx(1.2, abs=0.05)
     assert info.rate_hz == pytest.approx(25)
-    webm = probe(film("a.webm", STEADY_S, codec="libvpx"))
+    webm = probe(make_video("a.webm", STEADY_S, codec="libvpx"))
     assert (webm.frames, webm.has_audio) == (30, False)
 
 
@@ -260,25 +264,28 @@ def test_a_folder_without_numbered_pictures_or_with_no_rate_is_refused(tmp_path:
         list(read_frames(tmp_path))
 
 
-def test_a_rate_for_folders_leaves_other_inputs_alone(film: Film) -> None:
-    path = film("a.mp4", STEADY_S)
+def test_a_rate_for_folders_leaves_other_inputs_alone(make_video: MakeVideo) -> None:
+    path = make_video("a.mp4", STEADY_S)
     assert [f.time_s for f in read_frames(path, folder_rate_hz=1)] == plain_times(path)
 
 
 @pytest.mark.parametrize("name", ["10:30.mp4", "name with  spaces %03d.mp4", "Gesprächsaufnahme_对话.mp4"])
-def test_odd_file_names_are_opened_as_they_are(film: Film, name: str, tmp_path: Path, monkeypatch) -> None:
+def test_odd_file_names_are_opened_as_they_are(
+    make_video: MakeVideo, name: str, tmp_path: Path, monkeypatch
+) -> None:
     """FFmpeg takes `10:30.mp4` for the address of a server."""
-    film(name, STEADY_S[:2])
+    make_video(name, STEADY_S[:2])
     monkeypatch.chdir(tmp_path)
     assert len(list(read_frames(name))) == 2
 
 
-def test_reading_may_stop_early_and_closes_the_file(film: Film) -> None:
-    frames = read_frames(film("a.mp4", STEADY_S))
+def test_reading_may_stop_early_and_closes_the_file(make_video: MakeVideo) -> None:
+    frames = read_frames(make_video("a.mp4", STEADY_S))
     assert next(frames).index == 0
     frames.close()
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not CLIPS.is_dir(), reason="the shared clips are not here")
 @pytest.mark.parametrize("name", ["no_face.mp4", "face_noface.mov", "vr_1.mp4", "talk_c.mp4"])
 def test_clips_from_the_wild_raise_no_false_alarm(name: str) -> None:

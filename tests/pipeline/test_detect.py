@@ -20,44 +20,45 @@ from auscan.core.aus import AU_NAMES
 from auscan.core.config import Calibration, OperatingPoints
 from auscan.core.errors import CheckpointError, InputError, MediaError
 from auscan.faces.detector import FaceDetector
-from auscan.inference.engine import CONTEXT_S, SEGMENT_S, Direction, FaceFeatures, Stages
-from auscan.inference.torch_engine import TorchStages
+from auscan.inference.audio_segments import CONTEXT_S, SEGMENT_S
+from auscan.inference.engine import InferenceEngine, VisualFeatures
+from auscan.inference.torch_engine import TorchEngine
 from auscan.media.audio import Waveform, read_waveform
 from auscan.media.video import read_frames
+from auscan.model.bidirectional import Direction
 from auscan.pipeline import detect as pipeline
 from auscan.pipeline.detect import detect
 from auscan.pipeline.live import LiveDetector
-from auscan.results.baseline import apply_baseline
-from auscan.results.result import Result
+from auscan.results.result import Result, apply_baseline
 from auscan.results.table import ACTIVE_COLUMNS, METADATA_KEY, NO_FACE
 
 FRAMES = 40
-TAUGHT = [name for name in AU_NAMES if name != "AU23"]
+TRAINED = [name for name in AU_NAMES if name != "AU23"]
 
 
-class Recorder:
-    """Stages that remember the logits and frames of each track and how many crops they were shown at once."""
+class RecordingEngine:
+    """Engine that records the logits and frames of each track and the sizes of batches of crops."""
 
-    def __init__(self, stages: Stages) -> None:
-        self.stages = stages
+    def __init__(self, engine: InferenceEngine) -> None:
+        self.engine = engine
         self.logits: list[NDArray[np.float32]] = []
         self.elapsed: list[NDArray[np.float64]] = []
-        self.chunks: list[int] = []
+        self.batch_sizes: list[int] = []
 
     def __getattr__(self, name: str) -> Any:
-        return getattr(self.stages, name)
+        return getattr(self.engine, name)
 
-    def look(self, crops: NDArray[np.uint8], *args: Any, **options: bool) -> FaceFeatures:
-        self.chunks.append(len(crops))
-        return self.stages.look(crops, *args, **options)
+    def encode_faces(self, crops: NDArray[np.uint8], *args: Any, **options: bool) -> VisualFeatures:
+        self.batch_sizes.append(len(crops))
+        return self.engine.encode_faces(crops, *args, **options)
 
-    def sweep(self, block: int, direction: Direction, *args: Any) -> Any:
-        if (block, direction) == (0, "ahead"):
+    def scan_block(self, block: int, direction: Direction, *args: Any) -> Any:
+        if (block, direction) == (0, "forward"):
             self.elapsed.append(args[2])
-        return self.stages.sweep(block, direction, *args)
+        return self.engine.scan_block(block, direction, *args)
 
-    def read(self, *args: Any) -> NDArray[np.float32]:
-        self.logits.append(self.stages.read(*args))
+    def classify(self, *args: Any) -> NDArray[np.float32]:
+        self.logits.append(self.engine.classify(*args))
         return self.logits[-1]
 
 
@@ -68,8 +69,8 @@ def uneven_times_s(count: int) -> NDArray[np.float64]:
 
 
 @pytest.fixture(scope="session")
-def stages(tiny_checkpoint: Path) -> Stages:
-    return TorchStages(tiny_checkpoint)
+def engine(tiny_checkpoint: Path) -> InferenceEngine:
+    return TorchEngine(tiny_checkpoint)
 
 
 @pytest.fixture(scope="session")
@@ -99,17 +100,17 @@ def silent_clip(clip: Path) -> Path:
 
 
 @pytest.fixture(scope="session")
-def recorder(stages: Stages) -> Recorder:
-    return Recorder(stages)
+def recorder(engine: InferenceEngine) -> RecordingEngine:
+    return RecordingEngine(engine)
 
 
 @pytest.fixture(scope="session")
-def result(clip: Path, recorder: Recorder) -> Result:
+def result(clip: Path, recorder: RecordingEngine) -> Result:
     return detect(clip, model=recorder)
 
 
 @pytest.fixture(scope="session")
-def logits(result: Result, recorder: Recorder) -> NDArray[np.float32]:
+def logits(result: Result, recorder: RecordingEngine) -> NDArray[np.float32]:
     """[T, A] of the one face, in chunks as they are by default."""
     return recorder.logits[0]
 
@@ -132,40 +133,40 @@ def test_the_face_is_followed_under_one_number_and_scored(result: Result) -> Non
     table = result.to_pandas()
     assert (table["success"] == 1).all()
     assert (table["face_id"] == 0).all()
-    scores = table[TAUGHT].to_numpy()
+    scores = table[TRAINED].to_numpy()
     assert ((scores > 0) & (scores < 1)).all()
     assert (scores.std(axis=0) > 1e-4).all()
 
 
-def test_an_au_that_was_never_taught_is_unknown_not_guessed(result: Result) -> None:
+def test_an_untrained_au_is_unknown_not_guessed(result: Result) -> None:
     table = result.to_pandas()
     assert table["AU23"].isna().all()
     assert table["AU23_c"].isna().all()
-    assert table[[f"{name}_c" for name in TAUGHT]].notna().all(axis=None)
+    assert table[[f"{name}_c" for name in TRAINED]].notna().all(axis=None)
     assert np.isnan(result.tracks[0].probabilities[:, AU_NAMES.index("AU23")]).all()
 
 
-def test_what_the_checkpoint_was_not_taught_of_sight_is_unknown_and_no_reason(
+def test_untrained_pose_and_occlusion_are_unknown_and_no_reason(
     clip: Path, result: Result, tiny_checkpoint: Path
 ) -> None:
     """Even where the layer, left to chance, would call every face covered."""
-    told = ["yaw", "pitch", "covered"]
-    blind = TorchStages(tiny_checkpoint)
-    blind.network.visual.sight.bias[2] = 9.0
-    assert set(detect(clip, model=blind).table["reason"]) == {"occluded"}
-    blind._config = blind.config.model_copy(update={"sight": False})
-    table = detect(clip, model=blind).table
-    assert table[told].isna().all(axis=None)
+    pose_occlusion_columns = ["yaw", "pitch", "covered"]
+    untrained = TorchEngine(tiny_checkpoint)
+    untrained.network.visual.pose_occlusion.bias[2] = 9.0
+    assert set(detect(clip, model=untrained).table["reason"]) == {"occluded"}
+    untrained._config = untrained.config.model_copy(update={"has_pose_occlusion": False})
+    table = detect(clip, model=untrained).table
+    assert table[pose_occlusion_columns].isna().all(axis=None)
     assert set(table["reason"]) == {""}
-    assert result.table[told].notna().all(axis=None)
+    assert result.table[pose_occlusion_columns].notna().all(axis=None)
 
 
-def test_faces_that_can_hardly_be_read_are_judged_on_request(
-    tmp_path: Path, stages: Stages, write_clip: Callable[..., Path], portrait: NDArray[np.uint8]
+def test_low_quality_faces_are_scored_on_request(
+    tmp_path: Path, engine: InferenceEngine, write_clip: Callable[..., Path], portrait: NDArray[np.uint8]
 ) -> None:
     blurred = cv2.GaussianBlur(portrait[24:216, 130:322], (0, 0), 4.5).astype(np.uint8)
     clip = write_clip(tmp_path / "blurred.mp4", [blurred] * 12, np.arange(12) / 25)
-    strict, lenient = (detect(clip, model=stages, keep_all=keep_all) for keep_all in (False, True))
+    strict, lenient = (detect(clip, model=engine, keep_all=keep_all) for keep_all in (False, True))
     assert set(strict.table["reason"]) == set(lenient.table["reason"]) == {"blur"}
     assert strict.table["AU12_c"].isna().all()
     assert lenient.table["AU12_c"].notna().all()
@@ -174,10 +175,10 @@ def test_faces_that_can_hardly_be_read_are_judged_on_request(
     assert strict.summary()["seconds_active"]["AU12"] is None
 
 
-def test_an_au_is_on_from_its_own_threshold_on(result: Result, stages: Stages) -> None:
+def test_an_au_is_on_from_its_own_threshold_on(result: Result, engine: InferenceEngine) -> None:
     table = result.to_pandas()
-    for name, threshold in zip(AU_NAMES, stages.config.thresholds, strict=True):
-        if name in TAUGHT:
+    for name, threshold in zip(AU_NAMES, engine.config.thresholds, strict=True):
+        if name in TRAINED:
             assert_array_equal(table[f"{name}_c"].astype(float), (table[name] >= threshold).astype(float))
 
 
@@ -186,44 +187,46 @@ def test_probabilities_are_the_sigmoid_of_the_networks_logits(
 ) -> None:
     scores = probabilities(result)
     expected = 1 / (1 + np.exp(-logits.astype(np.float64)))
-    taught = [AU_NAMES.index(name) for name in TAUGHT]
-    assert_allclose(scores[:, taught], expected[:, taught], atol=1e-6)
+    trained = [AU_NAMES.index(name) for name in TRAINED]
+    assert_allclose(scores[:, trained], expected[:, trained], atol=1e-6)
 
 
 def test_the_sound_is_measured_on_the_clock_of_the_frames(clip: Path, result: Result) -> None:
     chunks = read_waveform(clip)
     assert chunks is not None
-    heard = next(chunks)
+    waveform = next(chunks)
     assert result.sound is not None
-    assert (result.sound.start_s, result.sound.step_s) == (heard.start_s, 0.02)
-    assert len(result.sound.level_db) == round(len(heard.samples) / 320)
-    power = np.square(heard.samples[320:640], dtype=np.float64).mean()
+    assert (result.sound.start_s, result.sound.step_s) == (waveform.start_s, 0.02)
+    assert len(result.sound.level_db) == round(len(waveform.samples) / 320)
+    power = np.square(waveform.samples[320:640], dtype=np.float64).mean()
     assert result.sound.level_db[1] == pytest.approx(10 * np.log10(power), abs=0.01)
     assert not result.sound.speech.any(), "noise is no speech"
 
 
-def test_without_sound_there_is_none(silent_clip: Path, stages: Stages) -> None:
-    silent = detect(silent_clip, model=stages)
+def test_without_sound_there_is_none(silent_clip: Path, engine: InferenceEngine) -> None:
+    silent = detect(silent_clip, model=engine)
     assert silent.sound is None
     assert silent.events["speech"].isna().all()
 
 
 def test_a_baseline_asked_for_at_once_is_one_applied_afterwards(
-    clip: Path, result: Result, stages: Stages
+    clip: Path, result: Result, engine: InferenceEngine
 ) -> None:
-    at_once, after = detect(clip, model=stages, baseline="median"), apply_baseline(result, "median")
+    at_once, after = detect(clip, model=engine, baseline="median"), apply_baseline(result, "median")
     pd.testing.assert_frame_equal(at_once.table, after.table)
     pd.testing.assert_frame_equal(at_once.events, after.events)
     assert at_once.info.baseline == "median"
     with pytest.raises(InputError, match="no baseline"):
-        detect(clip, model=stages, baseline="mean")
+        detect(clip, model=engine, baseline="mean")
 
 
-def test_the_result_says_what_it_was_made_from_and_with(clip: Path, result: Result, stages: Stages) -> None:
+def test_the_result_says_what_it_was_made_from_and_with(
+    clip: Path, result: Result, engine: InferenceEngine
+) -> None:
     info = result.info
     assert (info.source, info.frames, info.has_audio, info.model) == ("talk.mp4", FRAMES, True, "tiny")
-    assert info.thresholds == stages.config.thresholds
-    assert info.untaught == ("AU23",)
+    assert info.thresholds == engine.config.thresholds
+    assert info.untrained_aus == ("AU23",)
     assert info.command == f"auscan detect {clip}"
     assert {"auscan", "torch", "av"} <= set(info.versions)
     times_s = uneven_times_s(FRAMES)
@@ -232,15 +235,15 @@ def test_the_result_says_what_it_was_made_from_and_with(clip: Path, result: Resu
 
 
 def test_an_operating_point_changes_what_is_active_and_nothing_else(
-    clip: Path, result: Result, stages: Stages, tmp_path: Path
+    clip: Path, result: Result, engine: InferenceEngine, tmp_path: Path
 ) -> None:
     """Also in the files, and live as offline; what a frame's numbers are does not depend on the goal."""
     never, always = (1.0,) * 12, (0.0,) * 12
     points = OperatingPoints(balanced=result.info.thresholds, precise=never, sensitive=always)
-    able = Recorder(stages)
-    able.config = stages.config.model_copy(update={"operating_points": points})
+    model = RecordingEngine(engine)
+    model.config = engine.config.model_copy(update={"operating_points": points})
     for point, share in (("precise", 0), ("sensitive", 1)):
-        chosen = detect(clip, model=able, operating_point=point)
+        chosen = detect(clip, model=model, operating_point=point)
         assert_array_equal(probabilities(chosen), probabilities(result))
         active = chosen.table[list(ACTIVE_COLUMNS)].to_numpy()
         assert np.nanmin(active) == np.nanmax(active) == share
@@ -250,90 +253,102 @@ def test_an_operating_point_changes_what_is_active_and_nothing_else(
         about = json.loads(stored)
         assert about["operating_point"] == point
         assert list(about["thresholds"].values()) == list(getattr(points, point))
-        with LiveDetector(able, lag_s=np.inf, operating_point=point) as live:
+        with LiveDetector(model, lag_s=np.inf, operating_point=point) as live:
             assert live.config.thresholds == getattr(points, point)
             rows = [row for f in read_frames(clip) for row in live.push(f.image, f.time_s)] + live.finish()
         assert {row["AU12_c"] for row in rows} == {share}
 
 
-def test_a_point_that_the_model_does_not_hold_is_refused(clip: Path, stages: Stages) -> None:
-    assert detect(clip, model=stages, operating_point="default").summary()["operating_point"] == "default"
+def test_a_point_that_the_model_does_not_hold_is_refused(clip: Path, engine: InferenceEngine) -> None:
+    assert detect(clip, model=engine, operating_point="default").summary()["operating_point"] == "default"
     with pytest.raises(InputError, match="tiny holds no operating points"):
-        detect(clip, model=stages, operating_point="precise")
+        detect(clip, model=engine, operating_point="precise")
     with pytest.raises(InputError, match="tiny holds no operating points"):
-        LiveDetector(stages, operating_point="precise")
+        LiveDetector(engine, operating_point="precise")
 
 
 def test_probabilities_are_after_the_calibration_of_the_checkpoint(
-    clip: Path, result: Result, stages: Stages
+    clip: Path, result: Result, engine: InferenceEngine
 ) -> None:
-    able = Recorder(stages)
+    model = RecordingEngine(engine)
     half = Calibration(scale=(0.5,) * 12, shift=(1.0,) * 12)
-    able.config = stages.config.model_copy(update={"calibration": half})
+    model.config = engine.config.model_copy(update={"calibration": half})
     before = logit(probabilities(result).astype(np.float64))
-    calibrated = detect(clip, model=able)
+    calibrated = detect(clip, model=model)
     assert_allclose(probabilities(calibrated), expit(0.5 * before + 1), atol=1e-5)
     active = calibrated.table["AU12_c"].to_numpy() == 1
-    assert_array_equal(active, calibrated.table["AU12"].to_numpy() >= np.float32(able.config.thresholds[6]))
+    assert_array_equal(active, calibrated.table["AU12"].to_numpy() >= np.float32(model.config.thresholds[6]))
 
 
-def test_the_same_clip_gives_the_same_numbers_again(clip: Path, result: Result, stages: Stages) -> None:
-    pd.testing.assert_frame_equal(detect(clip, model=stages).to_pandas(), result.to_pandas())
+def test_the_same_clip_gives_the_same_numbers_again(
+    clip: Path, result: Result, engine: InferenceEngine
+) -> None:
+    pd.testing.assert_frame_equal(detect(clip, model=engine).to_pandas(), result.to_pandas())
 
 
-def test_a_model_may_be_stages_a_path_or_its_text(clip: Path, result: Result, tiny_checkpoint: Path) -> None:
+def test_a_model_may_be_an_engine_a_path_or_its_text(
+    clip: Path, result: Result, tiny_checkpoint: Path
+) -> None:
     for model in (tiny_checkpoint, str(tiny_checkpoint)):
         pd.testing.assert_frame_equal(detect(str(clip), model=model).to_pandas(), result.to_pandas())
 
 
 @pytest.mark.parametrize("chunk", [1, 7, FRAMES])
 def test_logits_do_not_depend_on_how_many_crops_are_encoded_together(
-    clip: Path, stages: Stages, logits: NDArray[np.float32], monkeypatch: pytest.MonkeyPatch, chunk: int
+    clip: Path,
+    engine: InferenceEngine,
+    logits: NDArray[np.float32],
+    monkeypatch: pytest.MonkeyPatch,
+    chunk: int,
 ) -> None:
-    monkeypatch.setattr(pipeline, "CHUNK", chunk)
-    parts = Recorder(stages)
-    detect(clip, model=parts)
-    assert parts.chunks == [chunk] * (FRAMES // chunk) + [FRAMES % chunk] * (FRAMES % chunk > 0)
-    assert_allclose(parts.logits[0], logits, atol=1e-4)
+    monkeypatch.setattr(pipeline, "BATCH_CROPS", chunk)
+    recorded = RecordingEngine(engine)
+    detect(clip, model=recorded)
+    assert recorded.batch_sizes == [chunk] * (FRAMES // chunk) + [FRAMES % chunk] * (FRAMES % chunk > 0)
+    assert_allclose(recorded.logits[0], logits, atol=1e-4)
 
 
 @pytest.mark.parametrize("chunk_s", [0.013, 0.37, 1.0])
 def test_logits_do_not_depend_on_how_the_sound_is_read(
-    clip: Path, stages: Stages, logits: NDArray[np.float32], monkeypatch: pytest.MonkeyPatch, chunk_s: float
+    clip: Path,
+    engine: InferenceEngine,
+    logits: NDArray[np.float32],
+    monkeypatch: pytest.MonkeyPatch,
+    chunk_s: float,
 ) -> None:
-    parts = Recorder(stages)
+    recorded = RecordingEngine(engine)
     monkeypatch.setattr(pipeline, "read_waveform", lambda path: read_waveform(path, chunk_s))
-    detect(clip, model=parts)
-    assert_allclose(parts.logits[0], logits, atol=1e-4)
+    detect(clip, model=recorded)
+    assert_allclose(recorded.logits[0], logits, atol=1e-4)
 
 
 def test_a_silent_clip_is_scored_from_the_face_alone(
-    clip: Path, silent_clip: Path, result: Result, stages: Stages, monkeypatch: pytest.MonkeyPatch
+    clip: Path, silent_clip: Path, result: Result, engine: InferenceEngine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """No audio stream is no sound, not a sound of zeros; the picture is read as ever."""
-    silent = detect(silent_clip, model=stages)
+    silent = detect(silent_clip, model=engine)
     assert silent.info.has_audio is False
     assert np.abs(probabilities(silent) - probabilities(result))[:, 0].max() > 1e-4
     monkeypatch.setattr(pipeline, "read_waveform", lambda path: None)
-    deaf = detect(clip, model=stages)
-    assert deaf.info.has_audio is False
-    pd.testing.assert_frame_equal(silent.to_pandas(), deaf.to_pandas())
+    without_audio = detect(clip, model=engine)
+    assert without_audio.info.has_audio is False
+    pd.testing.assert_frame_equal(silent.to_pandas(), without_audio.to_pandas())
 
 
 def test_sound_too_short_for_one_token_is_no_sound(
-    clip: Path, silent_clip: Path, stages: Stages, monkeypatch: pytest.MonkeyPatch
+    clip: Path, silent_clip: Path, engine: InferenceEngine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     crumb = Waveform(np.ones(100, np.float32), 0.0)
     monkeypatch.setattr(pipeline, "read_waveform", lambda path: iter([crumb]))
-    short = detect(clip, model=stages)
+    short = detect(clip, model=engine)
     assert short.info.has_audio is False
     monkeypatch.undo()
-    pd.testing.assert_frame_equal(short.to_pandas(), detect(silent_clip, model=stages).to_pandas())
+    pd.testing.assert_frame_equal(short.to_pandas(), detect(silent_clip, model=engine).to_pandas())
 
 
-def test_sound_that_no_face_can_hear_is_measured_but_not_encoded(
+def test_sound_out_of_reach_of_any_face_is_measured_but_not_encoded(
     tmp_path: Path,
-    stages: Stages,
+    engine: InferenceEngine,
     write_clip: Callable[..., Path],
     face_images: Callable[[int], list[NDArray[np.uint8]]],
     monkeypatch: pytest.MonkeyPatch,
@@ -346,10 +361,10 @@ def test_sound_that_no_face_can_hear_is_measured_but_not_encoded(
 
     def encode(samples: NDArray[np.float32]) -> NDArray[np.float32]:
         encoded_s.append(len(samples) / 16_000)
-        return type(stages).encode_sound(stages, samples)
+        return type(engine).encode_audio(engine, samples)
 
-    monkeypatch.setattr(stages, "encode_sound", encode)
-    result = detect(write_clip(tmp_path / "left.mp4", images, times_s, noise), model=stages)
+    monkeypatch.setattr(engine, "encode_audio", encode)
+    result = detect(write_clip(tmp_path / "left.mp4", images, times_s, noise), model=engine)
     assert encoded_s == [SEGMENT_S + CONTEXT_S]
     assert result.info.has_audio
     assert result.sound is not None
@@ -358,14 +373,14 @@ def test_sound_that_no_face_can_hear_is_measured_but_not_encoded(
 
 def test_frames_without_a_face_have_a_row_of_nothing(
     tmp_path: Path,
-    stages: Stages,
+    engine: InferenceEngine,
     write_clip: Callable[..., Path],
     face_images: Callable[[int], list[NDArray[np.uint8]]],
 ) -> None:
     """No face means not known, never 0; and the face that comes back at once is the same one."""
     images = face_images(1) * 24
     images[8:16] = [np.full_like(images[0], 90)] * 8
-    recorder = Recorder(stages)
+    recorder = RecordingEngine(engine)
     clip = write_clip(tmp_path / "gap.mp4", images, uneven_times_s(24))
     table = detect(clip, model=recorder).to_pandas()
     gone = table["frame"].between(8, 15)
@@ -376,16 +391,16 @@ def test_frames_without_a_face_have_a_row_of_nothing(
     empty = ["x", "y", "w", "h", *AU_NAMES, *(f"{name}_c" for name in AU_NAMES)]
     assert table.loc[gone, empty].isna().all(axis=None)
     assert (table.loc[~gone, "face_id"] == 0).all()
-    assert table.loc[~gone, TAUGHT].notna().all(axis=None)
+    assert table.loc[~gone, TRAINED].notna().all(axis=None)
     times_s = table.loc[~gone, "timestamp"].to_numpy()
     assert_allclose(recorder.elapsed[0][1:], np.diff(times_s) * 30)  # so the memory knows of the gap
 
 
 def test_a_clip_without_any_face_is_a_table_of_nothing(
-    tmp_path: Path, stages: Stages, write_clip: Callable[..., Path]
+    tmp_path: Path, engine: InferenceEngine, write_clip: Callable[..., Path]
 ) -> None:
     wall = np.full((128, 128, 3), 120, np.uint8)
-    result = detect(write_clip(tmp_path / "wall.mp4", [wall] * 6, np.arange(6) / 25), model=stages)
+    result = detect(write_clip(tmp_path / "wall.mp4", [wall] * 6, np.arange(6) / 25), model=engine)
     assert result.tracks == ()
     assert result.to_pandas()["success"].tolist() == [0] * 6
 
@@ -396,12 +411,12 @@ def write_picture(path: Path, image: NDArray[np.uint8]) -> Path:
 
 
 def test_a_picture_is_one_frame_without_sound(
-    tmp_path: Path, stages: Stages, portrait: NDArray[np.uint8]
+    tmp_path: Path, engine: InferenceEngine, portrait: NDArray[np.uint8]
 ) -> None:
-    result = detect(write_picture(tmp_path / "face.png", portrait), model=stages)
+    result = detect(write_picture(tmp_path / "face.png", portrait), model=engine)
     table = result.to_pandas()
     assert table[["frame", "timestamp", "face_id", "success"]].to_numpy().tolist() == [[0, 0, 0, 1]]
-    assert table[TAUGHT].notna().all(axis=None)
+    assert table[TRAINED].notna().all(axis=None)
     assert (result.info.frames, result.info.has_audio) == (1, False)
     x, y, w, h = table.loc[0, ["x", "y", "w", "h"]].astype(float)
     assert x < 226 < x + w
@@ -409,23 +424,23 @@ def test_a_picture_is_one_frame_without_sound(
 
 
 def test_a_folder_of_pictures_is_a_video_of_the_rate_given(
-    tmp_path: Path, stages: Stages, face_images: Callable[[int], list[NDArray[np.uint8]]]
+    tmp_path: Path, engine: InferenceEngine, face_images: Callable[[int], list[NDArray[np.uint8]]]
 ) -> None:
     for index, image in enumerate(face_images(5)):
         write_picture(tmp_path / f"{index:03d}.png", image)
-    table = detect(tmp_path, model=stages, folder_rate_hz=10.0).to_pandas()
+    table = detect(tmp_path, model=engine, folder_rate_hz=10.0).to_pandas()
     assert table["timestamp"].tolist() == pytest.approx([0.0, 0.1, 0.2, 0.3, 0.4])
     assert (table["face_id"] == 0).all()
 
 
 def test_two_faces_get_two_numbers_and_a_row_each(
-    tmp_path: Path, stages: Stages, portrait: NDArray[np.uint8]
+    tmp_path: Path, engine: InferenceEngine, portrait: NDArray[np.uint8]
 ) -> None:
     face = portrait[:256, 98:354]
     both = np.concatenate([face, face // 2 + 60], axis=1)
     for index in range(6):
         write_picture(tmp_path / f"{index}.png", both)
-    result = detect(tmp_path, model=stages, folder_rate_hz=25.0)
+    result = detect(tmp_path, model=engine, folder_rate_hz=25.0)
     table = result.to_pandas()
     assert table["frame"].tolist() == np.repeat(np.arange(6), 2).tolist()
     assert table["face_id"].tolist() == [0, 1] * 6
@@ -433,17 +448,17 @@ def test_two_faces_get_two_numbers_and_a_row_each(
     sides = table.assign(right=(table["x"] + table["w"] / 2 > 256)).groupby("face_id")["right"]
     assert sides.nunique().tolist() == [1, 1]
     assert sorted(sides.first()) == [False, True]
-    assert table[TAUGHT].notna().all(axis=None)
+    assert table[TRAINED].notna().all(axis=None)
 
 
 def test_refined_points_lie_on_the_face_in_the_frame(
     tmp_path: Path, tiny_checkpoint: Path, portrait: NDArray[np.uint8]
 ) -> None:
     """In pixels of the frame, not of the crop. A network that moves no point says: where the template is."""
-    stages = TorchStages(tiny_checkpoint)
-    stages.network.visual.points.weight.zero_()
-    stages.network.visual.points.bias.zero_()
-    result = detect(write_picture(tmp_path / "face.png", portrait), model=stages)
+    engine = TorchEngine(tiny_checkpoint)
+    engine.network.visual.points.weight.zero_()
+    engine.network.visual.points.bias.zero_()
+    result = detect(write_picture(tmp_path / "face.png", portrait), model=engine)
     found = FaceDetector()(portrait)[0].points
     eye_distance = np.linalg.norm(found[0] - found[1])
     errors = np.linalg.norm(result.tracks[0].points[0] - found, axis=-1)
@@ -451,17 +466,17 @@ def test_refined_points_lie_on_the_face_in_the_frame(
     assert 30 < eye_distance < 60
 
 
-def test_progress_counts_every_frame_up_to_the_number_expected(clip: Path, stages: Stages) -> None:
+def test_progress_counts_every_frame_up_to_the_number_expected(clip: Path, engine: InferenceEngine) -> None:
     seen: list[tuple[int, int | None]] = []
-    detect(clip, model=stages, progress=lambda done, total: seen.append((done, total)))
+    detect(clip, model=engine, progress=lambda done, total: seen.append((done, total)))
     assert seen == [(done, FRAMES) for done in range(1, FRAMES + 1)]
 
 
-def test_the_crops_of_a_long_track_do_not_pile_up(result: Result, recorder: Recorder) -> None:
-    assert recorder.chunks == [32, FRAMES - 32]
+def test_the_crops_of_a_long_track_do_not_pile_up(result: Result, recorder: RecordingEngine) -> None:
+    assert recorder.batch_sizes == [32, FRAMES - 32]
 
 
-def test_a_missing_model_is_told_before_the_video_is_read(
+def test_a_missing_model_is_reported_before_the_video_is_read(
     clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def never(*args: Any) -> Iterator[Any]:
@@ -472,10 +487,12 @@ def test_a_missing_model_is_told_before_the_video_is_read(
         detect(clip, model=tmp_path / "nowhere")
 
 
-def test_a_source_that_cannot_be_read_is_a_media_error(tmp_path: Path, stages: Stages, clip: Path) -> None:
+def test_a_source_that_cannot_be_read_is_a_media_error(
+    tmp_path: Path, engine: InferenceEngine, clip: Path
+) -> None:
     with pytest.raises(MediaError, match=r"missing\.mp4"):
-        detect(tmp_path / "missing.mp4", model=stages)
+        detect(tmp_path / "missing.mp4", model=engine)
     cut = Path(shutil.copy(clip, tmp_path / "cut.mp4"))
     cut.write_bytes(clip.read_bytes()[: clip.stat().st_size // 2])
     with pytest.raises(MediaError, match=r"cut\.mp4"):
-        detect(cut, model=stages)
+        detect(cut, model=engine)

@@ -11,11 +11,11 @@ from numpy.typing import NDArray
 
 from auscan.core.errors import InputError
 from auscan.faces.align import crop_face
-from auscan.inference.torch_engine import TorchStages
+from auscan.inference.torch_engine import TorchEngine
 from auscan.media.video import read_frames
 from auscan.pipeline.detect import detect
 from auscan.pipeline.explain import explain, write_picture
-from auscan.results.evidence import EVIDENCE_FILE, Evidence
+from auscan.results.attributions import ATTRIBUTIONS_FILE, Attributions
 from auscan.results.figures.heat import draw_au, draw_sheet
 
 
@@ -30,29 +30,29 @@ def clip(
 
 
 @pytest.fixture(scope="module")
-def evidence(clip: Path, tiny_checkpoint: Path) -> Evidence:
-    result = detect(clip, model=TorchStages(tiny_checkpoint), evidence=True)
+def attributions(clip: Path, tiny_checkpoint: Path) -> Attributions:
+    result = detect(clip, model=TorchEngine(tiny_checkpoint), attributions=True)
     result.save(clip.parent)
-    assert result.evidence is not None
-    return result.evidence
+    assert result.attributions is not None
+    return result.attributions
 
 
 @pytest.mark.parametrize("face_id", [0, 1])
-def test_it_shows_the_face_in_the_frame_with_its_evidence(
-    clip: Path, evidence: Evidence, face_id: int
+def test_it_shows_the_face_in_the_frame_with_its_attributions(
+    clip: Path, attributions: Attributions, face_id: int
 ) -> None:
-    row = evidence.rows((evidence.frames == 7) & (evidence.face_ids == face_id))
+    row = attributions.rows((attributions.frames == 7) & (attributions.face_ids == face_id))
     image = next(frame.image for frame in read_frames(clip) if frame.index == 7)
     crop = crop_face(image, row.points[0], 32)
-    file = clip.parent / EVIDENCE_FILE
+    file = clip.parent / ATTRIBUTIONS_FILE
     assert_array_equal(explain(clip, file, 7, face_id=face_id), draw_sheet(crop, row))
     assert_array_equal(explain(clip, file, 7, face_id=face_id, au="AU04"), draw_au(crop, row, "AU04"))
 
 
 def test_the_only_face_needs_no_number_and_of_several_one_must_be_chosen(
-    clip: Path, evidence: Evidence
+    clip: Path, attributions: Attributions
 ) -> None:
-    file = clip.parent / EVIDENCE_FILE
+    file = clip.parent / ATTRIBUTIONS_FILE
     assert_array_equal(explain(clip, file, 2), explain(clip, file, 2, face_id=0))
     with pytest.raises(InputError, match=r"Frame 7 has the faces 0, 1\. Say which"):
         explain(clip, file, 7)
@@ -61,9 +61,9 @@ def test_the_only_face_needs_no_number_and_of_several_one_must_be_chosen(
 
 
 def test_frames_and_names_that_are_not_there_are_told(
-    clip: Path, evidence: Evidence, tmp_path: Path, write_clip: Callable[..., Path]
+    clip: Path, attributions: Attributions, tmp_path: Path, write_clip: Callable[..., Path]
 ) -> None:
-    file = clip.parent / EVIDENCE_FILE
+    file = clip.parent / ATTRIBUTIONS_FILE
     with pytest.raises(InputError, match="Frame 99 has no face in the evidence"):
         explain(clip, file, 99)
     with pytest.raises(InputError, match=r"'AU99' is no action unit of auscan.*AU12"):
@@ -75,9 +75,9 @@ def test_frames_and_names_that_are_not_there_are_told(
         write_picture(tmp_path / "why.mp4", np.zeros((4, 4, 3), np.uint8))
 
 
-def test_no_more_of_the_source_is_read_than_up_to_the_frame(clip: Path, evidence: Evidence) -> None:
+def test_no_more_of_the_source_is_read_than_up_to_the_frame(clip: Path, attributions: Attributions) -> None:
     seen: list[tuple[int, int | None]] = []
-    file = clip.parent / EVIDENCE_FILE
+    file = clip.parent / ATTRIBUTIONS_FILE
     explain(clip, file, 3, progress=lambda done, total: seen.append((done, total)))
     assert seen == [(0, 3), (1, 3), (2, 3), (3, 3)]
 

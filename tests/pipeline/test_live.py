@@ -13,23 +13,25 @@ from numpy.typing import NDArray
 
 from auscan.core.aus import AU_NAMES
 from auscan.faces.keyframe_tracking import STRIDE
-from auscan.inference.engine import Stages, listen
-from auscan.inference.torch_engine import TorchStages
+from auscan.inference.audio_segments import encode_audio_stream
+from auscan.inference.engine import InferenceEngine
+from auscan.inference.torch_engine import TorchEngine
 from auscan.media.audio import Waveform, read_waveform
 from auscan.media.stream import read_stream
 from auscan.media.video import Frame
-from auscan.pipeline.audio_stream import LiveSound
+from auscan.pipeline.audio_stream import AudioTokenBuffer
 from auscan.pipeline.detect import detect
+from auscan.pipeline.face_features import FaceEncoder
 from auscan.pipeline.live import LiveDetector, Row
-from auscan.results.quality import PART_COLUMNS, REASONS
+from auscan.results.quality import QUALITY_FEATURE_COLUMNS, REASONS
 from auscan.results.table import COLUMNS
 
 FRAMES = 40
 
 
 @pytest.fixture(scope="module")
-def stages(tiny_checkpoint: Path) -> Stages:
-    return TorchStages(tiny_checkpoint)
+def engine(tiny_checkpoint: Path) -> InferenceEngine:
+    return TorchEngine(tiny_checkpoint)
 
 
 @pytest.fixture(scope="module")
@@ -47,19 +49,19 @@ def clip(
 
 
 @pytest.fixture(scope="module")
-def offline(clip: Path, stages: Stages) -> NDArray[np.float64]:
-    return as_numbers(detect(clip, model=stages).table)
+def offline(clip: Path, engine: InferenceEngine) -> NDArray[np.float64]:
+    return as_numbers(detect(clip, model=engine).table)
 
 
-def run(clip: Path, stages: Stages, lag_s: float, keep_all: bool = False) -> list[list[Row]]:
+def run(clip: Path, engine: InferenceEngine, lag_s: float, keep_all: bool = False) -> list[list[Row]]:
     """The rows that each item of the stream gave, and at last those of `finish`."""
     given = []
-    with LiveDetector(stages, lag_s=lag_s, keep_all=keep_all) as live:
+    with LiveDetector(engine, lag_s=lag_s, keep_all=keep_all) as live:
         for item in read_stream(str(clip)):
             if isinstance(item, Frame):
                 given.append(live.push(item.image, item.time_s))
             else:
-                live.hear(item)
+                live.push_audio(item)
         given.append(live.finish())
     return given
 
@@ -76,36 +78,36 @@ def as_numbers(table: pd.DataFrame) -> NDArray[np.float64]:
 
 
 def test_with_unlimited_look_ahead_live_is_offline(
-    clip: Path, stages: Stages, offline: NDArray[np.float64]
+    clip: Path, engine: InferenceEngine, offline: NDArray[np.float64]
 ) -> None:
-    given = run(clip, stages, math.inf)
+    given = run(clip, engine, math.inf)
     assert not any(given[:-1])
     assert_allclose(as_table(given), offline, atol=1e-4)
 
 
-def test_live_tells_the_same_quality_and_judges_the_same_faces(
-    tmp_path: Path, stages: Stages, write_clip: Callable[..., Path], portrait: NDArray[np.uint8]
+def test_live_reports_the_same_quality_and_scores_the_same_faces(
+    tmp_path: Path, engine: InferenceEngine, write_clip: Callable[..., Path], portrait: NDArray[np.uint8]
 ) -> None:
     """A clip that is out of focus for a while, with a look-ahead of no length and either way of judging."""
     images = [portrait[24:216, 130:322]] * 24
     images[8:16] = [cv2.GaussianBlur(images[0], (0, 0), 4.5).astype(np.uint8)] * 8
     clip = write_clip(tmp_path / "focus.mp4", images, np.arange(24) / 25)
     for keep_all in (False, True):
-        offline = detect(clip, model=stages, keep_all=keep_all).table
-        live = as_table(run(clip, stages, 0.0, keep_all))
+        offline = detect(clip, model=engine, keep_all=keep_all).table
+        live = as_table(run(clip, engine, 0.0, keep_all))
         assert set(offline["reason"]) == {"", "blur"}
-        quality = [COLUMNS.index(name) for name in ("quality", "reason", *PART_COLUMNS)]
-        judged = COLUMNS.index("AU12_c")
+        quality = [COLUMNS.index(name) for name in ("quality", "reason", *QUALITY_FEATURE_COLUMNS)]
+        active_column = COLUMNS.index("AU12_c")
         assert_allclose(live[:, quality], as_numbers(offline)[:, quality], atol=1e-4)
-        assert_array_equal(np.isnan(live[:, judged]), offline["AU12_c"].isna())
+        assert_array_equal(np.isnan(live[:, active_column]), offline["AU12_c"].isna())
         assert offline["AU12_c"].notna().all() == keep_all
 
 
 @pytest.mark.parametrize("lag_s", [0.0, 0.2])
 def test_with_a_short_look_ahead_every_frame_still_has_its_row_in_order(
-    clip: Path, stages: Stages, offline: NDArray[np.float64], lag_s: float
+    clip: Path, engine: InferenceEngine, offline: NDArray[np.float64], lag_s: float
 ) -> None:
-    given = run(clip, stages, lag_s)
+    given = run(clip, engine, lag_s)
     table = as_table(given)
     boxes = len(COLUMNS) - 2 * len(AU_NAMES)
     assert_allclose(table[:, :boxes], offline[:, :boxes], atol=1e-4)
@@ -123,24 +125,26 @@ def test_what_came_before_counts_in_full_whatever_the_lag(
     clip: Path, tiny_checkpoint: Path, monkeypatch: pytest.MonkeyPatch, lag_s: float
 ) -> None:
     """A deaf network that never reads backward needs no look-ahead: then live is offline with any lag."""
-    forward = TorchStages(tiny_checkpoint)
+    forward = TorchEngine(tiny_checkpoint)
     for block in forward.network.temporal.memory.blocks:
-        block.back_scan.out_proj.weight.zero_()
+        block.backward_scan.out_proj.weight.zero_()
     monkeypatch.setattr("auscan.pipeline.detect.read_waveform", lambda path: None)
-    monkeypatch.setattr(LiveDetector, "hear", lambda self, sound: None)
+    monkeypatch.setattr(LiveDetector, "push_audio", lambda self, sound: None)
     expected = as_numbers(detect(clip, model=forward).table)
     assert_allclose(as_table(run(clip, forward, lag_s)), expected, atol=1e-4)
 
 
-def test_a_longer_look_ahead_comes_closer(clip: Path, stages: Stages, offline: NDArray[np.float64]) -> None:
+def test_a_longer_look_ahead_comes_closer(
+    clip: Path, engine: InferenceEngine, offline: NDArray[np.float64]
+) -> None:
     places = [COLUMNS.index(name) for name in AU_NAMES if name != "AU23"]
-    errors = [np.abs(as_table(run(clip, stages, lag)) - offline)[:, places] for lag in (0.0, 0.6)]
+    errors = [np.abs(as_table(run(clip, engine, lag)) - offline)[:, places] for lag in (0.0, 0.6)]
     assert np.nanmean(errors[1]) < np.nanmean(errors[0])
 
 
-def test_frames_that_were_left_out_keep_their_numbers(clip: Path, stages: Stages) -> None:
+def test_frames_that_were_left_out_keep_their_numbers(clip: Path, engine: InferenceEngine) -> None:
     frames = [item for item in read_stream(str(clip)) if isinstance(item, Frame)]
-    with LiveDetector(stages) as live:
+    with LiveDetector(engine) as live:
         rows = [row for f in frames[::3] for row in live.push(f.image, f.time_s, index=f.index)]
         rows += live.finish()
     assert [row["frame"] for row in rows] == list(range(0, FRAMES, 3))
@@ -150,13 +154,13 @@ def test_frames_that_were_left_out_keep_their_numbers(clip: Path, stages: Stages
 @pytest.mark.parametrize("chunk_s", [0.013, 0.3, 5.0])
 @pytest.mark.parametrize("asked_each_time", [False, True])
 def test_live_sound_gives_the_tokens_of_the_whole(
-    clip: Path, stages: Stages, chunk_s: float, asked_each_time: bool
+    clip: Path, engine: InferenceEngine, chunk_s: float, asked_each_time: bool
 ) -> None:
     whole = read_waveform(clip)
     assert whole is not None
-    expected = listen(stages, whole)
+    expected = encode_audio_stream(engine, whole)
     assert expected is not None
-    sound = LiveSound(stages)
+    sound = AudioTokenBuffer(engine)
     for chunk in read_waveform(clip, chunk_s) or ():
         sound.push(chunk)
         if asked_each_time:
@@ -165,16 +169,16 @@ def test_live_sound_gives_the_tokens_of_the_whole(
     assert tokens is not None
     assert_allclose(tokens.times_s, expected.times_s, atol=1e-9)
     assert_allclose(tokens.tokens, expected.tokens, atol=1e-4)
-    sound.forget(expected.times_s[10])
+    sound.drop_before(expected.times_s[10])
     later = sound.tokens()
     assert later is not None
     assert_allclose(later.tokens, expected.tokens[-len(later.tokens) :], atol=1e-4)
     assert later.times_s[-1] == pytest.approx(expected.times_s[-1])
 
 
-def test_a_pause_in_live_sound_is_silence_and_an_overlap_is_dropped(stages: Stages) -> None:
+def test_a_pause_in_live_sound_is_silence_and_an_overlap_is_dropped(engine: InferenceEngine) -> None:
     noise = np.random.default_rng(0).standard_normal(16_000).astype(np.float32)
-    whole, pieces = LiveSound(stages), LiveSound(stages)
+    whole, pieces = AudioTokenBuffer(engine), AudioTokenBuffer(engine)
     whole.push(Waveform(np.concatenate([noise[:4000], np.zeros(8000, np.float32), noise[4000:]]), 2.0))
     pieces.push(Waveform(noise[:4000], 2.0))
     pieces.push(Waveform(noise[4000:8000], 2.75))
@@ -185,6 +189,30 @@ def test_a_pause_in_live_sound_is_silence_and_an_overlap_is_dropped(stages: Stag
     assert_allclose(a.tokens, b.tokens, atol=1e-6)
 
 
-def test_a_lag_below_zero_is_refused(stages: Stages) -> None:
+def test_a_lag_below_zero_is_refused(engine: InferenceEngine) -> None:
     with pytest.raises(ValueError, match="lag_s"):
-        LiveDetector(stages, lag_s=-1)
+        LiveDetector(engine, lag_s=-1)
+
+
+def test_a_face_unseen_for_more_than_a_second_is_dropped_live_and_offline(
+    tmp_path: Path,
+    engine: InferenceEngine,
+    write_clip: Callable[..., Path],
+    face_images: Callable[[int], list[NDArray[np.uint8]]],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Or the memory of a long video with many faces would grow."""
+    dropped: list[int] = []
+    monkeypatch.setattr(FaceEncoder, "drop", lambda self, face_id: dropped.append(face_id))
+    seen = face_images(9)  # the last one at 0.32 s
+    images = [*seen, *[np.full_like(seen[0], 90)] * 36]
+    with LiveDetector(engine, lag_s=0.0) as live:
+        count_at = []
+        for index, image in enumerate(images):
+            live.push(image, index / 25)
+            count_at.append(len(dropped))
+    assert count_at[round(25 * (0.32 + 1.0))] == 0
+    assert count_at[-1] == 1
+    dropped.clear()
+    detect(write_clip(tmp_path / "gone.mp4", images + images[-1:] * 20, np.arange(65) / 25), model=engine)
+    assert dropped == [0]

@@ -14,12 +14,12 @@ from numpy.testing import assert_array_equal
 from numpy.typing import NDArray
 
 from auscan.faces.align import crop_face
-from auscan.inference.torch_engine import TorchStages
+from auscan.inference.torch_engine import TorchEngine
 from auscan.media.video import read_frames
 from auscan.pipeline.detect import detect
-from auscan.pipeline.outputs import cut_apexes, overlay_name
+from auscan.pipeline.outputs import crop_apexes, overlay_name
+from auscan.results.attributions import ATTRIBUTIONS_FILE
 from auscan.results.events import EVENT_COLUMNS
-from auscan.results.evidence import EVIDENCE_FILE
 from auscan.results.read import read_result
 from auscan.results.result import Result
 
@@ -36,7 +36,7 @@ def clip(
 
 @pytest.fixture(scope="module")
 def result(clip: Path, tiny_checkpoint: Path) -> Result:
-    result = detect(clip, model=TorchStages(tiny_checkpoint), evidence=True)
+    result = detect(clip, model=TorchEngine(tiny_checkpoint), attributions=True)
     result.save(clip.parent)
     return result
 
@@ -50,14 +50,14 @@ def events(result: Result) -> pd.DataFrame:
     return events.reindex(columns=list(EVENT_COLUMNS))
 
 
-def test_each_event_has_the_face_of_its_own_apex_with_its_evidence(
+def test_each_event_has_the_face_of_its_own_apex_with_its_attributions(
     clip: Path, result: Result, events: pd.DataFrame
 ) -> None:
     images = [frame.image for frame in read_frames(clip)]
-    without = replace(result, evidence=None)
+    without = replace(result, attributions=None)
     for apexes in (
-        cut_apexes(result, events, clip, None),
-        cut_apexes(without, events, clip, clip.parent / EVIDENCE_FILE),
+        crop_apexes(result, events, clip, None),
+        crop_apexes(without, events, clip, clip.parent / ATTRIBUTIONS_FILE),
     ):
         assert [(a.face_id, a.au, a.time_s, a.peak) for a in apexes] == [
             (0, "AU12", pytest.approx(0.28), pytest.approx(0.57)),
@@ -65,33 +65,33 @@ def test_each_event_has_the_face_of_its_own_apex_with_its_evidence(
             (0, "AU25", pytest.approx(0.08), pytest.approx(0.52)),
         ]
         for apex, frame in zip(apexes, (7, 2, 2), strict=True):
-            assert apex.evidence is not None
-            assert apex.evidence.frames.tolist() == [frame]
-            assert apex.evidence.face_ids.tolist() == [apex.face_id]
-            assert_array_equal(apex.crop, crop_face(images[frame], apex.evidence.points[0], 32))
+            assert apex.attributions is not None
+            assert apex.attributions.frames.tolist() == [frame]
+            assert apex.attributions.face_ids.tolist() == [apex.face_id]
+            assert_array_equal(apex.crop, crop_face(images[frame], apex.attributions.points[0], 32))
 
 
-def test_without_evidence_the_face_is_cut_by_the_points_of_its_track(
+def test_without_attributions_the_face_is_cut_by_the_points_of_its_track(
     clip: Path, result: Result, events: pd.DataFrame
 ) -> None:
     image = next(read_frames(clip, only={7})).image
-    apex = cut_apexes(replace(result, evidence=None), events, clip, None)[0]
-    assert apex.evidence is None
+    apex = crop_apexes(replace(result, attributions=None), events, clip, None)[0]
+    assert apex.attributions is None
     assert_array_equal(apex.crop, crop_face(image, result.tracks[0].points[7]))
 
 
-def test_a_result_that_was_read_back_needs_the_evidence_for_pictures(
+def test_a_result_that_was_read_back_needs_the_attributions_for_pictures(
     clip: Path, result: Result, events: pd.DataFrame
 ) -> None:
     stored = read_result(clip.parent)
-    assert cut_apexes(stored, events, clip, None) == []
-    assert len(cut_apexes(stored, events, clip, clip.parent / EVIDENCE_FILE)) == 3
+    assert crop_apexes(stored, events, clip, None) == []
+    assert len(crop_apexes(stored, events, clip, clip.parent / ATTRIBUTIONS_FILE)) == 3
 
 
 def test_without_events_the_source_is_not_even_opened(
     tmp_path: Path, result: Result, events: pd.DataFrame
 ) -> None:
-    assert cut_apexes(result, events[:0], tmp_path / "gone.mp4", None) == []
+    assert crop_apexes(result, events[:0], tmp_path / "gone.mp4", None) == []
 
 
 def test_a_picture_is_shown_as_a_picture(tmp_path: Path) -> None:

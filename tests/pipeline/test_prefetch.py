@@ -12,12 +12,12 @@ import pytest
 
 from auscan.media.audio import Waveform
 from auscan.media.video import Frame
-from auscan.pipeline.prefetch import ROOM, LiveFeed, ahead
+from auscan.pipeline.prefetch import MAX_WAITING_FRAMES, LiveFeed, prefetch
 
 
 def test_all_items_come_in_order() -> None:
-    assert list(ahead(iter(range(100)), 3)) == list(range(100))
-    assert list(ahead([], 3)) == []
+    assert list(prefetch(iter(range(100)), 3)) == list(range(100))
+    assert list(prefetch([], 3)) == []
 
 
 def test_the_thread_stays_within_its_depth() -> None:
@@ -28,7 +28,7 @@ def test_the_thread_stays_within_its_depth() -> None:
             made.append(i)
             yield i
 
-    for taken in ahead(count(), 4):
+    for taken in prefetch(count(), 4):
         assert len(made) <= taken + 1 + 4 + 1  # taken, waiting, and the one in the thread's hand
 
 
@@ -37,7 +37,7 @@ def test_an_error_is_raised_at_its_place() -> None:
         yield 1
         raise ValueError("at the second")
 
-    items = ahead(broken(), 4)
+    items = prefetch(broken(), 4)
     assert next(items) == 1
     with pytest.raises(ValueError, match="at the second"):
         next(items)
@@ -56,7 +56,7 @@ def test_who_stops_early_leaves_no_thread_and_closes_the_source() -> None:
             closed.set()
 
     before = threading.active_count()
-    items = ahead(endless(), 2)
+    items = prefetch(endless(), 2)
     assert next(items) == 1
     items.close()
     assert closed.is_set()
@@ -65,8 +65,8 @@ def test_who_stops_early_leaves_no_thread_and_closes_the_source() -> None:
 
 def test_a_chain_of_threads_ends_when_its_last_link_is_closed() -> None:
     before = threading.active_count()
-    first = ahead(iter(range(1000)), 2)
-    last = ahead((i * i for i in first), 2)
+    first = prefetch(iter(range(1000)), 2)
+    last = prefetch((i * i for i in first), 2)
     assert [next(last) for _ in range(4)] == [0, 1, 4, 9]
     last.close()
     first.close()
@@ -97,7 +97,7 @@ def test_frames_without_time_are_left_out_and_counted_but_sound_never_is() -> No
         else:
             waves += 1
     assert waves == 100
-    assert ROOM <= len(frames) < 100
+    assert MAX_WAITING_FRAMES <= len(frames) < 100
     assert frames == sorted(frames)
     assert feed.dropped == 100 - len(frames)
 

@@ -11,10 +11,11 @@ from numpy.typing import NDArray
 
 import auscan
 from auscan.core.aus import AU_NAMES
-from auscan.core.checkpoint_folder import CARD_FILE, SHIPPED
+from auscan.core.checkpoint_folder import CARD_FILE, SHIPPED_CHECKPOINTS
 from auscan.core.config import SAMPLE_RATE_HZ, nano
-from auscan.inference.engine import Stages, load
-from auscan.inference.engine_parity import compare
+from auscan.inference.engine import InferenceEngine
+from auscan.inference.engine_parity import compare_engines
+from auscan.inference.load import load_engine
 from auscan.media.video import read_frames
 from auscan.pipeline.demo import FRAMES, OCCLUDED_FRAMES, demo_crops, demo_frame, make_demo_clip
 
@@ -22,8 +23,8 @@ MAX_BYTES = 30_000_000
 
 
 @pytest.fixture(scope="session")
-def nano_stages() -> Stages:
-    return load("nano")
+def nano_engine() -> InferenceEngine:
+    return load_engine("nano")
 
 
 @pytest.fixture(scope="session")
@@ -71,7 +72,7 @@ def test_every_frame_of_the_demo_clip_is_in_the_table(demo_result: auscan.Result
     assert free_frames(table)["face_id"].nunique() == 1
 
 
-Spoil = Callable[[NDArray[np.uint8]], NDArray[np.floating]]
+Corrupt = Callable[[NDArray[np.uint8]], NDArray[np.floating]]
 
 
 def shrink(image: NDArray[np.uint8]) -> NDArray[np.floating]:
@@ -80,7 +81,7 @@ def shrink(image: NDArray[np.uint8]) -> NDArray[np.floating]:
 
 
 @pytest.mark.parametrize(
-    ("reason", "spoil"),
+    ("reason", "corrupt"),
     [
         ("", lambda image: image),
         ("", lambda image: 0.3 * image),
@@ -90,22 +91,22 @@ def shrink(image: NDArray[np.uint8]) -> NDArray[np.floating]:
     ],
     ids=["clear", "dim", "dark", "blurred", "far away"],
 )
-def test_what_is_wrong_with_a_face_is_told(
+def test_the_reason_of_low_quality_is_reported(
     tmp_path: Path,
-    nano_stages: Stages,
+    nano_engine: InferenceEngine,
     portrait: NDArray[np.uint8],
     write_clip: Callable[..., Path],
     reason: str,
-    spoil: Spoil,
+    corrupt: Corrupt,
 ) -> None:
-    images = [spoil(demo_frame(portrait, index)).round().astype(np.uint8) for index in range(4)]
-    clip = write_clip(tmp_path / "spoilt.mp4", images, np.arange(4) / 25)
-    table = auscan.detect(clip, model=nano_stages).to_pandas()
+    images = [corrupt(demo_frame(portrait, index)).round().astype(np.uint8) for index in range(4)]
+    clip = write_clip(tmp_path / "corrupted.mp4", images, np.arange(4) / 25)
+    table = auscan.detect(clip, model=nano_engine).to_pandas()
     assert set(table.loc[table["success"] == 1, "reason"]) == {reason}
     assert (table["AU12_c"] == 1).all() == (reason == "")
 
 
-def test_a_hand_before_the_face_is_told_and_a_free_face_is_judged(demo_result: auscan.Result) -> None:
+def test_a_hand_over_the_face_is_reported_and_a_free_face_is_scored(demo_result: auscan.Result) -> None:
     """Where the hand lies on the mouth; in the dark part of the clip the face can still be read."""
     table = demo_result.to_pandas()
     assert (free_frames(table)["reason"] == "").all()
@@ -123,16 +124,16 @@ def test_the_smile_of_the_picture_is_seen_in_one_frame(picture: Path) -> None:
     assert table.loc[0, ["AU12_c", "AU25_c", "AU15_c"]].tolist() == [1, 1, 0]
 
 
-def test_the_shipped_model_hears_and_does_without(
-    tmp_path: Path, nano_stages: Stages, portrait: NDArray[np.uint8], write_clip: Callable[..., Path]
+def test_the_shipped_model_works_with_sound_and_without(
+    tmp_path: Path, nano_engine: InferenceEngine, portrait: NDArray[np.uint8], write_clip: Callable[..., Path]
 ) -> None:
     """A soft tone says nothing of her smile: it is seen with the sound and without."""
     images = [demo_frame(portrait, index) for index in range(50)]
     tone = 0.05 * np.sin(2 * np.pi * 220 * np.arange(32_000) / SAMPLE_RATE_HZ)
     scores = []
-    for name, sound in (("heard.mp4", tone.astype(np.float32)), ("unheard.mp4", None)):
+    for name, sound in (("sound.mp4", tone.astype(np.float32)), ("silent.mp4", None)):
         clip = write_clip(tmp_path / name, images, np.arange(50) / 25, sound)
-        result = auscan.detect(clip, model=nano_stages)
+        result = auscan.detect(clip, model=nano_engine)
         assert result.info.has_audio == (sound is not None)
         table = result.to_pandas()
         assert (table[["AU12_c", "AU25_c"]] == 1).mean().min() >= 0.8
@@ -140,52 +141,71 @@ def test_the_shipped_model_hears_and_does_without(
     assert np.nanmax(np.abs(scores[0] - scores[1])) > 1e-6
 
 
-def test_untaught_aus_are_empty_and_all_others_full(demo_result: auscan.Result, nano_stages: Stages) -> None:
+def test_untrained_aus_are_empty_and_all_others_full(
+    demo_result: auscan.Result, nano_engine: InferenceEngine
+) -> None:
     faces = demo_result.to_pandas().query("success == 1")
     for name in AU_NAMES:
-        assert faces[name].isna().all() == (name in nano_stages.config.untaught), name
-        assert faces[name].isna().any() == (name in nano_stages.config.untaught), name
+        assert faces[name].isna().all() == (name in nano_engine.config.untrained_aus), name
+        assert faces[name].isna().any() == (name in nano_engine.config.untrained_aus), name
 
 
-def test_the_checkpoint_is_nano_and_small_enough_to_ship(nano_stages: Stages) -> None:
-    config = nano_stages.config
+def test_the_checkpoint_is_nano_and_small_enough_to_ship(nano_engine: InferenceEngine) -> None:
+    config = nano_engine.config
     assert config.name == "nano"
     assert config.au_names == AU_NAMES
     assert config.licence == "Apache-2.0"
     assert (config.network.visual.kind, config.network.audio.kind) == ("conv", "logmel")
     assert config.network == nano(), "The named size and the shipped weights have drifted apart."
-    assert sum(file.stat().st_size for file in (SHIPPED / "nano").iterdir()) <= MAX_BYTES
-    assert len((SHIPPED / "nano" / CARD_FILE).read_text("utf-8")) > 500
+    assert sum(file.stat().st_size for file in (SHIPPED_CHECKPOINTS / "nano").iterdir()) <= MAX_BYTES
+    assert len((SHIPPED_CHECKPOINTS / "nano" / CARD_FILE).read_text("utf-8")) > 500
 
 
-def test_the_shipped_graphs_say_what_the_shipped_weights_say(nano_stages: Stages) -> None:
+def test_the_shipped_graphs_match_the_shipped_weights(nano_engine: InferenceEngine) -> None:
     """They are int8 and made in a step of their own: forgotten graphs would go unnoticed for long."""
     crops = demo_crops(nano().visual.crop_size)
-    differences = compare(load("nano", backend="torch"), nano_stages, crops)["real"]
+    differences = compare_engines(load_engine("nano", backend="torch"), nano_engine, crops)["real"]
     assert differences["mean_probability"] < 0.02
     for name in ("encode_sound", "hear", "sweep", "read"):
         assert differences[name] < 1e-4, name
 
 
-def test_the_demo_says_what_it_went_by_in_every_frame(demo_clip: Path, demo_result: auscan.Result) -> None:
+def test_the_demo_has_attributions_in_every_frame(demo_clip: Path, demo_result: auscan.Result) -> None:
     """A fixed number of patches is read, the face's own middle among them as long as it can be seen."""
-    result = auscan.detect(demo_clip, evidence=True)
+    result = auscan.detect(demo_clip, attributions=True)
     pd.testing.assert_frame_equal(result.table, demo_result.table)
-    evidence = result.evidence
-    assert evidence is not None
-    assert evidence.frames.tolist() == result.table.query("success == 1")["frame"].tolist()
-    read = evidence.patches > 0
-    assert (read.sum(axis=1) == nano().alignment.active_patches).all()
-    np.testing.assert_allclose(evidence.attention.sum(axis=-1), 1.0, atol=0.05)
-    assert (evidence.audio_gate > 0).all()
-    middle = read.reshape(-1, 7, 7)[:, 2:6, 2:5].mean(axis=(1, 2))
-    free = ~np.isin(evidence.frames, OCCLUDED_FRAMES)
-    assert middle[free].mean() > read.mean()
+    attributions = result.attributions
+    assert attributions is not None
+    assert attributions.frames.tolist() == result.table.query("success == 1")["frame"].tolist()
+    selected = attributions.patches > 0
+    assert (selected.sum(axis=1) == nano().alignment.active_patches).all()
+    np.testing.assert_allclose(attributions.attention.sum(axis=-1), 1.0, atol=0.05)
+    assert (attributions.audio_gate > 0).all()
+    middle = selected.reshape(-1, 7, 7)[:, 2:6, 2:5].mean(axis=(1, 2))
+    free = ~np.isin(attributions.frames, OCCLUDED_FRAMES)
+    assert middle[free].mean() > selected.mean()
 
 
-def test_silence_and_noise_become_finite_tokens(nano_stages: Stages) -> None:
+def test_silence_and_noise_become_finite_tokens(nano_engine: InferenceEngine) -> None:
     noise = np.random.default_rng(0).standard_normal(SAMPLE_RATE_HZ).astype(np.float32)
     for sound in (np.zeros(SAMPLE_RATE_HZ, np.float32), noise, 100 * noise):
-        tokens = nano_stages.encode_sound(sound)
+        tokens = nano_engine.encode_audio(sound)
         assert tokens.shape[0] == 50
         assert np.isfinite(tokens).all()
+
+
+def test_an_audio_token_of_nano_depends_on_three_tenths_of_a_second_each_way(
+    nano_engine: InferenceEngine,
+) -> None:
+    """So the second of context of a segment is enough for every token of it."""
+    noise = (0.1 * np.random.default_rng(0).standard_normal(2 * SAMPLE_RATE_HZ)).astype(np.float32)
+    times_s = (np.arange(100) + 0.5) * 0.02
+    for half, distance_s in (
+        (slice(SAMPLE_RATE_HZ, None), 1.0 - times_s),
+        (slice(SAMPLE_RATE_HZ), times_s - 1.0),
+    ):
+        silenced = noise.copy()
+        silenced[half] = 0.0
+        change = np.abs(nano_engine.encode_audio(noise) - nano_engine.encode_audio(silenced)).max(axis=1)
+        assert change[distance_s > 0.3].max() < 1e-5
+        assert change[(distance_s > 0.2) & (distance_s < 0.3)].max() > 1e-5

@@ -5,14 +5,14 @@ import pandas as pd
 import pytest
 
 from auscan.pipeline import table_builder as module
-from auscan.pipeline.table_builder import Ledger
-from auscan.results.baseline import Baseline, resting_levels, with_levels
+from auscan.pipeline.table_builder import TableBuilder
+from auscan.results.baseline import Baseline, add_baseline_columns, resting_levels
 from auscan.results.table import TrackScores, build_table
 
 THRESHOLDS = (0.5,) * 12
 
 
-def track(face_id: int, frames: list[int]) -> TrackScores:
+def track_scores(face_id: int, frames: list[int]) -> TrackScores:
     count = len(frames)
     values = np.random.default_rng(face_id).random((count, 12)).astype(np.float32)
     return TrackScores(
@@ -26,45 +26,51 @@ def track(face_id: int, frames: list[int]) -> TrackScores:
     )
 
 
-def test_the_pieces_make_up_the_table(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "PIECE", 4)
-    tracks = [track(0, [1, 2, 5]), track(1, [3, 4, 5, 6, 11]), track(2, [12, 13])]
+def test_the_chunks_make_up_the_table(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "CHUNK_FRAMES", 4)
+    tracks = [track_scores(0, [1, 2, 5]), track_scores(1, [3, 4, 5, 6, 11]), track_scores(2, [12, 13])]
     times = np.arange(15) / 25
-    pieces: list[pd.DataFrame] = []
-    ledger = Ledger(THRESHOLDS, pieces.append)
+    chunks: list[pd.DataFrame] = []
+    builder = TableBuilder(THRESHOLDS, chunks.append)
     for frame in range(15):
-        ledger.times_s.append(times[frame])
-        for each in tracks:
-            if frame == each.frames[-1] + 1:
-                ledger.add_track(each)
-        ledger.settle(min((int(t.frames[0]) for t in tracks if frame <= t.frames[-1]), default=frame + 1))
-        settled = sum(piece["frame"].nunique() for piece in pieces)
-        assert settled <= min((t.frames[0] for t in tracks if frame <= t.frames[-1]), default=15)
-    table = ledger.finish()
+        builder.times_s.append(times[frame])
+        for track in tracks:
+            if frame == track.frames[-1] + 1:
+                builder.add_track(track)
+        builder.flush(min((int(t.frames[0]) for t in tracks if frame <= t.frames[-1]), default=frame + 1))
+        flushed = sum(chunk["frame"].nunique() for chunk in chunks)
+        assert flushed <= min((t.frames[0] for t in tracks if frame <= t.frames[-1]), default=15)
+    table = builder.finish()
     expected = build_table(times, tracks, THRESHOLDS)
     pd.testing.assert_frame_equal(table, expected)
-    pd.testing.assert_frame_equal(pd.concat(pieces, ignore_index=True), expected)
-    assert len(pieces) == 4
-    assert ledger.tracks == tracks
+    pd.testing.assert_frame_equal(pd.concat(chunks, ignore_index=True), expected)
+    assert len(chunks) == 4
+    assert builder.tracks == tracks
 
 
-def test_a_baseline_taken_off_on_the_way_is_that_of_the_whole_face(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_baseline_subtracted_on_the_way_is_that_of_the_whole_face(monkeypatch: pytest.MonkeyPatch) -> None:
     """Pieces are cut anywhere; a face's level is that of all its frames, as if asked for afterwards."""
-    monkeypatch.setattr(module, "PIECE", 7)
-    tracks = [track(0, list(range(40))), track(1, list(range(3, 9))), track(2, list(range(45, 80)))]
+    monkeypatch.setattr(module, "CHUNK_FRAMES", 7)
+    tracks = [
+        track_scores(0, list(range(40))),
+        track_scores(1, list(range(3, 9))),
+        track_scores(2, list(range(45, 80))),
+    ]
     times, baseline = 2 + np.arange(82) / 25, Baseline(2.2, 4.5)
-    ledger = Ledger(THRESHOLDS, None, keep_all=True, baseline=baseline)
-    ledger.times_s += times.tolist()
-    for each in tracks:
-        ledger.add_track(each)
-        ledger.settle(int(each.frames[-1]) if each.face_id else 0)
+    builder = TableBuilder(THRESHOLDS, None, keep_all=True, baseline=baseline)
+    builder.times_s += times.tolist()
+    for track in tracks:
+        builder.add_track(track)
+        builder.flush(int(track.frames[-1]) if track.face_id else 0)
     plain = build_table(times, tracks, THRESHOLDS, keep_all=True)
     levels = resting_levels(plain, baseline, keep_all=True)
     assert [np.isnan(level).all() for level in levels.values()] == [False, True, True]
-    pd.testing.assert_frame_equal(ledger.finish(), with_levels(plain, levels, THRESHOLDS, keep_all=True))
+    pd.testing.assert_frame_equal(
+        builder.finish(), add_baseline_columns(plain, levels, THRESHOLDS, keep_all=True)
+    )
 
 
 def test_a_video_without_frames_is_a_table_without_rows() -> None:
-    table = Ledger(THRESHOLDS, None).finish()
+    table = TableBuilder(THRESHOLDS, None).finish()
     assert len(table) == 0
     assert list(table.columns) == list(build_table(np.empty(0), [], THRESHOLDS).columns)

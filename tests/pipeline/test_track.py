@@ -5,14 +5,14 @@ import pytest
 from numpy.testing import assert_array_equal
 
 from auscan.pipeline import track as module
-from auscan.pipeline.track import DiskRows
+from auscan.pipeline.track import SpooledArray
 
 
 @pytest.mark.parametrize("in_memory_bytes", [10, 2**21])
-def test_any_stretch_is_what_was_appended(monkeypatch: pytest.MonkeyPatch, in_memory_bytes: int) -> None:
+def test_any_slice_is_what_was_appended(monkeypatch: pytest.MonkeyPatch, in_memory_bytes: int) -> None:
     monkeypatch.setattr(module, "IN_MEMORY_BYTES", in_memory_bytes)
     data = np.random.default_rng(0).standard_normal((50, 3, 2)).astype(np.float32)
-    rows = DiskRows((3, 2))
+    rows = SpooledArray((3, 2))
     for start in range(0, 50, 7):
         rows.append(data[start : start + 7])
     assert rows.shape == (50, 3, 2)
@@ -22,24 +22,26 @@ def test_any_stretch_is_what_was_appended(monkeypatch: pytest.MonkeyPatch, in_me
 
 
 @pytest.mark.parametrize("in_memory_bytes", [10, 2**21])
-def test_room_is_written_in_any_order(monkeypatch: pytest.MonkeyPatch, in_memory_bytes: int) -> None:
+def test_allocated_rows_are_written_in_any_order(
+    monkeypatch: pytest.MonkeyPatch, in_memory_bytes: int
+) -> None:
     monkeypatch.setattr(module, "IN_MEMORY_BYTES", in_memory_bytes)
-    room = DiskRows.room((6, 2))
-    assert_array_equal(room[:], np.zeros((6, 2)))
-    room[4:6] = np.float32([[1, 2], [3, 4]])
-    room[0:2] = 7.0
-    assert_array_equal(room[:], [[7, 7], [7, 7], [0, 0], [0, 0], [1, 2], [3, 4]])
+    zeros = SpooledArray.allocate((6, 2))
+    assert_array_equal(zeros[:], np.zeros((6, 2)))
+    zeros[4:6] = np.float32([[1, 2], [3, 4]])
+    zeros[0:2] = 7.0
+    assert_array_equal(zeros[:], [[7, 7], [7, 7], [0, 0], [0, 0], [1, 2], [3, 4]])
 
 
-def test_a_stretch_may_be_changed_without_changing_the_rows() -> None:
-    rows = DiskRows((2,))
+def test_a_slice_may_be_changed_without_changing_the_rows() -> None:
+    rows = SpooledArray((2,))
     rows.append(np.ones((3, 2), np.float32))
     rows[:][0] = 5
     assert_array_equal(rows[:], np.ones((3, 2)))
 
 
 def test_bytes_are_kept_as_bytes() -> None:
-    rows = DiskRows((3,), np.uint8)
+    rows = SpooledArray((3,), np.uint8)
     rows.append(np.array([[0, 1, 255]], np.uint8))
     rows.append(np.array([[7, 8, 9]], np.uint8))
     assert rows[:].dtype == np.uint8

@@ -53,7 +53,7 @@ def canonical_name(name: str) -> str:
     Raises InputError for a name that is not one of the twelve.
     """
     match = re.fullmatch(r"\s*au[ _-]?0*(\d+)\s*", name, flags=re.IGNORECASE)
-    spelled = f"AU{int(match[1]):02d}" if match else name
-    if spelled not in AU_MEANINGS:
+    canonical = f"AU{int(match[1]):02d}" if match else name
+    if canonical not in AU_MEANINGS:
         raise InputError(f"{name!r} is not an action unit auscan knows. Use one of {', '.join(AU_NAMES)}.")
-    return spelled
+    return canonical

@@ -11,14 +11,14 @@ Thresholds for a stated goal: a study may bear misses or false marks, seldom bot
     sensitive  few misses: best F2, recall weighs twice as much as precision
 
 In: the config of a checkpoint.  Out: the same with the thresholds of a point.
-Not here: how points are chosen (training/operating.py).
+Not here: how points are chosen (training/operating_points.py).
 
 What to make of an input; light to import, as it is sent between processes.
 
-Not here: making it (write.py).
+Not here: making it (pipeline/outputs.py).
 """
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
@@ -32,11 +32,11 @@ TOKEN_HOP = 320
 """Samples from one audio token to the next: 20 ms, WavLM's."""
 TOKEN_RATE_HZ = SAMPLE_RATE_HZ / TOKEN_HOP
 """Audio tokens a second, of every encoder in encoders/audio.py; they must not come closer together."""
-NEAR_S = 1.5 / TOKEN_RATE_HZ
+MAX_TOKEN_DISTANCE_S = 1.5 / TOKEN_RATE_HZ
 """A token further from a frame than this is not what is heard at the frame."""
-CLOCK_HZ = 30.0
+ELAPSED_UNIT_HZ = 30.0
 """Elapsed time is counted in thirtieths of a second: about 1 a frame, whatever the frame rate."""
-LONGEST_GAP = 30.0
+MAX_ELAPSED = 30.0
 """More than a second without the face counts as a second: an absence is no reason to forget a person."""
 
 
@@ -190,7 +190,7 @@ class Calibration(Settings):
 
     @field_validator("scale")
     @classmethod
-    def _keep_the_order(cls, scale: tuple[float, ...]) -> tuple[float, ...]:
+    def _check_scale(cls, scale: tuple[float, ...]) -> tuple[float, ...]:
         if not all(0 < each < float("inf") for each in scale):
             raise ValueError(f"must be above 0 for every AU, got {scale}")
         return scale
@@ -201,7 +201,7 @@ UNCALIBRATED = Calibration()
 
 
 class OperatingPoints(Settings):
-    """Thresholds for other goals than the best F1; core/operating.py says what each is for."""
+    """Thresholds for other goals than the best F1; the module says what each is for."""
 
     balanced: PerAu
     precise: PerAu
@@ -211,15 +211,19 @@ class OperatingPoints(Settings):
 class CheckpointConfig(Settings):
     """What config.json of a checkpoint folder holds: every question about the weights, answered."""
 
+    model_config = ConfigDict(populate_by_name=True)
+
     format: Literal[1] = 1
     """Number of this layout; a reader refuses others."""
     name: str
     """Model id, as written into results."""
     au_names: tuple[str, ...] = AU_NAMES
     """Which AU each output column is."""
-    untaught: tuple[str, ...] = ()
+    untrained_aus: tuple[str, ...] = Field(
+        default=(), validation_alias="untaught", serialization_alias="untaught"
+    )
     """AUs that no training label covered. Their columns are written as NaN, never as a guess."""
-    sight: bool = False
+    has_pose_occlusion: bool = Field(default=False, validation_alias="sight", serialization_alias="sight")
     """Whether the visual stage was taught head pose and cover. Without, they are written as NaN."""
     calibration: Calibration = UNCALIBRATED
     """What is done to the logits; without it they are taken as they are."""
@@ -239,24 +243,28 @@ class CheckpointConfig(Settings):
 
     @field_validator("au_names")
     @classmethod
-    def _are_in_our_order(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+    def _check_au_names(cls, names: tuple[str, ...]) -> tuple[str, ...]:
         if names != AU_NAMES:
             raise ValueError(f"must be {', '.join(AU_NAMES)}, for that is how columns are read")
         return names
 
-    @field_validator("untaught")
+    @field_validator("untrained_aus")
     @classmethod
-    def _are_action_units(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+    def _check_untrained_aus(cls, names: tuple[str, ...]) -> tuple[str, ...]:
         for name in names:
             if name not in AU_NAMES:
                 raise ValueError(f"{name!r} is none of {', '.join(AU_NAMES)}")
         return names
 
+    def to_json(self) -> str:
+        """Return the text of config.json; fields with an alias keep their stored key."""
+        return self.model_dump_json(indent=2, by_alias=True) + "\n"
+
 
 OperatingPoint = Literal["default", "balanced", "precise", "sensitive"]
 
 
-def at_point(config: CheckpointConfig, point: OperatingPoint) -> CheckpointConfig:
+def with_operating_point(config: CheckpointConfig, point: OperatingPoint) -> CheckpointConfig:
     """The config with the thresholds of a point in place of its own.
 
     Raises InputError for a point that does not exist or that the checkpoint does not hold.
@@ -281,8 +289,13 @@ class Options:
     operating_point: OperatingPoint = "default"
     overlay: bool = False
     report: bool = False
-    evidence: bool = False
+    attributions: bool = False
+    """Also write evidence.parquet."""
     as_video_hz: float | None = None
     """Pictures per second where a folder of numbered pictures is read as a video."""
     keep_all: bool = False
     baseline: str = "none"
+
+    def stored(self) -> dict[str, Any]:
+        """Return the values by the keys under which results store them."""
+        return {"evidence" if key == "attributions" else key: value for key, value in asdict(self).items()}

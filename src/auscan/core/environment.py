@@ -28,15 +28,15 @@ from typing import Final, TypeGuard
 from auscan.core.errors import InputError
 
 RUN_PREFIX: Final[str] = ".auscan-"
-"""Start of the hidden folders of runs (batch/place.py); no result may be called like one."""
+"""Start of the hidden folders of runs (batch/output_folder.py); no result may be called like one."""
 
-PLAIN_NAME: Final[str] = "one plain name: text without '/', '\\', a drive or NUL, not '.' or '..'"
+PLAIN_NAME_RULE: Final[str] = "one plain name: text without '/', '\\', a drive or NUL, not '.' or '..'"
 """What `is_plain_name` requires, for error messages."""
 
-_NEVER: Final = re.compile(r"[/\\\0]|^[A-Za-z]:")
+_FORBIDDEN: Final = re.compile(r"[/\\\0]|^[A-Za-z]:")
 
 
-def is_text(path: str | Path) -> bool:
+def is_utf8(path: str | Path) -> bool:
     """Whether a path can be written as UTF-8."""
     try:
         str(path).encode()
@@ -45,7 +45,7 @@ def is_text(path: str | Path) -> bool:
     return True
 
 
-def shown(path: str | Path) -> str:
+def display_path(path: str | Path) -> str:
     """A path as text; bytes that are no UTF-8 are escaped (\\xe9)."""
     return os.fsencode(path).decode("utf-8", "backslashreplace")
 
@@ -58,10 +58,10 @@ def is_plain_name(name: object) -> TypeGuard[str]:
     return (
         isinstance(name, str)
         and bool(name.strip(". "))
-        and _NEVER.search(name) is None
+        and _FORBIDDEN.search(name) is None
         and not (os.name == "nt" and ":" in name)  # a drive or a stream of a file
         and not name.casefold().startswith(RUN_PREFIX)
-        and is_text(name)
+        and is_utf8(name)
     )
 
 
@@ -69,7 +69,7 @@ def as_plain_name(name: str) -> str:
     """Return a name with '_' in place of each character that a plain name may not have."""
     if name.casefold().startswith(RUN_PREFIX):
         name = f"_{name[1:]}"
-    name = _NEVER.sub(lambda found: f"{found[0][0]}_" if ":" in found[0] else "_", name)
+    name = _FORBIDDEN.sub(lambda found: f"{found[0][0]}_" if ":" in found[0] else "_", name)
     name = name.encode("utf-8", "replace").decode("utf-8")
     return name if is_plain_name(name) else "_"
 
@@ -79,16 +79,26 @@ def usable_cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-VERSION = version("auscan")
+COMMIT_FILE = Path(__file__).with_name("commit.txt")
+"""Written by the build (hatch_build.py); missing in an editable install and outside a git checkout."""
 
-REPORTED = ("auscan", "av", "numpy", "onnxruntime", "opencv-python-headless", "torch")
-"""Packages whose version can change a number in a result."""
+
+def _version() -> str:
+    """Return the version, with the commit of the build where it is known: 0.2.0.dev0+g1a2b3c4d5e6f."""
+    commit = COMMIT_FILE.read_text(encoding="utf-8").strip() if COMMIT_FILE.is_file() else ""
+    return f"{version('auscan')}+g{commit}" if commit else version("auscan")
+
+
+VERSION = _version()
+
+REPORTED_PACKAGES = ("av", "numpy", "onnxruntime", "opencv-python-headless", "torch")
+"""Packages whose version can change a number in a result, besides auscan."""
 
 
 def versions() -> dict[str, str]:
-    """Versions of the installed packages among `REPORTED`, by name."""
-    found = {}
-    for name in REPORTED:
+    """Return the versions of auscan and of the installed packages among `REPORTED_PACKAGES`, by name."""
+    found = {"auscan": VERSION}
+    for name in REPORTED_PACKAGES:
         try:
             found[name] = version(name)
         except PackageNotFoundError:
@@ -96,7 +106,7 @@ def versions() -> dict[str, str]:
     return found
 
 
-INSTALL = "pip install 'auscan[train]'"
+TRAIN_INSTALL_COMMAND = "pip install 'auscan[train]'"
 
 TRAIN_MODULES = frozenset(
     {
@@ -118,15 +128,15 @@ TRAIN_MODULES = frozenset(
 """Modules that the extra brings."""
 
 
-def need_extra(what: str, module: str, extra: str) -> None:
+def require_extra(feature: str, module: str, extra: str) -> None:
     """Raise InputError, which says how to mend it, where a module that an extra brings is not installed."""
     if find_spec(module) is None:
         raise InputError(
-            f"`{what}` needs {module}, which is not installed. Run: pip install 'auscan[{extra}]'"
+            f"`{feature}` needs {module}, which is not installed. Run: pip install 'auscan[{extra}]'"
         )
 
 
-def need_torch(what: str) -> None:
-    """Raise InputError, which says how to mend it, where PyTorch is not installed; `what` needs it."""
+def require_torch(feature: str) -> None:
+    """Raise InputError, which says how to mend it, where PyTorch is not installed; `feature` needs it."""
     if find_spec("torch") is None:
-        raise InputError(f"{what} needs PyTorch, which is not installed. Run: {INSTALL}")
+        raise InputError(f"{feature} needs PyTorch, which is not installed. Run: {TRAIN_INSTALL_COMMAND}")

@@ -1,15 +1,15 @@
-"""Errors that a user can cause and mend; each carries the exit code the command line returns.
+"""Errors raised on purpose; each class carries the exit code that the command line returns.
 
-A message says what is wrong, with which file or value, and what to do about it.
+A message says what is wrong, with which file or value, and what to do.
 
-    AuscanError          anything auscan raises on purpose       exit code 1
-    +- InputError        the input or an argument is at fault    exit code 2
-       +- MediaError     a video, sound or picture
-       +- CheckpointError  a checkpoint folder
-       +- OutputError   results cannot be written
-       +- TimeLimitError    an input takes longer than it may
-       +- MemoryLimitError  an input takes more memory than it may
-    +- CrashError       a process that did the work ended on its own    exit code 1
+    AuscanError              base class                              exit code 1
+    +- InputError            an input or an argument is wrong        exit code 2
+    |  +- MediaError         a video, audio or image file
+    |  +- CheckpointError    a checkpoint folder
+    |  +- TimeLimitError     an input exceeded the time limit
+    |  +- MemoryLimitError   an input exceeded the memory limit
+    +- OutputError           results cannot be written               exit code 2
+    +- CrashError            a worker process ended unexpectedly     exit code 1
 """
 
 
@@ -33,8 +33,10 @@ class CheckpointError(InputError):
     """A checkpoint folder cannot be used."""
 
 
-class OutputError(InputError):
-    """Results cannot be written: not the input's fault, and every other input would meet it, too."""
+class OutputError(AuscanError):
+    """Results cannot be written; every other input would fail in the same way."""
+
+    exit_code = 2
 
 
 class TimeLimitError(InputError):
@@ -49,15 +51,15 @@ class CrashError(AuscanError):
     """A process that did the work ended on its own, as when a decoder crashes."""
 
 
-STOPPED = 130
+EXIT_INTERRUPTED = 130
 """Exit code of what was stopped by Ctrl+C."""
 
 
 def exit_code_of(error_class: str) -> int:
     """The exit code of a class by its name; 1 for those that are not auscan's."""
-    waiting: list[type[AuscanError]] = [AuscanError]
-    for kind in waiting:
+    pending: list[type[AuscanError]] = [AuscanError]
+    for kind in pending:
         if kind.__name__ == error_class:
             return kind.exit_code
-        waiting += kind.__subclasses__()
+        pending += kind.__subclasses__()
     return 1

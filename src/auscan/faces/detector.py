@@ -9,7 +9,7 @@ CenterFace is a small network that marks face centres on a heatmap and tells box
 Runtime runs it in three fifths of the time that OpenCV's DNN module takes.
 
 In: an RGB image of any size.  Out: faces with box, score and five points in that image's pixels, best first.
-Not here: following faces over time (tracker.py), skipping frames (follow.py).
+Not here: following faces over time (tracker.py), skipping frames (keyframe_tracking.py).
 """
 
 from dataclasses import dataclass
@@ -19,7 +19,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from auscan.core.checkpoint_folder import check_sums
+from auscan.core.checkpoint_folder import verify_checksums
 from auscan.core.errors import AuscanError
 
 
@@ -37,15 +37,15 @@ STRIDE = 32
 """The network takes sides that are multiples of this."""
 CELL = 4
 """Input pixels per heatmap cell, each way."""
-NETWORK = Path(__file__).with_name("centerface.onnx")
-INPUT = "input.1"
-OUTPUTS = ("537", "538", "539", "540")
+NETWORK_FILE = Path(__file__).with_name("centerface.onnx")
+INPUT_NAME = "input.1"
+OUTPUT_NAMES = ("537", "538", "539", "540")
 """Names of picture, heatmap, log size, offset and points in the ONNX file."""
 MAX_OVERLAP = 0.3
 """Of two faces that overlap more than this (IoU) the weaker one goes."""
-WINDOW = 128
+NEAR_CROP_SIDE = 128
 """Side of the picture that is made of a known face's surroundings, px."""
-REACH = 1.5
+NEAR_CROP_SCALE = 1.5
 """Side of these surroundings over the longer side of the face's box."""
 NEAR_OVERLAP = 0.3
 """A face overlaps the box that it is sought near at least this much (IoU)."""
@@ -74,17 +74,17 @@ class FaceDetector:
         """
         self.longest_side = longest_side
         self.min_score = min_score
-        check_sums(NETWORK.parent, [NETWORK.name])
+        verify_checksums(NETWORK_FILE.parent, [NETWORK_FILE.name])
         import onnxruntime as ort  # loads here, not with the pipeline
 
         options = ort.SessionOptions()
         options.intra_op_num_threads = 1
         options.log_severity_level = 3  # errors; the warnings are about the graph's old form
         try:
-            self._net = ort.InferenceSession(NETWORK, options, providers=["CPUExecutionProvider"])
+            self._net = ort.InferenceSession(NETWORK_FILE, options, providers=["CPUExecutionProvider"])
         except Exception as error:  # the runtime's own, of many kinds
             raise AuscanError(
-                f"The face detector's file {NETWORK} cannot be read. Install auscan again."
+                f"The face detector's file {NETWORK_FILE} cannot be read. Install auscan again."
             ) from error
 
     def __call__(self, image: NDArray[np.uint8]) -> list[Detection]:
@@ -98,44 +98,51 @@ class FaceDetector:
         canvas[:small_h, :small_w] = image
 
         step = np.array([width / small_w, height / small_h], dtype=np.float32)  # px per network px
-        return [Detection(d.box * np.tile(step, 2), d.score, d.points * step) for d in self._run(canvas)]
+        return [
+            Detection(face.box * np.tile(step, 2), face.score, face.points * step)
+            for face in self._run(canvas)
+        ]
 
-    def near(self, image: NDArray[np.uint8], box: NDArray[np.floating]) -> Detection | None:
+    def detect_near(self, image: NDArray[np.uint8], box: NDArray[np.floating]) -> Detection | None:
         """The face in an RGB image [H, W, 3] that is about where `box` [4] px is; None if there is none.
 
         Looks at nothing but the surroundings of the box, which takes a quarter of the time.
         """
-        window, shift, scale = _surroundings(image, box)
+        crop, shift, scale = _crop_around(image, box)
         found = [
             Detection(
-                np.append(d.box[:2] / scale + shift, d.box[2:] / scale), d.score, d.points / scale + shift
+                np.append(face.box[:2] / scale + shift, face.box[2:] / scale),
+                face.score,
+                face.points / scale + shift,
             )
-            for d in self._run(window)
+            for face in self._run(crop)
         ]
-        shares = overlap(box[None], np.stack([d.box for d in found]))[0] if found else np.zeros(1)
-        return found[int(shares.argmax())] if shares.max() >= NEAR_OVERLAP else None
+        overlaps = overlap(box[None], np.stack([face.box for face in found]))[0] if found else np.zeros(1)
+        return found[int(overlaps.argmax())] if overlaps.max() >= NEAR_OVERLAP else None
 
     def _run(self, canvas: NDArray[np.uint8]) -> list[Detection]:
         """Faces in a picture [h, w, 3] whose sides are multiples of STRIDE, best first."""
         pixels = canvas.transpose(2, 0, 1)[None].astype(np.float32)  # [1, 3, h, w]
-        heatmap, log_size, offset, shares = self._net.run(OUTPUTS, {INPUT: pixels})
-        boxes, scores, points = _decode(heatmap, log_size, offset, shares, self.min_score)
-        return [Detection(boxes[i], float(scores[i]), points[i]) for i in _strongest(boxes, scores)]
+        heatmap, log_size, offset, relative_points = self._net.run(OUTPUT_NAMES, {INPUT_NAME: pixels})
+        boxes, scores, points = _decode(heatmap, log_size, offset, relative_points, self.min_score)
+        return [
+            Detection(boxes[i], float(scores[i]), points[i]) for i in _non_maximum_suppression(boxes, scores)
+        ]
 
 
-def _surroundings(
+def _crop_around(
     image: NDArray[np.uint8], box: NDArray[np.floating]
 ) -> tuple[NDArray[np.uint8], NDArray[np.float32], float]:
-    """The square around a box as [WINDOW, WINDOW, 3], its upper left corner (px), and its px per image px."""
-    side = max(1, round(REACH * float(box[2:].max())))
+    """The square around a box as [S, S, 3], its upper left corner (px), and its px per image px."""
+    side = max(1, round(NEAR_CROP_SCALE * float(box[2:].max())))
     x, y = (int(v) for v in np.floor(box[:2] + box[2:] / 2 - side / 2))
     inside = image[max(y, 0) : max(y + side, 0), max(x, 0) : max(x + side, 0)]
     part = np.zeros((side, side, 3), dtype=np.uint8)
     top, left = max(-y, 0), max(-x, 0)
     part[top : top + inside.shape[0], left : left + inside.shape[1]] = inside
-    how = cv2.INTER_AREA if side > WINDOW else cv2.INTER_LINEAR
-    window: NDArray[np.uint8] = cv2.resize(part, (WINDOW, WINDOW), interpolation=how)
-    return window, np.array([x, y], dtype=np.float32), WINDOW / side
+    interpolation = cv2.INTER_AREA if side > NEAR_CROP_SIDE else cv2.INTER_LINEAR
+    crop: NDArray[np.uint8] = cv2.resize(part, (NEAR_CROP_SIDE, NEAR_CROP_SIDE), interpolation=interpolation)
+    return crop, np.array([x, y], dtype=np.float32), NEAR_CROP_SIDE / side
 
 
 def _round_up(pixels: int) -> int:
@@ -166,12 +173,12 @@ def _decode(
     return boxes.astype(np.float32), scores, points_yx[..., ::-1].astype(np.float32)
 
 
-def _strongest(boxes: NDArray[np.float32], scores: NDArray[np.float32]) -> list[int]:
+def _non_maximum_suppression(boxes: NDArray[np.float32], scores: NDArray[np.float32]) -> list[int]:
     """Non-maximum suppression: indices of the faces to keep, best first."""
-    left = np.argsort(-scores, kind="stable")
+    remaining = np.argsort(-scores, kind="stable")
     keep: list[int] = []
-    while left.size:
-        best, left = left[0], left[1:]
+    while remaining.size:
+        best, remaining = remaining[0], remaining[1:]
         keep.append(int(best))
-        left = left[overlap(boxes[best, None], boxes[left])[0] <= MAX_OVERLAP]
+        remaining = remaining[overlap(boxes[best, None], boxes[remaining])[0] <= MAX_OVERLAP]
     return keep

@@ -13,26 +13,26 @@ from numpy.typing import NDArray
 
 from auscan.faces.align import TEMPLATE
 
-EYES_PX = float(np.linalg.norm(TEMPLATE[1] - TEMPLATE[0]))
+TEMPLATE_EYE_DISTANCE_PX = float(np.linalg.norm(TEMPLATE[1] - TEMPLATE[0]))
 """Distance of the eyes in the template, px."""
-WINDOW = (slice(34, 106), slice(22, 90))
+MEASURED_REGION = (slice(34, 106), slice(22, 90))
 """Rows and columns of the aligned face that are looked at."""
 SCALES_PX = (1.5, 3.0, 6.0)
 """Standard deviations of the smoothings between which detail is measured: below lie noise and compression."""
 
 
-def measure(aligned: NDArray[np.uint8], transform: NDArray[np.floating]) -> NDArray[np.float32]:
+def measure_quality(aligned: NDArray[np.uint8], transform: NDArray[np.floating]) -> NDArray[np.float32]:
     """Size, sharpness, brightness and contrast of a face: [4].
 
     aligned: [SIDE, SIDE, 3] RGB    transform: [2, 3] frame px -> px of `aligned`
     size: distance of the eyes of a face of this scale seen from the front, px of the frame
     brightness, contrast: mean and standard deviation of luminance, 0 to 1
     """
-    size = EYES_PX / float(np.hypot(transform[0, 0], transform[1, 0]))
-    grey = cv2.cvtColor(aligned, cv2.COLOR_RGB2GRAY)[WINDOW].astype(np.float32)
+    size = TEMPLATE_EYE_DISTANCE_PX / float(np.hypot(transform[0, 0], transform[1, 0]))
+    grey = cv2.cvtColor(aligned, cv2.COLOR_RGB2GRAY)[MEASURED_REGION].astype(np.float32)
     mean, deviation = cv2.meanStdDev(grey)
-    light = mean[0, 0] / 255, deviation[0, 0] / 255
-    return np.array([size, sharpness(grey), *light], np.float32)
+    brightness_contrast = mean[0, 0] / 255, deviation[0, 0] / 255
+    return np.array([size, sharpness(grey), *brightness_contrast], np.float32)
 
 
 def sharpness(grey: NDArray[np.float32]) -> float:
@@ -40,17 +40,19 @@ def sharpness(grey: NDArray[np.float32]) -> float:
 
     A ratio, so that light and contrast cancel; the direction, because motion blurs in one.
     """
-    half = cv2.resize(grey, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA)  # detail of 1 px is not asked
-    fine, middle, coarse = (cv2.GaussianBlur(half, (0, 0), scale / 2) for scale in SCALES_PX)
-    beside = slopes(middle - coarse) + np.eye(2)  # an even patch is not sharp
-    ratios = np.linalg.eigvals(np.linalg.solve(beside, slopes(fine - middle)))
+    halved = cv2.resize(
+        grey, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA
+    )  # detail of 1 px is not asked
+    fine, middle, coarse = (cv2.GaussianBlur(halved, (0, 0), scale / 2) for scale in SCALES_PX)
+    coarse_tensor = structure_tensor(middle - coarse) + np.eye(2)  # an even patch is not sharp
+    ratios = np.linalg.eigvals(np.linalg.solve(coarse_tensor, structure_tensor(fine - middle)))
     return float(np.sqrt(max(ratios.real.min(), 0.0)))
 
 
-def slopes(image: NDArray[np.float32]) -> NDArray[np.float64]:
+def structure_tensor(image: NDArray[np.float32]) -> NDArray[np.float64]:
     """Sums of the products of an image's slopes [2, 2]: x' S x is how steep it is along a direction x."""
-    across = (image[1:-1, 2:] - image[1:-1, :-2]).ravel()
-    down = (image[2:, 1:-1] - image[:-2, 1:-1]).ravel()
-    both = np.stack([across, down]).astype(np.float64)
-    product: NDArray[np.float64] = both @ both.T
+    gradient_x = (image[1:-1, 2:] - image[1:-1, :-2]).ravel()
+    gradient_y = (image[2:, 1:-1] - image[:-2, 1:-1]).ravel()
+    gradients = np.stack([gradient_x, gradient_y]).astype(np.float64)
+    product: NDArray[np.float64] = gradients @ gradients.T
     return product

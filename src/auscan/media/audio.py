@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from auscan.core.config import SAMPLE_RATE_HZ
 from auscan.core.errors import MediaError
-from auscan.media.container import check_file, decode, open_media, re_encode
+from auscan.media.container import check_file, decode, open_media, re_encode_hint
 from auscan.media.images import is_image
 
 JITTER_S = 0.02
@@ -30,13 +30,13 @@ LONGEST_PAUSE_S = 12 * 3600.0
 """Longer pauses, all of a file together, are broken timestamps: filled with zeros, they would be listened to
 for hours or for ever."""
 
-LONGEST_AFTER_S = 60.0
+LONGEST_PAUSE_AFTER_VIDEO_S = 60.0
 """So is a pause as long as this that ends as long after the last picture: nobody needs to hear that."""
 
 LOWEST_RATE_HZ = 1000
 """Fewer samples a second are a broken header: brought to 16 kHz, they would make a second of sound hours."""
 
-LOUDEST = 10.0
+MAX_AMPLITUDE = 10.0
 """Ten times full scale; decoders of lossy sound overshoot it a little, nothing whole goes near."""
 
 
@@ -62,34 +62,36 @@ def read_waveform(path: Path | str, chunk_s: float = 30.0) -> Iterator[Waveform]
     if path.is_dir() or is_image(path):
         return None
     check_file(path)
-    sound = _on_one_clock(_runs(path))
+    pieces = _make_contiguous(_resampled_pieces(path))
     # Looked at now: whether there is any sound is asked before the chunks are.
-    first = next(sound, None)
-    return None if first is None else _chunks(chain([first], sound), round(chunk_s * SAMPLE_RATE_HZ))
+    first = next(pieces, None)
+    return (
+        None if first is None else _split_into_chunks(chain([first], pieces), round(chunk_s * SAMPLE_RATE_HZ))
+    )
 
 
-def _runs(path: Path) -> Iterator[tuple[float | None, NDArray[np.float32]]]:
-    """The pieces that `Runs` makes of a file's sound."""
+def _resampled_pieces(path: Path) -> Iterator[tuple[float | None, NDArray[np.float32]]]:
+    """The pieces that `MonoResampler` makes of a file's sound."""
     with open_media(path) as container:
         if not container.streams.audio:
             return
-        runs, pictures_end_s = Runs(), _pictures_end_s(container)
-        heard_s: float | None = None
+        resampler, video_end_s = MonoResampler(), _video_end_s(container)
+        read_until_s: float | None = None
         paused_s = 0.0
         for frame in decode(container, container.streams.audio[0], path):
             check_rate(path, frame.sample_rate)
-            for time_s, samples in runs.push(frame):
+            for time_s, samples in resampler.push(frame):
                 if time_s is not None:
-                    end_s = time_s if heard_s is None else heard_s
-                    check_pause(path, end_s, time_s, pictures_end_s, paused_s)
+                    end_s = time_s if read_until_s is None else read_until_s
+                    check_pause(path, end_s, time_s, video_end_s, paused_s)
                     paused_s += max(0.0, time_s - end_s)
-                heard_s = (heard_s or 0.0) if time_s is None else time_s
-                heard_s += len(samples) / SAMPLE_RATE_HZ
+                read_until_s = (read_until_s or 0.0) if time_s is None else time_s
+                read_until_s += len(samples) / SAMPLE_RATE_HZ
                 yield time_s, samples
-        yield from runs.finish()
+        yield from resampler.finish()
 
 
-def _pictures_end_s(container: Any) -> float:
+def _video_end_s(container: Any) -> float:
     """When the last picture should be over; infinity where the container does not say."""
     for stream in container.streams.video:
         if stream.duration:
@@ -102,26 +104,26 @@ def check_rate(path: Path, rate_hz: int) -> None:
     if rate_hz < LOWEST_RATE_HZ:
         raise MediaError(
             f"{path}: its sound says it has {rate_hz} samples a second, which nobody could hear. "
-            f"{re_encode(path)}"
+            f"{re_encode_hint(path)}"
         )
 
 
 def check_pause(
-    path: Path, end_s: float, next_s: float, pictures_end_s: float = math.inf, paused_s: float = 0.0
+    path: Path, end_s: float, next_s: float, video_end_s: float = math.inf, paused_s: float = 0.0
 ) -> None:
     """Raise MediaError where sound that ended goes on so much later that a timestamp must be broken.
 
     paused_s: all pauses before this one
     """
-    is_after = next_s > pictures_end_s + LONGEST_AFTER_S
-    if next_s - end_s > (LONGEST_AFTER_S if is_after else LONGEST_PAUSE_S - paused_s):
+    is_after = next_s > video_end_s + LONGEST_PAUSE_AFTER_VIDEO_S
+    if next_s - end_s > (LONGEST_PAUSE_AFTER_VIDEO_S if is_after else LONGEST_PAUSE_S - paused_s):
         raise MediaError(
             f"{path}: its sound has a pause of {(next_s - end_s) / 3600:.1f} h at {end_s:.2f} s, so its "
-            f"timestamps are broken. {re_encode(path)}"
+            f"timestamps are broken. {re_encode_hint(path)}"
         )
 
 
-class Runs:
+class MonoResampler:
     """Brings PyAV's audio frames to 16 kHz mono; a piece has its time if a new run begins with it, else None.
 
     Within a run the timestamps follow each other and the resampler carries its state across pieces.
@@ -129,22 +131,22 @@ class Runs:
 
     def __init__(self) -> None:
         self._resampler: Any = None
-        self._form: tuple[int, str, str] | None = None
-        self._expected_s, self._start_s, self._heard = 0.0, 0.0, 0
+        self._format: tuple[int, str, str] | None = None
+        self._expected_s, self._start_s, self._samples_read = 0.0, 0.0, 0
 
     def push(self, frame: Any) -> Iterator[tuple[float | None, NDArray[np.float32]]]:
         """The pieces [M] that one more frame gives."""
         time_s = frame.time if frame.time is not None else self._expected_s
-        form = (frame.sample_rate, frame.format.name, frame.layout.name)
-        is_new = form != self._form or abs(time_s - self._expected_s) > JITTER_S
+        format_ = (frame.sample_rate, frame.format.name, frame.layout.name)
+        is_new = format_ != self._format or abs(time_s - self._expected_s) > JITTER_S
         if is_new:
             yield from self.finish()
-            self._resampler = _resampler()
-            self._form, self._start_s, self._heard = form, time_s, 0
+            self._resampler = _new_resampler()
+            self._format, self._start_s, self._samples_read = format_, time_s, 0
         yield time_s if is_new else None, _resample(self._resampler, frame)
-        self._heard += frame.samples
+        self._samples_read += frame.samples
         # Counted from the start of the run, so that rounded stamps do not add up.
-        self._expected_s = self._start_s + self._heard / frame.sample_rate
+        self._expected_s = self._start_s + self._samples_read / frame.sample_rate
 
     def finish(self) -> Iterator[tuple[float | None, NDArray[np.float32]]]:
         """What the resampler still holds back."""
@@ -153,7 +155,7 @@ class Runs:
             self._resampler = None
 
 
-def _resampler() -> Any:
+def _new_resampler() -> Any:
     # rematrix_maxval: two channels become their mean; FFmpeg's default for floats is 1.4 times that.
     return av.AudioResampler(
         format="fltp", layout="mono", rate=SAMPLE_RATE_HZ, options={"rematrix_maxval": "1.0"}
@@ -164,17 +166,17 @@ def _resample(resampler: Any, frame: Any | None) -> NDArray[np.float32]:
     """What comes out after one PyAV frame, or, for None, what the resampler still held back.  -> [M]"""
     # A resampler with nothing to do hands None back when flushed.
     out = [piece.to_ndarray()[0] for piece in resampler.resample(frame) if piece is not None]
-    return _sane(np.concatenate(out)) if out else np.zeros(0, np.float32)
+    return _sanitize(np.concatenate(out)) if out else np.zeros(0, np.float32)
 
 
-def _sane(samples: NDArray[np.float32]) -> NDArray[np.float32]:
+def _sanitize(samples: NDArray[np.float32]) -> NDArray[np.float32]:
     """The same samples, those that are no number as silence and far too loud ones cut: one such sample would
     make everything unknown that hears it."""
-    return np.clip(np.nan_to_num(samples, nan=0.0), -LOUDEST, LOUDEST)
+    return np.clip(np.nan_to_num(samples, nan=0.0), -MAX_AMPLITUDE, MAX_AMPLITUDE)
 
 
-def _on_one_clock(
-    runs: Iterator[tuple[float | None, NDArray[np.float32]]],
+def _make_contiguous(
+    pieces: Iterator[tuple[float | None, NDArray[np.float32]]],
 ) -> Iterator[tuple[float, NDArray[np.float32]]]:
     """Join runs without a seam: zeros where sound is missing, later samples dropped where two overlap.
 
@@ -182,7 +184,7 @@ def _on_one_clock(
     """
     start_s: float | None = None
     written, surplus = 0, 0
-    for time_s, samples in runs:
+    for time_s, samples in pieces:
         start_s = time_s if start_s is None else start_s
         assert start_s is not None, "the first run has a time"
         if time_s is not None:
@@ -199,17 +201,17 @@ def _on_one_clock(
             written += len(samples) - dropped
 
 
-def _chunks(sound: Iterator[tuple[float, NDArray[np.float32]]], size: int) -> Iterator[Waveform]:
+def _split_into_chunks(stream: Iterator[tuple[float, NDArray[np.float32]]], size: int) -> Iterator[Waveform]:
     """Cut the stream into waveforms of `size` samples; the last one is what remains."""
     pieces: list[NDArray[np.float32]] = []
-    given, gathered, start_s = 0, 0, 0.0
-    for start_s, samples in sound:
+    emitted, buffered, start_s = 0, 0, 0.0
+    for start_s, samples in stream:
         pieces.append(samples)
-        gathered += len(samples)
-        while gathered >= size:
-            held = np.concatenate(pieces)
-            yield Waveform(held[:size].copy(), start_s + given / SAMPLE_RATE_HZ)
-            given += size
-            pieces, gathered = [held[size:]], gathered - size
-    if gathered:
-        yield Waveform(np.concatenate(pieces), start_s + given / SAMPLE_RATE_HZ)
+        buffered += len(samples)
+        while buffered >= size:
+            joined = np.concatenate(pieces)
+            yield Waveform(joined[:size].copy(), start_s + emitted / SAMPLE_RATE_HZ)
+            emitted += size
+            pieces, buffered = [joined[size:]], buffered - size
+    if buffered:
+        yield Waveform(np.concatenate(pieces), start_s + emitted / SAMPLE_RATE_HZ)

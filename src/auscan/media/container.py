@@ -17,14 +17,14 @@ from typing import Any
 
 import av
 
-from auscan.core.environment import is_text, shown
+from auscan.core.environment import display_path, is_utf8
 from auscan.core.errors import MediaError
-from auscan.media.truncation import is_cut_off, lacks_index
+from auscan.media.truncation import is_truncated, lacks_index
 
-PROMISING_FORMATS = ("mov", "matroska", "avi")
+FORMATS_WITH_DURATION = ("mov", "matroska", "avi")
 """Containers that write their length down. Elsewhere FFmpeg may guess it from the bit rate, no proof."""
 
-END_SLACK_S = 0.5
+END_TOLERANCE_S = 0.5
 """How much earlier than promised a stream may end: headers round, edit lists trim, the last frame may lack a
 duration. Frames may be rare as well, so the longest pause between two of them is added."""
 
@@ -34,8 +34,8 @@ def check_file(path: Path) -> os.stat_result:
 
     Raises MediaError unless it is a file with something in it that may be read, and has a name.
     """
-    if not is_text(path):
-        raise MediaError(f"{shown(path)} has a name that is not UTF-8. Rename it.")
+    if not is_utf8(path):
+        raise MediaError(f"{display_path(path)} has a name that is not UTF-8. Rename it.")
     try:
         state = path.stat()
     except (FileNotFoundError, NotADirectoryError) as error:
@@ -62,11 +62,11 @@ def open_media(path: Path) -> Iterator[Any]:
         # An absolute path: FFmpeg would take the start of "12:30.mp4" for a protocol.
         container = av.open(str(path.absolute()), metadata_errors="replace")
     except (av.FFmpegError, OSError) as error:
-        raise _not_opened(path, error) from error
+        raise _open_error(path, error) from error
     with container:
         # FFmpeg makes do with half an index; then streams or frames are missing.
-        if not container.streams or (is_cut_off(path) and lacks_index(path)):
-            raise _not_opened(path)
+        if not container.streams or (is_truncated(path) and lacks_index(path)):
+            raise _open_error(path)
         yield container
 
 
@@ -76,28 +76,30 @@ def decode(container: Any, stream: Any, path: Path) -> Iterator[Any]:
     Raises MediaError, after the last good frame, where decoding breaks or where the file was cut off.
     """
     if stream.codec_context is None:
-        raise MediaError(f"{path} has a {stream.type} stream in an unknown format. {re_encode(path)}")
-    own, whole = _Reach(), _Reach()
+        raise MediaError(f"{path} has a {stream.type} stream in an unknown format. {re_encode_hint(path)}")
+    stream_span, container_span = _PacketSpan(), _PacketSpan()
     try:
         for packet in container.demux():
-            whole.add(packet)
+            container_span.add(packet)
             # Not packet.stream_index: it is 0 in the empty packet that flushes a decoder at the end.
             if packet.stream.index == stream.index:
-                own.add(packet)
+                stream_span.add(packet)
                 yield from packet.decode()
     except (av.FFmpegError, OSError) as error:
-        if not is_cut_off(path):
-            message = f"{path}: its {stream.type} cannot be decoded at {own.last_s:.2f} s ({_reason(error)})."
-            raise MediaError(f"{message} {re_encode(path)}") from error
-    if is_cut_off(path) or _is_short(container, stream, own, whole):
+        if not is_truncated(path):
+            raise MediaError(
+                f"{path}: its {stream.type} cannot be decoded at {stream_span.last_s:.2f} s "
+                f"({_reason(error)}). {re_encode_hint(path)}"
+            ) from error
+    if is_truncated(path) or _ends_early(container, stream, stream_span, container_span):
         raise MediaError(
-            f"{path} is cut off: its {stream.type} stops at {own.end_s:.2f} s. Copy the whole file again, or "
-            f"keep the readable part: ffmpeg -i {path} -c copy readable{path.suffix}"
+            f"{path} is cut off: its {stream.type} stops at {stream_span.end_s:.2f} s. Copy the whole file "
+            f"again, or keep the readable part: ffmpeg -i {path} -c copy readable{path.suffix}"
         )
 
 
 @dataclass
-class _Reach:
+class _PacketSpan:
     """How far in time the packets read so far stretch, seconds."""
 
     first_s: float | None = None
@@ -107,10 +109,10 @@ class _Reach:
 
     def add(self, packet: Any) -> None:
         """Take one packet in; those that an edit list hides do not count."""
-        stamp = packet.pts if packet.pts is not None else packet.dts
-        if stamp is None or packet.is_discard:
+        timestamp = packet.pts if packet.pts is not None else packet.dts
+        if timestamp is None or packet.is_discard:
             return
-        time_s = float(stamp * packet.time_base)
+        time_s = float(timestamp * packet.time_base)
         end_s = time_s + float((packet.duration or 0) * packet.time_base)
         if self.first_s is None:
             self.first_s, self.last_s, self.end_s = time_s, time_s, end_s
@@ -119,23 +121,23 @@ class _Reach:
         self.end_s = max(self.end_s, end_s)
 
 
-def _is_short(container: Any, stream: Any, own: _Reach, whole: _Reach) -> bool:
+def _ends_early(container: Any, stream: Any, stream_span: _PacketSpan, container_span: _PacketSpan) -> bool:
     """Did the packets end well before the time that the header promised?"""
-    if own.first_s is None or not container.format.name.startswith(PROMISING_FORMATS):
+    if stream_span.first_s is None or not container.format.name.startswith(FORMATS_WITH_DURATION):
         return False
     if stream.duration:
-        promised_s = float(stream.duration * stream.time_base)
-        reached_s = own.end_s - own.first_s
+        declared_s = float(stream.duration * stream.time_base)
+        reached_s = stream_span.end_s - stream_span.first_s
     elif container.duration:
         # Matroska: one length for all streams; some writers count from 0, others from the first frame.
-        promised_s = container.duration / av.time_base
-        reached_s = max(whole.end_s, whole.end_s - (whole.first_s or 0.0))
+        declared_s = container.duration / av.time_base
+        reached_s = max(container_span.end_s, container_span.end_s - (container_span.first_s or 0.0))
     else:
         return False
-    return reached_s < promised_s - END_SLACK_S - own.pause_s
+    return reached_s < declared_s - END_TOLERANCE_S - stream_span.pause_s
 
 
-def _not_opened(path: Path, error: Exception | None = None) -> MediaError:
+def _open_error(path: Path, error: Exception | None = None) -> MediaError:
     """What to say about a file that FFmpeg refuses, or in which it finds nothing."""
     if lacks_index(path):
         return MediaError(
@@ -154,6 +156,6 @@ def _reason(error: Exception) -> str:
     return str(getattr(error, "strerror", None) or error)
 
 
-def re_encode(path: Path) -> str:
+def re_encode_hint(path: Path) -> str:
     """What to do about a file whose streams are broken."""
     return f"Re-encode it and try again: ffmpeg -i {path} -c:v libx264 -c:a aac repaired.mp4"

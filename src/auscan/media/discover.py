@@ -53,39 +53,40 @@ def find_media(inputs: Sequence[str | Path], folders_as_video: bool = False) -> 
         except OSError as error:  # a folder that may not be entered, a name too long
             items = [_failed(Path(given), f"{given} cannot be reached ({error.strerror}). Check the path.")]
         for item in items:
-            found.setdefault(_place(item.path), item)
+            found.setdefault(_file_identity(item.path), item)
     count = Counter(item.key for item in found.values())
     return [
         replace(item, key=item.path.as_posix()) if count[item.key] > 1 else item for item in found.values()
     ]
 
 
-def _place(path: Path) -> str:
+def _file_identity(path: Path) -> str:
     """The same for two ways to one file; links that lead nowhere, or to themselves, are each their own."""
-    there = os.path.exists(path)  # noqa: PTH110  (Path.exists raises for a name too long)
-    return os.path.realpath(path) if there else str(path.absolute())
+    exists = os.path.exists(path)  # noqa: PTH110  (Path.exists raises for a name too long)
+    return os.path.realpath(path) if exists else str(path.absolute())
 
 
-def output_names(items: Sequence[MediaInput], taken: Mapping[str, str]) -> list[str]:
+def output_names(items: Sequence[MediaInput], assigned: Mapping[str, str]) -> list[str]:
     """A distinct folder name for each input; their order does not matter.
 
-    taken: folder names by key that earlier runs gave; an input keeps its own, and nobody else gets it. They
-    come from manifests, which checks them (results/manifest.py).
+    assigned: folder names by key that earlier runs gave; an input keeps its own, and nobody else gets it.
+    They come from manifests, which checks them (results/manifest.py).
 
     The first that nobody else could want of: the stem (talk), the stem with the suffix (talk_mp4), the whole
     key (day1_talk_mp4), the stem with a hash of the key. Case does not tell names apart, since it does not
     on every disk.
     """
-    wanted = [[name for name in _candidates(item) if is_plain_name(name)] for item in items]
-    holders: dict[str, set[str]] = {}
-    for item, names in zip(items, wanted, strict=True):
+    candidates = [[name for name in _candidates(item) if is_plain_name(name)] for item in items]
+    keys_by_name: dict[str, set[str]] = {}
+    for item, names in zip(items, candidates, strict=True):
         for name in names:
-            holders.setdefault(name.casefold(), set()).add(item.key)
-    for key, name in taken.items():
-        holders.setdefault(name.casefold(), set()).add(key)
+            keys_by_name.setdefault(name.casefold(), set()).add(item.key)
+    for key, name in assigned.items():
+        keys_by_name.setdefault(name.casefold(), set()).add(key)
     return [
-        taken.get(item.key) or next((name for name in names if len(holders[name.casefold()]) == 1), names[-1])
-        for item, names in zip(items, wanted, strict=True)
+        assigned.get(item.key)
+        or next((name for name in names if len(keys_by_name[name.casefold()]) == 1), names[-1])
+        for item, names in zip(items, candidates, strict=True)
     ]
 
 
@@ -96,11 +97,11 @@ def _candidates(item: MediaInput) -> Iterator[str]:
         yield (stem := path.resolve().name)
     else:
         yield (stem := path.stem)
-        yield (named := f"{stem}_{path.suffix[1:]}" if path.suffix else stem)
-        key = key.with_name(named)
-    whole = "_".join(part for part in key.parts if part not in ("/", ".."))
-    if len(os.fsencode(whole)) <= LONGEST_NAME:
-        yield whole
+        yield (stem_and_suffix := f"{stem}_{path.suffix[1:]}" if path.suffix else stem)
+        key = key.with_name(stem_and_suffix)
+    joined_key = "_".join(part for part in key.parts if part not in ("/", ".."))
+    if len(os.fsencode(joined_key)) <= LONGEST_NAME:
+        yield joined_key
     yield f"{as_plain_name(stem[:LONGEST_STEM])}_{hashlib.sha256(os.fsencode(item.key)).hexdigest()[:12]}"
 
 
@@ -110,12 +111,12 @@ def _expand(given: str, folders_as_video: bool) -> list[MediaInput]:
     if path.is_dir():
         if folders_as_video:
             return [MediaInput(path, path.resolve().name)]
-        return _search(path, path) or [_failed(path, f"{path} has no video or picture in it. {_LOOKED_FOR}")]
+        return _search(path, path) or [_failed(path, f"{path} has no video or picture in it. {_SUFFIX_HINT}")]
     if path.exists():
         return [MediaInput(path, path.name)]
     if not glob.has_magic(given):
         return [_failed(path, f"{path} does not exist. Check the path.")]
-    root = _fixed_part(path)
+    root = _glob_root(path)
     matches = [Path(name) for name in sorted(glob.glob(given, recursive=True), key=natural_key)]  # noqa: PTH207
     found: list[MediaInput] = []
     for match in matches:
@@ -123,7 +124,7 @@ def _expand(given: str, folders_as_video: bool) -> list[MediaInput]:
             found += _search(match, root)
         elif match.is_dir() or match.suffix.lower() in MEDIA_SUFFIXES:
             found.append(MediaInput(match, match.relative_to(root).as_posix()))
-    return found or [_failed(path, f"{given} matches no video or picture. {_LOOKED_FOR}")]
+    return found or [_failed(path, f"{given} matches no video or picture. {_SUFFIX_HINT}")]
 
 
 def _search(folder: Path, root: Path) -> list[MediaInput]:
@@ -131,22 +132,22 @@ def _search(folder: Path, root: Path) -> list[MediaInput]:
 
     A folder below it that may not be entered becomes an entry with an error.
     """
-    closed: list[OSError] = []
+    unreadable: list[OSError] = []
     paths: list[Path] = []
-    for place, folders, files in os.walk(folder, onerror=closed.append):
+    for parent, folders, files in os.walk(folder, onerror=unreadable.append):
         folders[:] = [name for name in folders if not name.startswith(".")]
-        shown = (Path(place, name) for name in files if not name.startswith("."))
-        paths += [path for path in shown if path.suffix.lower() in MEDIA_SUFFIXES and path.is_file()]
+        visible = (Path(parent, name) for name in files if not name.startswith("."))
+        paths += [path for path in visible if path.suffix.lower() in MEDIA_SUFFIXES and path.is_file()]
     paths.sort(key=lambda path: natural_key(str(path.relative_to(folder))))
     return [MediaInput(path, path.relative_to(root).as_posix()) for path in paths] + [
         _failed(
             Path(error.filename), f"{error.filename} cannot be searched ({error.strerror}). Check the path."
         )
-        for error in closed
+        for error in unreadable
     ]
 
 
-def _fixed_part(pattern: Path) -> Path:
+def _glob_root(pattern: Path) -> Path:
     """The folder that a glob starts from: all before the first part with magic in it."""
     parts = pattern.parts
     first = next(index for index, part in enumerate(parts) if glob.has_magic(part))
@@ -157,4 +158,4 @@ def _failed(path: Path, message: str) -> MediaInput:
     return MediaInput(path, path.as_posix(), MediaError(message))
 
 
-_LOOKED_FOR = f"Looked for {' '.join(sorted(MEDIA_SUFFIXES))}."
+_SUFFIX_HINT = f"Looked for {' '.join(sorted(MEDIA_SUFFIXES))}."

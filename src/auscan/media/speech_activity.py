@@ -16,6 +16,7 @@ import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
+from auscan.core.chunking import chunk_slices
 from auscan.core.config import SAMPLE_RATE_HZ
 from auscan.media.audio import Waveform
 
@@ -26,34 +27,34 @@ SILENCE_DB: Final[float] = -90.0
 """Level of silence, whose logarithm does not exist; 16-bit sound cannot go much below."""
 
 _WINDOW, _FFT = 2 * STEP, 1024  # 40 ms around the step: three periods of a low voice
-_BAND_HZ = 100.0, 4000.0  # where voices are
+_VOICE_BAND_HZ = 100.0, 4000.0  # where voices are
 _PITCH_HZ = 70.0, 400.0
-_BANDS = 16
-_APART = 5  # steps between spectra that are compared: half a syllable
-_AT_ONCE = 500  # steps
+_BAND_COUNT = 16
+_CHANGE_LAG = 5  # steps between spectra that are compared: half a syllable
+_BATCH_STEPS = 500  # steps
 
 # What counts as speech; chosen on clips, see docs/events.md.
 _ABOVE_FLOOR_DB = 12.0  # in the band of voices, over the quietest tenth of the seconds around
-_LEAST_DB = -65.0  # in that band; less cannot be heard
-_HARMONIC = 0.5  # highest autocorrelation within the pitch of voices; 1: strictly periodic
-_CHANGE_DB = 5.0  # mean change of the spectrum's shape within a tenth of a second, over half a second
-_CHANCE_S = 0.06  # voiced for less is chance
-_REACH_S = 0.2  # this near to a voiced step all that is heard counts: consonants are not harmonic
-_PAUSE_S = 0.2  # shorter pauses are part of speaking
-_SHORTEST_S = 0.15  # less is not speech
+_MIN_BAND_DB = -65.0  # in that band; less cannot be heard
+_MIN_HARMONICITY = 0.5  # highest autocorrelation within the pitch of voices; 1: strictly periodic
+_MIN_CHANGE_DB = 5.0  # mean change of the spectrum's shape within a tenth of a second, over half a second
+_MIN_VOICED_S = 0.06  # voiced for less is chance
+_VOICED_REACH_S = 0.2  # this near to a voiced step all that is heard counts: consonants are not harmonic
+_MAX_PAUSE_S = 0.2  # shorter pauses are part of speaking
+_MIN_SPEECH_S = 0.15  # less is not speech
 
 
-class VoiceActivity:
+class VoiceActivityDetector:
     """Listens to a whole sound, chunk by chunk; keeps four numbers a step."""
 
     def __init__(self) -> None:
         self.start_s = 0.0
         """When the sound begins."""
-        self._held: NDArray[np.float32] | None = None
-        self._before: NDArray[np.float32] = np.zeros((_APART, _BANDS), np.float32)
+        self._buffer: NDArray[np.float32] | None = None
+        self._previous_shapes: NDArray[np.float32] = np.zeros((_CHANGE_LAG, _BAND_COUNT), np.float32)
         self._features: list[NDArray[np.float32]] = []
 
-    def listen(self, chunks: Iterable[Waveform]) -> Generator[Waveform]:
+    def observe(self, chunks: Iterable[Waveform]) -> Generator[Waveform]:
         """Pass the chunks on, having heard them."""
         for chunk in chunks:
             self.push(chunk)
@@ -61,68 +62,70 @@ class VoiceActivity:
 
     def push(self, chunk: Waveform) -> None:
         """Hear the next stretch of a contiguous sound, of any length."""
-        if self._held is None:
+        if self._buffer is None:
             self.start_s = chunk.start_s
-            self._held = np.zeros(STEP // 2, np.float32)  # the first window begins before the sound
-        self._held = np.concatenate([self._held, chunk.samples])
-        self._take(max(0, (len(self._held) - STEP) // STEP))
+            self._buffer = np.zeros(STEP // 2, np.float32)  # the first window begins before the sound
+        self._buffer = np.concatenate([self._buffer, chunk.samples])
+        self._measure_steps(max(0, (len(self._buffer) - STEP) // STEP))
 
     def finish(self) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
         """Level [L] in dB of full scale, and whether somebody speaks [L], in steps from `start_s` on.
 
         The last step counts if at least half of it is there.
         """
-        if self._held is not None:
-            left = len(self._held) // STEP  # what is held begins half a step early
-            self._held = np.concatenate([self._held, np.zeros(2 * STEP, np.float32)])
-            self._take(left)
+        if self._buffer is not None:
+            steps = len(self._buffer) // STEP  # what is held begins half a step early
+            self._buffer = np.concatenate([self._buffer, np.zeros(2 * STEP, np.float32)])
+            self._measure_steps(steps)
         measured = np.concatenate([np.empty((0, 4), np.float32), *self._features])
-        return measured[:, 0], _is_speech(measured)
+        return measured[:, 0], _classify_steps(measured)
 
-    def _take(self, steps: int) -> None:
-        assert self._held is not None
-        for first in range(0, steps, _AT_ONCE):
-            count = min(_AT_ONCE, steps - first)
-            part = self._held[first * STEP : (first + count + 1) * STEP]
-            measured, self._before = _measure(sliding_window_view(part, _WINDOW)[::STEP], self._before)
+    def _measure_steps(self, steps: int) -> None:
+        assert self._buffer is not None
+        for batch in chunk_slices(steps, _BATCH_STEPS):
+            samples = self._buffer[batch.start * STEP : (batch.stop + 1) * STEP]
+            windows = sliding_window_view(samples, _WINDOW)[::STEP]
+            measured, self._previous_shapes = _measure(windows, self._previous_shapes)
             self._features.append(measured)
-        self._held = self._held[steps * STEP :]
+        self._buffer = self._buffer[steps * STEP :]
 
 
 def _measure(
-    windows: NDArray[np.float32], before: NDArray[np.float32]
+    windows: NDArray[np.float32], previous_shapes: NDArray[np.float32]
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """Windows [n, 640] -> level dB, level of the band dB, harmonicity, change of the spectrum dB: [n, 4].
 
-    before: the last spectra [5, 16] of the steps before; those after this come back.
+    previous_shapes: the last spectra [5, 16] of the steps before; those after this come back.
     Silence is known without looking: hours of it, where a pause was filled with zeros, cost next to nothing.
     """
-    sounding = windows.any(axis=1)  # [n]
-    still = np.array([SILENCE_DB, SILENCE_DB, 0.0])
-    sums, shapes = np.tile(still, (len(windows), 1)), np.zeros((len(windows), _BANDS), np.float32)
-    if sounding.any():
-        sums[sounding], shapes[sounding] = _look_into(windows[sounding])
-    whole = np.concatenate([before, shapes])
-    change = np.abs(whole[_APART:] - whole[:-_APART]).mean(axis=1)
-    return np.column_stack([sums, change]).astype(np.float32), whole[-_APART:]
+    nonzero = windows.any(axis=1)  # [n]
+    silence = np.array([SILENCE_DB, SILENCE_DB, 0.0])
+    levels, shapes = np.tile(silence, (len(windows), 1)), np.zeros((len(windows), _BAND_COUNT), np.float32)
+    if nonzero.any():
+        levels[nonzero], shapes[nonzero] = _analyze(windows[nonzero])
+    all_shapes = np.concatenate([previous_shapes, shapes])
+    change = np.abs(all_shapes[_CHANGE_LAG:] - all_shapes[:-_CHANGE_LAG]).mean(axis=1)
+    return np.column_stack([levels, change]).astype(np.float32), all_shapes[-_CHANGE_LAG:]
 
 
-def _look_into(windows: NDArray[np.float32]) -> tuple[NDArray[np.float64], NDArray[np.float32]]:
+def _analyze(windows: NDArray[np.float32]) -> tuple[NDArray[np.float64], NDArray[np.float32]]:
     """Windows [n, 640] -> level dB, level of the band dB, harmonicity: [n, 3]; spectra' shapes [n, 16]."""
     taper = np.hanning(_WINDOW + 1)[:-1]
     spectrum = np.square(np.abs(np.fft.rfft(windows * taper, _FFT)))  # [n, 513]
     hertz = np.fft.rfftfreq(_FFT, 1 / SAMPLE_RATE_HZ)
-    inside = (hertz >= _BAND_HZ[0]) & (hertz <= _BAND_HZ[1])
+    inside = (hertz >= _VOICE_BAND_HZ[0]) & (hertz <= _VOICE_BAND_HZ[1])
     level = _db(np.square(windows[:, STEP // 2 : -STEP // 2], dtype=np.float64).mean(axis=1))
     band = _db(spectrum[:, inside].sum(axis=1) * 2 / (_FFT * np.square(taper).sum()))
-    return np.stack([level, band, _harmonicity(spectrum * inside, taper)], axis=1), _shapes(spectrum, hertz)
+    return np.stack([level, band, _harmonicity(spectrum * inside, taper)], axis=1), _spectral_shapes(
+        spectrum, hertz
+    )
 
 
-def _shapes(spectrum: NDArray[np.float64], hertz: NDArray[np.floating]) -> NDArray[np.float32]:
+def _spectral_shapes(spectrum: NDArray[np.float64], hertz: NDArray[np.floating]) -> NDArray[np.float32]:
     """The spectrum's shape in 16 bands as wide as hearing has them, dB about their mean: [n, 16]."""
-    edges = np.geomspace(150, 7000, _BANDS + 1)
+    edges = np.geomspace(150, 7000, _BAND_COUNT + 1)
     starts = np.searchsorted(hertz, edges)
-    power = np.add.reduceat(spectrum, starts, axis=1)[:, :_BANDS] / np.diff(starts)
+    power = np.add.reduceat(spectrum, starts, axis=1)[:, :_BAND_COUNT] / np.diff(starts)
     decibels = 10 * np.log10(power + 1e-4 * power.mean(axis=1, keepdims=True) + 1e-9)
     return np.asarray(decibels - decibels.mean(axis=1, keepdims=True), np.float32)
 
@@ -130,30 +133,32 @@ def _shapes(spectrum: NDArray[np.float64], hertz: NDArray[np.floating]) -> NDArr
 def _harmonicity(spectrum: NDArray[np.float64], taper: NDArray[np.float64]) -> NDArray[np.float64]:
     """The highest autocorrelation at lags of a voice, undone of the taper (Boersma 1993): [n]."""
     low, high = (round(SAMPLE_RATE_HZ / hertz) for hertz in reversed(_PITCH_HZ))
-    own = np.fft.irfft(np.square(np.abs(np.fft.rfft(taper, 2 * _FFT))))
-    found = np.fft.irfft(spectrum)  # [n, 1024]; lags beyond 384 wrap around, those of voices do not
-    found = found[:, low : high + 1] / np.maximum(found[:, :1], 1e-12)
-    return np.asarray((found / (own[low : high + 1] / own[0])).max(axis=1))
+    taper_autocorrelation = np.fft.irfft(np.square(np.abs(np.fft.rfft(taper, 2 * _FFT))))
+    autocorrelation = np.fft.irfft(spectrum)  # [n, 1024]; lags beyond 384 wrap around, those of voices do not
+    autocorrelation = autocorrelation[:, low : high + 1] / np.maximum(autocorrelation[:, :1], 1e-12)
+    return np.asarray(
+        (autocorrelation / (taper_autocorrelation[low : high + 1] / taper_autocorrelation[0])).max(axis=1)
+    )
 
 
 def _db(power: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.asarray(np.maximum(10 * np.log10(np.maximum(power, 1e-12)), SILENCE_DB))
 
 
-def _is_speech(measured: NDArray[np.float32]) -> NDArray[np.bool_]:
+def _classify_steps(measured: NDArray[np.float32]) -> NDArray[np.bool_]:
     """[L, 4] -> [L]."""
     if not len(measured):
         return np.zeros(0, bool)
     _, band, harmonicity, change = measured.T.astype(np.float64)
-    heard = (band > _floor(band) + _ABOVE_FLOOR_DB) & (band > _LEAST_DB)
-    voiced = heard & (harmonicity > _HARMONIC) & (_mean(change, 12) > _CHANGE_DB)
-    voiced = ~_filled(~voiced, round(_CHANCE_S / STEP_S))
-    near = _mean(voiced, round(_REACH_S / STEP_S)) > 0
-    spoken = _filled(heard & near, round(_PAUSE_S / STEP_S))
-    return ~_filled(~spoken, round(_SHORTEST_S / STEP_S))
+    audible = (band > _noise_floor_db(band) + _ABOVE_FLOOR_DB) & (band > _MIN_BAND_DB)
+    voiced = audible & (harmonicity > _MIN_HARMONICITY) & (_moving_mean(change, 12) > _MIN_CHANGE_DB)
+    voiced = ~_fill_short_gaps(~voiced, round(_MIN_VOICED_S / STEP_S))
+    near_voiced = _moving_mean(voiced, round(_VOICED_REACH_S / STEP_S)) > 0
+    speech = _fill_short_gaps(audible & near_voiced, round(_MAX_PAUSE_S / STEP_S))
+    return ~_fill_short_gaps(~speech, round(_MIN_SPEECH_S / STEP_S))
 
 
-def _floor(band: NDArray[np.float64]) -> NDArray[np.float64]:
+def _noise_floor_db(band: NDArray[np.float64]) -> NDArray[np.float64]:
     """How loud the room is around each step: the lowest of the quiet tenths of the seconds nearby, [L]."""
     second = round(1 / STEP_S)
     count = -(-len(band) // second)
@@ -163,18 +168,18 @@ def _floor(band: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.asarray(np.interp(np.arange(len(band)), (np.arange(count) + 0.5) * second, around))
 
 
-def _mean(values: NDArray[np.float64] | NDArray[np.bool_], reach: int) -> NDArray[np.float64]:
+def _moving_mean(values: NDArray[np.float64] | NDArray[np.bool_], reach: int) -> NDArray[np.float64]:
     """Over each step and `reach` steps on either side, [L]."""
     padded = np.pad(values.astype(np.float64), reach, mode="edge")
     sums = np.concatenate([[0.0], np.cumsum(padded)])
     return np.asarray(sums[2 * reach + 1 :] - sums[: -2 * reach - 1]) / (2 * reach + 1)
 
 
-def _filled(on: NDArray[np.bool_], shorter: int) -> NDArray[np.bool_]:
-    """With stretches of False of less than `shorter` steps made True, unless they begin or end the sound."""
+def _fill_short_gaps(on: NDArray[np.bool_], min_gap_steps: int) -> NDArray[np.bool_]:
+    """Make gaps of less than `min_gap_steps` steps True, unless they begin or end the sound."""
     change = np.flatnonzero(np.diff(on))
     filled = on.copy()
     for begin, end in zip(change[:-1] + 1, change[1:] + 1, strict=True):
-        if not on[begin] and end - begin < shorter:
+        if not on[begin] and end - begin < min_gap_steps:
             filled[begin:end] = True
     return filled

@@ -3,7 +3,7 @@
 Picture and sound come as they arrive, in one order. A stream is taken as it is: where it breaks off it ends.
 
 In: the number of a camera, a path or a URL.  Out: frames and stretches of 16 kHz sound on one clock.
-Not here: whole files (video.py, audio.py), keeping up (pipeline/feed.py).
+Not here: whole files (video.py, audio.py), keeping up (pipeline/prefetch.py).
 """
 
 import time
@@ -17,7 +17,7 @@ import numpy as np
 
 from auscan.core.config import SAMPLE_RATE_HZ
 from auscan.core.errors import MediaError
-from auscan.media.audio import Runs, Waveform, check_pause, check_rate
+from auscan.media.audio import MonoResampler, Waveform, check_pause, check_rate
 from auscan.media.container import check_file
 from auscan.media.video import FALLBACK_RATE_HZ, Frame, next_time, to_rgb, video_stream
 
@@ -37,7 +37,7 @@ def read_stream(source: str) -> Iterator[Frame | Waveform]:
     Raises MediaError where it cannot be opened, has no picture, or cannot be decoded.
     """
     if source.isdecimal():
-        yield from _camera(int(source))
+        yield from _read_camera(int(source))
         return
     if is_file(source):
         check_file(Path(source))
@@ -45,51 +45,51 @@ def read_stream(source: str) -> Iterator[Frame | Waveform]:
     try:
         where = str(Path(source).absolute()) if is_file(source) else source
         with av.open(where, options=options, timeout=TIMEOUT_S, metadata_errors="replace") as container:
-            yield from _container(container, Path(source))
+            yield from _read_container(container, Path(source))
     except (av.FFmpegError, OSError) as error:
         raise MediaError(f"{source} cannot be read ({error}). Check the address, or try a player.") from error
 
 
-def _camera(number: int) -> Iterator[Frame]:
+def _read_camera(number: int) -> Iterator[Frame]:
     """Frames with the time at which they arrived, from 0."""
     camera = cv2.VideoCapture(number)
     try:
         if not camera.isOpened():
             raise MediaError(f"There is no camera {number}. Plug it in, or give another number.")
-        began_s, index = time.monotonic(), 0
+        started_s, index = time.monotonic(), 0
         while True:
-            arrived, image = camera.read()
-            if not arrived:
+            ok, image = camera.read()
+            if not ok:
                 return
-            time_s = time.monotonic() - began_s
+            time_s = time.monotonic() - started_s
             yield Frame(index, time_s, np.asarray(cv2.cvtColor(image, cv2.COLOR_BGR2RGB), np.uint8))
             index += 1
     finally:
         camera.release()
 
 
-def _container(container: Any, path: Path) -> Iterator[Frame | Waveform]:
-    picture = video_stream(container, path)
-    picture.thread_type = "AUTO"
-    step_s = 1.0 / float(picture.average_rate or FALLBACK_RATE_HZ)
-    wanted = [picture, *container.streams.audio[:1]]
-    runs = Runs()
-    heard_s: float | None = None
+def _read_container(container: Any, path: Path) -> Iterator[Frame | Waveform]:
+    video = video_stream(container, path)
+    video.thread_type = "AUTO"
+    period_s = 1.0 / float(video.average_rate or FALLBACK_RATE_HZ)
+    streams = [video, *container.streams.audio[:1]]
+    resampler = MonoResampler()
+    audio_end_s: float | None = None
     index, time_s = 0, None
-    for packet in container.demux(wanted):
+    for packet in container.demux(streams):
         for frame in packet.decode():
             if isinstance(frame, av.VideoFrame):
-                time_s = next_time(frame.time, time_s, step_s)
+                time_s = next_time(frame.time, time_s, period_s)
                 yield Frame(index, time_s, to_rgb(frame))
                 index += 1
                 continue
             check_rate(path, frame.sample_rate)
-            for start_s, samples in runs.push(frame):
+            for start_s, samples in resampler.push(frame):
                 if start_s is not None:
-                    check_pause(path, start_s if heard_s is None else heard_s, start_s)
-                    heard_s = start_s
-                assert heard_s is not None, "the first run has a time"
-                yield Waveform(samples, heard_s)
-                heard_s += len(samples) / SAMPLE_RATE_HZ
-    for _, samples in runs.finish():
-        yield Waveform(samples, heard_s or 0.0)
+                    check_pause(path, start_s if audio_end_s is None else audio_end_s, start_s)
+                    audio_end_s = start_s
+                assert audio_end_s is not None, "the first run has a time"
+                yield Waveform(samples, audio_end_s)
+                audio_end_s += len(samples) / SAMPLE_RATE_HZ
+    for _, samples in resampler.finish():
+        yield Waveform(samples, audio_end_s or 0.0)

@@ -17,7 +17,7 @@ MP4_DATA_BOXES = (b"moov", b"moof", b"mdat")
 
 EBML_MAGIC, SEGMENT_MAGIC = b"\x1a\x45\xdf\xa3", b"\x18\x53\x80\x67"
 
-RIFF_SLACK_BYTES = 1024
+RIFF_TOLERANCE_BYTES = 1024
 """Writers disagree on whether a RIFF's size includes its own header and padding."""
 
 
@@ -32,7 +32,7 @@ def lacks_index(path: Path) -> bool:
     return boxes.get(b"moov", size + 1) > size and b"meta" not in boxes
 
 
-def is_cut_off(path: Path) -> bool:
+def is_truncated(path: Path) -> bool:
     """Is the end of this mp4, mov, mkv, webm or avi file missing?"""
     size = path.stat().st_size
     with path.open("rb") as file:
@@ -44,7 +44,7 @@ def is_cut_off(path: Path) -> bool:
             return _matroska_end(file) > size
         if head[:4] == b"RIFF" and head[8:12] == b"AVI ":
             riff = int.from_bytes(head[4:8], "little")
-            return riff != 0xFFFFFFFF and riff > size + RIFF_SLACK_BYTES
+            return riff != 0xFFFFFFFF and riff > size + RIFF_TOLERANCE_BYTES
     return False
 
 

@@ -24,12 +24,12 @@ from numpy.typing import NDArray
 from auscan.core.errors import MediaError
 from auscan.media.container import decode, open_media
 from auscan.media.images import is_image, numbered_images, read_image
-from auscan.media.truncation import is_cut_off
+from auscan.media.truncation import is_truncated
 
 FALLBACK_RATE_HZ = 25.0
 """Spaces frames that have no time of their own in a file that names no rate either."""
 
-Picture = Callable[[], NDArray[np.uint8]]
+ReadPicture = Callable[[], NDArray[np.uint8]]
 """Gives the picture of a frame, [H, W, 3] RGB, which costs more than decoding it."""
 
 REORDER_DEPTH = 16
@@ -96,8 +96,8 @@ def read_frames(
 
     Raises MediaError where the input cannot be read, or, after the last good frame, where it breaks off.
     """
-    for index, time_s, picture in _wanted(_pictures(Path(path), folder_rate_hz), only):
-        yield Frame(index, time_s, picture())
+    for index, time_s, read_picture in _select_frames(_readable_frames(Path(path), folder_rate_hz), only):
+        yield Frame(index, time_s, read_picture())
 
 
 def frame_times(path: Path | str) -> NDArray[np.float64]:
@@ -120,7 +120,7 @@ def _packet_times(path: Path) -> list[float] | None:
     """The times [F] s that mp4 and mov files keep beside their packets; None where none can be trusted."""
     with open_media(path) as container:
         stream = video_stream(container, path)
-        if not container.format.name.startswith("mov") or is_cut_off(path):
+        if not container.format.name.startswith("mov") or is_truncated(path):
             return None
         packets = [p for p in container.demux(stream) if p.size and not p.is_discard]
         if not packets or any(packet.pts is None for packet in packets):
@@ -142,7 +142,7 @@ def _probe_video(path: Path) -> VideoInfo:
         stream = video_stream(container, path)
         first = next(decode(container, stream, path), None)
         if first is None:
-            raise _no_frames(path)
+            raise _no_frames_error(path)
         height, width = to_rgb(first).shape[:2]
         length = stream.duration * stream.time_base if stream.duration else None
         if length is None and container.duration:
@@ -153,7 +153,7 @@ def _probe_video(path: Path) -> VideoInfo:
         return VideoInfo(path, width, height, frames, duration_s, rate_hz, bool(container.streams.audio))
 
 
-def _pictures(path: Path, folder_rate_hz: float | None) -> Iterator[tuple[int, float, Picture]]:
+def _readable_frames(path: Path, folder_rate_hz: float | None) -> Iterator[tuple[int, float, ReadPicture]]:
     """Index, time and a way to get the picture of every frame."""
     if folder_rate_hz is not None and path.is_dir():
         for index, image_path in enumerate(_folder_images(path, folder_rate_hz)):
@@ -165,20 +165,20 @@ def _pictures(path: Path, folder_rate_hz: float | None) -> Iterator[tuple[int, f
             yield index, time_s, partial(to_rgb, frame)
 
 
-def _wanted(
-    pictures: Iterator[tuple[int, float, Picture]], only: Collection[int] | None
-) -> Iterator[tuple[int, float, Picture]]:
+def _select_frames(
+    readable: Iterator[tuple[int, float, ReadPicture]], only: Collection[int] | None
+) -> Iterator[tuple[int, float, ReadPicture]]:
     """Those of the indices in `only`, and nothing after the last; None: all."""
     if only is None:
-        yield from pictures
+        yield from readable
         return
     last = max(only, default=-1)
     if last < 0:
         return
-    for each in pictures:
-        if each[0] in only:
-            yield each
-        if each[0] >= last:
+    for frame in readable:
+        if frame[0] in only:
+            yield frame
+        if frame[0] >= last:
             return
 
 
@@ -187,18 +187,18 @@ def _timed_frames(path: Path) -> Iterator[tuple[Any, float]]:
     with open_media(path) as container:
         stream = video_stream(container, path)
         stream.thread_type = "AUTO"
-        step_s = 1.0 / float(stream.average_rate or FALLBACK_RATE_HZ)
+        period_s = 1.0 / float(stream.average_rate or FALLBACK_RATE_HZ)
         timed: Iterator[tuple[Any, float | None]] = (
             (frame, frame.time) for frame in decode(container, stream, path)
         )
         if container.format.name == "avi":
             timed = _sorted_times(timed)
         time_s: float | None = None
-        for frame, given_s in timed:
-            time_s = next_time(given_s, time_s, step_s)
+        for frame, stamp_s in timed:
+            time_s = next_time(stamp_s, time_s, period_s)
             yield frame, time_s
         if time_s is None:
-            raise _no_frames(path)
+            raise _no_frames_error(path)
 
 
 def video_stream(container: Any, path: Path) -> Any:
@@ -213,11 +213,11 @@ def video_stream(container: Any, path: Path) -> Any:
     raise MediaError(f"{path} has no picture in it. Give a video or a picture.")
 
 
-def next_time(given_s: float | None, before_s: float | None, step_s: float) -> float:
+def next_time(stamp_s: float | None, previous_s: float | None, period_s: float) -> float:
     """The time of a frame from its own stamp and the frame before it; never back in time."""
-    if before_s is None:
-        return 0.0 if given_s is None else given_s
-    return before_s + step_s if given_s is None else max(given_s, before_s)
+    if previous_s is None:
+        return 0.0 if stamp_s is None else stamp_s
+    return previous_s + period_s if stamp_s is None else max(stamp_s, previous_s)
 
 
 def _sorted_times(timed: Iterator[tuple[Any, float | None]]) -> Iterator[tuple[Any, float | None]]:
@@ -226,15 +226,15 @@ def _sorted_times(timed: Iterator[tuple[Any, float | None]]) -> Iterator[tuple[A
     AVI keeps times in decoding order, so frames that were coded out of order arrive with swapped times.
     Frames come in display order: the n-th one has the n-th smallest time.
     """
-    waiting: deque[Any] = deque()
+    pending: deque[Any] = deque()
     times_s: list[float] = []
     for frame, time_s in timed:
-        waiting.append(frame)
+        pending.append(frame)
         if time_s is not None:
             heapq.heappush(times_s, time_s)
-        if len(waiting) > REORDER_DEPTH:
-            yield waiting.popleft(), heapq.heappop(times_s) if times_s else None
-    for frame in waiting:
+        if len(pending) > REORDER_DEPTH:
+            yield pending.popleft(), heapq.heappop(times_s) if times_s else None
+    for frame in pending:
         yield frame, heapq.heappop(times_s) if times_s else None
 
 
@@ -264,5 +264,5 @@ def _upright(image: NDArray[np.uint8], matrix: NDArray[np.int32]) -> NDArray[np.
     return image
 
 
-def _no_frames(path: Path) -> MediaError:
+def _no_frames_error(path: Path) -> MediaError:
     return MediaError(f"{path} has a video stream but not one frame in it. Copy or export it again.")

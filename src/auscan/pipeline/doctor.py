@@ -25,10 +25,10 @@ from auscan.core.errors import AuscanError
 
 State = Literal["ok", "absent", "broken"]
 
-LEAST_SPACE = 0.5e9
+MIN_FREE_BYTES = 0.5e9
 """Bytes of temporary files that two hours of one face take."""
 
-WHAT_FOR = {
+EXTRA_PURPOSES = {
     "train": "data sets, training, scoring, export, and models without graphs",
     "batch": "auscan query",
     "ray": "auscan detect --ray, many machines at once",
@@ -64,12 +64,19 @@ class Finding:
     """What to do about it; empty where nothing need be done."""
 
 
-def examine() -> list[Finding]:
+def run_checks() -> list[Finding]:
     """Look at everything; takes some seconds, most of them for PyTorch where it is installed."""
-    return [*_installed(), *_devices(), *_codecs(), *_models(), _space(), _run()]
+    return [
+        *_check_installation(),
+        *_check_devices(),
+        *_check_codecs(),
+        *_check_models(),
+        _check_space(),
+        _check_detection(),
+    ]
 
 
-def _installed() -> Iterator[Finding]:
+def _check_installation() -> Iterator[Finding]:
     """Packages and extras."""
     if find_spec("packaging") is None:  # nothing can be said of the others without it
         yield Finding(
@@ -77,13 +84,13 @@ def _installed() -> Iterator[Finding]:
             name="packaging",
             state="broken",
             found="",
-            advice=f"pip install {_target('')}",
+            advice=f"pip install {_install_target('')}",
         )
         return
     wanted = wanted_packages()
-    packages = list(_packages(wanted))
+    packages = list(_check_packages(wanted))
     yield from packages
-    yield from _extras(wanted, packages)
+    yield from _check_extras(wanted, packages)
 
 
 def wanted_packages() -> dict[str, dict[str, str]]:
@@ -93,26 +100,26 @@ def wanted_packages() -> dict[str, dict[str, str]]:
     """
     from packaging.requirements import Requirement
 
-    about = importlib.metadata.metadata("auscan")
-    wanted: dict[str, dict[str, str]] = {extra: {} for extra in ("", *about.get_all("Provides-Extra", []))}
-    for each in map(Requirement, importlib.metadata.requires("auscan") or []):
+    metadata = importlib.metadata.metadata("auscan")
+    wanted: dict[str, dict[str, str]] = {extra: {} for extra in ("", *metadata.get_all("Provides-Extra", []))}
+    for item in map(Requirement, importlib.metadata.requires("auscan") or []):
         for extra in wanted:
-            if (not extra) if each.marker is None else each.marker.evaluate({"extra": extra}):
-                wanted[extra][each.name] = str(each.specifier)
+            if (not extra) if item.marker is None else item.marker.evaluate({"extra": extra}):
+                wanted[extra][item.name] = str(item.specifier)
     return dict(sorted(wanted.items(), key=lambda item: (bool(item[0]), len(item[1]))))
 
 
-def _packages(wanted: dict[str, dict[str, str]]) -> Iterator[Finding]:
+def _check_packages(wanted: dict[str, dict[str, str]]) -> Iterator[Finding]:
     """Every package once, beginning with auscan itself."""
     yield Finding(area="package", name="auscan", state="ok", found=importlib.metadata.version("auscan"))
     seen: set[str] = {"auscan"}  # auscan[train] in an extra is that extra once more
     for extra, versions in wanted.items():
         for name in sorted(versions.keys() - seen):
-            yield _package(name, versions[name], extra)
+            yield _check_package(name, versions[name], extra)
         seen |= versions.keys()
 
 
-def _package(name: str, wanted: str, extra: str) -> Finding:
+def _check_package(name: str, wanted: str, extra: str) -> Finding:
     from packaging.specifiers import SpecifierSet
 
     try:
@@ -126,32 +133,32 @@ def _package(name: str, wanted: str, extra: str) -> Finding:
         state="ok" if fits else "absent" if extra else "broken",
         found=found,
         wanted=wanted,
-        advice="" if fits else f"pip install {_target(extra)}",
+        advice="" if fits else f"pip install {_install_target(extra)}",
     )
 
 
-def _extras(wanted: dict[str, dict[str, str]], packages: list[Finding]) -> Iterator[Finding]:
+def _check_extras(wanted: dict[str, dict[str, str]], packages: list[Finding]) -> Iterator[Finding]:
     """Each extra, with what it lacks and what for."""
-    unfit = {each.name for each in packages if each.state != "ok"}
+    unusable = {item.name for item in packages if item.state != "ok"}
     for extra, versions in wanted.items():
         if not extra:
             continue
-        lacking = [name for name in versions if name in unfit]
-        need = f"lacking for {WHAT_FOR.get(extra, f'the extra {extra}')}: {', '.join(lacking)}"
+        missing_packages = [name for name in versions if name in unusable]
+        need = f"lacking for {EXTRA_PURPOSES.get(extra, f'the extra {extra}')}: {', '.join(missing_packages)}"
         yield Finding(
             area="extra",
             name=extra,
-            state="absent" if lacking else "ok",
-            found=need if lacking else f"all {len(versions)} packages",
-            advice=f"pip install {_target(extra)}" if lacking else "",
+            state="absent" if missing_packages else "ok",
+            found=need if missing_packages else f"all {len(versions)} packages",
+            advice=f"pip install {_install_target(extra)}" if missing_packages else "",
         )
 
 
-def _target(extra: str) -> str:
+def _install_target(extra: str) -> str:
     return f"'auscan[{extra}]'" if extra else "--force-reinstall auscan"
 
 
-def _devices() -> Iterator[Finding]:
+def _check_devices() -> Iterator[Finding]:
     """The processor and its memory, the threads that will be used, and GPUs where there is PyTorch."""
     cores = os.cpu_count() or 1
     usable = usable_cores()
@@ -169,85 +176,85 @@ def _devices() -> Iterator[Finding]:
             name="cuda",
             state="absent",
             found="",
-            advice=f"a GPU needs PyTorch: pip install {_target('train')}",
+            advice=f"a GPU needs PyTorch: pip install {_install_target('train')}",
         )
     else:
-        yield _tried("device", "cuda", _gpus, "absent")
+        yield _run_check("device", "cuda", _describe_gpus, "absent")
 
 
-def _gpus() -> str:
+def _describe_gpus() -> str:
     from auscan.inference.torch_engine import gpus
 
     return ", ".join(gpus()) or "no GPU, which none of the defaults needs"
 
 
-def _codecs() -> Iterator[Finding]:
+def _check_codecs() -> Iterator[Finding]:
     """What FFmpeg inside PyAV can read, and write for overlays."""
-    for what, codec, mode, missing in CODECS:
-        yield _tried("codec", what, partial(_codec, codec, mode), missing)
+    for label, codec, mode, missing in CODECS:
+        yield _run_check("codec", label, partial(_describe_codec, codec, mode), missing)
 
 
-def _codec(name: str, mode: Literal["r", "w"]) -> str:
+def _describe_codec(name: str, mode: Literal["r", "w"]) -> str:
     import av
 
     return str(av.codec.Codec(name, mode).long_name)
 
 
-def _models() -> Iterator[Finding]:
+def _check_models() -> Iterator[Finding]:
     """The shipped models and the face detector, held against their sums."""
-    from auscan.core.checkpoint_folder import SHIPPED
+    from auscan.core.checkpoint_folder import SHIPPED_CHECKPOINTS
 
-    for folder in sorted(path.parent for path in SHIPPED.glob("*/config.json")):
-        yield _tried("model", folder.name, partial(_model, folder))
-    yield _tried("model", "face detector", _detector)
+    for folder in sorted(path.parent for path in SHIPPED_CHECKPOINTS.glob("*/config.json")):
+        yield _run_check("model", folder.name, partial(_verify_model, folder))
+    yield _run_check("model", "face detector", _verify_detector)
 
 
-def _model(folder: Path) -> str:
+def _verify_model(folder: Path) -> str:
     from auscan.core.checkpoint_folder import read_config
 
     read_config(folder)
-    return _whole(folder)
+    return _verify_model_files(folder)
 
 
-def _detector() -> str:
-    from auscan.faces.detector import NETWORK
+def _verify_detector() -> str:
+    from auscan.faces.detector import NETWORK_FILE
 
-    return _whole(NETWORK.parent)
+    return _verify_model_files(NETWORK_FILE.parent)
 
 
-def _whole(folder: Path) -> str:
+def _verify_model_files(folder: Path) -> str:
     """How many model files there are; raises CheckpointError where one is damaged."""
-    from auscan.core.checkpoint_folder import RECORDED, SUMS_FILE, check_sums
+    from auscan.core.checkpoint_folder import CHECKSUM_PATTERNS, CHECKSUMS_FILE, verify_checksums
 
-    names = [file.name for pattern in RECORDED for file in folder.glob(pattern)]
+    names = [file.name for pattern in CHECKSUM_PATTERNS for file in folder.glob(pattern)]
     if not names:
         raise AuscanError(f"{folder} holds no model. Install auscan again.")
-    check_sums(folder, names)
-    recorded = (folder / SUMS_FILE).is_file()
-    return f"{len(names)} files, {'as recorded' if recorded else f'no {SUMS_FILE} to hold them against'}"
+    verify_checksums(folder, names)
+    recorded = (folder / CHECKSUMS_FILE).is_file()
+    return f"{len(names)} files, {'as recorded' if recorded else f'no {CHECKSUMS_FILE} to hold them against'}"
 
 
-def _space() -> Finding:
+def _check_space() -> Finding:
     """Where tracks and sound wait for their end."""
 
-    def free() -> str:
+    def check_free_space() -> str:
         folder = tempfile.gettempdir()
         with tempfile.TemporaryFile(dir=folder):
             left = shutil.disk_usage(folder).free
-        if left < LEAST_SPACE:
+        if left < MIN_FREE_BYTES:
             raise AuscanError(
-                f"{folder} has {left / 1e9:.2f} GB left; two hours of one face take {LEAST_SPACE / 1e9} GB. "
-                f"Make room, or name another folder in TMPDIR."
+                f"{folder} has {left / 1e9:.2f} GB left; two hours of one face take "
+                f"{MIN_FREE_BYTES / 1e9} GB. Make room, or name another folder in TMPDIR."
             )
         return f"{left / 1e9:.1f} GB free in {folder}"
 
-    return _tried("space", "temporary files", free)
+    return _run_check("space", "temporary files", check_free_space)
 
 
-def _run() -> Finding:
+def _check_detection() -> Finding:
     """The portrait of the demo, by the shipped model, from file to table."""
 
-    def smile() -> str:
+    def detect_portrait() -> str:
         from auscan.pipeline.demo import PORTRAIT, read_portrait
         from auscan.pipeline.detect import detect
 
@@ -259,13 +266,13 @@ def _run() -> Finding:
             )
         return "one smiling face in the demo's portrait, as there should be"
 
-    return _tried("run", "auscan detect", smile)
+    return _run_check("run", "auscan detect", detect_portrait)
 
 
-def _tried(area: str, name: str, look: Callable[[], str], failed: State = "broken") -> Finding:
-    """The finding of `look`, or of what it raised."""
+def _run_check(area: str, name: str, check: Callable[[], str], failed: State = "broken") -> Finding:
+    """The finding of `check`, or of what it raised."""
     try:
-        return Finding(area=area, name=name, state="ok", found=look())
+        return Finding(area=area, name=name, state="ok", found=check())
     except AuscanError as error:
         return Finding(area=area, name=name, state=failed, found="", advice=" ".join(str(error).split()))
     except Exception as error:  # a broken library may raise anything, and the rest is to be looked at too
@@ -273,6 +280,6 @@ def _tried(area: str, name: str, look: Callable[[], str], failed: State = "broke
         return Finding(area=area, name=name, state=failed, found="", advice=reason)
 
 
-def about_python() -> str:
+def describe_python() -> str:
     """Python and the system it runs on."""
     return f"Python {sys.version.split()[0]}, {platform.system()} {platform.release()} {platform.machine()}"

@@ -28,56 +28,56 @@ POLL_S = 0.1
 """How soon the thread notices that nobody wants the rest."""
 
 
-class _End:
+class _EndOfItems:
     """Stands in the queue after the last item; carries what went wrong, if anything did."""
 
     def __init__(self, error: BaseException | None) -> None:
         self.error = error
 
 
-def ahead(items: Iterable[T], depth: int) -> Generator[T]:
+def prefetch(items: Iterable[T], depth: int) -> Generator[T]:
     """The items in their order, made by a thread that is at most `depth` of them ahead.
 
     What they raise is raised here, at their place. Whoever stops early closes this generator (or drops it):
     the thread then ends after the item at hand, and `items` is closed in the thread that ran it.
     """
-    queue: Queue[T | _End] = Queue(depth)
-    unwanted = threading.Event()
-    thread = threading.Thread(target=_fill, args=(items, queue, unwanted), daemon=True)
+    queue: Queue[T | _EndOfItems] = Queue(depth)
+    cancelled = threading.Event()
+    thread = threading.Thread(target=_produce, args=(items, queue, cancelled), daemon=True)
     thread.start()
     try:
         while True:
             item = queue.get()
-            if isinstance(item, _End):
+            if isinstance(item, _EndOfItems):
                 if item.error is not None:
                     raise item.error
                 return
             yield item
     finally:
-        unwanted.set()
-        _empty(queue)
+        cancelled.set()
+        _drain(queue)
         thread.join()
 
 
-def _fill(items: Iterable[T], queue: "Queue[T | _End]", unwanted: threading.Event) -> None:
-    end = _End(None)
+def _produce(items: Iterable[T], queue: "Queue[T | _EndOfItems]", cancelled: threading.Event) -> None:
+    end = _EndOfItems(None)
     iterator = iter(items)
     try:
         for item in iterator:
-            if not _put(item, queue, unwanted):
+            if not _put(item, queue, cancelled):
                 break
     except BaseException as error:  # it belongs to whoever takes the items
-        end = _End(error)
+        end = _EndOfItems(error)
     finally:
         close = getattr(iterator, "close", None)
         if close is not None:
             close()
-    _put(end, queue, unwanted)
+    _put(end, queue, cancelled)
 
 
-def _put(item: T | _End, queue: "Queue[T | _End]", unwanted: threading.Event) -> bool:
+def _put(item: T | _EndOfItems, queue: "Queue[T | _EndOfItems]", cancelled: threading.Event) -> bool:
     """Wait for room; False if nobody wants the item any more."""
-    while not unwanted.is_set():
+    while not cancelled.is_set():
         try:
             queue.put(item, timeout=POLL_S)
         except Full:
@@ -86,7 +86,7 @@ def _put(item: T | _End, queue: "Queue[T | _End]", unwanted: threading.Event) ->
     return False
 
 
-def _empty(queue: "Queue[T | _End]") -> None:
+def _drain(queue: "Queue[T | _EndOfItems]") -> None:
     """Make room, so that a waiting thread goes on at once."""
     try:
         while True:
@@ -95,7 +95,7 @@ def _empty(queue: "Queue[T | _End]") -> None:
         pass
 
 
-ROOM = 8
+MAX_WAITING_FRAMES = 8
 """Frames that may wait; more would only make every row later."""
 
 
@@ -108,7 +108,7 @@ class LiveFeed:
         """Frames left out so far."""
         self._items, self._paced = items, paced
         self._queue: SimpleQueue[Frame | Waveform | BaseException | None] = SimpleQueue()
-        self._room = threading.Semaphore(ROOM)
+        self._free_slots = threading.Semaphore(MAX_WAITING_FRAMES)
         self._stopped = threading.Event()
 
     def __iter__(self) -> Iterator[Frame | Waveform]:
@@ -118,23 +118,23 @@ class LiveFeed:
                 if isinstance(item, BaseException):
                     raise item
                 if isinstance(item, Frame):
-                    self._room.release()
+                    self._free_slots.release()
                 yield item
         finally:
             self._stopped.set()
 
     def _read(self) -> None:
-        ahead_s: float | None = None  # how far the clock of the frames is ahead of ours
+        offset_s: float | None = None  # how far the clock of the frames is ahead of ours
         try:
             for item in self._items:
                 if self._stopped.is_set():
                     return
                 if isinstance(item, Frame):
-                    now_s = time.monotonic()
-                    ahead_s = item.time_s - now_s if ahead_s is None else ahead_s
+                    clock_s = time.monotonic()
+                    offset_s = item.time_s - clock_s if offset_s is None else offset_s
                     if self._paced:
-                        self._stopped.wait(max(0.0, item.time_s - ahead_s - now_s))
-                    if not self._room.acquire(blocking=False):
+                        self._stopped.wait(max(0.0, item.time_s - offset_s - clock_s))
+                    if not self._free_slots.acquire(blocking=False):
                         self.dropped += 1
                         continue
                 self._queue.put(item)

@@ -8,35 +8,36 @@ In: rows of float32, or of bytes.  Out: any stretch of them.  A short series nev
 What the network went by for one face, kept on the disk until the face is gone, then passed on in pieces.
 
 In: the face in frame after frame.  Out: Evidence.
-Not here: its file (results/evidence.py), reading it out of the network (inference/).
+Not here: its file (results/attributions.py), reading it out of the network (inference/).
 
 One face over the whole of a video: its features pile up on the disk until it is gone, then it is scored.
 
 In: the face in frame after frame.  Out: TrackScores.
-Not here: seeing (watch.py), reading over time (inference/follow.py).
+Not here: the visual stage (face_features.py), scoring (inference/score_track.py).
 """
 
 import math
 import tempfile
 import weakref
 from collections.abc import Iterator, Sequence
-from typing import Any, cast
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from auscan.inference.engine import AudioTokens, FaceEvidence, Stages
-from auscan.inference.score_track import audio_gates, follow, probabilities
-from auscan.pipeline.face_features import SeenFace
-from auscan.results.evidence import ROWS, Evidence, to_bytes, to_open_bytes
+from auscan.core.chunking import chunk_slices
+from auscan.inference.engine import FaceAttributions, InferenceEngine
+from auscan.inference.score_track import AudioTokenSource, audio_gates, probabilities, score_track
+from auscan.pipeline.face_features import FaceFeatures
+from auscan.results.attributions import ROW_GROUP_SIZE, Attributions, to_bytes, to_nonzero_bytes
 from auscan.results.table import TrackScores
 
 IN_MEMORY_BYTES = 2**21
 """A series goes to the disk when it is longer."""
 
 
-class DiskRows:
-    """An array [n, ...] that grows, float32 unless told otherwise; knows of numpy what `follow` asks for."""
+class SpooledArray:
+    """An array [n, ...] that grows, float32 unless told otherwise; a `RowStorage`."""
 
     def __init__(self, row_shape: tuple[int, ...], dtype: DTypeLike = np.float32) -> None:
         self._row_shape, self._dtype = row_shape, np.dtype(dtype)
@@ -46,19 +47,15 @@ class DiskRows:
         weakref.finalize(self, self._file.close)  # the rows live as long as they are used, not as a block
 
     @classmethod
-    def room(cls, shape: tuple[int, ...]) -> NDArray[np.float32]:
-        """Rows of zeros of a shape, to be written to by slices: an `inference.follow.Room`."""
+    def allocate(cls, shape: tuple[int, ...]) -> Self:
+        """Return an array of zeros of a shape (an `inference.score_track.Allocate`)."""
         rows = cls(shape[1:])
         rows._count, size = shape[0], shape[0] * rows._row_bytes
         rows._file.truncate(size)  # a long one goes to the disk here; a short one does not grow by it
         if size:
             rows._file.seek(size - 1)
             rows._file.write(b"\0")
-        return rows.as_array()
-
-    def as_array(self) -> NDArray[np.float32]:
-        """Itself, for those who ask for an array and only take its shape and slices."""
-        return cast(NDArray[np.float32], self)
+        return rows
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -86,102 +83,103 @@ class DiskRows:
         self._file.write(block.tobytes())
 
 
-class Trail:
+class AttributionBuffer:
     """One face while its video is being read."""
 
-    def __init__(self, first: FaceEvidence) -> None:
-        self._points = DiskRows((5, 2))
-        self._patches = DiskRows(first.patch_weights.shape[1:], np.uint8)
-        self._attention = DiskRows(first.attention.shape[1:], np.uint8)
-        self._gates = DiskRows(first.gates.shape[1:], np.uint8)
+    def __init__(self, first: FaceAttributions) -> None:
+        self._points = SpooledArray((5, 2))
+        self._patches = SpooledArray(first.patch_weights.shape[1:], np.uint8)
+        self._attention = SpooledArray(first.attention.shape[1:], np.uint8)
+        self._gates = SpooledArray(first.gates.shape[1:], np.uint8)
 
-    def add(self, seen: SeenFace) -> None:
+    def add(self, features: FaceFeatures) -> None:
         """The face in one more frame."""
-        assert seen.evidence is not None
-        self._points.append(seen.face.points[None].astype(np.float32))
-        self._patches.append(to_open_bytes(seen.evidence.patch_weights))
-        self._attention.append(to_bytes(seen.evidence.attention))
-        self._gates.append(to_bytes(seen.evidence.gates))
+        assert features.attributions is not None
+        self._points.append(features.face.points[None].astype(np.float32))
+        self._patches.append(to_nonzero_bytes(features.attributions.patch_weights))
+        self._attention.append(to_bytes(features.attributions.attention))
+        self._gates.append(to_bytes(features.attributions.gates))
 
-    def pieces(
+    def chunks(
         self,
         face_id: int,
         frames: Sequence[int],
         times_s: Sequence[float],
-        embeddings: DiskRows,
-        stages: Stages,
-        sound: AudioTokens | None,
-    ) -> Iterator[Evidence]:
+        embeddings: SpooledArray,
+        engine: InferenceEngine,
+        sound: AudioTokenSource | None,
+    ) -> Iterator[Attributions]:
         """The whole track, ROWS frames at a time; its voice is asked for here, as it was not heard before.
 
         frames, times_s: [T]    embeddings: [T, d]    sound: all that the track can hear
         """
-        for start in range(0, len(frames), ROWS):
-            part = slice(start, start + ROWS)
-            numbers = np.asarray(frames[part], np.int64)
-            gates = audio_gates(stages, embeddings[part], np.asarray(times_s[part], np.float64), sound)
-            yield Evidence(
-                stages.config.network.visual.crop_size,
+        for chunk in chunk_slices(len(frames), ROW_GROUP_SIZE):
+            numbers = np.asarray(frames[chunk], np.int64)
+            gates = audio_gates(engine, embeddings[chunk], np.asarray(times_s[chunk], np.float64), sound)
+            yield Attributions(
+                engine.config.network.visual.crop_size,
                 numbers,
                 np.full(len(numbers), face_id, np.int64),
-                self._points[part],
-                self._patches[part],
-                self._attention[part],
-                self._gates[part],
-                to_open_bytes(gates),
+                self._points[chunk],
+                self._patches[chunk],
+                self._attention[chunk],
+                self._gates[chunk],
+                to_nonzero_bytes(gates),
             )
 
 
-PLACE = 15
+GEOMETRY_WIDTH = 15
 """Numbers that say where a face is: box, score, five points; the parts of its quality follow."""
 
 
-class Track:
+class FaceTrack:
     """One face while its video is being read."""
 
-    def __init__(self, face_id: int, first: SeenFace) -> None:
+    def __init__(self, face_id: int, first: FaceFeatures) -> None:
         self.face_id = face_id
         self.frames: list[int] = []
         self.times_s: list[float] = []
-        self._places = DiskRows((PLACE + len(first.parts),))
-        self._embeddings = DiskRows(first.embedding.shape)
-        self._au_tokens = DiskRows(first.au_tokens.shape)
-        self._trail = None if first.evidence is None else Trail(first.evidence)
+        self._geometry = SpooledArray((GEOMETRY_WIDTH + len(first.quality_features),))
+        self._embeddings = SpooledArray(first.embedding.shape)
+        self._au_tokens = SpooledArray(first.au_tokens.shape)
+        self._attributions = None if first.attributions is None else AttributionBuffer(first.attributions)
 
-    def add(self, frame: int, time_s: float, seen: SeenFace) -> None:
+    def add(self, frame: int, time_s: float, features: FaceFeatures) -> None:
         """The face in one more frame."""
         self.frames.append(frame)
         self.times_s.append(time_s)
-        place = np.concatenate([seen.face.box, [seen.face.score], seen.points.ravel(), seen.parts])
-        self._places.append(place[None].astype(np.float32))
-        self._embeddings.append(seen.embedding[None])
-        self._au_tokens.append(seen.au_tokens[None])
-        if self._trail is not None:
-            self._trail.add(seen)
+        row = np.concatenate(
+            [features.face.box, [features.face.score], features.points.ravel(), features.quality_features]
+        )
+        self._geometry.append(row[None].astype(np.float32))
+        self._embeddings.append(features.embedding[None])
+        self._au_tokens.append(features.au_tokens[None])
+        if self._attributions is not None:
+            self._attributions.add(features)
 
-    def evidence(self, stages: Stages, sound: AudioTokens | None) -> Iterator[Evidence]:
+    def attributions(self, engine: InferenceEngine, sound: AudioTokenSource | None) -> Iterator[Attributions]:
         """What the network went by, a piece at a time; nothing where it was not asked for."""
-        if self._trail is not None:
+        if self._attributions is not None:
             track = self.face_id, self.frames, self.times_s, self._embeddings
-            yield from self._trail.pieces(*track, stages, sound)
+            yield from self._attributions.chunks(*track, engine, sound)
 
-    def score(self, stages: Stages, sound: AudioTokens | None) -> TrackScores:
+    def score(self, engine: InferenceEngine, sound: AudioTokenSource | None) -> TrackScores:
         """Read the whole track over time."""
-        logits = follow(
-            stages,
-            self._embeddings.as_array(),
-            self._au_tokens.as_array(),
+        logits = score_track(
+            engine,
+            self._embeddings,
+            self._au_tokens,
             np.asarray(self.times_s, dtype=np.float64),
             sound,
-            room=DiskRows.room,
+            allocate=SpooledArray.allocate,
         )
-        places = self._places[:]  # [T, 15 + P]
+        geometry = self._geometry[:]  # [T, 15 + P]
         return TrackScores(
             face_id=self.face_id,
             frames=np.asarray(self.frames, dtype=np.int64),
-            boxes=places[:, :4],
-            points=places[:, 5:PLACE].reshape(-1, 5, 2),
-            scores=places[:, 4],
-            parts=places[:, PLACE:],
-            probabilities=probabilities(logits, stages.config),
+            boxes=geometry[:, :4],
+            points=geometry[:, 5:GEOMETRY_WIDTH].reshape(-1, 5, 2),
+            scores=geometry[:, 4],
+            quality_features=geometry[:, GEOMETRY_WIDTH:],
+            probabilities=probabilities(logits, engine.config),
         )
