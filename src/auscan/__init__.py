@@ -1,12 +1,11 @@
-"""auscan: which facial action units are active in every frame and every face of a video.
+"""Detect facial action units in every frame and every face of a video.
 
     import auscan
     result = auscan.detect("talk.mp4")
     result.to_pandas()
 
-This file only re-exports; nothing inside auscan imports it. The names load on first use, so that
-`import auscan` is instant. And it keeps ONNX Runtime, which from 1.29 on reports to Microsoft and writes
-a number for the machine into its user's cache, from doing either.
+This module re-exports the public names (docs/stability.md); no module inside auscan imports it. A name loads on
+first use, so that `import auscan` is instant.
 """
 
 import os
@@ -14,51 +13,78 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from auscan.core.aus import AU_NAMES
-    from auscan.core.errors import AuscanError, CheckpointError, InputError, MediaError
+    from auscan.core.errors import (
+        AuscanError,
+        CheckpointError,
+        CrashError,
+        InputError,
+        MediaError,
+        MemoryLimitError,
+        OutputError,
+        TimeLimitError,
+    )
+    from auscan.inference.load import load_engine as load_model
+    from auscan.pipeline.demo import make_demo_clip
     from auscan.pipeline.detect import detect
     from auscan.pipeline.live import LiveDetector
+    from auscan.pipeline.outputs import render_report
+    from auscan.results.attributions import read_attributions
     from auscan.results.read import read_result
-    from auscan.results.result import Result
+    from auscan.results.result import Result, RunInfo
 
     __version__: str
 
-os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # has to be there before ONNX Runtime loads
+# ONNX Runtime 1.29 and later reports usage to Microsoft and stores a machine id in the user's cache unless this is
+# set before it is imported.
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 __all__ = [
     "AU_NAMES",
     "AuscanError",
     "CheckpointError",
+    "CrashError",
     "InputError",
     "LiveDetector",
     "MediaError",
+    "MemoryLimitError",
+    "OutputError",
     "Result",
+    "RunInfo",
+    "TimeLimitError",
     "__version__",
     "detect",
+    "load_model",
+    "make_demo_clip",
+    "read_attributions",
     "read_result",
+    "render_report",
 ]
 
-_HOMES = {
+_MODULES = {
     "AU_NAMES": "auscan.core.aus",
-    "AuscanError": "auscan.core.errors",
-    "CheckpointError": "auscan.core.errors",
-    "InputError": "auscan.core.errors",
     "LiveDetector": "auscan.pipeline.live",
-    "MediaError": "auscan.core.errors",
     "Result": "auscan.results.result",
+    "RunInfo": "auscan.results.result",
+    "__version__": "auscan.core.environment",
     "detect": "auscan.pipeline.detect",
+    "load_model": "auscan.inference.load",
+    "make_demo_clip": "auscan.pipeline.demo",
+    "read_attributions": "auscan.results.attributions",
     "read_result": "auscan.results.read",
+    "render_report": "auscan.pipeline.outputs",
+    **{name: "auscan.core.errors" for name in __all__ if name.endswith("Error")},
 }
+_ORIGINAL_NAMES = {"__version__": "VERSION", "load_model": "load_engine"}
+"""Names inside their modules, where these differ."""
 
 
 def __getattr__(name: str) -> Any:
-    """Load a public name when it is first asked for (PEP 562)."""
+    """Load a public name on first use (PEP 562)."""
     from importlib import import_module
 
-    if name == "__version__":
-        return import_module("auscan.core.environment").VERSION
-    if name not in _HOMES:
+    if name not in _MODULES:
         raise AttributeError(f"module 'auscan' has no attribute {name!r}")
-    return getattr(import_module(_HOMES[name]), name)
+    return getattr(import_module(_MODULES[name]), _ORIGINAL_NAMES.get(name, name))
 
 
 def __dir__() -> list[str]:
