@@ -64,7 +64,7 @@ def test_a_short_sound_moves_the_token_of_its_own_time_most(
     assert moved.argmax() == token
 
 
-def test_clips_of_a_batch_do_not_hear_each_other(encoder: LogMelEncoder | WavlmEncoder) -> None:
+def test_clips_of_a_batch_are_independent(encoder: LogMelEncoder | WavlmEncoder) -> None:
     sound = torch.cat([noise(8000, 0.1), noise(8000, 0.01, seed=1)])
     together = encoder(sound)
     for clip in range(2):
@@ -107,16 +107,16 @@ def test_the_mel_bands_overlap_without_a_hole_and_stay_within_their_limits() -> 
     assert filters.shape == (40, FFT // 2 + 1)
     assert filters.min() >= 0
     assert filters.max() <= 1
-    heard = filters.sum(0) > 0
-    assert not heard[(bins_hz < MEL_LOW_HZ) | (bins_hz > MEL_HIGH_HZ)].any()
-    assert heard[(bins_hz > MEL_LOW_HZ + 40) & (bins_hz < MEL_HIGH_HZ - 40)].all()
+    covered = filters.sum(0) > 0
+    assert not covered[(bins_hz < MEL_LOW_HZ) | (bins_hz > MEL_HIGH_HZ)].any()
+    assert covered[(bins_hz > MEL_LOW_HZ + 40) & (bins_hz < MEL_HIGH_HZ - 40)].all()
 
 
 def test_wavlm_tokens_are_the_weighted_sum_of_all_its_layers(backbones: Path) -> None:
     encoder = WavlmEncoder(WavlmAudioConfig(source=str(backbones / "wavlm"))).eval()
     sound = noise(6400, 0.1)
-    heard = nn.functional.pad(sound, (40, 360))
-    states = torch.stack(encoder.backbone(heard, output_hidden_states=True).hidden_states)[:, :, :20]
+    padded = nn.functional.pad(sound, (40, 360))
+    states = torch.stack(encoder.backbone(padded, output_hidden_states=True).hidden_states)[:, :, :20]
     assert len(states) == len(encoder.layer_weights) == 3
     assert_close(encoder(sound), states.mean(0))
     encoder.layer_weights.data = torch.tensor([-50.0, 50.0, -50.0])
@@ -136,17 +136,17 @@ def test_wavlm_is_frozen_but_the_weights_of_its_layers_learn(backbones: Path) ->
 
 
 @pytest.mark.parametrize(("norm", "alike"), [("layer", True), ("group", False)])
-def test_the_large_wavlm_hears_no_difference_in_loudness(backbones: Path, norm: str, alike: bool) -> None:
+def test_the_large_wavlm_ignores_loudness(backbones: Path, norm: str, alike: bool) -> None:
     """Models with layer norm in the feature extractor were trained on sound of deviation 1."""
     encoder = WavlmEncoder(WavlmAudioConfig(source=str(backbones / "wavlm"))).eval()
     assert encoder.normalise_input is False
     encoder.normalise_input = norm == "layer"
-    heard: list[Tensor] = []
-    encoder.backbone.register_forward_pre_hook(lambda module, inputs: heard.append(inputs[0]))
+    waveforms: list[Tensor] = []
+    encoder.backbone.register_forward_pre_hook(lambda module, inputs: waveforms.append(inputs[0]))
     encoder(noise(6400, 0.1) + 0.2)
     encoder(5 * (noise(6400, 0.1) + 0.2))
-    assert torch.allclose(heard[0], heard[1], atol=1e-2) is alike
-    assert heard[0].shape == (1, 6400 + 400)
+    assert torch.allclose(waveforms[0], waveforms[1], atol=1e-2) is alike
+    assert waveforms[0].shape == (1, 6400 + 400)
 
 
 def test_the_kind_of_config_decides_the_encoder(backbones: Path) -> None:

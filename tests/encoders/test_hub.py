@@ -17,7 +17,7 @@ from auscan.encoders.visual import ConvEncoder, Dinov2Encoder
 
 
 @pytest.mark.parametrize("source", ["facebook/dinov2-base", "nobody/nothing", "no such folder"])
-def test_weights_that_cannot_be_had_are_one_error_that_names_them(source: str) -> None:
+def test_weights_that_cannot_be_loaded_are_one_error_that_names_them(source: str) -> None:
     with pytest.raises(CheckpointError) as caught:
         load_backbone(source, None)
     assert repr(source) in str(caught.value)
@@ -107,23 +107,23 @@ def test_a_folder_may_have_an_at_in_its_name(backbones: Path, tmp_path: Path) ->
     assert with_arch(Dinov2VisualConfig(source=str(folder)), encoder).source == str(folder)
 
 
-def test_the_revision_asked_for_reaches_transformers(
+def test_the_requested_revision_reaches_transformers(
     backbones: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from transformers import AutoModel
 
-    asked = []
+    requested = []
     load = AutoModel.from_pretrained
 
     def from_pretrained(name: str, **how: object) -> object:
-        asked.append((name, how))
+        requested.append((name, how))
         return load(backbones / "dinov2")
 
     monkeypatch.setattr(AutoModel, "from_pretrained", from_pretrained)
     load_backbone("somebody/something@abc", None)
     load_backbone("somebody/something", None)
     safe = {"use_safetensors": True, "trust_remote_code": False}
-    assert asked == [
+    assert requested == [
         ("somebody/something", {"revision": "abc", **safe}),
         ("somebody/something", {"revision": "main", **safe}),
     ]
@@ -142,10 +142,10 @@ def fill_cache(cache: Path, backbones: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("asked", "kept"), [("", COMMITS[1]), ("@main", COMMITS[1]), (f"@{COMMITS[0]}", COMMITS[0])]
+    ("requested", "kept"), [("", COMMITS[1]), ("@main", COMMITS[1]), (f"@{COMMITS[0]}", COMMITS[0])]
 )
-def test_a_checkpoint_remembers_the_commit_that_was_loaded(
-    backbones: Path, tmp_path: Path, asked: str, kept: str
+def test_a_checkpoint_stores_the_commit_that_was_loaded(
+    backbones: Path, tmp_path: Path, requested: str, kept: str
 ) -> None:
     """Through transformers itself, from a cache, in a process that looks for it there."""
     fill_cache(tmp_path, backbones)
@@ -153,7 +153,7 @@ def test_a_checkpoint_remembers_the_commit_that_was_loaded(
 from auscan.core.config import Dinov2VisualConfig
 from auscan.encoders.hub import with_arch
 from auscan.encoders.visual import Dinov2Encoder
-config = Dinov2VisualConfig(source="somebody/sight{asked}")
+config = Dinov2VisualConfig(source="somebody/sight{requested}")
 stored = with_arch(config, Dinov2Encoder(config))
 again = with_arch(stored, Dinov2Encoder(stored))
 print(stored.source, again.source)
@@ -169,7 +169,7 @@ def test_a_revision_that_is_not_there_is_the_same_error(backbones: Path) -> None
         load_backbone("somebody/sight@nowhere", None)
 
 
-def test_weights_that_unpickle_are_not_read_from_a_folder(backbones: Path, tmp_path: Path) -> None:
+def test_pickled_weights_are_not_read_from_a_folder(backbones: Path, tmp_path: Path) -> None:
     import torch
     from safetensors.torch import load_file
 

@@ -53,7 +53,7 @@ def test_a_patch_token_sees_its_own_part_of_the_crop(encoder: ConvEncoder) -> No
         assert moved.argmax() == 4 * row + column
 
 
-def test_the_global_token_knows_where_on_the_face_it_looks(encoder: ConvEncoder) -> None:
+def test_the_global_token_depends_on_position(encoder: ConvEncoder) -> None:
     """A mean over the map would be the same for a picture and its mirror image in patches."""
     crops = random_crops(1)
     features = encoder.layers(standard_luminance(crops))
@@ -102,7 +102,7 @@ def test_light_and_camera_gain_hardly_change_the_input(
     assert (before - after).abs().mean() < 0.15
 
 
-def test_what_stands_beside_the_face_does_not_change_how_the_face_is_read() -> None:
+def test_the_background_does_not_change_the_tokens_of_the_face() -> None:
     crop = random_crops(1, side=40)
     touched = crop.clone()
     touched[:, :8], touched[:, :, :8], touched[:, :, -8:] = 255, 255, 0

@@ -10,19 +10,19 @@ import pytest
 from numpy.typing import NDArray
 
 from auscan.core.checkpoint_folder import (
+    CHECKSUMS_FILE,
     EXPORT_FILE,
-    SUMS_FILE,
-    check_sums,
     graph_names,
     read_config,
-    write_sums,
+    verify_checksums,
+    write_checksums,
 )
 from auscan.core.errors import AuscanError, InputError
 from auscan.inference import export as exporting
-from auscan.inference.engine_parity import compare
+from auscan.inference.engine_parity import compare_engines
 from auscan.inference.export import export, quantise
-from auscan.inference.onnx_engine import OnnxStages
-from auscan.inference.torch_engine import TorchStages
+from auscan.inference.onnx_engine import OnnxEngine
+from auscan.inference.torch_engine import TorchEngine
 from auscan.model.checkpoint import load_checkpoint, save_checkpoint
 
 
@@ -40,12 +40,12 @@ def test_the_folder_is_a_checkpoint_with_a_report(tiny_graphs: Path, tiny_checkp
     for differences in report["differences"].values():
         assert all(0 <= value < 1e-4 for value in differences.values())
         assert {"embedding", "encode_sound", "hear", "sweep", "read", "logits"} <= set(differences)
-    assert (tiny_graphs / SUMS_FILE).is_file()
-    check_sums(tiny_graphs, report["bytes"])
+    assert (tiny_graphs / CHECKSUMS_FILE).is_file()
+    verify_checksums(tiny_graphs, report["bytes"])
     assert not [file for file in tiny_graphs.iterdir() if ".part" in file.name]
 
 
-def test_no_graph_tells_where_it_was_made(tiny_graphs: Path) -> None:
+def test_graphs_hold_no_paths_of_the_machine(tiny_graphs: Path) -> None:
     for file in tiny_graphs.glob("*.onnx"):
         content = file.read_bytes()
         assert b"site-packages" not in content
@@ -64,10 +64,10 @@ def test_int8_convolutions_stay_near(
 ) -> None:
     folder = shutil.copytree(tiny_graphs, tmp_path / "int8")
     quantise(folder / "visual.onnx", crops, (16, 16))
-    write_sums(folder)
+    write_checksums(folder)
     kinds = [node.op_type for node in onnx.load(folder / "visual.onnx").graph.node]
     assert "QuantizeLinear" in kinds
-    differences = compare(TorchStages(tiny_checkpoint, "cpu"), OnnxStages(folder), crops)["real"]
+    differences = compare_engines(TorchEngine(tiny_checkpoint, "cpu"), OnnxEngine(folder), crops)["real"]
     assert differences["embedding"] > 1e-4
     assert differences["mean_probability"] < 0.05
     assert differences["sweep"] < 1e-4
@@ -91,7 +91,7 @@ def test_crops_that_do_not_fit_are_refused_before_anything_is_written(
     assert not (tmp_path / "out").exists()
 
 
-def test_graphs_that_say_something_else_are_an_error(
+def test_graphs_that_differ_too_much_are_an_error(
     tiny_graphs: Path,
     tiny_checkpoint: Path,
     tmp_path: Path,
@@ -103,9 +103,9 @@ def test_graphs_that_say_something_else_are_an_error(
     network.temporal.head.bias.add_(0.5)
     save_checkpoint(tmp_path / "other", network, config, "")
     monkeypatch.setattr(
-        exporting, "write_graph", lambda file, cut: shutil.copy(tiny_graphs / "audio.onnx", file)
+        exporting, "write_graph", lambda file, spec: shutil.copy(tiny_graphs / "audio.onnx", file)
     )
-    monkeypatch.setattr(exporting, "OnnxStages", lambda out: OnnxStages(tiny_graphs))
+    monkeypatch.setattr(exporting, "OnnxEngine", lambda out: OnnxEngine(tiny_graphs))
     with pytest.raises(AuscanError, match=r"logits differs by 0\.5, more than 0\.0001"):
         export(tmp_path / "other", tmp_path / "out", crops)
 

@@ -12,20 +12,21 @@ import torch
 from numpy.testing import assert_allclose, assert_array_equal
 from numpy.typing import NDArray
 
-from auscan.core.checkpoint_folder import write_sums
+from auscan.core.checkpoint_folder import write_checksums
 from auscan.core.config import FusionConfig
 from auscan.core.errors import CheckpointError, InputError
-from auscan.inference import onnx_engine as with_onnx
-from auscan.inference.engine import AudioTokens, SweepState, load
-from auscan.inference.onnx_engine import OnnxStages, who_hears_what
-from auscan.inference.score_track import follow
-from auscan.inference.torch_engine import TorchStages
-from auscan.model.fusion import AsymmetricFusion, audio_at_frames, blend, tokens_before
+from auscan.inference.engine import AudioTokens, ScanState
+from auscan.inference.load import load_engine
+from auscan.inference.onnx_engine import OnnxEngine, align_audio
+from auscan.inference.score_track import score_track
+from auscan.inference.torch_engine import TorchEngine
+from auscan.model.bidirectional import DIRECTIONS, Direction
+from auscan.model.fusion import AsymmetricFusion, audio_at_frames, interpolate, tokens_before
 
 
 @pytest.mark.parametrize("reach_s", [0.1, 0.5])
 @pytest.mark.parametrize("seed", range(4))
-def test_numpy_and_torch_agree_on_who_hears_what(seed: int, reach_s: float) -> None:
+def test_numpy_and_torch_agree_on_the_audio_of_each_frame(seed: int, reach_s: float) -> None:
     """Frames before, in and after sound with a gap, some on tokens, some on the edge of the reach."""
     random = np.random.default_rng(seed)
     token_s = 7200.0 + 0.02 * np.arange(60) + np.where(np.arange(60) > 30, 0.7, 0.0)
@@ -35,36 +36,36 @@ def test_numpy_and_torch_agree_on_who_hears_what(seed: int, reach_s: float) -> N
         )
     )
     fusion = AsymmetricFusion(8, 6, FusionConfig(heads=2, reach_s=reach_s))
-    ours = who_hears_what(frame_s, token_s, reach_s, fusion.window)
+    ours = align_audio(frame_s, token_s, reach_s, fusion.window)
 
     times, tokens = torch.from_numpy(frame_s)[None], torch.from_numpy(token_s)[None]
     valid = torch.ones_like(tokens, dtype=torch.bool)
     first = tokens_before(times - reach_s, tokens, valid) - 1
     theirs = fusion._window(times, first, tokens, valid)
-    assert_array_equal(ours.window, theirs.place[0])
+    assert_array_equal(ours.window, theirs.indices[0])
     assert_array_equal(ours.audible, theirs.audible[0])
     assert_allclose(ours.offset_s, theirs.offset_s[0], atol=1e-6)
     assert ours.audible.any()
     assert not ours.audible.any(1).all()
 
     sound = torch.randn(1, 60, 6, dtype=torch.float64)
-    guide, heard = audio_at_frames(sound, tokens, valid, times)
+    audio_condition, audible = audio_at_frames(sound, tokens, valid, times)
     places = torch.from_numpy(ours.neighbours)[None], torch.from_numpy(ours.weights.astype(np.float64))[None]
-    assert_allclose(blend(sound, *places), guide, atol=1e-6)
-    assert_array_equal(ours.weights.any(1), heard[0])
+    assert_allclose(interpolate(sound, *places), audio_condition, atol=1e-6)
+    assert_array_equal(ours.weights.any(1), audible[0])
 
 
 CLOSE = 1e-4
 
 
 @pytest.fixture(scope="module")
-def stages(tiny_graphs: Path) -> OnnxStages:
-    return OnnxStages(tiny_graphs, threads=1)
+def engine(tiny_graphs: Path) -> OnnxEngine:
+    return OnnxEngine(tiny_graphs, threads=1)
 
 
 @pytest.fixture(scope="module")
-def reference(tiny_checkpoint: Path) -> TorchStages:
-    return TorchStages(tiny_checkpoint, "cpu")
+def reference(tiny_checkpoint: Path) -> TorchEngine:
+    return TorchEngine(tiny_checkpoint, "cpu")
 
 
 @pytest.fixture(scope="module")
@@ -78,13 +79,13 @@ def normal(*shape: int, seed: int = 0) -> NDArray[np.float32]:
 
 @pytest.mark.parametrize("count", [1, 2, 9])
 @pytest.mark.parametrize("known", [[], [1], [0, 1, 5]])
-def test_crops_of_any_number_and_mixture_look_the_same(
-    stages: OnnxStages, reference: TorchStages, crops: NDArray[np.uint8], count: int, known: list[int]
+def test_crops_of_any_number_and_mixture_are_encoded_the_same(
+    engine: OnnxEngine, reference: TorchEngine, crops: NDArray[np.uint8], count: int, known: list[int]
 ) -> None:
     faces = [0, 1, 0, 0, 2, 1, 2, 1, 0][:count]
     previous = {face: normal(16, 16, seed=face) for face in known}
-    ours, theirs = (each.look(crops[:count], faces, previous) for each in (stages, reference))
-    for name in ("embedding", "au_tokens", "points", "sight"):
+    ours, theirs = (each.encode_faces(crops[:count], faces, previous) for each in (engine, reference))
+    for name in ("embedding", "au_tokens", "points", "pose_occlusion"):
         assert getattr(ours, name).dtype == np.float32
         assert_allclose(getattr(ours, name), getattr(theirs, name), atol=CLOSE, err_msg=name)
     assert set(ours.last_patches) == set(theirs.last_patches) == set(faces)
@@ -93,118 +94,126 @@ def test_crops_of_any_number_and_mixture_look_the_same(
 
 
 @pytest.mark.parametrize("known", [[], [1]])
-def test_crops_are_looked_at_for_the_same_reasons(
-    stages: OnnxStages, reference: TorchStages, crops: NDArray[np.uint8], known: list[int]
+def test_attributions_are_the_same(
+    engine: OnnxEngine, reference: TorchEngine, crops: NDArray[np.uint8], known: list[int]
 ) -> None:
     previous = {face: normal(16, 16, seed=face) for face in known}
     faces = [0, 1, 0, 0, 2, 1, 2, 1, 0]
-    ours, theirs = (each.look(crops, faces, previous, evidence=True) for each in (stages, reference))
+    ours, theirs = (
+        each.encode_faces(crops, faces, previous, attributions=True) for each in (engine, reference)
+    )
     shapes = {"patch_weights": (9, 16), "attention": (9, 12, 16), "gates": (9, 12)}
     for name, shape in shapes.items():
-        mine, its = getattr(ours.evidence, name), getattr(theirs.evidence, name)
-        assert mine.shape == its.shape == shape, name
-        assert mine.dtype == its.dtype == np.float32, name
-        assert_allclose(mine, its, atol=CLOSE, err_msg=name)
-        assert np.std(its) > 1e-3, name
-    weights = ours.evidence.patch_weights
+        actual, expected = getattr(ours.attributions, name), getattr(theirs.attributions, name)
+        assert actual.shape == expected.shape == shape, name
+        assert actual.dtype == expected.dtype == np.float32, name
+        assert_allclose(actual, expected, atol=CLOSE, err_msg=name)
+        assert np.std(expected) > 1e-3, name
+    weights = ours.attributions.patch_weights
     assert ((weights > 0).sum(1) == 6).all()
-    assert (ours.evidence.attention[np.repeat(weights[:, None] == 0, 12, axis=1)] == 0).all()
-    assert_allclose(ours.evidence.attention.sum(-1), 1.0, atol=CLOSE)
-    for engine in (stages, reference):
-        assert engine.has_evidence
-        assert engine.look(crops, faces, previous).evidence is None
+    assert (ours.attributions.attention[np.repeat(weights[:, None] == 0, 12, axis=1)] == 0).all()
+    assert_allclose(ours.attributions.attention.sum(-1), 1.0, atol=CLOSE)
+    for each in (engine, reference):
+        assert each.has_attributions
+        assert each.encode_faces(crops, faces, previous).attributions is None
 
 
 @pytest.mark.parametrize("samples", [0, 319, 320, 16_000, 33_333])
 def test_sound_of_any_length_is_encoded_the_same(
-    stages: OnnxStages, reference: TorchStages, samples: int
+    engine: OnnxEngine, reference: TorchEngine, samples: int
 ) -> None:
     sound = 0.1 * normal(samples)
-    ours, theirs = (each.encode_sound(sound) for each in (stages, reference))
+    ours, theirs = (each.encode_audio(sound) for each in (engine, reference))
     assert ours.shape == theirs.shape == (samples // 320, 12)
     assert_allclose(ours, theirs, atol=CLOSE)
 
 
 @pytest.mark.parametrize("frames", [1, 300])
 @pytest.mark.parametrize("tokens", [0, 1, 200])
-def test_frames_hear_the_same(stages: OnnxStages, reference: TorchStages, frames: int, tokens: int) -> None:
+def test_audio_is_fused_the_same(
+    engine: OnnxEngine, reference: TorchEngine, frames: int, tokens: int
+) -> None:
     """More frames than the graph is given at once; sound that ends before the frames do."""
     sound = AudioTokens(normal(tokens, 12), 3.0 + 0.02 * np.arange(tokens))
-    asked = normal(frames, 16), 2.8 + 0.04 * np.arange(frames), sound
-    (x, guide), (expected_x, expected_guide) = stages.hear(*asked), reference.hear(*asked)
+    args = normal(frames, 16), 2.8 + 0.04 * np.arange(frames), sound
+    (x, audio_condition), (expected_x, expected_condition) = (
+        engine.fuse_audio(*args),
+        reference.fuse_audio(*args),
+    )
     assert_allclose(x, expected_x, atol=CLOSE)
-    assert_allclose(0.0 if guide is None else guide, expected_guide, atol=CLOSE)
-    assert stages.hear(*asked[:2], None)[1] is None
+    assert_allclose(0.0 if audio_condition is None else audio_condition, expected_condition, atol=CLOSE)
+    assert engine.fuse_audio(*args[:2], None)[1] is None
 
 
 @pytest.mark.parametrize("tokens", [0, 1, 200])
-def test_the_voice_is_taken_in_as_far(stages: OnnxStages, reference: TorchStages, tokens: int) -> None:
+def test_the_audio_gate_is_the_same(engine: OnnxEngine, reference: TorchEngine, tokens: int) -> None:
     """The gate is 0 in the frames that `hear` leaves as they are, and in no other."""
     sound = AudioTokens(normal(tokens, 12), 3.0 + 0.02 * np.arange(tokens))
-    asked = normal(300, 16), 2.0 + 0.04 * np.arange(300)
-    gate = stages.audio_gate(*asked, sound)
+    args = normal(300, 16), 2.0 + 0.04 * np.arange(300)
+    gate = engine.audio_gate(*args, sound)
     assert gate.shape == (300,)
-    assert_allclose(gate, reference.audio_gate(*asked, sound), atol=CLOSE)
-    unmoved = (stages.hear(*asked, sound)[0] == asked[0]).all(axis=1)
+    assert_allclose(gate, reference.audio_gate(*args, sound), atol=CLOSE)
+    unmoved = (engine.fuse_audio(*args, sound)[0] == args[0]).all(axis=1)
     assert ((gate == 0) == unmoved).all()
     assert unmoved.any()
     assert (gate[~unmoved] < 1).all()
-    assert not stages.audio_gate(*asked, None).any()
-    assert not reference.audio_gate(*asked, None).any()
+    assert not engine.audio_gate(*args, None).any()
+    assert not reference.audio_gate(*args, None).any()
 
 
-@pytest.mark.parametrize("direction", ["ahead", "back"])
+@pytest.mark.parametrize("direction", DIRECTIONS)
 @pytest.mark.parametrize("frames", [1, 5, 300])
-@pytest.mark.parametrize("with_guide", [False, True])
-def test_a_sweep_from_a_state_is_the_same(
-    stages: OnnxStages, reference: TorchStages, direction: with_onnx.Direction, frames: int, with_guide: bool
+@pytest.mark.parametrize("with_audio", [False, True])
+def test_a_scan_from_a_state_is_the_same(
+    engine: OnnxEngine, reference: TorchEngine, direction: Direction, frames: int, with_audio: bool
 ) -> None:
     """More frames than a graph takes; a fresh start and a state that went through the other engine."""
-    x, guide = normal(frames, 16), normal(frames, 12, seed=1) if with_guide else None
+    x, audio_condition = normal(frames, 16), normal(frames, 12, seed=1) if with_audio else None
     elapsed = np.random.default_rng(2).uniform(0.0, 3.0, frames)
-    state: SweepState | None = None
-    for block in range(stages.blocks):
+    state: ScanState | None = None
+    for block in range(engine.blocks):
         ours, theirs = (
-            each.sweep(block, direction, x, guide, elapsed, state) for each in (stages, reference)
+            each.scan_block(block, direction, x, audio_condition, elapsed, state)
+            for each in (engine, reference)
         )
         assert_allclose(ours[0], theirs[0], atol=CLOSE)
-        for mine, its in zip(ours[1], theirs[1], strict=True):
-            assert mine.shape == its.shape
-            assert_allclose(mine, its, atol=CLOSE)
+        for actual, expected in zip(ours[1], theirs[1], strict=True):
+            assert actual.shape == expected.shape
+            assert_allclose(actual, expected, atol=CLOSE)
         state = theirs[1] if block else ours[1]
 
 
 @pytest.mark.parametrize("with_sound", [False, True])
 def test_a_track_gets_the_same_logits(
-    stages: OnnxStages, reference: TorchStages, crops: NDArray[np.uint8], with_sound: bool
+    engine: OnnxEngine, reference: TorchEngine, crops: NDArray[np.uint8], with_sound: bool
 ) -> None:
     """From crops and samples on, each engine by itself."""
     times_s = 100.0 + 0.04 * np.arange(len(crops))
     logits = []
-    for engine in (stages, reference):
-        looked = engine.look(crops, [0] * len(crops), {})
-        tokens = engine.encode_sound(0.1 * normal(6400))
+    for each in (engine, reference):
+        features = each.encode_faces(crops, [0] * len(crops), {})
+        tokens = each.encode_audio(0.1 * normal(6400))
         sound = AudioTokens(tokens, 100.0 + 0.02 * np.arange(len(tokens))) if with_sound else None
-        logits.append(follow(engine, looked.embedding, looked.au_tokens, times_s, sound, stretch=4))
+        logits.append(
+            score_track(each, features.embedding, features.au_tokens, times_s, sound, chunk_frames=4)
+        )
     assert_allclose(*logits, atol=CLOSE)
 
 
-def test_the_graphs_are_taken_where_there_are_any_and_no_gpu_is_asked_for(
-    tiny_graphs: Path, tiny_checkpoint: Path
-) -> None:
-    assert isinstance(load(tiny_graphs), OnnxStages)
-    assert isinstance(load(tiny_graphs, device="cpu", threads=1), OnnxStages)
-    assert isinstance(load(tiny_checkpoint), TorchStages)
-    assert isinstance(load("nano", backend="torch"), TorchStages)
-    assert load(tiny_graphs).config == load(tiny_checkpoint).config
+def test_graphs_are_preferred_unless_a_gpu_is_requested(tiny_graphs: Path, tiny_checkpoint: Path) -> None:
+    assert isinstance(load_engine(tiny_graphs), OnnxEngine)
+    assert isinstance(load_engine(tiny_graphs, device="cpu", threads=1), OnnxEngine)
+    assert isinstance(load_engine(tiny_checkpoint), TorchEngine)
+    assert isinstance(load_engine("nano", backend="torch"), TorchEngine)
+    assert load_engine(tiny_graphs).config == load_engine(tiny_checkpoint).config
 
 
-def test_the_onnx_backend_knows_no_gpu(tiny_graphs: Path) -> None:
+def test_the_onnx_backend_refuses_a_gpu(tiny_graphs: Path) -> None:
     with pytest.raises(InputError, match=r"onnx runs on the CPU only.*torch for cuda:0"):
-        load(tiny_graphs, backend="onnx", device="cuda:0")
+        load_engine(tiny_graphs, backend="onnx", device="cuda:0")
 
 
-def test_graphs_of_an_earlier_auscan_run_but_cannot_say_why(
+def test_graphs_of_an_earlier_auscan_run_without_attributions(
     tiny_graphs: Path, tmp_path: Path, crops: NDArray[np.uint8]
 ) -> None:
     import onnx
@@ -216,12 +225,16 @@ def test_graphs_of_an_earlier_auscan_run_but_cannot_say_why(
         del model.graph.output[:]
         model.graph.output.extend(kept)
         onnx.save(model, folder / f"{name}.onnx")
-    write_sums(folder)
-    earlier, now = OnnxStages(folder), OnnxStages(tiny_graphs)
-    assert not earlier.has_evidence
-    assert_allclose(earlier.look(crops, [0] * 9, {}).points, now.look(crops, [0] * 9, {}).points, atol=1e-5)
+    write_checksums(folder)
+    earlier, now = OnnxEngine(folder), OnnxEngine(tiny_graphs)
+    assert not earlier.has_attributions
+    assert_allclose(
+        earlier.encode_faces(crops, [0] * 9, {}).points,
+        now.encode_faces(crops, [0] * 9, {}).points,
+        atol=1e-5,
+    )
     with pytest.raises(CheckpointError, match=r"visual\.onnx of tiny.*attention.*auscan export"):
-        earlier.look(crops, [0] * 9, {}, evidence=True)
+        earlier.encode_faces(crops, [0] * 9, {}, attributions=True)
     sound = AudioTokens(normal(9, 12), 0.02 * np.arange(9))
     with pytest.raises(CheckpointError, match=r"hear\.onnx of tiny.*gate.*auscan export"):
         earlier.audio_gate(normal(9, 16), 0.04 * np.arange(9), sound)
@@ -229,13 +242,13 @@ def test_graphs_of_an_earlier_auscan_run_but_cannot_say_why(
 
 def test_a_checkpoint_without_graphs_says_how_to_write_them(tiny_checkpoint: Path) -> None:
     with pytest.raises(CheckpointError, match=r"visual\.onnx is missing.*auscan export"):
-        load(tiny_checkpoint, backend="onnx")
+        load_engine(tiny_checkpoint, backend="onnx")
 
 
 @pytest.mark.parametrize("content", [b"", b"no graph"])
 def test_a_broken_graph_is_named(tiny_graphs: Path, tmp_path: Path, content: bytes) -> None:
     broken = shutil.copytree(tiny_graphs, tmp_path / "broken")
     (broken / "hear.onnx").write_bytes(content)
-    write_sums(broken)
+    write_checksums(broken)
     with pytest.raises(CheckpointError, match=r"hear\.onnx cannot be read"):
-        load(broken)
+        load_engine(broken)

@@ -70,7 +70,7 @@ def test_the_best_patches_stay_softly_weighted_and_all_others_are_exactly_zero(
 
 
 @pytest.mark.parametrize("strength", [1.0, 1e4])
-def test_what_a_dropped_patch_shows_changes_nothing(alignment: GranularityAlignment, strength: float) -> None:
+def test_a_dropped_patch_changes_nothing(alignment: GranularityAlignment, strength: float) -> None:
     """A hand before the mouth can answer a query better than any lip; it is not read all the same."""
     alignment.score = FixedScore(torch.tensor([3.0, -1.0, 2.0, -2.0, 1.0, -3.0, 0.5, -4.0, -5.0]))
     face, patches = tokens()
@@ -87,7 +87,7 @@ def test_what_a_dropped_patch_shows_changes_nothing(alignment: GranularityAlignm
     assert not torch.allclose(alignment(face, changed).au_tokens, before.au_tokens)
 
 
-def test_attention_is_what_the_regions_were_read_by(alignment: GranularityAlignment) -> None:
+def test_attention_pools_the_regions(alignment: GranularityAlignment) -> None:
     """Shares of the active patches alone; read by hand they give the regions again."""
     face, patches = tokens()
     out = alignment(face, patches)
@@ -100,10 +100,10 @@ def test_attention_is_what_the_regions_were_read_by(alignment: GranularityAlignm
     values = alignment.values(p).unflatten(-1, (CONFIG.heads, CONFIG.au_width))  # [B, T, N, H, da]
     by_hand = (out.attention[..., None] * values.transpose(2, 3)[:, :, None]).sum(-2)  # [B, T, A, H, da]
     local = alignment.norm_local(alignment.local(by_hand.flatten(-2)))
-    assert_close(local, alignment.read_regions(p, weights)[0])
+    assert_close(local, alignment.attend_regions(p, weights)[0])
 
 
-def test_a_patch_is_read_the_less_the_lower_its_weight(alignment: GranularityAlignment) -> None:
+def test_a_lower_patch_weight_lowers_its_attention(alignment: GranularityAlignment) -> None:
     """The choice is hard, the weights are soft: a patch on its way out has hardly a say."""
     face, patches = tokens()
     moved = patches.clone()
@@ -113,8 +113,8 @@ def test_a_patch_is_read_the_less_the_lower_its_weight(alignment: GranularityAli
         alignment.score = FixedScore(torch.tensor([score, 3.0, 3.0, 3.0, *[-9.0] * 5]))
         shifts.append(
             (
-                alignment.read_regions(*read(alignment, face, moved))[0]
-                - alignment.read_regions(*read(alignment, face, patches))[0]
+                alignment.attend_regions(*read(alignment, face, moved))[0]
+                - alignment.attend_regions(*read(alignment, face, patches))[0]
             )
             .norm()
             .item()
@@ -135,7 +135,7 @@ def test_all_patches_stay_where_there_are_no_more_than_asked_for() -> None:
     assert (module(face, patches[:, :, :3]).patch_weights > 0).all()
 
 
-def test_even_hopeless_scores_leave_numbers(alignment: GranularityAlignment) -> None:
+def test_very_low_scores_give_no_nan(alignment: GranularityAlignment) -> None:
     """In float32 a sigmoid below -104 is 0 for every patch; a softmax over nothing would be NaN."""
     module = alignment.float()
     module.score = FixedScore(torch.linspace(-300, -200, PATCHES))
@@ -161,14 +161,14 @@ def test_gradients_reach_the_score_and_every_other_weight(alignment: Granularity
     assert alignment.change.weight.grad.abs().mean() > 1e-4
 
 
-def test_the_alignment_loss_alone_teaches_the_score_too(alignment: GranularityAlignment) -> None:
+def test_the_alignment_loss_alone_trains_the_score_too(alignment: GranularityAlignment) -> None:
     out = alignment(*tokens())
     alignment_loss(out.global_view[:, 0], out.local_view[:, 0]).backward()
     assert alignment.score[0].weight.grad is not None
     assert alignment.score[0].weight.grad.abs().max() > 0
 
 
-def test_a_closed_gate_leaves_only_what_the_whole_face_says(alignment: GranularityAlignment) -> None:
+def test_a_closed_gate_leaves_only_the_global_token(alignment: GranularityAlignment) -> None:
     alignment.gate_bias.data[:] = 1e6
     alignment.gate_bias.data[3] = -1e6
     face, patches = tokens()
@@ -186,13 +186,13 @@ def test_the_gate_opens_with_the_agreement_of_face_and_region(alignment: Granula
     out = alignment(*tokens())
     face, patches = tokens()
     shared = F.normalize(
-        alignment.share_local(alignment.read_regions(*read(alignment, face, patches))[0]), dim=-1
+        alignment.share_local(alignment.attend_regions(*read(alignment, face, patches))[0]), dim=-1
     )
     cosine = torch.einsum("btd,btad->bta", out.global_view, shared)
     assert_close(out.gates, torch.sigmoid(math.sqrt(CONFIG.width) * cosine))
 
 
-def test_a_patch_counts_where_it_is(alignment: GranularityAlignment) -> None:
+def test_the_position_of_a_patch_matters(alignment: GranularityAlignment) -> None:
     """The same lips at the height of the brow are not the same face."""
     face, patches = tokens()
     apart = alignment(face, patches).embedding - alignment(face, patches.flip(2)).embedding
@@ -215,7 +215,7 @@ def test_change_is_the_difference_to_the_frame_before() -> None:
 
 
 @pytest.mark.parametrize("cut", [1, 3, 6])
-def test_splitting_a_clip_and_handing_on_the_last_patches_changes_nothing(
+def test_splitting_a_clip_and_passing_the_last_patches_changes_nothing(
     alignment: GranularityAlignment, cut: int
 ) -> None:
     face, patches = tokens()
@@ -229,7 +229,7 @@ def test_splitting_a_clip_and_handing_on_the_last_patches_changes_nothing(
     assert not torch.allclose(forgotten.embedding[:, 0], whole.embedding[:, cut])
 
 
-def test_a_frame_knows_itself_and_the_one_before_it_only(alignment: GranularityAlignment) -> None:
+def test_a_frame_depends_on_itself_and_the_previous_one_only(alignment: GranularityAlignment) -> None:
     face, patches = tokens()
     before = alignment(face, patches).embedding
     patches[:, 3] += 1.0

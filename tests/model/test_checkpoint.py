@@ -1,6 +1,7 @@
 """A checkpoint folder gives back the network it was made from, or refuses to load and says why."""
 
 import json
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -12,11 +13,11 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 from torch.testing import assert_close
 
-from auscan.core.checkpoint_folder import CARD_FILE, CONFIG_FILE, SUMS_FILE, WEIGHTS_FILE
+from auscan.core.checkpoint_folder import CARD_FILE, CHECKSUMS_FILE, CONFIG_FILE, WEIGHTS_FILE
 from auscan.core.config import CheckpointConfig, Dinov2VisualConfig, NetworkConfig, WavlmAudioConfig
 from auscan.core.errors import CheckpointError
 from auscan.model.checkpoint import load_checkpoint, save_checkpoint
-from auscan.model.network import AuscanNetwork, Sound
+from auscan.model.network import AudioInput, AuscanNetwork
 
 BIAS = "temporal.head.bias"
 
@@ -25,17 +26,19 @@ BIAS = "temporal.head.bias"
 def folder(tiny_checkpoint: Path, tmp_path: Path) -> Path:
     """A copy of the tiny checkpoint that a test may spoil; as in a folder from elsewhere, no sums."""
     return Path(
-        shutil.copytree(tiny_checkpoint, tmp_path / "spoilt", ignore=shutil.ignore_patterns(SUMS_FILE))
+        shutil.copytree(
+            tiny_checkpoint, tmp_path / "corrupted", ignore=shutil.ignore_patterns(CHECKSUMS_FILE)
+        )
     )
 
 
-def spoil_weights(folder: Path, change: Callable[[dict[str, Tensor]], Any]) -> None:
+def corrupt_weights(folder: Path, change: Callable[[dict[str, Tensor]], Any]) -> None:
     weights = load_file(folder / WEIGHTS_FILE)
     change(weights)
     save_file(weights, folder / WEIGHTS_FILE)
 
 
-def spoil_config(folder: Path, change: Callable[[dict[str, Any]], Any]) -> None:
+def corrupt_config(folder: Path, change: Callable[[dict[str, Any]], Any]) -> None:
     content = json.loads((folder / CONFIG_FILE).read_text("utf-8"))
     change(content)
     (folder / CONFIG_FILE).write_text(json.dumps(content), encoding="utf-8")
@@ -58,7 +61,7 @@ def logits_of(network: AuscanNetwork, side: int = 32) -> Tensor:
     frame_s = torch.arange(6, dtype=torch.float64)[None] / 25
     tokens = network.audio(0.1 * torch.randn(1, 4800, generator=random))
     times_s = (torch.arange(tokens.shape[1], dtype=torch.float64)[None] + 0.5) * 0.02
-    logits: Tensor = network(crops, frame_s, Sound(tokens, times_s, torch.ones_like(times_s).bool()))
+    logits: Tensor = network(crops, frame_s, AudioInput(tokens, times_s, torch.ones_like(times_s).bool()))
     return logits
 
 
@@ -69,8 +72,24 @@ def test_a_loaded_network_is_the_saved_one_ready_to_infer(
     assert torch.equal(logits_of(network), logits_of(tiny_network))
     assert not network.training
     assert not any(weight.requires_grad for weight in network.parameters())
-    assert (config.name, config.untaught) == ("tiny", ("AU23",))
+    assert (config.name, config.untrained_aus) == ("tiny", ("AU23",))
     assert config.thresholds[0] == pytest.approx(0.3)
+
+
+def test_weights_keep_their_names_on_disk(tiny_checkpoint: Path, tiny_network: AuscanNetwork) -> None:
+    """Format 1, whatever the modules are called in the code."""
+    stored = load_file(tiny_checkpoint / WEIGHTS_FILE)
+    names = [
+        "visual.sight.weight",
+        "temporal.memory.blocks.0.ahead_scan.guide_proj.weight",
+        "temporal.memory.blocks.1.back_scan.guide_proj.weight",
+        "temporal.memory.blocks.1.back_scan.conv.bias",
+    ]
+    assert set(names) <= set(stored)
+    assert not [name for name in stored if re.search("forward|backward|audio_condition|occlusion", name)]
+    assert len(stored) == len(tiny_network.state_dict())
+    block = tiny_network.temporal.memory.blocks[1]
+    assert torch.equal(stored[names[2]], block.backward_scan.audio_condition.proj.weight)
 
 
 def test_running_statistics_of_training_are_part_of_the_checkpoint(
@@ -86,7 +105,7 @@ def test_running_statistics_of_training_are_part_of_the_checkpoint(
 
 def test_a_folder_holds_weights_config_card_and_sums_and_nothing_half_written(tiny_checkpoint: Path) -> None:
     names = sorted(path.name for path in tiny_checkpoint.iterdir())
-    assert names == sorted([CONFIG_FILE, WEIGHTS_FILE, CARD_FILE, SUMS_FILE])
+    assert names == sorted([CONFIG_FILE, WEIGHTS_FILE, CARD_FILE, CHECKSUMS_FILE])
     assert (tiny_checkpoint / CARD_FILE).read_text("utf-8") == "# Tiny\n"
 
 
@@ -101,27 +120,27 @@ def test_the_stored_settings_are_those_of_the_network(tiny_network: AuscanNetwor
 
 
 def test_a_missing_weight_is_named(folder: Path) -> None:
-    spoil_weights(folder, lambda weights: weights.pop(BIAS))
+    corrupt_weights(folder, lambda weights: weights.pop(BIAS))
     assert f"1 missing ({BIAS})" in refusal(folder)
 
 
 def test_an_extra_weight_is_named(folder: Path) -> None:
-    spoil_weights(folder, lambda weights: weights.update({"temporal.tail.bias": torch.zeros(3)}))
+    corrupt_weights(folder, lambda weights: weights.update({"temporal.tail.bias": torch.zeros(3)}))
     assert "1 unknown (temporal.tail.bias)" in refusal(folder)
 
 
 def test_a_misshapen_weight_is_named(folder: Path) -> None:
-    spoil_weights(folder, lambda weights: weights.update({BIAS: torch.zeros(11)}))
+    corrupt_weights(folder, lambda weights: weights.update({BIAS: torch.zeros(11)}))
     assert f"1 misshapen ({BIAS})" in refusal(folder)
 
 
 def test_a_weight_that_would_only_broadcast_is_misshapen(folder: Path) -> None:
-    spoil_weights(folder, lambda weights: weights.update({BIAS: torch.zeros(1)}))
+    corrupt_weights(folder, lambda weights: weights.update({BIAS: torch.zeros(1)}))
     assert f"1 misshapen ({BIAS})" in refusal(folder)
 
 
 def test_a_missing_running_mean_counts_as_well(folder: Path) -> None:
-    spoil_weights(folder, lambda weights: weights.pop("visual.encoder.layers.1.running_mean"))
+    corrupt_weights(folder, lambda weights: weights.pop("visual.encoder.layers.1.running_mean"))
     assert "1 missing (visual.encoder.layers.1.running_mean)" in refusal(folder)
 
 
@@ -132,7 +151,7 @@ def test_all_kinds_of_faults_come_in_one_message_and_long_lists_are_cut(folder: 
             weights[f"x.{name}"] = weights.pop(name)
         weights[BIAS] = torch.zeros(13)
 
-    spoil_weights(folder, change)
+    corrupt_weights(folder, change)
     message = refusal(folder)
     assert f"1 misshapen ({BIAS})" in message
     assert "missing (audio." in message
@@ -142,12 +161,12 @@ def test_all_kinds_of_faults_come_in_one_message_and_long_lists_are_cut(folder: 
 
 def test_weights_of_another_size_are_refused(folder: Path) -> None:
     """The config of one run beside the weights of another."""
-    spoil_config(folder, lambda content: content["network"]["alignment"].update(au_width=8))
+    corrupt_config(folder, lambda content: content["network"]["alignment"].update(au_width=8))
     assert "misshapen" in refusal(folder)
 
 
-def test_sizes_that_do_not_fit_each_other_are_the_configs_fault(folder: Path) -> None:
-    spoil_config(folder, lambda content: content["network"]["fusion"].update(heads=5))
+def test_sizes_that_do_not_fit_each_other_are_a_config_error(folder: Path) -> None:
+    corrupt_config(folder, lambda content: content["network"]["fusion"].update(heads=5))
     message = refusal(folder)
     assert CONFIG_FILE in message
     assert "describes no network" in message
@@ -172,16 +191,16 @@ def test_a_weight_with_one_other_bit_is_refused(tiny_checkpoint: Path, tmp_path:
     data[-1] ^= 1
     (folder / WEIGHTS_FILE).write_bytes(data)
     assert "damaged or changed" in refusal(folder)
-    (folder / SUMS_FILE).unlink()
+    (folder / CHECKSUMS_FILE).unlink()
     load_checkpoint(folder)
 
 
-def test_weights_that_are_not_there_are_refused(folder: Path) -> None:
+def test_missing_weights_are_refused(folder: Path) -> None:
     (folder / WEIGHTS_FILE).unlink()
     assert f"{WEIGHTS_FILE} cannot be read" in refusal(folder)
 
 
-def test_a_pickle_is_not_even_looked_at(folder: Path) -> None:
+def test_a_pickle_is_never_loaded(folder: Path) -> None:
     """Unpickling runs whatever the file says."""
     weights = load_file(folder / WEIGHTS_FILE)
     torch.save(weights, folder / "pytorch_model.bin")
@@ -201,7 +220,7 @@ def test_a_pickle_is_not_even_looked_at(folder: Path) -> None:
 def test_a_config_that_cannot_be_trusted_is_refused(
     folder: Path, change: Callable[[dict[str, Any]], Any], named: str
 ) -> None:
-    spoil_config(folder, change)
+    corrupt_config(folder, change)
     assert named in refusal(folder)
 
 
@@ -220,9 +239,9 @@ def test_a_checkpoint_with_backbones_needs_neither_hub_nor_folder(
 ) -> None:
     """The folder the weights came from is gone, and no test may reach the hub."""
     source = Path(shutil.copytree(backbones, tmp_path / "source"))
-    sight = Dinov2VisualConfig(crop_size=28, source=str(source / visual))
-    hearing = WavlmAudioConfig(source=str(source / "wavlm"))
-    network = build_network(tiny_config.model_copy(update={"visual": sight, "audio": hearing}))
+    dinov2 = Dinov2VisualConfig(crop_size=28, source=str(source / visual))
+    wavlm = WavlmAudioConfig(source=str(source / "wavlm"))
+    network = build_network(tiny_config.model_copy(update={"visual": dinov2, "audio": wavlm}))
     config = CheckpointConfig(name="tiny-vit", auscan_version="0.1.0", network=network.config)
     save_checkpoint(tmp_path / "checkpoint", network, config, "")
     shutil.rmtree(source)

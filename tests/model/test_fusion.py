@@ -16,7 +16,7 @@ CONFIG = FusionConfig(heads=3, reach_s=0.5)
 START_S = 7200.0  # two hours in, where float32 would no longer tell tokens apart
 
 
-def awake(dtype: torch.dtype = torch.float64) -> AsymmetricFusion:
+def randomised(dtype: torch.dtype = torch.float64) -> AsymmetricFusion:
     """A fusion with every weight random, also those that start at zero."""
     random = torch.Generator().manual_seed(1)
     module = AsymmetricFusion(WIDTH, AUDIO_WIDTH, CONFIG)
@@ -52,24 +52,24 @@ def dense_reference(module: AsymmetricFusion, *clip: Tensor) -> tuple[Tensor, Te
         offset_s = token_s[None, :] - frame_s[:, None]  # [T, Ta]
         audible = valid & (offset_s.abs() <= CONFIG.reach_s)
         hat = (1 - (offset_s[..., None] - knots_s).abs() / (knots_s[1] - knots_s[0])).clamp_min(0)
-        asking, sound = module.norm_visual(visual), module.norm_audio(tokens)
-        answers = []
+        normed, sound = module.norm_visual(visual), module.norm_audio(tokens)
+        heads = []
         for head, part in enumerate(torch.arange(WIDTH).chunk(CONFIG.heads)):
             q, k, v = (
                 layer(series)[:, part]
-                for layer, series in ((module.query, asking), (module.key, sound), (module.value, sound))
+                for layer, series in ((module.query, normed), (module.key, sound), (module.value, sound))
             )
             scores = q @ k.T / len(part) ** 0.5 + hat @ module.time_bias[:, head]
             weights = scores.masked_fill(~audible, -torch.inf).softmax(-1).nan_to_num(0.0)
-            answers.append(weights @ v)
-        answer = torch.cat(answers, dim=-1)  # [T, d]
-        gate = torch.sigmoid(module.gate(torch.cat([asking, answer], dim=-1)))[:, 0] * audible.any(-1)
-        updated.append(visual + gate[:, None] * module.out(answer))
+            heads.append(weights @ v)
+        attended = torch.cat(heads, dim=-1)  # [T, d]
+        gate = torch.sigmoid(module.gate(torch.cat([normed, attended], dim=-1)))[:, 0] * audible.any(-1)
+        updated.append(visual + gate[:, None] * module.out(attended))
         gates.append(gate)
     return torch.stack(updated), torch.stack(gates)
 
 
-@settings(deadline=None, max_examples=15)
+@settings(max_examples=15)
 @given(
     frames=st.integers(1, 90),
     tokens=st.integers(1, 150),
@@ -79,7 +79,7 @@ def dense_reference(module: AsymmetricFusion, *clip: Tensor) -> tuple[Tensor, Te
 def test_the_window_equals_dense_attention_under_a_mask(
     frames: int, tokens: int, holes: float, seed: int
 ) -> None:
-    module = awake()
+    module = randomised()
     *clip, valid = random_clip(frames, tokens, seed)
     valid = torch.rand(valid.shape, generator=torch.Generator().manual_seed(seed)) >= holes
     updated, gate = module(*clip, valid)
@@ -88,7 +88,7 @@ def test_the_window_equals_dense_attention_under_a_mask(
     assert_close(gate, expected_gate, rtol=1e-9, atol=1e-9)
 
 
-def test_a_fresh_fusion_leaves_the_face_as_it_is() -> None:
+def test_an_untrained_fusion_leaves_the_face_as_it_is() -> None:
     clip = random_clip()
     updated, gate = AsymmetricFusion(WIDTH, AUDIO_WIDTH, CONFIG).double()(*clip)
     assert torch.equal(updated, clip[0])
@@ -98,18 +98,18 @@ def test_a_fresh_fusion_leaves_the_face_as_it_is() -> None:
 def test_the_gate_is_exactly_zero_where_no_token_is_in_reach_and_the_frame_untouched() -> None:
     visual, frame_s, tokens, token_s, valid = random_clip()
     valid[0, 40:] = False
-    updated, gate = awake()(visual, frame_s, tokens, token_s, valid)
+    updated, gate = randomised()(visual, frame_s, tokens, token_s, valid)
     near = ((frame_s[:, :, None] - token_s[:, None, :]).abs() <= CONFIG.reach_s) & valid[:, None, :]
-    heard = near.any(-1)
-    assert 0 < int(heard[0].sum()) < heard.shape[1]
-    assert bool((gate[~heard] == 0.0).all())
-    assert bool((gate[heard] > 0.0).all())
-    assert torch.equal(updated[~heard], visual[~heard])
-    assert bool((updated[heard] != visual[heard]).any(-1).all())
+    audible = near.any(-1)
+    assert 0 < int(audible[0].sum()) < audible.shape[1]
+    assert bool((gate[~audible] == 0.0).all())
+    assert bool((gate[audible] > 0.0).all())
+    assert torch.equal(updated[~audible], visual[~audible])
+    assert bool((updated[audible] != visual[audible]).any(-1).all())
 
 
 def without_sound(kind: str) -> tuple[Tensor, ...]:
-    """A clip in which nothing is heard, in one of three ways."""
+    """A clip in which nothing is audible, in one of three ways."""
     visual, frame_s, tokens, token_s, valid = random_clip()
     if kind == "none":
         return visual, frame_s
@@ -120,7 +120,7 @@ def without_sound(kind: str) -> tuple[Tensor, ...]:
 
 @pytest.mark.parametrize("kind", ["none", "empty", "invalid"])
 def test_without_audio_no_audio_weight_matters(kind: str) -> None:
-    module = awake()
+    module = randomised()
     clip = without_sound(kind)
     updated, gate = module(*clip)
     for weight in module.parameters():
@@ -131,7 +131,7 @@ def test_without_audio_no_audio_weight_matters(kind: str) -> None:
 
 
 def test_frames_without_sound_leak_no_nan_into_gradients() -> None:
-    module = awake()
+    module = randomised()
     visual, frame_s, tokens, token_s, valid = random_clip()
     valid[0] = False
     tokens[0] = torch.nan
@@ -148,7 +148,7 @@ def test_frames_without_sound_leak_no_nan_into_gradients() -> None:
 
 
 def test_a_token_out_of_reach_has_no_influence() -> None:
-    module = awake()
+    module = randomised()
     visual, frame_s, tokens, token_s, valid = random_clip()
     before, gate_before = module(visual, frame_s, tokens, token_s, valid)
     changed = tokens.clone()
@@ -161,34 +161,34 @@ def test_a_token_out_of_reach_has_no_influence() -> None:
 
 
 def test_invalid_tokens_may_hold_any_value_and_any_time() -> None:
-    module = awake()
+    module = randomised()
     visual, frame_s, tokens, token_s, valid = random_clip()
     valid[:, 30:50] = False
     valid[0, 100:] = False
     expected = module(visual, frame_s, tokens, token_s, valid)
-    expected_guide = audio_at_frames(tokens, token_s, valid, frame_s)
+    expected_condition = audio_at_frames(tokens, token_s, valid, frame_s)
     tokens = tokens.masked_fill(~valid[..., None], torch.nan)
     token_s = token_s.masked_fill(~valid, 0.0)
     updated, gate = module(visual, frame_s, tokens, token_s, valid)
     assert torch.equal(updated, expected[0])
     assert torch.equal(gate, expected[1])
-    guide, heard = audio_at_frames(tokens, token_s, valid, frame_s)
-    assert torch.equal(guide, expected_guide[0])
-    assert torch.equal(heard, expected_guide[1])
+    audio_condition, audible = audio_at_frames(tokens, token_s, valid, frame_s)
+    assert torch.equal(audio_condition, expected_condition[0])
+    assert torch.equal(audible, expected_condition[1])
 
 
 @pytest.mark.parametrize("at_once", [1, 7, 89, 1000])
 def test_the_result_does_not_depend_on_how_frames_are_chunked(
     monkeypatch: pytest.MonkeyPatch, at_once: int
 ) -> None:
-    module, clip = awake(), random_clip()
+    module, clip = randomised(), random_clip()
     expected = module(*clip)
     monkeypatch.setattr(fusion, "FRAMES_AT_ONCE", at_once)
     assert_close(module(*clip), expected, rtol=1e-12, atol=1e-12)
 
 
 def test_the_order_of_tokens_in_time_matters_to_a_fusion_that_learned_it() -> None:
-    module = awake()
+    module = randomised()
     visual, frame_s, tokens, token_s, valid = random_clip()
     before, _ = module(visual, frame_s, tokens, token_s, valid)
     module.time_bias.data.zero_()
@@ -197,7 +197,7 @@ def test_the_order_of_tokens_in_time_matters_to_a_fusion_that_learned_it() -> No
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_shorter_number_types_stay_near_the_exact_result(dtype: torch.dtype) -> None:
-    module = awake(dtype)
+    module = randomised(dtype)
     visual, frame_s, tokens, token_s, valid = random_clip()
     visual, tokens = visual.to(dtype), tokens.to(dtype)
     updated, gate = module(visual, frame_s, tokens, token_s, valid)
@@ -211,36 +211,36 @@ def test_the_token_at_a_frame_is_interpolated_linearly() -> None:
     token_s = START_S + token_times_s(100)[None]
     tokens = torch.stack([token_s, -2.0 * token_s], dim=-1)
     frame_s = START_S + torch.linspace(0.011, 1.989, 77, dtype=torch.float64)[None]
-    guide, heard = audio_at_frames(tokens, token_s, torch.ones(1, 100, dtype=torch.bool), frame_s)
-    assert bool(heard.all())
-    assert_close(guide, torch.stack([frame_s, -2.0 * frame_s], dim=-1), rtol=0.0, atol=1e-9)
+    audio_condition, audible = audio_at_frames(tokens, token_s, torch.ones(1, 100, dtype=torch.bool), frame_s)
+    assert bool(audible.all())
+    assert_close(audio_condition, torch.stack([frame_s, -2.0 * frame_s], dim=-1), rtol=0.0, atol=1e-9)
 
 
-def test_a_frame_at_a_token_hears_just_that_token() -> None:
+def test_a_frame_at_a_token_gets_just_that_token() -> None:
     _, _, tokens, token_s, valid = random_clip()
-    guide, heard = audio_at_frames(tokens, token_s, valid, token_s)
-    assert_close(guide, tokens, rtol=0.0, atol=1e-9)
-    assert bool(heard.all())
+    audio_condition, audible = audio_at_frames(tokens, token_s, valid, token_s)
+    assert_close(audio_condition, tokens, rtol=0.0, atol=1e-9)
+    assert bool(audible.all())
 
 
-def test_far_from_any_valid_token_nothing_is_heard_and_the_guide_is_zero() -> None:
+def test_far_from_any_valid_token_nothing_is_audible_and_the_condition_is_zero() -> None:
     _, _, tokens, token_s, valid = random_clip()
     valid[:, 40:60] = False
     edge_s = token_s[:, 39:40]
     frame_s = edge_s + torch.tensor([[-0.005, 0.02, 0.1, 0.2, 0.4, 0.415]], dtype=torch.float64)
-    guide, heard = audio_at_frames(tokens, token_s, valid, frame_s)
-    assert heard.tolist() == [[True, True, False, False, True, True]] * BATCH
-    assert_close(guide[:, 1], tokens[:, 39])  # held for a moment
-    assert bool((guide[~heard] == 0.0).all())
+    audio_condition, audible = audio_at_frames(tokens, token_s, valid, frame_s)
+    assert audible.tolist() == [[True, True, False, False, True, True]] * BATCH
+    assert_close(audio_condition[:, 1], tokens[:, 39])  # held for a moment
+    assert bool((audio_condition[~audible] == 0.0).all())
 
 
 @pytest.mark.parametrize("kind", ["empty", "invalid"])
-def test_without_audio_the_guide_is_zero_everywhere(kind: str) -> None:
+def test_without_audio_the_condition_is_zero_everywhere(kind: str) -> None:
     _, frame_s, tokens, token_s, valid = without_sound(kind)
-    guide, heard = audio_at_frames(tokens, token_s, valid, frame_s)
-    assert guide.shape == (*frame_s.shape, AUDIO_WIDTH)
-    assert bool((guide == 0.0).all())
-    assert not bool(heard.any())
+    audio_condition, audible = audio_at_frames(tokens, token_s, valid, frame_s)
+    assert audio_condition.shape == (*frame_s.shape, AUDIO_WIDTH)
+    assert bool((audio_condition == 0.0).all())
+    assert not bool(audible.any())
 
 
 def test_a_number_of_heads_that_does_not_divide_the_width_is_refused() -> None:

@@ -9,13 +9,13 @@ from torch.testing import assert_close
 from auscan.core.config import ConvVisualConfig, LogMelAudioConfig
 from auscan.encoders.audio import LogMelEncoder
 from auscan.encoders.visual import ConvEncoder
-from auscan.model.graphs import SpectrumByConvolution, fold, scan_short
+from auscan.model.graphs import SpectrumByConvolution, fold_batch_norms, scan_short
 from auscan.model.scan import scan_recurrence
 
 
 @pytest.mark.parametrize("frames", [1, 2, 63, 130])
 @pytest.mark.parametrize("forgetting", [0.01, 1.0, 80.0])
-def test_the_scan_of_a_short_stretch_is_the_recurrence(frames: int, forgetting: float) -> None:
+def test_the_scan_of_a_short_chunk_is_the_recurrence(frames: int, forgetting: float) -> None:
     """From a state, whether frames are remembered for long or forgotten at once."""
     torch.manual_seed(frames)
     double = {"dtype": torch.float64}
@@ -37,7 +37,7 @@ def test_a_folded_encoder_gives_the_same_tokens() -> None:
     encoder(crops)
     encoder.eval()
     folded = copy.deepcopy(encoder)
-    fold(folded)
+    fold_batch_norms(folded)
     assert not [module for module in folded.modules() if isinstance(module, torch.nn.BatchNorm2d)]
     for ours, theirs in zip(folded(crops), encoder(crops), strict=True):
         assert_close(ours, theirs, rtol=1e-4, atol=1e-4)

@@ -11,15 +11,16 @@ from torch import Tensor, nn
 from torch.testing import assert_close
 
 from auscan.core.config import TemporalConfig
-from auscan.model.mamba import BiMamba, BiMambaBlock, SelectiveScan, elapsed_frames, run_long
+from auscan.model.bidirectional import DIRECTIONS, Direction, elapsed_frames
+from auscan.model.mamba import BiMamba, BiMambaBlock, SelectiveScan
 
 Module = TypeVar("Module", bound=nn.Module)
 
-WIDTH, GUIDE = 8, 6
+WIDTH, AUDIO_WIDTH = 8, 6
 CONFIG = TemporalConfig(blocks=2, expand=2, head_width=4, state_width=5, conv_width=4)
 
 
-def awake(module: Module, dtype: torch.dtype = torch.float64) -> Module:
+def randomised(module: Module, dtype: torch.dtype = torch.float64) -> Module:
     """The module with every weight random, also those that start at zero."""
     random = torch.Generator().manual_seed(1)
     for weight in module.parameters():
@@ -31,40 +32,40 @@ def random_track(frames: int, batch: int = 2, seed: int = 0) -> tuple[Tensor, Te
     """x [B, T, d], guide [B, T, g] and uneven times [B, T], float64."""
     random = torch.Generator().manual_seed(seed)
     x = torch.randn(batch, frames, WIDTH, generator=random, dtype=torch.float64)
-    guide = torch.randn(batch, frames, GUIDE, generator=random, dtype=torch.float64)
+    audio_condition = torch.randn(batch, frames, AUDIO_WIDTH, generator=random, dtype=torch.float64)
     gaps = 0.1 * torch.rand(batch, frames, generator=random, dtype=torch.float64)
-    return x, guide, 7.0 + gaps.cumsum(1)
+    return x, audio_condition, 7.0 + gaps.cumsum(1)
 
 
 def close(actual: Tensor, expected: Tensor) -> None:
     assert_close(actual, expected, rtol=1e-10, atol=1e-10)
 
 
-def test_a_fresh_network_leaves_the_frames_as_they_are() -> None:
-    x, guide, times_s = random_track(20)
-    assert torch.equal(BiMamba(WIDTH, GUIDE, CONFIG).double()(x, guide, times_s), x)
+def test_an_untrained_network_leaves_the_frames_as_they_are() -> None:
+    x, audio_condition, times_s = random_track(20)
+    assert torch.equal(BiMamba(WIDTH, AUDIO_WIDTH, CONFIG).double()(x, audio_condition, times_s), x)
 
 
-def test_before_training_the_heads_remember_from_a_tenth_of_a_second_to_a_minute() -> None:
-    scan = SelectiveScan(32, GUIDE, CONFIG)
+def test_initial_time_constants_range_from_a_tenth_of_a_second_to_a_minute() -> None:
+    scan = SelectiveScan(32, AUDIO_WIDTH, CONFIG)
     span_s = 1.0 / (torch.nn.functional.softplus(scan.dt_bias) * scan.log_decay.exp()) / 30.0
     assert_close(span_s[[0, -1]], torch.tensor([0.1, 60.0]), rtol=1e-3, atol=0.0)
 
 
-@settings(deadline=None, max_examples=25)
+@settings(max_examples=25)
 @given(frames=st.integers(2, 90), cuts=st.sets(st.integers(1, 89), max_size=4))
-@pytest.mark.parametrize("direction", ["ahead", "back"])
-def test_a_direction_gives_the_same_over_any_split(direction: str, frames: int, cuts: set[int]) -> None:
-    block = awake(BiMambaBlock(WIDTH, GUIDE, CONFIG))
-    x, guide, times_s = random_track(frames)
-    elapsed = elapsed_frames(times_s)[direction == "back"]
-    sweep = getattr(block, direction)
-    whole, end = sweep(x, guide, elapsed)
+@pytest.mark.parametrize("direction", DIRECTIONS)
+def test_a_direction_gives_the_same_over_any_split(direction: Direction, frames: int, cuts: set[int]) -> None:
+    block = randomised(BiMambaBlock(WIDTH, AUDIO_WIDTH, CONFIG))
+    x, audio_condition, times_s = random_track(frames)
+    elapsed = elapsed_frames(times_s)[direction == "backward"]
+    whole, end = block.scan(direction, x, audio_condition, elapsed)
     edges = [0, *sorted(cut for cut in cuts if cut < frames), frames]
     parts = [slice(*pair) for pair in pairwise(edges)]
     state, out = None, torch.empty_like(whole)
-    for part in parts if direction == "ahead" else parts[::-1]:
-        out[:, part], state = sweep(x[:, part], guide[:, part], elapsed[:, part], state)
+    for part in parts if direction == "forward" else parts[::-1]:
+        chunk = x[:, part], audio_condition[:, part], elapsed[:, part]
+        out[:, part], state = block.scan(direction, *chunk, state)
     close(out, whole)
     assert state is not None
     close(state.tail, end.tail)
@@ -72,117 +73,138 @@ def test_a_direction_gives_the_same_over_any_split(direction: str, frames: int, 
 
 
 def test_a_live_stream_stepping_frame_by_frame_equals_the_whole() -> None:
-    scan = awake(SelectiveScan(WIDTH, GUIDE, CONFIG))
-    x, guide, times_s = random_track(70)
+    scan = randomised(SelectiveScan(WIDTH, AUDIO_WIDTH, CONFIG))
+    x, audio_condition, times_s = random_track(70)
     elapsed, _ = elapsed_frames(times_s)
-    whole, _ = scan(x, guide, elapsed)
+    whole, _ = scan(x, audio_condition, elapsed)
     state, outputs = None, []
     for t in range(70):
-        y, state = scan(x[:, t : t + 1], guide[:, t : t + 1], elapsed[:, t : t + 1], state)
+        y, state = scan(x[:, t : t + 1], audio_condition[:, t : t + 1], elapsed[:, t : t + 1], state)
         outputs.append(y)
     close(torch.cat(outputs, dim=1), whole)
 
 
-@pytest.mark.parametrize("heard", [True, False])
+@pytest.mark.slow
+@pytest.mark.parametrize("with_audio", [True, False])
 @pytest.mark.parametrize("chunk", [1, 7, 64, 1000])
-def test_a_long_track_in_chunks_equals_the_track_at_once(chunk: int, heard: bool) -> None:
-    model = awake(BiMamba(WIDTH, GUIDE, CONFIG))
-    x, guide, times_s = random_track(150, batch=1)
-    voice = guide if heard else None
-    expected = model(x, voice, times_s)[0]
-    close(model.run_long(x[0], None if voice is None else voice[0], times_s[0], chunk), expected)
+def test_a_long_track_in_chunks_equals_the_track_at_once(chunk: int, with_audio: bool) -> None:
+    model = randomised(BiMamba(WIDTH, AUDIO_WIDTH, CONFIG))
+    x, audio_condition, times_s = random_track(150, batch=1)
+    condition = audio_condition if with_audio else None
+    expected = model(x, condition, times_s)[0]
+    out = model.forward_long(x[0], None if condition is None else condition[0], times_s[0], chunk)
+    close(out, expected)
+    assert not out.requires_grad
 
 
-def test_running_long_leaves_its_input_untouched() -> None:
-    block = awake(BiMambaBlock(WIDTH, GUIDE, CONFIG))
-    x, guide, times_s = random_track(30, batch=1)
+@pytest.mark.parametrize("window", [slice(0, 40), slice(50, 80), slice(120, 150), slice(0, 150)])
+@pytest.mark.parametrize("chunk", [17, 1000])
+def test_a_window_of_a_long_track_equals_the_track_at_once_and_has_gradients(
+    window: slice, chunk: int
+) -> None:
+    model = randomised(BiMamba(WIDTH, AUDIO_WIDTH, CONFIG))
+    x, audio_condition, times_s = random_track(150, batch=1)
+    expected = model(x, audio_condition, times_s)[0]
+    x = x[0].requires_grad_()
+    out = model.forward_long(x, audio_condition[0], times_s[0], chunk, grad_window=window)
+    close(out, expected)
+    (gradient,) = torch.autograd.grad(out.square().sum(), x)
+    rows = torch.arange(150)
+    inside = (rows >= window.start) & (rows < window.stop)
+    assert torch.equal(gradient.abs().sum(1) > 0, inside)
+
+
+def test_a_long_track_leaves_its_input_untouched() -> None:
+    model = randomised(BiMamba(WIDTH, AUDIO_WIDTH, CONFIG))
+    x, audio_condition, times_s = random_track(30, batch=1)
     before = x.clone()
-    assert not torch.equal(run_long(block, x[0], guide[0], times_s[0], chunk=8), before[0])
+    assert not torch.equal(model.forward_long(x[0], audio_condition[0], times_s[0], 8), before[0])
     assert torch.equal(x, before)
 
 
-def test_the_forward_sweep_knows_no_future_and_the_backward_sweep_no_past() -> None:
-    block = awake(BiMambaBlock(WIDTH, GUIDE, CONFIG))
-    x, guide, times_s = random_track(40)
+def test_the_forward_scan_ignores_later_frames_and_the_backward_scan_earlier_ones() -> None:
+    block = randomised(BiMambaBlock(WIDTH, AUDIO_WIDTH, CONFIG))
+    x, audio_condition, times_s = random_track(40)
     changed = x.clone()
     changed[:, 20] += 1.0
-    for sweep, elapsed, blind in zip(
-        (block.ahead, block.back), elapsed_frames(times_s), (slice(0, 20), slice(21, 40)), strict=True
+    for direction, elapsed, unaffected in zip(
+        DIRECTIONS, elapsed_frames(times_s), (slice(0, 20), slice(21, 40)), strict=True
     ):
-        difference = sweep(changed, guide, elapsed)[0] - sweep(x, guide, elapsed)[0]
-        assert difference[:, blind].abs().max() == 0.0
+        before, after = (block.scan(direction, each, audio_condition, elapsed)[0] for each in (x, changed))
+        difference = after - before
+        assert difference[:, unaffected].abs().max() == 0.0
         assert difference[:, 20].abs().max() > 0.0
 
 
-def test_a_film_run_backwards_gives_the_same_frames_backwards() -> None:
-    block = awake(BiMambaBlock(WIDTH, GUIDE, CONFIG))
-    block.back_scan.load_state_dict(block.ahead_scan.state_dict())
-    x, guide, times_s = random_track(40)
-    forwards = block(x, guide, elapsed_frames(times_s))
-    backwards = block(x.flip(1), guide.flip(1), elapsed_frames(-times_s.flip(1)))
+def test_a_reversed_sequence_gives_the_reversed_output() -> None:
+    block = randomised(BiMambaBlock(WIDTH, AUDIO_WIDTH, CONFIG))
+    block.backward_scan.load_state_dict(block.forward_scan.state_dict())
+    x, audio_condition, times_s = random_track(40)
+    forwards = block(x, audio_condition, elapsed_frames(times_s))
+    backwards = block(x.flip(1), audio_condition.flip(1), elapsed_frames(-times_s.flip(1)))
     close(backwards.flip(1), forwards)
 
 
 def test_padded_frames_change_no_other_frame_and_come_out_as_zero() -> None:
-    model = awake(BiMamba(WIDTH, GUIDE, CONFIG))
-    x, guide, times_s = random_track(60, batch=3)
+    model = randomised(BiMamba(WIDTH, AUDIO_WIDTH, CONFIG))
+    x, audio_condition, times_s = random_track(60, batch=3)
     lengths = [60, 37, 1]
     valid = torch.arange(60) < torch.tensor(lengths)[:, None]
-    out = model(x, guide, times_s, valid)
+    out = model(x, audio_condition, times_s, valid)
     for i, length in enumerate(lengths):
-        alone = model(x[i : i + 1, :length], guide[i : i + 1, :length], times_s[i : i + 1, :length])
+        alone = model(x[i : i + 1, :length], audio_condition[i : i + 1, :length], times_s[i : i + 1, :length])
         close(out[i : i + 1, :length], alone)
         assert bool((out[i, length:] == 0.0).all())
 
 
 def test_padded_frames_get_no_gradient() -> None:
-    model = awake(BiMamba(WIDTH, GUIDE, CONFIG))
-    x, guide, times_s = random_track(20)
+    model = randomised(BiMamba(WIDTH, AUDIO_WIDTH, CONFIG))
+    x, audio_condition, times_s = random_track(20)
     valid = torch.arange(20) < torch.tensor([20, 11])[:, None]
     x.requires_grad_()
-    model(x, guide, times_s, valid).square().sum().backward()
+    model(x, audio_condition, times_s, valid).square().sum().backward()
     assert x.grad is not None
     assert bool((x.grad[~valid] == 0.0).all())
     assert bool((x.grad[valid] != 0.0).any(dim=-1).all())
 
 
 def test_without_audio_no_audio_weight_matters() -> None:
-    model = awake(BiMamba(WIDTH, GUIDE, CONFIG))
-    x, guide, times_s = random_track(30)
-    silent = model(x, torch.zeros_like(guide), times_s)
+    model = randomised(BiMamba(WIDTH, AUDIO_WIDTH, CONFIG))
+    x, audio_condition, times_s = random_track(30)
+    silent = model(x, torch.zeros_like(audio_condition), times_s)
     close(model(x, None, times_s), silent)
-    heard = model(x, guide, times_s)
+    with_audio = model(x, audio_condition, times_s)
     for name, weight in model.named_parameters():
-        if "guide_proj" in name:
+        if "audio_condition" in name:
             weight.data += 1.0
-    assert torch.equal(model(x, torch.zeros_like(guide), times_s), silent)
-    assert (model(x, guide, times_s) - heard).abs().max() > 1e-3
+    assert torch.equal(model(x, torch.zeros_like(audio_condition), times_s), silent)
+    assert (model(x, audio_condition, times_s) - with_audio).abs().max() > 1e-3
 
 
 @pytest.mark.parametrize("start", [0, 1, 2])
-def test_the_voice_steers_what_is_written_read_and_forgotten(start: int) -> None:
-    scan = awake(SelectiveScan(WIDTH, GUIDE, CONFIG))
-    x, guide, times_s = random_track(30)
+def test_audio_conditions_what_is_written_read_and_forgotten(start: int) -> None:
+    scan = randomised(SelectiveScan(WIDTH, AUDIO_WIDTH, CONFIG))
+    x, audio_condition, times_s = random_track(30)
     elapsed, _ = elapsed_frames(times_s)
-    before, _ = scan(x, guide, elapsed)
+    before, _ = scan(x, audio_condition, elapsed)
     n = CONFIG.state_width
-    edges = [0, n, 2 * n, scan.guide_proj.weight.shape[0]]
-    scan.guide_proj.weight.data[edges[start] : edges[start + 1]] += 0.5
-    assert (scan(x, guide, elapsed)[0] - before).abs().max() > 1e-4
+    edges = [0, n, 2 * n, scan.audio_condition.proj.weight.shape[0]]
+    scan.audio_condition.proj.weight.data[edges[start] : edges[start + 1]] += 0.5
+    assert (scan(x, audio_condition, elapsed)[0] - before).abs().max() > 1e-4
 
 
 @pytest.mark.parametrize("rate_hz", [60, 10, 3, 1])
 def test_a_still_face_leaves_the_same_memory_at_any_frame_rate(rate_hz: int) -> None:
     """Multiplying dt by the elapsed time alone weighs a frame after a second's gap thirtyfold."""
     config = CONFIG.model_copy(update={"conv_width": 1})  # the short convolution counts frames by design
-    scan = awake(SelectiveScan(WIDTH, GUIDE, config))
-    x, guide, _ = random_track(1, batch=1)
+    scan = randomised(SelectiveScan(WIDTH, AUDIO_WIDTH, config))
+    x, audio_condition, _ = random_track(1, batch=1)
 
     def memory_after_four_seconds(rate_hz: int) -> Tensor:
         times_s = torch.arange(4 * rate_hz + 1, dtype=torch.float64)[None] / rate_hz
         frames = times_s.shape[1]
         elapsed, _ = elapsed_frames(times_s)
-        _, state = scan(x.expand(-1, frames, -1), guide.expand(-1, frames, -1), elapsed)
+        _, state = scan(x.expand(-1, frames, -1), audio_condition.expand(-1, frames, -1), elapsed)
         return state.memory
 
     close(memory_after_four_seconds(rate_hz), memory_after_four_seconds(30))
@@ -190,16 +212,16 @@ def test_a_still_face_leaves_the_same_memory_at_any_frame_rate(rate_hz: int) -> 
 
 def test_elapsed_time_is_counted_in_thirtieths_of_a_second_up_to_one_second() -> None:
     times_s = torch.tensor([[3600.0, 3600.1, 3600.1, 3605.0]], dtype=torch.float64)
-    ahead, back = elapsed_frames(times_s)
-    assert_close(ahead, torch.tensor([[1.0, 3.0, 0.0, 30.0]], dtype=torch.float64))
-    assert_close(back, torch.tensor([[3.0, 0.0, 30.0, 1.0]], dtype=torch.float64))
+    since, until = elapsed_frames(times_s)
+    assert_close(since, torch.tensor([[1.0, 3.0, 0.0, 30.0]], dtype=torch.float64))
+    assert_close(until, torch.tensor([[3.0, 0.0, 30.0, 1.0]], dtype=torch.float64))
     valid = torch.tensor([[True, True, False, False]])
-    _, back = elapsed_frames(times_s, valid)
-    assert_close(back[:, :2], torch.tensor([[3.0, 1.0]], dtype=torch.float64))
+    _, until = elapsed_frames(times_s, valid)
+    assert_close(until[:, :2], torch.tensor([[3.0, 1.0]], dtype=torch.float64))
 
 
 def test_every_weight_learns() -> None:
-    model = awake(BiMamba(WIDTH, GUIDE, CONFIG))
+    model = randomised(BiMamba(WIDTH, AUDIO_WIDTH, CONFIG))
     model(*random_track(30)).square().sum().backward()
     for name, weight in model.named_parameters():
         assert weight.grad is not None, name
@@ -209,28 +231,28 @@ def test_every_weight_learns() -> None:
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_shorter_number_types_stay_near_the_exact_result(dtype: torch.dtype) -> None:
-    model = awake(BiMamba(WIDTH, GUIDE, CONFIG), dtype)
-    x, guide, times_s = random_track(100)
-    x, guide = x.to(dtype), guide.to(dtype)
-    out = model(x, guide, times_s)
+    model = randomised(BiMamba(WIDTH, AUDIO_WIDTH, CONFIG), dtype)
+    x, audio_condition, times_s = random_track(100)
+    x, audio_condition = x.to(dtype), audio_condition.to(dtype)
+    out = model(x, audio_condition, times_s)
     assert out.dtype == dtype
-    expected = model.double()(x.double(), guide.double(), times_s)
+    expected = model.double()(x.double(), audio_condition.double(), times_s)
     error = (out.double() - expected).abs().max() / expected.abs().max()
     assert error < (1e-5 if dtype == torch.float32 else 0.1)
 
 
 def test_training_under_autocast_stays_near_the_exact_result() -> None:
-    model = awake(BiMamba(WIDTH, GUIDE, CONFIG), torch.float32)
-    x, guide, times_s = random_track(100)
+    model = randomised(BiMamba(WIDTH, AUDIO_WIDTH, CONFIG), torch.float32)
+    x, audio_condition, times_s = random_track(100)
     with torch.autocast("cpu", torch.bfloat16):
-        out = model(x.float(), guide.float(), times_s)
+        out = model(x.float(), audio_condition.float(), times_s)
     out.square().sum().backward()
     assert out.dtype == torch.float32
     assert all(bool(weight.grad.isfinite().all()) for weight in model.parameters() if weight.grad is not None)
-    expected = model.double()(x, guide, times_s)
+    expected = model.double()(x, audio_condition, times_s)
     assert (out.double() - expected).abs().max() < 0.05 * expected.abs().max()
 
 
 def test_a_head_width_that_does_not_divide_the_channels_is_refused() -> None:
     with pytest.raises(ValueError, match="head_width 7; choose a head_width that divides 16"):
-        SelectiveScan(WIDTH, GUIDE, CONFIG.model_copy(update={"head_width": 7}))
+        SelectiveScan(WIDTH, AUDIO_WIDTH, CONFIG.model_copy(update={"head_width": 7}))

@@ -1,4 +1,4 @@
-"""The joined network: three stages that may run apart, and sound that is heard or truly absent."""
+"""The joined network: three stages that may run apart, and sound that is random_audio or truly absent."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -15,11 +15,11 @@ from auscan.encoders.visual import Dinov2Encoder
 from auscan.faces.align import SIDE, TEMPLATE
 from auscan.model.alignment import alignment_loss
 from auscan.model.head import ActionUnitHead
-from auscan.model.network import POINT_SCALE_PX, AuscanNetwork, Sound
+from auscan.model.network import POINT_SCALE_PX, AudioInput, AuscanNetwork
 
 BATCH, FRAMES, RATE_HZ, START_S = 2, 20, 25.0, 3600.0
 SECONDS = FRAMES / RATE_HZ
-SOUND_WEIGHTS = ("audio.", "temporal.fusion.", "guide_proj")
+AUDIO_WEIGHTS = ("audio.", "temporal.fusion.", "audio_condition")
 
 
 def random_crops(frames: int = FRAMES, side: int = 32, seed: int = 0) -> Tensor:
@@ -37,20 +37,20 @@ def frame_times_s(frames: int = FRAMES) -> Tensor:
     return START_S + (torch.arange(frames, dtype=torch.float64) + jitter) / RATE_HZ
 
 
-def heard(network: AuscanNetwork, seed: int = 0) -> Sound:
+def random_audio(network: AuscanNetwork, seed: int = 0) -> AudioInput:
     """The tokens of some noise that begins with the first frame."""
     random = torch.Generator().manual_seed(seed)
     tokens = network.audio(0.1 * torch.randn(BATCH, round(SECONDS * 16_000), generator=random))
     times_s = START_S + (torch.arange(tokens.shape[1], dtype=torch.float64) + 0.5) * 0.02
-    return Sound(tokens, times_s.expand(BATCH, -1), torch.ones(tokens.shape[:2], dtype=torch.bool))
+    return AudioInput(tokens, times_s.expand(BATCH, -1), torch.ones(tokens.shape[:2], dtype=torch.bool))
 
 
-def hears(name: str) -> bool:
+def is_audio_weight(name: str) -> bool:
     """Does this weight serve the sound alone?"""
-    return any(part in name for part in SOUND_WEIGHTS)
+    return any(part in name for part in AUDIO_WEIGHTS)
 
 
-def shake(network: AuscanNetwork, chosen: Callable[[str], bool]) -> list[str]:
+def perturb(network: AuscanNetwork, chosen: Callable[[str], bool]) -> list[str]:
     """Change the chosen weights beyond recognition; returns their names."""
     random = torch.Generator().manual_seed(5)
     names = []
@@ -63,62 +63,62 @@ def shake(network: AuscanNetwork, chosen: Callable[[str], bool]) -> list[str]:
 
 @torch.no_grad()
 def test_crops_and_sound_become_twelve_logits_a_frame(tiny_network: AuscanNetwork) -> None:
-    logits = tiny_network(random_crops(), frame_times_s(), heard(tiny_network))
+    logits = tiny_network(random_crops(), frame_times_s(), random_audio(tiny_network))
     assert logits.shape == (BATCH, FRAMES, AU_COUNT)
     assert logits.isfinite().all()
 
 
 @torch.no_grad()
-def test_without_sound_no_audio_weight_has_a_say(tiny_network: AuscanNetwork) -> None:
+def test_without_sound_no_audio_weight_changes_the_logits(tiny_network: AuscanNetwork) -> None:
     """Bit for bit: a silent clip is scored from the face alone, whatever the voice's weights are."""
     crops, times_s = random_crops(), frame_times_s()
     before = tiny_network(crops, times_s)
-    names = shake(tiny_network, hears)
-    for part in SOUND_WEIGHTS:
+    names = perturb(tiny_network, is_audio_weight)
+    for part in AUDIO_WEIGHTS:
         assert any(part in name for name in names)
     assert torch.equal(tiny_network(crops, times_s), before)
 
 
 @torch.no_grad()
-@pytest.mark.parametrize("part", SOUND_WEIGHTS)
-def test_with_sound_every_part_that_hears_has_a_say(tiny_network: AuscanNetwork, part: str) -> None:
+@pytest.mark.parametrize("part", AUDIO_WEIGHTS)
+def test_with_sound_every_audio_weight_changes_the_logits(tiny_network: AuscanNetwork, part: str) -> None:
     """What keeps the test above honest."""
     crops, times_s = random_crops(), frame_times_s()
-    before = tiny_network(crops, times_s, heard(tiny_network))
-    shake(tiny_network, lambda name: part in name)
-    after = tiny_network(crops, times_s, heard(tiny_network))
+    before = tiny_network(crops, times_s, random_audio(tiny_network))
+    perturb(tiny_network, lambda name: part in name)
+    after = tiny_network(crops, times_s, random_audio(tiny_network))
     assert (after - before).abs().max() > 1e-3
 
 
 @torch.no_grad()
 @pytest.mark.parametrize("part", ["visual.", "temporal.memory.", "temporal.head."])
-def test_the_parts_that_look_matter_without_sound(tiny_network: AuscanNetwork, part: str) -> None:
+def test_the_visual_parts_matter_without_sound(tiny_network: AuscanNetwork, part: str) -> None:
     crops, times_s = random_crops(), frame_times_s()
     before = tiny_network(crops, times_s)
-    shake(tiny_network, lambda name: name.startswith(part) and not hears(name))
+    perturb(tiny_network, lambda name: name.startswith(part) and not is_audio_weight(name))
     assert (tiny_network(crops, times_s) - before).abs().max() > 1e-3
 
 
 @torch.no_grad()
 def test_sound_without_a_valid_token_is_no_sound(tiny_network: AuscanNetwork) -> None:
     """Clips with and without sound share a batch in training; the mask must mean what None means."""
-    crops, times_s, sound = random_crops(), frame_times_s(), heard(tiny_network)
-    nothing = Sound(sound.tokens, sound.times_s, torch.zeros_like(sound.valid))
+    crops, times_s, sound = random_crops(), frame_times_s(), random_audio(tiny_network)
+    nothing = AudioInput(sound.tokens, sound.times_s, torch.zeros_like(sound.valid))
     assert_close(tiny_network(crops, times_s, nothing), tiny_network(crops, times_s), atol=1e-6, rtol=0)
-    elsewhere = Sound(sound.tokens, sound.times_s + 60.0, sound.valid)
+    elsewhere = AudioInput(sound.tokens, sound.times_s + 60.0, sound.valid)
     assert_close(tiny_network(crops, times_s, elsewhere), tiny_network(crops, times_s), atol=1e-6, rtol=0)
 
 
 @torch.no_grad()
 def test_sound_that_comes_late_changes_the_logits(tiny_network: AuscanNetwork) -> None:
-    crops, times_s, sound = random_crops(), frame_times_s(), heard(tiny_network)
-    late = Sound(sound.tokens, sound.times_s + 0.2, sound.valid)
+    crops, times_s, sound = random_crops(), frame_times_s(), random_audio(tiny_network)
+    late = AudioInput(sound.tokens, sound.times_s + 0.2, sound.valid)
     apart = tiny_network(crops, times_s, late) - tiny_network(crops, times_s, sound)
     assert apart.abs().max() > 1e-3
 
 
 @torch.no_grad()
-def test_a_frame_is_read_against_what_came_before_and_after(tiny_network: AuscanNetwork) -> None:
+def test_a_frame_depends_on_the_frames_before_and_after(tiny_network: AuscanNetwork) -> None:
     """In the memory alone: neither the frame nor its neighbour is touched, and still it is read anew."""
     crops, times_s = random_crops(), frame_times_s()
     before = tiny_network(crops, times_s)
@@ -132,16 +132,18 @@ def test_a_frame_is_read_against_what_came_before_and_after(tiny_network: Auscan
 @torch.no_grad()
 @pytest.mark.parametrize("chunk", [1, 7, 2048])
 @pytest.mark.parametrize("with_sound", [False, True])
-def test_a_long_track_gives_the_same_logits_in_stretches(
+def test_a_long_track_gives_the_same_logits_in_chunks(
     tiny_network: AuscanNetwork, chunk: int, with_sound: bool
 ) -> None:
     crops, times_s = random_crops(), frame_times_s()
-    sound = heard(tiny_network) if with_sound else None
+    sound = random_audio(tiny_network) if with_sound else None
     whole = tiny_network(crops, times_s, sound)
     aligned = tiny_network.visual(crops).aligned
     for clip in range(BATCH):
-        own = Sound(*(getattr(sound, n)[clip : clip + 1] for n in Sound.__slots__)) if sound else None
-        logits = tiny_network.temporal.follow_long(
+        own = (
+            AudioInput(*(getattr(sound, n)[clip : clip + 1] for n in AudioInput.__slots__)) if sound else None
+        )
+        logits = tiny_network.temporal.forward_long(
             aligned.embedding[clip], aligned.au_tokens[clip], times_s[clip], own, chunk
         )
         assert_close(logits, whole[clip], atol=1e-4, rtol=0)
@@ -149,7 +151,7 @@ def test_a_long_track_gives_the_same_logits_in_stretches(
 
 @torch.no_grad()
 @pytest.mark.parametrize("cut", [1, 7, 19])
-def test_looking_in_stretches_changes_nothing(tiny_network: AuscanNetwork, cut: int) -> None:
+def test_encoding_crops_in_chunks_changes_nothing(tiny_network: AuscanNetwork, cut: int) -> None:
     crops = random_crops()
     whole = tiny_network.visual(crops)
     first = tiny_network.visual(crops[:, :cut])
@@ -157,7 +159,7 @@ def test_looking_in_stretches_changes_nothing(tiny_network: AuscanNetwork, cut: 
     for part in ("embedding", "au_tokens", "patch_weights"):
         joined = torch.cat([getattr(first.aligned, part), getattr(second.aligned, part)], dim=1)
         assert_close(joined, getattr(whole.aligned, part), atol=1e-5, rtol=1e-5)
-    for part in ("points", "sight"):
+    for part in ("points", "pose_occlusion"):
         joined = torch.cat([getattr(first, part), getattr(second, part)], dim=1)
         assert_close(joined, getattr(whole, part), atol=1e-4, rtol=1e-5)
     assert_close(second.last_patches, whole.last_patches, atol=1e-5, rtol=1e-5)
@@ -166,7 +168,7 @@ def test_looking_in_stretches_changes_nothing(tiny_network: AuscanNetwork, cut: 
 @torch.no_grad()
 def test_padding_at_the_end_of_a_clip_leaves_its_logits(tiny_network: AuscanNetwork) -> None:
     """Clips of a training batch differ in length."""
-    crops, times_s, sound = random_crops(), frame_times_s(), heard(tiny_network)
+    crops, times_s, sound = random_crops(), frame_times_s(), random_audio(tiny_network)
     aligned = tiny_network.visual(crops).aligned
     short = FRAMES - 6
     alone = tiny_network.temporal(
@@ -179,15 +181,15 @@ def test_padding_at_the_end_of_a_clip_leaves_its_logits(tiny_network: AuscanNetw
     assert not torch.allclose(unmasked[:, :short], alone, atol=1e-4)
 
 
-def test_every_weight_learns_from_labels_points_sight_and_alignment(tiny_network: AuscanNetwork) -> None:
+def test_every_weight_learns_from_labels_points_pose_and_alignment(tiny_network: AuscanNetwork) -> None:
     """A weight without a gradient is a part of the method that is not in the network."""
     network, random = tiny_network.train(), torch.Generator().manual_seed(2)
-    looked = network.visual(random_crops())
-    aligned = looked.aligned
-    logits = network.temporal(aligned.embedding, aligned.au_tokens, frame_times_s(), heard(network))
+    output = network.visual(random_crops())
+    aligned = output.aligned
+    logits = network.temporal(aligned.embedding, aligned.au_tokens, frame_times_s(), random_audio(network))
     loss = (logits * torch.randn(logits.shape, generator=random)).sum()
-    for told in (looked.points, looked.sight):
-        loss = loss + (told * torch.randn(told.shape, generator=random)).sum()
+    for prediction in (output.points, output.pose_occlusion):
+        loss = loss + (prediction * torch.randn(prediction.shape, generator=random)).sum()
     loss = loss + alignment_loss(aligned.global_view[:, 0], aligned.local_view[:, 0])
     loss.backward()
     idle = [name for name, weight in network.named_parameters() if weight.grad is None]
@@ -212,12 +214,12 @@ def test_points_are_the_template_moved_by_the_network_in_crop_pixels(
 
 
 @torch.no_grad()
-def test_sight_is_in_degrees_and_a_share(tiny_network: AuscanNetwork) -> None:
-    tiny_network.visual.sight.weight.zero_()
-    tiny_network.visual.sight.bias.copy_(torch.tensor([1.5, -0.5, -1.0]))
-    sight = tiny_network.visual(random_crops()).sight
-    assert sight.shape == (BATCH, FRAMES, 3)
-    assert_close(sight[1, 3], torch.tensor([45.0, -15.0, 0.2689414]))
+def test_pose_and_occlusion_are_in_degrees_and_a_share(tiny_network: AuscanNetwork) -> None:
+    tiny_network.visual.pose_occlusion.weight.zero_()
+    tiny_network.visual.pose_occlusion.bias.copy_(torch.tensor([1.5, -0.5, -1.0]))
+    pose_occlusion = tiny_network.visual(random_crops()).pose_occlusion
+    assert pose_occlusion.shape == (BATCH, FRAMES, 3)
+    assert_close(pose_occlusion[1, 3], torch.tensor([45.0, -15.0, 0.2689414]))
 
 
 @torch.no_grad()
@@ -238,9 +240,9 @@ def test_the_head_reads_each_logit_off_its_own_token_and_the_state() -> None:
 
 def with_backbones(config: NetworkConfig, folder: Path, visual: str = "dinov2") -> NetworkConfig:
     """The config with small local backbones in place of those of the hub."""
-    sight = Dinov2VisualConfig(crop_size=28, source=str(folder / visual))
-    hearing = WavlmAudioConfig(source=str(folder / "wavlm"))
-    return config.model_copy(update={"visual": sight, "audio": hearing})
+    dinov2 = Dinov2VisualConfig(crop_size=28, source=str(folder / visual))
+    wavlm = WavlmAudioConfig(source=str(folder / "wavlm"))
+    return config.model_copy(update={"visual": dinov2, "audio": wavlm})
 
 
 @torch.no_grad()
@@ -251,7 +253,7 @@ def test_base_and_large_fit_together_around_their_backbones(
 ) -> None:
     network = AuscanNetwork(with_backbones(size(), backbones, visual)).eval()
     assert isinstance(network.visual.encoder, Dinov2Encoder)
-    logits = network(random_crops(3, side=28), frame_times_s(3), heard(network))
+    logits = network(random_crops(3, side=28), frame_times_s(3), random_audio(network))
     assert logits.shape == (BATCH, 3, AU_COUNT)
 
 

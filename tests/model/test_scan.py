@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 from torch import Tensor
 from torch.testing import assert_close
 
-from auscan.model.scan import STRETCH, scan_chunked, scan_recurrence, scan_step
+from auscan.model.scan import PASS_FRAMES, scan_chunked, scan_recurrence, scan_step
 
-Inputs = tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]
+ScanInputs = tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]
 Values = tuple[Tensor, Tensor]
 Scan = Callable[..., Values]
 
@@ -24,7 +24,7 @@ def random_scan(
     width: int = 4,
     state_width: int = 5,
     dtype: torch.dtype = torch.float64,
-) -> Inputs:
+) -> ScanInputs:
     """x, dt, A, Bm, Cm, D and a state to start from."""
     random = torch.Generator().manual_seed(seed)
 
@@ -43,7 +43,7 @@ def mixture(y: Tensor, after: Tensor) -> Tensor:
     return (y * weights).sum() + after.square().sum() / 2
 
 
-def values_and_gradients(scan: Scan, inputs: Inputs, with_state: bool = True) -> dict[str, Tensor]:
+def values_and_gradients(scan: Scan, inputs: ScanInputs, with_state: bool = True) -> dict[str, Tensor]:
     """y, the memory after, and the gradient of a mixture of both in each input."""
     leaves = [each.detach().requires_grad_() for each in (inputs if with_state else inputs[:-1])]
     y, after = scan(*leaves)
@@ -53,7 +53,7 @@ def values_and_gradients(scan: Scan, inputs: Inputs, with_state: bool = True) ->
     return {"y": y.detach(), "after": after.detach(), **dict(zip(names, gradients, strict=True))}
 
 
-def size_of_decay_summands(inputs: Inputs, with_state: bool = True) -> float:
+def size_of_decay_summands(inputs: ScanInputs, with_state: bool = True) -> float:
     """The gradient of A is a sum over frames that may cancel to 0: the sum of their sizes, in float64."""
     x, dt, A, Bm, Cm, D, memory = (each.detach().double() for each in inputs)
     decays = A.expand_as(dt).clone().requires_grad_()  # [B, T, H], one of its own for each frame
@@ -93,7 +93,7 @@ def test_the_recurrence_is_the_sum_that_the_formula_spells_out() -> None:
 
 
 @pytest.mark.parametrize("with_state", [False, True])
-@pytest.mark.parametrize("frames", [1, 2, 63, 64, 65, 200, 1000, STRETCH + 1, 2 * STRETCH + 100])
+@pytest.mark.parametrize("frames", [1, 2, 63, 64, 65, 200, 1000, PASS_FRAMES + 1, 2 * PASS_FRAMES + 100])
 def test_the_chunked_scan_equals_the_recurrence(frames: int, with_state: bool) -> None:
     *inputs, state = random_scan(frames)
     start = state if with_state else None
@@ -103,7 +103,7 @@ def test_the_chunked_scan_equals_the_recurrence(frames: int, with_state: bool) -
     assert_close(after, expected_after, rtol=1e-10, atol=1e-10)
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(
     frames=st.integers(1, 40),
     chunk=st.integers(1, 50),
@@ -120,7 +120,7 @@ def test_the_forms_agree_on_any_shape_and_chunk_length(
     assert_close(scan_chunked(*inputs, chunk=chunk), scan_recurrence(*inputs), rtol=1e-10, atol=1e-10)
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(frames=st.integers(2, 150), cut=st.integers(1, 149), seed=st.integers(0, 1000))
 @pytest.mark.parametrize("scan", [scan_recurrence, scan_chunked])
 def test_a_split_with_the_state_carried_over_changes_nothing(
@@ -155,7 +155,7 @@ def test_the_gradients_are_those_of_finite_differences(scan: Scan) -> None:
 
 
 @pytest.mark.parametrize("with_state", [False, True])
-@pytest.mark.parametrize("frames", [1, 63, 64, 65, 1000, STRETCH + 1])
+@pytest.mark.parametrize("frames", [1, 63, 64, 65, 1000, PASS_FRAMES + 1])
 @pytest.mark.parametrize(("dtype", "share"), [(torch.float64, 1e-10), (torch.float32, 2e-5)])
 def test_values_and_gradients_are_exact_to_the_type(
     dtype: torch.dtype, share: float, frames: int, with_state: bool
@@ -168,7 +168,8 @@ def test_values_and_gradients_are_exact_to_the_type(
     assert_near(chunked, expected, share, size_of_decay_summands(inputs, with_state))
 
 
-@settings(deadline=None, max_examples=30)
+@pytest.mark.slow
+@settings(max_examples=30)
 @given(
     frames=st.integers(1, 200),
     batch=st.integers(1, 3),
@@ -194,7 +195,8 @@ def test_values_and_gradients_are_exact_on_any_shape(
     assert_near(values_and_gradients(scan_chunked, inputs), expected, share, size_of_decay_summands(inputs))
 
 
-@settings(deadline=None, max_examples=10)
+@pytest.mark.slow
+@settings(max_examples=10)
 @given(cut=st.integers(1, 1099), seed=st.integers(0, 1000))
 @pytest.mark.parametrize(("dtype", "share"), [(torch.float64, 1e-10), (torch.float32, 2e-5)])
 def test_a_split_changes_neither_values_nor_gradients(

@@ -7,7 +7,7 @@ Two encoders behind one contract, chosen by the kind of config:
 
 In: waveform [B, M] float32 at 16 kHz.  Out: tokens [B, Ta, Da]; token i is centred (i + 0.5) * 20 ms after
 the first sample.
-Not here: cutting long sound into segments (inference/stages.py), bringing tokens to the frames' times
+Not here: cutting long sound into segments (inference/audio_segments.py), bringing tokens to the frames' times
 (model/fusion.py).
 """
 

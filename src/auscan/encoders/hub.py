@@ -50,7 +50,7 @@ def with_arch(config: Any, encoder: nn.Module) -> Any:
     backbone: Any = encoder.backbone
     arch = backbone.config.to_dict()
     arch.pop("_name_or_path", None)  # a folder of this machine, which is nobody else's business
-    source = pinned(config.source) if config.arch is None else config.source
+    source = pin_revision(config.source) if config.arch is None else config.source
     return config.model_copy(update={"arch": arch, "source": source})
 
 
@@ -62,7 +62,7 @@ def split_source(source: str) -> tuple[str, str | None]:
     return name, revision or None
 
 
-def pinned(source: str) -> str:
+def pin_revision(source: str) -> str:
     """name@commit of weights that were loaded from the hub; a folder stays as it is.
 
     So does a name whose weights do not lie in the cache under the revision that was asked for: transformers

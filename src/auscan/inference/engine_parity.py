@@ -3,24 +3,29 @@
 Each stage is given the same input, so that a difference is told where it arises; logits and probabilities are
 those of the whole way, from crops and sound to the head.
 
-In: two `Stages`, crops of real faces.  Out: numbers.
+In: two `InferenceEngine`, crops of real faces.  Out: numbers.
 """
 
 import numpy as np
 from numpy.typing import NDArray
 
 from auscan.core.config import SAMPLE_RATE_HZ, TOKEN_RATE_HZ
-from auscan.inference.engine import AudioTokens, Direction, Stages
-from auscan.inference.score_track import elapsed_frames, follow
+from auscan.inference.engine import AudioTokens, InferenceEngine
+from auscan.inference.score_track import score_track
+from auscan.model.bidirectional import DIRECTIONS, elapsed_frames
 
 FRAMES = 64
 """Crops of each kind that are compared."""
 RATE_HZ = 25.0
+STORED_NAMES = {"pose_occlusion": "sight"}
+"""Outputs that have another name in export.json."""
 
 Differences = dict[str, float]
 
 
-def compare(reference: Stages, other: Stages, crops: NDArray[np.uint8]) -> dict[str, Differences]:
+def compare_engines(
+    reference: InferenceEngine, other: InferenceEngine, crops: NDArray[np.uint8]
+) -> dict[str, Differences]:
     """Differences on crops of real faces [n, S, S, 3] and on noise; sound is noise that swells in both."""
     random = np.random.default_rng(0)
     real = crops[np.linspace(0, len(crops) - 1, FRAMES).round().astype(int)]
@@ -35,50 +40,50 @@ def compare(reference: Stages, other: Stages, crops: NDArray[np.uint8]) -> dict[
 
 
 def _compare(
-    reference: Stages, other: Stages, crops: NDArray[np.uint8], samples: NDArray[np.float32]
+    reference: InferenceEngine, other: InferenceEngine, crops: NDArray[np.uint8], samples: NDArray[np.float32]
 ) -> Differences:
     """The largest difference of each stage; the mean one of the probabilities."""
     found: Differences = {}
-    tokens = [each.encode_sound(samples) for each in (reference, other)]
+    tokens = [each.encode_audio(samples) for each in (reference, other)]
     found["encode_sound"] = _largest(*tokens)
     faces = [0, 1] * (len(crops) // 2)
-    ours, theirs = (each.look(crops, faces, {}, evidence=True) for each in (reference, other))
-    for name in ("embedding", "au_tokens", "points", "sight"):
-        found[name] = _largest(getattr(ours, name), getattr(theirs, name))
+    ours, theirs = (each.encode_faces(crops, faces, {}, attributions=True) for each in (reference, other))
+    for name in ("embedding", "au_tokens", "points", "pose_occlusion"):
+        found[STORED_NAMES.get(name, name)] = _largest(getattr(ours, name), getattr(theirs, name))
     for name in ("patch_weights", "attention", "gates"):
-        found[name] = _largest(getattr(ours.evidence, name), getattr(theirs.evidence, name))
+        found[name] = _largest(getattr(ours.attributions, name), getattr(theirs.attributions, name))
 
     times_s = np.arange(len(crops), dtype=np.float64) / RATE_HZ
     token_s = (np.arange(len(tokens[0]), dtype=np.float64) + 0.5) / TOKEN_RATE_HZ
     sounds = [AudioTokens(each, token_s) for each in tokens]
-    (x, guide), (other_x, other_guide) = (
-        each.hear(ours.embedding, times_s, sounds[0]) for each in (reference, other)
+    (x, audio_condition), (other_x, other_condition) = (
+        each.fuse_audio(ours.embedding, times_s, sounds[0]) for each in (reference, other)
     )
-    assert guide is not None
-    assert other_guide is not None
-    found["hear"] = max(_largest(x, other_x), _largest(guide, other_guide))
+    assert audio_condition is not None
+    assert other_condition is not None
+    found["hear"] = max(_largest(x, other_x), _largest(audio_condition, other_condition))
     found["audio_gate"] = _largest(
         *(each.audio_gate(ours.embedding, times_s, sounds[0]) for each in (reference, other))
     )
     found["sweep"] = max(
-        _largest(*(each.sweep(block, direction, x, guide, elapsed, None)[0] for each in (reference, other)))
+        _largest(
+            *(
+                each.scan_block(block, direction, x, audio_condition, elapsed, None)[0]
+                for each in (reference, other)
+            )
+        )
         for block in range(reference.blocks)
-        for direction, elapsed in _sides(times_s)
+        for direction, elapsed in zip(DIRECTIONS, elapsed_frames(times_s), strict=True)
     )
-    found["read"] = _largest(*(each.read(x, ours.au_tokens) for each in (reference, other)))
+    found["read"] = _largest(*(each.classify(x, ours.au_tokens) for each in (reference, other)))
     logits = [
-        follow(each, looked.embedding, looked.au_tokens, times_s, sound)
-        for each, looked, sound in zip((reference, other), (ours, theirs), sounds, strict=True)
+        score_track(each, features.embedding, features.au_tokens, times_s, sound)
+        for each, features, sound in zip((reference, other), (ours, theirs), sounds, strict=True)
     ]
     found["logits"] = _largest(*logits)
     probabilities = [1 / (1 + np.exp(-each.astype(np.float64))) for each in logits]
     found["mean_probability"] = float(np.abs(probabilities[0] - probabilities[1]).mean())
     return found
-
-
-def _sides(times_s: NDArray[np.float64]) -> list[tuple[Direction, NDArray[np.float64]]]:
-    ahead, back = elapsed_frames(times_s)
-    return [("ahead", ahead), ("back", back)]
 
 
 def _largest(a: NDArray[np.floating], b: NDArray[np.floating]) -> float:

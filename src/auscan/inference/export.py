@@ -9,7 +9,7 @@
 With config.json beside them, the folder is a checkpoint that runs without PyTorch.
 
 In: a checkpoint with weights, crops of real faces.  Out: a folder.
-Not here: the graphs as modules (model/graphs.py), what runs them (with_onnx.py).
+Not here: the graphs as modules (model/graphs.py), what runs them (onnx_engine.py).
 """
 
 import json
@@ -30,14 +30,22 @@ from torch import Tensor, nn
 from torch.export import Dim
 
 from auscan.core.atomic_write import atomic_path
-from auscan.core.checkpoint_folder import CONFIG_FILE, EXPORT_FILE, SUMS_FILE, find_checkpoint, write_sums
+from auscan.core.checkpoint_folder import (
+    CHECKSUMS_FILE,
+    CONFIG_FILE,
+    EXPORT_FILE,
+    find_checkpoint,
+    scan_graph_name,
+    write_checksums,
+)
 from auscan.core.config import SAMPLE_RATE_HZ, TOKEN_HOP, CheckpointConfig
 from auscan.core.environment import versions
 from auscan.core.errors import AuscanError, InputError
-from auscan.inference.engine_parity import compare
-from auscan.inference.onnx_engine import OnnxStages
-from auscan.inference.torch_engine import TorchStages
-from auscan.model.graphs import AudioGraph, HearGraph, ReadGraph, SweepGraph, VisualGraph
+from auscan.inference.engine_parity import compare_engines
+from auscan.inference.onnx_engine import OnnxEngine
+from auscan.inference.torch_engine import TorchEngine
+from auscan.model.bidirectional import DIRECTIONS
+from auscan.model.graphs import AudioGraph, ClassifierGraph, FusionGraph, ScanGraph, VisualGraph
 from auscan.model.mamba import BiMambaBlock
 from auscan.model.network import AuscanNetwork
 
@@ -51,7 +59,7 @@ CALIBRATION_BATCH = 16
 
 
 @dataclass(frozen=True, kw_only=True)
-class Cut:
+class GraphSpec:
     """One graph to be written."""
 
     module: nn.Module
@@ -68,7 +76,7 @@ def export(checkpoint: str | Path, out: Path, crops: NDArray[np.uint8], int8: bo
 
     Raises InputError for crops that do not fit, AuscanError where the graphs say something else than PyTorch.
     """
-    reference = TorchStages(checkpoint, "cpu")
+    reference = TorchEngine(checkpoint, "cpu")
     side = reference.config.network.visual.crop_size
     if crops.ndim != 4 or crops.shape[1:] != (side, side, 3) or crops.dtype != np.uint8 or not len(crops):
         raise InputError(
@@ -76,10 +84,10 @@ def export(checkpoint: str | Path, out: Path, crops: NDArray[np.uint8], int8: bo
             f"[n, {side}, {side}, 3]."
         )
     out.mkdir(parents=True, exist_ok=True)
-    (out / SUMS_FILE).unlink(missing_ok=True)  # of what was there before
-    for name, cut in cut_up(reference.network, reference.config).items():
+    (out / CHECKSUMS_FILE).unlink(missing_ok=True)  # of what was there before
+    for name, spec in graph_specs(reference.network, reference.config).items():
         with atomic_path(out / f"{name}.onnx") as file:
-            write_graph(file, cut)
+            write_graph(file, spec)
             if int8 and name == "visual":
                 quantise(file, crops, reference.network.visual.patch_shape)
     config = (find_checkpoint(checkpoint) / CONFIG_FILE).read_text(encoding="utf-8")
@@ -90,24 +98,24 @@ def export(checkpoint: str | Path, out: Path, crops: NDArray[np.uint8], int8: bo
         "opset": OPSET,
         "versions": versions(),
         "bytes": {file.name: file.stat().st_size for file in sorted(out.glob("*.onnx"))},
-        "differences": compare(reference, OnnxStages(out), crops),
+        "differences": compare_engines(reference, OnnxEngine(out), crops),
     }
     with atomic_path(out / EXPORT_FILE) as file:
         file.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
-    write_sums(out)
-    _judge(report)
+    write_checksums(out)
+    _check_differences(report)
     return report
 
 
-def cut_up(network: AuscanNetwork, config: CheckpointConfig) -> dict[str, Cut]:
+def graph_specs(network: AuscanNetwork, config: CheckpointConfig) -> dict[str, GraphSpec]:
     """All graphs of a network, by name, each with inputs to trace it by."""
     side, width = config.network.visual.crop_size, config.network.alignment.width
     au_width, audio_width = config.network.alignment.au_width, network.audio.width
     frames, tokens, window = 50, 80, network.temporal.fusion.window
     x = (torch.randn(frames, width), "T")
-    guide = (torch.randn(frames, audio_width), "T")
-    cuts = {
-        "visual": Cut(
+    audio_condition = (torch.randn(frames, audio_width), "T")
+    specs = {
+        "visual": GraphSpec(
             module=VisualGraph(network.visual),
             inputs={
                 "crops": (torch.randint(256, (3, side, side, 3), dtype=torch.uint8), "B"),
@@ -119,13 +127,13 @@ def cut_up(network: AuscanNetwork, config: CheckpointConfig) -> dict[str, Cut]:
                 *("patch_weights", "attention", "gates"),
             ),
         ),
-        "audio": Cut(
+        "audio": GraphSpec(
             module=AudioGraph(network.audio),
             inputs={"samples": (torch.randn(SAMPLE_RATE_HZ), "M")},
             outputs=("tokens",),
         ),
-        "hear": Cut(
-            module=HearGraph(network.temporal),
+        "hear": GraphSpec(
+            module=FusionGraph(network.temporal),
             inputs={
                 "embedding": x,
                 "tokens": (torch.randn(tokens, audio_width), "Ta"),
@@ -137,44 +145,44 @@ def cut_up(network: AuscanNetwork, config: CheckpointConfig) -> dict[str, Cut]:
             },
             outputs=("x", "guide", "gate"),
         ),
-        "read": Cut(
-            module=ReadGraph(network.temporal),
+        "read": GraphSpec(
+            module=ClassifierGraph(network.temporal),
             inputs={"x": x, "au_tokens": (torch.randn(frames, len(config.au_names), au_width), "T")},
             outputs=("logits",),
         ),
     }
     for number, block in enumerate(network.temporal.memory.blocks):
         assert isinstance(block, BiMambaBlock)
-        _, state = block.ahead(x[0][None], None, torch.ones(1, frames))
-        for direction in ("ahead", "back"):
-            cuts[f"sweep_{number}_{direction}"] = Cut(
-                module=SweepGraph(block, direction),
+        _, state = block.scan("forward", x[0][None], None, torch.ones(1, frames))
+        for direction in DIRECTIONS:
+            specs[scan_graph_name(number, direction)] = GraphSpec(
+                module=ScanGraph(block, direction),
                 inputs={
                     "x": x,
-                    "guide": guide,
+                    "guide": audio_condition,
                     "elapsed": (torch.rand(frames), "T"),
                     "tail": (state.tail[0], None),
                     "memory": (state.memory[0], None),
                 },
                 outputs=("update", "tail_after", "memory_after"),
             )
-    return cuts
+    return specs
 
 
-def write_graph(file: Path, cut: Cut) -> None:
+def write_graph(file: Path, spec: GraphSpec) -> None:
     """Trace a module and write its graph."""
     # The exporter speaks of its progress, of torchvision and of axes that share a name.
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)
-    least = {"M": TOKEN_HOP}  # less sound is no token
-    axes = {name: Dim(name, min=least.get(name, 0)) for _, name in cut.inputs.values() if name is not None}
+    minimum = {"M": TOKEN_HOP}  # less sound is no token
+    axes = {name: Dim(name, min=minimum.get(name, 0)) for _, name in spec.inputs.values() if name is not None}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         program = torch.onnx.export(
-            cut.module.eval(),
-            tuple(example for example, _ in cut.inputs.values()),
-            input_names=list(cut.inputs),
-            output_names=list(cut.outputs),
-            dynamic_shapes=tuple({0: axes[axis]} if axis else None for _, axis in cut.inputs.values()),
+            spec.module.eval(),
+            tuple(example for example, _ in spec.inputs.values()),
+            input_names=list(spec.inputs),
+            output_names=list(spec.outputs),
+            dynamic_shapes=tuple({0: axes[axis]} if axis else None for _, axis in spec.inputs.values()),
             opset_version=OPSET,
             dynamo=True,
             external_data=False,
@@ -183,7 +191,7 @@ def write_graph(file: Path, cut: Cut) -> None:
     assert program is not None
     model = program.model_proto
     graph = model.graph
-    for part in (
+    for element in (
         model,
         graph,
         *graph.node,
@@ -192,7 +200,7 @@ def write_graph(file: Path, cut: Cut) -> None:
         *graph.initializer,
         *graph.value_info,
     ):
-        del part.metadata_props[:]  # where on this machine each operator was traced from
+        del element.metadata_props[:]  # where on this machine each operator was traced from
     onnx.save(model, file)
 
 
@@ -214,7 +222,7 @@ def quantise(file: Path, crops: NDArray[np.uint8], patch_shape: tuple[int, int])
             quantize_static(
                 file,
                 done,
-                Crops(crops, patch_shape),
+                CalibrationCrops(crops, patch_shape),
                 quant_format=QuantFormat.QDQ,
                 op_types_to_quantize=["Conv"],
                 nodes_to_quantize=nodes,
@@ -230,29 +238,29 @@ def quantise(file: Path, crops: NDArray[np.uint8], patch_shape: tuple[int, int])
 
 def residual_convolutions(file: Path) -> list[str]:
     """Names of the nodes that take most of the time of a convolutional encoder."""
-    parts = ("conv1", "conv2", "shortcut")
+    layers = ("conv1", "conv2", "shortcut")
     nodes = onnx.load(file).graph.node
-    return [n.name for n in nodes if n.op_type == "Conv" and any(part in n.input[1] for part in parts)]
+    return [n.name for n in nodes if n.op_type == "Conv" and any(layer in n.input[1] for layer in layers)]
 
 
-class Crops(CalibrationDataReader):  # type: ignore[misc]
+class CalibrationCrops(CalibrationDataReader):  # type: ignore[misc]
     """Feeds crops to the calibration, some at a time."""
 
     def __init__(self, crops: NDArray[np.uint8], patch_shape: tuple[int, int]) -> None:
-        self._parts: Iterator[NDArray[np.uint8]] = iter(
+        self._batches: Iterator[NDArray[np.uint8]] = iter(
             np.split(crops, range(CALIBRATION_BATCH, len(crops), CALIBRATION_BATCH))
         )
-        self._nothing = np.empty((0, *patch_shape), np.float32)
+        self._no_patches = np.empty((0, *patch_shape), np.float32)
 
     def get_next(self) -> dict[str, NDArray[Any]] | None:
         """The next inputs of the visual graph, None after the last."""
-        part = next(self._parts, None)
-        if part is None:
+        batch = next(self._batches, None)
+        if batch is None:
             return None
-        return {"crops": part, "carried": self._nothing, "before": np.arange(len(part))}
+        return {"crops": batch, "carried": self._no_patches, "before": np.arange(len(batch))}
 
 
-def _judge(report: dict[str, Any]) -> None:
+def _check_differences(report: dict[str, Any]) -> None:
     """Raise AuscanError where the graphs lie too far from PyTorch."""
     real = report["differences"]["real"]
     name, limit = (

@@ -1,13 +1,11 @@
-"""Which audio tokens each frame hears, in numpy: what model/fusion.py works out in torch.
+"""Engine for ONNX Runtime: the default on a CPU, without PyTorch.
 
-Times are float64 and searched, which is no work for a graph; the attention over what is found here is.
-There all tokens are valid, so the rules are short; a test holds both to each other.
+Which audio tokens belong to each frame is computed here in NumPy from float64 times (`align_audio`); the
+graph of the fusion attends over them. model/fusion.py computes the same for batches of tensors with padding;
+tests compare the two.
 
-In: times of frames and of tokens, seconds.  Out: places of tokens.
-
-The stages in ONNX Runtime: the default on a CPU, without PyTorch.
-
-In and out: numpy, as stages.py says.  Not here: the graphs themselves (model/graphs.py, `auscan export`).
+Inputs and outputs: NumPy arrays, see engine.py.
+See also: model/graphs.py (the graphs as modules), export.py (writing them).
 """
 
 from collections.abc import Mapping, Sequence
@@ -18,21 +16,22 @@ import numpy as np
 import onnxruntime as ort
 from numpy.typing import NDArray
 
-from auscan.core.checkpoint_folder import check_sums, find_checkpoint, graph_names, read_config
-from auscan.core.config import NEAR_S, TOKEN_HOP, CheckpointConfig
-from auscan.core.errors import CheckpointError
-from auscan.inference.engine import (
-    AudioTokens,
-    Direction,
-    FaceFeatures,
-    SweepState,
-    evidence_of,
-    rows_before,
+from auscan.core.checkpoint_folder import (
+    find_checkpoint,
+    graph_names,
+    read_config,
+    scan_graph_name,
+    verify_checksums,
 )
+from auscan.core.chunking import chunk_slices
+from auscan.core.config import MAX_TOKEN_DISTANCE_S, TOKEN_HOP, CheckpointConfig
+from auscan.core.errors import CheckpointError
+from auscan.inference.engine import AudioTokens, FaceAttributions, ScanState, VisualFeatures, previous_rows
+from auscan.model.bidirectional import Direction
 
 
-class Heard(NamedTuple):
-    """The inputs of the hear graph that depend on time alone; names as there."""
+class AudioWindow(NamedTuple):
+    """Inputs of the fusion graph that depend on time alone; named as in hear.onnx."""
 
     window: NDArray[np.int64]
     """[T, W] which tokens lie around each frame"""
@@ -46,24 +45,24 @@ class Heard(NamedTuple):
     """[T, 2] how much of each is heard at the frame's own time; 0 for silence"""
 
 
-def who_hears_what(
+def align_audio(
     frame_s: NDArray[np.float64], token_s: NDArray[np.float64], reach_s: float, width: int
-) -> Heard:
+) -> AudioWindow:
     """frame_s: [T]    token_s: [Ta], ascending, Ta >= 1    width: W, tokens in a frame's window."""
     count = len(token_s)
     first = np.searchsorted(token_s, frame_s - reach_s) - 1  # [T]
-    place = first[:, None] + np.arange(width)  # [T, W]
-    window = np.clip(place, 0, count - 1)
+    indices = first[:, None] + np.arange(width)  # [T, W]
+    window = np.clip(indices, 0, count - 1)
     offset_s = token_s[window] - frame_s[:, None]
-    audible = (place == window) & (np.abs(offset_s) <= reach_s)
+    audible = (indices == window) & (np.abs(offset_s) <= reach_s)
 
     after = np.searchsorted(token_s, frame_s)[:, None] + np.array([-1, 0])  # [T, 2]
     neighbours = np.clip(after, 0, count - 1)
     distance_s = np.abs(token_s[neighbours] - frame_s[:, None])
-    near = (after == neighbours) & (distance_s <= NEAR_S)
+    near = (after == neighbours) & (distance_s <= MAX_TOKEN_DISTANCE_S)
     between = distance_s[:, ::-1] / np.maximum(distance_s.sum(1, keepdims=True), 1e-9)
     weights = np.where(near.all(1, keepdims=True), between, near)
-    return Heard(
+    return AudioWindow(
         window,
         audible,
         np.where(audible, offset_s, 0.0).astype(np.float32),
@@ -72,16 +71,16 @@ def who_hears_what(
     )
 
 
-SHORT = 128
-"""Frames a sweep graph is given at a time; its cost is quadratic in them."""
-HEARING = 256
-"""Frames the hear graph is given at a time; each comes with its window of tokens."""
+SCAN_FRAMES = 128
+"""Frames a scan graph is given at a time; its cost is quadratic in them."""
+FUSION_FRAMES = 256
+"""Frames the fusion graph is given at a time; each comes with its window of tokens."""
 FEATURES = ("embedding", "au_tokens", "points", "sight", "patches")
-EVIDENCE = ("patch_weights", "attention", "gates")
+ATTRIBUTIONS = ("patch_weights", "attention", "gates")
 """Outputs of the visual graph. It works out those of the second line anyway; they are copied on request."""
 
 
-class OnnxStages:
+class OnnxEngine:
     """The stages of a checkpoint with graphs, on the CPU."""
 
     def __init__(self, checkpoint: str | Path, threads: int | None = None) -> None:
@@ -93,7 +92,7 @@ class OnnxStages:
         folder = find_checkpoint(checkpoint)
         self._config = read_config(folder)
         names = graph_names(self.blocks)
-        check_sums(folder, [f"{name}.onnx" for name in names])
+        verify_checksums(folder, [f"{name}.onnx" for name in names])
         self._graphs = {name: open_graph(folder / f"{name}.onnx", threads) for name in names}
         self._outputs = {
             name: {each.name for each in graph.get_outputs()} for name, graph in self._graphs.items()
@@ -106,50 +105,50 @@ class OnnxStages:
 
     @property
     def blocks(self) -> int:
-        """How many blocks `sweep` has."""
+        """How many blocks `scan_block` has."""
         return self._config.network.temporal.blocks
 
     @property
-    def has_evidence(self) -> bool:
+    def has_attributions(self) -> bool:
         """Whether the graphs give it; those of an earlier auscan do not."""
-        return {*EVIDENCE, "gate"} <= self._outputs["visual"] | self._outputs["hear"]
+        return {*ATTRIBUTIONS, "gate"} <= self._outputs["visual"] | self._outputs["hear"]
 
-    def look(
+    def encode_faces(
         self,
         crops: NDArray[np.uint8],
         faces: Sequence[int],
         previous: Mapping[int, NDArray[np.float32]],
-        evidence: bool = False,
-    ) -> FaceFeatures:
+        attributions: bool = False,
+    ) -> VisualFeatures:
         """crops [B, S, S, 3] RGB, whose they are [B], and each face's [N, Dv] before them."""
-        before = rows_before(faces, previous)
-        nothing = np.empty((0, *self._shape("visual", "carried")[1:]), np.float32)
-        embedding, au_tokens, points, sight, patches, *went_by = self._run(
+        before = previous_rows(faces, previous)
+        no_patches = np.empty((0, *self._shape("visual", "carried")[1:]), np.float32)
+        embedding, au_tokens, points, pose_occlusion, patches, *by_head = self._run(
             "visual",
-            FEATURES + EVIDENCE if evidence else FEATURES,
+            FEATURES + ATTRIBUTIONS if attributions else FEATURES,
             crops=crops,
-            carried=np.stack(before.carried) if before.carried else nothing,
+            carried=np.stack(before.carried) if before.carried else no_patches,
             before=before.rows,
         )
         # Copies, or one face's patches would keep those of the whole call alive.
         last = {face: patches[row].copy() for face, row in before.last.items()}
-        went = evidence_of(*went_by) if evidence else None
-        return FaceFeatures(embedding, au_tokens, points, sight, last, went)
+        averaged = FaceAttributions.from_heads(*by_head) if attributions else None
+        return VisualFeatures(embedding, au_tokens, points, pose_occlusion, last, averaged)
 
-    def encode_sound(self, samples: NDArray[np.float32]) -> NDArray[np.float32]:
+    def encode_audio(self, samples: NDArray[np.float32]) -> NDArray[np.float32]:
         """samples [M] at 16 kHz -> tokens [M // 320, Da]."""
         if len(samples) < TOKEN_HOP:
             return np.empty((0, *self._shape("hear", "tokens")[1:]), np.float32)
         return self._run("audio", ("tokens",), samples=samples)[0]
 
-    def hear(
+    def fuse_audio(
         self, embedding: NDArray[np.float32], times_s: NDArray[np.float64], sound: AudioTokens | None
     ) -> tuple[NDArray[np.float32], NDArray[np.float32] | None]:
-        """embedding [T, d], times_s [T] -> x [T, d], guide [T, Da]; as they are and None without sound."""
+        """embedding [T, d], times_s [T] -> x [T, d], condition [T, Da]; unchanged, None without sound."""
         if sound is None or not len(sound.tokens):
             return embedding, None
-        x, guide = self._hear(("x", "guide"), embedding, times_s, sound)
-        return x, guide
+        x, audio_condition = self._run_fusion(("x", "guide"), embedding, times_s, sound)
+        return x, audio_condition
 
     def audio_gate(
         self, embedding: NDArray[np.float32], times_s: NDArray[np.float64], sound: AudioTokens | None
@@ -157,63 +156,63 @@ class OnnxStages:
         """embedding [T, d], times_s [T] -> gate [T]."""
         if sound is None or not len(sound.tokens):
             return np.zeros(len(times_s), np.float32)
-        return self._hear(("gate",), embedding, times_s, sound)[0]
+        return self._run_fusion(("gate",), embedding, times_s, sound)[0]
 
-    def _hear(
+    def _run_fusion(
         self,
         wanted: tuple[str, ...],
         embedding: NDArray[np.float32],
         times_s: NDArray[np.float64],
         sound: AudioTokens,
     ) -> list[NDArray[np.float32]]:
-        """Outputs of the hear graph for all frames."""
+        """Outputs of the fusion graph for all frames."""
         reach_s, width = self._config.network.fusion.reach_s, self._shape("hear", "window")[1]
-        heard = who_hears_what(times_s, sound.times_s, reach_s, width)
-        parts = [
+        window = align_audio(times_s, sound.times_s, reach_s, width)
+        outputs = [
             self._run(
                 "hear",
                 wanted,
-                embedding=embedding[part],
+                embedding=embedding[chunk],
                 tokens=sound.tokens,
-                **{name: each[part] for name, each in heard._asdict().items()},
+                **{name: each[chunk] for name, each in window._asdict().items()},
             )
-            for part in _stretches(len(times_s), HEARING)
+            for chunk in chunk_slices(len(times_s), FUSION_FRAMES)
         ]
-        return [np.concatenate(each) for each in zip(*parts, strict=True)]
+        return [np.concatenate(each) for each in zip(*outputs, strict=True)]
 
-    def sweep(
+    def scan_block(
         self,
         block: int,
         direction: Direction,
         x: NDArray[np.float32],
-        guide: NDArray[np.float32] | None,
+        audio_condition: NDArray[np.float32] | None,
         elapsed: NDArray[np.float64],
-        state: SweepState | None,
-    ) -> tuple[NDArray[np.float32], SweepState]:
-        """x [T, d], guide [T, Da], elapsed [T] -> what a block adds in a direction [T, d], and its state."""
-        name = f"sweep_{block}_{direction}"
-        if guide is None:  # silence is a guide of zeros
-            guide = np.zeros((len(x), *self._shape(name, "guide")[1:]), np.float32)
+        state: ScanState | None,
+    ) -> tuple[NDArray[np.float32], ScanState]:
+        """x [T, d], audio_condition [T, Da], elapsed [T] -> update of a block [T, d], state after it."""
+        name = scan_graph_name(block, direction)
+        if audio_condition is None:  # the same as zeros
+            audio_condition = np.zeros((len(x), *self._shape(name, "guide")[1:]), np.float32)
         if state is None:
             empty = (np.zeros(self._shape(name, each), np.float32) for each in ("tail", "memory"))
-            state = SweepState(*empty)
+            state = ScanState(*empty)
         update = np.empty(x.shape, np.float32)
-        order, step = (slice(None), 1) if direction == "ahead" else (slice(None, None, -1), -1)
-        for part in list(_stretches(len(x), SHORT))[::step]:
-            added, tail, memory = self._run(
+        order, step = (slice(None), 1) if direction == "forward" else (slice(None, None, -1), -1)
+        for chunk in chunk_slices(len(x), SCAN_FRAMES)[::step]:
+            chunk_update, tail, memory = self._run(
                 name,
                 ("update", "tail_after", "memory_after"),
-                x=x[part][order],
-                guide=guide[part][order],
-                elapsed=elapsed[part][order].astype(np.float32),
+                x=x[chunk][order],
+                guide=audio_condition[chunk][order],
+                elapsed=elapsed[chunk][order].astype(np.float32),
                 tail=state.tail,
                 memory=state.memory,
             )
-            update[part] = added[order]
-            state = SweepState(tail, memory)
+            update[chunk] = chunk_update[order]
+            state = ScanState(tail, memory)
         return update, state
 
-    def read(self, x: NDArray[np.float32], au_tokens: NDArray[np.float32]) -> NDArray[np.float32]:
+    def classify(self, x: NDArray[np.float32], au_tokens: NDArray[np.float32]) -> NDArray[np.float32]:
         """x [T, d], au_tokens [T, A, da] -> logits [T, A]."""
         return self._run("read", ("logits",), x=x, au_tokens=au_tokens)[0]
 
@@ -252,7 +251,3 @@ def open_graph(file: Path, threads: int | None = None) -> ort.InferenceSession:
             f"{file} cannot be read by ONNX Runtime ({str(error).splitlines()[0][:200]}). "
             f"Copy the checkpoint again, or write it anew with `auscan export`."
         ) from error
-
-
-def _stretches(count: int, length: int) -> list[slice]:
-    return [slice(start, min(start + length, count)) for start in range(0, count, length)]

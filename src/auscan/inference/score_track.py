@@ -1,174 +1,190 @@
-"""From logits to what is written into tables: calibrated probabilities, NaN where nothing was taught.
+"""Score one track of any length with any engine, then turn logits into calibrated probabilities.
 
-In: logits [..., A], the checkpoint's answers.  Out: probabilities [..., A].
-Not here: fitting a calibration (training/calibration.py), thresholds (core/operating.py).
+    fuse_audio   cross-attention to the audio around each frame
+    scan_block   each block, forward from the first frame and backward from the last
+    classify     logits
 
-Follow one track over time, whichever engine runs the stages: a whole track of any length.
+The same numbers as the network's temporal stage at once, but only a chunk of frames is processed at a time
+and only the states of the scans are carried from one to the next.
 
-    hear      every frame asks the sound around it
-    sweep     each block's memory, forward from the beginning and backward from the end
-    read      the logits
-
-The same numbers as the network's temporal stage at once, but only a stretch of frames is worked on at a time
-and only the states of the memory are carried from one to the next.
-
-In: what `look` and `listen` gave, as arrays or as memmaps (read a stretch at a time).  Out: logits [T, A].
-Not here: the stages (stages.py and the engines).
+Inputs: output of `encode_faces` and audio tokens, as arrays or memmaps (read a chunk at a time).
+Returns: logits [T, A]; probabilities [..., A], NaN for untrained AUs.
+See also: engine.py (the engines), model/bidirectional.py (order of chunks), training/operating_points.py
+(fitting a calibration).
 """
 
 from collections.abc import Callable
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from auscan.core.aus import AU_NAMES
-from auscan.core.config import CLOCK_HZ, LONGEST_GAP, TOKEN_RATE_HZ, Calibration, CheckpointConfig
-from auscan.inference.engine import AudioTokens, Direction, Stages
+from auscan.core.chunking import chunk_slices
+from auscan.core.config import TOKEN_RATE_HZ, Calibration, CheckpointConfig
+from auscan.inference.engine import AudioTokens, InferenceEngine, ScanState
+from auscan.model.bidirectional import Direction, elapsed_frames, scan_bidirectional
 
-FAR = 700.0
+MAX_LOGIT = 700.0
 """Beyond this a logit would overflow, and its probability is 0 or 1 anyhow."""
-SURE = 1e-7
+MIN_PROBABILITY = 1e-7
 """Probabilities are kept this far from 0 and 1 where they are turned back into logits."""
 
 
 def probabilities(logits: NDArray[np.floating], config: CheckpointConfig) -> NDArray[np.float32]:
     """Calibrated; NaN for AUs that the checkpoint was never taught: [T, A]."""
     shares = calibrate(logits, config.calibration)
-    shares[..., [AU_NAMES.index(name) for name in config.untaught]] = np.nan
+    shares[..., [AU_NAMES.index(name) for name in config.untrained_aus]] = np.nan
     return shares.astype(np.float32)
 
 
 def calibrate(logits: NDArray[np.floating], calibration: Calibration) -> NDArray[np.float64]:
     """sigmoid(scale * logit + shift), AU by AU: [..., A]."""
     scale, shift = np.asarray(calibration.scale), np.asarray(calibration.shift)
-    u = np.clip(scale * logits.astype(np.float64) + shift, -FAR, FAR)
+    u = np.clip(scale * logits.astype(np.float64) + shift, -MAX_LOGIT, MAX_LOGIT)
     return np.asarray(1.0 / (1.0 + np.exp(-u)))
 
 
-def logits_of(probabilities: NDArray[np.floating]) -> NDArray[np.float64]:
+def to_logits(probabilities: NDArray[np.floating]) -> NDArray[np.float64]:
     """The logits behind uncalibrated probabilities; those of a sheer 0 or 1 end at +-16."""
-    shares = np.clip(probabilities.astype(np.float64), SURE, 1 - SURE)
+    shares = np.clip(probabilities.astype(np.float64), MIN_PROBABILITY, 1 - MIN_PROBABILITY)
     return np.asarray(np.log(shares / (1.0 - shares)))
 
 
-STRETCH = 2048
+CHUNK_FRAMES = 2048
 """Frames that are worked on at a time; bounds the memory, changes no result."""
 
-Room = Callable[[tuple[int, int]], NDArray[np.float32]]
+
+class RowStorage(Protocol):
+    """Array [n, ...] with only a shape and slices of rows: an ndarray, a memmap, or one kept in a file."""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Rows, and the shape of each."""
+
+    def __getitem__(self, rows: slice, /) -> NDArray[np.float32]:
+        """Return rows as an array in memory."""
+
+    def __setitem__(self, rows: slice, values: NDArray[np.float32] | float, /) -> None:
+        """Overwrite rows."""
+
+
+class AudioTokenSource(Protocol):
+    """`AudioTokens` whose tokens may be kept outside memory."""
+
+    @property
+    def tokens(self) -> RowStorage:
+        """[Ta, Da]."""
+
+    @property
+    def times_s(self) -> NDArray[np.float64]:
+        """[Ta], as in `AudioTokens`."""
+
+
+Allocate = Callable[[tuple[int, ...]], RowStorage]
 """Gives a float32 array of a shape to write to, its content free: in memory, or a memmap for long tracks."""
 
 
-def follow(
-    stages: Stages,
-    embedding: NDArray[np.float32],
-    au_tokens: NDArray[np.float32],
+def score_track(
+    engine: InferenceEngine,
+    embedding: RowStorage,
+    au_tokens: RowStorage,
     times_s: NDArray[np.float64],
-    sound: AudioTokens | None,
-    stretch: int = STRETCH,
-    room: Room | None = None,
+    sound: AudioTokenSource | None,
+    chunk_frames: int = CHUNK_FRAMES,
+    allocate: Allocate | None = None,
 ) -> NDArray[np.float32]:
     """Logits [T, A] of one whole track.
 
     embedding: [T, d]    au_tokens: [T, A, da]    times_s: [T], ascending    sound: None if there is none
     room: asked for two arrays [T, d] and, with sound, one [T, Da]; plain memory if None
     """
-    room = _in_memory if room is None else room
+    allocate = _allocate_in_memory if allocate is None else allocate
     count = len(times_s)
-    parts = [slice(start, min(start + stretch, count)) for start in range(0, count, stretch)]
-    x, spare = room(embedding.shape), room(embedding.shape)
-    guide = None if sound is None else room((count, sound.tokens.shape[1]))
-    for part in parts:
-        x[part], heard = hear_around(stages, embedding[part], times_s[part], sound)
-        if guide is not None:
-            guide[part] = 0.0 if heard is None else heard
-    for block in range(stages.blocks):
-        _remember(stages, block, x, guide, times_s, parts, spare)
+    chunks = chunk_slices(count, chunk_frames)
+    x, spare = allocate(embedding.shape), allocate(embedding.shape)
+    audio_condition = None if sound is None else allocate((count, sound.tokens.shape[1]))
+    for chunk in chunks:
+        x[chunk], condition = fuse_nearby_audio(engine, embedding[chunk], times_s[chunk], sound)
+        if audio_condition is not None:
+            audio_condition[chunk] = 0.0 if condition is None else condition
+    for block in range(engine.blocks):
+        _scan_track(engine, block, x, audio_condition, times_s, chunks, spare)
         x, spare = spare, x
-    return np.concatenate([stages.read(x[part], au_tokens[part]) for part in parts])
+    return np.concatenate([engine.classify(x[chunk], au_tokens[chunk]) for chunk in chunks])
 
 
-def hear_around(
-    stages: Stages,
+def fuse_nearby_audio(
+    engine: InferenceEngine,
     embedding: NDArray[np.float32],
     times_s: NDArray[np.float64],
-    sound: AudioTokens | None,
+    sound: AudioTokenSource | None,
 ) -> tuple[NDArray[np.float32], NDArray[np.float32] | None]:
-    """`Stages.hear`, given no more of the sound than the frames can hear: x [T, d], guide [T, Da] or None.
+    """`InferenceEngine.fuse_audio` with only the audio within reach: x [T, d], condition [T, Da] or None.
 
-    None also where all sound is far away: a guide of zeros says the same.
+    None also where no audio is in reach, which is the same as a condition of zeros.
     """
-    near = _within_reach(stages, times_s, sound)
-    return (embedding, None) if near is None else stages.hear(embedding, times_s, near)
+    nearby = _audio_within_reach(engine, times_s, sound)
+    return (embedding, None) if nearby is None else engine.fuse_audio(embedding, times_s, nearby)
 
 
-def earshot_s(stages: Stages) -> float:
+def audio_margin_s(engine: InferenceEngine) -> float:
     """How far from a frame the sound may lie that it is given, s."""
-    return stages.config.network.fusion.reach_s + 2 / TOKEN_RATE_HZ  # and the next token
+    return engine.config.network.fusion.reach_s + 2 / TOKEN_RATE_HZ  # and the next token
 
 
 def audio_gates(
-    stages: Stages,
-    embedding: NDArray[np.float32],
+    engine: InferenceEngine,
+    embedding: RowStorage,
     times_s: NDArray[np.float64],
-    sound: AudioTokens | None,
-    stretch: int = STRETCH,
+    sound: AudioTokenSource | None,
+    chunk_frames: int = CHUNK_FRAMES,
 ) -> NDArray[np.float32]:
     """How far each frame of a track takes the voice in: [T], exactly 0 where none is in reach.
 
     As `follow` reads it, but on its own: the frames ask a second time, and only where somebody wants to know.
-    Raises CheckpointError for stages without evidence.
+    Raises CheckpointError for an engine without attributions.
     """
-    count = len(times_s)
-    gates = np.zeros(count, np.float32)
-    for start in range(0, count, stretch):
-        part = slice(start, min(start + stretch, count))
-        near = _within_reach(stages, times_s[part], sound)
-        gates[part] = stages.audio_gate(embedding[part], times_s[part], near)
+    gates = np.zeros(len(times_s), np.float32)
+    for chunk in chunk_slices(len(times_s), chunk_frames):
+        nearby = _audio_within_reach(engine, times_s[chunk], sound)
+        gates[chunk] = engine.audio_gate(embedding[chunk], times_s[chunk], nearby)
     return gates
 
 
-def elapsed_frames(times_s: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Time since the previous frame, and until the next one, in 1/30 s: two arrays [T].
-
-    times_s: [T], ascending.  As in model/mamba.py: clamped to [0, 30], and 1 where there is no neighbour.
-    """
-    gaps = np.clip(np.diff(times_s) * CLOCK_HZ, 0.0, LONGEST_GAP)  # [T - 1]
-    return np.concatenate([[1.0], gaps]), np.concatenate([gaps, [1.0]])
-
-
-def _remember(
-    stages: Stages,
+def _scan_track(
+    engine: InferenceEngine,
     block: int,
-    x: NDArray[np.float32],
-    guide: NDArray[np.float32] | None,
+    x: RowStorage,
+    audio_condition: RowStorage | None,
     times_s: NDArray[np.float64],
-    parts: list[slice],
-    out: NDArray[np.float32],
+    chunks: list[slice],
+    out: RowStorage,
 ) -> None:
-    """Write to `out` what a block makes of x: [T, d] each."""
-    ahead, back = elapsed_frames(times_s)
-    sweeps: list[tuple[Direction, NDArray[np.float64], list[slice]]] = [
-        ("ahead", ahead, parts),
-        ("back", back, parts[::-1]),
-    ]
-    for direction, elapsed, order in sweeps:
-        state = None
-        for part in order:
-            heard = None if guide is None else guide[part]
-            update, state = stages.sweep(block, direction, x[part], heard, elapsed[part], state)
-            out[part] = (x if direction == "ahead" else out)[part] + update
+    """Write the output of a block for x to `out`: [T, d] each."""
+    since, until = elapsed_frames(times_s)
+
+    def scan_chunk(
+        direction: Direction, chunk: slice, state: ScanState | None
+    ) -> tuple[NDArray[np.float32], ScanState]:
+        condition = None if audio_condition is None else audio_condition[chunk]
+        elapsed = (since if direction == "forward" else until)[chunk]
+        return engine.scan_block(block, direction, x[chunk], condition, elapsed, state)
+
+    for direction, chunk, update, _ in scan_bidirectional(scan_chunk, chunks):
+        out[chunk] = (x if direction == "forward" else out)[chunk] + update
 
 
-def _within_reach(
-    stages: Stages, times_s: NDArray[np.float64], sound: AudioTokens | None
+def _audio_within_reach(
+    engine: InferenceEngine, times_s: NDArray[np.float64], sound: AudioTokenSource | None
 ) -> AudioTokens | None:
     """The sound that frames at times_s [T] can hear; None where there is none."""
     if sound is None or not len(times_s):
         return None
-    reach_s = earshot_s(stages)
+    reach_s = audio_margin_s(engine)
     first, last = np.searchsorted(sound.times_s, [times_s[0] - reach_s, times_s[-1] + reach_s])
     return None if first == last else AudioTokens(sound.tokens[first:last], sound.times_s[first:last])
 
 
-def _in_memory(shape: tuple[int, int]) -> NDArray[np.float32]:
+def _allocate_in_memory(shape: tuple[int, ...]) -> NDArray[np.float32]:
     return np.empty(shape, dtype=np.float32)

@@ -1,6 +1,6 @@
 """The stages in PyTorch: the reference engine, and the one for a GPU.
 
-In and out: numpy, as stages.py says.  Not here: anything the network itself does (model/).
+In and out: numpy, see engine.py.  Not here: anything the network itself does (model/).
 """
 
 from collections.abc import Mapping, Sequence
@@ -14,20 +14,14 @@ from torch import Tensor
 
 from auscan.core.config import CheckpointConfig
 from auscan.core.errors import InputError
-from auscan.inference.engine import (
-    AudioTokens,
-    Direction,
-    FaceFeatures,
-    SweepState,
-    evidence_of,
-    rows_before,
-)
+from auscan.inference.engine import AudioTokens, FaceAttributions, ScanState, VisualFeatures, previous_rows
+from auscan.model.bidirectional import Direction
 from auscan.model.checkpoint import load_checkpoint
-from auscan.model.mamba import BiMambaBlock, ScanState
-from auscan.model.network import Sound
+from auscan.model.mamba import BiMambaBlock, TorchScanState
+from auscan.model.network import AudioInput
 
 
-class TorchStages:
+class TorchEngine:
     """The stages of a checkpoint on one device."""
 
     def __init__(self, checkpoint: str | Path, device: str = "auto", threads: int | None = None) -> None:
@@ -51,59 +45,59 @@ class TorchStages:
 
     @property
     def blocks(self) -> int:
-        """How many blocks `sweep` has."""
+        """How many blocks `scan_block` has."""
         return len(self.network.temporal.memory.blocks)
 
     @property
-    def has_evidence(self) -> bool:
+    def has_attributions(self) -> bool:
         """Always: the network is all there."""
         return True
 
     @torch.inference_mode()
-    def look(
+    def encode_faces(
         self,
         crops: NDArray[np.uint8],
         faces: Sequence[int],
         previous: Mapping[int, NDArray[np.float32]],
-        evidence: bool = False,
-    ) -> FaceFeatures:
+        attributions: bool = False,
+    ) -> VisualFeatures:
         """crops [B, S, S, 3] RGB, whose they are [B], and each face's [N, Dv] before them."""
-        before = rows_before(faces, previous)
+        before = previous_rows(faces, previous)
         patches = self.network.visual.patch_shape
         carried = np.stack(before.carried) if before.carried else np.empty((0, *patches), np.float32)
-        looked = self.network.visual.look_at_rows(
+        output = self.network.visual.encode_rows(
             self._tensor(crops), self._tensor(carried), self._tensor(before.rows)
         )
-        aligned = looked.aligned
-        went_by = aligned.patch_weights, aligned.attention, aligned.gates
-        last = _array(looked.last_patches)  # [B, N, Dv]
-        return FaceFeatures(
+        aligned = output.aligned
+        by_head = aligned.patch_weights, aligned.attention, aligned.gates
+        last = _array(output.last_patches)  # [B, N, Dv]
+        return VisualFeatures(
             _array(aligned.embedding[:, 0]),
             _array(aligned.au_tokens[:, 0]),
-            _array(looked.points[:, 0]),
-            _array(looked.sight[:, 0]),
+            _array(output.points[:, 0]),
+            _array(output.pose_occlusion[:, 0]),
             # Copies, or one face's patches would keep those of the whole call alive.
             {face: last[row].copy() for face, row in before.last.items()},
-            evidence_of(*(_array(each[:, 0]) for each in went_by)) if evidence else None,
+            FaceAttributions.from_heads(*(_array(each[:, 0]) for each in by_head)) if attributions else None,
         )
 
     @torch.inference_mode()
-    def encode_sound(self, samples: NDArray[np.float32]) -> NDArray[np.float32]:
+    def encode_audio(self, samples: NDArray[np.float32]) -> NDArray[np.float32]:
         """samples [M] at 16 kHz -> tokens [M // 320, Da]."""
         return _array(self.network.audio(self._tensor(samples)[None])[0])
 
     @torch.inference_mode()
-    def hear(
+    def fuse_audio(
         self, embedding: NDArray[np.float32], times_s: NDArray[np.float64], sound: AudioTokens | None
     ) -> tuple[NDArray[np.float32], NDArray[np.float32] | None]:
-        """embedding [T, d], times_s [T] -> x [T, d], guide [T, Da]; as they are and None without sound."""
+        """embedding [T, d], times_s [T] -> x [T, d], condition [T, Da]; unchanged, None without sound."""
         if sound is None:
             return embedding, None
-        x, guide = self.network.temporal.hear(
-            self._tensor(embedding)[None], self._tensor(times_s)[None], self._sound(sound)
+        x, audio_condition = self.network.temporal.fuse_audio(
+            self._tensor(embedding)[None], self._tensor(times_s)[None], self._audio_input(sound)
         )
-        assert guide is not None
-        return _array(x[0]), _array(guide[0])
+        assert audio_condition is not None
+        return _array(x[0]), _array(audio_condition[0])
 
     @torch.inference_mode()
     def audio_gate(
@@ -112,46 +106,47 @@ class TorchStages:
         """embedding [T, d], times_s [T] -> gate [T]."""
         if sound is None:
             return np.zeros(len(times_s), np.float32)
-        heard = self._sound(sound)
+        audio = self._audio_input(sound)
         _, gate = self.network.temporal.fusion(
             self._tensor(embedding)[None],
             self._tensor(times_s)[None],
-            heard.tokens,
-            heard.times_s,
-            heard.valid,
+            audio.tokens,
+            audio.times_s,
+            audio.valid,
         )
         return _array(gate[0])
 
     @torch.inference_mode()
-    def sweep(
+    def scan_block(
         self,
         block: int,
         direction: Direction,
         x: NDArray[np.float32],
-        guide: NDArray[np.float32] | None,
+        audio_condition: NDArray[np.float32] | None,
         elapsed: NDArray[np.float64],
-        state: SweepState | None,
-    ) -> tuple[NDArray[np.float32], SweepState]:
-        """x [T, d], guide [T, Da], elapsed [T] -> what a block adds in a direction [T, d], and its state."""
-        memory = self.network.temporal.memory.blocks[block]
-        assert isinstance(memory, BiMambaBlock)
-        update, after = (memory.ahead if direction == "ahead" else memory.back)(
+        state: ScanState | None,
+    ) -> tuple[NDArray[np.float32], ScanState]:
+        """x [T, d], audio_condition [T, Da], elapsed [T] -> update of a block [T, d], state after it."""
+        module = self.network.temporal.memory.blocks[block]
+        assert isinstance(module, BiMambaBlock)
+        update, after = module.scan(
+            direction,
             self._tensor(x)[None],
-            None if guide is None else self._tensor(guide)[None],
+            None if audio_condition is None else self._tensor(audio_condition)[None],
             self._tensor(elapsed)[None],
-            None if state is None else ScanState(*(self._tensor(each)[None] for each in state)),
+            None if state is None else TorchScanState(*(self._tensor(each)[None] for each in state)),
         )
-        return _array(update[0]), SweepState(*(_array(each[0]) for each in after))
+        return _array(update[0]), ScanState(*(_array(each[0]) for each in after))
 
     @torch.inference_mode()
-    def read(self, x: NDArray[np.float32], au_tokens: NDArray[np.float32]) -> NDArray[np.float32]:
+    def classify(self, x: NDArray[np.float32], au_tokens: NDArray[np.float32]) -> NDArray[np.float32]:
         """x [T, d], au_tokens [T, A, da] -> logits [T, A]."""
         return _array(self.network.temporal.head(self._tensor(x), self._tensor(au_tokens)))
 
-    def _sound(self, sound: AudioTokens) -> Sound:
+    def _audio_input(self, sound: AudioTokens) -> AudioInput:
         tokens = self._tensor(sound.tokens)[None]
         valid = torch.ones(tokens.shape[:2], dtype=torch.bool, device=self.device)
-        return Sound(tokens, self._tensor(sound.times_s)[None], valid)
+        return AudioInput(tokens, self._tensor(sound.times_s)[None], valid)
 
     def _tensor(self, array: NDArray[Any]) -> Tensor:
         """On the device; a read-only array, such as part of a memmap, is copied, as torch asks for."""

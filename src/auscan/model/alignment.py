@@ -21,7 +21,7 @@ from auscan.core.config import AlignmentConfig
 
 
 @dataclass(frozen=True, slots=True)
-class Aligned:
+class AlignmentOutput:
     """What alignment makes of a stretch of frames."""
 
     embedding: Tensor
@@ -66,7 +66,7 @@ class GranularityAlignment(nn.Module):
         self.merge = nn.Linear(AU_COUNT * config.au_width, d)
         self.norm = nn.LayerNorm(d)
 
-    def forward(self, face: Tensor, patches: Tensor, previous: Tensor | None = None) -> Aligned:
+    def forward(self, face: Tensor, patches: Tensor, previous: Tensor | None = None) -> AlignmentOutput:
         """Align a stretch of frames.
 
         face: [B, T, Dv]    patches: [B, T, N, Dv]
@@ -75,7 +75,7 @@ class GranularityAlignment(nn.Module):
         g = self.face(face)  # [B, T, d]
         p = self.patch(patches) + self.position  # [B, T, N, d]
         weights = self.patch_weights(g, p, patch_change(patches, previous))  # [B, T, N]
-        local, attention = self.read_regions(p, weights)  # [B, T, A, da], [B, T, A, H, N]
+        local, attention = self.attend_regions(p, weights)  # [B, T, A, da], [B, T, A, H, N]
 
         shared_global = F.normalize(self.share_global(g), dim=-1)  # [B, T, d]
         shared_local = F.normalize(self.share_local(local), dim=-1)  # [B, T, A, d]
@@ -88,7 +88,7 @@ class GranularityAlignment(nn.Module):
         au_tokens = expected + gates.unsqueeze(-1) * local
         embedding = self.norm(g + self.merge(au_tokens.flatten(-2)))  # [B, T, d]
         local_view = F.normalize((gates.unsqueeze(-1) * shared_local).sum(2), dim=-1)  # [B, T, d]
-        return Aligned(embedding, au_tokens, weights, gates, attention, shared_global, local_view)
+        return AlignmentOutput(embedding, au_tokens, weights, gates, attention, shared_global, local_view)
 
     def patch_weights(self, g: Tensor, p: Tensor, change: Tensor) -> Tensor:
         """Soft weights of the k most telling patches, exactly 0 for the others: [B, T, N].
@@ -96,11 +96,11 @@ class GranularityAlignment(nn.Module):
         The choice of k is hard, the weights of the chosen are soft, so gradients reach the score.
         """
         score = self.score(p, g.unsqueeze(2), self.change(change)).squeeze(-1)  # [B, T, N]
-        least = score.topk(self.active, dim=-1).values[..., -1:]  # [B, T, 1]
-        weights: Tensor = torch.sigmoid(score) * (score >= least)
+        threshold = score.topk(self.active, dim=-1).values[..., -1:]  # [B, T, 1]
+        weights: Tensor = torch.sigmoid(score) * (score >= threshold)
         return weights
 
-    def read_regions(self, p: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
+    def attend_regions(self, p: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
         """Each AU query attends over the active patches: [B, T, N, d], [B, T, N] -> [B, T, A, da].
 
         Also returns where it looked: [B, T, A, H, N].
@@ -112,8 +112,8 @@ class GranularityAlignment(nn.Module):
         log_weights = torch.log(weights.clamp_min(1e-30)).masked_fill(weights == 0, lowest)  # [B, T, N]
         attention = torch.softmax(logits + log_weights[:, :, None, None], dim=-1)  # [B, T, A, H, N]
         values = self.values(p).unflatten(-1, (self.heads, self.au_width))  # [B, T, N, H, da]
-        read = torch.einsum("btahn,btnhe->btahe", attention, values)  # [B, T, A, H, da]
-        out: Tensor = self.norm_local(self.local(read.flatten(-2)))
+        pooled = torch.einsum("btahn,btnhe->btahe", attention, values)  # [B, T, A, H, da]
+        out: Tensor = self.norm_local(self.local(pooled.flatten(-2)))
         return out, attention
 
 
@@ -132,8 +132,14 @@ class PatchScore(nn.ModuleList):
         """
         mixing, gelu, out = self
         assert isinstance(mixing, nn.Linear)
-        for_p, for_g, for_change = mixing.weight.split([each.shape[-1] for each in (p, g, change)], dim=1)
-        mixed = F.linear(p, for_p, mixing.bias) + F.linear(g, for_g) + F.linear(change, for_change)
+        patch_weight, face_weight, change_weight = mixing.weight.split(
+            [each.shape[-1] for each in (p, g, change)], dim=1
+        )
+        mixed = (
+            F.linear(p, patch_weight, mixing.bias)
+            + F.linear(g, face_weight)
+            + F.linear(change, change_weight)
+        )
         score: Tensor = out(gelu(mixed))
         return score
 
@@ -151,5 +157,5 @@ def alignment_loss(global_view: Tensor, local_view: Tensor, temperature: float =
     Symmetric InfoNCE (van den Oord et al. 2018). Returns a scalar; 0 for a single frame.
     """
     logits = global_view @ local_view.T / temperature  # [F, F]
-    own = torch.arange(len(logits), device=logits.device)
-    return (F.cross_entropy(logits, own) + F.cross_entropy(logits.T, own)) / 2
+    targets = torch.arange(len(logits), device=logits.device)
+    return (F.cross_entropy(logits, targets) + F.cross_entropy(logits.T, targets)) / 2

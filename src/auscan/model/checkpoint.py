@@ -4,29 +4,66 @@ In: a network with what must be known about it, or a folder.  Out: a folder, or 
 Not here: the folder's layout and its config (core/folder.py).
 """
 
+import re
+from collections.abc import Mapping
 from pathlib import Path
 
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
 
 from auscan.core.checkpoint_folder import (
     CARD_FILE,
+    CHECKSUMS_FILE,
     CONFIG_FILE,
     EXPORT_FILE,
-    SUMS_FILE,
     WEIGHTS_FILE,
-    check_sums,
     find_checkpoint,
     read_config,
-    write_sums,
+    verify_checksums,
+    write_checksums,
 )
 from auscan.core.config import CheckpointConfig
 from auscan.core.errors import CheckpointError
 from auscan.model.network import AuscanNetwork
 
-NAMED = 3
-"""How many odd weights an error names."""
+SHOWN_NAMES = 3
+"""Names of mismatched weights in an error message."""
+STORED_NAMES = {
+    "forward_scan": "ahead_scan",
+    "backward_scan": "back_scan",
+    "audio_condition.proj": "guide_proj",
+    "visual.pose_occlusion": "visual.sight",
+    "fusion.face_attention": "fusion.face_asks",
+    "fusion.audio_attention": "fusion.voice_asks",
+    "fusion.audio_in": "fusion.voice_in",
+    "fusion.audio_out": "fusion.voice_out",
+}
+"""Modules that have another name in model.safetensors (format 1): name in the code, name in the file."""
+
+
+def stored_names(module: nn.Module) -> dict[str, str]:
+    """Return the name of every weight of `module` in model.safetensors, in the order of its state_dict."""
+    names = {}
+    for name in module.state_dict():
+        stored = name
+        for inside, outside in STORED_NAMES.items():
+            stored = re.sub(rf"(^|\.){re.escape(inside)}\.", rf"\1{outside}.", stored)
+        names[name] = stored
+    return names
+
+
+def stored_weights(module: nn.Module) -> dict[str, Tensor]:
+    """Return the state_dict of `module` as it is written to model.safetensors."""
+    names = stored_names(module)
+    return {names[name]: value.detach().cpu().contiguous() for name, value in module.state_dict().items()}
+
+
+def load_stored_weights(module: nn.Module, weights: Mapping[str, Tensor]) -> None:
+    """Load weights that were read from model.safetensors; RuntimeError unless they are those of `module`."""
+    names = {stored: name for name, stored in stored_names(module).items()}
+    module.load_state_dict({names.get(stored, stored): value for stored, value in weights.items()})
 
 
 def save_checkpoint(folder: Path, network: AuscanNetwork, config: CheckpointConfig, card: str) -> None:
@@ -36,16 +73,15 @@ def save_checkpoint(folder: Path, network: AuscanNetwork, config: CheckpointConf
     are removed.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    for stale in (*folder.glob("*.onnx"), folder / EXPORT_FILE, folder / SUMS_FILE):
+    for stale in (*folder.glob("*.onnx"), folder / EXPORT_FILE, folder / CHECKSUMS_FILE):
         stale.unlink(missing_ok=True)
     config = config.model_copy(update={"network": network.config})
-    weights = {name: value.detach().cpu().contiguous() for name, value in network.state_dict().items()}
-    save_file(weights, folder / f"{WEIGHTS_FILE}.part")
+    save_file(stored_weights(network), folder / f"{WEIGHTS_FILE}.part")
     (folder / f"{WEIGHTS_FILE}.part").replace(folder / WEIGHTS_FILE)
-    for name, text in ((CARD_FILE, card), (CONFIG_FILE, config.model_dump_json(indent=2) + "\n")):
+    for name, text in ((CARD_FILE, card), (CONFIG_FILE, config.to_json())):
         (folder / f"{name}.part").write_text(text, encoding="utf-8")
         (folder / f"{name}.part").replace(folder / name)
-    write_sums(folder)
+    write_checksums(folder)
 
 
 def load_checkpoint(checkpoint: str | Path) -> tuple[AuscanNetwork, CheckpointConfig]:
@@ -56,7 +92,7 @@ def load_checkpoint(checkpoint: str | Path) -> tuple[AuscanNetwork, CheckpointCo
     """
     folder = find_checkpoint(checkpoint)
     config = read_config(folder)
-    check_sums(folder, [WEIGHTS_FILE])
+    verify_checksums(folder, [WEIGHTS_FILE])
     try:
         weights = load_file(folder / WEIGHTS_FILE)
     except (OSError, SafetensorError) as error:
@@ -65,7 +101,7 @@ def load_checkpoint(checkpoint: str | Path) -> tuple[AuscanNetwork, CheckpointCo
         ) from error
     network = _build(folder, config)
     _check(folder, {name: tuple(value.shape) for name, value in weights.items()}, network)
-    network.load_state_dict(weights)
+    load_stored_weights(network, weights)
     return network.eval().requires_grad_(False), config
 
 
@@ -82,15 +118,16 @@ def _build(folder: Path, config: CheckpointConfig) -> AuscanNetwork:
 
 def _check(folder: Path, stored: dict[str, torch.Size | tuple[int, ...]], network: AuscanNetwork) -> None:
     """Raise CheckpointError unless the stored weights are the network's, name by name and shape by shape."""
-    wanted = {name: tuple(value.shape) for name, value in network.state_dict().items()}
-    odd = {
-        "missing": [name for name in wanted if name not in stored],
-        "unknown": [name for name in stored if name not in wanted],
-        "misshapen": [name for name in wanted if name in stored and stored[name] != wanted[name]],
+    stored_as = stored_names(network)
+    expected = {stored_as[name]: tuple(value.shape) for name, value in network.state_dict().items()}
+    mismatches = {
+        "missing": [name for name in expected if name not in stored],
+        "unknown": [name for name in stored if name not in expected],
+        "misshapen": [name for name in expected if name in stored and stored[name] != expected[name]],
     }
     faults = [
-        f"{len(names)} {kind} ({', '.join(names[:NAMED])}{', ...' if len(names) > NAMED else ''})"
-        for kind, names in odd.items()
+        f"{len(names)} {kind} ({', '.join(names[:SHOWN_NAMES])}{', ...' if len(names) > SHOWN_NAMES else ''})"
+        for kind, names in mismatches.items()
         if names
     ]
     if faults:

@@ -17,9 +17,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from auscan.core.config import NEAR_S, TOKEN_RATE_HZ, FusionConfig
+from auscan.core.config import MAX_TOKEN_DISTANCE_S, TOKEN_RATE_HZ, FusionConfig
 
-KNOT_S = 0.05
+KNOT_SPACING_S = 0.05
 """Spacing of the learned relative-time bias; between its knots it is a straight line."""
 FRAMES_AT_ONCE = 64
 """Frames whose windows are gathered together: few enough for the cache; changes no result."""
@@ -31,8 +31,8 @@ def tokens_before(time_s: Tensor, token_s: Tensor, token_valid: Tensor) -> Tenso
     time_s: [B, T]    token_s: [B, Ta]    token_valid: [B, Ta] bool
     Valid tokens ascend in time.  Invalid ones may carry any time; they count as the valid one before them.
     """
-    clock_s = token_s.masked_fill(~token_valid, -torch.inf).cummax(dim=1).values  # [B, Ta], ascending
-    return torch.searchsorted(clock_s, time_s.contiguous())
+    ascending_s = token_s.masked_fill(~token_valid, -torch.inf).cummax(dim=1).values  # [B, Ta], ascending
+    return torch.searchsorted(ascending_s, time_s.contiguous())
 
 
 def take(series: Tensor, index: Tensor) -> Tensor:
@@ -52,17 +52,17 @@ def audio_at_frames(
 
     tokens: [B, Ta, Da]    token_s: [B, Ta], frame_s: [B, T] float64 seconds    token_valid: [B, Ta] bool
     Where only one neighbour is valid and near, it is taken as it is; where none is, the token is 0.
-    Returns guide [B, T, Da] and heard [B, T] bool.
+    Returns the audio condition [B, T, Da] and whether any token is audible [B, T] bool.
     """
     if tokens.shape[1] == 0:
-        heard = torch.zeros_like(frame_s, dtype=torch.bool)
-        return tokens.new_zeros(*frame_s.shape, tokens.shape[2]), heard
+        audible = torch.zeros_like(frame_s, dtype=torch.bool)
+        return tokens.new_zeros(*frame_s.shape, tokens.shape[2]), audible
     index, weights = _neighbours(token_s, token_valid, frame_s)
     sound = tokens.masked_fill(~token_valid[..., None], 0.0)  # [B, Ta, Da]
-    return blend(sound, index, weights.to(tokens.dtype)), weights.any(-1)
+    return interpolate(sound, index, weights.to(tokens.dtype)), weights.any(-1)
 
 
-def blend(sound: Tensor, index: Tensor, weights: Tensor) -> Tensor:
+def interpolate(sound: Tensor, index: Tensor, weights: Tensor) -> Tensor:
     """Neighbouring tokens as one: [B, Ta, Da] at [B, T, 2] with their weights [B, T, 2] -> [B, T, Da]."""
     return (take(sound, index) * weights[..., None]).sum(dim=2)
 
@@ -75,21 +75,21 @@ def _neighbours(token_s: Tensor, token_valid: Tensor, frame_s: Tensor) -> tuple[
     count = token_s.shape[1]
     after = tokens_before(frame_s, token_s, token_valid)[..., None]  # [B, T, 1]
     places = torch.arange(count, device=token_s.device)  # [Ta]
-    latest = torch.where(token_valid, places, 0).cummax(dim=1).values  # [B, Ta], last valid one so far
-    before = take(latest, (after - 1).clamp_min(0))  # [B, T, 1]
+    last_valid = torch.where(token_valid, places, 0).cummax(dim=1).values  # [B, Ta], last valid one so far
+    before = take(last_valid, (after - 1).clamp_min(0))  # [B, T, 1]
     index = torch.cat([before, after.clamp_max(count - 1)], dim=-1)  # [B, T, 2], the neighbours
     inside = torch.cat([after > 0, after < count], dim=-1)  # [B, T, 2]
     distance_s = (take(token_s, index) - frame_s[..., None]).abs()  # [B, T, 2]
-    near = inside & take(token_valid, index) & (distance_s <= NEAR_S)  # [B, T, 2]
+    near = inside & take(token_valid, index) & (distance_s <= MAX_TOKEN_DISTANCE_S)  # [B, T, 2]
     # Linear interpolation: each neighbour weighs as much as the other one is far away.
-    between = distance_s.flip(-1) / distance_s.sum(-1, keepdim=True).clamp_min(1e-9)  # [B, T, 2]
-    return index, torch.where(near.all(-1, keepdim=True), between, near.to(between.dtype))
+    linear = distance_s.flip(-1) / distance_s.sum(-1, keepdim=True).clamp_min(1e-9)  # [B, T, 2]
+    return index, torch.where(near.all(-1, keepdim=True), linear, near.to(linear.dtype))
 
 
-class Window(NamedTuple):
+class AttentionWindow(NamedTuple):
     """The tokens around each frame, W of them."""
 
-    place: Tensor
+    indices: Tensor
     """[B, T, W] int64, which tokens"""
     audible: Tensor
     """[B, T, W] bool; False beyond the reach, beyond the sound, and where a token is not valid"""
@@ -115,11 +115,11 @@ class AsymmetricFusion(nn.Module):
         self.query = nn.Linear(width, width)
         self.key = nn.Linear(audio_width, width)
         self.value = nn.Linear(audio_width, width)
-        knots = 2 * max(1, round(config.reach_s / KNOT_S)) + 1
+        knots = 2 * max(1, round(config.reach_s / KNOT_SPACING_S)) + 1
         self.time_bias = nn.Parameter(torch.zeros(knots, config.heads))
         self.gate = nn.Linear(2 * width, 1)
         self.out = nn.Linear(width, width, bias=False)
-        nn.init.zeros_(self.out.weight)  # a fresh network hears, but says nothing of it
+        nn.init.zeros_(self.out.weight)  # a fresh network leaves the visual stream as it is
 
     def forward(
         self,
@@ -138,49 +138,53 @@ class AsymmetricFusion(nn.Module):
         """
         if tokens is None or token_s is None or token_valid is None or tokens.shape[1] == 0:
             return visual, visual.new_zeros(visual.shape[:2])
-        key, value = self.speak(tokens.masked_fill(~token_valid[..., None], 0.0))
+        key, value = self.project_keys_values(tokens.masked_fill(~token_valid[..., None], 0.0))
         # One token early, as rounding may put one at the very edge of the reach on either side of it.
         first = tokens_before(frame_s - self.reach_s, token_s, token_valid) - 1  # [B, T]
-        stretches = zip(
+        chunks = zip(
             *(torch.split(each, FRAMES_AT_ONCE, 1) for each in (visual, frame_s, first)), strict=True
         )
-        parts = [
-            self.listen(part, self._window(part_s, part_first, token_s, token_valid), key, value)
-            for part, part_s, part_first in stretches
+        outputs = [
+            self.attend(chunk, self._window(chunk_s, chunk_first, token_s, token_valid), key, value)
+            for chunk, chunk_s, chunk_first in chunks
         ]
-        updated, gates = zip(*parts, strict=True)
+        updated, gates = zip(*outputs, strict=True)
         return torch.cat(updated, dim=1), torch.cat(gates, dim=1)
 
-    def speak(self, sound: Tensor) -> tuple[Tensor, Tensor]:
+    def project_keys_values(self, sound: Tensor) -> tuple[Tensor, Tensor]:
         """What the frames may ask for: tokens [B, Ta, Da] -> keys and values [B, Ta, d]."""
         sound = self.norm_audio(sound)
         return self.key(sound), self.value(sound)
 
-    def listen(self, visual: Tensor, window: Window, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
+    def attend(
+        self, visual: Tensor, window: AttentionWindow, key: Tensor, value: Tensor
+    ) -> tuple[Tensor, Tensor]:
         """`forward` for some frames [B, T, d] and what was spoken [B, Ta, d] -> [B, T, d], [B, T]."""
-        place, audible, offset_s = window
-        keys, values = take(key, place), take(value, place)  # [B, T, W, d] each
+        indices, audible, offset_s = window
+        keys, values = take(key, indices), take(value, indices)  # [B, T, W, d] each
         # A head asks with its own channels and 0 in all others, and keeps its own of the answer: the windows
         # are large, and taking them apart by heads would mean copying them.
         width = visual.shape[-1] // self.heads
-        one = torch.eye(self.heads, dtype=keys.dtype, device=keys.device)
-        own = one.repeat_interleave(width, 1)  # [heads, d]
-        asking = self.norm_visual(visual)  # [B, T, d]
-        query = self.query(asking)[..., None, :] * own  # [B, T, heads, d]
+        identity = torch.eye(self.heads, dtype=keys.dtype, device=keys.device)
+        head_mask = identity.repeat_interleave(width, 1)  # [heads, d]
+        normed = self.norm_visual(visual)  # [B, T, d]
+        query = self.query(normed)[..., None, :] * head_mask  # [B, T, heads, d]
         scores = (keys @ query.transpose(2, 3)).transpose(2, 3) * width**-0.5  # [B, T, heads, W]
         scores = scores + self._bias(offset_s).to(scores.dtype)
         # The lowest number rather than -inf: a frame that hears nothing must not become NaN.
         scores = scores.masked_fill(~audible[:, :, None], torch.finfo(scores.dtype).min)
         weights = scores.softmax(dim=-1)  # [B, T, heads, W], exactly 0 beside any audible token
-        answer = (weights.to(values.dtype) @ values * own).sum(2)  # [B, T, d]
+        attended = (weights.to(values.dtype) @ values * head_mask).sum(2)  # [B, T, d]
 
-        heard = audible.any(-1)  # [B, T]
-        gate = torch.sigmoid(self.gate(torch.cat([asking, answer], dim=-1))).squeeze(-1)  # [B, T]
-        gate = gate.masked_fill(~heard, 0.0)
-        update = (gate[..., None] * self.out(answer)).masked_fill(~heard[..., None], 0.0)  # [B, T, d]
+        any_audible = audible.any(-1)  # [B, T]
+        gate = torch.sigmoid(self.gate(torch.cat([normed, attended], dim=-1))).squeeze(-1)  # [B, T]
+        gate = gate.masked_fill(~any_audible, 0.0)
+        update = (gate[..., None] * self.out(attended)).masked_fill(~any_audible[..., None], 0.0)  # [B, T, d]
         return visual + update, gate
 
-    def _window(self, frame_s: Tensor, first: Tensor, token_s: Tensor, token_valid: Tensor) -> Window:
+    def _window(
+        self, frame_s: Tensor, first: Tensor, token_s: Tensor, token_valid: Tensor
+    ) -> AttentionWindow:
         """The tokens around frames [B, T] s that begin with the one `first` [B, T]; tokens [B, Ta]."""
         count = token_s.shape[1]
         index = first[..., None] + torch.arange(self.window, device=first.device)  # [B, T, W]
@@ -188,14 +192,14 @@ class AsymmetricFusion(nn.Module):
         index = index.clamp(0, count - 1)
         offset_s = take(token_s, index) - frame_s[..., None]  # [B, T, W]
         audible = inside & take(token_valid, index) & (offset_s.abs() <= self.reach_s)
-        return Window(index, audible, offset_s.masked_fill(~audible, 0.0))
+        return AttentionWindow(index, audible, offset_s.masked_fill(~audible, 0.0))
 
     def _bias(self, offset_s: Tensor) -> Tensor:
         """The learned leaning of each head towards each offset: [B, T, W] s -> [B, T, heads, W]."""
         last = self.time_bias.shape[0] - 1
-        place = (offset_s / self.reach_s + 1.0) * (last / 2)  # [B, T, W], 0..last
-        low = place.floor().clamp(0, last - 1)
-        share = (place - low)[..., None].to(self.time_bias.dtype)  # [B, T, W, 1]
+        knot = (offset_s / self.reach_s + 1.0) * (last / 2)  # [B, T, W], 0..last
+        low = knot.floor().clamp(0, last - 1)
+        share = (knot - low)[..., None].to(self.time_bias.dtype)  # [B, T, W, 1]
         low = low.long()
         bias = torch.lerp(self.time_bias[low], self.time_bias[low + 1], share)  # [B, T, W, heads]
         return bias.transpose(2, 3)

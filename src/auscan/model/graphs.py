@@ -1,16 +1,16 @@
 """The stages cut into graphs that can be exported: plain tensors in and out, no loop, nothing but arithmetic.
 
-    VisualGraph   crops of any faces                     look
-    AudioGraph    a stretch of sound                     encode_sound
-    HearGraph     frames, the sound, who hears what      hear
-    SweepGraph    a short stretch, one direction         sweep
-    ReadGraph     frames and AU tokens                   read
+    VisualGraph       crops of any faces                              encode_faces    visual.onnx
+    AudioGraph        a segment of sound                              encode_audio    audio.onnx
+    FusionGraph       frames, audio tokens, each frame's window       fuse_audio      hear.onnx
+    ScanGraph         a short chunk, one block, one direction         scan_block      sweep_*.onnx
+    ClassifierGraph   frames and AU tokens                            classify        read.onnx
 
 They hold the network's own modules; only what an exporter cannot take is written in another form here, and
-tests hold both forms together: the spectrum as a convolution, the scan of a short stretch without chunks.
+tests hold both forms together: the spectrum as a convolution, the scan of a short sequence without chunks.
 
 In: an AuscanNetwork in evaluation mode.  Out: modules to hand to torch.onnx.export.
-Not here: writing and checking files (inference/export.py), what runs them (inference/with_onnx.py).
+Not here: writing and checking files (inference/export.py), what runs them (inference/onnx_engine.py).
 """
 
 import copy
@@ -23,10 +23,10 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 from auscan.core.config import TOKEN_HOP
 from auscan.encoders.audio import FFT, LogMelEncoder
 from auscan.encoders.visual import ConvEncoder, ResidualBlock
-from auscan.model.fusion import Window, blend
-from auscan.model.mamba import BiMambaBlock, ScanState
+from auscan.model.fusion import AttentionWindow, interpolate
+from auscan.model.mamba import BiMambaBlock, TorchScanState
 from auscan.model.network import TemporalStage, VisualStage
-from auscan.model.scan import FORGOTTEN
+from auscan.model.scan import MIN_LOG_DECAY
 
 
 class VisualGraph(nn.Module):
@@ -36,19 +36,25 @@ class VisualGraph(nn.Module):
         super().__init__()
         self.stage = copy.deepcopy(stage)
         if isinstance(self.stage.encoder, ConvEncoder):
-            fold(self.stage.encoder)
+            fold_batch_norms(self.stage.encoder)
 
     def forward(self, crops: Tensor, carried: Tensor, before: Tensor) -> tuple[Tensor, ...]:
-        """crops [B, S, S, 3] uint8, carried [F, N, Dv], before [B] as in `VisualStage.look_at_rows`.
+        """crops [B, S, S, 3] uint8, carried [F, N, Dv], before [B] as in `VisualStage.encode_rows`.
 
-        Returns embedding [B, d], AU tokens [B, A, da], points [B, 5, 2], sight [B, 3], patches [B, N, Dv];
+        Returns embedding [B, d], AU tokens [B, A, da], points [B, 5, 2], pose and occlusion [B, 3], patches
+        [B, N, Dv];
         and what they went by: patch weights [B, N], attention [B, A, H, N] and gates [B, A].
         """
-        looked = self.stage.look_at_rows(crops, carried, before)
-        aligned = looked.aligned
+        output = self.stage.encode_rows(crops, carried, before)
+        aligned = output.aligned
         return (
-            *(aligned.embedding[:, 0], aligned.au_tokens[:, 0], looked.points[:, 0], looked.sight[:, 0]),
-            looked.last_patches,
+            *(
+                aligned.embedding[:, 0],
+                aligned.au_tokens[:, 0],
+                output.points[:, 0],
+                output.pose_occlusion[:, 0],
+            ),
+            output.last_patches,
             *(aligned.patch_weights[:, 0], aligned.attention[:, 0], aligned.gates[:, 0]),
         )
 
@@ -68,7 +74,7 @@ class AudioGraph(nn.Module):
         return tokens
 
 
-class HearGraph(nn.Module):
+class FusionGraph(nn.Module):
     """Frames ask the voice; which token lies where in time is worked out by who calls."""
 
     def __init__(self, stage: TemporalStage) -> None:
@@ -87,32 +93,34 @@ class HearGraph(nn.Module):
     ) -> tuple[Tensor, Tensor, Tensor]:
         """embedding [T, d], tokens [Ta, Da]; of each frame the window [T, W] and the neighbours [T, 2].
 
-        Returns x [T, d], guide [T, Da] and gate [T].
+        Returns x [T, d], audio condition [T, Da] and gate [T].
         """
-        key, value = self.fusion.speak(tokens[None])
-        around = Window(window[None], audible[None], offset_s[None])
-        x, gate = self.fusion.listen(embedding[None], around, key, value)
-        return x[0], blend(tokens[None], neighbours[None], weights[None])[0], gate[0]
+        key, value = self.fusion.project_keys_values(tokens[None])
+        attention_window = AttentionWindow(window[None], audible[None], offset_s[None])
+        x, gate = self.fusion.attend(embedding[None], attention_window, key, value)
+        return x[0], interpolate(tokens[None], neighbours[None], weights[None])[0], gate[0]
 
 
-class SweepGraph(nn.Module):
-    """One direction of one block over a short stretch; frames come in the order of the sweep."""
+class ScanGraph(nn.Module):
+    """One direction of one block over a short chunk; frames come in the order of the scan."""
 
     def __init__(self, block: BiMambaBlock, direction: str) -> None:
         super().__init__()
         self.norm = block.norm
-        self.scan = block.ahead_scan if direction == "ahead" else block.back_scan
+        self.scan = block.forward_scan if direction == "forward" else block.backward_scan
 
     def forward(
-        self, x: Tensor, guide: Tensor, elapsed: Tensor, tail: Tensor, memory: Tensor
+        self, x: Tensor, audio_condition: Tensor, elapsed: Tensor, tail: Tensor, memory: Tensor
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """x [T, d], guide [T, g], elapsed [T] -> update [T, d], and tail and memory to go on with."""
-        state = ScanState(tail[None], memory[None])
-        update, after = self.scan(self.norm(x[None]), guide[None], elapsed[None], state, scan=scan_short)
+        """x [T, d], audio_condition [T, Da], elapsed [T] -> update [T, d], tail and memory after it."""
+        state = TorchScanState(tail[None], memory[None])
+        update, after = self.scan(
+            self.norm(x[None]), audio_condition[None], elapsed[None], state, scan=scan_short
+        )
         return update[0], after.tail[0], after.memory[0]
 
 
-class ReadGraph(nn.Module):
+class ClassifierGraph(nn.Module):
     """Logits."""
 
     def __init__(self, stage: TemporalStage) -> None:
@@ -130,18 +138,18 @@ class SpectrumByConvolution(nn.Module):
 
     def __init__(self, encoder: LogMelEncoder) -> None:
         super().__init__()
-        basis = torch.fft.rfft(torch.eye(FFT, dtype=torch.float64))  # [FFT, bins]
-        waves = torch.cat([basis.real, basis.imag], dim=1).T * encoder.window.double()  # [2 bins, FFT]
-        self.register_buffer("waves", waves.float()[:, None])
+        fourier = torch.fft.rfft(torch.eye(FFT, dtype=torch.float64))  # [FFT, bins]
+        basis = torch.cat([fourier.real, fourier.imag], dim=1).T * encoder.window.double()  # [2 bins, FFT]
+        self.register_buffer("basis", basis.float()[:, None])
         self.register_buffer("filters", encoder.filters)
-        self.waves: Tensor
+        self.basis: Tensor
         self.filters: Tensor
 
     def forward(self, waveform: Tensor) -> Tensor:
         """[1, M] -> [1, bands, 2 M / 320]."""
         step = TOKEN_HOP // 2
         padded = F.pad(waveform, ((FFT - step) // 2, FFT))
-        spectrum = F.conv1d(padded[:, None], self.waves, stride=step)  # [1, 2 bins, more than 2 Ta]
+        spectrum = F.conv1d(padded[:, None], self.basis, stride=step)  # [1, 2 bins, more than 2 Ta]
         spectrum = spectrum[..., : 2 * (waveform.shape[1] // TOKEN_HOP)]
         power = spectrum.square().unflatten(1, (2, -1)).sum(1)  # [1, bins, 2 Ta]
         return torch.log(self.filters @ power + 1e-6) / 6.0
@@ -154,7 +162,7 @@ def scan_short(
 
     One chunk of `scan_chunked`, at a cost quadratic in T.  Shapes as there; the state is not None.
     """
-    sums = (dt * A).clamp_min(FORGOTTEN).cumsum(dim=1).transpose(1, 2)  # [B, H, T], falling
+    sums = (dt * A).clamp_min(MIN_LOG_DECAY).cumsum(dim=1).transpose(1, 2)  # [B, H, T], falling
     gaps = sums[..., :, None] - sums[..., None, :]  # [B, H, T, T], from column to row
     decay = torch.exp(gaps.clamp_max(0.0)).tril()  # the gap to a later frame is positive and could overflow
     drive = (x * dt[..., None]).transpose(1, 2)  # [B, H, T, P]
@@ -166,7 +174,7 @@ def scan_short(
     return (within + across).transpose(1, 2) + D[:, None] * x, after
 
 
-def fold(encoder: ConvEncoder) -> None:
+def fold_batch_norms(encoder: ConvEncoder) -> None:
     """Write an encoder in evaluation mode as plain convolutions, in place; it computes the same.
 
     Batch norms are folded into the convolution before them. A shortcut's mean over 2x2 cells and the 1x1
@@ -174,25 +182,25 @@ def fold(encoder: ConvEncoder) -> None:
     """
     stem, norm = encoder.layers[0], encoder.layers[1]
     assert isinstance(stem, nn.Conv2d)
-    encoder.layers[0], encoder.layers[1] = _joined(stem, norm), nn.Identity()
+    encoder.layers[0], encoder.layers[1] = _fuse(stem, norm), nn.Identity()
     for block in encoder.layers:
         if not isinstance(block, ResidualBlock):
             continue
-        block.conv1, block.conv2 = _joined(block.conv1, block.norm1), _joined(block.conv2, block.norm2)
+        block.conv1, block.conv2 = _fuse(block.conv1, block.norm1), _fuse(block.conv2, block.norm2)
         block.norm1, block.norm2 = nn.Identity(), nn.Identity()  # type: ignore[assignment]
         if isinstance(block.shortcut, nn.Sequential):
             pool, conv, norm = block.shortcut
             assert isinstance(conv, nn.Conv2d)
-            conv = _joined(conv, norm)
-            block.shortcut = strided(conv, 2) if isinstance(pool, nn.AvgPool2d) else conv
+            conv = _fuse(conv, norm)
+            block.shortcut = strided_convolution(conv, 2) if isinstance(pool, nn.AvgPool2d) else conv
 
 
-def _joined(conv: nn.Conv2d, norm: nn.Module) -> nn.Conv2d:
+def _fuse(conv: nn.Conv2d, norm: nn.Module) -> nn.Conv2d:
     assert isinstance(norm, nn.BatchNorm2d)
     return fuse_conv_bn_eval(conv, norm)
 
 
-def strided(conv: nn.Conv2d, step: int) -> nn.Conv2d:
+def strided_convolution(conv: nn.Conv2d, step: int) -> nn.Conv2d:
     """A 1x1 convolution of means over step x step cells, as one convolution."""
     merged = nn.Conv2d(conv.in_channels, conv.out_channels, step, step)
     merged.weight.data = conv.weight.data.expand(-1, -1, step, step) / step**2

@@ -5,27 +5,33 @@ low brows is no AU 4. Each block sweeps a selective state space over the frames 
 what a sweep writes into its memory, reads from it and forgets (B, C and dt) depends on the visual and
 on the audio token. Where nothing is heard the audio token is 0 and the plain selective scan remains.
 
-In: x [B, T, d], guide [B, T, g] (audio at the frames' times, 0 where there is none), times [B, T] s.
+In: x [B, T, d], audio_condition [B, T, Da] (audio at the frames' times, 0 where there is none) and times
+[B, T] s.
 Out: x [B, T, d].  Cost is linear in T; with a carried state, memory does not grow with T at all.
 Not here: the scan itself (scan.py), bringing audio tokens to frame times (fusion.py).
 """
 
 import math
 from collections.abc import Callable
+from functools import partial
 from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from auscan.core.config import CLOCK_HZ, LONGEST_GAP, TemporalConfig
+from auscan.core.chunking import chunk_slices
+from auscan.core.config import TemporalConfig
+from auscan.model.bidirectional import Direction, elapsed_frames, scan_bidirectional
 from auscan.model.scan import scan_chunked
 
 SHORTEST_SPAN, LONGEST_SPAN = 3.0, 1800.0
 """Memory of the quickest and the slowest head before training, in thirtieths: 0.1 s and one minute."""
+CHUNK_FRAMES = 2048
+"""Frames of a long track that are scanned together; changes no result."""
 
 
-class ScanState(NamedTuple):
+class TorchScanState(NamedTuple):
     """What one direction carries from one stretch of frames to the next."""
 
     tail: Tensor
@@ -34,18 +40,20 @@ class ScanState(NamedTuple):
     """[B, H, P, N] the state of the scan."""
 
 
-def elapsed_frames(times_s: Tensor, valid: Tensor | None = None) -> tuple[Tensor, Tensor]:
-    """Time since the previous frame, and until the next one, in 1/30 s: two tensors [B, T].
+class AudioCondition(nn.Module):
+    """Condition the parameters of a selective scan on the audio token at each frame.
 
-    times_s: [B, T] seconds, float64 (float32 loses the frame interval within hours), ascending
-    valid: [B, T] bool, False for padding; None if every frame counts
-    Clamped to [0, 30].  A frame without a neighbour on that side gets 1.
+    The token is projected and added to the visual projection of B, C and dt, so audio has a say in what a
+    frame writes to the state, reads from it and forgets. Without audio the plain selective scan remains.
     """
-    gaps = ((times_s[:, 1:] - times_s[:, :-1]) * CLOCK_HZ).clamp(0.0, LONGEST_GAP)  # [B, T - 1]
-    if valid is not None:
-        gaps = gaps.masked_fill(~(valid[:, 1:] & valid[:, :-1]), 1.0)
-    one = torch.ones_like(times_s[:, :1])  # [B, 1]
-    return torch.cat([one, gaps], dim=1), torch.cat([gaps, one], dim=1)
+
+    def __init__(self, audio_width: int, parameter_width: int) -> None:
+        super().__init__()
+        self.proj = nn.Linear(audio_width, parameter_width, bias=False)
+
+    def forward(self, parameters: Tensor, audio: Tensor | None) -> Tensor:
+        """parameters [B, T, 2N + H] from the visual stream, audio [B, T, Da] or None -> [B, T, 2N + H]."""
+        return parameters if audio is None else parameters + self.proj(audio)
 
 
 class SelectiveScan(nn.Module):
@@ -55,7 +63,7 @@ class SelectiveScan(nn.Module):
     same face at 10 and at 60 frames a second, or with frames missing, is forgotten at the same pace.
     """
 
-    def __init__(self, width: int, guide_width: int, config: TemporalConfig) -> None:
+    def __init__(self, width: int, audio_width: int, config: TemporalConfig) -> None:
         super().__init__()
         inner = config.expand * width
         if inner % config.head_width:
@@ -65,11 +73,11 @@ class SelectiveScan(nn.Module):
             )
         self.inner, self.head_width, self.state_width = inner, config.head_width, config.state_width
         heads, channels = inner // config.head_width, inner + 2 * config.state_width
-        self.steered = [2 * config.state_width, heads]
-        """Widths of what the voice has a say in: B and C together, and dt."""
+        self.parameter_widths = [2 * config.state_width, heads]
+        """Widths of the scan's parameters for each frame: B and C together, and dt."""
         # No bias: a padded frame of zeros must stay zero on its way into the convolution.
-        self.in_proj = nn.Linear(width, 2 * inner + sum(self.steered), bias=False)
-        self.guide_proj = nn.Linear(guide_width, sum(self.steered), bias=False)
+        self.in_proj = nn.Linear(width, 2 * inner + sum(self.parameter_widths), bias=False)
+        self.audio_condition = AudioCondition(audio_width, sum(self.parameter_widths))
         self.conv = nn.Conv1d(channels, channels, config.conv_width, groups=channels)
         # A = -1 and dt = 1 / span make each head begin as a running mean over its own span of time.
         self.log_decay = nn.Parameter(torch.zeros(heads))
@@ -83,34 +91,34 @@ class SelectiveScan(nn.Module):
     def forward(
         self,
         x: Tensor,
-        guide: Tensor | None,
+        audio_condition: Tensor | None,
         elapsed: Tensor,
-        state: ScanState | None = None,
+        state: TorchScanState | None = None,
         scan: Callable[..., tuple[Tensor, Tensor]] = scan_chunked,
-    ) -> tuple[Tensor, ScanState]:
-        """Sweep over a stretch of frames.
+    ) -> tuple[Tensor, TorchScanState]:
+        """Scan a chunk of frames.
 
-        x: [B, T, d], normed    guide: [B, T, g], or None where nothing is heard at all
+        x: [B, T, d], normed    audio_condition: [B, T, Da], or None without audio
         elapsed: [B, T], time since the frame before in 1/30 s; also for the first frame of a later stretch
         state: what the stretch before returned; None at the start
         scan: any form of scan.py that takes a state
         Returns the update [B, T, d] and the state to go on with; any split gives the same numbers.
         """
         inner, n = self.inner, self.state_width
-        gate, content, steering = self.in_proj(x).split([inner, inner, sum(self.steered)], dim=-1)
-        if guide is not None:
-            steering = steering + self.guide_proj(guide)  # [B, T, 2N + H]
-        selection, raw_dt = torch.split(steering, self.steered, dim=-1)  # [B, T, 2N], [B, T, H]
+        widths = self.parameter_widths
+        gate, content, parameters = self.in_proj(x).split([inner, inner, sum(widths)], dim=-1)
+        parameters = self.audio_condition(parameters, audio_condition)  # [B, T, 2N + H]
+        selection, raw_dt = torch.split(parameters, widths, dim=-1)  # [B, T, 2N], [B, T, H]
         series = torch.cat([content, selection], dim=-1)  # [B, T, channels]
         mixed, tail = self._convolve(series, None if state is None else state.tail)
         content, Bm, Cm = torch.split(mixed, [inner, n, n], dim=-1)  # [B, T, inner], [B, T, N] twice
 
-        exact = torch.promote_types(x.dtype, torch.float32)
-        A = -torch.exp(self.log_decay.to(exact))  # [H]
-        dt = F.softplus(raw_dt.to(exact) + self.dt_bias) * elapsed[..., None].to(exact)  # [B, T, H]
+        sum_dtype = torch.promote_types(x.dtype, torch.float32)
+        A = -torch.exp(self.log_decay.to(sum_dtype))  # [H]
+        dt = F.softplus(raw_dt.to(sum_dtype) + self.dt_bias) * elapsed[..., None].to(sum_dtype)  # [B, T, H]
         values = torch.unflatten(content, -1, (-1, self.head_width))  # [B, T, H, P]
         y, memory = scan(
-            values * held_share(dt * A)[..., None],
+            values * zero_order_hold(dt * A)[..., None],
             dt,
             A,
             Bm,
@@ -121,7 +129,7 @@ class SelectiveScan(nn.Module):
         y = y + self.skip[:, None] * values  # [B, T, H, P]; here, as the skip reads the frame unscaled
         gated = (y.flatten(2) * F.silu(gate)).to(self.norm.weight.dtype)  # [B, T, inner]
         update: Tensor = self.out_proj(self.norm(gated))  # [B, T, d]
-        return update, ScanState(tail, memory)
+        return update, TorchScanState(tail, memory)
 
     def _convolve(self, series: Tensor, tail: Tensor | None) -> tuple[Tensor, Tensor]:
         """Mix each channel with its own last frames: [B, T, channels] and the tail for the next stretch."""
@@ -133,7 +141,7 @@ class SelectiveScan(nn.Module):
         return F.silu(mixed), window[:, series.shape[1] :]
 
 
-def held_share(exponent: Tensor) -> Tensor:
+def zero_order_hold(exponent: Tensor) -> Tensor:
     """(exp(u) - 1) / u for u = dt A <= 0: which share of dt x B is still there when dt has passed.
 
     A frame is held until the next one and forgotten meanwhile. Without this share a frame after a gap of
@@ -147,89 +155,117 @@ def held_share(exponent: Tensor) -> Tensor:
 class BiMambaBlock(nn.Module):
     """x + forward sweep + backward sweep, each with its own weights, over normed frames."""
 
-    def __init__(self, width: int, guide_width: int, config: TemporalConfig) -> None:
+    def __init__(self, width: int, audio_width: int, config: TemporalConfig) -> None:
         super().__init__()
         self.norm = nn.RMSNorm(width, eps=1e-5)
-        self.ahead_scan = SelectiveScan(width, guide_width, config)
-        self.back_scan = SelectiveScan(width, guide_width, config)
+        self.forward_scan = SelectiveScan(width, audio_width, config)
+        self.backward_scan = SelectiveScan(width, audio_width, config)
 
     def forward(
-        self, x: Tensor, guide: Tensor | None, elapsed: tuple[Tensor, Tensor], valid: Tensor | None = None
+        self,
+        x: Tensor,
+        audio_condition: Tensor | None,
+        elapsed: tuple[Tensor, Tensor],
+        valid: Tensor | None = None,
     ) -> Tensor:
         """Whole sequences at once: [B, T, d].
 
-        x: [B, T, d]    guide: [B, T, g] or None    elapsed: both of `elapsed_frames(times_s, valid)`
+        x: [B, T, d]    audio_condition: [B, T, Da] or None
+        elapsed: both of `elapsed_frames(times_s, valid)`
         valid: [B, T] bool, False for padding after the end of a sequence.  Padded frames are read as
         zeros that take no time, so they leave the other frames as they are; they come out as 0.
         """
-        ahead, back = elapsed
+        since, until = elapsed
         if valid is not None:
-            blank = ~valid
-            x = x.masked_fill(blank[..., None], 0.0)
-            guide = None if guide is None else guide.masked_fill(blank[..., None], 0.0)
-            ahead, back = ahead.masked_fill(blank, 0.0), back.masked_fill(blank, 0.0)
-        return x + self.ahead(x, guide, ahead)[0] + self.back(x, guide, back)[0]
+            padding = ~valid
+            x = x.masked_fill(padding[..., None], 0.0)
+            if audio_condition is not None:
+                audio_condition = audio_condition.masked_fill(padding[..., None], 0.0)
+            since, until = since.masked_fill(padding, 0.0), until.masked_fill(padding, 0.0)
+        update = self.scan("forward", x, audio_condition, since)[0]
+        return x + update + self.scan("backward", x, audio_condition, until)[0]
 
-    def ahead(
-        self, x: Tensor, guide: Tensor | None, elapsed: Tensor, state: ScanState | None = None
-    ) -> tuple[Tensor, ScanState]:
-        """The forward sweep's update of a stretch [B, T, d], and the state for the stretch after it."""
-        update: tuple[Tensor, ScanState] = self.ahead_scan(self.norm(x), guide, elapsed, state)
-        return update
+    def scan(
+        self,
+        direction: Direction,
+        x: Tensor,
+        audio_condition: Tensor | None,
+        elapsed: Tensor,
+        state: TorchScanState | None = None,
+    ) -> tuple[Tensor, TorchScanState]:
+        """Scan a chunk in one direction: its update [B, T, d], and the state after it in that direction.
 
-    def back(
-        self, x: Tensor, guide: Tensor | None, elapsed: Tensor, state: ScanState | None = None
-    ) -> tuple[Tensor, ScanState]:
-        """The backward sweep's update of a stretch [B, T, d], and the state for the stretch before it.
-
-        Everything comes and goes in the order of time; elapsed: [B, T], time until the next frame.
-        state: what the stretch after this one returned; None at the end
+        x, audio_condition and the update are in order of time, whichever the direction
+        elapsed: [B, T], time since the previous frame (forward) or until the next one (backward)
+        state: state after the chunk before this one in the direction of the scan; None at its start
         """
-        heard = None if guide is None else guide.flip(1)
-        update, state = self.back_scan(self.norm(x).flip(1), heard, elapsed.flip(1), state)
+        if direction == "forward":
+            update, state = self.forward_scan(self.norm(x), audio_condition, elapsed, state)
+            return update, state
+        condition = None if audio_condition is None else audio_condition.flip(1)
+        update, state = self.backward_scan(self.norm(x).flip(1), condition, elapsed.flip(1), state)
         return update.flip(1), state
-
-
-@torch.no_grad()
-def run_long(
-    block: BiMambaBlock, x: Tensor, guide: Tensor | None, times_s: Tensor, chunk: int = 2048
-) -> Tensor:
-    """What the block makes of one track of any length, `chunk` frames at a time: [T, d].
-
-    x: [T, d]    guide: [T, g] or None    times_s: [T] float64, seconds
-    The same numbers as `block(x)`, but beside the result only one chunk and one state are in memory.
-    """
-    ahead, back = elapsed_frames(times_s[None])  # [1, T] each
-    stretches = [slice(start, start + chunk) for start in range(0, x.shape[0], chunk)]
-    out = x.clone()
-    for sweep, elapsed, order in ((block.ahead, ahead, stretches), (block.back, back, stretches[::-1])):
-        state = None
-        for part in order:
-            heard = None if guide is None else guide[None, part]  # [1, chunk, g]
-            update, state = sweep(x[None, part], heard, elapsed[:, part], state)
-            out[part] += update[0]
-    return out
 
 
 class BiMamba(nn.Module):
     """The temporal part: blocks one after another."""
 
-    def __init__(self, width: int, guide_width: int, config: TemporalConfig) -> None:
+    def __init__(self, width: int, audio_width: int, config: TemporalConfig) -> None:
         super().__init__()
-        self.blocks = nn.ModuleList(BiMambaBlock(width, guide_width, config) for _ in range(config.blocks))
+        self.blocks = nn.ModuleList(BiMambaBlock(width, audio_width, config) for _ in range(config.blocks))
 
     def forward(
-        self, x: Tensor, guide: Tensor | None, times_s: Tensor, valid: Tensor | None = None
+        self, x: Tensor, audio_condition: Tensor | None, times_s: Tensor, valid: Tensor | None = None
     ) -> Tensor:
-        """[B, T, d], [B, T, g] or None, [B, T] float64 s, [B, T] bool (padding at the end) -> [B, T, d]."""
+        """[B, T, d], [B, T, Da] or None, [B, T] float64 s, [B, T] bool (padding at the end) -> [B, T, d]."""
         elapsed = elapsed_frames(times_s, valid)
         for block in self.blocks:
-            x = block(x, guide, elapsed, valid)
+            x = block(x, audio_condition, elapsed, valid)
         return x
 
-    def run_long(self, x: Tensor, guide: Tensor | None, times_s: Tensor, chunk: int = 2048) -> Tensor:
-        """One track of any length in bounded memory, without gradients: [T, d], [T, g], [T] s -> [T, d]."""
+    def forward_long(
+        self,
+        x: Tensor,
+        audio_condition: Tensor | None,
+        times_s: Tensor,
+        chunk_frames: int = CHUNK_FRAMES,
+        grad_window: slice | None = None,
+    ) -> Tensor:
+        """Run one track of any length in chunks, in bounded memory: [T, d].
+
+        x: [T, d]    audio_condition: [T, Da] or None    times_s: [T] float64, seconds
+        chunk_frames: changes no result
+        grad_window: frames that gradients flow through, scanned as one chunk with the states that the frames
+        around them lead to (truncated backpropagation through time, in both directions). None: no gradients
+
+        The same numbers as `forward`. With a grad window the other frames are scanned without gradients:
+        all of a track is taken into account at the memory cost of the window.
+        """
+        chunks = chunk_slices(len(x), chunk_frames)
+        if grad_window is not None:
+            after = chunk_slices(len(x) - grad_window.stop, chunk_frames, grad_window.stop)
+            chunks = [*chunk_slices(grad_window.start, chunk_frames), grad_window, *after]
+        since, until = elapsed_frames(times_s[None])  # [1, T] each
+        learns = torch.is_grad_enabled()
+
+        def gradients(chunk: slice) -> torch.set_grad_enabled:
+            return torch.set_grad_enabled(learns and chunk == grad_window)
+
+        def scan_chunk(
+            block: BiMambaBlock, x: Tensor, direction: Direction, chunk: slice, state: TorchScanState | None
+        ) -> tuple[Tensor, TorchScanState]:
+            condition = None if audio_condition is None else audio_condition[None, chunk]  # [1, t, Da]
+            elapsed = (since if direction == "forward" else until)[:, chunk]
+            with gradients(chunk):
+                update, state = block.scan(direction, x[None, chunk], condition, elapsed, state)
+            return update[0], state
+
         for block in self.blocks:
             assert isinstance(block, BiMambaBlock)
-            x = run_long(block, x, guide, times_s, chunk)
+            outputs: dict[int, Tensor] = {}
+            for direction, chunk, update, _ in scan_bidirectional(partial(scan_chunk, block, x), chunks):
+                with gradients(chunk):
+                    before = x[chunk] if direction == "forward" else outputs[chunk.start]
+                    outputs[chunk.start] = before + update
+            x = torch.cat(list(outputs.values()))
         return x

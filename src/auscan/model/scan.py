@@ -6,7 +6,7 @@ This is Mamba-2's state space dual: one decay a head, B and C shared by all head
 
     scan_step         one frame; what a live stream carries on with
     scan_recurrence   the step in a loop: the definition, slow on purpose
-    scan_chunked      the same numbers out of a few large matrix products (chunks.py): training, whole files
+    scan_chunked      the same numbers from a few large matrix products: training, whole files
 
 Axes: B clips, T frames, H heads, P channels of a head, N channels of the state.
 Every exponent is a sum of dt A over some frames, so it is never positive and nothing can overflow.
@@ -37,6 +37,8 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
+from auscan.core.chunking import chunk_slices
+
 SHORTEST_CHUNK = 16
 """Below, matrices are too small to be multiplied fast."""
 
@@ -50,8 +52,8 @@ def scan_step(
     state: [B, H, P, N], the memory before the frame
     Returns y [B, H, P] and the memory after the frame.
     """
-    kind = _sum_type(x)
-    values, dt, A, Bm, Cm, D, state = (each.to(kind) for each in (x, dt, A, Bm, Cm, D, state))
+    dtype = _sum_dtype(x)
+    values, dt, A, Bm, Cm, D, state = (each.to(dtype) for each in (x, dt, A, Bm, Cm, D, state))
     drive = (dt[..., None] * values)[..., None] * Bm[:, None, None]  # [B, H, P, N]
     state = torch.exp(dt * A)[..., None, None] * state + drive  # [B, H, P, N]
     y = (state @ Cm[:, None, :, None]).squeeze(-1) + D[:, None] * values  # [B, H, P]
@@ -89,35 +91,35 @@ def scan_chunked(
 
     Shapes as in `scan_recurrence`; any T from 1 on, padding never shows.  The results do not depend on
     `chunk`; left out, a chunk's L x L decays take about as much room as its memory P x N, which measured
-    fastest.  Gradients are written out (chunks.py) and can be taken once.
+    fastest.  Gradients are written out (`ChunkedScan`) and can be taken once.
     """
-    kind = _sum_type(x)
+    dtype = _sum_dtype(x)
     memory = _empty_state(x, Bm) if state is None else state
     length = max(SHORTEST_CHUNK, math.isqrt(x.shape[3] * Bm.shape[2])) if chunk is None else chunk
-    inputs = (each.to(kind) for each in (x, dt, A, Bm, Cm, D, memory))
-    y, memory = Chunked.apply(*inputs, length)  # type: ignore[no-untyped-call]
+    inputs = (each.to(dtype) for each in (x, dt, A, Bm, Cm, D, memory))
+    y, memory = ChunkedScan.apply(*inputs, length)  # type: ignore[no-untyped-call]
     return y.to(x.dtype), memory
 
 
 def _empty_state(x: Tensor, Bm: Tensor) -> Tensor:
     """[B, H, P, N] zeros for x [B, T, H, P] and Bm [B, T, N]."""
     batch, _, heads, width = x.shape
-    return torch.zeros(batch, heads, width, Bm.shape[-1], dtype=_sum_type(x), device=x.device)
+    return torch.zeros(batch, heads, width, Bm.shape[-1], dtype=_sum_dtype(x), device=x.device)
 
 
-def _sum_type(x: Tensor) -> torch.dtype:
+def _sum_dtype(x: Tensor) -> torch.dtype:
     """The type sums are kept in: float32 for anything shorter."""
     return torch.promote_types(x.dtype, torch.float32)
 
 
-FORGOTTEN = -100.0
+MIN_LOG_DECAY = -100.0
 """A frame's dt A is cut off here: exp(-100) is nothing beside what comes after, and one hard cut cannot
 blur, by float32 rounding of the running sum, the gentle decays that follow it."""
-STRETCH = 1024
+PASS_FRAMES = 1024
 """Frames that are worked on together: more than that no longer fits the cache, fewer are not worth a call."""
 
 
-class Inputs(NamedTuple):
+class ScanInputs(NamedTuple):
     """The inputs of a scan, of a whole sequence or of a stretch of it."""
 
     x: Tensor
@@ -134,20 +136,20 @@ class Inputs(NamedTuple):
     """[H]"""
 
 
-class Chunked(torch.autograd.Function):
-    """`Chunked.apply(x, dt, A, Bm, Cm, D, state [B, H, P, N], chunk)` -> y, the memory after."""
+class ChunkedScan(torch.autograd.Function):
+    """`ChunkedScan.apply(x, dt, A, Bm, Cm, D, state [B, H, P, N], chunk)` -> y, the memory after."""
 
     @staticmethod
     def forward(ctx: Any, *args: Any) -> tuple[Tensor, Tensor]:
         """Stretch after stretch."""
-        inputs, memory, chunk = Inputs(*args[:6]), args[6].transpose(2, 3), args[7]
+        inputs, memory, chunk = ScanInputs(*args[:6]), args[6].transpose(2, 3), args[7]
         y, before = torch.empty_like(inputs.x), []
         with torch.autocast(y.device.type, enabled=False):
-            for part in _stretches(y.shape[1], chunk):
+            for span in _pass_slices(y.shape[1], chunk):
                 before.append(memory)
-                cut = _cut(_part(inputs, part), memory, chunk)
-                torch.addcmul(_outputs(cut), inputs.x[:, part], _per_channel(inputs), out=y[:, part])
-                memory = cut.memory[:, :, -1].clone()  # a view would keep those of all chunks
+                sequence = _run_chunks(_slice_frames(inputs, span), memory, chunk)
+                torch.addcmul(_outputs(sequence), inputs.x[:, span], _per_channel(inputs), out=y[:, span])
+                memory = sequence.memory[:, :, -1].clone()  # a view would keep those of all chunks
         ctx.save_for_backward(*inputs, y, *before)
         ctx.chunk = chunk
         return y, memory.transpose(2, 3).contiguous()
@@ -156,18 +158,23 @@ class Chunked(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, dy: Tensor, dmemory: Tensor) -> tuple[Tensor | None, ...]:
         """The same stretches from the last to the first."""
-        inputs, y, before = Inputs(*ctx.saved_tensors[:6]), ctx.saved_tensors[6], ctx.saved_tensors[7:]
-        grads, dmemory = Inputs(*map(torch.zeros_like, inputs)), dmemory.transpose(2, 3)
+        inputs, y, before = ScanInputs(*ctx.saved_tensors[:6]), ctx.saved_tensors[6], ctx.saved_tensors[7:]
+        grads, dmemory = ScanInputs(*map(torch.zeros_like, inputs)), dmemory.transpose(2, 3)
         with torch.autocast(y.device.type, enabled=False):
-            for part, memory in reversed(list(zip(_stretches(y.shape[1], ctx.chunk), before, strict=True))):
-                cut = _cut(_part(inputs, part), memory, ctx.chunk)
+            for span, memory in reversed(list(zip(_pass_slices(y.shape[1], ctx.chunk), before, strict=True))):
+                sequence = _run_chunks(_slice_frames(inputs, span), memory, ctx.chunk)
                 dmemory = _gradients(
-                    cut, _part(inputs, part), y[:, part], dy[:, part], dmemory, _part(grads, part)
+                    sequence,
+                    _slice_frames(inputs, span),
+                    y[:, span],
+                    dy[:, span],
+                    dmemory,
+                    _slice_frames(grads, span),
                 )
         return *grads, dmemory.transpose(2, 3), None
 
 
-class Cut(NamedTuple):
+class ChunkedSequence(NamedTuple):
     """A stretch of S frames cut into K chunks of L; frames that fill up the last drive and forget nothing."""
 
     values: Tensor
@@ -182,9 +189,9 @@ class Cut(NamedTuple):
     """[B, H, K, L] dt A summed from the beginning of the chunk, falling along L"""
     sources: Tensor
     """[B, H, K, L + N, P] what a chunk reads from: its own dt x, and below it the memory before it"""
-    writing: Tensor
+    write_weights: Tensor
     """[B, H, K, L, N] B times what is left of it at the end of the chunk"""
-    handed: Tensor
+    chunk_decay: Tensor
     """[B, H, K + 1, K + 1] what is left at the beginning of chunk k of what was there at that of chunk j"""
     memory: Tensor
     """[B, H, K + 1, N, P] at the beginning of each chunk, and at the end"""
@@ -192,94 +199,122 @@ class Cut(NamedTuple):
     """S"""
 
 
-def _cut(inputs: Inputs, memory: Tensor, chunk: int) -> Cut:
+def _run_chunks(inputs: ScanInputs, memory: Tensor, chunk: int) -> ChunkedSequence:
     """Cut a stretch and follow the memory [B, H, N, P] through its chunks."""
     frames, width = inputs.x.shape[1], inputs.Bm.shape[2]
     along = (inputs.x, inputs.dt, inputs.Bm, inputs.Cm)
-    values, steps, written, read = (_fold(each, chunk) for each in along)
-    sums = (steps * inputs.A).clamp_min_(FORGOTTEN).permute(0, 3, 1, 2).contiguous().cumsum(3)
+    values, steps, input_weights, output_weights = (_fold(each, chunk) for each in along)
+    sums = (steps * inputs.A).clamp_min_(MIN_LOG_DECAY).permute(0, 3, 1, 2).contiguous().cumsum(3)
     batch, heads, count, length = sums.shape
     sources = values.new_empty(batch, heads, count, length + width, values.shape[4])
     drive = sources[..., :length, :]
     torch.mul(values.permute(0, 3, 1, 2, 4), steps.permute(0, 3, 1, 2)[..., None], out=drive)
 
-    writing = written[:, None] * (sums[..., -1:] - sums).exp_()[..., None]  # [B, H, K, L, N]
-    handed = _decay(F.pad(sums[..., -1].cumsum(2), (1, 0))).tril_()  # [B, H, K + 1, K + 1]
-    added = torch.cat([memory[:, :, None], writing.transpose(3, 4) @ drive], dim=2)  # [B, H, K + 1, N, P]
-    through = (handed @ added.flatten(3)).view_as(added)
+    write_weights = input_weights[:, None] * (sums[..., -1:] - sums).exp_()[..., None]  # [B, H, K, L, N]
+    chunk_decay = _decay(F.pad(sums[..., -1].cumsum(2), (1, 0))).tril_()  # [B, H, K + 1, K + 1]
+    added = torch.cat(
+        [memory[:, :, None], write_weights.transpose(3, 4) @ drive], dim=2
+    )  # [B, H, K + 1, N, P]
+    through = (chunk_decay @ added.flatten(3)).view_as(added)
     sources[..., length:, :] = through[:, :, :-1]
-    return Cut(values, steps, written, read, sums, sources, writing, handed, through, frames)
+    return ChunkedSequence(
+        values,
+        steps,
+        input_weights,
+        output_weights,
+        sums,
+        sources,
+        write_weights,
+        chunk_decay,
+        through,
+        frames,
+    )
 
 
-def _outputs(cut: Cut) -> Tensor:
+def _outputs(sequence: ChunkedSequence) -> Tensor:
     """What the frames of a stretch read of the memory: [B, S, H, P]."""
-    length, width = cut.writing.shape[3:]
-    match = (cut.outputs @ cut.inputs.transpose(2, 3)).tril_()  # [B, K, L, L]
-    reading = cut.sums.new_empty(*cut.sums.shape, length + width)  # [B, H, K, L, L + N]
-    torch.mul(_decay(cut.sums), match[:, None], out=reading[..., :length])
-    torch.mul(cut.outputs[:, None], cut.sums.exp()[..., None], out=reading[..., length:])
-    return (reading @ cut.sources).flatten(2, 3).transpose(1, 2)[:, : cut.frames]
+    length, width = sequence.write_weights.shape[3:]
+    match = (sequence.outputs @ sequence.inputs.transpose(2, 3)).tril_()  # [B, K, L, L]
+    read_weights = sequence.sums.new_empty(*sequence.sums.shape, length + width)  # [B, H, K, L, L + N]
+    torch.mul(_decay(sequence.sums), match[:, None], out=read_weights[..., :length])
+    torch.mul(sequence.outputs[:, None], sequence.sums.exp()[..., None], out=read_weights[..., length:])
+    return (read_weights @ sequence.sources).flatten(2, 3).transpose(1, 2)[:, : sequence.frames]
 
 
-def _gradients(cut: Cut, inputs: Inputs, y: Tensor, dy: Tensor, dmemory: Tensor, into: Inputs) -> Tensor:
+def _gradients(
+    sequence: ChunkedSequence, inputs: ScanInputs, y: Tensor, dy: Tensor, dmemory: Tensor, into: ScanInputs
+) -> Tensor:
     """Fill in (for A and D: add to) the gradients of a stretch; returns that of the memory before it.
 
     y, dy: [B, S, H, P]    dmemory: [B, H, N, P], gradient of the memory after the stretch
     Every product of the way there is met again, transposed: frames are sources s here, and columns t.
     """
-    length, width = cut.writing.shape[3:]
-    dread = _fold(dy, length)  # [B, K, L, H, P]
-    from_start = cut.sums.exp()[..., None]  # [B, H, K, L, 1]
-    targets = torch.empty_like(cut.sources)  # dy, and below it the gradient of the memory after the chunk
-    asked = targets[..., :length, :]
-    asked.copy_(dread.permute(0, 3, 1, 2, 4))
-    reading = cut.outputs[:, None] * from_start  # [B, H, K, L, N]
-    back = torch.cat([reading.transpose(3, 4) @ asked, dmemory[:, :, None]], dim=2)  # [B, H, K + 1, N, P]
-    back = (cut.handed.transpose(2, 3) @ back.flatten(3)).view_as(back)
-    targets[..., length:, :] = back[:, :, 1:]
+    length, width = sequence.write_weights.shape[3:]
+    dy_chunks = _fold(dy, length)  # [B, K, L, H, P]
+    from_start = sequence.sums.exp()[..., None]  # [B, H, K, L, 1]
+    targets = torch.empty_like(
+        sequence.sources
+    )  # dy, and below it the gradient of the memory after the chunk
+    dy_rows = targets[..., :length, :]
+    dy_rows.copy_(dy_chunks.permute(0, 3, 1, 2, 4))
+    read_weights = sequence.outputs[:, None] * from_start  # [B, H, K, L, N]
+    dmemories = torch.cat(
+        [read_weights.transpose(3, 4) @ dy_rows, dmemory[:, :, None]], dim=2
+    )  # [B, H, K + 1, N, P]
+    dmemories = (sequence.chunk_decay.transpose(2, 3) @ dmemories.flatten(3)).view_as(dmemories)
+    targets[..., length:, :] = dmemories[:, :, 1:]
 
-    decay = _decay(-cut.sums)  # [B, H, K, L, L], from row s to column t
-    match = (cut.inputs @ cut.outputs.transpose(2, 3)).triu_()  # [B, K, L, L]
-    sending = decay.new_empty(*cut.sums.shape, length + width)  # [B, H, K, L, L + N]
-    torch.mul(decay, match[:, None], out=sending[..., :length])
-    sending[..., length:] = cut.writing
-    ddrive = (sending @ targets).permute(0, 2, 3, 1, 4)  # [B, K, L, H, P]
+    decay = _decay(-sequence.sums)  # [B, H, K, L, L], from row s to column t
+    match = (sequence.inputs @ sequence.outputs.transpose(2, 3)).triu_()  # [B, K, L, L]
+    send_weights = decay.new_empty(*sequence.sums.shape, length + width)  # [B, H, K, L, L + N]
+    torch.mul(decay, match[:, None], out=send_weights[..., :length])
+    send_weights[..., length:] = sequence.write_weights
+    ddrive = (send_weights @ targets).permute(0, 2, 3, 1, 4)  # [B, K, L, H, P]
 
-    dsending = cut.sources[..., :length, :] @ targets.transpose(3, 4)  # [B, H, K, L, L + N]
-    dmatch = dsending[..., :length].mul_(decay).sum(1).triu_()  # [B, K, L, L]
-    to_end = (cut.sums[..., -1:] - cut.sums).exp_()[..., None]
-    dwriting = dsending[..., length:].mul_(to_end).sum(1)  # [B, K, L, N]
-    dreading = (asked @ cut.sources[..., length:, :].transpose(3, 4)).mul_(from_start).sum(1)
-    _put(into.Bm, dmatch @ cut.outputs + dwriting)
-    _put(into.Cm, dmatch.transpose(2, 3) @ cut.inputs + dreading)
+    dsend_weights = sequence.sources[..., :length, :] @ targets.transpose(3, 4)  # [B, H, K, L, L + N]
+    dmatch = dsend_weights[..., :length].mul_(decay).sum(1).triu_()  # [B, K, L, L]
+    to_end = (sequence.sums[..., -1:] - sequence.sums).exp_()[..., None]
+    dwrite_weights = dsend_weights[..., length:].mul_(to_end).sum(1)  # [B, K, L, N]
+    dread_weights = (dy_rows @ sequence.sources[..., length:, :].transpose(3, 4)).mul_(from_start).sum(1)
+    _copy_frames(into.Bm, dmatch @ sequence.outputs + dwrite_weights)
+    _copy_frames(into.Cm, dmatch.transpose(2, 3) @ sequence.inputs + dread_weights)
 
-    ended = (back[:, :, 1:] * cut.memory[:, :, 1:]).sum((3, 4)).transpose(1, 2)  # [B, K, H]
-    _steps_and_values(cut, inputs, y, dy, ddrive, ended, into)
-    return back[:, :, 0]
+    dlast_sum = (dmemories[:, :, 1:] * sequence.memory[:, :, 1:]).sum((3, 4)).transpose(1, 2)  # [B, K, H]
+    _step_and_value_gradients(sequence, inputs, y, dy, ddrive, dlast_sum, into)
+    return dmemories[:, :, 0]
 
 
-def _steps_and_values(
-    cut: Cut, inputs: Inputs, y: Tensor, dy: Tensor, ddrive: Tensor, ended: Tensor, into: Inputs
+def _step_and_value_gradients(
+    sequence: ChunkedSequence,
+    inputs: ScanInputs,
+    y: Tensor,
+    dy: Tensor,
+    ddrive: Tensor,
+    dlast_sum: Tensor,
+    into: ScanInputs,
 ) -> None:
     """The gradients of x, dt, A and D.
 
     A sum s_t makes all that frame t reads larger, and smaller what is later read of frame t.  So its
     gradient is what t read times dy, less what it wrote times the gradient of that; to the last of a chunk
-    comes the memory handed on (`ended`, [B, K, H]).  No second pass over L x L is needed.
+    comes the memory handed on (`dlast_sum`, [B, K, H]).  No second pass over L x L is needed.
     """
-    length = cut.writing.shape[3]
+    length = sequence.write_weights.shape[3]
     skipped = (dy * inputs.x).sum(3)  # [B, S, H]
-    was_read = _fold((dy * y).sum(3) - inputs.D * skipped, length)  # [B, K, L, H]
-    dsteps = (cut.values * ddrive).sum(4)  # [B, K, L, H], by what is driven
-    dsums = was_read - cut.steps * dsteps
-    dsums[:, :, -1] += ended
+    dsums_read = _fold((dy * y).sum(3) - inputs.D * skipped, length)  # [B, K, L, H]
+    dsteps = (sequence.values * ddrive).sum(4)  # [B, K, L, H], by what is driven
+    dsums = dsums_read - sequence.steps * dsteps
+    dsums[:, :, -1] += dlast_sum
     exponents = dsums.flip(2).cumsum_(2).flip(2)  # [B, K, L, H], gradient of dt A
-    exponents.masked_fill_(cut.steps * inputs.A < FORGOTTEN, 0.0)
-    _put(into.dt, dsteps + exponents * inputs.A)
-    into.A.add_((exponents * cut.steps).sum((0, 1, 2)))
+    exponents.masked_fill_(sequence.steps * inputs.A < MIN_LOG_DECAY, 0.0)
+    _copy_frames(into.dt, dsteps + exponents * inputs.A)
+    into.A.add_((exponents * sequence.steps).sum((0, 1, 2)))
     into.D.add_(skipped.sum((0, 1)))
     torch.addcmul(
-        (ddrive * cut.steps[..., None]).flatten(1, 2)[:, : cut.frames], dy, _per_channel(inputs), out=into.x
+        (ddrive * sequence.steps[..., None]).flatten(1, 2)[:, : sequence.frames],
+        dy,
+        _per_channel(inputs),
+        out=into.x,
     )
 
 
@@ -291,16 +326,15 @@ def _decay(sums: Tensor) -> Tensor:
     return (sums[..., :, None] - sums[..., None, :]).clamp_max_(0.0).exp_()
 
 
-def _stretches(frames: int, chunk: int) -> list[slice]:
-    """Stretches of whole chunks, and what remains."""
-    step = max(1, STRETCH // chunk) * chunk
-    return [slice(at, min(at + step, frames)) for at in range(0, frames, step)]
+def _pass_slices(frames: int, chunk: int) -> list[slice]:
+    """Slices of whole chunks, `PASS_FRAMES` frames together, and the rest."""
+    return chunk_slices(frames, max(1, PASS_FRAMES // chunk) * chunk)
 
 
-def _part(inputs: Inputs, part: slice) -> Inputs:
+def _slice_frames(inputs: ScanInputs, span: slice) -> ScanInputs:
     """The stretch of what goes along time."""
     x, dt, A, Bm, Cm, D = inputs
-    return Inputs(x[:, part], dt[:, part], A, Bm[:, part], Cm[:, part], D)
+    return ScanInputs(x[:, span], dt[:, span], A, Bm[:, span], Cm[:, span], D)
 
 
 def _fold(series: Tensor, chunk: int) -> Tensor:
@@ -314,11 +348,11 @@ def _fold(series: Tensor, chunk: int) -> Tensor:
     return torch.unflatten(series, 1, (count, length))
 
 
-def _put(into: Tensor, chunks: Tensor) -> None:
+def _copy_frames(into: Tensor, chunks: Tensor) -> None:
     """[B, K, L, ...] -> [B, S, ...], without what was filled up."""
     into.copy_(chunks.flatten(1, 2)[:, : into.shape[1]])
 
 
-def _per_channel(inputs: Inputs) -> Tensor:
+def _per_channel(inputs: ScanInputs) -> Tensor:
     """D for every channel, [H, P]: the same number side by side is read faster than one number spread."""
     return inputs.D[:, None].expand(inputs.x.shape[2:]).contiguous()

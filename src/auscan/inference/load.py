@@ -1,0 +1,54 @@
+"""Load an engine for a checkpoint: ONNX Runtime or PyTorch.
+
+Inputs: a shipped name or a folder, and where to run it. Returns: an InferenceEngine.
+See also: engine.py (the contract), onnx_engine.py, torch_engine.py.
+"""
+
+from pathlib import Path
+from typing import Literal
+
+from auscan.core.checkpoint_folder import find_checkpoint, has_graphs
+from auscan.core.environment import require_torch
+from auscan.core.errors import CheckpointError, InputError
+from auscan.inference.engine import InferenceEngine
+
+Backend = Literal["auto", "torch", "onnx"]
+
+
+def load_engine(
+    checkpoint: str | Path = "nano",
+    backend: Backend = "auto",
+    device: str = "auto",
+    threads: int | None = None,
+) -> InferenceEngine:
+    """The stages of a shipped checkpoint or of a folder.
+
+    backend: "onnx" (ONNX Runtime, on the CPU), "torch", or "auto": onnx where the checkpoint holds graphs
+    and no GPU is asked for, else torch
+    device: "cpu", "cuda:0", or "auto": the CPU for onnx; for torch the first GPU, else the CPU
+    threads: how many the engine may use; None leaves it to the engine
+
+    Raises CheckpointError where it cannot be found or does not fit, InputError for a device that is not there
+    and where PyTorch is needed but not installed.
+    """
+    folder = find_checkpoint(checkpoint)
+    on_cpu = device in ("auto", "cpu")
+    if backend == "onnx" or (backend == "auto" and on_cpu and has_graphs(folder)):
+        if not on_cpu:
+            raise InputError(f"The backend onnx runs on the CPU only. Give the backend torch for {device}.")
+        from auscan.inference.onnx_engine import OnnxEngine  # onnxruntime is imported when needed
+
+        return OnnxEngine(folder, threads)
+    require_torch(f"The backend torch, by which {checkpoint} is to be run on device {device},")
+    from auscan.inference.torch_engine import TorchEngine
+
+    return TorchEngine(folder, device, threads)
+
+
+def require_attributions(engine: InferenceEngine) -> None:
+    """Raise CheckpointError unless the stages can say what they went by."""
+    if not engine.has_attributions:
+        raise CheckpointError(
+            f"The graphs of {engine.config.name} give no evidence: an earlier auscan wrote them. Write them "
+            f"anew with `auscan export`, or run the weights with `--backend torch`."
+        )
