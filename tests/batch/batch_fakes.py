@@ -15,9 +15,9 @@ from pathlib import Path
 
 from auscan.batch.jobs import Job, Progress
 from auscan.core.errors import CheckpointError, OutputError
-from auscan.results.manifest import Entry
+from auscan.results.manifest import ManifestRecord
 
-ABOUT = {
+METADATA = {
     "model": "fake",
     "model_sha256": "0" * 64,
     "config": {"keep_all": False},
@@ -26,19 +26,19 @@ ABOUT = {
 }
 
 
-def entry_of(job: Job, **more: object) -> Entry:
-    known = {"path": str(job.path), "key": job.key, "status": "done", "ended": f"{time.time_ns():020}"}
-    return Entry(**{**known, **ABOUT, **more})  # type: ignore[arg-type]
+def make_record(job: Job, **more: object) -> ManifestRecord:
+    identity = {"path": str(job.path), "key": job.key, "status": "done", "ended": f"{time.time_ns():020}"}
+    return ManifestRecord(**{**identity, **METADATA, **more})  # type: ignore[arg-type]
 
 
-def work(job: Job, folder: Path, progress: Progress) -> Entry:
+def fake_job(job: Job, folder: Path, progress: Progress) -> ManifestRecord:
     progress(0, 1)
     match job.path.stem.partition("-")[0]:
         case "segv":
             os.kill(os.getpid(), signal.SIGSEGV)
         case "kill":
             os.kill(os.getpid(), signal.SIGKILL)
-        case "post":  # what gave it out: on Ray the whole worker
+        case "parent":  # the process that assigned the job: on Ray the whole worker
             os.kill(os.getppid(), signal.SIGKILL)
             time.sleep(600)
         case "hang":
@@ -47,7 +47,7 @@ def work(job: Job, folder: Path, progress: Progress) -> Entry:
             hoard = [bytearray(b"x" * 2**24) for _ in range(200)]  # 3.3 GB
             time.sleep(600 + len(hoard))
         case "error":
-            return entry_of(job, status="failed", error_class="MediaError", error="it is broken")
+            return make_record(job, status="failed", error_class="MediaError", error="it is broken")
         case "full":
             raise OutputError("the disk is full")
         case "slow":
@@ -58,14 +58,14 @@ def work(job: Job, folder: Path, progress: Progress) -> Entry:
     (folder / "summary.json").write_text(f"{os.getpid()}")
     stat = job.path.stat()
     return replace(
-        entry_of(job, rows=1, folder=job.name, files={"aus.csv": len(text)}),
+        make_record(job, rows=1, folder=job.name, files={"aus.csv": len(text)}),
         size=stat.st_size,
         mtime_ns=stat.st_mtime_ns,
     )
 
 
 def load() -> object:
-    return work
+    return fake_job
 
 
 def load_nothing() -> object:
@@ -78,18 +78,20 @@ def load_and_die() -> object:
 
 def load_and_hang() -> object:
     time.sleep(600)
-    return work
+    return fake_job
 
 
-def main(words: Sequence[str]) -> None:
+def main(arguments: Sequence[str]) -> None:
     """Do what was not done, say a line each on stdout, and 'stopped' in the end."""
-    from batch_watch import Watch, jobs_of, run_all, run_on_ray
+    from batch_watch import RecordingListener, plan_jobs, run_all, run_on_ray
 
-    inputs, out, who = Path(words[0]), Path(words[1]), words[2]
-    jobs = jobs_of(inputs, out)
+    inputs, out, who = Path(arguments[0]), Path(arguments[1]), arguments[2]
+    jobs = plan_jobs(inputs, out)
     try:
         for job, _ in (
-            run_all(jobs, out, Watch(), int(who)) if who.isdecimal() else run_on_ray(jobs, out, who)
+            run_all(jobs, out, RecordingListener(), int(who))
+            if who.isdecimal()
+            else run_on_ray(jobs, out, who)
         ):
             print(job.path.name, flush=True)
     except KeyboardInterrupt:

@@ -6,19 +6,19 @@ import sys
 from dataclasses import asdict
 from pathlib import Path
 
-from auscan.results.manifest import latest, read_entries
+from auscan.results.manifest import latest, read_records
 
 
-def begin(clips: Path, out: Path, *words: str) -> subprocess.Popen[str]:
+def begin(clips: Path, out: Path, *arguments: str) -> subprocess.Popen[str]:
     """`auscan detect` in a process group of its own."""
-    return begin_program("detect", str(clips), "--out", str(out), "--threads", "1", *words)
+    return begin_program("detect", str(clips), "--out", str(out), "--threads", "1", *arguments)
 
 
-def begin_program(*words: str) -> subprocess.Popen[str]:
+def begin_program(*arguments: str) -> subprocess.Popen[str]:
     """`auscan` in a process group of its own."""
     code = "from auscan.cli.main import main; main()"
     return subprocess.Popen(
-        [sys.executable, "-c", code, *words],
+        [sys.executable, "-c", code, *arguments],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -45,6 +45,6 @@ def lines(out: Path) -> dict[str, dict[str, object]]:
     """The last line on each input, but for times, and for sizes, which `contents` holds."""
     other = ("seconds", "ended", "files")
     return {
-        key: {name: value for name, value in asdict(entry).items() if name not in other}
-        for key, entry in latest(read_entries(out)).items()
+        key: {name: value for name, value in asdict(record).items() if name not in other}
+        for key, record in latest(read_records(out)).items()
     }

@@ -6,35 +6,35 @@ from pathlib import Path
 import batch_fakes
 
 from auscan.batch.jobs import Job
-from auscan.batch.options import About
-from auscan.batch.plan import ALL, make_plan
-from auscan.batch.ray_runner import OnRay, connect
-from auscan.batch.run import NO_LIMITS, InWorkers, Limits, run
-from auscan.batch.worker import Load
+from auscan.batch.options import RunMetadata
+from auscan.batch.plan import UNSHARDED, make_plan
+from auscan.batch.ray_runner import RayRunner, connect
+from auscan.batch.run import NO_LIMITS, Limits, PoolRunner, run
+from auscan.batch.worker import LoadJobFunction
 from auscan.media.discover import find_media
-from auscan.results.manifest import Entry, read_entries
+from auscan.results.manifest import ManifestRecord, read_records
 
-ABOUT = About(**batch_fakes.ABOUT)  # type: ignore[arg-type]
+METADATA = RunMetadata(**batch_fakes.METADATA)  # type: ignore[arg-type]
 
 
-class Watch:
+class RecordingListener:
     """Remembers who was begun and ended."""
 
     def __init__(self) -> None:
-        self.begun_names: list[str] = []
-        self.ended_names: list[str] = []
+        self.started_names: list[str] = []
+        self.finished_names: list[str] = []
 
-    def begun(self, job: Job) -> None:
-        self.begun_names.append(job.path.name)
+    def started(self, job: Job) -> None:
+        self.started_names.append(job.path.name)
 
-    def step(self, job: Job, done: int, total: int | None) -> None:
+    def progressed(self, job: Job, done: int, total: int | None) -> None:
         pass
 
     def stopping(self, running: int) -> None:
         pass
 
-    def ended(self, job: Job) -> None:
-        self.ended_names.append(job.path.name)
+    def finished(self, job: Job) -> None:
+        self.finished_names.append(job.path.name)
 
 
 def write_inputs(folder: Path, *names: str) -> Path:
@@ -44,20 +44,25 @@ def write_inputs(folder: Path, *names: str) -> Path:
     return folder
 
 
-def jobs_of(inputs: Path, out: Path, resume: bool = True) -> Sequence[Job]:
-    return make_plan(find_media([inputs]), out, read_entries(out), ABOUT, ALL, resume).jobs
+def plan_jobs(inputs: Path, out: Path, resume: bool = True) -> Sequence[Job]:
+    return make_plan(find_media([inputs]), out, read_records(out), METADATA, UNSHARDED, resume).jobs
 
 
 def run_all(
     jobs: Sequence[Job],
     out: Path,
-    watch: Watch,
+    listener: RecordingListener,
     count: int = 1,
     limits: Limits = NO_LIMITS,
-    load: Load = batch_fakes.load,
-) -> Generator[tuple[Job, Entry]]:
-    return run(jobs, out, ALL.manifest, InWorkers(load, ABOUT, watch, count, limits))
+    load: LoadJobFunction = batch_fakes.load,
+) -> Generator[tuple[Job, ManifestRecord]]:
+    return run(jobs, out, UNSHARDED.manifest, PoolRunner(load, METADATA, listener, count, limits))
 
 
-def run_on_ray(jobs: Sequence[Job], out: Path, address: str) -> Generator[tuple[Job, Entry]]:
-    return run(jobs, out, ALL.manifest, OnRay(connect(address), batch_fakes.load, ABOUT, Watch(), {"CPU": 1}))
+def run_on_ray(jobs: Sequence[Job], out: Path, address: str) -> Generator[tuple[Job, ManifestRecord]]:
+    return run(
+        jobs,
+        out,
+        UNSHARDED.manifest,
+        RayRunner(connect(address), batch_fakes.load, METADATA, RecordingListener(), {"CPU": 1}),
+    )

@@ -17,12 +17,11 @@ import pytest
 from auscan.batch import dataset as merging
 from auscan.batch.dataset import merge, query
 from auscan.batch.jobs import Job
-from auscan.batch.output_folder import sync
+from auscan.batch.output_folder import sync_folder
 from auscan.cli.main import main
 from auscan.core.errors import InputError
-from auscan.results.baseline import apply_baseline
-from auscan.results.manifest import Entry, append, as_line
-from auscan.results.result import Result, RunInfo
+from auscan.results.manifest import ManifestRecord, append, to_json_line
+from auscan.results.result import Result, RunInfo, apply_baseline
 from auscan.results.table import TrackScores, build_table
 
 HALF = (0.5,) * 12
@@ -31,16 +30,16 @@ HALF = (0.5,) * 12
 def _result(seed: int, frames: int) -> Result:
     """One face whose AUs come and go."""
     turn = np.arange(frames)[:, None] / 9 + np.arange(12) + seed
-    chances = (0.5 + 0.5 * np.sin(turn)).astype(np.float32)
-    chances[:, 8] = np.nan
+    probabilities = (0.5 + 0.5 * np.sin(turn)).astype(np.float32)
+    probabilities[:, 8] = np.nan
     track = TrackScores(
         face_id=0,
         frames=np.arange(frames),
         boxes=np.ones((frames, 4), np.float32),
         points=np.zeros((frames, 5, 2), np.float32),
         scores=np.ones(frames, np.float32),
-        parts=np.tile(np.float32([60, 1.2, 0.5, 0.2, 5, -3, 0.0]), (frames, 1)),
-        probabilities=chances,
+        quality_features=np.tile(np.float32([60, 1.2, 0.5, 0.2, 5, -3, 0.0]), (frames, 1)),
+        probabilities=probabilities,
     )
     info = RunInfo(
         source=f"{seed}.mp4",
@@ -56,12 +55,12 @@ def _result(seed: int, frames: int) -> Result:
     return Result(build_table(np.arange(frames + 1) / 25, [track], HALF), (track,), info)
 
 
-Put = Callable[..., Entry]
+WriteResult = Callable[..., ManifestRecord]
 
 
 @pytest.fixture
-def put(tmp_path: Path) -> Put:
-    """put(out, key, manifest, frames, **entry): a result and its line, as a run leaves them."""
+def write_result(tmp_path: Path) -> WriteResult:
+    """write_result(out, key, manifest, frames, **record): a result and its line, as a run leaves them."""
 
     def put_result(
         out: str,
@@ -70,18 +69,18 @@ def put(tmp_path: Path) -> Put:
         frames: int = 40,
         baseline: str = "none",
         **more: object,
-    ) -> Entry:
+    ) -> ManifestRecord:
         name = key.replace("/", "_").removesuffix(".mp4")
         job = Job(path=Path(key), key=key, name=name)
         folder = tmp_path / out / name
         saved = apply_baseline(_result(len(key) + ord(key[0]), frames), baseline)
         saved.save(folder)
-        entry = batch_fakes.entry_of(
-            job, folder=name, files=sync(folder), rows=len(saved.table), sha256=f"hash of {key}"
+        record = batch_fakes.make_record(
+            job, folder=name, files=sync_folder(folder), rows=len(saved.table), sha256=f"hash of {key}"
         )
-        entry = replace(entry, config={"baseline": baseline}, seconds=1.0, **more)  # type: ignore[arg-type]
-        append(tmp_path / out / manifest, entry)
-        return entry
+        record = replace(record, config={"baseline": baseline}, seconds=1.0, **more)  # type: ignore[arg-type]
+        append(tmp_path / out / manifest, record)
+        return record
 
     return put_result
 
@@ -98,15 +97,15 @@ def contents(dataset: Path) -> dict[str, bytes]:
 
 
 def test_two_shards_give_the_same_bytes_as_one_run(
-    tmp_path: Path, put: Put, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, write_result: WriteResult, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(merging, "GROUP_ROWS", 50)
     monkeypatch.setattr(merging, "PART_ROWS", 80)
     for key in KEYS:
-        put("one", key)
+        write_result("one", key)
     for number, key in enumerate(reversed(KEYS)):
-        put("shards", key, f"manifest.{number % 2 + 1}-of-2.jsonl")
-        put(f"machine{number % 2}", key)
+        write_result("shards", key, f"manifest.{number % 2 + 1}-of-2.jsonl")
+        write_result(f"machine{number % 2}", key)
     merge([tmp_path / "one"], tmp_path / "set1", silent)
     merge([tmp_path / "shards"], tmp_path / "set2", silent)
     merge([tmp_path / "machine1", tmp_path / "machine0"], tmp_path / "set3", silent)
@@ -119,9 +118,9 @@ def test_two_shards_give_the_same_bytes_as_one_run(
     assert contents(tmp_path / "set3") == whole
 
 
-def test_rows_are_those_of_the_tables_and_of_the_events(tmp_path: Path, put: Put) -> None:
+def test_rows_are_those_of_the_tables_and_of_the_events(tmp_path: Path, write_result: WriteResult) -> None:
     for key in KEYS:
-        put("out", key)
+        write_result("out", key)
     merge([tmp_path / "out"], tmp_path / "set", silent)
     frames = pq.read_table(tmp_path / "set" / "frames").to_pandas()
     events = pq.read_table(tmp_path / "set" / "events").to_pandas()
@@ -136,11 +135,11 @@ def test_rows_are_those_of_the_tables_and_of_the_events(tmp_path: Path, put: Put
 
 
 def test_however_long_an_input_is_no_more_than_a_group_of_it_is_held(
-    tmp_path: Path, put: Put, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, write_result: WriteResult, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A recording of days would otherwise lie in memory whole before any of it is written."""
     monkeypatch.setattr(merging, "GROUP_ROWS", 50)
-    monkeypatch.setattr(merging, "PIECE_ROWS", 20)
+    monkeypatch.setattr(merging, "READ_ROWS", 20)
     write, written = pq.ParquetWriter.write_table, []
 
     def watched(self: pq.ParquetWriter, table: pa.Table, **more: object) -> None:
@@ -149,7 +148,7 @@ def test_however_long_an_input_is_no_more_than_a_group_of_it_is_held(
         write(self, table, **more)
 
     monkeypatch.setattr(pq.ParquetWriter, "write_table", watched)
-    put("out", "a.mp4", frames=400)
+    write_result("out", "a.mp4", frames=400)
     written.clear()
     merge([tmp_path / "out"], tmp_path / "set", silent)
     assert max(written) < 50 + 20
@@ -157,19 +156,21 @@ def test_however_long_an_input_is_no_more_than_a_group_of_it_is_held(
     assert stored["frame"].to_pylist() == list(range(401))
 
 
-def test_failed_inputs_are_told_and_have_no_rows(tmp_path: Path, put: Put) -> None:
-    put("out", "a.mp4")
-    put("out", "b.mp4", status="failed", error_class="MediaError", error="cut off")
+def test_failed_inputs_are_reported_and_have_no_rows(tmp_path: Path, write_result: WriteResult) -> None:
+    write_result("out", "a.mp4")
+    write_result("out", "b.mp4", status="failed", error_class="MediaError", error="cut off")
     merge([tmp_path / "out"], tmp_path / "set", silent)
     answer = query(tmp_path / "set", "SELECT input, status, error_class, rows FROM inputs ORDER BY input")
     assert list(answer.rows) == [("a.mp4", "done", None, 41), ("b.mp4", "failed", "MediaError", None)]
     assert list(query(tmp_path / "set", "SELECT DISTINCT input FROM frames").rows) == [("a.mp4",)]
 
 
-def test_an_input_whose_name_is_no_text_is_told_with_its_bytes_escaped(tmp_path: Path, put: Put) -> None:
-    put("out", "a.mp4")
+def test_an_input_whose_name_is_no_text_is_reported_with_its_bytes_escaped(
+    tmp_path: Path, write_result: WriteResult
+) -> None:
+    write_result("out", "a.mp4")
     failed = {"status": "failed", "error_class": "MediaError", "sha256": None, "folder": None, "files": {}}
-    put("out", os.fsdecode(b"caf\xe9.mp4"), **failed)
+    write_result("out", os.fsdecode(b"caf\xe9.mp4"), **failed)
     merge([tmp_path / "out"], tmp_path / "set", silent)
     assert list(query(tmp_path / "set", "SELECT input FROM inputs ORDER BY input").rows) == [
         ("a.mp4",),
@@ -177,17 +178,19 @@ def test_an_input_whose_name_is_no_text_is_told_with_its_bytes_escaped(tmp_path:
     ]
 
 
-def test_a_baseline_in_one_result_leaves_the_others_columns_empty(tmp_path: Path, put: Put) -> None:
-    put("out", "a.mp4")
-    put("out", "b.mp4", baseline="median")
+def test_a_baseline_in_one_result_leaves_the_others_columns_empty(
+    tmp_path: Path, write_result: WriteResult
+) -> None:
+    write_result("out", "a.mp4")
+    write_result("out", "b.mp4", baseline="median")
     merge([tmp_path / "out"], tmp_path / "set", silent)
     counts = query(tmp_path / "set", "SELECT input, count(AU12_b) > 0 FROM frames GROUP BY 1 ORDER BY 1").rows
     assert list(counts) == [("a.mp4", False), ("b.mp4", True)]
 
 
-def test_what_does_not_belong_together_is_refused(tmp_path: Path, put: Put) -> None:
-    put("one", "a.mp4")
-    put("two", "a.mp4", sha256="another file")
+def test_what_does_not_belong_together_is_refused(tmp_path: Path, write_result: WriteResult) -> None:
+    write_result("one", "a.mp4")
+    write_result("two", "a.mp4", sha256="another file")
     with pytest.raises(InputError, match=r"both have a result of a\.mp4, but of different files"):
         merge([tmp_path / "one", tmp_path / "two"], tmp_path / "set", silent)
     (tmp_path / "one" / "a" / "aus.csv").unlink()
@@ -200,51 +203,54 @@ def test_what_does_not_belong_together_is_refused(tmp_path: Path, put: Put) -> N
     assert not (tmp_path / "set").exists()
 
 
-def test_an_input_done_twice_counts_once_the_later_time(tmp_path: Path, put: Put) -> None:
-    put("one", "a.mp4", frames=40)
-    put("two", "a.mp4", frames=50)
+def test_an_input_done_twice_counts_once_the_later_time(tmp_path: Path, write_result: WriteResult) -> None:
+    write_result("one", "a.mp4", frames=40)
+    write_result("two", "a.mp4", frames=50)
     for folders in (["one", "two"], ["two", "one"]):
         (source,) = merge([tmp_path / each for each in folders], tmp_path / "set", silent)
-        assert source.entry.rows == 51
+        assert source.record.rows == 51
     assert not list(tmp_path.glob(".*")), "an earlier data set is replaced"
 
 
 def test_merge_and_query_on_the_command_line(
-    tmp_path: Path, put: Put, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path,
+    write_result: WriteResult,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
-    def auscan(*words: object) -> tuple[int, str, str]:
-        monkeypatch.setattr("sys.argv", ["auscan", *map(str, words)])
+    def auscan(*arguments: object) -> tuple[int, str, str]:
+        monkeypatch.setattr("sys.argv", ["auscan", *map(str, arguments)])
         with pytest.raises(SystemExit) as left:
             main()
         return int(left.value.code or 0), *capsys.readouterr()
 
     dataset = tmp_path / "it's a set"
-    put("out", "a.mp4")
+    write_result("out", "a.mp4")
     assert auscan("merge", tmp_path / "out", "--out", dataset)[:2] == (
         0,
         f"{dataset}: 1 inputs, 1 with a result, 41 rows\n",
     )
     ask = "SELECT input, count(*) AS rows, max(AU23) AS unknown FROM frames GROUP BY input"
     assert auscan("query", dataset, ask, "--csv") == (0, "input,rows,unknown\na.mp4,41,\n", "")
-    code, said, _ = auscan("query", dataset, ask, "--json")
-    assert json.loads(said) == {"input": "a.mp4", "rows": 41, "unknown": None}
-    code, said, _ = auscan("query", dataset, ask)
+    code, stdout, _ = auscan("query", dataset, ask, "--json")
+    assert json.loads(stdout) == {"input": "a.mp4", "rows": 41, "unknown": None}
+    code, stdout, _ = auscan("query", dataset, ask)
     assert code == 0
-    assert "a.mp4" in said
-    assert "41" in said
-    code, said, told = auscan("query", dataset, "SELECT nonsense FROM frames")
-    assert (code, said, told.count("\n")) == (2, "", 1)
-    assert "DuckDB cannot answer" in told
-    code, said, told = auscan("query", tmp_path, ask)
-    assert "is no data set" in told
+    assert "a.mp4" in stdout
+    assert "41" in stdout
+    code, stdout, stderr = auscan("query", dataset, "SELECT nonsense FROM frames")
+    assert (code, stdout, stderr.count("\n")) == (2, "", 1)
+    assert "DuckDB cannot answer" in stderr
+    code, stdout, stderr = auscan("query", tmp_path, ask)
+    assert "is no data set" in stderr
 
 
-def test_without_the_extra_it_is_said_what_to_install(
+def test_without_the_extra_the_error_names_what_to_install(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr("auscan.core.environment.find_spec", lambda name: None)
-    for words in (["merge", str(tmp_path), "--out", "x"], ["query", str(tmp_path), "SELECT 1"]):
-        monkeypatch.setattr("sys.argv", ["auscan", *words])
+    for arguments in (["merge", str(tmp_path), "--out", "x"], ["query", str(tmp_path), "SELECT 1"]):
+        monkeypatch.setattr("sys.argv", ["auscan", *arguments])
         with pytest.raises(SystemExit) as left:
             main()
         assert left.value.code == 2
@@ -261,6 +267,7 @@ def victim(tmp_path: Path) -> Iterator[Path]:
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("status", ["done", "failed"])
 @pytest.mark.parametrize(
     "name", ["VICTIM", "../victim", "../../..", "", "..", "a\0b", "\ud800", 5, ["a"]], ids=ascii
@@ -268,45 +275,47 @@ def victim(tmp_path: Path) -> Iterator[Path]:
 @pytest.mark.parametrize("field", ["folder", "files"])
 def test_names_that_lead_out_of_the_results_are_refused_with_their_line(
     tmp_path: Path,
-    put: Put,
+    write_result: WriteResult,
     victim: Path,
     field: str,
     name: object,
     status: str,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    put("out", "a.mp4")
-    entry = put("out", "b.mp4", status=status)
+    write_result("out", "a.mp4")
+    record = write_result("out", "b.mp4", status=status)
     name = str(victim) if name == "VICTIM" else name
     value = name if field == "folder" else {name: 1} if isinstance(name, str) else name
     manifest = tmp_path / "out" / "manifest.jsonl"
     first, _ = manifest.read_text().splitlines()
-    line = json.dumps({**json.loads(as_line(entry)), field: value})
+    line = json.dumps({**json.loads(to_json_line(record)), field: value})
     manifest.write_text(f"{first}\n{line}\n")
     dataset = tmp_path / "set"
-    for words in (("merge", tmp_path / "out", "--out", dataset), ("query", tmp_path / "out", "SELECT 1")):
-        assert run_command(*words) == 2
-        said = capsys.readouterr()
-        assert said.out == ""
-        assert len(said.err.splitlines()) == 1
-        assert (f"{manifest}, line 2: " in said.err) == (words[0] == "merge")
+    for arguments in (("merge", tmp_path / "out", "--out", dataset), ("query", tmp_path / "out", "SELECT 1")):
+        assert run_command(*arguments) == 2
+        captured = capsys.readouterr()
+        assert captured.out == ""
+        assert len(captured.err.splitlines()) == 1
+        assert (f"{manifest}, line 2: " in captured.err) == (arguments[0] == "merge")
     assert not dataset.exists()
 
 
-def run_command(*words: object) -> int:
+def run_command(*arguments: object) -> int:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("sys.argv", ["auscan", *map(str, words)])
+        patch.setattr("sys.argv", ["auscan", *map(str, arguments)])
         with pytest.raises(SystemExit) as left:
             main()
     return int(left.value.code or 0)
 
 
-def test_a_linked_result_and_a_linked_data_set_are_only_read(tmp_path: Path, put: Put, victim: Path) -> None:
-    entry = put("out", "a.mp4")
+def test_a_linked_result_and_a_linked_data_set_are_only_read(
+    tmp_path: Path, write_result: WriteResult, victim: Path
+) -> None:
+    record = write_result("out", "a.mp4")
     shutil.rmtree(tmp_path / "out" / "a")
     (tmp_path / "out" / "a").symlink_to(victim)
-    entry = replace(entry, files=sync(victim), ended="9")
-    append(tmp_path / "out" / "manifest.jsonl", entry)
+    record = replace(record, files=sync_folder(victim), ended="9")
+    append(tmp_path / "out" / "manifest.jsonl", record)
     merge([tmp_path / "out"], tmp_path / "first", silent)
     before = contents(tmp_path / "first")
     (tmp_path / "set").symlink_to(tmp_path / "first")

@@ -12,7 +12,7 @@ from batch_real import begin, contents
 from conftest import GOOD
 
 from auscan.batch.dataset import merge
-from auscan.results.manifest import latest, read_entries
+from auscan.results.manifest import latest, read_records
 
 
 def wait_for(true: Callable[[], object]) -> None:
@@ -25,40 +25,40 @@ def wait_for(true: Callable[[], object]) -> None:
 
 def test_killed_and_stopped_runs_end_as_an_undisturbed_one(tmp_path: Path, clips: Path) -> None:
     undisturbed = begin(clips, tmp_path / "one")
-    _, told = undisturbed.communicate(timeout=500)
-    assert undisturbed.returncode == 2, told
+    _, stderr = undisturbed.communicate(timeout=500)
+    assert undisturbed.returncode == 2, stderr
     expected = contents(tmp_path / "one")
     assert {Path(name).parent.name for name in expected} == set(GOOD)
     assert sum(name.endswith("aus.parquet") for name in expected) == len(GOOD)
 
     out = tmp_path / "two"
-    words = "--jobs", "2", "--resume"
+    arguments = "--jobs", "2", "--resume"
     for lines in (0, 1, 2):
-        killed = begin(clips, out, *words)
-        wait_for(lambda: list(out.glob(".auscan-*/new")) and len(read_entries(out)) >= lines)  # noqa: B023
+        killed = begin(clips, out, *arguments)
+        wait_for(lambda: list(out.glob(".auscan-*/new")) and len(read_records(out)) >= lines)  # noqa: B023
         os.killpg(killed.pid, signal.SIGKILL)
         killed.communicate()
         assert set(contents(out)) - {*expected} == {
             name for name in contents(out) if name.startswith(".auscan-")
         }, "whole results, and what a run that is no more had begun"
 
-    lines = len(read_entries(out))
+    lines = len(read_records(out))
     stopped = begin(clips, out, "--resume")
-    wait_for(lambda: len(read_entries(out)) > lines)
+    wait_for(lambda: len(read_records(out)) > lines)
     stopped.send_signal(signal.SIGINT)
-    _, told = stopped.communicate(timeout=500)
-    left = len(latest(read_entries(out))) < len(GOOD) + 1
-    assert stopped.returncode == (130 if left else 2), told
+    _, stderr = stopped.communicate(timeout=500)
+    left = len(latest(read_records(out))) < len(GOOD) + 1
+    assert stopped.returncode == (130 if left else 2), stderr
     assert not list(out.glob(".auscan-*"))
-    assert told.rstrip().endswith("--threads 1 --resume")
+    assert stderr.rstrip().endswith("--threads 1 --resume")
 
-    last = begin(clips, out, *words)
-    _, told = last.communicate(timeout=500)
-    assert last.returncode == 2, told
-    assert "Traceback" not in told
-    assert "MediaError" in told
+    last = begin(clips, out, *arguments)
+    _, stderr = last.communicate(timeout=500)
+    assert last.returncode == 2, stderr
+    assert "Traceback" not in stderr
+    assert "MediaError" in stderr
     assert contents(out) == expected
-    keys = sorted(entry.key for entry in read_entries(out))
+    keys = sorted(record.key for record in read_records(out))
     assert keys == sorted([*(f"{name}.mp4" for name in GOOD), "broken.mp4"]), "one line each"
 
 
@@ -69,7 +69,7 @@ def test_two_shards_in_two_places_merge_to_the_data_set_of_one_run(tmp_path: Pat
     for number, place in enumerate(places, start=1):
         shutil.copytree(clips, place / "videos")
         begin(place / "videos", place / "out", "--shard", f"{number}/2").communicate(timeout=500)
-        assert read_entries(place / "out"), "each has something to do"
+        assert read_records(place / "out"), "each has something to do"
     merge([tmp_path / "whole"], tmp_path / "one", lambda done, total: None)
     merge([place / "out" for place in places], tmp_path / "two", lambda done, total: None)
     assert pq.read_table(tmp_path / "two" / "frames").num_rows == 8 * len(GOOD)

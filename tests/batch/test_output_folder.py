@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from auscan.batch import output_folder as place
-from auscan.batch.output_folder import RunFolder, is_result, remove_leftovers, takes_no_more
+from auscan.batch import output_folder
+from auscan.batch.output_folder import StagingFolder, is_output_error, is_result, remove_leftovers
 from auscan.core.errors import InputError, OutputError
 
 
@@ -33,9 +33,9 @@ def test_a_new_result_replaces_the_old_one_and_keeps_what_is_somebody_elses(tmp_
     """A coder's file lies beside the table it was compared with; doing a video again must not lose it."""
     old = make(tmp_path / "talk", aus_csv="old", report_html="old", anna_eaf="a coder's")
     make(old / "exports", talk_zip="somebody's")
-    with RunFolder(tmp_path) as run:
-        make(run.new("talk"), aus_csv="new")
-        run.put_in_place(run.new("talk"))
+    with StagingFolder(tmp_path) as run:
+        make(run.staging_path("talk"), aus_csv="new")
+        run.publish(run.staging_path("talk"))
     assert text(tmp_path / "talk") == {
         "aus.csv": "new",
         "anna.eaf": "a coder's",
@@ -47,9 +47,9 @@ def test_a_new_result_replaces_the_old_one_and_keeps_what_is_somebody_elses(tmp_
 def test_what_the_new_folder_has_itself_is_not_taken_from_the_old_one(tmp_path: Path) -> None:
     """Features lie in files whose names no result has."""
     make(tmp_path / "talk", header_json="old")
-    with RunFolder(tmp_path) as run:
-        make(run.new("video") / "talk", header_json="new")
-        run.put_in_place(run.new("video") / "talk")
+    with StagingFolder(tmp_path) as run:
+        make(run.staging_path("video") / "talk", header_json="new")
+        run.publish(run.staging_path("video") / "talk")
     assert text(tmp_path / "talk") == {"header.json": "new"}
 
 
@@ -64,22 +64,23 @@ def test_when_the_rename_fails_the_old_result_is_back(
             raise OSError(28, "No space left on device")
         return rename(self, target)
 
-    with RunFolder(tmp_path) as run:
-        make(run.new("talk"), aus_csv="new")
+    with StagingFolder(tmp_path) as run:
+        make(run.staging_path("talk"), aus_csv="new")
         monkeypatch.setattr(Path, "rename", broken)
         with pytest.raises(OSError, match="No space"):
-            run.put_in_place(run.new("talk"))
+            run.publish(run.staging_path("talk"))
+        assert text(tmp_path / "talk") == {"aus.csv": "old"}, "at once, not only when the run ends"
     assert text(tmp_path / "talk") == {"aus.csv": "old"}
 
 
-LEAVE = """
+LEAVE_STAGED = """
 import os, sys
 from pathlib import Path
-from auscan.batch.output_folder import RunFolder
+from auscan.batch.output_folder import StagingFolder
 out = Path(sys.argv[1])
-run = RunFolder(out).__enter__()
-(run.new("half")).mkdir()
-(run.new("half") / "aus.csv").write_text("half")
+run = StagingFolder(out).__enter__()
+(run.staging_path("half")).mkdir()
+(run.staging_path("half") / "aus.csv").write_text("half")
 (out / "talk").rename(run.path / "old" / "talk")
 print("ready", flush=True)
 sys.stdin.read()
@@ -91,12 +92,12 @@ os._exit(1)
 def test_leftovers_are_removed_when_their_run_is_gone_and_not_before(tmp_path: Path) -> None:
     make(tmp_path / "talk", aus_csv="old")
     (tmp_path / ".auscan-elsewhere-1-00000000").mkdir()
-    command = [sys.executable, "-c", LEAVE, str(tmp_path)]
+    command = [sys.executable, "-c", LEAVE_STAGED, str(tmp_path)]
     other = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     assert other.stdout is not None
     assert other.stdout.readline() == "ready\n"
     (left,) = tmp_path.glob(".auscan-*")
-    with RunFolder(tmp_path) as run:
+    with StagingFolder(tmp_path) as run:
         assert {left, run.path} == set(tmp_path.glob(".auscan-*")), (
             "the other run lives, the third never began"
         )
@@ -116,22 +117,22 @@ def test_without_locks_on_the_disk_nothing_is_taken_for_a_leftover(
     def no_locks(*_: object) -> None:
         raise OSError(37, "No locks available")
 
-    monkeypatch.setattr(place.fcntl, "flock", no_locks)
-    with RunFolder(tmp_path) as run:
-        make(run.new("talk"), aus_csv="new")
-        run.put_in_place(run.new("talk"))
+    monkeypatch.setattr(output_folder.fcntl, "flock", no_locks)
+    with StagingFolder(tmp_path) as run:
+        make(run.staging_path("talk"), aus_csv="new")
+        run.publish(run.staging_path("talk"))
     assert names(tmp_path) == [".auscan-elsewhere-1-00000000", "talk"]
 
 
-def test_a_folder_that_cannot_be_written_is_said(tmp_path: Path) -> None:
+def test_a_folder_that_cannot_be_written_is_reported(tmp_path: Path) -> None:
     (tmp_path / "taken").write_text("a file")
-    with pytest.raises(OutputError, match="Results cannot be written to"), RunFolder(tmp_path / "taken"):
+    with pytest.raises(OutputError, match="Results cannot be written to"), StagingFolder(tmp_path / "taken"):
         pass
 
 
-def test_a_folder_whose_name_is_no_text_is_said(tmp_path: Path) -> None:
+def test_a_folder_whose_name_is_no_text_is_reported(tmp_path: Path) -> None:
     with pytest.raises(OutputError, match=r"results\\xe9 has a name that is not UTF-8"):
-        RunFolder(tmp_path / os.fsdecode(b"results\xe9")).__enter__()
+        StagingFolder(tmp_path / os.fsdecode(b"results\xe9")).__enter__()
 
 
 def test_only_what_holds_a_file_of_a_result_is_a_result(tmp_path: Path) -> None:
@@ -139,12 +140,12 @@ def test_only_what_holds_a_file_of_a_result_is_a_result(tmp_path: Path) -> None:
     assert not is_result(make(tmp_path / "b", holiday_mp4=""))
 
 
-def test_a_full_or_closed_disk_is_told_from_an_input_that_may_not_be_read(tmp_path: Path) -> None:
+def test_a_full_or_closed_disk_is_distinguished_from_an_unreadable_input(tmp_path: Path) -> None:
     for number in (errno.ENOSPC, errno.EDQUOT, errno.EROFS):
-        assert takes_no_more(tmp_path, OSError(number, "it takes no more"))
-    assert takes_no_more(tmp_path, PermissionError(errno.EACCES, "closed", str(tmp_path / "talk")))
-    assert not takes_no_more(tmp_path, PermissionError(errno.EACCES, "closed", "elsewhere/talk.mp4"))
-    assert not takes_no_more(tmp_path, OSError(errno.EIO, "a broken disk under an input"))
+        assert is_output_error(tmp_path, OSError(number, "it takes no more"))
+    assert is_output_error(tmp_path, PermissionError(errno.EACCES, "closed", str(tmp_path / "talk")))
+    assert not is_output_error(tmp_path, PermissionError(errno.EACCES, "closed", "elsewhere/talk.mp4"))
+    assert not is_output_error(tmp_path, OSError(errno.EIO, "a broken disk under an input"))
 
 
 @pytest.fixture
@@ -162,8 +163,8 @@ def test_names_that_are_not_plain_are_refused_before_anything_is_touched(
     tmp_path: Path, victim: Path
 ) -> None:
     out = tmp_path / "out"
-    with RunFolder(out) as run:
-        kept = make(run.new("talk"), aus_csv="new")
+    with StagingFolder(out) as run:
+        kept = make(run.staging_path("talk"), aus_csv="new")
         for name in (
             str(victim),
             "../victim",
@@ -178,7 +179,7 @@ def test_names_that_are_not_plain_are_refused_before_anything_is_touched(
             5,
         ):
             with pytest.raises(InputError, match="is not one plain name"):
-                run.new(name)  # type: ignore[arg-type]
+                run.staging_path(name)  # type: ignore[arg-type]
             with pytest.raises(InputError, match="is not one plain name"):
                 run.discard(name)  # type: ignore[arg-type]
         new = run.path / "new"
@@ -192,18 +193,18 @@ def test_names_that_are_not_plain_are_refused_before_anything_is_touched(
             new / "..",
         ):
             with pytest.raises(InputError, match="is no folder that this run made"):
-                run.put_in_place(made)
+                run.publish(made)
         assert text(kept) == {"aus.csv": "new"}
     assert names(out) == []
 
 
 def test_a_link_that_was_made_in_place_of_a_result_is_not_moved(tmp_path: Path, victim: Path) -> None:
-    with RunFolder(tmp_path / "out") as run:
-        run.new("talk").symlink_to(victim)
+    with StagingFolder(tmp_path / "out") as run:
+        run.staging_path("talk").symlink_to(victim)
         with pytest.raises(InputError, match="is no folder that this run made"):
-            run.put_in_place(run.new("talk"))
+            run.publish(run.staging_path("talk"))
         with pytest.raises(InputError, match="is no folder that this run made"):
-            run.put_in_place(run.new("talk") / "new")
+            run.publish(run.staging_path("talk") / "new")
         run.discard("talk")
     assert names(tmp_path / "out") == []
 
@@ -215,10 +216,10 @@ def test_a_link_in_the_place_of_a_result_is_neither_followed_nor_replaced(
     out = tmp_path / "out"
     out.mkdir()
     (out / "talk").symlink_to(tmp_path / target)
-    with RunFolder(out) as run:
-        make(run.new("talk"), aus_csv="new")
+    with StagingFolder(out) as run:
+        make(run.staging_path("talk"), aus_csv="new")
         with pytest.raises(InputError, match="talk is a symbolic link"):
-            run.put_in_place(run.new("talk"))
+            run.publish(run.staging_path("talk"))
     assert (out / "talk").is_symlink()
 
 
@@ -243,3 +244,25 @@ def test_a_hidden_folder_without_a_lock_is_not_a_runs(tmp_path: Path) -> None:
     before = text(tmp_path)
     remove_leftovers(tmp_path)
     assert text(tmp_path) == before
+
+
+def test_every_file_and_the_folder_are_synced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = make(tmp_path / "talk", aus_csv="new", summary_json="{}")
+    synced: list[int] = []
+    monkeypatch.setattr(os, "fsync", lambda descriptor: synced.append(os.fstat(descriptor).st_ino))
+    assert output_folder.sync_folder(folder) == {"aus.csv": 3, "summary.json": 2}
+    paths = (folder / "aus.csv", folder / "summary.json", folder)
+    assert synced == [path.stat().st_ino for path in paths]
+
+
+def test_a_published_result_is_synced_in_its_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    synced: list[tuple[int, list[str]]] = []
+
+    def fsync(descriptor: int) -> None:
+        synced.append((os.fstat(descriptor).st_ino, [name for name in names(tmp_path) if name == "talk"]))
+
+    with StagingFolder(tmp_path) as run:
+        make(run.staging_path("talk"), aus_csv="new")
+        monkeypatch.setattr(os, "fsync", fsync)
+        run.publish(run.staging_path("talk"))
+        assert synced == [(tmp_path.stat().st_ino, ["talk"])]

@@ -5,18 +5,18 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from batch_watch import ABOUT, write_inputs
+from batch_watch import METADATA, write_inputs
 from hypothesis import given
 from hypothesis import strategies as st
 
-from auscan.batch.fingerprint import hash_of, state_of
-from auscan.batch.jobs import entry_of
-from auscan.batch.options import About
-from auscan.batch.plan import ALL, Plan, Shard, make_plan, parse_shard
+from auscan.batch.fingerprint import content_hash, size_and_mtime
+from auscan.batch.jobs import make_record
+from auscan.batch.options import RunMetadata
+from auscan.batch.plan import UNSHARDED, Plan, Shard, make_plan, parse_shard
 from auscan.core.environment import is_plain_name
 from auscan.core.errors import InputError, MediaError
 from auscan.media.discover import find_media
-from auscan.results.manifest import Entry, append, read_entries
+from auscan.results.manifest import ManifestRecord, append, read_records
 
 
 @pytest.fixture
@@ -24,81 +24,85 @@ def inputs(tmp_path: Path) -> Path:
     return write_inputs(tmp_path / "in", "a", "b")
 
 
-def plan(inputs: Path, about: About = ABOUT, resume: bool = True, shard: Shard = ALL) -> Plan:
+def plan(
+    inputs: Path, metadata: RunMetadata = METADATA, resume: bool = True, shard: Shard = UNSHARDED
+) -> Plan:
     out = inputs.parent / "out"
-    return make_plan(find_media([inputs]), out, read_entries(out), about, shard, resume)
+    return make_plan(find_media([inputs]), out, read_records(out), metadata, shard, resume)
 
 
-def finish(inputs: Path, name: str, **more: object) -> Entry:
+def store_result(inputs: Path, name: str, **more: object) -> ManifestRecord:
     """Put a result and its line where a run would put them."""
     (job,) = [job for job in plan(inputs, resume=False).jobs if job.name == name]
     folder = inputs.parent / "out" / name
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "aus.csv").write_text("table")
-    size, mtime_ns = state_of(job.path)
-    known = {"size": size, "mtime_ns": mtime_ns, "sha256": hash_of(job.path)}
+    size, mtime_ns = size_and_mtime(job.path)
+    known = {"size": size, "mtime_ns": mtime_ns, "sha256": content_hash(job.path)}
     result = {"folder": name, "files": {"aus.csv": 5}}
-    entry = replace(entry_of(job, ABOUT, "done"), **{**known, **result, **more})
-    append(inputs.parent / "out" / "manifest.jsonl", entry)
-    return entry
+    record = replace(make_record(job, METADATA, "done"), **{**known, **result, **more})
+    append(inputs.parent / "out" / "manifest.jsonl", record)
+    return record
 
 
-def why(found: Plan) -> dict[str, str]:
-    return {job.name: job.why for job in found.jobs}
+def reasons(found: Plan) -> dict[str, str]:
+    return {job.name: job.reason for job in found.jobs}
 
 
 def test_what_is_done_and_unchanged_is_left_as_it_is_and_only_with_resume(inputs: Path) -> None:
-    finish(inputs, "a")
+    store_result(inputs, "a")
     assert plan(inputs).unchanged == [inputs / "a.mp4"]
-    assert why(plan(inputs)) == {"b": "new"}
+    assert reasons(plan(inputs)) == {"b": "new"}
     assert plan(inputs, resume=False).unchanged == []
-    assert set(why(plan(inputs, resume=False))) == {"a", "b"}
+    assert set(reasons(plan(inputs, resume=False))) == {"a", "b"}
 
 
-def test_what_changed_is_done_again_and_it_is_said_why(inputs: Path) -> None:
-    finish(inputs, "a")
-    finish(inputs, "b", status="failed", error_class="MediaError", folder=None, files={})
-    assert why(plan(inputs)) == {"b": "it failed (MediaError)"}
-    for about, reason in (
-        (replace(ABOUT, config={"keep_all": True}), "other options (keep_all)"),
-        (replace(ABOUT, config={"keep_all": False, "new": 1}), "other options (new)"),
-        (replace(ABOUT, model_sha256="1" * 64), "another model"),
-        (replace(ABOUT, versions={"auscan": "0.2.0"}), "auscan 0.2.0 instead of 0.1.0"),
+def test_changed_inputs_are_done_again_and_the_reason_is_reported(inputs: Path) -> None:
+    store_result(inputs, "a")
+    store_result(inputs, "b", status="failed", error_class="MediaError", folder=None, files={})
+    assert reasons(plan(inputs)) == {"b": "it failed (MediaError)"}
+    for metadata, reason in (
+        (replace(METADATA, config={"keep_all": True}), "other options (keep_all)"),
+        (replace(METADATA, config={"keep_all": False, "new": 1}), "other options (new)"),
+        (replace(METADATA, model_sha256="1" * 64), "another model"),
+        (replace(METADATA, versions={"auscan": "0.2.0"}), "auscan 0.2.0 instead of 0.1.0"),
     ):
-        assert why(plan(inputs, about))["a"] == reason
-    assert "a" not in why(plan(inputs, replace(ABOUT, host="there", versions={"auscan": "0.1.0", "av": "9"})))
+        assert reasons(plan(inputs, metadata))["a"] == reason
+    assert "a" not in reasons(
+        plan(inputs, replace(METADATA, host="there", versions={"auscan": "0.1.0", "av": "9"}))
+    )
     (inputs.parent / "out" / "a" / "aus.csv").write_text("tab")
-    assert why(plan(inputs))["a"] == "its result is gone or damaged"
+    assert reasons(plan(inputs))["a"] == "its result is gone or damaged"
 
 
 def test_where_size_or_time_differ_the_content_decides(inputs: Path) -> None:
-    entry = finish(inputs, "a")
+    record = store_result(inputs, "a")
     os.utime(inputs / "a.mp4", ns=(0, 0))
     (job,) = [job for job in plan(inputs).jobs if job.name == "a"]
-    assert job.why == "its size or time changed"
-    assert job.known == entry, "whoever does it compares the hash first"
+    assert job.reason == "its size or time changed"
+    assert job.previous == record, "whoever does it compares the hash first"
 
 
 def test_a_moved_folder_changes_nothing(inputs: Path) -> None:
-    finish(inputs, "a")
-    finish(inputs, "b")
+    store_result(inputs, "a")
+    store_result(inputs, "b")
     moved = inputs.rename(inputs.parent / "moved")
     assert plan(moved).unchanged == [moved / "a.mp4", moved / "b.mp4"]
 
 
 def test_a_result_keeps_its_name_when_inputs_of_the_same_stem_come(inputs: Path) -> None:
-    finish(inputs, "a")
+    store_result(inputs, "a")
     (inputs / "a.mov").write_text("another")
     found = plan(inputs)
     assert found.unchanged == [inputs / "a.mp4"]
-    assert why(found) == {"a_mov": "new", "b": "new"}
+    assert reasons(found) == {"a_mov": "new", "b": "new"}
 
 
 def test_a_result_that_is_whole_is_not_looked_for_once_more(
     inputs: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Nine calls of stat for each of 100,000 results take minutes on a network disk."""
-    finish(inputs, "a")
+    store_result(inputs, "a")
     monkeypatch.setattr("auscan.batch.plan.is_result", lambda folder: pytest.fail("looked for again"))
     assert plan(inputs).unchanged == [inputs / "a.mp4"]
 
@@ -116,7 +120,7 @@ def test_a_folder_that_is_no_result_is_never_replaced(inputs: Path) -> None:
 @given(st.sets(st.text(min_size=1)), st.integers(1, 7))
 def test_each_input_belongs_to_just_one_shard(keys: set[str], count: int) -> None:
     for key in keys:
-        assert sum(Shard(index, count).holds(key) for index in range(1, count + 1)) == 1
+        assert sum(Shard(index, count).contains(key) for index in range(1, count + 1)) == 1
 
 
 def test_shards_agree_on_names_and_are_of_like_size(tmp_path: Path) -> None:
@@ -131,7 +135,7 @@ def test_shards_agree_on_names_and_are_of_like_size(tmp_path: Path) -> None:
 
 
 def test_a_shard_knows_what_the_others_have_done(inputs: Path) -> None:
-    finish(inputs, "a")
+    store_result(inputs, "a")
     shards = [plan(inputs, shard=Shard(index, 2)) for index in (1, 2)]
     assert [path for each in shards for path in each.unchanged] == [inputs / "a.mp4"]
 
@@ -147,13 +151,13 @@ def test_a_folder_of_pictures_is_what_its_numbered_pictures_are(tmp_path: Path) 
     folder.mkdir()
     for name in ("1.png", "2.png", "notes.txt"):
         (folder / name).write_text(name)
-    before = hash_of(folder), state_of(folder)
+    before = content_hash(folder), size_and_mtime(folder)
     (folder / "notes.txt").write_text("something else")
-    assert (hash_of(folder), state_of(folder)) == before
+    assert (content_hash(folder), size_and_mtime(folder)) == before
     (folder / "2.png").rename(folder / "3.png")
-    assert hash_of(folder) != before[0]
+    assert content_hash(folder) != before[0]
     with pytest.raises(MediaError, match="does not exist"):
-        state_of(tmp_path / "gone.mp4")
+        size_and_mtime(tmp_path / "gone.mp4")
 
 
 @pytest.mark.parametrize("resume", [True, False])
@@ -163,7 +167,7 @@ def test_a_folder_of_the_manifest_that_leads_elsewhere_stops_the_plan(
     inputs: Path, folder: str | None, status: str, resume: bool
 ) -> None:
     """None stands for the line's other names: a file in place of the folder."""
-    finish(
+    store_result(
         inputs, "a", **({"files": {"../victim": 1}} if folder is None else {"folder": folder}), status=status
     )
     with pytest.raises(InputError, match=r"manifest\.jsonl, line 1: .* is not one plain name"):
@@ -172,7 +176,7 @@ def test_a_folder_of_the_manifest_that_leads_elsewhere_stops_the_plan(
 
 def test_a_link_in_the_place_of_a_result_stops_that_input_alone(inputs: Path) -> None:
     out = inputs.parent / "out"
-    finish(inputs, "a")
+    store_result(inputs, "a")
     (out / "a").rename(inputs.parent / "elsewhere")
     (out / "a").symlink_to(inputs.parent / "elsewhere")
     assert plan(inputs).unchanged == [inputs / "a.mp4"], "reading through a link is harmless"
@@ -187,6 +191,17 @@ def test_a_link_in_the_place_of_a_result_stops_that_input_alone(inputs: Path) ->
 def test_an_input_with_a_strange_name_gets_a_plain_folder(tmp_path: Path, name: str) -> None:
     """The stem of '...mp4' is '..'."""
     (tmp_path / name).write_text("film")
-    (job,) = make_plan(find_media([tmp_path / name]), tmp_path / "out", [], ABOUT, ALL, False).jobs
+    (job,) = make_plan(find_media([tmp_path / name]), tmp_path / "out", [], METADATA, UNSHARDED, False).jobs
     assert is_plain_name(job.name)
     assert job.error is None
+
+
+def test_a_result_with_one_damaged_file_of_several_is_done_again(inputs: Path) -> None:
+    store_result(inputs, "a", files={"aus.csv": 5, "summary.json": 2})
+    summary = inputs.parent / "out" / "a" / "summary.json"
+    for content, expected in (
+        ("{}", {"b": "new"}),
+        ("{", {"a": "its result is gone or damaged", "b": "new"}),
+    ):
+        summary.write_text(content)
+        assert reasons(plan(inputs)) == expected

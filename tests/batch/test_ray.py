@@ -15,19 +15,19 @@ import batch_fakes
 import pytest
 import ray_cluster
 from batch_real import begin, begin_program, contents, lines
-from batch_watch import ABOUT, Watch, jobs_of, run_all, write_inputs
+from batch_watch import METADATA, RecordingListener, plan_jobs, run_all, write_inputs
 from test_run import results
 
 import auscan
 from auscan.batch.jobs import Job
-from auscan.batch.options import Request
-from auscan.batch.plan import ALL
-from auscan.batch.ray_runner import OnRay, Post, choose_cluster
+from auscan.batch.options import DetectRequest
+from auscan.batch.plan import UNSHARDED
+from auscan.batch.ray_runner import RayRunner, RayWorker, make_ray_runner
 from auscan.batch.run import NO_LIMITS, run
-from auscan.batch.worker import Ended
+from auscan.batch.worker import JobDone
 from auscan.core.errors import CrashError, InputError
 from auscan.datasets.index import Index
-from auscan.results.manifest import Entry, latest, read_entries
+from auscan.results.manifest import ManifestRecord, latest, read_records
 
 pytestmark = pytest.mark.skipif(find_spec("ray") is None, reason="Ray is not installed")
 
@@ -47,9 +47,9 @@ class Cluster:
             stderr=subprocess.DEVNULL,
             text=True,
         )
-        self.address = self._said()
+        self.address = self._read_line()
 
-    def _said(self) -> str:
+    def _read_line(self) -> str:
         assert self._process.stdout is not None
         return self._process.stdout.readline().strip()
 
@@ -57,7 +57,7 @@ class Cluster:
         assert self._process.stdin is not None
         self._process.stdin.write(f"{what}\n")
         self._process.stdin.flush()
-        assert self._said() == "gone"
+        assert self._read_line() == "gone"
 
     def end(self) -> None:
         self._process.communicate(timeout=60)
@@ -66,8 +66,8 @@ class Cluster:
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[Cluster]:
     """The same for all tests of this file; the first find it whole, the last ends its head."""
-    with pytest.MonkeyPatch.context() as here:
-        here.setenv("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")  # on the loopback interface, as its nodes are
+    with pytest.MonkeyPatch.context() as local:
+        local.setenv("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")  # on the loopback interface, as its nodes are
         cluster = Cluster()
         yield cluster
         cluster.end()
@@ -81,55 +81,62 @@ def begin_on(address: str, inputs: Path, out: Path) -> subprocess.Popen[str]:
 
 def statuses(out: Path) -> dict[str, str | None]:
     """The error class of each input, None where it is done; each has one line."""
-    entries = read_entries(out)
-    assert len(entries) == len(latest(entries))
-    return {entry.key: entry.error_class for entry in entries}
+    records = read_records(out)
+    assert len(records) == len(latest(records))
+    return {record.key: record.error_class for record in records}
 
 
 def test_videos_come_out_as_on_this_machine(cluster: Cluster, tmp_path: Path, clips: Path) -> None:
-    here, there = tmp_path / "here", tmp_path / "there"
-    batch = begin(clips, there, "--ray", cluster.address)
-    begin(clips, here).communicate()
-    told = batch.communicate()[1]
-    assert batch.returncode == 2, f"one of them is broken; {told}"
-    assert contents(there) == contents(here)
-    assert lines(there) == lines(here)
+    local, remote = tmp_path / "here", tmp_path / "there"
+    batch = begin(clips, remote, "--ray", cluster.address)
+    begin(clips, local).communicate()
+    stderr = batch.communicate()[1]
+    assert batch.returncode == 2, f"one of them is broken; {stderr}"
+    assert contents(remote) == contents(local)
+    assert lines(remote) == lines(local)
 
 
 def test_features_come_out_as_on_this_machine(
     cluster: Cluster, tmp_path: Path, tiny_checkpoint: Path, make_index: Callable[..., Index]
 ) -> None:
     make_index({"a": "12-3", "b": "x2", "talk_left": "1213", "talk_right": "231"})
-    here, there = tmp_path / "here", tmp_path / "there"
-    words = ["extract", str(tmp_path / "index"), "--model", str(tiny_checkpoint), "--batch=3", "--threads=1"]
-    batches = [
-        begin_program(*words, "--out", str(there), "--ray", cluster.address),
-        begin_program(*words, "--out", str(here)),
+    local, remote = tmp_path / "here", tmp_path / "there"
+    arguments = [
+        "extract",
+        str(tmp_path / "index"),
+        "--model",
+        str(tiny_checkpoint),
+        "--batch=3",
+        "--threads=1",
     ]
-    told = [batch.communicate(timeout=500)[1] for batch in batches]
-    assert [batch.returncode for batch in batches] == [0, 0], told[0]
-    assert "not readable, counts as missing: b/00001.png" in told[0]
-    assert {Path(name).parent.name for name in contents(here)} == {"a", "b", "talk_left", "talk_right"}
-    assert contents(there) == contents(here)
-    assert lines(there) == lines(here)
-    assert not list(there.glob(".*")), "nothing temporary remains"
+    batches = [
+        begin_program(*arguments, "--out", str(remote), "--ray", cluster.address),
+        begin_program(*arguments, "--out", str(local)),
+    ]
+    stderr = [batch.communicate(timeout=500)[1] for batch in batches]
+    assert [batch.returncode for batch in batches] == [0, 0], stderr[0]
+    assert "not readable, counts as missing: b/00001.png" in stderr[0]
+    assert {Path(name).parent.name for name in contents(local)} == {"a", "b", "talk_left", "talk_right"}
+    assert contents(remote) == contents(local)
+    assert lines(remote) == lines(local)
+    assert not list(remote.glob(".*")), "nothing temporary remains"
 
 
-def test_when_a_node_is_killed_the_others_do_its_work(cluster: Cluster, tmp_path: Path) -> None:
+def test_when_a_node_is_killed_the_others_do_its_jobs(cluster: Cluster, tmp_path: Path) -> None:
     names = [f"slow-{number}" for number in range(6)] + ["error-1", "kill-1"]
-    inputs, here, there = write_inputs(tmp_path / "in", *names), tmp_path / "here", tmp_path / "there"
-    list(run_all(jobs_of(inputs, here), here, Watch(), 2))
-    batch = begin_on(cluster.address, write_inputs(inputs, "post-1"), there)
+    inputs, local, remote = write_inputs(tmp_path / "in", *names), tmp_path / "here", tmp_path / "there"
+    list(run_all(plan_jobs(inputs, local), local, RecordingListener(), 2))
+    batch = begin_on(cluster.address, write_inputs(inputs, "parent-1"), remote)
     assert batch.stdout is not None
     first = batch.stdout.readline()  # until both nodes are at work
     cluster.kill("node")
-    said = [first, *batch.communicate(timeout=60)[0].splitlines(keepends=True)]
+    printed = [first, *batch.communicate(timeout=60)[0].splitlines(keepends=True)]
     assert batch.returncode == 0
-    assert sorted(said) == sorted(f"{name}.mp4\n" for name in [*names, "post-1"]), "and Ray says nothing"
-    assert results(there) == results(here)
-    assert statuses(there) == {**statuses(here), "post-1.mp4": "CrashError"}
-    assert "was lost, 2 times" in str(latest(read_entries(there))["post-1.mp4"].error)
-    assert not list(there.glob(".*")), "nothing temporary remains"
+    assert sorted(printed) == sorted(f"{name}.mp4\n" for name in [*names, "parent-1"]), "and Ray says nothing"
+    assert results(remote) == results(local)
+    assert statuses(remote) == {**statuses(local), "parent-1.mp4": "CrashError"}
+    assert "was lost, 2 times" in str(latest(read_records(remote))["parent-1.mp4"].error)
+    assert not list(remote.glob(".*")), "nothing temporary remains"
 
 
 def test_when_the_head_is_lost_a_resumed_run_does_what_is_left(cluster: Cluster, tmp_path: Path) -> None:
@@ -141,14 +148,14 @@ def test_when_the_head_is_lost_a_resumed_run_does_what_is_left(cluster: Cluster,
     cluster.kill("head")
     batch.kill()
     batch.communicate()
-    before = {key: entry.ended for key, entry in latest(read_entries(out)).items()}
+    before = {key: record.ended for key, record in latest(read_records(out)).items()}
     assert 1 <= len(before) < len(names)
-    list(run_all(jobs_of(inputs, out), out, Watch(), 2))
-    after = {key: entry.ended for key, entry in latest(read_entries(out)).items()}
+    list(run_all(plan_jobs(inputs, out), out, RecordingListener(), 2))
+    after = {key: record.ended for key, record in latest(read_records(out)).items()}
     assert results(out) == {name: f"{name}\n" for name in names}
     assert before.items() <= after.items(), "what was done was not done again"
     for _ in range(60):  # workers outlive their head; what they still write goes with the next run
-        list(run_all([], out, Watch(), 1))
+        list(run_all([], out, RecordingListener(), 1))
         if not list(out.glob(".*")):
             break
         time.sleep(1)
@@ -162,21 +169,21 @@ class FakeRay:
         RayTaskError = ZeroDivisionError
         RayError = ConnectionError
 
-    def __init__(self, post: object, nodes: list[dict[str, float]]) -> None:
-        self._post, self._nodes, self.most = post, nodes, 0
+    def __init__(self, worker: object, nodes: list[dict[str, float]]) -> None:
+        self._worker, self._nodes, self.most = worker, nodes, 0
         self._alive = 0
 
     def remote(self, kind: object) -> Any:
-        return SimpleNamespace(options=lambda **needs: SimpleNamespace(remote=self._start))
+        return SimpleNamespace(options=lambda **resources: SimpleNamespace(remote=self._start))
 
     def _start(self, *arguments: object) -> Any:
         self._alive += 1
         self.most = max(self.most, self._alive)
-        names = ("missing", "do")
+        names = ("find_missing", "run_job")
         return SimpleNamespace(**{name: SimpleNamespace(remote=self._call(name)) for name in names})
 
     def _call(self, name: str) -> Any:
-        return lambda *arguments: lambda: getattr(self._post, name)(*arguments)
+        return lambda *arguments: lambda: getattr(self._worker, name)(*arguments)
 
     def wait(self, answers: list[Any], timeout: float) -> tuple[list[Any], list[Any]]:
         return answers[:1], answers[1:]
@@ -184,7 +191,7 @@ class FakeRay:
     def get(self, answer: Any) -> object:
         return answer()
 
-    def kill(self, post: object) -> None:
+    def kill(self, worker: object) -> None:
         self._alive -= 1
 
     def nodes(self) -> list[dict[str, object]]:
@@ -194,41 +201,43 @@ class FakeRay:
         pass
 
 
-class FakePost:
+class FakeRayWorker:
     """Does work here."""
 
     def __init__(self, missing: str | None = None, model: str = "0" * 64) -> None:
         self._missing, self._model = missing, model
 
-    def missing(self, paths: Sequence[Path]) -> str | None:
+    def find_missing(self, paths: Sequence[Path]) -> str | None:
         assert all(path.exists() for path in paths)
         return self._missing
 
-    def do(self, job: Job, folder: Path) -> Ended:
-        entry = batch_fakes.work(job, folder, lambda done, total: None)
-        return Ended(replace(entry, model_sha256=self._model))
+    def run_job(self, job: Job, folder: Path) -> JobDone:
+        record = batch_fakes.fake_job(job, folder, lambda done, total: None)
+        return JobDone(replace(record, model_sha256=self._model))
 
 
-def run_with(ray: FakeRay, jobs: Sequence[Job], out: Path, needs: dict[str, float]) -> list[Entry]:
-    runner = OnRay(ray, batch_fakes.load, ABOUT, Watch(), needs)
-    return [entry for _, entry in run(jobs, out, ALL.manifest, runner)]
+def run_with(
+    ray: FakeRay, jobs: Sequence[Job], out: Path, resources: dict[str, float]
+) -> list[ManifestRecord]:
+    runner = RayRunner(ray, batch_fakes.load, METADATA, RecordingListener(), resources)
+    return [record for _, record in run(jobs, out, UNSHARDED.manifest, runner)]
 
 
 def test_there_are_as_many_workers_as_fit_and_no_more(tmp_path: Path) -> None:
     inputs = write_inputs(tmp_path / "in", *[f"{number:02}" for number in range(20)])
     nodes = [{"CPU": 8.0, "GPU": 1.0}, {"CPU": 3.0, "GPU": 2.0}, {"CPU": 64.0}]
-    for needs, most in (({"CPU": 2.0, "GPU": 0.25}, 4 + 1), ({"CPU": 1.0, "GPU": 0.1}, 8 + 3)):
-        ray, out = FakeRay(FakePost(), nodes), tmp_path / str(most)
-        assert len(run_with(ray, jobs_of(inputs, out), out, needs)) == 20
+    for resources, most in (({"CPU": 2.0, "GPU": 0.25}, 4 + 1), ({"CPU": 1.0, "GPU": 0.1}, 8 + 3)):
+        ray, out = FakeRay(FakeRayWorker(), nodes), tmp_path / str(most)
+        assert len(run_with(ray, plan_jobs(inputs, out), out, resources)) == 20
         assert ray.most == most
 
 
 def test_machines_that_do_not_share_the_files_are_refused(tmp_path: Path) -> None:
     inputs, out = write_inputs(tmp_path / "in", "a"), tmp_path / "out"
-    ray = FakeRay(FakePost(missing="/data/out on node7"), [{"CPU": 1.0}])
+    ray = FakeRay(FakeRayWorker(missing="/data/out on node7"), [{"CPU": 1.0}])
     with pytest.raises(InputError, match=r"There is no /data/out on node7\. .* file system that they share"):
-        run_with(ray, jobs_of(inputs, out), out, {"CPU": 1.0})
-    assert read_entries(out) == []
+        run_with(ray, plan_jobs(inputs, out), out, {"CPU": 1.0})
+    assert read_records(out) == []
 
 
 def test_a_worker_finds_what_is_missing_on_its_machine(
@@ -236,38 +245,44 @@ def test_a_worker_finds_what_is_missing_on_its_machine(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys.modules["__main__"], "__file__", "ray")  # both are put back
-    post = Post(batch_fakes.load, ABOUT, NO_LIMITS, tmp_path)
-    assert post.missing([tmp_path]) is None
-    assert str(post.missing([tmp_path, tmp_path / "no"])).startswith(f"{tmp_path / 'no'} on ")
+    worker = RayWorker(batch_fakes.load, METADATA, NO_LIMITS, tmp_path)
+    assert worker.find_missing([tmp_path]) is None
+    assert str(worker.find_missing([tmp_path, tmp_path / "no"])).startswith(f"{tmp_path / 'no'} on ")
 
 
 def test_machines_with_another_model_are_refused(tmp_path: Path) -> None:
     inputs, out = write_inputs(tmp_path / "in", "a"), tmp_path / "out"
     with pytest.raises(InputError, match="here has another auscan or another model"):
-        run_with(FakeRay(FakePost(model="1" * 64), [{"CPU": 1.0}]), jobs_of(inputs, out), out, {"CPU": 1.0})
-    assert read_entries(out) == []
+        run_with(
+            FakeRay(FakeRayWorker(model="1" * 64), [{"CPU": 1.0}]), plan_jobs(inputs, out), out, {"CPU": 1.0}
+        )
+    assert read_records(out) == []
     assert not list(out.iterdir())
 
 
 def test_workers_that_cannot_start_end_the_run_and_are_nobodys_fault(tmp_path: Path) -> None:
-    class Dying(FakePost):
-        def missing(self, paths: Sequence[Path]) -> str | None:
+    class Dying(FakeRayWorker):
+        def find_missing(self, paths: Sequence[Path]) -> str | None:
             raise ConnectionError("there is no auscan")
 
     inputs, out = write_inputs(tmp_path / "in", "a"), tmp_path / "out"
     with pytest.raises(CrashError, match=r"No worker can be started .* there is no auscan"):
-        run_with(FakeRay(Dying(), [{"CPU": 1.0}]), jobs_of(inputs, out), out, {"CPU": 1.0})
-    assert read_entries(out) == []
+        run_with(FakeRay(Dying(), [{"CPU": 1.0}]), plan_jobs(inputs, out), out, {"CPU": 1.0})
+    assert read_records(out) == []
 
 
 @pytest.mark.parametrize(
-    ("address", "gpus", "told"),
+    ("address", "gpus", "message"),
     [
         ("127.0.0.1:9", None, "There is no Ray cluster at '127.0.0.1:9'"),
         ("ray://node7:10001", None, "Run auscan on a machine of the cluster, with --ray auto"),
         ("local", 0.5, "--gpus-per-worker is for --device cuda"),
     ],
 )
-def test_what_cannot_be_met_is_told_at_once(address: str, gpus: float | None, told: str) -> None:
-    with pytest.raises(InputError, match=told):
-        choose_cluster(Request(), ABOUT, Path("out"), address, None, gpus, NO_LIMITS, Watch())
+def test_a_request_that_cannot_be_met_is_refused_at_once(
+    address: str, gpus: float | None, message: str
+) -> None:
+    with pytest.raises(InputError, match=message):
+        make_ray_runner(
+            DetectRequest(), METADATA, Path("out"), address, None, gpus, NO_LIMITS, RecordingListener()
+        )

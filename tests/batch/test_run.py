@@ -10,13 +10,13 @@ from pathlib import Path
 import batch_fakes
 import psutil
 import pytest
-from batch_watch import Watch, jobs_of, run_all, write_inputs
+from batch_watch import RecordingListener, plan_jobs, run_all, write_inputs
 
 from auscan.batch.jobs import Job, Progress
-from auscan.batch.run import Here, Limits, run
-from auscan.batch.worker import give_memory_back
+from auscan.batch.run import InProcessRunner, Limits, run
+from auscan.batch.worker import release_free_memory
 from auscan.core.errors import CheckpointError, CrashError, OutputError
-from auscan.results.manifest import Entry, latest, read_entries
+from auscan.results.manifest import ManifestRecord, latest, read_records
 
 
 def results(out: Path) -> dict[str, str]:
@@ -31,23 +31,23 @@ def results(out: Path) -> dict[str, str]:
 
 def test_what_ends_its_process_costs_one_input(tmp_path: Path) -> None:
     names = ["a", "error-1", "kill-1", "segv-1", "z"]
-    inputs, out, watch = write_inputs(tmp_path / "in", *names), tmp_path / "out", Watch()
-    entries = {job.path.stem: entry for job, entry in run_all(jobs_of(inputs, out), out, watch)}
-    assert {name: entry.error_class for name, entry in entries.items()} == {
+    inputs, out, listener = write_inputs(tmp_path / "in", *names), tmp_path / "out", RecordingListener()
+    records = {job.path.stem: record for job, record in run_all(plan_jobs(inputs, out), out, listener)}
+    assert {name: record.error_class for name, record in records.items()} == {
         **{"a": None, "z": None, "error-1": "MediaError"},
         **{"kill-1": "CrashError", "segv-1": "CrashError"},
     }
-    assert "by SIGSEGV." in str(entries["segv-1"].error)
-    assert "by SIGKILL, as the system does when memory runs out." in str(entries["kill-1"].error)
+    assert "by SIGSEGV." in str(records["segv-1"].error)
+    assert "by SIGKILL, as the system does when memory runs out." in str(records["kill-1"].error)
     assert results(out) == {"a": "a\n", "z": "z\n"}
-    assert latest(read_entries(out)) == {entry.key: entry for entry in entries.values()}
-    assert watch.begun_names == watch.ended_names == [f"{name}.mp4" for name in names]
+    assert latest(read_records(out)) == {record.key: record for record in records.values()}
+    assert listener.started_names == listener.finished_names == [f"{name}.mp4" for name in names]
     assert not list(out.glob(".*")), "nothing temporary remains"
 
 
 def test_the_model_stays_loaded_from_input_to_input(tmp_path: Path) -> None:
     inputs, out = write_inputs(tmp_path / "in", "a", "b", "c"), tmp_path / "out"
-    list(run_all(jobs_of(inputs, out), out, Watch()))
+    list(run_all(plan_jobs(inputs, out), out, RecordingListener()))
     processes = {(out / name / "summary.json").read_text() for name in "abc"}
     assert len(processes) == 1
     assert str(os.getpid()) not in processes
@@ -56,13 +56,16 @@ def test_the_model_stays_loaded_from_input_to_input(tmp_path: Path) -> None:
 def test_what_takes_too_long_or_too_much_memory_is_ended(tmp_path: Path) -> None:
     inputs, out = write_inputs(tmp_path / "in", "a", "hang-1", "hog-1"), tmp_path / "out"
     limits = Limits(seconds=6.0, bytes=400_000_000)
-    entries = {job.path.stem: entry for job, entry in run_all(jobs_of(inputs, out), out, Watch(), 3, limits)}
-    assert entries["a"].status == "done"
-    assert entries["hang-1"].error_class == "TimeLimitError"
-    assert "hang-1.mp4 took longer than the 6 s of --time-limit" in str(entries["hang-1"].error)
-    assert entries["hang-1"].seconds >= 6
-    assert entries["hog-1"].error_class == "MemoryLimitError"
-    assert "more memory than the 0.4 GB of --memory-limit" in str(entries["hog-1"].error)
+    records = {
+        job.path.stem: record
+        for job, record in run_all(plan_jobs(inputs, out), out, RecordingListener(), 3, limits)
+    }
+    assert records["a"].status == "done"
+    assert records["hang-1"].error_class == "TimeLimitError"
+    assert "hang-1.mp4 took longer than the 6 s of --time-limit" in str(records["hang-1"].error)
+    assert records["hang-1"].seconds >= 6
+    assert records["hog-1"].error_class == "MemoryLimitError"
+    assert "more memory than the 0.4 GB of --memory-limit" in str(records["hog-1"].error)
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="other C libraries do not hold on to it")
@@ -71,7 +74,7 @@ def test_what_one_input_took_does_not_count_for_the_next() -> None:
     last = pieces[-1]  # what lies below it cannot shrink away by itself
     del pieces
     held = psutil.Process().memory_info().rss
-    give_memory_back()
+    release_free_memory()
     assert held - psutil.Process().memory_info().rss > 150e6
     assert last
 
@@ -79,40 +82,47 @@ def test_what_one_input_took_does_not_count_for_the_next() -> None:
 def test_a_full_disk_stops_the_run_and_is_nobodys_fault(tmp_path: Path) -> None:
     inputs, out = write_inputs(tmp_path / "in", "a", "full-1", "z"), tmp_path / "out"
     with pytest.raises(OutputError, match="the disk is full"):
-        list(run_all(jobs_of(inputs, out), out, Watch()))
-    assert [entry.key for entry in read_entries(out)] == ["a.mp4"]
-    assert [job.key for job in jobs_of(inputs, out)] == ["full-1.mp4", "z.mp4"]
+        list(run_all(plan_jobs(inputs, out), out, RecordingListener()))
+    assert [record.key for record in read_records(out)] == ["a.mp4"]
+    assert [job.key for job in plan_jobs(inputs, out)] == ["full-1.mp4", "z.mp4"]
 
 
-def test_a_model_that_cannot_be_loaded_is_said_once(tmp_path: Path) -> None:
+def test_a_model_that_cannot_be_loaded_is_reported_once(tmp_path: Path) -> None:
     inputs, out = write_inputs(tmp_path / "in", "a", "b"), tmp_path / "out"
     with pytest.raises(CheckpointError, match="there is no model"):
-        list(run_all(jobs_of(inputs, out), out, Watch(), load=batch_fakes.load_nothing))
+        list(run_all(plan_jobs(inputs, out), out, RecordingListener(), load=batch_fakes.load_nothing))
     with pytest.raises(CrashError, match="exit code 3, 3 times in a row"):
-        list(run_all(jobs_of(inputs, out), out, Watch(), load=batch_fakes.load_and_die))
-    assert read_entries(out) == []
+        list(run_all(plan_jobs(inputs, out), out, RecordingListener(), load=batch_fakes.load_and_die))
+    assert read_records(out) == []
 
 
 def test_a_model_that_is_never_loaded_does_not_keep_the_run_for_ever(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A network disk that does not answer makes the read of a model hang."""
-    monkeypatch.setattr("auscan.batch.run.START_S", 0.5)
+    monkeypatch.setattr("auscan.batch.run.START_TIMEOUT_S", 0.5)
     inputs, out = write_inputs(tmp_path / "in", "a"), tmp_path / "out"
     with pytest.raises(CrashError, match=r"took longer than 0\.5 s, 3 times in a row"):
-        list(run_all(jobs_of(inputs, out), out, Watch(), load=batch_fakes.load_and_hang))
-    assert read_entries(out) == []
+        list(run_all(plan_jobs(inputs, out), out, RecordingListener(), load=batch_fakes.load_and_hang))
+    assert read_records(out) == []
     assert not list(out.glob(".*"))
 
 
-def test_here_and_in_workers_the_same_is_written(tmp_path: Path) -> None:
+def test_in_process_and_pool_runners_write_the_same(tmp_path: Path) -> None:
     inputs = write_inputs(tmp_path / "in", "a", "error-1", "b")
     one, other = tmp_path / "one", tmp_path / "other"
-    list(run(jobs_of(inputs, one), one, "manifest.jsonl", Here(batch_fakes.work, Watch())))
-    list(run_all(jobs_of(inputs, other), other, Watch(), 2))
+    list(
+        run(
+            plan_jobs(inputs, one),
+            one,
+            "manifest.jsonl",
+            InProcessRunner(batch_fakes.fake_job, RecordingListener()),
+        )
+    )
+    list(run_all(plan_jobs(inputs, other), other, RecordingListener(), 2))
     assert results(one) == results(other)
-    assert {entry.key: entry.status for entry in read_entries(one)} == {
-        entry.key: entry.status for entry in read_entries(other)
+    assert {record.key: record.status for record in read_records(one)} == {
+        record.key: record.status for record in read_records(other)
     }
 
 
@@ -147,11 +157,11 @@ def test_after_sigkill_at_any_moment_a_resumed_run_ends_as_an_undisturbed_one(tm
         os.killpg(batch.pid, signal.SIGKILL)
         batch.communicate()
         results(out)  # whole ones alone
-    done = {entry.key for entry in read_entries(out) if entry.status == "done"}
+    done = {record.key for record in read_records(out) if record.status == "done"}
     assert 2 <= len(done) < 8
-    list(run_all(jobs_of(inputs, out), out, Watch(), 2))
+    list(run_all(plan_jobs(inputs, out), out, RecordingListener(), 2))
     assert results(out) == {name: f"{name}\n" for name in names[:-1]}
-    assert sorted(entry.key for entry in read_entries(out) if entry.status == "done") == [
+    assert sorted(record.key for record in read_records(out) if record.status == "done") == [
         f"{name}.mp4" for name in names[:-1]
     ], "each was done once"
     assert not list(out.glob(".*"))
@@ -201,16 +211,23 @@ def test_a_second_interrupt_or_sigterm_stops_at_once_and_leaves_nothing(
 
 
 def test_in_this_process_one_interrupt_stops_and_leaves_nothing(tmp_path: Path) -> None:
-    def interrupted(job: Job, folder: Path, progress: Progress) -> Entry:
+    def interrupted(job: Job, folder: Path, progress: Progress) -> ManifestRecord:
         if job.path.stem == "b":
             folder.mkdir()
             os.kill(os.getpid(), signal.SIGINT)
-        return batch_fakes.work(job, folder, progress)
+        return batch_fakes.fake_job(job, folder, progress)
 
     inputs, out = write_inputs(tmp_path / "in", "a", "b"), tmp_path / "out"
     before = signal.getsignal(signal.SIGINT)
     with pytest.raises(KeyboardInterrupt):
-        list(run(jobs_of(inputs, out), out, "manifest.jsonl", Here(interrupted, Watch())))
+        list(
+            run(
+                plan_jobs(inputs, out),
+                out,
+                "manifest.jsonl",
+                InProcessRunner(interrupted, RecordingListener()),
+            )
+        )
     assert results(out) == {"a": "a\n"}
     assert not list(out.glob(".*"))
     assert signal.getsignal(signal.SIGINT) is before

@@ -52,14 +52,14 @@ def browser_page(browser: "Browser") -> Iterator[BrowserPage]:
     context = browser.new_context(viewport={"width": 1280, "height": 900}, accept_downloads=True)
     opened = BrowserPage(context.new_page())
     page, errors = opened.page, opened.errors
-    page.on("console", lambda said: errors.append(said.text) if said.type == "error" else None)
+    page.on("console", lambda message: errors.append(message.text) if message.type == "error" else None)
     page.on("pageerror", lambda error: errors.append(str(error)))
-    page.on("request", lambda asked: _note(opened.requests, asked.url))
+    page.on("request", lambda asked: _record_request(opened.requests, asked.url))
     yield opened
     context.close()
 
 
-def _note(requests: list[str], url: str) -> None:
+def _record_request(requests: list[str], url: str) -> None:
     if not url.startswith(("data:", "blob:")):
         requests.append(url)
 

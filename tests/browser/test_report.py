@@ -91,7 +91,7 @@ def test_on_paper_no_plot_is_cut(folder: Path, opened: Any, tmp_path: Path) -> N
     (plot,) = [index for index, text in enumerate(texts) if "inner brow raiser" in text and "quality" in text]
     for word in ("AU01", "AU26", "quality", "time, s"):
         assert word in texts[plot]
-    (overview,) = [index for index, text in enumerate(texts) if "found at the same time" in text]
+    (overview,) = [index for index, text in enumerate(texts) if "in each frame" in text]
     for word in ("sound level", "time, s"):
         assert word in texts[overview]
     strips = _columns(pages[plot], (213, 94, 0))

@@ -29,8 +29,8 @@ if TYPE_CHECKING:
 
 pytest.importorskip("fastapi", reason="There is no FastAPI (pip install 'auscan[studio]').")
 
-from auscan.server.guard import _ASK
-from auscan.server.index import Index, JobOptions, new_job
+from auscan.server.guard import _TOKEN_PAGE
+from auscan.server.job_store import JobOptions, JobStore, new_job
 
 SHOTS = os.environ.get("AUSCAN_SHOTS")
 """A folder for screenshots, where somebody wants to look at them."""
@@ -65,11 +65,11 @@ def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = folder / "she smiles.mp4"
     with av.open(str(folder / "whole.mp4")) as source:
         frames = (frame.to_ndarray(format="rgb24") for frame in source.decode(video=0))
-        write_film(path, list(itertools.islice(frames, 50)), rate=25)
+        write_video(path, list(itertools.islice(frames, 50)), rate=25)
     return path
 
 
-def write_film(path: Path, pictures: list[NDArray[np.uint8]], rate: int) -> None:
+def write_video(path: Path, pictures: list[NDArray[np.uint8]], rate: int) -> None:
     """RGB pictures [H, W, 3] as H.264, so many a second."""
     with av.open(str(path), "w") as out:
         stream: Any = out.add_stream("libx264", rate=rate)
@@ -101,19 +101,19 @@ def store_busy_result(folder: Path) -> None:
         boxes=np.full((count, 4), 90, np.float32),
         points=np.zeros((count, 5, 2), np.float32),
         scores=np.ones(count, np.float32),
-        parts=np.tile(parts, (count, 1)),
+        quality_features=np.tile(parts, (count, 1)),
         probabilities=wave,
     )
     half, versions = (0.5,) * 12, {"auscan": "0.1.0"}
-    about = {"command": "auscan detect", "versions": versions, "thresholds": half, "untaught": ()}
+    about = {"command": "auscan detect", "versions": versions, "thresholds": half, "untrained_aus": ()}
     info = RunInfo(
         source="video.mp4", duration_s=180.0, frames=count, has_audio=False, seconds=1, model="nano", **about
     )
     Result(build_table(frames / 5, [track], half), (track,), info).save(folder / job.id / "video")
-    write_film(folder / job.id / "video.mp4", count * [np.zeros((96, 160, 3), np.uint8)], rate=5)
-    index = Index(folder)
-    index.put(job)
-    index.close()
+    write_video(folder / job.id / "video.mp4", count * [np.zeros((96, 160, 3), np.uint8)], rate=5)
+    store = JobStore(folder)
+    store.save(job)
+    store.close()
 
 
 @pytest.fixture(scope="module")
@@ -143,14 +143,14 @@ def address_of(page: "Page", name: str) -> str:
     return str(page.url)
 
 
-def opened(page: "Page", address: str) -> "Page":
+def open_result(page: "Page", address: str) -> "Page":
     page.goto(address)
     page.locator(".events tbody tr").first.wait_for(timeout=60_000)
-    until(page, "document.querySelector('video').readyState >= 2")
+    wait_until(page, "document.querySelector('video').readyState >= 2")
     return page
 
 
-def until(page: "Page", condition: str, seconds: float = 60) -> None:
+def wait_until(page: "Page", condition: str, seconds: float = 60) -> None:
     """Wait for JavaScript to be true; Playwright's own way needs eval, which the page forbids."""
     end = time.monotonic() + seconds
     while not page.evaluate(condition):
@@ -168,7 +168,7 @@ def frame(page: "Page") -> int:
     return int(found[1])
 
 
-def shoot(page: "Page", name: str) -> None:
+def check_layout(page: "Page", name: str) -> None:
     """At both widths: nothing sticks out to the side, no two controls lie over each other."""
     for width in (1280, 390):
         page.set_viewport_size({"width": width, "height": 900})
@@ -200,17 +200,17 @@ OVERLAPS = """() => {
 def test_a_finished_result_is_readable_and_quiet(
     result: str, browser_page: Any, assert_accessible: Callable[["Page"], None]
 ) -> None:
-    page = opened(browser_page.page, result)
+    page = open_result(browser_page.page, result)
     assert page.locator(".lane").count() == 12
     assert page.get_by_role("button", name="AU12 at").count() >= 1, "she smiles"
-    shoot(page, "result")
+    check_layout(page, "result")
     assert_accessible(page)
     assert browser_page.errors == []
     assert all(url.startswith("http://127.0.0.1:") for url in browser_page.requests)
 
 
 def test_a_click_on_the_timeline_seeks(result: str, browser_page: Any) -> None:
-    page = opened(browser_page.page, result)
+    page = open_result(browser_page.page, result)
     lane = page.locator("canvas[data-au=AU12]")
     box = lane.bounding_box()
     assert box
@@ -223,14 +223,14 @@ def test_a_click_on_the_timeline_seeks(result: str, browser_page: Any) -> None:
 def test_a_threshold_recolours_lane_and_picture_at_once_and_the_events_follow(
     result: str, browser_page: Any
 ) -> None:
-    page = opened(browser_page.page, result)
-    lane, picture = pixels(page, "canvas[data-au=AU12]"), pixels(page, ".stage canvas")
+    page = open_result(browser_page.page, result)
+    lane, picture = pixels(page, "canvas[data-au=AU12]"), pixels(page, ".viewer canvas")
     other = pixels(page, "canvas[data-au=AU04]")
     slider = page.get_by_label("Threshold of AU12")
     slider.focus()
     page.keyboard.press("End")
     assert pixels(page, "canvas[data-au=AU12]") != lane
-    assert pixels(page, ".stage canvas") != picture
+    assert pixels(page, ".viewer canvas") != picture
     assert pixels(page, "canvas[data-au=AU04]") == other
     page.get_by_role("button", name="AU12 at").first.wait_for(state="detached")
     page.get_by_role("button", name="Reset thresholds").click()
@@ -238,20 +238,20 @@ def test_a_threshold_recolours_lane_and_picture_at_once_and_the_events_follow(
     assert pixels(page, "canvas[data-au=AU12]") == lane
 
 
-def test_evidence_boxes_and_bars_can_be_shown_and_hidden(result: str, browser_page: Any) -> None:
-    page = opened(browser_page.page, result)
-    plain = pixels(page, ".stage canvas")
+def test_attributions_boxes_and_bars_can_be_shown_and_hidden(result: str, browser_page: Any) -> None:
+    page = open_result(browser_page.page, result)
+    plain = pixels(page, ".viewer canvas")
     with page.expect_response("**/evidence?first=0"):
         page.get_by_label("Evidence").select_option("AU12")
     page.wait_for_timeout(200)
-    with_evidence = pixels(page, ".stage canvas")
+    with_evidence = pixels(page, ".viewer canvas")
     assert with_evidence != plain
     page.get_by_label("Evidence").select_option("")
-    assert pixels(page, ".stage canvas") == plain
+    assert pixels(page, ".viewer canvas") == plain
     page.get_by_label("box", exact=True).uncheck()
     page.get_by_label("bars", exact=True).uncheck()
     assert page.evaluate(
-        "(() => { const c = document.querySelector('.stage canvas');"
+        "(() => { const c = document.querySelector('.viewer canvas');"
         "return c.getContext('2d').getImageData(0, 0, c.width, c.height).data.every((v) => v === 0); })()"
     )
     assert browser_page.errors == []
@@ -260,7 +260,7 @@ def test_evidence_boxes_and_bars_can_be_shown_and_hidden(result: str, browser_pa
 def test_a_baseline_changes_the_curves_and_nonsense_is_refused_in_words(
     result: str, browser_page: Any
 ) -> None:
-    page = opened(browser_page.page, result)
+    page = open_result(browser_page.page, result)
     lane = pixels(page, "canvas[data-au=AU12]")
     with page.expect_response("**/table?baseline=median"):
         page.get_by_label("Baseline").select_option("median")
@@ -269,16 +269,16 @@ def test_a_baseline_changes_the_curves_and_nonsense_is_refused_in_words(
     page.get_by_label("Baseline").select_option("seconds")
     page.get_by_label("Seconds at rest").fill("5-2")
     page.keyboard.press("Enter")
-    page.get_by_text("is no baseline").wait_for()
+    page.get_by_text("is not a baseline").wait_for()
 
 
 def test_of_very_many_events_those_around_the_moment_are_listed(studio: Studio, browser_page: Any) -> None:
     page = browser_page.page
     page.goto(studio.url)
-    opened(page, address_of(page, "busy.mp4"))
+    open_result(page, address_of(page, "busy.mp4"))
     assert page.locator(".events tbody tr").count() == 200
     page.get_by_text(re.compile(r"Events 1 to 200 of 10\d\d")).wait_for()
-    shoot(page, "busy")
+    check_layout(page, "busy")
     lane = page.locator("canvas[data-au=AU12]")
     box = lane.bounding_box()
     assert box
@@ -298,9 +298,9 @@ def test_of_very_many_events_those_around_the_moment_are_listed(studio: Studio, 
 def test_the_report_opens_beside_the_studio_and_asks_it_for_nothing(
     result: str, browser_page: Any, assert_accessible: Callable[["Page"], None]
 ) -> None:
-    page, said = opened(browser_page.page, result), []
-    page.context.on("console", lambda message: said.append(message.text))
-    page.context.on("weberror", lambda error: said.append(str(error.error)))
+    page, message = open_result(browser_page.page, result), []
+    page.context.on("console", lambda message: message.append(message.text))
+    page.context.on("weberror", lambda error: message.append(str(error.error)))
     with page.expect_popup() as coming:
         page.get_by_role("link", name="The report, HTML").click()
     report, asked = coming.value, []
@@ -308,7 +308,7 @@ def test_the_report_opens_beside_the_studio_and_asks_it_for_nothing(
     report.wait_for_selector("#plot-face-0 .main-svg")
     for width in (1280, 390):
         report.set_viewport_size({"width": width, "height": 900})
-        until(report, "document.querySelector('#plot-face-0 .main-svg').clientWidth <= innerWidth")
+        wait_until(report, "document.querySelector('#plot-face-0 .main-svg').clientWidth <= innerWidth")
         if SHOTS:
             report.screenshot(path=f"{SHOTS}/report-{width}.png", full_page=True)
         assert report.evaluate("document.documentElement.scrollWidth") == width
@@ -317,11 +317,11 @@ def test_the_report_opens_beside_the_studio_and_asks_it_for_nothing(
     assert_accessible(report)
     assert report.evaluate("origin") == "null", "an origin of its own"
     assert [url for url in asked if not url.startswith(("data:", "blob:"))] == []
-    assert said == []
+    assert message == []
 
 
 def test_every_download_comes_and_can_be_read(result: str, browser_page: Any, tmp_path: Path) -> None:
-    page = opened(browser_page.page, result)
+    page = open_result(browser_page.page, result)
     links, got = page.locator(".downloads a[download]"), {}
     links.last.wait_for()  # they come after the events, all at once
     for number, link in enumerate(links.all()):
@@ -347,16 +347,16 @@ def test_every_download_comes_and_can_be_read(result: str, browser_page: Any, tm
 def test_two_results_stand_side_by_side_and_move_together(
     result: str, browser_page: Any, assert_accessible: Callable[["Page"], None]
 ) -> None:
-    page = opened(browser_page.page, f"{result}/{result.rpartition('/')[2]}")
+    page = open_result(browser_page.page, f"{result}/{result.rpartition('/')[2]}")
     assert page.locator(".result").count() == 2
-    until(page, "[...document.querySelectorAll('video')].every((v) => v.readyState >= 2)")
+    wait_until(page, "[...document.querySelectorAll('video')].every((v) => v.readyState >= 2)")
     page.get_by_role("button", name="Next frame").first.click()
     page.wait_for_timeout(300)
     assert [re.findall(r"frame (\d+)", text) for text in page.locator(".time").all_inner_texts()] == [
         ["1"],
         ["1"],
     ]
-    shoot(page, "two")
+    check_layout(page, "two")
     assert_accessible(page)
     assert browser_page.errors == []
 
@@ -389,12 +389,12 @@ def test_the_keyboard_alone_does_the_main_path(studio: Studio, clip: Path, brows
     assert page.evaluate("document.activeElement.textContent") == "by keys.mp4"
     page.keyboard.press("Enter")
     page.locator(".events tbody tr").first.wait_for()
-    until(page, "document.querySelector('video').readyState >= 2")
+    wait_until(page, "document.querySelector('video').readyState >= 2")
     assert [press(key) for key in ("ArrowRight", "ArrowRight", "ArrowLeft")] == [1, 2, 1]
     page.keyboard.press("Space")
-    until(page, "!document.querySelector('video').paused")
+    wait_until(page, "!document.querySelector('video').paused")
     page.keyboard.press("Space")
-    until(page, "document.querySelector('video').paused")
+    wait_until(page, "document.querySelector('video').paused")
     tab_to(".events td button")
     page.keyboard.press("Enter")
     page.wait_for_timeout(150)
@@ -406,7 +406,7 @@ def test_the_keyboard_alone_does_the_main_path(studio: Studio, clip: Path, brows
         page.keyboard.press("Enter")
 
 
-def dropped(page: "Page", place: str, files: dict[str, bytes], event: str = "drop") -> bool:
+def drop_files(page: "Page", place: str, files: dict[str, bytes], event: str = "drop") -> bool:
     """Let go of files over a place, as a hand with a mouse does; whether the page has taken the event."""
     sent = {name: base64.b64encode(data).decode() for name, data in files.items()}
     act = """([place, event, files]) => {
@@ -438,27 +438,27 @@ def test_one_and_several_files_can_be_dropped_anywhere_on_the_page(
     try:
         page.goto(studio.url)
         page.get_by_text("None yet.").wait_for()
-        shoot(page, "empty")
-        assert dropped(page, ".drop", {"one.mp4": b"film"}, "dragover"), "or the browser opens it"
+        check_layout(page, "empty")
+        assert drop_files(page, ".drop", {"one.mp4": b"film"}, "dragover"), "or the browser opens it"
         assert page.locator(".drop.over").count() == 1
-        assert dropped(page, ".drop", {"one.mp4": b"film"})
+        assert drop_files(page, ".drop", {"one.mp4": b"film"})
         assert page.locator(".drop.over").count() == 0
         more = {f"{number}.MP4": b"film" for number in range(5)}
-        assert dropped(page, "h1", {**more, "notes.txt": b"words"})
+        assert drop_files(page, "h1", {**more, "notes.txt": b"words"})
         page.get_by_text("Neither a video nor a picture by its name: notes.txt").wait_for()
         # The list is drawn anew as uploads become jobs: it is whole when nothing is on its way any more.
         page.locator(".jobs[aria-label=Videos] li").nth(5).wait_for(timeout=60_000)
-        until(page, "document.querySelectorAll('.jobs[aria-label=Videos] .name').length === 6")
+        wait_until(page, "document.querySelectorAll('.jobs[aria-label=Videos] .name').length === 6")
         names = page.locator(".jobs[aria-label=Videos] .name").all_inner_texts()
         assert sorted(names) == sorted([*more, "one.mp4"])
         assert 1 < max(most) <= 3, "a browser has six connections, and the list needs one"
         page.get_by_role("link", name="Camera").click()
         page.get_by_role("button", name="Start the camera").wait_for()
-        assert dropped(page, "h1", {"two.mp4": b"film"}), "it is not opened in place of the page"
+        assert drop_files(page, "h1", {"two.mp4": b"film"}), "it is not opened in place of the page"
         page.get_by_role("link", name="Videos").click()
         assert page.get_by_text("two.mp4").count() == 0
         page.get_by_text("failed").first.wait_for(timeout=60_000)
-        shoot(page, "failed")
+        check_layout(page, "failed")
         assert_accessible(page)
     finally:
         studio.stop()
@@ -468,13 +468,13 @@ def test_one_and_several_files_can_be_dropped_anywhere_on_the_page(
 def test_the_question_for_the_token_can_be_answered_by_everyone(
     browser_page: Any, assert_accessible: Callable[["Page"], None]
 ) -> None:
-    browser_page.page.set_content(_ASK)
-    shoot(browser_page.page, "token")
+    browser_page.page.set_content(_TOKEN_PAGE)
+    check_layout(browser_page.page, "token")
     assert_accessible(browser_page.page)
     browser_page.page.get_by_label("Token").fill("abc")
 
 
-def test_two_uploads_at_once_one_is_called_off_and_a_restart_keeps_the_other(
+def test_two_uploads_at_once_one_is_cancelled_and_a_restart_keeps_the_other(
     tmp_path: Path, clip: Path, browser_page: Any, assert_accessible: Callable[["Page"], None]
 ) -> None:
     page, studio = browser_page.page, Studio(tmp_path / "results")
@@ -488,11 +488,11 @@ def test_two_uploads_at_once_one_is_called_off_and_a_restart_keeps_the_other(
         page.locator(".jobs[aria-label=Videos] li").nth(1).wait_for()
         last = page.locator(".jobs[aria-label=Videos] li .name").first.inner_text()
         first = page.locator(".jobs[aria-label=Videos] li .name").last.inner_text()
-        shoot(page, "videos")
+        check_layout(page, "videos")
         page.get_by_label(f"Cancel {last}").click()
         page.get_by_text("called off").wait_for()
         page.get_by_role("link", name=first).wait_for(timeout=240_000)
-        shoot(page, "done")
+        check_layout(page, "done")
         assert_accessible(page)
     finally:
         studio.stop()
@@ -515,8 +515,8 @@ def test_the_camera_shows_live_action_units(
     assert_accessible: Callable[["Page"], None],
 ) -> None:
     """Chromium's fake camera plays a film of the astronaut."""
-    film = tmp_path / "camera.mjpeg"
-    with av.open(str(clip)) as source, av.open(str(film), "w", format="mjpeg") as out:
+    camera_file = tmp_path / "camera.mjpeg"
+    with av.open(str(clip)) as source, av.open(str(camera_file), "w", format="mjpeg") as out:
         stream: Any = out.add_stream("mjpeg", rate=25)
         stream.width = stream.height = 512
         stream.pix_fmt = "yuvj420p"
@@ -524,19 +524,19 @@ def test_the_camera_shows_live_action_units(
             out.mux(stream.encode(shown.reformat(format="yuvj420p")))
         out.mux(stream.encode(None))
     flags = ["--no-sandbox", "--use-fake-ui-for-media-stream", "--use-fake-device-for-media-stream"]
-    flags.append(f"--use-file-for-fake-video-capture={film}")
+    flags.append(f"--use-file-for-fake-video-capture={camera_file}")
     chromium = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
     started = browser.browser_type.launch(executable_path=chromium, args=flags)
     try:
         page = started.new_page(viewport={"width": 1280, "height": 900})
         errors: list[str] = []
-        page.on("console", lambda said: errors.append(said.text) if said.type == "error" else None)
+        page.on("console", lambda message: errors.append(message.text) if message.type == "error" else None)
         page.on("pageerror", lambda error: errors.append(str(error)))
         page.goto(f"{studio.url}#/camera")
         page.get_by_role("button", name="Start the camera").click()
         page.get_by_text(re.compile("Active:.*AU12")).wait_for(timeout=120_000)
-        until(page, "Number(document.querySelector('.camera canvas').dataset.shown) > 5")
-        shoot(page, "camera")
+        wait_until(page, "Number(document.querySelector('.camera canvas').dataset.shown) > 5")
+        check_layout(page, "camera")
         assert_accessible(page)
         page.get_by_role("button", name="Stop the camera").click()
         time.sleep(0.5)

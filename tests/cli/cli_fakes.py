@@ -20,8 +20,8 @@ from auscan.core.config import (
     OperatingPoints,
 )
 from auscan.media.video import probe, read_frames
-from auscan.results.baseline import parse_baseline, resting_levels, with_levels
-from auscan.results.evidence import Evidence
+from auscan.results.attributions import Attributions
+from auscan.results.baseline import add_baseline_columns, parse_baseline, resting_levels
 from auscan.results.result import Result, RunInfo
 from auscan.results.table import TrackScores, build_table
 
@@ -37,7 +37,7 @@ def fake_detect(
     baseline: str = "none",
     progress: Callable[[int, int | None], None] | None = None,
     rows: Callable[[pd.DataFrame], None] | None = None,
-    evidence: Callable[[Evidence], None] | None = None,
+    attributions: Callable[[Attributions], None] | None = None,
 ) -> Result:
     """One face in every frame but the last; AU12 on, the others off, AU23 unknown."""
     if Path(path).stem == "surprise":
@@ -59,7 +59,7 @@ def fake_detect(
         boxes=np.tile(np.float32([8, 8, 20, 20]), (len(seen), 1)),
         points=np.zeros((len(seen), 5, 2), np.float32),
         scores=np.ones(len(seen), np.float32),
-        parts=np.tile(np.float32([60, 1.2, 0.5, 0.2, 5, -3, 0.0]), (len(seen), 1)),
+        quality_features=np.tile(np.float32([60, 1.2, 0.5, 0.2, 5, -3, 0.0]), (len(seen), 1)),
         probabilities=probabilities,
     )
     info = RunInfo(
@@ -71,29 +71,29 @@ def fake_detect(
         model=model.config.name,
         operating_point=operating_point,
         thresholds=THRESHOLDS,
-        untaught=("AU23",),
+        untrained_aus=("AU23",),
         keep_all=keep_all,
         baseline=baseline,
         command="auscan.detect(...)",
         versions={"auscan": "0.1.0"},
     )
     table = build_table(np.asarray(times), [track], THRESHOLDS)
-    asked = parse_baseline(baseline)
-    if asked is not None:
-        table = with_levels(table, resting_levels(table, asked, keep_all), THRESHOLDS, keep_all)
+    parsed = parse_baseline(baseline)
+    if parsed is not None:
+        table = add_baseline_columns(table, resting_levels(table, parsed, keep_all), THRESHOLDS, keep_all)
     if rows is not None:
         rows(table)
-    if evidence:
+    if attributions:
         points = np.tile(np.float32([[20, 16], [44, 16], [32, 26], [24, 36], [40, 36]]), (len(seen), 1, 1))
         shares = (np.full((len(seen), *shape), 128, np.uint8) for shape in ((4,), (12, 4), (12,), ()))
-        evidence(Evidence(32, seen, 0 * seen, points, *shares))
+        attributions(Attributions(32, seen, 0 * seen, points, *shares))
     return Result(table, (track,), info)
 
 
 def fake_load(model: str = "nano", *engine: object) -> SimpleNamespace:
-    """Stages that can do nothing but be asked; those called blind give no evidence."""
+    """Engine with a config alone; one whose name is "blind" gives no attributions."""
     config = fake_config(read_config(find_checkpoint(model)).name)
-    return SimpleNamespace(config=config, has_evidence=config.name != "blind")
+    return SimpleNamespace(config=config, has_attributions=config.name != "blind")
 
 
 def fake_config(name: str, points: bool = True) -> CheckpointConfig:
@@ -101,7 +101,7 @@ def fake_config(name: str, points: bool = True) -> CheckpointConfig:
     known = OperatingPoints(balanced=THRESHOLDS, precise=THRESHOLDS, sensitive=THRESHOLDS)
     return CheckpointConfig(
         name=name,
-        untaught=("AU23",),
+        untrained_aus=("AU23",),
         thresholds=THRESHOLDS,
         operating_points=known if points else None,
         auscan_version="0.1.0",
@@ -109,8 +109,8 @@ def fake_config(name: str, points: bool = True) -> CheckpointConfig:
     )
 
 
-def load_fake_detection(*request: object) -> auscan.batch.detect_worker.Detection:
-    """`load_detection` that brings the fakes along, into whichever process."""
-    auscan.batch.detect_worker.load = fake_load  # type: ignore[assignment]
+def load_fake_detect_worker(*request: object) -> auscan.batch.detect_worker.DetectWorker:
+    """`load_detect_worker` that brings the fakes along, into whichever process."""
+    auscan.batch.detect_worker.load_engine = fake_load  # type: ignore[assignment]
     auscan.pipeline.outputs.detect = fake_detect  # type: ignore[assignment]
-    return auscan.batch.detect_worker.Detection(*request)  # type: ignore[arg-type]
+    return auscan.batch.detect_worker.DetectWorker(*request)  # type: ignore[arg-type]

@@ -14,12 +14,12 @@ def fake_detect(monkeypatch: pytest.MonkeyPatch) -> None:
     """The fakes of cli_fakes.py in place of the network, here and in the processes of a batch."""
     monkeypatch.syspath_prepend(str(Path(__file__).parent))
     fakes = importlib.import_module("cli_fakes")
-    for place in ("auscan.batch.detect_worker.load", "auscan.inference.engine.load"):
+    for place in ("auscan.batch.detect_worker.load_engine", "auscan.inference.load.load_engine"):
         monkeypatch.setattr(place, fakes.fake_load)
     for place in ("auscan.pipeline.outputs.detect", "auscan.pipeline.detect.detect"):
         monkeypatch.setattr(place, fakes.fake_detect)
-    for place in ("auscan.batch.detect_worker.load_detection", "auscan.batch.run.load_detection"):
-        monkeypatch.setattr(place, fakes.load_fake_detection)
+    for place in ("auscan.batch.detect_worker.load_detect_worker", "auscan.batch.run.load_detect_worker"):
+        monkeypatch.setattr(place, fakes.load_fake_detect_worker)
 
 
 def _write_video(path: Path, frames: int = 6) -> Path:

@@ -21,14 +21,17 @@ def test_the_demo_leaves_clip_table_overlay_and_report(
         *("astronaut.mp4", "aus.csv", "aus.parquet", "events.csv"),
         *("overlay.mp4", "report.html", "summary.json"),
     ]
-    said = capsys.readouterr().out
-    assert "A face in 7 of 8 frames." in said
+    stdout = capsys.readouterr().out
+    assert "A face in 7 of 8 frames." in stdout
     rows = {
-        name: line for line in said.splitlines() for name in ("AU04", "AU12", "AU23") if f"│ {name} " in line
+        name: line
+        for line in stdout.splitlines()
+        for name in ("AU04", "AU12", "AU23")
+        if f"│ {name} " in line
     }
     assert "lip corner puller" in rows["AU12"]
     assert "100%" in rows["AU12"]
     assert "0.80" in rows["AU12"]
     assert "0%" in rows["AU04"]
     assert "unknown" in rows["AU23"]
-    assert "auscan-demo/report.html" in said
+    assert "auscan-demo/report.html" in stdout

@@ -27,19 +27,19 @@ BROKEN = Finding(area="model", name="nano", state="broken", found="", advice="Co
 def test_the_exit_code_is_the_verdict(
     monkeypatch: pytest.MonkeyPatch, findings: list[Finding], code: int
 ) -> None:
-    monkeypatch.setattr(doctor, "examine", lambda: findings)
-    told = CliRunner().invoke(app, ["doctor"])
-    assert told.exit_code == code
-    assert ("Something is broken" in told.stdout) is bool(code)
-    said = CliRunner().invoke(app, ["doctor", "--json"])
-    assert said.exit_code == code
-    content = json.loads(said.stdout)
+    monkeypatch.setattr(doctor, "run_checks", lambda: findings)
+    json_result = CliRunner().invoke(app, ["doctor"])
+    assert json_result.exit_code == code
+    assert ("Something is broken" in json_result.stdout) is bool(code)
+    result = CliRunner().invoke(app, ["doctor", "--json"])
+    assert result.exit_code == code
+    content = json.loads(result.stdout)
     assert content["works"] is not bool(code)
     assert [each["name"] for each in content["findings"]] == [each.name for each in findings]
 
 
-def test_what_an_extra_lacks_is_said_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(doctor, "examine", lambda: [WELL, ABSENT, LACKING, BROKEN])
+def test_what_an_extra_lacks_is_reported_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(doctor, "run_checks", lambda: [WELL, ABSENT, LACKING, BROKEN])
     lines = CliRunner().invoke(app, ["doctor"]).stdout.splitlines()
     assert sum("torch" in line for line in lines) == 1
     assert any("lacking for training: torch -> pip install 'auscan[train]'" in line for line in lines)

@@ -17,8 +17,8 @@ TRACKS = {"v1_left": 30, "v1_right": 20, "v2": 40}
 HEADER = "image_location,AU1,AU2,AU4,AU6,AU7,AU10,AU12,AU15,AU23,AU24,AU25,AU26"
 
 
-def run(monkeypatch: pytest.MonkeyPatch, *words: object) -> int:
-    monkeypatch.setattr("sys.argv", ["auscan", *map(str, words)])
+def run(monkeypatch: pytest.MonkeyPatch, *arguments: object) -> int:
+    monkeypatch.setattr("sys.argv", ["auscan", *map(str, arguments)])
     monkeypatch.setenv("COLUMNS", "140")
     with pytest.raises(SystemExit) as left:
         main()
@@ -74,15 +74,15 @@ def test_the_table_says_what_counts_and_that_tuning_here_flatters(
     index: Path, scores: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert run(monkeypatch, "evaluate", index, scores) == 0
-    said = capsys.readouterr().out
-    assert all(name in said for name in (*AU_NAMES, "f1_all", "f1_faces", "kappa"))
-    assert "89 of 90 frames count; 3 tracks, 2 source videos. 1 frames without a face" in said
-    assert "tuned on these very frames" in said
-    assert "tuned on other videos, f1_all is" in said
-    assert "ECE" in said
-    assert "expected calibration error is" in said
-    assert "calibrated on other videos" in said
-    assert max(map(len, said.splitlines())) <= 140
+    stdout = capsys.readouterr().out
+    assert all(name in stdout for name in (*AU_NAMES, "f1_all", "f1_faces", "kappa"))
+    assert "89 of 90 frames count; 3 tracks, 2 source videos. 1 frames without a face" in stdout
+    assert "tuned on these very frames" in stdout
+    assert "tuned on other videos, f1_all is" in stdout
+    assert "ECE" in stdout
+    assert "expected calibration error is" in stdout
+    assert "calibrated on other videos" in stdout
+    assert max(map(len, stdout.splitlines())) <= 140
 
 
 def test_thresholds_that_were_saved_give_the_same_figures_when_given_again(
@@ -93,10 +93,10 @@ def test_thresholds_that_were_saved_give_the_same_figures_when_given_again(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     kept = tmp_path / "thresholds.json"
-    words = ("evaluate", index, scores, "--json")
-    assert run(monkeypatch, *words, "--smooth", "3,AU23=1", "--save-thresholds", kept) == 0
+    arguments = ("evaluate", index, scores, "--json")
+    assert run(monkeypatch, *arguments, "--smooth", "3,AU23=1", "--save-thresholds", kept) == 0
     tuned = json.loads(capsys.readouterr().out)
-    assert run(monkeypatch, *words, "--thresholds", kept, "--out", tmp_path / "report") == 0
+    assert run(monkeypatch, *arguments, "--thresholds", kept, "--out", tmp_path / "report") == 0
     given = json.loads(capsys.readouterr().out)
     assert tuned["smooth"] == given["smooth"] == dict.fromkeys(AU_NAMES, 3) | {"AU23": 1}
     assert tuned["at_tuned"] == given["at_tuned"]
@@ -109,7 +109,7 @@ def test_thresholds_that_were_saved_give_the_same_figures_when_given_again(
 
 
 @pytest.mark.parametrize(
-    ("words", "message"),
+    ("arguments", "message"),
     [
         (("--split", "train"), "It has val"),
         (("--smooth", "4"), "odd number"),
@@ -118,17 +118,17 @@ def test_thresholds_that_were_saved_give_the_same_figures_when_given_again(
     ],
 )
 def test_a_wrong_word_is_one_line_and_exit_code_2(
-    words: tuple[str, ...],
+    arguments: tuple[str, ...],
     message: str,
     index: Path,
     scores: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    assert run(monkeypatch, "evaluate", index, scores, *words) == 2
-    said = capsys.readouterr().err
-    assert message in said
-    assert said.count("\n") == 1
+    assert run(monkeypatch, "evaluate", index, scores, *arguments) == 2
+    stderr = capsys.readouterr().err
+    assert message in stderr
+    assert stderr.count("\n") == 1
 
 
 def test_without_scikit_learn_one_line_says_what_to_install(
@@ -136,9 +136,9 @@ def test_without_scikit_learn_one_line_says_what_to_install(
 ) -> None:
     monkeypatch.setitem(sys.modules, "sklearn.metrics", None)
     assert run(monkeypatch, "evaluate", index, scores) == 1
-    said = capsys.readouterr().err
-    assert "pip install 'auscan[train]'" in said
-    assert said.count("\n") == 1
+    stderr = capsys.readouterr().err
+    assert "pip install 'auscan[train]'" in stderr
+    assert stderr.count("\n") == 1
 
 
 def test_an_ensemble_is_submitted_and_found_right(
@@ -153,9 +153,9 @@ def test_an_ensemble_is_submitted_and_found_right(
     assert run(monkeypatch, "ensemble", scores, other, "--out", mean) == 0
     assert "2 scores, 3 tracks, 90 frames" in capsys.readouterr().out
     assert run(monkeypatch, "submit", mean, "--template", template, "--out", out, "--smooth", "5") == 0
-    said = capsys.readouterr().out
-    assert "3 tracks, 90 rows" in said
-    assert "1 rows have no face" in said
+    stdout = capsys.readouterr().out
+    assert "3 tracks, 90 rows" in stdout
+    assert "1 rows have no face" in stdout
     assert run(monkeypatch, "check-submission", out, "--template", template) == 0
     assert "3 tracks, 90 rows" in capsys.readouterr().out
     assert out.read_text().startswith(HEADER + "\nv1_left/00001.jpg,")
@@ -173,9 +173,9 @@ def test_a_submission_with_a_fault_is_one_line_and_exit_code_2(
     out.write_text(out.read_text().replace("v2/00040", "v2/00041"))
     capsys.readouterr()
     assert run(monkeypatch, "check-submission", out, "--template", template) == 2
-    said = capsys.readouterr().err
-    assert "line 91" in said
-    assert said.count("\n") == 1
+    stderr = capsys.readouterr().err
+    assert "line 91" in stderr
+    assert stderr.count("\n") == 1
 
 
 def test_saved_thresholds_are_used_by_submit(
@@ -187,8 +187,8 @@ def test_saved_thresholds_are_used_by_submit(
     plain = tmp_path / "plain.txt"
     assert run(monkeypatch, "submit", scores, "--template", template, "--out", plain) == 0
     assert out.read_text() != plain.read_text()
-    words = ("submit", scores, "--template", template, "--out", out, "--thresholds", kept, "--smooth", 3)
-    assert run(monkeypatch, *words) == 2
+    arguments = ("submit", scores, "--template", template, "--out", out, "--thresholds", kept, "--smooth", 3)
+    assert run(monkeypatch, *arguments) == 2
 
 
 def test_the_commands_of_the_guide_run_as_they_stand_there(

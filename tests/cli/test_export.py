@@ -17,8 +17,8 @@ from auscan.cli.main import app, main
 from auscan.core.aus import AU_COUNT
 from auscan.core.checkpoint_folder import read_config
 from auscan.core.errors import InputError
-from auscan.datasets.clock import ASSUMED, Clock
-from auscan.datasets.index import Track, writing_index
+from auscan.datasets.clock import ASSUMED, FrameClock
+from auscan.datasets.index import Track, open_index_writer
 from auscan.training.thresholds import Decision
 
 
@@ -26,18 +26,18 @@ from auscan.training.thresholds import Decision
 def auscan(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> Callable[..., tuple[int, str, str]]:
-    def run(*words: object) -> tuple[int, str, str]:
-        monkeypatch.setattr("sys.argv", ["auscan", *map(str, words)])
+    def run(*arguments: object) -> tuple[int, str, str]:
+        monkeypatch.setattr("sys.argv", ["auscan", *map(str, arguments)])
         with pytest.raises(SystemExit) as left:
             main()
-        said = capsys.readouterr()
-        return int(left.value.code or 0), said.out, said.err
+        captured = capsys.readouterr()
+        return int(left.value.code or 0), captured.out, captured.err
 
     return run
 
 
 @pytest.mark.parametrize("given", [False, True])
-def test_the_checkpoint_is_exported_and_its_distance_told(
+def test_the_checkpoint_is_exported_and_its_difference_reported(
     auscan: Callable[..., tuple[int, str, str]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, given: bool
 ) -> None:
     """With crops of one's own, or with those of the astronaut."""
@@ -54,29 +54,29 @@ def test_the_checkpoint_is_exported_and_its_distance_told(
     crops = np.full((4, 112, 112, 3), 7, np.uint8)
     np.save(tmp_path / "crops.npy", crops)
     options = ["--crops", tmp_path / "crops.npy", "--int8"] if given else []
-    code, said, _ = auscan("export", "nano", "--out", tmp_path / "out", *options)
+    code, stdout, _ = auscan("export", "nano", "--out", tmp_path / "out", *options)
     assert code == 0
     assert asked[0] == "nano"
     assert asked[3] is given
     assert asked[2].shape[1:] == (112, 112, 3)
     assert (asked[2].shape == crops.shape and (asked[2] == 7).all()) == given
-    assert "1 graphs, 1.5 MB" in said
-    assert "1.2e-05" in said
+    assert "1 graphs, 1.5 MB" in stdout
+    assert "1.2e-05" in stdout
 
 
 def test_int8_without_faces_is_refused(auscan: Callable[..., tuple[int, str, str]], tmp_path: Path) -> None:
-    code, _, said = auscan("export", "nano", "--out", tmp_path, "--int8")
+    code, _, stdout = auscan("export", "nano", "--out", tmp_path, "--int8")
     assert code == 2
-    assert "--crops" in said
+    assert "--crops" in stdout
 
 
 def test_crops_that_are_no_array_are_refused(
     auscan: Callable[..., tuple[int, str, str]], tmp_path: Path
 ) -> None:
     (tmp_path / "crops.npy").write_text("no array")
-    code, _, said = auscan("export", "nano", "--out", tmp_path, "--crops", tmp_path / "crops.npy")
+    code, _, stdout = auscan("export", "nano", "--out", tmp_path, "--crops", tmp_path / "crops.npy")
     assert code == 2
-    assert "holds no array" in said
+    assert "holds no array" in stdout
 
 
 SETTINGS = """
@@ -92,8 +92,8 @@ loop: {{epochs: 1, device: cpu}}
 """
 
 
-def invoke(*words: str) -> str:
-    return CliRunner().invoke(app, list(words), catch_exceptions=False).output
+def invoke(*arguments: str) -> str:
+    return CliRunner().invoke(app, list(arguments), catch_exceptions=False).output
 
 
 @pytest.fixture
@@ -103,7 +103,7 @@ def run(tiny_checkpoint: Path, tmp_path: Path) -> Path:
     for number in range(4):
         picture = np.random.default_rng(number).integers(0, 255, (32, 32, 3)).astype(np.uint8)
         cv2.imwrite(str(tmp_path / f"{number}.png"), picture)
-    with writing_index(tmp_path / "index", {"root": str(tmp_path)}) as writer:
+    with open_index_writer(tmp_path / "index", {"root": str(tmp_path)}) as writer:
         writer.add(
             Track(
                 name="a",
@@ -113,7 +113,7 @@ def run(tiny_checkpoint: Path, tmp_path: Path) -> Path:
                 labels=np.repeat([[0], [1], [0], [1]], AU_COUNT, axis=1).astype(np.int8),
                 images=[f"{number}.png" for number in range(4)],
                 times_s=np.arange(4) / 30,
-                clock=Clock(times_s=np.empty(0), rate_hz=30.0, source=ASSUMED),
+                clock=FrameClock(times_s=np.empty(0), rate_hz=30.0, source=ASSUMED),
             )
         )
     invoke("extract", f"{tmp_path}/index", "--model", str(tiny_checkpoint), "--out", f"{tmp_path}/cache")
@@ -124,10 +124,10 @@ def run(tiny_checkpoint: Path, tmp_path: Path) -> Path:
 
 def test_a_run_becomes_a_checkpoint_with_its_thresholds(run: Path, tmp_path: Path) -> None:
     Decision((0.4,) * AU_COUNT, (7,) * AU_COUNT).save(tmp_path / "thresholds.json")
-    words = ["pack", str(run), "--out", f"{tmp_path}/mine", "--thresholds", f"{tmp_path}/thresholds.json"]
-    said = invoke(*words)
-    assert f"auscan detect --model {tmp_path / 'mine'}" in said
-    assert "tuned on smoothed scores" in said
+    arguments = ["pack", str(run), "--out", f"{tmp_path}/mine", "--thresholds", f"{tmp_path}/thresholds.json"]
+    output = invoke(*arguments)
+    assert f"auscan detect --model {tmp_path / 'mine'}" in output
+    assert "tuned on smoothed scores" in output
     config = read_config(tmp_path / "mine")
     assert config.name == "mine"
     assert set(config.thresholds) == {0.4}
@@ -135,10 +135,10 @@ def test_a_run_becomes_a_checkpoint_with_its_thresholds(run: Path, tmp_path: Pat
 
 
 def test_extract_takes_the_encoder_of_a_run(run: Path, tmp_path: Path) -> None:
-    said = invoke("extract", f"{tmp_path}/index", "--model", str(run), "--out", f"{tmp_path}/cache")
-    assert "Still to do: 1 tracks" in said, "its encoder is another than that which made the cache"
+    output = invoke("extract", f"{tmp_path}/index", "--model", str(run), "--out", f"{tmp_path}/cache")
+    assert "Still to do: 1 tracks" in output, "its encoder is another than that which made the cache"
 
 
-def test_what_is_no_run_is_said(tmp_path: Path) -> None:
+def test_a_folder_that_is_no_run_is_reported(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="holds no network that auscan train wrote"):
         invoke("pack", str(tmp_path), "--out", f"{tmp_path}/mine")

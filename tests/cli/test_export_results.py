@@ -21,13 +21,13 @@ THRESHOLDS = (0.5,) * 12
 
 @pytest.fixture
 def auscan(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
-    def run(*words: object) -> tuple[int, str, str]:
-        monkeypatch.setattr("sys.argv", ["auscan", *map(str, words)])
+    def run(*arguments: object) -> tuple[int, str, str]:
+        monkeypatch.setattr("sys.argv", ["auscan", *map(str, arguments)])
         monkeypatch.setenv("COLUMNS", "100")
         with pytest.raises(SystemExit) as left:
             main()
-        said = capsys.readouterr()
-        return int(left.value.code or 0), said.out, said.err
+        captured = capsys.readouterr()
+        return int(left.value.code or 0), captured.out, captured.err
 
     return run
 
@@ -45,7 +45,7 @@ def folder(tmp_path: Path) -> Path:
         boxes=np.ones((count, 4), np.float32),
         points=np.zeros((count, 5, 2), np.float32),
         scores=np.ones(count, np.float32),
-        parts=np.tile(np.float32([60, 1.2, 0.5, 0.2, 5, -3, 0.0]), (count, 1)),
+        quality_features=np.tile(np.float32([60, 1.2, 0.5, 0.2, 5, -3, 0.0]), (count, 1)),
         probabilities=probabilities,
     )
     info = RunInfo(
@@ -56,7 +56,7 @@ def folder(tmp_path: Path) -> Path:
         seconds=1.0,
         model="tiny",
         thresholds=THRESHOLDS,
-        untaught=("AU23",),
+        untrained_aus=("AU23",),
         command="auscan detect films/talk.mp4",
         versions={"auscan": "0.1.0"},
     )
@@ -70,8 +70,8 @@ def folder(tmp_path: Path) -> Path:
 
 
 def test_every_format_is_written_and_its_files_named(auscan: Run, folder: Path, tmp_path: Path) -> None:
-    words = [word for name in FORMATS for word in ("--to", name)]
-    code, out, err = auscan("export-results", folder, *words, "--out", tmp_path / "out")
+    arguments = [word for name in FORMATS for word in ("--to", name)]
+    code, out, err = auscan("export-results", folder, *arguments, "--out", tmp_path / "out")
     assert (code, err) == (0, "")
     files = [Path(line) for line in out.splitlines()]
     assert sorted(file.name for file in files) == [
@@ -97,12 +97,12 @@ def test_a_format_or_a_result_that_there_is_not_is_refused_in_one_line(
 ) -> None:
     code, out, err = auscan("export-results", folder, "--to", "jsonl", "--to", "spss")
     assert (code, out) == (2, "")
-    assert "'spss' is no format of an export. Take openface, pyfeat, elan" in err
+    assert "'spss' is not an export format. Use one of openface, pyfeat, elan" in err
     assert not (folder / "talk.jsonl").exists()
     code, out, err = auscan("export-results", tmp_path, "--to", "elan")
     assert (code, out) == (2, "")
     assert err.count("\n") == 1
-    assert "is no result" in err
+    assert "is not a result" in err
 
 
 def test_a_result_agrees_with_its_own_exports(auscan: Run, folder: Path, tmp_path: Path) -> None:
@@ -126,7 +126,7 @@ def test_agree_prints_a_table_and_writes_a_csv_and_a_figure(
     auscan("export-results", folder, "--to", "elan")
     code, out, err = auscan("agree", folder, folder / "talk_auscan.eaf", "--out", tmp_path / "out")
     assert (code, err) == (0, "")
-    assert all(word in out for word in ("Frames", "Events", "AU12", "mean", "kappa", "12 stretches of 5 s"))
+    assert all(word in out for word in ("Frames", "Events", "AU12", "mean", "kappa", "12 blocks of 5 s"))
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["agreement.csv", "agreement.svg"]
     table = pd.read_csv(tmp_path / "out" / "agreement.csv")
     assert table["level"].tolist() == ["frame"] * 12 + ["event"] * 12
@@ -138,7 +138,7 @@ def test_agree_refuses_what_it_cannot_read_and_a_face_that_is_not_there(
 ) -> None:
     code, out, err = auscan("agree", folder, tmp_path / "none.eaf")
     assert (code, out, err.count("\n")) == (2, "", 1)
-    assert "is not there" in err
+    assert "does not exist" in err
     code, _, err = auscan("agree", folder, folder, "--face-b", 3)
     assert code == 2
     assert "talk has no face 3. It has 0." in err

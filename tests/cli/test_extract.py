@@ -11,8 +11,8 @@ from auscan.cli.main import app
 from auscan.core.aus import AU_COUNT
 from auscan.core.errors import InputError
 from auscan.datasets.cache import open_track
-from auscan.datasets.clock import ASSUMED, Clock
-from auscan.datasets.index import Track, writing_index
+from auscan.datasets.clock import ASSUMED, FrameClock
+from auscan.datasets.index import Track, open_index_writer
 
 
 @pytest.fixture
@@ -20,7 +20,7 @@ def index(tmp_path: Path) -> Path:
     """One track of three frames, the second without a picture."""
     for number in (1, 3):
         cv2.imwrite(str(tmp_path / f"{number}.png"), np.full((32, 32, 3), 60 * number, np.uint8))
-    with writing_index(tmp_path / "index", {"root": str(tmp_path)}) as writer:
+    with open_index_writer(tmp_path / "index", {"root": str(tmp_path)}) as writer:
         writer.add(
             Track(
                 name="a",
@@ -30,7 +30,7 @@ def index(tmp_path: Path) -> Path:
                 labels=np.zeros((3, AU_COUNT), np.int8),
                 images=["1.png", None, "3.png"],
                 times_s=np.arange(3) / 30,
-                clock=Clock(times_s=np.empty(0), rate_hz=30.0, source=ASSUMED),
+                clock=FrameClock(times_s=np.empty(0), rate_hz=30.0, source=ASSUMED),
             )
         )
     return tmp_path / "index"
@@ -39,39 +39,41 @@ def index(tmp_path: Path) -> Path:
 def test_extract_announces_works_and_then_has_nothing_left(
     index: Path, tiny_checkpoint: Path, tmp_path: Path
 ) -> None:
-    words = ["extract", str(index), "--model", str(tiny_checkpoint), "--out", str(tmp_path / "cache")]
-    first = CliRunner().invoke(app, words, catch_exceptions=False)
+    arguments = ["extract", str(index), "--model", str(tiny_checkpoint), "--out", str(tmp_path / "cache")]
+    first = CliRunner().invoke(app, arguments, catch_exceptions=False)
     assert first.exit_code == 0
     assert (
         "1 tracks, 3 frames, 0.0 min of sound: about 1.66 kB on disk. Still to do: 1 tracks" in first.stdout
     )
     assert open_track(tmp_path / "cache", "a").has_image.tolist() == [True, False, True]
-    again = CliRunner().invoke(app, words, catch_exceptions=False)
+    again = CliRunner().invoke(app, arguments, catch_exceptions=False)
     assert "Still to do: 0 tracks" in again.stdout
 
 
 def test_a_grid_is_a_number_or_full(index: Path, tiny_checkpoint: Path, tmp_path: Path) -> None:
-    words = ["extract", str(index), "--model", str(tiny_checkpoint), "--out", str(tmp_path / "cache")]
+    arguments = ["extract", str(index), "--model", str(tiny_checkpoint), "--out", str(tmp_path / "cache")]
     with pytest.raises(InputError, match="--grid wide is no grid"):
-        CliRunner().invoke(app, [*words, "--grid", "wide"], catch_exceptions=False)
-    CliRunner().invoke(app, [*words, "--grid", "2"], catch_exceptions=False)
+        CliRunner().invoke(app, [*arguments, "--grid", "wide"], catch_exceptions=False)
+    CliRunner().invoke(app, [*arguments, "--grid", "2"], catch_exceptions=False)
     assert open_track(tmp_path / "cache", "a").patches.shape == (3, 4, 16)
 
 
 def test_gpus_are_for_a_cluster_and_for_a_gpu(index: Path, tiny_checkpoint: Path, tmp_path: Path) -> None:
-    words = ["extract", str(index), "--model", str(tiny_checkpoint), "--out", str(tmp_path / "cache")]
+    arguments = ["extract", str(index), "--model", str(tiny_checkpoint), "--out", str(tmp_path / "cache")]
     with pytest.raises(InputError, match="--gpus-per-worker is for --ray"):
-        CliRunner().invoke(app, [*words, "--gpus-per-worker", "0.5"], catch_exceptions=False)
+        CliRunner().invoke(app, [*arguments, "--gpus-per-worker", "0.5"], catch_exceptions=False)
     with pytest.raises(InputError, match="--gpus-per-worker is for --device cuda"):
-        CliRunner().invoke(app, [*words, "--ray", "auto", "--gpus-per-worker", "0.5"], catch_exceptions=False)
+        CliRunner().invoke(
+            app, [*arguments, "--ray", "auto", "--gpus-per-worker", "0.5"], catch_exceptions=False
+        )
 
 
-def test_a_video_that_fails_is_said_and_costs_no_other(
+def test_a_video_that_fails_is_reported_and_costs_no_other(
     index: Path, tiny_checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("auscan.datasets.features.read_crop", lambda path, side: 1 / 0)
-    words = ["extract", str(index), "--model", str(tiny_checkpoint), "--out", str(tmp_path / "cache")]
-    said = CliRunner().invoke(app, words, catch_exceptions=False)
-    assert said.exit_code == 1
-    assert "failed on something unforeseen, ZeroDivisionError" in said.stderr
-    assert "0 frames written" in said.stdout
+    arguments = ["extract", str(index), "--model", str(tiny_checkpoint), "--out", str(tmp_path / "cache")]
+    result = CliRunner().invoke(app, arguments, catch_exceptions=False)
+    assert result.exit_code == 1
+    assert "failed on something unforeseen, ZeroDivisionError" in result.stderr
+    assert "0 frames written" in result.stdout

@@ -26,12 +26,12 @@ WriteVideo = Callable[..., Path]
 def auscan(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Auscan:
     """Run the command line as typed; exit code, stdout, stderr."""
 
-    def run(*words: object) -> tuple[int, str, str]:
-        monkeypatch.setattr("sys.argv", ["auscan", *map(str, words)])
+    def run(*arguments: object) -> tuple[int, str, str]:
+        monkeypatch.setattr("sys.argv", ["auscan", *map(str, arguments)])
         with pytest.raises(SystemExit) as left:
             main()
-        said = capsys.readouterr()
-        return int(left.value.code or 0), said.out, said.err
+        captured = capsys.readouterr()
+        return int(left.value.code or 0), captured.out, captured.err
 
     return run
 
@@ -40,8 +40,8 @@ def test_a_file_is_played_and_every_frame_has_its_line(
     tmp_path: Path, auscan: Auscan, write_video: WriteVideo
 ) -> None:
     video = write_video(tmp_path / "talk.mp4", 10)
-    code, said, _ = auscan("live", video, "--lag", "0.1s")
-    rows = [json.loads(line) for line in said.splitlines()]
+    code, stdout, _ = auscan("live", video, "--lag", "0.1s")
+    rows = [json.loads(line) for line in stdout.splitlines()]
     assert code == 0
     assert all(list(row) == [*COLUMNS, "dropped"] for row in rows)
     assert len(rows) + rows[-1]["dropped"] == 10
@@ -50,42 +50,42 @@ def test_a_file_is_played_and_every_frame_has_its_line(
 
 
 def test_keep_all_is_understood(tmp_path: Path, auscan: Auscan, write_video: WriteVideo) -> None:
-    code, said, _ = auscan("live", write_video(tmp_path / "talk.mp4", 4), "--keep-all")
+    code, stdout, _ = auscan("live", write_video(tmp_path / "talk.mp4", 4), "--keep-all")
     assert code == 0
-    assert {json.loads(line)["reason"] for line in said.splitlines()} == {"no_face"}
+    assert {json.loads(line)["reason"] for line in stdout.splitlines()} == {"no_face"}
 
 
 def test_the_engine_can_be_chosen(tmp_path: Path, auscan: Auscan, write_video: WriteVideo) -> None:
     video = write_video(tmp_path / "talk.mp4", 4)
     assert auscan("live", video, "--backend", "torch", "--device", "cpu", "--threads", 1)[0] == 0
-    code, said, remarks = auscan("live", video, "--backend", "onnx", "--device", "cuda:0")
-    assert (code, said) == (2, "")
-    assert "The backend onnx runs on the CPU only" in remarks
+    code, stdout, stderr = auscan("live", video, "--backend", "onnx", "--device", "cuda:0")
+    assert (code, stdout) == (2, "")
+    assert "The backend onnx runs on the CPU only" in stderr
 
 
 @pytest.mark.parametrize("lag", ["-1s", "soon", "inf"])
 def test_a_lag_that_is_no_time_is_refused(
     tmp_path: Path, auscan: Auscan, write_video: WriteVideo, lag: str
 ) -> None:
-    code, said, remarks = auscan("live", write_video(tmp_path / "talk.mp4", 2), f"--lag={lag}")
-    assert (code, said) == (2, "")
-    assert "--lag" in remarks
+    code, stdout, stderr = auscan("live", write_video(tmp_path / "talk.mp4", 2), f"--lag={lag}")
+    assert (code, stdout) == (2, "")
+    assert "--lag" in stderr
 
 
 def test_a_model_without_operating_points_refuses_one(
     tmp_path: Path, auscan: Auscan, write_video: WriteVideo, tiny_checkpoint: Path
 ) -> None:
-    words = ("live", write_video(tmp_path / "talk.mp4", 2), "--model", tiny_checkpoint)
-    code, said, remarks = auscan(*words, "--operating-point", "precise")
-    assert (code, said) == (2, "")
-    assert "holds no operating points" in remarks
+    arguments = ("live", write_video(tmp_path / "talk.mp4", 2), "--model", tiny_checkpoint)
+    code, stdout, stderr = auscan(*arguments, "--operating-point", "precise")
+    assert (code, stdout) == (2, "")
+    assert "holds no operating points" in stderr
 
 
 @pytest.mark.parametrize("source", ["nowhere.mp4", "99"])
-def test_a_source_that_is_not_there_is_told(auscan: Auscan, source: str) -> None:
-    code, said, remarks = auscan("live", source)
-    assert (code, said) == (2, "")
-    assert source in remarks
+def test_a_missing_source_is_reported(auscan: Auscan, source: str) -> None:
+    code, stdout, stderr = auscan("live", source)
+    assert (code, stdout) == (2, "")
+    assert source in stderr
 
 
 class Quiet(SimpleHTTPRequestHandler):
@@ -106,20 +106,20 @@ def test_a_url_is_read_as_it_arrives(
     tmp_path: Path, auscan: Auscan, write_video: WriteVideo, address: str
 ) -> None:
     write_video(tmp_path / "talk.mp4", 10)
-    code, said, _ = auscan("live", f"{address}/talk.mp4")
-    rows = [json.loads(line) for line in said.splitlines()]
+    code, stdout, _ = auscan("live", f"{address}/talk.mp4")
+    rows = [json.loads(line) for line in stdout.splitlines()]
     assert code == 0
     assert len(rows) + rows[-1]["dropped"] == 10
-    code, said, remarks = auscan("live", f"{address}/nothing.mp4")
-    assert (code, said) == (2, "")
-    assert f"{address}/nothing.mp4 cannot be read" in remarks
+    code, stdout, stderr = auscan("live", f"{address}/nothing.mp4")
+    assert (code, stdout) == (2, "")
+    assert f"{address}/nothing.mp4 cannot be read" in stderr
 
 
 def test_the_page_shows_the_pictures_while_they_run(tmp_path: Path) -> None:
     make_demo_clip(tmp_path / "demo.mp4")  # runs for ten seconds
     start = "from auscan.cli.main import main; main()"
-    words = [sys.executable, "-c", start, "live", str(tmp_path / "demo.mp4"), "--mjpeg", "0"]
-    with subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as run:
+    arguments = [sys.executable, "-c", start, "live", str(tmp_path / "demo.mp4"), "--mjpeg", "0"]
+    with subprocess.Popen(arguments, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as run:
         assert run.stderr is not None
         page = run.stderr.readline().split()[-1]
         with urlopen(page, timeout=60) as answer:

@@ -7,9 +7,9 @@ import pytest
 from auscan.cli.main import main
 
 
-def run(monkeypatch: pytest.MonkeyPatch, *words: str | Path) -> int:
+def run(monkeypatch: pytest.MonkeyPatch, *arguments: str | Path) -> int:
     """The exit code of the command."""
-    monkeypatch.setattr("sys.argv", ["auscan", "prepare", *map(str, words)])
+    monkeypatch.setattr("sys.argv", ["auscan", "prepare", *map(str, arguments)])
     with pytest.raises(SystemExit) as left:
         main()
     return int(left.value.code or 0)
@@ -28,9 +28,9 @@ def test_an_index_and_its_report_are_written(
     root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert run(monkeypatch, root, "--out", tmp_path / "index") == 0
-    said = capsys.readouterr().out
-    assert "train: 1 tracks, 1 rows, 1 with all labels, 1 without a picture" in said
-    assert f"2 tracks with warnings, 0 things not used: see {tmp_path / 'index' / 'report.md'}" in said
+    stdout = capsys.readouterr().out
+    assert "train: 1 tracks, 1 rows, 1 with all labels, 1 without a picture" in stdout
+    assert f"2 tracks with warnings, 0 things not used: see {tmp_path / 'index' / 'report.md'}" in stdout
     names = {path.name for path in (tmp_path / "index").iterdir()}
     assert names == {"frames.parquet", "tracks.parquet", "report.md", "report.json"}
 
@@ -45,9 +45,9 @@ def test_pieces_in_other_places_are_given_by_option(
 
 
 @pytest.mark.parametrize(
-    ("words", "message"),
+    ("arguments", "message"),
     [
-        (["--format", "fera"], "'fera' is no data set"),
+        (["--format", "fera"], "'fera' is not a supported data set"),
         (["--annotations", "nowhere"], "nowhere is not a folder"),
     ],
 )
@@ -56,10 +56,10 @@ def test_what_a_user_can_mend_is_one_line_and_exit_code_two(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
-    words: list[str],
+    arguments: list[str],
     message: str,
 ) -> None:
-    assert run(monkeypatch, root, "--out", tmp_path / "index", *words) == 2
-    said = capsys.readouterr().err
-    assert message in said
-    assert said.count("\n") == 1
+    assert run(monkeypatch, root, "--out", tmp_path / "index", *arguments) == 2
+    stderr = capsys.readouterr().err
+    assert message in stderr
+    assert stderr.count("\n") == 1

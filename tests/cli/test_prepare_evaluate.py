@@ -57,13 +57,13 @@ def test_the_labels_of_each_data_set_score_themselves_in_full(
     scores = frames[["track", "frame"]].assign(has_face=True, **frames[list(AU_NAMES)].clip(0).astype(float))
     scores.astype({"track": str}).to_parquet(tmp_path / "scores.parquet")
     capsys.readouterr()
-    words = ["evaluate", str(index), str(tmp_path / "scores.parquet"), "--split", "all", "--json"]
-    monkeypatch.setattr("sys.argv", ["auscan", *words])
+    arguments = ["evaluate", str(index), str(tmp_path / "scores.parquet"), "--split", "all", "--json"]
+    monkeypatch.setattr("sys.argv", ["auscan", *arguments])
     with pytest.raises(SystemExit) as left:
         main()
     assert not left.value.code
-    said = json.loads(capsys.readouterr().out)
-    f1 = said["at_default"]["f1_all"]["f1"]
+    content = json.loads(capsys.readouterr().out)
+    f1 = content["at_default"]["f1_all"]["f1"]
     assert {au for au, value in f1.items() if value is not None} == set(coded)
-    assert said["at_default"]["f1_all"]["mean"] == 1.0
-    assert said["sources"] == 2
+    assert content["at_default"]["f1_all"]["mean"] == 1.0
+    assert content["sources"] == 2

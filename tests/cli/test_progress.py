@@ -1,16 +1,22 @@
 """Progress goes to stderr, as a bar or as lines."""
 
+import subprocess
+import sys
+from pathlib import Path
+
 import pytest
 
 from auscan.cli import progress
-from auscan.cli.progress import progress_line, shown_progress
+from auscan.cli.main import main
+from auscan.cli.progress import progress_line, show_progress
+from auscan.core.errors import InputError
 
 
 def test_a_line_says_frames_speed_and_time_left() -> None:
     assert progress_line("talk.mp4", 250, 1000, 5.0) == "talk.mp4: 250 of 1000 frames, 50 fps, 15 s left"
 
 
-def test_without_a_total_nothing_is_said_about_the_time_left() -> None:
+def test_without_a_total_no_time_left_is_printed() -> None:
     assert progress_line("talk.mp4", 250, None, 5.0) == "talk.mp4: 250 frames, 50 fps"
 
 
@@ -23,17 +29,58 @@ def test_a_log_gets_lines_now_and_then(
 ) -> None:
     clock = iter([0.0, 1.0, 6.0, 7.0, 12.0])
     monkeypatch.setattr(progress.time, "monotonic", lambda: next(clock))
-    with shown_progress("talk.mp4") as report:
+    with show_progress("talk.mp4") as report:
         for done in (10, 60, 70, 120):
             report(done, None)
-    said = capsys.readouterr()
-    assert said.out == ""
-    assert said.err.splitlines() == ["talk.mp4: 60 frames, 10 fps", "talk.mp4: 120 frames, 10 fps"]
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert captured.err.splitlines() == ["talk.mp4: 60 frames, 10 fps", "talk.mp4: 120 frames, 10 fps"]
 
 
 def test_a_terminal_gets_a_bar(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setattr("sys.stderr.isatty", lambda: True)
-    with shown_progress("[1/2] talk.mp4") as report:
+    with show_progress("[1/2] talk.mp4") as report:
         report(10, None)
         report(20, 40)
     assert capsys.readouterr().out == ""
+
+
+def test_the_environment_sets_the_seconds_between_lines(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    clock = iter([0.0, 1.0, 2.0])
+    monkeypatch.setattr(progress.time, "monotonic", lambda: next(clock))
+    monkeypatch.setenv("AUSCAN_PROGRESS_S", "0.5")
+    with show_progress("talk.mp4") as report:
+        report(10, None)
+        report(30, None)
+    assert capsys.readouterr().err.splitlines() == [
+        "talk.mp4: 10 frames, 10 fps",
+        "talk.mp4: 30 frames, 15 fps",
+    ]
+
+
+@pytest.mark.parametrize("value", ["abc", "", "-1", "nan"])
+def test_an_environment_variable_that_is_no_number_of_seconds_is_an_input_error(
+    monkeypatch: pytest.MonkeyPatch, value: str
+) -> None:
+    monkeypatch.setenv("AUSCAN_PROGRESS_S", value)
+    with pytest.raises(InputError, match=f"AUSCAN_PROGRESS_S is '{value}'"), show_progress("talk.mp4"):
+        pass
+
+
+def test_a_wrong_environment_variable_stops_a_command_with_exit_code_2_and_no_help_page(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    monkeypatch.setenv("AUSCAN_PROGRESS_S", "abc")
+    program = "import sys; from auscan.cli.main import main; sys.argv[0] = 'auscan'; main()"
+    shown = subprocess.run(
+        [sys.executable, "-c", program, "--help"], capture_output=True, text=True, check=True
+    )
+    assert "Traceback" not in shown.stderr
+    monkeypatch.setattr("sys.argv", ["auscan", "synth", str(tmp_path / "out")])
+    with pytest.raises(SystemExit) as stopped:
+        main()
+    assert stopped.value.code == 2
+    assert capsys.readouterr().err.startswith("auscan: The environment variable AUSCAN_PROGRESS_S is 'abc'")
+    assert not (tmp_path / "out").exists()

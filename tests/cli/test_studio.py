@@ -10,8 +10,8 @@ import pytest
 from auscan.cli.main import main
 
 
-def studio(monkeypatch: pytest.MonkeyPatch, *words: str) -> int:
-    monkeypatch.setattr("sys.argv", ["auscan", "studio", "--no-open", *words])
+def studio(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
+    monkeypatch.setattr("sys.argv", ["auscan", "studio", "--no-open", *arguments])
     with pytest.raises(SystemExit) as left:
         main()
     return int(left.value.code or 0)
@@ -28,7 +28,7 @@ def test_without_the_extra_one_line_says_how_to_get_it(
     assert not (tmp_path / "out").exists()
 
 
-def test_a_port_or_a_folder_that_cannot_be_used_is_said_in_a_line(
+def test_a_port_or_a_folder_that_cannot_be_used_is_reported_in_a_line(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     pytest.importorskip("fastapi", reason="There is no FastAPI (pip install 'auscan[studio]').")
@@ -42,29 +42,29 @@ def test_a_port_or_a_folder_that_cannot_be_used_is_said_in_a_line(
 
 
 @pytest.mark.parametrize(
-    ("words", "asked"), [((), False), (("--host", "0.0.0.0"), True), (("--token", "abc"), True)]
+    ("arguments", "has_token"), [((), False), (("--host", "0.0.0.0"), True), (("--token", "abc"), True)]
 )
 def test_an_address_that_others_reach_has_a_token_in_it(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
     tmp_path: Path,
-    words: tuple[str, ...],
-    asked: bool,
+    arguments: tuple[str, ...],
+    has_token: bool,
 ) -> None:
     pytest.importorskip("fastapi", reason="There is no FastAPI (pip install 'auscan[studio]').")
-    told: list[Any] = []
+    started: list[Any] = []
 
     class Server:
         def __init__(self, settings: Any) -> None:
-            told.append(settings)
+            started.append(settings)
 
         def run(self, sockets: list[socket.socket]) -> None:
             sockets[0].close()
 
     monkeypatch.setattr("auscan.server.app.make_server", Server)
     monkeypatch.delenv("AUSCAN_TOKEN", raising=False)
-    assert studio(monkeypatch, "--out", str(tmp_path / "out"), "--port", "0", *words) == 0
-    said = capsys.readouterr().err
-    assert (told[0].token is not None) is asked
-    assert ("?token=" in said) is asked
-    assert "--host" not in words or len(told[0].token) >= 32
+    assert studio(monkeypatch, "--out", str(tmp_path / "out"), "--port", "0", *arguments) == 0
+    stderr = capsys.readouterr().err
+    assert (started[0].token is not None) is has_token
+    assert ("?token=" in stderr) is has_token
+    assert "--host" not in arguments or len(started[0].token) >= 32

@@ -22,7 +22,7 @@ loop: {{epochs: 1, device: cpu}}
 """
 
 
-def test_train_says_weights_score_and_where_things_are(
+def test_train_prints_weights_score_and_folders(
     make_features: Callable[..., tuple[Path, Path]], tmp_path: Path
 ) -> None:
     AcceleratorState._reset_state(reset_partial_state=True)
@@ -31,7 +31,7 @@ def test_train_says_weights_score_and_where_things_are(
     file.write_text(SETTINGS.format(out=tmp_path / "run", index=index, cache=cache))
     result = CliRunner().invoke(app, ["train", str(file)], catch_exceptions=False)
     assert result.exit_code == 0
-    assert "together" in result.stdout
+    assert "total" in result.stdout
     assert "epoch 1 of 1: mean F1" in result.stdout
     assert f"scores of val: {tmp_path / 'run' / 'scores' / 'val.parquet'}" in result.stdout
     assert (tmp_path / "run" / "scores" / "val.parquet").exists()

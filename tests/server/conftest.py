@@ -18,10 +18,10 @@ pytest.importorskip("fastapi", reason="There is no FastAPI (pip install 'auscan[
 from auscan.server.app import make_server
 from auscan.server.settings import StudioSettings
 
-DETECT = (sys.executable, "-c", "from auscan.cli.main import main; main()", "detect", "--threads", "1")
+DETECT_WORKER = (sys.executable, "-c", "from auscan.cli.main import main; main()", "detect", "--threads", "1")
 """The real worker."""
 
-QUICK = """
+QUICK_WORKER = """
 import pathlib, sys
 source = pathlib.Path(sys.argv[1])
 print("video.mp4: 1 of 2 frames, 9 fps, 0 s left", file=sys.stderr)
@@ -32,7 +32,7 @@ print("video.mp4: 1 of 2 frames, 9 fps, 0 s left", file=sys.stderr)
 
 
 @dataclass
-class Answer:
+class Response:
     """What the server said."""
 
     status: int
@@ -50,30 +50,32 @@ class Client:
     def __init__(self, port: int, folder: Path) -> None:
         self.port, self.folder = port, folder
 
-    def ask(
+    def request(
         self, method: str, path: str, body: bytes | None = None, headers: dict[str, str] | None = None
-    ) -> Answer:
+    ) -> Response:
         connection = HTTPConnection("127.0.0.1", self.port, timeout=60)
         try:
             connection.request(method, path, body, headers or {})
-            answer = connection.getresponse()
-            return Answer(answer.status, answer.read(), {k.lower(): v for k, v in answer.getheaders()})
+            response = connection.getresponse()
+            return Response(
+                response.status, response.read(), {k.lower(): v for k, v in response.getheaders()}
+            )
         finally:
             connection.close()
 
     def submit(self, body: bytes = b"film", name: str = "talk.mp4", rest: str = "") -> Any:
-        answer = self.ask("POST", f"/api/jobs?name={name}{rest}", body)
-        assert answer.status == 201, answer.body
-        return answer.json
+        response = self.request("POST", f"/api/jobs?name={name}{rest}", body)
+        assert response.status == 201, response.body
+        return response.json
 
     def wait(self, job_id: str, seconds: float = 240) -> Any:
         """The job once it is finished."""
-        return self.until(job_id, lambda job: job["status"] not in ("queued", "running"), seconds)
+        return self.wait_until(job_id, lambda job: job["status"] not in ("queued", "running"), seconds)
 
-    def until(self, job_id: str, met: Callable[[Any], bool], seconds: float = 60) -> Any:
+    def wait_until(self, job_id: str, condition: Callable[[Any], bool], seconds: float = 60) -> Any:
         """The job once it is as wanted."""
         end = time.monotonic() + seconds
-        while not met(job := self.ask("GET", f"/api/jobs/{job_id}").json):
+        while not condition(job := self.request("GET", f"/api/jobs/{job_id}").json):
             assert time.monotonic() < end, f"still {job}"
             time.sleep(0.05)
         return job
@@ -86,7 +88,7 @@ class Studios:
         self.folder = folder
         self._running: list[tuple[Any, threading.Thread]] = []
 
-    def start(self, worker: str | tuple[str, ...] = QUICK, **settings: Any) -> Client:
+    def start(self, worker: str | tuple[str, ...] = QUICK_WORKER, **settings: Any) -> Client:
         """A Studio whose worker is this program or this piece of Python."""
         command = (sys.executable, "-c", worker) if isinstance(worker, str) else worker
         server = make_server(StudioSettings(folder=self.folder, worker=command, **settings))
@@ -126,4 +128,4 @@ def lasting_studios(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Studio
 
 @pytest.fixture
 def real_worker() -> tuple[str, ...]:
-    return DETECT
+    return DETECT_WORKER

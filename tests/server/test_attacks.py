@@ -22,7 +22,7 @@ from auscan.cli.main import main
 
 GB = 1024**3
 
-HANGS = """
+HANGING_WORKER = """
 import os, signal, subprocess, sys, time
 signal.signal(signal.SIGTERM, signal.SIG_IGN)
 child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
@@ -32,7 +32,7 @@ while True: pass
 """
 """A decoder that spins for ever, is deaf, and has a child."""
 
-HUNGRY = """
+GREEDY_WORKER = """
 import sys
 try:
     bytearray(1 << 50)
@@ -65,16 +65,16 @@ def test_a_file_name_is_text_and_never_a_path(studios: Any, tmp_path: Path, name
     client = studios.start()
     job = client.submit(name=name) if len(name) < 500 else None
     if job is None:
-        assert client.ask("POST", f"/api/jobs?name={name}", b"film").status == 415
+        assert client.request("POST", f"/api/jobs?name={name}", b"film").status == 415
         return
     assert "/" not in job["name"].replace("</script>", "")
     client.wait(job["id"])
     new = files_below(tmp_path) - before
     assert {path.split("/")[0] for path in new} == {"results"}
     assert f"results/{job['id']}/video.mp4" in new
-    answer = client.ask("GET", f"/api/results/{job['id']}/files/summary.json")
-    assert answer.status == 200
-    assert "x-evil" not in answer.headers
+    response = client.request("GET", f"/api/results/{job['id']}/files/summary.json")
+    assert response.status == 200
+    assert "x-evil" not in response.headers
 
 
 @pytest.mark.parametrize(
@@ -104,11 +104,11 @@ def test_no_address_leads_out_of_a_result(studios: Any, tmp_path: Path, path: st
     client = studios.start()
     job = client.submit()
     client.wait(job["id"])
-    answer = client.ask("GET", path.format(id=job["id"]))
-    assert answer.status in (400, 404, 405, 422), answer.body
-    assert b"the secret" not in answer.body
-    assert b"root:" not in answer.body
-    assert client.ask("DELETE", path.format(id=job["id"])).status in (400, 404, 405, 422)
+    response = client.request("GET", path.format(id=job["id"]))
+    assert response.status in (400, 404, 405, 422), response.body
+    assert b"the secret" not in response.body
+    assert b"root:" not in response.body
+    assert client.request("DELETE", path.format(id=job["id"])).status in (400, 404, 405, 422)
     assert (tmp_path / "secret.txt").exists()
 
 
@@ -122,7 +122,7 @@ def test_an_upload_that_announces_too_much_is_refused_before_it_is_read(studios:
         line.sendall(head.encode())  # and not a byte of the five gigabytes
         assert line.recv(4096).startswith(b"HTTP/1.1 413")
     assert not list(client.folder.glob("*/"))
-    assert client.ask("GET", "/api/jobs").json == []
+    assert client.request("GET", "/api/jobs").json == []
 
 
 def test_an_upload_that_does_not_say_how_much_is_counted(studios: Any) -> None:
@@ -151,7 +151,7 @@ def test_an_upload_that_stops_half_way_leaves_nothing(studios: Any) -> None:
     while list(client.folder.glob("*/")):
         assert time.monotonic() < end
         time.sleep(0.05)
-    assert client.ask("GET", "/api/jobs").json == []
+    assert client.request("GET", "/api/jobs").json == []
 
 
 def test_a_zip_bomb_is_no_video_and_nothing_unpacks_it(studios: Any, real_worker: tuple[str, ...]) -> None:
@@ -159,11 +159,11 @@ def test_a_zip_bomb_is_no_video_and_nothing_unpacks_it(studios: Any, real_worker
     with zipfile.ZipFile(bomb, "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("zeros", bytes(200 * 1024**2))
     client = studios.start(real_worker)
-    assert client.ask("POST", "/api/jobs?name=bomb.zip", bomb.getvalue()).status == 415
+    assert client.request("POST", "/api/jobs?name=bomb.zip", bomb.getvalue()).status == 415
     job = client.submit(bomb.getvalue(), "bomb.mp4")
-    squeezed = gzip.compress(bytes(50 * 1024**2))
+    compressed = gzip.compress(bytes(50 * 1024**2))
     headers = {"Content-Encoding": "gzip"}
-    other = client.ask("POST", "/api/jobs?name=other.mp4", squeezed, headers).json
+    other = client.request("POST", "/api/jobs?name=other.mp4", compressed, headers).json
     for each in (job, other):
         done = client.wait(each["id"])
         assert done["status"] == "failed"
@@ -171,19 +171,19 @@ def test_a_zip_bomb_is_no_video_and_nothing_unpacks_it(studios: Any, real_worker
         assert str(client.folder) not in done["error"], "no path of this machine"
     size = sum(path.stat().st_size for path in client.folder.rglob("*") if path.is_file())
     assert size < 2 * 1024**2
-    assert client.ask("GET", "/api/about").status == 200
+    assert client.request("GET", "/api/about").status == 200
 
 
 def test_a_decoder_that_hangs_is_ended_with_its_children_and_the_next_video_is_read(studios: Any) -> None:
-    client = studios.start(HANGS, time_limit_s=1.5)
+    client = studios.start(HANGING_WORKER, time_limit_s=1.5)
     first, second = client.submit(name="hangs.mp4"), client.submit(name="next.mp4")
     failed = client.wait(first["id"])
     assert failed["status"] == "failed"
     assert "longer than" in failed["error"]
     for pid in (client.folder / first["id"] / "pids").read_text().split():
         assert not is_running(int(pid)), "an orphan spins on"
-    client.until(second["id"], lambda job: job["status"] == "running" and job["done"] == 1)
-    assert client.ask("POST", f"/api/jobs/{second['id']}/cancel").json["status"] == "cancelled"
+    client.wait_until(second["id"], lambda job: job["status"] == "running" and job["done"] == 1)
+    assert client.request("POST", f"/api/jobs/{second['id']}/cancel").json["status"] == "cancelled"
     for pid in (client.folder / second["id"] / "pids").read_text().split():
         assert not is_running(int(pid))
 
@@ -199,7 +199,7 @@ def is_running(pid: int) -> bool:
 
 @pytest.mark.skipif(sys.platform != "linux", reason="Only Linux lets a process limit another one's memory.")
 def test_a_worker_that_asks_for_all_the_memory_does_not_get_it(studios: Any) -> None:
-    client = studios.start(HUNGRY)
+    client = studios.start(GREEDY_WORKER)
     done = client.wait(client.submit()["id"])
     assert (done["status"], done["error"]) == ("failed", "There was no memory for it.")
 
@@ -207,17 +207,17 @@ def test_a_worker_that_asks_for_all_the_memory_does_not_get_it(studios: Any) -> 
 def test_two_hundred_requests_at_once_are_each_answered(studios: Any) -> None:
     client = studios.start(max_waiting=40)
 
-    def ask(number: int) -> int:
+    def send(number: int) -> int:
         if number % 2:
-            return int(client.ask("POST", f"/api/jobs?name={number}.mp4", b"film").status)
-        return int(client.ask("GET", "/api/jobs").status)
+            return int(client.request("POST", f"/api/jobs?name={number}.mp4", b"film").status)
+        return int(client.request("GET", "/api/jobs").status)
 
     with ThreadPoolExecutor(200) as pool:
-        answers = list(pool.map(ask, range(200)))
-    assert {answer for number, answer in enumerate(answers) if number % 2 == 0} == {200}
-    taken = [answer for number, answer in enumerate(answers) if number % 2]
+        answers = list(pool.map(send, range(200)))
+    assert {response for number, response in enumerate(answers) if number % 2 == 0} == {200}
+    taken = [response for number, response in enumerate(answers) if number % 2]
     assert set(taken) <= {201, 429}
-    jobs = client.ask("GET", "/api/jobs").json
+    jobs = client.request("GET", "/api/jobs").json
     assert len(jobs) == taken.count(201) > 0
     assert {path.name for path in client.folder.glob("*/")} == {job["id"] for job in jobs}
     for job in jobs:
@@ -239,11 +239,13 @@ def test_two_hundred_requests_at_once_are_each_answered(studios: Any) -> None:
         ("GET", f"/api/results/{'0' * 32}/table", None),
     ],
 )
-def test_a_request_that_makes_no_sense_is_told_so(studios: Any, method: str, path: str, body: bytes) -> None:
+def test_an_invalid_request_is_refused_with_a_reason(
+    studios: Any, method: str, path: str, body: bytes
+) -> None:
     client = studios.start()
-    answer = client.ask(method, path, body)
-    assert answer.status in (400, 404, 405, 415, 422)
-    assert "detail" in answer.json
+    response = client.request(method, path, body)
+    assert response.status in (400, 404, 405, 415, 422)
+    assert "detail" in response.json
     assert not list(client.folder.glob("*/")), "nothing was kept"
 
 
@@ -263,7 +265,7 @@ def test_nothing_is_written_outside_the_folder(
     picture = bytes(cv2.imencode(".png", portrait[..., ::-1])[1])
     job = client.wait(client.submit(picture, "face.png", "&report=true")["id"])
     assert job["status"] == "done", job
-    assert client.ask("GET", f"/api/results/{job['id']}/exports/wide").status == 200
+    assert client.request("GET", f"/api/results/{job['id']}/exports/wide").status == 200
     studios.stop()
     assert not list(elsewhere.iterdir())
     assert {path.name for path in tmp_path.iterdir()} == {"results", "elsewhere"}
@@ -288,7 +290,7 @@ def test_what_a_worker_keeps_for_a_while_lies_in_the_folder_of_its_video(studios
     ids=ascii,
 )
 @pytest.mark.parametrize("status", ["done", "queued"])
-def test_an_index_whose_names_lead_elsewhere_is_refused_and_nothing_is_touched(
+def test_a_job_store_whose_names_lead_elsewhere_is_refused_and_nothing_is_touched(
     studios: Any, tmp_path: Path, more: dict[str, Any], status: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     victim = tmp_path / "victim"
@@ -305,9 +307,9 @@ def test_an_index_whose_names_lead_elsewhere_is_refused_and_nothing_is_touched(
         ("GET", f"/api/results/{job_id}/video"),
         ("DELETE", f"/api/jobs/{job_id}"),
     ):
-        answer = client.ask(method, path)
-        assert answer.status == 422
-        assert "studio.sqlite, the job" in answer.json["detail"]
+        response = client.request(method, path)
+        assert response.status == 422
+        assert "studio.sqlite, the job" in response.json["detail"]
     studios.stop()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(
@@ -316,9 +318,9 @@ def test_an_index_whose_names_lead_elsewhere_is_refused_and_nothing_is_touched(
         with pytest.raises(SystemExit) as left:
             main()
     assert left.value.code == 2
-    told = capsys.readouterr().err.splitlines()
-    assert len(told) == 1
-    assert f"{client.folder / 'studio.sqlite'}, the job '{job_id}': " in told[0]
+    stderr = capsys.readouterr().err.splitlines()
+    assert len(stderr) == 1
+    assert f"{client.folder / 'studio.sqlite'}, the job '{job_id}': " in stderr[0]
     assert [path.name for path in victim.iterdir()] == ["thesis.txt"]
     assert (client.folder / job_id / "video.mp4").exists()
 
@@ -339,5 +341,5 @@ def test_a_job_folder_that_is_a_link_is_not_followed_when_it_is_deleted(studios:
     client.wait(job_id)
     victim = (client.folder / job_id).rename(tmp_path / "victim")
     (client.folder / job_id).symlink_to(victim)
-    assert client.ask("DELETE", f"/api/jobs/{job_id}").status == 204
+    assert client.request("DELETE", f"/api/jobs/{job_id}").status == 204
     assert (victim / "video.mp4").exists()

@@ -28,21 +28,21 @@ def message(seconds: float, picture: bytes) -> bytes:
 
 
 @contextmanager
-def talking(client: Any, **options: Any) -> Iterator[ClientConnection]:
+def connected(client: Any, **options: Any) -> Iterator[ClientConnection]:
     options = {"origin": f"http://127.0.0.1:{client.port}"} | options
-    with connect(f"ws://127.0.0.1:{client.port}/api/live", proxy=None, **options) as line:
-        yield line
+    with connect(f"ws://127.0.0.1:{client.port}/api/live", proxy=None, **options) as connection:
+        yield connection
 
 
 def test_rows_come_back_for_pictures(studios: Any, portrait: NDArray[np.uint8]) -> None:
-    with talking(studios.start()) as line:
-        assert len(json.loads(line.recv())["thresholds"]) == 12
+    with connected(studios.start()) as connection:
+        assert len(json.loads(connection.recv())["thresholds"]) == 12
         rows = []
         for index in range(40):
-            line.send(message(index / 25, jpeg(portrait)))
-            answer = json.loads(line.recv())
-            assert answer["index"] == index
-            rows += answer["rows"]
+            connection.send(message(index / 25, jpeg(portrait)))
+            response = json.loads(connection.recv())
+            assert response["index"] == index
+            rows += response["rows"]
     assert [row["frame"] for row in rows] == list(range(len(rows)))
     assert len(rows) > 20
     assert rows[-1]["AU12_c"] == 1
@@ -50,13 +50,13 @@ def test_rows_come_back_for_pictures(studios: Any, portrait: NDArray[np.uint8]) 
 
 def test_a_page_elsewhere_gets_no_camera(studios: Any) -> None:
     client = studios.start()
-    with pytest.raises(InvalidStatus, match="403"), talking(client, origin="http://evil.example"):
+    with pytest.raises(InvalidStatus, match="403"), connected(client, origin="http://evil.example"):
         pass
     client = studios.start(token="secret")
-    with pytest.raises(InvalidStatus, match="403"), talking(client):
+    with pytest.raises(InvalidStatus, match="403"), connected(client):
         pass
-    with talking(client, additional_headers={"Cookie": "auscan_token=secret"}) as line:
-        assert "thresholds" in json.loads(line.recv())
+    with connected(client, additional_headers={"Cookie": "auscan_token=secret"}) as connection:
+        assert "thresholds" in json.loads(connection.recv())
 
 
 @pytest.mark.parametrize(
@@ -65,21 +65,21 @@ def test_a_page_elsewhere_gets_no_camera(studios: Any) -> None:
 )
 def test_nonsense_ends_the_session_and_not_the_studio(studios: Any, data: bytes) -> None:
     client = studios.start()
-    with talking(client) as line:
-        line.recv()
-        line.send(data)
+    with connected(client) as connection:
+        connection.recv()
+        connection.send(data)
         with pytest.raises(ConnectionClosed) as closed:
-            line.recv()
+            connection.recv()
     assert closed.value.rcvd is not None
     assert closed.value.rcvd.code == 1003
-    assert client.ask("GET", "/api/about").status == 200
+    assert client.request("GET", "/api/about").status == 200
 
 
 def test_there_are_only_so_many_cameras(studios: Any) -> None:
     client = studios.start(max_cameras=1)
-    with talking(client) as first:
+    with connected(client) as first:
         first.recv()
-        with talking(client) as second, pytest.raises(ConnectionClosed) as closed:
+        with connected(client) as second, pytest.raises(ConnectionClosed) as closed:
             second.recv()
     assert closed.value.rcvd is not None
     assert closed.value.rcvd.code == 1013

@@ -13,21 +13,23 @@ BEARER = {"Authorization": f"Bearer {TOKEN}"}
 
 def test_a_page_elsewhere_cannot_post_though_its_browser_would_send_it(studios: Any) -> None:
     client = studios.start()
-    for origin in ("https://evil.example", f"http://localhost:{client.port}", "null", "http://127.0.0.1"):
+    own = f"http://127.0.0.1:{client.port}"
+    begin_alike = (f"{own}.evil", f"{own}.evil.example", f"{own}0", f"{own}@evil.example")
+    others = ("https://evil.example", f"http://localhost:{client.port}", "null", "http://127.0.0.1")
+    for origin in (*others, *begin_alike):
         headers = {"Origin": origin, "Content-Type": "text/plain"}
-        assert client.ask("POST", "/api/jobs?name=a.mp4", b"film", headers).status == 403, origin
-    assert client.ask("GET", "/api/jobs").json == []
-    own = {"Origin": f"http://127.0.0.1:{client.port}"}
-    assert client.ask("POST", "/api/jobs?name=a.mp4", b"film", own).status == 201
+        assert client.request("POST", "/api/jobs?name=a.mp4", b"film", headers).status == 403, origin
+    assert client.request("GET", "/api/jobs").json == []
+    assert client.request("POST", "/api/jobs?name=a.mp4", b"film", {"Origin": own}).status == 201
 
 
 def test_a_page_elsewhere_cannot_show_results_as_pictures_or_scripts(studios: Any) -> None:
     client = studios.start()
     job = client.submit()
     for site in ("cross-site", "same-site"):
-        answer = client.ask("GET", f"/api/results/{job['id']}/video", headers={"Sec-Fetch-Site": site})
-        assert answer.status == 403
-    assert client.ask("GET", "/api/jobs", headers={"Sec-Fetch-Site": "same-origin"}).status == 200
+        response = client.request("GET", f"/api/results/{job['id']}/video", headers={"Sec-Fetch-Site": site})
+        assert response.status == 403
+    assert client.request("GET", "/api/jobs", headers={"Sec-Fetch-Site": "same-origin"}).status == 200
 
 
 def test_a_name_that_was_made_to_point_here_is_refused(studios: Any) -> None:
@@ -35,9 +37,9 @@ def test_a_name_that_was_made_to_point_here_is_refused(studios: Any) -> None:
     client = studios.start()
     for host in ("evil.example", f"evil.example:{client.port}", "127.0.0.1.evil.example", "", "[::1"):
         headers = {"Host": host, "Origin": f"http://{host}"}
-        assert client.ask("GET", "/api/jobs", headers=headers).status in (400, 421), host
+        assert client.request("GET", "/api/jobs", headers=headers).status in (400, 421), host
     for host in ("127.0.0.1", "localhost", f"localhost:{client.port}", "[::1]:80"):
-        assert client.ask("GET", "/api/jobs", headers={"Host": host}).status == 200, host
+        assert client.request("GET", "/api/jobs", headers={"Host": host}).status == 200, host
 
 
 @pytest.mark.parametrize(
@@ -55,25 +57,27 @@ def test_a_name_that_was_made_to_point_here_is_refused(studios: Any) -> None:
 def test_without_the_right_token_nothing_opens(studios: Any, headers: dict[str, str]) -> None:
     client = studios.start(token=TOKEN)
     for path in ("/", "/api/jobs", "/openapi.json", "/main.js", "/?token=wrong", f"/api/jobs?token={TOKEN}"):
-        assert client.ask("GET", path, headers=headers).status == 401, path
-    assert client.ask("POST", "/api/jobs?name=a.mp4", b"film", headers).status == 401
+        assert client.request("GET", path, headers=headers).status == 401, path
+    assert client.request("POST", "/api/jobs?name=a.mp4", b"film", headers).status == 401
     assert list(client.folder.glob("*/*")) == []
 
 
 def test_the_token_opens_as_a_header_and_as_the_cookie_that_the_printed_address_sets(studios: Any) -> None:
     client = studios.start(token=TOKEN)
-    assert client.ask("GET", "/api/jobs", headers=BEARER).status == 200
-    first = client.ask("GET", f"/?token={TOKEN}")
+    assert client.request("GET", "/api/jobs", headers=BEARER).status == 200
+    first = client.request("GET", f"/?token={TOKEN}")
     assert (first.status, first.headers["location"]) == (303, "/"), "the token leaves the address bar"
     cookie = first.headers["set-cookie"]
     assert "HttpOnly" in cookie
     assert "SameSite=strict" in cookie
-    assert client.ask("GET", "/api/jobs", headers={"Cookie": cookie.partition(";")[0]}).status == 200
+    assert client.request("GET", "/api/jobs", headers={"Cookie": cookie.partition(";")[0]}).status == 200
 
 
 def test_another_page_gets_nothing_from_a_studio_with_a_token_either(studios: Any) -> None:
     client = studios.start(token=TOKEN)
-    assert client.ask("GET", "/api/jobs", headers={**BEARER, "Origin": "http://evil.example"}).status == 403
+    assert (
+        client.request("GET", "/api/jobs", headers={**BEARER, "Origin": "http://evil.example"}).status == 403
+    )
 
 
 def test_a_studio_that_others_can_reach_needs_a_token(tmp_path: Path) -> None:
@@ -88,7 +92,7 @@ def test_a_studio_that_others_can_reach_needs_a_token(tmp_path: Path) -> None:
 def test_every_answer_forbids_other_sources_and_frames(studios: Any) -> None:
     client = studios.start()
     for path in ("/", "/api/jobs", "/nothing", "/openapi.json"):
-        headers = client.ask("GET", path).headers
+        headers = client.request("GET", path).headers
         assert "default-src 'self'" in headers["content-security-policy"]
         assert "frame-ancestors 'none'" in headers["content-security-policy"]
         assert headers["x-content-type-options"] == "nosniff"

@@ -3,7 +3,7 @@
 import time
 from typing import Any
 
-WAITS = """
+WAITING_WORKER = """
 import os, pathlib, sys, time
 source = pathlib.Path(sys.argv[1])
 for done in range(1, 101):
@@ -16,10 +16,10 @@ for done in range(1, 101):
 
 
 def test_progress_and_time_left_come_while_the_work_is_done(studios: Any) -> None:
-    client = studios.start(WAITS)
+    client = studios.start(WAITING_WORKER)
     job = client.submit()
     assert job["status"] == "queued"
-    seen = client.until(job["id"], lambda job: job["done"] >= 4)
+    seen = client.wait_until(job["id"], lambda job: job["done"] >= 4)
     assert (seen["status"], seen["total"]) == ("running", 100)
     assert 0 < seen["left_s"] < 600
     (client.folder / "go").touch()
@@ -29,51 +29,51 @@ def test_progress_and_time_left_come_while_the_work_is_done(studios: Any) -> Non
 
 
 def test_the_newest_video_stands_first_and_the_oldest_is_read_first(studios: Any) -> None:
-    client = studios.start(WAITS)
+    client = studios.start(WAITING_WORKER)
     first, second = client.submit(name="first.mp4"), client.submit(name="second.mp4")
-    client.until(first["id"], lambda job: job["status"] == "running")
-    assert [job["name"] for job in client.ask("GET", "/api/jobs").json] == ["second.mp4", "first.mp4"]
-    assert client.ask("GET", f"/api/jobs/{second['id']}").json["status"] == "queued"
+    client.wait_until(first["id"], lambda job: job["status"] == "running")
+    assert [job["name"] for job in client.request("GET", "/api/jobs").json] == ["second.mp4", "first.mp4"]
+    assert client.request("GET", f"/api/jobs/{second['id']}").json["status"] == "queued"
     (client.folder / "go").touch()
     assert {client.wait(job["id"])["status"] for job in (first, second)} == {"done"}
 
 
-def test_a_video_that_waits_or_runs_can_be_called_off_and_a_finished_one_stays(studios: Any) -> None:
-    client = studios.start(WAITS)
+def test_a_queued_or_running_video_can_be_cancelled_and_a_finished_one_stays(studios: Any) -> None:
+    client = studios.start(WAITING_WORKER)
     runs, waits = client.submit(), client.submit()
-    client.until(runs["id"], lambda job: job["done"] > 0)
+    client.wait_until(runs["id"], lambda job: job["done"] > 0)
     for job in (waits, runs):
-        assert client.ask("POST", f"/api/jobs/{job['id']}/cancel").json["status"] == "cancelled"
+        assert client.request("POST", f"/api/jobs/{job['id']}/cancel").json["status"] == "cancelled"
     (client.folder / "go").touch()
     after = client.wait(client.submit()["id"])
     assert after["status"] == "done"
-    assert client.ask("POST", f"/api/jobs/{after['id']}/cancel").json["status"] == "done"
-    assert client.ask("GET", f"/api/jobs/{waits['id']}").json["status"] == "cancelled"
-    assert client.ask("GET", f"/api/results/{waits['id']}").status == 409
+    assert client.request("POST", f"/api/jobs/{after['id']}/cancel").json["status"] == "done"
+    assert client.request("GET", f"/api/jobs/{waits['id']}").json["status"] == "cancelled"
+    assert client.request("GET", f"/api/results/{waits['id']}").status == 409
 
 
 def test_deleting_a_video_deletes_its_files_even_while_it_is_read(studios: Any) -> None:
-    client = studios.start(WAITS)
+    client = studios.start(WAITING_WORKER)
     job = client.submit()
-    client.until(job["id"], lambda job: job["done"] > 0)
-    assert client.ask("DELETE", f"/api/jobs/{job['id']}").status == 204
-    assert client.ask("GET", f"/api/jobs/{job['id']}").status == 404
+    client.wait_until(job["id"], lambda job: job["done"] > 0)
+    assert client.request("DELETE", f"/api/jobs/{job['id']}").status == 204
+    assert client.request("GET", f"/api/jobs/{job['id']}").status == 404
     assert not (client.folder / job["id"]).exists()
     time.sleep(0.3)
-    assert client.ask("GET", "/api/jobs").json == [], "the end of its process does not bring it back"
+    assert client.request("GET", "/api/jobs").json == [], "the end of its process does not bring it back"
 
 
 def test_results_and_the_queue_outlive_the_server(studios: Any) -> None:
-    client = studios.start(WAITS)
+    client = studios.start(WAITING_WORKER)
     (client.folder / "go").touch()
     done = client.wait(client.submit(name="done.mp4")["id"])
     (client.folder / "go").unlink()
     runs, waits = client.submit(name="runs.mp4"), client.submit(name="waits.mp4")
-    client.until(runs["id"], lambda job: job["done"] > 0)
+    client.wait_until(runs["id"], lambda job: job["done"] > 0)
     studios.stop()
-    client = studios.start(WAITS)
-    assert client.ask("GET", f"/api/jobs/{done['id']}").json == done
-    client.until(runs["id"], lambda job: job["status"] == "running")
+    client = studios.start(WAITING_WORKER)
+    assert client.request("GET", f"/api/jobs/{done['id']}").json == done
+    client.wait_until(runs["id"], lambda job: job["status"] == "running")
     (client.folder / "go").touch()
     assert {client.wait(job["id"])["status"] for job in (runs, waits)} == {"done"}
 

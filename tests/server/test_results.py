@@ -13,7 +13,7 @@ import pytest
 from auscan.core.aus import AU_NAMES
 from auscan.results.table import read_result_table
 
-SAVES = """
+SAVING_WORKER = """
 import pathlib, sys
 import numpy as np
 from auscan.core.aus import AU_NAMES
@@ -30,7 +30,7 @@ track = TrackScores(0, np.arange(T), np.full((T, 4), 9, np.float32), np.zeros((T
     np.ones(T, np.float32), np.tile(np.float32([60, 1.2, 0.5, 0.2, 5, -3, 0.0]), (T, 1)), chance)
 half = (0.5,) * 12
 info = RunInfo(source=source.name, duration_s=T / 25, frames=T, has_audio=True, seconds=1, model="nano",
-    thresholds=half, untaught=("AU23",), command="auscan detect", versions={"auscan": "0.1.0"})
+    thresholds=half, untrained_aus=("AU23",), command="auscan detect", versions={"auscan": "0.1.0"})
 sound = Speech(0.0, 0.02, np.full(2 * T, -30, np.float32), np.arange(2 * T) < T)
 table = build_table(np.arange(T) / 25, [track], half)
 Result(table, (track,), info, sound=sound).save(source.parent / "video")
@@ -53,7 +53,7 @@ def unpack(sent: bytes) -> tuple[dict[str, Any], dict[str, Any]]:
 @pytest.fixture(scope="module")
 def done(lasting_studios: Any) -> tuple[Any, str, Path]:
     """A client, the address of a finished result, and its folder."""
-    client = lasting_studios.start(SAVES)
+    client = lasting_studios.start(SAVING_WORKER)
     job = client.wait(client.submit(name="talk%20one.mp4")["id"])
     assert job["status"] == "done", job
     return client, f"/api/results/{job['id']}", client.folder / job["id"] / "video"
@@ -61,7 +61,7 @@ def done(lasting_studios: Any) -> tuple[Any, str, Path]:
 
 def test_the_page_gets_the_numbers_of_the_table_to_the_last_bit(done: tuple[Any, str, Path]) -> None:
     client, address, folder = done
-    head, columns = unpack(client.ask("GET", f"{address}/table").body)
+    head, columns = unpack(client.request("GET", f"{address}/table").body)
     stored = read_result_table(folder / "aus.parquet")
     assert head["rows"] == len(stored)
     for name in ("timestamp", "frame", "face_id", "x", "h", *AU_NAMES):
@@ -73,53 +73,53 @@ def test_every_file_of_a_result_can_be_fetched(done: tuple[Any, str, Path]) -> N
     client, address, folder = done
     written = {path.name for path in folder.iterdir()}
     assert "sound.parquet" in written
-    assert set(client.ask("GET", f"{address}/files").json) == written
+    assert set(client.request("GET", f"{address}/files").json) == written
     for name in written:
-        assert client.ask("GET", f"{address}/files/{name}").body == (folder / name).read_bytes()
+        assert client.request("GET", f"{address}/files/{name}").body == (folder / name).read_bytes()
 
 
 def test_other_thresholds_give_other_events_and_nonsense_is_refused(done: tuple[Any, str, Path]) -> None:
     client, address, _ = done
-    usual = client.ask("GET", f"{address}/events").json
-    assert any(e["AU"] == "AU12" and e["onset_frame"] <= 20 <= e["offset_frame"] for e in usual)
+    default = client.request("GET", f"{address}/events").json
+    assert any(e["AU"] == "AU12" and e["onset_frame"] <= 20 <= e["offset_frame"] for e in default)
     high = "&".join(["threshold=1"] * 12)
-    assert client.ask("GET", f"{address}/events?{high}").json == []
+    assert client.request("GET", f"{address}/events?{high}").json == []
     for bad in ("threshold=0.5", "&".join(["threshold=nan"] * 12), "&".join(["threshold=7"] * 12)):
-        assert client.ask("GET", f"{address}/events?{bad}").status == 422
+        assert client.request("GET", f"{address}/events?{bad}").status == 422
 
 
 def test_a_baseline_is_taken_off_on_request_and_the_files_stay(done: tuple[Any, str, Path]) -> None:
     client, address, folder = done
     before = (folder / "aus.parquet").read_bytes()
-    plain = unpack(client.ask("GET", f"{address}/table").body)[1]["AU12"]
-    above = unpack(client.ask("GET", f"{address}/table?baseline=median").body)[1]["AU12"]
+    plain = unpack(client.request("GET", f"{address}/table").body)[1]["AU12"]
+    above = unpack(client.request("GET", f"{address}/table?baseline=median").body)[1]["AU12"]
     assert np.all(above <= plain)
     assert np.any(above < plain)
     for bad in ("../x", "9-2", "often"):
-        assert client.ask("GET", f"{address}/table?baseline={bad}").status == 422
+        assert client.request("GET", f"{address}/table?baseline={bad}").status == 422
     assert (folder / "aus.parquet").read_bytes() == before
 
 
 @pytest.mark.parametrize("form", ["openface", "pyfeat", "elan", "textgrid", "bids", "wide", "jsonl"])
 def test_every_export_comes_under_the_name_of_the_video(done: tuple[Any, str, Path], form: str) -> None:
     client, address, _ = done
-    answer = client.ask("GET", f"{address}/exports/{form}")
-    assert answer.status == 200, answer.body
-    assert len(answer.body) > 100
-    assert "talk%20one_" in answer.headers["content-disposition"]
-    assert client.ask("GET", f"{address}/exports/..%2f{form}").status == 404
+    response = client.request("GET", f"{address}/exports/{form}")
+    assert response.status == 200, response.body
+    assert len(response.body) > 100
+    assert "talk%20one_" in response.headers["content-disposition"]
+    assert client.request("GET", f"{address}/exports/..%2f{form}").status == 404
 
 
 def test_downloads_of_one_export_at_the_same_moment_do_not_meet(done: tuple[Any, str, Path]) -> None:
     """They used to share a folder, which each emptied before it wrote."""
     client, address, folder = done
     asked = [f"{address}/exports/{name}" for name in ("bids", "elan", "elan?baseline=median")]
-    alone = [client.ask("GET", path) for path in asked]
+    alone = [client.request("GET", path) for path in asked]
     with ThreadPoolExecutor(12) as pool:
-        together = list(pool.map(lambda path: client.ask("GET", path), 4 * asked))
-    for answer, expected in zip(together, 4 * alone, strict=True):
-        assert (answer.status, len(answer.body)) == (200, len(expected.body))
-    assert len({len(answer.body) for answer in alone}) == 3, "these can be told apart"
+        together = list(pool.map(lambda path: client.request("GET", path), 4 * asked))
+    for response, expected in zip(together, 4 * alone, strict=True):
+        assert (response.status, len(response.body)) == (200, len(expected.body))
+    assert len({len(response.body) for response in alone}) == 3, "these can be told apart"
     assert_nothing_is_left(folder)
 
 
@@ -127,12 +127,15 @@ def test_of_an_export_nothing_stays_though_it_fails_or_the_caller_hangs_up(
     done: tuple[Any, str, Path],
 ) -> None:
     client, address, folder = done
-    assert client.ask("GET", f"{address}/exports/elan?baseline=often").status == 422
-    assert client.ask("GET", f"{address}/exports/elan", headers={"Range": "bytes=9-2"}).status in (400, 416)
+    assert client.request("GET", f"{address}/exports/elan?baseline=often").status == 422
+    assert client.request("GET", f"{address}/exports/elan", headers={"Range": "bytes=9-2"}).status in (
+        400,
+        416,
+    )
     request = f"GET {address}/exports/openface HTTP/1.1\r\nHost: 127.0.0.1:{client.port}\r\n\r\n"
     with socket.create_connection(("127.0.0.1", client.port), timeout=20) as line:
         line.sendall(request.encode())
-    assert client.ask("GET", f"{address}/exports/openface").status == 200
+    assert client.request("GET", f"{address}/exports/openface").status == 200
     assert_nothing_is_left(folder)
 
 
@@ -147,25 +150,25 @@ def test_elan_finds_the_video_beside_its_file_under_the_name_that_the_user_knows
     done: tuple[Any, str, Path],
 ) -> None:
     client, address, _ = done
-    assert b'MEDIA_URL="./talk%20one.mp4"' in client.ask("GET", f"{address}/exports/elan").body
+    assert b'MEDIA_URL="./talk%20one.mp4"' in client.request("GET", f"{address}/exports/elan").body
 
 
 def test_the_video_is_sent_in_parts_to_a_player_that_seeks(done: tuple[Any, str, Path]) -> None:
     client, address, _ = done
-    part = client.ask("GET", f"{address}/video", headers={"Range": "bytes=1-2"})
+    part = client.request("GET", f"{address}/video", headers={"Range": "bytes=1-2"})
     assert (part.status, part.body) == (206, b"il")
 
 
 def test_a_report_runs_its_scripts_where_nothing_of_the_studio_opens(done: tuple[Any, str, Path]) -> None:
     client, address, folder = done
     (folder / "report.html").write_text("<script>fetch('/api/jobs')</script>")
-    policy = client.ask("GET", f"{address}/files/report.html").headers["content-security-policy"]
+    policy = client.request("GET", f"{address}/files/report.html").headers["content-security-policy"]
     assert policy.startswith("sandbox allow-scripts;")
     assert "allow-same-origin" not in policy
 
 
 def test_the_routes_are_described_for_programs(studios: Any) -> None:
-    described = studios.start().ask("GET", "/openapi.json").json
+    described = studios.start().request("GET", "/openapi.json").json
     assert {"/api/jobs", "/api/jobs/{job_id}/cancel", "/api/results/{job_id}/exports/{form}"} <= set(
         described["paths"]
     )

@@ -1,20 +1,19 @@
-"""Many inputs, none lost: what is to be done, by whom, and what became of it.
+"""Process many inputs in a way that loses none of them.
 
 Read in this order:
 
-    request.py   what to make of every input, and with what
-    job.py       one input that is to be done
-    plan.py      which inputs are still to be done, and why
-    detect.py    one input: its files into a temporary folder, its line of the manifest
-    attempt.py   its line where it fails
-    entries.py   its line of the manifest, as far as it does not depend on the work
-    place.py     a finished folder is put in its place, and what killed runs left is removed
-    worker.py    a process that does inputs one after the other, and may die of one
-    run.py       the loop around all of them
-    on_ray.py    jobs on the machines of a Ray cluster
-    extract.py   features of a data set instead of results
-    merge.py     many results as one data set;  query.py asks it
+    options.py          options of a run, as plain values; metadata of its manifest records
+    jobs.py             one job, its function, its manifest record
+    plan.py             jobs of a run: new inputs, and inputs whose stored result is stale
+    detect_worker.py    the job function of `auscan detect`
+    fingerprint.py      size, time and hash of an input
+    output_folder.py    staging folder of a run; results are moved into place by one rename
+    worker.py           worker process, seen from both ends
+    run.py              loop over the jobs; in-process and pool runners
+    ray_runner.py       runner on a Ray cluster
+    extract.py          job function, jobs and runner of `auscan extract`
+    dataset.py          merge results into one data set; query it in SQL
 
-A runner takes jobs and gives (job, entry) as they end; here, in worker processes or on a cluster, the files
-and the manifest are the same.
+A runner takes jobs and yields (job, record) as they end. All runners write the same files and the same
+manifest.
 """

@@ -9,9 +9,9 @@ give the same bytes, however they were spread over shards and machines; what dif
 hosts and seconds, stays in the manifests.
 
 In: folders that `auscan detect` wrote results and manifests into.  Out: a data set.
-Not here: asking it (query.py).
+See also: `query` below.
 
-Ask a data set in SQL: DuckDB over the files that merge.py wrote.
+Ask a data set in SQL: DuckDB over the files that `merge` wrote.
 
 In: a data set and a query over the tables inputs, frames and events.  Out: names of columns, and rows.
 """
@@ -30,10 +30,10 @@ import pyarrow as pa  # type: ignore[import-untyped]
 import pyarrow.csv as pa_csv  # type: ignore[import-untyped]
 import pyarrow.parquet as pq  # type: ignore[import-untyped]
 
-from auscan.core.environment import shown
+from auscan.core.environment import display_path
 from auscan.core.errors import InputError, OutputError
 from auscan.results.events import EVENT_COLUMNS, EVENTS_FILE
-from auscan.results.manifest import Entry, is_whole, latest, read_entries
+from auscan.results.manifest import ManifestRecord, is_whole, latest, read_records
 from auscan.results.summary import SUMMARY_FILE
 from auscan.results.table import BASELINE_COLUMNS, COLUMNS, TABLE_FILE
 
@@ -41,12 +41,12 @@ FRAMES, EVENTS, INPUTS_FILE = "frames", "events", "inputs.parquet"
 
 GROUP_ROWS: Final[int] = 2**17
 """Rows of a row group: what a query reads at once, and what it skips at once."""
-PIECE_ROWS: Final[int] = 2**14
+READ_ROWS: Final[int] = 2**14
 """Rows of a result that are read at once, so that an input may be of any length."""
 PART_ROWS: Final[int] = 2**22
 """Rows of a file, about half a gigabyte of frames."""
 
-_KINDS: Final = {
+_COLUMN_TYPES: Final = {
     **{name: pa.int64() for name in ("frame", "face_id", "onset_frame", "apex_frame", "offset_frame")},
     **{name: pa.float64() for name in ("timestamp", "onset", "apex", "offset", "duration")},
     **{name: pa.string() for name in ("input", "reason", "AU")},
@@ -54,7 +54,7 @@ _KINDS: Final = {
 }
 """Types of columns; all others are float32."""
 
-_INPUTS: Final = pa.schema(
+_INPUTS_SCHEMA: Final = pa.schema(
     [
         *((name, pa.string()) for name in ("input", "status", "error_class", "sha256")),
         ("size", pa.int64()),
@@ -68,26 +68,26 @@ _INPUTS: Final = pa.schema(
 
 
 @dataclass(frozen=True)
-class Source:
+class MergeSource:
     """One input and where its result lies."""
 
     results: Path
-    entry: Entry
+    record: ManifestRecord
 
     @property
     def folder(self) -> Path:
         """The folder of its result; the manifest's reader has checked the name."""
-        return self.results / (self.entry.folder or "")
+        return self.results / (self.record.folder or "")
 
 
-def merge(results: Sequence[Path], out: Path, progress: Callable[[int, int], None]) -> list[Source]:
+def merge(results: Sequence[Path], out: Path, progress: Callable[[int, int], None]) -> list[MergeSource]:
     """Write the data set of all results in some folders to `out`, in place of an earlier one; its inputs.
 
     progress: is called with results done and results in all
     Raises InputError where a folder has no manifest, where a result is damaged, and where two folders mean
     different files by one name; OutputError where the data set cannot be written.
     """
-    sources = gather(results)
+    sources = collect_sources(results)
     if out.exists() and not (out / INPUTS_FILE).exists() and not (out.is_dir() and not any(out.iterdir())):
         raise InputError(f"{out} exists and is no data set of auscan. Give another folder with --out.")
     temporary = out.with_name(f".{out.name}.{uuid4().hex[:8]}.part")
@@ -106,19 +106,19 @@ def merge(results: Sequence[Path], out: Path, progress: Callable[[int, int], Non
     return sources
 
 
-def gather(results: Sequence[Path]) -> list[Source]:
+def collect_sources(results: Sequence[Path]) -> list[MergeSource]:
     """What counts of each input, by key.  Raises InputError as `merge`."""
-    found: dict[str, Source] = {}
+    by_key: dict[str, MergeSource] = {}
     for folder in results:
-        entries = latest(read_entries(folder))
-        if not entries:
+        records = latest(read_records(folder))
+        if not records:
             raise InputError(f"{folder} has no manifest.jsonl. Give a folder that `auscan detect` wrote to.")
-        for source in (Source(folder, entry) for entry in entries.values()):
-            known = found.get(source.entry.key)
-            found[source.entry.key] = source if known is None else _better(known, source)
-    sources = [found[key] for key in sorted(found)]
+        for source in (MergeSource(folder, record) for record in records.values()):
+            existing = by_key.get(source.record.key)
+            by_key[source.record.key] = source if existing is None else _preferred(existing, source)
+    sources = [by_key[key] for key in sorted(by_key)]
     for source in sources:
-        if source.entry.status == "done" and not is_whole(source.results, source.entry):
+        if source.record.status == "done" and not is_whole(source.results, source.record):
             raise InputError(
                 f"{source.folder} is not whole: files are missing or have another size than the manifest "
                 "says. Run auscan detect with --resume first."
@@ -126,137 +126,137 @@ def gather(results: Sequence[Path]) -> list[Source]:
     return sources
 
 
-def _better(one: Source, other: Source) -> Source:
+def _preferred(one: MergeSource, other: MergeSource) -> MergeSource:
     """Which of two runs on an input counts: one that is done, then the later one."""
-    done = [source for source in (one, other) if source.entry.status == "done"]
-    if len(done) == 2 and one.entry.sha256 != other.entry.sha256:
+    done = [source for source in (one, other) if source.record.status == "done"]
+    if len(done) == 2 and one.record.sha256 != other.record.sha256:
         raise InputError(
-            f"{one.results} and {other.results} both have a result of {one.entry.key}, but of different "
+            f"{one.results} and {other.results} both have a result of {one.record.key}, but of different "
             "files. Merge them one by one, or give auscan detect a folder above both inputs."
         )
-    return max(done or (one, other), key=lambda source: source.entry.ended)
+    return max(done or (one, other), key=lambda source: source.record.ended)
 
 
-def _write(sources: Sequence[Source], folder: Path, progress: Callable[[int, int], None]) -> None:
-    done = [source for source in sources if source.entry.status == "done"]
-    with_baseline = any(source.entry.config.get("baseline") != "none" for source in done)
+def _write(sources: Sequence[MergeSource], folder: Path, progress: Callable[[int, int], None]) -> None:
+    done = [source for source in sources if source.record.status == "done"]
+    with_baseline = any(source.record.config.get("baseline") != "none" for source in done)
     columns = (*COLUMNS, *BASELINE_COLUMNS) if with_baseline else COLUMNS
-    whole = folder / "whole"
-    whole.mkdir()
+    new_dataset = folder / "whole"
+    new_dataset.mkdir()
     inputs: list[dict[str, Any]] = []
     with (
-        _Parts(whole / FRAMES, _schema(columns)) as frames,
-        _Parts(whole / EVENTS, _schema(EVENT_COLUMNS)) as events,
+        _PartWriter(new_dataset / FRAMES, _schema(columns)) as frames,
+        _PartWriter(new_dataset / EVENTS, _schema(EVENT_COLUMNS)) as events,
     ):
         for source in sources:
             inputs.append(_input_row(source))
-            if source.entry.status == "done":
-                frames.add(source.entry.key, _table(source.folder / TABLE_FILE))
-                events.add(source.entry.key, _events(source.folder / EVENTS_FILE))
+            if source.record.status == "done":
+                frames.add(source.record.key, _read_table(source.folder / TABLE_FILE))
+                events.add(source.record.key, _read_events(source.folder / EVENTS_FILE))
             progress(len(inputs), len(sources))
-    pq.write_table(pa.Table.from_pylist(inputs, _INPUTS), whole / INPUTS_FILE)
+    pq.write_table(pa.Table.from_pylist(inputs, _INPUTS_SCHEMA), new_dataset / INPUTS_FILE)
 
 
 def _schema(columns: Iterable[str]) -> Any:
-    return pa.schema([(name, _KINDS.get(name, pa.float32())) for name in ("input", *columns)])
+    return pa.schema([(name, _COLUMN_TYPES.get(name, pa.float32())) for name in ("input", *columns)])
 
 
-def _table(file: Path) -> Iterator[Any]:
+def _read_table(file: Path) -> Iterator[Any]:
     """The rows of an aus.parquet, a piece at a time."""
     with pq.ParquetFile(file) as stored:
-        yield from stored.iter_batches(PIECE_ROWS)
+        yield from stored.iter_batches(READ_ROWS)
 
 
-def _events(file: Path) -> Iterator[Any]:
-    types = {name: _KINDS.get(name, pa.float32()) for name in EVENT_COLUMNS}
+def _read_events(file: Path) -> Iterator[Any]:
+    types = {name: _COLUMN_TYPES.get(name, pa.float32()) for name in EVENT_COLUMNS}
     options = pa_csv.ConvertOptions(column_types=types, include_columns=EVENT_COLUMNS)
     with pa_csv.open_csv(file, convert_options=options) as stored:
         yield from stored
 
 
-def _input_row(source: Source) -> dict[str, Any]:
-    """What `_INPUTS` says of an input; nothing that would differ if it were done again."""
-    entry = source.entry
+def _input_row(source: MergeSource) -> dict[str, Any]:
+    """What `_INPUTS_SCHEMA` says of an input; nothing that would differ if it were done again."""
+    record = source.record
     row: dict[str, Any] = {
-        "input": shown(entry.key),
-        "status": entry.status,
-        "error_class": entry.error_class,
-        "sha256": entry.sha256,
-        "size": entry.size,
-        "model": entry.model,
-        "model_sha256": entry.model_sha256,
-        "config": json.dumps(dict(entry.config), sort_keys=True),
-        "auscan": entry.versions.get("auscan"),
+        "input": display_path(record.key),
+        "status": record.status,
+        "error_class": record.error_class,
+        "sha256": record.sha256,
+        "size": record.size,
+        "model": record.model,
+        "model_sha256": record.model_sha256,
+        "config": json.dumps(dict(record.config), sort_keys=True),
+        "auscan": record.versions.get("auscan"),
     }
-    if entry.status == "failed":
+    if record.status == "failed":
         return row
     summary = json.loads((source.folder / SUMMARY_FILE).read_text(encoding="utf-8"))
     numbers = {name: summary[name] for name in ("rows", "frames", "faces", "duration_s")}
     return {**row, **numbers, "audio": summary["modalities"]["audio"]}
 
 
-class _Parts:
+class _PartWriter:
     """A folder of Parquet files that are filled one after the other; at least one, be it empty."""
 
     def __init__(self, folder: Path, schema: Any) -> None:
         self._folder, self._schema = folder, schema
-        self._held: list[Any] = []
+        self._pending: list[Any] = []
         self._writer: Any = None
-        self._rows = self._parts = 0
+        self._rows = self._part_count = 0
 
     def __enter__(self) -> Self:
         self._folder.mkdir()
-        self._begin()
+        self._open_part()
         return self
 
-    def add(self, key: str, pieces: Iterable[Any]) -> None:
+    def add(self, key: str, batches: Iterable[Any]) -> None:
         """Add the rows of one input."""
-        for piece in pieces:
+        for batch in batches:
             columns = {
-                name: piece[name] if name in piece.schema.names else pa.nulls(len(piece))
+                name: batch[name] if name in batch.schema.names else pa.nulls(len(batch))
                 for name in self._schema.names[1:]
             }
-            table = pa.table({"input": pa.repeat(key, len(piece)), **columns}).cast(self._schema)
-            self._held.append(table)
-            if sum(map(len, self._held)) >= GROUP_ROWS:
+            table = pa.table({"input": pa.repeat(key, len(batch)), **columns}).cast(self._schema)
+            self._pending.append(table)
+            if sum(map(len, self._pending)) >= GROUP_ROWS:
                 self._flush()
 
     def _flush(self) -> None:
         if self._rows >= PART_ROWS:
             self._writer.close()
-            self._begin()
-        table = pa.concat_tables(self._held)
+            self._open_part()
+        table = pa.concat_tables(self._pending)
         self._rows += len(table)
         self._writer.write_table(table, row_group_size=GROUP_ROWS)
-        self._held = []
+        self._pending = []
 
-    def _begin(self) -> None:
-        file = self._folder / f"part-{self._parts:05}.parquet"
+    def _open_part(self) -> None:
+        file = self._folder / f"part-{self._part_count:05}.parquet"
         self._writer = pq.ParquetWriter(file, self._schema, compression="zstd")
-        self._parts, self._rows = self._parts + 1, 0
+        self._part_count, self._rows = self._part_count + 1, 0
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._held and error is None:
+        if self._pending and error is None:
             self._flush()
         self._writer.close()
 
 
 TABLES: Final = {"inputs": "inputs.parquet", "frames": "frames/*.parquet", "events": "events/*.parquet"}
 
-_ROWS_AT_ONCE: Final[int] = 4096
+_FETCH_ROWS: Final[int] = 4096
 
 
 @dataclass(frozen=True)
-class Answer:
+class QueryResult:
     """Rows that are read as they are asked for."""
 
     columns: tuple[str, ...]
     rows: Iterator[tuple[Any, ...]]
 
 
-def query(dataset: Path, sql: str) -> Answer:
+def query(dataset: Path, sql: str) -> QueryResult:
     """The answer to a query.
 
     Raises InputError where `dataset` is none, and where DuckDB cannot answer.
@@ -265,16 +265,16 @@ def query(dataset: Path, sql: str) -> Answer:
         raise InputError(f"{dataset} is no data set. Give a folder that `auscan merge` wrote.")
     connection = duckdb.connect()
     for name, files in TABLES.items():
-        place = str(dataset / files).replace("'", "''")
-        connection.execute(f"CREATE VIEW {name} AS SELECT * FROM read_parquet('{place}')")
+        pattern = str(dataset / files).replace("'", "''")
+        connection.execute(f"CREATE VIEW {name} AS SELECT * FROM read_parquet('{pattern}')")
     try:
         connection.execute(sql)
     except duckdb.Error as error:
         raise InputError(f"DuckDB cannot answer: {' '.join(str(error).split())}") from error
     columns = tuple(column[0] for column in connection.description or ())
-    return Answer(columns, _rows(connection))
+    return QueryResult(columns, _rows(connection))
 
 
 def _rows(connection: duckdb.DuckDBPyConnection) -> Iterator[tuple[Any, ...]]:
-    while rows := connection.fetchmany(_ROWS_AT_ONCE):
+    while rows := connection.fetchmany(_FETCH_ROWS):
         yield from rows

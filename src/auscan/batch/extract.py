@@ -6,8 +6,8 @@ what is written. A track that is there for the same rows, by the same encoders, 
     CACHE/<track>/           its features (datasets/cache.py); each takes its name by one rename
     CACHE/manifest.jsonl     a line a video
 
-In: an index and encoders.  Out: features, and an entry a video.
-Not here: the features themselves (datasets/features.py), the loop and its runners (run.py, on_ray.py).
+In: an index and encoders.  Out: features, and a record a video.
+Not here: the features themselves (datasets/features.py), the loop and its runners (run.py, ray_runner.py).
 """
 
 import platform
@@ -16,12 +16,12 @@ from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
-from auscan.batch.jobs import Job, Progress, attempt, entry_of
-from auscan.batch.options import About
-from auscan.batch.output_folder import sync
-from auscan.batch.plan import ALL
-from auscan.batch.ray_runner import OnRay, connect, needs_of
-from auscan.batch.run import Here, Runner, Watcher, run
+from auscan.batch.jobs import Job, Progress, attempt, make_record
+from auscan.batch.options import RunMetadata
+from auscan.batch.output_folder import sync_folder
+from auscan.batch.plan import UNSHARDED
+from auscan.batch.ray_runner import RayRunner, connect, worker_resources
+from auscan.batch.run import InProcessRunner, ProgressListener, Runner, run
 from auscan.core.environment import versions
 from auscan.core.errors import InputError
 from auscan.datasets.cache import CacheSize, read_header, track_folder
@@ -30,12 +30,12 @@ from auscan.datasets.features import (
     Extractor,
     TrackRows,
     count_images,
-    header_of,
+    expected_header,
     read_tracks,
     use_threads,
 )
 from auscan.datasets.index import Index
-from auscan.results.manifest import Entry
+from auscan.results.manifest import ManifestRecord
 from auscan.training.find_encoders import find_encoders
 
 
@@ -45,13 +45,13 @@ class VideoJob(Job):
 
     tracks: Sequence[TrackRows]
 
-    def finished(self, made: Path) -> Sequence[Path]:
+    def result_folders(self, staged: Path) -> Sequence[Path]:
         """The tracks, which bear their own names and not that of the job."""
-        return sorted(made.iterdir())
+        return sorted(staged.iterdir())
 
 
 @dataclass(frozen=True, kw_only=True)
-class FeatureRequest:
+class ExtractRequest:
     """Which features to make, as plain values that can be sent to another process."""
 
     root: Path
@@ -69,29 +69,29 @@ class FeatureRequest:
     """Pictures at a time."""
 
 
-class Extracting:
-    """What `auscan extract` does to a video (a `Work`)."""
+class ExtractWorker:
+    """What `auscan extract` does to a video (a `JobFunction`)."""
 
-    def __init__(self, extract: Extractor, out: Path) -> None:
+    def __init__(self, extractor: Extractor, out: Path) -> None:
         """out: the folder of all features"""
-        self._extract, self._out = extract, out
-        device = str(extract.encoders.device)
-        self._about = about_features(extract.encoders, extract.grid, extract.batch, device)
+        self._extractor, self._out = extractor, out
+        device = str(extractor.encoders.device)
+        self._metadata = extract_metadata(extractor.encoders, extractor.grid, extractor.batch, device)
 
-    def __call__(self, job: Job, folder: Path, progress: Progress) -> Entry:
-        """As `Work` says."""
+    def __call__(self, job: Job, folder: Path, progress: Progress) -> ManifestRecord:
+        """As `JobFunction` says."""
         assert isinstance(job, VideoJob)
-        return attempt(job, self._about, self._out, partial(self._do, job, folder, progress))
+        return attempt(job, self._metadata, self._out, partial(self._extract_video, job, folder, progress))
 
-    def _do(self, job: VideoJob, folder: Path, progress: Progress) -> Entry:
-        unreadable = self._extract(job.tracks, folder, progress)
+    def _extract_video(self, job: VideoJob, folder: Path, progress: Progress) -> ManifestRecord:
+        unreadable = self._extractor(job.tracks, folder, progress)
         files = {
             f"{track.name}/{name}": size
-            for track in job.finished(folder)
-            for name, size in sync(track).items()
+            for track in job.result_folders(folder)
+            for name, size in sync_folder(track).items()
         }
         return replace(
-            entry_of(job, self._about, "done"),
+            make_record(job, self._metadata, "done"),
             rows=sum(len(track.images) for track in job.tracks),
             warnings=[f"not readable, counts as missing: {image}" for image in unreadable],
             folder=".",
@@ -99,9 +99,9 @@ class Extracting:
         )
 
 
-def about_features(encoders: Encoders, grid: int, batch: int, device: str) -> About:
-    """What all entries of a run have in common: a checkpoint is known by the digest of its encoders."""
-    return About(
+def extract_metadata(encoders: Encoders, grid: int, batch: int, device: str) -> RunMetadata:
+    """What all records of a run have in common: a checkpoint is known by the digest of its encoders."""
+    return RunMetadata(
         model=encoders.name,
         model_sha256=encoders.digest,
         config={"grid": grid, "batch": batch, "device": device},
@@ -110,7 +110,7 @@ def about_features(encoders: Encoders, grid: int, batch: int, device: str) -> Ab
     )
 
 
-def load_extracting(request: FeatureRequest, out: Path) -> Extracting:
+def load_extract_worker(request: ExtractRequest, out: Path) -> ExtractWorker:
     """What does one video after the other; the encoders load here, in the process that is to use them.
 
     Raises CheckpointError or InputError where the request cannot be met.
@@ -118,7 +118,7 @@ def load_extracting(request: FeatureRequest, out: Path) -> Extracting:
     if request.threads is not None:
         use_threads(request.threads)
     encoders = find_encoders(request.model, request.visual, request.audio, request.device)
-    return Extracting(Extractor(request.root, encoders, request.grid, request.batch), out)
+    return ExtractWorker(Extractor(request.root, encoders, request.grid, request.batch), out)
 
 
 class Extraction:
@@ -137,10 +137,10 @@ class Extraction:
                 f"side. Ask for 1 to {encoders.grid}."
             )
         self.tracks = list(read_tracks(index))
-        self.todo = [track for track in self.tracks if not self._is_done(track)]
+        self.pending = [track for track in self.tracks if not self._is_extracted(track)]
         self.jobs = self._jobs()
 
-    def size(self, tracks: Sequence[TrackRows]) -> CacheSize:
+    def cache_size(self, tracks: Sequence[TrackRows]) -> CacheSize:
         """Room on disk for some tracks."""
         return CacheSize(
             frames=sum(len(track.images) for track in tracks),
@@ -150,36 +150,36 @@ class Extraction:
             audio_width=self.encoders.audio_width,
         )
 
-    def run_here(self, batch: int = 64, progress: Progress | None = None) -> list[Entry]:
+    def run_here(self, batch: int = 64, progress: Progress | None = None) -> list[ManifestRecord]:
         """Do all that is left in this process, `batch` pictures at a time; what became of each video.
 
         progress: is called with pictures done and pictures in all
         """
-        extract = Extractor(self.index.root, self.encoders, self.grid, batch)
-        return self.run(Here(Extracting(extract, self.out), self.watcher(progress)))
+        extractor = Extractor(self.index.root, self.encoders, self.grid, batch)
+        return self.run(InProcessRunner(ExtractWorker(extractor, self.out), self.listener(progress)))
 
-    def run(self, runner: Runner) -> list[Entry]:
+    def run(self, runner: Runner) -> list[ManifestRecord]:
         """Let a runner do all that is left; what became of each video that was begun."""
-        return [entry for _, entry in run(self.jobs, self.out, ALL.manifest, runner)]
+        return [record for _, record in run(self.jobs, self.out, UNSHARDED.manifest, runner)]
 
-    def watcher(self, progress: Progress | None = None) -> "Pictures":
+    def listener(self, progress: Progress | None = None) -> "ImageProgress":
         """Who is to be told of the jobs; tells `progress` of pictures done and pictures in all."""
-        return Pictures(count_images(self.todo), progress)
+        return ImageProgress(count_images(self.pending), progress)
 
-    def _is_done(self, track: TrackRows) -> bool:
+    def _is_extracted(self, track: TrackRows) -> bool:
         header = read_header(track_folder(self.out, track.name))
-        return header is not None and header.same_work(header_of(track, self.encoders, self.grid))
+        return header is not None and header.matches(expected_header(track, self.encoders, self.grid))
 
     def _jobs(self) -> list[VideoJob]:
         videos: dict[str, list[TrackRows]] = {}
-        for track in self.todo:
+        for track in self.pending:
             videos.setdefault(track.source, []).append(track)
         return [
-            VideoJob(path=self._path(tracks), key=source, name=f"video{number}", tracks=tracks)
+            VideoJob(path=self._source_path(tracks), key=source, name=f"video{number}", tracks=tracks)
             for number, (source, tracks) in enumerate(videos.items())
         ]
 
-    def _path(self, tracks: Sequence[TrackRows]) -> Path:
+    def _source_path(self, tracks: Sequence[TrackRows]) -> Path:
         """What a video is known by to a reader: the file, without sound the folder of its first picture."""
         for track in tracks:
             if track.video is not None:
@@ -188,9 +188,13 @@ class Extraction:
         return self.index.root / Path(next(images, "")).parent
 
 
-def choose_cluster(
-    request: FeatureRequest, work: Extraction, address: str, gpus: float | None, watcher: Watcher
-) -> OnRay:
+def make_ray_runner(
+    request: ExtractRequest,
+    extraction: Extraction,
+    address: str,
+    gpus: float | None,
+    listener: ProgressListener,
+) -> RayRunner:
     """The runner on a cluster; connects to it.
 
     address: 'auto', 'local', or where a cluster is
@@ -198,31 +202,33 @@ def choose_cluster(
     Raises InputError where there is no cluster.
     """
     request = replace(request, threads=request.threads or 1)
-    needs = needs_of(request.threads or 1, request.device, gpus)
-    about = about_features(work.encoders, request.grid, request.batch, request.device)
-    return OnRay(connect(address), partial(load_extracting, request, work.out), about, watcher, needs)
+    resources = worker_resources(request.threads or 1, request.device, gpus)
+    metadata = extract_metadata(extraction.encoders, request.grid, request.batch, request.device)
+    return RayRunner(
+        connect(address), partial(load_extract_worker, request, extraction.out), metadata, listener, resources
+    )
 
 
-class Pictures:
-    """Counts the pictures of all jobs (a `Watcher`)."""
+class ImageProgress:
+    """Counts the pictures of all jobs (a `ProgressListener`)."""
 
     def __init__(self, total: int, progress: Progress | None) -> None:
         self._total, self._progress = total, progress
         self._done = 0
 
-    def begun(self, job: Job) -> None:
+    def started(self, job: Job) -> None:
         """Nothing to say."""
 
-    def step(self, job: Job, done: int, total: int | None) -> None:
+    def progressed(self, job: Job, done: int, total: int | None) -> None:
         """So many of a job."""
         if self._progress is not None:
             self._progress(self._done + done, self._total)
 
-    def ended(self, job: Job) -> None:
+    def finished(self, job: Job) -> None:
         """All of a job."""
         assert isinstance(job, VideoJob)
         self._done += count_images(job.tracks)
-        self.step(job, 0, None)
+        self.progressed(job, 0, None)
 
     def stopping(self, running: int) -> None:
         """Nothing to say."""

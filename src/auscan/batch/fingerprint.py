@@ -15,34 +15,34 @@ from auscan.media.container import check_file
 from auscan.media.images import numbered_images
 
 
-def state_of(path: Path) -> tuple[int, int]:
+def size_and_mtime(path: Path) -> tuple[int, int]:
     """Bytes of an input, and when it was last changed, ns since 1970; of a folder those of its pictures.
 
     Raises MediaError where it is not there, empty, or may not be read.
     """
-    with _reading(path):
-        states = [check_file(file) for file in _files(path)]
-    return sum(each.st_size for each in states), max(each.st_mtime_ns for each in states)
+    with _media_errors(path):
+        stats = [check_file(file) for file in _files(path)]
+    return sum(each.st_size for each in stats), max(each.st_mtime_ns for each in stats)
 
 
-def hash_of(path: Path) -> str:
+def content_hash(path: Path) -> str:
     """sha256 of an input's content; of a folder that of the names and hashes of its pictures.
 
-    Raises as `state_of`.
+    Raises as `size_and_mtime`.
     """
-    with _reading(path):
+    with _media_errors(path):
         if not path.is_dir():
             check_file(path)
-            return _hash(path)
-        whole = hashlib.sha256()
+            return _hash_file(path)
+        digest = hashlib.sha256()
         for file in _files(path):
             check_file(file)
-            whole.update(os.fsencode(file.name) + f" {_hash(file)}\n".encode())
-        return whole.hexdigest()
+            digest.update(os.fsencode(file.name) + f" {_hash_file(file)}\n".encode())
+        return digest.hexdigest()
 
 
 @contextmanager
-def _reading(path: Path) -> Iterator[None]:
+def _media_errors(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
@@ -53,6 +53,6 @@ def _files(path: Path) -> list[Path]:
     return numbered_images(path) if path.is_dir() else [path]
 
 
-def _hash(file: Path) -> str:
+def _hash_file(file: Path) -> str:
     with file.open("rb") as content:
         return hashlib.file_digest(content, "sha256").hexdigest()

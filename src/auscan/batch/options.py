@@ -7,17 +7,20 @@ Not here: which inputs (plan.py).
 import platform
 import shlex
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal
 
 from auscan.core.checkpoint_folder import find_checkpoint, hash_model, read_config
-from auscan.core.config import CheckpointConfig, Options, at_point
+from auscan.core.config import CheckpointConfig, Options, with_operating_point
 from auscan.core.environment import versions
+
+OPTION_NAMES = {"as_video_hz": "as_video", "attributions": "evidence"}
+"""Command-line names of options whose field has another name."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Request:
+class DetectRequest:
     """What to make of each input, and with what."""
 
     model: str = "nano"
@@ -37,37 +40,37 @@ class Request:
         from auscan.results.baseline import parse_baseline  # pandas is slow to load
 
         parse_baseline(self.options.baseline)
-        return at_point(read_config(find_checkpoint(self.model)), self.options.operating_point)
+        return with_operating_point(read_config(find_checkpoint(self.model)), self.options.operating_point)
 
     def config(self) -> dict[str, Any]:
         """All options that change what is written, by name."""
-        return {"backend": self.backend, "device": self.device, **asdict(self.options)}
+        return {"backend": self.backend, "device": self.device, **self.options.stored()}
 
     def command(self, source: Path, out: Path) -> str:
         """What to type to get the result of one input again."""
-        words = ["auscan", "detect", str(source), "--out", str(out)]
-        usual = Request()
+        arguments = ["auscan", "detect", str(source), "--out", str(out)]
+        default = DetectRequest()
         for name in ("model", "backend", "device"):
-            words += _option(name, getattr(self, name), getattr(usual, name))
+            arguments += _option_arguments(name, getattr(self, name), getattr(default, name))
         for each in fields(Options):
-            name = "as_video" if each.name == "as_video_hz" else each.name
-            words += _option(name, getattr(self.options, each.name), each.default)
-        return shlex.join(words)
+            name = OPTION_NAMES.get(each.name, each.name)
+            arguments += _option_arguments(name, getattr(self.options, each.name), each.default)
+        return shlex.join(arguments)
 
 
-def _option(name: str, value: object, usual: object) -> list[str]:
+def _option_arguments(name: str, value: object, default: object) -> list[str]:
     """The words for an option; none where it has its usual value."""
-    if value == usual:
+    if value == default:
         return []
-    word = f"--{name.replace('_', '-')}"
+    flag = f"--{name.replace('_', '-')}"
     if isinstance(value, float):
-        return [word, f"{value:g}"]
-    return [word] if value is True else [word, str(value)]
+        return [flag, f"{value:g}"]
+    return [flag] if value is True else [flag, str(value)]
 
 
 @dataclass(frozen=True, kw_only=True)
-class About:
-    """What all entries of a run on one machine have in common."""
+class RunMetadata:
+    """What all records of a run on one machine have in common."""
 
     model: str
     """Name of the checkpoint."""
@@ -77,9 +80,9 @@ class About:
     host: str
 
 
-def about(request: Request) -> About:
-    """Read off the request and this machine.  Raises as `Request.check`."""
-    return About(
+def run_metadata(request: DetectRequest) -> RunMetadata:
+    """Read off the request and this machine.  Raises as `DetectRequest.check`."""
+    return RunMetadata(
         model=request.check().name,
         model_sha256=hash_model(find_checkpoint(request.model)),
         config=request.config(),

@@ -3,8 +3,8 @@
 All machines and all runs come to the same plan: names and shards depend on what an input is known by
 (`MediaInput.key`), not on the order of a list or on where a disk is mounted.
 
-In: inputs that were found, entries of earlier runs.  Out: jobs, and the inputs whose results stand.
-Not here: finding inputs (media/discover.py), doing them (detect.py).
+In: inputs that were found, records of earlier runs.  Out: jobs, and the inputs whose results stand.
+Not here: finding inputs (media/discover.py), doing them (detect_worker.py).
 """
 
 import hashlib
@@ -13,13 +13,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from auscan.batch.fingerprint import state_of
+from auscan.batch.fingerprint import size_and_mtime
 from auscan.batch.jobs import Job
-from auscan.batch.options import About
-from auscan.batch.output_folder import a_link, is_result
+from auscan.batch.options import RunMetadata
+from auscan.batch.output_folder import is_result, symlink_error
 from auscan.core.errors import AuscanError, InputError
 from auscan.media.discover import MediaInput, output_names
-from auscan.results.manifest import Entry, folders, is_whole, latest
+from auscan.results.manifest import ManifestRecord, folders, is_whole, latest
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ class Shard:
     index: int
     count: int
 
-    def holds(self, key: str) -> bool:
+    def contains(self, key: str) -> bool:
         """Whether an input belongs to this part.  It stays there when others come."""
         return int(hashlib.sha256(os.fsencode(key)).hexdigest(), 16) % self.count == self.index - 1
 
@@ -39,7 +39,7 @@ class Shard:
         return "manifest.jsonl" if self.count == 1 else f"manifest.{self.index}-of-{self.count}.jsonl"
 
 
-ALL = Shard(1, 1)
+UNSHARDED = Shard(1, 1)
 """Everything."""
 
 
@@ -60,19 +60,24 @@ class Plan:
 
 
 def make_plan(
-    found: Sequence[MediaInput], out: Path, entries: Sequence[Entry], about: About, shard: Shard, resume: bool
+    inputs: Sequence[MediaInput],
+    out: Path,
+    records: Sequence[ManifestRecord],
+    metadata: RunMetadata,
+    shard: Shard,
+    resume: bool,
 ) -> Plan:
-    """The jobs of a shard, in the order of `found`; with `resume` without those whose result stands.
+    """The jobs of a shard, in the order of `inputs`; with `resume` without those whose result stands.
 
-    entries: of earlier runs into `out`, the oldest first
+    records: of earlier runs into `out`, the oldest first
     """
-    last = latest(entries)
+    last = latest(records)
     jobs, unchanged = [], []
-    names = output_names(found, folders(entries))  # of all shards, or they would not agree
-    for item, name in zip(found, names, strict=True):
-        if not shard.holds(item.key):
+    names = output_names(inputs, folders(records))  # of all shards, or they would not agree
+    for item, name in zip(inputs, names, strict=True):
+        if not shard.contains(item.key):
             continue
-        job = _job(item, name, out, last.get(item.key) if resume else None, about)
+        job = _plan_job(item, name, out, last.get(item.key) if resume else None, metadata)
         if job is None:
             unchanged.append(item.path)
         else:
@@ -80,40 +85,47 @@ def make_plan(
     return Plan(jobs=jobs, unchanged=unchanged)
 
 
-def _job(item: MediaInput, name: str, out: Path, known: Entry | None, about: About) -> Job | None:
+def _plan_job(
+    item: MediaInput, name: str, out: Path, previous: ManifestRecord | None, metadata: RunMetadata
+) -> Job | None:
     """What is to be done for an input; None where its result stands."""
-    why = "new" if known is None else _why_again(known, out, about)
-    if item.error is None and known is not None and why is None:
-        if _state(item.path) == (known.size, known.mtime_ns):
+    reason = "new" if previous is None else _stale_reason(previous, out, metadata)
+    if item.error is None and previous is not None and reason is None:
+        if _size_and_mtime_or_none(item.path) == (previous.size, previous.mtime_ns):
             return None
-        error = _in_the_way(out / name)
+        error = _blocking_error(out / name)
         return Job(
-            path=item.path, key=item.key, name=name, error=error, known=known, why="its size or time changed"
+            path=item.path,
+            key=item.key,
+            name=name,
+            error=error,
+            previous=previous,
+            reason="its size or time changed",
         )
-    error = item.error or _in_the_way(out / name)
-    last = known if known is not None and known.status == "failed" else None
-    return Job(path=item.path, key=item.key, name=name, error=error, known=last, why=why or "new")
+    error = item.error or _blocking_error(out / name)
+    last = previous if previous is not None and previous.status == "failed" else None
+    return Job(path=item.path, key=item.key, name=name, error=error, previous=last, reason=reason or "new")
 
 
-def _why_again(known: Entry, out: Path, about: About) -> str | None:
+def _stale_reason(previous: ManifestRecord, out: Path, metadata: RunMetadata) -> str | None:
     """Why a result does not stand, whatever the input is now; None where it does."""
-    if known.status == "failed":
-        return f"it failed ({known.error_class})"
-    changed = [name for name, value in about.config.items() if known.config.get(name) != value]
+    if previous.status == "failed":
+        return f"it failed ({previous.error_class})"
+    changed = [name for name, value in metadata.config.items() if previous.config.get(name) != value]
     if changed:
         return f"other options ({', '.join(changed)})"
-    if known.model_sha256 != about.model_sha256:
+    if previous.model_sha256 != metadata.model_sha256:
         return "another model"
-    before, now = known.versions.get("auscan"), about.versions["auscan"]
+    before, now = previous.versions.get("auscan"), metadata.versions["auscan"]
     if before != now:
         return f"auscan {now} instead of {before}"
-    return None if is_whole(out, known) else "its result is gone or damaged"
+    return None if is_whole(out, previous) else "its result is gone or damaged"
 
 
-def _in_the_way(folder: Path) -> InputError | None:
+def _blocking_error(folder: Path) -> InputError | None:
     """A folder that is no result of auscan is never replaced, nor is a link, wherever it leads."""
     if folder.is_symlink():
-        return a_link(folder)
+        return symlink_error(folder)
     if not folder.exists() or is_result(folder) or (folder.is_dir() and not any(folder.iterdir())):
         return None
     return InputError(
@@ -121,8 +133,8 @@ def _in_the_way(folder: Path) -> InputError | None:
     )
 
 
-def _state(path: Path) -> tuple[int, int] | None:
+def _size_and_mtime_or_none(path: Path) -> tuple[int, int] | None:
     try:
-        return state_of(path)
+        return size_and_mtime(path)
     except AuscanError:
         return None  # the job will say what is wrong with it

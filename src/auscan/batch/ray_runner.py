@@ -1,8 +1,8 @@
 """Inputs are done on the machines of a Ray cluster: the third runner.
 
     this machine                      any machine of the cluster
-    OnRay   --- job, folder --->      Post  -->  InWorkers  -->  process with the model
-            <--  Ended, Refused -
+    RayRunner  --- job, folder --->          RayWorker  -->  PoolRunner  -->  process with the model
+               <-- JobDone, WorkerFailure --
 
 A worker is a Ray actor with processors and a share of a GPU to itself. It has one job at a time, and does it
 in a process beside it, as a run without Ray does: so crashes and limits come out the same. The job that was
@@ -29,35 +29,35 @@ from pathlib import Path
 from typing import Any, Final
 from uuid import uuid4
 
-from auscan.batch.detect_worker import load_detection
-from auscan.batch.jobs import Job, failed
-from auscan.batch.options import About, Request
-from auscan.batch.output_folder import LOCK_FILE, RunFolder, not_writable
+from auscan.batch.detect_worker import load_detect_worker
+from auscan.batch.jobs import Job, failed_record
+from auscan.batch.options import DetectRequest, RunMetadata
+from auscan.batch.output_folder import LOCK_FILE, StagingFolder, output_error
 from auscan.batch.run import (
-    LOOK_EVERY_S,
+    MAX_FAILED_STARTS,
     NO_LIMITS,
-    STARTS,
+    POLL_EVERY_S,
     Interrupts,
-    InWorkers,
+    JobResult,
     Limits,
-    Settled,
-    Watcher,
+    PoolRunner,
+    ProgressListener,
 )
-from auscan.batch.worker import Ended, Load, Refused
-from auscan.core.environment import need_extra, usable_cores
+from auscan.batch.worker import JobDone, LoadJobFunction, WorkerFailure
+from auscan.core.environment import require_extra, usable_cores
 from auscan.core.errors import CrashError, InputError
-from auscan.results.manifest import Entry
+from auscan.results.manifest import ManifestRecord
 
-TRIES: Final[int] = 2
+MAX_ATTEMPTS: Final[int] = 2
 """Workers that may be lost with a job until it counts as failed."""
 
-ROOM_EVERY_S: Final[float] = 5.0
+CAPACITY_EVERY_S: Final[float] = 5.0
 """How often the machines of the cluster are counted."""
 
-KNOCK_S: Final[float] = 10.0
+CONNECT_TIMEOUT_S: Final[float] = 10.0
 """How long the head of a cluster may take to open its door; Ray itself would try for minutes."""
 
-WAIT_S: Final[float] = 300.0
+NO_WORKER_TIMEOUT_S: Final[float] = 300.0
 """How long there may be no worker at all."""
 
 
@@ -67,7 +67,7 @@ def connect(address: str) -> Any:
     It reports nothing to anybody and starts no dashboard, and what is on this machine alone cannot be reached
     from others.  Raises InputError where there is no cluster, or no Ray.
     """
-    need_extra("--ray", "ray", "ray")
+    require_extra("--ray", "ray", "ray")
     if address.startswith("ray://"):
         raise InputError(
             f"{address} is for Ray's client. Run auscan on a machine of the cluster, with --ray auto."
@@ -85,7 +85,7 @@ def connect(address: str) -> Any:
     try:
         if ":" in address:
             host, _, port = address.rpartition(":")
-            socket.create_connection((host, int(port)), KNOCK_S).close()
+            socket.create_connection((host, int(port)), CONNECT_TIMEOUT_S).close()
         ray.init(address=address, **settings)
     except Exception as error:  # Ray raises ConnectionError, ValueError, RuntimeError and others
         reason = str(error).strip().partition("\n")[0].rstrip(".")
@@ -96,44 +96,48 @@ def connect(address: str) -> Any:
     return ray
 
 
-class Post:
+class RayWorker:
     """The end of a worker that is on a machine of the cluster; an actor."""
 
-    def __init__(self, load: Load, about: About, limits: Limits, home: Path) -> None:
-        """home: what relative paths start from, if it is there"""
+    def __init__(
+        self, load: LoadJobFunction, metadata: RunMetadata, limits: Limits, working_directory: Path
+    ) -> None:
+        """working_directory: what relative paths start from, if it is there"""
         with suppress(OSError):
-            os.chdir(home)
+            os.chdir(working_directory)
         sys.modules["__main__"].__file__ = None  # Ray's own; else the process beside it would load Ray, too
-        self._crew = InWorkers(load, replace(about, host=platform.node()), _Unwatched(), limits=limits)
+        self._pool = PoolRunner(
+            load, replace(metadata, host=platform.node()), _SilentListener(), limits=limits
+        )
 
-    def missing(self, paths: Sequence[Path]) -> str | None:
+    def find_missing(self, paths: Sequence[Path]) -> str | None:
         """What to tell where this machine does not have some of the paths; else None."""
         for path in paths:
             if not path.exists():
                 return f"{path.absolute()} on {platform.node()}"
         return None
 
-    def do(self, job: Job, folder: Path) -> Ended | Refused:
+    def run_job(self, job: Job, folder: Path) -> JobDone | WorkerFailure:
         """Do a job, its files into `folder`."""
         waiting = deque([job])
         try:
             while True:
-                for _, entry in self._crew.turn(waiting, lambda name: folder):
-                    return Ended(entry)
+                for _, record in self._pool.poll(waiting, lambda name: folder):
+                    return JobDone(record)
         except Exception as error:
-            return Refused(error)
+            return WorkerFailure(error)
 
 
-class _Unwatched:
-    """Nobody looks on (a `Watcher`)."""
+class _SilentListener:
+    """Nobody looks on (a `ProgressListener`)."""
 
-    def begun(self, job: Job) -> None:
+    def started(self, job: Job) -> None:
         """Nothing."""
 
-    def step(self, job: Job, done: int, total: int | None) -> None:
+    def progressed(self, job: Job, done: int, total: int | None) -> None:
         """Nothing."""
 
-    def ended(self, job: Job) -> None:
+    def finished(self, job: Job) -> None:
         """Nothing."""
 
     def stopping(self, running: int) -> None:
@@ -141,204 +145,221 @@ class _Unwatched:
 
 
 @dataclass(eq=False)
-class _Seat:
+class WorkerHandle:
     """The end of a worker that is here."""
 
-    post: Any
-    answer: Any
+    actor: Any
+    reply: Any
     """What it will say next; None where it has nothing to do."""
     job: Job | None = None
-    place: Path = Path()
+    folder: Path = Path()
     """Where it makes the result."""
     began_s: float = 0.0
 
 
-class OnRay:
+class RayRunner:
     """Does jobs on the machines of a cluster (a `Runner`), which it leaves in the end."""
 
-    patience = 2
+    abort_after = 2
 
     def __init__(
         self,
         ray: Any,
-        load: Load,
-        about: About,
-        watcher: Watcher,
-        needs: Mapping[str, float],
+        load: LoadJobFunction,
+        metadata: RunMetadata,
+        listener: ProgressListener,
+        resources: Mapping[str, float],
         count: int | None = None,
         limits: Limits = NO_LIMITS,
     ) -> None:
-        """ray: as `connect` gives it; needs: of a worker, in Ray's words: CPU, GPU, memory (bytes).
+        """ray: as `connect` gives it; resources: of a worker, in Ray's words: CPU, GPU, memory (bytes).
 
         count: of workers; None: as many as there is room for
         """
-        self._ray, self._load, self._about, self._watcher = ray, load, about, watcher
-        self._needs, self._count, self._limits = needs, count, limits
-        self._crew: list[_Seat] = []
-        self._losses: Counter[str] = Counter()
+        self._ray, self._load, self._metadata, self._listener = ray, load, metadata, listener
+        self._resources, self._count, self._limits = resources, count, limits
+        self._workers: list[WorkerHandle] = []
+        self._lost_workers: Counter[str] = Counter()
         """Workers lost with a job, by its key."""
-        self._lost = 0
+        self._failed_starts = 0
         """Workers lost in a row before they could do anything."""
-        self._room, self._counted_s = 1, -ROOM_EVERY_S
+        self._capacity, self._counted_s = 1, -CAPACITY_EVERY_S
 
-    def __call__(self, jobs: Sequence[Job], folder: RunFolder, interrupts: Interrupts) -> Generator[Settled]:
+    def __call__(
+        self, jobs: Sequence[Job], folder: StagingFolder, interrupts: Interrupts
+    ) -> Generator[JobResult]:
         """As `Runner` says."""
         waiting = deque(jobs)
-        self._heard_s = time.monotonic()
+        self._last_reply_s = time.monotonic()
         try:
-            while waiting or self._crew:
+            while waiting or self._workers:
                 if interrupts.count and waiting:
                     waiting.clear()
-                    self._watcher.stopping(sum(seat.job is not None for seat in self._crew))
-                self._staff(waiting, folder)
-                yield from self._hear(waiting, folder)
+                    self._listener.stopping(sum(worker.job is not None for worker in self._workers))
+                self._assign_jobs(waiting, folder)
+                yield from self._collect_replies(waiting, folder)
         finally:
             self._ray.shutdown()
 
-    def _staff(self, waiting: deque[Job], folder: RunFolder) -> None:
+    def _assign_jobs(self, waiting: deque[Job], folder: StagingFolder) -> None:
         """Give out work, dismiss who has none, take on who is needed."""
-        for seat in [each for each in self._crew if each.answer is None]:
+        for worker in [each for each in self._workers if each.reply is None]:
             if waiting:
-                self._give(seat, waiting.popleft(), folder)
+                self._assign(worker, waiting.popleft(), folder)
             else:
-                self._dismiss(seat)
-        starting = [seat for seat in self._crew if seat.job is None]
+                self._stop_worker(worker)
+        starting = [worker for worker in self._workers if worker.job is None]
         if not waiting:
-            for seat in starting:
-                self._dismiss(seat)
-        for _ in range(min(self._places() - len(self._crew), len(waiting) - len(starting))):
-            post = self._take_on()
-            self._crew.append(_Seat(post, post.missing.remote(_shared(waiting, folder))))
+            for worker in starting:
+                self._stop_worker(worker)
+        for _ in range(min(self._max_workers() - len(self._workers), len(waiting) - len(starting))):
+            actor = self._start_actor()
+            self._workers.append(
+                WorkerHandle(actor, actor.find_missing.remote(_paths_to_find(waiting, folder)))
+            )
 
-    def _take_on(self) -> Any:
-        kind = self._ray.remote(Post).options(
-            num_cpus=self._needs.get("CPU"),
-            num_gpus=self._needs.get("GPU"),
-            memory=self._needs.get("memory"),
+    def _start_actor(self) -> Any:
+        kind = self._ray.remote(RayWorker).options(
+            num_cpus=self._resources.get("CPU"),
+            num_gpus=self._resources.get("GPU"),
+            memory=self._resources.get("memory"),
             scheduling_strategy="SPREAD",
         )
-        return kind.remote(self._load, self._about, self._limits, Path.cwd())
+        return kind.remote(self._load, self._metadata, self._limits, Path.cwd())
 
-    def _places(self) -> int:
+    def _max_workers(self) -> int:
         """How many workers there may be now; one at least, so that a cluster that can grow is asked to."""
-        if time.monotonic() - self._counted_s >= ROOM_EVERY_S:
+        if time.monotonic() - self._counted_s >= CAPACITY_EVERY_S:
             self._counted_s = time.monotonic()
             nodes = [node["Resources"] for node in self._ray.nodes() if node["Alive"]]
-            self._room = max(1, sum(map(self._fitting, nodes)))
-        return self._room if self._count is None else min(self._room, self._count)
+            self._capacity = max(1, sum(map(self._workers_fitting, nodes)))
+        return self._capacity if self._count is None else min(self._capacity, self._count)
 
-    def _fitting(self, resources: Mapping[str, float]) -> int:
+    def _workers_fitting(self, resources: Mapping[str, float]) -> int:
         """Workers that a machine has room for."""
-        return min(int(resources.get(name, 0.0) / need + 1e-6) for name, need in self._needs.items())
+        return min(int(resources.get(name, 0.0) / need + 1e-6) for name, need in self._resources.items())
 
-    def _give(self, seat: _Seat, job: Job, folder: RunFolder) -> None:
-        if job.key not in self._losses:
-            self._watcher.begun(job)
-        seat.job, seat.began_s, seat.place = job, time.monotonic(), folder.new(f".{uuid4().hex}")
-        seat.answer = seat.post.do.remote(job, seat.place)
+    def _assign(self, worker: WorkerHandle, job: Job, folder: StagingFolder) -> None:
+        if job.key not in self._lost_workers:
+            self._listener.started(job)
+        worker.job, worker.began_s, worker.folder = (
+            job,
+            time.monotonic(),
+            folder.staging_path(f".{uuid4().hex}"),
+        )
+        worker.reply = worker.actor.run_job.remote(job, worker.folder)
 
-    def _hear(self, waiting: deque[Job], folder: RunFolder) -> Iterator[Settled]:
-        seats = {seat.answer: seat for seat in self._crew if seat.answer is not None}
-        answers = self._ray.wait(list(seats), timeout=LOOK_EVERY_S)[0] if seats else []
-        if answers or any(seat.job is not None for seat in self._crew):
-            self._heard_s = time.monotonic()
-        elif time.monotonic() - self._heard_s > WAIT_S:
+    def _collect_replies(self, waiting: deque[Job], folder: StagingFolder) -> Iterator[JobResult]:
+        workers = {worker.reply: worker for worker in self._workers if worker.reply is not None}
+        replies = self._ray.wait(list(workers), timeout=POLL_EVERY_S)[0] if workers else []
+        if replies or any(worker.job is not None for worker in self._workers):
+            self._last_reply_s = time.monotonic()
+        elif time.monotonic() - self._last_reply_s > NO_WORKER_TIMEOUT_S:
             raise CrashError(
-                f"The Ray cluster had no room for a worker for {WAIT_S:g} s; one needs {self._in_words()}. "
-                "What is finished is kept; run the same again with --resume when there is room."
+                f"The Ray cluster had no room for a worker for {NO_WORKER_TIMEOUT_S:g} s; one needs "
+                f"{self._describe_resources()}. What is finished is kept; run the same again with --resume "
+                "when there is room."
             )
-        for answer in answers:
-            yield from self._answered(seats[answer], waiting, folder)
+        for reply in replies:
+            yield from self._handle_reply(workers[reply], waiting, folder)
 
-    def _answered(self, seat: _Seat, waiting: deque[Job], folder: RunFolder) -> Iterator[Settled]:
+    def _handle_reply(
+        self, worker: WorkerHandle, waiting: deque[Job], folder: StagingFolder
+    ) -> Iterator[JobResult]:
         try:
-            said = self._ray.get(seat.answer)
+            reply = self._ray.get(worker.reply)
         except self._ray.exceptions.RayTaskError:
             raise  # a mistake of auscan
         except self._ray.exceptions.RayError as lost:
-            self._dismiss(seat)
-            yield from self._gone(seat, waiting, lost)
+            self._stop_worker(worker)
+            yield from self._worker_lost(worker, waiting, lost)
             return
-        seat.answer = None
-        self._lost = 0
-        match said:
-            case Ended(entry):
-                yield self._take(seat, entry, folder)
-            case Refused(error):
+        worker.reply = None
+        self._failed_starts = 0
+        match reply:
+            case JobDone(record):
+                yield self._accept_result(worker, record, folder)
+            case WorkerFailure(error):
                 raise error
             case str():
                 raise InputError(
-                    f"There is no {said}. All machines must find inputs and --out under the same paths, on "
+                    f"There is no {reply}. All machines must find inputs and --out under the same paths, on "
                     "a file system that they share."
                 )
 
-    def _take(self, seat: _Seat, entry: Entry, folder: RunFolder) -> Settled:
-        job = seat.job
+    def _accept_result(
+        self, worker: WorkerHandle, record: ManifestRecord, folder: StagingFolder
+    ) -> JobResult:
+        job = worker.job
         assert job is not None
-        ours = self._about.model_sha256, self._about.versions["auscan"]
-        if (entry.model_sha256, entry.versions["auscan"]) != ours:
+        expected = self._metadata.model_sha256, self._metadata.versions["auscan"]
+        if (record.model_sha256, record.versions["auscan"]) != expected:
             raise InputError(
-                f"{entry.host} has another auscan or another model than this machine. "
+                f"{record.host} has another auscan or another model than this machine. "
                 "Install the same on all."
             )
         try:
-            if seat.place.exists():
-                seat.place.rename(folder.new(job.name))
+            if worker.folder.exists():
+                worker.folder.rename(folder.staging_path(job.name))
         except OSError as error:
-            raise not_writable(folder.path.parent, error) from error
-        return self._settle(seat, entry)
+            raise output_error(folder.path.parent, error) from error
+        return self._release(worker, record)
 
-    def _gone(self, seat: _Seat, waiting: deque[Job], error: Exception) -> Iterator[Settled]:
+    def _worker_lost(
+        self, worker: WorkerHandle, waiting: deque[Job], error: Exception
+    ) -> Iterator[JobResult]:
         """A worker was lost, and with it what it was at."""
-        job = seat.job
+        job = worker.job
         if job is None:
-            self._lost += 1
-            if self._lost >= STARTS * self._places():
+            self._failed_starts += 1
+            if self._failed_starts >= MAX_FAILED_STARTS * self._max_workers():
                 reason = " ".join(str(error).split())
                 raise CrashError(
                     f"No worker can be started on the Ray cluster; what is finished is kept. {reason}"
                 )
             return
-        self._losses[job.key] += 1
-        if self._losses[job.key] < TRIES:
+        self._lost_workers[job.key] += 1
+        if self._lost_workers[job.key] < MAX_ATTEMPTS:
             waiting.appendleft(job)
             return
         lost = CrashError(
             f"{job.path} could not be read to its end: its Ray worker or the whole machine was lost, "
-            f"{TRIES} times."
+            f"{MAX_ATTEMPTS} times."
         )
-        yield self._settle(seat, failed(job, self._about, lost, time.monotonic() - seat.began_s))
+        yield self._release(
+            worker, failed_record(job, self._metadata, lost, time.monotonic() - worker.began_s)
+        )
 
-    def _settle(self, seat: _Seat, entry: Entry) -> Settled:
-        job, seat.job = seat.job, None
+    def _release(self, worker: WorkerHandle, record: ManifestRecord) -> JobResult:
+        job, worker.job = worker.job, None
         assert job is not None
-        self._watcher.ended(job)
-        return job, entry
+        self._listener.finished(job)
+        return job, record
 
-    def _dismiss(self, seat: _Seat) -> None:
-        self._crew.remove(seat)
-        self._ray.kill(seat.post)
+    def _stop_worker(self, worker: WorkerHandle) -> None:
+        self._workers.remove(worker)
+        self._ray.kill(worker.actor)
 
-    def _in_words(self) -> str:
-        return ", ".join(f"{need:g} {name}" for name, need in self._needs.items())
+    def _describe_resources(self) -> str:
+        return ", ".join(f"{need:g} {name}" for name, need in self._resources.items())
 
 
-def _shared(waiting: Iterable[Job], folder: RunFolder) -> list[Path]:
+def _paths_to_find(waiting: Iterable[Job], folder: StagingFolder) -> list[Path]:
     """What every machine must see: the folder of the run, and an input that is there."""
-    there = (job.path for job in waiting if job.path.exists())
-    return [folder.path / LOCK_FILE, *islice(there, 1)]
+    existing = (job.path for job in waiting if job.path.exists())
+    return [folder.path / LOCK_FILE, *islice(existing, 1)]
 
 
-def choose_cluster(
-    request: Request,
-    about: About,
+def make_ray_runner(
+    request: DetectRequest,
+    metadata: RunMetadata,
     out: Path,
     address: str,
     jobs: int | None,
     gpus: float | None,
     limits: Limits,
-    watcher: Watcher,
-) -> OnRay:
+    listener: ProgressListener,
+) -> RayRunner:
     """The runner on a cluster; connects to it.
 
     address: 'auto', 'local', or where a cluster is
@@ -348,14 +369,14 @@ def choose_cluster(
     Raises InputError where there is no cluster.
     """
     threads = request.threads or 1
-    needs = needs_of(threads, request.device, gpus)
+    resources = worker_resources(threads, request.device, gpus)
     if limits.bytes is not None:
-        needs["memory"] = float(limits.bytes)
-    load = partial(load_detection, replace(request, threads=threads), out)
-    return OnRay(connect(address), load, about, watcher, needs, jobs, limits)
+        resources["memory"] = float(limits.bytes)
+    load = partial(load_detect_worker, replace(request, threads=threads), out)
+    return RayRunner(connect(address), load, metadata, listener, resources, jobs, limits)
 
 
-def needs_of(threads: int, device: str, gpus: float | None) -> dict[str, float]:
+def worker_resources(threads: int, device: str, gpus: float | None) -> dict[str, float]:
     """What a worker takes, in Ray's words.
 
     gpus: also a part of one; None: 1 where the device is a GPU
@@ -364,7 +385,7 @@ def needs_of(threads: int, device: str, gpus: float | None) -> dict[str, float]:
     on_gpu = device.startswith("cuda")
     if gpus is not None and not on_gpu:
         raise InputError("--gpus-per-worker is for --device cuda.")
-    needs = {"CPU": float(threads)}
+    resources = {"CPU": float(threads)}
     if on_gpu:
-        needs["GPU"] = 1.0 if gpus is None else gpus
-    return needs
+        resources["GPU"] = 1.0 if gpus is None else gpus
+    return resources

@@ -28,21 +28,21 @@ from typing import Any, Final
 
 import psutil
 
-from auscan.batch.jobs import Job, Work
+from auscan.batch.jobs import Job, JobFunction
 from auscan.core.errors import AuscanError
-from auscan.results.manifest import Entry
+from auscan.results.manifest import ManifestRecord
 
-Load = Callable[[], Work]
+LoadJobFunction = Callable[[], JobFunction]
 """Makes the work ready, in the process that is to do it; must survive pickling."""
 
 
 @dataclass(frozen=True)
-class Ready:
+class WorkerReady:
     """The model is loaded."""
 
 
 @dataclass(frozen=True)
-class Step:
+class JobProgress:
     """Frames done, and frames in all where that is known."""
 
     done: int
@@ -50,89 +50,91 @@ class Step:
 
 
 @dataclass(frozen=True)
-class Ended:
+class JobDone:
     """The job is done, or has failed."""
 
-    entry: Entry
+    record: ManifestRecord
 
 
 @dataclass(frozen=True)
-class Refused:
+class WorkerFailure:
     """No job can be done at all."""
 
     error: Exception
 
 
 @dataclass(frozen=True)
-class Gone:
+class WorkerExit:
     """The process has ended."""
 
     code: int
     """Its exit code; negative: the signal that ended it."""
 
 
-Said = Ready | Step | Ended | Refused | Gone
+WorkerMessage = WorkerReady | JobProgress | JobDone | WorkerFailure | WorkerExit
 """What a process says, the last of it by its end."""
 
-STEP_EVERY_S: Final[float] = 0.25
+PROGRESS_EVERY_S: Final[float] = 0.25
 """Least time between two words about progress."""
 
 _CONTEXT: Final = multiprocessing.get_context("spawn")
 
 
-class Worker:
+class WorkerProcess:
     """The end of it that gives out the work."""
 
-    def __init__(self, load: Load) -> None:
-        self.link, self._theirs = _CONTEXT.Pipe()
-        self._process = _CONTEXT.Process(target=_serve, args=(load, self._theirs), daemon=True)
+    def __init__(self, load: LoadJobFunction) -> None:
+        self.connection, self._child_connection = _CONTEXT.Pipe()
+        self._process = _CONTEXT.Process(
+            target=_worker_main, args=(load, self._child_connection), daemon=True
+        )
         self.ready = False
         self.job: Job | None = None
         self._began_s = 0.0
 
     def start(self) -> None:
-        """Begin to load the model.  Whoever starts it must `end` it, even where this raises."""
+        """Begin to load the model.  Whoever starts it must `kill` it, even where this raises."""
         self._began_s = time.monotonic()
-        with _no_interrupts():
+        with _signals_blocked():
             self._process.start()
-        self._theirs.close()
+        self._child_connection.close()
 
-    def give(self, job: Job, folder: Path) -> None:
+    def assign(self, job: Job, folder: Path) -> None:
         """Let it do a job; it must be ready and have none."""
         self.job, self._began_s = job, time.monotonic()
-        with suppress(OSError):  # it died meanwhile, which it will say by `hear`
-            self.link.send((job, folder))
+        with suppress(OSError):  # it died meanwhile, which it will say by `receive`
+            self.connection.send((job, folder))
 
-    def hear(self) -> Said:
+    def receive(self) -> WorkerMessage:
         """The next that it says; waits for it."""
         try:
-            said: Said = self.link.recv()
+            message: WorkerMessage = self.connection.recv()
         except (EOFError, OSError):
             self._process.join(timeout=10)
-            return Gone(self._process.exitcode or 0)
-        self.ready = self.ready or isinstance(said, Ready)
-        return said
+            return WorkerExit(self._process.exitcode or 0)
+        self.ready = self.ready or isinstance(message, WorkerReady)
+        return message
 
-    def seconds(self) -> float:
+    def elapsed_s(self) -> float:
         """How long it has been at its job, or at loading the model."""
         return time.monotonic() - self._began_s
 
-    def memory(self) -> int:
+    def memory_bytes(self) -> int:
         """Bytes that it holds resident."""
         try:
             return int(psutil.Process(self._process.pid).memory_info().rss)
         except psutil.Error:
             return 0  # it is gone
 
-    def end(self) -> None:
+    def kill(self) -> None:
         """End it at once, whatever it does."""
         if self._process.pid is not None:
             self._process.kill()
             self._process.join()
-        self.link.close()
+        self.connection.close()
 
 
-def how_it_ended(code: int) -> str:
+def describe_exit(code: int) -> str:
     """Words for the exit code of a process; negative: the signal that ended it."""
     if code >= 0:
         return f"its process ended with exit code {code}"
@@ -145,7 +147,7 @@ def how_it_ended(code: int) -> str:
 
 
 @contextmanager
-def _no_interrupts() -> Iterator[None]:
+def _signals_blocked() -> Iterator[None]:
     """A process that is started meanwhile does not get signals before it can say that they are not for it."""
     if not hasattr(signal, "pthread_sigmask"):  # Windows
         yield
@@ -158,26 +160,26 @@ def _no_interrupts() -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
-def _serve(load: Load, link: Connection) -> None:
+def _worker_main(load: LoadJobFunction, connection: Connection) -> None:
     """The end of it that does the work."""
-    _settle_in()
+    _set_up_process()
     try:
-        work = load()
+        function = load()
     except Exception as error:
-        link.send(Refused(error))
+        connection.send(WorkerFailure(error))
         return
-    link.send(Ready())
+    connection.send(WorkerReady())
     with suppress(EOFError, OSError):  # the other end is gone
         while True:
-            job, folder = link.recv()
+            job, folder = connection.recv()
             try:
-                link.send(Ended(work(job, folder, _steps(link))))
+                connection.send(JobDone(function(job, folder, _progress_sender(connection))))
             except AuscanError as error:  # the disk is full
-                link.send(Refused(error))
-            give_memory_back()
+                connection.send(WorkerFailure(error))
+            release_free_memory()
 
 
-def give_memory_back() -> None:
+def release_free_memory() -> None:
     """Hand free memory back to the system, where the C library is glibc, which holds it in pieces.
 
     Else a process would hold a gigabyte more after some hundred inputs, and limits would count it.
@@ -188,7 +190,7 @@ def give_memory_back() -> None:
             trim(0)
 
 
-def _settle_in() -> None:
+def _set_up_process() -> None:
     """Ctrl+C is for the other end, which decides; stdout is for results; a crash leaves no core."""
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)
@@ -197,23 +199,23 @@ def _settle_in() -> None:
         import resource
 
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    threading.Thread(target=_end_with_parent, daemon=True).start()
+    threading.Thread(target=_exit_with_parent, daemon=True).start()
 
 
-def _end_with_parent() -> None:
+def _exit_with_parent() -> None:
     """Whoever gave out the work is gone: nobody would put the result in its place."""
     parent: Any = multiprocessing.parent_process()
     wait([parent.sentinel])
     os._exit(1)
 
 
-def _steps(link: Connection) -> Callable[[int, int | None], None]:
+def _progress_sender(connection: Connection) -> Callable[[int, int | None], None]:
     last_s = time.monotonic()
 
-    def step(done: int, total: int | None) -> None:
+    def send_progress(done: int, total: int | None) -> None:
         nonlocal last_s
-        if time.monotonic() - last_s >= STEP_EVERY_S:
+        if time.monotonic() - last_s >= PROGRESS_EVERY_S:
             last_s = time.monotonic()
-            link.send(Step(done, total))
+            connection.send(JobProgress(done, total))
 
-    return step
+    return send_progress

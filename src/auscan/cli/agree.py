@@ -31,7 +31,7 @@ def agree(
     overlap: Annotated[
         float, typer.Option("--overlap", help="Events are one if they share this part of their time.")
     ] = 0.5,
-    stretch: Annotated[
+    chunk_s: Annotated[
         float, typer.Option("--stretch", metavar="SECONDS", help="Stretches that intervals are drawn from.")
     ] = 5.0,
     out: Annotated[
@@ -40,13 +40,12 @@ def agree(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of the table.")] = False,
 ) -> None:
     """Give Cohen's kappa, ICC(3,1) and F1 of A and B, frame by frame and event by event, with intervals."""
-    from auscan.results.agreement.agree import AgreeSettings
-    from auscan.results.agreement.agree import agree as compare
+    from auscan.results.agreement.agree import AgreementSettings, compute_agreement
     from auscan.results.readers.read import read_codings
 
-    settings = AgreeSettings(overlap=overlap, stretch_s=stretch, rate_hz=fps)
+    settings = AgreementSettings(overlap=overlap, block_s=chunk_s, rate_hz=fps)
     one, other = _face_of(read_codings(a), face_a), _face_of(read_codings(b), face_b)
-    agreement = compare(one, other, settings)
+    agreement = compute_agreement(one, other, settings)
     if out is not None:
         _write(out, agreement)
     if as_json:
@@ -108,7 +107,10 @@ def _print_tables(agreement: "Agreement") -> None:
                 *(
                     text
                     for name in ("kappa", "icc", "f1")
-                    for text in (_shown(row[name]), _range(row[f"{name}_low"], row[f"{name}_high"]))
+                    for text in (
+                        _format(row[name]),
+                        _format_interval(row[f"{name}_low"], row[f"{name}_high"]),
+                    )
                 ),
             )
         console.print(table)
@@ -116,9 +118,9 @@ def _print_tables(agreement: "Agreement") -> None:
         console.print(note, highlight=False, markup=False)
 
 
-def _shown(value: float) -> str:
+def _format(value: float) -> str:
     return "-" if value != value else f"{value:.2f}"  # NaN differs from itself
 
 
-def _range(low: float, high: float) -> str:
+def _format_interval(low: float, high: float) -> str:
     return "-" if low != low else f"{low:.2f} {high:.2f}"

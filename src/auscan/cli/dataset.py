@@ -1,12 +1,12 @@
 """`auscan merge`: many results as one data set.
 
 In: folders that `auscan detect` wrote to.  Out: a folder of Parquet files, and what is in it on stdout.
-Not here: the data set itself (batch/merge.py).
+Not here: the data set itself (batch/dataset.py).
 
 `auscan query`: ask a data set in SQL.
 
 In: a data set that `auscan merge` wrote, a query.  Out: a table, CSV or JSON Lines on stdout.
-Not here: the tables (batch/merge.py), DuckDB (batch/query.py).
+Not here: the tables, DuckDB (batch/dataset.py).
 """
 
 import csv
@@ -19,8 +19,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from auscan.core.environment import need_extra
+from auscan.core.environment import require_extra
 from auscan.core.errors import InputError
+
+if TYPE_CHECKING:
+    from auscan.batch.dataset import QueryResult
+
+MAX_TABLE_ROWS = 50
+"""Rows of the table that is made for eyes."""
 
 
 def merge(
@@ -30,7 +36,7 @@ def merge(
     out: Annotated[Path, typer.Option("--out", metavar="DATASET", help="Folder for the data set.")],
 ) -> None:
     """Gather the results in RESULTS into one data set of few large Parquet files."""
-    need_extra("auscan merge", "pyarrow", "batch")
+    require_extra("auscan merge", "pyarrow", "batch")
     from rich.console import Console
     from rich.progress import Progress
 
@@ -42,15 +48,8 @@ def merge(
         sources = merge_results(
             results, out, lambda done, total: bar.update(task, completed=done, total=total)
         )
-    done = [source.entry.rows for source in sources if source.entry.status == "done"]
+    done = [source.record.rows for source in sources if source.record.status == "done"]
     typer.echo(f"{out}: {len(sources)} inputs, {len(done)} with a result, {sum(done)} rows")
-
-
-if TYPE_CHECKING:
-    from auscan.batch.dataset import Answer
-
-SHOWN_ROWS = 50
-"""Rows of the table that is made for eyes."""
 
 
 def query(
@@ -62,40 +61,40 @@ def query(
     """Answer SQL over DATASET with DuckDB, e.g. 'SELECT AU, count(*) FROM events GROUP BY AU'."""
     if as_csv and as_json:
         raise InputError("Give --csv or --json, not both.")
-    need_extra("auscan query", "duckdb", "batch")
-    from auscan.batch.dataset import query as ask
+    require_extra("auscan query", "duckdb", "batch")
+    from auscan.batch.dataset import query as run_query
 
-    answer = ask(dataset, sql)
+    result = run_query(dataset, sql)
     if as_csv:
         writer = csv.writer(sys.stdout, lineterminator="\n")
-        writer.writerow(answer.columns)
-        writer.writerows(answer.rows)
+        writer.writerow(result.columns)
+        writer.writerows(result.rows)
     elif as_json:
-        for row in answer.rows:
-            line = {name: _plain(value) for name, value in zip(answer.columns, row, strict=True)}
+        for row in result.rows:
+            line = {name: _nan_to_none(value) for name, value in zip(result.columns, row, strict=True)}
             typer.echo(json.dumps(line, ensure_ascii=False, default=str))
     else:
-        _print_table(answer)
+        _print_table(result)
 
 
-def _plain(value: Any) -> Any:
+def _nan_to_none(value: Any) -> Any:
     """JSON knows no NaN."""
     return None if isinstance(value, float) and value != value else value
 
 
-def _print_table(answer: "Answer") -> None:
+def _print_table(result: "QueryResult") -> None:
     from rich.console import Console
     from rich.table import Table
 
-    table, rows = Table(*answer.columns), iter(answer.rows)
-    for row in islice(rows, SHOWN_ROWS):
-        table.add_row(*_shown(row))
+    table, rows = Table(*result.columns), iter(result.rows)
+    for row in islice(rows, MAX_TABLE_ROWS):
+        table.add_row(*_format_row(row))
     Console().print(table)
     if next(rows, None) is not None:
-        typer.echo(f"More than {SHOWN_ROWS} rows; --csv or --json gives all.", err=True)
+        typer.echo(f"More than {MAX_TABLE_ROWS} rows; --csv or --json gives all.", err=True)
 
 
-def _shown(row: Iterable[Any]) -> list[str]:
+def _format_row(row: Iterable[Any]) -> list[str]:
     return [
         "" if value is None else f"{value:g}" if isinstance(value, float) else str(value) for value in row
     ]

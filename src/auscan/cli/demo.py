@@ -12,34 +12,34 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from auscan.cli.model_options import BackendOption, DeviceOption, ThreadsOption
-from auscan.cli.progress import shown_progress
+from auscan.cli.progress import show_progress
 from auscan.core.aus import AU_MEANINGS
 
 if TYPE_CHECKING:
     import pandas as pd
 
-FOLDER = Path("auscan-demo")
+DEFAULT_FOLDER = Path("auscan-demo")
 """Where the demo goes unless told otherwise; git ignores it."""
 
 
 def demo(
-    out: Annotated[Path, typer.Option("--out", help="Folder for the clip and its results.")] = FOLDER,
+    out: Annotated[Path, typer.Option("--out", help="Folder for the clip and its results.")] = DEFAULT_FOLDER,
     backend: BackendOption = "auto",
     device: DeviceOption = "auto",
     threads: ThreadsOption = None,
 ) -> None:
     """Make a short clip of a smiling face, find its action units, and show them."""
     from auscan.core.config import Options
-    from auscan.inference.engine import load
+    from auscan.inference.load import load_engine
     from auscan.pipeline.demo import make_demo_clip
     from auscan.pipeline.outputs import write_result
 
     clip = out / "astronaut.mp4"
     make_demo_clip(clip)
-    stages, options = load("nano", backend, device, threads), Options(overlay=True, report=True)
+    engine, options = load_engine("nano", backend, device, threads), Options(overlay=True, report=True)
     command = shlex.join(["auscan", *sys.argv[1:]])
-    with shown_progress(clip.name) as progress:
-        result = write_result(clip, out, stages, options, command, progress)
+    with show_progress(clip.name) as progress:
+        result = write_result(clip, out, engine, options, command, progress)
     _print_table(result.table)
     typer.echo("She smiles: AU06, AU12 and AU25 should be on, AU04 and AU15 off.")
     typer.echo(f"Watch {out / 'overlay.mp4'}")
@@ -53,13 +53,13 @@ def _print_table(table: "pd.DataFrame") -> None:
     from rich.table import Table
 
     faces = table[table["success"] == 1]
-    shown = Table("AU", "meaning")
+    au_table = Table("AU", "meaning")
     for title in ("on in", "mean probability"):
-        shown.add_column(title, justify="right")
+        au_table.add_column(title, justify="right")
     for name, meaning in AU_MEANINGS.items():
         known = bool(faces[name].notna().any())
         share = f"{faces[f'{name}_c'].mean():.0%}" if known else "unknown"
-        shown.add_row(name, meaning, share, f"{faces[name].mean():.2f}" if known else "unknown")
+        au_table.add_row(name, meaning, share, f"{faces[name].mean():.2f}" if known else "unknown")
     console = Console()
     console.print(f"A face in {faces['frame'].nunique()} of {table['frame'].nunique()} frames.")
-    console.print(shown)
+    console.print(au_table)

@@ -3,15 +3,16 @@
 One input that fails does not stop the others; the manifest in DIR says what became of each. A single input is
 done in this process; as soon as there are more, or limits, in processes of their own.
 In: the words of the command line.  Out: files under DIR, lines on stdout, progress and errors on stderr.
-Not here: the work itself (pipeline/write.py), what makes a batch safe (batch/).
+Not here: the work itself (pipeline/outputs.py), what makes a batch safe (batch/).
 """
 
 import shlex
 import sys
+from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -24,18 +25,76 @@ from auscan.cli.model_options import (
     RayOption,
     ThreadsOption,
 )
-from auscan.cli.progress import Board, shown_board
-from auscan.core.errors import STOPPED, InputError, exit_code_of
+from auscan.cli.progress import BatchProgress, show_batch_progress
+from auscan.core.errors import EXIT_INTERRUPTED, InputError, exit_code_of
 
 if TYPE_CHECKING:
     from auscan.batch.jobs import Job
+    from auscan.batch.options import DetectRequest
     from auscan.batch.plan import Plan
-    from auscan.batch.run import Runner
+    from auscan.batch.run import Limits, Runner
+    from auscan.core.config import OperatingPoint
     from auscan.media.discover import MediaInput
-    from auscan.results.manifest import Entry
+    from auscan.results.manifest import ManifestRecord
 
-NAMES = 3
+MAX_NAMES = 3
 """Inputs of an error class that the table names."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class DetectOptions:
+    """Options of `auscan detect`, as given on the command line."""
+
+    inputs: Sequence[str]
+    out: Path
+    overlay: bool
+    report: bool
+    attributions: bool
+    """Also write evidence.parquet (--evidence)."""
+    as_video_hz: float | None
+    model: str
+    operating_point: "OperatingPoint"
+    keep_all: bool
+    baseline: str
+    backend: Literal["auto", "torch", "onnx"]
+    device: str
+    threads: int | None
+    jobs: int | None
+    resume: bool
+    shard: str
+    time_limit_s: float | None
+    """Of each input."""
+    memory_limit_gb: float | None
+    """Of each input, in 10^9 bytes."""
+    ray_address: str | None
+    """'auto', 'local' or HOST:PORT of a Ray cluster; None runs on this machine without Ray."""
+    gpus_per_worker: float | None
+    as_json: bool
+
+    def request(self) -> "DetectRequest":
+        """Return the model and the options that every input is processed with."""
+        from auscan.batch.options import DetectRequest
+        from auscan.core.config import Options
+
+        options = Options(
+            operating_point=self.operating_point,
+            overlay=self.overlay,
+            report=self.report,
+            attributions=self.attributions,
+            as_video_hz=self.as_video_hz,
+            keep_all=self.keep_all,
+            baseline=self.baseline,
+        )
+        return DetectRequest(
+            model=self.model, backend=self.backend, device=self.device, threads=self.threads, options=options
+        )
+
+    def limits(self) -> "Limits":
+        """Return the time and memory limits of each input."""
+        from auscan.batch.run import Limits
+
+        most_gb = self.memory_limit_gb
+        return Limits(seconds=self.time_limit_s, bytes=None if most_gb is None else round(most_gb * 1e9))
 
 
 def detect(
@@ -89,43 +148,63 @@ def detect(
     as_json: Annotated[bool, typer.Option("--json", help="Print the manifest's lines on stdout.")] = False,
 ) -> None:
     """Find the action units in every frame and face of INPUTS and write them to a folder each."""
-    from auscan.batch.options import Request, about
-    from auscan.batch.plan import make_plan, parse_shard
-    from auscan.batch.ray_runner import choose_cluster
-    from auscan.batch.run import Limits, choose_runner
-    from auscan.core.config import Options
-    from auscan.results.manifest import read_entries
-
-    if gpus_per_worker is not None and ray is None:
-        raise InputError("--gpus-per-worker is for --ray.")
-    part = parse_shard(shard)
-    options = Options(
-        operating_point=operating_point,
+    options = DetectOptions(
+        inputs=tuple(inputs),
+        out=out,
         overlay=overlay,
         report=report,
-        evidence=evidence,
+        attributions=evidence,
         as_video_hz=as_video,
+        model=model,
+        operating_point=operating_point,
         keep_all=keep_all,
         baseline=baseline,
+        backend=backend,
+        device=device,
+        threads=threads,
+        jobs=jobs,
+        resume=resume,
+        shard=shard,
+        time_limit_s=time_limit,
+        memory_limit_gb=memory_limit,
+        ray_address=ray,
+        gpus_per_worker=gpus_per_worker,
+        as_json=as_json,
     )
-    request = Request(model=model, backend=backend, device=device, threads=threads, options=options)
-    known = about(request)
-    plan = make_plan(_find(inputs, as_video is not None), out, read_entries(out), known, part, resume)
-    if resume:
-        _say_plan(plan)
-    batch = _Batch(out, part.manifest, as_json)
-    limits = Limits(seconds=time_limit, bytes=None if memory_limit is None else round(memory_limit * 1e9))
-    with shown_board(len(plan.jobs)) as board:
-        if ray is None or not plan.jobs:
-            runner: Runner = choose_runner(request, known, out, len(plan.jobs), jobs or 1, limits, board)
+    raise typer.Exit(run_detect(options))
+
+
+def run_detect(options: DetectOptions) -> int:
+    """Detect action units in all inputs; return the exit code."""
+    from auscan.batch.options import run_metadata
+    from auscan.batch.plan import make_plan, parse_shard
+    from auscan.batch.ray_runner import make_ray_runner
+    from auscan.batch.run import choose_runner
+    from auscan.results.manifest import read_records
+
+    if options.gpus_per_worker is not None and options.ray_address is None:
+        raise InputError("--gpus-per-worker is for --ray.")
+    out, shard = options.out, parse_shard(options.shard)
+    request, limits = options.request(), options.limits()
+    metadata = run_metadata(request)
+    inputs = _find_inputs(options.inputs, options.as_video_hz is not None)
+    plan = make_plan(inputs, out, read_records(out), metadata, shard, options.resume)
+    if options.resume:
+        _print_plan(plan)
+    reporter = BatchReporter(out, shard.manifest, options.as_json)
+    count = len(plan.jobs)
+    with show_batch_progress(count) as progress:
+        if options.ray_address is None or not count:
+            runner: Runner = choose_runner(request, metadata, out, count, options.jobs or 1, limits, progress)
         else:
-            runner = choose_cluster(request, known, out, ray, jobs, gpus_per_worker, limits, board)
-        batch.run(plan, runner, board)
-    batch.say_rest(plan)
-    raise typer.Exit(batch.exit_code)
+            address, gpus = options.ray_address, options.gpus_per_worker
+            runner = make_ray_runner(request, metadata, out, address, options.jobs, gpus, limits, progress)
+        reporter.run(plan, runner, progress)
+    reporter.print_summary(plan)
+    return reporter.exit_code
 
 
-def _find(inputs: list[str], folders_as_video: bool) -> "list[MediaInput]":
+def _find_inputs(inputs: Sequence[str], folders_as_video: bool) -> "list[MediaInput]":
     """The inputs; an overlay of an earlier run is none, though a search of a folder around DIR finds it."""
     from auscan.media.discover import find_media
 
@@ -137,78 +216,80 @@ def _find(inputs: list[str], folders_as_video: bool) -> "list[MediaInput]":
     return [item for item in found if str(item.path) in named or not is_own_overlay(item.path)]
 
 
-def _say_plan(plan: "Plan") -> None:
+def _print_plan(plan: "Plan") -> None:
     """A line for each input that was known: why it is done again, or that it is not."""
     for path in plan.unchanged:
         typer.echo(f"{path}: unchanged, left as it is", err=True)
     for job in plan.jobs:
-        if job.why != "new":
-            typer.echo(f"{job.path}: again, as {job.why}", err=True)
+        if job.reason != "new":
+            typer.echo(f"{job.path}: again, as {job.reason}", err=True)
 
 
 @dataclass
-class _Batch:
+class BatchReporter:
     """Tells of each input as it ends, and of all of them in the end."""
 
     out: Path
     manifest: str
     as_json: bool
     exit_code: int = 0
-    ended: int = 0
+    finished: int = 0
     unchanged: int = 0
-    failures: "dict[str, list[Entry]]" = field(default_factory=dict)
+    failures: "dict[str, list[ManifestRecord]]" = field(default_factory=dict)
     """By error class."""
 
-    def run(self, plan: "Plan", runner: "Runner", board: Board) -> None:
+    def run(self, plan: "Plan", runner: "Runner", progress: BatchProgress) -> None:
         """Do all jobs of a plan, or as many as there is patience for."""
         from auscan.batch.run import run
 
         try:
-            with closing(run(plan.jobs, self.out, self.manifest, runner)) as ends:
-                for job, entry in ends:
-                    with board.aside():
-                        self._say(job, entry)
+            with closing(run(plan.jobs, self.out, self.manifest, runner)) as results:
+                for job, record in results:
+                    with progress.paused():
+                        self._print_record(job, record)
         except KeyboardInterrupt:
             pass  # what is left is said in the end
 
-    def _say(self, job: "Job", entry: "Entry") -> None:
-        from auscan.results.manifest import as_line, stands
+    def _print_record(self, job: "Job", record: "ManifestRecord") -> None:
+        from auscan.results.manifest import has_same_content, to_json_line
 
-        self.ended += 1
-        for warning in entry.warnings:
+        self.finished += 1
+        for warning in record.warnings:
             typer.echo(f"auscan: {warning}", err=True)
-        if entry.error_class is not None:
-            typer.echo(f"auscan: {entry.error}", err=True)
-            self.exit_code = max(self.exit_code, exit_code_of(entry.error_class))
-            self.failures.setdefault(entry.error_class, []).append(entry)
-        unchanged = stands(job.known, entry)
+        if record.error_class is not None:
+            typer.echo(f"auscan: {record.error}", err=True)
+            self.exit_code = max(self.exit_code, exit_code_of(record.error_class))
+            self.failures.setdefault(record.error_class, []).append(record)
+        unchanged = has_same_content(job.previous, record)
         self.unchanged += unchanged
         if self.as_json:
-            typer.echo(as_line(entry))
+            typer.echo(to_json_line(record))
         elif unchanged:
-            typer.echo(f"{entry.path}: same content, left as it is", err=True)
-        elif entry.folder is not None:
+            typer.echo(f"{record.path}: same content, left as it is", err=True)
+        elif record.folder is not None:
             typer.echo(
-                f"{entry.path}: {entry.rows} rows in {entry.seconds:.1f} s -> {self.out / entry.folder}"
+                f"{record.path}: {record.rows} rows in {record.seconds:.1f} s -> {self.out / record.folder}"
             )
 
-    def say_rest(self, plan: "Plan") -> None:
+    def print_summary(self, plan: "Plan") -> None:
         """A table of what failed, what is left, and how to go on; nothing where all is well."""
-        left = len(plan.jobs) - self.ended
+        remaining = len(plan.jobs) - self.finished
         failed = sum(map(len, self.failures.values()))
         unchanged = len(plan.unchanged) + self.unchanged
-        if left:
-            self.exit_code = STOPPED
+        if remaining:
+            self.exit_code = EXIT_INTERRUPTED
         alone = len(plan.jobs) + len(plan.unchanged) == 1
-        if not (left or unchanged or failed) or (failed and alone):
+        if not (remaining or unchanged or failed) or (failed and alone):
             return
-        done = self.ended - failed - self.unchanged
-        counts = f"{done} done, {unchanged} unchanged, {failed} failed, {left} left"
+        done = self.finished - failed - self.unchanged
+        counts = f"{done} done, {unchanged} unchanged, {failed} failed, {remaining} left"
         typer.echo(f"\n{len(plan.jobs) + len(plan.unchanged)} inputs: {counts}", err=True)
-        for error_class, entries in sorted(self.failures.items()):
-            names = ", ".join(Path(entry.path).name for entry in entries[:NAMES])
-            more = f" and {len(entries) - NAMES} more" if len(entries) > NAMES else ""
-            typer.echo(f"  {error_class:<18} {len(entries):>5}  {names}{more}", err=True)
-        if failed or left:
-            words = sys.argv[1:] if "--resume" in sys.argv else [*sys.argv[1:], "--resume"]
-            typer.echo(f"To do only what failed or is left:\n  {shlex.join(['auscan', *words])}", err=True)
+        for error_class, records in sorted(self.failures.items()):
+            names = ", ".join(Path(record.path).name for record in records[:MAX_NAMES])
+            more = f" and {len(records) - MAX_NAMES} more" if len(records) > MAX_NAMES else ""
+            typer.echo(f"  {error_class:<18} {len(records):>5}  {names}{more}", err=True)
+        if failed or remaining:
+            arguments = sys.argv[1:] if "--resume" in sys.argv else [*sys.argv[1:], "--resume"]
+            typer.echo(
+                f"To do only what failed or is left:\n  {shlex.join(['auscan', *arguments])}", err=True
+            )

@@ -18,15 +18,19 @@ def doctor(
     as_json: Annotated[bool, typer.Option("--json", help="Print everything as one JSON object.")] = False,
 ) -> None:
     """Say whether auscan can work here, and what is missing for what; asks no network."""
-    from auscan.pipeline.doctor import about_python, examine
+    from auscan.pipeline.doctor import describe_python, run_checks
 
-    findings = examine()
+    findings = run_checks()
     works = all(each.state != "broken" for each in findings)
     if as_json:
-        said = {"works": works, "python": about_python(), "findings": [asdict(each) for each in findings]}
-        typer.echo(json.dumps(said, indent=2))
+        report = {
+            "works": works,
+            "python": describe_python(),
+            "findings": [asdict(each) for each in findings],
+        }
+        typer.echo(json.dumps(report, indent=2))
     else:
-        typer.echo(about_python())
+        typer.echo(describe_python())
         # What an extra lacks stands in the extra's own line.
         shown = [each for each in findings if each.found or not each.area.startswith("package of")]
         for each in shown:
@@ -37,6 +41,6 @@ def doctor(
 
 def _line(finding: "Finding") -> str:
     wanted = f"(wanted {finding.wanted})" if finding.wanted else ""
-    told = " ".join(part for part in (finding.found, wanted) if part)
-    advice = f"{' -> ' if told else ''}{finding.advice}" if finding.advice else ""
-    return f"{finding.state:7} {finding.area:18} {finding.name:24} {told}{advice}"
+    parts = " ".join(part for part in (finding.found, wanted) if part)
+    advice = f"{' -> ' if parts else ''}{finding.advice}" if finding.advice else ""
+    return f"{finding.state:7} {finding.area:18} {finding.name:24} {parts}{advice}"

@@ -49,17 +49,20 @@ def evaluate(
             "--thresholds brings its own smoothing and is not tuned again. Leave out --smooth and "
             "--save-thresholds, or leave out --thresholds."
         )
-    from auscan.training.evaluation import evaluate as hold_against
+    from auscan.training.evaluation import evaluate as evaluate_scores
     from auscan.training.scores import read_labels, read_scores
     from auscan.training.smoothing import NO_SMOOTHING, parse_windows
     from auscan.training.thresholds import Decision, read_decision
 
     decision = read_decision(thresholds) if thresholds is not None else None
     windows = parse_windows(smooth) if smooth is not None else NO_SMOOTHING
-    evaluation = hold_against(read_labels(index, split), read_scores(scores), decision, windows, rule)
+    evaluation = evaluate_scores(read_labels(index, split), read_scores(scores), decision, windows, rule)
     if save_thresholds is not None:
-        assert evaluation.readout is not None  # as no thresholds were given
-        calibration, points = evaluation.readout.calibration, evaluation.readout.operating_points
+        assert evaluation.calibrated_thresholds is not None  # as no thresholds were given
+        calibration, points = (
+            evaluation.calibrated_thresholds.calibration,
+            evaluation.calibrated_thresholds.operating_points,
+        )
         Decision(evaluation.at_tuned.thresholds, windows, calibration, points).save(save_thresholds)
     content = {"index": str(index), "scores": str(scores), "split": split, **evaluation.to_dict()}
     text = json.dumps(content, indent=2, allow_nan=False)
@@ -97,12 +100,12 @@ def _print_table(evaluation: "Evaluation") -> None:
     for j, name in enumerate(AU_NAMES):
         table.add_row(
             name,
-            _share(counts.positives()[j], counts.labelled()[j]),
-            _shown(evaluation.ranking[j].auc),
-            _shown(evaluation.ranking[j].average_precision),
-            _shown(evaluation.calibration_error[j]),
-            *(_shown(f1[j]), _range(*ends[0].f1[:, j]), _shown(default.f1_all.kappa[j])),
-            *(f"{tuned.thresholds[j]:.2f}", _shown(f1_tuned[j]), _range(*ends[1].f1[:, j])),
+            _format_share(counts.positives()[j], counts.labelled()[j]),
+            _format(evaluation.ranking[j].auc),
+            _format(evaluation.ranking[j].average_precision),
+            _format(evaluation.calibration_error[j]),
+            *(_format(f1[j]), _format_interval(*ends[0].f1[:, j]), _format(default.f1_all.kappa[j])),
+            *(f"{tuned.thresholds[j]:.2f}", _format(f1_tuned[j]), _format_interval(*ends[1].f1[:, j])),
         )
     table.add_section()
     for title, one, other in (
@@ -110,8 +113,18 @@ def _print_table(evaluation: "Evaluation") -> None:
         ("f1_faces", default.f1_faces, tuned.f1_faces),
     ):
         table.add_row(
-            *(title, "", "", "", "", _shown(one.counts.score()), _range(*one.interval.score), "", ""),
-            *(_shown(other.counts.score()), _range(*other.interval.score)),
+            *(
+                title,
+                "",
+                "",
+                "",
+                "",
+                _format(one.counts.score()),
+                _format_interval(*one.interval.score),
+                "",
+                "",
+            ),
+            *(_format(other.counts.score()), _format_interval(*other.interval.score)),
         )
     console = Console()
     console.print(table)
@@ -134,10 +147,10 @@ def _notes(evaluation: "Evaluation") -> list[str]:
         notes.append("One source video gives no intervals.")
     if evaluation.tuned_here:
         notes.append("The cuts were tuned on these very frames, which flatters.")
-    if (others := evaluation.by_others) is not None:
+    if (others := evaluation.cross_fitted) is not None:
         notes.append(
             f"With the cuts of each video tuned on other videos, f1_all is {others.counts.score():.3f} "
-            f"({_range(*others.interval.score)})."
+            f"({_format_interval(*others.interval.score)})."
         )
     if (error := _mean(evaluation.calibration_error)) is not None:
         text = f"The expected calibration error is {error:.3f} in the mean"
@@ -151,13 +164,13 @@ def _mean(values: tuple[float, ...]) -> float | None:
     return sum(known) / len(known) if known else None
 
 
-def _shown(value: float) -> str:
+def _format(value: float) -> str:
     return "-" if value != value else f"{value:.3f}"  # NaN differs from itself
 
 
-def _range(low: float, high: float) -> str:
+def _format_interval(low: float, high: float) -> str:
     return "-" if low != low else f"{low:.2f}-{high:.2f}"
 
 
-def _share(part: int, whole: int) -> str:
+def _format_share(part: int, whole: int) -> str:
     return f"{part / whole:.1%}" if whole else "-"

@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from auscan.cli.progress import shown_progress
+from auscan.cli.progress import show_progress
 
 
 def explain(
@@ -28,15 +28,15 @@ def explain(
     ] = None,
 ) -> None:
     """Show where the model looked in a frame of INPUT, of which RESULT is the folder of results."""
-    from auscan.pipeline.explain import check_name, write_picture
-    from auscan.pipeline.explain import explain as show
-    from auscan.results.evidence import EVIDENCE_FILE
+    from auscan.pipeline.explain import check_picture_suffix, write_picture
+    from auscan.pipeline.explain import explain as explain_frame
+    from auscan.results.attributions import ATTRIBUTIONS_FILE
 
-    check_name(out)  # before a long video is read
-    with shown_progress(source.name) as progress:
-        picture = show(
+    check_picture_suffix(out)  # before a long video is read
+    with show_progress(source.name) as progress:
+        picture = explain_frame(
             source,
-            folder / EVIDENCE_FILE,
+            folder / ATTRIBUTIONS_FILE,
             frame,
             face_id=face,
             au=au,

@@ -33,11 +33,13 @@ def export(
     if int8 and crops is None:
         raise InputError("--int8 is calibrated on real faces. Give some hundred crops with --crops FILE.npy.")
     from auscan.core.checkpoint_folder import find_checkpoint, read_config
-    from auscan.inference.export import export as write
+    from auscan.inference.export import export as export_checkpoint
     from auscan.pipeline.demo import demo_crops
 
     side = read_config(find_checkpoint(checkpoint)).network.visual.crop_size
-    report = write(checkpoint, out, demo_crops(side) if crops is None else _read(crops), int8)
+    report = export_checkpoint(
+        checkpoint, out, demo_crops(side) if crops is None else _read_crops(crops), int8
+    )
     real = report["differences"]["real"]
     typer.echo(f"{out}: {len(report['bytes'])} graphs, {sum(report['bytes'].values()) / 1e6:.1f} MB")
     typer.echo(
@@ -46,7 +48,7 @@ def export(
     )
 
 
-def _read(file: Path) -> Any:
+def _read_crops(file: Path) -> Any:
     import numpy as np
 
     try:
@@ -78,11 +80,11 @@ def pack(
     ] = None,
 ) -> None:
     """Join the encoders and the network of RUN in a checkpoint that `auscan detect --model` reads."""
-    from auscan.training.pack import pack as join
+    from auscan.training.pack import pack as pack_run
     from auscan.training.thresholds import read_decision
 
     decision = None if thresholds is None else read_decision(thresholds)
-    config = join(run, out, decision, name, model, visual, audio)
+    config = pack_run(run, out, decision, name, model, visual, audio)
     typer.echo(f"{out}: {config.name}, for auscan detect --model {out}")
     if decision is not None and max(decision.windows) > 1:
         typer.echo("The thresholds were tuned on smoothed scores; detect does not smooth.", err=True)

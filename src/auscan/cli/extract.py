@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from auscan.cli.model_options import GpusPerWorkerOption, RayOption, ThreadsOption
-from auscan.cli.progress import shown_progress
-from auscan.core.errors import STOPPED, InputError, exit_code_of
+from auscan.cli.progress import show_progress
+from auscan.core.errors import EXIT_INTERRUPTED, InputError, exit_code_of
 
 if TYPE_CHECKING:
-    from auscan.results.manifest import Entry
+    from auscan.results.manifest import ManifestRecord
 
-SHOWN = 5
+MAX_WARNINGS = 5
 """Pictures that could not be read and are named."""
 
 
@@ -53,47 +53,48 @@ def extract(
         raise InputError(f"--grid {grid} is no grid. Give a number such as 4, or full.")
     if gpus_per_worker is not None and ray is None:
         raise InputError("--gpus-per-worker is for --ray.")
-    from auscan.batch.extract import Extraction, FeatureRequest, choose_cluster
-    from auscan.datasets.cache import as_text
+    from auscan.batch.extract import Extraction, ExtractRequest, make_ray_runner
+    from auscan.datasets.cache import format_bytes
     from auscan.datasets.features import use_threads
     from auscan.datasets.index import read_index
     from auscan.training.find_encoders import find_encoders
 
     if threads is not None:
         use_threads(threads)
-    found = read_index(index, root)
+    dataset_index = read_index(index, root)
     encoders = find_encoders(model, visual, audio, device if ray is None else "cpu")
-    work = Extraction(found, encoders, out, None if grid == "full" else int(grid))
-    whole, left = work.size(work.tracks), work.size(work.todo)
+    extraction = Extraction(dataset_index, encoders, out, None if grid == "full" else int(grid))
+    total, remaining = extraction.cache_size(extraction.tracks), extraction.cache_size(extraction.pending)
     typer.echo(
-        f"{len(work.tracks)} tracks, {whole.frames} frames, {whole.sound_s / 60:.1f} min of sound: "
-        f"about {as_text(whole.total)} on disk. Still to do: {len(work.todo)} tracks, {as_text(left.total)}."
+        f"{len(extraction.tracks)} tracks, {total.frames} frames, {total.sound_s / 60:.1f} min of sound: "
+        f"about {format_bytes(total.total)} on disk. Still to do: {len(extraction.pending)} tracks, "
+        f"{format_bytes(remaining.total)}."
     )
-    with shown_progress("extract") as progress:
-        if ray is None or not work.jobs:
-            entries = work.run_here(batch, progress)
+    with show_progress("extract") as progress:
+        if ray is None or not extraction.jobs:
+            records = extraction.run_here(batch, progress)
         else:
-            request = FeatureRequest(
-                root=found.root, model=model, visual=visual, audio=audio, device=device, threads=threads,
-                grid=work.grid, batch=batch,
+            request = ExtractRequest(
+                root=dataset_index.root, model=model, visual=visual, audio=audio, device=device,
+                threads=threads, grid=extraction.grid, batch=batch,
             )  # fmt: skip
-            watcher = work.watcher(progress)
-            entries = work.run(choose_cluster(request, work, ray, gpus_per_worker, watcher))
-    _say(entries, len(work.jobs) - len(entries), out)
+            listener = extraction.listener(progress)
+            records = extraction.run(make_ray_runner(request, extraction, ray, gpus_per_worker, listener))
+    _print_summary(records, len(extraction.jobs) - len(records), out)
 
 
-def _say(entries: "Sequence[Entry]", left: int, out: Path) -> None:
+def _print_summary(records: "Sequence[ManifestRecord]", remaining: int, out: Path) -> None:
     """What became of all videos; leave with the exit code of what went wrong."""
-    warnings = [warning for entry in entries for warning in entry.warnings]
-    for warning in warnings[:SHOWN]:
+    warnings = [warning for record in records for warning in record.warnings]
+    for warning in warnings[:MAX_WARNINGS]:
         typer.echo(warning, err=True)
-    failures = [(entry.error_class, entry.error) for entry in entries if entry.error_class is not None]
+    failures = [(record.error_class, record.error) for record in records if record.error_class is not None]
     for _, error in failures:
         typer.echo(f"auscan: {error}", err=True)
-    frames = sum(entry.rows for entry in entries)
+    frames = sum(record.rows for record in records)
     typer.echo(f"{frames} frames written to {out}, {len(warnings)} pictures not readable")
     codes = [exit_code_of(error_class) for error_class, _ in failures]
-    if left:
-        typer.echo(f"{left} videos are left. Run the same again, and it does what is left.", err=True)
-        codes.append(STOPPED)
+    if remaining:
+        typer.echo(f"{remaining} videos are left. Run the same again, and it does what is left.", err=True)
+        codes.append(EXIT_INTERRUPTED)
     raise typer.Exit(max(codes, default=0))

@@ -7,7 +7,7 @@ Not here: how a picture is drawn (results/overlay.py).
 `auscan live`: action units of a camera, a stream or a file while it runs, as JSON lines.
 
 In: the words of the command line.  Out: a line a frame and face on stdout; remarks on stderr.
-Not here: the work itself (pipeline/live.py), leaving out frames (pipeline/feed.py), the page (mjpeg.py).
+Not here: the work itself (pipeline/live.py), leaving out frames (pipeline/prefetch.py).
 """
 
 import json
@@ -18,8 +18,6 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import TracebackType
 from typing import TYPE_CHECKING, Annotated, Any, Self
 
-import cv2
-import numpy as np
 import typer
 
 from auscan.cli.model_options import (
@@ -38,18 +36,18 @@ if TYPE_CHECKING:
     from auscan.pipeline.live import Row
     from auscan.results.figures.overlay import Painter
 
-KEPT = 64
+MAX_PENDING_FRAMES = 64
 """Frames that wait for their rows; older ones are not shown."""
-QUALITY = 80
+JPEG_QUALITY = 80
 """Of the JPEG pictures, in percent."""
 
 
-class Page:
+class MjpegPage:
     """The server; without a port it does nothing."""
 
     def __init__(self, port: int | None, config: "CheckpointConfig") -> None:
         self._port, self._config = port, config
-        self._frames: deque[Frame] = deque(maxlen=KEPT)
+        self._frames: deque[Frame] = deque(maxlen=MAX_PENDING_FRAMES)
         self._painter: Painter | None = None
         self._server: _Server | None = None
 
@@ -75,7 +73,7 @@ class Page:
 
     def add(self, frame: "Frame") -> None:
         """A frame whose rows will come."""
-        if self._server is not None and self._server.watchers:
+        if self._server is not None and self._server.viewers:
             self._frames.append(frame)
 
     def show(self, rows: "list[Row]") -> None:
@@ -88,6 +86,9 @@ class Page:
             self._server.show(self._paint(frames[0], [row for row in rows if row["frame"] == index]))
 
     def _paint(self, frame: "Frame", rows: "list[Row]") -> bytes:
+        import cv2
+        import numpy as np
+
         from auscan.results.figures.overlay import DrawnFace, Painter
 
         if self._painter is None:
@@ -105,7 +106,7 @@ class Page:
             if row["success"]
         ]
         picture = cv2.cvtColor(self._painter.paint(frame.image, faces), cv2.COLOR_RGB2BGR)
-        return bytes(cv2.imencode(".jpg", picture, [cv2.IMWRITE_JPEG_QUALITY, QUALITY])[1])
+        return bytes(cv2.imencode(".jpg", picture, [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])[1])
 
 
 class _Server(ThreadingHTTPServer):
@@ -119,14 +120,14 @@ class _Server(ThreadingHTTPServer):
         self.picture: bytes | None = b""
         """JPEG; None when it is over."""
         self.number = 0
-        self.watchers = 0
+        self.viewers = 0
 
     def show(self, picture: bytes | None) -> None:
         with self.changed:
             self.picture, self.number = picture, self.number + 1
             self.changed.notify_all()
 
-    def after(self, number: int) -> tuple[int, bytes] | None:
+    def wait_for_picture(self, number: int) -> tuple[int, bytes] | None:
         """Wait for a picture newer than that of a number: its number and itself; None when it is over."""
         with self.changed:
             self.changed.wait_for(lambda: self.number != number)
@@ -140,17 +141,17 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_response(200)
         self.send_header("Content-Type", "multipart/x-mixed-replace; boundary=frame")
         self.end_headers()
-        self.server.watchers += 1
+        self.server.viewers += 1
         try:
             self._stream()
         except OSError:
             pass  # the browser went away
         finally:
-            self.server.watchers -= 1
+            self.server.viewers -= 1
 
     def _stream(self) -> None:
         seen = self.server.number
-        while (picture := self.server.after(seen)) is not None:
+        while (picture := self.server.wait_for_picture(seen)) is not None:
             seen, jpeg = picture
             self.wfile.write(b"--frame\r\nContent-Type: image/jpeg\r\n\r\n" + jpeg + b"\r\n")
 
@@ -161,7 +162,7 @@ class _Handler(BaseHTTPRequestHandler):
 if TYPE_CHECKING:
     from auscan.pipeline.live import Row
 
-SAY_EVERY_S = 5.0
+REPORT_EVERY_S = 5.0
 """Seconds between two remarks about frames that were left out."""
 
 
@@ -181,39 +182,39 @@ def live(
     threads: ThreadsOption = None,
 ) -> None:
     """Print the action units of SOURCE as it runs, a JSON line a frame and face."""
-    from auscan.inference.engine import load
+    from auscan.inference.load import load_engine
     from auscan.media.stream import is_file, read_stream
     from auscan.media.video import Frame
     from auscan.pipeline.live import LiveDetector
     from auscan.pipeline.prefetch import LiveFeed
 
     feed = LiveFeed(read_stream(source), paced=is_file(source))
-    said = Said()
-    lag_s, stages = _seconds(lag), load(model, backend, device, threads)
-    detector = LiveDetector(stages, lag_s=lag_s, operating_point=operating_point, keep_all=keep_all)
-    with detector, Page(mjpeg, detector.config) as page:
+    reporter = DropReporter()
+    lag_s, engine = _seconds(lag), load_engine(model, backend, device, threads)
+    detector = LiveDetector(engine, lag_s=lag_s, operating_point=operating_point, keep_all=keep_all)
+    with detector, MjpegPage(mjpeg, detector.config) as page:
         for item in feed:
             if isinstance(item, Frame):
                 page.add(item)
                 rows = detector.push(item.image, item.time_s, index=item.index)
             else:
-                detector.hear(item)
+                detector.push_audio(item)
                 rows = []
             _print(rows, feed.dropped)
             page.show(rows)
-            said.dropped(feed.dropped)
+            reporter.report(feed.dropped)
         _print(detector.finish(), feed.dropped)
 
 
-class Said:
+class DropReporter:
     """Speaks of frames left out, now and then."""
 
     def __init__(self) -> None:
-        self._count, self._at_s = 0, -SAY_EVERY_S
+        self._count, self._at_s = 0, -REPORT_EVERY_S
 
-    def dropped(self, count: int) -> None:
+    def report(self, count: int) -> None:
         """So many were left out until now."""
-        if count > self._count and time.monotonic() - self._at_s >= SAY_EVERY_S:
+        if count > self._count and time.monotonic() - self._at_s >= REPORT_EVERY_S:
             self._count, self._at_s = count, time.monotonic()
             typer.echo(f"auscan: {count} frames left out so far; this machine is too slow for all", err=True)
 

@@ -26,7 +26,7 @@ from auscan.cli.studio import studio
 from auscan.cli.submit import check_submission, submit
 from auscan.cli.synth import synth
 from auscan.cli.train import crossval, ensemble, train
-from auscan.core.environment import INSTALL, TRAIN_MODULES
+from auscan.core.environment import TRAIN_INSTALL_COMMAND, TRAIN_MODULES
 from auscan.core.errors import AuscanError, InputError
 
 app = typer.Typer(
@@ -59,8 +59,8 @@ app.command()(export)
 app.command()(doctor)
 
 
-def _print_version(wanted: bool) -> None:
-    if wanted:
+def _print_version(requested: bool) -> None:
+    if requested:
         typer.echo(f"auscan {version('auscan')}")
         raise typer.Exit
 
@@ -71,7 +71,7 @@ _Version = Annotated[
 
 
 @app.callback()
-def _root(version: _Version = False) -> None:
+def _global_options(version: _Version = False) -> None:
     pass
 
 
@@ -86,5 +86,8 @@ def main() -> None:
         missing = (error.name or "").partition(".")[0]
         if missing not in TRAIN_MODULES:
             raise
-        typer.echo(f"auscan: This command needs {missing}, which is not installed. Run: {INSTALL}", err=True)
+        typer.echo(
+            f"auscan: This command needs {missing}, which is not installed. Run: {TRAIN_INSTALL_COMMAND}",
+            err=True,
+        )
         raise SystemExit(InputError.exit_code) from error

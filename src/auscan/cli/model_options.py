@@ -1,6 +1,6 @@
 """Options of every command that runs a model: what runs it and where, how it decides, what is judged.
 
-Not here: what they mean (inference/stages.py: `load`, core/operating.py, results/quality.py).
+Not here: what they mean (inference/load.py, core/config.py, results/quality.py).
 """
 
 from typing import Annotated, Literal

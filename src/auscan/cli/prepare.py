@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from auscan.cli.progress import shown_progress
+from auscan.cli.progress import show_progress
 
 
 def prepare(
@@ -52,12 +52,12 @@ def prepare(
         videos=tuple(videos or ()),
         lists=tuple(lists or ()),
     )
-    with shown_progress("prepare") as progress:
+    with show_progress("prepare") as progress:
         summary = prepare_index(root, out, dataset, roots, progress)
     for name, split in summary["splits"].items():
         typer.echo(
             f"{name}: {split['tracks']} tracks, {split['rows']} rows, {split['rows_labelled']} with all "
             f"labels, {split['rows_without_image']} without a picture"
         )
-    warned, unused = len(summary["warnings"]), len(summary["unused"])
-    typer.echo(f"{warned} tracks with warnings, {unused} things not used: see {out / 'report.md'}")
+    warning_count, unused = len(summary["warnings"]), len(summary["unused"])
+    typer.echo(f"{warning_count} tracks with warnings, {unused} things not used: see {out / 'report.md'}")

@@ -10,91 +10,97 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Protocol
 
+from auscan.core.errors import InputError
+
 if TYPE_CHECKING:
     from auscan.batch.jobs import Job
 
-Report = Callable[[int, int | None], None]
+ProgressCallback = Callable[[int, int | None], None]
 """Called with frames done and frames in all (None: unknown)."""
 
-LINE_EVERY_S = float(os.environ.get("AUSCAN_PROGRESS_S", "5"))
-"""Seconds between two lines where stderr is not a terminal; the Studio asks for more of them."""
+LINE_EVERY_S = 5.0
+"""Seconds between two lines where stderr is not a terminal, unless the environment sets another number."""
+
+LINE_EVERY_VARIABLE = "AUSCAN_PROGRESS_S"
+"""Environment variable that replaces LINE_EVERY_S; the Studio sets it for its workers."""
 
 
-class _Shown(Protocol):
+class ProgressDisplay(Protocol):
     """What is under way, each with a label."""
 
-    def begin(self, label: str) -> Report:
+    def begin(self, label: str) -> ProgressCallback:
         """Show one more; call what comes back as its frames are done."""
 
     def end(self, label: str) -> None:
         """Show one less."""
 
     @contextmanager
-    def aside(self) -> Iterator[None]:
+    def paused(self) -> Iterator[None]:
         """Others may write to the terminal meanwhile."""
 
 
 @contextmanager
-def shown_progress(label: str) -> Iterator[Report]:
+def show_progress(label: str) -> Iterator[ProgressCallback]:
     """Yield a function to call as frames are done; `label` says what is worked on."""
-    with _shown() as shown:
-        yield shown.begin(label)
+    with _open_display() as display:
+        yield display.begin(label)
 
 
-class Board:
-    """Shows how far the inputs of a batch are (a `Watcher` of batch/run.py)."""
+class BatchProgress:
+    """Shows how far the inputs of a batch are (a `ProgressListener` of batch/run.py)."""
 
-    def __init__(self, shown: _Shown, total: int) -> None:
-        self._shown, self._total = shown, total
-        self._reports: dict[str, tuple[str, Report]] = {}
-        self._begun = 0
+    def __init__(self, display: ProgressDisplay, total: int) -> None:
+        self._display, self._total = display, total
+        self._callbacks: dict[str, tuple[str, ProgressCallback]] = {}
+        self._started = 0
 
-    def begun(self, job: "Job") -> None:
+    def started(self, job: "Job") -> None:
         """An input is begun."""
-        self._begun += 1
-        label = f"[{self._begun}/{self._total}] {job.path.name}"
-        self._reports[job.key] = label, self._shown.begin(label)
+        self._started += 1
+        label = f"[{self._started}/{self._total}] {job.path.name}"
+        self._callbacks[job.key] = label, self._display.begin(label)
 
-    def step(self, job: "Job", done: int, total: int | None) -> None:
+    def progressed(self, job: "Job", done: int, total: int | None) -> None:
         """Frames done, and frames in all where that is known."""
-        self._reports[job.key][1](done, total)
+        self._callbacks[job.key][1](done, total)
 
-    def ended(self, job: "Job") -> None:
+    def finished(self, job: "Job") -> None:
         """An input is done, failed or given up."""
-        self._shown.end(self._reports.pop(job.key)[0])
+        self._display.end(self._callbacks.pop(job.key)[0])
 
     def stopping(self, running: int) -> None:
         """So many inputs come to their end, and no others are begun."""
-        with self.aside():
+        with self.paused():
             print(f"Waiting for {running} inputs to end; Ctrl+C stops them.", file=sys.stderr, flush=True)
 
     @contextmanager
-    def aside(self) -> Iterator[None]:
+    def paused(self) -> Iterator[None]:
         """Others may write to the terminal meanwhile."""
-        with self._shown.aside():
+        with self._display.paused():
             yield
 
 
 @contextmanager
-def shown_board(total: int) -> Iterator[Board]:
+def show_batch_progress(total: int) -> Iterator[BatchProgress]:
     """Yield a board for so many inputs."""
-    with _shown() as shown:
-        yield Board(shown, total)
+    with _open_display() as display:
+        yield BatchProgress(display, total)
 
 
 @contextmanager
-def _shown() -> Iterator[_Shown]:
+def _open_display() -> Iterator[ProgressDisplay]:
+    line_every_s = read_line_every_s()
     if not sys.stderr.isatty():
-        yield _Lines()
+        yield _LineDisplay(line_every_s)
         return
-    bars = _Bars()
+    bars = _BarDisplay()
     try:
         yield bars
     finally:
         bars.close()
 
 
-class _Bars:
+class _BarDisplay:
     """A bar each, gone when it is done."""
 
     def __init__(self) -> None:
@@ -119,7 +125,7 @@ class _Bars:
         self._tasks: dict[str, Any] = {}
         self._progress.start()
 
-    def begin(self, label: str) -> Report:
+    def begin(self, label: str) -> ProgressCallback:
         began_s = time.monotonic()
         task = self._tasks[label] = self._progress.add_task(label, total=None, fps=0.0)
 
@@ -133,7 +139,7 @@ class _Bars:
         self._progress.remove_task(self._tasks.pop(label))
 
     @contextmanager
-    def aside(self) -> Iterator[None]:
+    def paused(self) -> Iterator[None]:
         self._progress.stop()
         try:
             yield
@@ -144,16 +150,39 @@ class _Bars:
         self._progress.stop()
 
 
-class _Lines:
+def read_line_every_s() -> float:
+    """Return the seconds between two progress lines.
+
+    Raises InputError where the environment variable holds no number from 0 on.
+    """
+    text = os.environ.get(LINE_EVERY_VARIABLE)
+    if text is None:
+        return LINE_EVERY_S
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = -1.0
+    if not seconds >= 0:  # also refuses NaN
+        raise InputError(
+            f"The environment variable {LINE_EVERY_VARIABLE} is {text!r}, which is no number of seconds. "
+            "Set it to a number such as 5, or unset it."
+        )
+    return seconds
+
+
+class _LineDisplay:
     """A line now and then."""
 
-    def begin(self, label: str) -> Report:
+    def __init__(self, line_every_s: float) -> None:
+        self._line_every_s = line_every_s
+
+    def begin(self, label: str) -> ProgressCallback:
         began_s = last_s = time.monotonic()
 
         def report(done: int, total: int | None) -> None:
             nonlocal last_s
             now_s = time.monotonic()
-            if now_s - last_s < LINE_EVERY_S:
+            if now_s - last_s < self._line_every_s:
                 return
             last_s = now_s
             print(progress_line(label, done, total, now_s - began_s), file=sys.stderr, flush=True)
@@ -164,7 +193,7 @@ class _Lines:
         """Nothing to take away."""
 
     @contextmanager
-    def aside(self) -> Iterator[None]:
+    def paused(self) -> Iterator[None]:
         yield
 
 

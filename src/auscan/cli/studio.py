@@ -20,15 +20,17 @@ from auscan.core.errors import InputError
 if TYPE_CHECKING:
     from auscan.server.settings import StudioSettings
 
-FOLDER = Path("auscan-studio")
+DEFAULT_FOLDER = Path("auscan-studio")
 """Where results go unless told otherwise; git ignores it."""
 
 INSTALL = "pip install 'auscan[studio]'"
-WORKER = "from auscan.cli.main import main; main()"
+WORKER_CODE = "from auscan.cli.main import main; main()"
 
 
 def studio(
-    out: Annotated[Path, typer.Option("--out", help="Folder for the results; made if missing.")] = FOLDER,
+    out: Annotated[
+        Path, typer.Option("--out", help="Folder for the results; made if missing.")
+    ] = DEFAULT_FOLDER,
     host: Annotated[str, typer.Option("--host", help="Address to listen on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option("--port", min=0, max=65535, help="Port to listen on.")] = 8765,
     token: Annotated[
@@ -53,8 +55,8 @@ def studio(
     if token is None and not is_loopback(host):
         token = secrets.token_urlsafe(24)
     settings = StudioSettings(
-        folder=_writable(out),
-        worker=(sys.executable, "-c", WORKER, "detect", "--model", model),
+        folder=_writable_folder(out),
+        worker=(sys.executable, "-c", WORKER_CODE, "detect", "--model", model),
         host=host,
         port=port,
         token=token,
@@ -62,22 +64,22 @@ def studio(
         max_upload_bytes=round(max_gb * 1024**3),
         time_limit_s=max_hours * 3600,
     )
-    _run(settings, open_browser)
+    _serve(settings, open_browser)
 
 
-def _run(settings: "StudioSettings", open_browser: bool) -> None:
+def _serve(settings: "StudioSettings", open_browser: bool) -> None:
     from auscan.server.app import make_server
 
     server = make_server(settings)  # refuses an index that was changed
     family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
     try:
-        listening = socket.create_server((settings.host, settings.port), family=family)
+        listening_socket = socket.create_server((settings.host, settings.port), family=family)
     except OSError as error:
         raise InputError(
             f"{settings.host}:{settings.port} cannot be listened on ({error.strerror}). Give another --port."
         ) from error
     name = f"[{settings.host}]" if family == socket.AF_INET6 else settings.host
-    address = f"http://{name}:{listening.getsockname()[1]}/"
+    address = f"http://{name}:{listening_socket.getsockname()[1]}/"
     if settings.token is not None:
         address += f"?token={settings.token}"
     typer.echo(
@@ -85,10 +87,10 @@ def _run(settings: "StudioSettings", open_browser: bool) -> None:
     )
     if open_browser:
         webbrowser.open(address)
-    server.run(sockets=[listening])
+    server.run(sockets=[listening_socket])
 
 
-def _writable(folder: Path) -> Path:
+def _writable_folder(folder: Path) -> Path:
     """The folder, made if missing, as an absolute path.  Raises InputError where nothing can be written."""
     try:
         folder.mkdir(parents=True, exist_ok=True)

@@ -1,7 +1,7 @@
 """`auscan submit` and `auscan check-submission`: what is handed in, and whether it is what was asked for.
 
 In: scores, a template, thresholds.  Out: the submission, and on stdout what it holds.
-Not here: formats and rules (training/submit.py, training/template.py).
+Not here: formats and rules (training/submission.py).
 """
 
 from pathlib import Path

@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from auscan.cli.progress import shown_progress
+from auscan.cli.progress import show_progress
 from auscan.core.errors import AuscanError
 
 
@@ -38,10 +38,10 @@ def synth(
         raise AuscanError(f"Rendering needs numba ({error}). Run: pip install 'auscan[train]'") from error
 
     began_s = time.monotonic()
-    with shown_progress("synth") as progress:
-        made = write_dataset(out, videos, seed, seconds, face, workers, rate, progress)
-    rate = 60 * made["frames"] / max(time.monotonic() - began_s, 1e-6)
+    with show_progress("synth") as progress:
+        summary = write_dataset(out, videos, seed, seconds, face, workers, rate, progress)
+    rate = 60 * summary["frames"] / max(time.monotonic() - began_s, 1e-6)
     typer.echo(
-        f"{out}: {made['videos']} videos, {made['tracks']} tracks, {made['frames']} faces, "
+        f"{out}: {summary['videos']} videos, {summary['tracks']} tracks, {summary['frames']} faces, "
         f"{rate:.0f} a minute"
     )

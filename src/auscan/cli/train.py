@@ -24,11 +24,11 @@ def train(
 ) -> None:
     """Train as CONFIG.yaml says; a run that was stopped goes on where it was."""
     from auscan.training.config import read_train_config
-    from auscan.training.loop import close
-    from auscan.training.loop import train as teach
+    from auscan.training.loop import close_process_group
+    from auscan.training.loop import train as train_network
 
-    outcome = teach(read_train_config(config), typer.echo)
-    close()
+    outcome = train_network(read_train_config(config), typer.echo)
+    close_process_group()
     if not outcome.scores:  # of several processes one writes, and one speaks
         return
     typer.echo(f"best mean F1 {outcome.best:.4f} after step {outcome.best_step}: {outcome.folder / 'best'}")
@@ -44,10 +44,10 @@ def crossval(
     """Train CONFIG.yaml once a fold of its training and validation tracks; run again, it goes on."""
     from auscan.training.config import read_train_config
     from auscan.training.crossval import cross_validate
-    from auscan.training.loop import close
+    from auscan.training.loop import close_process_group
 
     outcome = cross_validate(read_train_config(config), folds, seed, typer.echo)
-    close()
+    close_process_group()
     if not outcome.scores:  # of several processes one writes, and one speaks
         return
     typer.echo(f"mean F1 of the folds: {', '.join(f'{best:.4f}' for best in outcome.best)}")

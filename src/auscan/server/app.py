@@ -5,11 +5,11 @@
     POST   /api/jobs/ID/cancel
     DELETE /api/jobs/ID
     GET    /api/results/ID/...              routes.py
-    WS     /api/live                        live.py
+    WS     /api/live                        camera.py
     GET    /openapi.json                    all of this for programs
 
 In: settings.  Out: an ASGI application behind its guard.
-Not here: what a route does (jobs.py, routes.py, results.py, live.py).
+Not here: what a route does (jobs.py, routes.py, results.py, camera.py).
 
 Listen on an address until the user has had enough.
 
@@ -34,10 +34,10 @@ from auscan.core.environment import VERSION
 from auscan.core.errors import AuscanError
 from auscan.media.discover import MEDIA_SUFFIXES
 from auscan.server import routes
-from auscan.server.camera import Cameras, add_live
+from auscan.server.camera import CameraSessions, add_live
 from auscan.server.guard import Guard
-from auscan.server.index import Job, JobOptions, new_job
-from auscan.server.jobs import Jobs
+from auscan.server.job_store import JobOptions, StudioJob, new_job
+from auscan.server.jobs import JobQueue
 from auscan.server.routes import JobId, find_job
 from auscan.server.settings import StudioSettings
 
@@ -53,7 +53,7 @@ _FILE_BODY: Final[dict[str, Any]] = {
 
 def create_app(settings: StudioSettings) -> ASGIApp:
     """The whole Studio for one folder."""
-    jobs = Jobs(settings)
+    jobs = JobQueue(settings)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -71,11 +71,11 @@ def create_app(settings: StudioSettings) -> ASGIApp:
         redirect_slashes=False,
     )
     app.state.jobs = jobs
-    app.add_exception_handler(AuscanError, _say)
+    app.add_exception_handler(AuscanError, _error_response)
     _add_about(app, settings)
     _add_jobs(app, jobs)
     app.include_router(routes.router)
-    add_live(app, Cameras(settings))
+    add_live(app, CameraSessions(settings))
     app.mount("/", StaticFiles(directory=STATIC, html=True), name="page")
     return Guard(app, settings)
 
@@ -93,46 +93,46 @@ def _add_about(app: FastAPI, settings: StudioSettings) -> None:
         }
 
 
-def _add_jobs(app: FastAPI, jobs: Jobs) -> None:
+def _add_jobs(app: FastAPI, jobs: JobQueue) -> None:
     settings = jobs.settings
-    coming: set[str] = set()
+    uploading: set[str] = set()
 
     @app.post("/api/jobs", status_code=201, openapi_extra=_FILE_BODY)
     async def submit(
         request: Request,
         name: Annotated[str, Query(max_length=1000)],
         options: Annotated[JobOptions, Depends()],
-    ) -> Job:
+    ) -> StudioJob:
         """Take a file and put it in the queue."""
-        shown = routes.shown_name(name)
-        job = new_job(shown, routes.known_suffix(shown), options)
-        routes.check_announced(request, settings)
-        if len(coming) >= settings.max_uploads:
+        file_name = routes.display_name(name)
+        job = new_job(file_name, routes.media_suffix(file_name), options)
+        routes.check_content_length(request, settings)
+        if len(uploading) >= settings.max_uploads:
             raise HTTPException(429, "Too many files come in at once. Try again in a moment.")
-        if jobs.waiting() + len(coming) >= settings.max_waiting:
+        if jobs.unfinished_count() + len(uploading) >= settings.max_waiting:
             raise HTTPException(429, f"{settings.max_waiting} videos wait already. Try again later.")
-        coming.add(job.id)
+        uploading.add(job.id)
         try:
-            await routes.receive(request, jobs.source(job), settings)
+            await routes.save_body(request, jobs.source(job), settings)
             return await run_in_threadpool(jobs.submit, job)
         except BaseException:
             await run_in_threadpool(jobs.remove, job)
             raise
         finally:
-            coming.discard(job.id)
+            uploading.discard(job.id)
 
     @app.get("/api/jobs")
-    def all_jobs() -> list[Job]:
+    def all_jobs() -> list[StudioJob]:
         """All videos, newest first."""
         return jobs.all()
 
     @app.get("/api/jobs/{job_id}")
-    def one_job(job_id: JobId, request: Request) -> Job:
+    def one_job(job_id: JobId, request: Request) -> StudioJob:
         """One video: its state, frames done, seconds left."""
         return find_job(request, job_id)
 
     @app.post("/api/jobs/{job_id}/cancel")
-    def cancel(job_id: JobId, request: Request) -> Job:
+    def cancel(job_id: JobId, request: Request) -> StudioJob:
         """Call it off; what is finished stays."""
         return jobs.cancel(find_job(request, job_id))
 
@@ -142,7 +142,7 @@ def _add_jobs(app: FastAPI, jobs: Jobs) -> None:
         jobs.remove(find_job(request, job_id))
 
 
-def _say(_: Request, error: Exception) -> JSONResponse:
+def _error_response(_: Request, error: Exception) -> JSONResponse:
     """An error of auscan as a sentence."""
     return JSONResponse({"detail": str(error)}, status_code=422)
 

@@ -11,7 +11,7 @@ The camera: pictures come over a WebSocket, rows of the table go back.
 The page sends the next picture when few are unanswered, so nothing piles up where the machine is slow. The
 camera's sound is not sent: the face is read alone.
 In: a WebSocket.  Out: messages, until one side has had enough.
-Not here: what the rows hold (pipeline/live.py), pictures that are none (pictures.py).
+Not here: what the rows hold (pipeline/live.py).
 """
 
 import math
@@ -49,12 +49,14 @@ def read_jpeg(data: bytes) -> NDArray[np.uint8]:
 
 def jpeg_size(data: bytes) -> tuple[int, int]:
     """Height and width as the header says.  Raises InputError where there is no such header."""
-    at = 2
-    while data[:2] == b"\xff\xd8" and at + 9 <= len(data) and data[at] == 0xFF:
-        marker, length = data[at + 1], int.from_bytes(data[at + 2 : at + 4], "big")
+    offset = 2
+    while data[:2] == b"\xff\xd8" and offset + 9 <= len(data) and data[offset] == 0xFF:
+        marker, length = data[offset + 1], int.from_bytes(data[offset + 2 : offset + 4], "big")
         if marker in _FRAME_HEADERS:
-            return int.from_bytes(data[at + 5 : at + 7], "big"), int.from_bytes(data[at + 7 : at + 9], "big")
-        at += 2 + max(length, 2)
+            return int.from_bytes(data[offset + 5 : offset + 7], "big"), int.from_bytes(
+                data[offset + 7 : offset + 9], "big"
+            )
+        offset += 2 + max(length, 2)
     raise InputError("This is no JPEG picture.")
 
 
@@ -66,7 +68,7 @@ LAG_S: Final[float] = 0.3
 """How far ahead a row may look."""
 
 
-class Cameras:
+class CameraSessions:
     """How many live sessions there are, and how many there may be."""
 
     def __init__(self, settings: StudioSettings) -> None:
@@ -74,7 +76,7 @@ class Cameras:
         self._open = 0
 
     @contextmanager
-    def place(self) -> Iterator[bool]:
+    def reserve(self) -> Iterator[bool]:
         """Whether there is room for one more, held while the `with` lasts."""
         free = self._open < self.settings.max_cameras
         self._open += free
@@ -84,18 +86,18 @@ class Cameras:
             self._open -= free
 
 
-def add_live(app: FastAPI, cameras: Cameras) -> None:
+def add_live(app: FastAPI, sessions: CameraSessions) -> None:
     """Add the WebSocket to an application."""
 
     @app.websocket("/api/live")
     async def live(socket: WebSocket) -> None:
         await socket.accept()
-        with cameras.place() as free:
+        with sessions.reserve() as free:
             if not free:
                 await socket.close(BUSY, "Another camera is being read.")
                 return
             try:
-                await _serve(socket, cameras.settings.model)
+                await _serve(socket, sessions.settings.model)
             except WebSocketDisconnect:
                 pass
             except AuscanError as error:
@@ -110,19 +112,19 @@ async def _serve(socket: WebSocket, model: str) -> None:
         await socket.send_json({"thresholds": thresholds})
         last_s, index = -math.inf, 0
         while True:
-            time_s, picture = _parts(await socket.receive_bytes())
+            time_s, picture = _split_message(await socket.receive_bytes())
             if not last_s <= time_s < math.inf:
                 raise InputError("Times should not go back.")
-            rows = await run_in_threadpool(_look, detector, time_s, picture)
+            rows = await run_in_threadpool(_process_picture, detector, time_s, picture)
             await socket.send_json({"index": index, "rows": rows})
             last_s, index = time_s, index + 1
 
 
-def _look(detector: LiveDetector, time_s: float, picture: bytes) -> list[Row]:
+def _process_picture(detector: LiveDetector, time_s: float, picture: bytes) -> list[Row]:
     return detector.push(read_jpeg(picture), time_s)
 
 
-def _parts(message: bytes) -> tuple[float, bytes]:
+def _split_message(message: bytes) -> tuple[float, bytes]:
     if len(message) <= 8:
         raise InputError("A message is eight bytes of time and a picture.")
     seconds: tuple[Any, ...] = struct.unpack("<d", message[:8])

@@ -6,7 +6,7 @@
     token    needed where others can reach the address: a header, or the cookie that /?token=... sets
 
 In: requests.  Out: the same, or a refusal.
-Not here: sizes and counts (uploads.py, app.py).
+Not here: sizes and counts (routes.py, app.py).
 """
 
 import hmac
@@ -34,7 +34,7 @@ HEADERS: Final[dict[str, str]] = {
 }
 """Of every answer that does not bring its own."""
 
-_ASK: Final[str] = """<!doctype html><html lang="en"><meta charset="utf-8"><title>auscan Studio</title>
+_TOKEN_PAGE: Final[str] = """<!doctype html><html lang="en"><meta charset="utf-8"><title>auscan Studio</title>
 <main><h1>auscan Studio</h1><form action="/"><label>Token
 <input name="token" type="password" autofocus></label> <button>Open</button></form>
 <p>It stands in the address that <code>auscan studio</code> printed.</p></main></html>"""
@@ -61,40 +61,40 @@ class Guard:
     def _refusal(self, scope: Scope) -> Response | None:
         headers = Headers(scope=scope)
         host = headers.get("host", "")
-        if is_loopback(self._settings.host) and not is_loopback(_name(host)):
-            return _no(421, f"This Studio is not called {host!r}. Open it at its own address.")
+        if is_loopback(self._settings.host) and not is_loopback(_hostname(host)):
+            return _refuse(421, f"This Studio is not called {host!r}. Open it at its own address.")
         origin = headers.get("origin")
         if origin is not None and urlsplit(origin).netloc != host:
-            return _no(403, "Requests from other pages are refused.")
+            return _refuse(403, "Requests from other pages are refused.")
         if headers.get("sec-fetch-site") in ("cross-site", "same-site") and scope["path"] != "/":
-            return _no(403, "Requests from other pages are refused.")
+            return _refuse(403, "Requests from other pages are refused.")
         if ".." in scope["path"].split("/"):
-            return _no(404, "No address here leads upwards.")
-        return self._without_token(scope, headers)
+            return _refuse(404, "No address here leads upwards.")
+        return self._token_refusal(scope, headers)
 
-    def _without_token(self, scope: Scope, headers: Headers) -> Response | None:
+    def _token_refusal(self, scope: Scope, headers: Headers) -> Response | None:
         """What to answer where the token is missing, wrong, or has just been given."""
-        wanted = self._settings.token
-        if wanted is None:
+        expected = self._settings.token
+        if expected is None:
             return None
         given = parse_qs(scope["query_string"].decode("latin-1")).get("token", [""])[0]
-        if scope["type"] == "http" and scope["path"] == "/" and _same(given, wanted):
+        if scope["type"] == "http" and scope["path"] == "/" and _equal(given, expected):
             response = RedirectResponse("/", status_code=303)
-            response.set_cookie(COOKIE, wanted, httponly=True, samesite="strict")
+            response.set_cookie(COOKIE, expected, httponly=True, samesite="strict")
             return response
-        shown = headers.get("authorization", "").removeprefix("Bearer ") or _cookie(headers)
-        if _same(shown, wanted):
+        presented = headers.get("authorization", "").removeprefix("Bearer ") or _cookie(headers)
+        if _equal(presented, expected):
             return None
         if scope["type"] == "http" and "text/html" in headers.get("accept", ""):
-            return HTMLResponse(_ASK, status_code=401)
-        return _no(401, "A token is needed: the header `Authorization: Bearer TOKEN`.")
+            return HTMLResponse(_TOKEN_PAGE, status_code=401)
+        return _refuse(401, "A token is needed: the header `Authorization: Bearer TOKEN`.")
 
 
-def _no(status: int, why: str) -> Response:
+def _refuse(status: int, why: str) -> Response:
     return JSONResponse({"detail": why}, status_code=status)
 
 
-def _name(host: str) -> str:
+def _hostname(host: str) -> str:
     """The name in a Host header, without its port and brackets."""
     try:
         return urlsplit(f"//{host}").hostname or ""
@@ -110,8 +110,8 @@ def _cookie(headers: Headers) -> str:
     return "" if found is None else found.value
 
 
-def _same(given: str, wanted: str) -> bool:
-    return hmac.compare_digest(given.encode(), wanted.encode())
+def _equal(given: str, expected: str) -> bool:
+    return hmac.compare_digest(given.encode(), expected.encode())
 
 
 def _with_headers(send: Send) -> Send:

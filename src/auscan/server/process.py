@@ -23,32 +23,32 @@ from typing import IO, Final, Literal
 Progress = Callable[[int, int | None], None]
 """Called with frames done and frames in all, None where that is not known."""
 
-End = Literal["done", "failed", "cancelled", "too slow"]
+ProcessOutcome = Literal["done", "failed", "cancelled", "too slow"]
 
-_STEP: Final = re.compile(r": (\d+)(?: of (\d+))? frames, ")
-_LOOK_EVERY_S: Final[float] = 0.1
-_LINES_KEPT: Final[int] = 20
-_LEAST_MEMORY: Final[int] = 6 * 1024**3
+_PROGRESS_LINE: Final = re.compile(r": (\d+)(?: of (\d+))? frames, ")
+_POLL_EVERY_S: Final[float] = 0.1
+_MAX_LINES: Final[int] = 20
+_MIN_ADDRESS_SPACE: Final[int] = 6 * 1024**3
 """Address space that the engines map without using it; a lower limit would end honest work."""
 
 
 @dataclass(frozen=True)
-class Ended:
+class ProcessResult:
     """How a process came to its end."""
 
-    how: End
-    said: str = ""
+    outcome: ProcessOutcome
+    stderr_tail: str = ""
     """The last lines on its stderr, those about progress left out."""
 
 
-def run(
+def run_process(
     command: Sequence[str],
     folder: Path,
     time_limit_s: float,
     progress: Progress,
     cancelled: threading.Event,
     environment: Mapping[str, str],
-) -> Ended:
+) -> ProcessResult:
     """Run a command in `folder` until it ends, takes too long, or `cancelled` is set."""
     process = subprocess.Popen(
         command,
@@ -63,36 +63,36 @@ def run(
     )
     _limit_memory(process.pid)
     assert process.stderr is not None
-    lines: deque[str] = deque(maxlen=_LINES_KEPT)
-    reader = threading.Thread(target=_listen, args=(process.stderr, progress, lines), daemon=True)
+    lines: deque[str] = deque(maxlen=_MAX_LINES)
+    reader = threading.Thread(target=_read_stderr, args=(process.stderr, progress, lines), daemon=True)
     reader.start()
-    how = _wait(process, time.monotonic() + time_limit_s, cancelled)
-    _end_group(process)
+    outcome = _wait(process, time.monotonic() + time_limit_s, cancelled)
+    _kill_group(process)
     reader.join(timeout=5)
-    return Ended(how, "\n".join(lines))
+    return ProcessResult(outcome, "\n".join(lines))
 
 
-def _wait(process: subprocess.Popen[str], until_s: float, cancelled: threading.Event) -> End:
+def _wait(process: subprocess.Popen[str], deadline_s: float, cancelled: threading.Event) -> ProcessOutcome:
     while process.poll() is None:
-        if cancelled.wait(_LOOK_EVERY_S):
+        if cancelled.wait(_POLL_EVERY_S):
             return "cancelled"
-        if time.monotonic() > until_s:
+        if time.monotonic() > deadline_s:
             return "too slow"
     return "done" if process.returncode == 0 else "failed"
 
 
-def _listen(stderr: IO[str], progress: Progress, lines: deque[str]) -> None:
+def _read_stderr(stderr: IO[str], progress: Progress, lines: deque[str]) -> None:
     """Until the last of the group has closed it."""
     with stderr:
         for line in stderr:
-            step = _STEP.search(line)
+            step = _PROGRESS_LINE.search(line)
             if step is None:
                 lines.append(line.rstrip())
             else:
                 progress(int(step[1]), int(step[2]) if step[2] else None)
 
 
-def _end_group(process: subprocess.Popen[str]) -> None:
+def _kill_group(process: subprocess.Popen[str]) -> None:
     """End the process and whatever it started; a hung decoder hears nothing less than SIGKILL."""
     if hasattr(os, "killpg"):
         with suppress(ProcessLookupError, PermissionError):  # all gone; macOS says the latter of zombies
@@ -108,7 +108,7 @@ def _limit_memory(pid: int) -> None:
         import resource
 
         memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-        limit = max(memory, _LEAST_MEMORY)
+        limit = max(memory, _MIN_ADDRESS_SPACE)
         resource.prlimit(pid, resource.RLIMIT_AS, (limit, limit))
     except (ImportError, AttributeError, ValueError, OSError):
         pass

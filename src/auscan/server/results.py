@@ -19,19 +19,19 @@ from numpy.typing import NDArray
 
 from auscan.core.aus import AU_NAMES
 from auscan.faces.align import crop_transform
-from auscan.results.baseline import NO_BASELINE, apply_baseline
+from auscan.results.attributions import ATTRIBUTIONS_FILE, read_attributions
+from auscan.results.baseline import NO_BASELINE
 from auscan.results.events import find_events
-from auscan.results.evidence import EVIDENCE_FILE, read_evidence
 from auscan.results.exports.write import export_result
 from auscan.results.read import read_result
-from auscan.results.result import Result
+from auscan.results.result import Result, apply_baseline
 from auscan.results.summary import SUMMARY_FILE
 from auscan.results.table import ACTIVE_COLUMNS, BOX_COLUMNS, TABLE_FILE, value_column
 
-EVIDENCE_FRAMES: Final[int] = 64
+MAX_ATTRIBUTION_FRAMES: Final[int] = 64
 """Frames of evidence that are sent at once, at most."""
 
-_SENT: Final[dict[str, Any]] = {
+_PAGE_COLUMNS: Final[dict[str, Any]] = {
     "timestamp": np.float64,
     "frame": np.int32,
     "face_id": np.int32,
@@ -54,14 +54,14 @@ def table_for_page(folder: Path, baseline: str = NO_BASELINE) -> bytes:
     """
     table = _read(folder, baseline).table
     reasons, reason = np.unique(table["reason"].to_numpy(str), return_inverse=True)
-    columns = {name: table[name].to_numpy(kind) for name, kind in _SENT.items()}
+    columns = {name: table[name].to_numpy(kind) for name, kind in _PAGE_COLUMNS.items()}
     columns |= {name: table[value_column(table, name)].to_numpy(np.float32) for name in AU_NAMES}
     columns["reason"] = reason.astype(np.uint8)
     columns["judged"] = table[list(ACTIVE_COLUMNS)].notna().any(axis=1).to_numpy(np.uint8)
     types = {name: column.dtype.name for name, column in columns.items()}
     head = json.dumps({"rows": len(table), "columns": types, "reasons": reasons.tolist()}).encode()
     line = head + b" " * (-(len(head) + 1) % 8) + b"\n"
-    return b"".join([line, *(_little(column).tobytes() for column in columns.values())])
+    return b"".join([line, *(_little_endian(column).tobytes() for column in columns.values())])
 
 
 def events_for_page(
@@ -73,65 +73,70 @@ def events_for_page(
     return events.to_json(orient="records")
 
 
-def export(folder: Path, form: str, out: Path, media_name: str, baseline: str = NO_BASELINE) -> Path:
+def export(folder: Path, format_name: str, out: Path, media_name: str, baseline: str = NO_BASELINE) -> Path:
     """Write a result into `out` in one of the formats; the file, or an archive where the format has several.
 
     media_name: what the user calls the video, which ELAN looks for beside its file.
     """
-    paths = export_result(_read(folder, baseline), [form], out, out / media_name)
+    paths = export_result(_read(folder, baseline), [format_name], out, out / media_name)
     if len(paths) == 1:
         return paths[0]
-    whole = out / f"{form}.zip"
-    with zipfile.ZipFile(whole, "w", zipfile.ZIP_DEFLATED) as archive:
+    archive_path = out / f"{format_name}.zip"
+    with zipfile.ZipFile(archive_path, "w", zipfile.ZIP_DEFLATED) as archive:
         for path in paths:
             archive.write(path, path.relative_to(out))
-    return whole
+    return archive_path
 
 
-def evidence_for_page(folder: Path, first: int) -> list[dict[str, Any]]:
-    """What the network went by in each face of up to EVIDENCE_FRAMES frames from `first` on.
+def attributions_for_page(folder: Path, first: int) -> list[dict[str, Any]]:
+    """What the network went by in each face of up to MAX_ATTRIBUTION_FRAMES frames from `first` on.
 
     `to_frame`: [2, 3] from px of the crop to px of the frame, row by row.  Bytes: 255 stands for 1.
     """
-    found = read_evidence(folder / EVIDENCE_FILE, range(first, first + EVIDENCE_FRAMES))
+    attributions = read_attributions(folder / ATTRIBUTIONS_FILE, range(first, first + MAX_ATTRIBUTION_FRAMES))
     return [
         {
-            "frame": int(found.frames[row]),
-            "face_id": int(found.face_ids[row]),
-            "side": found.side,
-            "to_frame": _inverse(crop_transform(found.points[row], found.side)).ravel().tolist(),
-            "patches": _packed(found.patch_bytes[row]),
-            "attention": _packed(found.attention_bytes[row]),
-            "gates": _packed(found.gate_bytes[row]),
-            "audio_gate": int(found.audio_gate_bytes[row]),
+            "frame": int(attributions.frames[row]),
+            "face_id": int(attributions.face_ids[row]),
+            "side": attributions.side,
+            "to_frame": _inverse(crop_transform(attributions.points[row], attributions.side))
+            .ravel()
+            .tolist(),
+            "patches": _encode_array(attributions.patch_bytes[row]),
+            "attention": _encode_array(attributions.attention_bytes[row]),
+            "gates": _encode_array(attributions.gate_bytes[row]),
+            "audio_gate": int(attributions.audio_gate_bytes[row]),
         }
-        for row in range(len(found))
+        for row in range(len(attributions))
     ]
 
 
-def has_evidence(folder: Path) -> bool:
+def has_attributions(folder: Path) -> bool:
     """Whether the run kept what it went by."""
-    return (folder / EVIDENCE_FILE).exists()
+    return (folder / ATTRIBUTIONS_FILE).exists()
 
 
 def _read(folder: Path, baseline: str) -> Result:
-    return _read_once(folder, (folder / TABLE_FILE).stat().st_mtime_ns, baseline)
+    return _read_cached(folder, (folder / TABLE_FILE).stat().st_mtime_ns, baseline)
 
 
 @lru_cache(maxsize=4)
-def _read_once(folder: Path, changed_ns: int, baseline: str) -> Result:
+def _read_cached(folder: Path, changed_ns: int, baseline: str) -> Result:
     stored = read_result(folder)
     return stored if baseline == stored.info.baseline else apply_baseline(stored, baseline)
 
 
-def _little(values: NDArray[Any]) -> NDArray[Any]:
+def _little_endian(values: NDArray[Any]) -> NDArray[Any]:
     return np.ascontiguousarray(values, values.dtype.newbyteorder("<"))
 
 
-def _packed(values: NDArray[Any]) -> dict[str, str]:
-    return {"type": values.dtype.name, "data": base64.b64encode(_little(values).tobytes()).decode("ascii")}
+def _encode_array(values: NDArray[Any]) -> dict[str, str]:
+    return {
+        "type": values.dtype.name,
+        "data": base64.b64encode(_little_endian(values).tobytes()).decode("ascii"),
+    }
 
 
 def _inverse(transform: NDArray[np.float32]) -> NDArray[np.float64]:
-    whole: NDArray[np.float64] = np.linalg.inv(np.vstack([transform.astype(np.float64), [0, 0, 1]]))
-    return whole[:2]
+    matrix: NDArray[np.float64] = np.linalg.inv(np.vstack([transform.astype(np.float64), [0, 0, 1]]))
+    return matrix[:2]

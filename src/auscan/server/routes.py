@@ -1,6 +1,6 @@
 """From an id in an address to a job: the only way from a request to a folder.
 
-An id is 32 hexadecimal digits and has to be in the index, so no address can name another path.
+An id is 32 hexadecimal digits and has to be in the store, so no address can name another path.
 
 Take a file in: its size is known and small enough before a byte is read, or it is counted as it comes.
 
@@ -28,35 +28,35 @@ from starlette.types import Receive, Scope, Send
 from auscan.core.atomic_write import atomic_path
 from auscan.core.aus import AU_COUNT
 from auscan.media.discover import MEDIA_SUFFIXES
+from auscan.results.attributions import ATTRIBUTIONS_FILE
 from auscan.results.events import EVENTS_FILE
-from auscan.results.evidence import EVIDENCE_FILE
 from auscan.results.exports.write import FORMATS
 from auscan.results.speech import SOUND_FILE
 from auscan.results.summary import SUMMARY_FILE
 from auscan.results.table import CSV_FILE, TABLE_FILE
 from auscan.server import results
-from auscan.server.index import Job
-from auscan.server.jobs import Jobs
+from auscan.server.job_store import StudioJob
+from auscan.server.jobs import JobQueue
 from auscan.server.settings import StudioSettings
 
 JobId = Annotated[str, PathParameter(pattern="^[0-9a-f]{32}$")]
 
 
-def jobs_of(request: Request) -> Jobs:
+def job_queue(request: Request) -> JobQueue:
     """The jobs of the application that a request came to."""
-    jobs: Jobs = request.app.state.jobs
+    jobs: JobQueue = request.app.state.jobs
     return jobs
 
 
-def find_job(request: Request, job_id: str) -> Job:
+def find_job(request: Request, job_id: str) -> StudioJob:
     """The job of an id.  404 where there is none."""
-    job = jobs_of(request).get(job_id)
+    job = job_queue(request).get(job_id)
     if job is None:
         raise HTTPException(404, "There is no such video.")
     return job
 
 
-def find_done(request: Request, job_id: str) -> Job:
+def find_done(request: Request, job_id: str) -> StudioJob:
     """The job of an id, which has to be finished.  409 where it is not."""
     job = find_job(request, job_id)
     if job.status != "done":
@@ -69,13 +69,13 @@ SPARE_BYTES: Final[int] = 1024**3
 _NAME_LENGTH: Final[int] = 200
 
 
-def shown_name(given: str) -> str:
+def display_name(given: str) -> str:
     """The last part of a file name as text to show: no control characters, not endless."""
     last = given.replace("\\", "/").rpartition("/")[2]
     return "".join(letter for letter in last if letter.isprintable()).strip()[:_NAME_LENGTH] or "unnamed"
 
 
-def known_suffix(name: str) -> str:
+def media_suffix(name: str) -> str:
     """The suffix of a video or picture, in small letters.  Refuses (415) any other."""
     suffix = Path(name).suffix.lower()
     if suffix not in MEDIA_SUFFIXES:
@@ -84,7 +84,7 @@ def known_suffix(name: str) -> str:
     return suffix
 
 
-def check_announced(request: Request, settings: StudioSettings) -> None:
+def check_content_length(request: Request, settings: StudioSettings) -> None:
     """Refuse a body that says it is too large (413), or larger than the disk has room for (507)."""
     announced = int(request.headers.get("content-length") or 0)
     if announced > settings.max_upload_bytes:
@@ -93,7 +93,7 @@ def check_announced(request: Request, settings: StudioSettings) -> None:
         raise HTTPException(507, "The disk of the results folder is nearly full. Make room and try again.")
 
 
-async def receive(request: Request, path: Path, settings: StudioSettings) -> int:
+async def save_body(request: Request, path: Path, settings: StudioSettings) -> int:
     """Write a request's body to `path`, whole or not at all; its size in bytes.
 
     Refuses what grows too large (413), pauses too long (408) or is empty (400).
@@ -132,7 +132,7 @@ FILES: Final[dict[str, str]] = {
     EVENTS_FILE: "The events, CSV",
     SOUND_FILE: "Sound level and speech, Parquet",
     SUMMARY_FILE: "The summary, JSON",
-    EVIDENCE_FILE: "What the model went by, Parquet",
+    ATTRIBUTIONS_FILE: "What the model went by, Parquet",
     "report.html": "The report, HTML",
 }
 """Files of a result folder that may be fetched; whatever is not named here may not."""
@@ -146,20 +146,20 @@ _REPORT_POLICY: Final[str] = "sandbox allow-scripts; default-src 'unsafe-inline'
 def result(job_id: JobId, request: Request) -> dict[str, Any]:
     """The video's name, its summary, and whether there is evidence."""
     job = find_done(request, job_id)
-    folder = jobs_of(request).results(job)
+    folder = job_queue(request).results(job)
     return {
         "id": job.id,
         "name": job.name,
         "suffix": job.suffix,
         "summary": results.read_summary(folder),
-        "evidence": results.has_evidence(folder),
+        "evidence": results.has_attributions(folder),
     }
 
 
 @router.get("/table", response_class=Response, responses={200: {"content": {_BYTES: {}}}})
 def table(job_id: JobId, request: Request, baseline: Baseline = "none") -> Response:
     """The table by columns: a line of JSON that names them, then their numbers, little-endian."""
-    sent = results.table_for_page(jobs_of(request).results(find_done(request, job_id)), baseline)
+    sent = results.table_for_page(job_queue(request).results(find_done(request, job_id)), baseline)
     return Response(sent, media_type=_BYTES)
 
 
@@ -171,7 +171,7 @@ def events(
     baseline: Baseline = "none",
 ) -> Response:
     """The events under the result's thresholds, or under twelve others."""
-    folder = jobs_of(request).results(find_done(request, job_id))
+    folder = job_queue(request).results(find_done(request, job_id))
     if threshold is not None and (len(threshold) != AU_COUNT or not all(0 <= t <= 1 for t in threshold)):
         raise HTTPException(422, "Give twelve thresholds from 0 to 1, or none.")
     found = results.events_for_page(folder, threshold, baseline)
@@ -183,16 +183,16 @@ def evidence(
     job_id: JobId, request: Request, first: Annotated[int, Query(ge=0, le=2**31)]
 ) -> list[dict[str, Any]]:
     """What the network went by in some frames from `first` on."""
-    folder = jobs_of(request).results(find_done(request, job_id))
-    if not results.has_evidence(folder):
+    folder = job_queue(request).results(find_done(request, job_id))
+    if not results.has_attributions(folder):
         raise HTTPException(404, "This run kept no evidence.")
-    return results.evidence_for_page(folder, first)
+    return results.attributions_for_page(folder, first)
 
 
 @router.get("/video")
 def video(job_id: JobId, request: Request) -> FileResponse:
     """The file that was given; parts of it on request."""
-    path = jobs_of(request).source(find_job(request, job_id))
+    path = job_queue(request).source(find_job(request, job_id))
     if not path.exists():
         raise HTTPException(404, "The video is gone.")
     return FileResponse(path, content_disposition_type="inline")
@@ -201,7 +201,7 @@ def video(job_id: JobId, request: Request) -> FileResponse:
 @router.get("/files")
 def files(job_id: JobId, request: Request) -> dict[str, str]:
     """Names of the files there are, and what they hold."""
-    folder = jobs_of(request).results(find_done(request, job_id))
+    folder = job_queue(request).results(find_done(request, job_id))
     return {name: what for name, what in FILES.items() if (folder / name).exists()}
 
 
@@ -209,7 +209,7 @@ def files(job_id: JobId, request: Request) -> dict[str, str]:
 def file(job_id: JobId, name: str, request: Request) -> FileResponse:
     """One of these files."""
     job = find_done(request, job_id)
-    if name not in FILES or not (path := jobs_of(request).results(job) / name).exists():
+    if name not in FILES or not (path := job_queue(request).results(job) / name).exists():
         raise HTTPException(404, f"There is no file {name}.")
     headers = {"Content-Security-Policy": _REPORT_POLICY} if name.endswith(".html") else {}
     headers["Content-Disposition"] = disposition(job, name)
@@ -219,7 +219,7 @@ def file(job_id: JobId, name: str, request: Request) -> FileResponse:
 @router.get("/exports/{form}")
 def export(job_id: JobId, form: str, request: Request, baseline: Baseline = "none") -> FileResponse:
     """The result in a format of another program; an archive where that takes several files."""
-    job, jobs = find_done(request, job_id), jobs_of(request)
+    job, jobs = find_done(request, job_id), job_queue(request)
     if form not in FORMATS:
         raise HTTPException(404, f"There is no format {form!r}. Take {', '.join(FORMATS)}.")
     out = Path(tempfile.mkdtemp(prefix="export-", dir=jobs.folder(job)))  # nobody else's
@@ -228,10 +228,10 @@ def export(job_id: JobId, form: str, request: Request, baseline: Baseline = "non
     except BaseException:
         shutil.rmtree(out)
         raise
-    return _SentOnce(path, headers={"Content-Disposition": disposition(job, path.name)})
+    return _TemporaryFileResponse(path, headers={"Content-Disposition": disposition(job, path.name)})
 
 
-class _SentOnce(FileResponse):
+class _TemporaryFileResponse(FileResponse):
     """A file that is removed with its folder once it is sent, and where the caller hangs up."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -241,7 +241,7 @@ class _SentOnce(FileResponse):
             shutil.rmtree(Path(self.path).parent, ignore_errors=True)
 
 
-def disposition(job: Job, name: str) -> str:
+def disposition(job: StudioJob, name: str) -> str:
     """The header that makes a download of a file, under the name of the video."""
     stem = job.name.removesuffix(job.suffix)
     kind = "inline" if name.endswith(".html") else "attachment"

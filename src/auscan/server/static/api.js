@@ -1,17 +1,17 @@
 // Talk to the server. What it refuses becomes an Error with its sentence.
-async function ask(path, method = "GET") {
-  const answer = await fetch(path, { method });
-  if (!answer.ok) {
-    const said = await answer.json().catch(() => ({}));
-    throw new Error(typeof said.detail === "string" ? said.detail : `The server answered ${answer.status}.`);
+async function fetchChecked(path, method = "GET") {
+  const response = await fetch(path, { method });
+  if (!response.ok) {
+    const body = await response.json().catch(() => ({}));
+    throw new Error(typeof body.detail === "string" ? body.detail : `The server answered ${response.status}.`);
   }
-  return answer;
+  return response;
 }
 
-export const get = async (path) => (await ask(path)).json();
-export const getBytes = async (path) => (await ask(path)).arrayBuffer();
-export const post = async (path) => (await ask(path, "POST")).json();
-export const remove = (path) => ask(path, "DELETE");
+export const get = async (path) => (await fetchChecked(path)).json();
+export const getBytes = async (path) => (await fetchChecked(path)).arrayBuffer();
+export const post = async (path) => (await fetchChecked(path, "POST")).json();
+export const remove = (path) => fetchChecked(path, "DELETE");
 
 // Send a file; fetch cannot tell how much of it is gone, XMLHttpRequest can.
 export function upload(file, options, progress) {
@@ -23,18 +23,18 @@ export function upload(file, options, progress) {
     request.upload.onprogress = (event) => progress(event.loaded / event.total);
     request.onerror = () => reject(new Error("The connection to the Studio broke off."));
     request.onload = () => {
-      const said = JSON.parse(request.responseText || "{}");
-      if (request.status === 201) resolve(said);
-      else reject(new Error(said.detail ?? `The server answered ${request.status}.`));
+      const body = JSON.parse(request.responseText || "{}");
+      if (request.status === 201) resolve(body);
+      else reject(new Error(body.detail ?? `The server answered ${request.status}.`));
     };
     request.send(file);
   });
 }
 
-export const KINDS = { float32: Float32Array, float64: Float64Array, int32: Int32Array, uint8: Uint8Array };
+export const TYPED_ARRAYS = { float32: Float32Array, float64: Float64Array, int32: Int32Array, uint8: Uint8Array };
 
 // {"type": "float32", "data": base64} -> Float32Array, byte for byte what the server holds.
 export function unpack({ type, data }) {
   const bytes = Uint8Array.from(atob(data), (letter) => letter.charCodeAt(0));
-  return new KINDS[type](bytes.buffer);
+  return new TYPED_ARRAYS[type](bytes.buffer);
 }

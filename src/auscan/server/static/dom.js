@@ -10,18 +10,18 @@ export function h(tag, attributes = {}, ...children) {
   return element;
 }
 
-let fading = 0;
+let clearTimer = 0;
 
 // Tell the user, also one who listens.
-export function say(text) {
-  const place = document.getElementById("said");
-  place.textContent = text;
-  clearTimeout(fading);
-  fading = setTimeout(() => { place.textContent = ""; }, 8000);
+export function notify(text) {
+  const status = document.getElementById("status");
+  status.textContent = text;
+  clearTimeout(clearTimer);
+  clearTimer = setTimeout(() => { status.textContent = ""; }, 8000);
 }
 
 // 75.32 -> "1:15.32"
-export function clock(seconds, digits = 2) {
+export function formatTime(seconds, digits = 2) {
   const whole = Math.max(0, seconds);
   const minutes = Math.floor(whole / 60);
   return `${minutes}:${(whole - 60 * minutes).toFixed(digits).padStart(3 + digits, "0")}`;

@@ -1,51 +1,51 @@
 // The events of a face beside the player: those that last now are marked, a click goes to the apex.
-import { clock, h } from "./dom.js";
+import { formatTime, h } from "./dom.js";
 
-const MOST = 200;  // rows at a time: of a long video, those around the moment that is shown
+const MAX_ROWS = 200;  // rows at a time: of a long video, those around the moment that is shown
 
 export class EventList {
   constructor(name, seek) {
     this.seek = seek;
     this.body = h("tbody");
-    this.note = h("p", { class: "faint" });
+    this.pageNote = h("p", { class: "faint" });
     const head = h("tr", {}, ...["AU", "from", "lasts", "peak"].map((title) => h("th", { scope: "col" }, title)));
-    this.element = h("section", { class: "card events", "aria-label": `Events of ${name}`, tabindex: "0" }, h("table", {}, h("thead", {}, head), this.body), this.note);
+    this.element = h("section", { class: "card events", "aria-label": `Events of ${name}`, tabindex: "0" }, h("table", {}, h("thead", {}, head), this.body), this.pageNote);
     Object.assign(this, { events: [], shown: [], rows: [], first: 0 });
   }
 
   // events: of one face, by onset.
   show(events, seconds) {
     this.events = events;
-    this.list(this.pageOf(seconds));
+    this.showPage(this.pageStart(seconds));
     this.mark(seconds);
   }
 
   // Number of the first row of the page that a moment lies on.
-  pageOf(seconds) {
+  pageStart(seconds) {
     const last = this.events.findLastIndex((event) => event.onset <= seconds);
-    return MOST * Math.floor(Math.max(0, last) / MOST);
+    return MAX_ROWS * Math.floor(Math.max(0, last) / MAX_ROWS);
   }
 
-  list(first) {
+  showPage(first) {
     this.first = first;
-    this.shown = this.events.slice(first, first + MOST);
+    this.shown = this.events.slice(first, first + MAX_ROWS);
     this.rows = this.shown.map((event) => h("tr", {},
-      h("td", {}, h("button", { "aria-label": `${event.AU} at ${clock(event.onset)}`, onclick: () => this.seek(event.apex) }, event.AU)),
-      h("td", {}, clock(event.onset)), h("td", {}, `${event.duration.toFixed(2)} s`), h("td", {}, event.peak.toFixed(2))));
+      h("td", {}, h("button", { "aria-label": `${event.AU} at ${formatTime(event.onset)}`, onclick: () => this.seek(event.apex) }, event.AU)),
+      h("td", {}, formatTime(event.onset)), h("td", {}, `${event.duration.toFixed(2)} s`), h("td", {}, event.peak.toFixed(2))));
     this.body.replaceChildren(...this.rows);
-    const all = this.events.length;
-    this.note.textContent = all > MOST ? `Events ${first + 1} to ${first + this.rows.length} of ${all}; the others come with their time.` : all ? "" : "No events.";
-    this.note.hidden = !this.note.textContent;
+    const total = this.events.length;
+    this.pageNote.textContent = total > MAX_ROWS ? `Events ${first + 1} to ${first + this.rows.length} of ${total}; the others come with their time.` : total ? "" : "No events.";
+    this.pageNote.hidden = !this.pageNote.textContent;
   }
 
   mark(seconds) {
-    const page = this.pageOf(seconds);
-    if (page !== this.first) this.list(page);
+    const page = this.pageStart(seconds);
+    if (page !== this.first) this.showPage(page);
     this.rows.forEach((row, i) => row.classList.toggle("now", this.shown[i].onset <= seconds && seconds < this.shown[i].offset));
   }
 
   // Where the nearest event before or after a moment begins; null where there is none.
-  next(seconds, direction) {
+  nextOnset(seconds, direction) {
     const event = direction > 0 ? this.events.find(({ onset }) => onset > seconds + 0.03) : this.events.findLast(({ onset }) => onset < seconds - 0.03);
     return event ? event.onset : null;
   }

@@ -5,24 +5,24 @@ import { showCamera } from "./camera.js";
 import { get } from "./api.js";
 import { h } from "./dom.js";
 
-let leave = () => {};
+let leaveView = () => {};
 
 async function route() {
-  leave();
-  leave = () => {};
+  leaveView();
+  leaveView = () => {};
   const main = document.getElementById("main");
   const [view, ...ids] = location.hash.replace(/^#\/?/, "").split("/");
   for (const link of document.querySelectorAll("nav a")) {
-    const here = link.dataset.view === (view === "camera" ? "camera" : "videos");
-    if (here) link.setAttribute("aria-current", "page");
+    const isCurrent = link.dataset.view === (view === "camera" ? "camera" : "videos");
+    if (isCurrent) link.setAttribute("aria-current", "page");
     else link.removeAttribute("aria-current");
   }
   main.replaceChildren();
   try {
     const about = await get("/api/about");
-    if (view === "camera") leave = showCamera(main, about);
-    else if (view === "result" && ids.length) leave = await showResults(main, about, ids.slice(0, 2));
-    else leave = showVideos(main, about);
+    if (view === "camera") leaveView = showCamera(main, about);
+    else if (view === "result" && ids.length) leaveView = await showResults(main, about, ids.slice(0, 2));
+    else leaveView = showVideos(main, about);
   } catch (error) {
     main.replaceChildren(h("p", { class: "bad" }, error.message));
   }

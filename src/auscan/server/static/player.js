@@ -1,46 +1,46 @@
 // The video with faces drawn over it, from the table; frames are found by the container's times.
-import { drawFaces, drawPatches, fit } from "./paint.js";
+import { drawFaces, drawPatches, fitCanvas } from "./paint.js";
 import { get, unpack } from "./api.js";
-import { h, say } from "./dom.js";
+import { h, notify } from "./dom.js";
 
-const PICTURES = new Set([".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff"]);
+const IMAGE_SUFFIXES = new Set([".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff"]);
 
 export class Player {
   // moved(seconds): another frame is shown.
-  constructor(result, names, moved) {
-    Object.assign(this, { result, names, moved });
-    this.show = { box: true, bars: true, evidence: "" };
-    this.kept = new Map();  // evidence by its first frame, 64 frames each
+  constructor(result, names, onFrame) {
+    Object.assign(this, { result, names, onFrame });
+    this.show = { box: true, bars: true, attributions: "" };
+    this.attributionCache = new Map();  // evidence by its first frame, 64 frames each
     const source = `/api/results/${result.id}/video`;
-    this.still = PICTURES.has(result.suffix);
-    this.media = this.still ? h("img", { src: source, alt: result.name }) : h("video", { src: source, preload: "auto", playsinline: "" });
+    this.isImage = IMAGE_SUFFIXES.has(result.suffix);
+    this.media = this.isImage ? h("img", { src: source, alt: result.name }) : h("video", { src: source, preload: "auto", playsinline: "" });
     this.canvas = h("canvas");
-    this.element = h("div", { class: "stage" }, this.media, this.canvas);
+    this.element = h("div", { class: "viewer" }, this.media, this.canvas);
     this.seconds = 0;
-    this.media.addEventListener("error", () => say(`This browser cannot play ${result.name}; the timeline and the files work all the same.`));
+    this.media.addEventListener("error", () => notify(`This browser cannot play ${result.name}; the timeline and the files work all the same.`));
     for (const event of ["load", "loadeddata", "seeked", "pause", "timeupdate"]) {
-      this.media.addEventListener(event, () => { if (!this.playing) this.at(this.media.currentTime ?? 0); });
+      this.media.addEventListener(event, () => { if (!this.playing) this.setTime(this.media.currentTime ?? 0); });
     }
     new ResizeObserver(() => this.draw()).observe(this.element);
-    if (this.media.requestVideoFrameCallback) this.listen();
+    if (this.media.requestVideoFrameCallback) this.followFrames();
   }
 
-  get playing() { return !this.still && !this.media.paused; }
+  get playing() { return !this.isImage && !this.media.paused; }
 
-  listen() {
-    this.media.requestVideoFrameCallback((_, frame) => { this.at(frame.mediaTime); this.listen(); });
+  followFrames() {
+    this.media.requestVideoFrameCallback((_, frame) => { this.setTime(frame.mediaTime); this.followFrames(); });
   }
 
-  at(seconds) { this.seconds = seconds; this.draw(); this.moved(seconds); }
+  setTime(seconds) { this.seconds = seconds; this.draw(); this.onFrame(seconds); }
 
-  toggle() { if (!this.still) { if (this.media.paused) this.media.play().catch((error) => say(error.message)); else this.media.pause(); } }
-  pause() { if (!this.still) this.media.pause(); }
+  toggle() { if (!this.isImage) { if (this.media.paused) this.media.play().catch((error) => notify(error.message)); else this.media.pause(); } }
+  pause() { if (!this.isImage) this.media.pause(); }
 
   seek(seconds) {
-    if (this.still) return;
-    this.wanted = this.table.inside(this.table.frameAt(seconds));
-    this.media.currentTime = this.wanted;
-    this.at(this.wanted);
+    if (this.isImage) return;
+    this.targetTime = this.table.seekTime(this.table.frameAt(seconds));
+    this.media.currentTime = this.targetTime;
+    this.setTime(this.targetTime);
   }
 
   step(frames) {
@@ -54,9 +54,9 @@ export class Player {
     if (!this.table || !natural) return;
     const width = this.media.clientWidth, height = this.media.clientHeight, scale = width / natural;
     Object.assign(this.canvas.style, { left: `${this.media.offsetLeft}px`, top: `${this.media.offsetTop}px`, width: `${width}px`, height: `${height}px` });
-    const context = fit(this.canvas, width, height);
+    const context = fitCanvas(this.canvas, width, height);
     const index = this.table.frameAt(this.seconds);
-    if (this.show.evidence) this.drawEvidence(context, index, scale);
+    if (this.show.attributions) this.drawAttributions(context, index, scale);
     drawFaces(context, this.faces(index), scale, width, height, this.show);
   }
 
@@ -70,24 +70,24 @@ export class Player {
     }));
   }
 
-  drawEvidence(context, index, scale) {
+  drawAttributions(context, index, scale) {
     const frame = this.table.columns.frame[this.table.firstRow[index]];
     const first = 64 * Math.floor(frame / 64);
-    const rows = this.kept.get(first);
-    if (rows === undefined) { this.fetchEvidence(first); return; }
+    const rows = this.attributionCache.get(first);
+    if (rows === undefined) { this.fetchAttributions(first); return; }
     for (const row of rows.filter((each) => each.frame === frame)) {
-      const count = row.patches.length, j = this.names.indexOf(this.show.evidence);
+      const count = row.patches.length, j = this.names.indexOf(this.show.attributions);
       drawPatches(context, row, j < 0 ? row.patches : row.attention.subarray(j * count, (j + 1) * count), scale);
     }
   }
 
-  async fetchEvidence(first) {
-    this.kept.set(first, []);
-    if (this.kept.size > 32) this.kept.delete(this.kept.keys().next().value);
+  async fetchAttributions(first) {
+    this.attributionCache.set(first, []);
+    if (this.attributionCache.size > 32) this.attributionCache.delete(this.attributionCache.keys().next().value);
     try {
-      const sent = await get(`/api/results/${this.result.id}/evidence?first=${first}`);
-      this.kept.set(first, sent.map((row) => ({ ...row, patches: unpack(row.patches), attention: unpack(row.attention) })));
+      const received = await get(`/api/results/${this.result.id}/evidence?first=${first}`);
+      this.attributionCache.set(first, received.map((row) => ({ ...row, patches: unpack(row.patches), attention: unpack(row.attention) })));
       this.draw();
-    } catch (error) { say(error.message); }
+    } catch (error) { notify(error.message); }
   }
 }

@@ -1,15 +1,15 @@
 // A result's table in the browser: which rows a moment has, and the rows of one face for a timeline.
-import { getBytes, KINDS } from "./api.js";
+import { getBytes, TYPED_ARRAYS } from "./api.js";
 
 // A line of JSON names the columns, whose numbers follow it and are used where they lie.
 export async function loadTable(id, baseline) {
-  const sent = await getBytes(`/api/results/${id}/table?baseline=${encodeURIComponent(baseline)}`);
-  let at = new Uint8Array(sent).indexOf(10) + 1;
-  const head = JSON.parse(new TextDecoder().decode(new Uint8Array(sent, 0, at)));
+  const received = await getBytes(`/api/results/${id}/table?baseline=${encodeURIComponent(baseline)}`);
+  let offset = new Uint8Array(received).indexOf(10) + 1;
+  const head = JSON.parse(new TextDecoder().decode(new Uint8Array(received, 0, offset)));
   const columns = {};
-  for (const [name, kind] of Object.entries(head.columns)) {
-    columns[name] = new KINDS[kind](sent, at, head.rows);
-    at += columns[name].byteLength;
+  for (const [name, type] of Object.entries(head.columns)) {
+    columns[name] = new TYPED_ARRAYS[type](received, offset, head.rows);
+    offset += columns[name].byteLength;
   }
   return new Table(columns, head.reasons, head.rows);
 }
@@ -24,7 +24,7 @@ export class Table {
     this.times = Float64Array.from(this.firstRow, (row) => columns.timestamp[row]);
     const last = this.times.length - 1;
     this.duration = last > 0 ? this.times[last] - this.times[0] + (this.times[last] - this.times[0]) / last : 0;
-    this.begin = this.times[0] ?? 0;
+    this.startTime = this.times[0] ?? 0;
     this.faces = [...new Set(columns.face_id)].filter((face) => face >= 0).sort((a, b) => a - b);
   }
 
@@ -39,8 +39,8 @@ export class Table {
   }
 
   // A moment well inside a frame, so that rounding does not land in the one before.
-  inside(index) {
-    const next = this.times[index + 1] ?? this.begin + this.duration;
+  seekTime(index) {
+    const next = this.times[index + 1] ?? this.startTime + this.duration;
     return this.times[index] + Math.min(0.5 * (next - this.times[index]), 0.02);
   }
 

@@ -1,48 +1,48 @@
 // Below the player: a lane a face and AU with its probability, lit where it is active, and its threshold.
-import { ACCENT, fit } from "./paint.js";
+import { ACCENT, fitCanvas } from "./paint.js";
 import { h } from "./dom.js";
 
 export class Timeline {
   // changed(): a threshold moved; seek(seconds): a lane was clicked.
-  constructor(name, aus, thresholds, seek, changed) {
+  constructor(name, aus, thresholds, seek, onChange) {
     this.names = Object.keys(aus);
-    this.usual = { ...thresholds };
+    this.defaultThresholds = { ...thresholds };
     this.thresholds = { ...thresholds };
-    this.heads = [];
+    this.playheads = [];
     this.canvases = {};
-    const lanes = this.names.map((au) => this.lane(au, aus[au], changed));
+    const lanes = this.names.map((au) => this.lane(au, aus[au], onChange));
     this.element = h("section", { class: "card lanes", "aria-label": `Timeline of ${name}` }, ...lanes);
     this.element.addEventListener("click", (event) => {
       if (event.target.tagName !== "CANVAS" || !this.table) return;
       const box = event.target.getBoundingClientRect();
-      seek(this.table.begin + this.table.duration * (event.clientX - box.left) / box.width);
+      seek(this.table.startTime + this.table.duration * (event.clientX - box.left) / box.width);
     });
     new ResizeObserver(() => this.draw()).observe(this.element);
   }
 
-  lane(name, meaning, changed) {
+  lane(name, meaning, onChange) {
     const canvas = h("canvas", { "data-au": name });
-    const head = h("div");
-    const shown = h("output", {}, this.thresholds[name].toFixed(2));
+    const playhead = h("div");
+    const valueLabel = h("output", {}, this.thresholds[name].toFixed(2));
     const slider = h("input", { type: "range", min: "0.01", max: "1", step: "0.01", "aria-label": `Threshold of ${name}, ${meaning}` });
     slider.value = this.thresholds[name];
     slider.addEventListener("input", () => {
       this.thresholds[name] = Number(slider.value);
-      shown.value = this.thresholds[name].toFixed(2);
+      valueLabel.value = this.thresholds[name].toFixed(2);
       this.drawLane(name);
-      changed();
+      onChange();
     });
-    this.canvases[name] = { canvas, slider, shown };
-    this.heads.push(head);
+    this.canvases[name] = { canvas, slider, valueLabel };
+    this.playheads.push(playhead);
     return h("div", { class: "lane" }, h("div", { class: "au" }, h("strong", {}, name), " ", h("span", { class: "meaning faint" }, meaning)),
-      h("div", { class: "seek" }, canvas, head), h("div", { class: "cut" }, slider, shown));
+      h("div", { class: "seek" }, canvas, playhead), h("div", { class: "cut" }, slider, valueLabel));
   }
 
   reset() {
-    this.thresholds = { ...this.usual };
-    for (const [name, { slider, shown }] of Object.entries(this.canvases)) {
-      slider.value = this.usual[name];
-      shown.value = this.usual[name].toFixed(2);
+    this.thresholds = { ...this.defaultThresholds };
+    for (const [name, { slider, valueLabel }] of Object.entries(this.canvases)) {
+      slider.value = this.defaultThresholds[name];
+      valueLabel.value = this.defaultThresholds[name].toFixed(2);
     }
     this.draw();
   }
@@ -55,8 +55,8 @@ export class Timeline {
   }
 
   moveTo(seconds) {
-    const share = this.table?.duration ? (seconds - this.table.begin) / this.table.duration : 0;
-    for (const head of this.heads) head.style.left = `${100 * Math.min(1, Math.max(0, share))}%`;
+    const share = this.table?.duration ? (seconds - this.table.startTime) / this.table.duration : 0;
+    for (const playhead of this.playheads) playhead.style.left = `${100 * Math.min(1, Math.max(0, share))}%`;
   }
 
   draw() { if (this.table) this.names.forEach((name) => this.drawLane(name)); }
@@ -65,30 +65,30 @@ export class Timeline {
     const { canvas } = this.canvases[name];
     const width = canvas.clientWidth, height = canvas.clientHeight;
     if (!width || !this.table) return;
-    const context = fit(canvas, width, height);
+    const context = fitCanvas(canvas, width, height);
     const { timestamp, judged, [name]: values } = this.table.columns;
-    const most = new Float32Array(width).fill(-1), known = new Uint8Array(width);
+    const highest = new Float32Array(width).fill(-1), scored = new Uint8Array(width);
     this.rows.forEach((row, i) => {
       if (Number.isNaN(values[row])) return;
-      const at = (seconds) => Math.floor(width * (seconds - this.table.begin) / (this.table.duration || 1));
-      const from = Math.max(0, at(timestamp[row]));
-      const next = this.rows[i + 1] === undefined ? this.table.begin + this.table.duration : timestamp[this.rows[i + 1]];
-      const to = Math.min(width - 1, Math.max(from, at(Math.min(next, timestamp[row] + 0.25)) - 1));
+      const pixelAt = (seconds) => Math.floor(width * (seconds - this.table.startTime) / (this.table.duration || 1));
+      const from = Math.max(0, pixelAt(timestamp[row]));
+      const next = this.rows[i + 1] === undefined ? this.table.startTime + this.table.duration : timestamp[this.rows[i + 1]];
+      const to = Math.min(width - 1, Math.max(from, pixelAt(Math.min(next, timestamp[row] + 0.25)) - 1));
       for (let x = from; x <= to; x++) {
-        if (values[row] > most[x]) { most[x] = values[row]; known[x] = judged[row]; }
+        if (values[row] > highest[x]) { highest[x] = values[row]; scored[x] = judged[row]; }
       }
     });
-    const cut = this.thresholds[name];
+    const threshold = this.thresholds[name];
     for (let x = 0; x < width; x++) {
-      if (most[x] < 0) continue;
-      const on = known[x] && most[x] >= Math.fround(cut);
+      if (highest[x] < 0) continue;
+      const on = scored[x] && highest[x] >= Math.fround(threshold);
       if (on) { context.fillStyle = "#dbe8f8"; context.fillRect(x, 0, 1, height); }
-      context.fillStyle = on ? ACCENT : known[x] ? "#a9b4c0" : "#d9dee4";
-      const high = Math.max(1, most[x] * height);
+      context.fillStyle = on ? ACCENT : scored[x] ? "#a9b4c0" : "#d9dee4";
+      const high = Math.max(1, highest[x] * height);
       context.fillRect(x, height - high, 1, high);
     }
     context.strokeStyle = "#57606a"; context.setLineDash([3, 3]);
-    context.beginPath(); context.moveTo(0, height * (1 - cut)); context.lineTo(width, height * (1 - cut)); context.stroke();
+    context.beginPath(); context.moveTo(0, height * (1 - threshold)); context.lineTo(width, height * (1 - threshold)); context.stroke();
     context.setLineDash([]);
   }
 }

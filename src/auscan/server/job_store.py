@@ -21,7 +21,7 @@ from auscan.media.discover import MEDIA_SUFFIXES
 
 Status = Literal["queued", "running", "done", "failed", "cancelled"]
 
-INDEX_FILE: Final[str] = "studio.sqlite"
+STORE_FILE: Final[str] = "studio.sqlite"
 
 _TABLE: Final[str] = """
 CREATE TABLE IF NOT EXISTS jobs (
@@ -33,13 +33,13 @@ CREATE TABLE IF NOT EXISTS jobs (
 """
 
 
-def _as_id(text: str) -> str:
+def _check_id(text: str) -> str:
     if not (is_plain_name(text) and re.fullmatch("[0-9a-f]{32}", text)):
         raise ValueError(f"the id {text!a} is not 32 hexadecimal digits")
     return text
 
 
-def _as_suffix(text: str) -> str:
+def _check_suffix(text: str) -> str:
     if text not in MEDIA_SUFFIXES:
         raise ValueError(f"the suffix {text!a} is none of a video or picture")
     return text
@@ -56,16 +56,16 @@ class JobOptions(BaseModel):
     report: bool = False
 
 
-class Job(BaseModel):
+class StudioJob(BaseModel):
     """One video and what became of it."""
 
     model_config = ConfigDict(frozen=True)
 
-    id: Annotated[str, AfterValidator(_as_id)]
+    id: Annotated[str, AfterValidator(_check_id)]
     """32 hexadecimal digits; also the name of its folder."""
     name: str
     """What the user called the file: text to show, never a path."""
-    suffix: Annotated[str, AfterValidator(_as_suffix)]
+    suffix: Annotated[str, AfterValidator(_check_suffix)]
     """Of the stored file, one of the known ones."""
     status: Status = "queued"
     created_s: float
@@ -82,17 +82,17 @@ class Job(BaseModel):
     """How long it will still take, once that can be said."""
 
 
-def new_job(name: str, suffix: str, options: JobOptions) -> Job:
+def new_job(name: str, suffix: str, options: JobOptions) -> StudioJob:
     """A job that nobody has seen before."""
-    return Job(id=uuid4().hex, name=name, suffix=suffix, options=options, created_s=time.time())
+    return StudioJob(id=uuid4().hex, name=name, suffix=suffix, options=options, created_s=time.time())
 
 
-class Index:
+class JobStore:
     """The table of jobs; safe to use from several threads."""
 
     def __init__(self, folder: Path) -> None:
         """Raises InputError where a stored job has an id or suffix that cannot be used in a path."""
-        self._file = folder / INDEX_FILE
+        self._file = folder / STORE_FILE
         folder.mkdir(parents=True, exist_ok=True)
         self._lock = threading.Lock()
         self._database = sqlite3.connect(self._file, check_same_thread=False, isolation_level=None)
@@ -103,22 +103,22 @@ class Index:
             self.close()
             raise
 
-    def put(self, job: Job) -> None:
+    def save(self, job: StudioJob) -> None:
         """Add a job, or say what it is now."""
         row = (job.id, job.created_s, job.status, job.model_dump_json())
         with self._lock:
             self._database.execute("INSERT OR REPLACE INTO jobs VALUES (?, ?, ?, ?)", row)
 
-    def get(self, job_id: str) -> Job | None:
+    def get(self, job_id: str) -> StudioJob | None:
         """The job of an id, if there is one."""
         found = self._select("WHERE id = ?", job_id)
         return found[0] if found else None
 
-    def all(self) -> list[Job]:
+    def all(self) -> list[StudioJob]:
         """All jobs, newest first."""
         return self._select("ORDER BY created_s DESC, rowid DESC")
 
-    def unfinished(self) -> list[Job]:
+    def unfinished(self) -> list[StudioJob]:
         """Those that wait or were being run, oldest first."""
         return self._select("WHERE status IN ('queued', 'running') ORDER BY created_s, rowid")
 
@@ -132,24 +132,24 @@ class Index:
         with self._lock:
             self._database.close()
 
-    def _select(self, rest: str, *values: str) -> list[Job]:
+    def _select(self, clause: str, *values: str) -> list[StudioJob]:
         with self._lock:
-            rows = self._database.execute(f"SELECT id, job FROM jobs {rest}", values).fetchall()
-        return [self._job(*row) for row in rows]
+            rows = self._database.execute(f"SELECT id, job FROM jobs {clause}", values).fetchall()
+        return [self._parse_job(*row) for row in rows]
 
-    def _job(self, job_id: object, content: str | bytes) -> Job:
+    def _parse_job(self, job_id: object, content: str | bytes) -> StudioJob:
         """The job of a row, whose id and suffix become paths."""
         try:
-            job = Job.model_validate_json(content)
+            job = StudioJob.model_validate_json(content)
         except ValidationError as error:
             first = error.errors()[0]
             field = ".".join(map(str, first["loc"])) or "job"
-            raise self._refused(job_id, f"{field}: {first['msg']}") from error
+            raise self._damaged_error(job_id, f"{field}: {first['msg']}") from error
         if job.id != job_id:
-            raise self._refused(job_id, f"it is stored under another id than {job.id}")
+            raise self._damaged_error(job_id, f"it is stored under another id than {job.id}")
         return job
 
-    def _refused(self, job_id: object, why: str) -> InputError:
+    def _damaged_error(self, job_id: object, why: str) -> InputError:
         return InputError(
             f"{self._file}, the job {str(job_id)[:80]!a}: {' '.join(why.split())[:300]}. The Studio does not "
             "write such a job, so the file was changed or damaged. Nothing was touched. Delete that row, or "
