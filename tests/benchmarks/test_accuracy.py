@@ -1,4 +1,4 @@
-"""Figures of the benchmarks are those of the rows they claim, and of no others."""
+"""Metrics use exactly the rows they should."""
 
 import numpy as np
 import pandas as pd
@@ -8,32 +8,32 @@ from scipy.special import expit, logit
 from auscan.results.table import BOX_COLUMNS
 from benchmarks.accuracy.accuracy import match, pose_groups
 from benchmarks.accuracy.held_out_data import Truth
-from benchmarks.accuracy.metric_tables import LEAST, markdown, measures, within_clips
+from benchmarks.accuracy.metric_tables import MIN_POSITIVES, au_metrics, markdown, within_clips
 
 RNG = np.random.default_rng(0)
 
 
-def test_right_answers_score_one_and_rows_that_nobody_knows_do_not_count() -> None:
+def test_correct_predictions_score_one_and_unlabelled_rows_do_not_count() -> None:
     labels = (RNG.random((60, 12)) < 0.5).astype(np.int8)
     probabilities = np.where(labels == 1, 0.9, 0.2)
     wrong = RNG.random(60) < 0.2
     labels[wrong, 0], labels[~wrong, 1] = -1, -1
     probabilities[wrong, 0] = 0.55
-    found = measures(labels, probabilities, (probabilities >= 0.5).astype(float))
+    found = au_metrics(labels, probabilities, (probabilities >= 0.5).astype(float))
     assert found.loc["AU01", ["auc", "f1"]].tolist() == [1.0, 1.0]
     assert found.loc["AU04", "positives"] == pytest.approx(labels[:, 2].mean())
     labels[:, 4] = 0
-    labels[: LEAST - 1, 4] = 1
-    assert "AU07" not in measures(labels, probabilities, probabilities).index
+    labels[: MIN_POSITIVES - 1, 4] = 1
+    assert "AU07" not in au_metrics(labels, probabilities, probabilities).index
 
 
-def test_faces_that_are_not_judged_count_for_auc_and_not_for_f1() -> None:
+def test_faces_that_are_not_scored_count_for_auc_and_not_for_f1() -> None:
     labels = np.tile([[1], [0]], (20, 12))
     probabilities = np.tile([[0.9], [0.1]], (20, 12))
     active = (probabilities >= 0.5).astype(float)
-    probabilities[:10] = 0.5  # hard to see, so hard that nobody says anything
+    probabilities[:10] = 0.5  # low quality, not scored
     active[:10] = np.nan
-    found = measures(labels, probabilities, active)
+    found = au_metrics(labels, probabilities, active)
     assert found.loc["AU01", "f1"] == 1.0
     assert 0.5 < found.loc["AU01", "auc"] < 1.0
 

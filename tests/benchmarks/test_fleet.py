@@ -1,4 +1,4 @@
-"""The simulation of a fleet says what can be worked out by hand."""
+"""The simulation of a fleet agrees with results derived by hand."""
 
 import numpy as np
 import pytest
@@ -17,7 +17,7 @@ def test_workers_share_like_inputs_and_the_last_round_may_be_short() -> None:
     assert simulate(Fleet(workers=100), [2.0] * 40).end_s == 2
 
 
-def test_a_long_input_at_the_end_keeps_all_waiting() -> None:
+def test_a_long_input_at_the_end_delays_the_run() -> None:
     assert simulate(Fleet(workers=2), [1.0, 1.0, 10.0]).end_s == 11
     assert simulate(Fleet(workers=2), [10.0, 1.0, 1.0]).end_s == 10
 
@@ -50,7 +50,7 @@ def test_a_storage_that_is_too_slow_sets_the_pace() -> None:
     assert simulate(fleet, [500.0] * 100).end_s == pytest.approx(5000, rel=0.05)
 
 
-def test_nobody_begins_what_has_not_arrived() -> None:
+def test_an_input_starts_after_it_has_arrived() -> None:
     assert simulate(Fleet(workers=5, arrivals_per_hour=3600), [0.5] * 100).end_s == 99.5
 
 

@@ -1,4 +1,4 @@
-"""Spoiling is graded and the same every time; what is measured on it is what was spoilt."""
+"""Corruptions are graded and reproducible; measurements are taken on the corrupted pictures."""
 
 from pathlib import Path
 
@@ -10,15 +10,16 @@ from numpy.typing import NDArray
 
 from auscan.core.aus import AU_NAMES
 from auscan.faces.detector import FaceDetector
-from auscan.inference.engine import Stages, load
+from auscan.inference.engine import InferenceEngine
+from auscan.inference.load import load_engine
 from auscan.media.audio import Waveform
 from auscan.media.video import read_frames
 from auscan.pipeline.demo import make_demo_clip
-from benchmarks.accuracy.corruptions import LEVELS, SPOILINGS, spoil
-from benchmarks.accuracy.held_out_data import Footage, Pictures, Truth
-from benchmarks.accuracy.robustness import Condition, borrowed, conditions, measure
+from benchmarks.accuracy.corruptions import CORRUPTIONS, LEVELS, corrupt
+from benchmarks.accuracy.held_out_data import LabelledClip, LabelledPictures, Truth
+from benchmarks.accuracy.robustness import Condition, conditions, loop_audio, measure_condition
 from benchmarks.accuracy.robustness_report import report
-from recipes.nano.calibrate.array_inference import cut_clip, look_at_clip
+from recipes.nano.calibrate.array_inference import crop_clip, encode_clip
 
 
 @pytest.fixture(scope="module")
@@ -27,21 +28,21 @@ def points(portrait: NDArray[np.uint8]) -> NDArray[np.float32]:
 
 
 @pytest.fixture(scope="module")
-def nano() -> Stages:
-    return load("nano")
+def nano() -> InferenceEngine:
+    return load_engine("nano")
 
 
-@pytest.mark.parametrize("kind", SPOILINGS)
-def test_a_picture_is_spoilt_more_at_every_level_and_the_same_way_again(
+@pytest.mark.parametrize("kind", CORRUPTIONS)
+def test_corruption_grows_with_the_level_and_is_reproducible(
     kind: str, portrait: NDArray[np.uint8], points: NDArray[np.float32]
 ) -> None:
-    assert spoil(portrait, points, kind, 0) is portrait
+    assert corrupt(portrait, points, kind, 0) is portrait
     face = (slice(60, 190), slice(170, 290))
-    levels = [spoil(portrait, points, kind, level, seed=3) for level in LEVELS]
+    levels = [corrupt(portrait, points, kind, level, seed=3) for level in LEVELS]
     changes = [np.abs(each.astype(float) - portrait)[face].mean() for each in levels]
     assert 0 < changes[0] < changes[1] < changes[2]
     assert {each.dtype for each in levels} == {np.dtype(np.uint8)}
-    np.testing.assert_array_equal(spoil(portrait, points, kind, 3, seed=3), levels[2])
+    np.testing.assert_array_equal(corrupt(portrait, points, kind, 3, seed=3), levels[2])
 
 
 def test_a_cover_lies_over_its_part_and_leaves_the_others(
@@ -51,7 +52,7 @@ def test_a_cover_lies_over_its_part_and_leaves_the_others(
     mouth = np.mean(corners, axis=0).astype(int)
 
     def covered(kind: str, x: int, y: int) -> bool:
-        there = spoil(portrait, points, kind, 3)[y - 2 : y + 3, x - 2 : x + 3]
+        there = corrupt(portrait, points, kind, 3)[y - 2 : y + 3, x - 2 : x + 3]
         return bool(np.abs(there.astype(float) - portrait[y - 2 : y + 3, x - 2 : x + 3]).mean() > 5)
 
     assert [covered("mouth covered", *place) for place in (left_eye, right_eye, mouth)] == [0, 0, 1]
@@ -64,55 +65,60 @@ def truth(count: int, points: NDArray[np.float32], labels: NDArray[np.int8]) -> 
     return Truth(labels, np.tile(points, (count, 1, 1)).astype(np.float32), nothing, nothing)
 
 
-def test_pictures_are_judged_after_they_were_spoilt(
-    portrait: NDArray[np.uint8], points: NDArray[np.float32], nano: Stages
+def test_pictures_are_scored_after_corruption(
+    portrait: NDArray[np.uint8], points: NDArray[np.float32], nano: InferenceEngine
 ) -> None:
     """Ten smiling faces that are one, five of them without a smile by their labels; AU23 is not labelled."""
     data = cv2.imencode(".png", portrait[..., ::-1])[1].tobytes()
     labels = np.tile(np.int8([[1], [0]]), (5, 12))
     labels[:, AU_NAMES.index("AU23")] = -1
     yaw = pd.DataFrame({"yaw": [0.0] * 8 + [20.0] * 2})
-    pictures = Pictures([data] * 10, truth(10, points, labels), yaw)
-    clean = measure(Condition("faces", "clean", 0), pictures, {"nano": nano}, np.inf)
+    pictures = LabelledPictures([data] * 10, truth(10, points, labels), yaw)
+    clean = measure_condition(Condition("faces", "clean", 0), pictures, {"nano": nano}, np.inf)
     assert set(clean["group"]) == {"all", "0 to 15", "15 to 30"}
     everyone = clean[clean["group"] == "all"].set_index("AU")
     assert list(everyone.index) == list(AU_NAMES)
     assert everyone["found"].tolist() == [1.0] * 12
     assert everyone.loc["AU12", ["auc", "f1"]].tolist() == pytest.approx([0.5, 2 / 3])
     assert np.isnan(everyone.loc["AU23", "auc"])
-    dark = measure(Condition("faces", "darkness", 3), pictures, {"nano": nano}, np.inf)
+    dark = measure_condition(Condition("faces", "darkness", 3), pictures, {"nano": nano}, np.inf)
     assert set(dark["group"]) == {"all"}
-    gone = measure(Condition("faces", "noise", 3), pictures, {"one": nano, "same": nano}, np.inf)
+    gone = measure_condition(Condition("faces", "noise", 3), pictures, {"one": nano, "same": nano}, np.inf)
     assert gone["model"].tolist() == ["one"] * 12 + ["same"] * 12
 
 
-def test_a_clip_is_read_with_each_sound_and_only_the_known_face_counts(tmp_path: Path, nano: Stages) -> None:
+def test_a_clip_is_scored_with_each_audio_and_only_the_known_face_counts(
+    tmp_path: Path, nano: InferenceEngine
+) -> None:
     clip = tmp_path / "demo.mp4"
     make_demo_clip(clip)
     frames = [frame for frame in read_frames(clip) if frame.time_s < 1]
-    (track,) = look_at_clip(nano, cut_clip(frames, 112)).values()
+    (track,) = encode_clip(nano, crop_clip(frames, 112)).values()
     labels = np.tile(np.int8([[1], [0]]), (125, 12))[:250]
     noise = Waveform((0.2 * np.random.default_rng(0).standard_normal(16_000)).astype(np.float32), 0.0)
     known = truth(250, track.points[0], labels)
     far = Truth(known.labels, known.points + 150, known.soft, known.scores)
     for there, share in ((known, 1.0), (far, 0.0)):
-        clips = [Footage(clip, there, noise), Footage(clip, there, Waveform(0 * noise.samples, 0.0))]
-        table = measure(Condition("films", "clean", 0), clips, {"nano": nano}, 0.5)
+        clips = [
+            LabelledClip(clip, there, noise),
+            LabelledClip(clip, there, Waveform(0 * noise.samples, 0.0)),
+        ]
+        table = measure_condition(Condition("talking", "clean", 0), clips, {"nano": nano}, 0.5)
         assert set(table["group"]) == {"own", "none", "another's"}
         assert set(table["found"]) == {share}
         assert set(table["rows"]) == {26}
 
 
-def test_a_borrowed_sound_goes_on_as_long_as_ones_own() -> None:
+def test_looped_audio_is_as_long_as_the_own_audio() -> None:
     own, other = Waveform(np.zeros(10, np.float32), 0.5), Waveform(np.float32([1, 2, 3]), 7.0)
-    heard = borrowed(other, own)
-    assert heard.samples.tolist() == [1, 2, 3, 1, 2, 3, 1, 2, 3, 1]
-    assert heard.start_s == 0.5
+    looped = loop_audio(other, own)
+    assert looped.samples.tolist() == [1, 2, 3, 1, 2, 3, 1, 2, 3, 1]
+    assert looped.start_s == 0.5
 
 
 def test_the_report_shows_every_model_and_condition_and_draws_its_curves(tmp_path: Path) -> None:
     rows = []
-    for source in ("faces", "rendered", "clips", "films"):
+    for source in ("faces", "rendered", "clips", "talking"):
         for condition in conditions(source):
             stills = ["all", "0 to 15", "30 to 45"] if condition.level == 0 else ["all"]
             groups = stills if source in ("faces", "rendered") else ["own", "none", "another's"]
@@ -122,17 +128,17 @@ def test_the_report_shows_every_model_and_condition_and_draws_its_curves(tmp_pat
                     figures |= {"found": 1 - 0.1 * condition.level, "rows": 50, "model": model}
                     about = {"source": source, "kind": condition.kind, "level": condition.level}
                     rows += [{"AU": name, "group": group, **figures, **about} for name in AU_NAMES]
-    measured = pd.DataFrame(rows)
-    gone = (measured["kind"] == "noise") & (measured["level"] == 3)
-    measured.loc[gone, ["auc", "f1", "ece"]] = np.nan
-    text = "\n".join(report(measured, ["whole", "silent"], None))
-    assert "| as it is | 100.0% | 0.900 | 0.700 | 0.020 | 0.800 | 0.700 | 0.020 |" in text
+    results = pd.DataFrame(rows)
+    gone = (results["kind"] == "noise") & (results["level"] == 3)
+    results.loc[gone, ["auc", "f1", "ece"]] = np.nan
+    text = "\n".join(report(results, ["whole", "silent"], None))
+    assert "| clean | 100.0% | 0.900 | 0.700 | 0.020 | 0.800 | 0.700 | 0.020 |" in text
     assert "| mouth covered, 1 of its width and height | 70.0% | 0.750 |" in text
     assert "| noise, 50 of 255 | 70.0% | - | - | - | - | - | - |" in text
     assert "| rendered, 30 to 45 degrees | 50 | 12 | 0.900 | 0.700 | 0.800 | 0.700 |" in text
     assert text.count("| mouth covered, another's sound | 0.750 | 0.750 | 0.750 | 0.650 |") == 2
     pytest.importorskip("matplotlib")
-    lines = report(measured, ["whole", "silent"], tmp_path / "robustness.md")
+    lines = report(results, ["whole", "silent"], tmp_path / "robustness.md")
     assert "![Mean AUC by kind and level](robustness-clips.png)" in lines
     pictures = {path.name for path in tmp_path.iterdir()}
     assert pictures == {f"robustness-{source}.png" for source in ("faces", "rendered", "clips")}

@@ -1,7 +1,7 @@
-"""The documents of the repository, and the code in them.
+"""Read the code in the documents of the repository.
 
-In: Markdown.  Out: pieces of code, the command lines in them, and the calls in a line.
-Not here: what a call may say (test_commands.py), what runs (test_commands_run.py, test_quickstart.py).
+Inputs: Markdown files. Returns: pieces of code, the command lines in them, and the calls in a line.
+See also: test_commands.py (parses the commands), test_commands_run.py and test_quickstart.py (run them).
 """
 
 import re
@@ -18,12 +18,13 @@ DOCUMENTS = [
     *(ROOT / name for name in ("README.md", "CONTRIBUTING.md", "ARCHITECTURE.md")),
     *sorted((ROOT / "docs").rglob("*.md")),
     ROOT / "recipes" / "nano" / "README.md",
+    ROOT / "benchmarks" / "README.md",
 ]
 PROGRAM = re.compile(r"(auscan|pip|pytest|python3?|curl|accelerate|examples/\S+\.sh) ")
-"""How a line begins that is a command, where its block does not say that all of its lines are."""
+"""Begin of a command line in a block that is not a console session."""
 
 SAID = "said-by-another"
-"""Stands for `$(...)`."""
+"""Replaces `$(...)`."""
 
 
 @dataclass(frozen=True)
@@ -31,15 +32,15 @@ class Code:
     """A piece of code in a document."""
 
     document: str
-    """Its path, from the root."""
+    """Path from the root."""
     language: str
-    """As the fence says; empty for other blocks and within sentences."""
+    """Language of the fence; empty for other blocks and within sentences."""
     text: str
     in_sentence: bool
 
 
 def codes(path: Path) -> list[Code]:
-    """All code of a document, in order."""
+    """Return all code of a document, in order."""
     name = path.relative_to(ROOT).as_posix()
     parsed = MarkdownIt().enable("table").parse(path.read_text(encoding="utf-8"))
     return [
@@ -56,13 +57,16 @@ def _all_tokens(tokens: list[Token]) -> Iterator[Token]:
 
 
 def command_lines(code: Code) -> list[str]:
-    """The commands of a piece of code; a backslash at the end of a line joins it to the next one."""
+    """Return the commands of a piece of code; a backslash at the end of a line joins it to the next one."""
     lines = [line.strip() for line in code.text.replace("\\\n", " ").splitlines() if line.strip()]
     return lines if code.language == "console" else [line for line in lines if PROGRAM.match(line)]
 
 
 def calls(line: str) -> list[list[str]]:
-    """The words of each program that a line calls; `a && b` and `a | b` call two. No redirections."""
+    """Return the words of each program that a line calls, without redirections.
+
+    `a && b` and `a | b` call two programs.
+    """
     found: list[list[str]] = [[]]
     for word in shlex.split(re.sub(r"\$\(.*?\)", SAID, line), comments=True):
         if word in ("&&", "|"):

@@ -1,4 +1,4 @@
-"""What a step of stage 1 learns from: real faces, rendered ones, frames of clips, each knowing its part."""
+"""Batches of stage 1: real faces, rendered faces and frames of clips, each with its known targets."""
 
 import numpy as np
 import torch
@@ -32,10 +32,10 @@ def real_faces(count: int) -> Faces:
     )
 
 
-def track(clip: str, frames: int, silent: int = 0) -> ClipTrack:
-    """Of a clip; the teacher says nothing of the first `silent` frames."""
+def track(clip: str, frames: int, unlabelled: int = 0) -> ClipTrack:
+    """Make a track of a clip; the first `unlabelled` frames have no labels."""
     labels = np.ones((frames, AU_COUNT), np.int8)
-    labels[:silent] = -1
+    labels[:unlabelled] = -1
     crops = np.zeros((frames, 112, 112), np.uint8)
     times_s = np.arange(frames) / 25
     return ClipTrack(clip, crops, times_s, labels, labels.astype(np.float32), np.zeros(0, np.float32), 0.0)
@@ -43,12 +43,12 @@ def track(clip: str, frames: int, silent: int = 0) -> ClipTrack:
 
 def batch() -> FaceBatch:
     """40 real faces, then 24 frames."""
-    frames = single_frames([track("a", 30), track("b", 60, silent=20)])
+    frames = single_frames([track("a", 30), track("b", 60, unlabelled=20)])
     batches = FaceBatches(real_faces(80), 64, 0, frames=frames, frame_share=0.375)
     return next(iter(batches.epoch(0)))
 
 
-def test_frames_have_their_share_of_a_batch_and_know_labels_alone() -> None:
+def test_frames_have_their_share_of_a_batch_and_only_labels() -> None:
     cut = batch()
     assert (cut.labels[:40] == 0).all()
     assert (cut.labels[40:] == 1).all()
@@ -58,27 +58,29 @@ def test_frames_have_their_share_of_a_batch_and_know_labels_alone() -> None:
         assert np.isnan(unknown[40:]).all()
 
 
-def test_what_a_frame_does_not_know_teaches_nothing() -> None:
+def test_unknown_targets_of_frames_do_not_change_the_loss() -> None:
     torch.manual_seed(0)
     training, cut = FaceTraining(nano(), SHAPES).eval(), batch()
     losses = training.losses(cut, torch.zeros(956))
     alone = FaceBatch(*(getattr(cut, name)[:40] for name in FaceBatch.__dataclass_fields__))
     others = training.losses(alone, torch.zeros(956))
-    for name in ("shapes", "landmarks", "points", "sight"):
+    for name in ("shapes", "landmarks", "points", "pose_occlusion"):
         assert torch.isclose(losses[name], others[name], rtol=1e-4), name
     assert not torch.isclose(losses["au"], others["au"], rtol=1e-3)
 
 
 def test_a_long_clip_is_drawn_more_often_but_not_by_its_length() -> None:
     frames = single_frames([track("a", 100), track("b", 400)])
-    assert np.isclose(frames.chances.sum(), 1)
-    assert np.isclose(frames.chances[100:].sum() / frames.chances[:100].sum(), 2)
+    assert np.isclose(frames.sampling_weights.sum(), 1)
+    assert np.isclose(frames.sampling_weights[100:].sum() / frames.sampling_weights[:100].sum(), 2)
 
 
-def test_frames_of_which_the_teacher_says_nothing_are_left_out() -> None:
-    assert len(single_frames([track("a", 30, silent=12)]).crops) == 18
+def test_frames_without_teacher_labels_are_left_out() -> None:
+    assert len(single_frames([track("a", 30, unlabelled=12)]).crops) == 18
 
 
-def test_nothing_is_learned_from_clips_that_are_kept_aside() -> None:
+def test_held_out_clips_are_not_used_in_training() -> None:
     tracks = [track(name, 10) for name in (*HELD_OUT, *DEVELOPMENT, "other")]
-    assert [each.clip for each in training_tracks([*tracks, track("silent", 10, silent=10)])] == ["other"]
+    assert [each.clip for each in training_tracks([*tracks, track("unlabelled", 10, unlabelled=10)])] == [
+        "other"
+    ]

@@ -8,9 +8,9 @@ import pytest
 from auscan.core.aus import AU_COUNT, AU_NAMES
 from auscan.faces.align import TEMPLATE, crop_transform, to_crop
 from recipes.nano.render.appearance import TEST_SEEDS, draw_appearance
-from recipes.nano.render.expressions import GAP_OFF, GAP_ON, OFF, ON, draw_moves, labels_of, soft_targets
+from recipes.nano.render.expressions import GAP_OFF, GAP_ON, OFF, ON, draw_expression, labels_of, soft_targets
 from recipes.nano.render.head_mesh import EXTRA_NAMES, Head, load_head
-from recipes.nano.render.rendered_clips import draw_film, follow_film
+from recipes.nano.render.rendered_clips import draw_clip, track_clip
 from recipes.nano.render.rendered_faces import (
     CANVAS,
     DEVELOPMENT,
@@ -20,8 +20,8 @@ from recipes.nano.render.rendered_faces import (
     pack,
     rendered_faces,
 )
-from recipes.nano.render.speech_synthesis import draw_talk, speak_talk
-from recipes.nano.train.face_batches import cut_rendered
+from recipes.nano.render.speech_synthesis import draw_speech, synthesize_speech
+from recipes.nano.train.face_batches import crop_rendered
 
 ICT = Path(__file__).parents[3] / "shared" / "data" / "ict_facekit.npz"
 with_ict = pytest.mark.skipif(not ICT.is_file(), reason="needs a copy of ICT-FaceKit")
@@ -55,14 +55,14 @@ def test_labels_follow_the_rule() -> None:
     assert (soft[2] > 0.65).all()
 
 
-def test_every_au_is_often_there_and_oftener_not() -> None:
+def test_every_au_is_active_in_a_fair_share_of_stills() -> None:
     random = np.random.default_rng(0)
-    moves = [draw_moves(random) for _ in range(2000)]
-    shown = np.stack([(m.left + m.right) / 2 for m in moves])
+    expression = [draw_expression(random) for _ in range(2000)]
+    shown = np.stack([(m.left + m.right) / 2 for m in expression])
     rates = (shown >= ON).mean(axis=0)
     assert rates.min() > 0.15
     assert rates.max() < 0.5
-    lopsided = np.stack([np.abs(m.left - m.right) for m in moves]) > 0.2
+    lopsided = np.stack([np.abs(m.left - m.right) for m in expression]) > 0.2
     assert lopsided[:, :AU25].any(axis=0).all()
 
 
@@ -90,19 +90,20 @@ def test_persons_differ_in_shape_and_skin(head: Head) -> None:
 
 
 @with_ict
-def test_what_is_labelled_as_parted_lips_is_parted_in_the_mesh(head: Head) -> None:
-    person, rest = draw_appearance(head, 3), np.zeros(AU_COUNT, np.float32)
+def test_lips_labelled_as_parted_are_parted_in_the_mesh(head: Head) -> None:
+    person, resting_aus = draw_appearance(head, 3), np.zeros(AU_COUNT, np.float32)
     extras = np.zeros(len(EXTRA_NAMES), np.float32)
-    open_mouth = rest.copy()
+    open_mouth = resting_aus.copy()
     open_mouth[AU25] = 1
-    shut, apart = (
-        head.lip_gap(head.vertices(person.shape, i, i, extras, person.lines)) for i in (rest, open_mouth)
+    shut, lip_opening = (
+        head.lip_gap(head.vertices(person.shape, i, i, extras, person.wrinkle_depth))
+        for i in (resting_aus, open_mouth)
     )
-    assert shut < GAP_OFF < GAP_ON < apart
+    assert shut < GAP_OFF < GAP_ON < lip_opening
 
 
 @with_ict
-def test_one_side_moves_alone(head: Head) -> None:
+def test_one_side_of_the_face_can_move_alone(head: Head) -> None:
     person, none = draw_appearance(head, 3), np.zeros(AU_COUNT, np.float32)
     smile = none.copy()
     smile[AU_NAMES.index("AU12")] = 1
@@ -135,11 +136,11 @@ def test_covered_parts_go_with_a_covered_share(faces: list[RenderedFace]) -> Non
 
 
 @with_ict
-def test_packed_canvases_are_aligned_and_cut_into_batches() -> None:
+def test_packed_canvases_are_aligned_and_cropped_into_batches() -> None:
     packed = pack(ICT, range(3), 2)
     assert packed.images.shape == (6, CANVAS, CANVAS)
     assert np.abs(packed.true_points.mean(axis=1) - TEMPLATE.mean(axis=0) - 32).max() < 3
-    batch = cut_rendered(packed, np.arange(6), 7, np.random.default_rng(0))
+    batch = crop_rendered(packed, np.arange(6), 7, np.random.default_rng(0))
     assert batch.crops.shape == (6, 112, 112)
     assert np.isnan(batch.blendshapes).all()
     assert np.isnan(batch.landmarks).all()
@@ -149,20 +150,20 @@ def test_packed_canvases_are_aligned_and_cut_into_batches() -> None:
     assert batch.points[0].mean(axis=0) == pytest.approx(TEMPLATE.mean(axis=0), abs=12)
 
 
-def test_a_shut_mouth_is_quiet_and_an_open_one_loud() -> None:
+def test_a_closed_mouth_is_quiet_and_an_open_one_loud() -> None:
     random = np.random.default_rng(1)
-    talk = draw_talk(random, 2000, 0.8)
-    wave = speak_talk(random, talk)
+    speech = draw_speech(random, 2000, 0.8)
+    wave = synthesize_speech(random, speech)
     assert wave.shape == (2000 * 160,)
     loud = np.log(np.sqrt((wave.reshape(2000, 160) ** 2).mean(axis=1)) + 1e-4)
-    assert loud[talk.apart > 0.6].mean() > loud[talk.apart < 0.1].mean() + 1
-    assert talk.apart[talk.speaking].std() > 0.15
+    assert loud[speech.lip_opening > 0.6].mean() > loud[speech.lip_opening < 0.1].mean() + 1
+    assert speech.lip_opening[speech.speaking].std() > 0.15
 
 
 @with_ict
-def test_a_clip_is_followed_and_labelled_frame_by_frame(head: Head) -> None:
-    film = draw_film(head, 21, seconds=2.0, mouth="covered")
-    tracks = follow_film(film, "rendered_21")
+def test_a_clip_is_tracked_and_labelled_frame_by_frame(head: Head) -> None:
+    clip = draw_clip(head, 21, seconds=2.0, mouth="covered")
+    tracks = track_clip(clip, "rendered_21")
     assert tracks
     for found in tracks:
         count = len(found.track.times_s)
@@ -170,14 +171,14 @@ def test_a_clip_is_followed_and_labelled_frame_by_frame(head: Head) -> None:
         assert found.track.labels.shape == found.track.soft.shape == (count, AU_COUNT)
         assert found.hidden.shape == (count, 4)
         assert found.hidden[:, 0].mean() > 0.8
-        rows = np.searchsorted(film.times_s, found.track.times_s)
+        rows = np.searchsorted(clip.times_s, found.track.times_s)
         known = found.track.labels != -1
         known[:, AU25] = False
-        assert np.array_equal((film.intensities[rows] >= ON)[known], found.track.labels[known] == 1)
+        assert np.array_equal((clip.intensities[rows] >= ON)[known], found.track.labels[known] == 1)
 
 
 @with_ict
-def test_points_of_a_frontal_face_are_where_the_crop_wants_them(faces: list[RenderedFace]) -> None:
+def test_points_of_a_frontal_face_match_the_crop_template(faces: list[RenderedFace]) -> None:
     frontal = [face for face in faces if np.abs(face.pose).max() < 15]
     assert frontal
     for face in frontal:

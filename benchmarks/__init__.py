@@ -1,0 +1,1 @@
+"""Scripts that measure auscan. README.md lists them."""

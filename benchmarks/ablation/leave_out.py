@@ -1,0 +1,227 @@
+r"""Ablation of nano's training data: short trainings, each without one source.
+
+    python benchmarks/ablation/leave_out.py --data ../shared/data --run runs/nano \
+        --write docs/benchmarks/data.md  # needs data that are not included
+
+Stage 1 is trained for a number of steps with everything, and without rendered faces, without teacher scores
+on real faces (their landmarks stay), without frames of clips, and without augmentation. Stage 2 is trained on
+the finished stage 1 of `--run` without real clips and without rendered clips; the run's own stage 2 had both.
+
+Inputs: the data folder, caches and finished stages of a run (recipes/nano/train/run.py). Returns: two tables.
+See also: run.py (parts of the network), recipes/nano/train/face_stage.py (variants of nano).
+"""
+
+import argparse
+import sys
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from unittest.mock import patch
+
+import numpy as np
+import pandas as pd
+import torch
+from numpy.typing import NDArray
+
+sys.path.insert(0, str(Path(__file__).parents[2]))  # the repository, for recipes and benchmarks
+from auscan.core.aus import AU_COUNT, AU_NAMES
+from auscan.core.config import NetworkConfig, nano
+from auscan.faces.align import SIDE, crop_face
+from auscan.model.network import AuscanNetwork
+from benchmarks.accuracy.corruptions import corrupt
+from benchmarks.accuracy.metric_tables import markdown
+from recipes.nano.data.real_clips import DEVELOPMENT, Frames, load_clips, single_frames, training_tracks
+from recipes.nano.data.real_faces import Faces, load_faces
+from recipes.nano.data.teacher_labels import RULES
+from recipes.nano.render.rendered_clips import load_rendered_clips
+from recipes.nano.render.rendered_faces import TEST, RenderedArrays, load_rendered
+from recipes.nano.train import face_batches
+from recipes.nano.train.clip_stage import development_scores, development_tracks, mean_auc, train_clips
+from recipes.nano.train.clip_windows import ClipSettings
+from recipes.nano.train.face_stage import FaceSettings, FaceTraining, predict_crops, train_faces
+
+STEPS = 860
+"""Steps of stage 1: two passes over the real faces, which are a third of a batch."""
+SHORT = FaceSettings(warmup_steps=100, average=0.99)
+"""Stage 1 for few steps: shorter warm-up and shorter weight average."""
+HARD = ("mouth covered", "eyes covered", "blur", "darkness", "compression")
+LEVEL = 2
+TURNED_DEG = 30
+DIRECT = [j for j, name in enumerate(AU_NAMES) if name in RULES]
+"""Columns of the AUs with a teacher score."""
+
+
+@dataclass(frozen=True)
+class TrainingData:
+    """Data of one short training of stage 1."""
+
+    faces: Faces
+    rendered: RenderedArrays | None
+    frames: Frames | None
+    corruption: AbstractContextManager[object] = field(default_factory=nullcontext)
+
+
+def main() -> None:
+    """Run missing trainings and write the tables."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--data", type=Path, required=True, help="as for recipes/nano/train/run.py")
+    parser.add_argument("--run", type=Path, required=True, help="a finished run of recipes/nano/train/run.py")
+    parser.add_argument("--steps", type=int, default=STEPS, help="of stage 1")
+    parser.add_argument("--only", choices=["faces", "clips"], help="one of the two tables")
+    parser.add_argument("--write", type=Path, help="also write the tables into this file")
+    args = parser.parse_args()
+    torch.set_num_threads(1)
+    lines = []
+    if args.only != "clips":
+        lines += ["## Faces", "", *faces_table(args.data, args.run, args.steps), ""]
+    if args.only != "faces":
+        lines += ["## Clips", "", *clips_table(args.data, args.run), ""]
+    print(*lines, sep="\n")
+    if args.write:
+        head = ["# What each source of data buys", "", (__doc__ or "").strip(), ""]
+        args.write.write_text("\n".join([*head, *lines]), encoding="utf-8")
+
+
+def faces_table(data: Path, run: Path, steps: int) -> list[str]:
+    """Table of stage 1 with everything and without each source, as Markdown lines."""
+    faces = load_faces(data / "faces_train.parquet", run / "faces.npz")
+    rendered = load_rendered(data / "ict_facekit.npz", run / "rendered.npz")
+    people = load_rendered(data / "ict_facekit.npz", run / "rendered_test.npz", TEST[:150])
+    frames = single_frames(training_tracks(load_clips(data / "clips", data / "clips_teacher", run / "clips")))
+    rows = {}
+    for name, training_data in training_sets(faces, rendered, frames).items():
+        own = run / "leave_out" / name.replace(" ", "-")
+        own.mkdir(parents=True, exist_ok=True)
+        settings = replace(
+            SHORT,
+            rendered=SHORT.rendered if training_data.rendered else 0,
+            frames=SHORT.frames if training_data.frames else 0,
+        )
+        settings = replace(settings, epochs=epochs_for(steps, faces, settings))
+        with training_data.corruption:
+            weights = train_faces(
+                training_data.faces, training_data.rendered, training_data.frames, nano(), settings, own
+            )
+        rows[name] = face_scores(weights, faces, people)
+        print(name, rows[name], flush=True)
+    note = (
+        f"{steps} steps each. ROC-AUC: of ten AUs on the development faces, clean and corrupted (mean over "
+        f"{', '.join(HARD)}, level {LEVEL} of corruptions.py), agreement with the teacher; of twelve "
+        "AUs on rendered people of the benchmark, exact labels."
+    )
+    return [*measured_table(rows, "learned from"), "", note]
+
+
+def epochs_for(steps: int, faces: Faces, settings: FaceSettings) -> int:
+    """Number of epochs that take about this many steps."""
+    real = settings.batch - sum(round(settings.batch * s) for s in (settings.rendered, settings.frames))
+    return max(1, round(steps / (int((~faces.development).sum()) // real)))
+
+
+def measured_table(rows: dict[str, dict[str, float]], first: str) -> list[str]:
+    """Table of rows by name, as Markdown lines."""
+    table = pd.DataFrame.from_dict(rows, orient="index")
+    return markdown(table, first, dict.fromkeys(map(str, table.columns), ".3f"))
+
+
+def training_sets(faces: Faces, rendered: RenderedArrays, frames: Frames) -> dict[str, TrainingData]:
+    """Data of each training, by its name."""
+    unscored = replace(
+        faces, labels=np.full_like(faces.labels, -1), blendshapes=np.full_like(faces.blendshapes, np.nan)
+    )
+    return {
+        "everything": TrainingData(faces, rendered, frames),
+        "no rendered faces": TrainingData(faces, None, frames),
+        "no scores on real faces": TrainingData(unscored, rendered, frames),
+        "no frames of clips": TrainingData(faces, rendered, None),
+        "no augmentation": TrainingData(
+            faces, rendered, frames, patch.object(face_batches, "augment_crop", unchanged_crop)
+        ),
+    }
+
+
+def unchanged_crop(
+    crop: NDArray[np.uint8], rng: np.random.Generator
+) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
+    """Replace `augment.augment_crop`: no augmentation."""
+    return crop, np.zeros(crop.shape, np.bool_)
+
+
+def face_scores(
+    weights: Path, faces: Faces, people: RenderedArrays, config: NetworkConfig | None = None
+) -> dict[str, float]:
+    """Mean AUC of a trained stage 1 by kind of picture. config: None is nano's"""
+    model = FaceTraining(config or nano(), faces.blendshapes.shape[1])
+    model.network.load_state_dict(torch.load(weights, weights_only=True))
+    kept = np.flatnonzero(faces.development)
+    labels = faces.labels[kept]
+
+    def score(kind: str) -> float:
+        crops = np.stack(list(corrupted_crops(faces, kept, kind)))
+        return mean_auc(labels, predict_crops(model, crops), DIRECT)
+
+    crops = np.stack(
+        [crop_face(i, p, SIDE) for i, p in zip(people.images, people.detector_points, strict=True)]
+    )
+    logits, all_aus = predict_crops(model, crops), list(range(AU_COUNT))
+    turned = np.abs(people.pose[:, 0]) > TURNED_DEG
+    return {
+        "real faces": score("clean"),
+        "real faces, corrupted": float(np.mean([score(kind) for kind in HARD])),
+        f"rendered, up to {TURNED_DEG} degrees": mean_auc(people.labels[~turned], logits[~turned], all_aus),
+        "rendered, turned further": mean_auc(people.labels[turned], logits[turned], all_aus),
+    }
+
+
+def corrupted_crops(faces: Faces, rows: NDArray[np.intp], kind: str) -> Iterator[NDArray[np.uint8]]:
+    """Yield grey crops of corrupted pictures of faces."""
+    for row in rows:
+        image, points = faces.images[row], faces.detector_points[row]
+        if kind != "clean":
+            image = corrupt(np.repeat(image[..., None], 3, axis=2), points, kind, LEVEL, int(row))[..., 1]
+        yield crop_face(np.ascontiguousarray(image), points)
+
+
+def clips_table(data: Path, run: Path) -> list[str]:
+    """Table of stage 2 with both kinds of clips and without each, as Markdown lines."""
+    faces = load_faces(data / "faces_train.parquet", run / "faces.npz")
+    rendered = load_rendered(data / "ict_facekit.npz", run / "rendered.npz")
+    tracks = load_clips(data / "clips", data / "clips_teacher", run / "clips")
+    all_rendered_clips = [
+        found.track for found in load_rendered_clips(data / "ict_facekit.npz", run / "rendered_clips")
+    ]
+    whole = stage_one(run)
+    whole.load_state_dict(torch.load(run / "clips_averaged.pt", weights_only=True))
+    rows = {"everything": development_scores(whole, development_tracks(whole, tracks))}
+    kept = [track for track in tracks if track.clip in DEVELOPMENT]
+    for name, real, rendered_clips in (
+        ("no real clips", kept, all_rendered_clips),
+        ("no rendered clips", tracks, []),
+    ):
+        own = run / "leave_out" / name.replace(" ", "-")
+        own.mkdir(parents=True, exist_ok=True)
+        rows[name] = train_clips(stage_one(run), real, rendered_clips, faces, rendered, ClipSettings(), own)[
+            1
+        ]
+        print(name, rows[name], flush=True)
+    names = {"clip_auc": "AUC", "within": "r within a clip"}
+    names |= {f"heard_{whose}": f"mouth covered, {whose} sound" for whose in ("own", "none", "other")}
+    named = {name: {names[key]: value for key, value in row.items()} for name, row in rows.items()}
+    note = (
+        f"The development clips ({', '.join(DEVELOPMENT)}), by which settings were chosen: agreement with "
+        "the teacher. AUC pooled over ten AUs, correlation of probability and score in a clip, and AUC of "
+        "AU25 and AU26 with the mouth covered, with the clip's own sound, with none and with another's."
+    )
+    return [*measured_table(named, "learned from"), "", note]
+
+
+def stage_one(run: Path) -> AuscanNetwork:
+    """Load the network of a run after stage 1."""
+    network = AuscanNetwork(nano())
+    network.load_state_dict(torch.load(run / "faces_averaged.pt", weights_only=True))
+    return network.eval()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,115 @@
+"""Run two checkouts of auscan on the same media and compare every file they write, byte for byte.
+
+Use it before and after a change that must not alter results:
+
+    git worktree add /tmp/before COMMIT
+    python benchmarks/accuracy/compare_outputs.py --before /tmp/before --after . --clips ../shared/data/clips
+
+For each input: `auscan detect --evidence --overlay`, `auscan export-results` in every format, and the rows of
+`auscan live`. JSON files are compared without the versions, times and paths that differ from run to run.
+Prints a row a file that differs, and a summary. Exits with 1 where anything differs.
+
+See also: clips.py and accuracy.py, which say how good the results are.
+"""
+
+import argparse
+import hashlib
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any, Final
+
+FORMATS: Final = ("openface", "pyfeat", "elan", "textgrid", "bids", "wide", "jsonl")
+VARYING_KEYS: Final = frozenset({"auscan", "versions", "created", "seconds", "elapsed_s", "GeneratedBy"})
+"""JSON keys whose values name the commit, the day or the duration of the run."""
+LIVE_INPUTS: Final = 6
+"""Videos that are also read by `auscan live`, which runs at the speed of the recording."""
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("--before", type=Path, required=True, help="checkout to compare against")
+    parser.add_argument("--after", type=Path, required=True, help="checkout to test")
+    parser.add_argument("--clips", type=Path, required=True, help="folder of videos and pictures")
+    parser.add_argument("--out", type=Path, required=True, help="folder for the outputs of both; kept")
+    arguments = parser.parse_args()
+    for name in ("before", "after"):
+        if not (arguments.out / name / "complete").exists():
+            run(getattr(arguments, name).resolve(), arguments.clips.resolve(), arguments.out / name)
+    differing = compare(arguments.out / "before", arguments.out / "after")
+    return 1 if differing else 0
+
+
+def run(checkout: Path, clips: Path, out: Path) -> None:
+    """Write all outputs of one checkout below `out`."""
+    inputs = sorted(path for path in clips.iterdir() if path.is_file())
+    out.mkdir(parents=True, exist_ok=True)
+    print(f"{checkout}: detect on {len(inputs)} inputs", file=sys.stderr)
+    auscan(checkout, "detect", *map(str, inputs), "--out", str(out / "results"), "--evidence", "--overlay")
+    for result in sorted(path for path in (out / "results").iterdir() if (path / "aus.parquet").exists()):
+        words = [word for name in FORMATS for word in ("--to", name)]
+        auscan(checkout, "export-results", str(result), *words, "--out", str(out / "exports" / result.name))
+    videos = [path for path in inputs if path.suffix in (".mp4", ".mov")][:LIVE_INPUTS]
+    (out / "live").mkdir(exist_ok=True)
+    for path in videos:
+        rows = auscan(checkout, "live", str(path))
+        (out / "live" / f"{path.stem}.jsonl").write_bytes(rows)
+        print(f"{checkout}: live on {path.name}: {rows.count(10)} rows", file=sys.stderr)
+    (out / "complete").touch()
+
+
+def auscan(checkout: Path, *words: str) -> bytes:
+    """Standard output of a command of a checkout; its failure is printed, since some inputs must fail."""
+    program = "import sys; from auscan.cli.main import main; sys.exit(main())"
+    environment = {**os.environ, "PYTHONPATH": str(checkout / "src")}
+    done = subprocess.run(
+        [sys.executable, "-c", program, *words], env=environment, capture_output=True, check=False
+    )
+    if done.returncode:
+        print(
+            f"auscan {words[0]} exited with {done.returncode}: {done.stderr.decode()[-600:]}", file=sys.stderr
+        )
+    return done.stdout
+
+
+def compare(before: Path, after: Path) -> list[str]:
+    """Names of the files that differ or are in one tree only; also printed."""
+    trees = [files_below(before), files_below(after)]
+    names = sorted(trees[0].keys() | trees[1].keys())
+    differing = [name for name in names if trees[0].get(name) != trees[1].get(name)]
+    for name in differing:
+        missing = [side for side, tree in zip(("before", "after"), trees, strict=True) if name not in tree]
+        print(f"{name}: {'missing ' + ' and '.join(missing) if missing else 'differs'}")
+    tables = sum(name.endswith("aus.parquet") for name in names)
+    print(f"{len(names)} files of {tables} results compared, {len(differing)} differ")
+    return differing
+
+
+def files_below(folder: Path) -> dict[str, str]:
+    """Digest of every file below a folder, by its path there."""
+    found = {}
+    for path in sorted(folder.rglob("*")):
+        if path.is_file() and not path.name.startswith(("manifest", "complete")):
+            found[str(path.relative_to(folder))] = digest(path)
+    return found
+
+
+def digest(path: Path) -> str:
+    """sha256 of a file; of JSON without its varying values."""
+    content = path.read_bytes()
+    if path.suffix == ".json":
+        content = json.dumps(without_varying(json.loads(content)), sort_keys=True).encode()
+    return hashlib.sha256(content).hexdigest()
+
+
+def without_varying(value: Any) -> Any:
+    """A JSON value without `VARYING_KEYS`, at any depth."""
+    if isinstance(value, dict):
+        return {key: without_varying(each) for key, each in value.items() if key not in VARYING_KEYS}
+    return [without_varying(each) for each in value] if isinstance(value, list) else value
+
+
+if __name__ == "__main__":
+    sys.exit(main())

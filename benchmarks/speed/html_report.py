@@ -1,0 +1,65 @@
+"""Size of the HTML report and time to write it, for ten minutes of video.
+
+    python benchmarks/speed/html_report.py --clip clips/lp_d9.mp4 [--minutes 10] [--keep report.html]
+
+The clip is repeated without encoding it again. `detect` writes attributions to a file, as the command line
+does; the report is then made from the result, and its time is printed as a share of the run's.
+"""
+
+import argparse
+import tempfile
+import time
+from pathlib import Path
+
+import av
+
+from auscan.pipeline.detect import detect
+from auscan.pipeline.outputs import render_report
+from auscan.results.attributions import AttributionsWriter, attributions_metadata
+
+MODEL, SIDE = "nano", 112
+
+
+def repeat_clip(clip: Path, path: Path, minutes: float) -> None:
+    """Write `clip` to `path` repeatedly until it has this length."""
+    with av.open(str(clip)) as source:
+        turns = max(1, round(minutes * 60 * av.time_base / (source.duration or av.time_base)))
+    turns_list = path.with_suffix(".txt")
+    turns_list.write_text(f"file '{clip.resolve()}'\n" * turns)
+    with (
+        av.open(str(turns_list), format="concat", options={"safe": "0"}) as source,
+        av.open(str(path), "w") as out,
+    ):
+        streams = {s.index: out.add_stream_from_template(s) for s in source.streams if s.type != "data"}
+        last: dict[int, int] = {}
+        for packet in source.demux(list(source.streams.video) + list(source.streams.audio)):
+            if packet.dts is None or packet.dts <= last.get(packet.stream.index, packet.dts - 1):
+                continue  # the sound of a turn may reach a little into the next
+            last[packet.stream.index] = packet.dts
+            packet.stream = streams[packet.stream.index]
+            out.mux(packet)
+
+
+def main() -> None:
+    """Parse arguments, make the video and its report, print the figures."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--clip", type=Path, required=True)
+    parser.add_argument("--minutes", type=float, default=10)
+    parser.add_argument("--keep", type=Path, help="where to leave the report")
+    args = parser.parse_args()
+    with tempfile.TemporaryDirectory() as temporary:
+        video, evidence = Path(temporary, "long.mp4"), Path(temporary, "evidence.parquet")
+        report = args.keep or Path(temporary, "report.html")
+        repeat_clip(args.clip, video, args.minutes)
+        about = attributions_metadata(video.name, MODEL, SIDE, "benchmark")
+        with AttributionsWriter(evidence, about) as writer:
+            result = detect(video, model=MODEL, attributions=writer.write)
+        began_s = time.monotonic()
+        render_report(result, video, report, evidence)
+        took_s = time.monotonic() - began_s
+        run_s = result.info.seconds
+        print(f"made in {took_s:.1f} s, {took_s / run_s:.0%} of the {run_s:.0f} s that detect took")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,153 @@
+"""Random facial expressions and the label rule of rendered faces.
+
+A still shows a resting face, one AU, a combination, or a mouth shape of speech. Any AU may occur with any
+other, weak traces are on all of them, and a third is asymmetric.
+
+Label rule: 1 where the left-right mean is at least ON, 0 where it is at most OFF, -1 between. AU25 is the
+inner-lip gap over the face height (the teacher's threshold is 0.035): 1 from GAP_ON, 0 up to GAP_OFF.
+
+Inputs: a random generator. Returns: `Moves`, and labels and soft targets for them.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from auscan.core.aus import AU_COUNT, AU_NAMES
+from auscan.datasets.synth.person import Floats
+from recipes.nano.render.head_mesh import EXTRA_NAMES
+
+Random = np.random.Generator
+ON = np.where(np.isin(AU_NAMES, ["AU04", "AU12"]), 0.6, 0.5)
+OFF = np.where(np.isin(AU_NAMES, ["AU04", "AU12"]), 0.35, 0.3)
+"""[A]: near the teacher's thresholds on rendered faces (docs/benchmarks/rendered_data.md)."""
+GAP_ON, GAP_OFF = 0.03, 0.015
+AU_COMBINATIONS = (
+    *(("AU06", "AU12"), ("AU06", "AU12", "AU25"), ("AU06", "AU07", "AU12", "AU25", "AU26"), ("AU12", "AU25")),
+    *(("AU01", "AU02"), ("AU01", "AU02", "AU25", "AU26"), ("AU01", "AU02", "AU12"), ("AU25", "AU26")),
+    *(
+        ("AU04", "AU07"),
+        ("AU04", "AU07", "AU23"),
+        ("AU04", "AU24"),
+        ("AU04", "AU10", "AU25"),
+        ("AU23", "AU24"),
+    ),
+    *(("AU01", "AU04", "AU15"), ("AU01", "AU15"), ("AU04", "AU15", "AU24"), ("AU04", "AU07", "AU10")),
+    *(
+        ("AU10", "AU25"),
+        ("AU06", "AU10"),
+        ("AU07", "AU10", "AU25", "AU26"),
+        ("AU02", "AU12"),
+        ("AU15", "AU23"),
+    ),
+    *(
+        ("AU12", "AU24"),
+        ("AU07", "AU12"),
+        ("AU06", "AU15"),
+        ("AU01", "AU02", "AU04", "AU25"),
+        ("AU12", "AU15"),
+    ),
+)
+"""AUs that occur together in joy, surprise, anger, sadness, disgust, fear, doubt."""
+_SHUT = [AU_NAMES.index(name) for name in ("AU23", "AU24")]
+_OPEN = [AU_NAMES.index(name) for name in ("AU25", "AU26")]
+_AU25 = AU_NAMES.index("AU25")
+_BASE_RATES = np.array([0.17, 0.19, 0.14, 0.28, 0.24, 0.2, 0.16, 0.18, 0.38, 0.32, 0.06, 0.22])
+"""[A]: probability of each AU beside the combinations, so that all are about equally frequent."""
+
+
+@dataclass(frozen=True, eq=False)
+class Expression:
+    """AU intensities and other movements of a face at one moment."""
+
+    left: Floats
+    """[A] intensities on the picture's left half of a frontal face; 1 is full, FACS's D to E."""
+    right: Floats
+    """[A]."""
+    extras: Floats
+    """[E] of head_mesh.EXTRAS."""
+
+
+def draw_expression(random: Random) -> Expression:
+    """Draw the expression of a still."""
+    kind = random.choice(["rest", "one", "together", "speech"], p=[0.1, 0.22, 0.43, 0.25])
+    active = np.zeros(AU_COUNT, np.bool_)
+    if kind == "one":
+        active[random.integers(AU_COUNT)] = True
+    elif kind != "rest":
+        if kind == "together" or random.random() < 0.4:
+            chosen = AU_COMBINATIONS[random.integers(len(AU_COMBINATIONS))]
+            active[[AU_NAMES.index(name) for name in chosen]] = True
+        active |= random.random(AU_COUNT) < _BASE_RATES
+    traces = random.uniform(0, 0.25, AU_COUNT) * (random.random(AU_COUNT) < 0.35)
+    between = random.uniform(OFF, ON) * (random.random(AU_COUNT) < 0.05)
+    mean = np.where(active, random.uniform(ON, 1.15), np.maximum(traces, between))
+    mean[_AU25] *= 1.3  # the least that parts lips visibly is half of it
+    extras = _extras(random)
+    if kind == "speech":
+        _add_speech(random, mean, extras)
+    _resolve_lips(random, mean)
+    asymmetry = np.where(
+        random.random(AU_COUNT) < 0.35, random.uniform(-0.7, 0.7, AU_COUNT), 0
+    ) * random.choice([-1, 1])
+    asymmetry[_OPEN] = 0
+    left, right = (np.clip(mean * (1 + sign * asymmetry), 0, 1.4) for sign in (1, -1))
+    return Expression(left.astype(np.float32), right.astype(np.float32), extras)
+
+
+def _extras(random: Random) -> Floats:
+    """Draw extras [E]: gaze and blinks often, others rarely."""
+    chance = dict.fromkeys(EXTRA_NAMES, 0.06) | {"look_up": 0.25, "look_down": 0.25, "blink": 0.1}
+    chance |= {"look_left": 0.3, "look_right": 0.3}
+    found = random.uniform(0.1, 0.9, len(EXTRA_NAMES)) * [
+        random.random() < chance[name] for name in EXTRA_NAMES
+    ]
+    for a, b in (("look_left", "look_right"), ("look_up", "look_down"), ("jaw_left", "jaw_right")):
+        found[EXTRA_NAMES.index(b)] *= found[EXTRA_NAMES.index(a)] == 0
+    return np.asarray(found, np.float32)
+
+
+def _add_speech(random: Random, mean: NDArray[np.float64], extras: Floats) -> None:
+    """Add a mouth shape of speech: random opening, rounded or spread. Changes both arguments."""
+    opening = random.uniform(0, 1)
+    mean[_OPEN[0]] = max(mean[_OPEN[0]], opening)
+    mean[_OPEN[1]] = max(mean[_OPEN[1]], random.uniform(0.2, 1.0) * opening)
+    shape = random.choice(["pucker", "funnel", "stretch", "none"])
+    if shape != "none":
+        extras[EXTRA_NAMES.index(str(shape))] = random.uniform(0.2, 0.9)
+
+
+def _resolve_lips(random: Random, mean: NDArray[np.float64]) -> None:
+    """Keep lips either pressed or parted, and part them with a dropped jaw. Changes `mean`."""
+    if min(mean[_SHUT].max(), mean[_OPEN].max()) >= 0.3:
+        mean[_SHUT if random.random() < 0.45 else _OPEN] *= 0.2
+    mean[_AU25] = max(mean[_AU25], 0.6 * mean[_OPEN[1]])
+
+
+def mean_intensities(expression: Expression, resting_aus: Floats) -> Floats:
+    """[A]: mean of both sides plus the resting face."""
+    return np.asarray((expression.left + expression.right) / 2 + resting_aus, np.float32)
+
+
+def labels_of(intensities: Floats, lip_gap: NDArray[np.floating] | float) -> NDArray[np.int8]:
+    """Labels [..., A] of intensities [..., A] and lip gaps [...], by the rule above."""
+    low, high, value = _values_and_thresholds(intensities, lip_gap)
+    return np.where(value >= high, 1, np.where(value <= low, 0, -1)).astype(np.int8)
+
+
+def soft_targets(intensities: Floats, lip_gap: NDArray[np.floating] | float) -> Floats:
+    """Soft targets [..., A], 0 to 1; 0.5 halfway between OFF and ON."""
+    low, high, value = _values_and_thresholds(intensities, lip_gap)
+    return np.asarray(1 / (1 + np.exp(-(value - (low + high) / 2) / (0.6 * (high - low)))), np.float32)
+
+
+def _values_and_thresholds(
+    intensities: Floats, lip_gap: NDArray[np.floating] | float
+) -> tuple[Floats, Floats, Floats]:
+    """Lower and upper threshold of each AU [A], and the values to compare [..., A]."""
+    low, high = OFF.copy(), ON.copy()
+    low[_AU25], high[_AU25] = GAP_OFF, GAP_ON
+    value = np.array(intensities, np.float64)
+    value[..., _AU25] = lip_gap
+    return low, high, value

@@ -1,0 +1,194 @@
+"""Training batches of single faces: real faces, rendered faces and frames of clips.
+
+Crops are cut with the product's `crop_face`, by the detector's or the teacher's points, then mirrored and
+augmented (augment.py). The same seed and epoch give the same batches.
+
+See also: ../data/real_faces.py, ../data/real_clips.py, ../render/rendered_faces.py (what the crops are cut
+from).
+"""
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.optimize import linear_sum_assignment
+
+from auscan.faces.align import SIDE, TEMPLATE, crop_face, crop_transform, to_crop
+from recipes.nano.data.real_clips import Frames
+from recipes.nano.data.real_faces import Faces
+from recipes.nano.render.occluders import covered_share
+from recipes.nano.render.rendered_faces import RenderedArrays
+from recipes.nano.train.augment import MIRRORED, augment_crop, fill_border, jitter_points
+
+
+def mirrored_landmarks(landmarks: NDArray[np.float32]) -> NDArray[np.intp]:
+    """Index of the mirrored counterpart of each of the 478 landmarks, from the mean aligned face."""
+    mean = landmarks.mean(axis=0)  # [478, 2]
+    flipped = mean * [-1, 1] + [2 * mean[:, 0].mean(), 0]
+    distance = np.linalg.norm(mean[:, None] - flipped[None], axis=-1)
+    return np.asarray(linear_sum_assignment(distance)[1], dtype=np.intp)
+
+
+@dataclass(frozen=True)
+class FaceBatch:
+    """Crops and targets of one step."""
+
+    crops: NDArray[np.uint8]
+    """[b, 112, 112]."""
+    labels: NDArray[np.int8]
+    soft: NDArray[np.float32]
+    blendshapes: NDArray[np.float32]
+    """[b, K]; NaN where unknown, as in all following fields."""
+    landmarks: NDArray[np.float32]
+    """[b, 478, 2] in crop px, as is the next."""
+    points: NDArray[np.float32]
+    """[b, 5, 2]."""
+    pose: NDArray[np.float32]
+    """[b, 2] yaw and pitch, degrees."""
+    covered: NDArray[np.float32]
+    """[b] occluded share of the face, 0 to 1."""
+
+
+class FaceBatches:
+    """Training batches by epoch; the same seed and epoch give the same batches.
+
+    rendered, share: rendered faces and their share of a batch.  frames, frame_share: the same for frames of
+    clips.  These come last in a batch; an epoch is one pass over the real faces.
+    """
+
+    def __init__(
+        self,
+        faces: Faces,
+        size: int,
+        seed: int,
+        rendered: RenderedArrays | None = None,
+        share: float = 0.0,
+        frames: Frames | None = None,
+        frame_share: float = 0.0,
+    ) -> None:
+        self.faces, self.rendered, self.frames = faces, rendered, frames
+        self.rendered_count = 0 if rendered is None else round(size * share)
+        self.frame_count = 0 if frames is None else round(size * frame_share)
+        self.size = size - self.rendered_count - self.frame_count
+        self.seed = seed
+        self.rows = np.flatnonzero(~faces.development)
+        aligned = [
+            to_crop(faces.landmarks[i], crop_transform(faces.teacher_points[i])) for i in self.rows[:2000]
+        ]
+        self.mirror = mirrored_landmarks(np.stack(aligned))
+
+    def __len__(self) -> int:
+        return len(self.rows) // self.size
+
+    def epoch(self, number: int) -> Iterator[FaceBatch]:
+        """Yield the batches of one epoch; a thread prepares the next batch."""
+        rng = np.random.default_rng([self.seed, number])
+        order = rng.permutation(self.rows)
+        picks = [order[i * self.size : (i + 1) * self.size] for i in range(len(self))]
+        seeds = rng.integers(2**32, size=len(picks))
+        with ThreadPoolExecutor(1) as worker:
+            jobs = [worker.submit(self.make_batch, picks[0], int(seeds[0]))]
+            for step in range(len(picks)):
+                if step + 1 < len(picks):
+                    jobs.append(worker.submit(self.make_batch, picks[step + 1], int(seeds[step + 1])))
+                yield jobs.pop(0).result()
+
+    def make_batch(self, rows: NDArray[np.intp], seed: int) -> FaceBatch:
+        """Crop, mirror and augment some real faces, rendered faces and frames."""
+        rng = np.random.default_rng(seed)
+        parts, shapes = [self.crop_real(rows, rng)], self.faces.blendshapes.shape[1]
+        if self.rendered is not None and self.rendered_count:
+            picks = rng.choice(len(self.rendered.images), self.rendered_count, replace=False)
+            parts.append(crop_rendered(self.rendered, picks, shapes, rng))
+        if self.frames is not None and self.frame_count:
+            picks = rng.choice(
+                len(self.frames.crops), self.frame_count, replace=False, p=self.frames.sampling_weights
+            )
+            parts.append(crop_frames(self.frames, picks, shapes, rng))
+        names = FaceBatch.__dataclass_fields__
+        return FaceBatch(*(np.concatenate([getattr(part, name) for part in parts]) for name in names))
+
+    def crop_real(self, rows: NDArray[np.intp], rng: np.random.Generator) -> FaceBatch:
+        """Crop, mirror and augment real faces."""
+        faces = self.faces
+        crops = np.empty((len(rows), SIDE, SIDE), dtype=np.uint8)
+        landmarks = np.empty((len(rows), 478, 2), dtype=np.float32)
+        points = np.empty((len(rows), 5, 2), dtype=np.float32)
+        pose, covered = faces.pose[rows], np.empty(len(rows), dtype=np.float32)
+        for i, row in enumerate(rows):
+            points_used = faces.detector_points[row] if rng.random() < 0.7 else faces.teacher_points[row]
+            points_used = jitter_points(points_used, rng)
+            transform = crop_transform(points_used)
+            crops[i] = crop_face(faces.images[row], points_used)
+            if rng.random() < 0.6:
+                inside = crop_face(np.full(faces.sizes[row], 255, dtype=np.uint8), points_used)
+                crops[i] = fill_border(crops[i], inside, rng)
+            landmarks[i] = to_crop(faces.landmarks[row], transform)
+            points[i] = to_crop(faces.teacher_points[row], transform)
+            if rng.random() < 0.5:
+                crops[i] = crops[i][:, ::-1]
+                landmarks[i] = (landmarks[i] * [-1, 1] + [SIDE - 1, 0])[self.mirror]
+                points[i] = (points[i] * [-1, 1] + [SIDE - 1, 0])[list(MIRRORED)]
+                pose[i, 0] *= -1
+            crops[i], hidden = augment_crop(crops[i], rng)
+            covered[i] = covered_share(hidden, landmarks[i])
+        return FaceBatch(
+            *(crops, faces.labels[rows], faces.soft[rows], faces.blendshapes[rows]),
+            *(landmarks, points, pose, covered),
+        )
+
+
+def crop_rendered(
+    faces: RenderedArrays, rows: NDArray[np.intp], blendshapes: int, rng: np.random.Generator
+) -> FaceBatch:
+    """Crop, mirror and augment rendered faces."""
+    crops = np.empty((len(rows), SIDE, SIDE), dtype=np.uint8)
+    points, pose = np.empty((len(rows), 5, 2), dtype=np.float32), faces.pose[rows]
+    covered = np.empty(len(rows), dtype=np.float32)
+    for i, row in enumerate(rows):
+        points_used = faces.detector_points[row] if rng.random() < 0.7 else faces.true_points[row]
+        points_used = jitter_points(points_used, rng)
+        transform = crop_transform(points_used)
+        crop = crop_face(faces.images[row], points_used)
+        points[i], outline = (
+            to_crop(faces.true_points[row], transform),
+            to_crop(faces.outline[row], transform),
+        )
+        if rng.random() < 0.5:
+            crop = crop[:, ::-1]
+            points[i] = (points[i] * [-1, 1] + [SIDE - 1, 0])[list(MIRRORED)]
+            outline = outline * [-1, 1] + [SIDE - 1, 0]
+            pose[i, 0] *= -1
+        crops[i], hidden = augment_crop(crop, rng)
+        # The rendered and the pasted occlusion are assumed to be independent.
+        covered[i] = 1 - (1 - faces.covered[row]) * (1 - covered_share(hidden, outline))
+    unknown = np.full((len(rows), blendshapes), np.nan, np.float32)
+    landmarks = np.full((len(rows), 478, 2), np.nan, np.float32)
+    return FaceBatch(crops, faces.labels[rows], faces.soft[rows], unknown, landmarks, points, pose, covered)
+
+
+def crop_frames(
+    frames: Frames, rows: NDArray[np.intp], blendshapes: int, rng: np.random.Generator
+) -> FaceBatch:
+    """Crop frames of clips again with jittered points, mirror and augment them."""
+    crops = np.empty((len(rows), SIDE, SIDE), dtype=np.uint8)
+    for i, row in enumerate(rows):
+        crop = crop_face(frames.crops[row], jitter_points(TEMPLATE, rng))
+        crops[i], _ = augment_crop(crop[:, ::-1] if rng.random() < 0.5 else crop, rng)
+
+    def unknown(*shape: int) -> NDArray[np.float32]:
+        return np.full((len(rows), *shape), np.nan, np.float32)
+
+    return FaceBatch(
+        *(crops, frames.labels[rows], frames.soft[rows], unknown(blendshapes)),
+        *(unknown(478, 2), unknown(5, 2), unknown(2), unknown()),
+    )
+
+
+def development_crops(faces: Faces) -> tuple[NDArray[np.uint8], NDArray[np.int8]]:
+    """Clean crops [m, 112, 112] by the detector's points and labels [m, 12] of the development identities."""
+    rows = np.flatnonzero(faces.development)
+    crops = np.stack([crop_face(faces.images[row], faces.detector_points[row]) for row in rows])
+    return crops, faces.labels[rows]

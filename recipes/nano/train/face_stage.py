@@ -1,0 +1,275 @@
+"""Stage 1 of nano: train visual encoder, alignment and AU head on single faces.
+
+Each face is a clip of one frame without sound. Besides the AUs, the encoder predicts the other blendshapes,
+478 landmarks, five points, head pose and occluded share (auxiliary targets); the layers for blendshapes and
+landmarks are dropped afterwards.
+
+`freeze_variant` makes the ablated networks that nano is compared with:
+
+    whole-face-only    every gate of the alignment is 0: no local patches are read
+    no-audio           audio reaches neither the fusion nor the scan
+"""
+
+import json
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from sklearn.metrics import roc_auc_score
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from auscan.core.aus import AU_NAMES
+from auscan.core.config import NetworkConfig
+from auscan.model.alignment import alignment_loss
+from auscan.model.mamba import SelectiveScan
+from auscan.model.network import POSE_SCALE_DEG, AuscanNetwork, VisualOutput
+from recipes.nano.data.real_clips import Frames
+from recipes.nano.data.real_faces import Faces
+from recipes.nano.render.rendered_faces import RenderedArrays
+from recipes.nano.train.face_batches import FaceBatch, FaceBatches, development_crops
+
+VARIANTS = ("full", "whole-face-only", "no-audio")
+_CLOSED_GATE = -1e4
+"""Gate bias whose sigmoid is 0 in any precision."""
+
+
+def freeze_variant(network: AuscanNetwork, variant: str) -> None:
+    """Disable and freeze, in place, the parts that one of VARIANTS leaves out."""
+    if variant == "whole-face-only":
+        freeze_weight(network.visual.alignment.gate_weight, 0.0)
+        freeze_weight(network.visual.alignment.gate_bias, _CLOSED_GATE)
+    if variant == "no-audio":
+        freeze_weight(network.temporal.fusion.out.weight, 0.0)
+        for module in network.temporal.memory.modules():
+            if isinstance(module, SelectiveScan):
+                freeze_weight(module.audio_condition.proj.weight, 0.0)
+
+
+@torch.no_grad()
+def freeze_weight(parameter: Tensor, value: float) -> None:
+    """Set a weight to a value and exclude it from training."""
+    parameter.fill_(value).requires_grad_(False)
+
+
+OCCLUSION_SCALE = 0.2
+"""An error of this share of the face weighs as much as one of POSE_SCALE_DEG degrees."""
+
+
+@dataclass(frozen=True)
+class FaceSettings:
+    """Settings of stage 1."""
+
+    epochs: int = 28
+    """Passes over the real faces."""
+    batch: int = 64
+    rendered: float = 0.35
+    """Share of rendered faces in a batch."""
+    frames: float = 0.3
+    """Share of single frames of clips in a batch: few people, each with many expressions."""
+    rate: float = 2e-3
+    weight_decay: float = 0.05
+    warmup_steps: int = 300
+    average: float = 0.998
+    """Decay of the exponential moving average of the weights, which is the result."""
+    seed: int = 0
+
+
+class FaceTraining(nn.Module):
+    """The network and the auxiliary layers of stage 1."""
+
+    def __init__(
+        self,
+        config: NetworkConfig,
+        blendshapes: int,
+        variant: str = "full",
+        start: AuscanNetwork | None = None,
+    ) -> None:
+        super().__init__()
+        self.network = AuscanNetwork(config)
+        if start is not None:
+            self.network.visual.load_state_dict(start.visual.state_dict())
+            self.network.temporal.head.load_state_dict(start.temporal.head.state_dict())
+        self.network.visual.encoder.requires_grad_(True)  # DINOv2's is frozen by default
+        freeze_variant(self.network, variant)
+        width = self.network.visual.encoder.width
+        self.shapes = nn.Linear(width, blendshapes)
+        self.landmarks = nn.Linear(width, 478 * 2)
+
+    def predict(self, crops: Tensor) -> tuple[VisualOutput, Tensor]:
+        """Run visual stage and head on grey crops [b, S, S] uint8. Return the output and logits [b, 12]."""
+        rgb = crops[:, None, :, :, None].expand(-1, 1, -1, -1, 3)  # [b, 1, S, S, 3]
+        output = self.network.visual(rgb)
+        logits = self.network.temporal.head(output.aligned.embedding, output.aligned.au_tokens)
+        return output, logits[:, 0]
+
+    def losses(self, batch: FaceBatch, mean_face: Tensor) -> dict[str, Tensor]:
+        """Weighted terms of the loss."""
+        output, logits = self.predict(torch.from_numpy(batch.crops))
+        face = output.face[:, 0]
+        labels, soft = torch.from_numpy(batch.labels), torch.from_numpy(batch.soft)
+        known = labels >= 0
+        target = 0.5 * soft + 0.5 * labels.clamp_min(0)
+        landmarks = (torch.from_numpy(batch.landmarks).flatten(1) - mean_face) / 10.0
+        points = torch.from_numpy(batch.points) / 4.0
+        return {
+            "au": F.binary_cross_entropy_with_logits(logits.float(), target, reduction="none")[known].mean(),
+            "shapes": 4.0 * masked_mean(F.mse_loss, self.shapes(face), torch.from_numpy(batch.blendshapes)),
+            "landmarks": 0.5 * masked_mean(F.smooth_l1_loss, self.landmarks(face), landmarks),
+            "points": 0.3 * masked_mean(F.smooth_l1_loss, output.points[:, 0] / 4.0, points),
+            "pose_occlusion": 0.3
+            * pose_occlusion_loss(output.pose_occlusion[:, 0].float(), batch.pose, batch.covered),
+            "alignment": 0.02
+            * alignment_loss(
+                output.aligned.global_view[:, 0].float(), output.aligned.local_view[:, 0].float()
+            ),
+        }
+
+
+def masked_mean(loss: Callable[..., Tensor], guess: Tensor, target: Tensor) -> Tensor:
+    """Mean of a loss over the finite values of the target; 0 if there are none."""
+    known = target.isfinite()
+    off = loss(guess.float(), torch.where(known, target, guess.detach().float()), reduction="sum")
+    return off / known.sum().clamp_min(1)
+
+
+def pose_occlusion_loss(
+    predicted: Tensor, pose: NDArray[np.float32], covered: NDArray[np.float32], weight: float | Tensor = 1.0
+) -> Tensor:
+    """Smooth L1 loss of [b, 3] against head pose [b, 2] and occluded share [b]; NaN is ignored.
+
+    weight: of each value, [b, 3]
+    """
+    target = torch.from_numpy(np.column_stack([pose, covered]).astype(np.float32))
+    known = target.isfinite()
+    scale = torch.tensor([POSE_SCALE_DEG, POSE_SCALE_DEG, OCCLUSION_SCALE])
+    off = torch.where(known, predicted - target, 0.0) / scale
+    loss = weight * F.smooth_l1_loss(off, torch.zeros_like(off), reduction="none")  # [b, 3]
+    return loss.sum() / known.sum().clamp_min(1)
+
+
+def train_faces(
+    faces: Faces,
+    rendered: RenderedArrays | None,
+    frames: Frames | None,
+    config: NetworkConfig,
+    settings: FaceSettings,
+    run: Path,
+    variant: str = "full",
+    start: AuscanNetwork | None = None,
+) -> Path:
+    """Train, or resume an interrupted run. Return the file with the averaged weights.
+
+    rendered, frames: None trains without them.  variant: one of VARIANTS.  start: network whose visual stage
+    and head are the starting point; everything else is initialised at random
+    """
+    torch.manual_seed(settings.seed)
+    model = FaceTraining(config, faces.blendshapes.shape[1], variant, start)
+    model = model.to(memory_format=torch.channels_last)
+    averaged = torch.optim.swa_utils.AveragedModel(
+        model, multi_avg_fn=torch.optim.swa_utils.get_ema_multi_avg_fn(settings.average), use_buffers=True
+    )
+    optimizer = torch.optim.AdamW(parameter_groups(model, settings.weight_decay), lr=settings.rate)
+    batches = FaceBatches(
+        faces, settings.batch, settings.seed, rendered, settings.rendered, frames, settings.frames
+    )
+    total = settings.epochs * len(batches)
+    schedule = torch.optim.lr_scheduler.LambdaLR(
+        optimizer, lambda step: warmup_cosine(step, settings.warmup_steps, total)
+    )
+    parts = {"model": model, "averaged": averaged, "optimizer": optimizer, "schedule": schedule}
+    first = resume(run / "faces.pt", parts)
+    mean_face = torch.from_numpy(mean_landmarks(batches))
+    for epoch in range(first, settings.epochs):
+        started, sums = time.monotonic(), dict[str, float]()
+        model.train()
+        for batch in batches.epoch(epoch):
+            with torch.autocast("cpu", torch.bfloat16):
+                losses = model.losses(batch, mean_face)
+            optimizer.zero_grad()
+            sum(losses.values(), torch.zeros(())).backward()
+            nn.utils.clip_grad_norm_(model.parameters(), 2.0)
+            optimizer.step()
+            schedule.step()
+            averaged.update_parameters(model)
+            for name, loss in losses.items():
+                sums[name] = sums.get(name, 0.0) + float(loss) / len(batches)
+        scores = development_auc(averaged.module, faces)
+        log(run / "faces.jsonl", epoch=epoch, seconds=time.monotonic() - started, **sums, **scores)
+        save(run / "faces.pt", parts, epoch + 1)
+    weights = run / "faces_averaged.pt"
+    torch.save(averaged.module.network.state_dict(), weights)
+    return weights
+
+
+def parameter_groups(model: nn.Module, weight_decay: float) -> list[dict[str, object]]:
+    """Apply weight decay to matrices, not to biases, norms and scales."""
+    decayed = [p for p in model.parameters() if p.requires_grad and p.ndim > 1]
+    rest = [p for p in model.parameters() if p.requires_grad and p.ndim <= 1]
+    return [{"params": decayed, "weight_decay": weight_decay}, {"params": rest, "weight_decay": 0.0}]
+
+
+def warmup_cosine(step: int, warmup: int, total: int) -> float:
+    """Factor on the learning rate: linear warm-up, cosine decay."""
+    if step < warmup:
+        return (step + 1) / warmup
+    return 0.5 * (1 + math.cos(math.pi * min(1.0, (step - warmup) / max(1, total - warmup))))
+
+
+def mean_landmarks(batches: FaceBatches) -> NDArray[np.float32]:
+    """Mean landmarks of 256 crops, flattened: [956] crop px."""
+    mean: NDArray[np.float32] = (
+        batches.crop_real(batches.rows[:256], np.random.default_rng(0)).landmarks.mean(axis=0).reshape(-1)
+    )
+    return mean
+
+
+@torch.no_grad()
+def predict_crops(model: FaceTraining, crops: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """Logits [n, 12] of grey crops [n, 112, 112], in evaluation mode."""
+    model.eval()
+    parts = [model.predict(torch.from_numpy(crops[i : i + 128]))[1] for i in range(0, len(crops), 128)]
+    return torch.cat(parts).float().numpy()
+
+
+def development_auc(model: FaceTraining, faces: Faces) -> dict[str, float]:
+    """ROC-AUC against the teacher on the development identities, for each AU and their mean."""
+    crops, labels = development_crops(faces)
+    logits = predict_crops(model, crops)
+    aucs = {}
+    for column, name in enumerate(AU_NAMES):
+        known = labels[:, column] >= 0
+        if known.any():
+            aucs[name] = float(roc_auc_score(labels[known, column], logits[known, column]))
+    direct = [v for k, v in aucs.items() if k != "AU06"]
+    return {"mean_auc": float(np.mean(direct)), **aucs}
+
+
+def log(file: Path, **values: float) -> None:
+    """Append a JSON line of rounded values to the file and print it."""
+    line = json.dumps({k: round(v, 4) for k, v in values.items()})
+    with file.open("a") as out:
+        out.write(line + "\n")
+    print(line, flush=True)
+
+
+def save(file: Path, parts: dict[str, object], epoch: int) -> None:
+    """Write the training state after `epoch` epochs; the old file stays until the new one is complete."""
+    state = {name: part.state_dict() for name, part in parts.items()}  # type: ignore[attr-defined]
+    torch.save({**state, "epoch": epoch}, file.with_suffix(".part"))
+    file.with_suffix(".part").replace(file)
+
+
+def resume(file: Path, parts: dict[str, object]) -> int:
+    """Load a state written by `save`. Return the number of finished epochs; 0 without a file."""
+    if not file.exists():
+        return 0
+    state = torch.load(file, weights_only=True)
+    for name, part in parts.items():
+        part.load_state_dict(state[name])  # type: ignore[attr-defined]
+    return int(state["epoch"])
