@@ -1,4 +1,4 @@
-"""Tiny data sets in the form of the big ones; videos whose picture and sound tell the instant they show."""
+"""Write tiny data sets in the formats of the real ones, with videos that encode their own frame times."""
 
 import heapq
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -18,25 +18,25 @@ SOUND_RATE_HZ = 16_000
 
 
 def number_picture(number: int) -> NDArray[np.uint8]:
-    """A picture [48, 96, 3] whose twelve stripes are the binary digits of `number`, the highest first."""
+    """Return a picture [48, 96, 3] that encodes `number` in twelve binary stripes, highest digit first."""
     bits = np.array([number >> (BITS - 1 - j) & 1 for j in range(BITS)], np.uint8)
     return np.broadcast_to(40 + 180 * bits.repeat(8)[None, :, None], (48, 96, 3)).astype(np.uint8)
 
 
 def read_number(image: NDArray[np.uint8]) -> int:
-    """Which number a picture shows."""
+    """Decode the number in a picture [48, 96, 3]."""
     stripes = image.reshape(48, BITS, 8, 3)[:, :, 2:6].mean(axis=(0, 2, 3))
     return int("".join("1" if level > 127 else "0" for level in stripes), 2)
 
 
 def rising_tone(start_s: float, end_s: float) -> NDArray[np.float32]:
-    """Sound [M] at 16 kHz from `start_s` on whose pitch tells the time: 400 Hz at 0, 600 Hz more a second."""
+    """Return a sweep [M] at 16 kHz from `start_s` to `end_s`; its pitch is 400 Hz + 600 Hz/s x time."""
     time_s = np.arange(round(start_s * SOUND_RATE_HZ), round(end_s * SOUND_RATE_HZ)) / SOUND_RATE_HZ
     return (0.5 * np.sin(2 * np.pi * (400 * time_s + 300 * time_s**2))).astype(np.float32)
 
 
 def tone_time_s(samples: NDArray[np.float32], middle: int) -> float:
-    """What time the pitch around sample `middle` of a rising tone tells."""
+    """Decode the time in seconds from the pitch of a rising tone around sample `middle`."""
     piece = samples[middle - 400 : middle + 400]
     power = np.abs(np.fft.rfft(piece * np.hanning(len(piece)), 1 << 16))
     return (power.argmax() * SOUND_RATE_HZ / (1 << 16) - 400) / 600
@@ -49,7 +49,7 @@ def write_numbered_video(
     sound: NDArray[np.float32] | None = None,
     sound_start_s: float = 0.0,
 ) -> Path:
-    """Write a video whose n-th frame, from 1, shows the number n and stands at times_s[n - 1]."""
+    """Write a video whose n-th frame, from 1, encodes the number n and has the time times_s[n - 1]."""
     path.parent.mkdir(parents=True, exist_ok=True)
     is_avi = path.suffix == ".avi"
     with av.open(str(path), "w") as out:
@@ -60,7 +60,7 @@ def write_numbered_video(
         video.time_base = video.codec_context.time_base = clock
         pictures, sounds = [], []
         if sound is not None:
-            # No compressed sound in AVI: its encoders' delay could not be written down there.
+            # AVI gets uncompressed sound, because it cannot store the delay of a compressed stream.
             audio = out.add_stream("pcm_s16le" if is_avi else "aac", rate=SOUND_RATE_HZ, layout="mono")
         for number, time_s in enumerate(times_s, start=1):
             frame = av.VideoFrame.from_ndarray(number_picture(number), format="rgb24").reformat(
@@ -89,7 +89,7 @@ def _blocks(sound: NDArray[np.float32], start_s: float, form: str) -> Iterator[a
 
 
 def write_pictures(folder: Path, numbers: Iterable[int], digits: int = 5) -> Path:
-    """A folder of aligned crops: picture n shows the number n."""
+    """Write a folder of aligned crops; picture n encodes the number n."""
     folder.mkdir(parents=True, exist_ok=True)
     for number in numbers:
         data = cv2.imencode(".jpg", np.ascontiguousarray(number_picture(number)))[1].tobytes()
@@ -98,7 +98,7 @@ def write_pictures(folder: Path, numbers: Iterable[int], digits: int = 5) -> Pat
 
 
 def touch_pictures(folder: Path, numbers: Iterable[int]) -> Path:
-    """Files in the place of pictures, where nobody looks inside."""
+    """Write placeholder files with the names of pictures, for tests that do not decode them."""
     folder.mkdir(parents=True, exist_ok=True)
     for number in numbers:
         (folder / f"{number:05d}.jpg").write_bytes(b"x")
@@ -106,12 +106,12 @@ def touch_pictures(folder: Path, numbers: Iterable[int]) -> Path:
 
 
 def label_line(number: int) -> str:
-    """The twelve labels that spell `number` in binary digits, the highest first."""
+    """Return a line of twelve labels, the binary digits of `number`, highest first."""
     return ",".join(str(number >> (BITS - 1 - j) & 1) for j in range(BITS))
 
 
 def write_labels(path: Path, lines: Sequence[str]) -> Path:
-    """An annotation file with its header."""
+    """Write an annotation file with its header."""
     return write_text(path, "\n".join([HEADER, *lines]) + "\n")
 
 
@@ -123,5 +123,5 @@ def write_text(path: Path, text: str) -> Path:
 
 @pytest.fixture
 def numbered_video(tmp_path: Path) -> Callable[..., Path]:
-    """numbered_video(name, times_s, sound=...) -> path, in the test's own folder."""
+    """Return numbered_video(name, times_s, sound=...), a function that writes into the test's folder."""
     return lambda name, *args, **kinds: write_numbered_video(tmp_path / name, *args, **kinds)

@@ -1,4 +1,4 @@
-"""A tree in the form of Aff-Wild2 becomes an index in which nothing is lost and nothing is made up."""
+"""Test the index and report of a folder tree in the format of Aff-Wild2."""
 
 from pathlib import Path
 from typing import Any
@@ -50,7 +50,7 @@ def reasons(summary: dict[str, Any]) -> dict[str, str]:
 
 
 def two_people(root: Path) -> Path:
-    """One video, a main person, one on the left; ten frames."""
+    """Write one video of ten frames with a main person and a person on the left."""
     write_numbered_video(root / "batch1" / "900-30-1280x720.mp4", AT_25)
     for name, line in (("900-30-1280x720", SMILE), ("900-30-1280x720_left", ZEROS)):
         write_labels(labels_folder(root) / "Train_Set" / f"{name}.txt", [line] * 10)
@@ -131,9 +131,9 @@ def test_rows_without_pictures_and_pictures_without_rows_are_counted(tmp_path: P
     assert (track["rows_without_image"], track["rows_labelled_without_image"]) == (2, 1)
     assert track["images_beyond"] == 4
     warnings_text = " / ".join(track["warnings"])
-    assert "4 pictures have a number that no row has" in warnings_text
+    assert "4 pictures have a frame number without a row" in warnings_text
     assert "1 pictures are empty (0 bytes), such as 00003.jpg" in warnings_text
-    assert "2 files are no numbered picture or repeat a number, such as 4.jpg" in warnings_text
+    assert "2 files are not numbered pictures or repeat a number, such as 4.jpg" in warnings_text
     assert summary["missing_images"] == [
         {
             "track": "903",
@@ -146,7 +146,7 @@ def test_rows_without_pictures_and_pictures_without_rows_are_counted(tmp_path: P
     assert summary["images_beyond"] == [{"track": "903", "split": "train", "rows": 4, "images_beyond": 4}]
 
 
-def test_numbers_of_six_digits_and_of_fewer_meet_their_lines(tmp_path: Path) -> None:
+def test_picture_numbers_with_six_or_fewer_digits_match_their_label_lines(tmp_path: Path) -> None:
     write_labels(labels_folder(tmp_path) / "Train_Set" / "903.txt", [ZEROS] * 100_001)
     folder = touch_pictures(tmp_path / "cropped_aligned" / "903", [99_999, 100_000, 100_001])
     (folder / "7.jpg").write_bytes(b"x")
@@ -173,7 +173,7 @@ def test_lengths_may_differ_by_two_without_a_warning(
     assert bool(len(track_of(index, "903")["warnings"])) == is_warned
 
 
-def test_rates_are_measured_and_those_in_names_not_trusted(tmp_path: Path) -> None:
+def test_frame_rates_are_measured_and_not_read_from_names(tmp_path: Path) -> None:
     uneven = [0, 0.04, 0.08, 0.3, 0.34, 0.38]
     for name, times_s in (("900-60-1280x720", AT_25), ("901-25-1280x720", AT_25), ("903", uneven)):
         write_numbered_video(tmp_path / "batch1" / f"{name}.mp4", times_s)
@@ -196,14 +196,14 @@ def test_without_a_readable_video_times_are_assumed_with_a_warning(tmp_path: Pat
     assert rows_of(index, "903")["timestamp"].tolist() == pytest.approx([0, 1 / 30, 2 / 30])
     assert track_of(index, "900-24-1280x720")["time_source"] == "name"
     assert track_of(index, "903")["time_source"] == "assumed"
-    assert "its video cannot be used" in " ".join(track_of(index, "904")["warnings"])
-    assert "no folder of pictures" in " ".join(track_of(index, "904")["warnings"])
+    assert "the video cannot be used" in " ".join(track_of(index, "904")["warnings"])
+    assert "no picture folder" in " ".join(track_of(index, "904")["warnings"])
     assert summary["splits"]["train"]["tracks_without_video"] == 2
     assert summary["splits"]["train"]["tracks_without_pictures"] == 3
 
 
 @pytest.mark.parametrize("rest", ["", "1,0,1,1,1,0,0,1,0,0,0,1"])
-def test_a_template_decides_on_the_rows_of_the_test_set_and_gives_no_labels(
+def test_a_template_determines_the_rows_of_the_test_set_and_provides_no_labels(
     tmp_path: Path, rest: str
 ) -> None:
     two_people(tmp_path)
@@ -223,7 +223,9 @@ def test_a_template_decides_on_the_rows_of_the_test_set_and_gives_no_labels(
     assert summary["splits"]["test"]["all_ones_f1"] is None
 
 
-def test_a_list_without_template_takes_the_expected_count_or_what_there_is(tmp_path: Path) -> None:
+def test_a_list_without_template_uses_the_expected_count_or_the_longer_of_video_and_pictures(
+    tmp_path: Path,
+) -> None:
     two_people(tmp_path)
     write_numbered_video(tmp_path / "new_vids" / "906.mp4", AT_25)
     touch_pictures(tmp_path / "cropped_aligned" / "906", [1, 12])
@@ -232,9 +234,10 @@ def test_a_list_without_template_takes_the_expected_count_or_what_there_is(tmp_p
     write_text(tmp_path / "frames_in_test.txt", "907,402\n")
     index, summary = indexed(tmp_path)
     assert (track_of(index, "906")["rows"], track_of(index, "907")["rows"]) == (12, 402)
-    assert "no template: 12 rows from video (10) and pictures (12)" in track_of(index, "906")["warnings"]
+    warning = "no template: 12 rows, the larger of frames in the video (10) and highest picture number (12)"
+    assert warning in track_of(index, "906")["warnings"]
     assert "no video and no pictures" in reasons(summary)["test track 908"]
-    # A name that has labels stays where they are.
+    # A labelled track stays in the split of its labels.
     assert track_of(index, "900-30-1280x720")["split"] == "train"
     assert "1 tracks have labels" in reasons(summary)["the lists of the test set"]
 
@@ -274,18 +277,18 @@ def test_files_of_other_tasks_and_unknown_files_are_reported(tmp_path: Path) -> 
     assert unused_reasons["truth/*.npz"].startswith("2 files")
     assert "another task" in unused_reasons[f"{edition}/VA_Estimation_Challenge"]
     assert "no label lines" in unused_reasons[f"{edition}/AU_Detection_Challenge/Train_Set/broken.txt"]
-    assert "loose crops" in unused_reasons["cropped"]
+    assert "unaligned crops" in unused_reasons["cropped"]
     assert unused_reasons["batch2/910.mp4"] == "no labels and no entry in a test list"
 
 
-def test_loose_crops_are_used_where_there_are_no_aligned_ones(tmp_path: Path) -> None:
+def test_unaligned_crops_are_used_if_there_are_no_aligned_ones(tmp_path: Path) -> None:
     write_labels(labels_folder(tmp_path) / "Train_Set" / "903.txt", [ZEROS])
     touch_pictures(tmp_path / "cropped" / "903", [1])
     assert indexed(tmp_path)[0].frames["image"].tolist() == ["cropped/903/00001.jpg"]
 
 
-def test_of_several_editions_the_newest_counts_unless_told_otherwise(tmp_path: Path) -> None:
-    """Labels were revised between editions; tracks of both would be a mixture that nobody can name."""
+def test_the_newest_edition_is_used_unless_another_one_is_given(tmp_path: Path) -> None:
+    """Labels were revised between editions, so editions must not be mixed."""
     for edition, line in (("Third ABAW Annotations", SMILE), ("6th_ABAW_Annotations", ZEROS)):
         write_labels(labels_folder(tmp_path, edition) / "Train_Set" / "903.txt", [line])
     index, summary = indexed(tmp_path)
@@ -301,7 +304,7 @@ def test_a_track_in_two_splits_is_used_once_and_reported(tmp_path: Path) -> None
     index, summary = indexed(tmp_path)
     assert index.tracks["split"].tolist() == ["train"]
     assert (
-        "has labels already"
+        "already has labels"
         in reasons(summary)["6th ABAW Annotations/AU_Detection_Challenge/Validation_Set/903.txt"]
     )
 
@@ -312,7 +315,7 @@ def test_a_recording_with_parts_in_two_splits_is_reported(tmp_path: Path) -> Non
     assert indexed(tmp_path)[1]["sources_in_two_splits"] == {"video900": ["train", "val"]}
 
 
-def test_files_may_lie_in_several_places(tmp_path: Path) -> None:
+def test_each_kind_of_file_may_be_in_another_folder(tmp_path: Path) -> None:
     write_labels(tmp_path / "a" / "AU_Detection_Challenge" / "Train_Set" / "903.txt", [ZEROS] * 2)
     write_numbered_video(tmp_path / "b" / "903.mp4", AT_25[:2])
     touch_pictures(tmp_path / "c" / "faces" / "903", [2])
@@ -343,7 +346,7 @@ def test_a_failed_run_keeps_the_previous_index(tmp_path: Path) -> None:
     indexed(tmp_path)
     for path in labels_folder(tmp_path).rglob("*.txt"):
         path.write_text("")
-    with pytest.raises(InputError, match=r"no track that can be used\. 5 things could not be used"):
+    with pytest.raises(InputError, match=r"not hold a usable track\. 5 files or folders could not be used"):
         prepare(tmp_path, tmp_path / "index")
     assert len(read_index(tmp_path / "index").tracks) == 2
 
@@ -355,12 +358,12 @@ def test_tables_of_two_runs_are_not_read_together(tmp_path: Path) -> None:
     write_labels(labels_folder(tmp_path) / "Train_Set" / "900-30-1280x720.txt", [ZEROS] * 10)
     indexed(tmp_path)
     (tmp_path / "index" / "tracks.parquet").write_bytes(tracks)
-    with pytest.raises(InputError, match="tables of two runs"):
+    with pytest.raises(InputError, match="are from two different runs"):
         read_index(tmp_path / "index")
 
 
 @pytest.mark.parametrize(("content", "message"), [(None, "does not exist"), (b"junk", "cannot be read")])
-def test_no_index_and_a_damaged_one_are_told_apart(
+def test_a_missing_index_and_a_damaged_one_raise_different_errors(
     tmp_path: Path, content: bytes | None, message: str
 ) -> None:
     if content is not None:
@@ -369,10 +372,10 @@ def test_no_index_and_a_damaged_one_are_told_apart(
         read_index(tmp_path)
 
 
-def test_a_folder_without_any_data_set_is_refused_with_what_was_searched(tmp_path: Path) -> None:
+def test_a_folder_without_a_data_set_is_refused_with_the_names_that_were_searched(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="AU_Detection_Challenge"):
         prepare(tmp_path, tmp_path / "index")
     with pytest.raises(InputError, match="is not a folder"):
         prepare(tmp_path / "nowhere", tmp_path / "index")
-    with pytest.raises(InputError, match="'fera' is no data set"):
+    with pytest.raises(InputError, match="'fera' is not a supported data set"):
         prepare(tmp_path, tmp_path / "index", "fera")

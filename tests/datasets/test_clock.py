@@ -1,4 +1,4 @@
-"""Times come from the video's own frames; where there are none, the best made-up ones, and it is said."""
+"""Test that times are read from the container, or assumed with a warning if they cannot be read."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -53,7 +53,7 @@ def test_a_truncated_video_gives_even_times_at_its_own_rate(numbered_video: Vide
     clock = read_clock(path, named_rate_hz=60)
     assert clock.at(numbers(1, 2, 26)).tolist() == pytest.approx([0, 0.04, 1.0])
     assert clock.source == "container rate"
-    assert "even ones at 25 Hz are used" in clock.warnings[0]
+    assert "evenly spaced times at 25 Hz are used" in clock.warnings[0]
 
 
 @pytest.mark.parametrize(("named", "rate_hz", "source"), [(24, 24, "name"), (None, 30, "assumed")])

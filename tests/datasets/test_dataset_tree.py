@@ -1,4 +1,4 @@
-"""DISFA, BP4D, OpenFace and the multi-task sets land in the same index; what they do not code is -1."""
+"""Test the indexes of DISFA, BP4D, OpenFace and s-Aff-Wild2; AUs that a data set does not code are -1."""
 
 from pathlib import Path
 from typing import Any
@@ -25,7 +25,7 @@ def labels_of(index: Index, track: str, au: str) -> list[int]:
 
 
 def disfa_tree(root: Path, first_picture: int = 0) -> Path:
-    """Three frames of SN001 with AU 1, 12 and 9, the last of which is none of ours."""
+    """Write three frames of SN001 with AU 1, 12 and 9; auscan does not use AU 9."""
     folder = root / "ActionUnit_Labels" / "SN001"
     write_text(folder / "SN001_au1.txt", "1,0\n2,1\n3,2\n")
     write_text(folder / "SN001_au12.txt", "1,5\r\n2,2\r\n3,0\r\n")
@@ -36,7 +36,7 @@ def disfa_tree(root: Path, first_picture: int = 0) -> Path:
 
 
 @pytest.mark.parametrize("dataset", [None, "disfa"])
-def test_disfa_is_active_from_two_on_and_numbers_pictures_from_zero(
+def test_disfa_aus_are_active_from_intensity_two_and_pictures_are_numbered_from_zero(
     tmp_path: Path, dataset: str | None
 ) -> None:
     index, summary = indexed(disfa_tree(tmp_path), dataset)
@@ -53,7 +53,7 @@ def test_disfa_is_active_from_two_on_and_numbers_pictures_from_zero(
     assert summary["unused"] == []
 
 
-def test_disfa_pictures_that_begin_at_one_meet_the_line_of_their_number(tmp_path: Path) -> None:
+def test_disfa_pictures_numbered_from_one_match_the_line_of_their_number(tmp_path: Path) -> None:
     index, _ = indexed(disfa_tree(tmp_path, first_picture=1))
     assert index.frames["image"].fillna("").tolist() == ["images/SN001/1.jpg", "", "images/SN001/3.jpg"]
 
@@ -67,7 +67,7 @@ def test_a_malformed_disfa_line_is_named_and_the_other_persons_are_indexed(tmp_p
     assert "'2;1'" in summary["unused"][0]["reason"]
 
 
-def test_the_folds_of_the_benchmarks_hold_every_person_once() -> None:
+def test_the_published_folds_hold_every_person_once() -> None:
     people = [number for fold in disfa.FOLDS for number in fold]
     assert len(people) == len(set(people)) == 27
     people = [person for fold in bp4d.FOLDS for person in fold.split()]
@@ -96,7 +96,7 @@ def test_bp4d_starts_late_masks_nine_and_keeps_a_persons_tasks_together(
     assert index.frames["image"].fillna("").tolist() == ["", "2D/F001/T1/00005.jpg", "", ""]
     assert index.tracks["rows_labelled"].tolist() == [1, 1]
     assert index.tracks["images_beyond"].tolist() == [1, 0]
-    assert summary["length_mismatches"] == [], "a coded stretch may end before its video does"
+    assert summary["length_mismatches"] == [], "the coded part may end before the video"
     assert summary["unused"] == []
 
 
@@ -136,7 +136,7 @@ def test_each_face_of_an_openface_table_is_a_track_of_one_source(tmp_path: Path)
     assert labels_of(index, "talk_face1", "AU01") == [1]
 
 
-def test_openface_of_version_one_has_no_face_id_and_single_pictures_no_frame(tmp_path: Path) -> None:
+def test_openface_1_has_no_face_id_and_its_files_of_single_pictures_have_no_frame(tmp_path: Path) -> None:
     head = "frame, timestamp, confidence, success, AU01_c"
     write_text(tmp_path / "old.csv", f"{head}\n1, 0.0, 0.9, 1, 1\n2, 0.04, 0.9, 1, 0\n")
     write_text(tmp_path / "picture.csv", "face, confidence, success, AU01_c\n0, 0.9, 1, 1\n")
@@ -149,7 +149,9 @@ MTL_HEAD = f"image,valence,arousal,expression,{HEADER}"
 
 
 @pytest.mark.parametrize("dataset", [None, "mtl"])
-def test_multi_task_files_give_their_listed_frames_alone(tmp_path: Path, dataset: str | None) -> None:
+def test_multi_task_files_result_in_rows_for_their_listed_frames_only(
+    tmp_path: Path, dataset: str | None
+) -> None:
     rows = [
         "video900_1_left/00031.jpg,-5,-5,-1,0,0,1,0,0,0,0,0,0,0,0,0",
         "video900_1_left/00007.jpg,-0.12,0.40,4,0,0,0,1,1,0,1,0,0,0,1,0",
@@ -171,7 +173,7 @@ def test_multi_task_files_give_their_listed_frames_alone(tmp_path: Path, dataset
     assert rows_left["AU12"].tolist() == [1, 0]
     assert labels_of(index, "903", "AU12") == [-1]
     assert {item["reason"] for item in summary["unused"]} == {
-        "1 rows cannot be understood in full",
+        "1 rows cannot be parsed completely",
         "1 rows repeat a frame",
     }
 
@@ -182,7 +184,7 @@ def test_a_multi_task_file_without_its_split_in_the_name_is_refused(tmp_path: Pa
         indexed(tmp_path)
 
 
-def test_every_data_set_gives_tables_of_the_same_form(tmp_path: Path) -> None:
+def test_all_data_sets_result_in_tables_of_the_same_form(tmp_path: Path) -> None:
     write_text(tmp_path / "a" / "talk.csv", f"{OPENFACE_HEAD}\n1, 0, 0.0, 0.9, 1, 0, 0, 0, 0, 0, 0\n")
     disfa_tree(tmp_path / "b")
     first, second = indexed(tmp_path / "a")[0], indexed(tmp_path / "b")[0]

@@ -1,4 +1,4 @@
-"""Features: each row keeps its own, holes keep their place, and a killed run goes on."""
+"""Test feature extraction: features match their rows, missing pictures keep their row, runs resume."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -24,7 +24,7 @@ def encoders(tiny_checkpoint: Path) -> Encoders:
 def test_every_row_keeps_its_own_features_across_batches(
     make_index: Callable[..., Index], encoders: Encoders, tmp_path: Path
 ) -> None:
-    """Batches of 3 over tracks of 4, 1 and 5 rows; those of one video share them."""
+    """Batches of 3 pictures over tracks of 4, 1 and 5 rows; tracks of one video share batches."""
     index = make_index({"a": "12-3", "talk_left": "3", "talk_right": "1-231"})
     Extraction(index, encoders, tmp_path / "cache").run_here(batch=3)
     one = {
@@ -70,7 +70,7 @@ def test_a_window_of_sound_covers_its_times(
         assert len(track.audio[outside]) <= 1
 
 
-def test_finished_tracks_are_skipped_and_killed_ones_done_again(
+def test_finished_tracks_are_skipped_and_interrupted_ones_extracted_again(
     make_index: Callable[..., Index],
     encoders: Encoders,
     tmp_path: Path,
@@ -100,7 +100,7 @@ def test_finished_tracks_are_skipped_and_killed_ones_done_again(
 def test_features_of_a_video_do_not_depend_on_the_videos_before_it(
     make_index: Callable[..., Index], encoders: Encoders, tmp_path: Path
 ) -> None:
-    """A machine that does one video of many must write the bytes that one machine writes for all."""
+    """A machine that extracts one of many videos must write the same bytes as a machine that extracts all."""
     index = make_index({"a": "12", "talk_left": "12-3", "talk_right": "31", "z": "3"})
     whole, alone = (Extraction(index, encoders, tmp_path / name) for name in ("whole", "alone"))
     whole.run_here(batch=3)
@@ -111,7 +111,7 @@ def test_features_of_a_video_do_not_depend_on_the_videos_before_it(
             assert file.read_bytes() == (tmp_path / "whole" / track / file.name).read_bytes()
 
 
-def test_the_manifest_has_a_line_a_video(
+def test_the_manifest_has_one_line_per_video(
     make_index: Callable[..., Index], encoders: Encoders, tmp_path: Path
 ) -> None:
     index = make_index({"still": "1", "talk_left": "12", "talk_right": "3"})
@@ -122,11 +122,11 @@ def test_the_manifest_has_a_line_a_video(
     sizes = {name: size for entry in entries for name, size in entry.files.items()}
     assert sizes == {name: (tmp_path / "cache" / name).stat().st_size for name in sizes}
     with pytest.raises(InputError, match=r"line 1: the folder '\.' is not one plain name"):
-        read_records(tmp_path / "cache")  # features are no results
+        read_records(tmp_path / "cache")  # a cache of features is not a folder of results
     assert {entry.model_sha256 for entry in entries} == {encoders.digest}
 
 
-def test_a_video_that_fails_costs_no_other(
+def test_a_failing_video_does_not_stop_the_others(
     make_index: Callable[..., Index],
     encoders: Encoders,
     tmp_path: Path,
@@ -145,7 +145,7 @@ def test_a_video_that_fails_costs_no_other(
     assert [track.name for track in Extraction(index, encoders, tmp_path / "cache").pending] == ["a"]
 
 
-def test_other_rows_encoders_or_grids_are_extracted_anew(
+def test_other_rows_encoders_or_grids_are_extracted_again(
     make_index: Callable[..., Index], encoders: Encoders, tmp_path: Path, backbones: Path
 ) -> None:
     cache = tmp_path / "cache"
@@ -169,7 +169,7 @@ def test_a_broken_picture_counts_as_missing_and_is_named(
     assert track.face[2].any()
 
 
-def test_a_size_takes_local_weights_and_averages_patches(
+def test_a_size_loads_local_weights_and_averages_patches(
     make_index: Callable[..., Index], backbones: Path, tmp_path: Path
 ) -> None:
     encoders = load_encoders("base", str(backbones / "registers"), str(backbones / "wavlm"))
@@ -194,7 +194,7 @@ def test_impossible_requests_raise_errors_that_say_why(
 ) -> None:
     with pytest.raises(InputError, match="gives 4 patches a side"):
         Extraction(make_index({"a": "1"}), encoders, tmp_path, grid=5)
-    with pytest.raises(InputError, match="brings its own encoders"):
+    with pytest.raises(InputError, match="has its own encoders"):
         load_encoders(str(tiny_checkpoint), visual="elsewhere")
     with pytest.raises(CheckpointError, match="nowhere"):
         load_encoders("base", visual=str(tmp_path / "nowhere"))
@@ -219,7 +219,7 @@ def test_the_size_on_disk_is_estimated(
     [(768, 4, "75.4 GB"), (768, 16, "1.04 TB"), (1024, 4, "101 GB"), (1024, 16, "1.39 TB")],
 )
 def test_the_table_in_the_docs_is_right(width: int, grid: int, shown: str) -> None:
-    """docs/features.md: all frames of Aff-Wild2, at 30 a second with sound throughout."""
+    """docs/features.md lists the sizes for all frames of Aff-Wild2, at 30 frames/s and fully with sound."""
     frames = 2_630_000
     size = CacheSize(frames=frames, sound_s=frames / 30, width=width, grid=grid, audio_width=width)
     assert format_bytes(size.total) == shown

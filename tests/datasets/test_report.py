@@ -1,4 +1,4 @@
-"""The report counts what a reader would count, and sets it beside the published rates."""
+"""Test the counts of the report and its comparison with the published rates."""
 
 import json
 from typing import Any
@@ -38,12 +38,12 @@ def row(track: str, **changes: Any) -> dict[str, Any]:
 
 
 def test_predicting_one_everywhere_scores_what_the_published_rates_imply() -> None:
-    """0.295: a known figure, so that a slip in the formula or in the table shows."""
+    """The known value 0.295 detects errors in the formula and in the table of published rates."""
     summary = summarise([row("903")], [], METADATA)
     assert summary["splits"]["train"]["all_ones_f1"] == pytest.approx(0.295, abs=5e-4)
 
 
-def test_positives_are_summed_over_annotated_labels_alone() -> None:
+def test_positives_are_summed_over_annotated_labels_only() -> None:
     rows = [
         row("903", positives=[10] * 12, annotated=[20] * 12),
         row("904", positives=[0] * 12, annotated=[0] * 12),
@@ -53,7 +53,7 @@ def test_positives_are_summed_over_annotated_labels_alone() -> None:
     assert split["positives"]["AU24"] == 10
 
 
-def test_an_au_that_nobody_annotated_has_no_rate() -> None:
+def test_an_au_without_annotations_has_no_rate() -> None:
     split = summarise([row("903", annotated=[0] * 12)], [], METADATA)["splits"]["train"]
     assert split["positive_percent"]["AU01"] is None
     assert split["all_ones_f1"] is None
@@ -72,7 +72,7 @@ def test_splits_are_ordered_train_val_test_then_folds() -> None:
     assert list(summarise(rows, [], METADATA)["splits"]) == ["train", "val", "test", "fold1"]
 
 
-def test_rates_that_are_rounded_in_names_are_no_surprise() -> None:
+def test_frame_rates_rounded_in_names_are_not_reported() -> None:
     rows = [row("a", named_rate_hz=29.0, rate_hz=29.6), row("b", named_rate_hz=60.0, rate_hz=30.0)]
     rows += [row("c", named_rate_hz=60.0, frames_decoded=None)]
     assert [e["track"] for e in summarise(rows, [], METADATA)["frame_rate_surprises"]] == ["b"]

@@ -1,7 +1,7 @@
-"""Label k, picture k, the k-th frame of the video and the sound at its time are one instant.
+"""Test that label k, picture k, the k-th frame of the video and the sound at its time are one instant.
 
-The picture shows its number in stripes, the labels spell it in binary digits, the frame of the video shows
-it too, and the pitch of the sound tells the time. An error by one frame anywhere shows in one of them.
+Pictures and frames encode their number in stripes, labels encode it in binary digits, and the pitch of the
+sound encodes the time. An error by one frame in any of them fails the test.
 """
 
 from pathlib import Path

@@ -1,7 +1,4 @@
-"""Sides and parts of a recording are told from its name, and stay together.
-
-Text files around the test set are told apart by what is in them, and placeholders are never read.
-"""
+"""Test the parsing of track names, the folds of recordings, and the text files of the test set."""
 
 from pathlib import Path
 
@@ -29,7 +26,7 @@ IDS = st.integers(1, 999)
 
 @st.composite
 def recordings(draw: st.DrawFn) -> tuple[str, list[str]]:
-    """A recording and the names its videos may have, in every form of the specification."""
+    """Draw a recording and the names of its videos, in every form of the specification."""
     number = draw(IDS)
     sized = f"{number}-{draw(st.sampled_from([14, 24, 25, 29, 30, 60]))}-{draw(IDS)}x{draw(IDS)}"
     source, mark = draw(st.sampled_from([(sized, "-"), (str(number), ""), (f"video{number}", "_")]))
@@ -38,7 +35,7 @@ def recordings(draw: st.DrawFn) -> tuple[str, list[str]]:
 
 
 @given(recordings(), st.sampled_from(["", "_left", "_right"]))
-def test_every_track_leads_to_its_video_and_its_recording(
+def test_every_track_name_is_mapped_to_its_video_and_its_recording(
     recording: tuple[str, list[str]], side: str
 ) -> None:
     source, videos = recording
@@ -75,7 +72,7 @@ def test_another_seed_gives_other_folds() -> None:
 
 
 def test_folds_are_the_same_on_every_machine_and_version() -> None:
-    """Thresholds and ensembles refer to them months later."""
+    """Thresholds and ensembles refer to the folds of earlier runs."""
     names = ["900", "901-60-1920x1080-1", "901-60-1920x1080-2_left", "video900", "video901_1", "video901_2"]
     assert assign_folds(names, 2, 0) == {
         "900": 1,
@@ -89,7 +86,7 @@ def test_folds_are_the_same_on_every_machine_and_version() -> None:
 
 @pytest.mark.parametrize("k", [0, 1, 3])
 def test_impossible_folds_are_refused(k: int) -> None:
-    with pytest.raises(InputError, match=f"{k} folds cannot be made of 2 source videos"):
+    with pytest.raises(InputError, match=f"{k} folds cannot be made from 2 source videos"):
         assign_folds(["video1", "video2_1", "video2_left"], k)
 
 
@@ -100,13 +97,13 @@ def test_impossible_folds_are_refused(k: int) -> None:
         ("901-60-1920x1080-2", "901-60-1920x1080-2", "901-60-1920x1080", 60),
         ("901-60-1920x1080-2_right", "901-60-1920x1080-2", "901-60-1920x1080", 60),
         ("video900_1_left", "video900_1", "video900", None),
-        # Exactly one side comes off.
+        # Exactly one side is removed.
         ("903_left_left", "903_left", "903_left", None),
         ("left", "left", "left", None),
         ("video900_leftover", "video900_leftover", "video900_leftover", None),
     ],
 )
-def test_names_are_read_from_their_end(track: str, video: str, source: str, rate_hz: float | None) -> None:
+def test_names_are_parsed_from_their_end(track: str, video: str, source: str, rate_hz: float | None) -> None:
     assert (video_name(track), source_video(track), named_rate_hz(track)) == (video, source, rate_hz)
 
 
@@ -147,7 +144,7 @@ def test_counts_are_read_and_a_malformed_line_is_named(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("rest", ["", "1,0,1,1,1,0,0,1,0,0,0,1"])
-def test_a_template_gives_its_frames_in_order_and_nothing_else(tmp_path: Path, rest: str) -> None:
+def test_a_template_is_read_as_frame_numbers_in_order_without_labels(tmp_path: Path, rest: str) -> None:
     rows = [f"video900_1/{n:05d}.jpg,{rest}" for n in (1, 2, 3)] + [f"903_left/100000.jpg,{rest}", "nonsense"]
     template = read_template(write_text(tmp_path / "a.txt", "\n".join([TEMPLATE_HEADER, *rows])))
     assert template.numbers == {"video900_1": [1, 2, 3], "903_left": [100000]}

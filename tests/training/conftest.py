@@ -13,7 +13,7 @@ from auscan.core.aus import AU_NAMES
 
 
 def _scores(tracks: dict[str, int], seed: int = 0, missing: float = 0.0) -> pd.DataFrame:
-    """Random scores of each track from frame 1 on; a share of the frames has none."""
+    """Random scores of each track from frame 1 on; a share `missing` of the frames has none."""
     random = np.random.default_rng(seed)
     rows = sum(tracks.values())
     values = random.random((rows, 12)).astype(np.float32)
@@ -28,13 +28,13 @@ def _scores(tracks: dict[str, int], seed: int = 0, missing: float = 0.0) -> pd.D
 
 @pytest.fixture
 def make_scores() -> Callable[..., pd.DataFrame]:
-    """make_scores({track: frames}, seed, missing) -> a table of scores."""
+    """Return make_scores({track: frames}, seed, missing), which makes a table of scores."""
     return _scores
 
 
 @pytest.fixture
 def make_labels() -> Callable[..., pd.DataFrame]:
-    """make_labels(rows, labels [R, 12], source) -> the rows of an index for `rows` (track, frame)."""
+    """Return make_labels(rows, labels [R, 12], source), which makes index rows for `rows` (track, frame)."""
 
     def make(rows: pd.DataFrame, labels: NDArray[np.int8], source: list[str] | None = None) -> pd.DataFrame:
         table = pd.DataFrame(labels, columns=list(AU_NAMES))
@@ -49,7 +49,7 @@ def make_labels() -> Callable[..., pd.DataFrame]:
 
 @pytest.fixture(scope="session")
 def make_pictures() -> Callable[..., tuple[Path, Path]]:
-    """make_pictures(folder, model, visual, audio, grid) -> folders of an index and of its features."""
+    """Return make_pictures(folder, model, visual, audio, grid), which returns index and cache folders."""
     spec = importlib.util.spec_from_file_location("make_pictures", Path(__file__).parent / "make_pictures.py")
     assert spec is not None
     assert spec.loader is not None
@@ -65,7 +65,7 @@ def picture_folders(
     tiny_checkpoint: Path,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> tuple[Path, Path]:
-    """Index and cache of pictures, features by the tiny checkpoint."""
+    """Index and cache of a picture data set with features of the tiny checkpoint."""
     return make_pictures(tmp_path_factory.mktemp("pictures"), str(tiny_checkpoint))
 
 
@@ -73,6 +73,6 @@ def picture_folders(
 def dino_folders(
     make_pictures: Callable[..., tuple[Path, Path]], backbones: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> tuple[Path, Path]:
-    """Index and cache of pictures, features by tiny DINOv2 and WavLM."""
+    """Index and cache of a picture data set with features of tiny DINOv2 and WavLM."""
     weights = (str(backbones / "registers"), str(backbones / "wavlm"))
     return make_pictures(tmp_path_factory.mktemp("pictures"), "base", *weights)

@@ -1,4 +1,4 @@
-"""A small data set that exists as index and features only: AU01 is in the face, AU25 in the voice."""
+"""Write a small data set of index and features: AU01 is visible in the face features, AU25 in the audio."""
 
 from pathlib import Path
 
@@ -22,7 +22,7 @@ TRACKS = {
     "904": ("val", 30),
     "905": ("test", 20),
 }
-"""Enough for every case: several windows, less than one, two persons, no sound."""
+"""Covers several windows, fewer than one window, two persons, and no audio."""
 
 
 def make_features(
@@ -32,13 +32,14 @@ def make_features(
     holes: float = 0.1,
     uncoded: tuple[str, ...] = (),
 ) -> tuple[Path, Path]:
-    """Write an index and features of tracks {name: (split, frames)}; returns their folders.
+    """Write an index and features of tracks {name: (split, frames)}; returns both folders.
 
-    Every track has sound but those named `mute...`; a tenth of the labels is -1, and all of those `uncoded`.
+    Every track has audio except those named `mute...`. A tenth of the labels and all labels of the AUs in
+    `uncoded` are -1.
     """
     rng = np.random.default_rng(seed)
     face_of = np.random.default_rng(1).normal(size=(AU_COUNT, WIDTH))
-    voice_of = np.random.default_rng(2).normal(size=AUDIO_WIDTH)
+    audio_of = np.random.default_rng(2).normal(size=AUDIO_WIDTH)
     with open_index_writer(folder / "index", {"root": str(folder)}) as index:
         for name, (split, frames) in tracks.items():
             active = rng.random((frames // 10 + 1, AU_COUNT)) < 0.4
@@ -83,7 +84,7 @@ def make_features(
                 writer.write_row(row, face[row].astype(np.float16), patches[row].astype(np.float16))
             tokens = 0 if name.startswith("mute") else int(frames / RATE_HZ * 50)
             spoken = active[np.minimum((np.arange(tokens) + 0.5) * 0.02 * RATE_HZ, frames - 1).astype(int)]
-            voice = spoken[:, AU_NAMES.index("AU25"), None] * voice_of
-            voice = voice + 0.3 * rng.normal(size=(tokens, AUDIO_WIDTH))
-            writer.finish(voice.astype(np.float16), 0.0, [])
+            audio = spoken[:, AU_NAMES.index("AU25"), None] * audio_of
+            audio = audio + 0.3 * rng.normal(size=(tokens, AUDIO_WIDTH))
+            writer.finish(audio.astype(np.float16), 0.0, [])
     return folder / "index", folder / "cache"

@@ -1,4 +1,4 @@
-"""A small data set of pictures: AU01 is a bright bar that only the pictures show."""
+"""Write a small data set of pictures in which AU01 is a bright bar."""
 
 from pathlib import Path
 
@@ -13,15 +13,15 @@ from auscan.datasets.index import Track, open_index_writer, read_index
 
 TRACKS = {"900": ("train", 24), "901": ("train", 15), "902": ("val", 12)}
 SIDE = 40
-"""Of the pictures; the tiny encoder reads 32."""
+"""Side of the pictures in pixels; the tiny encoder uses 32."""
 
 
 def make_pictures(
     folder: Path, model: str, visual: str | None = None, audio: str | None = None, grid: int | None = 2
 ) -> tuple[Path, Path]:
-    """Write pictures, an index and the features that `model` makes of them; returns the latter's folders.
+    """Write pictures, an index and the features of `model`; returns the folders of index and features.
 
-    Every fifth frame has no picture; the labels of all AUs are AU01's.
+    Every fifth frame has no picture; the labels of all AUs are those of AU01.
     """
     rng = np.random.default_rng(0)
     with open_index_writer(folder / "index", {"root": str(folder)}) as index:

@@ -1,4 +1,4 @@
-"""Settings of a training run: strict, and helpful about what they do not know."""
+"""Settings of a training run: unknown, missing and invalid settings are named in the error."""
 
 from pathlib import Path
 
@@ -42,7 +42,10 @@ def test_an_unknown_key_names_the_nearest_known_one(content: dict[str, object], 
         ({"out": "run"}, "data: Field required"),
         ({**LEAST, "model": {"controls": {"fusion": "late"}}}, "model.controls.fusion: .*'concat'"),
         ({**LEAST, "dropout": {"no_sound": 1.5}}, "dropout.no_sound"),
-        ({**LEAST, "data": {**LEAST["data"], "folds": {"count": 3, "held_out": 3}}}, "folds 0 to 2"),
+        (
+            {**LEAST, "data": {**LEAST["data"], "folds": {"count": 3, "held_out": 3}}},
+            "folds are numbered 0 to 2",
+        ),
     ],
 )
 def test_an_invalid_or_missing_setting_is_named(content: dict[str, object], expected: str) -> None:
@@ -50,7 +53,7 @@ def test_an_invalid_or_missing_setting_is_named(content: dict[str, object], expe
         check_train_config(content, "settings")
 
 
-def test_a_part_may_differ_from_its_size() -> None:
+def test_a_given_part_replaces_that_of_the_size() -> None:
     content = {**LEAST, "model": {"size": "large", "temporal": {"blocks": 1}}}
     network = check_train_config(content, "settings").model.network()
     assert network.temporal == TemporalConfig(blocks=1)
@@ -71,7 +74,7 @@ def test_yaml_is_read_and_broken_yaml_is_refused(tmp_path: Path) -> None:
         read_train_config(tmp_path / "nowhere.yaml")
 
 
-def test_the_example_in_the_docs_is_one(tmp_path: Path) -> None:
+def test_the_example_in_the_docs_is_valid(tmp_path: Path) -> None:
     docs = Path(__file__).parents[2] / "docs" / "training.md"
     example = docs.read_text(encoding="utf-8").split("```yaml")[1].split("```")[0]
     (tmp_path / "run.yaml").write_text(example)

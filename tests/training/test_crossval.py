@@ -1,6 +1,6 @@
-"""Cross-validation: every labelled track is scored once, by a network that never saw its video.
+"""Cross-validation: every labelled track is scored once, by a network that was not trained on its video.
 
-Networks vote with equal weight, on the same frames or not at all.
+An ensemble averages networks with equal weight and requires the same frames from each.
 """
 
 import json
@@ -39,7 +39,7 @@ def config(make_features: Callable[..., tuple[Path, Path]], tmp_path: Path) -> T
     return check_train_config(content, "settings")
 
 
-def test_every_track_is_scored_by_a_network_that_never_saw_its_video(config: TrainConfig) -> None:
+def test_every_track_is_scored_by_a_network_not_trained_on_its_video(config: TrainConfig) -> None:
     outcome = cross_validate(config, count=3)
     assert len(outcome.best) == 3
     scores = read_scores(outcome.scores["oof"])
@@ -55,13 +55,13 @@ def test_every_track_is_scored_by_a_network_that_never_saw_its_video(config: Tra
         assert settings["data"]["folds"] == {"count": 3, "held_out": number, "seed": 0}
 
 
-def test_the_test_split_gets_the_mean_of_the_folds(config: TrainConfig) -> None:
+def test_scores_of_the_test_split_are_the_mean_of_the_folds(config: TrainConfig) -> None:
     outcome = cross_validate(config, count=2)
     parts = [read_scores(config.out / f"fold{k}" / "scores" / "test.parquet") for k in range(2)]
     mean = (parts[0][list(AU_NAMES)] + parts[1][list(AU_NAMES)]) / 2
     np.testing.assert_allclose(read_scores(outcome.scores["test"])[list(AU_NAMES)], mean, atol=1e-6)
     again = cross_validate(config, count=2)
-    assert again.best == outcome.best, "finished folds are not done again"
+    assert again.best == outcome.best, "finished folds are not trained again"
 
 
 def test_a_fold_differs_from_the_run_in_folder_and_tracks_only(config: TrainConfig) -> None:
@@ -76,7 +76,7 @@ def test_a_fold_differs_from_the_run_in_folder_and_tracks_only(config: TrainConf
 Make = Callable[..., pd.DataFrame]
 
 
-def test_the_mean_is_that_of_each_frame_and_au_whatever_the_order_of_rows(make_scores: Make) -> None:
+def test_the_mean_of_each_frame_and_au_does_not_depend_on_row_order(make_scores: Make) -> None:
     tables = [make_scores({"a": 4, "b": 3}, seed=seed) for seed in range(3)]
     expected = np.mean([table[list(AU_NAMES)] for table in tables], axis=0)
     mean = mean_scores([tables[0], tables[1].iloc[::-1], tables[2]], ["x", "y", "z"])

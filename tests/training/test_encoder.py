@@ -1,4 +1,4 @@
-"""End to end from crops: the same tokens as the cache at first, then an encoder that learns."""
+"""Fine-tuning from crops: first the same tokens as the cache, then a trained encoder."""
 
 import os
 import signal
@@ -66,10 +66,10 @@ def same_weights(one: Path, other: Path) -> bool:
 
 
 @pytest.mark.parametrize("kind", ["conv", "dinov2"])
-def test_before_training_crops_give_the_logits_of_their_features(
+def test_before_training_crops_yield_the_logits_of_their_features(
     kind: str, request: pytest.FixtureRequest, tiny_checkpoint: Path, backbones: Path
 ) -> None:
-    """Rows, order, holes and the averaged grid: all as in the cache, but for its half precision."""
+    """Rows, order, missing frames and the averaged grid agree with the cache, up to its half precision."""
     if kind == "conv":
         folders, start = request.getfixturevalue("picture_folders"), load_encoders(str(tiny_checkpoint))
     else:
@@ -96,7 +96,7 @@ def test_before_training_crops_give_the_logits_of_their_features(
     assert np.isnan(lines[1][~features[0].features.has_image]).all()
 
 
-def test_the_encoder_learns_a_cue_that_only_the_pictures_show(
+def test_the_encoder_learns_a_cue_that_is_only_in_the_pictures(
     picture_folders: tuple[Path, Path], tiny_checkpoint: Path, tmp_path: Path
 ) -> None:
     encoder = {"start": str(tiny_checkpoint), "rate_factor": 1.0, "augment": False}
@@ -105,8 +105,8 @@ def test_the_encoder_learns_a_cue_that_only_the_pictures_show(
         picture_folders, tmp_path / "run", encoder, loop={"epochs": 12}, data={"length": 1, "stride": 1}
     )
     outcome = train(config, lines.append)
-    assert outcome.best > 0.8, "always yes scores about 0.67"
-    assert any("encoder" in line and "learn" in line for line in lines)
+    assert outcome.best > 0.8, "always predicting active scores about 0.67"
+    assert any("encoder" in line and "are trained" in line for line in lines)
     network, trained_config = load_trained(tmp_path / "run" / "best")
     assert trained_config.encoder == config.model.encoder
     start = load_encoders(str(tiny_checkpoint)).visual.state_dict()
@@ -128,7 +128,7 @@ def test_a_run_from_crops_interrupted_after_a_save_ends_the_same(
     step: int,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Augmentation, batch norm and the encoder's own rate included."""
+    """Including augmentation, batch norm and the encoder's own learning rate."""
     encoder, changes = {"start": str(tiny_checkpoint)}, {"loop": {"save_every": 1, "epochs": 2}}
     train(make_config(picture_folders, tmp_path / "alone", encoder, **changes))
     AcceleratorState._reset_state(reset_partial_state=True)
@@ -144,7 +144,7 @@ def test_a_run_from_crops_interrupted_after_a_save_ends_the_same(
         with pytest.raises(KeyboardInterrupt):
             train(make_config(picture_folders, tmp_path / "stopped", encoder, **changes))
     AcceleratorState._reset_state(reset_partial_state=True)
-    torch.manual_seed(step)  # whatever the process did before
+    torch.manual_seed(step)  # the state of the global generator must not matter
     train(make_config(picture_folders, tmp_path / "stopped", encoder, **changes))
     assert same_weights(tmp_path / "alone" / "last", tmp_path / "stopped" / "last")
 
@@ -193,7 +193,7 @@ def test_only_the_last_blocks_or_the_lora_weights_are_trained(backbones: Path, t
     assert learning(load_encoders(str(tiny_checkpoint))) > conv
     with pytest.raises(InputError, match="blocks is 9, but the encoder has 3"):
         learning(load_encoders(str(tiny_checkpoint)), learn="blocks", blocks=9)
-    with pytest.raises(InputError, match="lora is for DINOv2"):
+    with pytest.raises(InputError, match="lora supports DINOv2 only"):
         learning(load_encoders(str(tiny_checkpoint)), learn="lora")
 
 
@@ -206,7 +206,7 @@ def test_dinov2_trains_in_the_same_loop_and_is_found_again(
     config = make_config(dino_folders, tmp_path / "run", encoder, loop={"epochs": 1})
     outcome = train(config)
     network, trained_config = load_trained(tmp_path / "run" / "last")
-    assert trained_config.network.visual.arch is not None, "the hub is not asked again"
+    assert trained_config.network.visual.arch is not None, "the hub is not used again"
     assert outcome.best_step > 0
     assert network.encoder is not None
 
@@ -214,13 +214,11 @@ def test_dinov2_trains_in_the_same_loop_and_is_found_again(
 def test_features_of_other_encoders_are_refused(
     picture_folders: tuple[Path, Path], dino_folders: tuple[Path, Path], tiny_checkpoint: Path, tmp_path: Path
 ) -> None:
-    with pytest.raises(
-        InputError, match=r"come from base, not from the weights that model\.encoder starts with"
-    ):
+    with pytest.raises(InputError, match=r"come from base, not from the initial weights of model\.encoder"):
         train(make_config(dino_folders, tmp_path, {"start": str(tiny_checkpoint)}))
 
 
-def test_augmentation_follows_from_the_generator_and_is_the_same_within_a_window(
+def test_augmentation_depends_on_the_generator_and_is_the_same_within_a_window(
     picture_folders: tuple[Path, Path],
 ) -> None:
     track = tracks_of(picture_folders, 32)[0]
@@ -228,12 +226,12 @@ def test_augmentation_follows_from_the_generator_and_is_the_same_within_a_window
     one, same, other = (augment_crops(batch, np.random.default_rng(seed)).crops for seed in (1, 1, 2))
     assert torch.equal(one, same)
     assert not torch.equal(one, other)
-    assert (one != batch.crops).flatten(1).any(1).all(), "each window is spoilt"
-    assert len(torch.unique(one.flatten(1), dim=0)) == 40, "each in its own way"
+    assert (one != batch.crops).flatten(1).any(1).all(), "each window is augmented"
+    assert len(torch.unique(one.flatten(1), dim=0)) == 40, "with its own random parameters"
     constant = slice_track(track, slice(0, 12), 0.1)
     constant.crops[:] = constant.crops[:, :1]
     moved = augment_crops(constant, np.random.default_rng(3)).crops[0]
     has_face = constant.has_face[0]
-    assert (moved[~has_face] == constant.crops[0, ~has_face]).all(), "what is not seen is left alone"
+    assert (moved[~has_face] == constant.crops[0, ~has_face]).all(), "frames without a picture are unchanged"
     differences = (moved[has_face].float() - moved[has_face][:1].float()).abs().mean((1, 2, 3))
-    assert differences.max() < 15, "alike but for noise"
+    assert differences.max() < 15, "frames of a window differ only by noise"

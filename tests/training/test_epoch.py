@@ -1,4 +1,4 @@
-"""An epoch: order and losses from the seed alone, whoever reads which of its batches."""
+"""Order and augmentation of an epoch depend on the seed only, not on batches or processes."""
 
 from collections import Counter
 from collections.abc import Callable
@@ -55,7 +55,9 @@ def test_balance_goes_from_every_window_to_every_source_video() -> None:
     assert between["a"] > between["b"] > between["c"] >= 3
 
 
-def test_modality_dropout_takes_sound_and_faces_from_its_share(tracks: list[LabelledTrack]) -> None:
+def test_modality_dropout_removes_audio_and_faces_from_its_share_of_windows(
+    tracks: list[LabelledTrack],
+) -> None:
     window = slice_track(tracks[0], slice(0, 60), 0.2)
     config = DropoutConfig(no_sound=0.25, other_sound=0.0, no_face=0.5, no_face_length=0.2)
     dropped = collate([drop_modalities(window, lambda: window, config, rng(seed)) for seed in range(400)])
@@ -71,7 +73,7 @@ def rng(seed: int) -> np.random.Generator:
     return np.random.default_rng(seed)
 
 
-def test_audio_of_another_window_comes_at_the_windows_own_time(tracks: list[LabelledTrack]) -> None:
+def test_audio_of_another_window_is_shifted_to_the_windows_own_time(tracks: list[LabelledTrack]) -> None:
     window, other = (slice_track(tracks[0], part, 0.2) for part in (slice(90, 120), slice(0, 30)))
     config = DropoutConfig(no_sound=0, other_sound=1, no_face=0)
     swapped = drop_modalities(window, lambda: other, config, rng(0))
@@ -80,7 +82,7 @@ def test_audio_of_another_window_comes_at_the_windows_own_time(tracks: list[Labe
 
 
 def test_modality_dropout_does_not_depend_on_the_batch(tracks: list[LabelledTrack]) -> None:
-    """Nor on the length of its neighbours there, which it may be filled up to."""
+    """Nor on the length of the other windows in the batch, to which it may be padded."""
     windows = [Window(0, 0, 40), Window(0, 40, 60), Window(1, 0, 50), Window(1, 10, 60)]
     dropout = DropoutConfig(no_sound=0.3, other_sound=0.3, no_face=1.0)
     batches = EpochBatches(WindowBatches(tracks, windows, 0.1), [2, 0, 3, 1], dropout, False, (0, 3, 5))
@@ -90,7 +92,7 @@ def test_modality_dropout_does_not_depend_on_the_batch(tracks: list[LabelledTrac
     assert (together.has_face.sum(1) < batches[range(4)].labels.shape[1]).all()
 
 
-def test_processes_share_the_places_as_one_with_larger_batches_takes_them() -> None:
+def test_processes_share_the_positions_of_one_process_with_larger_batches() -> None:
     first, second = (process_batches(process, 2, 12, batch=3) for process in (0, 1))
     both = [[*one, *other] for one, other in zip(first, second, strict=True)]
     assert both == [list(batch) for batch in process_batches(0, 1, 12, batch=6)]

@@ -1,4 +1,4 @@
-"""What is said of scores is true of them, on the frames it says."""
+"""Metrics of an evaluation are correct and cover the stated frames."""
 
 import json
 from collections.abc import Callable
@@ -23,7 +23,7 @@ TRACKS = {"v1": 40, "v1_left": 30, "v2": 50, "v3": 60}
 
 @pytest.fixture
 def tables(make_scores: Make, make_labels: Make) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Labels that noisy scores know something of; a tenth of the frames has no face, some no labels."""
+    """Labels correlated with noisy scores; a tenth of the frames has no face, some have no labels."""
     scores = make_scores(TRACKS, missing=0.1)
     random = np.random.default_rng(5)
     known = scores[list(AU_NAMES)].fillna(0.5).to_numpy()
@@ -86,7 +86,7 @@ def test_tuned_thresholds_are_at_least_as_good_and_marked_as_tuned_here(
     assert given.at_tuned.f1_all.counts.score() == evaluation.at_tuned.f1_all.counts.score()
 
 
-def test_tuning_on_other_videos_does_not_flatter(
+def test_cross_fitted_thresholds_score_no_better_than_tuned_ones(
     tables: tuple[pd.DataFrame, pd.DataFrame], evaluation: Evaluation
 ) -> None:
     assert evaluation.cross_fitted is not None
@@ -94,7 +94,7 @@ def test_tuning_on_other_videos_does_not_flatter(
     assert evaluate(*tables, Decision()).cross_fitted is None
 
 
-def test_thresholds_are_tuned_after_smoothing_and_bring_it_along(
+def test_thresholds_are_tuned_after_smoothing_and_carry_its_windows(
     tables: tuple[pd.DataFrame, pd.DataFrame],
 ) -> None:
     windows = (7,) * 11 + (1,)
@@ -106,7 +106,7 @@ def test_thresholds_are_tuned_after_smoothing_and_bring_it_along(
     assert again.at_default.f1_all.counts.f1()[11] == evaluate(*tables).at_default.f1_all.counts.f1()[11]
 
 
-def test_always_yes_gets_the_f1_that_the_report_says_it_would(
+def test_always_predicting_active_has_the_f1_stated_in_the_report(
     tables: tuple[pd.DataFrame, pd.DataFrame],
 ) -> None:
     labels, scores = tables
@@ -128,7 +128,7 @@ def test_scores_without_a_label_change_nothing(
     assert changed["at_default"]["f1_faces"] == before["at_default"]["f1_faces"]
 
 
-def test_a_dataset_that_codes_eight_aus_is_scored_on_these(
+def test_a_data_set_with_eight_coded_aus_is_scored_on_these(
     tables: tuple[pd.DataFrame, pd.DataFrame],
 ) -> None:
     labels, scores = tables
@@ -142,7 +142,7 @@ def test_a_dataset_that_codes_eight_aus_is_scored_on_these(
     assert report["auc"]["AU23"] is None
 
 
-def test_an_untrained_au_counts_as_no_and_lowers_the_mean(
+def test_an_untrained_au_counts_as_inactive_and_lowers_the_mean(
     tables: tuple[pd.DataFrame, pd.DataFrame],
 ) -> None:
     labels, scores = tables
@@ -153,7 +153,7 @@ def test_an_untrained_au_counts_as_no_and_lowers_the_mean(
     assert evaluation.to_dict()["auc"]["AU23"] is None
 
 
-def test_frames_that_are_never_whole_are_scored_label_by_label_or_not_at_all(
+def test_frames_never_labelled_for_all_aus_need_the_rule_element(
     tables: tuple[pd.DataFrame, pd.DataFrame],
 ) -> None:
     labels, scores = tables
@@ -164,7 +164,7 @@ def test_frames_that_are_never_whole_are_scored_label_by_label_or_not_at_all(
     assert evaluate(labels, scores, rule="element").frames > 0
 
 
-def test_the_calibration_error_is_that_of_the_frames_with_a_face(
+def test_the_calibration_error_covers_the_frames_with_a_face(
     tables: tuple[pd.DataFrame, pd.DataFrame], evaluation: Evaluation
 ) -> None:
     labels, scores = (table[list(AU_NAMES)].to_numpy() for table in tables)
@@ -176,10 +176,10 @@ def test_the_calibration_error_is_that_of_the_frames_with_a_face(
     )
 
 
-def test_a_calibration_is_scored_on_other_videos_and_only_where_it_was_fitted_here(
+def test_a_calibration_is_scored_on_other_videos_and_only_if_it_was_fitted_here(
     tables: tuple[pd.DataFrame, pd.DataFrame], evaluation: Evaluation
 ) -> None:
-    """The scores are uniform, so the tables ask for steeper ones."""
+    """The scores are uniform and too flat for these labels, so a larger scale fits better."""
     assert evaluation.calibrated_error is not None
     assert np.mean(evaluation.calibrated_error) < np.mean(evaluation.calibration_error)
     assert np.mean(list(evaluation.to_dict()["calibrated_error"]["by_au"].values())) == pytest.approx(
@@ -204,7 +204,7 @@ def test_the_figure_opens_offline(evaluation: Evaluation, tmp_path: Path) -> Non
     assert (tmp_path / "evaluation.html").stat().st_size < 8_000_000
 
 
-def test_one_video_can_be_shown_too(make_scores: Make, make_labels: Make, tmp_path: Path) -> None:
+def test_a_single_video_can_be_drawn(make_scores: Make, make_labels: Make, tmp_path: Path) -> None:
     scores = make_scores({"a": 20})
     labels = make_labels(scores, (scores[list(AU_NAMES)] > 0.4).to_numpy(np.int8))
     evaluation = evaluate(labels, scores)

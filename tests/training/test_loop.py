@@ -1,4 +1,6 @@
-"""The loop: it learns, stops, keeps the best, and a killed run ends as one that was left alone."""
+"""Training loop: it improves, stops early, keeps the best network, and an interrupted run ends as an
+uninterrupted one.
+"""
 
 import json
 import os
@@ -41,13 +43,13 @@ def folders(
 
 @pytest.fixture(autouse=True)
 def _one_thread() -> None:
-    """Accelerate keeps its choices for the life of a process; each test is a run of its own."""
+    """Reset accelerate, which keeps its settings for the life of a process; each test is a separate run."""
     AcceleratorState._reset_state(reset_partial_state=True)
     torch.set_num_threads(1)
 
 
 def settings(folders: tuple[Path, Path], out: Path, **changes: Any) -> dict[str, Any]:
-    """What a YAML file would hold."""
+    """Return the content of a settings file."""
     index, cache = map(str, folders)
     content: dict[str, Any] = {
         "out": str(out),
@@ -84,11 +86,11 @@ def test_training_improves_and_writes_all_its_files(folders: tuple[Path, Path], 
     reported: list[str] = []
     config = make_config(folders, tmp_path / "run", loop={"epochs": 12}, data={"score": ["test"]})
     outcome = train(config, reported.append)
-    assert outcome.best > 0.5, "always yes scores about 0.57 x 0.4 / 0.7 less"
+    assert outcome.best > 0.5, "always predicting active scores less, about 0.57 x 0.4 / 0.7"
     validations = [line["mean_f1"] for line in log_of(tmp_path / "run") if line["kind"] == "validation"]
     assert len(validations) == 12
     assert outcome.best == max(validations) > validations[0] + 0.05
-    assert any("together" in line for line in reported), "the budget is printed"
+    assert any("total" in line for line in reported), "the number of weights is reported"
     losses = [line for line in log_of(tmp_path / "run") if line["kind"] == "training"]
     assert {"step", "rate", "loss", "bce", "soft_f1", "alignment", "frames_per_s"} <= set(losses[0])
     scores = {split: read_scores(path) for split, path in outcome.scores.items()}
@@ -106,7 +108,7 @@ def test_training_improves_and_writes_all_its_files(folders: tuple[Path, Path], 
 def test_a_run_killed_at_a_random_step_ends_with_the_same_weights(
     folders: tuple[Path, Path], tmp_path: Path
 ) -> None:
-    """SIGKILL, at two moments; bit by bit the same, though one died between saves."""
+    """Killed with SIGKILL at two times, one between saves; the weights are equal bit for bit."""
     changes = {"loop": {"epochs": 6, "save_every": 2}, "optimizer": {"rate": 5e-3, "average": 0.9}}
     train(make_config(folders, tmp_path / "alone", **changes))
     file = tmp_path / "killed.yaml"
@@ -138,7 +140,7 @@ def test_a_run_killed_at_a_random_step_ends_with_the_same_weights(
     lines = [
         [(line["step"], line.get("loss")) for line in log_of(tmp_path / run)] for run in ("alone", "killed")
     ]
-    assert lines[0] == lines[1], "nothing is logged twice"
+    assert lines[0] == lines[1], "no step is logged twice"
 
 
 @pytest.mark.parametrize(("step", "margin"), [(1, None), (2, None), (3, None), (5, None), (3, 50)])
@@ -149,7 +151,7 @@ def test_a_run_interrupted_after_any_save_ends_the_same(
     margin: int | None,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Also one that reads its windows with margins."""
+    """Also for a run that scans its windows with margins."""
     from auscan.training.loop import Trainer
 
     changes = {"loop": {"epochs": 3, "save_every": 1}, "data": {"margin": margin}}
@@ -167,7 +169,7 @@ def test_a_run_interrupted_after_any_save_ends_the_same(
         with pytest.raises(KeyboardInterrupt):
             train(make_config(folders, tmp_path / "stopped", **changes))
     AcceleratorState._reset_state(reset_partial_state=True)
-    torch.manual_seed(step)  # whatever the process did before
+    torch.manual_seed(step)  # the state of the global generator must not matter
     train(make_config(folders, tmp_path / "stopped", **changes))
     one, other = (load_file(tmp_path / run / "last" / "model.safetensors") for run in ("alone", "stopped"))
     assert all(torch.equal(one[key], other[key]) for key in one)
@@ -183,7 +185,7 @@ def test_a_finished_run_only_writes_its_scores_again(folders: tuple[Path, Path],
 
 
 def test_the_files_of_a_run_keep_the_names_of_format_1(folders: tuple[Path, Path], tmp_path: Path) -> None:
-    """A run that an earlier version began is resumed, and its networks are read."""
+    """A run started by an earlier version can be resumed, and its networks can be loaded."""
     train(make_config(folders, tmp_path, loop={"epochs": 1}))
     weights = load_file(tmp_path / "last" / "model.safetensors")
     assert "temporal.memory.blocks.0.ahead_scan.guide_proj.weight" in weights
@@ -200,8 +202,8 @@ def test_a_folder_with_other_settings_is_refused(folders: tuple[Path, Path], tmp
         train(make_config(folders, tmp_path, loop={"epochs": 2}))
 
 
-def test_training_stops_when_it_no_longer_gets_better(folders: tuple[Path, Path], tmp_path: Path) -> None:
-    """A rate of next to nothing: the first validation stays the best."""
+def test_training_stops_when_it_no_longer_improves(folders: tuple[Path, Path], tmp_path: Path) -> None:
+    """With a learning rate of almost 0 the first validation remains the best."""
     config = make_config(
         folders, tmp_path, loop={"epochs": 50, "patience": 2}, optimizer={"rate": 1e-12, "average": 0.0}
     )
@@ -211,7 +213,7 @@ def test_training_stops_when_it_no_longer_gets_better(folders: tuple[Path, Path]
 
 @pytest.mark.parametrize("precision", ["no", "bf16"])
 @pytest.mark.parametrize("workers", [0, 1])
-def test_precision_and_readers_are_a_matter_of_config(
+def test_precision_and_workers_are_set_in_the_config(
     folders: tuple[Path, Path], tmp_path: Path, precision: str, workers: int
 ) -> None:
     loop = {"epochs": 1, "precision": precision, "workers": workers}
@@ -239,20 +241,20 @@ def test_whole_tracks_folds_and_shuffled_labels(folders: tuple[Path, Path], tmp_
     assert ("901_left" in validation) == ("901_right" in validation)
 
 
-def test_a_validation_split_without_labels_still_gives_a_network(
+def test_a_validation_split_without_labels_still_yields_a_network(
     make_features: Callable[..., tuple[Path, Path]], tmp_path: Path
 ) -> None:
-    """A frame counts only with all its labels; rule element counts each."""
+    """A frame counts only with all its labels; the rule element counts each label."""
     folders = make_features(tmp_path / "data", {"900": ("train", 40), "901": ("val", 1)}, seed=3)
     outcome = train(make_config(folders, tmp_path / "run", loop={"epochs": 2, "rule": "element"}))
     assert outcome.best_step > 0
     assert (tmp_path / "run" / "best" / "model.safetensors").exists()
 
 
-def test_an_untrained_action_unit_is_never_guessed(
+def test_an_untrained_action_unit_has_no_scores(
     make_features: Callable[..., tuple[Path, Path]], tmp_path: Path
 ) -> None:
-    """A data set codes what it codes; column and F1 of the others stay empty."""
+    """AUs without labels in the data set have empty scores and no F1."""
     tracks = {"900": ("train", 60), "901": ("val", 40)}
     folders = make_features(tmp_path / "data", tracks, uncoded=("AU07", "AU23"))
     outcome = train(make_config(folders, tmp_path / "run", loop={"epochs": 1, "rule": "element"}))
@@ -268,13 +270,11 @@ def test_an_untrained_action_unit_is_never_guessed(
 def test_a_video_in_both_training_and_validation_is_reported(
     make_features: Callable[..., tuple[Path, Path]], tmp_path: Path
 ) -> None:
-    """The official splits are not ours to refuse, but nobody should report such a number unawares."""
+    """Official splits with shared videos are valid, but a user must be warned about the score."""
     tracks = {"900_left": ("train", 40), "900_right": ("val", 40)}
     folders, reported = make_features(tmp_path / "data", tracks), []
     train(make_config(folders, tmp_path / "run", loop={"epochs": 1}), reported.append)
-    assert any(
-        "1 source videos, such as 900, are both learned from and validated on" in line for line in reported
-    )
+    assert any("1 source videos, such as 900, are in training and validation" in line for line in reported)
 
 
 def test_a_damaged_state_or_checkpoint_is_refused(folders: tuple[Path, Path], tmp_path: Path) -> None:
@@ -284,7 +284,7 @@ def test_a_damaged_state_or_checkpoint_is_refused(folders: tuple[Path, Path], tm
     with pytest.raises(InputError, match=r"state\.pt cannot be read"):
         train(config)
     (tmp_path / "best" / "model.safetensors").write_bytes(b"half a file")
-    with pytest.raises(CheckpointError, match="holds no network that auscan train wrote"):
+    with pytest.raises(CheckpointError, match="does not contain a network written by auscan train"):
         load_trained(tmp_path / "best")
 
 
@@ -296,7 +296,7 @@ def test_the_rate_rises_then_falls_along_a_cosine() -> None:
     assert rates[110] == pytest.approx(0.0)
 
 
-def test_the_ema_is_quicker_at_first() -> None:
+def test_the_ema_is_faster_during_the_first_steps() -> None:
     update, zero, one = ema_update(0.999), torch.zeros(1), torch.ones(1)
     assert update(zero, one, 1).item() == pytest.approx(1 - 2 / 11)
     assert update(zero, one, 10**6).item() == pytest.approx(0.001, rel=1e-3)

@@ -1,4 +1,4 @@
-"""Losses: element by element, only where there is a label, and never NaN."""
+"""Losses count each known label, ignore missing ones, and are never NaN."""
 
 import pytest
 import torch
@@ -19,12 +19,12 @@ def logits() -> Tensor:
 
 @pytest.fixture
 def labels() -> Tensor:
-    """1, 0 and -1."""
+    """Labels of 1, 0 and -1."""
     return torch.randint(-1, 2, (2, 5, 12), generator=torch.Generator().manual_seed(1)).to(torch.int8)
 
 
 def test_a_window_without_a_label_has_zero_loss_and_zero_gradient(logits: Tensor) -> None:
-    """-1 as a target makes cross-entropy negative and then NaN (pitfall 3 and 12 of the protocol)."""
+    """With -1 as a target, cross-entropy is negative and then NaN (pitfalls 3 and 12 of the protocol)."""
     views = (torch.zeros(0, 4), torch.zeros(0, 4))
     losses = Criterion(EVERY, ONES)(logits, torch.full((2, 5, 12), -1, dtype=torch.int8), views)
     losses.total.backward()
@@ -40,25 +40,27 @@ def test_logits_without_a_label_have_no_gradient(logits: Tensor, labels: Tensor)
     assert logits.grad[labels >= 0].all()
 
 
-def test_bce_is_torchs_over_the_labels_there_are(logits: Tensor, labels: Tensor) -> None:
+def test_bce_is_torchs_over_the_known_labels(logits: Tensor, labels: Tensor) -> None:
     known = labels >= 0
     expected = F.binary_cross_entropy_with_logits(logits[known], labels[known].float())
     torch.testing.assert_close(bce(logits, labels, ONES), expected)
 
 
-def test_only_positives_are_weighed(logits: Tensor, labels: Tensor) -> None:
-    """Given as the first argument of torch's loss the weight would scale both classes, as two entries did."""
+def test_only_positives_are_weighted(logits: Tensor, labels: Tensor) -> None:
+    """As the first argument of torch's loss the weight would scale both classes, an error in two challenge
+    entries.
+    """
     plain, weighed = bce(logits, labels, ONES), bce(logits, labels, 3 * ONES)
     positive = labels == 1
     extra = 2 * -F.logsigmoid(logits[positive]).sum() / (labels >= 0).sum()
     torch.testing.assert_close(weighed, plain + extra)
 
 
-def test_the_asymmetric_loss_without_powers_is_bce(logits: Tensor, labels: Tensor) -> None:
+def test_the_asymmetric_loss_with_exponents_of_0_is_bce(logits: Tensor, labels: Tensor) -> None:
     torch.testing.assert_close(asymmetric(logits, labels, 0.0, 0.0, 0.0), bce(logits, labels, ONES))
 
 
-def test_the_asymmetric_loss_is_its_formula() -> None:
+def test_the_asymmetric_loss_agrees_with_its_formula() -> None:
     logit, p = torch.tensor([[0.3]]), torch.sigmoid(torch.tensor(0.3))
     positive = asymmetric(logit, torch.tensor([[1]]), 1.0, 4.0, 0.05)
     torch.testing.assert_close(positive, -(1 - p) * torch.log(p))
@@ -66,7 +68,7 @@ def test_the_asymmetric_loss_is_its_formula() -> None:
     torch.testing.assert_close(negative, -((p - 0.05) ** 4) * torch.log(1 - p + 0.05))
 
 
-def test_easy_negatives_count_nothing_and_stay_finite() -> None:
+def test_easy_negatives_have_no_loss_and_stay_finite() -> None:
     logit = torch.tensor([[-9.0, -99.0, 99.0]], requires_grad=True)
     loss = asymmetric(logit, torch.tensor([[0, 0, 0]]), 0.0, 4.0, 0.05)
     loss.backward()
@@ -76,8 +78,8 @@ def test_easy_negatives_count_nothing_and_stay_finite() -> None:
     assert logit.grad[0, :2].tolist() == [0.0, 0.0]
 
 
-def test_soft_f1_of_sure_answers_is_f1() -> None:
-    """AU 0: one right, one wrong yes, one missed: F1 0.5. AU 1 has no positive and does not count."""
+def test_soft_f1_of_certain_predictions_is_f1() -> None:
+    """AU 0: one true positive, one false positive, one miss: F1 0.5. AU 1 has no positive."""
     labels = torch.tensor([[1, 0], [0, 0], [1, 0], [-1, -1]])
     logits = torch.tensor([[99.0, 99.0], [99.0, 0.0], [-99.0, 0.0], [99.0, 99.0]])
     torch.testing.assert_close(soft_f1(logits, labels), torch.tensor(0.5))
@@ -88,7 +90,7 @@ def test_weights_of_positives_are_capped_both_ways() -> None:
     assert positive_weights(positives, negatives, 5.0).tolist() == pytest.approx([3.0, 5.0, 5.0, 0.2])
 
 
-def test_the_mixture_is_the_configs(logits: Tensor, labels: Tensor) -> None:
+def test_the_weights_of_the_losses_are_those_of_the_config(logits: Tensor, labels: Tensor) -> None:
     views = (F.normalize(torch.randn(6, 4), dim=-1), F.normalize(torch.randn(6, 4), dim=-1))
     config = LossConfig(bce=2.0, asymmetric=0.0, soft_f1=0.5, alignment=0.1)
     losses = Criterion(config, ONES)(logits, labels, views)
@@ -100,7 +102,7 @@ def test_the_mixture_is_the_configs(logits: Tensor, labels: Tensor) -> None:
 
 
 def test_without_any_face_the_views_still_have_a_gradient(logits: Tensor, labels: Tensor) -> None:
-    """Of 0; a weight without one would keep the other processes waiting."""
+    """The gradient is 0; without one the other processes would wait for it."""
     empty = torch.zeros(0, 4, requires_grad=True)
     losses = Criterion(LossConfig(alignment=0.1), ONES)(logits, labels, (empty, empty))
     assert losses.terms["alignment"].item() == 0

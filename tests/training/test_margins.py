@@ -1,4 +1,4 @@
-"""Margins: a window says what it says within the whole track, and learns from itself alone."""
+"""Margins: a window has the logits it has within the whole track, and only its own frames are trained on."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -35,7 +35,7 @@ SIZES = FeatureSizes(width=12, grid=2, audio_width=6)
 
 
 def build(controls: ControlConfig | None = None) -> FeatureNetwork:
-    """A network in which every part has a say."""
+    """Build a network in which every part contributes to the output."""
     torch.manual_seed(0)
     model = MODEL if controls is None else MODEL.model_copy(update={"controls": controls})
     network = build_network(SIZES, model)
@@ -49,7 +49,7 @@ def build(controls: ControlConfig | None = None) -> FeatureNetwork:
 def tracks(
     make_features: Callable[..., tuple[Path, Path]], tmp_path_factory: pytest.TempPathFactory
 ) -> list[LabelledTrack]:
-    """900 and mute902 with holes."""
+    """Tracks 900 and mute902, with missing frames."""
     index, cache = make_features(tmp_path_factory.mktemp("features"))
     return load_tracks(read_index(index), cache, ["train"])
 
@@ -62,7 +62,7 @@ def test_with_margins_over_the_whole_track_a_window_has_the_logits_of_the_whole_
     controls: ControlConfig | None,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Whatever the stretches in which the margins are read."""
+    """Independent of the chunks in which the margins are scanned."""
     monkeypatch.setattr("auscan.training.module.CHUNK_FRAMES", 13)
     network, track = build(controls), tracks[0]
     batch = slice_track_with_margin(track, window, 1000, 0.6)
@@ -74,7 +74,7 @@ def test_with_margins_over_the_whole_track_a_window_has_the_logits_of_the_whole_
     torch.testing.assert_close(within[part], whole[part], atol=1e-5, rtol=1e-4)
     assert not within[: window.start].any()
     assert not within[window.stop :].any()
-    assert (alone - whole[part]).abs().max() > 1e-3, "what lies beyond the window matters"
+    assert (alone - whole[part]).abs().max() > 1e-3, "frames beyond the window change the logits"
 
 
 def test_windows_with_margins_do_not_depend_on_their_batch(tracks: list[LabelledTrack]) -> None:
@@ -109,7 +109,7 @@ def test_margins_carry_no_gradient_and_no_label(tracks: list[LabelledTrack]) -> 
 
 
 def test_gradients_within_a_window_are_those_of_the_window_alone() -> None:
-    """Without margins the two ways are one."""
+    """Without margins both implementations agree."""
     torch.manual_seed(0)
     memory = BiMamba(16, 6, TemporalConfig(blocks=2, head_width=8, state_width=4))
     for weight in memory.parameters():
@@ -122,7 +122,7 @@ def test_gradients_within_a_window_are_those_of_the_window_alone() -> None:
     torch.testing.assert_close(one, other)
 
 
-def test_a_window_whose_face_is_lost_still_has_a_graph(tracks: list[LabelledTrack]) -> None:
+def test_a_window_with_face_dropout_still_has_a_graph(tracks: list[LabelledTrack]) -> None:
     batch = slice_track_with_margin(tracks[0], Window(0, 40, 44), 20, 0.6)
     assert batch.in_window is not None
     output = build()(replace(batch, has_face=batch.has_face & ~batch.in_window))
@@ -130,7 +130,7 @@ def test_a_window_whose_face_is_lost_still_has_a_graph(tracks: list[LabelledTrac
     output.logits.sum().backward()
 
 
-def test_the_face_is_lost_within_the_window(tracks: list[LabelledTrack]) -> None:
+def test_face_dropout_stays_within_the_window(tracks: list[LabelledTrack]) -> None:
     windows = WindowBatches(tracks, [Window(0, 40, 60)], 0.2, margin=30)
     config = DropoutConfig(no_sound=0, no_face=1, no_face_length=0.5)
     batch = EpochBatches(windows, [0] * 50, config, augment=False, seed=(0,))[range(50)]
@@ -142,7 +142,7 @@ def test_the_face_is_lost_within_the_window(tracks: list[LabelledTrack]) -> None
 
 
 @pytest.mark.parametrize("controls", [{"temporal": "tcn"}, {"fusion": "symmetric"}])
-def test_margins_are_for_a_memory_with_a_state(controls: dict[str, str]) -> None:
+def test_margins_need_a_temporal_model_with_a_state(controls: dict[str, str]) -> None:
     content = {
         "out": "run",
         "data": {"index": "i", "cache": "c", "margin": 100},

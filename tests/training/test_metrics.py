@@ -1,4 +1,4 @@
-"""The score is the one of the challenge, to the last digit."""
+"""The score equals that of the challenge, to the last digit."""
 
 import sys
 
@@ -30,7 +30,7 @@ LABELS = arrays(np.int8, st.tuples(st.integers(1, 30), st.just(12)), elements=st
 
 
 def brute_force(labels: NDArray[np.int8], predictions: NDArray[np.bool_], official: bool) -> float:
-    """Aff-Wild2's score spelled out, frame by frame; AUs that no row labels are left out of the mean."""
+    """Compute Aff-Wild2's score frame by frame; AUs without any label are left out of the mean."""
     f1 = []
     for au in range(12):
         tp = fp = fn = counted = 0
@@ -50,7 +50,7 @@ def almost_equal(one: float, other: float) -> bool:
     return one == pytest.approx(other, nan_ok=True, abs=1e-12)
 
 
-def test_the_vector_of_the_specification_scores_as_stated() -> None:
+def test_the_example_of_the_specification_scores_as_stated() -> None:
     labels, predictions = np.zeros((4, 12), np.int8), np.zeros((4, 12), bool)
     labels[:, 0], predictions[:, 0] = [1, 1, 0, 0], [True, False, True, False]
     labels[:, 10], predictions[:, 10] = [1, 1, 1, 0], True
@@ -76,7 +76,7 @@ def test_the_score_is_scikit_learns_macro_f1_over_the_twelve_columns() -> None:
     assert count(labels, predictions).score() == pytest.approx(f1_score(labels, predictions, average="macro"))
 
 
-def test_saying_yes_to_everything_scores_what_the_published_base_rates_imply() -> None:
+def test_always_predicting_active_scores_as_the_published_base_rates_imply() -> None:
     rates = np.array(PUBLISHED_RATES)
     frames = 10_000
     labels = (np.arange(frames)[:, None] < np.round(rates * frames)).astype(np.int8)
@@ -98,14 +98,14 @@ def test_a_prediction_whose_label_is_missing_never_counts(labels: NDArray[np.int
     assert (count(labels, predictions).labelled() == whole.sum()).all()
 
 
-def test_one_missing_label_takes_its_frame_out_of_the_official_score_alone() -> None:
+def test_one_missing_label_removes_its_frame_from_the_official_score_only() -> None:
     labels, predictions = np.ones((2, 12), np.int8), np.ones((2, 12), bool)
     labels[1, 3] = -1
     assert count(labels, predictions).tp.tolist() == [1] * 12
     assert count(labels, predictions, "element").tp.tolist() == [2, 2, 2, 1] + [2] * 8
 
 
-def test_aus_that_a_dataset_never_codes_do_not_take_its_frames_out() -> None:
+def test_aus_that_a_data_set_never_codes_do_not_remove_its_frames() -> None:
     labels = np.zeros((3, 12), np.int8)
     labels[:, 9], labels[2, 0] = -1, -1
     coded = (labels >= 0).any(axis=0)
@@ -152,7 +152,9 @@ def test_an_au_that_is_neither_active_nor_predicted_has_f1_0_and_one_without_lab
 def test_invalid_labels_and_predictions_are_refused(
     labels: NDArray[np.int8], predictions: NDArray[np.bool_]
 ) -> None:
-    """-5 is the sentinel of a sister track; a float prediction would count as yes from 0.001 on."""
+    """-5 marks missing labels of another challenge track; a float prediction would count as active from 0.001
+    on.
+    """
     with pytest.raises(ValueError, match="should be"):
         count(labels, predictions)
 
@@ -164,7 +166,7 @@ def counts_of_videos(videos: int) -> Counts:
     return count_by(np.repeat(np.arange(videos), 20), videos, labels, predictions)
 
 
-def test_the_vectorised_bootstrap_is_that_of_drawing_videos_one_after_the_other() -> None:
+def test_the_vectorised_bootstrap_equals_drawing_videos_one_by_one() -> None:
     counts = counts_of_videos(5)
     f1, score = bootstrap(counts, draws=20, seed=3)
     times = np.random.default_rng(3).multinomial(5, np.full(5, 0.2), size=20)
@@ -175,7 +177,7 @@ def test_the_vectorised_bootstrap_is_that_of_drawing_videos_one_after_the_other(
         assert score[draw] == pytest.approx(one.score())
 
 
-def test_the_interval_holds_the_score_and_narrows_with_more_videos() -> None:
+def test_the_interval_contains_the_score_and_narrows_with_more_videos() -> None:
     few, many = counts_of_videos(4), counts_of_videos(100)
     for counts in (few, many):
         low, high = interval(counts).score
@@ -196,7 +198,7 @@ def test_a_single_video_has_no_interval() -> None:
 
 
 def kappa(labels: NDArray[np.int8], predictions: list[bool] | NDArray[np.bool_]) -> float:
-    """Kappa of one AU, from its counts."""
+    """Kappa of one AU from its counts."""
     counts = count(labels[:, None], np.asarray(predictions)[:, None], "element")
     return float(counts.kappa()[0])
 
@@ -210,7 +212,7 @@ def test_ranking_and_kappa_leave_out_missing_labels_and_scores() -> None:
     assert kappa(labels, [True, True, False, False, True, True]) == pytest.approx(1 / 6)
 
 
-def test_figures_that_are_undefined_are_nan_without_a_warning() -> None:
+def test_undefined_metrics_are_nan_without_a_warning() -> None:
     nothing, scores = np.zeros(3, np.int8), np.array([0.1, 0.2, 0.3], np.float32)
     assert np.isnan(ranking(nothing, scores).auc)
     assert np.isnan(ranking(nothing, scores).average_precision)
@@ -229,22 +231,22 @@ def test_without_scikit_learn_one_line_names_the_extra_to_install(monkeypatch: p
 @pytest.mark.parametrize(
     ("labels", "probabilities", "expected"),
     [
-        ([1, 0, 1, 0], [0.5, 0.5, 0.5, 0.5], 0.0),  # a half, and half of them are active
+        ([1, 0, 1, 0], [0.5, 0.5, 0.5, 0.5], 0.0),  # probability 0.5, half of the frames active
         ([1, 1, 1, 1], [0.8, 0.8, 0.8, 0.8], 0.2),
         ([0, 0, 1, 1], [0.1, 0.1, 0.9, 0.9], 0.1),
         ([0, 1, 1, 1], [0.9, 0.9, 0.1, 0.1], (0.5 * 0.4 + 0.5 * 0.9)),
-        ([1, 1, 1, 0], [0.0, 1.0, 1.0, 0.0], 0.25),  # the bin of 0 says 0 of two, one is active
+        ([1, 1, 1, 0], [0.0, 1.0, 1.0, 0.0], 0.25),  # bin of probability 0: one of two frames active
         ([1, 0, -1, -1], [0.5, 0.5, 0.9, 0.1], 0.0),
         ([1, 0, 1, 1], [0.5, 0.5, np.nan, np.nan], 0.0),
     ],
 )
-def test_the_calibration_error_of_a_case_that_can_be_done_by_hand(
+def test_the_calibration_error_agrees_with_values_computed_by_hand(
     labels: list[int], probabilities: list[float], expected: float
 ) -> None:
     assert calibration_error(np.array(labels), np.array(probabilities)) == pytest.approx(expected)
 
 
-def test_calibrated_scores_have_next_to_no_calibration_error() -> None:
+def test_calibrated_scores_have_almost_no_calibration_error() -> None:
     random = np.random.default_rng(0)
     probabilities = random.random(200_000)
     labels = (random.random(200_000) < probabilities).astype(np.int8)

@@ -1,4 +1,4 @@
-"""The network over features: the shipped network's own parts; holes change nothing but themselves."""
+"""Training network: its parts are those of the shipped network; missing frames do not change other frames."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -52,7 +52,7 @@ def name_of(controls: ControlConfig) -> str:
 
 
 def build(controls: ControlConfig = CONTROLS[0]) -> FeatureNetwork:
-    """A network in which every part has a say."""
+    """Build a network in which every part contributes to the output."""
     torch.manual_seed(0)
     network = build_network(SIZES, MODEL.model_copy(update={"controls": controls}))
     for weight in network.parameters():
@@ -65,13 +65,15 @@ def build(controls: ControlConfig = CONTROLS[0]) -> FeatureNetwork:
 def tracks(
     make_features: Callable[..., tuple[Path, Path]], tmp_path_factory: pytest.TempPathFactory
 ) -> list[LabelledTrack]:
-    """900 and mute902 with holes, 903 without."""
+    """Tracks 900 and mute902 with missing frames, 903 without."""
     index, cache = make_features(tmp_path_factory.mktemp("features"))
     return load_tracks(read_index(index), cache, ["train"])
 
 
 @pytest.mark.parametrize("controls", CONTROLS, ids=name_of)
-def test_windows_and_whole_tracks_give_the_same(tracks: list[LabelledTrack], controls: ControlConfig) -> None:
+def test_windows_and_whole_tracks_have_the_same_logits(
+    tracks: list[LabelledTrack], controls: ControlConfig
+) -> None:
     network = build(controls)
     for track in (tracks[0], tracks[-1]):
         whole = network.predict_track(track.features)
@@ -87,7 +89,7 @@ def test_windows_and_whole_tracks_give_the_same(tracks: list[LabelledTrack], con
 def test_the_logits_of_a_window_do_not_depend_on_its_batch(
     tracks: list[LabelledTrack], controls: ControlConfig
 ) -> None:
-    """Padding, of frames and of sound, must not be seen, heard or remembered."""
+    """Padding of frames and of audio must not change them."""
     network = build(controls)
     long, short = slice_track(tracks[0], slice(0, 90), 0.6), slice_track(tracks[1], slice(10, 33), 0.6)
     with torch.no_grad():
@@ -96,7 +98,7 @@ def test_the_logits_of_a_window_do_not_depend_on_its_batch(
 
 
 @pytest.mark.parametrize("controls", CONTROLS, ids=name_of)
-def test_every_trained_weight_gets_a_gradient(tracks: list[LabelledTrack], controls: ControlConfig) -> None:
+def test_every_trained_weight_has_a_gradient(tracks: list[LabelledTrack], controls: ControlConfig) -> None:
     network = build(controls)
     output = network(slice_track(tracks[0], slice(0, 60), 0.6))
     loss = output.logits.square().sum()
@@ -118,7 +120,7 @@ def test_features_of_frames_without_a_face_are_not_used(tracks: list[LabelledTra
 
 
 def test_missing_frames_are_skipped_as_at_inference(tracks: list[LabelledTrack]) -> None:
-    """At inference a track has no rows for them; times and sound stay where they are."""
+    """At inference a track has no rows for missing frames; times and audio are unchanged."""
     network, batch = build(), slice_track(tracks[0], slice(0, 60), 0.6)
     has_face = batch.has_face[0]
     rows = {
@@ -146,7 +148,7 @@ def test_visible_frames_come_first_and_in_order() -> None:
     assert valid.tolist() == [[True, True], [True, False]]
 
 
-def test_views_are_far_apart_and_never_twice_the_same(tracks: list[LabelledTrack]) -> None:
+def test_views_are_spread_evenly_and_never_repeated(tracks: list[LabelledTrack]) -> None:
     network = build()
     few, many = slice_track(tracks[0], slice(0, 3), 0.6), slice_track(tracks[0], slice(0, 60), 0.6)
     few = replace(few, has_face=torch.ones_like(few.has_face))
@@ -177,7 +179,7 @@ def test_the_parameter_table_lists_every_part(capsys: pytest.CaptureFixture[str]
         "fusion",
         "memory",
         "head",
-        "together",
+        "total",
     ]
     assert text.splitlines()[2].split()[1] == "0"
 
@@ -194,8 +196,12 @@ def test_match_parameter_count_finds_the_nearest_width() -> None:
 
 
 @pytest.mark.parametrize(("kind", "reach"), [(Tcn, 2 * (1 + 2 + 4 + 8)), (LocalTransformer, 2 * 64)])
-def test_temporal_controls_without_a_state_end_at_their_reach(kind: type[nn.Module], reach: int) -> None:
-    """Two blocks of TCN are four filters of five frames; two of the transformer see 64 frames each."""
+def test_temporal_controls_without_a_state_do_not_exceed_their_reach(
+    kind: type[nn.Module], reach: int
+) -> None:
+    """Two blocks of the TCN are four filters of five frames; each of two transformer blocks attends to 64
+    frames on either side.
+    """
     torch.manual_seed(0)
     memory = kind(16, 6, TemporalConfig(blocks=2, head_width=8), 8).eval()
     for weight in memory.parameters():
@@ -210,7 +216,7 @@ def test_temporal_controls_without_a_state_end_at_their_reach(kind: type[nn.Modu
     assert moved[150 - reach // 4]
 
 
-def test_the_gru_reads_a_whole_track() -> None:
+def test_the_gru_covers_a_whole_track() -> None:
     torch.manual_seed(0)
     memory = BiGru(16, 6, TemporalConfig(blocks=1), 8).eval()
     memory.out.weight.data = torch.randn_like(memory.out.weight)
@@ -222,7 +228,7 @@ def test_the_gru_reads_a_whole_track() -> None:
     assert moved[20] > 0
 
 
-def test_the_scan_is_conditioned_on_audio_only_where_configured(tracks: list[LabelledTrack]) -> None:
+def test_the_scan_is_conditioned_on_audio_only_if_configured(tracks: list[LabelledTrack]) -> None:
     batch: Batch = slice_track(tracks[0], slice(0, 30), 0.6)
     sound = AudioInput(batch.audio.float(), batch.audio_times_s, batch.audio_valid)
     embedding = torch.randn(1, 30, 16)
@@ -234,7 +240,7 @@ def test_the_scan_is_conditioned_on_audio_only_where_configured(tracks: list[Lab
     assert condition is not None
 
 
-def test_the_method_is_the_shipped_networks_own_parts() -> None:
+def test_the_method_consists_of_the_parts_of_the_shipped_network() -> None:
     """The weights of a run must fit the network that `auscan detect` builds."""
     from auscan.model.alignment import GranularityAlignment
     from auscan.model.network import TemporalStage

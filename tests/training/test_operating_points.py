@@ -1,6 +1,7 @@
-"""A fitted calibration finds the truth it was made from, never turns an order round, and tells its worth.
+"""Calibration recovers the true parameters, keeps the order of frames, and its benefit is measured by
+cross-fitting.
 
-The thresholds of a point do what the point promises, in the right order, and are told honestly.
+The thresholds of each operating point reach its goal and are ordered by the cost of a miss.
 """
 
 from collections.abc import Callable
@@ -32,20 +33,20 @@ from auscan.training.operating_points import (
 def draw_labels(
     rows: int, scale: float, shift: float, seed: int = 0
 ) -> tuple[NDArray[np.int8], NDArray[np.float64]]:
-    """Labels [R, 12] that are active as often as sigmoid(scale z + shift) says, and logits z [R, 12]."""
+    """Draw labels [R, 12] with probability sigmoid(scale z + shift), and logits z [R, 12]."""
     random = np.random.default_rng(seed)
     logits = random.normal(0, 2, (rows, 12))
     return (random.random((rows, 12)) < expit(scale * logits + shift)).astype(np.int8), logits
 
 
 @pytest.mark.parametrize(("scale", "shift"), [(1.0, 0.0), (0.4, -1.0), (2.0, 0.5)])
-def test_the_scale_and_shift_that_labels_were_drawn_with_are_found(scale: float, shift: float) -> None:
+def test_fitting_recovers_the_scale_and_shift_of_the_labels(scale: float, shift: float) -> None:
     found = fit_calibration(*draw_labels(20_000, scale, shift))
     np.testing.assert_allclose(found.scale, scale, rtol=0.1)
     np.testing.assert_allclose(found.shift, shift, atol=0.1)
 
 
-def test_the_error_of_scores_that_are_too_sure_goes_down_on_other_data() -> None:
+def test_the_calibration_error_of_overconfident_scores_falls_on_new_data() -> None:
     labels, logits = draw_labels(5_000, 0.4, -1.0)
     others = draw_labels(5_000, 0.4, -1.0, seed=1)
     calibration = fit_calibration(*others)
@@ -55,7 +56,7 @@ def test_the_error_of_scores_that_are_too_sure_goes_down_on_other_data() -> None
     assert max(after) < 0.03
 
 
-def test_labels_and_logits_that_are_missing_do_not_count() -> None:
+def test_missing_labels_and_logits_do_not_count() -> None:
     labels, logits = draw_labels(500, 0.5, 0.0)
     expected = fit_calibration(labels, logits)
     nonsense = np.random.default_rng(1).normal(0, 50, (100, 12))
@@ -74,7 +75,7 @@ def test_an_au_without_positives_or_negatives_keeps_its_logits(label: int) -> No
     assert found.scale[4] != 1.0
 
 
-def test_the_scale_stays_finite_for_an_au_that_is_separated_perfectly() -> None:
+def test_the_scale_stays_finite_for_a_perfectly_separated_au() -> None:
     logits = np.tile(np.linspace(-3, 3, 100)[:, None], (1, 12))
     found = fit_calibration((logits > 0).astype(np.int8), logits)
     assert np.isfinite(found.scale).all()
@@ -110,7 +111,7 @@ OBJECTIVES: dict[OperatingPoint, Objective] = {
 def draw_faces(
     rows: int = 600, rate: float = -1.5, seed: int = 0
 ) -> tuple[NDArray[np.int8], NDArray[np.float64]]:
-    """Labels [R, 12] and logits [R, 12] that know a good deal of them; some labels are missing."""
+    """Labels [R, 12] and correlated logits [R, 12]; some labels are missing."""
     random = np.random.default_rng(seed)
     logits = random.normal(0, 3, (rows, 12))
     labels = (random.random((rows, 12)) < expit(0.7 * logits + rate)).astype(np.int8)
@@ -142,7 +143,7 @@ def test_the_threshold_falls_with_the_weight_of_a_miss() -> None:
 
 @pytest.mark.parametrize("rate", [-4.0, 0.0])
 def test_a_balanced_threshold_marks_as_many_frames_as_are_active(rate: float) -> None:
-    """However rare the AU, so that how long it was active in all is not biased."""
+    """Also for rare AUs, so that the total active time is unbiased."""
     labels, logits = draw_faces(5_000, rate)
     fitted = fit_calibrated_thresholds(labels, logits)
     active = calibrate(logits, fitted.calibration) >= np.asarray(fitted.operating_points.balanced)
@@ -169,8 +170,8 @@ def test_an_au_without_positives_or_negatives_keeps_a_threshold_of_one_half(labe
     assert {fitted.at(point)[2] for point in POINTS} == {0.5}
 
 
-def test_cross_fit_predictions_of_a_person_depend_on_others_alone() -> None:
-    """Each person's labels are drawn with a shift of their own, which the others cannot know."""
+def test_cross_fit_predictions_of_a_person_depend_only_on_others() -> None:
+    """Each person's labels are drawn with a separate shift, which the data of others does not contain."""
     labels, logits = draw_faces(200)
     source = np.repeat([0, 1], 100)
     predicted = cross_fit_thresholds(labels, logits, source)

@@ -1,4 +1,4 @@
-"""Freed memory is kept for the next allocation."""
+"""Freed memory is reused by the next allocation."""
 
 import subprocess
 import sys

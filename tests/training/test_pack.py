@@ -1,4 +1,4 @@
-"""A packed run says through `detect`'s own stages what the trained network said."""
+"""A packed checkpoint has the same logits in the inference engine as the trained network."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -52,7 +52,7 @@ def _fresh() -> None:
 
 
 def run(folders: tuple[Path, Path], out: Path, **model: Any) -> Path:
-    """A run of one epoch; its folder."""
+    """Train a run of one epoch; returns its folder."""
     index, cache = map(str, folders)
     content = {
         "out": str(out),
@@ -68,7 +68,7 @@ def run(folders: tuple[Path, Path], out: Path, **model: Any) -> Path:
 def logits_of_both(
     run: Path, packed: Path, start: Encoders, crop_size: int
 ) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
-    """Logits [T, A] of some crops and sound, by the trained network and by the checkpoint's stages."""
+    """Logits [T, A] of some crops and audio, from the trained network and from the checkpoint's engine."""
     rng = np.random.default_rng(0)
     crops = rng.integers(0, 255, (10, crop_size, crop_size, 3)).astype(np.uint8)
     times_s = np.arange(10) / 30
@@ -101,10 +101,10 @@ def logits_of_both(
 
 
 @pytest.mark.parametrize("grid", [2, None])
-def test_a_run_from_features_gets_its_encoders_back(
+def test_a_run_from_features_is_packed_with_its_encoders(
     make_pictures: Callable[..., tuple[Path, Path]], tiny_checkpoint: Path, tmp_path: Path, grid: int | None
 ) -> None:
-    """On an averaged grid and on the encoder's own."""
+    """With an averaged grid and with the encoder's own."""
     folders = make_pictures(tmp_path / "data", str(tiny_checkpoint), grid=grid)
     trained = run(folders, tmp_path / "run")
     thresholds = tuple(np.linspace(0.2, 0.8, 12).tolist())
@@ -124,10 +124,10 @@ def test_a_run_from_features_gets_its_encoders_back(
     assert load_encoders(str(tmp_path / "packed")).digest == start.digest
 
 
-def test_a_packed_checkpoint_decides_as_the_thresholds_did_and_is_calibrated(
+def test_a_packed_checkpoint_is_calibrated_and_has_the_same_predictions(
     picture_folders: tuple[Path, Path], tiny_checkpoint: Path, tmp_path: Path
 ) -> None:
-    """The file's thresholds are for scores as they are, the checkpoint's for calibrated ones."""
+    """The file's thresholds apply to raw scores, those of the checkpoint to calibrated ones."""
     rising = tuple(np.linspace(0.1, 0.9, 12).tolist())
     calibration = Calibration(scale=tuple(np.linspace(0.3, 2, 12).tolist()), shift=(-0.5,) * 12)
     points = OperatingPoints(balanced=(0.3,) * 12, precise=(0.9,) * 12, sensitive=(0.1,) * 12)
@@ -153,8 +153,8 @@ def test_a_run_from_crops_is_packed_with_its_trained_encoder(
     encoders = find_encoders(str(trained))
     assert encoders.digest == load_encoders(str(tmp_path / "packed")).digest != start.digest
     packed, _ = load_checkpoint(tmp_path / "packed")
-    assert not packed.visual.points.weight.any(), "its points were taught on tokens that have changed"
-    assert not read_config(tmp_path / "packed").has_pose_occlusion, "so was its sight"
+    assert not packed.visual.points.weight.any(), "the points layer was trained on other tokens"
+    assert not read_config(tmp_path / "packed").has_pose_occlusion, "and so was the head-pose layer"
 
 
 def test_lora_weights_are_merged(dino_folders: tuple[Path, Path], backbones: Path, tmp_path: Path) -> None:
@@ -163,7 +163,7 @@ def test_lora_weights_are_merged(dino_folders: tuple[Path, Path], backbones: Pat
     trained = run(dino_folders, tmp_path / "run", encoder=encoder)
     pack(trained, tmp_path / "packed")
     start = load_encoders("base", **weights)
-    assert not read_config(tmp_path / "packed").has_pose_occlusion, "nobody taught it"
+    assert not read_config(tmp_path / "packed").has_pose_occlusion, "no layer was trained for it"
     trained_logits, packed_logits = logits_of_both(trained, tmp_path / "packed", start, 224)
     np.testing.assert_allclose(packed_logits, trained_logits, atol=1e-4)
     packed, _ = load_checkpoint(tmp_path / "packed")
@@ -174,10 +174,10 @@ def test_lora_weights_are_merged(dino_folders: tuple[Path, Path], backbones: Pat
 def test_controls_cannot_be_packed_but_their_encoder_can_be_used(
     picture_folders: tuple[Path, Path], tiny_checkpoint: Path, tmp_path: Path
 ) -> None:
-    """And what it makes is a cache like any other, to learn from and to pack."""
+    """A cache made with it can be used for training and packing."""
     controls, encoder = {"temporal": "none", "fusion": "none"}, {"start": str(tiny_checkpoint)}
     first = run(picture_folders, tmp_path / "first", encoder=encoder, controls=controls)
-    with pytest.raises(InputError, match=r"controls \(fusion: none, temporal: none\), which no checkpoint"):
+    with pytest.raises(InputError, match=r"controls \(fusion: none, temporal: none\), which a checkpoint"):
         pack(first, tmp_path / "packed")
     encoders = find_encoders(str(first))
     assert encoders.digest != load_encoders(str(tiny_checkpoint)).digest
@@ -195,12 +195,12 @@ def test_encoders_that_did_not_make_the_features_are_refused(
     picture_folders: tuple[Path, Path], tmp_path: Path
 ) -> None:
     trained = run(picture_folders, tmp_path / "run")
-    with pytest.raises(InputError, match="encoders of nano are not those that made the run's features"):
+    with pytest.raises(InputError, match="encoders of nano did not make the features of this run"):
         pack(trained, tmp_path / "packed", model="nano")
     assert not (tmp_path / "packed").exists()
 
 
-def test_an_averaged_grid_survives_the_checkpoint(tiny_config: NetworkConfig, tmp_path: Path) -> None:
+def test_an_averaged_grid_is_stored_in_the_checkpoint(tiny_config: NetworkConfig, tmp_path: Path) -> None:
     network = AuscanNetwork(tiny_config.model_copy(update={"grid": 2})).eval()
     assert network.visual.alignment.position.shape[0] == 4
     save_checkpoint(
@@ -212,5 +212,5 @@ def test_an_averaged_grid_survives_the_checkpoint(tiny_config: NetworkConfig, tm
         visual, before = again.visual(crops), network.visual(crops)
     assert visual.last_patches.shape == (1, 4, 16)
     torch.testing.assert_close(visual.aligned.embedding, before.aligned.embedding)
-    with pytest.raises(ValueError, match="grid 9 is finer"):
+    with pytest.raises(ValueError, match="patch grid 9 is finer"):
         AuscanNetwork(tiny_config.model_copy(update={"grid": 9}))

@@ -1,4 +1,4 @@
-"""Scores and labels come in as tables, and faulty ones do not get far."""
+"""Tables of scores and labels are read and written unchanged; invalid ones are refused."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -21,7 +21,7 @@ from auscan.training.scores import (
 Make = Callable[..., pd.DataFrame]
 
 
-def test_scores_come_back_as_they_were_written(tmp_path: Path, make_scores: Make) -> None:
+def test_scores_are_read_as_they_were_written(tmp_path: Path, make_scores: Make) -> None:
     scores = make_scores({"a": 5, "b_left": 3}, missing=0.3)
     write_scores(tmp_path / "new" / "scores.parquet", scores)
     again = read_scores(tmp_path / "new" / "scores.parquet")
@@ -47,15 +47,15 @@ def test_track_names_that_look_like_numbers_stay_text(tmp_path: Path, make_score
     ("change", "message"),
     [
         (lambda t: t.drop(columns="has_face"), "lacks the columns has_face"),
-        (lambda t: t.assign(has_face=[True, True, None, True]), "without has_face"),
-        (lambda t: t.assign(track=["a", None, "a", "a"]), "without a track"),
+        (lambda t: t.assign(has_face=[True, True, None, True]), "without track or has_face"),
+        (lambda t: t.assign(track=["a", None, "a", "a"]), "without track or has_face"),
         (lambda t: t.assign(frame=t["frame"] - 1), "whole number from 1"),
         (lambda t: t.assign(frame=t["frame"] + 0.5), "whole number from 1"),
         (lambda t: t.assign(AU04=t["AU04"] * 9 - 4), "outside 0 to 1"),
         (lambda t: pd.concat([t, t.iloc[[1]]]), "frame 2 of track a twice"),
     ],
 )
-def test_faulty_scores_are_refused_with_the_fault(
+def test_invalid_scores_are_refused_with_the_reason(
     change: Callable[[pd.DataFrame], pd.DataFrame], message: str, make_scores: Make, tmp_path: Path
 ) -> None:
     with pytest.raises(InputError, match=message):
@@ -64,7 +64,7 @@ def test_faulty_scores_are_refused_with_the_fault(
 
 
 def test_an_invalid_file_of_scores_is_named(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="not there"):
+    with pytest.raises(InputError, match="does not exist"):
         read_scores(tmp_path / "scores.parquet")
     (tmp_path / "scores.parquet").write_text("track,frame")
     with pytest.raises(InputError, match="cannot be read as scores"):
@@ -87,7 +87,7 @@ def test_labels_are_those_of_the_split(tmp_path: Path, make_scores: Make, make_l
         read_labels(tmp_path, "dev")
     with pytest.raises(InputError, match="No frame of split 'test'"):
         read_labels(tmp_path, "test")
-    with pytest.raises(InputError, match="not there"):
+    with pytest.raises(InputError, match="does not exist"):
         read_labels(tmp_path / "nowhere", "val")
 
 

@@ -1,4 +1,4 @@
-"""Scores are averaged over what is there, and holes are bridged in a straight line."""
+"""Smoothing averages existing scores, and missing ones are interpolated linearly."""
 
 from collections.abc import Callable
 
@@ -45,24 +45,24 @@ def test_the_moving_average_is_the_mean_of_the_frames_around_that_have_a_score(
 
 
 @pytest.mark.parametrize("value", [0.1, 0.3, 0.5, 0.7, 1.0])
-def test_smoothing_leaves_a_constant_exactly_as_it_is(value: float) -> None:
-    """Or a score that just reaches its threshold would fall below it by the sum's last digit."""
+def test_smoothing_does_not_change_a_constant(value: float) -> None:
+    """Otherwise rounding of the sum could move a score that equals its threshold below it."""
     scores = one_au([value] * 1000)
     np.testing.assert_array_equal(smooth(scores, (7,)), scores)
 
 
-def test_a_hole_is_bridged_by_a_straight_line_and_the_ends_are_held() -> None:
-    """The nearer frame weighs more: a public notebook had the weights swapped."""
+def test_a_gap_is_interpolated_linearly_and_the_ends_are_held() -> None:
+    """The nearer frame has the larger weight; a public notebook had the weights swapped."""
     filled = fill_missing(one_au([NAN, 0.0, NAN, NAN, NAN, 0.8, NAN, NAN]))
     np.testing.assert_allclose(filled[:, 0], [0, 0, 0.2, 0.4, 0.6, 0.8, 0.8, 0.8], atol=1e-6)
 
 
-def test_an_au_without_any_score_stays_without() -> None:
+def test_an_au_without_any_score_stays_nan() -> None:
     filled = fill_missing(np.array([[NAN, 0.5], [NAN, NAN]], np.float32))
     np.testing.assert_array_equal(filled, np.array([[NAN, 0.5], [NAN, 0.5]], np.float32))
 
 
-def test_rows_get_the_scores_of_their_own_track_and_frame(make_scores: Make) -> None:
+def test_rows_have_the_scores_of_their_own_track_and_frame(make_scores: Make) -> None:
     scores = make_scores({"a": 4, "a_left": 6})
     rows = scores[["track", "frame"]].sample(frac=1, random_state=0)
     final = final_scores(scores, rows)
@@ -78,8 +78,8 @@ def test_rows_beyond_the_scores_repeat_the_end_and_have_no_face(make_scores: Mak
     assert final.has_face.tolist() == [False, True, True, False]
 
 
-def test_a_frame_that_the_table_leaves_out_is_a_hole_in_time(make_scores: Make) -> None:
-    """Closing up the frames that are there would move all later ones against the sound."""
+def test_a_frame_missing_from_the_table_is_a_gap_in_time(make_scores: Make) -> None:
+    """Closing the gap would shift all later frames against the audio."""
     whole = make_scores({"a": 9})
     without = whole.drop(index=[3, 4])
     holes = whole.copy()
@@ -90,7 +90,7 @@ def test_a_frame_that_the_table_leaves_out_is_a_hole_in_time(make_scores: Make) 
     np.testing.assert_allclose(one[3], (2 * one[2] + one[5]) / 3, rtol=1e-5)
 
 
-def test_smoothing_never_reaches_into_another_track(make_scores: Make) -> None:
+def test_smoothing_does_not_cross_tracks(make_scores: Make) -> None:
     scores = make_scores({"a": 3, "b": 3})
     scores.loc[scores["track"] == "a", list(AU_NAMES)] = 0.0
     scores.loc[scores["track"] == "b", list(AU_NAMES)] = 1.0
@@ -112,7 +112,7 @@ def test_a_track_without_scores_is_named(make_scores: Make) -> None:
         ("7,AU1=1,au_26=15", (1, *(7,) * 10, 15)),
     ],
 )
-def test_windows_are_read_for_all_and_for_each(text: str, windows: tuple[int, ...]) -> None:
+def test_windows_are_parsed_for_all_aus_and_for_single_ones(text: str, windows: tuple[int, ...]) -> None:
     assert parse_windows(text) == windows
 
 
@@ -128,10 +128,10 @@ def test_windows_are_read_for_all_and_for_each(text: str, windows: tuple[int, ..
         ("AU05=3", "AU05"),
     ],
 )
-def test_windows_that_cannot_be_are_refused(text: str, message: str) -> None:
+def test_invalid_windows_are_refused(text: str, message: str) -> None:
     with pytest.raises(InputError, match=message):
         parse_windows(text)
 
 
-def test_without_smoothing_there_is_a_window_of_one_for_each_au() -> None:
+def test_without_smoothing_every_window_is_one_frame() -> None:
     assert parse_windows("1") == NO_SMOOTHING

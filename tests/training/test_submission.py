@@ -1,4 +1,4 @@
-"""What is handed in is the template, row for row and byte for byte, with 0 and 1 in it."""
+"""A submission repeats the template row for row and byte for byte, with values 0 and 1."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -32,7 +32,7 @@ def rows_of(tracks: dict[str, int]) -> list[str]:
 
 
 def write_template(path: Path, style: int, tracks: dict[str, int] = TRACKS, end: str = "\n") -> Path:
-    """A template as of edition 5 (nothing after the comma) or 6 (placeholder labels)."""
+    """Write a template as of edition 5 (nothing after the comma) or 6 (placeholder labels)."""
     labels = "" if style == 5 else PLACEHOLDER
     lines = [HEADER, *(f"{location},{labels}" for location in rows_of(tracks))]
     path.write_bytes((end.join(lines) + end).encode())
@@ -69,9 +69,7 @@ def test_header_and_rows_are_the_templates_byte_for_byte(
     assert (submission.tracks, submission.rows) == (3, 12)
 
 
-def test_tracks_may_stand_in_any_order_and_be_woven_into_each_other(
-    tmp_path: Path, make_scores: Make
-) -> None:
+def test_tracks_may_be_in_any_order_and_interleaved(tmp_path: Path, make_scores: Make) -> None:
     locations = rows_of(TRACKS)
     shuffled = [locations[i] for i in np.random.default_rng(0).permutation(len(locations))]
     template = tmp_path / "template.txt"
@@ -88,7 +86,7 @@ def test_tracks_may_stand_in_any_order_and_be_woven_into_each_other(
         assert labels == ",".join(str(int(value)) for value in expected)
 
 
-def test_a_header_with_blanks_and_numbers_of_six_digits_are_kept_as_they_stand(
+def test_a_header_with_blanks_and_numbers_of_six_digits_are_kept_unchanged(
     tmp_path: Path, make_scores: Make
 ) -> None:
     header = HEADER.replace(",", ", ") + " "
@@ -139,7 +137,7 @@ def test_too_few_predictions_repeat_the_last_and_too_many_are_cut(
     assert lines[8:] == (tmp_path / "right.txt").read_text().splitlines()[8:]
 
 
-def test_a_length_that_is_far_off_is_refused_unless_allowed(
+def test_a_large_difference_in_length_is_refused_unless_allowed(
     tmp_path: Path, template: Path, make_scores: Make
 ) -> None:
     out = tmp_path / "out.txt"
@@ -180,22 +178,20 @@ def test_tracks_outside_the_template_are_left_out_and_counted(
         ([HEADER], "has no rows"),
         ([HEADER.replace("AU2,AU4", "AU4,AU2"), "a/00001.jpg,"], "line 1"),
         ([HEADER + ",AU27", "a/00001.jpg,"], "line 1"),
-        ([HEADER, "a/00001.jpg,", "a/00001.jpg,"], "line 3: .* stands in line 2"),
+        ([HEADER, "a/00001.jpg,", "a/00001.jpg,"], "line 3: .* is already in line 2"),
         ([HEADER, "a/00001.jpg,", "", "a/00002.jpg,"], "line 3"),
         ([HEADER, "00001.jpg,"], "line 2"),
         ([HEADER, "a/1.jpg,"], "line 2"),
         ([HEADER, "a/00000.jpg,"], "line 2"),
         ([HEADER, "a/00001.png,"], "line 2"),
-        (["a", "a"], "line 2: track a stands twice"),
+        (["a", "a"], "line 2: track a is repeated"),
         (["a,0"], "line 1"),
         (["a,many"], "line 1"),
         (["../a"], "line 1"),
         ([], "has no rows"),
     ],
 )
-def test_a_template_with_a_fault_is_refused_with_its_line(
-    tmp_path: Path, lines: list[str], message: str
-) -> None:
+def test_an_invalid_template_is_refused_with_its_line(tmp_path: Path, lines: list[str], message: str) -> None:
     path = tmp_path / "template.txt"
     path.write_text("".join(line + "\n" for line in lines))
     with pytest.raises(InputError, match=message):
@@ -215,10 +211,10 @@ FAULTS: dict[str, Callable[[list[str]], list[str]]] = {
     "no header": lambda lines: lines[1:],
     "a row is missing": lambda lines: lines[:5] + lines[6:],
     "the last row is missing": lambda lines: lines[:-1],
-    "a row stands twice": lambda lines: [*lines[:5], lines[4], *lines[5:]],
-    "a row stands twice at the end": lambda lines: [*lines, lines[-1]],
+    "a repeated row": lambda lines: [*lines[:5], lines[4], *lines[5:]],
+    "a repeated row at the end": lambda lines: [*lines, lines[-1]],
     "two rows have changed places": lambda lines: [*lines[:3], lines[4], lines[3], *lines[5:]],
-    "a row too much": lambda lines: [*lines, "903/00006.jpg," + PLACEHOLDER],
+    "a surplus row": lambda lines: [*lines, "903/00006.jpg," + PLACEHOLDER],
     "a blank line at the end": lambda lines: [*lines, ""],
     "-1": lambda lines: [*lines[:3], lines[3][:-1] + "-1", *lines[4:]],
     "2": lambda lines: [*lines[:3], lines[3][:-1] + "2", *lines[4:]],
@@ -240,7 +236,7 @@ def test_a_fault_in_a_submission_is_found(fault: str, submission: Path, template
         check_submission(submission, template)
 
 
-def test_faults_of_bytes_are_found(submission: Path, template: Path, tmp_path: Path) -> None:
+def test_faults_in_bytes_are_found(submission: Path, template: Path, tmp_path: Path) -> None:
     right = submission.read_bytes()
     for wrong in (right[:-1], right.replace(b"\n", b"\r\n"), b"\xef\xbb\xbf" + right, right + b"\xff\n", b""):
         submission.write_bytes(wrong)
@@ -251,7 +247,7 @@ def test_faults_of_bytes_are_found(submission: Path, template: Path, tmp_path: P
 
 
 def test_an_unchanged_template_is_refused_as_a_submission(template: Path, tmp_path: Path) -> None:
-    """Edition 6 fills its template with labels that mean nothing but look like a submission."""
+    """The template of edition 6 has meaningless labels and has the form of a submission."""
     copy = tmp_path / "copy.txt"
     copy.write_bytes(template.read_bytes())
     with pytest.raises(InputError, match="placeholders"):
@@ -260,7 +256,7 @@ def test_an_unchanged_template_is_refused_as_a_submission(template: Path, tmp_pa
 
 @settings(max_examples=60)
 @given(data=st.data())
-def test_no_changed_byte_goes_unnoticed_unless_it_turns_a_0_and_a_1(
+def test_every_changed_byte_is_detected_unless_it_swaps_0_and_1(
     data: st.DataObject, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     folder = tmp_path_factory.mktemp("bytes")
@@ -279,7 +275,7 @@ def test_no_changed_byte_goes_unnoticed_unless_it_turns_a_0_and_a_1(
             check_submission(folder / "out.txt", template)
 
 
-def test_a_list_with_numbers_of_frames_gives_a_file_a_track(tmp_path: Path, make_scores: Make) -> None:
+def test_a_list_with_numbers_of_frames_yields_one_file_per_track(tmp_path: Path, make_scores: Make) -> None:
     template = tmp_path / "expected.txt"
     template.write_text("".join(f"{track},{count}\r\n" for track, count in TRACKS.items()))
     assert read_template(template) == TrackTemplate(tuple(TRACKS), tuple(TRACKS.values()))
@@ -317,7 +313,7 @@ def test_faults_of_a_folder_are_found(tmp_path: Path, make_scores: Make) -> None
         (right.rpartition("\n0")[0] if "\n0" in right else right[:-25] + "\n", "903"),
         (right + right.splitlines()[-1] + "\n", "6 rows"),
         (right.replace("AU1,", "AU01,"), "header"),
-        (right[:-2] + "-1\n", "twelve times"),
+        (right[:-2] + "-1\n", "twelve values"),
         (TRACK_HEADER + "\n", "0 rows"),
     ):
         file.write_text(wrong)
@@ -325,7 +321,7 @@ def test_faults_of_a_folder_are_found(tmp_path: Path, make_scores: Make) -> None
             check_submission(out, template)
     file.write_text(right)
     (out / "904.txt").write_text(right)
-    with pytest.raises(InputError, match=r"should not hold 904\.txt"):
+    with pytest.raises(InputError, match=r"should not contain 904\.txt"):
         check_submission(out, template)
     (out / "904.txt").rename(out / "x")
     file.rename(out / "904.txt")
@@ -335,9 +331,9 @@ def test_faults_of_a_folder_are_found(tmp_path: Path, make_scores: Make) -> None
         check_submission(template, template)
 
 
-def test_a_folder_that_is_there_already_is_not_mixed_with(tmp_path: Path, make_scores: Make) -> None:
+def test_an_existing_folder_is_refused(tmp_path: Path, make_scores: Make) -> None:
     template = tmp_path / "list.txt"
     template.write_text("903\n")
     (tmp_path / "out").mkdir()
-    with pytest.raises(InputError, match="there already"):
+    with pytest.raises(InputError, match="already exists"):
         write_submission(make_scores(TRACKS), template, tmp_path / "out")

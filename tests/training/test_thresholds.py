@@ -1,4 +1,4 @@
-"""A threshold is the best there is, and it travels with the smoothing it was tuned after."""
+"""A tuned threshold has the best F1, and is stored with the smoothing it was tuned after."""
 
 import json
 from pathlib import Path
@@ -38,7 +38,7 @@ def f1_at(labels: np.ndarray, scores: np.ndarray, threshold: float) -> float:
 
 
 @given(CASES)
-def test_no_threshold_within_the_bounds_does_better(case: list[tuple[int, float]]) -> None:
+def test_no_threshold_within_the_bounds_has_a_better_f1(case: list[tuple[int, float]]) -> None:
     labels, scores = np.array([y for y, _ in case]), np.array([p for _, p in case], np.float32)
     chosen = best_threshold(labels, scores)
     assert np.float32(MIN_THRESHOLD) <= chosen <= np.float32(MAX_THRESHOLD)
@@ -48,18 +48,18 @@ def test_no_threshold_within_the_bounds_does_better(case: list[tuple[int, float]
     assert f1_at(labels, scores, chosen) == pytest.approx(max(f1_at(labels, scores, t) for t in tried))
 
 
-def test_the_threshold_lies_half_way_between_the_scores_that_it_parts() -> None:
+def test_the_threshold_lies_half_way_between_the_scores_it_separates() -> None:
     labels, scores = np.array([0, 0, 1, 1]), np.array([0.1, 0.2, 0.4, 0.9], np.float32)
     assert best_threshold(labels, scores) == pytest.approx(0.3)
 
 
-def test_a_threshold_of_a_half_that_is_as_good_as_any_is_kept() -> None:
+def test_a_threshold_of_one_half_is_kept_if_none_is_better() -> None:
     assert best_threshold(np.array([0, 1]), np.array([0.2, 0.9], np.float32)) == 0.5
     assert best_threshold(np.array([0, 0]), np.array([0.2, 0.9], np.float32)) == 0.5
     assert best_threshold(np.array([1, 0]), np.full(2, np.nan, np.float32)) == 0.5
 
 
-def test_a_rare_au_does_not_pull_its_threshold_out_of_bounds() -> None:
+def test_the_threshold_of_a_rare_au_stays_within_bounds() -> None:
     labels, scores = np.array([1, 0]), np.array([0.01, 0.001], np.float32)
     assert best_threshold(labels, scores) == pytest.approx(0.5)  # F1 is 0 at every threshold that is allowed
     assert best_threshold(np.array([1, 1]), np.array([0.06, 0.01], np.float32)) == pytest.approx(
@@ -68,12 +68,12 @@ def test_a_rare_au_does_not_pull_its_threshold_out_of_bounds() -> None:
     assert best_threshold(np.array([0, 1]), np.array([0.98, 0.99], np.float32)) <= np.float32(MAX_THRESHOLD)
 
 
-def test_each_au_is_tuned_alone_and_by_the_labels_that_count() -> None:
+def test_each_au_is_tuned_separately_on_the_labels_that_count() -> None:
     random = np.random.default_rng(0)
     probabilities = random.random((400, 12)).astype(np.float32)
     cut = np.linspace(0.2, 0.8, 12)
     labels = (probabilities >= cut).astype(np.int8)
-    labels[::2, 5] = -1  # takes half of the frames out
+    labels[::2, 5] = -1  # removes half of the frames
     noisy = probabilities.copy()
     noisy[::2] = random.random((200, 12))
     decision = Decision(tune_thresholds(labels, noisy))
@@ -81,8 +81,8 @@ def test_each_au_is_tuned_alone_and_by_the_labels_that_count() -> None:
     assert count(labels, decision.predict(noisy)).score() == 1
 
 
-def test_thresholds_of_a_video_are_tuned_on_all_the_others_and_not_on_itself() -> None:
-    """Each video's scores part yes from no at a place of their own, which the others cannot know."""
+def test_thresholds_of_a_video_are_tuned_on_the_other_videos_only() -> None:
+    """The scores of each video have a separate best threshold, which the other videos do not contain."""
     source = np.repeat([0, 1], 50)
     scores = np.random.default_rng(0).random((100, 12)).astype(np.float32)
     cut = np.where(source == 0, 0.3, 0.7)[:, None]
@@ -95,14 +95,14 @@ def test_thresholds_of_a_video_are_tuned_on_all_the_others_and_not_on_itself() -
 
 
 @pytest.mark.parametrize("videos", [2, 5, 13])
-def test_every_frame_is_predicted_once_whatever_the_number_of_videos(videos: int) -> None:
+def test_every_frame_is_predicted_once_for_any_number_of_videos(videos: int) -> None:
     source = np.repeat(np.arange(videos), 3)
     everything = np.ones((3 * videos, 12))
     predictions = cross_fit_predictions(everything.astype(np.int8), everything.astype(np.float32), source)
     assert predictions.all()
 
 
-def test_a_score_that_reaches_its_threshold_is_a_yes_and_a_missing_one_a_no() -> None:
+def test_a_score_equal_to_its_threshold_is_active_and_a_missing_one_inactive() -> None:
     decision = Decision(thresholds=(0.7,) * 12)
     scores = np.array([[0.7] * 12, [0.69] * 12, [np.nan] * 12], np.float32)
     assert decision.predict(scores)[:, 0].tolist() == [True, False, False]
@@ -114,7 +114,7 @@ def test_a_decision_is_read_as_it_was_saved(tmp_path: Path) -> None:
     assert read_decision(tmp_path / "thresholds.json") == decision
 
 
-def test_a_decision_brings_calibration_and_operating_points_along(tmp_path: Path) -> None:
+def test_a_decision_stores_calibration_and_operating_points(tmp_path: Path) -> None:
     rising = tuple(np.linspace(0.1, 0.9, 12).tolist())
     decision = Decision(
         rising,
@@ -134,7 +134,7 @@ def test_a_decision_brings_calibration_and_operating_points_along(tmp_path: Path
         {"operating_points": 3},
     ],
 )
-def test_a_slip_in_calibration_or_points_is_refused_in_one_line(tmp_path: Path, more: object) -> None:
+def test_invalid_calibration_or_points_are_refused_in_one_line(tmp_path: Path, more: object) -> None:
     path = tmp_path / "thresholds.json"
     Decision().save(path)
     path.write_text(json.dumps(json.loads(path.read_text()) | more))  # type: ignore[operator]
@@ -158,7 +158,7 @@ def test_a_slip_in_calibration_or_points_is_refused_in_one_line(tmp_path: Path, 
         lambda c: c["smooth"].clear(),
     ],
 )
-def test_a_file_with_a_slip_is_refused(tmp_path: Path, change: object) -> None:
+def test_a_file_with_invalid_content_is_refused(tmp_path: Path, change: object) -> None:
     path = tmp_path / "thresholds.json"
     Decision().save(path)
     content = json.loads(path.read_text())
@@ -178,7 +178,7 @@ def test_an_invalid_thresholds_file_is_refused(tmp_path: Path, text: str) -> Non
         read_decision(tmp_path / "nowhere.json")
 
 
-def test_smoothing_may_be_left_out(tmp_path: Path) -> None:
+def test_smoothing_is_optional_in_a_file(tmp_path: Path) -> None:
     path = tmp_path / "thresholds.json"
     Decision().save(path)
     content = json.loads(path.read_text())

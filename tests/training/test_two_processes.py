@@ -1,4 +1,4 @@
-"""Two processes that share the windows of each step learn what one learns that has them all."""
+"""Two processes that share the windows of each step train the same network as one process."""
 
 import json
 import os
@@ -29,11 +29,13 @@ MODEL = {
     "fusion": {"heads": 2},
     "temporal": {"blocks": 1, "head_width": 8, "state_width": 4},
 }
-"""Reads all 4 patches. The choice of fewer is hard: between two that are as telling rounding would choose."""
+"""Uses all 4 patches. With fewer, rounding would decide between two equally relevant patches."""
 
 
 def settings(folders: tuple[Path, Path], out: Path, batch: int) -> dict[str, Any]:
-    """Everything that looks beyond one window: F1 and contrast over the batch, a neighbour's sound."""
+    """Settings with everything that depends on more than one window: F1 and contrast over the batch, another
+    window's audio.
+    """
     index, cache = map(str, folders)
     return {
         "out": str(out),
@@ -47,7 +49,7 @@ def settings(folders: tuple[Path, Path], out: Path, batch: int) -> dict[str, Any
 
 
 def launch(processes: int, config: Path) -> None:
-    """`accelerate launch` as docs/training.md has it, on a free port."""
+    """Run `accelerate launch` as in docs/training.md, on a free port."""
     call = config.with_suffix(".py")
     call.write_text("from auscan.cli.main import main\n\nmain()\n")
     with socket.socket() as free:
@@ -64,21 +66,21 @@ def launch(processes: int, config: Path) -> None:
         timeout=600,
     )
     assert done.returncode == 0, done.stderr[-3000:]
-    assert done.stdout.count("best mean F1") == 1, "of several processes one speaks"
+    assert done.stdout.count("best mean F1") == 1, "only one process prints"
 
 
 @pytest.fixture(scope="module")
 def folders(
     make_features: Callable[..., tuple[Path, Path]], tmp_path_factory: pytest.TempPathFactory
 ) -> tuple[Path, Path]:
-    """Windows of 30 frames and tracks that are shorter, so that batches are filled up; one is mute."""
+    """Windows of 30 frames and shorter tracks, so that batches are padded; one track has no audio."""
     tracks = {"900": ("train", 300), "mute901": ("train", 165), "902": ("train", 12)}
     return make_features(tmp_path_factory.mktemp("data"), {**tracks, "903": ("val", 40), "904": ("val", 20)})
 
 
 @pytest.fixture(scope="module")
 def runs(folders: tuple[Path, Path], tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    """Folders of the run of one process with batches of 4, and of that of two with batches of 2."""
+    """Folders of a run of one process with batches of 4, and of a run of two with batches of 2."""
     root = tmp_path_factory.mktemp("runs")
     AcceleratorState._reset_state(reset_partial_state=True)
     torch.set_num_threads(1)
@@ -96,11 +98,11 @@ def test_their_losses_are_those_of_one_process(runs: tuple[Path, Path]) -> None:
     assert len(one) >= STEPS
     names = ["step", "rate", "loss", "bce", "asymmetric", "soft_f1", "alignment"]
     pd.testing.assert_frame_equal(one[names], two[names], rtol=0, atol=1e-5)
-    assert one["loss"].std() > 0.01, "something moves"
+    assert one["loss"].std() > 0.01, "the losses change"
 
 
 def test_their_weights_and_scores_are_those_of_one_process(runs: tuple[Path, Path]) -> None:
-    """Adam makes steps of its own size out of the rounding of gradients that are nearly 0: hence 1e-4."""
+    """Tolerance 1e-4: Adam amplifies rounding errors of gradients that are almost 0."""
     one, two = (load_file(run / "last" / "model.safetensors") for run in runs)
     for name, weights in one.items():
         torch.testing.assert_close(weights, two[name], rtol=0, atol=1e-4)
@@ -108,11 +110,13 @@ def test_their_weights_and_scores_are_those_of_one_process(runs: tuple[Path, Pat
     pd.testing.assert_frame_equal(one, two, rtol=0, atol=1e-4)
 
 
-def test_a_run_does_not_go_on_with_other_steps(folders: tuple[Path, Path], runs: tuple[Path, Path]) -> None:
-    """As many steps would be done, of other windows."""
+def test_a_run_is_not_resumed_with_another_step_size(
+    folders: tuple[Path, Path], runs: tuple[Path, Path]
+) -> None:
+    """Otherwise it would do as many steps on other windows."""
     AcceleratorState._reset_state(reset_partial_state=True)
     assert torch.load(runs[1] / STATE_FILE, weights_only=True)["group"] == 8
-    with pytest.raises(InputError, match="8 windows a step; now it would be 4"):
+    with pytest.raises(InputError, match="8 windows a step; now it would have 4"):
         train(check_train_config(settings(folders, runs[1], batch=2), "two"))
 
 
@@ -120,12 +124,12 @@ def test_a_machine_that_does_not_share_the_folder_is_refused(
     folders: tuple[Path, Path], tmp_path: Path
 ) -> None:
     config = check_train_config(settings(folders, tmp_path / "mine", batch=2), "mine")
-    with pytest.raises(InputError, match="All machines have to see one folder"):
+    with pytest.raises(InputError, match="All machines must share the folder"):
         RunFolder(config, creates=False)
 
 
 class _ThreeProcesses:
-    """The second of three processes, whose rows the others' are made up from."""
+    """Accelerator of the second of three processes; the rows of the others are derived from its own."""
 
     num_processes, process_index = 3, 1
 

@@ -1,4 +1,4 @@
-"""Windows: every frame once at least, holes in their place, sound at its time."""
+"""Windows cover every frame, keep missing frames in position, and have the audio of their time."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -49,7 +49,7 @@ def test_windows_cover_the_track_and_the_last_ends_with_it(rows: int, length: in
     assert starts[-1] + min(length, rows) == rows
 
 
-def test_windows_without_a_label_on_a_picture_are_left_out(tracks: list[LabelledTrack]) -> None:
+def test_windows_without_a_labelled_crop_are_left_out(tracks: list[LabelledTrack]) -> None:
     data = DataConfig(index=Path("i"), cache=Path("c"), length=20, stride=20)
     labels = tracks[0].labels.copy()
     labels[:20] = -1
@@ -59,7 +59,7 @@ def test_windows_without_a_label_on_a_picture_are_left_out(tracks: list[Labelled
     )
     assert before[0].start == 0
     assert after[0].start == 20
-    with pytest.raises(InputError, match="both a label and a picture"):
+    with pytest.raises(InputError, match="both a label and a crop"):
         training_windows([replace(tracks[0], labels=np.full_like(labels, -1))], data)
 
 
@@ -68,13 +68,13 @@ def test_whole_tracks_are_windows_on_request(tracks: list[LabelledTrack]) -> Non
     assert [(w.start, w.stop) for w in windows] == [(0, len(track.labels)) for track in tracks]
 
 
-def test_rows_of_a_window_keep_features_labels_times_and_sound_together(tracks: list[LabelledTrack]) -> None:
+def test_rows_of_a_window_keep_features_labels_times_and_audio_together(tracks: list[LabelledTrack]) -> None:
     track = tracks[0]
     batch = slice_track(track, slice(40, 70), audio_margin_s=0.2)
     np.testing.assert_array_equal(batch.labels[0], track.labels[40:70])
     np.testing.assert_array_equal(batch.face[0], track.features.face[40:70])
     np.testing.assert_array_equal(batch.has_face[0], track.features.has_image[40:70])
-    assert not batch.has_face.all(), "the made track has holes"
+    assert not batch.has_face.all(), "the track has missing frames"
     assert batch.times_s[0, 0] == pytest.approx(40 / 30)
     audio_times_s = batch.audio_times_s[0]
     assert audio_times_s[0] == pytest.approx(40 / 30 - 0.2, abs=0.021)
@@ -100,7 +100,7 @@ def test_folds_keep_the_persons_of_a_video_together(tracks: list[LabelledTrack])
         assert len(training) + len(validation) == len(tracks)
 
 
-def test_shuffled_labels_are_the_same_labels_elsewhere(tracks: list[LabelledTrack]) -> None:
+def test_shuffled_labels_are_a_permutation_of_the_labels(tracks: list[LabelledTrack]) -> None:
     shuffled = with_shuffled_labels(tracks, seed=0)
     before, after = (np.concatenate([t.labels for t in each]) for each in (tracks, shuffled))
     assert (before != after).any()
@@ -114,13 +114,13 @@ def test_features_that_do_not_fit_the_index_are_refused(
     with pytest.raises(InputError, match=r"no track in nowhere\. It has test, train, val"):
         load_tracks(index, folders[1], ["nowhere"])
     _, other = make_features(tmp_path, {"903": ("val", 91), "904": ("val", 30)})
-    with pytest.raises(InputError, match=r"features of 903 .* other rows"):
+    with pytest.raises(InputError, match=r"features of 903 .* do not match the rows"):
         load_tracks(index, other, ["val"])
     with pytest.raises(InputError, match="no features of track 905"):
         load_tracks(index, other, ["test"])
 
 
-def test_batches_are_made_of_the_windows_asked_for(tracks: list[LabelledTrack]) -> None:
+def test_batches_contain_the_requested_windows(tracks: list[LabelledTrack]) -> None:
     data = DataConfig(index=Path("i"), cache=Path("c"), length=20, stride=20)
     windows = training_windows(tracks, data)
     batch = WindowBatches(tracks, windows, 0.1)[[2, 0]]

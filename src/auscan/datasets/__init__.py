@@ -1,1 +1,1 @@
-"""Data sets on disk become one index, a row a frame. Beside the chain, which never imports this."""
+"""Read data sets into one index with a row per frame, and cache encoder features for training."""

@@ -1,18 +1,19 @@
-"""Aff-Wild2, and s-Aff-Wild2 with the multi-task sets of static frames (editions 3, 4, 7 and 11).
+"""Build tracks from Aff-Wild2 and from s-Aff-Wild2, the multi-task sets of editions 3, 4, 7 and 11.
 
-Aff-Wild2 has one track for each annotation file and for each entry of the test set. The number of rows N is
-that of the label lines, or of the rows of the template. Where the test set comes without one, it is the
-expected count, else the larger of frames in the video and highest picture number.
+Aff-Wild2 has one track for each annotation file and for each entry of the test set. The number of rows N of a
+track is the number of its label lines or of its rows in the template. Without a template, N is the expected
+count; without that, the frame count of the video or the highest picture number, whichever is larger.
 
-s-Aff-Wild2 has one text file a split, with some frames of each track:
+s-Aff-Wild2 has one text file per split, with some frames of each track:
 
     image,valence,arousal,expression,AU1,AU2,AU4,AU6,AU7,AU10,AU12,AU15,AU23,AU24,AU25,AU26
     900-30-1280x720/00007.jpg,-0.12,0.40,4,0,0,0,1,1,0,1,0,0,0,1,0
 
-Only the AUs are read: valence, arousal and expression are not for a uni-task model.
+Only the AUs are read, because a uni-task model must not use valence, arousal or expression.
 
-Inputs: the data set's folder.  Returns: tracks; those of s-Aff-Wild2 hold the listed frames, in order.
-See also: find.py (search), track_lists.py (lists), results/readers/annotations.py (labels),
+Inputs: the files found in the data set's folder.
+Returns: tracks; a track of s-Aff-Wild2 holds only the listed frames, in order of frame number.
+See also: find.py (file search), track_lists.py (test lists), results/readers/annotations.py (labels),
 track_assembly.py (pictures and video).
 """
 
@@ -45,10 +46,10 @@ UNUSED_REASONS: Final[dict[str, str]] = {
     "multitask": "s-Aff-Wild2's multi-task labels; prepare them on their own with --format mtl",
     "other_task": "a list, counts or template of another task",
 }
-"""Why a text file of that kind is not used."""
+"""Reasons, by kind, why a text file is not used."""
 
 MULTITASK_COLUMNS = 4 + AU_COUNT
-"""Image, valence, arousal, expression, then the AUs; the header is skipped, its words vary."""
+"""Columns of a line: image, valence, arousal, expression, AUs. The header varies and is skipped."""
 
 _Value = TypeVar("_Value")
 
@@ -58,12 +59,16 @@ _FrameLabels = dict[int, tuple[int, ...]]
 
 @dataclass
 class AffWild2:
-    """The tracks of one copy of Aff-Wild2, found but not yet read."""
+    """Reader of one copy of Aff-Wild2. Its files are found; `tracks` reads them."""
 
     root: Path
+    """Folder of the data set."""
     files: DatasetFiles
+    """Files found in it."""
     test_tracks: dict[str, TestTrack] = field(init=False)
+    """Tracks of the test set by name."""
     assembler: TrackAssembler = field(init=False)
+    """Builder of the tracks."""
 
     def __post_init__(self) -> None:
         self.assembler = TrackAssembler(self.root, self.files)
@@ -73,7 +78,7 @@ class AffWild2:
         return sum(map(len, self.files.annotations.values())) + len(self.test_tracks)
 
     def tracks(self) -> Iterator[Track | None]:
-        """Every track in turn; None for one that cannot be used, which then stands in `files.unused`."""
+        """Yield each track, or None for an unusable one, whose reason is added to `files.unused`."""
         for source, build in self._track_builders():
             try:
                 yield build()
@@ -100,14 +105,14 @@ class AffWild2:
         return self.assembler.build(name, "test", numbers, labels, None, warnings)
 
     def _test_numbers(self, name: str, listed: TestTrack) -> tuple[NDArray[np.int64], list[str]]:
-        """Frame numbers [N] of a test track, and what is remarkable about them."""
+        """Return the frame numbers [N] of a test track and warnings about them."""
         if listed.numbers is not None:
             numbers = np.array(list(dict.fromkeys(listed.numbers)), np.int64)
             warnings = []
             if len(numbers) < len(listed.numbers):
                 warnings.append(f"{len(listed.numbers) - len(numbers)} rows of the template repeat a frame")
             if not np.array_equal(numbers, np.arange(1, len(numbers) + 1)):
-                warnings.append("the template does not count its frames 1, 2, 3, ...; its numbers are kept")
+                warnings.append("the template does not number its frames 1, 2, 3, ...; its numbers are kept")
             return numbers, warnings
         if listed.count:
             return np.arange(1, listed.count + 1), []
@@ -115,12 +120,15 @@ class AffWild2:
         highest = max(self.assembler.pictures(name).names, default=0)
         if not decoded and not highest:
             raise InputError(f"{name} has no template, no expected count, no video and no pictures.")
-        warning = f"no template: {max(decoded, highest)} rows from video ({decoded}) and pictures ({highest})"
+        warning = (
+            f"no template: {max(decoded, highest)} rows, the larger of frames in the video ({decoded}) "
+            f"and highest picture number ({highest})"
+        )
         return np.arange(1, max(decoded, highest) + 1), [warning]
 
 
 def _test_tracks(files: DatasetFiles) -> dict[str, TestTrack]:
-    """The test set as lists, counts and templates tell it, in the order of the first of them."""
+    """Return the test tracks in lists, counts and templates, in order of occurrence, newest edition first."""
     names: dict[str, None] = {}
     counts: dict[str, int] = {}
     numbers: dict[str, tuple[int, ...]] = {}
@@ -129,7 +137,7 @@ def _test_tracks(files: DatasetFiles) -> dict[str, TestTrack]:
             if files.texts[path] == "template":
                 template = read_template(path)
                 for line in template.malformed[:1]:
-                    reason = f"{len(template.malformed)} rows name no image, such as {line!r}"
+                    reason = f"{len(template.malformed)} rows do not name an image, such as {line!r}"
                     files.unused.append(Unused(str(path), reason))
                 for name, rows in template.numbers.items():
                     _keep_newest(files, numbers, name, tuple(rows), path)
@@ -149,24 +157,24 @@ def _test_tracks(files: DatasetFiles) -> dict[str, TestTrack]:
 
 def _unused_reason(path: Path, files: DatasetFiles) -> str:
     return UNUSED_REASONS.get(
-        files.texts[path], "no list of tracks, no counts and no template of the AU test set"
+        files.texts[path], "neither a list of tracks, nor counts, nor a template of the AU test set"
     )
 
 
 def _names_known_tracks(names: Iterable[str], files: DatasetFiles) -> bool:
-    """Is this really a list of tracks? Then some of them have pictures or a video."""
+    """Return whether any name has pictures or a video. If none has, the file is not a list of tracks."""
     return any(name in files.images or video_name(name) in files.videos for name in names)
 
 
 def _keep_newest(files: DatasetFiles, table: dict[str, _Value], name: str, value: _Value, path: Path) -> None:
-    """The newest file counts; an older one that says something else is put on record."""
+    """Store `value` unless a newer file has set one; record an older file that differs as unused."""
     if table.setdefault(name, value) != value:
-        reason = f"it differs from a newer file of its kind on track {name}; the newer one counts"
+        reason = f"it differs from a newer file of the same kind on track {name}; the newer file is used"
         files.unused.append(Unused(str(path), reason))
 
 
 def _without_labelled(names: dict[str, None], files: DatasetFiles) -> list[str]:
-    """The names that have no labels: those that do are in the training or validation set already."""
+    """Return the names without labels; labelled tracks already belong to the training or validation set."""
     labelled = {name for paths in files.annotations.values() for name in paths}
     overlap = [name for name in names if name in labelled]
     if overlap:
@@ -179,20 +187,22 @@ def _without_labelled(names: dict[str, None], files: DatasetFiles) -> list[str]:
 
 @dataclass
 class MultiTask:
-    """The tracks of s-Aff-Wild2's text files, split by split."""
+    """Reader of s-Aff-Wild2's text files, one per split."""
 
     root: Path
+    """Folder of the data set."""
     files: DatasetFiles
+    """Files found in it."""
 
     def tracks(self) -> Iterator[Track | None]:
-        """Every track in turn."""
+        """Yield each track. A track that is already in another split is recorded as unused."""
         assembler, split_of_track = TrackAssembler(self.root, self.files), dict[str, str]()
         for path in sorted(p for p, kind in self.files.texts.items() if kind == "multitask"):
             split = _split_in_name(path)
             for name, rows in self._read_multitask(path).items():
                 if split_of_track.setdefault(name, split) != split:
                     reason = (
-                        f"track {name} is in {split_of_track[name]} already, not taken into {split} as well"
+                        f"track {name} is already in {split_of_track[name]}, so it is not added to {split}"
                     )
                     self.files.unused.append(Unused(str(path), reason))
                     continue
@@ -202,7 +212,7 @@ class MultiTask:
         self.files.unused += assembler.unused_files()
 
     def _read_multitask(self, path: Path) -> dict[str, _FrameLabels]:
-        """Labels by track and frame number."""
+        """Return labels by track and frame number; count malformed and repeated rows as unused."""
         tracks: dict[str, _FrameLabels] = {}
         malformed = repeats = 0
         for line in read_lines(path)[1:]:
@@ -216,7 +226,7 @@ class MultiTask:
             rows = tracks.setdefault(location[0], {})
             repeats += location[1] in rows
             rows.setdefault(location[1], tuple(NOT_ANNOTATED if v is None else v for v in values))
-        for count, problem in ((malformed, "cannot be understood in full"), (repeats, "repeat a frame")):
+        for count, problem in ((malformed, "cannot be parsed completely"), (repeats, "repeat a frame")):
             if count:
                 self.files.unused.append(Unused(str(path), f"{count} rows {problem}"))
         return tracks
@@ -227,4 +237,4 @@ def _split_in_name(path: Path) -> str:
     for word, split in (("train", "train"), ("val", "val"), ("test", "test")):
         if word in name:
             return split
-    raise InputError(f"{path} does not say of which split it is. Put train, val or test into its name.")
+    raise InputError(f"The name of {path} does not state its split. Put train, val or test into its name.")

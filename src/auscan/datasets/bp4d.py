@@ -1,10 +1,12 @@
-"""BP4D: 41 people at eight tasks, occurrence codes for a stretch of each video.
+"""Build tracks from BP4D: 41 people in eight tasks, with occurrence codes for part of each video.
 
-    AUCoding/AU_OCC/F001_T1.csv     0,1,2,4,6,...       the header: column 0 is the frame, column n is AU n
+    AUCoding/AU_OCC/F001_T1.csv     0,1,2,4,6,...       header: column 0 is the frame, column n is AU n
                                     2440,0,0,0,1,...    9: unknown
     F001/T1/2440.jpg                                    zero padding varies
 
-In: the data set's folder.  Out: one track a video, in the split of the usual three folds of people.
+Inputs: the data set's folder.
+Returns: one track per video; its split is the fold of the person in the usual three folds.
+See also: dataset_tree.py (file search), prepare.py (index).
 """
 
 import re
@@ -28,28 +30,30 @@ from auscan.datasets.track_lists import read_lines
 from auscan.results.readers.annotations import NOT_ANNOTATED, label_value
 
 RATE_HZ: Final[float] = 25.0
-"""Of the recordings, where the videos are not there."""
+"""Frame rate of the recordings, used if the videos are missing."""
 
 FOLDS: Final[tuple[str, ...]] = (
     "F001 F002 F008 F009 F010 F016 F018 F023 M001 M004 M007 M008 M012 M014",
     "F003 F005 F011 F013 F020 F022 M002 M005 M010 M011 M013 M016 M017 M018",
     "F004 F006 F007 F012 F014 F015 F017 F019 F021 M003 M006 M009 M015",
 )
-"""People by the folds of the benchmarks."""
+"""People in each of the three folds used in the literature."""
 
 CODED: Final[tuple[str, ...]] = tuple(name for name in AU_NAMES if name not in ("AU25", "AU26"))
+"""AUs of auscan that BP4D codes."""
 
 _LABEL_FILE = re.compile(r"([FM]\d{3})_(T\d+)\.csv", re.IGNORECASE)
 
 
 @dataclass
 class Bp4d:
-    """The tracks of a copy of BP4D."""
+    """Reader of one copy of BP4D."""
 
     tree: DatasetTree
+    """Files of the data set."""
 
     def tracks(self) -> Iterator[Track | None]:
-        """Every person and task in turn."""
+        """Yield the track of each person and task, or None for an unusable one."""
         for path in self.tree.files:
             match = _LABEL_FILE.fullmatch(path.name)
             if match and "occ" in path.parent.name.casefold():
@@ -69,12 +73,12 @@ class Bp4d:
         pictures = TrackPictures() if folder is None else list_pictures(folder)
         prefix = None if folder is None else relative_path(folder, self.tree.root)
         images = pictures.paths(prefix, numbers)
-        # 9 is the data set's own word for unknown and needs no warning.
-        warnings = [f"{unknown} codes other than 0, 1 and 9: taken as not annotated"] if unknown else []
+        # 9 is the data set's code for unknown and needs no warning.
+        warnings = [f"{unknown} codes other than 0, 1 and 9 are read as not annotated"] if unknown else []
         return Track(
             name=f"{person}_{task}",
             split=next((f"fold{i}" for i, people in enumerate(FOLDS, start=1) if person in people), "other"),
-            # All tasks of a person belong together.
+            # All tasks of a person must share a fold.
             source_video=person,
             numbers=numbers,
             labels=labels,
@@ -91,11 +95,14 @@ class Bp4d:
 
 
 def _read(path: Path) -> tuple[NDArray[np.int64], NDArray[np.int8], int]:
-    """Frame numbers [N], labels [N, A], and how many codes were neither 0, 1 nor 9."""
+    """Return frame numbers [N], labels [N, A] and the count of codes other than 0, 1 and 9.
+
+    Raises InputError if the header or a line has another form.
+    """
     header, *lines = read_lines(path) or [""]
     columns = [field.strip() for field in header.split(",")]
     if columns[0] != "0" or not lines:
-        raise InputError(f"{path} is no BP4D code file: its first line should number the AUs: 0,1,2,4,...")
+        raise InputError(f"{path} is not a BP4D code file: its first line should number the AUs: 0,1,2,4,...")
     column_of_au = {f"AU{int(field):02d}": j for j, field in enumerate(columns) if field.isdigit()}
     rows, numbers, unknown = [], [], 0
     for line in lines:

@@ -1,17 +1,17 @@
-"""Features on disk: a folder a track, read in stretches without loading the rest.
+"""Store encoder features on disk, one folder per track, and read slices of them by memory mapping.
 
-    CACHE/<track>/header.json                            whose features these are: encoders, sizes, rows
-    CACHE/<track>/face.npy        [T, Dv] float16        the global token
+    CACHE/<track>/header.json                            encoders, sizes, digest of the rows
+    CACHE/<track>/face.npy        [T, Dv] float16        global token
     CACHE/<track>/patches.npy     [T, G * G, Dv] float16 patch tokens, averaged to a grid of G x G
     CACHE/<track>/audio.npy       [Ta, Da] float16       50 tokens a second
     CACHE/<track>/times.npy       [T] float64            seconds, on the clock of video and sound
     CACHE/<track>/has_image.npy   [T] bool               False: no picture, zeros in face and patches
 
-T is the rows of the track in the index, with the frames that have no picture: holes keep their place. A
-folder has its name only once it is whole, so whatever is there can be used.
+T is the number of rows of the track in the index, including frames without a picture, so row k is label k.
+A folder gets its final name only when it is complete. This module does not import torch.
 
-In: a folder.  Out: memory-mapped arrays.  No torch here.
-Not here: making the features (features.py).
+Inputs: a cache folder.  Returns: memory-mapped arrays.
+See also: features.py (computing the features).
 """
 
 import hashlib
@@ -30,46 +30,53 @@ from auscan.core.environment import is_plain_name, is_utf8
 from auscan.core.errors import InputError
 
 HEADER_FILE: Final = "header.json"
+"""Name of the header in a track's folder."""
+
 BYTES_PER_NUMBER: Final = 2
-"""Of a number in float16."""
+"""Bytes of a float16 number."""
 
 
 class CacheHeader(Settings):
-    """Whose features a folder holds; a finished track is done again unless all but `unreadable` agrees."""
+    """Description of the features in a folder: encoders, sizes and rows."""
 
     format: Literal[1] = 1
+    """Format number of the cache."""
     track: str
+    """Name of the track."""
     model: str
-    """The size or checkpoint that the encoders came from."""
+    """Size or checkpoint whose encoders were used."""
     encoders: str
     """Digest of the settings and weights of both encoders."""
     rows: int
-    """T."""
+    """Number of rows T."""
     rows_digest: str
-    """Digest of pictures and times, so that an index made anew is noticed."""
+    """Digest of picture paths and times; changes with the index."""
     width: int
-    """Dv."""
+    """Width Dv of the visual tokens."""
     grid: int
-    """G; there are G x G patches."""
+    """Patches per side G; there are G x G patches."""
     audio_width: int
-    """Da."""
+    """Width Da of the audio tokens."""
     audio_tokens: int = 0
-    """Ta; 0 without sound."""
+    """Number of audio tokens Ta; 0 without sound."""
     audio_start_s: float = 0.0
-    """When the sound begins."""
+    """Start of the sound, seconds."""
     unreadable: tuple[str, ...] = ()
-    """Pictures that could not be decoded; they count as missing."""
+    """Pictures that cannot be decoded; they count as missing."""
 
     def matches(self, other: "CacheHeader") -> bool:
-        """Would extracting now give what is there?"""
-        found = {"audio_tokens", "audio_start_s", "unreadable"}  # known only afterwards
+        """Return whether two headers agree in all fields that are known before extraction.
+
+        A finished track whose header does not match is extracted again.
+        """
+        found = {"audio_tokens", "audio_start_s", "unreadable"}  # known only after extraction
         return self.model_dump(exclude=found) == other.model_dump(exclude=found)
 
 
 def track_folder(cache: Path, track: str) -> Path:
-    """Where the features of a track are; a track's name may hold what a folder's may not.
+    """Return the folder of a track's features; the track name is percent-encoded.
 
-    Raises InputError for a name that is no folder's even so, such as '..'.
+    Raises InputError if the encoded name is not a valid folder name, such as '..'.
     """
     name = quote(track, safe="") if is_utf8(track) else ""
     if not is_plain_name(name):
@@ -78,7 +85,7 @@ def track_folder(cache: Path, track: str) -> Path:
 
 
 def read_header(folder: Path) -> CacheHeader | None:
-    """The header of a finished track; None where there is none, or one of another version."""
+    """Return the header of a finished track, or None if it is missing or of another format."""
     try:
         return CacheHeader.model_validate_json((folder / HEADER_FILE).read_text(encoding="utf-8"))
     except (OSError, ValidationError):
@@ -86,7 +93,7 @@ def read_header(folder: Path) -> CacheHeader | None:
 
 
 def rows_digest(images: list[str | None], times_s: NDArray[np.float64]) -> str:
-    """Tells whether two stretches of rows have the same pictures at the same times."""
+    """Return a digest of picture paths [T] and times [T] in seconds."""
     digest = hashlib.sha256(times_s.astype("<f8").tobytes())
     for image in images:
         digest.update(f"{image}\n".encode())
@@ -95,27 +102,28 @@ def rows_digest(images: list[str | None], times_s: NDArray[np.float64]) -> str:
 
 @dataclass(frozen=True, eq=False)
 class TrackFeatures:
-    """The features of one track; the arrays are read from disk as they are sliced."""
+    """Features of one track. Slicing `face`, `patches` and `audio` reads from disk."""
 
     header: CacheHeader
+    """Encoders, sizes and rows."""
     face: NDArray[np.float16]
-    """[T, Dv]."""
+    """Global tokens [T, Dv]."""
     patches: NDArray[np.float16]
-    """[T, G * G, Dv]."""
+    """Patch tokens [T, G * G, Dv], row by row."""
     audio: NDArray[np.float16]
-    """[Ta, Da]."""
+    """Audio tokens [Ta, Da]."""
     times_s: NDArray[np.float64]
-    """[T]."""
+    """Frame times [T], seconds."""
     has_image: NDArray[np.bool_]
-    """[T]."""
+    """Mask [T] of the rows with a picture."""
 
     def audio_times_s(self, tokens: slice = slice(None)) -> NDArray[np.float64]:
-        """Times of the audio tokens in `tokens`: token i is centred (i + 0.5) x 20 ms after the start."""
+        """Return the times of audio tokens, s; token i is centred (i + 0.5) x 20 ms after the start."""
         positions = np.arange(len(self.audio), dtype=np.float64)[tokens]
         return self.header.audio_start_s + (positions + 0.5) * (TOKEN_HOP / SAMPLE_RATE_HZ)
 
     def audio_within(self, first_s: float, last_s: float) -> slice:
-        """The tokens from `first_s` to `last_s`."""
+        """Return the slice of audio tokens that covers `first_s` to `last_s`, in seconds."""
         rate_hz = SAMPLE_RATE_HZ / TOKEN_HOP
         ends = ((time_s - self.header.audio_start_s) * rate_hz - 0.5 for time_s in (first_s, last_s))
         low, high = (int(np.clip(end, -1, len(self.audio))) for end in ends)
@@ -123,14 +131,15 @@ class TrackFeatures:
 
 
 def open_track(cache: Path, track: str) -> TrackFeatures:
-    """The features of a finished track. Raises InputError where there are none."""
+    """Return the features of a finished track.  Raises InputError if the cache does not hold them."""
     folder = track_folder(cache, track)
     header = read_header(folder)
     if header is None:
-        raise InputError(f"{cache} has no features of track {track}. Run auscan extract again; it goes on.")
+        raise InputError(f"{cache} has no features of track {track}. Run auscan extract again to resume it.")
 
     def array(name: str, count: int) -> Any:
-        return np.load(folder / f"{name}.npy", mmap_mode="r" if count else None)  # nothing cannot be mapped
+        # An empty file cannot be memory-mapped.
+        return np.load(folder / f"{name}.npy", mmap_mode="r" if count else None)
 
     return TrackFeatures(
         header,
@@ -143,10 +152,10 @@ def open_track(cache: Path, track: str) -> TrackFeatures:
 
 
 class TrackWriter:
-    """Takes the features of a track in any pieces; `finish` gives the folder its name."""
+    """Writer of one track's features, row by row. `finish` renames the partial folder to its final name."""
 
     def __init__(self, cache: Path, header: CacheHeader, times_s: NDArray[np.float64]) -> None:
-        """A folder that a killed run left half-done is begun anew."""
+        """Create a partial folder for times [T] in seconds; one left by an interrupted run is deleted."""
         self.header = header
         self._folder = track_folder(cache, header.track)
         self._partial = self._folder.with_name(f".{self._folder.name}.part")
@@ -158,11 +167,11 @@ class TrackWriter:
         self._patches = self._array("patches", (header.rows, header.grid**2, header.width))
 
     def write_row(self, row: int, face: NDArray[np.float16], patches: NDArray[np.float16]) -> None:
-        """The features [Dv], [G * G, Dv] of a row."""
+        """Write the features [Dv] and [G * G, Dv] of one row."""
         self._face[row], self._patches[row], self._has_image[row] = face, patches, True
 
     def finish(self, audio: NDArray[np.float16], audio_start_s: float, unreadable: list[str]) -> None:
-        """Write sound [Ta, Da], mask and header; from now on the track is there."""
+        """Write audio tokens [Ta, Da], mask and header, and rename the folder to its final name."""
         self._face.flush()
         self._patches.flush()
         np.save(self._partial / "audio.npy", audio)
@@ -179,24 +188,24 @@ class TrackWriter:
         self._partial.rename(self._folder)
 
     def _array(self, name: str, shape: tuple[int, ...]) -> Any:
-        # A new file reads as zeros, and rows that are never written take no room on most file systems.
+        # A new file reads as zeros. On most file systems, rows that are never written use no space.
         return np.lib.format.open_memmap(self._partial / f"{name}.npy", "w+", np.float16, shape)
 
 
 @dataclass(frozen=True, kw_only=True)
 class CacheSize:
-    """How many bytes features take."""
+    """Estimated size of the features on disk."""
 
     frames: int
-    """T, all tracks together."""
+    """Rows of all tracks."""
     sound_s: float
-    """Seconds of sound, all tracks together."""
+    """Seconds of sound in all tracks."""
     width: int
-    """Dv."""
+    """Width Dv of the visual tokens."""
     grid: int
-    """G."""
+    """Patches per side G."""
     audio_width: int
-    """Da."""
+    """Width Da of the audio tokens."""
 
     @property
     def visual(self) -> int:
@@ -210,12 +219,12 @@ class CacheSize:
 
     @property
     def total(self) -> int:
-        """Bytes of all, times and masks with it."""
+        """Bytes of all tokens, times and masks."""
         return self.visual + self.audio + self.frames * 9
 
 
 def format_bytes(size: float) -> str:
-    """'1.4 TB', '70 GB', '3.2 MB': bytes in powers of 1,000."""
+    """Return bytes as text in powers of 1,000, such as '1.4 TB', '70 GB' or '3.2 MB'."""
     for unit in ("B", "kB", "MB", "GB"):
         if size < 999.5:
             return f"{size:.3g} {unit}"

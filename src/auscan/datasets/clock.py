@@ -1,10 +1,11 @@
-"""Give each frame of a track its time: that of the video's own frame, never number over promised rate.
+"""Read the presentation times of a video's frames and convert frame numbers to times.
 
-Frame n, counted from 1, is the n-th frame of the video. The same clock runs the sound (media/audio.py), so a
-late start of either stream needs no further thought.
+Frame n, counted from 1, is the n-th frame of the video, and its time is read from the container. Times are
+computed from a frame rate only if the video cannot be read, with a warning. Sound uses the same clock
+(media/audio.py), so a late start of either stream needs no correction.
 
-In: a video file, frame numbers.  Out: times in seconds, and what the video is like.
-Not here: decoding (media/video.py), which video belongs to a track (affwild2.py).
+Inputs: a video file, frame numbers [N].  Returns: times [N] in seconds.
+See also: media/video.py (decoding), track_assembly.py (which video belongs to a track).
 """
 
 from dataclasses import dataclass
@@ -18,33 +19,38 @@ from auscan.core.errors import MediaError
 from auscan.media.video import VideoInfo, frame_times, probe
 
 ASSUMED_RATE_HZ: Final[float] = 30.0
-"""For tracks without a readable video whose name tells no rate: most of Aff-Wild2 runs at about 30."""
+"""Frame rate assumed without a readable video or a rate in the name; most of Aff-Wild2 has about 30 Hz."""
 
 LENGTH_SLACK: Final[int] = 2
-"""Rows and frames of the video differ by one or so in many tracks; more is worth a warning."""
+"""Largest difference between rows and frames of the video without a warning; many tracks differ by one."""
 
 UNEVEN_STEP: Final[float] = 1.5
-"""A video whose longest step is this many times its median step has a variable frame rate."""
+"""Ratio of longest to median frame interval above which the frame rate counts as variable."""
 
 CONTAINER, CONTAINER_RATE, NAME, ASSUMED = "container", "container rate", "name", "assumed"
-"""Where times come from, best first."""
+"""Sources of times, most reliable first."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class FrameClock:
-    """The times of one video."""
+    """Frame times of one video."""
 
     times_s: NDArray[np.float64]
-    """[F] presentation times of the frames; empty where they cannot be read."""
+    """Presentation times [F] of the frames, seconds; empty if they cannot be read."""
     rate_hz: float
-    """Measured over the whole video; where that is not possible, the rate that the times are made from."""
+    """Frame rate measured over the whole video, or the rate from which times are computed."""
     source: str
-    """CONTAINER, CONTAINER_RATE, NAME or ASSUMED."""
+    """Source of the times: CONTAINER, CONTAINER_RATE, NAME or ASSUMED."""
     info: VideoInfo | None = None
+    """Properties of the video; None without a readable one."""
     warnings: tuple[str, ...] = ()
+    """Warnings about the video."""
 
     def at(self, numbers: NDArray[np.int64]) -> NDArray[np.float64]:
-        """Times [N] s of frames by number [N], from 1; beyond the last frame they go on at its pace."""
+        """Return the times [N] in seconds of frame numbers [N], counted from 1.
+
+        Times beyond the last frame are extrapolated with the median frame interval.
+        """
         if not len(self.times_s):
             return np.asarray((numbers - 1) / self.rate_hz, np.float64)
         last = len(self.times_s) - 1
@@ -53,9 +59,10 @@ class FrameClock:
         return np.asarray(self.times_s[index] + (numbers - 1 - index) * step_s, np.float64)
 
     def surplus(self, numbers: NDArray[np.int64]) -> int | None:
-        """By how many frames rows [N] outlast the video; below 0: the video is longer; None: no telling.
+        """Return the last frame number minus the frame count of the video; below 0 the video is longer.
 
-        Rows that leave frames out may end before the video does.
+        Returns None if the frame count is unknown. Returns 0 instead of a negative value if the numbers [N]
+        skip frames, because such rows may end before the video.
         """
         if not len(self.times_s) or not len(numbers):
             return None
@@ -64,25 +71,31 @@ class FrameClock:
 
     @property
     def is_uneven(self) -> bool:
-        """Is the frame rate variable?"""
+        """Whether the frame rate is variable."""
         if len(self.times_s) < 3:
             return False
         return bool(np.diff(self.times_s).max() > UNEVEN_STEP * _median_step(self.times_s))
 
 
 def read_clock(video: Path | None, named_rate_hz: float | None) -> FrameClock:
-    """The clock of a video. A missing or broken one gives made-up even times, and a warning that says so."""
+    """Return the clock of a video; without a readable one, evenly spaced times and a warning.
+
+    named_rate_hz: frame rate in the track's name, or None.
+    """
     if video is None:
-        return _assumed_clock(named_rate_hz, "no video, so no sound and no times of its own")
+        return _assumed_clock(named_rate_hz, "no video, so no sound and no frame times")
     try:
         info = probe(video)
     except MediaError as error:
-        return _assumed_clock(named_rate_hz, f"its video cannot be used: {error}")
+        return _assumed_clock(named_rate_hz, f"the video cannot be used: {error}")
     try:
         times_s = frame_times(video)
     except MediaError as error:
         rate_hz, source = _best_rate(info.rate_hz, named_rate_hz)
-        warning = f"the times of its video cannot be read, even ones at {rate_hz:g} Hz are used: {error}"
+        warning = (
+            "the frame times of the video cannot be read; "
+            f"evenly spaced times at {rate_hz:g} Hz are used: {error}"
+        )
         return FrameClock(times_s=np.empty(0), rate_hz=rate_hz, source=source, info=info, warnings=(warning,))
     span_s = float(times_s[-1] - times_s[0])
     rate_hz = (len(times_s) - 1) / span_s if span_s > 0 else _best_rate(info.rate_hz, named_rate_hz)[0]
@@ -91,7 +104,7 @@ def read_clock(video: Path | None, named_rate_hz: float | None) -> FrameClock:
 
 def _assumed_clock(named_rate_hz: float | None, reason: str) -> FrameClock:
     rate_hz, source = _best_rate(None, named_rate_hz)
-    warning = f"{reason}; even times at {rate_hz:g} Hz are used"
+    warning = f"{reason}; evenly spaced times at {rate_hz:g} Hz are used"
     return FrameClock(times_s=np.empty(0), rate_hz=rate_hz, source=source, warnings=(warning,))
 
 

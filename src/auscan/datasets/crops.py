@@ -1,10 +1,12 @@
-"""Pictures of a track: list them by the frame number in their names, read them as crops of one size.
+"""List the pictures of a track by frame number and read them as crops of one size.
 
-A frame without a face has no picture, so numbers jump. Numbers are compared as numbers: 100000 comes after
-99999, and 00007.jpg is 7.jpg. The pictures of a data set are aligned already, and only resized.
+A frame without a face has no picture, so frame numbers have gaps. Names are compared as numbers: 100000
+follows 99999, and 00007.jpg equals 7.jpg. The pictures of a data set are already aligned and only resized.
+This module does not import torch.
 
-Inputs: a folder, or the paths of an index.  Returns: file names by frame number; uint8 [T, S, S, 3] RGB.
-See also: media/images.py (decoding; a truncated picture shows only there), faces/align.py. No torch here.
+Inputs: a folder, or the paths of an index.
+Returns: file names by frame number; crops [T, S, S, 3] uint8 RGB.
+See also: media/images.py (decoding, which detects truncated pictures), faces/align.py (alignment).
 """
 
 import os
@@ -23,30 +25,31 @@ from auscan.media.images import IMAGE_SUFFIXES, read_image
 
 @dataclass
 class TrackPictures:
-    """The pictures in one folder."""
+    """Pictures in one folder."""
 
     names: dict[int, str] = field(default_factory=dict)
     """File names by frame number."""
     empty: list[str] = field(default_factory=list)
-    """Files of 0 bytes: as good as missing."""
+    """Files of 0 bytes; they count as missing."""
     others: list[str] = field(default_factory=list)
-    """Files that are no numbered picture, and second pictures of a number."""
+    """Files that are not numbered pictures, and pictures that repeat a number."""
 
     def paths(self, folder: str | None, numbers: NDArray[np.int64]) -> list[str | None]:
-        """Paths [N] of the pictures with these numbers [N], below `folder`; None where there is none."""
+        """Return the paths [N], below `folder`, of the pictures with numbers [N]; None for a missing one."""
         names = [self.names.get(number) for number in numbers.tolist()]
         return [None if name is None else f"{folder}/{name}" for name in names]
 
 
 def list_pictures(folder: Path, pattern: str = r"0*(\d+)") -> TrackPictures:
-    """The pictures of `folder`; `pattern` matches names without suffix and its one group is the number.
+    """Return the pictures in `folder`; hidden files are skipped.
 
-    Hidden files are passed over.  Raises InputError if the folder cannot be read.
+    pattern: regular expression for names without suffix; its one group is the frame number.
+    Raises InputError if the folder cannot be read.
     """
     pictures = TrackPictures()
     name_pattern = re.compile(pattern)
     try:
-        # scandir: there are millions of pictures.
+        # scandir is fast enough for millions of pictures.
         with os.scandir(folder) as listed:
             entries = sorted((e for e in listed if e.name[0] != "."), key=lambda entry: entry.name)
     except OSError as error:
@@ -66,19 +69,20 @@ def list_pictures(folder: Path, pattern: str = r"0*(\d+)") -> TrackPictures:
 
 @dataclass(frozen=True, eq=False)
 class TrackCrops:
-    """The pictures of one track; each is read when it is asked for."""
+    """Crops of one track, read from disk on demand."""
 
     root: Path
-    """The data set's folder."""
+    """Folder of the data set."""
     images: Sequence[str | None]
-    """[T] paths from there; None where a frame has no picture."""
+    """Picture paths [T] below `root`; None for a frame without a picture."""
     side: int
-    """S, pixels."""
+    """Side S of a crop, pixels."""
 
     def read(self, rows: NDArray[np.integer], wanted: NDArray[np.bool_]) -> NDArray[np.uint8]:
-        """The crops [len(rows), S, S, 3] of some rows, black where one is not wanted or there is none.
+        """Return the crops [len(rows), S, S, 3] of `rows`; unwanted and missing ones are black.
 
-        Raises MediaError where one cannot be read.
+        wanted: mask [len(rows)] of the crops to read.
+        Raises MediaError if a picture cannot be read.
         """
         crops = np.zeros((len(rows), self.side, self.side, 3), np.uint8)
         for position in np.flatnonzero(wanted):
@@ -89,7 +93,7 @@ class TrackCrops:
 
 
 def read_crop(path: Path, side: int) -> NDArray[np.uint8]:
-    """The picture, brought to [side, side, 3]. Raises MediaError where it cannot be read."""
+    """Return the picture resized to [side, side, 3] RGB.  Raises MediaError if it cannot be read."""
     image = read_image(path)
     if image.shape[:2] == (side, side):
         return image

@@ -1,7 +1,7 @@
-"""What the readers of DISFA, BP4D and OpenFace share: a folder walked once, and look-ups in it.
+"""List the files of a data set once and look up videos and folders by name, for DISFA, BP4D and OpenFace.
 
-In: a folder.  Out: its files, its videos and folders by name.
-Not here: Aff-Wild2, whose files are found by find.py.
+Inputs: a folder.  Returns: its files and folders, and videos and folders by name.
+See also: find.py (the same for Aff-Wild2).
 """
 
 import os
@@ -18,18 +18,24 @@ from auscan.media.images import IMAGE_SUFFIXES, natural_key
 
 @dataclass
 class DatasetTree:
-    """A data set's folder; pictures are not among `files`, there are too many."""
+    """Files and folders of a data set."""
 
     root: Path
+    """Folder of the data set."""
     files: list[Path] = field(default_factory=list)
+    """All files except pictures, which are too many to list."""
     folders: list[Path] = field(default_factory=list)
+    """All folders below `root`."""
     used: set[Path] = field(default_factory=set)
+    """Files that a track uses."""
     unused: list[Unused] = field(default_factory=list)
+    """Files and folders that cannot be used, with reasons."""
 
     def video(self, name: str, inside: str | None = None, substring: bool = False) -> Path | None:
-        """The video called `name` (`substring`: with `name` in its name), below a folder called `inside`.
+        """Return the video named `name` below a folder named `inside`, or None.
 
-        Of several the one of a left camera.
+        substring: accept any video whose name contains `name`.
+        If several videos match, one of a left camera is preferred.
         """
         wanted = name.casefold()
         found = [
@@ -44,15 +50,15 @@ class DatasetTree:
         return video
 
     def folder(self, name: str, inside: str | None = None) -> Path | None:
-        """The folder of that name, below one called `inside`."""
+        """Return the folder named `name` below a folder named `inside`, or None."""
         return next(self._folders(name, inside), None)
 
     def picture_folder(self, name: str, inside: str | None = None) -> Path | None:
-        """The folder of that name with pictures in it: labels often have folders of the same names."""
+        """Return the folder named `name` that holds pictures; label folders often have the same names."""
         return next(filter(_has_pictures, self._folders(name, inside)), None)
 
     def unused_files(self) -> list[Unused]:
-        """Files that nothing was made of, counted by folder and suffix."""
+        """Return the files that no track uses, counted by folder and suffix."""
         others = Counter((path.parent, path.suffix) for path in self.files if path not in self.used)
         return [Unused(f"{folder}/*{end}", f"{n} files not needed") for (folder, end), n in others.items()]
 
@@ -63,9 +69,9 @@ class DatasetTree:
 
 
 def walk_tree(root: Path, exclude: Path | None = None) -> DatasetTree:
-    """Go through a folder once; hidden things and `exclude` are passed over.
+    """List the files and folders below `root`, without hidden ones and `exclude`.
 
-    Raises InputError if it is no folder.
+    Raises InputError if `root` is not a folder.
     """
     if not root.is_dir():
         raise InputError(f"{root} is not a folder. Give the folder in which the data set was unpacked.")

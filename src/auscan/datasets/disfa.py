@@ -1,11 +1,13 @@
-"""DISFA: 27 people, one video each, intensities 0 to 5 in one file an AU.
+"""Build tracks from DISFA: 27 people, one video each, AU intensities 0 to 5 in one file per AU.
 
     ActionUnit_Labels/SN001/SN001_au1.txt      frame,intensity      frames from 1, no header
 
-An AU is active from intensity 2 on. Public lists number pictures from 0, so line k is picture k - 1; a folder
-whose first picture is 1 is taken at its word.
+An AU is active from intensity 2. Public lists number pictures from 0, so line k belongs to picture k - 1. If
+a folder has no picture 0, line k belongs to picture k.
 
-In: the data set's folder.  Out: one track a person, in the split of the usual three folds.
+Inputs: the data set's folder.
+Returns: one track per person; its split is the fold of the person in the usual three folds.
+See also: dataset_tree.py (file search), prepare.py (index).
 """
 
 import re
@@ -32,29 +34,30 @@ ACTIVE_FROM: Final[int] = 2
 """Intensity at which an AU counts as active."""
 
 RATE_HZ: Final[float] = 20.0
-"""Of the videos, where they are not there."""
+"""Frame rate of the videos, used if they are missing."""
 
 FOLDS: Final[tuple[frozenset[int], ...]] = (
     frozenset({1, 2, 9, 10, 16, 26, 27, 30, 32}),
     frozenset({6, 11, 12, 13, 18, 21, 24, 28, 31}),
     frozenset({3, 4, 5, 7, 8, 17, 23, 25, 29}),
 )
-"""People by the folds of the benchmarks."""
+"""Numbers of the people in each of the three folds used in the literature."""
 
 CODED: Final[tuple[str, ...]] = ("AU01", "AU02", "AU04", "AU06", "AU12", "AU15", "AU25", "AU26")
-"""Those of ours that DISFA codes; AU5, 9, 17 and 20 are not ours."""
+"""AUs of auscan that DISFA codes; its AU5, 9, 17 and 20 are not used."""
 
 _LABEL_FILE = re.compile(r"(sn\d+)_au(\d+)\.txt", re.IGNORECASE)
 
 
 @dataclass
 class Disfa:
-    """The tracks of a copy of DISFA."""
+    """Reader of one copy of DISFA."""
 
     tree: DatasetTree
+    """Files of the data set."""
 
     def tracks(self) -> Iterator[Track | None]:
-        """Every person in turn."""
+        """Yield the track of each person, or None for an unusable one."""
         files: dict[str, dict[str, Path]] = {}
         for path in self.tree.files:
             match = _LABEL_FILE.fullmatch(path.name)
@@ -100,7 +103,7 @@ class Disfa:
         )
 
     def _images(self, person: str, numbers: NDArray[np.int64]) -> tuple[Path | None, list[str | None], int]:
-        """Folder, paths [N] and the number of pictures that no row has."""
+        """Return the picture folder, the paths [N] and the count of pictures without a row."""
         folder = self.tree.picture_folder(person)
         if folder is None:
             return None, [None] * len(numbers), 0
@@ -111,7 +114,7 @@ class Disfa:
 
 
 def _read(path: Path) -> dict[int, int]:
-    """1 or 0 by frame number; -1 where the intensity is none."""
+    """Return labels by frame number: 1, 0, or -1 for an intensity outside 0 to 5."""
     rows = {}
     for line in read_lines(path):
         match = re.fullmatch(r"(\d+)\s*,\s*(-?\d+)(?:\.0*)?", line)

@@ -1,13 +1,12 @@
-"""Run the frozen encoders over a data set once, so that training reads features and not pictures.
+"""Run the frozen encoders over a data set once, so that training reads features instead of pictures.
 
-Pictures fill batches, across the tracks of a video; sound goes through the same segments as at inference and
-is encoded once a video. Batches do not reach from one video into the next: so it makes no difference who does
-a video, here or on another machine, nor after which.
+Batches are filled across the tracks of a video and never span two videos. The features of a video therefore
+do not depend on the worker that extracts it or on the order of the videos. Sound is split into the same
+segments as at inference and encoded once per video. WavLM's layers are summed here, with the checkpoint's
+weights or with equal weights without a checkpoint; training on features does not learn this sum.
 
-In: an index (index.py) and encoders.  Out: a folder of features (cache.py).
-Not here: which tracks are left, and who does them (batch/extract.py); what is learned from them (training/).
-WavLM's layers are summed with the weights that the checkpoint has, equal ones where there is none: the sum is
-made here and not learned afterwards.
+Inputs: an index (index.py) and encoders.  Returns: folders of features (cache.py).
+See also: batch/extract.py (pending tracks, workers), training/ (training on features).
 """
 
 import hashlib
@@ -44,11 +43,11 @@ DECODE_THREADS: Final = 4
 """Threads that decode pictures."""
 
 Progress = Callable[[int, int | None], None]
-"""Called with pictures done and pictures in all."""
+"""Function called with the pictures done and the total number of pictures."""
 
 
 class Encoders:
-    """Both encoders of a model, frozen, on a device."""
+    """Visual and audio encoder of a model, frozen, on one device."""
 
     def __init__(
         self,
@@ -60,8 +59,11 @@ class Encoders:
         points: nn.Module | None = None,
         pose_occlusion: nn.Module | None = None,
     ) -> None:
-        """points, pose_occlusion: layers that read five points, and head pose and occlusion, from the face's
-        global token; None where untrained."""
+        """Freeze the encoders and move them to `device`.
+
+        points, pose_occlusion: layers that predict five points, and head pose and occlusion, from the global
+        token; None if untrained.
+        """
         self.name, self.config, self.device = name, config, torch.device(device)
         self.crop_size = config.visual.crop_size
         self.visual = visual.eval().requires_grad_(False).to(self.device)
@@ -70,43 +72,43 @@ class Encoders:
         self.digest = _digest(config, visual, audio)
         self.width, self.audio_width = visual.width, cast(int, audio.width)
         self.grid = round(visual.patch_count**0.5)
-        """Patches along one side, before averaging."""
+        """Patches per side before averaging."""
 
     @torch.inference_mode()
     def encode_faces(
         self, crops: NDArray[np.uint8], grid: int
     ) -> tuple[NDArray[np.float16], NDArray[np.float16]]:
-        """crops [B, S, S, 3] RGB -> global [B, Dv], patches averaged to a grid [B, grid ** 2, Dv]."""
+        """Encode crops [B, S, S, 3] RGB into global tokens [B, Dv] and pooled patches [B, grid ** 2, Dv]."""
         with self._autocast():
             face, patches = self.visual(torch.from_numpy(crops).to(self.device))
         return _to_float16(face), _to_float16(pool_patches(patches.float(), grid))
 
     @torch.inference_mode()
     def encode_audio(self, samples: NDArray[np.float32]) -> NDArray[np.float32]:
-        """samples [M] at 16 kHz -> tokens [M // 320, Da]; makes it an `AudioEncoder`."""
+        """Encode samples [M] at 16 kHz; return tokens [M // 320, Da].  Implements `AudioEncoder`."""
         with self._autocast():
             tokens = self.audio(torch.from_numpy(samples)[None].to(self.device))[0]
         out: NDArray[np.float32] = tokens.float().cpu().numpy()
         return out
 
     def _autocast(self) -> Any:
-        """Half precision where it is quicker; the features are stored in it anyway."""
+        """Return an autocast context: half precision on CUDA. Features are stored as float16 in any case."""
         return torch.autocast(self.device.type, torch.float16, enabled=self.device.type == "cuda")
 
 
 def load_encoders(
     model: str, visual: str | None = None, audio: str | None = None, device: str = "cpu"
 ) -> Encoders:
-    """The encoders of a size ('base', 'large'), a shipped checkpoint ('nano') or a checkpoint's folder.
+    """Load the encoders of a size ('base', 'large'), a shipped checkpoint ('nano') or a checkpoint folder.
 
-    visual, audio: local folders or hub names that take the place of the size's DINOv2 and WavLM weights.
-    Raises CheckpointError where the weights cannot be had, InputError where a checkpoint is to have others
-    or the device is not there.
+    visual, audio: local folders or hub names that replace the DINOv2 and WavLM weights of a size.
+    Raises CheckpointError if the weights cannot be loaded, and InputError if `visual` or `audio` is given
+    with a checkpoint or the device is not available.
     """
     check_device(device)
     if model not in UNSHIPPED_SIZES:
         if visual or audio:
-            raise InputError(f"{model} brings its own encoders. Leave --visual and --audio out.")
+            raise InputError(f"{model} has its own encoders. Omit --visual and --audio.")
         network, checkpoint = load_checkpoint(model)
         stage = network.visual
         return Encoders(
@@ -132,12 +134,12 @@ def load_encoders(
 
 
 def use_threads(count: int) -> None:
-    """Let the encoders of this process use so many threads."""
+    """Set the number of threads of the encoders in this process."""
     torch.set_num_threads(count)
 
 
 def check_device(device: str) -> None:
-    """Raise InputError for a device that torch does not know or that is not in this machine."""
+    """Raise InputError if torch does not support the device or this machine does not have it."""
     try:
         torch.empty(0, device=device)
     except (RuntimeError, AssertionError) as error:
@@ -147,26 +149,27 @@ def check_device(device: str) -> None:
 
 @dataclass(frozen=True, eq=False)
 class TrackRows:
-    """What is to be done for one track."""
+    """Inputs of feature extraction for one track."""
 
     name: str
+    """Name of the track."""
     source: str
-    """The video file that it is of, as others may be, too; its name where there is none."""
+    """Video file of the track, which other tracks may share; the track's name without a video."""
     video: str | None
-    """With sound; None without."""
+    """Video file if it has sound, else None."""
     images: list[str | None]
-    """[T] from the data set's folder."""
+    """Picture paths [T] below the data set's folder; None without a picture."""
     times_s: NDArray[np.float64]
-    """[T]."""
+    """Frame times [T], seconds."""
 
     @property
     def length_s(self) -> float:
-        """From the first frame to the last."""
+        """Time from the first to the last frame, seconds."""
         return float(self.times_s[-1] - self.times_s[0]) if len(self.times_s) else 0.0
 
 
 def read_tracks(index: Index) -> Iterator[TrackRows]:
-    """The tracks of an index, those of one video after each other."""
+    """Yield the tracks of an index, grouped by video."""
     rows = index.frames.groupby("track", observed=True, sort=False).indices
     for track in index.tracks.sort_values(["video", "track"]).itertuples():
         name = str(track.track)
@@ -178,7 +181,7 @@ def read_tracks(index: Index) -> Iterator[TrackRows]:
 
 
 def expected_header(track: TrackRows, encoders: Encoders, grid: int) -> CacheHeader:
-    """What a track's features will say of themselves, but for what is known only afterwards."""
+    """Return the header of a track's features, without the fields known only after extraction."""
     return CacheHeader(
         track=track.name,
         model=encoders.name,
@@ -192,12 +195,14 @@ def expected_header(track: TrackRows, encoders: Encoders, grid: int) -> CacheHea
 
 
 def count_images(tracks: Iterable[TrackRows]) -> int:
-    """How many pictures there are to see."""
+    """Return the number of pictures in the tracks."""
     return sum(image is not None for track in tracks for image in track.images)
 
 
 @dataclass(eq=False)
 class _OpenTrack:
+    """Track whose features are being written."""
+
     track: TrackRows
     writer: TrackWriter
     unreadable: list[str]
@@ -205,30 +210,39 @@ class _OpenTrack:
 
 @dataclass(frozen=True, eq=False)
 class _PendingImage:
+    """Picture that is being decoded."""
+
     track: _OpenTrack
     number: int
+    """Row in the track."""
     image: str
+    """Path below the data set's folder."""
     crop: Future[NDArray[np.uint8]]
+    """Decoded crop [S, S, 3]."""
 
 
 @dataclass(frozen=True, eq=False)
 class _ImageBatch:
+    """Pictures to encode together."""
+
     rows: list[_PendingImage]
     complete: list[_OpenTrack]
-    """Tracks whose last picture is in this batch or before it."""
+    """Tracks whose last picture is in this batch or an earlier one."""
 
 
 class Extractor:
-    """Makes features of tracks."""
+    """Feature extractor: callable that writes the features of one video's tracks."""
 
     def __init__(self, root: Path, encoders: Encoders, grid: int, batch: int = 64) -> None:
-        """root: the data set's folder; grid: patches along one side after averaging; batch: pictures at a
-        time."""
+        """Store the settings.
+
+        root: folder of the data set.  grid: patches per side after averaging.  batch: pictures per batch.
+        """
         self.root, self.encoders, self.grid, self.batch = root, encoders, grid, batch
         self._audio_tokens = _AudioTokenCache(root, encoders)
 
     def __call__(self, tracks: Sequence[TrackRows], folder: Path, progress: Progress) -> list[str]:
-        """Write the tracks of a video to `folder`, as a cache; the pictures that could not be read."""
+        """Write the features of a video's tracks into the cache `folder`; return the unreadable pictures."""
         unreadable: list[str] = []
         total, done = count_images(tracks), 0
         with ThreadPoolExecutor(DECODE_THREADS) as decoders:
@@ -258,7 +272,7 @@ class Extractor:
     def _batches(
         self, tracks: Sequence[TrackRows], folder: Path, decoders: ThreadPoolExecutor
     ) -> Iterator[_ImageBatch]:
-        """Pictures in batches, across tracks; each track is complete in the batch with its last picture."""
+        """Yield batches of pictures across tracks; a track is complete in the batch of its last picture."""
         batch = _ImageBatch([], [])
         for track in tracks:
             writer = TrackWriter(folder, expected_header(track, self.encoders, self.grid), track.times_s)
@@ -276,7 +290,7 @@ class Extractor:
 
 
 def _prefetch_one(batches: Iterator[_ImageBatch]) -> Iterator[_ImageBatch]:
-    """The same batches, the next one already being read while one is worked on."""
+    """Yield the same batches one step late, so that the next batch decodes while one is encoded."""
     pending: _ImageBatch | None = None
     for batch in batches:
         if pending is not None:
@@ -287,7 +301,7 @@ def _prefetch_one(batches: Iterator[_ImageBatch]) -> Iterator[_ImageBatch]:
 
 
 class _AudioTokenCache:
-    """The audio tokens of the video asked for last: the persons in it come one after the other."""
+    """Cache of the audio tokens of the last video; its tracks are extracted consecutively."""
 
     def __init__(self, root: Path, encoders: Encoders) -> None:
         self._root, self._encoders = root, encoders
@@ -295,7 +309,7 @@ class _AudioTokenCache:
         self._cached: tuple[NDArray[np.float16], float] = self._no_tokens()
 
     def tokens_of(self, video: str | None) -> tuple[NDArray[np.float16], float]:
-        """Tokens [Ta, Da] and the time of the first sample, s; none where there is no readable sound."""
+        """Return tokens [Ta, Da] and the start of the sound in seconds; Ta is 0 without readable sound."""
         if video != self._video:
             self._video, self._cached = video, self._no_tokens() if video is None else self._encode(video)
         return self._cached
@@ -307,7 +321,7 @@ class _AudioTokenCache:
         try:
             sound = read_waveform(self._root / video)
             tokens = None if sound is None else encode_audio_stream(self._encoders, sound)
-        except MediaError:  # prepare has put it on record
+        except MediaError:  # auscan prepare has already reported it
             tokens = None
         if tokens is None:
             return self._no_tokens()
@@ -322,7 +336,7 @@ def _to_float16(values: Tensor) -> NDArray[np.float16]:
 
 
 def _digest(config: NetworkConfig, visual: nn.Module, audio: nn.Module) -> str:
-    """Of the settings that encoders have and of every weight; a folder's name does not matter."""
+    """Return a digest of the encoders' settings and weights, independent of the folder they came from."""
     settings = [config.visual.model_dump(exclude={"source"}), config.audio.model_dump(exclude={"source"})]
     digest = hashlib.sha256(json.dumps(settings, sort_keys=True, default=str).encode())
     for module in (visual, audio):

@@ -1,12 +1,12 @@
-"""Find the files of Aff-Wild2 in a folder, whatever the edition called its folders.
+"""Find the files of Aff-Wild2 in a folder, independent of the edition's folder names.
 
-No archive holds everything, and people unpack several, rename and nest them. So the tree is searched for what
-does not change: folders AU_Detection_Challenge (or AU_Set) with a training and a validation set, folders
-cropped_aligned* with one folder a track, video files, and the text files of the test set. Each kind may be
-looked for elsewhere instead (`Roots`).
+No archive contains all files, and users unpack, rename and nest several archives. The search therefore uses
+only names that are the same in all editions: folders AU_Detection_Challenge (or AU_Set) with a training and a
+validation set, folders cropped_aligned* with one folder per track, video files, and the text files of the
+test set. `Roots` sets other folders to search for each kind.
 
-In: a folder.  Out: paths by track or video name, and all that was found and is of no use, with the reason.
-See also: results/readers/annotations.py, track_lists.py, clock.py (reading), affwild2.py (joining).
+Inputs: a folder.  Returns: paths by track or video name, and unused files with reasons.
+See also: results/readers/annotations.py, track_lists.py, clock.py (reading), affwild2.py (tracks).
 """
 
 import os
@@ -28,57 +28,64 @@ SPLIT_FOLDERS: Final[dict[str, str]] = {
     "validation_set": "val",
     "val_set": "val",
 }
-"""Splits by the names, in small letters, of the folders inside an annotation root."""
+"""Splits by the lower-case names of the folders inside an annotation root."""
 
 ANNOTATION_ROOTS: Final[tuple[str, ...]] = ("au_detection_challenge", "au_set")
+"""Lower-case names of folders with AU labels."""
 
 OTHER_TASK_ROOTS: Final = re.compile(r"(va|expr|mtl|ce|emi)_.*(challenge|set)")
-"""Labels of other tasks; a uni-task entry must not use them."""
+"""Lower-case names of folders with labels of other tasks, which a uni-task entry must not use."""
 
 ORDINALS: Final[tuple[str, ...]] = (
     *("first", "second", "third", "fourth", "fifth", "sixth"),
     *("seventh", "eighth", "ninth", "tenth", "eleventh"),
 )
+"""Edition numbers in words, from 1."""
 
 
 @dataclass(frozen=True)
 class Unused:
-    """Something that was found and cannot be used."""
+    """File or folder that is not used, and the reason."""
 
     path: str
+    """Path or description of the file."""
     reason: str
+    """Reason why it is not used."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Roots:
-    """Where to look for each kind of piece; an empty tuple: anywhere in the data set's folder."""
+    """Folders to search for each kind of file; an empty tuple means the data set's folder."""
 
     annotations: tuple[Path, ...] = ()
+    """Folders with label files."""
     images: tuple[Path, ...] = ()
-    """Folders with one folder of pictures a track."""
+    """Folders with one picture folder per track."""
     videos: tuple[Path, ...] = ()
+    """Folders with videos."""
     lists: tuple[Path, ...] = ()
     """Lists and templates of the test set: files or folders."""
 
 
 @dataclass
 class DatasetFiles:
-    """What was found."""
+    """Files of a data set."""
 
     annotations: dict[str, dict[str, Path]] = field(default_factory=dict)
-    """Files by split and track."""
+    """Label files by split and track."""
     images: dict[str, Path] = field(default_factory=dict)
-    """Folders of pictures by track."""
+    """Picture folders by track."""
     videos: dict[str, Path] = field(default_factory=dict)
     """Video files by name without suffix."""
     texts: dict[Path, Kind] = field(default_factory=dict)
-    """Text files outside the annotations."""
+    """Kinds of the text files outside the annotations."""
     unused: list[Unused] = field(default_factory=list)
+    """Files and folders that are not used, with reasons."""
 
 
 @dataclass
 class _WalkResult:
-    """What a walk through a tree came across, unsorted."""
+    """Unsorted files and folders of a tree."""
 
     annotation_roots: list[Path] = field(default_factory=list)
     image_roots: list[Path] = field(default_factory=list)
@@ -88,13 +95,14 @@ class _WalkResult:
     others: Counter[tuple[Path, str]] = field(default_factory=Counter)
     """Files of other kinds, counted by folder and suffix."""
     errors: list[OSError] = field(default_factory=list)
-    """Folders that may not be entered; os.walk alone would pass over them in silence."""
+    """Errors for unreadable folders, which os.walk ignores by default."""
 
 
 def find_dataset_files(root: Path, roots: Roots | None = None, exclude: Path | None = None) -> DatasetFiles:
-    """Search `root` (and `roots`) for all pieces; `exclude` is a folder not to look into.
+    """Find the files of a data set below `root` and `roots`.
 
-    Hidden files and folders, and macOS's shadow copies, are passed over.
+    exclude: folder that is not searched.
+    Hidden files and folders and macOS's shadow copies are skipped.
     Raises InputError if a folder to search does not exist.
     """
     roots = roots or Roots()
@@ -111,16 +119,16 @@ def find_dataset_files(root: Path, roots: Roots | None = None, exclude: Path | N
     for error in walked.errors:
         files.unused.append(Unused(str(error.filename), f"cannot be read ({error.strerror})"))
     for path in walked.other_tasks:
-        files.unused.append(Unused(str(path), "labels of another task, which this one must not use"))
+        files.unused.append(Unused(str(path), "labels of another task, which this task must not use"))
     for (folder, suffix), count in sorted(walked.others.items()):
         files.unused.append(
-            Unused(f"{folder}/*{suffix}", f"{count} files of a kind that is neither video, list nor label")
+            Unused(f"{folder}/*{suffix}", f"{count} files that are neither videos, lists nor labels")
         )
     return files
 
 
 def _walk(root: Path, exclude: Path | None) -> _WalkResult:
-    """Go through a tree once; folders of pictures, with their millions of files, are not entered."""
+    """Walk a tree once, without entering picture folders, which hold millions of files."""
     if not root.is_dir():
         raise InputError(f"{root} is not a folder. Give the folder in which the data set was unpacked.")
     walked, visited = _WalkResult(), set[str]()
@@ -153,7 +161,7 @@ def _sort_files(walked: _WalkResult, folder: Path, files: list[str]) -> None:
 
 
 def _record_folder(walked: _WalkResult, folder: Path) -> bool:
-    """Note what kind of folder this is; True if the walk need not enter it."""
+    """Record the folder by its kind; return whether the walk can skip its contents."""
     name = folder.name.casefold()
     if name in ANNOTATION_ROOTS:
         walked.annotation_roots.append(folder)
@@ -167,7 +175,7 @@ def _record_folder(walked: _WalkResult, folder: Path) -> bool:
 
 
 def _holds_image_roots(folder: Path) -> bool:
-    """Was an archive unpacked into a folder of its own name? Then the folders of tracks are one deeper."""
+    """Return whether the folder holds cropped* folders, as an archive unpacked into a folder of its name."""
     return any(path.is_dir() and path.name.casefold().startswith("cropped") for path in folder.iterdir())
 
 
@@ -176,12 +184,14 @@ def _annotation_roots(path: Path) -> list[Path]:
         return [path]
     found = _walk(path, None).annotation_roots
     if not found:
-        raise InputError(f"{path} holds no AU_Detection_Challenge with a Train_Set. Check --annotations.")
+        raise InputError(
+            f"{path} does not hold a folder AU_Detection_Challenge with a Train_Set. Check --annotations."
+        )
     return found
 
 
 def edition_of(path: Path) -> int:
-    """The edition that a folder's name or the names above it tell; 2 for the older AU_Set, 0 if none does."""
+    """Return the edition in the name of a folder or its parents; 2 for the older AU_Set, 0 if unknown."""
     for name in (part.casefold() for part in reversed(path.parts)):
         numbered = re.search(r"(\d+)(?:st|nd|rd|th)[ _-]*abaw|abaw[ _-]*(\d+)(?!\d)", name)
         if numbered:
@@ -193,7 +203,10 @@ def edition_of(path: Path) -> int:
 
 
 def _add_annotations(files: DatasetFiles, annotation_roots: list[Path], choose_newest: bool) -> None:
-    """Files by split and track, from the newest edition; labels were revised, so editions are not mixed."""
+    """Add label files by split and track.
+
+    choose_newest: use only the newest edition. Labels were revised, so editions are not mixed.
+    """
     newest_first = sorted(annotation_roots, key=lambda path: (-edition_of(path), str(path)))
     if choose_newest:
         for path in newest_first[1:]:
@@ -214,23 +227,23 @@ def _add_annotations(files: DatasetFiles, annotation_roots: list[Path], choose_n
 
 def _add_annotation(files: DatasetFiles, split: str, path: Path) -> None:
     if path.suffix.lower() != ".txt" or not path.is_file():
-        files.unused.append(Unused(str(path), "no annotation file (.txt)"))
+        files.unused.append(Unused(str(path), "not an annotation file (.txt)"))
         return
     for other_split, paths in files.annotations.items():
         if path.stem in paths:
-            reason = f"the track has labels already, in {paths[path.stem]} ({other_split}); those are used"
+            reason = f"the track already has labels, in {paths[path.stem]} ({other_split}); those are used"
             files.unused.append(Unused(str(path), reason))
             return
     files.annotations.setdefault(split, {})[path.stem] = path
 
 
 def _best_image_roots(files: DatasetFiles, image_roots: list[Path]) -> list[Path]:
-    """The aligned crops; the loose ones only where no aligned ones are, since the two must not be mixed."""
+    """Return the folders of aligned crops, else of unaligned crops; the two must not be mixed."""
     aligned = [path for path in image_roots if path.name.casefold().startswith("cropped_aligned")]
     if aligned:
         for path in image_roots:
             if path not in aligned:
-                files.unused.append(Unused(str(path), "loose crops; the aligned ones are used"))
+                files.unused.append(Unused(str(path), "unaligned crops; the aligned crops are used"))
     return aligned or image_roots
 
 
@@ -238,19 +251,19 @@ def _add_images(files: DatasetFiles, image_roots: list[Path]) -> None:
     for root in image_roots:
         for child in _list_folder(root):
             if not child.is_dir():
-                files.unused.append(Unused(str(child), "a file among the tracks' folders"))
+                files.unused.append(Unused(str(child), "a file in a folder of track folders"))
             elif child.name in files.images:
-                reason = f"the track has pictures already, in {files.images[child.name]}; those are used"
+                reason = f"the track already has pictures, in {files.images[child.name]}; those are used"
                 files.unused.append(Unused(str(child), reason))
             else:
                 files.images[child.name] = child
 
 
 def _add_videos(files: DatasetFiles, videos: list[Path]) -> None:
-    # mp4 before avi where a video is there as both.
+    # If a video exists as .mp4 and .avi, the .mp4 is used.
     for path in sorted(videos, key=lambda p: (p.suffix.lower() != ".mp4", natural_key(str(p)))):
         if path.stem in files.videos:
-            reason = f"the video is there already, as {files.videos[path.stem]}; that one is used"
+            reason = f"the video already exists as {files.videos[path.stem]}, which is used"
             files.unused.append(Unused(str(path), reason))
         else:
             files.videos[path.stem] = path
@@ -263,7 +276,7 @@ def _text_files(path: Path) -> list[Path]:
 
 
 def _list_folder(folder: Path) -> Iterator[Path]:
-    """What is in a folder, in natural order, hidden things left out."""
+    """Yield the entries of a folder in natural order, without hidden ones."""
     if not folder.is_dir():
         raise InputError(f"{folder} is not a folder. Check the path.")
     shown = (path for path in folder.iterdir() if not _is_hidden(path.name))

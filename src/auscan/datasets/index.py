@@ -1,14 +1,14 @@
-"""The index: one folder that says all there is to know about a data set, a row a frame.
+"""Write and read the index of a data set, two tables with a row per frame and a row per track.
 
     frames.parquet   track, split, source_video, frame, image, has_image, timestamp, AU01 to AU26
-    tracks.parquet   a row a track: its files, counts, rates and warnings
+    tracks.parquet   files, counts, rates and warnings of each track
     report.md, report.json                                              (written by prepare.py)
 
-Extraction, training, evaluation and submission read this and nothing else, so all data sets look alike to
-them. Every row of the labels or of the template is there, with or without a picture: holes keep their place.
+Extraction, training, evaluation and submission read only the index, so they do not depend on the data set.
+Each row of the labels or of the template is kept, with or without a picture.
 
-In: tracks, one after the other.  Out: the two tables, and what reads them.
-Not here: where tracks come from (affwild2.py and its neighbours), the report (report.py).
+Inputs: tracks.  Returns: the two tables.
+See also: affwild2.py, disfa.py, bp4d.py, openface.py (tracks), report.py (report).
 """
 
 import hashlib
@@ -32,9 +32,10 @@ from auscan.datasets.clock import FrameClock
 from auscan.results.readers.annotations import NOT_ANNOTATED
 
 FORMAT_NUMBER: Final[int] = 1
-"""Goes up when an index of before can no longer be read."""
+"""Format number of the index; increased if older indexes can no longer be read."""
 
 METADATA_KEY: Final[bytes] = b"auscan"
+"""Key of the metadata in the footers of both tables."""
 
 _TEXT = pa.dictionary(pa.int32(), pa.string())
 
@@ -50,8 +51,11 @@ FRAME_SCHEMA: Final = pa.schema(
         *((name, pa.int8()) for name in AU_NAMES),
     ]
 )
-"""frame: number in the video, from 1; image: path from the data set's folder, null without one; timestamp:
-seconds on the clock of the video and its sound; AUs: 1, 0, or -1 not annotated."""
+"""Columns of frames.parquet.
+
+frame: number in the video, from 1.  image: path below the data set's folder, null without a picture.
+timestamp: seconds on the clock of the video and its sound.  AUs: 1 active, 0 inactive, -1 not annotated.
+"""
 
 TRACK_SCHEMA: Final = pa.schema(
     [
@@ -82,57 +86,73 @@ TRACK_SCHEMA: Final = pa.schema(
         ("warnings", pa.list_(pa.string())),
     ]
 )
-"""Paths start at the data set's folder; video is also where the sound is; rows_labelled have all twelve
-labels, or all that the data set codes; frames_decoded is null without a readable video, and so is surplus:
-by how many frames the rows outlast it."""
+"""Columns of tracks.parquet.
+
+Paths are relative to the data set's folder.  video: file with the picture and the sound.  rows_labelled:
+rows with all twelve labels, or with all AUs that the data set codes.  frames_decoded: frames of the video.
+surplus: last row number minus frames_decoded.  Both are null without a readable video.
+"""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Track:
-    """One face of one video over time: N rows, A action units."""
+    """One face of one video over time: N rows, A action units.
+
+    Raises ValueError if the arrays differ in length.
+    """
 
     name: str
+    """Name of the track."""
     split: str
-    """train, val, test, or the name of a fold where the data set has folds instead."""
+    """train, val, test, or the name of a fold if the data set has folds."""
     source_video: str
-    """Tracks that share it must share a fold."""
+    """Name of the recording; tracks of one recording must share a fold."""
     numbers: NDArray[np.int64]
-    """[N] frame numbers in the video, from 1."""
+    """Frame numbers [N] in the video, from 1."""
     labels: NDArray[np.int8]
-    """[N, A] 1, 0, or -1 not annotated."""
+    """Labels [N, A]: 1 active, 0 inactive, -1 not annotated."""
     images: Sequence[str | None]
-    """[N] paths from the data set's folder."""
+    """Picture paths [N] below the data set's folder; None without a picture."""
     times_s: NDArray[np.float64]
-    """[N] on the video's clock."""
+    """Frame times [N] on the video's clock, seconds."""
     clock: FrameClock
+    """Clock of the video."""
     video: str | None = None
+    """Video file below the data set's folder."""
     image_folder: str | None = None
+    """Picture folder below the data set's folder."""
     label_file: str | None = None
+    """Label file or folder below the data set's folder."""
     named_rate_hz: float | None = None
+    """Frame rate in the track's name."""
     images_beyond: int = 0
-    """Pictures whose number no row has."""
+    """Number of pictures whose frame number has no row."""
     coded: tuple[str, ...] = AU_NAMES
-    """The AUs that the data set codes at all."""
+    """AUs that the data set codes."""
     warnings: tuple[str, ...] = ()
+    """Warnings about the track's files."""
 
     def __post_init__(self) -> None:
         count = len(self.numbers)
         shapes = (self.labels.shape, (len(self.images),), self.times_s.shape)
         if shapes != ((count, AU_COUNT), (count,), (count,)):
-            raise ValueError(f"Track {self.name}: {count} numbers, but labels, images, times are {shapes}.")
+            raise ValueError(
+                f"Track {self.name} has {count} numbers, but labels, images and times of shapes {shapes}."
+            )
 
 
 class IndexWriter:
-    """Takes tracks one by one; holds none of them."""
+    """Writer of an index; tracks are written one by one and not kept in memory."""
 
     def __init__(self, frames: Any) -> None:
+        """Write rows to the ParquetWriter `frames`."""
         self._frames = frames
         self._digest = hashlib.sha256()
         self.rows: list[dict[str, Any]] = []
-        """One entry a track, as in tracks.parquet."""
+        """Rows of tracks.parquet, one per track."""
 
     def add(self, track: Track) -> None:
-        """Write a track's rows; each track is a row group of its own."""
+        """Write the rows of a track as one row group."""
         table = _frame_table(track)
         self._frames.write_table(table, row_group_size=max(1, table.num_rows))
         self._digest.update(track.labels.tobytes() + track.times_s.tobytes() + track.name.encode())
@@ -140,15 +160,15 @@ class IndexWriter:
 
     @property
     def digest(self) -> str:
-        """Tells whether two files were written by the same run over the same data."""
+        """Digest of all names, labels and times, equal in both tables of one index."""
         return self._digest.hexdigest()[:16]
 
 
 @contextmanager
 def open_index_writer(folder: Path, metadata: dict[str, Any]) -> Iterator[IndexWriter]:
-    """Write an index into `folder`; `metadata` goes into the footer of both tables.
+    """Yield a writer of an index in `folder`; store `metadata` in the footer of both tables.
 
-    The files get their names when all is written. An index that was there before stays whole until then.
+    Both files are renamed into place after the last row, so an existing index stays valid until then.
     """
     with ExitStack() as stack:
         frames_path = stack.enter_context(atomic_path(folder / "frames.parquet"))
@@ -172,35 +192,40 @@ def open_index_writer(folder: Path, metadata: dict[str, Any]) -> Iterator[IndexW
 
 @dataclass(frozen=True, eq=False)
 class Index:
-    """An index in memory."""
+    """Index of a data set."""
 
     root: Path
-    """The data set's folder; the paths in both tables start here."""
+    """Folder of the data set, to which the paths in both tables are relative."""
     frames: pd.DataFrame
+    """Table with the columns of FRAME_SCHEMA, a row per frame."""
     tracks: pd.DataFrame
+    """Table with the columns of TRACK_SCHEMA, a row per track."""
     metadata: dict[str, Any]
+    """Format number, AU names, data set, root, auscan's version and digest."""
 
 
 def read_index(folder: Path, root: Path | None = None) -> Index:
-    """Read an index; `root` tells where the data set is now, if it has moved.
+    """Read an index.
 
-    Raises InputError if there is none, if its two tables are of different runs, or of another format number.
+    root: current folder of the data set, if it has moved.
+    Raises InputError if the index is missing or damaged, its tables are from different runs, or its format
+    number is not supported.
     """
     frames, metadata = _read(folder / "frames.parquet")
     tracks, other = _read(folder / "tracks.parquet")
     if metadata != other:
-        raise InputError(f"{folder} holds the tables of two runs. Run auscan prepare again.")
+        raise InputError(f"The tables in {folder} are from two different runs. Run auscan prepare again.")
     if metadata["format_number"] != FORMAT_NUMBER:
         raise InputError(f"{folder} was written by another version of auscan. Run auscan prepare again.")
     return Index(root or Path(metadata["root"]), frames, tracks, metadata)
 
 
 def _read(path: Path) -> tuple[pd.DataFrame, dict[str, Any]]:
-    """One table and what its footer says about it."""
-    hint = f"Make an index: auscan prepare ROOT --out {path.parent}"
+    """Return a table and the metadata in its footer."""
+    hint = f"Create an index: auscan prepare ROOT --out {path.parent}"
     try:
         with pq.ParquetFile(path) as file:
-            # Not the schema's metadata: what is known only at the end stands in the footer alone.
+            # The digest is known only after the last row, so it is in the footer, not in the schema.
             footer = (file.metadata.metadata or {}).get(METADATA_KEY)
             table = file.read().to_pandas()
     except FileNotFoundError as error:
@@ -232,7 +257,7 @@ def _frame_table(track: Track) -> Any:
 
 def _track_row(track: Track) -> dict[str, Any]:
     known = track.labels != NOT_ANNOTATED  # [N, A]
-    coded = known[:, [name in track.coded for name in AU_NAMES]]  # [N, those coded]
+    coded = known[:, [name in track.coded for name in AU_NAMES]]  # [N, coded AUs]
     complete = coded.all(axis=1)
     missing_image = np.array([image is None for image in track.images], bool)
     info = track.clock.info

@@ -1,12 +1,12 @@
-"""OpenFace's CSV files: what another program saw, in the form of labels.
+"""Build tracks from CSV files of OpenFace, with its predicted presences as labels.
 
     frame, face_id, timestamp, confidence, success, AU01_r, ..., AU01_c, ...
 
-The presences (`_c`) are the labels; rows without a face (success 0) are masked, as their AUs are stale. One
-track a face. These are predictions and not annotations: good for comparing, not as truth.
+The presences (`_c`) become labels. Rows without a face (success 0) become -1, because their AU values are
+stale. The values are predictions of another program, suitable for comparison but not as ground truth.
 
-In: a folder with CSV files.  Out: one track for each of their faces.
-Not here: reading one such file (results/readers/toolkits.py).
+Inputs: a folder with CSV files.  Returns: one track per face.
+See also: results/readers/toolkits.py (reading one file).
 """
 
 from collections.abc import Iterator
@@ -29,17 +29,18 @@ from auscan.results.readers.annotations import NOT_ANNOTATED
 from auscan.results.readers.toolkits import read_openface_table
 
 CODED: Final[tuple[str, ...]] = tuple(name for name in AU_NAMES if name != "AU24")
-"""OpenFace has no AU24."""
+"""AUs of auscan that OpenFace predicts; AU24 is not among them."""
 
 
 @dataclass
 class OpenFace:
-    """The tracks of a folder of OpenFace's results."""
+    """Reader of a folder of OpenFace's results."""
 
     tree: DatasetTree
+    """Files of the folder."""
 
     def tracks(self) -> Iterator[Track | None]:
-        """Every face of every file in turn."""
+        """Yield the track of each face in each file, or None for an unusable file."""
         for path in self.tree.files:
             if path.suffix.lower() != ".csv":
                 continue
@@ -73,7 +74,7 @@ class OpenFace:
         images = pictures.paths(prefix, numbers)
         clock = _clock_of_table(video, times_s)
         missing = [au for au in CODED if f"{au}_c" not in rows]
-        warnings = [f"no presences of {', '.join(missing)}"] if missing else []
+        warnings = [f"no presence columns for {', '.join(missing)}"] if missing else []
         return Track(
             name=name,
             split="all",
@@ -81,7 +82,7 @@ class OpenFace:
             numbers=numbers,
             labels=labels,
             images=images,
-            # The times in the file: it may be of a video that is not here.
+            # The times in the file are used, because its video may be missing.
             times_s=times_s,
             clock=clock,
             video=None if video is None else relative_path(video, self.tree.root),
@@ -96,7 +97,7 @@ class OpenFace:
 def _clock_of_table(
     video: Path | None, times_s: np.ndarray[tuple[int, ...], np.dtype[np.float64]]
 ) -> FrameClock:
-    """The video's clock if it is there; else one of the file's own times."""
+    """Return the clock of the video, or one with the mean frame rate of times [N] s without a video."""
     if video is not None:
         return read_clock(video, None)
     span_s = float(times_s[-1] - times_s[0]) if len(times_s) else 0.0

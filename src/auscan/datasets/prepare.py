@@ -1,7 +1,7 @@
-"""Make the index of a data set, whatever its kind, and the report about it.
+"""Detect the format of a data set and write its index and report.
 
-In: the data set's folder.  Out: an index: frames.parquet, tracks.parquet, report.md, report.json.
-Not here: each data set's own rules (affwild2.py, disfa.py, bp4d.py, openface.py).
+Inputs: the data set's folder.  Returns: an index with frames.parquet, tracks.parquet, report.md, report.json.
+See also: affwild2.py, disfa.py, bp4d.py, openface.py (rules of each data set).
 """
 
 import json
@@ -24,23 +24,29 @@ from auscan.datasets.report import as_markdown, summarise
 from auscan.results.readers.toolkits import is_openface
 
 FORMATS: Final[tuple[str, ...]] = ("affwild2", "mtl", "disfa", "bp4d", "openface")
+"""Supported data set formats."""
 
 Progress = Callable[[int, int | None], None]
-"""Called with rows done, and None as their number is not known before."""
+"""Function called with the rows done and None, because the total is not known in advance."""
 
 
 class _DatasetReader(Protocol):
+    """Reader of a data set."""
+
     def tracks(self) -> Iterator[Track | None]:
-        """Every track in turn; None for one that cannot be used."""
+        """Yield each track, or None for an unusable one."""
 
 
 @dataclass(frozen=True)
 class _DetectedDataset:
-    """A data set that was found: what it is, what reads it, and where it puts what it cannot use."""
+    """Data set whose format is known."""
 
     dataset: str
+    """Format, one of FORMATS."""
     reader: _DatasetReader
+    """Reader of its tracks."""
     unused: list[Unused]
+    """Files that the reader cannot use; complete after the last track."""
 
 
 def prepare(
@@ -50,10 +56,12 @@ def prepare(
     roots: Roots | None = None,
     progress: Progress | None = None,
 ) -> dict[str, Any]:
-    """Index the data set in `root` into the folder `out`; return what report.json says.
+    """Write the index of the data set in `root` into the folder `out`; return the contents of report.json.
 
-    `dataset` is one of FORMATS; None finds out. `roots` tells Aff-Wild2's pieces apart where they lie in
-    several places.  Raises InputError if nothing usable is there; an index from before is then left as it is.
+    dataset: one of FORMATS; None detects it.
+    roots: folders of Aff-Wild2's files, if they are in several places.
+    progress: called after each track.
+    Raises InputError if the folder has no usable track; an existing index then stays unchanged.
     """
     root, out = root.resolve(), out.resolve()
     detected = _detect_dataset(root, out, dataset, roots or Roots())
@@ -68,7 +76,7 @@ def prepare(
                 progress(rows, None)
         unused = [replace(item, path=_relative_to_root(item.path, root)) for item in detected.unused]
         if not writer.rows:
-            raise InputError(f"{root} holds no track that can be used. {_first_reason(unused)}")
+            raise InputError(f"{root} does not hold a usable track. {_first_reason(unused)}")
     summary = summarise(writer.rows, unused, {**metadata, "digest": writer.digest})
     _write_text(out / "report.json", json.dumps(summary, indent=1, ensure_ascii=False) + "\n")
     _write_text(out / "report.md", as_markdown(summary))
@@ -77,7 +85,7 @@ def prepare(
 
 def _detect_dataset(root: Path, out: Path, dataset: str | None, roots: Roots) -> _DetectedDataset:
     if dataset not in (None, *FORMATS):
-        raise InputError(f"{dataset!r} is no data set auscan knows. Use one of {', '.join(FORMATS)}.")
+        raise InputError(f"{dataset!r} is not a supported data set. Use one of {', '.join(FORMATS)}.")
     if dataset in (None, "affwild2", "mtl"):
         files = find_dataset_files(root, roots, exclude=out)
         if dataset == "affwild2" or (dataset is None and _is_affwild2(files)):
@@ -96,13 +104,13 @@ def _detect_dataset(root: Path, out: Path, dataset: str | None, roots: Roots) ->
 
 def _is_affwild2(files: DatasetFiles) -> bool:
     kinds = set(files.texts.values())
-    # Many a text file could be a list or counts; only tracks beside it make it one.
+    # Any text file may have the form of a list or of counts, so picture folders are required as well.
     has_lists = bool(kinds & {"list", "counts"}) and bool(files.images)
     return bool(files.annotations) or "template" in kinds or has_lists
 
 
 def _detect_tree_format(tree: DatasetTree) -> str:
-    """Which of the neighbours is it?"""
+    """Return the format of a data set other than Aff-Wild2.  Raises InputError if none is recognised."""
     names = {folder.name.casefold() for folder in (tree.root, *tree.folders)}
     if "actionunit_labels" in names:
         return "disfa"
@@ -111,14 +119,14 @@ def _detect_tree_format(tree: DatasetTree) -> str:
     if any(path.suffix.lower() == ".csv" and is_openface(path) for path in tree.files):
         return "openface"
     raise InputError(
-        f"{tree.root} holds no data set auscan knows. Looked for AU_Detection_Challenge, AU_Set, test lists "
-        "(Aff-Wild2), files that begin image,valence,arousal (mtl), ActionUnit_Labels (DISFA), AU_OCC (BP4D) "
-        "and CSV files of OpenFace. Name the kind with --format."
+        f"{tree.root} does not hold a supported data set. auscan searched for AU_Detection_Challenge, "
+        "AU_Set, test lists (Aff-Wild2), files that begin with image,valence,arousal (mtl), "
+        "ActionUnit_Labels (DISFA), AU_OCC (BP4D) and CSV files of OpenFace. Set the format with --format."
     )
 
 
 def _relative_to_root(path: str, root: Path) -> str:
-    """A path as the report gives it: from the data set's folder."""
+    """Return a path relative to the data set's folder."""
     return path.removeprefix(f"{root}/")
 
 
@@ -126,7 +134,7 @@ def _first_reason(unused: list[Unused]) -> str:
     if not unused:
         return "Check that the archives are unpacked."
     first = unused[0]
-    return f"{len(unused)} things could not be used, first {first.path}: {first.reason}"
+    return f"{len(unused)} files or folders could not be used, the first is {first.path}: {first.reason}"
 
 
 def _write_text(path: Path, text: str) -> None:

@@ -1,7 +1,7 @@
-"""Say what an index holds and what is odd about the data set, for a reader and for a program.
+"""Summarise an index and the irregularities of its data set as JSON and as Markdown.
 
-In: the rows of tracks.parquet, and what could not be used.  Out: a dict for JSON, and the same as Markdown.
-Not here: finding any of it out (affwild2.py and its neighbours).
+Inputs: the rows of tracks.parquet and the unused files.  Returns: a dict for report.json, text for report.md.
+See also: affwild2.py, disfa.py, bp4d.py, openface.py (tracks), prepare.py (files).
 """
 
 from collections import Counter, defaultdict
@@ -16,22 +16,23 @@ PUBLISHED_PERCENT: Final[tuple[float, ...]] = (
     *(11.82, 4.98, 15.40, 26.61, 39.70, 34.44),
     *(24.49, 2.81, 3.14, 2.56, 62.66, 7.43),
 )
-"""Positives among Aff-Wild2's training frames, in AU_NAMES's order, as printed for edition 6."""
+"""Percentage of positives per AU among Aff-Wild2's training frames, as published for edition 6."""
 
 PUBLISHED_LABELLED: Final[dict[str, int]] = {"train": 1_359_523, "val": 445_845}
-"""Frames with all twelve labels, editions 5 and 6."""
+"""Published number of frames with all twelve labels, editions 5 and 6."""
 
 RATE_SLACK_HZ: Final[float] = 0.7
-"""A name and a file may differ by this much: 29.97 is called 30 or 29."""
+"""Largest unreported difference between the rates in name and file; 29.97 Hz is named 30 or 29."""
 
 PERCENT_SLACK: Final[float] = 1.0
-"""Percentage points from the published rates that deserve a mark."""
+"""Difference from a published percentage, in points, above which it is marked."""
 
 Row = Mapping[str, Any]
+"""Row of tracks.parquet."""
 
 
 def summarise(rows: Sequence[Row], unused: Sequence[Unused], metadata: Mapping[str, Any]) -> dict[str, Any]:
-    """All that the report says, ready for JSON; `rows` as in tracks.parquet."""
+    """Return the contents of report.json for the rows of tracks.parquet."""
     splits = sorted({row["split"] for row in rows}, key=_split_order)
     is_affwild2 = metadata["dataset"] == "affwild2"
     return {
@@ -94,13 +95,13 @@ def _summarise_split(rows: Iterator[Row]) -> dict[str, Any]:
         "positives": dict(zip(AU_NAMES, positives, strict=True)),
         "annotated": dict(zip(AU_NAMES, annotated, strict=True)),
         "positive_percent": dict(zip(AU_NAMES, percents, strict=True)),
-        # F1 of yes to everything is 2p / (1 + p): what any model must beat.
+        # Baseline: predicting 1 for every frame has an F1 of 2p / (1 + p), with p the rate of positives.
         "all_ones_f1": sum(2 * rate / (1 + rate) for rate in rates) / len(rates) if rates else None,
     }
 
 
 def _rate_mismatches(rows: Sequence[Row]) -> Iterator[dict[str, Any]]:
-    """Tracks whose video does not run at the rate of its name, or at none rate in particular."""
+    """Yield the tracks whose frame rate is variable or differs from the rate in their name."""
     for row in rows:
         if row["frames_decoded"] is None:
             continue
@@ -112,7 +113,7 @@ def _rate_mismatches(rows: Sequence[Row]) -> Iterator[dict[str, Any]]:
 
 
 def _sources_in_two_splits(rows: Sequence[Row]) -> dict[str, list[str]]:
-    """Recordings with tracks in more than one split: what is learned there is known there."""
+    """Return the recordings with tracks in more than one split, which leak data between splits."""
     splits = defaultdict(set)
     for row in rows:
         splits[row["source_video"]].add(row["split"])
@@ -120,9 +121,9 @@ def _sources_in_two_splits(rows: Sequence[Row]) -> dict[str, list[str]]:
 
 
 def as_markdown(summary: Mapping[str, Any]) -> str:
-    """The summary as a page."""
+    """Return the summary as a Markdown page."""
     sections = [
-        f"# What auscan prepare found\n\nData set {summary['dataset']} in `{summary['root']}`.",
+        f"# Report of auscan prepare\n\nData set {summary['dataset']} in `{summary['root']}`.",
         _splits_section(summary),
         _positives_section(summary),
         *(_list_section(summary, *section) for section in LIST_SECTIONS),
@@ -137,27 +138,27 @@ LIST_SECTIONS: Final[tuple[tuple[str, str, str], ...]] = (
     (
         "missing_images",
         "Rows without a picture",
-        "A frame without a face has no picture. The rows keep their place with `has_image` false.",
+        "A frame without a face has no picture. Its row is kept with `has_image` false.",
     ),
     (
         "images_beyond",
-        "Pictures beyond the rows",
-        "Pictures whose number no label line or template row has. They are ignored.",
+        "Pictures without a row",
+        "The number of these pictures has no label line or template row. They are ignored.",
     ),
     (
         "length_mismatches",
         "Length mismatches",
-        f"Rows and frames of the video differ by more than {LENGTH_SLACK}. Beyond the video's last frame, "
-        "times go on at its pace.",
+        f"Rows and frames of the video differ by more than {LENGTH_SLACK}. Times beyond the video's last "
+        "frame are extrapolated with its median frame interval.",
     ),
     (
         "frame_rate_surprises",
-        "Frame-rate surprises",
-        f"The video does not run at its name's rate (by more than {RATE_SLACK_HZ} Hz), or unevenly. "
-        "Nothing to do: times are those of the container.",
+        "Frame-rate mismatches",
+        f"The frame rate is variable or differs from the rate in the name by more than {RATE_SLACK_HZ} Hz. "
+        "No action is needed: times are read from the container.",
     ),
 )
-"""Key in the summary, heading, explanation."""
+"""Sections with one table: key in the summary, heading, explanation."""
 
 _SPLIT_LINES: Final[dict[str, str]] = {
     "tracks": "tracks",
@@ -166,18 +167,19 @@ _SPLIT_LINES: Final[dict[str, str]] = {
     "rows_labelled": "rows with all labels",
     "rows_partly_labelled": "rows with some labels",
     "rows_without_image": "rows without a picture",
-    "rows_labelled_without_image": "of these with all labels",
-    "images_beyond": "pictures beyond the rows",
+    "rows_labelled_without_image": "rows without a picture, with all labels",
+    "images_beyond": "pictures without a row",
     "tracks_without_pictures": "tracks without any picture",
     "tracks_without_video": "tracks without a video",
     "tracks_without_sound": "tracks without sound",
 }
+"""Lines of the table of splits: key in the summary, text."""
 
 
 def _splits_section(summary: Mapping[str, Any]) -> str:
     splits: Mapping[str, Any] = summary["splits"]
     if not splits:
-        return "**Not one track was found.**"
+        return "**No track was found.**"
     rows = [[text, *(f"{split[key]:,}" for split in splits.values())] for key, text in _SPLIT_LINES.items()]
     published = summary["published_rows_labelled"]
     if published:
@@ -200,7 +202,7 @@ def _positives_section(summary: Mapping[str, Any]) -> str:
     if published:
         heads += ["published: train %", "train differs by"]
     ones = ", ".join(f"{name} {split['all_ones_f1']:.3f}" for name, split in splits.items())
-    text = f"Yes to everything has a mean F1 of: {ones}."
+    text = f"Predicting 1 for every frame has a mean F1 of: {ones}."
     if published:
         text += f" Differences above {PERCENT_SLACK:g} point are marked *."
     return f"## Positives\n\n{_table(heads, rows)}\n\n{text}"
@@ -230,7 +232,7 @@ def _shared_section(shared: Mapping[str, Sequence[str]]) -> str:
     if not shared:
         return ""
     rows = [[source, ", ".join(splits)] for source, splits in shared.items()]
-    text = "Scores on one split are flattered by training on the other."
+    text = "Training on one of these splits and scoring on the other overestimates the scores."
     return f"## Source videos in two splits\n\n{text}\n\n{_table(['source video', 'splits'], rows)}"
 
 
@@ -243,13 +245,13 @@ def _warnings_section(warnings: Mapping[str, Sequence[str]]) -> str:
 
 def _unused_section(unused: Sequence[Mapping[str, str]]) -> str:
     if not unused:
-        return "## Not used\n\nNothing: all that was found is in the index."
+        return "## Unused files\n\nNone: the index includes all files found."
     reasons = Counter(item["reason"] for item in unused)
     lines = []
     for reason, count in reasons.items():
         lines.append(f"- {reason} ({count}):")
         lines += [f"  - `{item['path']}`" for item in unused if item["reason"] == reason]
-    return "## Not used\n\n" + "\n".join(lines)
+    return "## Unused files\n\n" + "\n".join(lines)
 
 
 def _table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

@@ -1,10 +1,10 @@
-"""Bring pictures, video and rows together into a track.
+"""Join the rows of a track with its pictures and its video.
 
-The rows are given, by labels or by a template; pictures and video are fitted to them and never the other way
-round. Row n, picture n and the n-th frame of the video are one instant.
+Labels or a template determine the rows; pictures and video are matched to them. Row n, picture n and the n-th
+frame of the video show the same instant.
 
-In: paths found (find.py), frame numbers and labels.  Out: a `Track`.
-Not here: what a data set's files are called (affwild2.py), writing (index.py).
+Inputs: paths (find.py), frame numbers and labels.  Returns: a `Track`.
+See also: affwild2.py (names of files), index.py (writing).
 """
 
 from collections.abc import Iterable, Iterator
@@ -24,19 +24,23 @@ from auscan.datasets.track_lists import named_rate_hz, source_video, video_name
 
 @dataclass
 class TrackAssembler:
-    """The pictures and videos of a data set, looked up by track; sides and persons share a video's clock."""
+    """Builder of tracks from the pictures and videos of a data set; tracks of one video share its clock."""
 
     root: Path
+    """Folder of the data set."""
     files: DatasetFiles
+    """Files found in it."""
     used_videos: set[str] = field(default_factory=set)
+    """Names of the videos that a track uses."""
     used_images: set[str] = field(default_factory=set)
+    """Names of the picture folders that a track uses."""
 
     def __post_init__(self) -> None:
-        # The persons of one video come one after the other, so a few clocks suffice.
+        # The tracks of one video are built consecutively, so a small cache is enough.
         self._clock = lru_cache(maxsize=8)(read_clock)
 
     def video(self, track: str) -> Path | None:
-        """The video of a track: the bare name's, be the track the left or the right person in it."""
+        """Return the video of a track, by its name without `_left` or `_right`, or None."""
         for name in (video_name(track), track):
             if name in self.files.videos:
                 self.used_videos.add(name)
@@ -44,11 +48,11 @@ class TrackAssembler:
         return None
 
     def clock(self, track: str) -> FrameClock:
-        """The clock of the track's video, or a made-up one."""
+        """Return the clock of the track's video, or one with assumed times."""
         return self._clock(self.video(track), named_rate_hz(track))
 
     def pictures(self, track: str) -> TrackPictures:
-        """The pictures of a track under its full name; none if it has no folder."""
+        """Return the pictures of a track, by its full name; empty without a folder."""
         folder = self.files.images.get(track)
         if folder is None:
             return TrackPictures()
@@ -64,7 +68,7 @@ class TrackAssembler:
         label_file: Path | None,
         warnings: Iterable[str] = (),
     ) -> Track:
-        """A track of the rows given by frame numbers [N] and labels [N, A], with all that belongs to it."""
+        """Build a track from frame numbers [N] and labels [N, A], with its pictures, video and times."""
         clock, pictures, video = self.clock(name), self.pictures(name), self.video(name)
         folder = self.files.images.get(name)
         prefix = None if folder is None else relative_path(folder, self.root)
@@ -92,7 +96,7 @@ class TrackAssembler:
         )
 
     def unused_files(self) -> list[Unused]:
-        """Videos and folders of pictures that no track asked for."""
+        """Return the videos and picture folders that no track uses."""
         reason = "no labels and no entry in a test list"
         videos = [path for name, path in self.files.videos.items() if name not in self.used_videos]
         images = [path for name, path in self.files.images.items() if name not in self.used_images]
@@ -100,26 +104,26 @@ class TrackAssembler:
 
 
 def relative_path(path: Path, root: Path) -> str:
-    """The path from the data set's folder, with `/`; absolute if it lies elsewhere."""
+    """Return the path relative to `root`, with `/`; absolute if it is outside `root`."""
     return path.relative_to(root).as_posix() if path.is_relative_to(root) else str(path.resolve())
 
 
 def length_warnings(clock: FrameClock, numbers: NDArray[np.int64]) -> Iterator[str]:
-    """Says so if rows and video differ in length by more than they usually do."""
+    """Yield a warning if rows [N] and video differ in length by more than LENGTH_SLACK frames."""
     surplus = clock.surplus(numbers)
     if surplus is not None and abs(surplus) > LENGTH_SLACK:
-        note = "the times of the last go on at its pace" if surplus > 0 else "its last frames have no rows"
+        note = "later times are extrapolated" if surplus > 0 else "the last frames have no rows"
         yield f"{len(numbers)} rows up to frame {numbers.max()}, {len(clock.times_s)} frames of video: {note}"
 
 
 def _picture_warnings(folder: Path | None, pictures: TrackPictures, images_beyond: int) -> Iterator[str]:
     if folder is None:
-        yield "no folder of pictures"
+        yield "no picture folder"
     if images_beyond:
-        yield f"{images_beyond} pictures have a number that no row has; they are ignored"
+        yield f"{images_beyond} pictures have a frame number without a row; they are ignored"
     if pictures.empty:
         count, first = len(pictures.empty), pictures.empty[0]
         yield f"{count} pictures are empty (0 bytes), such as {first}; they count as missing"
     if pictures.others:
         count, first = len(pictures.others), pictures.others[0]
-        yield f"{count} files are no numbered picture or repeat a number, such as {first}"
+        yield f"{count} files are not numbered pictures or repeat a number, such as {first}"

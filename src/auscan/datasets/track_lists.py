@@ -1,22 +1,23 @@
-"""Names of tracks and lists of them: the video and recording behind a name, folds, and the test set's files.
+"""Parse track names, assign cross-validation folds, and read the text files of Aff-Wild2's test set.
 
     900-30-1280x720          <id>-<fps>-<W>x<H>          903        <id>
     901-60-1920x1080-2       the same, part 2            video900   video<k>      video900_1   part 1
     any of these + _left or _right: one of two persons in that video
 
-Only endings are looked at: a name cut at its first `_` would lose the part of `video900_1`. For the test set
-the organisers give text files:
+Names are parsed from their end, because cutting at the first `_` would drop the part of `video900_1`. The
+organisers publish these text files for the test set:
 
-    list       900-30-1280x720_left                                        one track a line, no header
-    counts     video900,402                                                one track a line, no header
+    list       900-30-1280x720_left                                        one track per line, no header
+    counts     video900,402                                                one track per line, no header
     template   image_location,AU1,AU2,...                                  edition 5: rows end after a comma
-               900-30-1280x720/00001.jpg,1,0,1,1,1,0,0,1,0,0,0,1           edition 6: placeholders, no truth
+               900-30-1280x720/00001.jpg,1,0,1,1,1,0,0,1,0,0,0,1           edition 6: placeholder labels
     multitask  image,valence,arousal,expression,AU1,AU2,...                s-Aff-Wild2; see affwild2.py
 
-The kind of a file shows in its lines; its task shows in its name: other tasks have lists of the same shape.
+The lines of a file determine its kind. Its name determines the task, because lists of other tasks have the
+same form.
 
 Inputs: names, text files.  Returns: names, rates in Hz, folds, counts, frame numbers.
-See also: find.py (which files there are), training/submission.py (writing submissions).
+See also: find.py (file search), training/submission.py (writing submissions).
 """
 
 import hashlib
@@ -29,11 +30,13 @@ from typing import Literal
 from auscan.core.errors import InputError
 
 SIDES = ("_left", "_right")
+"""Endings of the names of tracks with one of two persons."""
 
 Kind = Literal["list", "counts", "template", "multitask", "other_task", "other"]
+"""Kind of a text file."""
 
 OTHER_TASK = re.compile(r"valence|arousal|expression|(?<![a-z])(va|expr|mtl|ce|emi|emotion\w*)(?![a-z])")
-"""Names of files (in small letters) that belong to another task than ours."""
+"""Lower-case file names that belong to a task other than AU detection."""
 
 _SIZED_NAME = re.compile(r"(?P<source>\d+-(?P<rate>\d+(?:\.\d+)?)-\d+x\d+)(?:[-_]\d+)?")
 
@@ -47,7 +50,7 @@ _NAME_LINE = re.compile(r"[^,\s/]+")
 
 
 def video_name(track: str) -> str:
-    """The video that a track was cut from: its name without one `_left` or `_right` at the end."""
+    """Return the video name of a track: its name without one `_left` or `_right` at the end."""
     for side in SIDES:
         if track.endswith(side):
             return track.removesuffix(side)
@@ -55,23 +58,23 @@ def video_name(track: str) -> str:
 
 
 def source_video(track: str) -> str:
-    """The recording behind a track: side and part taken off. Tracks of one recording belong in one fold."""
+    """Return the recording of a track: its name without side and part.  Recordings must not span folds."""
     name = video_name(track)
     match = _SIZED_NAME.fullmatch(name) or _COUNTED_NAME.fullmatch(name)
     return match["source"] if match else name
 
 
 def named_rate_hz(track: str) -> float | None:
-    """The frame rate in the name. It is that of the upload, often not that of the file."""
+    """Return the frame rate in a track's name, in Hz, or None. It often differs from the file's rate."""
     match = _SIZED_NAME.fullmatch(video_name(track))
     return float(match["rate"]) if match else None
 
 
 def assign_folds(source_videos: Iterable[str], k: int, seed: int = 0) -> dict[str, int]:
-    """Deal recordings into k folds of equal size, or one more: name -> fold 0 to k - 1.
+    """Assign recordings to k folds whose sizes differ by at most one; return the fold, 0 to k - 1, by name.
 
-    Names of tracks may be given as well: sides and parts of one recording always share its fold. The same
-    names, k and seed give the same folds, in whatever order and however often they come.
+    source_videos: names of recordings or tracks. Sides and parts of one recording share its fold. The folds
+    depend only on the set of names, k and seed, not on order or repetition.
 
     Raises InputError if k is below 2 or above the number of recordings.
     """
@@ -79,9 +82,9 @@ def assign_folds(source_videos: Iterable[str], k: int, seed: int = 0) -> dict[st
     sources = {source_video(name) for name in names}
     if not 2 <= k <= len(sources):
         raise InputError(
-            f"{k} folds cannot be made of {len(sources)} source videos. Ask for 2 to {len(sources)} folds."
+            f"{k} folds cannot be made from {len(sources)} source videos. Use 2 to {len(sources)} folds."
         )
-    # Shuffled by a hash, which no version of any library will change.
+    # Shuffling by a hash does not depend on the version of a library.
     shuffled = sorted(
         sources, key=lambda source: (hashlib.sha256(f"{seed}/{source}".encode()).digest(), source)
     )
@@ -91,28 +94,28 @@ def assign_folds(source_videos: Iterable[str], k: int, seed: int = 0) -> dict[st
 
 @dataclass(frozen=True)
 class TestTrack:
-    """What the lists say about one track of the test set."""
+    """Expected rows of one track of the test set."""
 
-    __test__ = False  # no test case, whatever its name
+    __test__ = False  # pytest would collect the class because of its name
 
     count: int | None = None
-    """Expected number of rows; None where no file says."""
+    """Expected number of rows; None if no file states it."""
     numbers: tuple[int, ...] | None = None
     """Frame numbers in the order of the template; None without a template."""
 
 
 @dataclass
 class Template:
-    """The rows of a submission template, in its order."""
+    """Rows of a submission template, in file order."""
 
     numbers: dict[str, list[int]] = field(default_factory=dict)
     """Frame numbers by track."""
     malformed: list[str] = field(default_factory=list)
-    """Lines that name no image."""
+    """Lines that do not name an image."""
 
 
 def detect_kind(path: Path) -> Kind:
-    """What sort of text file this is, from its name and its lines."""
+    """Return the kind of a text file from its name and its first 50 lines."""
     first_lines = read_lines(path, limit=50)
     if not first_lines:
         return "other"
@@ -129,12 +132,12 @@ def detect_kind(path: Path) -> Kind:
 
 
 def read_list(path: Path) -> list[str]:
-    """The track names of a list, each once, in its order."""
+    """Return the track names of a list in file order, without duplicates."""
     return list(dict.fromkeys(read_lines(path)))
 
 
 def read_counts(path: Path) -> dict[str, int]:
-    """Expected number of rows by track.  Raises InputError at the first line of another form."""
+    """Return the expected number of rows by track.  Raises InputError at the first malformed line."""
     counts = {}
     for line in read_lines(path):
         match = _COUNT_LINE.fullmatch(line)
@@ -145,9 +148,9 @@ def read_counts(path: Path) -> dict[str, int]:
 
 
 def read_template(path: Path) -> Template:
-    """The rows of a template: whatever stands after the location is a placeholder and is not read.
+    """Return the rows of a template. Placeholder labels after the image location are not read.
 
-    The track is all up to the last `/`.
+    The track name is the part of the location before the last `/`.
     """
     template = Template()
     for line in read_lines(path)[1:]:
@@ -160,13 +163,16 @@ def read_template(path: Path) -> Template:
 
 
 def image_location(text: str) -> tuple[str, int] | None:
-    """`900/00007.jpg` as (track 900, frame number 7); None if it is no such thing."""
+    """Return track and frame number of `900/00007.jpg` as ('900', 7), or None if the text is malformed."""
     match = _LOCATION.fullmatch(text.strip())
     return (match["track"], int(match["number"])) if match else None
 
 
 def read_lines(path: Path, limit: int | None = None) -> list[str]:
-    """The lines of a small text file, stripped, empty ones left out; at most `limit` of them."""
+    """Return the stripped, non-empty lines of a small text file, at most `limit` of them.
+
+    Raises InputError if the file cannot be read.
+    """
     lines: list[str] = []
     try:
         with path.open(encoding="utf-8-sig", errors="replace") as file:

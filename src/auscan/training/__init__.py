@@ -1,4 +1,5 @@
-"""Teaching the network and scoring it: labels and scores in, checkpoints, figures and submissions out.
+"""Train the network, score data sets with it and evaluate the scores.
 
-Beside the chain: nothing between a video and its result imports this.
+Inputs: labels and scores. Returns: checkpoints, metrics and challenge submissions. The path from a video to
+its result imports nothing from here.
 """

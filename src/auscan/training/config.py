@@ -1,7 +1,10 @@
-"""Everything that a training run can be told, each setting explained right under it.
+"""Define the settings of a training run and read them from YAML.
 
-In: a YAML file or a dict.  Out: a `TrainConfig`; an unknown key is an error that names the nearest known one.
-Plain data, no torch.  Not here: the sizes of the network itself (core/config.py).
+Each setting is explained right under it. An unknown key is an error that names the nearest known one. Plain
+data, no torch.
+
+Inputs: a YAML file or a dict. Returns: a `TrainConfig`.
+See also: core/config.py (sizes of the network).
 """
 
 import difflib
@@ -26,189 +29,196 @@ from auscan.training.metrics import Rule
 
 
 class FoldConfig(Settings):
-    """One of several folds, dealt by source video."""
+    """One fold of a cross-validation. Folds are split by source video."""
 
     count: int = Field(ge=2)
-    """Folds in all."""
+    """Number of folds."""
     held_out: int = Field(ge=0)
-    """The fold to validate on, counted from 0; the others are trained on."""
+    """Fold to validate on, counted from 0. The other folds are the training data."""
     seed: int = 0
-    """Another seed deals other folds."""
+    """Seed of the assignment of source videos to folds."""
 
     @model_validator(mode="after")
     def _check_held_out(self) -> Self:
         if self.held_out >= self.count:
-            raise ValueError(f"held_out {self.held_out} is none of the folds 0 to {self.count - 1}")
+            raise ValueError(f"held_out is {self.held_out}, but the folds are numbered 0 to {self.count - 1}")
         return self
 
 
 class DataConfig(Settings):
-    """What is learned from, validated on and scored."""
+    """Data to train on, to validate on and to score."""
 
     index: Path
-    """Folder that `auscan prepare` wrote."""
+    """Folder written by `auscan prepare`."""
     cache: Path
-    """Folder that `auscan extract` wrote."""
+    """Folder written by `auscan extract`."""
     train: tuple[str, ...] = ("train",)
-    """Splits to learn from."""
+    """Splits to train on."""
     validate_on: tuple[str, ...] = ("val",)
-    """Splits for early stopping and for the best checkpoint."""
+    """Splits for early stopping and for the choice of the best checkpoint."""
     folds: FoldConfig | None = None
-    """Pool both kinds of splits above and deal them anew."""
+    """Pool the splits of `train` and `validate_on` and split them anew into folds."""
     score: tuple[str, ...] = ()
-    """Further splits to write scores of in the end, such as test."""
+    """Further splits to score after training, such as test."""
     length: int | None = Field(default=300, ge=1)
-    """Frames of a window; null takes whole tracks."""
+    """Frames of a window; null uses whole tracks."""
     stride: int = Field(default=200, ge=1)
-    """Frames from the start of a window to that of the next; the last one ends with the track."""
+    """Frames from the start of one window to the start of the next. The last window ends with its track."""
     margin: int | None = Field(default=None, ge=1)
-    """Frames before and after a window that the memory reads first, without gradients or loss, so that it
-    comes to the window knowing them; null: none. Only with the method's own memory."""
+    """Context frames before and after a window. The temporal model scans them without gradients or loss, so
+    that its state at the window includes them. null: none. Requires temporal: mamba."""
     context: int | None = Field(default=None, ge=1)
-    """Frames that are known at a time when tracks are scored; null: the whole track."""
+    """Frames of a chunk that is scored on its own when tracks are scored; null scores whole tracks."""
     balance: float = Field(default=0.5, ge=0, le=1)
-    """1: every window once an epoch; 0: every source video equally often; between: in between."""
+    """Sampling of windows. 1: every window once an epoch; 0: every source video equally often; values in
+    between interpolate."""
     shuffle_labels: bool = False
-    """Deal the labels to frames at random. What such a network scores is chance."""
+    """Assign the labels to frames at random. The score of such a network is chance level."""
 
 
 class ControlConfig(Settings):
-    """Parts that take the place of the method's own, with about as many weights."""
+    """Controls: replacements for parts of the network, with about as many weights."""
 
     visual: Literal["alignment", "global"] = "alignment"
     """Granularity alignment, or the global token alone."""
     fusion: Literal["asymmetric", "symmetric", "concat", "none"] = "asymmetric"
-    """Who asks whom: the face the voice, both each other, nobody (joined at each frame), or no fusion."""
+    """asymmetric: face attends to audio; symmetric: both attend to each other; concat: both concatenated
+    frame by frame; none: no fusion."""
     temporal: Literal["mamba", "tcn", "transformer", "bigru", "none"] = "mamba"
-    """The memory over time; the transformer sees a window of frames around each, none sees its frame only."""
+    """Temporal model. The transformer attends to a window of frames around each frame; none uses each frame
+    alone."""
     guide: Literal["audio", "plain"] = "audio"
-    """Whether the voice has a say in the memory."""
+    """Whether the temporal model is conditioned on audio."""
 
 
 class EncoderConfig(Settings):
-    """The visual encoder learns too, from the pictures of the index; the voice's tokens stay the cache's."""
+    """Fine-tuning of the visual encoder on the crops of the index. Audio tokens come from the cache."""
 
     start: str
-    """Whose weights it begins with, as for `auscan extract --model`: nano, base, large, or the folder of a
-    checkpoint or of another such run. The cache must have been made with the same."""
+    """Initial weights, as for `auscan extract --model`: nano, base, large, or the folder of a checkpoint or
+    of another such run. The cache must have been made with the same encoders."""
     visual: str | None = None
-    """With base or large: DINOv2's weights, a local folder or hub name, as for `auscan extract --visual`."""
+    """With base or large: weights of DINOv2, a local folder or hub name, as for `auscan extract --visual`."""
     audio: str | None = None
-    """With base or large: WavLM's weights, as for `auscan extract --audio`."""
+    """With base or large: weights of WavLM, as for `auscan extract --audio`."""
     learn: Literal["all", "blocks", "lora"] = "all"
-    """All of its weights, its last blocks with what follows them, or low-rank additions (DINOv2 only)."""
+    """Weights to train: all, the last blocks and the layers after them, or low-rank adapters (DINOv2
+    only)."""
     blocks: int = Field(default=2, ge=1)
-    """How many of the last blocks learn: transformer blocks, or residual blocks of nano's encoder."""
+    """Number of last blocks to train, with learn: blocks. Transformer blocks of DINOv2, residual blocks of
+    nano's encoder."""
     rank: int = Field(default=8, ge=1)
-    """Rank of the additions to each of DINOv2's matrices, with learn: lora."""
+    """Rank of the adapter of each of DINOv2's matrices, with learn: lora."""
     rate_factor: float = Field(default=0.1, gt=0)
-    """The encoder's learning rate, as a share of optimizer.rate."""
+    """Learning rate of the encoder as a share of optimizer.rate."""
     augment: bool = True
-    """Move, relight, blur and cover the crops at random, each window in its own way."""
+    """Augment the crops: random geometry, tone, blur, noise and occlusion, drawn once per window."""
 
 
 class ModelConfig(Settings):
-    """The network over the features, and under it the encoder where that is to learn."""
+    """The network over the features, and the encoder if it is fine-tuned."""
 
     size: Literal["nano", "base", "large"] = "base"
-    """Where the sizes below come from if they are not given."""
+    """Source of the sizes below that are not given."""
     alignment: AlignmentConfig | None = None
     fusion: FusionConfig | None = None
     temporal: TemporalConfig | None = None
     controls: ControlConfig = ControlConfig()
     encoder: EncoderConfig | None = None
-    """null: learn from features; otherwise from crops, end to end."""
+    """null: train on features; otherwise on crops, end to end."""
 
     def network(self) -> NetworkConfig:
-        """The settings of the parts, with those of the size where none are given."""
+        """Return the settings of the network; parts that are not given have the settings of the size."""
         of_size = {"nano": nano, "base": base, "large": large}[self.size]()
         given = {"alignment": self.alignment, "fusion": self.fusion, "temporal": self.temporal}
         return of_size.model_copy(update={name: part for name, part in given.items() if part is not None})
 
 
 class LossConfig(Settings):
-    """The weights of the losses; 0 leaves one out."""
+    """Weights and settings of the losses. A weight of 0 leaves a loss out."""
 
     bce: float = Field(default=1.0, ge=0)
-    """Binary cross-entropy, positives weighed by negatives over positives."""
+    """Binary cross-entropy; positives are weighted by negatives over positives."""
     positive_cap: float = Field(default=10.0, ge=1)
-    """The most that a positive may weigh."""
+    """Largest weight of a positive."""
     asymmetric: float = Field(default=0.0, ge=0)
     """Asymmetric loss (Ridnik et al. 2021)."""
     gamma_positive: float = Field(default=0.0, ge=0)
-    """How far sure positives are passed over by the asymmetric loss."""
+    """Focusing exponent of positives in the asymmetric loss."""
     gamma_negative: float = Field(default=4.0, ge=0)
-    """How far sure negatives are passed over by the asymmetric loss."""
+    """Focusing exponent of negatives in the asymmetric loss."""
     margin: float = Field(default=0.05, ge=0, lt=1)
-    """Negatives with a probability below it do not count in the asymmetric loss."""
+    """Probability margin of negatives in the asymmetric loss: negatives with a probability below it have no
+    loss."""
     soft_f1: float = Field(default=0.5, ge=0)
-    """1 minus F1 of probabilities over the batch, also known as Dice loss."""
+    """1 minus the F1 of probabilities over the batch, also called Dice loss."""
     alignment: float = Field(default=0.1, ge=0)
-    """The contrastive loss between face and regions (model/alignment.py); only with visual: alignment."""
+    """Contrastive loss between face and regions (model/alignment.py); only with visual: alignment."""
     alignment_frames: int = Field(default=4, ge=1)
-    """Frames of each window that take part in it, spread evenly: neighbours look too much alike."""
+    """Frames of each window in the alignment loss, spread evenly because adjacent frames are nearly equal."""
 
 
 class DropoutConfig(Settings):
-    """Modalities that windows lose at random, so that the network copes without."""
+    """Modality dropout: windows lose audio or face at random, so that the network works without them."""
 
     no_sound: float = Field(default=0.2, ge=0, le=1)
-    """Share of windows that hear nothing."""
+    """Share of windows without audio."""
     other_sound: float = Field(default=0.0, ge=0, le=1)
-    """Share of windows that hear the sound of another window, as with a voice from off screen."""
+    """Share of windows with the audio of another window, as with off-screen speech."""
     no_face: float = Field(default=0.1, ge=0, le=1)
-    """Share of windows that lose the face for a stretch."""
+    """Share of windows in which a range of frames loses the face."""
     no_face_length: float = Field(default=0.3, gt=0, lt=1)
-    """The longest such stretch, as a share of the window."""
+    """Largest length of that range, as a share of the window."""
 
 
 class OptimizerConfig(Settings):
-    """How the weights are moved."""
+    """Settings of AdamW and of the weight average."""
 
     rate: float = Field(default=3e-4, gt=0)
-    """Learning rate of AdamW after the warm-up; falls to 0 along a cosine."""
+    """Learning rate of AdamW after the warm-up; decays to 0 along a cosine."""
     weight_decay: float = Field(default=0.05, ge=0)
-    """On matrices; biases, norms and decays have none."""
+    """Weight decay of matrices. Biases, norms and the decays of the scan have none."""
     warmup: float = Field(default=0.05, ge=0, le=1)
     """Share of all steps in which the rate rises from 0."""
     clip: float = Field(default=1.0, gt=0)
     """Largest norm of the gradient."""
     average: float = Field(default=0.999, ge=0, lt=1)
-    """Decay of the running mean of the weights, which is what is validated and kept; 0: the last weights."""
+    """Decay of the exponential moving average of the weights, which is validated and saved. 0: use the last
+    weights."""
 
 
 class LoopConfig(Settings):
-    """How long, how much at a time, and where."""
+    """Length of the training, batch sizes, device and logging."""
 
     epochs: int = Field(default=20, ge=1)
-    """Times through the training windows."""
+    """Passes over the training windows."""
     batch: int = Field(default=16, ge=1)
-    """Windows in a process at a time; N processes make steps of N times as many."""
+    """Windows in a batch of one process. With N processes a step has N times as many."""
     accumulate: int = Field(default=1, ge=1)
-    """Batches whose gradients make one step."""
+    """Batches whose gradients are accumulated in one step."""
     patience: int = Field(default=5, ge=1)
-    """Epochs without a better validation score after which to stop."""
+    """Epochs without a better validation score before training stops."""
     save_every: int = Field(default=200, ge=1)
-    """Steps between two saves, beside the one after each epoch."""
+    """Steps between two saves of the state, which is also saved after each epoch."""
     log_every: int = Field(default=20, ge=1)
-    """Steps between two lines in the log."""
+    """Steps between two lines of the log."""
     device: Literal["auto", "cpu"] = "auto"
-    """auto takes what accelerate finds: one or many GPUs, or the CPU."""
+    """auto uses the device that accelerate finds: one or several GPUs, or the CPU."""
     precision: Literal["no", "bf16", "fp16"] = "no"
     """Mixed precision; no is float32."""
     workers: int = Field(default=0, ge=0)
-    """Processes that read windows ahead; 0 reads in between."""
+    """Processes that load windows in advance; 0 loads them in the training process."""
     rule: Rule = "frame"
-    """Which labels the validation score counts (training/metrics.py)."""
+    """Labels that count in the validation score (training/metrics.py)."""
 
 
 class TrainConfig(Settings):
-    """One training run."""
+    """Settings of one training run."""
 
     out: Path
-    """Folder of the run; a run that was stopped goes on there."""
+    """Folder of the run. An interrupted run resumes from it."""
     seed: int = 0
-    """Of weights, order of the data and dropout."""
+    """Seed of the weights, the order of the data and the dropout."""
     data: DataConfig
     model: ModelConfig = ModelConfig()
     loss: LossConfig = LossConfig()
@@ -220,14 +230,15 @@ class TrainConfig(Settings):
     def _check_margin(self) -> Self:
         controls = self.model.controls
         if self.data.margin is not None and (controls.temporal != "mamba" or controls.fusion == "symmetric"):
-            raise ValueError("data.margin needs temporal: mamba, which has a state, and no symmetric fusion")
+            raise ValueError("data.margin needs temporal: mamba and a fusion other than symmetric")
         return self
 
 
 def read_train_config(path: Path) -> TrainConfig:
-    """The settings in a YAML file; paths in it start at the current folder.
+    """Read settings from a YAML file. Paths in it are relative to the current folder.
 
-    Raises InputError where it cannot be read, has an unknown key, lacks one, or has an impossible value.
+    Raises InputError if the file cannot be read, has an unknown key, lacks a required one, or has an invalid
+    value.
     """
     import yaml
 
@@ -237,13 +248,13 @@ def read_train_config(path: Path) -> TrainConfig:
         raise InputError(f"{path} cannot be read as YAML: {' '.join(str(error).split())[:200]}") from error
     if not isinstance(content, dict):
         raise InputError(
-            f"{path} holds no settings. It should begin with out: and data:, see docs/training.md."
+            f"{path} contains no settings. It should have the keys out and data, see docs/training.md."
         )
     return check_train_config(content, str(path))
 
 
 def check_train_config(content: dict[str, Any], name: str) -> TrainConfig:
-    """The settings in a dict; `name` is for the message. Raises InputError as `read_train_config` does."""
+    """Validate settings given as a dict; `name` is for messages. Raises InputError."""
     try:
         return TrainConfig.model_validate(content)
     except ValidationError as error:
@@ -251,7 +262,7 @@ def check_train_config(content: dict[str, Any], name: str) -> TrainConfig:
 
 
 def _describe_error(error: Any) -> str:
-    """One sentence about a fault that pydantic found."""
+    """Return one sentence about an error of pydantic."""
     path = ".".join(str(part) for part in error["loc"])
     if error["type"] != "extra_forbidden":
         return f"{path}: {error['msg']}."
@@ -267,7 +278,7 @@ def _describe_error(error: Any) -> str:
 
 
 def _setting_paths(model: type[Settings], prefix: str) -> Iterator[str]:
-    """Every setting by its path."""
+    """Yield the path of every setting, such as data.folds.count."""
     for name, field in model.model_fields.items():
         yield f"{prefix}{name}"
         types = getattr(field.annotation, "__args__", (field.annotation,))

@@ -1,16 +1,16 @@
-"""What the parts of the method are held against: other parts at their places, with as many weights.
+"""Replace parts of the network by control models with as many weights.
 
-Each takes the place, and the arguments, of one part of the network, so that everything around it stays:
+A control has the place and the arguments of one part of the network, so the rest of the network is unchanged:
 
-    GlobalTokenAlignment                of GranularityAlignment    the global token alone
-    ConcatFusion, SymmetricFusion, NoFusion   of AsymmetricFusion
+    GlobalTokenAlignment                         of GranularityAlignment; uses the global token alone
+    ConcatFusion, SymmetricFusion, NoFusion      of AsymmetricFusion
     Tcn, LocalTransformer, BiGru, FramewiseMlp   of BiMamba; all of them read the audio condition
 
-A control's inner width is chosen so that it has about as many weights as the part whose place it takes
-(`match_parameter_count`); only "no fusion" has none.
+The inner width of a control is chosen so that it has about as many weights as the part it replaces
+(`match_parameter_count`). `NoFusion` has none.
 
-In: the part's sizes and a `ControlConfig`.  Out: modules.
-Not here: the parts themselves (model/), the network around them (module.py).
+Inputs: the sizes of the part and a `ControlConfig`. Returns: modules.
+See also: model/ (the parts), module.py (the network around them).
 """
 
 from collections.abc import Callable
@@ -29,27 +29,27 @@ from auscan.model.network import AudioInput, TemporalStage
 from auscan.training.config import ControlConfig
 
 ATTENTION_REACH: Final = 64
-"""Frames that the windowed transformer sees to either side, in each of its blocks."""
+"""Frames on either side that a block of the local transformer attends to."""
 KERNEL_FRAMES: Final = 5
 """Frames under a filter of the TCN."""
 MAX_WIDTH: Final = 1 << 14
-"""No control gets wider inside."""
+"""Largest inner width of a control."""
 
 
 def parameter_count(module: nn.Module) -> int:
-    """How many weights a module has."""
+    """Return the number of weights of a module."""
     return sum(weight.numel() for weight in module.parameters())
 
 
 def match_parameter_count(build: Callable[[int], nn.Module], target: int, step: int = 8) -> nn.Module:
-    """build(width) with the width, a multiple of `step`, whose count of weights comes nearest to `target`."""
+    """Return build(width) for the multiple of `step` whose number of weights is nearest to `target`."""
 
     def count(width: int) -> int:
         with torch.device("meta"):  # shapes without weights
             return parameter_count(build(width))
 
     low, high = 1, MAX_WIDTH // step
-    while low < high:  # the narrowest that has enough
+    while low < high:  # the smallest width that has at least `target` weights
         middle = (low + high) // 2
         low, high = (low, middle) if count(middle * step) >= target else (middle + 1, high)
     candidates = [width for width in ((low - 1) * step, low * step) if width > 0]
@@ -57,7 +57,7 @@ def match_parameter_count(build: Callable[[int], nn.Module], target: int, step: 
 
 
 class GlobalTokenAlignment(nn.Module):
-    """The place of alignment: frame embedding and AU tokens from the global token, patches unread."""
+    """Replacement of alignment: frame embedding and AU tokens from the global token; patches are ignored."""
 
     def __init__(self, token_width: int, config: AlignmentConfig, hidden: int) -> None:
         super().__init__()
@@ -69,7 +69,7 @@ class GlobalTokenAlignment(nn.Module):
         self.norm = nn.LayerNorm(config.width)
 
     def forward(self, face: Tensor, patches: Tensor, previous: Tensor | None = None) -> AlignmentOutput:
-        """face [B, T, Dv] -> AlignmentOutput; its weights and gates are 0 and its two views are the same."""
+        """face [B, T, Dv] -> AlignmentOutput with weights and gates of 0 and two equal views."""
         g = self.face(face)  # [B, T, d]
         au_tokens = self.expect(g).unflatten(-1, (AU_COUNT, self.au_width))  # [B, T, A, da]
         view = F.normalize(g, dim=-1)
@@ -80,17 +80,17 @@ class GlobalTokenAlignment(nn.Module):
 
 
 class NoFusion(nn.Module):
-    """The place of fusion: the face stays as it is."""
+    """Replacement of fusion: returns the visual stream unchanged."""
 
     def forward(
         self, visual: Tensor, frame_s: Tensor, tokens: Tensor, token_s: Tensor, token_valid: Tensor
     ) -> tuple[Tensor, Tensor]:
-        """visual [B, T, d] and a gate [B, T] of 0."""
+        """Return visual [B, T, d] and a gate [B, T] of 0."""
         return visual, visual.new_zeros(visual.shape[:2])
 
 
 class ConcatFusion(nn.Module):
-    """The place of fusion: each frame's face and voice side by side, through two layers."""
+    """Replacement of fusion: concatenates visual and audio features of each frame, then two layers."""
 
     def __init__(self, width: int, audio_width: int, hidden: int) -> None:
         super().__init__()
@@ -102,15 +102,15 @@ class ConcatFusion(nn.Module):
     def forward(
         self, visual: Tensor, frame_s: Tensor, tokens: Tensor, token_s: Tensor, token_valid: Tensor
     ) -> tuple[Tensor, Tensor]:
-        """visual [B, T, d] updated, and a gate [B, T]: 1 where something is heard."""
+        """Return the updated visual [B, T, d] and a gate [B, T]: 1 for frames with audio."""
         audio, audible = audio_at_frames(tokens, token_s, token_valid, frame_s)  # [B, T, Da], [B, T]
         mixed = self.mix(torch.cat([self.norm_visual(visual), self.norm_audio(audio)], dim=-1))
-        # As in the method, the face stays as it is where nothing is heard.
+        # As in the method, frames without audio pass through unchanged.
         return visual + self.out(mixed).masked_fill(~audible[..., None], 0.0), audible.to(visual.dtype)
 
 
 class SymmetricFusion(nn.Module):
-    """The place of fusion: the face asks the voice and the voice the face, at a smaller width."""
+    """Replacement of fusion: cross-attention of face and audio in both directions, at a smaller width."""
 
     def __init__(self, width: int, audio_width: int, config: FusionConfig, inner_width: int) -> None:
         super().__init__()
@@ -123,7 +123,7 @@ class SymmetricFusion(nn.Module):
     def update_both(
         self, visual: Tensor, frame_s: Tensor, audio: AudioInput
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """Face [B, T, d] and voice [B, Ta, Da], both updated, and the gate of the face [B, T]."""
+        """Return the updated face [B, T, d] and audio [B, Ta, Da], and the gate of the face [B, T]."""
         face, tokens = self.face_in(visual), self.audio_in(audio.tokens)
         all_valid = torch.ones_like(frame_s, dtype=torch.bool)
         new_face, gate = self.face_attention(face, frame_s, tokens, audio.times_s, audio.valid)
@@ -137,13 +137,13 @@ class SymmetricFusion(nn.Module):
     def forward(
         self, visual: Tensor, frame_s: Tensor, tokens: Tensor, token_s: Tensor, token_valid: Tensor
     ) -> tuple[Tensor, Tensor]:
-        """visual [B, T, d] updated and its gate [B, T], as of AsymmetricFusion."""
+        """Return the updated visual [B, T, d] and its gate [B, T], as AsymmetricFusion."""
         face, _, gate = self.update_both(visual, frame_s, AudioInput(tokens, token_s, token_valid))
         return face, gate
 
 
 class _TemporalControl(nn.Module):
-    """What the controls of the memory share: the guide, padding, and whole tracks at once."""
+    """Base of the temporal controls: audio condition, padding, and whole tracks in one call."""
 
     def __init__(self, width: int, audio_width: int) -> None:
         super().__init__()
@@ -158,34 +158,34 @@ class _TemporalControl(nn.Module):
         return self.mix_frames(x.masked_fill(~valid[..., None], 0.0), valid)
 
     def mix_frames(self, x: Tensor, valid: Tensor) -> Tensor:
-        """[B, T, d], 0 where it is not valid, [B, T] bool -> [B, T, d]."""
+        """Mix frames over time: [B, T, d], 0 in padding, and valid [B, T] bool -> [B, T, d]."""
         raise NotImplementedError
 
     @torch.no_grad()
     def forward_long(
         self, x: Tensor, audio_condition: Tensor | None, times_s: Tensor, chunk_frames: int = CHUNK_FRAMES
     ) -> Tensor:
-        """One track of any length: [T, d], [T, Da], [T] s -> [T, d]; no state is carried."""
+        """One track of any length: [T, d], [T, Da], [T] s -> [T, d]. No state is carried."""
         condition = None if audio_condition is None else audio_condition[None]  # [1, T, Da]
         return self(x[None], condition, times_s[None])[0]  # type: ignore[no-any-return]
 
 
 class FramewiseMlp(_TemporalControl):
-    """No memory: two layers a block on each frame alone."""
+    """Replacement of the temporal model without memory: two layers a block on each frame alone."""
 
     def __init__(self, width: int, audio_width: int, config: TemporalConfig, hidden: int) -> None:
         super().__init__(width, audio_width)
         self.blocks = nn.ModuleList(_feed_forward(width, hidden) for _ in range(config.blocks))
 
     def mix_frames(self, x: Tensor, valid: Tensor) -> Tensor:
-        """As `_TemporalControl` has it."""
+        """See `_TemporalControl.mix_frames`."""
         for block in self.blocks:
             x = x + block(x)
         return x
 
 
 class Tcn(_TemporalControl):
-    """Convolutions over time in both directions, each block twice as wide in its reach."""
+    """Convolutions over time in both directions; the dilation doubles from layer to layer."""
 
     def __init__(self, width: int, audio_width: int, config: TemporalConfig, hidden: int) -> None:
         super().__init__(width, audio_width)
@@ -197,7 +197,7 @@ class Tcn(_TemporalControl):
         self.outs = nn.ModuleList(_zero_init(nn.Linear(hidden, width, bias=False)) for _ in self.convs)
 
     def mix_frames(self, x: Tensor, valid: Tensor) -> Tensor:
-        """As `_TemporalControl` has it."""
+        """See `_TemporalControl.mix_frames`."""
         padding = ~valid[..., None]
         for norm, conv, out in zip(self.norms, self.convs, self.outs, strict=True):
             series = norm(x).masked_fill(padding, 0.0).transpose(1, 2)  # [B, d, T]
@@ -215,7 +215,7 @@ class BiGru(_TemporalControl):
         self.out = _zero_init(nn.Linear(2 * hidden, width, bias=False))
 
     def mix_frames(self, x: Tensor, valid: Tensor) -> Tensor:
-        """As `_TemporalControl` has it."""
+        """See `_TemporalControl.mix_frames`."""
         lengths = valid.sum(1).clamp_min(1).cpu()
         packed = nn.utils.rnn.pack_padded_sequence(
             self.norm(x), lengths, batch_first=True, enforce_sorted=False
@@ -238,7 +238,7 @@ class LocalTransformer(_TemporalControl):
         self.feeds = nn.ModuleList(_feed_forward(width, hidden) for _ in range(config.blocks))
 
     def mix_frames(self, x: Tensor, valid: Tensor) -> Tensor:
-        """As `_TemporalControl` has it."""
+        """See `_TemporalControl.mix_frames`."""
         for attention, feed in zip(self.attentions, self.feeds, strict=True):
             x = x + attention(x, valid)
             x = x + feed(x)
@@ -246,7 +246,9 @@ class LocalTransformer(_TemporalControl):
 
 
 class _LocalAttention(nn.Module):
-    """Every stretch of ATTENTION_REACH frames asks itself and the stretches before and after it."""
+    """Attention in blocks of ATTENTION_REACH frames: each block attends to itself and to both adjacent
+    blocks.
+    """
 
     def __init__(self, width: int, heads: int) -> None:
         super().__init__()
@@ -257,7 +259,7 @@ class _LocalAttention(nn.Module):
         self.out = _zero_init(nn.Linear(width, width, bias=False))
 
     def forward(self, x: Tensor, valid: Tensor) -> Tensor:
-        """[B, T, d], [B, T] bool -> the update [B, T, d]."""
+        """[B, T, d], valid [B, T] bool -> the update [B, T, d]."""
         frames = x.shape[1]
         missing = -frames % ATTENTION_REACH
         series = F.pad(self.project(self.norm(x)), (0, 0, 0, missing))  # [B, K R, 3 d]
@@ -273,7 +275,7 @@ class _LocalAttention(nn.Module):
         offset = key_place - query_place[:, None]  # [R, 3 R]
         bias = self.bias[:, (offset + ATTENTION_REACH).clamp(0, 2 * ATTENTION_REACH)]  # [heads, R, 3 R]
         allowed = (offset.abs() <= ATTENTION_REACH) & key_valid[..., None, :]  # [B, K, 1, R, 3 R]
-        # The lowest number rather than -inf: a stretch of padding must not become NaN.
+        # The lowest number rather than -inf: a block of padding must not become NaN.
         mask = torch.where(allowed, bias.to(query.dtype), torch.finfo(query.dtype).min)
         attended = F.scaled_dot_product_attention(query, key, value, attn_mask=mask)  # [B, K, heads, R, c]
         joined = attended.transpose(2, 3).flatten(3).flatten(1, 2)[:, :frames]  # [B, T, d]
@@ -282,7 +284,7 @@ class _LocalAttention(nn.Module):
 
 
 def _with_adjacent_blocks(blocks: Tensor, dim: int) -> Tensor:
-    """[B, K, ...] -> the same with the stretches before and after joined along `dim`, zeros at the ends."""
+    """[B, K, ...] -> the same with the blocks before and after joined along `dim`, zeros at the ends."""
     zeros = torch.zeros_like(blocks[:, :1])
     before = torch.cat([zeros, blocks[:, :-1]], dim=1)
     after = torch.cat([blocks[:, 1:], zeros], dim=1)
@@ -299,13 +301,13 @@ def _feed_forward(width: int, hidden: int) -> nn.Sequential:
 
 
 def _zero_init(layer: nn.Linear) -> nn.Linear:
-    """A layer that adds nothing at first, as the parts of the method do."""
+    """Set the weights to 0, so that the layer adds nothing at first, as in the parts of the method."""
     nn.init.zeros_(layer.weight)
     return layer
 
 
 class ControlledTemporalStage(TemporalStage):
-    """Everything over time, with the parts that `controls` asks for."""
+    """Temporal stage with the parts selected by `controls`."""
 
     def __init__(self, config: NetworkConfig, audio_width: int, controls: ControlConfig) -> None:
         super().__init__(config, audio_width)
@@ -316,7 +318,7 @@ class ControlledTemporalStage(TemporalStage):
     def fuse_audio(
         self, embedding: Tensor, frame_s: Tensor, audio: AudioInput | None
     ) -> tuple[Tensor, Tensor | None]:
-        """As in TemporalStage; the guide is None where the memory is not to be guided."""
+        """As TemporalStage.fuse_audio; the audio condition is None if the config switches it off."""
         fusion: nn.Module = self.fusion
         if audio is None or not isinstance(fusion, SymmetricFusion):
             updated, audio_condition = super().fuse_audio(embedding, frame_s, audio)
@@ -329,7 +331,7 @@ class ControlledTemporalStage(TemporalStage):
 def build_alignment(
     token_width: int, patch_count: int, config: AlignmentConfig, controls: ControlConfig
 ) -> nn.Module:
-    """The part that reads one frame."""
+    """Build the part that encodes one frame."""
     alignment = GranularityAlignment(token_width, patch_count, config)
     if controls.visual == "alignment":
         return alignment
@@ -339,7 +341,7 @@ def build_alignment(
 
 
 def build_fusion(config: NetworkConfig, audio_width: int, controls: ControlConfig, budget: int) -> nn.Module:
-    """The part in which face and voice meet."""
+    """Build the part that fuses face and audio."""
     width = config.alignment.width
     if controls.fusion == "asymmetric":
         return AsymmetricFusion(width, audio_width, config.fusion)
@@ -356,7 +358,7 @@ def build_fusion(config: NetworkConfig, audio_width: int, controls: ControlConfi
 
 
 def build_memory(config: NetworkConfig, audio_width: int, controls: ControlConfig, budget: int) -> nn.Module:
-    """The part that remembers."""
+    """Build the temporal model."""
     width, temporal = config.alignment.width, config.temporal
     if controls.temporal == "mamba":
         return BiMamba(width, audio_width, temporal)

@@ -1,16 +1,12 @@
-"""Train one network a fold, so that every labelled track is scored by a network that never saw its video.
+"""Run k-fold cross-validation and average the scores of several networks.
 
-Why: thresholds that are tuned on such scores are not tuned on what the network knows by heart, and the
-networks of all folds together are an ensemble.
+Every labelled track is scored by a network that was not trained on its video. Thresholds tuned on these
+out-of-fold scores are not tuned on training data. The networks of all folds together are an ensemble.
 
-In: a `TrainConfig`.  Out: a run a fold, their out-of-fold scores in one Parquet, and for each further split
-the mean of the folds' scores.
-Not here: one run (loop.py), thresholds (thresholds.py).
-
-Let several networks vote: the mean of their probabilities, over folds and seeds.
-
-In: tables of scores (scores.py) of the very same frames.  Out: one such table.
-Not here: putting the folds' out-of-fold scores one after the other, which is no mean of anything.
+Inputs: a `TrainConfig`; tables of scores (scores.py) of the same frames.
+Returns: one run per fold, their out-of-fold scores in one Parquet file, and for each further split the mean
+of the folds' scores.
+See also: loop.py (one run), thresholds.py (thresholds).
 """
 
 from collections.abc import Callable, Sequence
@@ -28,30 +24,30 @@ from auscan.training.loop import train
 from auscan.training.scores import check_scores, read_scores, write_scores
 
 OUT_OF_FOLD: Final = "oof"
-"""Name of the scores of all labelled tracks."""
+"""Name of the out-of-fold scores of all labelled tracks."""
 
 
 @dataclass(frozen=True)
 class CrossValidationResult:
-    """What the folds came to."""
+    """Scores of a cross-validation."""
 
     best: tuple[float, ...]
     """Mean F1 at 0.5 of each fold's best network on the tracks held out; NaN without labels."""
     scores: dict[str, Path] = field(default_factory=dict)
-    """Parquets of scores: `oof`, and the means over the folds."""
+    """Parquet files of scores: `oof`, and the means over the folds."""
 
 
 def cross_validate(
     config: TrainConfig, count: int, seed: int = 0, report: Callable[[str], None] | None = None
 ) -> CrossValidationResult:
-    """Train `count` folds one after the other in folders fold0, fold1, ... of the run's folder.
+    """Train `count` folds one after the other in the folders fold0, fold1, ... of the run's folder.
 
-    Folds that are finished are not done again, one that was stopped goes on.  Each fold chooses its best
-    epoch by the tracks it holds out, so their score flatters a little.
+    Finished folds are not trained again; an interrupted fold resumes. Each fold chooses its best epoch by the
+    tracks it holds out, so their score is slightly optimistic.
     """
     folds = [train(fold_config(config, number, count, seed), report) for number in range(count)]
     result = CrossValidationResult(tuple(fold.best for fold in folds))
-    if all(fold.scores for fold in folds):  # of several processes one writes
+    if all(fold.scores for fold in folds):  # of several processes only the main one has scores
         out_of_fold = [read_scores(fold.scores["val"]) for fold in folds]
         result.scores[OUT_OF_FOLD] = config.out / "scores" / f"{OUT_OF_FOLD}.parquet"
         write_scores(result.scores[OUT_OF_FOLD], pd.concat(out_of_fold, ignore_index=True))
@@ -65,20 +61,20 @@ def cross_validate(
 
 
 def fold_config(config: TrainConfig, number: int, count: int, seed: int) -> TrainConfig:
-    """The settings of one fold: its own folder, and its part of the tracks held out."""
+    """Return the settings of one fold: its own folder, and its held-out tracks."""
     fold = FoldConfig(count=count, held_out=number, seed=seed)
     data = config.data.model_copy(update={"folds": fold})
     return config.model_copy(update={"out": config.out / f"fold{number}", "data": data})
 
 
 def mean_scores(tables: Sequence[pd.DataFrame], names: Sequence[str]) -> pd.DataFrame:
-    """The mean of the tables' probabilities, frame by frame and AU by AU, of those tables that have one.
+    """Average probabilities over tables, frame by frame and AU by AU. NaN values are left out of the mean.
 
-    A frame has a face if it has one in any table. names: what to call the tables in a message.
-    Raises InputError where there is no table, or where two do not cover the same frames of the same tracks.
+    A frame has a face if it has one in any table. names: names of the tables, for messages.
+    Raises InputError if there is no table, or if two tables do not cover the same frames of the same tracks.
     """
     if not tables:
-        raise InputError("There are no scores to take the mean of.")
+        raise InputError("There are no scores to average. Give at least one table.")
     checked = [check_scores(table, name) for table, name in zip(tables, names, strict=True)]
     first = checked[0]
     for table, name in zip(checked[1:], names[1:], strict=True):
@@ -97,12 +93,12 @@ def mean_scores(tables: Sequence[pd.DataFrame], names: Sequence[str]) -> pd.Data
 
 
 def _check_same_frames(first: pd.DataFrame, other: pd.DataFrame, name: str, other_name: str) -> None:
-    """Both are sorted by track and frame. Raises InputError with the first track that differs."""
+    """Raise InputError with the first track whose frames differ. Both tables are sorted."""
     frames, other_frames = (table.groupby("track")["frame"].agg(list) for table in (first, other))
     for track in sorted(set(frames.index) | set(other_frames.index)):
         rows, other_rows = frames.get(track, []), other_frames.get(track, [])
         if rows != other_rows:
             raise InputError(
-                f"{name} has {len(rows)} frames of track {track}, {other_name} has {len(other_rows)}, not "
-                "the same ones. An ensemble needs the same tracks and frames from every network."
+                f"{name} has {len(rows)} frames of track {track}, {other_name} has {len(other_rows)}, and "
+                "they differ. An ensemble needs the same tracks and frames from every network."
             )

@@ -1,11 +1,12 @@
-"""Several processes, one step: the loss is that of all their windows together.
+"""Gather the outputs of several processes, so that a step has the loss of all its windows.
 
-The mean over the labels of a step is not the mean of the processes' means, and F1 and the contrast between
-faces are of a batch as a whole. So each process gathers what the others' networks said, which is small, and
-computes the one loss. Gradients flow into its own rows alone; their sum over the processes is the gradient.
+The mean over the labels of a step is not the mean of the processes' means, and soft F1 and the contrastive
+loss depend on the whole batch. Each process therefore gathers the outputs of the others, which are small, and
+computes the loss of the whole step. Gradients flow into its own rows only; their sum over the processes is
+the gradient of the step.
 
-In: one process's rows.  Out: everybody's.
-Not here: averaging gradients, which accelerate does; who reads what (epoch.py).
+Inputs: the rows of one process. Returns: the rows of all processes.
+See also: loop.py (gradients, averaged by accelerate), epoch.py (batches of each process).
 """
 
 from typing import Any
@@ -15,9 +16,9 @@ from torch import Tensor
 
 
 def gather_rows(accelerator: Any, rows: Tensor) -> Tensor:
-    """Rows [F, ...] of every process, F its own affair, in the order of processes: [sum of F, ...].
+    """Gather rows [F, ...] of every process in the order of processes: [sum of F, ...].
 
-    Those of this process keep their gradient, the others have none.
+    F may differ between processes. The rows of this process keep their gradient, the others have none.
     """
     if accelerator.num_processes == 1:
         return rows

@@ -1,11 +1,11 @@
-"""What an epoch consists of: windows in an order, each without what it loses, and who reads which.
+"""Order the windows of an epoch, augment each one and assign them to processes.
 
-The order follows from the seed and the number of the epoch alone. What a window loses to modality dropout,
-and how its crops are spoilt, follows from its place in that order, whatever batch it comes in. That is what
-makes a run resume exactly, and several processes do what one would.
+The order depends on the seed and the number of the epoch only. Modality dropout and augmentation of a window
+depend on its position in that order, not on its batch. A run therefore resumes exactly, and several processes
+compute what one process would.
 
-In: windows, a seed, the number of an epoch.  Out: batches.
-Not here: cutting windows (windows.py), how crops are augmented (encoder.py).
+Inputs: windows, a seed, the number of an epoch. Returns: batches.
+See also: windows.py (cutting tracks into windows), encoder.py (augmentation of crops).
 """
 
 from collections.abc import Callable, Sequence
@@ -21,10 +21,10 @@ from auscan.training.windows import Batch, WindowBatches, collate
 
 
 class EpochOrder:
-    """Which windows an epoch consists of, and in which order."""
+    """Selection and order of the windows of each epoch."""
 
     def __init__(self, sources: Sequence[str], balance: float, seed: int) -> None:
-        """sources: the source video of each window; balance: see DataConfig."""
+        """sources: source video of each window; balance: see DataConfig."""
         names = sorted(set(sources))
         source_number = {name: number for number, name in enumerate(names)}
         self._windows: list[list[int]] = [[] for _ in names]
@@ -33,19 +33,19 @@ class EpochOrder:
         self._balance, self._seed, self._count = balance, seed, len(sources)
 
     def epoch(self, number: int) -> list[int]:
-        """As many windows as there are, by number; the same ones whenever it is asked."""
+        """Return the window numbers of epoch `number`, as many as there are windows. Deterministic."""
         rng = np.random.default_rng([self._seed, 2, number])
         weights = np.array([len(windows) for windows in self._windows], np.float64) ** self._balance
         shares = self._count * weights / weights.sum()
         quotas = np.floor(shares + 1e-9).astype(int)
-        # What rounding left over goes to sources by chance, so that over epochs each gets its share.
+        # Assign the remainders of rounding at random, so that over epochs each source gets its share.
         remainders = (shares - quotas).clip(0)
         missing = self._count - int(quotas.sum())
         if missing:
             quotas[rng.choice(len(quotas), missing, replace=False, p=remainders / remainders.sum())] += 1
         order: list[int] = []
         for windows, quota in zip(self._windows, quotas.tolist(), strict=True):
-            while quota > 0:  # every window once before any comes twice
+            while quota > 0:  # use every window once before repeating any
                 order += rng.permutation(windows)[:quota].tolist()
                 quota -= len(windows)
         return [order[position] for position in rng.permutation(len(order))]
@@ -53,22 +53,24 @@ class EpochOrder:
 
 @dataclass(frozen=True)
 class EpochBatches(Dataset[Batch]):
-    """Batches of an epoch by the places of their windows in its order."""
+    """Data set of the batches of an epoch, indexed by the positions of their windows in its order."""
 
     windows: WindowBatches
     order: Sequence[int]
-    """Numbers of windows."""
+    """Window numbers."""
     dropout: DropoutConfig
     augment: bool
-    """Whether crops are spoilt."""
+    """Whether crops are augmented."""
     seed: tuple[int, ...]
-    """Of the run and the epoch."""
+    """Seed of the run and of the epoch."""
 
     def __getitem__(self, positions: Sequence[int]) -> Batch:
         return collate([self._augmented_window(position) for position in positions])
 
     def _augmented_window(self, position: int) -> Batch:
-        """The window at a place, spoilt, as a batch of one; it may be given the sound of the one before."""
+        """Return the augmented window at a position as a batch of one. Its audio may be that of the window
+        before it.
+        """
         seed = [*self.seed, position]
         window = drop_modalities(
             self.windows.window(self.order[position]),
@@ -80,16 +82,18 @@ class EpochBatches(Dataset[Batch]):
 
 
 def process_batches(process: int, processes: int, positions: int, batch: int) -> list[range]:
-    """The batches of one process: the first `batch` places are the first one's, the next the second's..."""
+    """Return the positions of each batch of one process; blocks of `batch` positions are assigned to the
+    processes in turn.
+    """
     return [range(at, at + batch) for at in range(process * batch, positions, processes * batch)]
 
 
 def drop_modalities(
     window: Batch, other: Callable[[], Batch], config: DropoutConfig, rng: np.random.Generator
 ) -> Batch:
-    """Take, by chance, sound or a stretch of the face from a batch of one window.
+    """Remove audio or a range of face frames from a batch of one window, at random.
 
-    other: gives the window whose sound may take the place of its own, moved to its own time
+    other: returns the window whose audio may replace this one's, shifted to this window's time
     """
     draw = rng.random()
     if draw < config.no_sound:
@@ -117,7 +121,7 @@ def _with_audio_of(window: Batch, other: Batch) -> Batch:
 
 
 def _window_extent(window: Batch) -> tuple[int, int]:
-    """Where a window begins in its row, after its margin, and how many frames it has."""
+    """Return the first row of a window after its margin, and its number of frames."""
     if window.in_window is None:
         return 0, window.has_face.shape[1]
     in_window = window.in_window[0].nonzero()

@@ -1,17 +1,17 @@
-"""All that is said of a set of scores: the F1 of every AU and their mean, how sure that is, and more.
+"""Evaluate scores against labels: F1 of each AU, its mean, confidence intervals and more.
 
-In: labels and scores as tables (scores.py) and a `Decision`.  Out: an `Evaluation`, as plain JSON types too.
-Two sets of frames are told apart, for the literature mixes them up:
+Two sets of frames are kept apart, because the literature mixes them up:
 
-    f1_all    every labelled frame; where the network saw no face its scores are filled in, as a submission
-              must be. The headline.
-    f1_faces  only labelled frames in which the network saw a face
+    f1_all    every labelled frame; scores of frames without a detected face are filled in, as a submission
+              requires. The headline figure.
+    f1_faces  only labelled frames with a detected face
 
-Not here: the definitions (metrics.py), how it is shown (cli/evaluate.py).
+`write_figure` draws the F1 of each AU with its interval into an HTML file of about 5 MB that opens offline
+(plotly.js is embedded).
 
-One figure of an evaluation: the F1 of each AU with its interval, in an HTML file that opens offline.
-
-In: an `Evaluation`.  Out: one file of about 5 MB, plotly.js inside.
+Inputs: labels and scores as tables (scores.py), and a `Decision`. Returns: an `Evaluation`, also as plain
+JSON types.
+See also: metrics.py (definitions), cli/evaluate.py (output on the command line).
 """
 
 import math
@@ -47,18 +47,18 @@ from auscan.training.operating_points import (
 from auscan.training.smoothing import NO_SMOOTHING, final_scores
 from auscan.training.thresholds import Decision, cross_fit_predictions, tune_thresholds
 
-# Okabe and Ito's: safe for colour-blind people.
+# The palette of Okabe and Ito, safe for colour-blind readers.
 DEFAULT_COLOUR, TUNED_COLOUR, ALWAYS_YES_COLOUR = "#56B4E9", "#0072B2", "#D55E00"
 MEAN: Final[str] = "mean"
-"""Label of the bar over all AUs."""
+"""Label of the bar of the mean over all AUs."""
 
 
 @dataclass(frozen=True, eq=False)
 class F1Metrics:
-    """F1 on one set of frames at one set of thresholds."""
+    """F1 on one set of frames with one set of thresholds."""
 
     counts: Counts
-    """[A], all videos pooled."""
+    """[A], pooled over all videos."""
     interval: Interval
     kappa: tuple[float, ...]
     """[A] Cohen's kappa."""
@@ -66,7 +66,7 @@ class F1Metrics:
 
 @dataclass(frozen=True, eq=False)
 class ThresholdMetrics:
-    """What follows from one set of thresholds."""
+    """Metrics with one set of thresholds."""
 
     thresholds: tuple[float, ...]
     f1_all: F1Metrics
@@ -75,42 +75,42 @@ class ThresholdMetrics:
 
 @dataclass(frozen=True, eq=False)
 class Evaluation:
-    """Scores held against labels."""
+    """Metrics of a set of scores."""
 
     rule: Rule
     windows: tuple[int, ...]
-    """[A] smoothing in frames, before everything else."""
+    """[A] smoothing windows in frames, applied first."""
     tracks: int
     sources: int
-    """Videos that the tracks are of; the bootstrap draws these."""
+    """Number of source videos; the bootstrap resamples these."""
     rows: int
-    """Label lines, whether they count or not."""
+    """Number of label rows, counted or not."""
     frames: int
-    """Label lines that count: all labels there, or with the rule `element` any."""
+    """Label rows that count: rows with all labels, or with the rule `element` rows with any label."""
     frames_without_face: int
-    """Counting frames in which the network saw no face; their scores were filled in."""
+    """Counted frames without a detected face; their scores were filled in."""
     frames_without_score: int
-    """Counting frames in a track without any score of some AU; they say no."""
+    """Counted frames of a track that has no score of some AU at all; they are predicted inactive."""
     tuned_here: bool
-    """Whether the tuned thresholds were chosen on these very frames, which flatters them."""
+    """Whether the tuned thresholds were chosen on these frames, which makes their F1 optimistic."""
     at_default: ThresholdMetrics
-    """At 0.5."""
+    """Metrics at 0.5."""
     at_tuned: ThresholdMetrics
     cross_fitted: F1Metrics | None
-    """f1_all where the thresholds of each video were tuned on others: what tuning is really worth. None
-    where thresholds were given, or with a single video."""
+    """f1_all with thresholds that were tuned, for each video, on other videos: an unbiased estimate of the
+    value of tuning. None if thresholds were given, or with a single video."""
     ranking: tuple[Ranking, ...]
     """[A] on all counted frames."""
     calibration_error: tuple[float, ...]
-    """[A] expected calibration error of the scores as they are, on counted frames with a face."""
+    """[A] expected calibration error of the given scores, on counted frames with a face."""
     calibrated_error: tuple[float, ...] | None
-    """[A] the same after a calibration that was fitted on other videos; None as for cross_fitted."""
+    """[A] the same after a calibration fitted on other videos; None as for cross_fitted."""
     calibrated_thresholds: CalibratedThresholds | None
-    """Calibration and operating points fitted on the counted frames with a face; None where thresholds
-    were given."""
+    """Calibration and operating points fitted on the counted frames with a face; None if thresholds were
+    given."""
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain JSON types; a figure that is undefined is None."""
+        """Return plain JSON types; an undefined figure is None."""
         return {
             "rule": self.rule,
             "smooth": dict(zip(AU_NAMES, self.windows, strict=True)),
@@ -141,12 +141,11 @@ def evaluate(
     windows: tuple[int, ...] = NO_SMOOTHING,
     rule: Rule = "frame",
 ) -> Evaluation:
-    """Hold scores against labels at 0.5 and at the thresholds of `decision`.
+    """Evaluate scores against labels at 0.5 and at the thresholds of `decision`.
 
-    Without a decision the thresholds are tuned on these frames after smoothing over `windows`; with one,
+    Without a decision, thresholds are tuned on these frames after smoothing over `windows`. With a decision,
     its own windows are used.
-    Raises InputError where a labelled track has no scores or no label counts; AuscanError without
-    scikit-learn.
+    Raises InputError if a labelled track has no scores or no label counts; AuscanError without scikit-learn.
     """
     if decision is not None:
         windows = decision.windows
@@ -157,13 +156,13 @@ def evaluate(
     counted = mask.any(axis=1)
     if not counted.any():
         raise InputError(
-            "No frame has a label for every AU that is labelled anywhere in these tracks, as the official "
-            "score asks. Count label by label instead: --rule element."
+            "No frame has a label for every AU that is labelled in these tracks, as the official score "
+            "requires. Count label by label instead: --rule element."
         )
     truth = np.where(mask, truth, -1)[counted]
     probabilities, has_face = final.probabilities[counted], final.has_face[counted]
     source, names = pd.factorize(labels["source_video"].to_numpy()[counted])
-    # The rule is applied already, so what is -1 by now is all that stays out.
+    # The rule has been applied: labels that do not count are -1 now.
     thresholds = decision.thresholds if decision else tune_thresholds(truth, probabilities, "element")
     frames = _ScoredFrames(truth, probabilities, has_face, source, len(names))
     faces = frames.with_face()
@@ -193,7 +192,7 @@ def evaluate(
 
 @dataclass(frozen=True, eq=False)
 class _ScoredFrames:
-    """The R frames that count; labels that do not are -1."""
+    """The R counted frames; labels that do not count are -1."""
 
     labels: NDArray[np.int8]
     probabilities: NDArray[np.float32]
@@ -213,7 +212,7 @@ class _ScoredFrames:
         )
 
     def with_face(self) -> "_ScoredFrames":
-        """Only frames in which the network saw a face."""
+        """Return only the frames with a detected face."""
         kept = self.has_face
         source, names = pd.factorize(self.source[kept])
         return _ScoredFrames(self.labels[kept], self.probabilities[kept], kept[kept], source, len(names))
@@ -260,7 +259,7 @@ def _f1_json(metrics: F1Metrics) -> dict[str, Any]:
 
 
 def _label_json(counts: Counts) -> dict[str, Any]:
-    """How many labels there are, how many say yes, and the F1 of always saying yes, which follows from it."""
+    """Return numbers of labels and of positives, and the F1 of a predictor that always predicts active."""
     positives, labelled = counts.positives(), counts.labelled()
     rate = positives / np.where(labelled > 0, labelled, np.nan)
     always = 2 * rate / (1 + rate)
@@ -287,7 +286,9 @@ def _finite_or_none(value: float) -> float | None:
 
 
 def write_figure(path: Path, evaluation: Evaluation) -> None:
-    """Write the figure to `path`: f1_all at 0.5, at the tuned thresholds, and of always yes."""
+    """Write a bar chart of f1_all to `path`: at 0.5, at the tuned thresholds, and of always predicting
+    active.
+    """
     figure = go.Figure()
     _add_bars(figure, "at 0.5", evaluation.at_default.f1_all, DEFAULT_COLOUR)
     tuned = "at thresholds tuned on these frames" if evaluation.tuned_here else "at the given thresholds"

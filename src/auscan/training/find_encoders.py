@@ -1,7 +1,7 @@
-"""Find encoders by name: those of a size, of a checkpoint, or those that a run from crops has taught.
+"""Find encoders by name: those of a size, of a checkpoint, or those fine-tuned by a training run.
 
-In: a name or a folder.  Out: `Encoders`.
-Not here: sizes and checkpoints (datasets/features.py), how an encoder learns (encoder.py).
+Inputs: a name or a folder. Returns: `Encoders`.
+See also: datasets/features.py (sizes and checkpoints), encoder.py (fine-tuning).
 """
 
 from pathlib import Path
@@ -16,11 +16,11 @@ from auscan.training.run import TrainedConfig, find_trained, load_trained
 def find_encoders(
     model: str, visual: str | None = None, audio: str | None = None, device: str = "cpu"
 ) -> Encoders:
-    """The encoders of what `load_encoders` knows, or of the folder of a run from crops or of its best/.
+    """Return the encoders of any `load_encoders` model, or of the folder of a fine-tuning run or its best/.
 
-    Of a run, the visual encoder is the one it taught, the audio encoder the one that it started with.
-    visual, audio: local folders or hub names that take the place of a size's weights
-    Raises InputError for a run that taught no encoder, and what `load_encoders` raises.
+    From a run, the visual encoder is the fine-tuned one; the audio encoder is the one the run started with.
+    visual, audio: local folders or hub names that replace the weights of a size
+    Raises InputError for a run without a fine-tuned encoder, and the errors of `load_encoders`.
     """
     trained = find_trained(Path(model))
     if trained is None:
@@ -28,8 +28,8 @@ def find_encoders(
     network, trained_config = load_trained(trained)
     if trained_config.encoder is None:
         raise InputError(
-            f"{model} was trained from features of {trained_config.model} and has no encoder of its own. "
-            "Give --model the one that made them."
+            f"{model} was trained on features of {trained_config.model} and has no encoder of its own. "
+            "Pass the model that made them to --model."
         )
     return encoders_of(network, trained_config, None, visual, audio, device)
 
@@ -42,10 +42,10 @@ def encoders_of(
     audio: str | None = None,
     device: str = "cpu",
 ) -> Encoders:
-    """The encoders in front of a trained network, its own where it has one; takes that out of it.
+    """Return the encoders of a trained network. A fine-tuned encoder is taken out of `network`.
 
-    model, visual, audio: where the encoders of its features are, if not where the run found them
-    Raises InputError where those are others.
+    model, visual, audio: encoders of its features, if the run found them elsewhere
+    Raises InputError if these encoders did not make the run's features.
     """
     encoder = trained_config.encoder
     if model is None and encoder is not None:
@@ -53,8 +53,8 @@ def encoders_of(
     initial = find_encoders(model or trained_config.model, visual, audio, device)
     if initial.digest != trained_config.encoders:
         raise InputError(
-            f"The encoders of {initial.name} are not those that made the run's features "
-            f"({trained_config.model}). Give the same --model, --visual and --audio as to auscan extract."
+            f"The encoders of {initial.name} did not make the features of this run "
+            f"({trained_config.model}). Use the same --model, --visual and --audio as for auscan extract."
         )
     if network.encoder is None:
         return initial

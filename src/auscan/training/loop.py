@@ -1,17 +1,16 @@
-"""Teach the network: a plain loop over windows of features or crops.
+"""Train the network on windows of features or crops.
 
-    for each epoch   windows in an order that follows from seed and epoch
-        for each step    forward, losses, backward, clip, step, running mean of the weights
-        score the validation tracks; keep the best; stop when it no longer gets better
+    for each epoch   windows in an order given by seed and epoch
+        for each step    forward, losses, backward, clip, step, moving average of the weights
+        score the validation tracks; keep the best; stop if the score no longer improves
 
-accelerate puts it on one or many GPUs or the CPU, in float32, bf16 or fp16. Several processes, each with its
-part of a step's windows, do what one would with all of them. A run that was killed goes on from its last save
-and ends with the very same weights as one that was left alone: order and dropout follow from the seed and the
-place in an epoch, and everything else that a step depends on is in the state.
+accelerate runs it on one or several GPUs or the CPU, in float32, bf16 or fp16. Several processes, each with a
+part of a step's windows, compute what one process with all of them would. An interrupted run resumes from its
+last save and ends with the same weights as an uninterrupted one: order and dropout depend on the seed and the
+position in an epoch, and everything else that a step depends on is in the saved state.
 
-In: a `TrainConfig`.  Out: the folder of a run (run.py).
-Not here: windows (windows.py), their order and what they lose (epoch.py), the network (module.py), losses
-(losses.py).
+Inputs: a `TrainConfig`. Returns: the folder of a run (run.py).
+See also: windows.py (windows), epoch.py (order and modality dropout), module.py (network), losses.py.
 """
 
 import math
@@ -63,42 +62,42 @@ from auscan.training.windows import (
 )
 
 EXTRA_AUDIO_S = 0.1
-"""Sound that a window gets beyond the reach of its outermost frames."""
+"""Audio of a window beyond the reach of its outermost frames, in seconds."""
 
 Reporter = Callable[[str], None]
-"""Takes lines for people."""
+"""Function that receives progress lines for people."""
 
 
 @dataclass
 class RunProgress:
-    """Where a run is; all of it is in the state."""
+    """Progress of a run; all fields are saved in the state."""
 
     step: int = 0
-    """Steps of the optimiser that are done."""
+    """Optimiser steps done."""
     best: float = -1.0
     best_step: int = 0
     waited: int = 0
-    """Epochs since the best."""
+    """Epochs since the best score."""
     stopped: bool = False
 
 
 @dataclass(frozen=True)
 class TrainingResult:
-    """What a run came to."""
+    """Result of a run."""
 
     best: float
-    """Mean F1 on the validation split at 0.5; NaN if it has no labels."""
+    """Mean F1 on the validation split at 0.5; NaN without labels."""
     best_step: int
     steps: int
     folder: Path
     scores: dict[str, Path] = field(default_factory=dict)
-    """Parquets of scores; `val` are those of the validation tracks."""
+    """Parquet files of scores by split; `val` is that of the validation tracks."""
 
 
 def train(config: TrainConfig, report: Reporter | None = None) -> TrainingResult:
-    """Train, or go on training, until it is done.
+    """Train, or resume training, until the run is finished.
 
-    Raises InputError for data that does not fit, AuscanError where accelerate is not installed.
+    Raises InputError for data that does not fit, AuscanError if accelerate is not installed.
     """
     keep_freed_memory()
     trainer = Trainer(config, report or _discard)
@@ -107,7 +106,7 @@ def train(config: TrainConfig, report: Reporter | None = None) -> TrainingResult
 
 
 class Trainer:
-    """One run."""
+    """State and steps of one training run."""
 
     def __init__(self, config: TrainConfig, report: Reporter) -> None:
         self.config = config
@@ -155,7 +154,7 @@ class Trainer:
         self._resume()
 
     def _build(self, initial: Encoders | None) -> None:
-        """Network, running mean, optimiser, schedule, losses."""
+        """Build the network, moving average, optimiser, schedule and losses."""
         config = self.config
         torch.manual_seed(config.seed)
         encoder_config, encoder = config.model.encoder, None
@@ -182,7 +181,7 @@ class Trainer:
         self.criterion = Criterion(config.loss, weights)
 
     def run(self) -> None:
-        """Steps and validations until the last epoch or until nothing gets better."""
+        """Train and validate until the last epoch, or until the score no longer improves."""
         progress, throughput = self.progress, _Throughput()
         while progress.step < self.total_steps and not progress.stopped:
             epoch, first = divmod(progress.step, self.steps_per_epoch)
@@ -199,16 +198,16 @@ class Trainer:
             self._save()
 
     def _step_batches(self, epoch: int, first: int) -> Iterator[list[Batch]]:
-        """This process's batches of each step of an epoch, from step `first` of it on."""
+        """Yield this process's batches of each step of an epoch, starting at step `first`."""
         order, config = self.epoch_order.epoch(epoch), self.config
-        while len(order) % self.windows_per_step:  # the last step is filled up from the beginning
+        while len(order) % self.windows_per_step:  # fill the last step from the start of the order
             order += order[: -len(order) % self.windows_per_step]
         encoder = config.model.encoder
         augment = encoder is not None and encoder.augment
         batches = EpochBatches(self.windows, order, config.dropout, augment, (config.seed, 3, epoch))
         process, processes = self.accelerator.process_index, self.accelerator.num_processes
         own = process_batches(process, processes, len(order), config.loop.batch)
-        # A generator of its own: a loader draws from torch's global one, which belongs to the state.
+        # Use a separate generator: by default a loader draws from torch's global one, which is saved state.
         loader: DataLoader[Batch] = DataLoader(
             batches,
             batch_size=None,
@@ -225,13 +224,13 @@ class Trainer:
                 micro_batches = []
 
     def _step(self, micro_batches: list[Batch]) -> dict[str, float]:
-        """One step of the optimiser; returns the losses of all processes, meaned over its batches."""
+        """One step of the optimiser; returns the losses of all processes, averaged over its batches."""
         self.network.train()
         sums: dict[str, float] = {}
         for batch in (each.to(self.accelerator.device) for each in micro_batches):
             with self.accelerator.accumulate(self.network):
                 losses = self._losses(batch)
-                # Gradients are averaged over processes, each of which has a part of them: see distributed.py.
+                # accelerate averages gradients over processes, but they are to be summed: see distributed.py.
                 self.accelerator.backward(losses.total * self.accelerator.num_processes)
                 if self.accelerator.sync_gradients:
                     self.accelerator.clip_grad_norm_(self.network.parameters(), self.config.optimizer.clip)
@@ -244,7 +243,7 @@ class Trainer:
         return sums
 
     def _losses(self, batch: Batch) -> Losses:
-        """The losses of the windows of all processes; only this one's have gradients."""
+        """Return the losses over the windows of all processes; only this process's outputs have gradients."""
         output = self.network(batch)
         labels = batch.labels.masked_fill(~batch.has_face[..., None], -1)
         logits, labels = (self._gather(each.flatten(0, 1)) for each in (output.logits, labels))  # [F, A] each
@@ -257,7 +256,7 @@ class Trainer:
         return gather_rows(self.accelerator, rows)
 
     def _validate(self, epoch: int) -> None:
-        """Score the validation tracks with the running mean; keep it if it is the best so far."""
+        """Score the validation tracks with the averaged weights; save them if they are the best so far."""
         progress = self.progress
         scores = self._scores(self._averaged_network(), self.validation_tracks)
         score, by_au = mean_f1(scores, self.validation_tracks, self.config.loop.rule)
@@ -278,7 +277,7 @@ class Trainer:
         )
 
     def _scores(self, network: FeatureNetwork, tracks: list[LabelledTrack]) -> pd.DataFrame:
-        """Scores of the tracks, each scored by one process and given to all."""
+        """Score tracks, each in one process, and gather the tables in all processes."""
         own = tracks[self.accelerator.process_index :: self.accelerator.num_processes]
         context = self.config.data.context
         tables = [score_tracks(network, own, context, self.audio_margin_s)] if own else []
@@ -301,7 +300,7 @@ class Trainer:
         save_trained(self.config.out / name, self._averaged_network(), trained_config)
 
     def finish(self) -> TrainingResult:
-        """Write the scores of the best network."""
+        """Score all requested splits with the best network and write the scores."""
         result = TrainingResult(
             self.progress.best, self.progress.best_step, self.progress.step, self.config.out
         )
@@ -339,7 +338,7 @@ class Trainer:
         self.folder.save_state(state)
 
     def _resume(self) -> None:
-        """Go on from the last save, if there is one."""
+        """Resume from the last save, if there is one."""
         state = self.folder.load_state()
         self.accelerator.wait_for_everyone()
         if self.is_main:
@@ -348,8 +347,8 @@ class Trainer:
             return
         if state.get("group", self.windows_per_step) != self.windows_per_step:
             raise InputError(
-                f"{self.config.out} holds a run with {state['group']} windows a step; now it would be "
-                f"{self.windows_per_step}. Go on with as many processes as before."
+                f"{self.config.out} contains a run with {state['group']} windows a step; now it would have "
+                f"{self.windows_per_step}. Resume with the same number of processes as before."
             )
         for name, module in self._modules().items():
             load_stored_weights(module, state[name])
@@ -359,10 +358,10 @@ class Trainer:
             self.accelerator.scaler.load_state_dict(state["scaler"])
         torch.set_rng_state(state["random"])
         self.progress = RunProgress(**{name: state[name] for name in vars(RunProgress())})
-        self.report(f"going on from step {self.progress.step} of {self.total_steps}")
+        self.report(f"resuming from step {self.progress.step} of {self.total_steps}")
 
     def _modules(self) -> dict[str, nn.Module]:
-        """The modules of a run's state by their key in state.pt."""
+        """Return the modules saved in state.pt, by key."""
         return {"network": self.accelerator.unwrap_model(self.network), "mean": self.averaged}
 
     def _log(self, epoch: int, losses: dict[str, float], throughput: "_Throughput") -> None:
@@ -371,7 +370,7 @@ class Trainer:
 
     def _write_log(self, **values: Any) -> None:
         if self.is_main:
-            # JSON has no NaN: an AU without labels has no F1.
+            # JSON has no NaN; the F1 of an AU without labels is written as null.
             known = {name: None if value != value else value for name, value in values.items()}
             self.folder.log(step=self.progress.step, **known)
             if self.summary_writer is not None:
@@ -382,7 +381,7 @@ class Trainer:
 
 
 def _network_config(config: TrainConfig, initial: Encoders | None) -> NetworkConfig:
-    """The settings of the network, with those of the encoders that a run from crops begins with."""
+    """Return the settings of the network; a fine-tuning run has those of its initial encoders."""
     network = config.model.network()
     if initial is None:
         return network
@@ -394,7 +393,7 @@ def _accelerator(config: TrainConfig) -> Any:
         from accelerate import Accelerator, DistributedDataParallelKwargs
     except ImportError as error:
         raise AuscanError(f"Training needs accelerate ({error}). Run: pip install 'auscan[train]'") from error
-    # A batch without sound leaves the parts that listen without a gradient.
+    # In a batch without audio the fusion and audio-condition weights have no gradient.
     unused = DistributedDataParallelKwargs(find_unused_parameters=True)
     return Accelerator(
         cpu=config.loop.device == "cpu",
@@ -405,24 +404,24 @@ def _accelerator(config: TrainConfig) -> Any:
 
 
 def close_process_group() -> None:
-    """Take leave of the other processes; after the last run of this one."""
+    """Close the distributed process group. Call after the last run of this process."""
     from accelerate import PartialState
 
     PartialState().destroy_process_group()
 
 
 class _Throughput:
-    """Frames a second since it was asked last."""
+    """Frames per second since the last call of `restart`."""
 
     def __init__(self) -> None:
         self._frames, self._since_s = 0, time.monotonic()
 
     def add(self, frames: int) -> None:
-        """So many more frames are done."""
+        """Count `frames` more frames."""
         self._frames += frames
 
     def restart(self) -> float:
-        """The pace, and begin anew."""
+        """Return the frames per second and restart the count."""
         now_s = time.monotonic()
         frames_per_s = self._frames / max(now_s - self._since_s, 1e-9)
         self._frames, self._since_s = 0, now_s
@@ -430,7 +429,7 @@ class _Throughput:
 
 
 def _summary_writer(folder: Path) -> Any | None:
-    """What writes for TensorBoard, if that is installed."""
+    """Return a TensorBoard writer, or None if TensorBoard is not installed."""
     try:
         from torch.utils.tensorboard import SummaryWriter
     except ImportError:

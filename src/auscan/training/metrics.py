@@ -1,14 +1,15 @@
-"""The score of Aff-Wild2: binary F1 of every AU over all frames pooled, and the mean of the twelve.
+"""Compute the score of Aff-Wild2: binary F1 of every AU over all frames pooled, and the mean of the twelve.
 
-Why integer counts: they are exact, can be added up over shards, batches and videos in any order, and an
-interval follows from drawing videos anew without touching a frame again.
-In: labels [R, A] of 1, 0 and -1, and predictions [R, A] bool.  Out: counts, F1, mean F1, intervals.
-A label of -1 never counts. Which rows count is the rule's affair:
+Integer counts are exact and can be added over shards, batches and videos in any order. Confidence intervals
+follow from resampling the counts of videos, without reading frames again.
 
-    frame    as the official score: a frame counts if all of its labels are there, else not at all
-    element  every label counts that is there; for datasets that are put together
+Inputs: labels [R, A] of 1, 0 and -1, and predictions [R, A] bool. Returns: counts, F1, mean F1, intervals.
+A label of -1 never counts. The rule selects the rows that count:
 
-Not here: turning scores into predictions (smoothing.py, thresholds.py).
+    frame    as in the official score: a frame counts if all of its labels are known, else not at all
+    element  every known label counts; for data sets that are combined
+
+See also: smoothing.py, thresholds.py (from scores to predictions).
 """
 
 from dataclasses import dataclass
@@ -23,16 +24,16 @@ from auscan.results.agreement.measures import cohen_kappa
 Rule = Literal["frame", "element"]
 
 DRAWS: Final[int] = 2000
-"""Draws of the bootstrap."""
+"""Bootstrap draws."""
 LEVEL: Final[float] = 0.95
-"""Share of the draws that an interval holds."""
+"""Confidence level of an interval."""
 BINS: Final[int] = 15
-"""Of probability, for the calibration error."""
+"""Bins of probability for the calibration error."""
 
 
 @dataclass(frozen=True, eq=False)
 class Counts:
-    """How often each AU was predicted right and wrong; [A], or [V, A] for V videos. Add them to merge."""
+    """Confusion counts of each AU: [A], or [V, A] for V videos. Add them to merge."""
 
     tp: NDArray[np.int64]
     fp: NDArray[np.int64]
@@ -43,37 +44,37 @@ class Counts:
         return Counts(self.tp + other.tp, self.fp + other.fp, self.fn + other.fn, self.tn + other.tn)
 
     def pooled(self) -> "Counts":
-        """The counts of all videos together: [V, A] -> [A]."""
+        """Sum over all videos: [V, A] -> [A]."""
         return Counts(self.tp.sum(0), self.fp.sum(0), self.fn.sum(0), self.tn.sum(0))
 
     def labelled(self) -> NDArray[np.int64]:
-        """Labels that counted, shape of the counts."""
+        """Number of labels that counted, shape of the counts."""
         return self.tp + self.fp + self.fn + self.tn
 
     def positives(self) -> NDArray[np.int64]:
-        """Labels that say yes, shape of the counts."""
+        """Number of positive labels, shape of the counts."""
         return self.tp + self.fn
 
     def f1(self) -> NDArray[np.float64]:
-        """F1 of each AU: 2 TP / (2 TP + FP + FN), 0 where that is 0 / 0; NaN for an AU without a label."""
+        """F1 of each AU: 2 TP / (2 TP + FP + FN), 0 for 0 / 0; NaN for an AU without a label."""
         return _f1(self.tp, self.fp, self.fn, self.tn)
 
     def kappa(self) -> NDArray[np.float64]:
-        """Cohen's kappa of labels and predictions of each AU; NaN where both are all yes or all no."""
+        """Cohen's kappa of labels and predictions of each AU; NaN if both are constant and equal."""
         counts = self.labelled(), self.positives(), self.tp + self.fp, self.tp
         return cohen_kappa(*(each.astype(np.float64) for each in counts))
 
     def score(self) -> float:
-        """Mean F1 of the AUs that have a label, which under the rule `frame` is all; NaN without any."""
+        """Mean F1 of the AUs that have a label (all of them under the rule `frame`); NaN without any."""
         return float(_mean_of_known(self.f1()))
 
 
 def label_mask(
     labels: NDArray[np.integer], rule: Rule = "frame", coded: NDArray[np.bool_] | None = None
 ) -> NDArray[np.bool_]:
-    """Which labels [R, A] count: bool [R, A].
+    """Mask of the labels [R, A] that count: bool [R, A].
 
-    coded: [A] the AUs that the dataset labels at all; the rule `frame` asks for these, None for every one.
+    coded: [A] AUs that the data set labels at all, which the rule `frame` requires; None requires every AU.
     Raises ValueError for a label other than 1, 0 and -1.
     """
     if labels.size and (labels.min() < -1 or labels.max() > 1):
@@ -86,7 +87,7 @@ def label_mask(
 
 
 def count(labels: NDArray[np.integer], predictions: NDArray[np.bool_], rule: Rule = "frame") -> Counts:
-    """Counts [A] of predictions [R, A] against labels [R, A] of 1, 0 and -1."""
+    """Count predictions [R, A] against labels [R, A] of 1, 0 and -1; returns counts [A]."""
     one_group = np.zeros(len(labels), dtype=np.int64)
     return count_by(one_group, 1, labels, predictions, rule).pooled()
 
@@ -98,9 +99,9 @@ def count_by(
     predictions: NDArray[np.bool_],
     rule: Rule = "frame",
 ) -> Counts:
-    """Counts [V, A], apart for each group: group [R] says which of the V = `groups` videos a row is of.
+    """Count each group apart: [V, A]. group [R] is the number of the video of each row, V = `groups`.
 
-    Raises ValueError where shapes differ or predictions are not bool, as -1 or NaN would be a silent yes.
+    Raises ValueError if shapes differ or predictions are not bool, as -1 or NaN would count as active.
     """
     if labels.shape != predictions.shape or labels.ndim != 2 or len(group) != len(labels):
         shapes = f"labels {labels.shape}, predictions {predictions.shape}, group {group.shape}"
@@ -118,12 +119,12 @@ def count_by(
 
 @dataclass(frozen=True, eq=False)
 class Interval:
-    """Where figures would lie if other videos of the same kind had been drawn; NaN for a single video."""
+    """Bootstrap confidence intervals over videos; NaN for a single video."""
 
     f1: NDArray[np.float64]
-    """[2, A] low and high of each AU's F1."""
+    """[2, A] lower and upper end for the F1 of each AU."""
     score: NDArray[np.float64]
-    """[2] low and high of the mean F1."""
+    """[2] lower and upper end for the mean F1."""
 
 
 def bootstrap(
@@ -131,12 +132,12 @@ def bootstrap(
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """F1 [D, A] and mean F1 [D] of D draws of V videos with replacement from counts [V, A].
 
-    Videos are drawn, not frames: neighbouring frames are nearly copies of each other. The same V and seed
-    draw the same videos, so two systems can be compared by the differences of their draws.
+    Videos are resampled, not frames, because adjacent frames are nearly equal. The same V and seed draw the
+    same videos, so two systems can be compared by the differences of their draws.
     """
     videos = len(counts.tp)
     times = np.random.default_rng(seed).multinomial(videos, np.full(videos, 1 / videos), size=draws)  # [D, V]
-    # Products in float64, which numpy hands to the fast library; exact as long as counts stay below 2^53.
+    # Products in float64, for which numpy calls BLAS; exact as long as counts stay below 2^53.
     tp, fp, fn, tn = (times.astype(np.float64) @ c for c in (counts.tp, counts.fp, counts.fn, counts.tn))
     f1 = _f1(tp, fp, fn, tn)  # [D, A]
     return f1, _mean_of_known(f1)
@@ -158,16 +159,17 @@ def interval(counts: Counts, draws: int = DRAWS, seed: int = 0) -> Interval:
 
 @dataclass(frozen=True)
 class Ranking:
-    """How well scores of one AU put yes before no, whatever the threshold; NaN where that is undefined."""
+    """Threshold-free metrics of one AU's scores; NaN if undefined."""
 
     auc: float
     average_precision: float
 
 
 def ranking(labels: NDArray[np.integer], scores: NDArray[np.floating]) -> Ranking:
-    """ROC-AUC and average precision of scores [R] for labels [R]; rows of label -1 or score NaN are left out.
+    """ROC-AUC and average precision of scores [R] for labels [R].
 
-    Raises AuscanError where scikit-learn is not installed.
+    Rows with a label of -1 or a score of NaN are left out. Raises AuscanError if scikit-learn is not
+    installed.
     """
     try:
         from sklearn.metrics import average_precision_score, roc_auc_score
@@ -184,13 +186,14 @@ def ranking(labels: NDArray[np.integer], scores: NDArray[np.floating]) -> Rankin
 def calibration_error(
     labels: NDArray[np.integer], probabilities: NDArray[np.floating], bins: int = BINS
 ) -> float:
-    """Expected calibration error of one AU: how far "0.8" is from "active in eight of ten frames".
+    """Expected calibration error of one AU.
 
     labels: [R] of 1, 0 and -1    probabilities: [R] of being active
-    Frames are put into equal-width bins by probability; the distance between the mean probability and the
-    share of active frames of each bin is averaged, weighted by its frames (Guo et al., On Calibration of
-    Modern Neural Networks, ICML 2017, for the probability of yes). Rows of label -1 or score NaN are left
-    out; NaN where none remains. Few rows make it too large: chance alone moves every bin.
+    Frames are put into equal-width bins by probability. The distance between the mean probability and the
+    share of active frames of each bin is averaged, weighted by the frames of the bin (Guo et al., On
+    Calibration of Modern Neural Networks, ICML 2017, for the probability of the positive class). Rows with a
+    label of -1 or a score of NaN are left out; NaN if none remains. With few rows the error is biased
+    upwards.
     """
     kept = (labels >= 0) & ~np.isnan(probabilities)
     if not kept.any():
@@ -199,7 +202,7 @@ def calibration_error(
     bin_number = np.minimum((predicted * bins).astype(np.int64), bins - 1)
     gaps = np.bincount(
         bin_number, weights=predicted - truth, minlength=bins
-    )  # frames of a bin times its distance
+    )  # frames of the bin times its distance
     return float(np.abs(gaps).sum() / len(truth))
 
 
@@ -212,7 +215,7 @@ def _f1(
 
 
 def _mean_of_known(f1: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Mean over the last axis of what is not NaN; NaN where nothing is."""
+    """Mean over the last axis, without NaN; NaN if all values are NaN."""
     known = ~np.isnan(f1)
     number = known.sum(axis=-1)
     total = np.where(known, f1, 0.0).sum(axis=-1)
@@ -220,4 +223,4 @@ def _mean_of_known(f1: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def _missing_scikit_learn(error: ImportError) -> AuscanError:
-    return AuscanError(f"Scoring needs scikit-learn ({error}). Run: pip install 'auscan[train]'")
+    return AuscanError(f"Evaluation needs scikit-learn ({error}). Run: pip install 'auscan[train]'")

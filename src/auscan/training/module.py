@@ -1,11 +1,11 @@
-"""The network that learns: alignment, fusion, memory and head, from features or behind an encoder.
+"""Define the trainable network: alignment, fusion, temporal model and head, on features or behind an encoder.
 
-Frames without a face are passed over, exactly as at inference, where a track has no rows for them: the frames
-that are seen move together, each with its own time, so the memory knows how long the gap was and the voice is
-still asked at the right moment. Their logits are 0 and nobody reads them.
+Frames without a face are skipped, as at inference, where a track has no rows for them. The frames with a face
+are packed together, each with its own time, so the temporal model sees the length of a gap and audio is
+attended to at the right time. Logits of skipped frames are 0 and are not used.
 
-In: batches of features or of crops (windows.py), or one whole track.  Out: logits.
-Not here: the parts (model/), those that take their places (controls.py), the encoder (encoder.py), losses.
+Inputs: batches of features or of crops (windows.py), or one whole track. Returns: logits.
+See also: model/ (the parts), controls.py (their replacements), encoder.py, losses.py.
 """
 
 from dataclasses import dataclass
@@ -29,39 +29,40 @@ from auscan.training.encoder import CropEncoder
 from auscan.training.windows import Batch
 
 PADDING_S = 1e9
-"""Where in time padding lies: out of everybody's hearing."""
+"""Time of padded frames, in seconds: out of reach of all audio."""
 CHUNK_FRAMES = 512
-"""Frames of a whole track that alignment reads at a time; changes no result."""
+"""Frames of a whole track that alignment encodes in one call; does not change results."""
 
 
 class FeatureSizes(Settings):
-    """What the features look like."""
+    """Sizes of the cached features."""
 
     width: int
     """Dv."""
     grid: int
-    """Patches along one side."""
+    """Patches along one side of the grid."""
     audio_width: int
     """Da."""
 
     @classmethod
     def from_header(cls, header: CacheHeader) -> "FeatureSizes":
-        """The sizes of a track's features."""
+        """Return the sizes of a track's features."""
         return cls(width=header.width, grid=header.grid, audio_width=header.audio_width)
 
 
 @dataclass(frozen=True, eq=False)
 class Output:
-    """What the network says of a batch."""
+    """Output of the network for a batch."""
 
     logits: Tensor
-    """[B, T, A], 0 where no face is seen."""
+    """[B, T, A], 0 for frames without a face."""
     views: tuple[Tensor, Tensor] | None
-    """Face and regions [F, d] of some frames of each window, for the alignment loss; None without regions."""
+    """Face and region embeddings [F, d] of some frames of each window, for the alignment loss; None without
+    regions."""
 
 
 class FeatureNetwork(nn.Module):
-    """The trainable part, with or without controls."""
+    """The trainable network, with or without controls."""
 
     def __init__(
         self,
@@ -71,7 +72,7 @@ class FeatureNetwork(nn.Module):
         view_frames: int = 4,
         encoder: CropEncoder | None = None,
     ) -> None:
-        """view_frames: frames of each window whose views are given out; encoder: None to read features."""
+        """view_frames: frames of each window with views; encoder: None to use cached features."""
         super().__init__()
         self.encoder = encoder
         self.view_frames = view_frames if controls.visual == "alignment" else 0
@@ -79,7 +80,7 @@ class FeatureNetwork(nn.Module):
         self.temporal = ControlledTemporalStage(config, sizes.audio_width, controls)
 
     def forward(self, batch: Batch) -> Output:
-        """Logits of B windows; those in the margins, where windows have some, are 0 and without gradients."""
+        """Return the logits of B windows. Logits in the margins of windows are 0 and have no gradient."""
         if batch.in_window is None:
             return self._forward_windows(batch)
         outputs = [self._forward_with_margins(batch.window(number)) for number in range(len(batch.has_face))]
@@ -89,14 +90,14 @@ class FeatureNetwork(nn.Module):
         return Output(torch.cat([each.logits for each in outputs]), both)
 
     def _forward_windows(self, batch: Batch) -> Output:
-        """Windows side by side, each as if there were nothing beyond it."""
+        """Process windows in parallel, each on its own."""
         order, valid = pack_visible_frames(batch.has_face)  # [B, L], [B, L]
         rows = torch.arange(len(order), device=order.device)[:, None]  # [B, 1]
         face, patches = self._tokens(batch, rows, order, valid)
         aligned: AlignmentOutput = self.alignment(face, patches)
         audio = AudioInput(batch.audio.float(), batch.audio_times_s, batch.audio_valid)
         frame_s = batch.times_s[rows, order].masked_fill(~valid, PADDING_S)
-        # Autocast may have shortened them; sums over time are kept in float32.
+        # Autocast may have made them half precision; sums over time are kept in float32.
         embedding, au_tokens = aligned.embedding.float(), aligned.au_tokens.float()
         packed = self.temporal(embedding, au_tokens, frame_s, audio, valid)  # [B, L, A]
         packed = packed.float().masked_fill(~valid[..., None], 0.0)
@@ -105,10 +106,10 @@ class FeatureNetwork(nn.Module):
         return Output(logits, self._views(aligned, valid))
 
     def _forward_with_margins(self, batch: Batch) -> Output:
-        """One window in the light of its margins, which are read without gradients (model/mamba.py)."""
+        """Process one window whose margins are scanned first, without gradients (model/mamba.py)."""
         assert batch.in_window is not None
         in_window, used = batch.in_window[0], batch.has_face[0].clone()  # [T] each
-        if not (used & in_window).any():  # a window without any face still has a graph, and logits of 0
+        if not (used & in_window).any():  # without any face: keep a graph, with logits of 0
             used[in_window.nonzero()[0]] = True
         rows = used.nonzero()[:, 0]  # [L]
         window_rows = in_window[rows].nonzero()[:, 0]
@@ -142,36 +143,36 @@ class FeatureNetwork(nn.Module):
         return Output(logits, self._views(aligned, has_face[:, window]))
 
     def _tokens(self, batch: Batch, rows: Tensor, order: Tensor, valid: Tensor) -> tuple[Tensor, Tensor]:
-        """Face [B, L, Dv] and patches [B, L, N, Dv] of the seen frames; only those are encoded."""
+        """Face [B, L, Dv] and patches [B, L, N, Dv] of the frames with a face; only those are encoded."""
         if self.encoder is None:
             assert batch.face is not None
             assert batch.patches is not None
             return batch.face[rows, order].float(), batch.patches[rows, order].float()
         assert batch.crops is not None
-        # A batch without any face still has a frame encoded, so that every weight has its gradient.
+        # Without any face, one frame of each window is encoded all the same: every weight needs a gradient.
         encoded = valid if valid.any() else torch.ones_like(valid)
         tokens = self.encoder(batch.crops[rows, order][encoded])
         face, patches = (_scatter_rows(each.float(), encoded) for each in tokens)
         return face, patches
 
     def _views(self, aligned: AlignmentOutput, valid: Tensor) -> tuple[Tensor, Tensor] | None:
-        """The two views of up to `view_frames` frames of each window, as far apart as there is room."""
+        """Return the two views of up to `view_frames` frames of each window, spread evenly."""
         if not self.view_frames:
             return None
         count = valid.sum(1, keepdim=True)  # [B, 1]
         share = (torch.arange(self.view_frames, device=valid.device) + 0.5) / self.view_frames
-        frame = (share * count).long()  # [B, F], the middle of each part
+        frame = (share * count).long()  # [B, F], the middle of each of F equal parts
         distinct = torch.ones_like(frame, dtype=torch.bool)
-        distinct[:, 1:] = frame[:, 1:] > frame[:, :-1]  # a short window gives fewer
+        distinct[:, 1:] = frame[:, 1:] > frame[:, :-1]  # a short window has fewer views
         distinct &= frame < count
         window = torch.arange(len(valid), device=valid.device)[:, None]
         return aligned.global_view[window, frame][distinct], aligned.local_view[window, frame][distinct]
 
     @torch.no_grad()
     def predict_track(self, features: TrackFeatures, crops: TrackCrops | None = None) -> NDArray[np.float32]:
-        """Probabilities [T, A] of a whole track, NaN where it has no picture; in bounded memory.
+        """Probabilities [T, A] of a whole track, NaN for frames without a crop; in bounded memory.
 
-        crops: the track's pictures, for a network with an encoder
+        crops: crops of the track, for a network with an encoder
         """
         rows = np.flatnonzero(features.has_image)
         out = np.full((len(features.has_image), AU_COUNT), np.nan, np.float32)
@@ -196,7 +197,7 @@ class FeatureNetwork(nn.Module):
     def _track_tokens(
         self, features: TrackFeatures, crops: TrackCrops | None, rows: NDArray[np.intp], device: torch.device
     ) -> tuple[Tensor, Tensor]:
-        """Face [1, L, Dv] and patches [1, L, N, Dv] of some seen rows of a track."""
+        """Face [1, L, Dv] and patches [1, L, N, Dv] of some rows of a track that have a crop."""
         if self.encoder is None:
             both = (features.face, features.patches)
             face, patches = (torch.from_numpy(np.array(each[rows])).to(device) for each in both)
@@ -210,12 +211,12 @@ class FeatureNetwork(nn.Module):
 def build_network(
     sizes: FeatureSizes, model: ModelConfig, view_frames: int = 4, encoder: CropEncoder | None = None
 ) -> FeatureNetwork:
-    """The network that a training config asks for, behind `encoder` if that is to learn."""
+    """Build the network described by a training config, with `encoder` in front if it is fine-tuned."""
     return FeatureNetwork(sizes, model.network(), model.controls, view_frames, encoder)
 
 
 def parameter_table(network: FeatureNetwork, sizes: FeatureSizes, model: ModelConfig) -> str:
-    """How many weights each part has, and has without controls: lines of text."""
+    """Return a table, as text, of the number of weights of each part, with and without controls."""
     with torch.device("meta"):
         plain = FeatureNetwork(sizes, model.network(), ControlConfig())
     lines = ["weights      this run     the method"]
@@ -224,17 +225,17 @@ def parameter_table(network: FeatureNetwork, sizes: FeatureSizes, model: ModelCo
         lines.append(f"{name.rpartition('.')[2]:10} {count:10,} {plain_count:14,}")
     in_encoder = 0 if network.encoder is None else parameter_count(network.encoder)
     total = parameter_count(network) - in_encoder
-    lines.append(f"{'together':10} {total:10,} {parameter_count(plain):14,}")
+    lines.append(f"{'total':10} {total:10,} {parameter_count(plain):14,}")
     if network.encoder is not None:
         trained = sum(weight.numel() for weight in network.encoder.parameters() if weight.requires_grad)
-        lines.append(f"{'encoder':10} {trained:10,} of {in_encoder:,} learn")
+        lines.append(f"{'encoder':10} {trained:10,} of {in_encoder:,} are trained")
     return "\n".join(lines)
 
 
 def pack_visible_frames(has_face: Tensor) -> tuple[Tensor, Tensor]:
-    """Where the seen frames are, in their order, as many as the fullest window has.
+    """Return the positions of the frames with a face, padded to the window that has most of them.
 
-    has_face: [B, T] bool    returns order [B, L] int64 and valid [B, L] bool: False once a window has no more
+    has_face: [B, T] bool    returns order [B, L] int64 and valid [B, L] bool, False for padding
     """
     count = has_face.sum(1)  # [B]
     longest = max(1, int(count.max()))
@@ -243,7 +244,7 @@ def pack_visible_frames(has_face: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _scatter_rows(rows: Tensor, mask: Tensor) -> Tensor:
-    """Rows [F, ...] put where mask [B, L] is True, 0 elsewhere: [B, L, ...]."""
+    """Scatter rows [F, ...] to the positions where mask [B, L] is True, 0 elsewhere: [B, L, ...]."""
     return rows.new_zeros(*mask.shape, *rows.shape[1:]).index_put((mask,), rows)
 
 

@@ -1,27 +1,25 @@
-"""Make probabilities mean what they say: of the frames that are given 0.8, eight in ten should be active.
+"""Calibrate probabilities and choose the thresholds of a checkpoint for stated goals.
 
-Platt scaling (Platt, Probabilistic outputs for support vector machines, 1999): sigmoid(scale * logit + shift)
-with two numbers for each AU. The order of frames stays, and with it AUC and the best F1.
+Calibration is Platt scaling (Platt, Probabilistic outputs for support vector machines, 1999): sigmoid(scale *
+logit + shift) with two numbers for each AU. The order of frames stays, and with it AUC and the best F1. Of
+the frames with a calibrated probability of 0.8, eight in ten should be active. Fit it on data that the
+network was not trained on, because the network is overconfident on its training data. It holds for data in
+which the AU is about as frequent.
 
-Fit on data that the network was not trained on, where it is surer than it should be. What comes out holds for
-data in which the AU is about as frequent as there.
-
-In: labels [R, A] of 1, 0 and -1, logits [R, A].  Out: a `Calibration` for a checkpoint.
-Not here: applying it (inference/score_track.py), the error (metrics.py), thresholds (below).
-
-Choose the thresholds of a checkpoint for stated goals, on probabilities that are calibrated first.
+Thresholds are chosen on calibrated probabilities:
 
     default    best F1, for Aff-Wild2's score and most papers
-    balanced   as many misses as false marks, so as many frames marked as are active: precision equals recall
+    balanced   as many misses as false alarms, so as many frames marked as are active: precision equals recall
     precise    best F0.5: precision weighs twice as much as recall
     sensitive  best F2: recall weighs twice as much as precision
 
-Such curves are flat near their top and their very peak is chance, so the middle is taken of the thresholds
-that come within `TOLERANCE` of it.
+These curves are flat near their maximum and the exact maximum is noise, so the middle is chosen of the
+thresholds within `TOLERANCE` of it.
 
-In: labels [R, A] of 1, 0 and -1, and logits [R, A], of data that the network was not trained on.
-Out: `CalibratedThresholds`, or what it would say of data it was not chosen on.
-Not here: what a user makes of a point (core/config.py), thresholds of a submission (thresholds.py).
+Inputs: labels [R, A] of 1, 0 and -1, and logits [R, A], of data that the network was not trained on.
+Returns: `CalibratedThresholds`, or their cross-fitted predictions.
+See also: inference/score_track.py (applies a calibration), metrics.py (calibration error), core/config.py
+(operating points), thresholds.py (thresholds of a submission).
 """
 
 from dataclasses import dataclass
@@ -38,28 +36,28 @@ from auscan.training.thresholds import DEFAULT, candidate_thresholds, held_out_r
 
 POINTS: Final[tuple[OperatingPoint, ...]] = get_args(OperatingPoint)
 BETA: Final[dict[OperatingPoint, float]] = {"default": 1.0, "precise": 0.5, "sensitive": 2.0}
-"""How many times as much as precision recall weighs."""
+"""Beta of the F-score of each point: weight of recall relative to precision."""
 TOLERANCE: Final[float] = 0.005
-"""This much less than the best is as good."""
+"""Distance from the best value within which thresholds count as equally good."""
 MIN_THRESHOLD: Final[float] = 0.01
 MAX_THRESHOLD: Final[float] = 0.99
-"""Thresholds stay between these; that of a rare AU may well lie at a few hundredths."""
+"""Range of the thresholds; the threshold of a rare AU may be a few hundredths."""
 MIN_SCALE: Final[float] = 0.01
-"""Logits that say nothing, or the opposite, still keep their order."""
+"""Lower bound of the scale: uninformative or inverted logits keep their order."""
 
 Array = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
 class CalibratedThresholds:
-    """How a checkpoint turns logits into yes and no; the fields are those of CheckpointConfig."""
+    """Calibration and thresholds of a checkpoint; the fields are those of CheckpointConfig."""
 
     calibration: Calibration
     thresholds: tuple[float, ...]
     operating_points: OperatingPoints
 
     def at(self, point: OperatingPoint) -> tuple[float, ...]:
-        """[A] thresholds on calibrated probabilities."""
+        """Return the thresholds [A] of a point, on calibrated probabilities."""
         chosen: tuple[float, ...] = (
             self.thresholds if point == "default" else getattr(self.operating_points, point)
         )
@@ -68,18 +66,18 @@ class CalibratedThresholds:
 
 @dataclass(frozen=True, eq=False)
 class CrossFitPredictions:
-    """What readouts say of rows that they were not fitted on."""
+    """Predictions for rows that the calibration and thresholds were not fitted on."""
 
     probabilities: NDArray[np.float64]
     """[R, A], calibrated."""
     active: dict[OperatingPoint, NDArray[np.bool_]]
-    """[R, A] at each point."""
+    """[R, A] bool at each point."""
 
 
 def fit_calibrated_thresholds(
     labels: NDArray[np.integer], logits: NDArray[np.floating]
 ) -> CalibratedThresholds:
-    """Calibrate, then choose all thresholds; an AU without a yes or without a no keeps logits and 0.5."""
+    """Calibrate, then choose thresholds. An AU without positives or negatives keeps its logits and 0.5."""
     calibration = fit_calibration(labels, logits)
     probabilities = calibrate(logits, calibration)
     chosen = {
@@ -95,10 +93,10 @@ def fit_calibrated_thresholds(
 def cross_fit_thresholds(
     labels: NDArray[np.integer], logits: NDArray[np.floating], source: NDArray[np.integer]
 ) -> CrossFitPredictions:
-    """What a readout that was fitted on other people or videos says of each row.
+    """Predict each row with a calibration and thresholds fitted on other people or videos.
 
-    source: [R] from 0, whose each row is; needs two or more. The honest figure: on its own data every
-    calibration looks calibrated.
+    source: [R] number of the person or video of each row, from 0; needs two or more. Calibration must be
+    evaluated in this way, because every calibration fits its own data well.
     """
     probabilities = np.full(logits.shape, np.nan)
     active = {point: np.zeros(logits.shape, dtype=bool) for point in POINTS}
@@ -111,22 +109,22 @@ def cross_fit_thresholds(
 
 
 def fit_calibration(labels: NDArray[np.integer], logits: NDArray[np.floating]) -> Calibration:
-    """The Platt scaling of each AU; labels of -1 and logits of NaN are left out.
+    """Fit the Platt scaling of each AU; labels of -1 and logits of NaN are left out.
 
-    An AU without a yes or without a no keeps its logits.
+    An AU without positives or without negatives keeps its logits.
     """
     pairs = [_fit_platt(labels[:, j], logits[:, j]) for j in range(labels.shape[1])]
     return Calibration(scale=tuple(scale for scale, _ in pairs), shift=tuple(shift for _, shift in pairs))
 
 
 def _fit_platt(labels: NDArray[np.integer], logits: NDArray[np.floating]) -> tuple[float, float]:
-    """Scale and shift of one AU, labels [R] and logits [R]."""
+    """Scale and shift of one AU, from labels [R] and logits [R]."""
     known = (labels >= 0) & ~np.isnan(logits)
     truth, z = labels[known] == 1, logits[known].astype(np.float64)
     positives, negatives = int(truth.sum()), int((~truth).sum())
     if not positives or not negatives:
         return 1.0, 0.0
-    # Platt's targets, a little inside 0 and 1: else an AU that is told perfectly would have no end of scale.
+    # Platt's targets lie inside 0 and 1: otherwise a perfectly separated AU would have an infinite scale.
     target = np.where(truth, (positives + 1) / (positives + 2), 1 / (negatives + 2))
 
     def loss(pair: Array) -> tuple[float, Array]:
@@ -142,7 +140,7 @@ def _fit_platt(labels: NDArray[np.integer], logits: NDArray[np.floating]) -> tup
 def choose_threshold(
     labels: NDArray[np.integer], scores: NDArray[np.floating], point: OperatingPoint
 ) -> float:
-    """The threshold for the goal of a point, labels [R] of 1, 0 and -1, scores [R]."""
+    """Choose the threshold for the goal of a point, from labels [R] of 1, 0 and -1 and scores [R]."""
     known = (labels >= 0) & ~np.isnan(scores)
     order = np.argsort(scores[known], kind="stable")
     ascending, truth = scores[known][order].astype(np.float32), labels[known][order] == 1
@@ -166,7 +164,7 @@ def _objective(
     false_alarms: NDArray[np.integer],
     positives: int,
 ) -> NDArray[np.float64]:
-    """What the point makes as great as it can, for each number of hits and of false alarms."""
+    """Return the objective that the point maximises, for each number of hits and of false alarms."""
     if point == "balanced":
         return np.asarray(-np.abs(hits + false_alarms - positives) / positives)
     weight = BETA[point] ** 2

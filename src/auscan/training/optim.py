@@ -1,15 +1,11 @@
-"""Let the C library keep what was freed.
+"""Set up the optimiser: learning-rate schedule, weight decay, moving average of the weights, memory settings.
 
-A step of training on a CPU makes and drops the same large tensors again and again. glibc gives their pages
-back to the system each time and has them filled with zeros anew, which is a tenth of the time of a step.
+A training step on a CPU allocates and frees the same large tensors again and again. By default glibc returns
+their pages to the system each time and receives them zeroed, which takes a tenth of the time of a step.
+`keep_freed_memory` changes that setting for this process, which then keeps its peak of memory until it ends.
 
-In: nothing.  Out: a setting of this process, which then keeps its peak of memory until it ends.
-Not here: how much memory a step needs.
-
-How the weights are moved: the rate over the steps, which weights decay, the running mean.
-
-In: numbers, and a network's weights.  Out: factors, groups for the optimiser.
-Not here: the optimiser and the steps themselves (loop.py).
+Inputs: numbers, and the weights of a network. Returns: factors, and parameter groups for the optimiser.
+See also: loop.py (the optimiser and its steps).
 """
 
 import ctypes
@@ -21,20 +17,20 @@ from typing import Any
 from torch import Tensor, lerp, nn
 
 TRIM_THRESHOLD, MMAP_THRESHOLD = -1, -3
-"""The names of mallopt's settings in malloc.h."""
+"""Numbers of the settings of mallopt in malloc.h."""
 MAX_MMAP_THRESHOLD = 32 * 2**20
-"""Bytes; glibc refuses to hold larger pieces than this in its own store."""
+"""Bytes; the largest threshold that glibc accepts."""
 
 
 def warmup_cosine(step: int, warmup: int, total: int) -> float:
-    """The rate's factor at a step: up to 1 in a straight line, then down to 0 along a cosine."""
+    """Factor of the learning rate at a step: linear up to 1, then down to 0 along a cosine."""
     if step < warmup:
         return (step + 1) / warmup
     return 0.5 * (1 + math.cos(math.pi * (step - warmup) / max(1, total - warmup)))
 
 
 def ema_update(decay: float) -> Callable[[Tensor, Tensor, Tensor | int], Tensor]:
-    """How the running mean of the weights takes in new ones; quicker at first, when it knows little."""
+    """Return the update of the moving average of the weights, which is faster during the first steps."""
 
     def update(mean: Tensor, new: Tensor, count: Tensor | int) -> Tensor:
         updates = float(count)
@@ -44,7 +40,7 @@ def ema_update(decay: float) -> Callable[[Tensor, Tensor, Tensor | int], Tensor]
 
 
 def parameter_groups(network: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
-    """Matrices with weight decay; biases, norms, gates and decays without."""
+    """Group parameters: matrices with weight decay; biases, norms, gates and decays without."""
     weights = [weight for weight in network.parameters() if weight.requires_grad]
     return [
         {"params": [weight for weight in weights if weight.ndim > 1], "weight_decay": weight_decay},
@@ -53,7 +49,7 @@ def parameter_groups(network: nn.Module, weight_decay: float) -> list[dict[str, 
 
 
 def with_separate_rate(groups: list[dict[str, Any]], module: nn.Module, rate: float) -> list[dict[str, Any]]:
-    """The groups without the weights of `module`, and then the same groups of those, at their own rate."""
+    """Split the weights of `module` off into groups of their own with their own learning rate."""
     in_module = {id(weight) for weight in module.parameters()}
 
     def select(group: dict[str, Any], inside: bool) -> dict[str, Any]:
@@ -67,7 +63,7 @@ def with_separate_rate(groups: list[dict[str, Any]], module: nn.Module, rate: fl
 
 
 def keep_freed_memory() -> None:
-    """From now on, what this process frees is kept for its next allocation; without glibc nothing happens."""
+    """Make this process reuse freed memory instead of returning it to the system (glibc only)."""
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
     if mallopt is not None:
         mallopt(MMAP_THRESHOLD, MAX_MMAP_THRESHOLD)

@@ -1,9 +1,9 @@
-"""Put encoders and a trained network together into a checkpoint that `auscan detect` reads.
+"""Combine encoders and a trained network into a checkpoint for `auscan detect`.
 
-A run holds what it taught; the encoders that made its features are elsewhere. Here they meet again.
+A run folder contains the trained network only; the encoders that made its features are stored elsewhere.
 
-In: the folder of a run.  Out: the folder of a checkpoint (core/checkpoint_folder.py).
-Not here: finding the encoders (find_encoders.py), writing checkpoints (model/checkpoint.py).
+Inputs: the folder of a run. Returns: the folder of a checkpoint (core/checkpoint_folder.py).
+See also: find_encoders.py (finds the encoders), model/checkpoint.py (writes checkpoints).
 """
 
 from pathlib import Path
@@ -30,11 +30,11 @@ Packed by `auscan pack` from a network that `auscan train` wrote at step {step}.
 
 - Encoders: {encoders}.
 - Mean F1 on its validation split at 0.5: {score}.
-- Never taught, so always empty: {untrained_aus}.
+- Untrained AUs, always empty: {untrained_aus}.
 - Calibrated by Platt scaling: {calibrated}.
 - Thresholds: {thresholds}.
-- The five points of a face: {points}.
-- Head pose and cover: {pose_occlusion}.
+- Refinement of the five face points: {points}.
+- Head pose and occlusion: {pose_occlusion}.
 """
 
 
@@ -49,12 +49,12 @@ def pack(
 ) -> CheckpointConfig:
     """Write the checkpoint of a run, or of its best/ or last/, into `out`; returns its config.
 
-    decision: thresholds, calibration and operating points to store; without, 0.5 and nothing else.
-    name: the model's id, without it the name of `out`.
-    model, visual, audio: where the encoders of its features are, if not where the run found them.
+    decision: thresholds, calibration and operating points to store; None: thresholds of 0.5 only.
+    name: the model's id; None: the name of `out`.
+    model, visual, audio: encoders of its features, if the run found them elsewhere.
 
-    Raises InputError for a run with controls, which no checkpoint can hold, and for other encoders;
-    CheckpointError where there is no trained network.
+    Raises InputError for a run with controls, which a checkpoint cannot store, and for other encoders;
+    CheckpointError if there is no trained network.
     """
     trained = find_trained(run) or run
     network, trained_config = load_trained(trained)
@@ -62,8 +62,8 @@ def pack(
     if trained_config.controls != ControlConfig():
         controls = ", ".join(f"{part}: {kind}" for part, kind in changed.items())
         raise InputError(
-            f"{trained} was trained with controls ({controls}), which no checkpoint has a place for. To use "
-            "the encoder that it taught: auscan extract --model takes the folder as it is."
+            f"{trained} was trained with controls ({controls}), which a checkpoint cannot store. To use its "
+            "fine-tuned encoder, pass the folder to auscan extract --model."
         )
     encoders = encoders_of(network, trained_config, model, visual, audio)
     joined = _join_encoders(network, trained_config, encoders)
@@ -84,7 +84,7 @@ def pack(
 
 
 def to_calibrated_thresholds(decision: Decision) -> tuple[float, ...]:
-    """Those of the decision are for scores as the network gave them; a checkpoint's for calibrated ones."""
+    """Convert the thresholds of a decision, which apply to raw scores, to calibrated probabilities."""
     if decision.calibration == UNCALIBRATED:
         return decision.thresholds
     logits = to_logits(np.asarray(decision.thresholds))
@@ -94,10 +94,10 @@ def to_calibrated_thresholds(decision: Decision) -> tuple[float, ...]:
 def _join_encoders(
     network: FeatureNetwork, trained_config: TrainedConfig, encoders: Encoders
 ) -> AuscanNetwork:
-    """All weights under one roof; without a layer for the points, those of the detector stand.
+    """Build the complete network with all weights.
 
-    The layers for points and sight hold for the tokens they were taught on; an encoder that has learned
-    since brings neither, and theirs are zeros.
+    The layers for points and for head pose and occlusion are valid only for the tokens they were trained on.
+    A fine-tuned encoder has neither, and their weights are then 0: the detector's points are kept.
     """
     grid = None if trained_config.sizes.grid == encoders.grid else trained_config.sizes.grid
     update = {"visual": encoders.config.visual, "audio": encoders.config.audio, "grid": grid}
@@ -129,6 +129,6 @@ def _card(config: CheckpointConfig, trained_config: TrainedConfig, encoders: Enc
         untrained_aus=", ".join(config.untrained_aus) or "none",
         calibrated="no" if config.calibration == UNCALIBRATED else "on the scores of the thresholds",
         thresholds=", ".join(f"{au} {threshold:.3f}" for au, threshold in by_name),
-        points="not refined: no layer was taught that" if encoders.points is None else "refined",
-        pose_occlusion="not told: no layer was taught that" if encoders.pose_occlusion is None else "told",
+        points="no (no trained layer)" if encoders.points is None else "yes",
+        pose_occlusion="no (no trained layer)" if encoders.pose_occlusion is None else "yes",
     )

@@ -1,10 +1,10 @@
-"""Score whole tracks with a trained network, and hold the scores against the labels.
+"""Score whole tracks with a trained network and compute F1 against labels.
 
-Every track is read as one, of any length: the memory carries its state from stretch to stretch. To learn what
-that is worth, the context can be cut down to stretches of a few frames.
+A track of any length is scored as one sequence: the temporal model carries its state from chunk to chunk. To
+measure the value of long context, the context can be limited to chunks of a few frames.
 
-In: a network and tracks (windows.py).  Out: a table of scores (scores.py), the mean F1.
-Not here: intervals, thresholds and the rest of an evaluation (evaluation.py).
+Inputs: a network and tracks (windows.py). Returns: a table of scores (scores.py), the mean F1.
+See also: evaluation.py (intervals, thresholds and other metrics).
 """
 
 from collections.abc import Sequence
@@ -22,18 +22,18 @@ from auscan.training.smoothing import final_scores
 from auscan.training.windows import LabelledTrack, collate, slice_track
 
 THRESHOLD = 0.5
-"""At which the validation score is taken: tuned ones would follow its noise."""
+"""Threshold of the validation score; tuned thresholds would follow its noise."""
 BATCH_FRAMES = 1024
-"""Frames of all stretches that are scored together; changes no result."""
+"""Frames of all chunks that are scored in one call; does not change results."""
 
 
 def score_tracks(
     network: FeatureNetwork, tracks: Sequence[LabelledTrack], context: int | None, audio_margin_s: float
 ) -> pd.DataFrame:
-    """A row for every frame of every track; NaN where it has no picture.
+    """Return a table with a row for every frame of every track; NaN for frames without a crop.
 
-    context: frames of a stretch that is read on its own, None for whole tracks
-    audio_margin_s: how far a stretch hears beyond its ends, at least the fusion's reach
+    context: frames of a chunk that is scored on its own, None for whole tracks
+    audio_margin_s: audio of a chunk beyond its ends, at least the fusion's reach
     """
     network.eval()
     tables = []
@@ -47,12 +47,14 @@ def score_tracks(
 
 
 def mean_f1(scores: pd.DataFrame, tracks: Sequence[LabelledTrack], rule: Rule) -> tuple[float, list[float]]:
-    """Mean F1 at 0.5 over all labelled frames, missing ones filled in, and each AU's; NaN without labels."""
+    """Mean F1 at 0.5 over all labelled frames, with missing scores filled in, and F1 per AU; NaN without
+    labels.
+    """
     rows = pd.concat(
         [pd.DataFrame({"track": track.name, "frame": track.numbers}) for track in tracks], ignore_index=True
     )
     labels = np.concatenate([track.labels for track in tracks])
-    predictions = final_scores(scores, rows).probabilities >= THRESHOLD  # NaN is no
+    predictions = final_scores(scores, rows).probabilities >= THRESHOLD  # NaN counts as inactive
     counts = count(labels, predictions, rule)
     return counts.score(), counts.f1().tolist()
 
@@ -61,7 +63,7 @@ def mean_f1(scores: pd.DataFrame, tracks: Sequence[LabelledTrack], rule: Rule) -
 def _predict_in_chunks(
     network: FeatureNetwork, track: LabelledTrack, context: int, audio_margin_s: float
 ) -> NDArray[np.float32]:
-    """Probabilities [T, A], each stretch of `context` frames as if there were no others."""
+    """Probabilities [T, A]; each chunk of `context` frames is scored on its own."""
     device, rows = next(network.parameters()).device, len(track.numbers)
     out = np.full((rows, AU_COUNT), np.nan, np.float32)
     chunks = chunk_slices(rows, context)

@@ -1,15 +1,15 @@
-"""The folder of a training run: what is kept, and how a run that was killed finds its way back.
+"""Read and write the folder of a training run, so that an interrupted run can resume.
 
-    config.json     the settings; a run goes on only with the same ones
-    state.pt        where the run is: weights, running mean, optimiser, schedule, step
+    config.json     the settings; a run resumes only with the same settings
+    state.pt        progress: weights, averaged weights, optimiser, schedule, step
     log.jsonl       a line every few steps and one each epoch
     best/, last/    config.json and model.safetensors: a trained network, see `TrainedConfig`
-    scores/         a Parquet a split, as training/scores.py has it
+    scores/         a Parquet file per split, see training/scores.py
 
-Everything is written whole or not at all. state.pt is read without unpickling anything but tensors.
+Files are written atomically. state.pt is read with `weights_only=True`, which unpickles only tensors and
+plain values.
 
-In: a folder.  Out: files, and what is in them.
-Not here: what the numbers mean (loop.py).
+See also: loop.py (meaning of the state).
 """
 
 import json
@@ -37,29 +37,31 @@ LOG_FILE: Final = "log.jsonl"
 
 
 class TrainedConfig(Settings):
-    """What config.json of a trained network says."""
+    """Content of config.json of a trained network."""
 
     model_config = ConfigDict(populate_by_name=True)
 
     format: Literal[1] = 1
     kind: Literal["features"] = "features"
-    """No checkpoint that `auscan detect` reads: the audio encoder is not in it, nor, without `encoder`, the
-    visual one; its input is their features."""
+    """Not a checkpoint for `auscan detect`: the audio encoder is missing and, without `encoder`, the visual
+    one. The inputs are the features of these encoders."""
     au_names: tuple[str, ...] = AU_NAMES
     untrained_aus: tuple[str, ...] = Field(
         default=(), validation_alias="untaught", serialization_alias="untaught"
     )
-    """AUs that no training label covered. Their scores are NaN, never a guess."""
+    """AUs without any training label. Their scores are NaN."""
     model: str
-    """The size or checkpoint that the features came from."""
+    """Size or checkpoint whose encoders made the features."""
     encoders: str
-    """Digest of those encoders: features of others are refused. Audio tokens come from them in any case."""
+    """Digest of those encoders; features of other encoders are refused. Audio tokens always come from
+    them."""
     sizes: FeatureSizes
     network: NetworkConfig
-    """Without `encoder` its visual and audio part are the size's and not used."""
+    """Network settings. Without `encoder` the visual and audio settings are those of the size and are not
+    used."""
     controls: ControlConfig
     encoder: EncoderConfig | None = None
-    """How the visual encoder learned; its weights are here then. None: from features."""
+    """How the visual encoder was fine-tuned; its weights are then stored here. None: trained on features."""
     step: int
     score: float | None
     """Mean F1 on the validation split at 0.5."""
@@ -67,7 +69,7 @@ class TrainedConfig(Settings):
 
 
 def save_trained(folder: Path, network: FeatureNetwork, config: TrainedConfig) -> None:
-    """Write weights, then settings."""
+    """Write the weights, then the settings."""
     with atomic_path(folder / WEIGHTS_FILE) as path:
         save_file(stored_weights(network), path)
     with atomic_path(folder / CONFIG_FILE) as path:
@@ -75,7 +77,7 @@ def save_trained(folder: Path, network: FeatureNetwork, config: TrainedConfig) -
 
 
 def load_trained(folder: Path) -> tuple[FeatureNetwork, TrainedConfig]:
-    """A trained network in evaluation mode. Raises CheckpointError where the folder does not hold one."""
+    """Load a trained network in evaluation mode. Raises CheckpointError if the folder has none."""
     try:
         config = TrainedConfig.model_validate_json((folder / CONFIG_FILE).read_text(encoding="utf-8"))
         encoder = None
@@ -85,12 +87,14 @@ def load_trained(folder: Path) -> tuple[FeatureNetwork, TrainedConfig]:
         load_stored_weights(network, load_file(folder / WEIGHTS_FILE))
     except (OSError, ValidationError, SafetensorError, RuntimeError) as error:
         reason = " ".join(str(error).split())[:200]
-        raise CheckpointError(f"{folder} holds no network that auscan train wrote: {reason}.") from error
+        raise CheckpointError(
+            f"{folder} does not contain a network written by auscan train: {reason}."
+        ) from error
     return network.eval(), config
 
 
 def find_trained(folder: Path) -> Path | None:
-    """The folder of a trained network: this one, or `best` in a run's; None where there is none."""
+    """Return the folder of a trained network: `folder` itself or its `best`; None if neither is one."""
     for candidate in (folder, folder / "best"):
         try:
             content = json.loads((candidate / CONFIG_FILE).read_text(encoding="utf-8"))
@@ -102,12 +106,13 @@ def find_trained(folder: Path) -> Path | None:
 
 
 class RunFolder:
-    """The folder of one run."""
+    """Folder of one run."""
 
     def __init__(self, config: TrainConfig, creates: bool = True) -> None:
-        """creates: whether this process, of several, makes the folder; the others find it made.
+        """creates: whether this process, of several, creates the folder; the others require it to exist.
 
-        Raises InputError where another run, with other settings, lives in the folder, or none does yet.
+        Raises InputError if the folder contains a run with other settings, or does not exist for this
+        process.
         """
         self.path = config.out
         self._config = config.model_dump_json(indent=2, exclude={"out"}) + "\n"
@@ -116,7 +121,7 @@ class RunFolder:
             self._check_same_settings(file.read_text(encoding="utf-8"))
         elif not creates:
             raise InputError(
-                f"{self.path} is not there for every process. All machines have to see one folder of a run."
+                f"{self.path} does not exist for every process. All machines must share the folder of a run."
             )
         else:
             with atomic_path(file) as path:
@@ -128,33 +133,35 @@ class RunFolder:
         if changed:
             key = changed[0]
             raise InputError(
-                f"{self.path} holds a run with other settings: {key} is {before.get(key)!r} there and "
-                f"{now.get(key)!r} now. Give the new run another folder, or go on with the old settings."
+                f"{self.path} contains a run with other settings: {key} is {before.get(key)!r} there and "
+                f"{now.get(key)!r} now. Set another folder for the new run, or resume with the old settings."
             )
 
     def save_state(self, state: dict[str, Any]) -> None:
-        """Keep where the run is."""
+        """Write the state of the run."""
         with atomic_path(self.path / STATE_FILE) as path:
             torch.save(state, path)
 
     def load_state(self) -> dict[str, Any] | None:
-        """Where the run was; None for a fresh one."""
+        """Return the saved state, or None for a new run."""
         file = self.path / STATE_FILE
         if not file.exists():
             return None
         try:
             state: dict[str, Any] = torch.load(file, map_location="cpu", weights_only=True)
-        except Exception as error:  # torch names no common ancestor of what it raises here
-            raise InputError(f"{file} cannot be read ({error}). Delete it to begin anew.") from error
+        except Exception as error:  # the errors of torch.load have no common base class
+            raise InputError(
+                f"{file} cannot be read ({error}). Delete it to restart the run from the beginning."
+            ) from error
         return state
 
     def log(self, **values: Any) -> None:
-        """Add a line to the log."""
+        """Append a line to the log."""
         with (self.path / LOG_FILE).open("a", encoding="utf-8") as file:
             file.write(json.dumps(values) + "\n")
 
     def truncate_log(self, step: int) -> None:
-        """Take back the lines logged after a step, which will be done again."""
+        """Remove the log lines after a step, because those steps will be repeated."""
         file = self.path / LOG_FILE
         if not file.exists():
             return
@@ -163,7 +170,7 @@ class RunFolder:
             try:
                 if json.loads(line)["step"] <= step:
                     kept.append(line)
-            except (ValueError, KeyError):  # cut off by the kill
+            except (ValueError, KeyError):  # a line truncated when the run was killed
                 continue
         with atomic_path(file) as path:
             path.write_text("".join(kept), encoding="utf-8")

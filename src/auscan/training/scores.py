@@ -1,8 +1,9 @@
-"""Scores and labels of a whole dataset, as tables with a row for every frame of every track.
+"""Read, check and write the scores and labels of a whole data set: one row per frame of every track.
 
-Why: training, cross-validation, ensembles, evaluation and submissions meet in these two tables alone.
-In and out: a Parquet file of scores with the columns `SCORE_COLUMNS`; the frames.parquet of an index.
-Not here: making an index (datasets/), what becomes of a frame without a score (smoothing.py).
+Training, cross-validation, ensembles, evaluation and submissions exchange data only through these two tables:
+a Parquet file of scores with the columns `SCORE_COLUMNS`, and the frames.parquet of an index.
+
+See also: datasets/ (making an index), smoothing.py (frames without a score).
 """
 
 from pathlib import Path
@@ -17,45 +18,45 @@ from auscan.core.aus import AU_NAMES
 from auscan.core.errors import InputError
 
 SCORE_COLUMNS: Final[tuple[str, ...]] = ("track", "frame", "has_face", *AU_NAMES)
-"""Track name, frame number from 1, whether the network saw a face there, twelve probabilities or NaN."""
+"""Track name, frame number from 1, whether the frame has a detected face, twelve probabilities or NaN."""
 
 LABEL_COLUMNS: Final[tuple[str, ...]] = ("track", "split", "source_video", "frame", *AU_NAMES)
-"""What is read of an index (datasets/index.py); labels are 1, 0 or -1."""
+"""Columns read from an index (datasets/index.py); labels are 1, 0 or -1."""
 
 ALL_SPLITS: Final[str] = "all"
-"""Stands for every split that has labels, as out-of-fold scores do."""
+"""Name for all splits that have labels, as out-of-fold scores cover."""
 
 
 def read_scores(path: Path) -> pd.DataFrame:
-    """The scores in `path`, by track and frame.
+    """Read the scores in `path`, sorted by track and frame.
 
-    Raises InputError where the file is missing, is no Parquet, or does not hold what `check_scores` asks for.
+    Raises InputError if the file is missing or no Parquet file, or fails `check_scores`.
     """
     return check_scores(_read(path, SCORE_COLUMNS, "scores"), str(path))
 
 
 def write_scores(path: Path, scores: pd.DataFrame) -> None:
-    """Write the scores to `path`, whole or not at all. Raises InputError as `check_scores` does."""
+    """Write the scores to `path` atomically. Raises InputError as `check_scores` does."""
     checked = check_scores(scores, "The table of scores")
     with atomic_path(path) as temporary:
         checked.to_parquet(temporary, index=False)
 
 
 def check_scores(scores: pd.DataFrame, name: str) -> pd.DataFrame:
-    """The same scores by track and frame, with probabilities in float32; `name` is for the message.
+    """Validate scores; returns them sorted by track and frame, with float32 probabilities. `name` is for
+    messages.
 
-    Raises InputError where a column is missing, a row names no track, a frame is not a number from 1 on or
-    stands twice in its track, or a probability lies outside 0 to 1. NaN is a score that is missing and is
-    allowed.
+    Raises InputError if a column is missing, a row has no track, a frame is not a whole number from 1 on or
+    occurs twice in its track, or a probability lies outside 0 to 1. NaN marks a missing score and is valid.
     """
     missing = [column for column in SCORE_COLUMNS if column not in scores.columns]
     if missing:
         raise InputError(
-            f"{name} lacks the columns {', '.join(missing)}. Scores are a row a frame with "
+            f"{name} lacks the columns {', '.join(missing)}. Scores have one row per frame with the columns "
             f"{', '.join(SCORE_COLUMNS)}."
         )
     if scores[["track", "has_face"]].isna().any(axis=None):
-        raise InputError(f"{name} has a row without a track or without has_face. Fill these in every row.")
+        raise InputError(f"{name} has a row without track or has_face. Fill in both columns in every row.")
     aus = scores[list(AU_NAMES)].to_numpy(np.float32, na_value=np.nan)
     frames = scores["frame"].to_numpy(np.float64, na_value=np.nan)
     if not np.all((frames >= 1) & (frames == np.floor(frames))):
@@ -70,16 +71,16 @@ def check_scores(scores: pd.DataFrame, name: str) -> pd.DataFrame:
     if twice.any():
         row = table[twice].iloc[0]
         raise InputError(
-            f"{name} holds frame {row['frame']} of track {row['track']} twice. Keep one of them."
+            f"{name} contains frame {row['frame']} of track {row['track']} twice. Remove one of the rows."
         )
     return table.sort_values(["track", "frame"], ignore_index=True)
 
 
 def read_labels(index: Path, split: str) -> pd.DataFrame:
-    """The rows of one split of an index, or of all that are labelled, with the columns `LABEL_COLUMNS`.
+    """Read the rows of one split of an index, or of all labelled tracks, with the columns `LABEL_COLUMNS`.
 
-    index: the folder that `auscan prepare` wrote.
-    Raises InputError where there is no such index or split, or where none of its frames has a label.
+    index: folder written by `auscan prepare`.
+    Raises InputError if there is no such index or split, or if none of its frames has a label.
     """
     labels = _read(index / "frames.parquet", LABEL_COLUMNS, "labels")
     for column in ("track", "split", "source_video"):
@@ -98,14 +99,14 @@ def read_labels(index: Path, split: str) -> pd.DataFrame:
     return labels.reset_index(drop=True)
 
 
-def _read(path: Path, columns: tuple[str, ...], what: str) -> pd.DataFrame:
+def _read(path: Path, columns: tuple[str, ...], content: str) -> pd.DataFrame:
     if not path.is_file():
-        raise InputError(f"{path} is not there. Give a Parquet file of {what}.")
+        raise InputError(f"{path} does not exist. Give a Parquet file of {content}.")
     try:
         return pd.read_parquet(path, columns=list(columns))
     except (OSError, ValueError, KeyError, pa.ArrowException) as error:
         reason = " ".join(str(error).split())[:200]
         raise InputError(
-            f"{path} cannot be read as {what}: {reason}. It should be Parquet with the columns "
+            f"{path} cannot be read as {content}: {reason}. It should be Parquet with the columns "
             f"{', '.join(columns)}."
         ) from error

@@ -1,11 +1,13 @@
-"""Quieten scores over time and fill those that are missing: one way, for validation and for submissions.
+"""Smooth scores over time and fill in missing ones, in the same way for validation and for submissions.
 
-Why one way: thresholds tuned after one kind of filling are wrong after another.
-In: the scores of a track, NaN where a frame has none.  Out: a score for every row that is asked for.
-First each AU's scores are averaged over the frames around, counting those that are there. Then frames
-without a score get the straight line between their neighbours that have one; before the first and after
-the last of these it is held. A track without any score keeps NaN, which later counts as no.
-Not here: thresholds (thresholds.py).
+Thresholds are valid only for the smoothing and filling they were tuned after, so there is one implementation.
+
+First each AU's scores are averaged over the frames around, leaving out missing ones. Then frames without a
+score are interpolated linearly between the nearest frames that have one; before the first and after the last
+of these the value is held. A track without any score keeps NaN, which later counts as inactive.
+
+Inputs: the scores of a track, NaN for missing ones. Returns: a score for every requested row.
+See also: thresholds.py.
 """
 
 import re
@@ -25,16 +27,16 @@ NO_SMOOTHING: Final[tuple[int, ...]] = (1,) * AU_COUNT
 
 
 def parse_windows(text: str) -> tuple[int, ...]:
-    """[A] windows in frames from '7', or from '7,AU06=15,AU23=1': one for all, then those that differ.
+    """Parse windows [A] in frames from '7', or from '7,AU06=15,AU23=1': one for all, then exceptions.
 
-    AUs that are not named get the plain number, or 1 where there is none.
-    Raises InputError for what is not an odd number or not an AU.
+    AUs that are not named have the plain number, or 1 if there is none.
+    Raises InputError for a number that is not odd or a name that is not an AU.
     """
     windows = dict.fromkeys(AU_NAMES, 1)
     for position, part in enumerate(text.split(",")):
         name, equals, number = part.rpartition("=")
         if not re.fullmatch(r"\s*\d+\s*", number) or (position > 0 and not equals):
-            raise InputError(f"{text!r} is not a smoothing. Write 7, or 7,AU06=15,AU23=1, in frames.")
+            raise InputError(f"{text!r} is not a smoothing window. Give frames as in 7 or 7,AU06=15,AU23=1.")
         window = int(number)
         if equals:
             windows[canonical_name(name)] = window
@@ -46,16 +48,18 @@ def parse_windows(text: str) -> tuple[int, ...]:
 
 
 def check_windows(windows: Sequence[int]) -> None:
-    """Raise InputError unless each window is an odd number of frames, as a centred one must be."""
+    """Raise InputError unless each window is an odd number of frames, so that it can be centred."""
     for name, window in zip(AU_NAMES, windows, strict=True):
         if window < 1 or window % 2 == 0:
-            raise InputError(f"The smoothing of {name} is {window} frames. Give an odd number: 1, 3, 5, ...")
+            raise InputError(
+                f"The smoothing window of {name} is {window} frames. Give an odd number: 1, 3, 5, ..."
+            )
 
 
 def smooth(scores: NDArray[np.float32], windows: Sequence[int]) -> NDArray[np.float32]:
-    """Centred moving average of scores [T, A] over windows [A] in frames; NaN stays NaN and weighs nothing.
+    """Centred moving average of scores [T, A] over windows [A] in frames. NaN stays NaN and has no weight.
 
-    At either end the window is shorter, not padded.
+    At either end the window is shortened, not padded.
     """
     smoothed = scores.copy()
     for j, window in enumerate(windows):
@@ -65,9 +69,9 @@ def smooth(scores: NDArray[np.float32], windows: Sequence[int]) -> NDArray[np.fl
 
 
 def fill_missing(scores: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Scores [T, A] with each NaN on the line between its neighbours in time; the ends are held.
+    """Interpolate NaN in scores [T, A] linearly in time; the values at the ends are held.
 
-    A column that is all NaN stays so: there is nothing to go by.
+    A column that is all NaN stays NaN.
     """
     filled = scores.copy()
     frames = np.arange(len(scores))
@@ -80,21 +84,21 @@ def fill_missing(scores: NDArray[np.float32]) -> NDArray[np.float32]:
 
 @dataclass(frozen=True, eq=False)
 class FinalScores:
-    """What is thresholded: a row for each of the R rows that were asked for."""
+    """Smoothed and filled scores, one row for each of the R requested rows."""
 
     probabilities: NDArray[np.float32]
-    """[R, A] smoothed and filled; NaN only where the whole track has no score of that AU."""
+    """[R, A] smoothed and filled; NaN only if the whole track has no score of that AU."""
     has_face: NDArray[np.bool_]
-    """[R] whether the network saw a face in that very frame."""
+    """[R] whether that frame has a detected face."""
 
 
 def final_scores(
     scores: pd.DataFrame, rows: pd.DataFrame, windows: Sequence[int] = NO_SMOOTHING
 ) -> FinalScores:
-    """Smooth and fill the scores of each track, and read them at the frames of `rows` (track, frame).
+    """Smooth and fill the scores of each track, and return those at the frames of `rows` (track, frame).
 
-    Frames of a track beyond its scores repeat the nearest end; scores of other frames or tracks are left out.
-    Raises InputError where a track of `rows` has no scores at all.
+    Frames beyond a track's scores repeat its first or last one; scores of other frames or tracks are ignored.
+    Raises InputError if a track of `rows` has no scores at all.
     """
     score_rows = scores.groupby("track", sort=False).indices
     output_rows = rows.groupby("track", sort=False).indices
@@ -102,7 +106,7 @@ def final_scores(
     if absent:
         shown = ", ".join(absent[:5]) + (", ..." if len(absent) > 5 else "")
         raise InputError(
-            f"The scores lack {len(absent)} of {len(output_rows)} tracks: {shown}. Score them first."
+            f"The scores lack {len(absent)} of {len(output_rows)} tracks: {shown}. Score these tracks first."
         )
     frames, output_frames = scores["frame"].to_numpy(np.int64), rows["frame"].to_numpy(np.int64)
     values, faces = scores[list(AU_NAMES)].to_numpy(np.float32), scores["has_face"].to_numpy(bool)
@@ -129,5 +133,5 @@ def _moving_average(values: NDArray[np.float32], window: int) -> NDArray[np.floa
     at = np.arange(len(values))
     low, high = np.maximum(at - window // 2, 0), np.minimum(at + window // 2 + 1, len(values))
     mean = (total[high] - total[low]) / np.maximum(number[high] - number[low], 1)
-    # float32 again: the sums' last digits would otherwise lift a score over its threshold or drop it below.
+    # Round to float32: the last digits of the sums could otherwise move a score across its threshold.
     return np.where(known, mean, np.nan).astype(np.float32)

@@ -1,25 +1,23 @@
-"""What the organisers ask for, and the templates in which they say so.
+"""Write submissions to the Aff-Wild2 challenge and check them against the organisers' template.
 
-Two kinds are told apart by their first line:
+There are two kinds of template, distinguished by their first line:
 
-    one file     the header `image_location,AU1,...,AU26`, then a row a frame, `track/00001.jpg`, followed by
-                 nothing (edition 5) or by placeholder labels that mean nothing (edition 6 and later)
-    per track    no header, a track name a line (editions 1 to 3), or `name,frames` where the number of frames
-                 is told; what is handed in is then a file for each track
+    one file     the header `image_location,AU1,...,AU26`, then a row per frame, `track/00001.jpg`, followed
+    by
+                 nothing (edition 5) or by meaningless placeholder labels (edition 6 and later)
+    per track    no header, a track name per line (editions 1 to 3), or `name,frames` if the number of frames
+                 is given; the submission is then one file per track
 
-In: the template's path.  Out: a `FileTemplate`, or a `TrackTemplate`.
-Header and locations are kept as they stand, since a submission repeats them byte for byte.
+Header and locations are kept unchanged, because a submission repeats them byte for byte. The check is strict
+because only five submissions are allowed, the labels are hidden, and a file that is shifted by one row scores
+badly without any error.
 
-Write what is handed in, and read it back to see that it is what the template asks for.
+The number of frames differs between tools, so a track's scores may be a frame or two shorter or longer than
+the template: the last prediction is then repeated, or surplus scores are cut. A larger difference indicates a
+mistake and is refused.
 
-Why so strict: there are five submissions, the labels are hidden, and a file that is shifted by one row
-scores badly without a word.
-In: scores of every track (scores.py), a template (read_template), a `Decision`.
-Out: one file in the order of the template, or a folder with a file for each track; 0 and 1, never -1.
-
-A track's scores may be a frame or two shorter or longer than the template, for counts of frames differ
-from tool to tool: the last prediction is then repeated, or what is too much is cut. More than that is a
-sign of a mistake and is refused.
+Inputs: scores of every track (scores.py), the path of a template, a `Decision`.
+Returns: one file in the order of the template, or a folder with a file per track; values 0 and 1, never -1.
 """
 
 import re
@@ -44,7 +42,7 @@ from auscan.training.smoothing import final_scores
 from auscan.training.thresholds import Decision
 
 TRACK_HEADER: Final[str] = ",".join(f"AU{int(name[2:])}" for name in AU_NAMES)
-"""First line of a file of one track."""
+"""First line of the file of one track."""
 ALLOWED_DIFFERENCE: Final[int] = 2
 """Frames by which a track's scores may be shorter or longer than the template."""
 
@@ -53,37 +51,37 @@ _FIRST_COLUMN: Final[str] = "image_location"
 _ROWS: Final[tuple[str, ...]] = tuple(
     ",".join(str(code >> (AU_COUNT - 1 - j) & 1) for j in range(AU_COUNT)) for code in range(2**AU_COUNT)
 )
-"""The text of each of the 4096 possible rows."""
+"""Text of each of the 4096 possible rows."""
 _CODE_OF_ROW: Final[dict[str, int]] = {text: code for code, text in enumerate(_ROWS)}
 _BIT_VALUES: Final[NDArray[np.int64]] = 2 ** np.arange(AU_COUNT - 1, -1, -1)
 
 
 @dataclass(frozen=True)
 class FileTemplate:
-    """Rows of one file, as they stand in the template. R rows."""
+    """Template of a single file with R rows."""
 
     header: str
-    """First line, without its line end."""
+    """First line, without its line ending."""
     locations: tuple[str, ...]
-    """[R] what stands before the first comma."""
+    """[R] text before the first comma."""
     tracks: tuple[str, ...]
-    """[R] what stands before the last slash of the location."""
+    """[R] text before the last slash of the location."""
     frames: tuple[int, ...]
-    """[R] the number in the name of the image, from 1."""
+    """[R] number in the image's file name, from 1."""
 
 
 @dataclass(frozen=True)
 class TrackTemplate:
-    """Tracks to write a file for, in order."""
+    """Template with one file per track, in order."""
 
     tracks: tuple[str, ...]
     frames: tuple[int | None, ...]
-    """How many rows each is to have; None where the template does not say."""
+    """Number of rows of each track; None if the template does not state it."""
 
 
 @dataclass(frozen=True)
 class Submission:
-    """What a submission holds."""
+    """Summary of a submission."""
 
     tracks: int
     rows: int
@@ -93,18 +91,18 @@ class Submission:
 
 @dataclass(frozen=True)
 class Repairs:
-    """What had to be made up for so that every row could be written."""
+    """Numbers of rows that were filled in or cut to match the template."""
 
     repeated: int
-    """Rows beyond the last score of their track; they repeat it."""
+    """Rows beyond the last score of their track, which they repeat."""
     cut: int
-    """Scores beyond the last row of their track; they are left out."""
+    """Scores beyond the last row of their track, which are left out."""
     without_face: int
-    """Rows in which the network saw no face; their scores come from the frames around."""
+    """Rows of frames without a detected face; their scores come from the frames around."""
     without_score: int
-    """Rows of tracks that have no score at all of some AU, which is then 0."""
+    """Rows of tracks that have no score of some AU at all; that AU is 0."""
     tracks_left_out: int
-    """Tracks with scores that the template does not ask for."""
+    """Tracks with scores that are not in the template."""
 
 
 def write_submission(
@@ -114,10 +112,10 @@ def write_submission(
     decision: Decision | None = None,
     allowed_difference: int = ALLOWED_DIFFERENCE,
 ) -> tuple[Submission, Repairs]:
-    """Write the submission to `out`, a file or for a per-track template a new folder, and say what it holds.
+    """Write the submission to `out`, a file or (per-track template) a new folder; returns its summary.
 
-    Nothing stands under `out` unless it passed `check_submission`.
-    Raises InputError where the template or scores are faulty, a track has no scores, or the length of one
+    `out` is created only if it passes `check_submission`.
+    Raises InputError if the template or scores are invalid, a track has no scores, or the length of one
     differs by more than `allowed_difference` frames.
     """
     expected = read_template(template)
@@ -146,11 +144,11 @@ def write_submission(
 
 
 def check_submission(path: Path, template: Path) -> Submission:
-    """Read `path` back and hold it against the template, byte by byte.
+    """Read `path` and compare it with the template, byte by byte.
 
-    Raises InputError that names the file and line of the first fault: another header, a row that is missing,
-    too much, twice or in another place, a value other than 0 and 1, a space, CRLF, no line end at the end,
-    placeholders handed in as they came, a file of a track missing or too much.
+    Raises InputError with the file and line of the first fault: another header; a missing, surplus, repeated
+    or misplaced row; a value other than 0 and 1; a space; CRLF; a missing final line ending; unchanged
+    placeholder labels; a missing or surplus file of a track.
     """
     expected = read_template(template)
     if isinstance(expected, FileTemplate):
@@ -161,8 +159,8 @@ def check_submission(path: Path, template: Path) -> Submission:
 def read_template(path: Path) -> FileTemplate | TrackTemplate:
     """Read a template of either kind.
 
-    Raises InputError with the line where it is none: other columns, a location that is not
-    track/number.jpg, a location or track that stands twice, no rows.
+    Raises InputError with the line if it is invalid: other columns, a location that is not track/number.jpg,
+    a repeated location or track, no rows.
     """
     lines = _read_lines(path)
     template: FileTemplate | TrackTemplate
@@ -171,12 +169,12 @@ def read_template(path: Path) -> FileTemplate | TrackTemplate:
     else:
         template = _read_track_template(lines, path)
     if not template.tracks:
-        raise InputError(f"{path} has no rows. Give the template that the organisers sent.")
+        raise InputError(f"{path} has no rows. Give the template provided by the organisers.")
     return template
 
 
 def _read_lines(path: Path) -> list[str]:
-    """The lines without their ends (LF or CRLF) and without blank ones at the end."""
+    """Return the lines without their endings (LF or CRLF) and without blank lines at the end of the file."""
     try:
         text = path.read_bytes().decode("utf-8")
     except (OSError, UnicodeDecodeError) as error:
@@ -196,10 +194,10 @@ def _read_file_template(lines: list[str], path: Path) -> FileTemplate:
         track, _, image = location.rpartition("/")
         match = _IMAGE_NAME.fullmatch(image)
         if not track or match is None or int(match[1]) < 1:
-            raise InputError(f"{path}, line {number}: {location!r} is not like track/00001.jpg.")
+            raise InputError(f"{path}, line {number}: {location!r} does not have the form track/00001.jpg.")
         key = (track, int(match[1]))
         if key in first_line:
-            raise InputError(f"{path}, line {number}: {location} stands in line {first_line[key]} too.")
+            raise InputError(f"{path}, line {number}: {location} is already in line {first_line[key]}.")
         first_line[key] = number
         tracks.append(track)
         frames.append(int(match[1]))
@@ -220,23 +218,23 @@ def _read_track_template(lines: list[str], path: Path) -> TrackTemplate:
     frames: list[int | None] = []
     for number, line in enumerate(lines, start=1):
         name, comma, expected = (part.strip() for part in line.partition(","))
-        # The name becomes the name of a file: it may not lead out of the folder.
+        # The name becomes a file name, so it must not point outside the folder.
         if name.startswith(".") or not is_plain_name(name):
             raise InputError(
                 f"{path}, line {number}: {line!r} is not a track. A template is either one file with the "
-                f"header {_FIRST_COLUMN},{TRACK_HEADER} or a list with a track name, or name,frames, a line."
+                f"header {_FIRST_COLUMN},{TRACK_HEADER} or a list with a track name or name,frames per line."
             )
         if comma and not re.fullmatch(r"0*[1-9]\d*", expected):
             raise InputError(f"{path}, line {number}: {expected!r} is not a number of frames.")
         if name in tracks:
-            raise InputError(f"{path}, line {number}: track {name} stands twice.")
+            raise InputError(f"{path}, line {number}: track {name} is repeated.")
         tracks.append(name)
         frames.append(int(expected) if comma else None)
     return TrackTemplate(tuple(tracks), tuple(frames))
 
 
 def _template_rows(template: FileTemplate | TrackTemplate, scores: pd.DataFrame) -> pd.DataFrame:
-    """Track and frame of every row to write. A track of unknown length is as long as its scores."""
+    """Return track and frame of every row to write. A track of unstated length is as long as its scores."""
     if isinstance(template, FileTemplate):
         return pd.DataFrame({"track": template.tracks, "frame": template.frames})
     last = scores.groupby("track")["frame"].max()
@@ -251,19 +249,20 @@ def _template_rows(template: FileTemplate | TrackTemplate, scores: pd.DataFrame)
 
 
 def _check_lengths(rows: pd.DataFrame, scores: pd.DataFrame, allowed: int, template: Path) -> tuple[int, int]:
-    """How many frames the scores are short of and beyond the template in all.
+    """Return the numbers of frames that the scores lack and that they have in excess, over all tracks.
 
-    Raises InputError where one track differs by more than `allowed`.
+    Raises InputError if one track differs by more than `allowed`.
     """
     last, scored = rows.groupby("track")["frame"].max(), scores.groupby("track")["frame"].max()
-    short = (last - scored.reindex(last.index)).dropna().astype(np.int64)  # [tracks]; no scores: told later
+    # Tracks without scores are dropped here; final_scores raises for them.
+    short = (last - scored.reindex(last.index)).dropna().astype(np.int64)  # [tracks]
     wrong = short[short.abs() > allowed]
     if len(wrong):
         track = str(wrong.index[0])
         raise InputError(
             f"Track {track} ends at frame {last[track]} in {template} and at {scored[track]} in the scores, "
-            f"and {len(wrong)} of {len(last)} tracks differ by more than {allowed} frames. See whether the "
-            "scores are of these videos; --allow-difference N repeats or cuts that many."
+            f"and {len(wrong)} of {len(last)} tracks differ by more than {allowed} frames. Check that the "
+            "scores belong to these videos; --allow-difference N accepts a difference of N frames."
         )
     return int(short.clip(lower=0).sum()), int((-short).clip(lower=0).sum())
 
@@ -272,11 +271,13 @@ def _check_file(path: Path, expected: FileTemplate, template: Path) -> Submissio
     raw = _read_bytes(path)
     if raw == template.read_bytes():
         raise InputError(
-            f"{path} is the template itself, whose labels are placeholders. Hand in predictions."
+            f"{path} is the template itself, whose labels are placeholders. Submit predictions instead."
         )
     lines = _split_lines(raw, path)
     if lines[0] != expected.header:
-        raise InputError(f"{path}, line 1: the header is {lines[0]!r}, the template's {expected.header!r}.")
+        raise InputError(
+            f"{path}, line 1: the header is {lines[0]!r}, but in the template {expected.header!r}."
+        )
     rows = [line.partition(",") for line in lines[1:]]
     locations = tuple(location for location, _, _ in rows)
     if locations != expected.locations:
@@ -287,10 +288,10 @@ def _check_file(path: Path, expected: FileTemplate, template: Path) -> Submissio
 
 def _check_folder(path: Path, expected: TrackTemplate) -> Submission:
     if not path.is_dir():
-        raise InputError(f"{path} is not a folder. This template asks for a file for each track.")
+        raise InputError(f"{path} is not a folder. This template requires a folder with one file per track.")
     found = {file.name for file in path.iterdir()}
     required = {f"{track}.txt" for track in expected.tracks}
-    for names, fault in ((required - found, "lacks"), (found - required, "should not hold")):
+    for names, fault in ((required - found, "lacks"), (found - required, "should not contain")):
         if names:
             raise InputError(f"{path} {fault} {sorted(names)[0]} ({len(names)} in all).")
     codes = []
@@ -306,19 +307,21 @@ def _check_folder(path: Path, expected: TrackTemplate) -> Submission:
 
 
 def _first_difference(found: tuple[str, ...], expected: tuple[str, ...]) -> str:
-    """Where the rows first leave the template's, as the end of a message."""
+    """Describe the first difference between two lists of rows, as the end of a message."""
     twice = [location for location, number in Counter(found).items() if number > 1]
     if twice:
-        return f": {twice[0]} stands twice ({len(twice)} such rows)."
+        return f": {twice[0]} is repeated ({len(twice)} such rows)."
     for number, (one, other) in enumerate(zip(found, expected, strict=False), start=2):
         if one != other:
-            return f", line {number}: the row is {one!r}, the template's {other!r}."
-    return f" has {len(found)} rows, the template {len(expected)}."
+            return f", line {number}: the row is {one!r}, but in the template {other!r}."
+    return f" has {len(found)} rows, but the template has {len(expected)}."
 
 
 def _parse_row(labels: str, path: Path, number: int) -> int:
     if labels not in _CODE_OF_ROW:
-        raise InputError(f"{path}, line {number}: {labels!r} is not twelve times 0 or 1 between commas.")
+        raise InputError(
+            f"{path}, line {number}: {labels!r} is not twelve values 0 or 1 separated by commas."
+        )
     return _CODE_OF_ROW[labels]
 
 
@@ -335,16 +338,16 @@ def _read_bytes(path: Path) -> bytes:
 
 
 def _split_lines(raw: bytes, path: Path) -> list[str]:
-    """The lines of a file that ends every line with one LF."""
+    """Return the lines of a file in which every line ends with a single LF."""
     try:
         text = raw.decode("utf-8")
     except UnicodeDecodeError as error:
         raise InputError(f"{path} is not UTF-8 text: {error}.") from error
     if "\r" in text:
         number = text.partition("\r")[0].count("\n") + 1
-        raise InputError(f"{path}, line {number}: it holds a CR. End lines with LF.")
+        raise InputError(f"{path}, line {number}: the line contains a CR. End lines with LF.")
     if not text.endswith("\n"):
-        raise InputError(f"{path} does not end with a line end. Was it cut off?")
+        raise InputError(f"{path} does not end with a line ending. It may be truncated; write it again.")
     return text.removesuffix("\n").split("\n")
 
 
@@ -356,11 +359,9 @@ def _write_lines(path: Path, header: str, lines: Iterable[str]) -> None:
 
 @contextmanager
 def _atomic_folder(path: Path) -> Iterator[Path]:
-    """Yield a temporary folder beside `path` and rename it to `path`, which must not be there, on success."""
+    """Yield a temporary folder beside `path`; rename it to `path`, which must not exist, on success."""
     if path.exists():
-        raise InputError(
-            f"{path} is there already. Give a folder that is not, so that no old file stays in it."
-        )
+        raise InputError(f"{path} already exists. Give a new folder, so that it contains no old files.")
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{uuid4().hex[:8]}.part")
     temporary.mkdir()

@@ -1,10 +1,11 @@
-"""From which score on an AU counts as active, chosen for each AU so that its F1 is best.
+"""Tune thresholds per AU for the best F1 and store them with their smoothing.
 
-Why a file: a threshold belongs to the smoothing it was tuned after, so the two are kept together and used
-together, in evaluation as in a submission. Tune on out-of-fold scores: on frames the network was trained on
-every threshold looks good, and on the frames it is then reported on it looks better than it is.
-In: labels and final scores.  Out: a `Decision`, in JSON.
-Not here: the scores (smoothing.py), the figures that follow (metrics.py).
+A threshold is valid only for the smoothing it was tuned after, so both are kept in one file and used
+together, in evaluation and in submissions. Tune on out-of-fold scores: thresholds tuned on training data, or
+reported on the frames they were tuned on, are optimistic.
+
+Inputs: labels and final scores. Returns: a `Decision`, in JSON.
+See also: smoothing.py (final scores), metrics.py (F1).
 """
 
 import json
@@ -25,28 +26,28 @@ from auscan.training.metrics import Rule, label_mask
 from auscan.training.smoothing import NO_SMOOTHING, check_windows
 
 DEFAULT: Final[float] = 0.5
-"""The threshold that needs no tuning; also where tuning finds nothing better."""
+"""The threshold without tuning, and if tuning finds nothing better."""
 MIN_THRESHOLD: Final[float] = 0.05
 MAX_THRESHOLD: Final[float] = 0.95
-"""Tuned thresholds stay between these, so that a rare AU's does not run off to where a few frames lie."""
+"""Range of tuned thresholds, so that the threshold of a rare AU is not set by a few extreme frames."""
 
 
 FOLDS: Final[int] = 5
-"""Parts the source videos are dealt into, to tune on four fifths and try on the rest."""
+"""Folds of the source videos for cross-fitting: tune on four fifths, predict the rest."""
 
 
 @dataclass(frozen=True)
 class Decision:
-    """How scores become yes and no: smooth over `windows`, then compare with `thresholds`."""
+    """Rule from scores to labels: smooth over `windows`, then compare with `thresholds`."""
 
     thresholds: tuple[float, ...] = (DEFAULT,) * AU_COUNT
-    """[A] an AU is active from this score on."""
+    """[A] an AU is active if its score is at least this."""
     windows: tuple[int, ...] = NO_SMOOTHING
-    """[A] frames of the moving average, odd; 1 leaves the scores alone."""
+    """[A] frames of the moving average, odd; 1 means no smoothing."""
     calibration: Calibration = UNCALIBRATED
-    """What makes probabilities of the scores; only `auscan pack` asks, for a checkpoint."""
+    """Calibration of the scores; used only by `auscan pack`, for a checkpoint."""
     operating_points: OperatingPoints | None = None
-    """Other thresholds, on calibrated probabilities; likewise."""
+    """Further thresholds, on calibrated probabilities; used only by `auscan pack`."""
 
     def __post_init__(self) -> None:
         check_windows(self.windows)
@@ -54,8 +55,8 @@ class Decision:
             raise InputError(f"Thresholds should be {AU_COUNT} numbers from 0 to 1, got {self.thresholds}.")
 
     def predict(self, probabilities: NDArray[np.float32]) -> NDArray[np.bool_]:
-        """Final scores [R, A] -> bool [R, A]; a NaN is a no. The scores should be smoothed already."""
-        # In the precision of the scores: 0.7 is to reach 0.7.
+        """Final scores [R, A] -> bool [R, A]; NaN is inactive. The scores must be smoothed already."""
+        # Compare in the precision of the scores, so that a score of 0.7 reaches a threshold of 0.7.
         return np.asarray(probabilities >= np.asarray(self.thresholds, dtype=np.float32))
 
     def save(self, path: Path) -> None:
@@ -75,15 +76,15 @@ class Decision:
 
 
 def read_decision(path: Path) -> Decision:
-    """Read what `Decision.save` wrote; all but "thresholds" may be left out.
+    """Read a file written by `Decision.save`; all keys but "thresholds" are optional.
 
-    Raises InputError for anything else.
+    Raises InputError for any other content.
     """
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
         unknown = set(content) - {"thresholds", "smooth", "calibration", "operating_points"}
         if unknown:
-            raise ValueError(f"it holds {', '.join(sorted(unknown))}")
+            raise ValueError(f"unknown key {', '.join(sorted(unknown))}")
         thresholds = _values_in_au_order(content["thresholds"], float)
         windows = NO_SMOOTHING
         if "smooth" in content:
@@ -97,15 +98,15 @@ def read_decision(path: Path) -> Decision:
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise InputError(
             f"{path} is not a thresholds file: {_describe_error(error)}. It should be JSON with `thresholds` "
-            "and `smooth`, each with a number for all twelve AUs; `auscan evaluate --save-thresholds` writes "
-            "one."
+            "and `smooth`, each with a number for all twelve AUs, as written by "
+            "`auscan evaluate --save-thresholds`."
         ) from error
 
 
 def tune_thresholds(
     labels: NDArray[np.integer], probabilities: NDArray[np.float32], rule: Rule = "frame"
 ) -> tuple[float, ...]:
-    """[A] thresholds that give each AU its best F1 on final scores [R, A] and labels [R, A]."""
+    """Return the thresholds [A] of best F1 per AU on final scores [R, A] and labels [R, A]."""
     mask = label_mask(labels, rule)
     return tuple(
         best_threshold(labels[mask[:, j], j], probabilities[mask[:, j], j]) for j in range(labels.shape[1])
@@ -119,11 +120,11 @@ def cross_fit_predictions(
     rule: Rule = "frame",
     folds: int = FOLDS,
 ) -> NDArray[np.bool_]:
-    """Predictions bool [R, A], each at thresholds that were tuned without its own source video.
+    """Predictions bool [R, A]; the thresholds of each row are tuned without its source video.
 
-    What tuning is worth on videos it has not seen: thresholds reported on the frames they were tuned on
-    look better than they are. source: [R] from 0; needs two or more. Smoothing reaches within a track
-    only, so nothing leaks.
+    This measures the value of tuning on unseen videos: F1 on the frames that thresholds were tuned on is
+    optimistic. source: [R] from 0; needs two or more. Smoothing does not cross tracks, so no information
+    leaks between folds.
     """
     predictions = np.zeros(labels.shape, dtype=bool)
     for held_out in held_out_rows(source, folds):
@@ -133,23 +134,24 @@ def cross_fit_predictions(
 
 
 def held_out_rows(source: NDArray[np.integer], folds: int = FOLDS) -> Iterator[NDArray[np.bool_]]:
-    """Which rows [R] are kept aside, fold after fold: each row once, all rows of a source together."""
-    sources = np.random.default_rng(0).permutation(int(source.max()) + 1)  # neighbours in name may be alike
+    """Yield a mask [R] of the held-out rows of each fold: every row once, all rows of a source together."""
+    # Videos with adjacent names may be similar, so shuffle them.
+    sources = np.random.default_rng(0).permutation(int(source.max()) + 1)
     for fold in range(min(folds, len(sources))):
         yield np.isin(source, sources[fold::folds])
 
 
 def best_threshold(labels: NDArray[np.integer], scores: NDArray[np.float32]) -> float:
-    """The threshold of best F1, `MIN_THRESHOLD` to `MAX_THRESHOLD`, for labels [R] of 0 and 1, scores [R].
+    """Threshold of best F1, `MIN_THRESHOLD` to `MAX_THRESHOLD`, for labels [R] of 0 and 1, scores [R].
 
-    Exact: every cut between two scores that occur is tried. Among equals the one nearest to 0.5 is taken,
-    so an AU without a positive keeps 0.5. NaN scores are a no at every threshold.
+    Exact: every threshold between two distinct scores is tried. Of equally good ones the nearest to 0.5 is
+    chosen, so an AU without a positive keeps 0.5. NaN scores are inactive at every threshold.
     """
     known = ~np.isnan(scores)
     order = np.argsort(scores[known], kind="stable")
     ascending = scores[known][order].astype(np.float32)
     positive = labels[known][order].astype(np.int64)
-    above = np.concatenate([np.cumsum(positive[::-1])[::-1], [0]])  # positives from each place upward
+    above = np.concatenate([np.cumsum(positive[::-1])[::-1], [0]])  # positives from each position on
     candidates = np.clip(
         np.append(candidate_thresholds(np.unique(ascending)), [DEFAULT]), MIN_THRESHOLD, MAX_THRESHOLD
     ).astype(np.float32)
@@ -161,9 +163,11 @@ def best_threshold(labels: NDArray[np.integer], scores: NDArray[np.float32]) -> 
 
 
 def candidate_thresholds(distinct: NDArray[np.float32]) -> NDArray[np.float32]:
-    """A threshold under each of the ascending distinct scores: half-way to the one below, or 0.
+    """Return a threshold below each of the ascending distinct scores: half-way to the next lower one, or to
+    0.
 
-    Where float32 has nothing in between, the score itself, since reaching is enough.
+    If float32 has no value in between, it is the score itself, because a score equal to the threshold is
+    active.
     """
     lower = np.concatenate([[np.float32(0)], distinct[:-1]])[: len(distinct)]
     middle = ((lower.astype(np.float64) + distinct) / 2).astype(np.float32)
@@ -175,7 +179,7 @@ def _by_au_name(values: Sequence[float]) -> dict[str, float]:
 
 
 def _describe_error(error: Exception) -> str:
-    """Of a pydantic error: which field and what is wrong with it."""
+    """Return the message of an error; for a pydantic error, its first field and message."""
     if isinstance(error, ValidationError):
         first = error.errors()[0]
         return f"{'.'.join(map(str, first['loc']))}: {first['msg']}"
@@ -188,7 +192,7 @@ def _groups_in_au_order(groups: dict[str, dict[str, float]]) -> dict[str, tuple[
 
 def _values_in_au_order(numbers: dict[str, float], kind: type) -> Sequence[float]:
     if set(numbers) != set(AU_NAMES):
-        raise ValueError(f"it does not name just {', '.join(AU_NAMES)}")
+        raise ValueError(f"the keys should be {', '.join(AU_NAMES)}")
     wrong = [name for name in AU_NAMES if kind(numbers[name]) != numbers[name]]
     if wrong:
         raise ValueError(f"{wrong[0]} is {numbers[wrong[0]]!r}")

@@ -1,15 +1,11 @@
-"""Cut tracks into windows, and put them together as batches.
+"""Split tracks into training and validation, cut them into windows and collate batches.
 
-A window is a stretch of rows as they are, holes included: a frame without a picture keeps its place, its time
-and its -1s, so nothing moves against the sound.
+A window is a range of rows including those without a crop: such a frame keeps its position, its time and its
+labels of -1, so frames stay aligned with the audio.
 
-In: an index, a folder of features.  Out: batches of tensors.
-Not here: which windows an epoch has (epoch.py), what the network makes of holes (module.py).
-
-Which tracks are learned from and which are validated on, and whether they fit together.
-
-In: an index and the settings of the data.  Out: two lists of tracks; InputError where they do not fit.
-Not here: reading tracks (windows.py), folds (datasets/track_lists.py).
+Inputs: an index, a folder of features, the data settings.
+Returns: lists of tracks, batches of tensors. Raises InputError if index and features do not fit.
+See also: epoch.py (windows of an epoch), module.py (frames without a crop), datasets/track_lists.py (folds).
 """
 
 from collections.abc import Callable, Sequence
@@ -36,7 +32,7 @@ from auscan.training.config import DataConfig, FoldConfig
 
 @dataclass(frozen=True, eq=False)
 class LabelledTrack:
-    """One track with its labels and features."""
+    """Labels and features of one track."""
 
     name: str
     source_video: str
@@ -46,15 +42,15 @@ class LabelledTrack:
     """[T, A] of 1, 0 and -1."""
     features: TrackFeatures
     crops: TrackCrops | None = None
-    """The pictures, where the encoder learns too; they then take the place of face and patches."""
+    """Crops, if the encoder is fine-tuned; they then replace face and patches."""
 
 
 def load_tracks(
     index: Index, cache: Path, splits: Sequence[str], crop_size: int | None = None
 ) -> list[LabelledTrack]:
-    """The tracks of some splits, by name, with their crops where a side in pixels is given.
+    """Load the tracks of some splits, sorted by name, with crops if a side in pixels is given.
 
-    Raises InputError where there is none, or where features differ.
+    Raises InputError if there is no track, or if its features do not match the index.
     """
     selected = index.tracks[index.tracks["split"].isin(splits)].sort_values("track")
     if selected.empty:
@@ -74,8 +70,8 @@ def load_tracks(
             or features.has_image[missing].any()
         ):
             raise InputError(
-                f"The features of {name} in {cache} are of other rows than the index has. Run auscan extract "
-                "again; it does only what has changed."
+                f"The features of {name} in {cache} do not match the rows of the index. Run auscan extract "
+                "again; it processes only the tracks that have changed."
             )
         labels = frames[list(AU_NAMES)].to_numpy(np.int8)
         numbers = frames["frame"].to_numpy(np.int64)
@@ -87,9 +83,9 @@ def load_tracks(
 def split_tracks(
     index: Index, data: DataConfig, seed: int, crop_size: int | None, report: Callable[[str], None]
 ) -> tuple[list[LabelledTrack], list[LabelledTrack]]:
-    """The tracks to learn from and to validate on; says so if they share a source video.
+    """Return the tracks to train on and to validate on; report if they share a source video.
 
-    seed: of shuffled labels; crop_size: side of the crops, None to learn from features
+    seed: seed of shuffled labels; crop_size: side of the crops in pixels, None to train on features
     """
     if data.folds is not None:
         pooled = load_tracks(index, data.cache, [*data.train, *data.validate_on], crop_size)
@@ -99,10 +95,10 @@ def split_tracks(
             load_tracks(index, data.cache, each, crop_size) for each in (data.train, data.validate_on)
         )
         shared = {track.source_video for track in training} & {track.source_video for track in validation}
-        if shared:  # the splits are the data set's own, so it is not ours to refuse them
+        if shared:  # the splits are defined by the data set, so this is not an error
             report(
-                f"careful: {len(shared)} source videos, such as {min(shared)}, are both learned from and "
-                "validated on, which flatters. data.folds deals them apart."
+                f"warning: {len(shared)} source videos, such as {min(shared)}, are in training and "
+                "validation, so the validation score is optimistic. data.folds splits by source video."
             )
     return (with_shuffled_labels(training, seed) if data.shuffle_labels else training), validation
 
@@ -110,7 +106,7 @@ def split_tracks(
 def split_by_fold(
     tracks: Sequence[LabelledTrack], fold: FoldConfig
 ) -> tuple[list[LabelledTrack], list[LabelledTrack]]:
-    """Tracks to learn from and to validate on; all of a source video are on the same side."""
+    """Return training and validation tracks; all tracks of a source video are on the same side."""
     fold_of = assign_folds((track.source_video for track in tracks), fold.count, fold.seed)
     training: list[LabelledTrack] = []
     validation: list[LabelledTrack] = []
@@ -120,7 +116,7 @@ def split_by_fold(
 
 
 def with_shuffled_labels(tracks: Sequence[LabelledTrack], seed: int) -> list[LabelledTrack]:
-    """The same tracks and the same labels, each dealt to some frame of some track."""
+    """Return the same tracks with their labels permuted over all frames of all tracks."""
     pooled = np.concatenate([track.labels for track in tracks])
     pooled = pooled[np.random.default_rng([seed, 1]).permutation(len(pooled))]
     ends = np.cumsum([len(track.labels) for track in tracks])[:-1]
@@ -129,28 +125,28 @@ def with_shuffled_labels(tracks: Sequence[LabelledTrack], seed: int) -> list[Lab
 
 
 def check_same_encoders(track: LabelledTrack, reference: LabelledTrack) -> None:
-    """Raise InputError unless the features of both are of the same encoders and grid."""
+    """Raise InputError unless both tracks have features of the same encoders and grid."""
     header, expected = track.features.header, reference.features.header
     if (header.encoders, header.grid) != (expected.encoders, expected.grid):
         raise InputError(
             f"The features of {track.name} come from other encoders or another grid than those of "
-            f"{reference.name}. Run auscan extract again with one model for all."
+            f"{reference.name}. Run auscan extract again with one model for all tracks."
         )
 
 
 def check_features_from(encoders: Encoders, track: LabelledTrack) -> None:
-    """Raise InputError unless a track's features come from the encoders with which a run starts."""
+    """Raise InputError unless a track's features come from the run's initial encoders."""
     header = track.features.header
     if encoders.digest != header.encoders:
         raise InputError(
-            f"The features of {track.name} come from {header.model}, not from the weights that model.encoder "
-            f"starts with ({encoders.name}). Run auscan extract with those."
+            f"The features of {track.name} come from {header.model}, not from the initial weights of "
+            f"model.encoder ({encoders.name}). Run auscan extract with those weights."
         )
 
 
 @dataclass(frozen=True)
 class Window:
-    """Rows `start` to `stop` of a track, given by its place in the list of tracks."""
+    """Rows `start` to `stop` of a track, given by its position in the list of tracks."""
 
     track: int
     start: int
@@ -159,16 +155,16 @@ class Window:
 
 @dataclass(frozen=True, eq=False)
 class Batch:
-    """B windows, brought to the length of the longest."""
+    """B windows, padded to the length of the longest."""
 
     face: Tensor | None
-    """[B, T, Dv] float16; None where there are crops."""
+    """[B, T, Dv] float16; None with crops."""
     patches: Tensor | None
-    """[B, T, N, Dv] float16; None where there are crops."""
+    """[B, T, N, Dv] float16; None with crops."""
     crops: Tensor | None
-    """[B, T, S, S, 3] uint8 RGB, black where nothing is seen; None where there are features."""
+    """[B, T, S, S, 3] uint8 RGB, black for frames without a crop; None with features."""
     has_face: Tensor
-    """[B, T] bool; False for holes and for padding."""
+    """[B, T] bool; False for frames without a crop and for padding."""
     times_s: Tensor
     """[B, T] float64."""
     labels: Tensor
@@ -180,17 +176,17 @@ class Batch:
     audio_valid: Tensor
     """[B, Ta] bool."""
     in_window: Tensor | None = None
-    """[B, T] bool, False in the margins of a window and for padding; None: there are no margins."""
+    """[B, T] bool, False in the margins of a window and in padding; None: no margins."""
 
     def to(self, device: torch.device) -> Self:
-        """The same batch on a device."""
+        """Return the batch on a device."""
         moved: dict[str, Any] = {each.name: getattr(self, each.name) for each in fields(self)}
         for name, value in moved.items():
             moved[name] = None if value is None else value.to(device, non_blocking=True)
         return type(self)(**moved)
 
     def window(self, number: int) -> Self:
-        """One window as a batch of one."""
+        """Return one window as a batch of one."""
         values: dict[str, Any] = {each.name: getattr(self, each.name) for each in fields(self)}
         for name, value in values.items():
             values[name] = None if value is None else value[number : number + 1]
@@ -198,7 +194,7 @@ class Batch:
 
 
 def window_starts(rows: int, length: int, stride: int) -> list[int]:
-    """Where windows begin; the last one ends with the track, a shorter track is one window."""
+    """First rows of the windows. The last window ends with the track; a shorter track is one window."""
     if rows <= length:
         return [0]
     starts = list(range(0, rows - length + 1, stride))
@@ -206,9 +202,9 @@ def window_starts(rows: int, length: int, stride: int) -> list[int]:
 
 
 def training_windows(tracks: Sequence[LabelledTrack], data: DataConfig) -> list[Window]:
-    """All windows that have something to teach: a label on a frame with a picture.
+    """Return all windows with at least one labelled frame that has a crop.
 
-    Raises InputError where there is none.
+    Raises InputError if there is none.
     """
     windows = []
     for track_number, track in enumerate(tracks):
@@ -220,12 +216,12 @@ def training_windows(tracks: Sequence[LabelledTrack], data: DataConfig) -> list[
             if usable[start:stop].any():
                 windows.append(Window(track_number, start, stop))
     if not windows:
-        raise InputError("No frame to learn from has both a label and a picture. Look at the index's report.")
+        raise InputError("No training frame has both a label and a crop. See report.md in the index.")
     return windows
 
 
 class WindowBatches(Dataset[Batch]):
-    """Batches by the numbers of their windows."""
+    """Data set of batches, indexed by the numbers of their windows."""
 
     def __init__(
         self,
@@ -234,7 +230,9 @@ class WindowBatches(Dataset[Batch]):
         audio_margin_s: float,
         margin: int | None = None,
     ) -> None:
-        """audio_margin_s: how far beyond its first and last frame a window hears; margin: see DataConfig."""
+        """audio_margin_s: audio of a window before its first and after its last frame; margin: see
+        DataConfig.
+        """
         self._tracks, self._windows, self._audio_margin_s = tracks, windows, audio_margin_s
         self._margin = margin
 
@@ -242,7 +240,7 @@ class WindowBatches(Dataset[Batch]):
         return collate([self.window(number) for number in numbers])
 
     def window(self, number: int) -> Batch:
-        """One window as a batch of one."""
+        """Return one window as a batch of one."""
         window = self._windows[number]
         track = self._tracks[window.track]
         if self._margin is None:
@@ -251,7 +249,7 @@ class WindowBatches(Dataset[Batch]):
 
 
 def slice_track(track: LabelledTrack, rows: slice, audio_margin_s: float) -> Batch:
-    """A stretch of a track as a batch of one, with the sound from `audio_margin_s` before to after it."""
+    """Return rows of a track as a batch of one, with audio from `audio_margin_s` before to after them."""
     features = track.features
     times_s = features.times_s[rows]
     tokens = features.audio_within(float(times_s[0]) - audio_margin_s, float(times_s[-1]) + audio_margin_s)
@@ -272,7 +270,7 @@ def slice_track(track: LabelledTrack, rows: slice, audio_margin_s: float) -> Bat
 
 
 def _visual_inputs(track: LabelledTrack, rows: slice, has_face: NDArray[np.bool_]) -> dict[str, NDArray[Any]]:
-    """Crops if the track has them, else features."""
+    """Return crops if the track has them, else features."""
     if track.crops is None:
         return {"face": track.features.face[rows], "patches": track.features.patches[rows]}
     return {"crops": track.crops.read(np.arange(rows.start, rows.stop), has_face)}
@@ -281,7 +279,7 @@ def _visual_inputs(track: LabelledTrack, rows: slice, has_face: NDArray[np.bool_
 def slice_track_with_margin(
     track: LabelledTrack, window: Window, margin: int, audio_margin_s: float
 ) -> Batch:
-    """A window with up to `margin` frames on either side, which have no labels, as a batch of one."""
+    """Return a window with up to `margin` unlabelled frames on either side, as a batch of one."""
     rows = slice(max(0, window.start - margin), min(len(track.labels), window.stop + margin))
     batch = slice_track(track, rows, audio_margin_s)
     in_window = torch.zeros_like(batch.has_face)
@@ -292,7 +290,7 @@ def slice_track_with_margin(
 
 
 def collate(windows: Sequence[Batch]) -> Batch:
-    """Batches of one -> one batch; shorter windows are filled up with rows that are not seen."""
+    """Join batches of one into one batch; shorter windows are padded with frames without a face."""
     padding = {"labels": NOT_ANNOTATED}
     collated: dict[str, Any] = {}
     for each in fields(Batch):

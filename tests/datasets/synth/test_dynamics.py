@@ -1,4 +1,4 @@
-"""What persons do: how often, how long, what with what, and what a label says."""
+"""Test simulated behaviour: base rates, episodes, co-occurrence, speech, head pose and the label rule."""
 
 import numpy as np
 import pytest
@@ -43,7 +43,7 @@ def test_aus_are_about_as_frequent_as_in_aff_wild2(labels: np.ndarray) -> None:
     assert np.all(rates < 1.5 * BASE_RATES + 0.01)
 
 
-def test_aus_that_belong_together_occur_together(labels: np.ndarray) -> None:
+def test_aus_of_one_expression_co_occur(labels: np.ndarray) -> None:
     together = np.corrcoef(labels.T)
     assert together[AU["AU06"], AU["AU12"]] > 0.25
     assert together[AU["AU01"], AU["AU02"]] > 0.1
@@ -75,7 +75,7 @@ def test_the_label_is_movement_from_the_resting_face_and_not_what_is_shown() -> 
 
 
 def best_f1(active: np.ndarray, score: np.ndarray) -> float:
-    """Of the best threshold on a score, both [N]."""
+    """Return the F1 of the best threshold on a score [N] for labels [N]."""
     found = []
     for threshold in np.linspace(-0.3, 1.5, 60):
         predicted = score >= threshold
@@ -83,15 +83,15 @@ def best_f1(active: np.ndarray, score: np.ndarray) -> float:
     return max(found)
 
 
-def test_one_frame_is_ambiguous_even_if_seen_perfectly_and_a_persons_other_minutes_resolve_it() -> None:
+def test_one_frame_is_ambiguous_even_with_exact_intensities_and_a_persons_baseline_resolves_it() -> None:
     behaviours = [simulate_person(seed, seconds=90) for seed in range(30)]
     active = np.concatenate([labels_of(each.movement[::20]) for each in behaviours]) == 1
     shown = [each.movement[::20] + each.rest for each in behaviours]
     alone = np.concatenate(shown)
-    relative_path = np.concatenate([one - np.quantile(one, 0.15, axis=0) for one in shown])
+    corrected = np.concatenate([one - np.quantile(one, 0.15, axis=0) for one in shown])
     used = active.any(axis=0)
     single = np.mean([best_f1(active[:, j], alone[:, j]) for j in np.flatnonzero(used)])
-    context = np.mean([best_f1(active[:, j], relative_path[:, j]) for j in np.flatnonzero(used)])
+    context = np.mean([best_f1(active[:, j], corrected[:, j]) for j in np.flatnonzero(used)])
     assert single < 0.8
     assert context > 0.95
     assert max(abs(each.rest).max() for each in behaviours) <= REST_MAX
@@ -112,7 +112,7 @@ def test_speech_opens_the_mouth_and_silence_does_not(many: list[FacialBehaviour]
     assert 0.3 < np.mean(talk) < 0.8
 
 
-def test_a_person_who_does_not_speak_has_no_voiced_sounds() -> None:
+def test_a_silent_person_has_no_voiced_sounds() -> None:
     silent = simulate_person(5, speaks=False)
     assert not silent.voiced.any()
     assert not silent.speaking.any()
@@ -124,7 +124,7 @@ def test_large_head_yaw_occurs_sometimes(many: list[FacialBehaviour]) -> None:
     assert yaw.max() <= 70
 
 
-def test_curves_are_interpolated_between_ticks_and_held_beyond_the_end() -> None:
+def test_curves_are_interpolated_between_ticks_and_clamped_beyond_the_end() -> None:
     each = simulate_person(0, seconds=2)
     line = np.arange(len(each.opening), dtype=float)
     assert np.allclose(each.interpolate(np.array([0.0, 0.125, 99.0]), line), [0, 12.5, len(line) - 1])

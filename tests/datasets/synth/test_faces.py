@@ -1,4 +1,4 @@
-"""The built-in face and the reader of ICT-FaceKit: what they share, and what each AU does to a face."""
+"""Test the built-in face and the reader of ICT-FaceKit: shapes, anchors, and the movement of each AU."""
 
 from pathlib import Path
 
@@ -12,7 +12,7 @@ from auscan.datasets.synth.ict import MAPPING, au_deltas, ict_face
 from auscan.datasets.synth.person import PAINTS, Face
 
 ICT = Path(__file__).parents[4] / "shared" / "data" / "ict_facekit.npz"
-BROWS, LIDS, MOUTH = (1.0, 4.5), (-2.0, 1.2), (-9.5, -4.8)  # cm of height
+BROWS, LIDS, MOUTH = (1.0, 4.5), (-2.0, 1.2), (-9.5, -4.8)  # ranges of height, cm
 
 
 @pytest.fixture(scope="module", params=["builtin", "ict"])
@@ -29,7 +29,7 @@ def moved(face: Face, au: str) -> np.ndarray:
 
 
 def strongest(face: Face, au: str) -> float:
-    """Height, in cm from the eyes, at which the AU moves the skin most."""
+    """Return the height of the largest displacement of an AU, cm from the eyes."""
     return float(face.neutral[np.argmax(np.linalg.norm(moved(face, au), axis=1)), 1])
 
 
@@ -93,7 +93,7 @@ def test_brows_rise_or_sink(face: Face, au: str, upwards: int) -> None:
 @pytest.mark.parametrize(
     ("au", "outwards", "upwards"), [("AU12", 1, 1), ("AU15", None, -1), ("AU23", -1, None)]
 )
-def test_mouth_corners_go_where_facs_says(
+def test_mouth_corners_move_in_the_directions_that_facs_describes(
     face: Face, au: str, outwards: int | None, upwards: int | None
 ) -> None:
     corner = moved(face, au)[face.anchors[4]].mean(axis=0)
@@ -103,7 +103,7 @@ def test_mouth_corners_go_where_facs_says(
         assert np.sign(corner[1]) == upwards
 
 
-def test_the_jaw_takes_the_chin_down_and_parted_lips_hardly_do(face: Face) -> None:
+def test_au26_lowers_the_chin_and_au25_hardly_moves_it(face: Face) -> None:
     chin = (
         (np.abs(face.neutral[:, 0]) < 1) & (np.abs(face.neutral[:, 1] + 10) < 0.7) & (face.neutral[:, 2] > 5)
     )
@@ -112,12 +112,12 @@ def test_the_jaw_takes_the_chin_down_and_parted_lips_hardly_do(face: Face) -> No
     assert abs(parted) < abs(dropped) / 2
 
 
-def test_the_mapping_names_every_au_and_pucker_is_in_none() -> None:
+def test_the_mapping_covers_all_aus_and_none_uses_pucker() -> None:
     assert tuple(MAPPING) == AU_NAMES
     assert not any("mouthPucker" in parts for parts in MAPPING.values())
 
 
-def test_left_and_right_expressions_are_both_taken() -> None:
+def test_left_and_right_expressions_are_both_used() -> None:
     names = sorted(
         {side for parts in MAPPING.values() for name in parts for side in (f"{name}_L", f"{name}_R")}
     )
@@ -126,7 +126,7 @@ def test_left_and_right_expressions_are_both_taken() -> None:
     assert np.allclose(found[AU_NAMES.index("AU02")], 2 * MAPPING["AU02"]["browOuterUp"])
 
 
-def test_a_file_that_is_no_face_is_refused_with_its_name(tmp_path: Path) -> None:
+def test_a_file_without_a_face_is_refused_with_its_name(tmp_path: Path) -> None:
     text = tmp_path / "face.npz"
     text.write_text("no zip")
     with pytest.raises(InputError, match=r"face\.npz"):

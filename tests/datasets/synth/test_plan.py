@@ -1,4 +1,4 @@
-"""Which videos there are."""
+"""Test the plan of a synthetic data set: names, splits, cases, frame rates and times."""
 
 from dataclasses import replace
 
@@ -19,7 +19,7 @@ def plans() -> list[VideoPlan]:
     return plan_videos(12, seconds=10, seed=0)
 
 
-def test_the_same_numbers_give_the_same_plan_and_another_seed_another() -> None:
+def test_equal_arguments_result_in_equal_plans_and_another_seed_in_another_plan() -> None:
     assert plan_videos(7, 10, 1) == plan_videos(7, 10, 1)
     assert plan_videos(7, 10, 1) != plan_videos(7, 10, 2)
 

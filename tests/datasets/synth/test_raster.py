@@ -1,4 +1,4 @@
-"""Drawing triangles: which pixels, which colours, what hides what."""
+"""Test the rasteriser: covered pixels, interpolated colours, depth, normals and rotation."""
 
 import numpy as np
 import pytest
@@ -13,7 +13,7 @@ def canvas(side: int = 20) -> tuple[np.ndarray, np.ndarray]:
 
 
 def corners(depth: float) -> np.ndarray:
-    """Half of the square from 2 to 12 px, anticlockwise with y up, so facing the camera."""
+    """Return half of the square from 2 to 12 px, anticlockwise with y up, so that it faces the camera."""
     return np.array([[2, 12, depth], [12, 12, depth], [2, 2, depth]], np.float32)
 
 
@@ -47,14 +47,14 @@ def test_colours_are_interpolated_between_corners() -> None:
     assert image[12, 7] == pytest.approx([6, 12, 0], abs=1e-4)
 
 
-def test_triangles_that_reach_out_of_the_picture_are_cut_at_its_edge() -> None:
+def test_triangles_that_extend_beyond_the_picture_are_clipped_at_its_edge() -> None:
     image, depth = canvas(5)
     far = np.array([[-100, 100, 0], [300, 100, 0], [-100, -300, 0]], np.float32)
     rasterise(far, FACING, np.ones((3, 3), np.float32), image, depth)
     assert np.allclose(image, 1)
 
 
-def test_normals_of_a_flat_piece_point_at_the_viewer() -> None:
+def test_normals_of_a_frontal_plane_point_at_the_viewer() -> None:
     square = np.array([[0, 0, 0], [1, 0, 0], [1, 1, 0], [0, 1, 0]], np.float32)
     normals = vertex_normals(square, np.array([[0, 1, 2], [0, 2, 3]], np.int32))
     assert np.allclose(normals, [0, 0, 1])
@@ -63,11 +63,13 @@ def test_normals_of_a_flat_piece_point_at_the_viewer() -> None:
 @pytest.mark.parametrize(
     ("view", "direction"),
     [
-        (View(30, 0, 0, 1, 0, 0), (0.5, 0)),  # yaw: the nose goes to larger x
-        (View(0, 30, 0, 1, 0, 0), (0, -0.5)),  # pitch: up, so to smaller y
+        (View(30, 0, 0, 1, 0, 0), (0.5, 0)),  # yaw: the nose moves to larger x
+        (View(0, 30, 0, 1, 0, 0), (0, -0.5)),  # pitch: the nose moves up, to smaller y
     ],
 )
-def test_yaw_and_pitch_turn_the_nose_the_way_they_say(view: View, direction: tuple[float, float]) -> None:
+def test_yaw_and_pitch_move_the_nose_in_the_documented_direction(
+    view: View, direction: tuple[float, float]
+) -> None:
     nose = project(np.array([[0, 0, 1]], np.float32), view)[0]
     assert nose[:2] == pytest.approx(direction, abs=1e-5)
 

@@ -1,4 +1,4 @@
-"""Pictures of persons: what covers what, what light does, where the points are."""
+"""Test rendered frames: points, occluders, light, camera quality and movement."""
 
 from dataclasses import replace
 
@@ -32,12 +32,12 @@ def make_scene(seed: int = 0, persons: int = 1, dark: bool = False, low_quality:
 
 
 def region(points: np.ndarray, image: np.ndarray, where: str) -> np.ndarray:
-    """A piece of the aligned crop."""
+    """Return the mouth or the eyes from the aligned crop."""
     crop = crop_face(image, points).astype(float)
     return {"mouth": crop[84:102, 38:76], "eyes": crop[42:62, 28:84]}[where]
 
 
-def test_the_same_moment_gives_the_same_pixels(face: Face) -> None:
+def test_rendering_the_same_frame_twice_results_in_equal_pixels(face: Face) -> None:
     frames = [render_frame(make_scene(), face, (sample_test_person(face),), 1.0, 3) for _ in range(2)]
     assert np.array_equal(frames[0].image, frames[1].image)
     assert frames[0].image.shape == (160, 160, 3)
@@ -67,7 +67,7 @@ def test_an_occluder_hides_the_part_it_is_named_after(
         assert np.array_equal(kept, same)
 
 
-def test_an_occluded_mouth_shows_nothing_of_its_movement(face: Face) -> None:
+def test_the_movement_of_an_occluded_mouth_is_not_visible(face: Face) -> None:
     hidden = replace(sample_test_person(face), mouth_occlusion=np.ones(TICKS), mouth_occluder="hand")
     wide = np.zeros((TICKS, 12))
     wide[:, 10] = 1.0
@@ -88,7 +88,7 @@ def test_movement_changes_the_picture_where_the_au_acts(face: Face) -> None:
     assert np.abs(mouth[0] - mouth[1]).mean() > 10 * np.abs(eyes[0] - eyes[1]).mean() + 1
 
 
-def test_dark_scenes_are_dark_and_low_quality_ones_are_soft(face: Face) -> None:
+def test_dark_scenes_have_less_light_and_low_quality_scenes_lower_resolution(face: Face) -> None:
     bright, dark = (
         render_frame(make_scene(1, dark=d), face, (sample_test_person(face),), 1.0, 0).image
         for d in (False, True)

@@ -1,7 +1,4 @@
-"""Corrupted labels and the annotation files made from them.
-
-Videos that are written are read back with the same times and the sound at the same instants.
-"""
+"""Test corrupted labels, missing pictures, annotation files, and the times of written videos and sound."""
 
 from pathlib import Path
 
@@ -59,7 +56,7 @@ def test_images_are_missing_never_rarely_or_mostly() -> None:
     assert 0.4 < many.mean() < 0.95
 
 
-def test_profiles_have_no_picture_and_no_track_is_without_any() -> None:
+def test_profiles_have_no_picture_and_each_track_has_at_least_one() -> None:
     missing = sample_missing_images(np.random.default_rng(0), 50, np.full(50, 68.0), "few")
     assert missing.sum() == 49 or missing.sum() == 48
     assert not missing.all()
@@ -104,7 +101,7 @@ UNEVEN = np.delete(np.arange(60) / 30, [5, 6, 20, 33])
         ("sound_late.mp4", np.arange(60) / 30, 0.8),
     ],
 )
-def test_times_and_sound_survive(
+def test_frame_times_and_sound_are_read_back_unchanged(
     tmp_path: Path, name: str, times_s: np.ndarray, audio_start_s: float
 ) -> None:
     path = tmp_path / name
@@ -113,11 +110,11 @@ def test_times_and_sound_survive(
     assert [frame.time_s for frame in frames] == pytest.approx(times_s.tolist(), abs=1e-3)
     grey = [frame.image.mean() for frame in frames]
     assert grey == pytest.approx([40 + 3 * index for index in range(len(times_s))], abs=3)
-    chunks = read_waveform(path)
-    assert chunks is not None
-    heard = list(chunks)
-    samples = np.concatenate([chunk.samples for chunk in heard])
-    at_s = heard[0].start_s + np.flatnonzero(np.abs(samples) > 0.3) / SAMPLE_RATE_HZ
+    waveform = read_waveform(path)
+    assert waveform is not None
+    chunks = list(waveform)
+    samples = np.concatenate([chunk.samples for chunk in chunks])
+    at_s = chunks[0].start_s + np.flatnonzero(np.abs(samples) > 0.3) / SAMPLE_RATE_HZ
     for click_s in CLICKS_S:
         near = at_s[np.abs(at_s - click_s) < 0.3]
         assert near.min() == pytest.approx(click_s, abs=0.005)

@@ -1,4 +1,4 @@
-"""The sound of a mouth."""
+"""Test synthesised speech, background speech and music."""
 
 import numpy as np
 
@@ -21,14 +21,14 @@ def speaking_person(seconds: float = 20) -> FacialBehaviour:
         found = simulate(np.random.default_rng(seed), seconds, np.random.default_rng(0))
         if 0.3 < found.speaking.mean() < 0.8:
             return found
-    raise AssertionError("nobody talks")
+    raise AssertionError("no seed results in a person who speaks and pauses")
 
 
 def loudness(wave: np.ndarray, ticks: int) -> np.ndarray:
     return np.abs(wave[: ticks * SAMPLES_PER_TICK]).reshape(ticks, SAMPLES_PER_TICK).mean(axis=1)
 
 
-def test_speech_sounds_only_while_the_person_speaks() -> None:
+def test_speech_is_audible_only_while_the_person_speaks() -> None:
     person = speaking_person()
     wave = synthesise_speech(np.random.default_rng(0), SPEAKER, person)
     loud = loudness(wave, len(person.opening))
@@ -67,7 +67,7 @@ def test_unvoiced_sounds_are_higher_than_voiced_ones() -> None:
     assert rate[person.unvoiced > 0].mean() > 1.5 * rate[person.voiced > 0.5].mean()
 
 
-def test_disturbances_sound_though_nobody_in_the_picture_speaks() -> None:
+def test_disturbances_are_audible_without_a_person_speaking() -> None:
     for kind in ("voice", "music"):
         quiet = mix_audio(np.random.default_rng(1), 1000, [], None)
         loud = mix_audio(np.random.default_rng(1), 1000, [], kind)

@@ -1,4 +1,4 @@
-"""The whole data set: its files, its truth, and that auscan's own reader takes it as Aff-Wild2."""
+"""Test a whole synthetic data set: files, ground truth, and reading it as Aff-Wild2."""
 
 import sys
 from dataclasses import replace
@@ -25,7 +25,7 @@ SMALL = {"width": 160, "height": 128, "seconds": 2.0, "rate_hz": 12.0}  # quick 
 
 @pytest.fixture(scope="module")
 def dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """All twelve videos, small."""
+    """Write a data set of twelve small videos."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(
             "auscan.datasets.synth.writer.plan_videos",
@@ -54,7 +54,7 @@ def pictures(folder: Path) -> dict[str, bytes]:
     return {path.relative_to(folder).as_posix(): path.read_bytes() for path in sorted(folder.rglob("*.jpg"))}
 
 
-def test_the_same_seed_gives_the_same_truth_and_pictures_and_another_seed_others(tmp_path: Path) -> None:
+def test_equal_seeds_result_in_equal_truth_and_pictures_and_other_seeds_differ(tmp_path: Path) -> None:
     face = builtin_face()
     one, same, other = (
         make_video(small_plan(seed), face, tmp_path / name) for name, seed in (("a", 1), ("b", 1), ("c", 2))
@@ -66,7 +66,7 @@ def test_the_same_seed_gives_the_same_truth_and_pictures_and_another_seed_others
     assert set(pictures(tmp_path / "a").values()).isdisjoint(pictures(tmp_path / "c").values())
 
 
-def test_every_split_is_found_by_the_reader_and_nothing_is_broken(index: dict) -> None:
+def test_the_reader_finds_all_splits_and_reports_no_unusable_files(index: dict) -> None:
     assert {name: split["tracks"] for name, split in index["splits"].items()}.keys() == {
         "train",
         "val",
@@ -109,7 +109,7 @@ def test_test_tracks_have_no_labels(dataset: Path) -> None:
     assert not {path.stem for path in dataset.rglob("*_Set/*.txt")} & set(listed)
 
 
-def test_pictures_are_aligned_faces_where_truth_says_there_are_any(
+def test_pictures_are_aligned_faces_and_exist_for_the_frames_in_the_ground_truth(
     dataset: Path, frames: pd.DataFrame
 ) -> None:
     for name, track in frames.groupby("track"):
@@ -121,7 +121,7 @@ def test_pictures_are_aligned_faces_where_truth_says_there_are_any(
         assert first.shape == (112, 112, 3)
 
 
-def test_every_oddity_of_the_real_set_is_there(dataset: Path) -> None:
+def test_the_data_set_has_all_irregularities_of_aff_wild2(dataset: Path) -> None:
     tracks = pd.read_parquet(dataset / "truth" / "tracks.parquet")
     assert {"even", "variable", "late"} == set(tracks["timing"])
     assert {"yes", "none", "late"} == set(tracks["sound"])
@@ -131,7 +131,7 @@ def test_every_oddity_of_the_real_set_is_there(dataset: Path) -> None:
     assert {"left", "right"} <= endings
 
 
-def test_parts_of_a_recording_show_the_same_resting_face_and_others_do_not(dataset: Path) -> None:
+def test_parts_of_a_recording_share_a_resting_face_and_other_recordings_differ(dataset: Path) -> None:
     tracks = pd.read_parquet(dataset / "truth" / "tracks.parquet").set_index("track")
     rest = tracks[[f"{name}_rest" for name in AU_NAMES]]
     parts = sorted(name for name in rest.index if name.startswith("video") and name.endswith(("_1", "_2")))
@@ -140,7 +140,7 @@ def test_parts_of_a_recording_show_the_same_resting_face_and_others_do_not(datas
     assert len(rest.drop_duplicates()) == 12
 
 
-def test_a_folder_with_something_in_it_is_refused(tmp_path: Path) -> None:
+def test_a_folder_that_is_not_empty_is_refused(tmp_path: Path) -> None:
     (tmp_path / "notes.txt").touch()
     with pytest.raises(InputError, match="not an empty folder"):
         write_dataset(tmp_path, videos=1, seed=0)
@@ -152,7 +152,7 @@ def test_a_face_file_that_is_missing_is_refused_before_anything_is_written(tmp_p
     assert not (tmp_path / "out").exists()
 
 
-def test_without_numba_the_command_says_what_to_install(
+def test_without_numba_the_error_names_the_extra_to_install(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "auscan.datasets.synth.writer", None)
@@ -161,7 +161,7 @@ def test_without_numba_the_command_says_what_to_install(
     assert "auscan[train]" in str(done.exception)
 
 
-def test_the_command_prints_what_it_wrote(tmp_path: Path) -> None:
+def test_the_command_prints_counts_of_videos_tracks_and_frames(tmp_path: Path) -> None:
     done = CliRunner().invoke(app, ["synth", str(tmp_path / "set"), "--videos", "1", "--seconds", "2"])
     assert done.exit_code == 0, done.output
     assert "1 videos, " in done.output

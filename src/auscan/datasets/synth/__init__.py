@@ -1,1 +1,1 @@
-"""A data set of Aff-Wild2's shape with a rendered face, a made voice and known labels: docs/synth.md."""
+"""Render a synthetic data set in Aff-Wild2's format, with known labels. See docs/synth.md."""

@@ -1,12 +1,12 @@
-"""A face of our own, made of formulas, so that the benchmark needs no outside assets.
+"""Build the built-in face mesh from formulas, so that the benchmark needs no external assets.
 
-The skin is a grid of rows and columns around half a head. Three slits are cut into it, the mouth and both
-eyes; the rows above and below a slit can move apart. Everything else is relief: smooth hills and valleys over
-the frontal plane, some in the neutral face, some brought by an AU, so that a furrow catches the light as skin
-does. Behind the slits lie eyeballs, two rows of teeth and a dark mouth.
+The skin is a grid of rows and columns around the front half of a head. Three slits are cut into it, the mouth
+and both eyes; the rows above and below a slit can move apart. All other shape is relief: smooth Gaussian
+displacements over the frontal plane, in the neutral face and for each AU, so that furrows are shaded like
+skin. Eyeballs, two rows of teeth and a dark mouth cavity lie behind the slits.
 
-Out: a `Face`.  Lengths in cm, origin between the eyes.
-Not here: AUs as hills and valleys (builtin_aus.py).
+Returns: a `Face`; lengths in cm, origin between the eyes.
+See also: builtin_aus.py (displacement fields of AUs and identities).
 """
 
 from typing import Final
@@ -27,10 +27,15 @@ from auscan.datasets.synth.builtin_aus import (
 from auscan.datasets.synth.person import PAINTS, Face, Floats, quads_to_triangles
 
 COLUMNS: Final[int] = 97
-_EYE_RADIUS: Final[float] = 1.3
-_EYE_Z: Final[float] = 6.75
+"""Columns of the skin grid."""
 
-# Height y -> half width and depth of the head; closed at the top and below the chin.
+_EYE_RADIUS: Final[float] = 1.3
+"""Radius of an eyeball, cm."""
+
+_EYE_Z: Final[float] = 6.75
+"""Depth z of an eyeball's centre, cm."""
+
+# Rows of height y, half width and depth of the head, cm; closed at the top and below the chin.
 _OUTLINE = np.array(
     [
         *([-11.9, 0.3, 4.0], [-11.7, 1.9, 6.3], [-11.3, 3.0, 7.2], [-10.3, 4.2, 7.9], [-9, 5.2, 8.2]),
@@ -41,7 +46,7 @@ _OUTLINE = np.array(
 
 
 def builtin_face() -> Face:
-    """The face; the same on every call."""
+    """Return the built-in face; every call returns equal arrays."""
     skin = _skin()
     parts = [_MeshPart(skin.vertices, skin.quads, _skin_paint(skin))]
     parts += [_eyeball(side) for side in (-1, 1)]
@@ -70,14 +75,14 @@ def builtin_face() -> Face:
 
 
 class _MeshPart:
-    """A piece of the mesh: places [V, 3], quads [Q, 4], paint [V, PAINTS]."""
+    """Part of the mesh: vertices [V, 3] cm, quads [Q, 4], paint weights [V, PAINTS]."""
 
     def __init__(self, vertices: NDArray[np.floating], quads: NDArray[np.int64], paint: Floats) -> None:
         self.vertices, self.quads, self.paint = vertices, quads, paint
 
 
 def _rows() -> NDArray[np.float64]:
-    """Heights of the grid's rows: close where much happens, and one exactly at each slit."""
+    """Return the heights of the grid rows in cm: dense around eyes and mouth, one exactly at each slit."""
     return np.concatenate(
         [
             *(np.arange(-11.9, -9.0, 0.28), np.arange(-9.0, MOUTH_Y - 0.07, 0.143)),
@@ -91,7 +96,7 @@ def _rows() -> NDArray[np.float64]:
 def _skin() -> Skin:
     rows = _rows()
     turn = np.linspace(-1, 1, COLUMNS)
-    # Columns are closer in front than at the sides.
+    # Columns are denser in front than at the sides.
     angle = np.deg2rad(112) * (0.72 * turn + 0.28 * turn**3)
     width = PchipInterpolator(_OUTLINE[:, 0], _OUTLINE[:, 1])(rows)
     depth = PchipInterpolator(_OUTLINE[:, 0], _OUTLINE[:, 2])(rows)
@@ -103,7 +108,7 @@ def _skin() -> Skin:
 
 
 def _neutral_vertices(skin: Skin) -> NDArray[np.float64]:
-    """The neutral face: the head's outline, hills and valleys, and eyes that are open."""
+    """Return the vertices [V, 3] of the neutral face: head outline, relief and open eyes."""
     vertices = skin.vertices.copy()
     x, y, z = vertices.T
     front = np.clip(z / 4, 0, 1)
@@ -135,7 +140,7 @@ def _neutral_vertices(skin: Skin) -> NDArray[np.float64]:
 
 
 def _fit_lids_to_eyeballs(vertices: NDArray[np.float64]) -> None:
-    """Lay the lids onto the eyeballs, a little thicker than nothing."""
+    """Move the lids in place onto the eyeballs, 0.17 cm above their surface."""
     for side in (-1, 1):
         off = np.hypot(vertices[:, 0] - side * EYE_X, vertices[:, 1] - 0.05)
         lid = _EYE_Z + np.sqrt(np.clip((_EYE_RADIUS + 0.17) ** 2 - off**2, 0, None))
@@ -144,7 +149,7 @@ def _fit_lids_to_eyeballs(vertices: NDArray[np.float64]) -> None:
 
 
 def _smooth_step(value: NDArray[np.floating], edge: float, soft: float) -> NDArray[np.floating]:
-    """1 where value is well above edge, 0 well below."""
+    """Return a ramp from 0 below `edge` to 1 above it, `soft` wide."""
     return np.asarray(np.clip((value - edge) / soft + 0.5, 0, 1))
 
 
@@ -182,7 +187,7 @@ def _skin_paint(skin: Skin) -> Floats:
 
 
 def _paint(count: int, weights: dict[str, NDArray[np.floating]]) -> Floats:
-    """[V, PAINTS]; what is left is skin."""
+    """Return paint weights [V, PAINTS] from weights [V] by name; the remainder is skin."""
     paint = np.zeros((count, len(PAINTS)), np.float32)
     for name, weight in weights.items():
         paint[:, PAINTS.index(name)] = weight
@@ -194,7 +199,7 @@ def _paint(count: int, weights: dict[str, NDArray[np.floating]]) -> Floats:
 def _grid_part(
     x: NDArray[np.float64], y: NDArray[np.float64], z: NDArray[np.float64], paint: str
 ) -> _MeshPart:
-    """A part from grids [R, C] with y growing by row and x by column, all of one paint."""
+    """Return a part of one paint from grids [R, C]; y increases by row, x by column."""
     count = x.size
     index = np.arange(count).reshape(x.shape)
     quads = np.stack([index[:-1, :-1], index[:-1, 1:], index[1:, 1:], index[1:, :-1]], axis=-1).reshape(-1, 4)
@@ -203,7 +208,7 @@ def _grid_part(
 
 def _eyeball(side: int) -> _MeshPart:
     across, up = np.meshgrid(np.linspace(-1.25, 1.25, 25), np.linspace(-1.25, 1.25, 25))
-    turn_x, turn_y = across, up  # radians from the gaze, so that the grid has no pole in the pupil
+    turn_x, turn_y = across, up  # radians from the gaze direction, so that the grid has no pole in the pupil
     x, y = np.sin(turn_x), np.cos(turn_x) * np.sin(turn_y)
     z = np.cos(turn_x) * np.cos(turn_y)
     part = _grid_part(
@@ -241,7 +246,7 @@ def _shoulders() -> _MeshPart:
 
 
 def _anchors(vertices: NDArray[np.floating], skin: Skin) -> tuple[NDArray[np.int64], ...]:
-    """Eyes are the means of their lids' edges; nose tip and mouth corners the nearest vertices."""
+    """Return anchor vertices: the lid edges of each eye, the nose tip and the mouth corners."""
     lids = skin.lashes() > 0.5
     eyes = [np.flatnonzero(lids & (np.sign(vertices[:, 0]) == side)) for side in (-1, 1)]
     x, y, z = vertices.T

@@ -1,10 +1,13 @@
-"""The skin of the built-in face and its displacement fields: each AU and each direction of identity.
+"""Compute the displacement fields of the built-in face: one per AU and one per identity direction.
 
-The skin is a grid with slits at mouth and eyes. A field moves its vertices outwards and up and raises or
-lowers them, in cm at intensity 1; it is written with hills over the frontal plane and with the slits' edges:
-`side` of the mouth, `lids` of the eyes. FACS's own signs are built in: forehead lines for AU01 and AU02,
-upright furrows for AU04, crow's feet for AU06, the nasolabial fold for AU10 and AU12, bulges around pressed
-lips for AU24.
+The skin is a grid with slits at mouth and eyes. A field moves its vertices outwards, upwards and towards the
+viewer, in cm at intensity 1. It is a sum of Gaussian displacements over the frontal plane and of movements of
+the slits' edges (`Skin.lips`, `Skin.lids`). The fields include the appearance changes that FACS describes:
+horizontal forehead lines for AU01 and AU02, vertical furrows for AU04, crow's feet for AU06, the nasolabial
+fold for AU10 and AU12, bulges around pressed lips for AU24.
+
+Inputs: a `Skin`.  Returns: displacements [A, V, 3] and [K, V, 3], cm.
+See also: builtin.py (the mesh).
 """
 
 from collections.abc import Callable
@@ -19,19 +22,25 @@ from auscan.core.aus import AU_NAMES
 Array = NDArray[np.float64]
 
 EYE_X: Final[float] = 3.15
+"""Distance of an eye from the midline, cm."""
 
 MOUTH_Y: Final[float] = -6.85
+"""Height of the mouth, cm."""
 
 SLIT_MOUTH: Final[float] = 2.4
-"""Half its width, cm."""
+"""Half width of the mouth's slit, cm."""
 
 SLIT_EYE: Final[float] = 1.42
+"""Half width of an eye's slit, cm."""
 
 
 def hill(
     x: Array, y: Array, at_x: float, at_y: float, wide: float, high: float, rise: float, both: bool = False
 ) -> Array:
-    """A smooth hill `rise` cm high around a place, [V]; `both`: one on each half of the face."""
+    """Return a Gaussian displacement [V] of height `rise` cm, centred at (`at_x`, `at_y`).
+
+    wide, high: standard deviations, cm.  both: mirror it to the other half of the face.
+    """
 
     def one(centre: float) -> Array:
         return np.asarray(rise * np.exp(-0.5 * ((x - centre) / wide) ** 2 - 0.5 * ((y - at_y) / high) ** 2))
@@ -41,30 +50,30 @@ def hill(
 
 @dataclass(frozen=True, eq=False)
 class Skin:
-    """The grid as vertices. A slit's row is there twice: for what lies above and for what lies below."""
+    """Skin mesh made from a grid. The vertices of a slit exist twice, for its upper and its lower edge."""
 
     vertices: Array
-    """[V, 3] cm, as they are now."""
+    """Current vertices [V, 3], cm."""
     flat: Array
-    """[V, 3] cm, before any relief: hills are placed on these."""
+    """Vertices [V, 3] before any relief, cm; displacement fields are functions of these."""
     quads: NDArray[np.int64]
-    """[Q, 4]."""
+    """Quads [Q, 4] of vertex indices."""
     below: NDArray[np.bool_]
-    """[V]: does the vertex lie below the mouth's slit, or on its lower edge?"""
+    """Mask [V] of vertices below the mouth's slit or on its lower edge."""
     under_eye: NDArray[np.bool_]
-    """[V]: below the eyes' slits, or on their lower edges."""
+    """Mask [V] of vertices below the eyes' slits or on their lower edges."""
     on_lid: NDArray[np.bool_]
-    """[V]: on the edge of a lid."""
+    """Mask [V] of vertices on the edge of a lid."""
 
     @staticmethod
     def from_grid(grid: Array) -> "Skin":
-        """A skin from a grid [R, C, 3], rows from below, with the slits cut."""
+        """Build a skin from a grid [R, C, 3], rows from bottom to top, and cut the slits."""
         rows, columns = grid.shape[:2]
         index = np.arange(rows * columns).reshape(rows, columns)
         heights = grid[:, columns // 2, 1]
         mouth, eyes = (int(np.argmin(np.abs(heights - y))) for y in (MOUTH_Y, 0.0))
         x = grid[..., 0]
-        # Only inner vertices of a slit are doubled; its ends stay whole.
+        # Only the inner vertices of a slit are duplicated; its ends stay connected.
         cuts = [
             (mouth, np.flatnonzero(np.abs(x[mouth]) < SLIT_MOUTH)),
             (eyes, np.flatnonzero(np.abs(np.abs(x[eyes]) - EYE_X) < SLIT_EYE)),
@@ -74,7 +83,7 @@ class Skin:
             vertices.append(grid[row, chosen])
             under[row, chosen] = extra + np.arange(len(chosen))
             extra += len(chosen)
-        # The quads below a row use its lower copy, those above its upper one.
+        # Quads below a slit's row use its lower copy, quads above it the upper copy.
         low, top = index[:-1], under[1:]
         quads = np.stack([low[:, :-1], low[:, 1:], top[:, 1:], top[:, :-1]], axis=-1).reshape(-1, 4)
         flat = np.concatenate(vertices)
@@ -87,18 +96,18 @@ class Skin:
         return Skin(flat, flat, quads, (y < MOUTH_Y - 0.01) | copied[0], (y < -0.01) | copied[1], on_lid)
 
     def with_vertices(self, vertices: Array) -> "Skin":
-        """The same skin with its vertices elsewhere."""
+        """Return a copy with other vertices [V, 3]."""
         return replace(self, vertices=vertices)
 
     def lids(self, upper: float, lower: float, width: float = SLIT_EYE) -> Array:
-        """Upward displacement [V] that opens the eyes by `upper` and `lower` cm, fading outwards."""
+        """Return the upward displacement [V] that opens the lids by `upper` and `lower` cm."""
         x, y = self.flat[:, 0], self.flat[:, 1]
         almond = np.clip(1 - ((np.abs(x) - EYE_X) / (width + 0.15)) ** 2, 0, 1) ** 0.75
         fade = np.exp(-((y / 0.95) ** 2)) * (self.flat[:, 2] > 2)
         return np.asarray(almond * fade * np.where(self.under_eye, -lower, upper))
 
     def lips(self, upper: float, lower: float, power: float = 1.0) -> Array:
-        """Upward displacement [V] of the lips by `upper` and `lower` cm, fading into nose and chin."""
+        """Return the upward displacement [V] of the lips by `upper` and `lower` cm."""
         x, y = self.flat[:, 0], self.flat[:, 1]
         arch = np.clip(1 - (x / (SLIT_MOUTH + 0.1)) ** 2, 0, 1) ** power
         reach = np.where(self.below, 1.6, 1.3)
@@ -106,14 +115,18 @@ class Skin:
         return np.asarray(arch * fade * np.where(self.below, lower, upper))
 
     def lashes(self) -> Array:
-        """1 on the edges of the upper lids, a little on the lower ones, [V]."""
+        """Return weights [V]: 1 on the edges of the upper lids, 0.55 on those of the lower lids, else 0."""
         return np.where(self.on_lid, np.where(self.under_eye, 0.55, 1.0), 0.0)
 
     @staticmethod
     def nasolabial_fold(
         x: Array, y: Array, start: float = 0.0, end: float = 1.0, width: float = 0.22
     ) -> Array:
-        """1 along the fold from the nose's wing (start) to beside the mouth's corner (end), [V]."""
+        """Return weights [V], 1 along the nasolabial fold.
+
+        start, end: part of the fold, from 0 at the nose's wing to 1 beside the mouth's corner.
+        width: standard deviation across the fold, cm.
+        """
         along = np.clip((-4.0 - y) / 3.2, start, end)
         middle = 1.75 + 1.55 * along**0.9
         off = np.hypot(np.abs(x) - middle, y - (-4.0 - 3.2 * along))
@@ -121,12 +134,12 @@ class Skin:
 
 
 def au_fields(skin: Skin) -> Array:
-    """[A, V, 3]: the displacement of each AU at intensity 1."""
+    """Return the displacement [A, V, 3] of each AU at intensity 1, cm."""
     return np.stack([_AU_FIELDS[name](skin) for name in AU_NAMES])
 
 
 def identity_fields(skin: Skin) -> Array:
-    """[K, V, 3]: directions in which persons differ; several look like a little of some AU."""
+    """Return identity directions [K, V, 3], cm; several resemble a weak AU."""
     x, y = _xy(skin)
     zero = np.zeros_like(x)
     whole = [
@@ -152,7 +165,7 @@ def identity_fields(skin: Skin) -> Array:
 
 
 def _field(skin: Skin, out: Array | float = 0.0, up: Array | float = 0.0, rise: Array | float = 0.0) -> Array:
-    """[V, 3] from displacement outwards from the midline, upwards and towards the viewer."""
+    """Return a field [V, 3] from displacements [V] away from the midline, upwards and towards the viewer."""
     x, _, z = skin.flat.T
     front = np.clip(z / 3, 0, 1)
     side = np.clip(x / 0.3, -1, 1)  # no jump at the midline
@@ -164,7 +177,7 @@ def _xy(skin: Skin) -> tuple[Array, Array]:
 
 
 def _thin_lips(skin: Skin, amount: float) -> Array:
-    """Upward displacement that draws both lips' outer edges towards the slit, by `amount` cm."""
+    """Return the upward displacement [V] that moves the lips' outer edges to the slit by `amount` cm."""
     x, y = _xy(skin)
     arch = np.exp(-0.5 * (x / 1.5) ** 4 / 4)
     edge = np.clip(np.abs(y - MOUTH_Y) / 0.5, 0, 1) * np.exp(-(((np.abs(y - MOUTH_Y) - 0.7) / 0.7) ** 2))
@@ -216,7 +229,7 @@ def _au10(skin: Skin) -> Array:
     x, y = _xy(skin)
     squared = np.exp(-0.5 * ((np.abs(x) - 0.8) / 1.0) ** 2)
     up = 0.75 * squared * np.exp(-(((y + 6.3) / 1.2) ** 2)) * ~skin.below
-    # The lower lip follows, since parted lips are AU25.
+    # The lower lip follows, because parted lips are AU25.
     up += 0.55 * squared * np.exp(-(((y - MOUTH_Y) / 0.8) ** 2)) * skin.below
     up += hill(x, y, 1.35, -4.4, 0.6, 0.6, 0.35, both=True)
     rise = -0.38 * skin.nasolabial_fold(x, y, 0, 0.55, 0.25) + hill(x, y, 2.4, -3.7, 0.7, 0.8, 0.4, both=True)

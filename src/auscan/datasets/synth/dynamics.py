@@ -1,16 +1,16 @@
-"""How a person moves over minutes: when AUs come and go, when the person speaks, where the head turns.
+"""Simulate a person's facial behaviour over time: AU intensities, speech and head pose.
 
-Everything happens on a clock of CLOCK_HZ ticks a second, so that it does not depend on a video's frame rate.
-An AU's episodes begin where a smooth random curve crosses a level; the curves of AUs that go together are
-correlated, and the levels make each AU as frequent as in Aff-Wild2. Movement then follows with an onset, a
-steady apex, and an offset.
+All curves are sampled on a clock of CLOCK_HZ ticks per second, independent of a video's frame rate. An AU's
+episodes are the times at which a smooth random curve is above a threshold. The curves of AUs that occur
+together are correlated, and the thresholds reproduce each AU's base rate in Aff-Wild2. Within an episode the
+intensity has an onset, a steady apex and an offset.
 
-The label rule: an AU is active (1) where its movement away from the person's resting face is LABEL_LEVEL or
-more. The picture shows rest plus movement, and rest may be anything up to REST_LIMIT. So one frame cannot
-tell a person who frowns from one who always looks so; their other minutes can.
+Label rule: an AU is active (1) if its movement away from the person's resting face is at least LABEL_LEVEL.
+The picture shows the resting face plus the movement, and the resting face may reach REST_MAX. A single frame
+therefore cannot distinguish a movement from a resting face; other minutes of the same person can.
 
-In: a random generator, a length in seconds.  Out: a `FacialBehaviour`.
-Not here: sound (voice.py), pictures (scene.py).
+Inputs: a random generator, a length in seconds.  Returns: a `FacialBehaviour`.
+See also: voice.py (sound), scene.py (pictures).
 """
 
 from dataclasses import dataclass
@@ -28,29 +28,33 @@ Array = NDArray[np.float64]
 Random = np.random.Generator
 
 CLOCK_HZ: Final[int] = 100
+"""Ticks per second."""
 
 LABEL_LEVEL: Final[float] = 0.5
+"""Movement from which an AU is labelled active."""
 
 REST_MAX: Final[float] = 0.55
+"""Largest AU intensity of a resting face."""
 
 REST_MIN: Final[float] = -0.3
+"""Smallest AU intensity of a resting face."""
 
 TRACE: Final[float] = 0.4
-"""Movements up to here come and go all the time and count for nothing, as FACS's traces do."""
+"""Largest intensity of the frequent small movements that are not labelled, like FACS's traces."""
 
 BASE_RATES: Final[Array] = np.array(
     [0.1182, 0.0498, 0.154, 0.2661, 0.397, 0.3444, 0.2449, 0.0281, 0.0314, 0.0256, 0.6266, 0.0743]
 )
-"""[A]: share of frames in which each AU is active in Aff-Wild2's training set."""
+"""Share of frames [A] in which each AU is active in Aff-Wild2's training set."""
 
 PERSON_SHARE: Final[float] = 0.2
-"""Share of the curves' variance that stays with a person: some smile often, some hardly ever."""
+"""Share of the curves' variance that is constant for a person; persons differ in how often they smile."""
 
 _EPISODE_S: Final[Array] = np.array([0.7, 0.6, 1.2, 1.5, 1.5, 1.2, 1.4, 0.8, 0.6, 0.6, 0.8, 0.5])
-"""Smoothness of each AU's curve; episodes last about two to four times as long."""
+"""Correlation time of each AU's curve, seconds; episodes last about two to four times as long."""
 
 _FACTOR_LOADINGS: Final[dict[str, tuple[float, ...]]] = {
-    # What moves together, one column each: smile, surprise, anger, sadness, disgust.
+    # Columns: smile, surprise, anger, sadness, disgust.
     "AU01": (0, 0.75, 0, 0.45, 0),
     "AU02": (0, 0.85, 0, 0, 0),
     "AU04": (-0.15, -0.1, 0.65, 0.4, 0.2),
@@ -64,11 +68,13 @@ _FACTOR_LOADINGS: Final[dict[str, tuple[float, ...]]] = {
     "AU25": (0.35, 0.3, -0.15, 0, 0.15),
     "AU26": (0, 0.5, 0, 0, 0),
 }
+"""Loading of each AU on five shared random curves, so that AUs of one expression occur together."""
 
 _SPEECH_SHARE: Final[float] = 0.55
+"""Share of time in which a person speaks."""
 
 _LIPS_PARTED_IN_SPEECH: Final[float] = 0.51
-"""Share of speech in which the lips are LABEL_LEVEL apart, measured."""
+"""Measured share of speech in which the opening of the lips is at least LABEL_LEVEL."""
 
 _AU25, _AU26 = AU_NAMES.index("AU25"), AU_NAMES.index("AU26")
 
@@ -77,25 +83,25 @@ _LIP_PRESS_AUS = [AU_NAMES.index(name) for name in ("AU23", "AU24")]
 
 @dataclass(frozen=True, eq=False)
 class FacialBehaviour:
-    """What one person does, on a clock of K ticks at CLOCK_HZ from 0 s."""
+    """Simulated behaviour of one person, on a clock of K ticks at CLOCK_HZ from 0 s."""
 
     rest: Array
-    """[A]: the resting face, in AU intensities; label-free, always there."""
+    """AU intensities [A] of the resting face; constant and not labelled."""
     movement: Array
-    """[K, A], 0 to 1: away from the resting face."""
+    """AU intensities [K, A] away from the resting face, 0 to 1."""
     opening: Array
-    """[K], 0 to 1: of the mouth by speech alone; 0 in silence."""
+    """Mouth opening [K] by speech alone, 0 to 1; 0 in silence."""
     speaking: NDArray[np.bool_]
-    """[K]: in the middle of a talk, pauses between words included."""
+    """Mask [K] of speech, including pauses between words."""
     voiced: Array
-    """[K], 0 to 1: strength of the voice."""
+    """Amplitude [K] of voiced sounds, 0 to 1."""
     unvoiced: Array
-    """[K], 0 to 1: strength of unvoiced sounds."""
+    """Amplitude [K] of unvoiced sounds, 0 to 1."""
     pose: Array
-    """[K, 3]: yaw, pitch, roll in degrees."""
+    """Head pose [K, 3]: yaw, pitch, roll in degrees."""
 
     def interpolate(self, times_s: Array, curve: Array) -> Array:
-        """A curve [K, ...] of this behaviour at times [T] s; beyond its ends it stays as it was there."""
+        """Interpolate a curve [K, ...] linearly at times [T] in seconds, clamped to the ends of the clock."""
         position = np.clip(times_s * CLOCK_HZ, 0, len(curve) - 1)
         low = np.floor(position).astype(np.int64)
         high = np.minimum(low + 1, len(curve) - 1)
@@ -104,17 +110,21 @@ class FacialBehaviour:
 
 
 def labels_of(movement: Array) -> NDArray[np.int8]:
-    """The label rule: movement [..., A] -> 1 active, 0 not."""
+    """Return labels [..., A] for movement [..., A]: 1 from LABEL_LEVEL, else 0."""
     return (movement >= LABEL_LEVEL).astype(np.int8)
 
 
 def ticks_for(seconds: float) -> int:
-    """Ticks K of the clock for so many seconds."""
+    """Return the number of ticks K for a length in seconds."""
     return max(2, round(seconds * CLOCK_HZ) + 1)
 
 
 def simulate(random: Random, seconds: float, rest_random: Random, speaks: bool = True) -> FacialBehaviour:
-    """One person for so many seconds; `rest_random` draws their resting face alone: it may stay theirs."""
+    """Simulate one person for `seconds`.
+
+    rest_random: generator for the resting face alone; the same seed results in the same resting face.
+    speaks: whether the person speaks.
+    """
     ticks = ticks_for(seconds)
     speaking, opening, voiced, unvoiced = simulate_speech(random, ticks) if speaks else _silence(ticks)
     movement = _simulate_movement(random, ticks, speaks)
@@ -126,17 +136,17 @@ def simulate(random: Random, seconds: float, rest_random: Random, speaks: bool =
 
 
 def sample_resting_face(random: Random) -> Array:
-    """[A]: much of about a quarter of the AUs, less than nothing of a fifth, hardly anything of others."""
+    """Sample a resting face [A]: strong in about a quarter of the AUs, negative in a fifth, else weak."""
     draw = random.random(AU_COUNT)
     rest = np.clip(random.normal(0, 0.08, AU_COUNT), -0.2, 0.2)
     strong, negative = random.uniform(0.3, REST_MAX, AU_COUNT), random.uniform(REST_MIN, -0.15, AU_COUNT)
     rest = np.where(draw < 0.27, strong, np.where(draw > 0.8, negative, rest))
-    rest[_AU26] = abs(rest[_AU26]) * 0.4  # nobody rests with a dropped jaw
+    rest[_AU26] = abs(rest[_AU26]) * 0.4  # a resting face has no dropped jaw
     return np.asarray(rest)
 
 
 def _simulate_movement(random: Random, ticks: int, speaks: bool) -> Array:
-    """[K, A]: what a person does without a word."""
+    """Return AU intensities [K, A] without the movement of speech."""
     shared = np.stack([smooth_noise(random, ticks, 1.4) for _ in range(5)], axis=1)  # [K, 5]
     movement = np.empty((ticks, AU_COUNT))
     for j, name in enumerate(AU_NAMES):
@@ -152,18 +162,18 @@ def _simulate_movement(random: Random, ticks: int, speaks: bool) -> Array:
 
 
 def _rate_outside_speech(au: int, speaks: bool) -> float:
-    """How often the AU must come by itself, so that with speech it is as frequent as it should be."""
+    """Return the rate of episodes that, together with speech, results in the AU's base rate."""
     rate = float(BASE_RATES[au])
     if au == _AU25 and speaks:
         from_speech = _SPEECH_SHARE * _LIPS_PARTED_IN_SPEECH
         return (rate - from_speech) / (1 - from_speech)
     if au in _LIP_PRESS_AUS and speaks:
-        return rate / (1 - 0.9 * _SPEECH_SHARE)  # hardly ever while speaking, so the more in silence
+        return rate / (1 - 0.9 * _SPEECH_SHARE)  # rare in speech, so more frequent in silence
     return rate
 
 
 def _onset_apex_offset(random: Random, active: NDArray[np.bool_]) -> Array:
-    """[K] intensities for episodes [K]: each with its own apex, onset and offset."""
+    """Return intensities [K] for a mask of episodes [K]; each episode has a random apex, onset and offset."""
     edges = np.flatnonzero(np.diff(np.r_[0, active.view(np.int8), 0]))
     intensities = np.zeros(len(active))
     for start, end in zip(edges[::2], edges[1::2], strict=True):
@@ -172,7 +182,7 @@ def _onset_apex_offset(random: Random, active: NDArray[np.bool_]) -> Array:
         margin = int(CLOCK_HZ)
         first, last = max(0, start - margin), min(len(active), end + margin)
         at = np.arange(first, last)
-        # At start and end the movement is just LABEL_LEVEL, so episodes are as long as labels say.
+        # The movement equals LABEL_LEVEL at start and end, so labels have the length of the episode.
         bend = np.log(1 / (apex / LABEL_LEVEL - 1)) if apex > LABEL_LEVEL else 0.0
         rise = 1 / (1 + np.exp(-((at - start) / CLOCK_HZ * 8 / onset / 2 + bend)))
         fall = 1 / (1 + np.exp((at - end) / CLOCK_HZ * 8 / offset / 2 - bend))
@@ -181,9 +191,9 @@ def _onset_apex_offset(random: Random, active: NDArray[np.bool_]) -> Array:
 
 
 def _add_speech_movement(movement: Array, opening: Array, speaking: NDArray[np.bool_]) -> None:
-    """Add speech to movement [K, A], and keep what excludes each other apart. Changes movement."""
+    """Add speech to movement [K, A] in place, and suppress AUs that exclude each other."""
     movement[:, _AU25] = np.maximum(movement[:, _AU25], opening)
-    # Syllables move the jaw too, seldom as far as LABEL_LEVEL.
+    # Syllables also move the jaw, but rarely as far as LABEL_LEVEL.
     movement[:, _AU26] = np.maximum(movement[:, _AU26], 0.5 * opening**1.5)
     movement[:, _AU25] = np.maximum(movement[:, _AU25], np.minimum(1, 1.2 * movement[:, _AU26]))
     pressed = uniform_filter1d(movement[:, _LIP_PRESS_AUS].max(axis=1), 5)
@@ -195,7 +205,7 @@ def _add_speech_movement(movement: Array, opening: Array, speaking: NDArray[np.b
 
 
 def simulate_speech(random: Random, ticks: int) -> tuple[NDArray[np.bool_], Array, Array, Array]:
-    """Talks of some seconds, words, syllables: speaking, opening, voiced and unvoiced, each [K]."""
+    """Simulate utterances of words and syllables; return speaking, opening, voiced and unvoiced, each [K]."""
     speaking = np.zeros(ticks, bool)
     opening, voiced, unvoiced = np.zeros(ticks), np.zeros(ticks), np.zeros(ticks)
     tick = 0 if random.random() < _SPEECH_SHARE else int(random.exponential(4.0) * CLOCK_HZ)
@@ -216,7 +226,7 @@ def _silence(ticks: int) -> tuple[NDArray[np.bool_], Array, Array, Array]:
 
 
 def _syllable(random: Random, tick: int, end: int, opening: Array, voiced: Array, unvoiced: Array) -> int:
-    """Write one syllable from `tick` on, none of it past `end`; returns where the next one begins."""
+    """Write one syllable between `tick` and `end` in place; return the tick of the next syllable."""
     if random.random() < 0.4:
         frication_end = min(end, tick + int(random.uniform(0.05, 0.12) * CLOCK_HZ))
         unvoiced[tick:frication_end], opening[tick:frication_end] = random.uniform(0.5, 1.0), 0.3
@@ -226,13 +236,13 @@ def _syllable(random: Random, tick: int, end: int, opening: Array, voiced: Array
         envelope = np.sin(np.pi * (np.arange(stop - tick) + 0.5) / (stop - tick)) ** 0.35
         opening_peak = random.uniform(0.45, 1.0)
         opening[tick:stop] = opening_peak * envelope
-        # A wide mouth is a loud one.
+        # A wider opening is louder.
         voiced[tick:stop] = np.clip(2 * opening_peak - 0.85 + random.uniform(-0.1, 0.1), 0.05, 1) * envelope
     return stop
 
 
 def simulate_head_pose(random: Random, ticks: int) -> Array:
-    """[K, 3] degrees: slow wandering, quick small nods, and now and then a large turn to one side."""
+    """Return yaw, pitch and roll [K, 3] in degrees: slow drift, small fast nods, occasional large turns."""
     slow = np.stack([smooth_noise(random, ticks, 4.0) for _ in range(3)], axis=1) * [9.0, 6.0, 4.5]
     fast = np.stack([smooth_noise(random, ticks, 0.6) for _ in range(3)], axis=1) * [2.0, 2.0, 1.0]
     turned = smooth_noise(random, ticks, 2.5) > 1.25
@@ -244,7 +254,7 @@ def simulate_head_pose(random: Random, ticks: int) -> Array:
 
 
 def smooth_noise(random: Random, ticks: int, seconds: float) -> Array:
-    """[K]: a random curve of mean 0 and variance 1 that forgets itself within about `seconds`."""
+    """Return a random curve [K] of mean 0, variance 1 and a correlation time of about `seconds`."""
     width = seconds * CLOCK_HZ / 2
     pad = int(4 * width) + 1
     curve = gaussian_filter1d(random.normal(size=ticks + 2 * pad), width, mode="wrap")[pad : pad + ticks]

@@ -1,10 +1,11 @@
-"""Read ICT-FaceKit's face (MIT, a user's own download, repacked as .npz) and let our AUs move it.
+"""Read ICT-FaceKit's face (MIT, downloaded by the user, repacked as .npz) and map its expressions to AUs.
 
-The file holds `neutral` [V, 3] cm, quads `faces` with a material each, expression deltas by ARKit's names
-and identity deltas. MAPPING says which expressions make an AU and why; where the names have left and right,
-both are taken. Eyelashes and the clear shells of the eye are left out: they need a texture to look right.
+The file holds `neutral` [V, 3] cm, quads `faces` with one material each, expression deltas by ARKit name, and
+identity deltas. MAPPING defines each AU as a weighted sum of expressions; left and right variants are both
+used. Eyelashes and the transparent shells of the eye are skipped, because they need a texture.
 
-In: the path of an ict_facekit.npz.  Out: a `Face`.
+Inputs: the path of an ict_facekit.npz.  Returns: a `Face`.
+See also: person.py (the mesh), builtin.py (the face without external assets).
 """
 
 from collections.abc import Mapping
@@ -23,44 +24,47 @@ MAPPING: Final[Mapping[str, Mapping[str, float]]] = {
     "AU01": {"browInnerUp": 1.8},
     "AU02": {"browOuterUp": 1.2},
     "AU04": {"browDown": 1.8},
-    # The raiser lifts the cheek, the squint makes the pouch below the eye.
+    # cheekRaiser lifts the cheek, cheekSquint forms the pouch below the eye.
     "AU06": {"cheekRaiser": 0.5, "cheekSquint": 1.4},
     "AU07": {"eyeSquint": 1.8, "eyeBlink": 0.15},
-    # FACS's AU10 deepens the fold beside the nose, which mouthUpperUp alone does not.
-    # The lower lip follows a little, since parted lips are AU25.
+    # AU10 deepens the nasolabial fold in FACS, which mouthUpperUp alone does not.
+    # The lower lip follows slightly, because parted lips are AU25.
     "AU10": {"mouthUpperUp": 0.35, "noseSneer": 0.7, "mouthShrugLower": 0.3, "mouthClose": 0.12},
     "AU12": {"mouthSmile": 0.8},
     "AU15": {"mouthFrown": 1.3},
-    # Both lips roll in a little and the mouth narrows, against stretch. No pucker: that is AU18.
+    # Both lips roll in slightly and the mouth narrows (negative stretch). No pucker, because that is AU18.
     "AU23": {"mouthRollLower": 0.5, "mouthRollUpper": 0.5, "mouthStretch": -0.5},
-    # Lips against each other: the press, and the lower lip pushed up against the upper; the width stays.
+    # The lips press together and the lower lip is pushed up against the upper lip; the width is unchanged.
     "AU24": {"mouthPress": 1.4, "mouthShrugLower": 0.35, "mouthRollLower": 0.2, "mouthRollUpper": 0.3},
     "AU25": {"mouthLowerDown": 1.0, "mouthUpperUp": 0.25},
     "AU26": {"jawOpen": 0.5},
 }
-"""AU -> ARKit expressions and their weights at intensity 1."""
+"""ARKit expressions of each AU and their weights at intensity 1."""
 
 _KEYS = ("neutral", "expression_names", "expression_deltas", "identity_deltas", "faces", "material_names")
 _SKIPPED = ("M_EyeBlend", "M_EyeLashes", "M_EyeOcclusion", "M_LacrimalFluid", "M_IrisLeft", "M_IrisRight")
 _INNER = ("M_GumsTongue", "M_Teeth", "M_ScleraLeft", "M_ScleraRight")
 _DEEP_CM: Final[float] = 8.3
+"""Depth z below which quads of inner materials are invisible, cm."""
 _IDENTITIES: Final[int] = 30
-"""The first modes carry nearly all difference between persons."""
-_ORIGIN: Final = np.array([0.0, 3.4, 0.0], np.float32)  # between the eyes, cm in the file
+"""Number of identity modes; the first modes hold almost all variation between persons."""
+_ORIGIN: Final = np.array([0.0, 3.4, 0.0], np.float32)
+"""Point between the eyes in the file, cm."""
 
 
 def ict_face(path: Path, identities: int = _IDENTITIES) -> Face:
-    """The face in the file.  identities: how many of its directions of shape to keep.
+    """Return the face in the file.
 
-    Raises InputError if the file cannot be read or is not such a file.
+    identities: number of identity modes to keep.
+    Raises InputError if the file cannot be read or lacks an array.
     """
     return _build(_read(path), identities)
 
 
 def ict_expressions(path: Path, weights: Mapping[str, float]) -> Floats:
-    """[V, 3] for the vertices of `ict_face`: a weighted sum of the file's expressions, by name, both sides.
+    """Return displacements [V, 3] of the vertices of `ict_face`: a weighted sum of expressions of both sides.
 
-    Raises InputError as `ict_face` does, and for a missing expression.
+    Raises InputError if the file cannot be read, or lacks an array or an expression.
     """
     data = _read(path)
     used = _vertices_and_quads(data)[0]
@@ -74,29 +78,32 @@ def _read(path: Path) -> dict[str, NDArray[np.generic]]:
             missing = [key for key in (*_KEYS, "face_material") if key not in file.files]
             if missing:
                 raise InputError(
-                    f"{path} has no {', '.join(missing)}. Give an ict_facekit.npz; see docs/synth.md."
+                    f"{path} has no {', '.join(missing)}. Use an ict_facekit.npz; see docs/synth.md."
                 )
             return {key: file[key] for key in file.files}
     except (OSError, ValueError) as error:
-        raise InputError(f"{path} cannot be read as .npz ({error}). Give an ict_facekit.npz.") from error
+        raise InputError(f"{path} cannot be read as .npz ({error}). Use an ict_facekit.npz.") from error
 
 
 def au_deltas(names: list[str], deltas: Floats) -> Floats:
-    """[A, V, 3] from expression deltas [E, V, 3] by name.  Raises InputError for a missing expression."""
+    """Return AU deltas [A, V, 3] from expression deltas [E, V, 3].  Raises InputError if one is missing."""
     return np.stack([_weighted(names, deltas, MAPPING[au], au) for au in AU_NAMES])
 
 
 def _weighted(
     names: list[str], deltas: NDArray[np.generic], weights: Mapping[str, float], description: str
 ) -> Floats:
-    """[V, 3]: a weighted sum of deltas [E, V, 3] by name."""
+    """Return a weighted sum [V, 3] of deltas [E, V, 3], selected by name.
+
+    description: subject of the error message if an expression is missing.
+    """
     total = np.zeros(deltas.shape[1:], np.float32)
     for expression, weight in weights.items():
         rows = [
             k for k, name in enumerate(names) if name in (expression, f"{expression}_L", f"{expression}_R")
         ]
         if not rows:
-            raise InputError(f"The face has no expression {expression}, which {description} is made of.")
+            raise InputError(f"The face has no expression {expression}, which {description} requires.")
         total += weight * deltas[rows].sum(axis=0, dtype=np.float32)
     return total
 
@@ -104,11 +111,11 @@ def _weighted(
 def _vertices_and_quads(
     data: dict[str, NDArray[np.generic]],
 ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.generic]]:
-    """The vertices that are kept [V], quads that number them anew [Q, 4], and the quads' materials [Q]."""
+    """Return the kept vertices [V], quads [Q, 4] renumbered to them, and the material [Q] of each quad."""
     materials = [str(name) for name in data["material_names"]]
     skipped = [materials.index(name) for name in _SKIPPED if name in materials]
     material = np.asarray(data["face_material"])
-    # What lies deep inside the head is never seen.
+    # Quads deep inside the head are never visible.
     inner = np.isin(material, [k for k, name in enumerate(materials) if name in _INNER])
     deep = np.asarray(data["neutral"])[np.asarray(data["faces"])][..., 2].max(axis=1) < _DEEP_CM
     kept = ~np.isin(material, skipped) & ~(inner & deep)
@@ -135,7 +142,7 @@ def _build(data: dict[str, NDArray[np.generic]], identities: int) -> Face:
     )
 
 
-# Outlines in cm from between the eyes, right half; the face is symmetrical.
+# Outlines of the right half in cm, origin between the eyes; the face is symmetrical.
 _LIP = np.array(
     [[0, -5.85], [0.7, -5.75], [1.6, -6.15], [2.45, -6.9], [1.75, -7.45], [0.9, -7.75], [0, -7.8]]
 )
@@ -145,7 +152,7 @@ _BROW = np.array(
 
 
 def _paint(neutral: Floats, kind: NDArray[np.str_]) -> Floats:
-    """What covers each vertex [V, PAINTS]; outlines are softened over a millimetre or two."""
+    """Return paint weights [V, PAINTS]; outlines are softened over one to two millimetres."""
     weight = dict.fromkeys(PAINTS, np.zeros(len(neutral), np.float32))
     x, y, z = neutral.T
     front = z > 5
@@ -182,14 +189,14 @@ def _paint(neutral: Floats, kind: NDArray[np.str_]) -> Floats:
 
 
 def _inside(outline: NDArray[np.float64], x: Floats, y: Floats, soft_cm: float) -> Floats:
-    """1 within the outline, 0 outside, softened across its edge."""
+    """Return weights [V]: 1 inside the outline, 0 outside, with a ramp `soft_cm` wide across its edge."""
     edge = outline.astype(np.float32).reshape(-1, 1, 2)
     off_cm = [cv2.pointPolygonTest(edge, (float(a), float(b)), True) for a, b in zip(x, y, strict=True)]
     return np.asarray(np.clip(np.asarray(off_cm) / soft_cm + 0.5, 0, 1), np.float32)
 
 
 def _anchors(neutral: Floats, kind: NDArray[np.str_]) -> tuple[NDArray[np.int64], ...]:
-    """Eyes are the middles of the eyeballs' fronts; nose tip and mouth corners the nearest vertices."""
+    """Return anchor vertices: the fronts of the eyeballs, the nose tip and the mouth corners."""
     eyes = []
     for name in ("M_ScleraRight", "M_ScleraLeft"):
         ball = np.flatnonzero(kind == name)

@@ -1,10 +1,11 @@
-"""Persons: a face mesh that AUs, identity and palette change linearly, and sampled persons who wear it.
+"""Define the linear face mesh and sample persons: identity, colours, behaviour and occlusions.
 
-Two faces have this form: the built-in one (builtin.py) and ICT-FaceKit's (ict.py). AUs add up, so a person
-whose resting face holds some of an AU looks as another does who moves it; only time tells the two apart.
+AUs, identity and colours change the mesh linearly. The built-in face (builtin.py) and ICT-FaceKit's face
+(ict.py) share this form. Because AUs are additive, a person whose resting face includes an AU looks the same
+in one frame as a person who moves that AU; only their behaviour over time differs.
 
 Inputs: a face, a random generator, a length.  Returns: a `Person`; vertices [V, 3] cm, colours [V, 3].
-See also: raster.py (drawing), dynamics.py (how intensities move), scene.py (pictures of occluders).
+See also: raster.py (drawing), dynamics.py (AU intensities over time), scene.py (occluders).
 """
 
 from dataclasses import dataclass
@@ -22,11 +23,12 @@ Floats = NDArray[np.float32]
 PAINTS: Final[tuple[str, ...]] = (
     *("skin", "lip", "brow", "hair", "sclera", "iris", "pupil", "mouth", "teeth", "cloth"),
 )
-"""What a vertex may be covered with, in the order of a palette's rows."""
+"""Materials of a vertex, in the order of a palette's rows."""
 
 OCCLUDED: Final[float] = 0.75
-"""A part counts as covered where its curve is at least this."""
+"""Occlusion, 0 to 1, from which the mouth or the eyes count as covered."""
 
+# Base colours, RGB of 0 to 255.
 _SKINS: Final = np.array(
     [[246, 214, 190], [233, 188, 160], [214, 163, 128], [184, 128, 94], [141, 91, 64], [92, 59, 44]],
     np.float64,
@@ -41,53 +43,59 @@ _IRISES: Final = np.array([[74, 50, 34], [100, 78, 48], [84, 112, 130], [96, 112
 
 @dataclass(frozen=True, eq=False)
 class Face:
-    """A mesh and all ways to change it. Lengths in cm, origin between the eyes, face towards +z."""
+    """Face mesh with linear AUs and identities. Lengths in cm, origin between the eyes, facing +z."""
 
     neutral: Floats
-    """[V, 3]."""
+    """Vertices [V, 3] of the neutral mean face."""
     triangles: NDArray[np.int32]
-    """[F, 3], anticlockwise seen from outside."""
+    """Vertex indices [F, 3], anticlockwise seen from outside."""
     au_deltas: Floats
-    """[A, V, 3]: what each AU adds at intensity 1."""
+    """Displacement [A, V, 3] of each AU at intensity 1."""
     identity_deltas: Floats
-    """[K, V, 3]: directions in which persons differ, each of variance 1 over persons."""
+    """Identity directions [K, V, 3], each of variance 1 over persons."""
     paint: Floats
-    """[V, PAINTS], rows adding to 1."""
+    """Material weights [V, PAINTS]; rows sum to 1."""
     anchors: tuple[NDArray[np.int64], ...]
     """Five lists of vertices whose means are eyes, nose tip and mouth corners, in align.TEMPLATE's order."""
 
     def shape(self, identity: Floats) -> Floats:
-        """A person's mesh [V, 3] at AU intensity 0, for identity [K]."""
+        """Return a person's mesh [V, 3] at AU intensity 0, for identity coefficients [K]."""
         return self.neutral + np.tensordot(identity.astype(np.float32), self.identity_deltas, axes=1)
 
     def vertices(self, intensities: Floats, shape: Floats) -> Floats:
-        """A person's mesh [V, 3] with AU intensities [A] on top of their shape [V, 3]."""
+        """Return a person's mesh [V, 3] for AU intensities [A] and shape [V, 3]."""
         return shape + np.tensordot(intensities.astype(np.float32), self.au_deltas, axes=1)
 
     def colours(self, palette: Floats) -> Floats:
-        """Colours [V, 3] without light, for a palette [PAINTS, 3] RGB of 0 to 255."""
+        """Return unlit colours [V, 3] for a palette [PAINTS, 3], RGB of 0 to 255."""
         return self.paint @ palette.astype(np.float32)
 
     def points(self, vertices: Floats) -> Floats:
-        """Left eye, right eye, nose tip, left and right mouth corner [5, 3]; left has the smaller x."""
+        """Return left and right eye, nose tip, left and right mouth corner [5, 3]; left has the smaller x."""
         return np.stack([vertices[anchor].mean(axis=0) for anchor in self.anchors])
 
 
 def quads_to_triangles(quads: NDArray[np.integer]) -> NDArray[np.int32]:
-    """Quads [Q, 4] -> triangles [2 Q, 3] of the same winding."""
+    """Return two triangles [2 Q, 3] per quad [Q, 4], with the same winding."""
     return np.concatenate([quads[:, [0, 1, 2]], quads[:, [0, 2, 3]]]).astype(np.int32)
 
 
 @dataclass(frozen=True, eq=False)
 class PersonTraits:
-    """What stays with somebody from one part of a recording to the next."""
+    """Traits of a person that are constant over the parts of a recording."""
 
     identity: Floats
+    """Identity coefficients [K]."""
     palette: Floats
+    """Colours [PAINTS, 3], RGB of 0 to 255."""
     speaker: Speaker
+    """Voice."""
     glasses: bool
+    """Whether the person wears glasses."""
     fringe: bool
+    """Whether hair covers brows and eyes."""
     rest_seed: int
+    """Seed of the resting face."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -95,28 +103,31 @@ class Person:
     """One person in one video."""
 
     shape: Floats
-    """[V, 3] cm: the mesh at AU intensity 0."""
+    """Mesh [V, 3] at AU intensity 0, cm."""
     colours: Floats
-    """[V, 3] RGB of 0 to 255, before light."""
+    """Unlit colours [V, 3], RGB of 0 to 255."""
     skin: Array
-    """[3] RGB, for the hands."""
+    """Skin colour [3] RGB of the hands."""
     hair: Array
-    """[3] RGB, for strands."""
+    """Hair colour [3] RGB of the strands."""
     behaviour: FacialBehaviour
+    """AU intensities, speech and head pose over time."""
     speaker: Speaker
+    """Voice."""
     mouth_occluder: str
-    """What comes before the mouth: "hand" or "microphone"."""
+    """Object that occludes the mouth: "hand" or "microphone"."""
     mouth_occlusion: Array
-    """[K], 0 away to 1 before the mouth."""
+    """Position [K] of the occluder, from 0 (away) to 1 (in front of the mouth)."""
     eye_occlusion: Array
-    """[K], 0 away to 1: a hand before the eyes."""
+    """Position [K] of a hand, from 0 (away) to 1 (in front of the eyes)."""
     glasses: bool
+    """Whether the person wears glasses."""
     fringe: bool
-    """Strands of hair over brows and eyes."""
+    """Whether strands of hair hang over brows and eyes."""
 
 
 def sample_traits(random: Random, face: Face) -> PersonTraits:
-    """Somebody new."""
+    """Sample a new person's traits."""
     identity = np.clip(random.normal(size=len(face.identity_deltas)), -2.2, 2.2).astype(np.float32)
     return PersonTraits(
         identity=identity,
@@ -129,7 +140,7 @@ def sample_traits(random: Random, face: Face) -> PersonTraits:
 
 
 def _palette(random: Random) -> Floats:
-    """[PAINTS, 3] RGB."""
+    """Sample a palette [PAINTS, 3], RGB of 0 to 255."""
     position = random.uniform(0, len(_SKINS) - 1)
     low = int(position)
     high = min(low + 1, len(_SKINS) - 1)
@@ -145,7 +156,7 @@ def _palette(random: Random) -> Floats:
 def sample_person(
     random: Random, face: Face, traits: PersonTraits, seconds: float, speaks: bool = True
 ) -> Person:
-    """What somebody does in one video; their resting face comes with their looks."""
+    """Sample a person's behaviour and occlusions in one video; the resting face belongs to the traits."""
     behaviour = simulate(random, seconds, np.random.default_rng(traits.rest_seed), speaks)
     ticks = len(behaviour.opening)
     return Person(
@@ -164,7 +175,10 @@ def sample_person(
 
 
 def _mouth_occlusion_episodes(random: Random, behaviour: FacialBehaviour) -> Array:
-    """[K], 0 or 1: in a third of the talks, and at times in silence, so that neither tells the other."""
+    """Sample occlusion episodes [K] of 0 or 1, in a third of the utterances.
+
+    Episodes also occur in silence, so that speech cannot be inferred from an occlusion.
+    """
     occluded = _episodes(random, len(behaviour.speaking), every_s=30)
     edges = np.flatnonzero(np.diff(np.r_[0, behaviour.speaking.view(np.int8), 0]))
     for start, end in zip(edges[::2], edges[1::2], strict=True):
@@ -174,7 +188,7 @@ def _mouth_occlusion_episodes(random: Random, behaviour: FacialBehaviour) -> Arr
 
 
 def _episodes(random: Random, ticks: int, every_s: float) -> Array:
-    """[K], 0 or 1: stretches of one to four seconds."""
+    """Sample episodes [K] of 0 or 1, each one to four seconds long and `every_s` apart on average."""
     occluded, tick = np.zeros(ticks), int(random.exponential(every_s) * CLOCK_HZ)
     while tick < ticks:
         end = tick + int(random.uniform(1, 4) * CLOCK_HZ)
@@ -184,5 +198,5 @@ def _episodes(random: Random, ticks: int, every_s: float) -> Array:
 
 
 def _smooth_transitions(episodes: Array) -> Array:
-    """Steps made into movements of about half a second."""
+    """Smooth episodes [K] so that each transition lasts about half a second."""
     return np.asarray(gaussian_filter1d(episodes, 0.12 * CLOCK_HZ, mode="nearest"))

@@ -1,10 +1,11 @@
-"""Decide which videos there are: names, lengths, rates, persons, splits, and every oddity of the real set.
+"""Plan the videos: names, lengths, frame rates, persons, splits, and the irregularities of Aff-Wild2.
 
-Oddities come in a round of twelve videos from ten recordings (CASES), so from twelve videos on each is there.
-Which split a recording falls into is dealt anew every round.
+CASES lists ten recordings, twelve videos in total, that together have all irregularities. They repeat in
+rounds, so a data set of at least twelve videos has each of them. Each round shuffles the recordings over the
+splits.
 
-In: how many videos, how long, a seed.  Out: a list of `VideoPlan`.
-Not here: making them (video.py).
+Inputs: number and length of the videos, a seed.  Returns: a list of `VideoPlan`.
+See also: video.py (rendering).
 """
 
 from dataclasses import dataclass, field
@@ -16,44 +17,55 @@ from auscan.core.errors import InputError
 from auscan.datasets.synth.dynamics import Random
 
 Missing = Literal["none", "few", "many"]
+"""Frequency of missing pictures."""
+
 Timing = Literal["even", "variable", "late"]
+"""Frame timing: constant rate, variable rate, or a first frame after 0 s."""
 
 SPLITS: Final[tuple[str, ...]] = (
     *("train", "val", "train", "test", "train"),
     *("train", "test", "train", "val", "train"),
 )
-"""Shares of the splits: the n-th recording of a round, after shuffling, goes here."""
+"""Split of the n-th recording of a round, after shuffling."""
 
-SIZES: Final = ((320, 240), (426, 240), (480, 270), (320, 320), (270, 480))  # width, height in px
+SIZES: Final = ((320, 240), (426, 240), (480, 270), (320, 320), (270, 480))
+"""Width and height of videos of one person, px."""
+
 PAIR_SIZES: Final = ((480, 270), (640, 360))
+"""Width and height of videos of two persons, px."""
+
 RATES: Final = (30, 30, 30, 25, 24)
-"""Frames a second, as often as they come in the real set."""
+"""Frame rates in Hz, repeated according to their frequency in Aff-Wild2."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class RecordingCase:
-    """A recording of the round."""
+    """Properties of a recording."""
 
     parts: int = 1
-    """Videos cut from it."""
+    """Number of videos cut from it."""
     name_form: Literal["sized", "counted", "number"] = "sized"
-    """<id>-<fps>-<W>x<H>, video<k> or <id>."""
+    """Form of the name: <id>-<fps>-<W>x<H>, video<k> or <id>."""
     suffix: str = ".mp4"
+    """Suffix of the video files."""
     timing: Timing = "even"
-    """late: the first frame comes after 0 s."""
+    """Frame timing."""
     tracks: tuple[str, ...] = ("",)
-    """Endings of the tracks' names; one person each."""
+    """Endings of the track names, one per person."""
     sound: Literal["yes", "none", "late"] = "yes"
+    """Sound stream: from the start, none, or from 0.8 s."""
     named_rate: int | None = None
-    """The rate in the name where it is not that of the file."""
+    """Frame rate in the name, if it differs from the file's."""
     surplus: int = 1
-    """Label rows less frames of the video."""
+    """Number of label rows minus number of frames."""
     missing: Missing = "few"
-    """Pictures that are missing; of a second track always many."""
+    """Frequency of missing pictures; a rarely detected second person always has many."""
     partial_labels: bool = False
-    """Are there rows with only some -1?"""
+    """Whether some rows have -1 in some AUs only."""
     dark: bool = False
+    """Whether the light is low."""
     low_quality: bool = False
+    """Whether the picture is blurred, noisy and of low resolution."""
 
 
 CASES: Final[tuple[RecordingCase, ...]] = (
@@ -68,51 +80,62 @@ CASES: Final[tuple[RecordingCase, ...]] = (
     RecordingCase(name_form="number", tracks=("", "_left"), surplus=2),
     RecordingCase(name_form="number", sound="late", missing="none", low_quality=True, dark=True, surplus=0),
 )
+"""Recordings of one round."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class VideoPlan:
-    """One video to make."""
+    """Plan of one video."""
 
     name: str
+    """Name without suffix."""
     case: RecordingCase
+    """Properties of its recording."""
     split: str
+    """train, val or test."""
     batch: str
     """Folder: batch1 or batch2."""
     seconds: float
+    """Length, seconds."""
     rate_hz: float
+    """Frame rate, Hz."""
     width: int
+    """Width, px."""
     height: int
+    """Height, px."""
     seed: tuple[int, ...]
-    """Of everything in this video."""
+    """Seed of the video, except for its persons' traits."""
     person_seed: tuple[int, ...]
-    """Of who is in it: the parts of a recording share it."""
+    """Seed of the persons' traits, shared by the parts of a recording."""
     tracks: tuple[str, ...] = field(default=())
+    """Track names, one per person."""
 
     @property
     def path(self) -> str:
-        """From the data set's folder."""
+        """Path below the data set's folder."""
         return f"{self.batch}/{self.name}{self.case.suffix}"
 
 
 def plan_videos(videos: int, seconds: float, seed: int, rate_hz: float | None = None) -> list[VideoPlan]:
-    """So many videos of about so many seconds each; the same for the same numbers.
+    """Plan `videos` videos with a mean length of `seconds`; equal arguments return equal plans.
 
-    rate_hz: frames a second of all of them; None deals the real set's 30, 25 and 24
-    Raises InputError for fewer than one video, less than two seconds or an impossible rate.
+    rate_hz: frame rate of all videos in Hz; None draws it from Aff-Wild2's 30, 25 and 24
+    Raises InputError for fewer than one video, less than two seconds or an unsupported rate.
     """
     if videos < 1:
-        raise InputError(f"--videos is {videos}; at least 1 is needed, and 12 for every oddity to be there.")
+        raise InputError(
+            f"--videos is {videos}. Use at least 1, or at least 12 to include all irregularities."
+        )
     if seconds < 2:
-        raise InputError(f"--seconds is {seconds:g}; at least 2 are needed.")
+        raise InputError(f"--seconds is {seconds:g}. Use at least 2.")
     if rate_hz is not None and not 5 <= rate_hz <= 60:
-        raise InputError(f"--rate is {rate_hz:g}; 5 to 60 frames a second can be made.")
+        raise InputError(f"--rate is {rate_hz:g}. Use a frame rate from 5 to 60 Hz.")
     plans: list[VideoPlan] = []
     recording = 0
     while len(plans) < videos:
         round_number, position = divmod(recording, len(CASES))
         order = np.random.default_rng([seed, 1, round_number]).permutation(len(CASES))
-        # Shuffle cases over splits, not the order of splits: few videos have all three splits.
+        # Cases are shuffled, the order of splits is fixed, so that even few videos have all three splits.
         case = CASES[int(order[position])]
         plans += _plan_recording(case, SPLITS[position], recording, seconds, seed, rate_hz)
         recording += 1
@@ -122,9 +145,9 @@ def plan_videos(videos: int, seconds: float, seed: int, rate_hz: float | None = 
 def _plan_recording(
     case: RecordingCase, split: str, recording: int, seconds: float, seed: int, rate_hz: float | None
 ) -> list[VideoPlan]:
-    """The videos of one recording."""
+    """Plan the videos of one recording."""
     random = np.random.default_rng([seed, 2, recording])
-    drawn_hz = float(random.choice(RATES))  # drawn in any case, so that a given rate changes nothing else
+    drawn_hz = float(random.choice(RATES))  # always drawn, so that `rate_hz` does not change other draws
     rate_hz = drawn_hz if rate_hz is None else rate_hz
     width, height = random.choice(SIZES if len(case.tracks) == 1 else PAIR_SIZES).tolist()
     stem = _recording_name(case, recording, rate_hz, width, height)
@@ -150,18 +173,18 @@ def _plan_recording(
 
 
 def _recording_name(case: RecordingCase, recording: int, rate_hz: float, width: int, height: int) -> str:
-    number = 1001 + recording  # beyond the numbers of the real set
+    number = 1001 + recording  # above the numbers in Aff-Wild2
     if case.name_form == "sized":
         return f"{number}-{case.named_rate or round(rate_hz)}-{width}x{height}"
     return f"video{number}" if case.name_form == "counted" else str(number)
 
 
 def sample_frame_times(random: Random, plan: VideoPlan) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
-    """[T] s: when the frames of a video are shown, on the clock of its sound."""
+    """Sample the frame times [T] of a video in seconds, on the clock of its sound."""
     count = max(2, round(plan.seconds * plan.rate_hz))
     times_s = np.arange(count) / plan.rate_hz
     if plan.case.timing == "variable":
-        # Now and then frames were dropped, and whole stretches run at half the rate.
+        # Single frames are dropped, and some runs of 45 frames have half the rate.
         kept = random.random(count) > 0.06
         slow = np.repeat(random.random(count // 45 + 1) < 0.25, 45)[:count]
         kept &= ~slow | (np.arange(count) % 2 == 0)

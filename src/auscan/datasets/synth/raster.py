@@ -1,11 +1,12 @@
-"""Draw a mesh of triangles into a picture: a z-buffer with colours interpolated between vertices.
+"""Rasterise a triangle mesh with a z-buffer and colours interpolated between vertices.
 
-Why our own: a face takes a few milliseconds on one core, the same input gives the same pixels everywhere, and
-no graphics driver is needed. The first call compiles or loads the loops (numba, cached on disk).
+This software rasteriser draws a face in a few milliseconds on one core, produces the same pixels on every
+machine, and needs no graphics driver. The first call compiles the loops or loads them from disk (numba).
 
 Axes: x right, y up, z towards the camera, cm; in the picture x right, y down, px. Larger depth is nearer.
-In: vertices, triangles, colours.  Out: pixels drawn into the caller's picture and depth.
-Not here: what a face looks like (person.py), what else is in the picture (scene.py).
+
+Inputs: vertices, triangles, colours.  Returns: pixels drawn into the caller's picture and depth buffer.
+See also: person.py (face mesh), scene.py (the rest of the picture).
 """
 
 from dataclasses import dataclass
@@ -19,23 +20,24 @@ Floats = NDArray[np.float32]
 
 @dataclass(frozen=True)
 class View:
-    """Where a head stands in the picture. There is no perspective: from two metres it is hardly seen."""
+    """Pose and position of a head. The projection is orthographic, as perspective is weak at two metres."""
 
     yaw: float
-    """Degrees; above 0 the face turns towards larger x in the picture."""
+    """Yaw, degrees; positive turns the face towards larger x in the picture."""
     pitch: float
-    """Degrees; above 0 it looks up."""
+    """Pitch, degrees; positive turns the face up."""
     roll: float
-    """Degrees; above 0 it leans clockwise as the picture shows it."""
+    """Roll, degrees; positive leans the head clockwise in the picture."""
     scale: float
-    """px a cm."""
+    """Scale, px per cm."""
     x: float
-    """px in the picture of the origin, between the eyes."""
+    """Horizontal position of the origin, between the eyes, px."""
     y: float
+    """Vertical position of the origin, px."""
 
 
 def rotation_matrix(view: View) -> Floats:
-    """[3, 3]: pitch first, then yaw, then roll."""
+    """Return the rotation matrix [3, 3] that applies pitch, then yaw, then roll."""
     p, w, r = np.deg2rad([-view.pitch, view.yaw, -view.roll])
     about_x = np.array([[1, 0, 0], [0, np.cos(p), -np.sin(p)], [0, np.sin(p), np.cos(p)]])
     about_y = np.array([[np.cos(w), 0, np.sin(w)], [0, 1, 0], [-np.sin(w), 0, np.cos(w)]])
@@ -44,7 +46,7 @@ def rotation_matrix(view: View) -> Floats:
 
 
 def project(vertices: Floats, view: View) -> Floats:
-    """Vertices [V, 3] cm -> [V, 3]: x px, y px, depth cm."""
+    """Project vertices [V, 3] in cm; return [V, 3] with x and y in px and depth in cm."""
     turned: Floats = vertices @ rotation_matrix(view).T
     turned[:, 0] = view.x + view.scale * turned[:, 0]
     turned[:, 1] = view.y - view.scale * turned[:, 1]
@@ -53,11 +55,11 @@ def project(vertices: Floats, view: View) -> Floats:
 
 @njit(cache=True)
 def vertex_normals(vertices: Floats, triangles: NDArray[np.int32]) -> Floats:
-    """Unit normals [V, 3] of vertices [V, 3] in triangles [F, 3], larger triangles counting for more."""
+    """Return unit normals [V, 3] of vertices [V, 3], averaged over triangles [F, 3] weighted by area."""
     normals = np.zeros_like(vertices)
     for f in range(triangles.shape[0]):
         a, b, c = triangles[f, 0], triangles[f, 1], triangles[f, 2]
-        x, y, z = vertices[a, 0], vertices[a, 1], vertices[a, 2]  # scalars: slices would be copied
+        x, y, z = vertices[a, 0], vertices[a, 1], vertices[a, 2]  # scalars, because slices would be copied
         ux, uy, uz = vertices[b, 0] - x, vertices[b, 1] - y, vertices[b, 2] - z
         vx, vy, vz = vertices[c, 0] - x, vertices[c, 1] - y, vertices[c, 2] - z
         nx, ny, nz = uy * vz - uz * vy, uz * vx - ux * vz, ux * vy - uy * vx
@@ -80,8 +82,9 @@ def rasterise(
 ) -> None:
     """Draw triangles that face the camera (anticlockwise with y up) into image [H, W, 3] and depth [H, W].
 
-    corners: [V, 3] x px, y px, depth.  colours: [V, 3].  A pixel is drawn where the triangle covers its
-    centre and is nearer than what depth holds; start depth with -inf.
+    corners: projected vertices [V, 3]: x px, y px, depth.  colours: [V, 3].
+    A pixel is drawn if the triangle covers its centre and is nearer than the depth buffer. Initialise depth
+    with -inf.
     """
     height, width = depth.shape
     for f in range(triangles.shape[0]):
@@ -98,7 +101,7 @@ def rasterise(
         if x1 < x0 or y1 < y0:
             continue
         az, bz, cz = corners[a, 2], corners[b, 2], corners[c, 2]
-        # Shares u, v, w of the corners change by the same step from pixel to pixel.
+        # The barycentric coordinates u, v, w change by a constant step from pixel to pixel.
         u_right, v_right = (cy - by) / area, (ay - cy) / area
         for y in range(y0, y1 + 1):
             u = ((cx - x0) * (by - y) - (bx - x0) * (cy - y)) / area - u_right

@@ -1,7 +1,7 @@
-"""Render frames: persons and occluders before a background, with light and camera.
+"""Render frames of persons and occluders in front of a background, with lighting and camera effects.
 
-Inputs: a `Scene` sampled once a video, the persons, a time on the clock.  Returns: a `SceneFrame`.
-See also: dynamics.py (what the persons do), person.py (when a face is occluded), video.py (files).
+Inputs: a `Scene` sampled once per video, the persons, a time on the clock.  Returns: a `SceneFrame`.
+See also: dynamics.py (behaviour), person.py (occlusion over time), video.py (files).
 """
 
 from dataclasses import dataclass
@@ -20,54 +20,60 @@ Image = NDArray[np.uint8]
 Points = NDArray[np.floating]
 
 DARK: Final[float] = 0.45
-"""A frame counts as dark where the light is below this share of normal."""
+"""Light level, with 1 normal, below which a frame counts as dark."""
 
-_SUPERSAMPLING: Final[int] = 2  # faces are drawn this much larger and averaged down, so that edges are smooth
+_SUPERSAMPLING: Final[int] = 2  # faces are drawn at this factor and averaged down for anti-aliasing
 
-_NOISE_SLACK: Final[int] = 64  # px by which the noise pattern is shifted from frame to frame
+_NOISE_SLACK: Final[int] = 64  # largest random shift of the noise pattern per frame, px
 
-_SHIFT: Final[int] = 4  # fractional bits of OpenCV's coordinates, so that props do not jump by pixels
+_SHIFT: Final[int] = 4  # fractional bits of OpenCV's coordinates, so that occluders move by less than a pixel
 
 
 @dataclass(frozen=True, eq=False)
 class Scene:
-    """What a video has besides persons."""
+    """Background, light and camera of a video."""
 
     background: Image
-    """[H, W, 3]."""
+    """Background [H, W, 3]."""
     light: Array
-    """[K]: brightness over time, 1 is normal."""
+    """Brightness [K] over time; 1 is normal."""
     light_direction: Floats
-    """[3]: towards the light."""
+    """Unit vector [3] towards the light."""
     light_colour: Floats
-    """[3]: colour of the light."""
+    """Factors [3] on red, green and blue."""
     blur_px: float
+    """Standard deviation of the blur, px."""
     noise: NDArray[np.int16]
-    """[H + slack, W + slack, 1], added to each frame at another shift."""
+    """Noise pattern [H + slack, W + slack, 1], added to each frame with a different shift."""
     downscale: float
-    """The picture is made smaller by this and enlarged again."""
+    """Factor by which the picture is reduced and enlarged again."""
     positions_px: tuple[tuple[float, float], ...]
-    """Where each person stands, px."""
+    """Position (x, y) of each person, px."""
     sway: Array
-    """[K, 3]: how everybody moves in the picture: right, down (px), nearer (share)."""
+    """Movement [K, 3] of all persons in the picture: right and down (px), and relative change of scale."""
     scale: float
-    """px a cm."""
+    """Scale, px per cm."""
     seed: int
+    """Seed of the noise shifts."""
 
 
 @dataclass(frozen=True, eq=False)
 class SceneFrame:
-    """One frame."""
+    """Rendered frame."""
 
     image: Image
+    """Picture [H, W, 3] RGB."""
     points: tuple[Floats, ...]
-    """[5, 2] px of each person, seen or not, in the order of align.TEMPLATE."""
+    """Five points [5, 2] px of each person, visible or not, in the order of align.TEMPLATE."""
 
 
 def sample_scene(
     random: Random, width: int, height: int, ticks: int, persons: int, dark: bool, low_quality: bool
 ) -> Scene:
-    """A place to stand in.  dark: little light; low_quality: a bad camera."""
+    """Sample the scene of a video.
+
+    ticks: length K of the clock.  dark: low light.  low_quality: blur, noise and low resolution.
+    """
     scale = min(height / 33, width / persons / 26) * random.uniform(0.85, 1.1)
     light = (random.uniform(0.22, 0.4) if dark else random.uniform(0.8, 1.1)) * (
         1 + 0.08 * smooth_noise(random, ticks, 3.0)
@@ -95,7 +101,7 @@ def sample_scene(
 
 
 def _background(random: Random, width: int, height: int) -> Image:
-    """Two colours and some blurred shapes."""
+    """Sample a background [H, W, 3]: a vertical gradient of two colours with blurred rectangles."""
     up = np.linspace(0, 1, height, dtype=np.float32)[:, None, None]
     picture = np.ascontiguousarray(
         np.broadcast_to(
@@ -113,7 +119,7 @@ def _background(random: Random, width: int, height: int) -> Image:
 def render_frame(
     scene: Scene, face: Face, persons: tuple[Person, ...], time_s: float, index: int
 ) -> SceneFrame:
-    """Frame `index` of a video, at a time on the clock."""
+    """Render frame `index` of a video at a time in seconds."""
     frame = scene.background.copy()
     sway = persons[0].behaviour.interpolate(np.array([time_s]), scene.sway)[0]
     light = float(persons[0].behaviour.interpolate(np.array([time_s]), scene.light)[0])
@@ -135,7 +141,7 @@ def render_frame(
 
 
 def _draw_person(frame: Image, face: Face, person: Person, view: View, scene: Scene, time_s: float) -> Floats:
-    """Draw one person with all that is before them into the frame; returns their five points [5, 2] px."""
+    """Draw one person and their occluders into the frame; return their five points [5, 2] in px."""
     behaviour = person.behaviour
     now = np.array([time_s])
     intensities = behaviour.rest + behaviour.interpolate(now, behaviour.movement)[0]
@@ -148,14 +154,14 @@ def _draw_person(frame: Image, face: Face, person: Person, view: View, scene: Sc
 
 
 def _shade(face: Face, person: Person, vertices: Floats, view: View, scene: Scene) -> Floats:
-    """Colours [V, 3] under the scene's light: from all around, and more from its direction."""
-    light_direction = rotation_matrix(view).T @ scene.light_direction  # the light as the head sees it
+    """Return lit vertex colours [V, 3]: ambient light plus Lambertian light from the scene's direction."""
+    light_direction = rotation_matrix(view).T @ scene.light_direction  # in the head's coordinates
     lambert = np.clip(vertex_normals(vertices, face.triangles) @ light_direction, 0, 1)
     return (person.colours * (0.4 + 0.68 * lambert)[:, None]).astype(np.float32)
 
 
 def _composite_face(frame: Image, face: Face, vertices: Floats, colours: Floats, view: View) -> None:
-    """Draw the mesh larger in a picture of its own and lay it averaged down over the frame."""
+    """Draw the mesh supersampled into its own picture, average it down and composite it over the frame."""
     height, width = frame.shape[:2]
     corners = project(vertices, view)
     x0, y0 = np.clip(np.floor(corners[:, :2].min(axis=0)).astype(int), 0, [width, height])
@@ -192,7 +198,7 @@ def _draw_props(image: Image, person: Person, view: View, points: Floats, now: A
         draw_strands(
             image, project(roots, view)[:, :2], project(roots + fall, view)[:, :2], view.scale, person.hair
         )
-    approach = np.array([8.0, 26.0]) * view.scale  # where things come from, px
+    approach = np.array([8.0, 26.0]) * view.scale  # offset of an occluder that is away, px
     occlusion = float(behaviour.interpolate(now, person.mouth_occlusion)[0])
     if occlusion > 0.02 and person.mouth_occluder == "hand":
         draw_hand(image, mouth + (1 - occlusion) * approach, view.scale, person.skin)
@@ -204,14 +210,14 @@ def _draw_props(image: Image, person: Person, view: View, points: Floats, now: A
 
 
 def _apply_light(frame: Image, factors: Floats) -> Image:
-    """The frame with each of its colours multiplied by a factor [3]."""
+    """Return the frame with its colour channels multiplied by factors [3]."""
     table = np.clip(np.arange(256)[:, None] * factors, 0, 255).astype(np.uint8)  # [256, 3]
     lit: Image = cv2.LUT(frame, table[None])
     return lit
 
 
 def _apply_camera(image: Image, scene: Scene, index: int) -> Image:
-    """The camera: blur, resolution, noise."""
+    """Return the picture with the camera's resolution, blur and noise."""
     height, width = image.shape[:2]
     if scene.downscale > 1:
         small = (round(width / scene.downscale), round(height / scene.downscale))
@@ -224,7 +230,7 @@ def _apply_camera(image: Image, scene: Scene, index: int) -> Image:
 
 
 def draw_glasses(image: Image, rims: tuple[Points, Points], scale: float) -> None:
-    """Rims [N, 2] px of both glasses, already turned with the head, and the bridge between them."""
+    """Draw both rims [N, 2] px of a pair of glasses, already projected, and the bridge between them."""
     dark = np.array([30.0, 28.0, 30.0])
     for rim in rims:
         points = np.round(rim * 2**_SHIFT).astype(np.int32)
@@ -237,13 +243,13 @@ def draw_glasses(image: Image, rims: tuple[Points, Points], scale: float) -> Non
 
 
 def draw_strands(image: Image, roots: Points, tips: Points, scale: float, hair: Array) -> None:
-    """Strands of hair from roots [N, 2] to tips [N, 2]."""
+    """Draw strands of hair from roots [N, 2] to tips [N, 2], px."""
     for number, (root, tip) in enumerate(zip(roots, tips, strict=True)):
         _line(image, tuple(root), tuple(tip), hair * (0.8 + 0.1 * (number % 4)), 0.3 * scale)
 
 
 def draw_hand(image: Image, at: Points, scale: float, skin: Array) -> None:
-    """A hand held sideways over the place [2], its fingers flat on the face."""
+    """Draw a hand held sideways over the point [2] px, its fingers flat on the face."""
     for finger in range(4):
         y = at[1] + scale * (1.7 * finger - 2.4)
         tip = at[0] - scale * (4.6 - 0.5 * abs(finger - 1.2))
@@ -274,7 +280,7 @@ def draw_hand(image: Image, at: Points, scale: float, skin: Array) -> None:
 
 
 def draw_microphone(image: Image, at: Points, scale: float) -> None:
-    """A microphone whose head is before the place [2], its handle pointing down."""
+    """Draw a microphone with its head in front of the point [2] px and its handle pointing down."""
     grey = np.array([38.0, 38.0, 42.0])
     _line(image, (at[0], at[1] + scale), (at[0] + 2 * scale, at[1] + 14 * scale), grey, 2.6 * scale)
     _line(image, (at[0], at[1] - 0.3 * scale), (at[0] + 0.2 * scale, at[1] + scale), grey * 1.7, 5.6 * scale)

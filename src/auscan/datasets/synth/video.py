@@ -1,11 +1,12 @@
-"""Make one video of the plan: simulate, render, crop faces, encode; keep the ground truth of every frame.
+"""Simulate, render, crop and encode one planned video, and record the ground truth of every frame.
 
-Labels are then corrupted as in human annotation: unlabelled rows, and a length that is off by some rows.
-Each frame is written at its own time: H.264 and AAC in .mp4, MPEG-4 and PCM in .avi.
+Annotation files receive corrupted labels, as in human annotation: unlabelled rows, and a row count that
+differs from the frame count. Each frame is written with its own time, as H.264 and AAC in .mp4 and as MPEG-4
+and PCM in .avi.
 
-Inputs: a `VideoPlan`, a face, the data set's folder.  Returns: a `SyntheticVideo`; writes a video, pictures
-and annotation files.
-See also: plan.py (which videos there are), writer.py (test lists), results/readers/annotations.py.
+Inputs: a `VideoPlan`, a face, the data set's folder.
+Returns: a `SyntheticVideo`; writes a video, pictures and annotation files.
+See also: plan.py (plans), writer.py (test lists), results/readers/annotations.py (reading annotations).
 """
 
 from collections.abc import Iterator
@@ -35,17 +36,22 @@ Labels = NDArray[np.int8]
 Image = NDArray[np.uint8]
 
 ANNOTATIONS_FOLDER: Final[str] = "Third ABAW Annotations/AU_Detection_Challenge"
+"""Folder of the annotations below the data set's folder."""
 
 SPLIT_FOLDER_NAMES: Final[dict[str, str]] = {"train": "Train_Set", "val": "Validation_Set"}
+"""Annotation folders by split; the test set has none."""
 
 UNLABELLED_SHARE: Final[float] = 0.05
-"""Share of rows that carry -1."""
+"""Share of rows labelled -1."""
 
 HEADER: Final[str] = ",".join(f"AU{int(name[2:])}" for name in AU_NAMES)
+"""First line of an annotation file."""
 
 _LATE_AUDIO_S: Final[float] = 0.8
+"""Start of a late sound stream, seconds."""
 
-_AUDIO_TAIL_S: Final[float] = 0.3  # sound goes on for a moment after the last frame
+_AUDIO_TAIL_S: Final[float] = 0.3
+"""Length of the sound after the last frame, seconds."""
 
 _TIME_BASE: Final[Fraction] = Fraction(1, 90_000)  # s
 
@@ -54,18 +60,18 @@ _AUDIO_BLOCK: Final[int] = 1024  # samples
 
 @dataclass(frozen=True, eq=False)
 class SyntheticVideo:
-    """What is known about a video once it is made."""
+    """Ground truth of a rendered video."""
 
     frames: pd.DataFrame
-    """The truth: a row a frame and track."""
+    """Ground truth with one row per frame and track."""
     tracks: pd.DataFrame
-    """A row a track: its resting face, and what holds for all its frames."""
+    """One row per track: its resting face and properties that are constant over frames."""
     rows: dict[str, int]
-    """Rows of labels, or of the template, by track."""
+    """Number of label or template rows by track."""
 
 
 def make_video(plan: VideoPlan, face: Face, out: Path) -> SyntheticVideo:
-    """Make a video and all that belongs to it in `out`; the same bytes of pictures for the same plan."""
+    """Render a video with its pictures and annotations into `out`; equal plans produce identical pictures."""
     random = np.random.default_rng(plan.seed)
     times_s = sample_frame_times(random, plan)
     ticks = ticks_for(plan.seconds + _AUDIO_TAIL_S)
@@ -100,14 +106,14 @@ def make_video(plan: VideoPlan, face: Face, out: Path) -> SyntheticVideo:
 
 
 def _persons(random: Random, plan: VideoPlan, face: Face) -> tuple[Person, ...]:
-    """Who is in the video: one person a track; their looks are those of all parts of the recording."""
+    """Sample one person per track; the traits are the same in all parts of a recording."""
     identity_random = np.random.default_rng(plan.person_seed)
     person_traits = [sample_traits(identity_random, face) for _ in plan.tracks]
     return tuple(sample_person(random, face, each, plan.seconds + _AUDIO_TAIL_S) for each in person_traits)
 
 
 def _missing_images(random: Random, plan: VideoPlan, truths: list[pd.DataFrame]) -> list[NDArray[np.bool_]]:
-    """[T] a track: frames without a picture; a second person is seldom found where one is enough."""
+    """Return a mask [T] of frames without a picture per track; a `_left` beside a bare name has many."""
     second_is_rare = plan.case.tracks == ("", "_left")
     return [
         sample_missing_images(
@@ -121,7 +127,7 @@ def _missing_images(random: Random, plan: VideoPlan, truths: list[pd.DataFrame])
 
 
 def _ground_truth(person: Person, scene: Scene, times_s: Array) -> pd.DataFrame:
-    """A row a frame: movements (AU01...), pose, covers, speech, light."""
+    """Return the ground truth, one row per frame: AU movements, head pose, occlusion, speech, light."""
     behaviour = person.behaviour
     at_frames = partial(behaviour.interpolate, times_s)
     pose = at_frames(behaviour.pose)
@@ -168,7 +174,10 @@ def _write_media(
     missing: list[NDArray[np.bool_]],
     out: Path,
 ) -> None:
-    """Write the video from its frames with their times, and the pictures of its tracks."""
+    """Write the video from its frames and times, and the aligned pictures of its tracks.
+
+    wave: sound [M], or None.  missing: masks [T] of frames without a picture, per track.
+    """
     path = out / plan.path
     path.parent.mkdir(parents=True, exist_ok=True)
     folders = [out / "cropped_aligned" / track for track in plan.tracks]
@@ -184,7 +193,7 @@ def _write_media(
                     _write_jpeg(folder / f"{index + 1:05d}.jpg", crop_face(rendered.image, points), jpeg)
     for folder, missing_here in zip(folders, missing, strict=True):
         if missing_here.mean() > 0.4:
-            (folder / f"{int(np.argmax(missing_here)) + 1:05d}.jpg").touch()  # a picture of 0 bytes
+            (folder / f"{int(np.argmax(missing_here)) + 1:05d}.jpg").touch()  # picture of 0 bytes
             (folder / ".DS_Store").touch()
 
 
@@ -197,9 +206,11 @@ def _write_jpeg(path: Path, crop: NDArray[np.uint8], quality: int) -> None:
 
 
 def corrupt_labels(random: Random, labels: Labels, surplus: int, partial_labels: bool) -> Labels:
-    """Rows as annotators leave them, [T + surplus, A]: -1 in some stretches, an end that is off.
+    """Return label rows [T + surplus, A] from labels [T, A], with -1 in about UNLABELLED_SHARE of the rows.
 
-    partial_labels: some rows have -1 in some AUs only.
+    Unlabelled rows form runs of up to 60 rows. A positive surplus repeats the last row; a negative one drops
+    the last rows.
+    partial_labels: also set three AUs to -1 in 20 consecutive rows.
     """
     rows = np.concatenate([labels, np.repeat(labels[-1:], max(0, surplus), axis=0)])[: len(labels) + surplus]
     rows = rows.copy()
@@ -218,7 +229,10 @@ def corrupt_labels(random: Random, labels: Labels, surplus: int, partial_labels:
 def sample_missing_images(
     random: Random, count: int, yaw: NDArray[np.floating], frequency: Missing
 ) -> NDArray[np.bool_]:
-    """[T]: frames for which no face was found. Rare short gaps and profile views, or most of the track."""
+    """Sample a mask [T] of frames without a detected face: short gaps and profiles, or most of the track.
+
+    yaw: head yaw [T], degrees.
+    """
     if frequency == "none":
         return np.zeros(count, bool)
     missing: NDArray[np.bool_] = np.abs(yaw) > 62
@@ -235,14 +249,14 @@ def sample_missing_images(
 
 
 def write_annotation(path: Path, rows: Labels) -> None:
-    """One file of a track: a header and a line a row."""
+    """Write the annotation file of a track: a header and one line per row [N, A]."""
     lines = [HEADER, *(",".join(map(str, row)) for row in rows.tolist())]
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text("\n".join(lines) + "\n", "ascii")
 
 
 class VideoFile:
-    """A file being written; use it as a context manager and add frames in order of time."""
+    """Video file writer; use it as a context manager and add frames in order of time."""
 
     def __init__(
         self,
@@ -253,11 +267,13 @@ class VideoFile:
         quality: int = 24,
         audio_start_s: float = 0.0,
     ) -> None:
-        """size: width, height in px.  wave: [M] from 0 s, or None for a video without a sound stream.
+        """Open the file for writing.
 
-        quality: x264's crf, or the quantiser of MPEG-4 plus 18; larger is worse.
-        audio_start_s: sound before it is left out, so that its stream starts late.
-        An .avi has no times of its own: its frames are even, whatever their times.
+        size: width and height, px.  rate_hz: nominal frame rate.
+        wave: samples [M] at 16 kHz from 0 s, or None for a video without a sound stream.
+        quality: CRF of x264, or quantiser of MPEG-4 plus 18; larger is worse.
+        audio_start_s: start of the sound stream, seconds; earlier samples are dropped.
+        An .avi stores no times, so its frames are evenly spaced.
         """
         self._is_avi = path.suffix == ".avi"
         self._container = av.open(str(path), "w")
@@ -266,7 +282,7 @@ class VideoFile:
         video: Any = self._container.add_stream("mpeg4" if self._is_avi else "libx264", rate=rate)
         video.width, video.height, video.pix_fmt = *size, "yuv420p"
         video.codec_context.time_base = self._time_base
-        # One thread: the same bytes on any machine.
+        # One thread, so that the bytes are the same on every machine.
         video.codec_context.thread_count = 1
         if self._is_avi:
             video.codec_context.qmin = video.codec_context.qmax = max(2, quality - 18)
@@ -290,7 +306,7 @@ class VideoFile:
         self._container.close()
 
     def add(self, image: Image, time_s: float) -> None:
-        """Append a frame [H, W, 3] RGB to be shown from `time_s` on, and the sound up to there."""
+        """Append a frame [H, W, 3] RGB at `time_s`, and the sound up to that time."""
         frame = av.VideoFrame.from_ndarray(image, format="rgb24").reformat(format="yuv420p")
         frame.time_base = self._time_base
         frame.pts = self._frames if self._is_avi else round(time_s / _TIME_BASE)

@@ -1,10 +1,11 @@
-"""Make the sound of a mouth, pulses whose formants follow its opening, hiss and silence, and what disturbs.
+"""Synthesise speech from the mouth opening, and background speech and music.
 
-A wide mouth raises the first formant; that is what ties sound to AU25 and AU26 when a hand hides the mouth.
-Other people's voices and music sound whatever the face does.
+Speech consists of glottal pulses filtered by formants, noise for unvoiced sounds, and silence. A wider mouth
+raises the first formant. This relation makes AU25 and AU26 audible when a hand covers the mouth. Background
+speech and music are independent of the face.
 
-In: a behaviour, a random generator.  Out: waveforms [M] float32 at 16 kHz, from 0 s of the clock.
-Not here: writing sound files (video.py).
+Inputs: a behaviour, a random generator.  Returns: waveforms [M] float32 at 16 kHz, from 0 s of the clock.
+See also: dynamics.py (behaviour), video.py (writing sound).
 """
 
 from dataclasses import dataclass
@@ -27,25 +28,31 @@ from auscan.datasets.synth.dynamics import (
 Wave = NDArray[np.float32]
 
 SAMPLES_PER_TICK: Final[int] = SAMPLE_RATE_HZ // CLOCK_HZ
+"""Audio samples per tick of the clock."""
 
 
 @dataclass(frozen=True)
 class Speaker:
-    """What does not change in a voice."""
+    """Constant properties of a voice."""
 
     pitch_hz: float
+    """Mean pitch, Hz."""
     formant_scale: float
-    """Factor on all formants: above 1 for a shorter throat."""
+    """Factor on all formants; above 1 for a shorter vocal tract."""
 
     @staticmethod
     def sample(random: Random) -> "Speaker":
-        """Some voice, low or high."""
+        """Sample a low or a high voice."""
         high = random.random() < 0.5
         return Speaker(random.uniform(170, 240) if high else random.uniform(90, 140), 1.15 if high else 1.0)
 
 
 def mix_audio(random: Random, ticks: int, speech: list[Wave], disturbance: str | None) -> Wave:
-    """Everything that is heard, [M] within -1 to 1.  disturbance: "voice", "music" or None."""
+    """Mix speech, background sound and noise into one waveform [M] within -1 to 1.
+
+    ticks: length K of the clock.  speech: one waveform per person.
+    disturbance: background sound, "voice", "music" or None.
+    """
     wave = np.sum([*speech, np.zeros(ticks * SAMPLES_PER_TICK, np.float32)], axis=0) * random.uniform(
         0.2, 0.4
     )
@@ -58,18 +65,18 @@ def mix_audio(random: Random, ticks: int, speech: list[Wave], disturbance: str |
 
 
 def synthesise_speech(random: Random, speaker: Speaker, behaviour: FacialBehaviour) -> Wave:
-    """The person's own voice, [M]; silence where they are silent."""
+    """Synthesise a person's speech [M], silent while the person does not speak."""
     return _synthesise(random, speaker, behaviour.opening, behaviour.voiced, behaviour.unvoiced)
 
 
 def background_speech(random: Random, ticks: int) -> Wave:
-    """Somebody who is not in the picture, [M]."""
+    """Synthesise the speech [M] of a person outside the picture."""
     _, opening, voiced, unvoiced = simulate_speech(random, ticks)
     return _synthesise(random, Speaker.sample(random), opening, voiced, unvoiced)
 
 
 def background_music(random: Random, ticks: int) -> Wave:
-    """Chords over a beat, [M], loudest at 1."""
+    """Synthesise chords with a beat, [M], normalised to a peak of 1."""
     time_s = np.arange(ticks * SAMPLES_PER_TICK) / SAMPLE_RATE_HZ
     beat_s = random.uniform(0.35, 0.7)
     root_hz = random.uniform(110, 220)
@@ -100,7 +107,7 @@ def _synthesise(random: Random, speaker: Speaker, opening: Array, voiced: Array,
 
 
 def upsample(curve: Array) -> Array:
-    """A curve [K] on the clock -> [M] samples."""
+    """Interpolate a curve [K] on the clock to audio samples [M]."""
     return np.interp(
         np.arange(len(curve) * SAMPLES_PER_TICK) / SAMPLES_PER_TICK, np.arange(len(curve)), curve
     )
@@ -108,7 +115,10 @@ def upsample(curve: Array) -> Array:
 
 @njit(cache=True)
 def glottal_pulses(pitch_hz: Array, strength: Array) -> Array:
-    """A pulse a period, softened as vocal folds do, [M]."""
+    """Return one low-pass filtered pulse per pitch period, [M].
+
+    pitch_hz, strength: pitch in Hz and pulse amplitude, each [M].
+    """
     wave = np.zeros(len(pitch_hz))
     phase, last = 0.0, 0.0
     for k in range(len(wave)):
@@ -124,7 +134,10 @@ def glottal_pulses(pitch_hz: Array, strength: Array) -> Array:
 
 @njit(cache=True)
 def resonate(wave: Array, centre_hz: Array, width_hz: float) -> Array:
-    """Two poles at a frequency that moves, [M]; its gain at 0 Hz is 1."""
+    """Filter a waveform [M] with a two-pole resonator of unit gain at 0 Hz.
+
+    centre_hz: centre frequency [M].  width_hz: bandwidth.
+    """
     output = np.zeros(len(wave))
     radius = np.exp(-np.pi * width_hz / 16000.0)
     previous, before_previous = 0.0, 0.0

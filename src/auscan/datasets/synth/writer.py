@@ -1,13 +1,13 @@
-"""Write the whole data set: videos, aligned faces, annotations, the test set's lists, and the hidden truth.
+"""Write a synthetic data set: videos, aligned faces, annotations, test lists and ground truth.
 
     batch1/, batch2/                      videos with sound
-    cropped_aligned/<track>/00001.jpg     faces, 112x112
-    Third ABAW Annotations/...            labels of train and validation
+    cropped_aligned/<track>/00001.jpg     faces, 112 x 112 px
+    Third ABAW Annotations/...            labels of the training and validation set
     test_set/...                          list, expected counts, templates of two editions
-    truth/frames.parquet, tracks.parquet  what really happened, also in the test set; not for training
+    truth/frames.parquet, tracks.parquet  ground truth of all splits; not for training
 
-In: a folder, how many videos, a seed, perhaps ICT-FaceKit's face.  Out: the files.
-Not here: one video (video.py).
+Inputs: an output folder, the number of videos, a seed, optionally ICT-FaceKit's face.  Returns: counts.
+See also: plan.py (plans), video.py (one video).
 """
 
 import json
@@ -31,6 +31,7 @@ from auscan.datasets.synth.plan import VideoPlan, plan_videos
 from auscan.datasets.synth.video import HEADER, SyntheticVideo, make_video
 
 Progress = Callable[[int, int | None], None]
+"""Function called with the frames done and the total number of frames."""
 
 _LIST_NAME = "names_of_videos_in_each_test_set/Action_Unit_Detection_Challenge_test_set_release.txt"
 
@@ -51,19 +52,19 @@ def write_dataset(
     rate_hz: float | None = None,
     progress: Progress = lambda done, total: None,
 ) -> dict[str, int]:
-    """Write the data set into the new or empty folder `out`; returns counts of videos, tracks and frames.
+    """Write the data set into the new or empty folder `out`; return the counts of videos, tracks and frames.
 
-    seconds: mean length of a video.  face_file: an ict_facekit.npz; None for the built-in face.
-    workers: processes that make videos side by side; what they make does not depend on it.
-    rate_hz: frames a second of every video; None deals the real set's.
-    progress: called with frames done and, as far as known, in total.
+    seconds: mean length of a video.  face_file: an ict_facekit.npz; None uses the built-in face.
+    workers: number of processes; the result does not depend on it.
+    rate_hz: frame rate of all videos in Hz; None draws it from the rates of Aff-Wild2.
+    progress: called after each video with the frames done and the estimated total.
 
-    Raises InputError if `out` holds something already, or a number or the face file cannot be used.
+    Raises InputError if `out` is not empty, or a number or the face file is invalid.
     """
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise InputError(f"{out} is not an empty folder. Give a new one, or empty it.")
+        raise InputError(f"{out} is not an empty folder. Choose a new folder, or empty this one.")
     plans = plan_videos(videos, seconds, seed, rate_hz)
-    _load_face(face_file)  # a file that is no face is refused before anything is written
+    _load_face(face_file)  # refuse an invalid face file before any file is written
     out.mkdir(parents=True, exist_ok=True)
     synthetic_videos, done = [], 0
     total = round(sum(plan.seconds * plan.rate_hz for plan in plans))
@@ -100,7 +101,7 @@ def _make_videos(
     if workers <= 1:
         yield from map(_make_one, plans, repeat(face_file), repeat(out))
         return
-    # spawn: forking a process whose libraries run threads may hang.
+    # Processes are spawned, because a fork of a process with running threads may hang.
     with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
         yield from pool.map(_make_one, plans, repeat(face_file), repeat(out))
 
@@ -115,7 +116,10 @@ def _load_face(face_file: Path | None) -> Face:
 
 
 def write_test_files(folder: Path, counts: dict[str, int], random: Random) -> None:
-    """List, expected counts and both styles of template for test tracks with so many rows each."""
+    """Write the list, the expected counts and both template styles for test tracks.
+
+    counts: number of rows by track.
+    """
     locations = [f"{track}/{n:05d}.jpg" for track, count in counts.items() for n in range(1, count + 1)]
     header = f"image_location,{HEADER}"
     placeholders = random.integers(0, 2, (len(locations), len(AU_NAMES))).tolist()
