@@ -1,6 +1,6 @@
-"""A real browser for the pages that auscan makes: Chromium, driven by Playwright.
+"""Provide Chromium, driven by Playwright, for tests of the report and the Studio.
 
-The tests here are skipped where Chromium or Playwright is missing; Playwright's own browsers are not needed.
+The tests are skipped if Chromium or Playwright is missing; Playwright's own browsers are not needed.
 """
 
 import shutil
@@ -23,19 +23,19 @@ FLAGS = [
 
 @dataclass
 class BrowserPage:
-    """A page and what went on in it since it was made."""
+    """A page with its recorded errors and requests."""
 
     page: "Page"
     errors: list[str] = field(default_factory=list)
-    """Errors on the console and exceptions nobody caught."""
+    """Console errors and uncaught exceptions."""
     requests: list[str] = field(default_factory=list)
-    """Addresses of all that was asked for, data: and blob: left out, as they ask nobody."""
+    """Requested URLs, without data: and blob:, which need no network."""
 
 
 # Not for the session: while Playwright runs, no other event loop can start in this thread.
 @pytest.fixture(scope="module")
 def browser() -> Iterator["Browser"]:
-    """Chromium without a window."""
+    """Headless Chromium."""
     chromium = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
     if chromium is None:
         pytest.skip("There is no Chromium on this machine (apt install chromium).")
@@ -48,7 +48,7 @@ def browser() -> Iterator["Browser"]:
 
 @pytest.fixture
 def browser_page(browser: "Browser") -> Iterator[BrowserPage]:
-    """A new page of 1280 x 900 px that shares nothing with the ones before; downloads are kept."""
+    """A new page of 1280 x 900 px in its own context, with downloads enabled."""
     context = browser.new_context(viewport={"width": 1280, "height": 900}, accept_downloads=True)
     opened = BrowserPage(context.new_page())
     page, errors = opened.page, opened.errors
@@ -66,7 +66,7 @@ def _record_request(requests: list[str], url: str) -> None:
 
 @pytest.fixture
 def assert_accessible() -> Callable[["Page"], None]:
-    """assert_accessible(page): axe-core finds no fault in it as it is now that is more than minor."""
+    """assert_accessible(page) fails if axe-core finds a violation in the page that is more than minor."""
     axe = pytest.importorskip(
         "axe_playwright_python.sync_playwright", reason="There is no axe-core (pip install '.[dev]')."
     )
@@ -79,7 +79,7 @@ def assert_accessible() -> Callable[["Page"], None]:
             for node in fault["nodes"]
             if fault["impact"] != "minor"
         ]
-        assert found["passes"], "axe-core did not look"
+        assert found["passes"], "axe-core ran no checks"
         assert not faults, "\n".join(faults)
 
     return check

@@ -1,4 +1,4 @@
-"""The browser of these tests notices what is wrong with a page, or its silence would mean nothing."""
+"""Test that the browser fixtures detect errors, requests and accessibility violations."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 
-def test_errors_and_requests_of_a_page_are_noticed(browser_page: Any, tmp_path: Path) -> None:
+def test_errors_and_requests_of_a_page_are_recorded(browser_page: Any, tmp_path: Path) -> None:
     path = tmp_path / "page.html"
     path.write_text("<img src='other.png'><script>console.error('lost'); throw Error('broken')</script>")
     browser_page.page.goto(path.as_uri())
@@ -15,7 +15,7 @@ def test_errors_and_requests_of_a_page_are_noticed(browser_page: Any, tmp_path: 
     assert {"lost", "broken"} <= set(browser_page.errors)
 
 
-def test_a_page_that_not_everybody_can_read_is_noticed(
+def test_a_page_with_too_little_contrast_is_detected(
     browser_page: Any, assert_accessible: Callable[[Any], None]
 ) -> None:
     browser_page.page.set_content("<p style='color: #ccc'>pale</p>")

@@ -1,4 +1,4 @@
-"""The report as people meet it: opened offline, on a phone, by keyboard, by a screen reader, on paper."""
+"""Test the report in a browser: offline, on a phone, by keyboard, with a screen reader, printed."""
 
 import base64
 import re
@@ -16,7 +16,7 @@ from auscan.cli.main import main
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """What `auscan demo` leaves: a clip, its table, overlay and report."""
+    """The output folder of `auscan demo`: a clip, its table, overlay and report."""
     folder = tmp_path_factory.mktemp("demo")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("sys.argv", ["auscan", "demo", "--out", str(folder), "--threads", "1"])
@@ -28,7 +28,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def opened(folder: Path, browser_page: Any) -> Any:
-    """The report in the browser, which may ask for nothing else."""
+    """The report, opened in the browser."""
     browser_page.page.goto((folder / "report.html").as_uri())
     browser_page.page.wait_for_selector("#plot-face-0 .main-svg")
     return browser_page
@@ -44,7 +44,7 @@ def test_it_opens_without_a_request_or_an_error(opened: Any, folder: Path) -> No
 
 
 @pytest.mark.parametrize("width", [390, 1280])
-def test_nothing_sticks_out_of_the_page_and_axe_finds_no_fault(
+def test_the_page_has_no_overflow_and_axe_finds_no_violation(
     opened: Any, assert_accessible: Callable[[Any], None], width: int
 ) -> None:
     page = opened.page
@@ -81,8 +81,8 @@ def test_after_printing_the_plots_fill_the_screen_again(opened: Any, tmp_path: P
     page.wait_for_function(f"{plot} === {before}")
 
 
-def test_on_paper_no_plot_is_cut(folder: Path, opened: Any, tmp_path: Path) -> None:
-    """Each plot has its right edge, where the longest strips end, and lies on one page."""
+def test_no_plot_is_cut_in_print(folder: Path, opened: Any, tmp_path: Path) -> None:
+    """Each plot is on one page and includes its right edge, where the longest strips end."""
     pdfium = pytest.importorskip("pypdfium2", reason="There is no pypdfium2 (pip install '.[dev]').")
     opened.page.pdf(path=tmp_path / "report.pdf", prefer_css_page_size=True)
     document = pdfium.PdfDocument(tmp_path / "report.pdf")
@@ -100,7 +100,7 @@ def test_on_paper_no_plot_is_cut(folder: Path, opened: Any, tmp_path: Path) -> N
 
 
 def _columns(picture: NDArray[np.uint8], rgb: tuple[int, int, int]) -> NDArray[np.intp]:
-    """Where the picture, whose colours may be in either order, has a colour."""
+    """Return the columns of a picture (RGB or BGR) that contain a colour."""
     near = [np.abs(picture.astype(int) - order).max(axis=2) < 12 for order in (rgb, rgb[::-1])]
     return np.flatnonzero((near[0] | near[1]).any(axis=0))
 
@@ -121,9 +121,9 @@ def test_the_overlay_plays_with_its_sound(folder: Path, browser_page: Any, tmp_p
     assert sound > 0
 
 
-def test_each_pictured_face_has_patches_that_were_read_and_others(folder: Path) -> None:
+def test_each_pictured_face_has_attended_and_unselected_patches(folder: Path) -> None:
     page = (folder / "report.html").read_text(encoding="utf-8")
-    found = re.findall(r'base64,([^"]+)"[^>]*alt="Face 0 at [\d.]+ s, where (AU\d\d)', page)
+    found = re.findall(r'base64,([^"]+)"[^>]*alt="Face 0 at [\d.]+ s, at the apex of (AU\d\d)', page)
     assert {"AU06", "AU12", "AU25"} <= {au for _, au in found}
     for jpeg, _ in found:
         data = np.frombuffer(base64.b64decode(jpeg), np.uint8)

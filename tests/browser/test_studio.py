@@ -1,4 +1,4 @@
-"""The Studio as a person uses it: a real clip, a real browser, the real program."""
+"""Test the Studio in a browser with the real worker: upload, results, downloads, keyboard, camera."""
 
 import base64
 import itertools
@@ -33,11 +33,11 @@ from auscan.server.guard import _TOKEN_PAGE
 from auscan.server.job_store import JobOptions, JobStore, new_job
 
 SHOTS = os.environ.get("AUSCAN_SHOTS")
-"""A folder for screenshots, where somebody wants to look at them."""
+"""Folder for screenshots of the tested pages, if set."""
 
 
 class Studio:
-    """`auscan studio` in a process of its own."""
+    """`auscan studio` in a subprocess."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -59,7 +59,7 @@ class Studio:
 
 @pytest.fixture(scope="module")
 def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The first two seconds of the demo's clip, where she smiles."""
+    """The first two seconds of the demo's clip, in which the face smiles."""
     folder = tmp_path_factory.mktemp("clips")
     make_demo_clip(folder / "whole.mp4")
     path = folder / "she smiles.mp4"
@@ -70,7 +70,7 @@ def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def write_video(path: Path, pictures: list[NDArray[np.uint8]], rate: int) -> None:
-    """RGB pictures [H, W, 3] as H.264, so many a second."""
+    """Write RGB pictures [H, W, 3] as H.264 at `rate` frames per second."""
     with av.open(str(path), "w") as out:
         stream: Any = out.add_stream("libx264", rate=rate)
         stream.pix_fmt = "yuv420p"
@@ -90,7 +90,7 @@ def studio(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Studio]:
 
 
 def store_busy_result(folder: Path) -> None:
-    """A finished job as a Studio leaves it: three minutes in which every AU goes up and down."""
+    """Store a finished job of three minutes in which every AU oscillates."""
     job = new_job("busy.mp4", ".mp4", JobOptions()).model_copy(update={"status": "done", "seconds": 1.0})
     frames = np.arange(180 * 5)
     wave = (0.5 + 0.45 * np.sin(frames[:, None] * np.pi / 5 + np.arange(12))).astype(np.float32)
@@ -118,12 +118,12 @@ def store_busy_result(folder: Path) -> None:
 
 @pytest.fixture(scope="module")
 def result(studio: Studio, clip: Path, browser: "Browser") -> str:
-    """The address of a finished result, made by dropping the clip."""
+    """The address of a finished result of the uploaded clip."""
     page = browser.new_page()
     page.goto(studio.url)
     page.get_by_label("write a report").check()
     page.set_input_files("#files", str(clip))
-    bar = page.get_by_label("Reading she smiles.mp4")
+    bar = page.get_by_label("Processing she smiles.mp4")
     bar.wait_for(timeout=60_000)
     seen = set()
     while bar.count():
@@ -137,7 +137,7 @@ def result(studio: Studio, clip: Path, browser: "Browser") -> str:
 
 
 def address_of(page: "Page", name: str) -> str:
-    """The address of a result in the list of videos, which is left by this."""
+    """Open a result from the list of videos and return its address."""
     page.get_by_role("link", name=name).click()
     page.wait_for_url("**/#/result/*")
     return str(page.url)
@@ -151,7 +151,7 @@ def open_result(page: "Page", address: str) -> "Page":
 
 
 def wait_until(page: "Page", condition: str, seconds: float = 60) -> None:
-    """Wait for JavaScript to be true; Playwright's own way needs eval, which the page forbids."""
+    """Wait until a JavaScript condition holds; Playwright's function needs eval, which the page forbids."""
     end = time.monotonic() + seconds
     while not page.evaluate(condition):
         assert time.monotonic() < end, condition
@@ -169,7 +169,7 @@ def frame(page: "Page") -> int:
 
 
 def check_layout(page: "Page", name: str) -> None:
-    """At both widths: nothing sticks out to the side, no two controls lie over each other."""
+    """Assert at two widths that the page has no horizontal overflow and no overlapping controls."""
     for width in (1280, 390):
         page.set_viewport_size({"width": width, "height": 900})
         page.wait_for_timeout(300)
@@ -197,12 +197,12 @@ OVERLAPS = """() => {
 }"""
 
 
-def test_a_finished_result_is_readable_and_quiet(
+def test_a_finished_result_is_accessible_and_has_no_errors(
     result: str, browser_page: Any, assert_accessible: Callable[["Page"], None]
 ) -> None:
     page = open_result(browser_page.page, result)
     assert page.locator(".lane").count() == 12
-    assert page.get_by_role("button", name="AU12 at").count() >= 1, "she smiles"
+    assert page.get_by_role("button", name="AU12 at").count() >= 1, "the face smiles"
     check_layout(page, "result")
     assert_accessible(page)
     assert browser_page.errors == []
@@ -220,9 +220,7 @@ def test_a_click_on_the_timeline_seeks(result: str, browser_page: Any) -> None:
     assert page.evaluate("document.querySelector('video').currentTime") == pytest.approx(1.5, abs=0.06)
 
 
-def test_a_threshold_recolours_lane_and_picture_at_once_and_the_events_follow(
-    result: str, browser_page: Any
-) -> None:
+def test_a_threshold_changes_lane_picture_and_events(result: str, browser_page: Any) -> None:
     page = open_result(browser_page.page, result)
     lane, picture = pixels(page, "canvas[data-au=AU12]"), pixels(page, ".viewer canvas")
     other = pixels(page, "canvas[data-au=AU04]")
@@ -257,7 +255,7 @@ def test_attributions_boxes_and_bars_can_be_shown_and_hidden(result: str, browse
     assert browser_page.errors == []
 
 
-def test_a_baseline_changes_the_curves_and_nonsense_is_refused_in_words(
+def test_a_baseline_changes_the_curves_and_an_invalid_one_shows_a_message(
     result: str, browser_page: Any
 ) -> None:
     page = open_result(browser_page.page, result)
@@ -272,7 +270,7 @@ def test_a_baseline_changes_the_curves_and_nonsense_is_refused_in_words(
     page.get_by_text("is not a baseline").wait_for()
 
 
-def test_of_very_many_events_those_around_the_moment_are_listed(studio: Studio, browser_page: Any) -> None:
+def test_many_events_are_listed_in_pages_around_the_current_time(studio: Studio, browser_page: Any) -> None:
     page = browser_page.page
     page.goto(studio.url)
     open_result(page, address_of(page, "busy.mp4"))
@@ -289,20 +287,20 @@ def test_of_very_many_events_those_around_the_moment_are_listed(studio: Studio, 
     page.keyboard.press("]")
     page.wait_for_timeout(300)
     after = frame(page)
-    assert there < after <= there + 2, "12 AUs, each begins once in ten frames"
+    assert there < after <= there + 2, "12 AUs with one onset in ten frames each"
     page.keyboard.press("[")
     page.wait_for_timeout(300)
     assert after - 2 <= frame(page) < after
 
 
-def test_the_report_opens_beside_the_studio_and_asks_it_for_nothing(
+def test_the_report_opens_in_a_new_tab_without_requests_to_the_studio(
     result: str, browser_page: Any, assert_accessible: Callable[["Page"], None]
 ) -> None:
     page, message = open_result(browser_page.page, result), []
     page.context.on("console", lambda message: message.append(message.text))
     page.context.on("weberror", lambda error: message.append(str(error.error)))
     with page.expect_popup() as coming:
-        page.get_by_role("link", name="The report, HTML").click()
+        page.get_by_role("link", name="Report (HTML)").click()
     report, asked = coming.value, []
     report.on("request", lambda request: asked.append(request.url))
     report.wait_for_selector("#plot-face-0 .main-svg")
@@ -315,17 +313,17 @@ def test_the_report_opens_beside_the_studio_and_asks_it_for_nothing(
     report.get_by_role("button", name="Duration").click()
     assert report.locator("th", has_text="Duration").first.get_attribute("aria-sort") == "ascending"
     assert_accessible(report)
-    assert report.evaluate("origin") == "null", "an origin of its own"
+    assert report.evaluate("origin") == "null", "an opaque origin"
     assert [url for url in asked if not url.startswith(("data:", "blob:"))] == []
     assert message == []
 
 
-def test_every_download_comes_and_can_be_read(result: str, browser_page: Any, tmp_path: Path) -> None:
+def test_every_download_is_complete(result: str, browser_page: Any, tmp_path: Path) -> None:
     page = open_result(browser_page.page, result)
     links, got = page.locator(".downloads a[download]"), {}
-    links.last.wait_for()  # they come after the events, all at once
+    links.last.wait_for()  # the links are added together, after the events
     for number, link in enumerate(links.all()):
-        if number % 6 == 0:  # Chromium asks before it takes more than ten downloads from one visit
+        if number % 6 == 0:  # Chromium asks the user after ten downloads from one visit
             page.reload()
             links.last.wait_for()
         with page.expect_download(timeout=60_000) as coming:
@@ -344,7 +342,7 @@ def test_every_download_comes_and_can_be_read(result: str, browser_page: Any, tm
     assert got["aus.csv"].name == "she smiles_aus.csv"
 
 
-def test_two_results_stand_side_by_side_and_move_together(
+def test_two_results_are_shown_side_by_side_with_linked_playback(
     result: str, browser_page: Any, assert_accessible: Callable[["Page"], None]
 ) -> None:
     page = open_result(browser_page.page, f"{result}/{result.rpartition('/')[2]}")
@@ -361,10 +359,10 @@ def test_two_results_stand_side_by_side_and_move_together(
     assert browser_page.errors == []
 
 
-def test_the_keyboard_alone_does_the_main_path(studio: Studio, clip: Path, browser_page: Any) -> None:
-    """From the file to the export, but for the dialog of the system in which the file is chosen."""
+def test_the_main_path_works_with_the_keyboard_alone(studio: Studio, clip: Path, browser_page: Any) -> None:
+    """From the upload to the export, except the system's file dialog."""
     page = browser_page.page
-    page.on("filechooser", lambda _: None)  # asked for before it comes: a real dialog would stay unseen
+    page.on("filechooser", lambda _: None)  # registered first, otherwise Chromium opens a real dialog
     page.goto(studio.url)
 
     def tab_to(wanted: str) -> None:
@@ -372,7 +370,7 @@ def test_the_keyboard_alone_does_the_main_path(studio: Studio, clip: Path, brows
             page.keyboard.press("Tab")
             if page.evaluate(f"document.activeElement.matches({json.dumps(wanted)})"):
                 return
-        raise AssertionError(f"Tab never comes to {wanted}")
+        raise AssertionError(f"Tab does not reach {wanted}")
 
     def press(key: str) -> int:
         page.keyboard.press(key)
@@ -407,7 +405,7 @@ def test_the_keyboard_alone_does_the_main_path(studio: Studio, clip: Path, brows
 
 
 def drop_files(page: "Page", place: str, files: dict[str, bytes], event: str = "drop") -> bool:
-    """Let go of files over a place, as a hand with a mouse does; whether the page has taken the event."""
+    """Dispatch a drag event with files on an element; return whether the page handled it."""
     sent = {name: base64.b64encode(data).decode() for name, data in files.items()}
     act = """([place, event, files]) => {
         const dataTransfer = new DataTransfer();
@@ -425,36 +423,36 @@ def test_one_and_several_files_can_be_dropped_anywhere_on_the_page(
     tmp_path: Path, browser_page: Any, assert_accessible: Callable[["Page"], None]
 ) -> None:
     page, studio = browser_page.page, Studio(tmp_path / "results")
-    coming: set[str] = set()
-    most = []
+    uploads: set[str] = set()
+    counts = []
 
-    def begins(asked: Any) -> None:
-        if asked.method == "POST":
-            coming.add(asked.url)
-            most.append(len(coming))
+    def record_upload(request: Any) -> None:
+        if request.method == "POST":
+            uploads.add(request.url)
+            counts.append(len(uploads))
 
-    page.on("request", begins)
-    page.on("response", lambda answer: coming.discard(answer.url))
+    page.on("request", record_upload)
+    page.on("response", lambda response: uploads.discard(response.url))
     try:
         page.goto(studio.url)
         page.get_by_text("None yet.").wait_for()
         check_layout(page, "empty")
-        assert drop_files(page, ".drop", {"one.mp4": b"film"}, "dragover"), "or the browser opens it"
+        assert drop_files(page, ".drop", {"one.mp4": b"film"}, "dragover"), "else the browser opens it"
         assert page.locator(".drop.over").count() == 1
         assert drop_files(page, ".drop", {"one.mp4": b"film"})
         assert page.locator(".drop.over").count() == 0
         more = {f"{number}.MP4": b"film" for number in range(5)}
         assert drop_files(page, "h1", {**more, "notes.txt": b"words"})
-        page.get_by_text("Neither a video nor a picture by its name: notes.txt").wait_for()
-        # The list is drawn anew as uploads become jobs: it is whole when nothing is on its way any more.
+        page.get_by_text("Not a video or picture: notes.txt").wait_for()
+        # The list is redrawn as uploads become jobs: it is complete when all six are in it.
         page.locator(".jobs[aria-label=Videos] li").nth(5).wait_for(timeout=60_000)
         wait_until(page, "document.querySelectorAll('.jobs[aria-label=Videos] .name').length === 6")
         names = page.locator(".jobs[aria-label=Videos] .name").all_inner_texts()
         assert sorted(names) == sorted([*more, "one.mp4"])
-        assert 1 < max(most) <= 3, "a browser has six connections, and the list needs one"
+        assert 1 < max(counts) <= 3, "a browser has six connections, and polling needs one"
         page.get_by_role("link", name="Camera").click()
         page.get_by_role("button", name="Start the camera").wait_for()
-        assert drop_files(page, "h1", {"two.mp4": b"film"}), "it is not opened in place of the page"
+        assert drop_files(page, "h1", {"two.mp4": b"film"}), "the browser does not open it"
         page.get_by_role("link", name="Videos").click()
         assert page.get_by_text("two.mp4").count() == 0
         page.get_by_text("failed").first.wait_for(timeout=60_000)
@@ -465,16 +463,14 @@ def test_one_and_several_files_can_be_dropped_anywhere_on_the_page(
     assert browser_page.errors == []
 
 
-def test_the_question_for_the_token_can_be_answered_by_everyone(
-    browser_page: Any, assert_accessible: Callable[["Page"], None]
-) -> None:
+def test_the_token_page_is_accessible(browser_page: Any, assert_accessible: Callable[["Page"], None]) -> None:
     browser_page.page.set_content(_TOKEN_PAGE)
     check_layout(browser_page.page, "token")
     assert_accessible(browser_page.page)
     browser_page.page.get_by_label("Token").fill("abc")
 
 
-def test_two_uploads_at_once_one_is_cancelled_and_a_restart_keeps_the_other(
+def test_of_two_uploads_one_is_cancelled_and_the_other_survives_a_restart(
     tmp_path: Path, clip: Path, browser_page: Any, assert_accessible: Callable[["Page"], None]
 ) -> None:
     page, studio = browser_page.page, Studio(tmp_path / "results")
@@ -490,7 +486,7 @@ def test_two_uploads_at_once_one_is_cancelled_and_a_restart_keeps_the_other(
         first = page.locator(".jobs[aria-label=Videos] li .name").last.inner_text()
         check_layout(page, "videos")
         page.get_by_label(f"Cancel {last}").click()
-        page.get_by_text("called off").wait_for()
+        page.get_by_text("cancelled").wait_for()
         page.get_by_role("link", name=first).wait_for(timeout=240_000)
         check_layout(page, "done")
         assert_accessible(page)
@@ -514,7 +510,7 @@ def test_the_camera_shows_live_action_units(
     browser: "Browser",
     assert_accessible: Callable[["Page"], None],
 ) -> None:
-    """Chromium's fake camera plays a film of the astronaut."""
+    """Chromium's fake camera plays a video of the astronaut."""
     camera_file = tmp_path / "camera.mjpeg"
     with av.open(str(clip)) as source, av.open(str(camera_file), "w", format="mjpeg") as out:
         stream: Any = out.add_stream("mjpeg", rate=25)

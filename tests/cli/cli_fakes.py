@@ -1,4 +1,4 @@
-"""A detector that needs no model; a module of its own, as the processes of a batch must find it, too."""
+"""Define a fake detector without a model, in its own module so that worker processes can import it."""
 
 import os
 import signal
@@ -39,9 +39,9 @@ def fake_detect(
     rows: Callable[[pd.DataFrame], None] | None = None,
     attributions: Callable[[Attributions], None] | None = None,
 ) -> Result:
-    """One face in every frame but the last; AU12 on, the others off, AU23 unknown."""
+    """Return one face in every frame but the last: AU12 active, AU23 unknown, the others inactive."""
     if Path(path).stem == "surprise":
-        raise KeyError("nobody\nforesaw this")
+        raise KeyError("unexpected\nerror")
     if Path(path).stem == "crash":
         os.kill(os.getpid(), signal.SIGSEGV)
     total = probe(path, folder_rate_hz).frames
@@ -91,13 +91,13 @@ def fake_detect(
 
 
 def fake_load(model: str = "nano", *engine: object) -> SimpleNamespace:
-    """Engine with a config alone; one whose name is "blind" gives no attributions."""
+    """Return an engine with only a config; the model named "blind" has no attributions."""
     config = fake_config(read_config(find_checkpoint(model)).name)
     return SimpleNamespace(config=config, has_attributions=config.name != "blind")
 
 
 def fake_config(name: str, points: bool = True) -> CheckpointConfig:
-    """A config; with or without operating points."""
+    """Return a config with or without operating points."""
     known = OperatingPoints(balanced=THRESHOLDS, precise=THRESHOLDS, sensitive=THRESHOLDS)
     return CheckpointConfig(
         name=name,
@@ -110,7 +110,7 @@ def fake_config(name: str, points: bool = True) -> CheckpointConfig:
 
 
 def load_fake_detect_worker(*request: object) -> auscan.batch.detect_worker.DetectWorker:
-    """`load_detect_worker` that brings the fakes along, into whichever process."""
+    """Replace the engine and `detect` by the fakes in this process and return the worker."""
     auscan.batch.detect_worker.load_engine = fake_load  # type: ignore[assignment]
     auscan.pipeline.outputs.detect = fake_detect  # type: ignore[assignment]
     return auscan.batch.detect_worker.DetectWorker(*request)  # type: ignore[arg-type]

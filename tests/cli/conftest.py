@@ -1,4 +1,4 @@
-"""A detector that needs no model: the command line is tested, not the network."""
+"""Provide a fake detector and small videos, because these tests are about the command line."""
 
 import importlib
 from collections.abc import Callable
@@ -11,7 +11,7 @@ import pytest
 
 @pytest.fixture
 def fake_detect(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The fakes of cli_fakes.py in place of the network, here and in the processes of a batch."""
+    """Use the fakes of cli_fakes.py instead of the network, here and in worker processes."""
     monkeypatch.syspath_prepend(str(Path(__file__).parent))
     fakes = importlib.import_module("cli_fakes")
     for place in ("auscan.batch.detect_worker.load_engine", "auscan.inference.load.load_engine"):

@@ -1,4 +1,4 @@
-"""`auscan demo` leaves everything in one folder and says where to look."""
+"""Test `auscan demo`: files in one folder and a table on stdout."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""`auscan doctor` prints what was found, for people and for programs, and its exit code is the verdict."""
+"""Test `auscan doctor`: findings as text and JSON, and the exit code."""
 
 import json
 
@@ -24,13 +24,13 @@ BROKEN = Finding(area="model", name="nano", state="broken", found="", advice="Co
 
 
 @pytest.mark.parametrize(("findings", "code"), [([WELL, ABSENT, LACKING], 0), ([WELL, BROKEN], 1)])
-def test_the_exit_code_is_the_verdict(
+def test_the_exit_code_tells_whether_a_required_part_is_broken(
     monkeypatch: pytest.MonkeyPatch, findings: list[Finding], code: int
 ) -> None:
     monkeypatch.setattr(doctor, "run_checks", lambda: findings)
     json_result = CliRunner().invoke(app, ["doctor"])
     assert json_result.exit_code == code
-    assert ("Something is broken" in json_result.stdout) is bool(code)
+    assert ("is broken; see above" in json_result.stdout) is bool(code)
     result = CliRunner().invoke(app, ["doctor", "--json"])
     assert result.exit_code == code
     content = json.loads(result.stdout)
@@ -38,7 +38,7 @@ def test_the_exit_code_is_the_verdict(
     assert [each["name"] for each in content["findings"]] == [each.name for each in findings]
 
 
-def test_what_an_extra_lacks_is_reported_once(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_package_of_an_extra_is_reported_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(doctor, "run_checks", lambda: [WELL, ABSENT, LACKING, BROKEN])
     lines = CliRunner().invoke(app, ["doctor"]).stdout.splitlines()
     assert sum("torch" in line for line in lines) == 1

@@ -1,4 +1,4 @@
-"""`auscan evaluate`, `ensemble`, `submit` and `check-submission`: from scores to what is handed in."""
+"""Test `auscan evaluate`, `ensemble`, `submit` and `check-submission`: from scores to a submission."""
 
 import json
 import shlex
@@ -48,7 +48,7 @@ def scores(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def index(tmp_path: Path, scores: Path) -> Path:
-    """What is read of an index, with the types that datasets/index.py gives its columns."""
+    """The columns of an index that evaluation needs, with the types of datasets/index.py."""
     rows = pd.read_parquet(scores)[["track", "frame"]]
     table = pd.DataFrame(TRUTH, columns=list(AU_NAMES))
     table["track"] = rows["track"].astype("category")
@@ -70,22 +70,22 @@ def template(tmp_path: Path) -> Path:
     return path
 
 
-def test_the_table_says_what_counts_and_that_tuning_here_flatters(
+def test_the_notes_state_the_evaluated_frames_and_that_tuned_scores_are_optimistic(
     index: Path, scores: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert run(monkeypatch, "evaluate", index, scores) == 0
     stdout = capsys.readouterr().out
     assert all(name in stdout for name in (*AU_NAMES, "f1_all", "f1_faces", "kappa"))
-    assert "89 of 90 frames count; 3 tracks, 2 source videos. 1 frames without a face" in stdout
-    assert "tuned on these very frames" in stdout
-    assert "tuned on other videos, f1_all is" in stdout
+    assert "89 of 90 frames are evaluated: 3 tracks, 2 source videos. 1 frames without a face" in stdout
+    assert "tuned on the evaluated frames" in stdout
+    assert "tuned on the other videos, f1_all is" in stdout
     assert "ECE" in stdout
     assert "expected calibration error is" in stdout
-    assert "calibrated on other videos" in stdout
+    assert "after calibration on the other videos" in stdout
     assert max(map(len, stdout.splitlines())) <= 140
 
 
-def test_thresholds_that_were_saved_give_the_same_figures_when_given_again(
+def test_saved_thresholds_reproduce_the_same_numbers(
     index: Path,
     scores: Path,
     tmp_path: Path,
@@ -114,10 +114,10 @@ def test_thresholds_that_were_saved_give_the_same_figures_when_given_again(
         (("--split", "train"), "It has val"),
         (("--smooth", "4"), "odd number"),
         (("--thresholds", "nowhere.json"), "not a thresholds file"),
-        (("--thresholds", "x.json", "--smooth", "3"), "brings its own smoothing"),
+        (("--thresholds", "x.json", "--smooth", "3"), "sets the smoothing"),
     ],
 )
-def test_a_wrong_word_is_one_line_and_exit_code_2(
+def test_an_invalid_option_is_one_line_and_exit_code_2(
     arguments: tuple[str, ...],
     message: str,
     index: Path,
@@ -131,7 +131,7 @@ def test_a_wrong_word_is_one_line_and_exit_code_2(
     assert stderr.count("\n") == 1
 
 
-def test_without_scikit_learn_one_line_says_what_to_install(
+def test_without_scikit_learn_one_line_names_the_package_to_install(
     index: Path, scores: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setitem(sys.modules, "sklearn.metrics", None)
@@ -141,7 +141,7 @@ def test_without_scikit_learn_one_line_says_what_to_install(
     assert stderr.count("\n") == 1
 
 
-def test_an_ensemble_is_submitted_and_found_right(
+def test_a_submission_from_an_ensemble_passes_the_check(
     scores: Path,
     template: Path,
     tmp_path: Path,
@@ -161,7 +161,7 @@ def test_an_ensemble_is_submitted_and_found_right(
     assert out.read_text().startswith(HEADER + "\nv1_left/00001.jpg,")
 
 
-def test_a_submission_with_a_fault_is_one_line_and_exit_code_2(
+def test_an_invalid_submission_is_one_line_and_exit_code_2(
     scores: Path,
     template: Path,
     tmp_path: Path,
@@ -191,7 +191,7 @@ def test_saved_thresholds_are_used_by_submit(
     assert run(monkeypatch, *arguments) == 2
 
 
-def test_the_commands_of_the_guide_run_as_they_stand_there(
+def test_the_commands_of_the_evaluation_guide_run(
     index: Path, scores: Path, template: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     guide = (Path(__file__).parents[2] / "docs" / "evaluation.md").read_text(encoding="utf-8")

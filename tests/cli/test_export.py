@@ -1,7 +1,4 @@
-"""`auscan export`: crops in, a folder out; what does not fit is refused.
-
-`auscan pack` makes a checkpoint of a run, and says where it is.
-"""
+"""Test `auscan export` (ONNX graphs) and `auscan pack` (checkpoint of a training run)."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -40,7 +37,7 @@ def auscan(
 def test_the_checkpoint_is_exported_and_its_difference_reported(
     auscan: Callable[..., tuple[int, str, str]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, given: bool
 ) -> None:
-    """With crops of one's own, or with those of the astronaut."""
+    """With given crops, or with those of the demo."""
     asked: list[Any] = []
 
     def export(*args: Any) -> dict[str, Any]:
@@ -70,13 +67,13 @@ def test_int8_without_faces_is_refused(auscan: Callable[..., tuple[int, str, str
     assert "--crops" in stdout
 
 
-def test_crops_that_are_no_array_are_refused(
+def test_crops_that_are_not_an_array_are_refused(
     auscan: Callable[..., tuple[int, str, str]], tmp_path: Path
 ) -> None:
     (tmp_path / "crops.npy").write_text("no array")
     code, _, stdout = auscan("export", "nano", "--out", tmp_path, "--crops", tmp_path / "crops.npy")
     assert code == 2
-    assert "holds no array" in stdout
+    assert "is not a readable NumPy array" in stdout
 
 
 SETTINGS = """
@@ -98,7 +95,7 @@ def invoke(*arguments: str) -> str:
 
 @pytest.fixture
 def run(tiny_checkpoint: Path, tmp_path: Path) -> Path:
-    """The folder of a run from four pictures."""
+    """The folder of a run on four pictures."""
     AcceleratorState._reset_state(reset_partial_state=True)
     for number in range(4):
         picture = np.random.default_rng(number).integers(0, 255, (32, 32, 3)).astype(np.uint8)
@@ -136,9 +133,9 @@ def test_a_run_becomes_a_checkpoint_with_its_thresholds(run: Path, tmp_path: Pat
 
 def test_extract_takes_the_encoder_of_a_run(run: Path, tmp_path: Path) -> None:
     output = invoke("extract", f"{tmp_path}/index", "--model", str(run), "--out", f"{tmp_path}/cache")
-    assert "Still to do: 1 tracks" in output, "its encoder is another than that which made the cache"
+    assert "Remaining: 1 tracks" in output, "the cache was made with another encoder"
 
 
-def test_a_folder_that_is_no_run_is_reported(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="holds no network that auscan train wrote"):
+def test_a_folder_that_is_not_a_run_is_reported(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="does not contain a network written by auscan train"):
         invoke("pack", str(tmp_path), "--out", f"{tmp_path}/mine")

@@ -1,4 +1,4 @@
-"""`auscan export-results` and `auscan agree`, from a result on the disk to files of others and back."""
+"""Test `auscan export-results` and `auscan agree`: a result is exported and compared with its exports."""
 
 import json
 from collections.abc import Callable
@@ -34,7 +34,7 @@ def auscan(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) 
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """results/talk with a result of 60 s of talk.mp4, as `auscan detect` leaves it, AU23 not taught."""
+    """results/talk: a result of 60 s of talk.mp4 as written by `auscan detect`; AU23 is untrained."""
     count = 1500
     angle = np.arange(count)[:, None] / 25 * np.linspace(1, 4, 12) + np.arange(12)
     probabilities = (0.5 + 0.5 * np.sin(angle)).astype(np.float32)
@@ -69,7 +69,7 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path / "results" / "talk"
 
 
-def test_every_format_is_written_and_its_files_named(auscan: Run, folder: Path, tmp_path: Path) -> None:
+def test_every_format_is_written_and_its_files_are_printed(auscan: Run, folder: Path, tmp_path: Path) -> None:
     arguments = [word for name in FORMATS for word in ("--to", name)]
     code, out, err = auscan("export-results", folder, *arguments, "--out", tmp_path / "out")
     assert (code, err) == (0, "")
@@ -83,7 +83,7 @@ def test_every_format_is_written_and_its_files_named(auscan: Run, folder: Path, 
 
 
 @pytest.mark.parametrize("name", ["", "aus.parquet", "aus.csv"])
-def test_files_land_beside_the_result_and_link_to_where_the_manifest_says(
+def test_files_are_written_beside_the_result_and_link_to_the_video_of_the_manifest(
     auscan: Run, folder: Path, name: str
 ) -> None:
     code, out, _ = auscan("export-results", folder / name, "--to", "elan")
@@ -92,7 +92,7 @@ def test_files_land_beside_the_result_and_link_to_where_the_manifest_says(
     assert link["RELATIVE_MEDIA_URL"] == "../../films/talk.mp4"
 
 
-def test_a_format_or_a_result_that_there_is_not_is_refused_in_one_line(
+def test_an_unknown_format_or_a_missing_result_is_refused_in_one_line(
     auscan: Run, folder: Path, tmp_path: Path
 ) -> None:
     code, out, err = auscan("export-results", folder, "--to", "jsonl", "--to", "spss")
@@ -133,12 +133,10 @@ def test_agree_prints_a_table_and_writes_a_csv_and_a_figure(
     assert (table["kappa_low"] <= table["kappa"]).all()
 
 
-def test_agree_refuses_what_it_cannot_read_and_a_face_that_is_not_there(
-    auscan: Run, folder: Path, tmp_path: Path
-) -> None:
+def test_agree_refuses_a_missing_file_and_a_missing_face(auscan: Run, folder: Path, tmp_path: Path) -> None:
     code, out, err = auscan("agree", folder, tmp_path / "none.eaf")
     assert (code, out, err.count("\n")) == (2, "", 1)
     assert "does not exist" in err
     code, _, err = auscan("agree", folder, folder, "--face-b", 3)
     assert code == 2
-    assert "talk has no face 3. It has 0." in err
+    assert "talk has no face 3. Its faces: 0." in err

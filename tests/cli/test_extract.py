@@ -1,4 +1,4 @@
-"""`auscan extract` says how much room it takes, does the work, and goes on where it was."""
+"""Test `auscan extract`: estimate of the size, features, resumption, errors."""
 
 from pathlib import Path
 
@@ -36,31 +36,29 @@ def index(tmp_path: Path) -> Path:
     return tmp_path / "index"
 
 
-def test_extract_announces_works_and_then_has_nothing_left(
+def test_extract_estimates_its_size_and_does_nothing_when_all_features_exist(
     index: Path, tiny_checkpoint: Path, tmp_path: Path
 ) -> None:
     arguments = ["extract", str(index), "--model", str(tiny_checkpoint), "--out", str(tmp_path / "cache")]
     first = CliRunner().invoke(app, arguments, catch_exceptions=False)
     assert first.exit_code == 0
-    assert (
-        "1 tracks, 3 frames, 0.0 min of sound: about 1.66 kB on disk. Still to do: 1 tracks" in first.stdout
-    )
+    assert "1 tracks, 3 frames, 0.0 min of sound: about 1.66 kB on disk. Remaining: 1 tracks" in first.stdout
     assert open_track(tmp_path / "cache", "a").has_image.tolist() == [True, False, True]
     again = CliRunner().invoke(app, arguments, catch_exceptions=False)
-    assert "Still to do: 0 tracks" in again.stdout
+    assert "Remaining: 0 tracks" in again.stdout
 
 
 def test_a_grid_is_a_number_or_full(index: Path, tiny_checkpoint: Path, tmp_path: Path) -> None:
     arguments = ["extract", str(index), "--model", str(tiny_checkpoint), "--out", str(tmp_path / "cache")]
-    with pytest.raises(InputError, match="--grid wide is no grid"):
+    with pytest.raises(InputError, match="--grid wide is not valid"):
         CliRunner().invoke(app, [*arguments, "--grid", "wide"], catch_exceptions=False)
     CliRunner().invoke(app, [*arguments, "--grid", "2"], catch_exceptions=False)
     assert open_track(tmp_path / "cache", "a").patches.shape == (3, 4, 16)
 
 
-def test_gpus_are_for_a_cluster_and_for_a_gpu(index: Path, tiny_checkpoint: Path, tmp_path: Path) -> None:
+def test_gpus_per_worker_requires_ray_and_a_gpu(index: Path, tiny_checkpoint: Path, tmp_path: Path) -> None:
     arguments = ["extract", str(index), "--model", str(tiny_checkpoint), "--out", str(tmp_path / "cache")]
-    with pytest.raises(InputError, match="--gpus-per-worker is for --ray"):
+    with pytest.raises(InputError, match="--gpus-per-worker requires --ray"):
         CliRunner().invoke(app, [*arguments, "--gpus-per-worker", "0.5"], catch_exceptions=False)
     with pytest.raises(InputError, match="--gpus-per-worker is for --device cuda"):
         CliRunner().invoke(
@@ -68,12 +66,12 @@ def test_gpus_are_for_a_cluster_and_for_a_gpu(index: Path, tiny_checkpoint: Path
         )
 
 
-def test_a_video_that_fails_is_reported_and_costs_no_other(
+def test_a_video_that_fails_is_reported(
     index: Path, tiny_checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("auscan.datasets.features.read_crop", lambda path, side: 1 / 0)
     arguments = ["extract", str(index), "--model", str(tiny_checkpoint), "--out", str(tmp_path / "cache")]
     result = CliRunner().invoke(app, arguments, catch_exceptions=False)
     assert result.exit_code == 1
-    assert "failed on something unforeseen, ZeroDivisionError" in result.stderr
+    assert "failed with an unexpected error, ZeroDivisionError" in result.stderr
     assert "0 frames written" in result.stdout

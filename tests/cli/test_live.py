@@ -1,4 +1,4 @@
-"""`auscan live`: one JSON line a frame and face, and nothing else on stdout."""
+"""Test `auscan live`: one JSON line per frame and face, and nothing else on stdout."""
 
 import json
 import subprocess
@@ -24,7 +24,7 @@ WriteVideo = Callable[..., Path]
 
 @pytest.fixture
 def auscan(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Auscan:
-    """Run the command line as typed; exit code, stdout, stderr."""
+    """Run the command line; return exit code, stdout and stderr."""
 
     def run(*arguments: object) -> tuple[int, str, str]:
         monkeypatch.setattr("sys.argv", ["auscan", *map(str, arguments)])
@@ -49,7 +49,7 @@ def test_a_file_is_played_and_every_frame_has_its_line(
     assert {row["AU12"] for row in rows} == {None}
 
 
-def test_keep_all_is_understood(tmp_path: Path, auscan: Auscan, write_video: WriteVideo) -> None:
+def test_keep_all_is_accepted(tmp_path: Path, auscan: Auscan, write_video: WriteVideo) -> None:
     code, stdout, _ = auscan("live", write_video(tmp_path / "talk.mp4", 4), "--keep-all")
     assert code == 0
     assert {json.loads(line)["reason"] for line in stdout.splitlines()} == {"no_face"}
@@ -64,9 +64,7 @@ def test_the_engine_can_be_chosen(tmp_path: Path, auscan: Auscan, write_video: W
 
 
 @pytest.mark.parametrize("lag", ["-1s", "soon", "inf"])
-def test_a_lag_that_is_no_time_is_refused(
-    tmp_path: Path, auscan: Auscan, write_video: WriteVideo, lag: str
-) -> None:
+def test_an_invalid_lag_is_refused(tmp_path: Path, auscan: Auscan, write_video: WriteVideo, lag: str) -> None:
     code, stdout, stderr = auscan("live", write_video(tmp_path / "talk.mp4", 2), f"--lag={lag}")
     assert (code, stdout) == (2, "")
     assert "--lag" in stderr
@@ -78,7 +76,7 @@ def test_a_model_without_operating_points_refuses_one(
     arguments = ("live", write_video(tmp_path / "talk.mp4", 2), "--model", tiny_checkpoint)
     code, stdout, stderr = auscan(*arguments, "--operating-point", "precise")
     assert (code, stdout) == (2, "")
-    assert "holds no operating points" in stderr
+    assert "has no operating points" in stderr
 
 
 @pytest.mark.parametrize("source", ["nowhere.mp4", "99"])
@@ -90,12 +88,12 @@ def test_a_missing_source_is_reported(auscan: Auscan, source: str) -> None:
 
 class Quiet(SimpleHTTPRequestHandler):
     def log_message(self, *args: object) -> None:
-        """Say nothing of requests."""
+        """Disable request logging."""
 
 
 @pytest.fixture
 def address(tmp_path: Path) -> Iterator[str]:
-    """Where this machine serves the files of tmp_path."""
+    """Address of a local HTTP server of the files in tmp_path."""
     with ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=tmp_path)) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         yield f"http://127.0.0.1:{server.server_port}"
@@ -115,8 +113,8 @@ def test_a_url_is_read_as_it_arrives(
     assert f"{address}/nothing.mp4 cannot be read" in stderr
 
 
-def test_the_page_shows_the_pictures_while_they_run(tmp_path: Path) -> None:
-    make_demo_clip(tmp_path / "demo.mp4")  # runs for ten seconds
+def test_the_mjpeg_page_streams_annotated_frames(tmp_path: Path) -> None:
+    make_demo_clip(tmp_path / "demo.mp4")  # lasts ten seconds
     start = "from auscan.cli.main import main; main()"
     arguments = [sys.executable, "-c", start, "live", str(tmp_path / "demo.mp4"), "--mjpeg", "0"]
     with subprocess.Popen(arguments, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as run:

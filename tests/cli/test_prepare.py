@@ -1,4 +1,4 @@
-"""`auscan prepare` makes an index, says what it found, and names what is wrong in one line."""
+"""Test `auscan prepare`: index, report, options, errors."""
 
 from pathlib import Path
 
@@ -8,7 +8,7 @@ from auscan.cli.main import main
 
 
 def run(monkeypatch: pytest.MonkeyPatch, *arguments: str | Path) -> int:
-    """The exit code of the command."""
+    """Run the command and return its exit code."""
     monkeypatch.setattr("sys.argv", ["auscan", "prepare", *map(str, arguments)])
     with pytest.raises(SystemExit) as left:
         main()
@@ -30,12 +30,12 @@ def test_an_index_and_its_report_are_written(
     assert run(monkeypatch, root, "--out", tmp_path / "index") == 0
     stdout = capsys.readouterr().out
     assert "train: 1 tracks, 1 rows, 1 with all labels, 1 without a picture" in stdout
-    assert f"2 tracks with warnings, 0 things not used: see {tmp_path / 'index' / 'report.md'}" in stdout
+    assert f"2 tracks with warnings, 0 unused items: see {tmp_path / 'index' / 'report.md'}" in stdout
     names = {path.name for path in (tmp_path / "index").iterdir()}
     assert names == {"frames.parquet", "tracks.parquet", "report.md", "report.json"}
 
 
-def test_pieces_in_other_places_are_given_by_option(
+def test_parts_of_the_data_set_in_other_folders_are_given_by_options(
     root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "crops" / "video9").mkdir(parents=True)
@@ -51,7 +51,7 @@ def test_pieces_in_other_places_are_given_by_option(
         (["--annotations", "nowhere"], "nowhere is not a folder"),
     ],
 )
-def test_what_a_user_can_mend_is_one_line_and_exit_code_two(
+def test_an_input_error_is_one_line_and_exit_code_2(
     root: Path,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,

@@ -1,4 +1,4 @@
-"""Whatever the data set, its index is scored by the same command."""
+"""Test that `auscan evaluate` works on the index of every supported data set."""
 
 import json
 from collections.abc import Callable
@@ -15,7 +15,7 @@ Write = Callable[[Path], list[str]]
 
 
 def disfa(root: Path) -> list[str]:
-    """Two people; returns the AUs that have labels, as the others do."""
+    """Write two people in the layout of DISFA; return the labelled AUs."""
     for person in ("SN001", "SN002"):
         folder = root / "ActionUnit_Labels" / person
         folder.mkdir(parents=True)
@@ -26,6 +26,7 @@ def disfa(root: Path) -> list[str]:
 
 
 def bp4d(root: Path) -> list[str]:
+    """Write two people in the layout of BP4D; return the labelled AUs."""
     folder = root / "AUCoding" / "AU_OCC"
     folder.mkdir(parents=True)
     for person in ("F001", "M001"):
@@ -36,6 +37,7 @@ def bp4d(root: Path) -> list[str]:
 
 
 def openface(root: Path) -> list[str]:
+    """Write two OpenFace CSV files; return the labelled AUs."""
     root.mkdir()
     for name in ("one", "two"):
         lines = [f"{frame}, 0, {frame / 25}, 0.9, {frame % 3 and 1}, {frame % 2}, 1.0" for frame in FRAMES]
@@ -45,7 +47,7 @@ def openface(root: Path) -> list[str]:
 
 
 @pytest.mark.parametrize("write", [disfa, bp4d, openface])
-def test_the_labels_of_each_data_set_score_themselves_in_full(
+def test_labels_evaluated_against_themselves_have_a_perfect_f1(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], write: Write
 ) -> None:
     coded = write(tmp_path / "data")

@@ -1,4 +1,4 @@
-"""Progress goes to stderr, as a bar or as lines."""
+"""Test the progress display on stderr: a bar in a terminal, lines elsewhere."""
 
 import subprocess
 import sys
@@ -12,11 +12,11 @@ from auscan.cli.progress import progress_line, show_progress
 from auscan.core.errors import InputError
 
 
-def test_a_line_says_frames_speed_and_time_left() -> None:
+def test_a_line_states_frames_speed_and_time_left() -> None:
     assert progress_line("talk.mp4", 250, 1000, 5.0) == "talk.mp4: 250 of 1000 frames, 50 fps, 15 s left"
 
 
-def test_without_a_total_no_time_left_is_printed() -> None:
+def test_without_a_total_a_line_has_no_time_left() -> None:
     assert progress_line("talk.mp4", 250, None, 5.0) == "talk.mp4: 250 frames, 50 fps"
 
 
@@ -24,7 +24,7 @@ def test_a_total_that_was_too_small_leaves_no_negative_time() -> None:
     assert progress_line("talk.mp4", 120, 100, 1.0).endswith("0 s left")
 
 
-def test_a_log_gets_lines_now_and_then(
+def test_a_log_gets_lines_at_intervals(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     clock = iter([0.0, 1.0, 6.0, 7.0, 12.0])
@@ -61,7 +61,7 @@ def test_the_environment_sets_the_seconds_between_lines(
 
 
 @pytest.mark.parametrize("value", ["abc", "", "-1", "nan"])
-def test_an_environment_variable_that_is_no_number_of_seconds_is_an_input_error(
+def test_an_invalid_number_of_seconds_in_the_environment_is_an_input_error(
     monkeypatch: pytest.MonkeyPatch, value: str
 ) -> None:
     monkeypatch.setenv("AUSCAN_PROGRESS_S", value)
@@ -69,7 +69,7 @@ def test_an_environment_variable_that_is_no_number_of_seconds_is_an_input_error(
         pass
 
 
-def test_a_wrong_environment_variable_stops_a_command_with_exit_code_2_and_no_help_page(
+def test_an_invalid_environment_variable_fails_a_command_but_not_help(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     monkeypatch.setenv("AUSCAN_PROGRESS_S", "abc")

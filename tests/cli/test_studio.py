@@ -1,4 +1,4 @@
-"""`auscan studio` says what it needs before it starts, and does not open itself to strangers unasked."""
+"""Test `auscan studio`: required packages, address errors, and a token if other machines can connect."""
 
 import importlib.util
 import socket
@@ -11,6 +11,7 @@ from auscan.cli.main import main
 
 
 def studio(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
+    """Run the command and return its exit code."""
     monkeypatch.setattr("sys.argv", ["auscan", "studio", "--no-open", *arguments])
     with pytest.raises(SystemExit) as left:
         main()
@@ -18,7 +19,7 @@ def studio(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
 
 
 @pytest.mark.parametrize("module", ["fastapi", "uvicorn", "websockets"])
-def test_without_the_extra_one_line_says_how_to_get_it(
+def test_without_the_extra_one_line_has_the_command_to_install_it(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path, module: str
 ) -> None:
     found = importlib.util.find_spec
@@ -28,14 +29,14 @@ def test_without_the_extra_one_line_says_how_to_get_it(
     assert not (tmp_path / "out").exists()
 
 
-def test_a_port_or_a_folder_that_cannot_be_used_is_reported_in_a_line(
+def test_a_used_port_or_an_unwritable_folder_is_reported_in_one_line(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     pytest.importorskip("fastapi", reason="There is no FastAPI (pip install 'auscan[studio]').")
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = str(taken.getsockname()[1])
         assert studio(monkeypatch, "--out", str(tmp_path), "--port", port) == 2
-    assert f"127.0.0.1:{port} cannot be listened on" in capsys.readouterr().err
+    assert f"Cannot listen on 127.0.0.1:{port}" in capsys.readouterr().err
     (tmp_path / "file").touch()
     assert studio(monkeypatch, "--out", str(tmp_path / "file")) == 2
     assert "Results cannot be written" in capsys.readouterr().err
@@ -44,7 +45,7 @@ def test_a_port_or_a_folder_that_cannot_be_used_is_reported_in_a_line(
 @pytest.mark.parametrize(
     ("arguments", "has_token"), [((), False), (("--host", "0.0.0.0"), True), (("--token", "abc"), True)]
 )
-def test_an_address_that_others_reach_has_a_token_in_it(
+def test_an_address_that_other_machines_can_reach_contains_a_token(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
     tmp_path: Path,

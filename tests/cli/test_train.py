@@ -1,4 +1,4 @@
-"""`auscan train` reads a YAML file, trains, and says where everything is."""
+"""Test `auscan train` and `auscan crossval` on a small network."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -44,7 +44,7 @@ def test_a_misspelt_setting_is_named_with_the_nearest_one(tmp_path: Path) -> Non
         CliRunner().invoke(app, ["train", str(file)], catch_exceptions=False)
 
 
-def test_crossval_gives_out_of_fold_scores(
+def test_crossval_writes_out_of_fold_scores(
     make_features: Callable[..., tuple[Path, Path]], tmp_path: Path
 ) -> None:
     AcceleratorState._reset_state(reset_partial_state=True)

@@ -1,4 +1,4 @@
-"""The tests of the documents share the module that reads them; their folder is where they find it."""
+"""Make documents.py importable for the tests of this folder."""
 
 import sys
 from pathlib import Path

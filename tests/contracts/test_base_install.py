@@ -1,4 +1,4 @@
-"""Without the extra [train] the shipped model runs, and whatever needs the extra says so in one line."""
+"""The shipped model runs without the extra [train]; commands that need the extra say so in one line."""
 
 import json
 import subprocess
@@ -27,7 +27,7 @@ importlib.util.find_spec = lambda name, *rest: None if name in {sorted(TRAIN_MOD
 from auscan.cli.main import main
 main()
 """
-"""The command line, as it is where nothing of the extra is installed."""
+"""The command line with the packages of the extra hidden."""
 
 
 def auscan(*words: object) -> subprocess.CompletedProcess[str]:
@@ -80,7 +80,9 @@ def test_the_doctor_needs_no_pytorch() -> None:
     ],
     ids=" ".join,
 )
-def test_what_needs_the_extra_says_so_in_one_line(tiny_checkpoint: Path, words: tuple[str, ...]) -> None:
+def test_a_command_that_needs_the_extra_says_so_in_one_line(
+    tiny_checkpoint: Path, words: tuple[str, ...]
+) -> None:
     done = auscan(*(word.format(checkpoint=tiny_checkpoint) for word in words))
     assert done.returncode == 2, done.stderr
     assert done.stdout == ""

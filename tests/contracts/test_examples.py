@@ -1,8 +1,8 @@
-"""The examples say what the command line understands.
+"""Every auscan command in the examples parses.
 
-They take minutes, so they are not run here: every `auscan ...` in them is parsed as the command line would
-parse it, with its options, arguments and their types, and nothing is done. The end-to-end example is run by
-hand before a release. What the documents say to type is in test_commands.py and test_commands_run.py.
+The examples take minutes and are not run here: every `auscan ...` in them is parsed with its options,
+arguments and types. The end-to-end example is run by hand before a release. For commands in documents see
+test_commands.py and test_commands_run.py.
 """
 
 import re
@@ -41,16 +41,20 @@ SOURCES = {SCRIPT.name: SCRIPT.read_text(encoding="utf-8"), "docs/training.md": 
 CALLS = [(source, words) for source, text in SOURCES.items() for words in commands(text)]
 
 
-@pytest.mark.parametrize("words", [pytest.param(words, id=f"{source}-{words[1]}") for source, words in CALLS])
-def test_every_call_in_an_example_is_understood(words: list[str]) -> None:
-    name, *rest = words[1:]
-    command = get_command(app).commands[name]  # type: ignore[attr-defined]
-    command.make_context(name, rest)  # an unknown option or a missing argument is an error
+def test_every_call_in_an_example_parses() -> None:
+    commands_of_auscan = get_command(app).commands  # type: ignore[attr-defined]
+    errors = []
+    for source, words in CALLS:
+        try:
+            commands_of_auscan[words[1]].make_context(words[1], words[2:])
+        except Exception as error:
+            errors.append(f"{source}: {shlex.join(words)}\n    {error}")
+    assert len(CALLS) > 10
+    assert not errors, "\n".join(errors)
 
 
-@pytest.mark.parametrize("name", CHAIN)
-def test_every_command_of_the_chain_has_help(name: str) -> None:
-    assert CliRunner().invoke(app, [name, "--help"]).exit_code == 0
+def test_every_command_of_the_chain_has_help() -> None:
+    assert [name for name in CHAIN if CliRunner().invoke(app, [name, "--help"]).exit_code != 0] == []
 
 
 def test_script_and_documentation_have_the_whole_chain() -> None:

@@ -20,7 +20,7 @@ def _script() -> ModuleType:
 
 
 SCRIPT = _script()
-NAMES = sorted({name for names in SCRIPT.direct().values() for name in names})
+NAMES = sorted({name for names in SCRIPT.direct_dependencies().values() for name in names})
 ROWS = SCRIPT.rows_of((ROOT / "docs" / "licences.md").read_text(encoding="utf-8"))
 REGENERATE = "Run: python recipes/licences/make.py"
 

@@ -1,14 +1,12 @@
-"""What is read is data: no file that auscan opens may run code of its own.
+"""No file that auscan opens can run code.
 
-Models are safetensors, ONNX and JSON; arrays are read without pickles, YAML with the safe loader. The rule is
-read off the source: every call in src/auscan, wherever it stands.
+Models are safetensors, ONNX and JSON; arrays are read without pickles, YAML with the safe loader. The test
+reads every call in the source of src/auscan.
 """
 
 import ast
 from collections.abc import Iterator
 from pathlib import Path
-
-import pytest
 
 SOURCE = Path(__file__).parents[2] / "src" / "auscan"
 UNPICKLING = {
@@ -27,7 +25,7 @@ SAFE_YAML = {"safe_load", "safe_load_all", "safe_dump", "safe_dump_all", "YAMLEr
 
 
 def offences(code: str) -> list[str]:
-    """What in the code could run what a file says."""
+    """Calls and imports in the code that could run the content of a file."""
     return [fault for node in ast.walk(ast.parse(code)) for fault in _offences(node)]
 
 
@@ -59,16 +57,19 @@ def _call_offences(name: str, call: ast.Call) -> Iterator[str]:
         yield f"{name} with a shell"
 
 
-@pytest.mark.parametrize(
-    "path", [pytest.param(p, id=str(p.relative_to(SOURCE))) for p in sorted(SOURCE.rglob("*.py"))]
-)
-def test_no_module_runs_what_a_file_says(path: Path) -> None:
-    assert offences(path.read_text(encoding="utf-8")) == []
+def test_no_module_runs_the_content_of_a_file() -> None:
+    paths = sorted(SOURCE.rglob("*.py"))
+    found = [
+        f"{path.relative_to(SOURCE)}: {fault}"
+        for path in paths
+        for fault in offences(path.read_text(encoding="utf-8"))
+    ]
+    assert len(paths) > 100
+    assert not found, "\n".join(found)
 
 
-@pytest.mark.parametrize(
-    "code",
-    [
+def test_the_rule_finds_every_form() -> None:
+    wrong = [
         "import pickle",
         "def f():\n    from joblib import load",
         "torch.load(file)",
@@ -82,22 +83,17 @@ def test_no_module_runs_what_a_file_says(path: Path) -> None:
         "AutoModel.from_pretrained(name)",
         "AutoModel.from_pretrained(name, use_safetensors=True, trust_remote_code=True)",
         "subprocess.run(text, shell=True)",
-    ],
-)
-def test_the_rule_itself_finds(code: str) -> None:
-    assert offences(code)
+    ]
+    assert [code for code in wrong if not offences(code)] == []
 
 
-@pytest.mark.parametrize(
-    "code",
-    [
+def test_the_rule_accepts_safe_calls() -> None:
+    right = [
         "network.eval()",
         "re.compile(text)",
         "torch.load(file, weights_only=True)",
         "np.load(file)",
         "yaml.safe_load(text)",
         "AutoModel.from_pretrained(name, use_safetensors=True)",
-    ],
-)
-def test_the_rule_itself_lets_pass(code: str) -> None:
-    assert not offences(code)
+    ]
+    assert [code for code in right if offences(code)] == []

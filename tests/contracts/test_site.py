@@ -1,6 +1,6 @@
-"""The docs site is built without a warning, holds together, and asks for nothing from the network.
+"""The docs site builds without a warning, has no broken link, and requests nothing from the network.
 
-mkdocs runs in a process of its own, as for whoever builds the site; it writes outside the checkout.
+mkdocs runs in a process of its own and writes outside the checkout.
 """
 
 import os
@@ -27,7 +27,7 @@ FETCHED = {"audio": "src", "iframe": "src", "img": "src", "link": "href", "scrip
 
 @dataclass
 class Page(HTMLParser):
-    """What a page refers to, and where others can point in it."""
+    """The links, fetched files, anchors and text of a page."""
 
     path: Path
     fetched: list[str] = field(default_factory=list)
@@ -89,7 +89,7 @@ def test_every_page_can_be_reached_from_the_first(site: Path, pages: dict[Path, 
 
 
 def inner_links(page: Page) -> list[tuple[Path, str]]:
-    """File and anchor of every link that stays within the site."""
+    """Return file and anchor of every link within the site."""
     split = [urldefrag(link) for link in page.links if not urlsplit(link).scheme]
     return [
         ((page.path.parent / unquote(target)).resolve() if target else page.path, unquote(anchor))

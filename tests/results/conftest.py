@@ -1,4 +1,4 @@
-"""Small made-up results: two faces, a gap, an AU never taught, frames of uneven length."""
+"""Small synthetic results: two faces, a gap, an untrained AU, frames of uneven length."""
 
 from collections.abc import Callable
 
@@ -10,7 +10,7 @@ from auscan.results.result import Result, RunInfo
 from auscan.results.table import TrackScores, build_table
 
 CLEAR = (60, 1.2, 0.5, 0.2, 5, -3, 0.0)
-"""Parts of a face that is easily read."""
+"""Quality features of a face with full quality."""
 THRESHOLDS = tuple(np.linspace(0.3, 0.85, 12).tolist())
 
 
@@ -61,6 +61,6 @@ def make_result() -> Callable[..., Result]:
 
 @pytest.fixture
 def result() -> Result:
-    """Six frames of uneven length; face 0 in frames 0, 1, 2 and 4, face 1 in 1 and 2, nobody in 3 and 5."""
+    """Six frames of uneven length: face 0 in frames 0, 1, 2 and 4, face 1 in 1 and 2, no face in 3 and 5."""
     times_s = [0.5, 0.54, 0.6, 0.62, 0.72, 0.76]
     return _result(times_s, [_track(0, [0, 1, 2, 4]), _track(1, [1, 2])])

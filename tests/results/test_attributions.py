@@ -1,4 +1,4 @@
-"""What the network went by is a byte each on the disk, and a number in 0..1 again when it is read."""
+"""Attributions are stored as bytes and read back as numbers in 0..1."""
 
 import json
 from pathlib import Path
@@ -27,6 +27,7 @@ PATCHES = 16
 
 
 def attributions(face_id: int, frames: list[int]) -> Attributions:
+    """Return random attributions of one face."""
     random = np.random.default_rng(face_id)
     count = len(frames)
 
@@ -53,7 +54,7 @@ def assert_same(a: Attributions, b: Attributions) -> None:
         assert_array_equal(ours, theirs)
 
 
-def test_a_number_comes_back_within_half_a_step() -> None:
+def test_a_number_is_read_back_within_half_a_step() -> None:
     shares = np.random.default_rng(0).random(10_000, np.float32)
     assert_allclose(to_bytes(shares) / 255, shares, atol=0.5 / 255 + 1e-6)
     assert to_bytes(np.array([0.0, 1.0])).tolist() == [0, 255]
@@ -79,7 +80,7 @@ def test_attributions_have_the_documented_shapes() -> None:
 
 
 def test_only_the_requested_frames_are_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """From several row groups, of which some hold none of them."""
+    """From several row groups, some without these frames."""
     monkeypatch.setattr(module, "ROW_GROUP_SIZE", 8)
     path = tmp_path / ATTRIBUTIONS_FILE
     faces = [attributions(face_id, list(range(40))) for face_id in (0, 1)]
@@ -92,10 +93,10 @@ def test_only_the_requested_frames_are_read(tmp_path: Path, monkeypatch: pytest.
     assert len(read_attributions(path, {99})) == 0
 
 
-def test_faces_are_written_one_after_the_other_and_read_by_frame(
+def test_faces_are_written_track_by_track_and_read_sorted_by_frame(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Whatever the pieces; those of a moment wait for company, a long one is cut into row groups."""
+    """Short tracks share a row group, and a long one is split into row groups."""
     monkeypatch.setattr(module, "ROW_GROUP_SIZE", 4)
     pieces = [
         attributions(1, [0]),
@@ -124,13 +125,13 @@ def test_a_few_frames_can_be_read_alone(tmp_path: Path) -> None:
     with AttributionsWriter(path, METADATA) as writer:
         for piece in pieces:
             writer.write(piece)
-    random_bytes = read_attributions(path, range(8, 10))
-    assert list(zip(random_bytes.frames, random_bytes.face_ids, strict=True)) == [(8, 0), (8, 1), (9, 0)]
-    assert_array_equal(random_bytes.gate_bytes[1], pieces[1].gate_bytes[1])
+    selected = read_attributions(path, range(8, 10))
+    assert list(zip(selected.frames, selected.face_ids, strict=True)) == [(8, 0), (8, 1), (9, 0)]
+    assert_array_equal(selected.gate_bytes[1], pieces[1].gate_bytes[1])
     assert len(read_attributions(path, range(50, 60))) == 0
 
 
-def test_a_video_without_a_face_leaves_a_file_without_rows(tmp_path: Path) -> None:
+def test_a_video_without_a_face_has_a_file_without_rows(tmp_path: Path) -> None:
     with AttributionsWriter(tmp_path / ATTRIBUTIONS_FILE, METADATA):
         pass
     nothing = read_attributions(tmp_path / ATTRIBUTIONS_FILE)
@@ -173,9 +174,9 @@ def test_a_result_saves_its_attributions(tmp_path: Path, result: Result) -> None
 def test_a_file_without_attributions_is_refused(tmp_path: Path, result: Result, kind: str) -> None:
     path = tmp_path / ATTRIBUTIONS_FILE
     if kind == "text":
-        path.write_text("this is no file of auscan")
+        path.write_text("not a file of auscan")
     elif kind == "table":
         result.save(tmp_path)
         path = tmp_path / "aus.parquet"
-    with pytest.raises(InputError, match=r"is no evidence of auscan.*--evidence"):
+    with pytest.raises(InputError, match=r"is not an evidence file of auscan.*--evidence"):
         read_attributions(path)

@@ -1,4 +1,4 @@
-"""What is usual for a face is taken off, can be put back, and is never made up."""
+"""The baseline of each face is subtracted, can be undone, and is never guessed."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -35,12 +35,12 @@ AU12, AU23 = AU_NAMES.index("AU12"), AU_NAMES.index("AU23")
     ("text", "expected"),
     [("none", None), ("median", Baseline()), ("2-5", Baseline(2, 5)), ("0.5-12.25", Baseline(0.5, 12.25))],
 )
-def test_a_baseline_is_named_by_a_word_or_two_times(text: str, expected: Baseline | None) -> None:
+def test_a_baseline_is_none_median_or_two_times(text: str, expected: Baseline | None) -> None:
     assert parse_baseline(text) == expected
 
 
 @pytest.mark.parametrize("text", ["", "mean", "5-2", "2-2", "2", "-1-3", "2-5s", "a-b", "1e3-2e3"])
-def test_an_invalid_baseline_is_refused_with_the_valid_ones(text: str) -> None:
+def test_an_invalid_baseline_is_refused_and_the_message_lists_valid_ones(text: str) -> None:
     with pytest.raises(InputError, match="none, median, or two times"):
         parse_baseline(text)
 
@@ -49,7 +49,7 @@ probability = st.floats(2**-10, 1 - 2**-10, width=32)
 
 
 @given(st.lists(probability, min_size=1, max_size=20), probability)
-def test_values_are_those_of_the_formula(values: list[float], level: float) -> None:
+def test_values_equal_the_formula_in_logits(values: list[float], level: float) -> None:
     p = np.array(values, np.float32)[:, None]
     shift = max(0.0, logit(level) - logit(NEUTRAL))
     assert subtract_baseline(p, np.array([level]), TENTH) == pytest.approx(
@@ -58,20 +58,22 @@ def test_values_are_those_of_the_formula(values: list[float], level: float) -> N
 
 
 @given(st.lists(st.floats(0, 1, width=32), min_size=2, max_size=20), st.floats(0, 1))
-def test_order_stays_nothing_rises_and_nothing_leaves_0_to_1(values: list[float], level: float) -> None:
+def test_the_order_is_kept_and_values_do_not_rise_and_stay_in_0_to_1(
+    values: list[float], level: float
+) -> None:
     p = np.sort(np.array(values, np.float32))[:, None]
-    taken = subtract_baseline(p, np.array([level]), TENTH)
-    assert (np.diff(taken[:, 0]) >= 0).all()
-    assert ((taken >= 0) & (taken <= p)).all()
+    shifted = subtract_baseline(p, np.array([level]), TENTH)
+    assert (np.diff(shifted[:, 0]) >= 0).all()
+    assert ((shifted >= 0) & (shifted <= p)).all()
 
 
-def test_the_level_itself_becomes_neutral_and_a_level_at_rest_changes_nothing() -> None:
+def test_the_level_becomes_neutral_and_a_level_below_neutral_changes_nothing() -> None:
     p = np.float32([[0.02, 0.5, 0.9]]).T
     assert subtract_baseline(p, np.array([0.5]), TENTH)[1, 0] == pytest.approx(NEUTRAL)
     np.testing.assert_array_equal(subtract_baseline(p, np.array([0.02]), TENTH), p)
 
 
-def test_rest_is_never_active_however_low_the_threshold(smiler: Result) -> None:
+def test_a_face_at_rest_is_inactive_even_for_low_thresholds(smiler: Result) -> None:
     assert neutral_point([0.5, 0.2, 0.08]) == pytest.approx([0.1, 0.1, 0.04])
     low = replace(smiler, info=replace(smiler.info, thresholds=(0.07,) * 12))
     above = apply_baseline(low, "median")
@@ -84,7 +86,7 @@ def test_the_level_is_the_median_of_scored_frames_within_the_times() -> None:
     times_s = np.arange(100) / 25
     p = np.full((100, 12), 0.9, np.float32)
     p[25:75] = 0.2
-    p[30:40] = 0.8  # not judged
+    p[30:40] = 0.8  # not scored
     scored = np.ones(100, bool)
     scored[30:40] = False
     assert resting_level(p, times_s, scored, Baseline(1, 3)) == pytest.approx(np.full(12, 0.2))
@@ -102,7 +104,7 @@ def test_too_few_frames_give_no_level() -> None:
 
 @pytest.fixture
 def smiler(make_track: MakeTrack, make_result: MakeResult) -> Result:
-    """Face 0 in 60 frames: AU12 is 0.4 at rest and 0.95 from frame 40 on. Face 1 is there for ten frames."""
+    """Face 0 in 60 frames: AU12 is 0.4 at rest and 0.95 from frame 40 on. Face 1 in ten frames."""
     p = np.full((60, 12), 0.05, np.float32)
     p[:, AU12], p[:, AU23] = 0.4, np.nan
     p[40:, AU12] = 0.95
@@ -111,11 +113,12 @@ def smiler(make_track: MakeTrack, make_result: MakeResult) -> Result:
 
 
 def column(result: Result, name: str, face_id: int = 0) -> NDArray[np.float64]:
+    """Return a column of one face."""
     table = result.table
     return table.loc[table["face_id"] == face_id, name].to_numpy(float)
 
 
-def test_both_values_are_kept_and_the_label_is_made_from_the_one_above_the_baseline(smiler: Result) -> None:
+def test_both_values_are_kept_and_labels_follow_the_one_above_the_baseline(smiler: Result) -> None:
     smiler = replace(smiler, info=replace(smiler.info, thresholds=(0.35,) * 12))
     plain, above = apply_baseline(smiler, "none"), apply_baseline(smiler, "median")
     assert tuple(above.table.columns) == (*COLUMNS, *BASELINE_COLUMNS)
@@ -137,7 +140,7 @@ def test_a_face_too_short_for_a_baseline_is_not_scored(smiler: Result) -> None:
     assert (faces[1]["baseline"], faces[1]["judged"]) == (None, 0)
 
 
-def test_a_baseline_can_be_changed_and_taken_back(smiler: Result) -> None:
+def test_a_baseline_can_be_changed_and_undone(smiler: Result) -> None:
     there = apply_baseline(apply_baseline(smiler, "median"), "1.7-2.4")
     pd.testing.assert_frame_equal(there.table, apply_baseline(smiler, "1.7-2.4").table)
     back = apply_baseline(there, "none")

@@ -1,4 +1,4 @@
-"""Events are what the docstring says: held to a plain loop, and to cases one can see."""
+"""Events equal those of a plain loop, and those of small cases worked out by hand."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -23,7 +23,7 @@ PLAIN = EventSettings(release=0.5, shortest_s=0, bridge_s=0.1)
 
 
 def table_of(curves: dict[int, Sequence[float | None]], times_s: np.ndarray | None = None) -> pd.DataFrame:
-    """AU12 of each face, frame by frame from frame 0; None: no face. The other AUs are at 0.1."""
+    """Return a table with AU12 of each face, from frame 0; None: no face. The other AUs are 0.1."""
     count = max(len(curve) for curve in curves.values())
     times_s = np.arange(count) / RATE_HZ if times_s is None else times_s
     tracks = []
@@ -38,13 +38,14 @@ def table_of(curves: dict[int, Sequence[float | None]], times_s: np.ndarray | No
 
 
 def frames_of(events: pd.DataFrame) -> list[tuple[int, int, int]]:
+    """Return onset, apex and offset frame of each event."""
     return list(events[["onset_frame", "apex_frame", "offset_frame"]].itertuples(index=False, name=None))
 
 
 def reference_events(
     table: pd.DataFrame, name: str, threshold: float, settings: EventSettings
 ) -> list[tuple[int, int, int, int, float, float]]:
-    """The definition, a row at a time: face, first, apex and last frame, mean, peak."""
+    """Find events row by row: face, first, apex and last frame, mean, peak."""
     times_s = table.drop_duplicates("frame")["timestamp"].to_numpy()
     ends_s = times_s + frame_durations_s(times_s)
     events = []
@@ -82,7 +83,7 @@ curve = st.lists(st.sampled_from([None, 0.0, 0.2, 0.3, 0.4, 0.5, 0.6, 0.9]), min
     st.sampled_from([0.0, 0.05, 0.12, 0.3]),
     st.integers(0, 5),
 )
-def test_events_are_those_of_the_plain_loop(
+def test_events_equal_those_of_a_plain_loop(
     curves: list[list[float | None]], release: float, shortest_s: float, bridge_s: float, seed: int
 ) -> None:
     count = max(len(each) for each in curves)
@@ -98,7 +99,7 @@ def test_events_are_those_of_the_plain_loop(
     assert found["peak"].tolist() == pytest.approx([event[5] for event in expected])
 
 
-def test_times_are_the_containers_and_the_offset_is_the_end_of_the_last_frame() -> None:
+def test_times_are_those_of_the_container_and_the_offset_is_the_end_of_the_last_frame() -> None:
     times_s = np.array([7.0, 7.1, 7.15, 7.4, 7.45])
     events = find_events(table_of({0: [0.1, 0.6, 0.9, 0.1, 0.1]}, times_s), HALF)
     assert tuple(events.columns) == EVENT_COLUMNS
@@ -115,23 +116,23 @@ def test_a_curve_that_crosses_its_threshold_repeatedly_is_one_event() -> None:
     assert len(find_events(table, HALF, replace(PLAIN, release=1.0))) == 2
 
 
-def test_a_curve_that_only_reaches_the_lower_line_is_no_event() -> None:
+def test_a_curve_that_only_reaches_the_lower_line_is_not_an_event() -> None:
     assert find_events(table_of({0: [0.4, 0.4, 0.4]}), HALF, PLAIN).empty
 
 
-def test_events_that_are_too_short_are_left_out() -> None:
+def test_events_that_are_too_short_are_dropped() -> None:
     table = table_of({0: [0.9, 0.1, 0.9, 0.9, 0.1, 0.9, 0.9, 0.9]})
     assert frames_of(find_events(table, HALF, replace(PLAIN, shortest_s=0.1))) == [(2, 2, 3), (5, 5, 7)]
 
 
-def test_three_frames_of_thirty_a_second_last_a_tenth_of_a_second() -> None:
+def test_three_frames_at_thirty_per_second_last_a_tenth_of_a_second() -> None:
     """Timestamps are rounded to the container's clock, and float sums are not exact."""
     times_s = np.round(np.arange(60) / 30 * 90_000) / 90_000 + 1 / 3
     table = table_of({0: [0.1, *[0.9, 0.9, 0.9, 0.1] * 14, 0.1, 0.1]}, times_s)
     assert len(find_events(table, HALF, EventSettings(shortest_s=0.1))) == 14
 
 
-def test_a_short_stretch_without_the_face_is_passed_over_and_a_long_one_ends_the_event() -> None:
+def test_a_short_gap_without_the_face_is_bridged_and_a_long_one_ends_the_event() -> None:
     gone: list[float | None] = [None]
     table = table_of({0: [0.9, *gone * 2, 0.3, *gone * 3, 0.4, 0.9]})
     events = find_events(table, HALF, PLAIN)
@@ -140,14 +141,14 @@ def test_a_short_stretch_without_the_face_is_passed_over_and_a_long_one_ends_the
     assert events["mean"][0] == pytest.approx(0.6)
 
 
-def test_unscored_rows_are_as_unknown_as_those_without_a_face() -> None:
+def test_unscored_rows_are_unknown_like_rows_without_a_face() -> None:
     table = table_of({0: [0.9, 0.9, 0.9, 0.9, 0.9, 0.9]})
     table.loc[2:4, "AU12_c"] = np.nan
     assert frames_of(find_events(table, HALF, PLAIN)) == [(0, 0, 1), (5, 5, 5)]
     assert frames_of(find_events(table, HALF, replace(PLAIN, bridge_s=0.15))) == [(0, 0, 5)]
 
 
-def test_events_follow_the_baseline_where_there_is_one() -> None:
+def test_events_use_the_values_above_the_baseline_if_there_is_one() -> None:
     table = table_of({0: [0.9, 0.9, 0.9]})
     for name in AU_NAMES:
         table[f"{name}_b"] = np.float32(0.1)
@@ -173,7 +174,7 @@ def test_an_untrained_au_has_no_events(make_track: MakeTrack) -> None:
 
 
 @pytest.mark.parametrize("curves", [{0: [None, None]}, {0: [0.9]}, {0: [0.1, 0.1]}])
-def test_without_faces_without_length_or_without_action_there_are_no_events(
+def test_there_are_no_events_without_faces_without_duration_or_without_activity(
     curves: dict[int, list[float | None]],
 ) -> None:
     events = find_events(
@@ -183,7 +184,7 @@ def test_without_faces_without_length_or_without_action_there_are_no_events(
     assert tuple(events.columns) == EVENT_COLUMNS
 
 
-def test_an_event_has_the_share_of_it_with_speech() -> None:
+def test_an_event_has_its_share_of_speech() -> None:
     """Speech from 0.1 to 0.3 s; the event from 0.25 to 0.45 s."""
     table = table_of({0: [*[0.1] * 5, *[0.9] * 4, 0.1]})
     spoken = np.zeros(50, bool)
@@ -203,6 +204,6 @@ def test_invalid_settings_are_refused(change: dict[str, float], message: str) ->
         EventSettings(**change)
 
 
-def test_thresholds_are_one_for_each_au() -> None:
+def test_a_wrong_number_of_thresholds_is_refused() -> None:
     with pytest.raises(InputError, match="12 thresholds"):
         find_events(table_of({0: [0.1]}), (0.5,))

@@ -1,4 +1,4 @@
-"""The manifest only grows, survives being cut off, and gives back what was put into it."""
+"""The manifest is append-only, survives interrupted writes, and returns the records that were written."""
 
 import json
 import os
@@ -22,7 +22,7 @@ from auscan.results.manifest import (
 )
 
 RECORD = ManifestRecord(
-    path="films/talk.mp4",
+    path="videos/talk.mp4",
     key="talk.mp4",
     status="done",
     rows=6,
@@ -50,7 +50,7 @@ def test_a_record_is_read_back_unchanged(tmp_path: Path) -> None:
 
 
 def test_values_common_to_all_records_are_in_memory_once(tmp_path: Path) -> None:
-    """Millions of lines are read before a run begins; options and versions are most of each."""
+    """A run may read millions of lines, and options and versions are most of each."""
     for record in (RECORD, replace(RECORD, key="b"), replace(RECORD, key="c", config={"keep_all": True})):
         append(tmp_path / "manifest.jsonl", record)
     one, other, third = read_records(tmp_path)
@@ -60,7 +60,7 @@ def test_values_common_to_all_records_are_in_memory_once(tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize("kept", [1, 30, 200])
-def test_a_line_that_was_cut_off_is_no_line_and_harms_no_other(tmp_path: Path, kept: int) -> None:
+def test_an_incomplete_line_is_ignored_and_does_not_affect_other_lines(tmp_path: Path, kept: int) -> None:
     manifest = tmp_path / "manifest.jsonl"
     append(manifest, RECORD)
     with manifest.open("a") as file:
@@ -71,23 +71,23 @@ def test_a_line_that_was_cut_off_is_no_line_and_harms_no_other(tmp_path: Path, k
     assert read_records(tmp_path) == [RECORD, after]
 
 
-def test_many_writers_do_not_tear_each_others_lines(tmp_path: Path) -> None:
+def test_concurrent_writers_append_whole_lines(tmp_path: Path) -> None:
     records = [replace(RECORD, key=f"{number:03}", ended=f"{number:03}") for number in range(40)]
     with ThreadPoolExecutor(8) as pool:
         list(pool.map(lambda record: append(tmp_path / "manifest.jsonl", record), records))
     assert read_records(tmp_path) == records
 
 
-def test_the_last_record_counts_over_the_manifests_of_all_shards(tmp_path: Path) -> None:
+def test_the_last_record_of_the_manifests_of_all_shards_counts(tmp_path: Path) -> None:
     again = replace(RECORD, status="failed", folder=None, files={}, ended="2026-01-02")
     append(tmp_path / "manifest.1-of-2.jsonl", again)
     append(tmp_path / "manifest.2-of-2.jsonl", RECORD)
     records = read_records(tmp_path)
     assert latest(records) == {"talk.mp4": again}
-    assert folders(records) == {"talk.mp4": "talk"}, "the name stays its own"
+    assert folders(records) == {"talk.mp4": "talk"}, "the input keeps its folder name"
 
 
-def test_a_failure_is_the_same_if_all_but_the_run_is() -> None:
+def test_a_failure_is_the_same_if_only_time_and_host_differ() -> None:
     failure = replace(RECORD, status="failed", error_class="MediaError", error="cut off")
     again = replace(failure, ended="later", host="there", seconds=9.0)
     assert is_same_failure(failure, again)
@@ -96,7 +96,7 @@ def test_a_failure_is_the_same_if_all_but_the_run_is() -> None:
     assert not is_same_failure(RECORD, RECORD)
 
 
-def test_lines_of_another_make_are_left_out(tmp_path: Path) -> None:
+def test_lines_of_another_version_are_skipped(tmp_path: Path) -> None:
     lines = [
         json.dumps({"path": "a.mp4", "status": "done", "folder": "a"}),
         "[1]",
@@ -104,10 +104,10 @@ def test_lines_of_another_make_are_left_out(tmp_path: Path) -> None:
     ]
     (tmp_path / "manifest.jsonl").write_text("\n".join(lines))
     assert read_records(tmp_path) == [RECORD]
-    assert [line["path"] for line in read_lines(tmp_path)] == ["a.mp4", "films/talk.mp4"]
+    assert [line["path"] for line in read_lines(tmp_path)] == ["a.mp4", "videos/talk.mp4"]
 
 
-def test_a_result_is_whole_if_its_files_have_their_size(tmp_path: Path) -> None:
+def test_a_result_is_whole_if_its_files_have_their_recorded_size(tmp_path: Path) -> None:
     (tmp_path / "talk").mkdir()
     assert not is_whole(tmp_path, RECORD)
     (tmp_path / "talk" / "aus.csv").write_text("0123456789")
@@ -130,15 +130,16 @@ OUTSIDE = [
     "\ud800",
     ".auscan-a",
 ]
-"""Texts that are no folder's name below OUT."""
+"""Texts that are not plain folder names."""
 
 
 def changed(**more: object) -> str:
+    """Return a line with changed values."""
     return json.dumps({**json.loads(to_json_line(RECORD)), **more})
 
 
 def refuse(out: Path, line: str, match: str) -> None:
-    """Both readers refuse a line that stands second, and say where it is, in one line."""
+    """Check that both readers refuse an invalid second line with a one-line message that names it."""
     (out / "manifest.jsonl").write_text(f"{to_json_line(RECORD)}\n{line}\n{to_json_line(RECORD)}\n")
     for read in (read_records, lambda out: list(read_lines(out))):
         with pytest.raises(InputError, match=match) as caught:
@@ -159,13 +160,13 @@ def test_a_folder_that_is_not_one_plain_name_is_refused_by_its_line(
     refuse(tmp_path, changed(folder=folder, status=status), "the folder .* is not one plain name")
 
 
-def test_an_older_make_may_have_had_other_types(tmp_path: Path) -> None:
+def test_lines_of_an_older_version_may_have_other_types(tmp_path: Path) -> None:
     line = {"path": "a.mp4", "folder": "a", "files": ["aus.csv"], "warnings": None, "config": "none"}
     (tmp_path / "manifest.jsonl").write_text(f"{json.dumps(line)}\n{to_json_line(RECORD)}\n")
     assert read_records(tmp_path) == [RECORD]
 
 
-def test_a_line_of_an_older_make_is_refused_for_its_folder_too(tmp_path: Path) -> None:
+def test_a_line_of_an_older_version_is_refused_for_an_unsafe_folder(tmp_path: Path) -> None:
     refuse(
         tmp_path, json.dumps({"path": "a.mp4", "folder": "../a"}), "the folder '../a' is not one plain name"
     )
@@ -205,13 +206,13 @@ def test_a_value_of_another_type_is_refused_by_its_line(tmp_path: Path, more: di
     refuse(tmp_path, changed(**more), "is .*, (not|which)")
 
 
-def test_a_number_too_long_and_a_list_too_deep_are_no_lines(tmp_path: Path) -> None:
+def test_lines_with_a_huge_number_or_a_deep_list_are_skipped(tmp_path: Path) -> None:
     (tmp_path / "manifest.jsonl").write_text(f"{'9' * 9999}\n{'[' * 200_000}\n{to_json_line(RECORD)}\n")
     assert read_records(tmp_path) == [RECORD]
 
 
 @pytest.mark.parametrize("name", ["/victim", "../victim"])
-def test_files_outside_of_a_result_do_not_make_it_whole(tmp_path: Path, name: str) -> None:
+def test_a_result_with_files_outside_its_folder_is_not_whole(tmp_path: Path, name: str) -> None:
     (tmp_path / "talk").mkdir()
     (tmp_path / "victim").write_text("12345")
     outside = str(tmp_path / "victim") if name.startswith("/") else name

@@ -1,4 +1,4 @@
-"""A face is as good as its worst part, and the reason names that part."""
+"""The quality of a face is its lowest grade, and the reason names the feature."""
 
 import numpy as np
 import pytest
@@ -26,6 +26,7 @@ CLEAR = {
 
 
 def quality_of(**changes: float) -> tuple[float, str]:
+    """Return quality and reason of a clear face with some features changed."""
     quality_features = np.float32([list((CLEAR | changes).values())])
     quality, reason = check_quality(quality_features)
     return float(quality[0]), str(reason[0])
@@ -36,21 +37,21 @@ def test_a_clear_face_has_full_quality_and_no_reason() -> None:
     assert quality_of() == (1.0, "")
 
 
-@pytest.mark.parametrize("part", QUALITY_FEATURE_COLUMNS)
-def test_a_part_counts_from_its_cut_on(part: str) -> None:
-    grading = GRADINGS[part]
+@pytest.mark.parametrize("feature", QUALITY_FEATURE_COLUMNS)
+def test_a_feature_is_a_reason_beyond_its_cut(feature: str) -> None:
+    grading = GRADINGS[feature]
     towards_none = 1e-3 * (grading.none - grading.cut)
-    assert quality_of(**{part: grading.full}) == (1.0, "")
-    assert quality_of(**{part: grading.cut - towards_none})[1] == ""
-    assert quality_of(**{part: grading.cut + towards_none})[1] == grading.reason
-    assert quality_of(**{part: grading.cut})[0] == pytest.approx(MIN_QUALITY, abs=1e-5)
-    quality, reason = quality_of(**{part: grading.none})
+    assert quality_of(**{feature: grading.full}) == (1.0, "")
+    assert quality_of(**{feature: grading.cut - towards_none})[1] == ""
+    assert quality_of(**{feature: grading.cut + towards_none})[1] == grading.reason
+    assert quality_of(**{feature: grading.cut})[0] == pytest.approx(MIN_QUALITY, abs=1e-5)
+    quality, reason = quality_of(**{feature: grading.none})
     assert (quality, reason) == (pytest.approx(0, abs=1e-5), grading.reason)
 
 
 def test_the_cuts_are_the_documented_ones() -> None:
-    """Just inside of each cut of docs/quality.md, and just outside."""
-    for part, good, bad, reason in (
+    """Values on both sides of each cut of docs/quality.md."""
+    for feature, good, bad, reason in (
         ("size", 7.1, 6.9, "small"),
         ("sharpness", 0.66, 0.64, "blur"),
         ("brightness", 0.041, 0.039, "dark"),
@@ -59,24 +60,24 @@ def test_the_cuts_are_the_documented_ones() -> None:
         ("pitch", 29.0, 31.0, "profile"),
         ("covered", 0.24, 0.26, "occluded"),
     ):
-        assert (quality_of(**{part: good})[1], quality_of(**{part: bad})[1]) == ("", reason), part
+        assert (quality_of(**{feature: good})[1], quality_of(**{feature: bad})[1]) == ("", reason), feature
 
 
 @given(st.sampled_from(QUALITY_FEATURE_COLUMNS), st.floats(0, 90, width=32), st.floats(0, 90, width=32))
-def test_quality_never_rises_as_a_part_gets_worse(part: str, a: float, b: float) -> None:
-    better_is_more = GRADINGS[part].full > GRADINGS[part].none
+def test_quality_never_rises_as_a_feature_gets_worse(feature: str, a: float, b: float) -> None:
+    better_is_more = GRADINGS[feature].full > GRADINGS[feature].none
     worse, better = sorted((a, b), reverse=not better_is_more)
-    assert quality_of(**{part: worse})[0] <= quality_of(**{part: better})[0]
+    assert quality_of(**{feature: worse})[0] <= quality_of(**{feature: better})[0]
 
 
-def test_turned_left_is_turned_right_and_up_is_down() -> None:
-    for part in ("yaw", "pitch"):
-        worse = 1.2 * GRADINGS[part].cut
-        assert quality_of(**{part: worse}) == quality_of(**{part: -worse})
-        assert quality_of(**{part: -worse})[1] == "profile"
+def test_the_sign_of_yaw_and_pitch_does_not_matter() -> None:
+    for feature in ("yaw", "pitch"):
+        worse = 1.2 * GRADINGS[feature].cut
+        assert quality_of(**{feature: worse}) == quality_of(**{feature: -worse})
+        assert quality_of(**{feature: -worse})[1] == "profile"
 
 
-def test_the_worst_part_gives_the_reason() -> None:
+def test_the_lowest_grade_gives_the_reason() -> None:
     assert quality_of(size=GRADINGS["size"].none, yaw=1.1 * GRADINGS["yaw"].cut)[1] == "small"
     assert quality_of(size=0.95 * GRADINGS["size"].cut, yaw=GRADINGS["yaw"].none)[1] == "profile"
 
@@ -87,12 +88,12 @@ def test_an_untrained_feature_is_never_a_reason() -> None:
     assert quality_of(**unknown_pose, size=GRADINGS["size"].none) == (0.0, "small")
 
 
-def test_a_row_without_any_feature_is_no_face() -> None:
+def test_a_row_without_any_feature_has_the_reason_no_face() -> None:
     quality, reason = check_quality(np.full((2, len(QUALITY_FEATURE_COLUMNS)), np.nan, np.float32))
     assert quality.tolist() == [0, 0]
     assert reason.tolist() == [NO_FACE_REASON] * 2
     assert check_quality(np.empty((0, len(QUALITY_FEATURE_COLUMNS)), np.float32))[1].shape == (0,)
 
 
-def test_the_reasons_are_the_promised_ones() -> None:
+def test_the_reasons_are_the_documented_ones() -> None:
     assert set(REASONS) == {"no_face", "small", "blur", "dark", "profile", "occluded"}

@@ -1,4 +1,4 @@
-"""A result: its sums, its files, and the way back from them."""
+"""A result has its statistics and files, and is read back from its folder."""
 
 import json
 from collections.abc import Callable
@@ -24,7 +24,7 @@ AU12, AU23 = AU_NAMES.index("AU12"), AU_NAMES.index("AU23")
 
 @pytest.fixture
 def talk(make_track: MakeTrack, make_result: MakeResult) -> Result:
-    """Two faces over three seconds, 25 frames a second; somebody speaks from 1 s on."""
+    """Two faces over three seconds, 25 frames per second; speech from 1 s on."""
     tracks = []
     for face_id, count in ((0, 75), (1, 40)):
         p = np.full((count, 12), 0.05, np.float32)
@@ -79,14 +79,14 @@ def test_first_and_last_time_are_those_of_each_face(make_track: MakeTrack, make_
     ]
 
 
-def test_events_lie_beside_the_table(talk: Result, tmp_path: Path) -> None:
+def test_events_are_saved_beside_the_table(talk: Result, tmp_path: Path) -> None:
     written = pd.read_csv(talk.save(tmp_path) / "events.csv")
     assert tuple(written.columns) == EVENT_COLUMNS
     pd.testing.assert_frame_equal(written, talk.events, check_dtype=False, atol=1e-6)
     assert written["speech"].tolist() == pytest.approx([0, 1, 0, 1])
 
 
-def test_a_result_comes_back_from_its_folder(talk: Result, tmp_path: Path) -> None:
+def test_a_result_is_read_back_from_its_folder(talk: Result, tmp_path: Path) -> None:
     for result in (talk, apply_baseline(talk, "median"), replace(talk, sound=None)):
         read = read_result(result.save(tmp_path))
         pd.testing.assert_frame_equal(read.table, result.table)
@@ -111,7 +111,7 @@ def test_the_parquet_metadata_names_the_baseline_and_the_scored_columns(talk: Re
 def test_files_of_two_results_are_not_mixed(talk: Result, make_result: MakeResult, tmp_path: Path) -> None:
     talk.save(tmp_path)
     make_result([0.0, 0.04], []).save_derived(tmp_path)
-    with pytest.raises(InputError, match=r"summary\.json does not go with the table"):
+    with pytest.raises(InputError, match=r"summary\.json does not belong to the table"):
         read_result(tmp_path)
     (tmp_path / "summary.json").write_text("{}")
     with pytest.raises(InputError, match=r"summary\.json"):

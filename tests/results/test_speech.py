@@ -1,4 +1,4 @@
-"""Sound is kept beside the table and can be read back; shares of speech are shares of time."""
+"""Sound is saved and read back; shares of speech are shares of time."""
 
 from pathlib import Path
 
@@ -24,7 +24,7 @@ def sound_of(spoken: list[bool], start_s: float = 0.0, step_s: float = 0.02) -> 
     st.floats(-2, 2),
     st.floats(0.01, 3),
 )
-def test_a_share_equals_that_of_a_fine_sampling(
+def test_the_share_of_speech_equals_that_of_a_fine_sampling(
     spoken: list[bool], start_s: float, begin_s: float, lasts_s: float
 ) -> None:
     sound = sound_of(spoken, start_s)
@@ -36,11 +36,11 @@ def test_a_share_equals_that_of_a_fine_sampling(
     assert share == pytest.approx([expected], abs=0.02)
 
 
-def test_no_time_has_no_share() -> None:
+def test_a_span_of_length_zero_has_no_share() -> None:
     assert np.isnan(sound_of([True]).share(np.array([0.01]), np.array([0.01]))).all()
 
 
-def test_sound_comes_back_as_it_was_written(tmp_path: Path) -> None:
+def test_sound_is_read_back_unchanged(tmp_path: Path) -> None:
     sound = sound_of([True, False, True], start_s=-0.023)
     write_speech(tmp_path / "sound.parquet", sound, "talk.mp4", "0.1.0")
     read = read_speech(tmp_path / "sound.parquet")
@@ -54,11 +54,11 @@ def test_sound_comes_back_as_it_was_written(tmp_path: Path) -> None:
 
 def test_a_file_without_sound_data_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "sound.parquet"
-    path.write_text("la la la")
-    with pytest.raises(InputError, match=r"sound\.parquet is not the sound of a result"):
+    path.write_text("text")
+    with pytest.raises(InputError, match=r"sound\.parquet is not a sound file"):
         read_speech(path)
 
 
-def test_level_and_speech_go_together() -> None:
+def test_level_and_speech_must_have_the_same_length() -> None:
     with pytest.raises(ValueError, match="level_db and speech"):
         Speech(0.0, 0.02, np.zeros(3, np.float32), np.zeros(2, bool))

@@ -1,6 +1,6 @@
-"""The table, the summary and the files of a result.
+"""The table, its statistics and its files.
 
-A table that is written while it grows is the table, and half of it is nothing.
+A table written piece by piece equals the whole table, and an interrupted run leaves no file.
 """
 
 import json
@@ -35,7 +35,7 @@ MakeTrack = Callable[..., TrackScores]
 MakeResult = Callable[..., Result]
 
 
-def test_the_columns_are_the_promised_ones_in_order(result: Result) -> None:
+def test_the_columns_are_the_documented_ones_in_order(result: Result) -> None:
     assert ",".join(result.table.columns) == (
         "frame,timestamp,face_id,success,confidence,x,y,w,h,"
         "quality,reason,size,sharpness,brightness,contrast,yaw,pitch,covered,"
@@ -67,7 +67,7 @@ def test_a_frame_without_a_face_is_unknown_and_not_zero(result: Result) -> None:
 
 
 def test_an_au_is_active_from_its_threshold_on(make_track: MakeTrack) -> None:
-    # 0.7 in float32 lies below 0.7 in float64: equality must survive the narrower type.
+    # 0.7 in float32 is below 0.7 in float64, but a probability equal to the threshold must be active.
     track = replace(
         make_track(0, [0, 1, 2]), probabilities=np.float32([[0.7] * 12, [0.69] * 12, [0.71] * 12])
     )
@@ -106,7 +106,7 @@ def test_any_tracks_give_each_frame_at_least_one_row_and_its_own_time(
 
 
 def test_a_track_beyond_the_last_frame_is_refused(make_track: MakeTrack) -> None:
-    with pytest.raises(ValueError, match="names frame 3, but there are 3 frames"):
+    with pytest.raises(ValueError, match="has frame 3, but there are 3 frames"):
         build_table(np.arange(3.0), [make_track(0, [2, 3])], [0.5] * 12)
 
 
@@ -120,8 +120,8 @@ def test_a_track_of_the_wrong_shape_is_refused(make_track: MakeTrack) -> None:
         replace(make_track(0, [0, 1]), boxes=np.zeros((3, 4), np.float32))
 
 
-def test_seconds_active_weigh_uneven_frames_and_count_two_faces_once(make_track: MakeTrack) -> None:
-    """Frames / fps would say 3 of 4 frames here; the long frame counts for more."""
+def test_seconds_active_weights_uneven_frames_and_counts_two_faces_once(make_track: MakeTrack) -> None:
+    """A count of frames would ignore that one frame is longer."""
     on, off = np.full((2, 12), 0.9, np.float32), np.full((1, 12), 0.1, np.float32)
     tracks = [
         replace(make_track(0, [0, 1]), probabilities=on),
@@ -136,12 +136,12 @@ def test_seconds_active_weigh_uneven_frames_and_count_two_faces_once(make_track:
 
 
 PROFILE = np.float32([60, 1.2, 0.5, 0.2, 70, 0, 0])
-"""Parts of a face that is turned away."""
+"""Quality features of a face in profile."""
 
 
 @pytest.fixture
 def half_turned(make_track: MakeTrack) -> TrackScores:
-    """A face in four frames, AU12 on in all of them, turned away in the last three."""
+    """A face in four frames, AU12 active in all, in profile in the last three."""
     track = make_track(0, [0, 1, 2, 3])
     quality_features = track.quality_features.copy()
     quality_features[1:] = PROFILE
@@ -170,8 +170,8 @@ def test_only_scored_rows_count_as_active(half_turned: TrackScores) -> None:
     table = build_table(np.arange(4.0), [half_turned], [0.5] * 12)
     assert seconds_active(table)["AU12"] == pytest.approx(1)
     assert base_rates(table)["AU12"] == 1
-    unread = build_table(np.arange(3.0), [replace(half_turned, **_last(half_turned, 3))], [0.5] * 12)
-    assert seconds_active(unread)["AU12"] is None, "nobody could tell"
+    unscored = build_table(np.arange(3.0), [replace(half_turned, **_last(half_turned, 3))], [0.5] * 12)
+    assert seconds_active(unscored)["AU12"] is None, "no row is scored"
 
 
 def _last(track: TrackScores, count: int) -> dict[str, np.ndarray]:
@@ -203,14 +203,14 @@ def test_the_summary_counts_frames_faces_and_coverage(result: Result) -> None:
     assert summary["versions"]["auscan"] == "0.1.0"
 
 
-def test_a_video_without_any_face_was_active_for_no_time(make_result: MakeResult) -> None:
+def test_a_video_without_faces_has_zero_seconds_active(make_result: MakeResult) -> None:
     summary = make_result([0.0, 0.04], []).summary()
     assert summary["coverage"] == 0
     assert summary["seconds_active"]["AU12"] == 0
     assert summary["base_rate"]["AU12"] is None
 
 
-def test_saving_writes_files_that_agree(result: Result, tmp_path: Path) -> None:
+def test_saved_files_have_the_same_content(result: Result, tmp_path: Path) -> None:
     folder = result.save(tmp_path / "out")
     names = ["aus.csv", "aus.parquet", "events.csv", "summary.json"]
     assert sorted(path.name for path in folder.iterdir()) == names
@@ -250,7 +250,7 @@ def test_a_table_with_impossible_values_is_refused(result: Result, tmp_path: Pat
 def test_a_table_with_an_unknown_reason_is_refused(result: Result, tmp_path: Path) -> None:
     path = result.save(tmp_path) / "aus.parquet"
     _rewrite(path, reason=["tired"] * 8)
-    with pytest.raises(InputError, match="reason that there is not"):
+    with pytest.raises(InputError, match="has an unknown reason"):
         read_result_table(path)
 
 
@@ -270,7 +270,7 @@ def test_a_file_of_another_program_is_refused(tmp_path: Path) -> None:
             read_result_table(path)
 
 
-def test_changing_the_copy_leaves_the_result_alone(result: Result) -> None:
+def test_changing_the_copy_does_not_change_the_result(result: Result) -> None:
     copy = result.to_pandas()
     copy["frame"] = -5
     assert result.table["frame"].min() == 0

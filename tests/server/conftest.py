@@ -1,4 +1,4 @@
-"""A running Studio on a free port, whose worker may be anything, and a plain way to talk to it."""
+"""Provide running Studios with fake or real workers, and an HTTP client that sends requests unchanged."""
 
 import json
 import socket
@@ -19,7 +19,7 @@ from auscan.server.app import make_server
 from auscan.server.settings import StudioSettings
 
 DETECT_WORKER = (sys.executable, "-c", "from auscan.cli.main import main; main()", "detect", "--threads", "1")
-"""The real worker."""
+"""Command of the real worker."""
 
 QUICK_WORKER = """
 import pathlib, sys
@@ -28,12 +28,12 @@ print("video.mp4: 1 of 2 frames, 9 fps, 0 s left", file=sys.stderr)
 (source.parent / "video").mkdir()
 (source.parent / "video" / "summary.json").write_text("{}")
 """
-"""A worker that is done at once."""
+"""Worker that finishes at once."""
 
 
 @dataclass
 class Response:
-    """What the server said."""
+    """Response of the server."""
 
     status: int
     body: bytes
@@ -45,7 +45,7 @@ class Response:
 
 
 class Client:
-    """Sends requests exactly as they are written: no path is tidied, no header is added but Host."""
+    """HTTP client that does not normalise paths and adds only the Host header."""
 
     def __init__(self, port: int, folder: Path) -> None:
         self.port, self.folder = port, folder
@@ -69,11 +69,11 @@ class Client:
         return response.json
 
     def wait(self, job_id: str, seconds: float = 240) -> Any:
-        """The job once it is finished."""
+        """Wait until a job is finished and return it."""
         return self.wait_until(job_id, lambda job: job["status"] not in ("queued", "running"), seconds)
 
     def wait_until(self, job_id: str, condition: Callable[[Any], bool], seconds: float = 60) -> Any:
-        """The job once it is as wanted."""
+        """Wait until a job satisfies a condition and return it."""
         end = time.monotonic() + seconds
         while not condition(job := self.request("GET", f"/api/jobs/{job_id}").json):
             assert time.monotonic() < end, f"still {job}"
@@ -82,14 +82,14 @@ class Client:
 
 
 class Studios:
-    """Starts servers and stops them all at the end."""
+    """Factory of servers; stops all of them at the end."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self._running: list[tuple[Any, threading.Thread]] = []
 
     def start(self, worker: str | tuple[str, ...] = QUICK_WORKER, **settings: Any) -> Client:
-        """A Studio whose worker is this program or this piece of Python."""
+        """Start a Studio whose worker is a command or Python source."""
         command = (sys.executable, "-c", worker) if isinstance(worker, str) else worker
         server = make_server(StudioSettings(folder=self.folder, worker=command, **settings))
         listening = socket.create_server(("127.0.0.1", 0), backlog=512)
@@ -102,7 +102,7 @@ class Studios:
         return Client(listening.getsockname()[1], self.folder)
 
     def stop(self) -> None:
-        """Stop all of them, as Ctrl+C does."""
+        """Stop all servers, as Ctrl+C does."""
         for server, thread in self._running:
             server.should_exit = True
             thread.join(timeout=30)
@@ -112,7 +112,7 @@ class Studios:
 
 @pytest.fixture
 def studios(tmp_path: Path) -> Iterator[Studios]:
-    """studios.start(worker, **settings) -> a client of a new server on tmp_path/results."""
+    """studios.start(worker, **settings) returns a client of a new server on tmp_path/results."""
     made = Studios(tmp_path / "results")
     yield made
     made.stop()
@@ -120,7 +120,7 @@ def studios(tmp_path: Path) -> Iterator[Studios]:
 
 @pytest.fixture(scope="module")
 def lasting_studios(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Studios]:
-    """As `studios`, for all tests of a module, where these only look."""
+    """Like `studios`, shared by the read-only tests of a module."""
     made = Studios(tmp_path_factory.mktemp("studio") / "results")
     yield made
     made.stop()

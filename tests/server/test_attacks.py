@@ -1,4 +1,4 @@
-"""What an ill-meant or broken request may try: each is refused or survived, nothing is left outside."""
+"""Test malicious and broken requests: nothing is written or read outside the Studio's folder."""
 
 import gzip
 import io
@@ -30,7 +30,7 @@ open("pids", "w").write(f"{os.getpid()} {child.pid}")
 print("video.mp4: 1 of 9 frames, 9 fps, 1 s left", file=sys.stderr, flush=True)
 while True: pass
 """
-"""A decoder that spins for ever, is deaf, and has a child."""
+"""Worker that loops forever, ignores SIGTERM and has a child process."""
 
 GREEDY_WORKER = """
 import sys
@@ -99,7 +99,7 @@ def test_a_file_name_is_text_and_never_a_path(studios: Any, tmp_path: Path, name
         "/api/results/studio.sqlite/video",
     ],
 )
-def test_no_address_leads_out_of_a_result(studios: Any, tmp_path: Path, path: str) -> None:
+def test_no_path_leads_out_of_a_result(studios: Any, tmp_path: Path, path: str) -> None:
     (tmp_path / "secret.txt").write_text("the secret")
     client = studios.start()
     job = client.submit()
@@ -112,20 +112,20 @@ def test_no_address_leads_out_of_a_result(studios: Any, tmp_path: Path, path: st
     assert (tmp_path / "secret.txt").exists()
 
 
-def test_an_upload_that_announces_too_much_is_refused_before_it_is_read(studios: Any) -> None:
+def test_an_upload_with_a_too_large_stated_size_is_refused_before_it_is_read(studios: Any) -> None:
     client = studios.start()
     head = (
         f"POST /api/jobs?name=big.mp4 HTTP/1.1\r\nHost: 127.0.0.1:{client.port}\r\n"
         f"Content-Length: {5 * GB}\r\n\r\n"
     )
     with socket.create_connection(("127.0.0.1", client.port), timeout=20) as line:
-        line.sendall(head.encode())  # and not a byte of the five gigabytes
+        line.sendall(head.encode())  # without any byte of the body
         assert line.recv(4096).startswith(b"HTTP/1.1 413")
     assert not list(client.folder.glob("*/"))
     assert client.request("GET", "/api/jobs").json == []
 
 
-def test_an_upload_that_does_not_say_how_much_is_counted(studios: Any) -> None:
+def test_an_upload_without_a_stated_size_is_counted(studios: Any) -> None:
     client = studios.start(max_upload_bytes=100_000)
     head = (
         f"POST /api/jobs?name=big.mp4 HTTP/1.1\r\nHost: 127.0.0.1:{client.port}\r\n"
@@ -134,7 +134,7 @@ def test_an_upload_that_does_not_say_how_much_is_counted(studios: Any) -> None:
     with socket.create_connection(("127.0.0.1", client.port), timeout=20) as line:
         line.sendall(head.encode() + 11 * (b"2710\r\n" + 10_000 * b"x" + b"\r\n"))
         assert line.recv(4096).startswith(b"HTTP/1.1 413")
-    assert not list(client.folder.glob("*/")), "what had come is gone"
+    assert not list(client.folder.glob("*/")), "the received part is deleted"
 
 
 def test_an_upload_that_stops_half_way_leaves_nothing(studios: Any) -> None:
@@ -146,7 +146,7 @@ def test_an_upload_that_stops_half_way_leaves_nothing(studios: Any) -> None:
         line.sendall(head.encode() + b"film")
         assert line.recv(4096).startswith(b"HTTP/1.1 408")
     with socket.create_connection(("127.0.0.1", client.port), timeout=20) as line:
-        line.sendall(head.encode() + b"film")  # and hangs up
+        line.sendall(head.encode() + b"film")  # and closes the connection
     end = time.monotonic() + 20
     while list(client.folder.glob("*/")):
         assert time.monotonic() < end
@@ -154,7 +154,7 @@ def test_an_upload_that_stops_half_way_leaves_nothing(studios: Any) -> None:
     assert client.request("GET", "/api/jobs").json == []
 
 
-def test_a_zip_bomb_is_no_video_and_nothing_unpacks_it(studios: Any, real_worker: tuple[str, ...]) -> None:
+def test_a_zip_bomb_is_not_decompressed(studios: Any, real_worker: tuple[str, ...]) -> None:
     bomb = io.BytesIO()
     with zipfile.ZipFile(bomb, "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("zeros", bytes(200 * 1024**2))
@@ -168,20 +168,20 @@ def test_a_zip_bomb_is_no_video_and_nothing_unpacks_it(studios: Any, real_worker
         done = client.wait(each["id"])
         assert done["status"] == "failed"
         assert each["name"] in done["error"]
-        assert str(client.folder) not in done["error"], "no path of this machine"
+        assert str(client.folder) not in done["error"], "no local path"
     size = sum(path.stat().st_size for path in client.folder.rglob("*") if path.is_file())
     assert size < 2 * 1024**2
     assert client.request("GET", "/api/about").status == 200
 
 
-def test_a_decoder_that_hangs_is_ended_with_its_children_and_the_next_video_is_read(studios: Any) -> None:
+def test_a_hung_worker_is_killed_with_its_children_and_the_next_video_is_processed(studios: Any) -> None:
     client = studios.start(HANGING_WORKER, time_limit_s=1.5)
     first, second = client.submit(name="hangs.mp4"), client.submit(name="next.mp4")
     failed = client.wait(first["id"])
     assert failed["status"] == "failed"
     assert "longer than" in failed["error"]
     for pid in (client.folder / first["id"] / "pids").read_text().split():
-        assert not is_running(int(pid)), "an orphan spins on"
+        assert not is_running(int(pid)), "a child process still runs"
     client.wait_until(second["id"], lambda job: job["status"] == "running" and job["done"] == 1)
     assert client.request("POST", f"/api/jobs/{second['id']}/cancel").json["status"] == "cancelled"
     for pid in (client.folder / second["id"] / "pids").read_text().split():
@@ -189,7 +189,7 @@ def test_a_decoder_that_hangs_is_ended_with_its_children_and_the_next_video_is_r
 
 
 def is_running(pid: int) -> bool:
-    """Zombies do not count: whoever adopts orphans buries them in its own time."""
+    """Return whether a process runs; zombies do not count, because init reaps them later."""
     try:
         state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
     except FileNotFoundError:
@@ -197,14 +197,14 @@ def is_running(pid: int) -> bool:
     return state not in "ZX"
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="Only Linux lets a process limit another one's memory.")
-def test_a_worker_that_asks_for_all_the_memory_does_not_get_it(studios: Any) -> None:
+@pytest.mark.skipif(sys.platform != "linux", reason="Only Linux can limit the memory of another process.")
+def test_a_worker_cannot_allocate_more_than_the_memory_of_the_machine(studios: Any) -> None:
     client = studios.start(GREEDY_WORKER)
     done = client.wait(client.submit()["id"])
     assert (done["status"], done["error"]) == ("failed", "There was no memory for it.")
 
 
-def test_two_hundred_requests_at_once_are_each_answered(studios: Any) -> None:
+def test_two_hundred_simultaneous_requests_are_all_answered(studios: Any) -> None:
     client = studios.start(max_waiting=40)
 
     def send(number: int) -> int:
@@ -271,11 +271,11 @@ def test_nothing_is_written_outside_the_folder(
     assert {path.name for path in tmp_path.iterdir()} == {"results", "elsewhere"}
 
 
-def test_what_a_worker_keeps_for_a_while_lies_in_the_folder_of_its_video(studios: Any) -> None:
-    client = studios.start("import tempfile; open('where', 'w').write(tempfile.gettempdir())")
+def test_temporary_files_of_a_worker_are_in_the_folder_of_its_video(studios: Any) -> None:
+    client = studios.start("import tempfile; open('tempdir', 'w').write(tempfile.gettempdir())")
     job = client.wait(client.submit()["id"])
     folder = client.folder / job["id"]
-    assert (folder / "where").read_text() == str(folder)
+    assert (folder / "tempdir").read_text() == str(folder)
 
 
 @pytest.mark.parametrize(
@@ -290,7 +290,7 @@ def test_what_a_worker_keeps_for_a_while_lies_in_the_folder_of_its_video(studios
     ids=ascii,
 )
 @pytest.mark.parametrize("status", ["done", "queued"])
-def test_a_job_store_whose_names_lead_elsewhere_is_refused_and_nothing_is_touched(
+def test_a_job_store_with_names_outside_the_folder_is_refused_and_nothing_changes(
     studios: Any, tmp_path: Path, more: dict[str, Any], status: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     victim = tmp_path / "victim"
@@ -326,7 +326,7 @@ def test_a_job_store_whose_names_lead_elsewhere_is_refused_and_nothing_is_touche
 
 
 def change_job(folder: Path, job_id: str, more: dict[str, Any]) -> None:
-    """Write other values into a stored job, as somebody who sends a folder could."""
+    """Change a stored job, as the sender of a manipulated folder could."""
     with closing(sqlite3.connect(folder / "studio.sqlite", isolation_level=None)) as database:
         (row,) = database.execute("SELECT job FROM jobs WHERE id = ?", (job_id,)).fetchone()
         content = json.dumps({**json.loads(row), **more})
@@ -335,7 +335,7 @@ def change_job(folder: Path, job_id: str, more: dict[str, Any]) -> None:
         )
 
 
-def test_a_job_folder_that_is_a_link_is_not_followed_when_it_is_deleted(studios: Any, tmp_path: Path) -> None:
+def test_deleting_a_job_does_not_follow_a_symbolic_link(studios: Any, tmp_path: Path) -> None:
     client = studios.start()
     job_id = client.submit()["id"]
     client.wait(job_id)

@@ -1,4 +1,4 @@
-"""The camera's WebSocket: rows come back, strangers and bombs are turned away."""
+"""Test the camera's WebSocket: rows, access checks, invalid and oversized pictures."""
 
 import json
 import struct
@@ -34,7 +34,7 @@ def connected(client: Any, **options: Any) -> Iterator[ClientConnection]:
         yield connection
 
 
-def test_rows_come_back_for_pictures(studios: Any, portrait: NDArray[np.uint8]) -> None:
+def test_pictures_are_answered_with_rows(studios: Any, portrait: NDArray[np.uint8]) -> None:
     with connected(studios.start()) as connection:
         assert len(json.loads(connection.recv())["thresholds"]) == 12
         rows = []
@@ -48,7 +48,7 @@ def test_rows_come_back_for_pictures(studios: Any, portrait: NDArray[np.uint8]) 
     assert rows[-1]["AU12_c"] == 1
 
 
-def test_a_page_elsewhere_gets_no_camera(studios: Any) -> None:
+def test_a_page_of_another_site_cannot_open_a_session(studios: Any) -> None:
     client = studios.start()
     with pytest.raises(InvalidStatus, match="403"), connected(client, origin="http://evil.example"):
         pass
@@ -63,7 +63,7 @@ def test_a_page_elsewhere_gets_no_camera(studios: Any) -> None:
     "data",
     [b"", b"12345678", message(0, b"GIF89a"), message(0, b"\xff\xd8"), message(float("nan"), b"\xff\xd8")],
 )
-def test_nonsense_ends_the_session_and_not_the_studio(studios: Any, data: bytes) -> None:
+def test_an_invalid_message_ends_the_session_and_not_the_studio(studios: Any, data: bytes) -> None:
     client = studios.start()
     with connected(client) as connection:
         connection.recv()
@@ -75,7 +75,7 @@ def test_nonsense_ends_the_session_and_not_the_studio(studios: Any, data: bytes)
     assert client.request("GET", "/api/about").status == 200
 
 
-def test_there_are_only_so_many_cameras(studios: Any) -> None:
+def test_the_number_of_cameras_is_limited(studios: Any) -> None:
     client = studios.start(max_cameras=1)
     with connected(client) as first:
         first.recv()
@@ -85,11 +85,11 @@ def test_there_are_only_so_many_cameras(studios: Any) -> None:
     assert closed.value.rcvd.code == 1013
 
 
-def test_a_picture_that_claims_too_many_pixels_is_not_unpacked() -> None:
+def test_a_picture_that_claims_too_many_pixels_is_not_decoded() -> None:
     small = jpeg(np.zeros((8, 8, 3), np.uint8))
     assert jpeg_size(small) == (8, 8)
     at = small.index(b"\xff\xc0")
     bomb = small[: at + 5] + b"\xff\xff\xff\xff" + small[at + 9 :]
     assert jpeg_size(bomb) == (65535, 65535)
-    with pytest.raises(InputError, match="too large"):
+    with pytest.raises(InputError, match="65535 x 65535 px; the limit is"):
         read_jpeg(bomb)

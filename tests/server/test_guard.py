@@ -1,4 +1,4 @@
-"""Strangers are turned away: other pages, other names for this machine, callers without the token."""
+"""Test the guard: cross-site requests, DNS rebinding and missing tokens are refused."""
 
 from pathlib import Path
 from typing import Any
@@ -11,19 +11,19 @@ TOKEN = "a-long-secret"
 BEARER = {"Authorization": f"Bearer {TOKEN}"}
 
 
-def test_a_page_elsewhere_cannot_post_though_its_browser_would_send_it(studios: Any) -> None:
+def test_a_page_of_another_site_cannot_post(studios: Any) -> None:
     client = studios.start()
     own = f"http://127.0.0.1:{client.port}"
-    begin_alike = (f"{own}.evil", f"{own}.evil.example", f"{own}0", f"{own}@evil.example")
+    same_prefix = (f"{own}.evil", f"{own}.evil.example", f"{own}0", f"{own}@evil.example")
     others = ("https://evil.example", f"http://localhost:{client.port}", "null", "http://127.0.0.1")
-    for origin in (*others, *begin_alike):
+    for origin in (*others, *same_prefix):
         headers = {"Origin": origin, "Content-Type": "text/plain"}
         assert client.request("POST", "/api/jobs?name=a.mp4", b"film", headers).status == 403, origin
     assert client.request("GET", "/api/jobs").json == []
     assert client.request("POST", "/api/jobs?name=a.mp4", b"film", {"Origin": own}).status == 201
 
 
-def test_a_page_elsewhere_cannot_show_results_as_pictures_or_scripts(studios: Any) -> None:
+def test_a_page_of_another_site_cannot_embed_results(studios: Any) -> None:
     client = studios.start()
     job = client.submit()
     for site in ("cross-site", "same-site"):
@@ -32,8 +32,8 @@ def test_a_page_elsewhere_cannot_show_results_as_pictures_or_scripts(studios: An
     assert client.request("GET", "/api/jobs", headers={"Sec-Fetch-Site": "same-origin"}).status == 200
 
 
-def test_a_name_that_was_made_to_point_here_is_refused(studios: Any) -> None:
-    """DNS rebinding: for the browser it is the same origin, so only the Host header tells."""
+def test_a_foreign_host_name_is_refused(studios: Any) -> None:
+    """DNS rebinding: the browser sends it as the same origin, so only the Host header differs."""
     client = studios.start()
     for host in ("evil.example", f"evil.example:{client.port}", "127.0.0.1.evil.example", "", "[::1"):
         headers = {"Host": host, "Origin": f"http://{host}"}
@@ -54,7 +54,7 @@ def test_a_name_that_was_made_to_point_here_is_refused(studios: Any) -> None:
         {"Authorization": "Bearer \xff"},
     ],
 )
-def test_without_the_right_token_nothing_opens(studios: Any, headers: dict[str, str]) -> None:
+def test_without_the_right_token_every_route_is_refused(studios: Any, headers: dict[str, str]) -> None:
     client = studios.start(token=TOKEN)
     for path in ("/", "/api/jobs", "/openapi.json", "/main.js", "/?token=wrong", f"/api/jobs?token={TOKEN}"):
         assert client.request("GET", path, headers=headers).status == 401, path
@@ -62,7 +62,7 @@ def test_without_the_right_token_nothing_opens(studios: Any, headers: dict[str, 
     assert list(client.folder.glob("*/*")) == []
 
 
-def test_the_token_opens_as_a_header_and_as_the_cookie_that_the_printed_address_sets(studios: Any) -> None:
+def test_the_token_is_accepted_as_a_header_and_as_the_cookie_set_by_the_printed_address(studios: Any) -> None:
     client = studios.start(token=TOKEN)
     assert client.request("GET", "/api/jobs", headers=BEARER).status == 200
     first = client.request("GET", f"/?token={TOKEN}")
@@ -73,14 +73,14 @@ def test_the_token_opens_as_a_header_and_as_the_cookie_that_the_printed_address_
     assert client.request("GET", "/api/jobs", headers={"Cookie": cookie.partition(";")[0]}).status == 200
 
 
-def test_another_page_gets_nothing_from_a_studio_with_a_token_either(studios: Any) -> None:
+def test_another_site_is_refused_even_with_the_token(studios: Any) -> None:
     client = studios.start(token=TOKEN)
     assert (
         client.request("GET", "/api/jobs", headers={**BEARER, "Origin": "http://evil.example"}).status == 403
     )
 
 
-def test_a_studio_that_others_can_reach_needs_a_token(tmp_path: Path) -> None:
+def test_a_studio_that_other_machines_can_reach_needs_a_token(tmp_path: Path) -> None:
     for host in ("0.0.0.0", "192.168.1.5", "::", "studio.example"):
         with pytest.raises(ValueError, match="needs a token"):
             StudioSettings(folder=tmp_path, worker=(), host=host)
@@ -89,7 +89,7 @@ def test_a_studio_that_others_can_reach_needs_a_token(tmp_path: Path) -> None:
     ]
 
 
-def test_every_answer_forbids_other_sources_and_frames(studios: Any) -> None:
+def test_every_response_forbids_other_sources_and_frames(studios: Any) -> None:
     client = studios.start()
     for path in ("/", "/api/jobs", "/nothing", "/openapi.json"):
         headers = client.request("GET", path).headers

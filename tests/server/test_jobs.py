@@ -1,4 +1,4 @@
-"""Videos are queued, read one after another, can be called off, and outlive the server."""
+"""Test the job queue: order, progress, cancelling, deleting, and restarts of the server."""
 
 import time
 from typing import Any
@@ -12,10 +12,10 @@ for done in range(1, 101):
     time.sleep(0.1)
 (source.parent / "video").mkdir()
 """
-"""A worker that goes on until there is a file `go` in the results folder."""
+"""Worker that runs until the file `go` exists in the results folder."""
 
 
-def test_progress_and_time_left_come_while_the_work_is_done(studios: Any) -> None:
+def test_a_running_job_reports_progress_and_time_left(studios: Any) -> None:
     client = studios.start(WAITING_WORKER)
     job = client.submit()
     assert job["status"] == "queued"
@@ -28,7 +28,7 @@ def test_progress_and_time_left_come_while_the_work_is_done(studios: Any) -> Non
     assert done["seconds"] > 0
 
 
-def test_the_newest_video_stands_first_and_the_oldest_is_read_first(studios: Any) -> None:
+def test_the_newest_video_is_listed_first_and_the_oldest_is_processed_first(studios: Any) -> None:
     client = studios.start(WAITING_WORKER)
     first, second = client.submit(name="first.mp4"), client.submit(name="second.mp4")
     client.wait_until(first["id"], lambda job: job["status"] == "running")
@@ -38,7 +38,7 @@ def test_the_newest_video_stands_first_and_the_oldest_is_read_first(studios: Any
     assert {client.wait(job["id"])["status"] for job in (first, second)} == {"done"}
 
 
-def test_a_queued_or_running_video_can_be_cancelled_and_a_finished_one_stays(studios: Any) -> None:
+def test_a_queued_or_running_video_can_be_cancelled_and_a_finished_one_is_unchanged(studios: Any) -> None:
     client = studios.start(WAITING_WORKER)
     runs, waits = client.submit(), client.submit()
     client.wait_until(runs["id"], lambda job: job["done"] > 0)
@@ -52,7 +52,7 @@ def test_a_queued_or_running_video_can_be_cancelled_and_a_finished_one_stays(stu
     assert client.request("GET", f"/api/results/{waits['id']}").status == 409
 
 
-def test_deleting_a_video_deletes_its_files_even_while_it_is_read(studios: Any) -> None:
+def test_deleting_a_running_video_deletes_its_files(studios: Any) -> None:
     client = studios.start(WAITING_WORKER)
     job = client.submit()
     client.wait_until(job["id"], lambda job: job["done"] > 0)
@@ -63,7 +63,7 @@ def test_deleting_a_video_deletes_its_files_even_while_it_is_read(studios: Any) 
     assert client.request("GET", "/api/jobs").json == [], "the end of its process does not bring it back"
 
 
-def test_results_and_the_queue_outlive_the_server(studios: Any) -> None:
+def test_results_and_the_queue_survive_a_restart(studios: Any) -> None:
     client = studios.start(WAITING_WORKER)
     (client.folder / "go").touch()
     done = client.wait(client.submit(name="done.mp4")["id"])

@@ -1,4 +1,4 @@
-"""What the page and programs get of a result is what the files hold."""
+"""Test the routes of results: their data equal the files."""
 
 import json
 import socket
@@ -35,16 +35,16 @@ sound = Speech(0.0, 0.02, np.full(2 * T, -30, np.float32), np.arange(2 * T) < T)
 table = build_table(np.arange(T) / 25, [track], half)
 Result(table, (track,), info, sound=sound).save(source.parent / "video")
 """
-"""A worker that saves a result of random numbers."""
+"""Worker that saves a result of random numbers."""
 
 
 def unpack(sent: bytes) -> tuple[dict[str, Any], dict[str, Any]]:
-    """The head of a table as it is sent, and its columns."""
+    """Parse a table response to its header and its columns."""
     line, _, _ = sent.partition(b"\n")
     head, at, columns = json.loads(line), len(line) + 1, {}
     for name, kind in head["columns"].items():
         columns[name] = np.frombuffer(sent, np.dtype(kind).newbyteorder("<"), head["rows"], at)
-        assert at % columns[name].itemsize == 0, "the page reads it where it lies"
+        assert at % columns[name].itemsize == 0, "the page needs aligned columns"
         at += columns[name].nbytes
     assert at == len(sent)
     return head, columns
@@ -52,14 +52,14 @@ def unpack(sent: bytes) -> tuple[dict[str, Any], dict[str, Any]]:
 
 @pytest.fixture(scope="module")
 def done(lasting_studios: Any) -> tuple[Any, str, Path]:
-    """A client, the address of a finished result, and its folder."""
+    """A client, the address of a finished result, and the result's folder."""
     client = lasting_studios.start(SAVING_WORKER)
     job = client.wait(client.submit(name="talk%20one.mp4")["id"])
     assert job["status"] == "done", job
     return client, f"/api/results/{job['id']}", client.folder / job["id"] / "video"
 
 
-def test_the_page_gets_the_numbers_of_the_table_to_the_last_bit(done: tuple[Any, str, Path]) -> None:
+def test_the_table_response_equals_the_table_bit_for_bit(done: tuple[Any, str, Path]) -> None:
     client, address, folder = done
     head, columns = unpack(client.request("GET", f"{address}/table").body)
     stored = read_result_table(folder / "aus.parquet")
@@ -69,7 +69,7 @@ def test_the_page_gets_the_numbers_of_the_table_to_the_last_bit(done: tuple[Any,
     assert [head["reasons"][code] for code in columns["reason"]] == stored["reason"].to_list()
 
 
-def test_every_file_of_a_result_can_be_fetched(done: tuple[Any, str, Path]) -> None:
+def test_every_file_of_a_result_can_be_downloaded(done: tuple[Any, str, Path]) -> None:
     client, address, folder = done
     written = {path.name for path in folder.iterdir()}
     assert "sound.parquet" in written
@@ -78,7 +78,7 @@ def test_every_file_of_a_result_can_be_fetched(done: tuple[Any, str, Path]) -> N
         assert client.request("GET", f"{address}/files/{name}").body == (folder / name).read_bytes()
 
 
-def test_other_thresholds_give_other_events_and_nonsense_is_refused(done: tuple[Any, str, Path]) -> None:
+def test_events_follow_the_thresholds_and_invalid_thresholds_are_refused(done: tuple[Any, str, Path]) -> None:
     client, address, _ = done
     default = client.request("GET", f"{address}/events").json
     assert any(e["AU"] == "AU12" and e["onset_frame"] <= 20 <= e["offset_frame"] for e in default)
@@ -88,7 +88,7 @@ def test_other_thresholds_give_other_events_and_nonsense_is_refused(done: tuple[
         assert client.request("GET", f"{address}/events?{bad}").status == 422
 
 
-def test_a_baseline_is_taken_off_on_request_and_the_files_stay(done: tuple[Any, str, Path]) -> None:
+def test_a_baseline_is_subtracted_on_request_and_the_files_are_unchanged(done: tuple[Any, str, Path]) -> None:
     client, address, folder = done
     before = (folder / "aus.parquet").read_bytes()
     plain = unpack(client.request("GET", f"{address}/table").body)[1]["AU12"]
@@ -101,7 +101,7 @@ def test_a_baseline_is_taken_off_on_request_and_the_files_stay(done: tuple[Any, 
 
 
 @pytest.mark.parametrize("form", ["openface", "pyfeat", "elan", "textgrid", "bids", "wide", "jsonl"])
-def test_every_export_comes_under_the_name_of_the_video(done: tuple[Any, str, Path], form: str) -> None:
+def test_every_export_is_named_after_the_video(done: tuple[Any, str, Path], form: str) -> None:
     client, address, _ = done
     response = client.request("GET", f"{address}/exports/{form}")
     assert response.status == 200, response.body
@@ -110,8 +110,8 @@ def test_every_export_comes_under_the_name_of_the_video(done: tuple[Any, str, Pa
     assert client.request("GET", f"{address}/exports/..%2f{form}").status == 404
 
 
-def test_downloads_of_one_export_at_the_same_moment_do_not_meet(done: tuple[Any, str, Path]) -> None:
-    """They used to share a folder, which each emptied before it wrote."""
+def test_simultaneous_downloads_of_an_export_do_not_interfere(done: tuple[Any, str, Path]) -> None:
+    """They used to share a folder, which each download emptied before writing."""
     client, address, folder = done
     asked = [f"{address}/exports/{name}" for name in ("bids", "elan", "elan?baseline=median")]
     alone = [client.request("GET", path) for path in asked]
@@ -119,11 +119,11 @@ def test_downloads_of_one_export_at_the_same_moment_do_not_meet(done: tuple[Any,
         together = list(pool.map(lambda path: client.request("GET", path), 4 * asked))
     for response, expected in zip(together, 4 * alone, strict=True):
         assert (response.status, len(response.body)) == (200, len(expected.body))
-    assert len({len(response.body) for response in alone}) == 3, "these can be told apart"
+    assert len({len(response.body) for response in alone}) == 3, "the sizes distinguish the exports"
     assert_nothing_is_left(folder)
 
 
-def test_of_an_export_nothing_stays_though_it_fails_or_the_caller_hangs_up(
+def test_temporary_files_of_an_export_are_deleted_after_errors_and_broken_connections(
     done: tuple[Any, str, Path],
 ) -> None:
     client, address, folder = done
@@ -140,26 +140,27 @@ def test_of_an_export_nothing_stays_though_it_fails_or_the_caller_hangs_up(
 
 
 def assert_nothing_is_left(folder: Path) -> None:
+    """Wait until the job's folder contains only the video and its result."""
     end = time.monotonic() + 20
     while {path.name for path in folder.parent.iterdir()} != {"video", "video.mp4"}:
         assert time.monotonic() < end, list(folder.parent.iterdir())
         time.sleep(0.05)
 
 
-def test_elan_finds_the_video_beside_its_file_under_the_name_that_the_user_knows(
+def test_the_elan_export_links_to_the_users_file_name(
     done: tuple[Any, str, Path],
 ) -> None:
     client, address, _ = done
     assert b'MEDIA_URL="./talk%20one.mp4"' in client.request("GET", f"{address}/exports/elan").body
 
 
-def test_the_video_is_sent_in_parts_to_a_player_that_seeks(done: tuple[Any, str, Path]) -> None:
+def test_the_video_supports_range_requests(done: tuple[Any, str, Path]) -> None:
     client, address, _ = done
     part = client.request("GET", f"{address}/video", headers={"Range": "bytes=1-2"})
     assert (part.status, part.body) == (206, b"il")
 
 
-def test_a_report_runs_its_scripts_where_nothing_of_the_studio_opens(done: tuple[Any, str, Path]) -> None:
+def test_a_report_runs_its_scripts_in_an_opaque_origin(done: tuple[Any, str, Path]) -> None:
     client, address, folder = done
     (folder / "report.html").write_text("<script>fetch('/api/jobs')</script>")
     policy = client.request("GET", f"{address}/files/report.html").headers["content-security-policy"]
@@ -167,7 +168,7 @@ def test_a_report_runs_its_scripts_where_nothing_of_the_studio_opens(done: tuple
     assert "allow-same-origin" not in policy
 
 
-def test_the_routes_are_described_for_programs(studios: Any) -> None:
+def test_openapi_describes_the_routes(studios: Any) -> None:
     described = studios.start().request("GET", "/openapi.json").json
     assert {"/api/jobs", "/api/jobs/{job_id}/cancel", "/api/results/{job_id}/exports/{form}"} <= set(
         described["paths"]

@@ -1,1 +1,1 @@
-"""The command line: thin shells over library functions, one small file a command."""
+"""Command line interface: each command is a small shell over one library call."""

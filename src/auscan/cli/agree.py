@@ -1,8 +1,8 @@
-"""`auscan agree`: how far two coders, persons or programs, agree on one video.
+"""Run `auscan agree`: compute the agreement of two coders, people or programs, on one video.
 
-In: two results, coders' files or other programs' CSV.  Out: a table or JSON on stdout, and files if asked
-for.
-Not here: the figures themselves (results/agreement/), reading (results/coders/).
+Inputs: two results, annotation files or CSV files of other programs.
+Returns: a table or JSON on stdout; with --out also agreement.csv and agreement.svg.
+See also: results/agreement/ (measures), results/readers/ (file formats).
 """
 
 import json
@@ -17,29 +17,29 @@ if TYPE_CHECKING:
     from auscan.results.agreement.agree import Agreement
     from auscan.results.readers.coding import Coding
 
-_FACE = "Number of the face in {}, where it has several; else the one known longest."
+_FACE = "Face number in {} if it has several; default: the face with the most frames."
 
 
 def agree(
     a: Annotated[Path, typer.Argument(metavar="A", help="A result, .eaf, OpenFace or py-feat CSV, or .txt.")],
-    b: Annotated[Path, typer.Argument(metavar="B", help="Likewise.")],
+    b: Annotated[Path, typer.Argument(metavar="B", help="Same formats as A.")],
     face_a: Annotated[int | None, typer.Option("--face-a", help=_FACE.format("A"))] = None,
     face_b: Annotated[int | None, typer.Option("--face-b", help=_FACE.format("B"))] = None,
     fps: Annotated[
-        float | None, typer.Option("--fps", help="Frames a second of files that hold no times.")
+        float | None, typer.Option("--fps", help="Frames per second of files without times.")
     ] = None,
     overlap: Annotated[
-        float, typer.Option("--overlap", help="Events are one if they share this part of their time.")
+        float, typer.Option("--overlap", help="Least overlap (intersection over union) of matching events.")
     ] = 0.5,
     chunk_s: Annotated[
-        float, typer.Option("--stretch", metavar="SECONDS", help="Stretches that intervals are drawn from.")
+        float, typer.Option("--stretch", metavar="SECONDS", help="Length of a bootstrap block.")
     ] = 5.0,
     out: Annotated[
         Path | None, typer.Option("--out", help="Folder for agreement.csv and agreement.svg.")
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of the table.")] = False,
 ) -> None:
-    """Give Cohen's kappa, ICC(3,1) and F1 of A and B, frame by frame and event by event, with intervals."""
+    """Compute inter-rater agreement between A and B (Cohen's kappa, ICC(3,1), F1)."""
     from auscan.results.agreement.agree import AgreementSettings, compute_agreement
     from auscan.results.readers.read import read_codings
 
@@ -55,20 +55,19 @@ def agree(
 
 
 def _face_of(codings: "list[Coding]", face: int | None) -> "Coding":
+    """Return the coding of `face`; for None the one with the most coded frames or events."""
     from auscan.results.readers.coding import FrameCoding
 
     if face is not None:
         faces = {coding.face: coding for coding in codings}
         if face not in faces:
             names = ", ".join(map(str, faces))
-            raise InputError(f"{codings[0].name} has no face {face}. It has {names}.")
+            raise InputError(f"{codings[0].name} has no face {face}. Its faces: {names}.")
         return faces[face]
 
     def length(coding: "Coding") -> int:
         if isinstance(coding, FrameCoding):
-            return int(
-                (coding.labels == coding.labels).any(axis=1).sum()
-            )  # frames of which something is known
+            return int((coding.labels == coding.labels).any(axis=1).sum())  # frames with a label; NaN != NaN
         return len(coding.events)
 
     return max(codings, key=length)
@@ -119,7 +118,7 @@ def _print_tables(agreement: "Agreement") -> None:
 
 
 def _format(value: float) -> str:
-    return "-" if value != value else f"{value:.2f}"  # NaN differs from itself
+    return "-" if value != value else f"{value:.2f}"  # NaN != NaN
 
 
 def _format_interval(low: float, high: float) -> str:

@@ -1,12 +1,8 @@
-"""`auscan merge`: many results as one data set.
+"""Run `auscan merge` (combine results into one data set) and `auscan query` (SQL over it).
 
-In: folders that `auscan detect` wrote to.  Out: a folder of Parquet files, and what is in it on stdout.
-Not here: the data set itself (batch/dataset.py).
-
-`auscan query`: ask a data set in SQL.
-
-In: a data set that `auscan merge` wrote, a query.  Out: a table, CSV or JSON Lines on stdout.
-Not here: the tables, DuckDB (batch/dataset.py).
+Inputs: folders written by `auscan detect`; for query a data set written by `auscan merge` and an SQL query.
+Returns: a folder of Parquet files and its counts on stdout; for query a table, CSV or JSON Lines on stdout.
+See also: batch/dataset.py (the data set and DuckDB).
 """
 
 import csv
@@ -26,16 +22,16 @@ if TYPE_CHECKING:
     from auscan.batch.dataset import QueryResult
 
 MAX_TABLE_ROWS = 50
-"""Rows of the table that is made for eyes."""
+"""Rows printed without --csv and --json."""
 
 
 def merge(
     results: Annotated[
-        list[Path], typer.Argument(metavar="RESULTS...", help="Folders that `auscan detect` wrote to.")
+        list[Path], typer.Argument(metavar="RESULTS...", help="Output folders of `auscan detect`.")
     ],
     out: Annotated[Path, typer.Option("--out", metavar="DATASET", help="Folder for the data set.")],
 ) -> None:
-    """Gather the results in RESULTS into one data set of few large Parquet files."""
+    """Merge results into one data set of a few large Parquet files."""
     require_extra("auscan merge", "pyarrow", "batch")
     from rich.console import Console
     from rich.progress import Progress
@@ -53,14 +49,16 @@ def merge(
 
 
 def query(
-    dataset: Annotated[Path, typer.Argument(metavar="DATASET", help="Folder that `auscan merge` wrote.")],
-    sql: Annotated[str, typer.Argument(metavar="SQL", help="Over the tables inputs, frames and events.")],
+    dataset: Annotated[Path, typer.Argument(metavar="DATASET", help="Folder written by `auscan merge`.")],
+    sql: Annotated[
+        str, typer.Argument(metavar="SQL", help="Query over the tables inputs, frames and events.")
+    ],
     as_csv: Annotated[bool, typer.Option("--csv", help="Print CSV.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print a JSON object a row.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object per row.")] = False,
 ) -> None:
-    """Answer SQL over DATASET with DuckDB, e.g. 'SELECT AU, count(*) FROM events GROUP BY AU'."""
+    """Run an SQL query over DATASET with DuckDB, e.g. 'SELECT AU, count(*) FROM events GROUP BY AU'."""
     if as_csv and as_json:
-        raise InputError("Give --csv or --json, not both.")
+        raise InputError("--csv and --json exclude each other. Leave out one of them.")
     require_extra("auscan query", "duckdb", "batch")
     from auscan.batch.dataset import query as run_query
 
@@ -78,7 +76,7 @@ def query(
 
 
 def _nan_to_none(value: Any) -> Any:
-    """JSON knows no NaN."""
+    """Return the value, or None for NaN, which JSON does not have."""
     return None if isinstance(value, float) and value != value else value
 
 
@@ -91,7 +89,7 @@ def _print_table(result: "QueryResult") -> None:
         table.add_row(*_format_row(row))
     Console().print(table)
     if next(rows, None) is not None:
-        typer.echo(f"More than {MAX_TABLE_ROWS} rows; --csv or --json gives all.", err=True)
+        typer.echo(f"Only the first {MAX_TABLE_ROWS} rows are shown; --csv or --json prints all.", err=True)
 
 
 def _format_row(row: Iterable[Any]) -> list[str]:

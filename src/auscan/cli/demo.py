@@ -1,7 +1,8 @@
-"""`auscan demo`: a first try without a video of one's own.
+"""Run `auscan demo`: make a clip from a portrait and detect its action units.
 
-In: where to put it.  Out: a clip, its table, overlay and report in one folder, and the AU table on stdout.
-Not here: the clip (pipeline/demo.py).
+Inputs: an output folder.
+Returns: the clip, its table, overlay and report in that folder; a table of the AUs on stdout.
+See also: pipeline/demo.py (the clip).
 """
 
 import shlex
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 DEFAULT_FOLDER = Path("auscan-demo")
-"""Where the demo goes unless told otherwise; git ignores it."""
+"""Default of --out; listed in .gitignore."""
 
 
 def demo(
@@ -28,7 +29,7 @@ def demo(
     device: DeviceOption = "auto",
     threads: ThreadsOption = None,
 ) -> None:
-    """Make a short clip of a smiling face, find its action units, and show them."""
+    """Make a short clip of a smiling face, detect its action units and show them."""
     from auscan.core.config import Options
     from auscan.inference.load import load_engine
     from auscan.pipeline.demo import make_demo_clip
@@ -41,20 +42,20 @@ def demo(
     with show_progress(clip.name) as progress:
         result = write_result(clip, out, engine, options, command, progress)
     _print_table(result.table)
-    typer.echo("She smiles: AU06, AU12 and AU25 should be on, AU04 and AU15 off.")
-    typer.echo(f"Watch {out / 'overlay.mp4'}")
-    typer.echo(f"Open  {out / 'report.html'}")
-    typer.echo(f"Read  {out / 'aus.csv'}, {out / 'events.csv'} and {out / 'summary.json'}")
+    typer.echo("The face smiles: expect AU06, AU12 and AU25 active, AU04 and AU15 inactive.")
+    typer.echo(f"Overlay: {out / 'overlay.mp4'}")
+    typer.echo(f"Report:  {out / 'report.html'}")
+    typer.echo(f"Tables:  {out / 'aus.csv'}, {out / 'events.csv'}; summary: {out / 'summary.json'}")
 
 
 def _print_table(table: "pd.DataFrame") -> None:
-    """For each AU what it does, the share of face rows in which it is on, and its mean probability."""
+    """Print for each AU its meaning, the share of face rows with it active and its mean probability."""
     from rich.console import Console
     from rich.table import Table
 
     faces = table[table["success"] == 1]
     au_table = Table("AU", "meaning")
-    for title in ("on in", "mean probability"):
+    for title in ("active", "mean probability"):
         au_table.add_column(title, justify="right")
     for name, meaning in AU_MEANINGS.items():
         known = bool(faces[name].notna().any())

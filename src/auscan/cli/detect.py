@@ -1,9 +1,9 @@
-"""`auscan detect`: find the action units in files, folders and globs, and write a folder for each.
+"""Run `auscan detect`: detect action units in files, folders and globs; write one result folder per input.
 
-One input that fails does not stop the others; the manifest in DIR says what became of each. A single input is
-done in this process; as soon as there are more, or limits, in processes of their own.
-In: the words of the command line.  Out: files under DIR, lines on stdout, progress and errors on stderr.
-Not here: the work itself (pipeline/outputs.py), what makes a batch safe (batch/).
+An input that fails does not stop the others; the manifest in the output folder records the outcome of each. A
+single input without limits runs in this process, all others run in worker processes.
+Returns: files below --out, lines on stdout, progress and errors on stderr.
+See also: pipeline/outputs.py (one input), batch/ (plan, workers, manifest).
 """
 
 import shlex
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from auscan.results.manifest import ManifestRecord
 
 MAX_NAMES = 3
-"""Inputs of an error class that the table names."""
+"""Inputs listed for each error class in the summary."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,9 +63,9 @@ class DetectOptions:
     resume: bool
     shard: str
     time_limit_s: float | None
-    """Of each input."""
+    """Time limit of each input, seconds."""
     memory_limit_gb: float | None
-    """Of each input, in 10^9 bytes."""
+    """Memory limit of each input, in 10^9 bytes."""
     ray_address: str | None
     """'auto', 'local' or HOST:PORT of a Ray cluster; None runs on this machine without Ray."""
     gpus_per_worker: float | None
@@ -99,19 +99,21 @@ class DetectOptions:
 
 def detect(
     inputs: Annotated[
-        list[str], typer.Argument(metavar="INPUT...", help="Videos, pictures, folders to search, or globs.")
+        list[str], typer.Argument(metavar="INPUT...", help="Videos, pictures, folders or globs.")
     ],
-    out: Annotated[Path, typer.Option("--out", help="Folder for the results; made if missing.")],
-    overlay: Annotated[bool, typer.Option("--overlay", help="Also draw the result onto the video.")] = False,
+    out: Annotated[Path, typer.Option("--out", help="Folder for the results.")],
+    overlay: Annotated[
+        bool, typer.Option("--overlay", help="Also write a video with the result drawn on it.")
+    ] = False,
     report: Annotated[bool, typer.Option("--report", help="Also write an HTML report.")] = False,
     evidence: Annotated[
-        bool, typer.Option("--evidence", help="Also keep what the model went by: evidence.parquet.")
+        bool, typer.Option("--evidence", help="Also save attention maps and gates (evidence.parquet).")
     ] = False,
     as_video: Annotated[
         float | None,
-        typer.Option("--as-video", metavar="FPS", help="Read a folder of numbered pictures as one video."),
+        typer.Option("--as-video", metavar="FPS", help="Read folders of numbered pictures as videos."),
     ] = None,
-    model: Annotated[str, typer.Option("--model", help="A shipped model or a checkpoint folder.")] = "nano",
+    model: Annotated[str, typer.Option("--model", help="Shipped model or checkpoint folder.")] = "nano",
     operating_point: OperatingPointOption = "default",
     keep_all: KeepAllOption = False,
     baseline: Annotated[
@@ -119,7 +121,7 @@ def detect(
         typer.Option(
             "--baseline",
             metavar="none|median|SECONDS-SECONDS",
-            help="Take off what is usual for each face: its median over all frames or those of some seconds.",
+            help="Subtract each face's neutral baseline: its median over all frames or over some seconds.",
         ),
     ] = "none",
     backend: BackendOption = "auto",
@@ -128,26 +130,26 @@ def detect(
     jobs: Annotated[
         int | None,
         typer.Option(
-            "--jobs", min=1, help="Inputs that are done at the same time: 1; on Ray as many as have room."
+            "--jobs", min=1, help="Inputs processed in parallel; default: 1, on Ray as many as fit."
         ),
     ] = None,
-    resume: Annotated[
-        bool, typer.Option("--resume", help="Leave out what is done and has not changed since.")
-    ] = False,
+    resume: Annotated[bool, typer.Option("--resume", help="Skip inputs with an up-to-date result.")] = False,
     shard: Annotated[
-        str, typer.Option("--shard", metavar="I/N", help="Do only the I-th of N parts, the first is 1.")
+        str, typer.Option("--shard", metavar="I/N", help="Process only part I of N, counted from 1.")
     ] = "1/1",
     time_limit: Annotated[
-        float | None, typer.Option("--time-limit", metavar="SECONDS", min=0.001, help="For each input.")
+        float | None,
+        typer.Option("--time-limit", metavar="SECONDS", min=0.001, help="Time limit of each input."),
     ] = None,
     memory_limit: Annotated[
-        float | None, typer.Option("--memory-limit", metavar="GB", min=0.001, help="For each input.")
+        float | None,
+        typer.Option("--memory-limit", metavar="GB", min=0.001, help="Memory limit of each input."),
     ] = None,
     ray: RayOption = None,
     gpus_per_worker: GpusPerWorkerOption = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the manifest's lines on stdout.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print manifest records as JSON lines.")] = False,
 ) -> None:
-    """Find the action units in every frame and face of INPUTS and write them to a folder each."""
+    """Detect action units in videos and pictures; write one result folder per input."""
     options = DetectOptions(
         inputs=tuple(inputs),
         out=out,
@@ -183,7 +185,7 @@ def run_detect(options: DetectOptions) -> int:
     from auscan.results.manifest import read_records
 
     if options.gpus_per_worker is not None and options.ray_address is None:
-        raise InputError("--gpus-per-worker is for --ray.")
+        raise InputError("--gpus-per-worker requires --ray.")
     out, shard = options.out, parse_shard(options.shard)
     request, limits = options.request(), options.limits()
     metadata = run_metadata(request)
@@ -205,7 +207,7 @@ def run_detect(options: DetectOptions) -> int:
 
 
 def _find_inputs(inputs: Sequence[str], folders_as_video: bool) -> "list[MediaInput]":
-    """The inputs; an overlay of an earlier run is none, though a search of a folder around DIR finds it."""
+    """Find the inputs, without overlays of earlier runs that lie in a searched folder."""
     from auscan.media.discover import find_media
 
     def is_own_overlay(path: Path) -> bool:
@@ -217,17 +219,17 @@ def _find_inputs(inputs: Sequence[str], folders_as_video: bool) -> "list[MediaIn
 
 
 def _print_plan(plan: "Plan") -> None:
-    """A line for each input that was known: why it is done again, or that it is not."""
+    """Print a line for each input of an earlier run: skipped, or the reason to process it again."""
     for path in plan.unchanged:
-        typer.echo(f"{path}: unchanged, left as it is", err=True)
+        typer.echo(f"{path}: unchanged, skipped", err=True)
     for job in plan.jobs:
         if job.reason != "new":
-            typer.echo(f"{job.path}: again, as {job.reason}", err=True)
+            typer.echo(f"{job.path}: processed again because {job.reason}", err=True)
 
 
 @dataclass
 class BatchReporter:
-    """Tells of each input as it ends, and of all of them in the end."""
+    """Prints each finished input and a summary, and computes the exit code."""
 
     out: Path
     manifest: str
@@ -236,10 +238,10 @@ class BatchReporter:
     finished: int = 0
     unchanged: int = 0
     failures: "dict[str, list[ManifestRecord]]" = field(default_factory=dict)
-    """By error class."""
+    """Records of failed inputs, by error class."""
 
     def run(self, plan: "Plan", runner: "Runner", progress: BatchProgress) -> None:
-        """Do all jobs of a plan, or as many as there is patience for."""
+        """Run all jobs of a plan until they are finished or the user interrupts."""
         from auscan.batch.run import run
 
         try:
@@ -248,7 +250,7 @@ class BatchReporter:
                     with progress.paused():
                         self._print_record(job, record)
         except KeyboardInterrupt:
-            pass  # what is left is said in the end
+            pass  # print_summary reports the remaining inputs
 
     def _print_record(self, job: "Job", record: "ManifestRecord") -> None:
         from auscan.results.manifest import has_same_content, to_json_line
@@ -265,14 +267,14 @@ class BatchReporter:
         if self.as_json:
             typer.echo(to_json_line(record))
         elif unchanged:
-            typer.echo(f"{record.path}: same content, left as it is", err=True)
+            typer.echo(f"{record.path}: same content, skipped", err=True)
         elif record.folder is not None:
             typer.echo(
                 f"{record.path}: {record.rows} rows in {record.seconds:.1f} s -> {self.out / record.folder}"
             )
 
     def print_summary(self, plan: "Plan") -> None:
-        """A table of what failed, what is left, and how to go on; nothing where all is well."""
+        """Print counts, failures and the command to continue; print nothing if all inputs succeeded."""
         remaining = len(plan.jobs) - self.finished
         failed = sum(map(len, self.failures.values()))
         unchanged = len(plan.unchanged) + self.unchanged
@@ -291,5 +293,6 @@ class BatchReporter:
         if failed or remaining:
             arguments = sys.argv[1:] if "--resume" in sys.argv else [*sys.argv[1:], "--resume"]
             typer.echo(
-                f"To do only what failed or is left:\n  {shlex.join(['auscan', *arguments])}", err=True
+                f"To process the failed and remaining inputs:\n  {shlex.join(['auscan', *arguments])}",
+                err=True,
             )

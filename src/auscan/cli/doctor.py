@@ -1,7 +1,7 @@
-"""`auscan doctor`: whether auscan can work here, and what is missing for what.
+"""Run `auscan doctor`: check the installation.
 
-In: nothing.  Out: findings on stdout; exit code 1 where the default path is broken.
-Not here: looking (pipeline/doctor.py).
+Returns: findings on stdout; exit code 1 if a part that `auscan detect` needs by default is broken.
+See also: pipeline/doctor.py (the checks).
 """
 
 import json
@@ -15,9 +15,9 @@ if TYPE_CHECKING:
 
 
 def doctor(
-    as_json: Annotated[bool, typer.Option("--json", help="Print everything as one JSON object.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
-    """Say whether auscan can work here, and what is missing for what; asks no network."""
+    """Check the installation and list missing optional parts; uses no network."""
     from auscan.pipeline.doctor import describe_python, run_checks
 
     findings = run_checks()
@@ -31,11 +31,13 @@ def doctor(
         typer.echo(json.dumps(report, indent=2))
     else:
         typer.echo(describe_python())
-        # What an extra lacks stands in the extra's own line.
+        # The line of an extra lists its missing packages, so these need no lines of their own.
         shown = [each for each in findings if each.found or not each.area.startswith("package of")]
         for each in shown:
             typer.echo(_line(each))
-        typer.echo("Everything that auscan needs is there." if works else "Something is broken; see above.")
+        typer.echo(
+            "All required parts work." if works else "At least one required part is broken; see above."
+        )
     raise typer.Exit(0 if works else 1)
 
 

@@ -1,7 +1,8 @@
-"""`auscan evaluate`: hold scores against the labels of an index.
+"""Run `auscan evaluate`: compare scores with the labels of an index.
 
-In: the folder of an index and a Parquet of scores.  Out: a table or JSON on stdout, and files if asked for.
-Not here: the figures themselves (training/evaluation.py).
+Inputs: the folder of an index and a Parquet file of scores.
+Returns: a table or JSON on stdout; with --out also evaluation.json and evaluation.html.
+See also: training/evaluation.py (measures).
 """
 
 import json
@@ -17,36 +18,40 @@ if TYPE_CHECKING:
 
 
 def evaluate(
-    index: Annotated[Path, typer.Argument(metavar="INDEX", help="Folder that `auscan prepare` wrote.")],
-    scores: Annotated[Path, typer.Argument(metavar="SCORES", help="Parquet of scores, a row a frame.")],
+    index: Annotated[Path, typer.Argument(metavar="INDEX", help="Folder written by `auscan prepare`.")],
+    scores: Annotated[
+        Path, typer.Argument(metavar="SCORES", help="Parquet file of scores, one row per frame.")
+    ],
     split: Annotated[
-        str, typer.Option("--split", help="Split to score; `all` takes all with labels.")
+        str, typer.Option("--split", help="Split to evaluate; `all`: all labelled frames.")
     ] = "val",
     thresholds: Annotated[
         Path | None,
-        typer.Option("--thresholds", metavar="FILE", help="Use these thresholds and their smoothing."),
+        typer.Option(
+            "--thresholds", metavar="FILE", help="Thresholds and smoothing to use instead of tuning."
+        ),
     ] = None,
     smooth: Annotated[
         str | None,
-        typer.Option("--smooth", metavar="N", help="Moving average in frames: 7, or 7,AU06=15,AU23=1."),
+        typer.Option("--smooth", metavar="N", help="Moving average in frames, e.g. 7 or 7,AU06=15,AU23=1."),
     ] = None,
     save_thresholds: Annotated[
         Path | None,
-        typer.Option("--save-thresholds", metavar="FILE", help="Tune on these scores and keep the result."),
+        typer.Option("--save-thresholds", metavar="FILE", help="Save the thresholds tuned on these scores."),
     ] = None,
     rule: Annotated[
         Literal["frame", "element"],
-        typer.Option("--rule", help="Count frames with all labels (official), or every label there is."),
+        typer.Option("--rule", help="Count fully labelled frames (official rule), or every single label."),
     ] = "frame",
     out: Annotated[
         Path | None, typer.Option("--out", help="Folder for evaluation.json and evaluation.html.")
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of the table.")] = False,
 ) -> None:
-    """Give the F1 of every AU and their mean, at 0.5 and at tuned thresholds, with 95 % intervals."""
+    """Compute F1 of each AU and the mean, at 0.5 and at tuned thresholds, with 95 % intervals."""
     if thresholds is not None and (smooth is not None or save_thresholds is not None):
         raise InputError(
-            "--thresholds brings its own smoothing and is not tuned again. Leave out --smooth and "
+            "The file of --thresholds sets the smoothing and replaces tuning. Leave out --smooth and "
             "--save-thresholds, or leave out --thresholds."
         )
     from auscan.training.evaluation import evaluate as evaluate_scores
@@ -58,7 +63,7 @@ def evaluate(
     windows = parse_windows(smooth) if smooth is not None else NO_SMOOTHING
     evaluation = evaluate_scores(read_labels(index, split), read_scores(scores), decision, windows, rule)
     if save_thresholds is not None:
-        assert evaluation.calibrated_thresholds is not None  # as no thresholds were given
+        assert evaluation.calibrated_thresholds is not None  # always computed without --thresholds
         calibration, points = (
             evaluation.calibrated_thresholds.calibration,
             evaluation.calibrated_thresholds.operating_points,
@@ -93,7 +98,7 @@ def _print_table(evaluation: "Evaluation") -> None:
     default, tuned = evaluation.at_default, evaluation.at_tuned
     # Narrow enough for a terminal of 80 columns.
     table = Table("", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
-    for title in ("yes", "AUC", "AP", "ECE", "F1@.5", "95 %", "kappa", "cut", "tuned", "95 %"):
+    for title in ("pos.", "AUC", "AP", "ECE", "F1@.5", "95 %", "kappa", "thr.", "tuned", "95 %"):
         table.add_column(title, justify="right", no_wrap=True)
     counts, ends = default.f1_all.counts, (default.f1_all.interval, tuned.f1_all.interval)
     f1, f1_tuned = counts.f1(), tuned.f1_all.counts.f1()
@@ -133,29 +138,32 @@ def _print_table(evaluation: "Evaluation") -> None:
 
 
 def _notes(evaluation: "Evaluation") -> list[str]:
-    """What a reader of the table must know."""
+    """Return the sentences printed below the table."""
     notes = [
-        f"{evaluation.frames} of {evaluation.rows} frames count; {evaluation.tracks} tracks, "
-        f"{evaluation.sources} source videos. {evaluation.frames_without_face} frames without a face were "
-        "filled in for f1_all and left out of f1_faces."
+        f"{evaluation.frames} of {evaluation.rows} frames are evaluated: {evaluation.tracks} tracks, "
+        f"{evaluation.sources} source videos. {evaluation.frames_without_face} frames without a face have "
+        "interpolated scores in f1_all and are left out of f1_faces."
     ]
     if evaluation.frames_without_score:
         notes.append(
-            f"In {evaluation.frames_without_score} frames an AU has no score in its whole track and says no."
+            f"In {evaluation.frames_without_score} frames an AU has no score in its whole track and counts "
+            "as inactive."
         )
     if evaluation.sources < 2:
-        notes.append("One source video gives no intervals.")
+        notes.append("Intervals need at least two source videos.")
     if evaluation.tuned_here:
-        notes.append("The cuts were tuned on these very frames, which flatters.")
+        notes.append("The thresholds were tuned on the evaluated frames, so the tuned F1 is optimistic.")
     if (others := evaluation.cross_fitted) is not None:
         notes.append(
-            f"With the cuts of each video tuned on other videos, f1_all is {others.counts.score():.3f} "
-            f"({_format_interval(*others.interval.score)})."
+            f"With the thresholds of each video tuned on the other videos, f1_all is "
+            f"{others.counts.score():.3f} ({_format_interval(*others.interval.score)})."
         )
     if (error := _mean(evaluation.calibration_error)) is not None:
-        text = f"The expected calibration error is {error:.3f} in the mean"
+        text = f"The mean expected calibration error is {error:.3f}"
         after = None if evaluation.calibrated_error is None else _mean(evaluation.calibrated_error)
-        notes.append(f"{text}." if after is None else f"{text}, {after:.3f} calibrated on other videos.")
+        notes.append(
+            f"{text}." if after is None else f"{text}, {after:.3f} after calibration on the other videos."
+        )
     return notes
 
 
@@ -165,7 +173,7 @@ def _mean(values: tuple[float, ...]) -> float | None:
 
 
 def _format(value: float) -> str:
-    return "-" if value != value else f"{value:.3f}"  # NaN differs from itself
+    return "-" if value != value else f"{value:.3f}"  # NaN != NaN
 
 
 def _format_interval(low: float, high: float) -> str:

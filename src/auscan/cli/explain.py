@@ -1,7 +1,8 @@
-"""`auscan explain`: a picture of what the model went by in one face of one frame.
+"""Run `auscan explain`: draw the attention of the model over one face of one frame.
 
-In: a video and the folder of its results.  Out: a picture.
-Not here: the work itself (pipeline/explain.py), what the numbers mean (docs/evidence.md).
+Inputs: a video and the folder of its result with evidence.parquet.
+Returns: a picture.
+See also: pipeline/explain.py (drawing), docs/evidence.md (meaning of the numbers).
 """
 
 from pathlib import Path
@@ -13,26 +14,28 @@ from auscan.cli.progress import show_progress
 
 
 def explain(
-    source: Annotated[Path, typer.Argument(metavar="INPUT", help="The video or picture that was read.")],
-    folder: Annotated[Path, typer.Argument(metavar="RESULT", help="What `detect --evidence` made of it.")],
-    frame: Annotated[int, typer.Option("--frame", min=0, help="Frame, as in the table.")],
-    out: Annotated[Path, typer.Option("--out", metavar="FILE.png", help="The picture.")],
+    source: Annotated[Path, typer.Argument(metavar="INPUT", help="Video or picture of the result.")],
+    folder: Annotated[Path, typer.Argument(metavar="RESULT", help="Folder written by `detect --evidence`.")],
+    frame: Annotated[int, typer.Option("--frame", min=0, help="Frame number, as in the table.")],
+    out: Annotated[Path, typer.Option("--out", metavar="FILE.png", help="Picture to write.")],
     face: Annotated[
-        int | None, typer.Option("--face", help="face_id, as in the table, where there are several.")
+        int | None,
+        typer.Option("--face", help="face_id of the table; needed if the frame has several faces."),
     ] = None,
     au: Annotated[
-        str | None, typer.Option("--au", help="One action unit, like AU12; else a sheet of all.")
+        str | None, typer.Option("--au", help="Action unit, e.g. AU12; default: a sheet of all.")
     ] = None,
     as_video: Annotated[
-        float | None, typer.Option("--as-video", metavar="FPS", help="As it was given to `detect`.")
+        float | None,
+        typer.Option("--as-video", metavar="FPS", help="Frame rate given to `detect --as-video`."),
     ] = None,
 ) -> None:
-    """Show where the model looked in a frame of INPUT, of which RESULT is the folder of results."""
+    """Draw the attention of the model over one face in a frame of INPUT."""
     from auscan.pipeline.explain import check_picture_suffix, write_picture
     from auscan.pipeline.explain import explain as explain_frame
     from auscan.results.attributions import ATTRIBUTIONS_FILE
 
-    check_picture_suffix(out)  # before a long video is read
+    check_picture_suffix(out)  # before decoding a long video
     with show_progress(source.name) as progress:
         picture = explain_frame(
             source,

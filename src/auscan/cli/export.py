@@ -1,13 +1,9 @@
-"""`auscan export`: write a checkpoint as ONNX graphs that run without PyTorch.
+"""Run `auscan pack` (training run to checkpoint) and `auscan export` (checkpoint to ONNX graphs).
 
-In: a checkpoint with weights.  Out: a folder that is a checkpoint itself, and on stdout how far it is from
-PyTorch.
-Not here: the work itself (inference/export.py).
-
-`auscan pack`: make a checkpoint of what a training run taught.
-
-In: the folder of a run.  Out: the folder of a checkpoint, for `auscan detect --model`.
-Not here: the work itself (training/pack.py).
+Inputs: pack: the folder of a run; export: a checkpoint with weights.
+Returns: a checkpoint folder for `auscan detect --model`. Exported graphs run without PyTorch; their
+differences from PyTorch go to stdout.
+See also: training/pack.py, inference/export.py.
 """
 
 from pathlib import Path
@@ -19,19 +15,28 @@ from auscan.core.errors import InputError
 
 
 def export(
-    checkpoint: Annotated[str, typer.Argument(metavar="CHECKPOINT", help="A shipped model or a folder.")],
+    checkpoint: Annotated[
+        str, typer.Argument(metavar="CHECKPOINT", help="Shipped model or checkpoint folder.")
+    ],
     out: Annotated[Path, typer.Option("--out", metavar="DIR", help="Folder for the graphs.")],
     crops: Annotated[
         Path | None,
-        typer.Option("--crops", metavar="FILE.npy", help="Crops of real faces, uint8 [n, S, S, 3]."),
+        typer.Option(
+            "--crops",
+            metavar="FILE.npy",
+            help="Crops of real faces for the comparison: uint8, n x S x S x 3.",
+        ),
     ] = None,
     int8: Annotated[
-        bool, typer.Option("--int8", help="The face's convolutions in 8 bits, calibrated on --crops.")
+        bool,
+        typer.Option("--int8", help="Quantise the visual convolutions to 8 bits, calibrated on --crops."),
     ] = False,
 ) -> None:
-    """Write CHECKPOINT as ONNX graphs, checked against PyTorch on noise and on faces."""
+    """Export CHECKPOINT as ONNX graphs and compare them with PyTorch on noise and on faces."""
     if int8 and crops is None:
-        raise InputError("--int8 is calibrated on real faces. Give some hundred crops with --crops FILE.npy.")
+        raise InputError(
+            "--int8 needs real faces for calibration. Give some hundred crops with --crops FILE.npy."
+        )
     from auscan.core.checkpoint_folder import find_checkpoint, read_config
     from auscan.inference.export import export as export_checkpoint
     from auscan.pipeline.demo import demo_crops
@@ -43,8 +48,8 @@ def export(
     real = report["differences"]["real"]
     typer.echo(f"{out}: {len(report['bytes'])} graphs, {sum(report['bytes'].values()) / 1e6:.1f} MB")
     typer.echo(
-        f"From PyTorch, on faces: logits differ by at most {real['logits']:.2g}, "
-        f"probabilities by {real['mean_probability']:.2g} on average."
+        f"Difference from PyTorch on faces: logits at most {real['logits']:.2g}, "
+        f"probabilities {real['mean_probability']:.2g} on average."
     )
 
 
@@ -55,22 +60,24 @@ def _read_crops(file: Path) -> Any:
         return np.load(file, allow_pickle=False)
     except (OSError, ValueError) as error:
         raise InputError(
-            f"{file} holds no array that can be read ({error}). Write it with numpy.save."
+            f"{file} is not a readable NumPy array ({error}). Write it with numpy.save."
         ) from error
 
 
 def pack(
-    run: Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a run, or its best/ or last/.")],
-    out: Annotated[Path, typer.Option("--out", metavar="FOLDER", help="Folder of the checkpoint.")],
+    run: Annotated[
+        Path, typer.Argument(metavar="RUN", help="Folder of a run, or its subfolder best or last.")
+    ],
+    out: Annotated[Path, typer.Option("--out", metavar="FOLDER", help="Folder for the checkpoint.")],
     thresholds: Annotated[
         Path | None,
-        typer.Option("--thresholds", metavar="FILE", help="From `auscan evaluate --save-thresholds`."),
+        typer.Option("--thresholds", metavar="FILE", help="File from `auscan evaluate --save-thresholds`."),
     ] = None,
     name: Annotated[
-        str | None, typer.Option("--name", help="The model's id in results; FOLDER's name if not given.")
+        str | None, typer.Option("--name", help="Model name in results; default: name of FOLDER.")
     ] = None,
     model: Annotated[
-        str | None, typer.Option("--model", help="Whose encoders, if they are not where the run found them.")
+        str | None, typer.Option("--model", help="Checkpoint with the encoders, if the run's has moved.")
     ] = None,
     visual: Annotated[
         str | None, typer.Option("--visual", help="DINOv2 weights, as for `auscan extract`.")
@@ -79,7 +86,7 @@ def pack(
         str | None, typer.Option("--audio", help="WavLM weights, as for `auscan extract`.")
     ] = None,
 ) -> None:
-    """Join the encoders and the network of RUN in a checkpoint that `auscan detect --model` reads."""
+    """Pack encoders and network of RUN into a checkpoint for `auscan detect --model`."""
     from auscan.training.pack import pack as pack_run
     from auscan.training.thresholds import read_decision
 

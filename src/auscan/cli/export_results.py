@@ -1,7 +1,8 @@
-"""`auscan export-results`: a result in the formats of other programs.
+"""Run `auscan export-results`: write a result in formats of other programs.
 
-In: what `auscan detect` wrote.  Out: files, their paths on stdout.
-Not here: the formats (results/exports/), checkpoints as graphs (export.py).
+Inputs: a folder written by `auscan detect`, or its table.
+Returns: files; their paths on stdout.
+See also: results/exports/ (formats), export.py (checkpoints as ONNX graphs).
 """
 
 from pathlib import Path
@@ -13,23 +14,21 @@ from auscan.core.errors import InputError
 
 
 def export_results(
-    path: Annotated[
-        Path, typer.Argument(metavar="RESULT", help="Folder that `detect` wrote, or the table in it.")
-    ],
+    path: Annotated[Path, typer.Argument(metavar="RESULT", help="Folder written by `detect`, or its table.")],
     to: Annotated[
         list[str],
         typer.Option(
             "--to",
             metavar="FORMAT",
-            help="openface, pyfeat, elan, textgrid, bids, wide or jsonl; may be given several times.",
+            help="openface, pyfeat, elan, textgrid, bids, wide or jsonl; repeatable.",
         ),
     ],
     out: Annotated[
         Path | None,
-        typer.Option("--out", metavar="DIR", help="Folder for the files; RESULT's own if left out."),
+        typer.Option("--out", metavar="DIR", help="Folder for the files; default: folder of RESULT."),
     ] = None,
 ) -> None:
-    """Write RESULT as OpenFace or py-feat CSV, for ELAN, Praat or BIDS, as a wide CSV or as JSON Lines."""
+    """Export RESULT to OpenFace, py-feat, ELAN, Praat, BIDS, a wide CSV (SPSS, R) or JSON Lines."""
     from auscan.results.exports.content import find_media, open_result
     from auscan.results.exports.write import export_result
 

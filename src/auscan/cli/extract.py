@@ -1,8 +1,8 @@
-"""`auscan extract`: run the frozen encoders over a data set once and keep what they say.
+"""Run `auscan extract`: compute the features of the frozen encoders for a data set and cache them.
 
-In: the folder of an index.  Out: a folder of features, an estimate and a summary on stdout, progress on
-stderr.
-Not here: the work itself (datasets/features.py), who does it (batch/extract.py).
+Inputs: the folder of an index.
+Returns: a folder of features; an estimate and a summary on stdout, progress on stderr.
+See also: datasets/features.py (features), batch/extract.py (jobs).
 """
 
 from collections.abc import Sequence
@@ -19,40 +19,42 @@ if TYPE_CHECKING:
     from auscan.results.manifest import ManifestRecord
 
 MAX_WARNINGS = 5
-"""Pictures that could not be read and are named."""
+"""Warnings printed to stderr; further ones are only counted."""
 
 
 def extract(
-    index: Annotated[Path, typer.Argument(metavar="INDEX", help="Folder that `auscan prepare` wrote.")],
+    index: Annotated[Path, typer.Argument(metavar="INDEX", help="Folder written by `auscan prepare`.")],
     out: Annotated[Path, typer.Option("--out", metavar="CACHE", help="Folder for the features.")],
     model: Annotated[
-        str, typer.Option("--model", help="base, large, nano, a checkpoint's folder, or an end-to-end run's.")
+        str, typer.Option("--model", help="base, large, nano, a checkpoint folder, or an end-to-end run.")
     ] = "base",
     visual: Annotated[
         str | None,
-        typer.Option("--visual", help="DINOv2 weights: a local folder, or a hub name, name@revision."),
+        typer.Option("--visual", help="DINOv2 weights: local folder or hub name@revision."),
     ] = None,
     audio: Annotated[
         str | None,
-        typer.Option("--audio", help="WavLM weights: a local folder, or a hub name, name@revision."),
+        typer.Option("--audio", help="WavLM weights: local folder or hub name@revision."),
     ] = None,
     grid: Annotated[
-        str, typer.Option("--grid", metavar="G", help="Average patches to G x G; `full` keeps them all.")
+        str, typer.Option("--grid", metavar="G", help="Average patches to G x G; `full` keeps all.")
     ] = "4",
     root: Annotated[
-        Path | None, typer.Option("--root", help="Where the data set is now, if it has moved.")
+        Path | None, typer.Option("--root", help="New folder of the data set, if it has moved.")
     ] = None,
-    device: Annotated[str, typer.Option("--device", help="cpu, cuda, cuda:1, mps.")] = "cpu",
-    batch: Annotated[int, typer.Option("--batch", min=1, help="Pictures at a time.")] = 64,
+    device: Annotated[
+        str, typer.Option("--device", help="Device of the encoders: cpu, cuda, cuda:1 or mps.")
+    ] = "cpu",
+    batch: Annotated[int, typer.Option("--batch", min=1, help="Pictures per batch.")] = 64,
     threads: ThreadsOption = None,
     ray: RayOption = None,
     gpus_per_worker: GpusPerWorkerOption = None,
 ) -> None:
-    """Compute the visual and audio features of all tracks in INDEX; run again, it goes on where it was."""
+    """Compute visual and audio features of all tracks in INDEX; resumes an interrupted run."""
     if grid != "full" and not grid.isdecimal():
-        raise InputError(f"--grid {grid} is no grid. Give a number such as 4, or full.")
+        raise InputError(f"--grid {grid} is not valid. Give a number such as 4, or full.")
     if gpus_per_worker is not None and ray is None:
-        raise InputError("--gpus-per-worker is for --ray.")
+        raise InputError("--gpus-per-worker requires --ray.")
     from auscan.batch.extract import Extraction, ExtractRequest, make_ray_runner
     from auscan.datasets.cache import format_bytes
     from auscan.datasets.features import use_threads
@@ -67,7 +69,7 @@ def extract(
     total, remaining = extraction.cache_size(extraction.tracks), extraction.cache_size(extraction.pending)
     typer.echo(
         f"{len(extraction.tracks)} tracks, {total.frames} frames, {total.sound_s / 60:.1f} min of sound: "
-        f"about {format_bytes(total.total)} on disk. Still to do: {len(extraction.pending)} tracks, "
+        f"about {format_bytes(total.total)} on disk. Remaining: {len(extraction.pending)} tracks, "
         f"{format_bytes(remaining.total)}."
     )
     with show_progress("extract") as progress:
@@ -84,7 +86,7 @@ def extract(
 
 
 def _print_summary(records: "Sequence[ManifestRecord]", remaining: int, out: Path) -> None:
-    """What became of all videos; leave with the exit code of what went wrong."""
+    """Print warnings, errors and counts; exit with the highest exit code of the errors."""
     warnings = [warning for record in records for warning in record.warnings]
     for warning in warnings[:MAX_WARNINGS]:
         typer.echo(warning, err=True)
@@ -92,9 +94,9 @@ def _print_summary(records: "Sequence[ManifestRecord]", remaining: int, out: Pat
     for _, error in failures:
         typer.echo(f"auscan: {error}", err=True)
     frames = sum(record.rows for record in records)
-    typer.echo(f"{frames} frames written to {out}, {len(warnings)} pictures not readable")
+    typer.echo(f"{frames} frames written to {out}, {len(warnings)} unreadable pictures")
     codes = [exit_code_of(error_class) for error_class, _ in failures]
     if remaining:
-        typer.echo(f"{remaining} videos are left. Run the same again, and it does what is left.", err=True)
+        typer.echo(f"{remaining} videos remain. Run the same command again to process them.", err=True)
         codes.append(EXIT_INTERRUPTED)
     raise typer.Exit(max(codes, default=0))

@@ -1,13 +1,9 @@
-"""A page in the browser that shows what `auscan live` sees: pictures one after another (MJPEG).
+"""Run `auscan live`: stream action units from a camera, URL or file as JSON lines.
 
-Only this machine can open it, and pictures are drawn only while somebody looks.
-In: frames, and their rows when these are known.  Out: http://127.0.0.1:PORT.
-Not here: how a picture is drawn (results/overlay.py).
-
-`auscan live`: action units of a camera, a stream or a file while it runs, as JSON lines.
-
-In: the words of the command line.  Out: a line a frame and face on stdout; remarks on stderr.
-Not here: the work itself (pipeline/live.py), leaving out frames (pipeline/prefetch.py).
+With --mjpeg, `MjpegPage` also serves the annotated frames as MJPEG on 127.0.0.1. Frames are drawn only while
+a browser is connected.
+Returns: one line per frame and face on stdout; messages on stderr; http://127.0.0.1:PORT.
+See also: pipeline/live.py (detection), pipeline/prefetch.py (dropped frames), results/figures/overlay.py.
 """
 
 import json
@@ -37,13 +33,13 @@ if TYPE_CHECKING:
     from auscan.results.figures.overlay import Painter
 
 MAX_PENDING_FRAMES = 64
-"""Frames that wait for their rows; older ones are not shown."""
+"""Frames kept until their rows are available; older frames are not shown."""
 JPEG_QUALITY = 80
-"""Of the JPEG pictures, in percent."""
+"""JPEG quality, percent."""
 
 
 class MjpegPage:
-    """The server; without a port it does nothing."""
+    """HTTP server of annotated frames; does nothing if `port` is None."""
 
     def __init__(self, port: int | None, config: "CheckpointConfig") -> None:
         self._port, self._config = port, config
@@ -57,10 +53,10 @@ class MjpegPage:
                 self._server = _Server(("127.0.0.1", self._port), _Handler)
             except OSError as error:
                 raise InputError(
-                    f"Port {self._port} cannot be used ({error.strerror}). Give another."
+                    f"Cannot listen on port {self._port} ({error.strerror}). Give another port with --mjpeg."
                 ) from error
             threading.Thread(target=self._server.serve_forever, daemon=True).start()
-            typer.echo(f"auscan: watch http://127.0.0.1:{self._server.server_port}", err=True)
+            typer.echo(f"auscan: live view at http://127.0.0.1:{self._server.server_port}", err=True)
         return self
 
     def __exit__(
@@ -72,12 +68,12 @@ class MjpegPage:
             self._server.server_close()
 
     def add(self, frame: "Frame") -> None:
-        """A frame whose rows will come."""
+        """Keep a frame until `show` gets its rows."""
         if self._server is not None and self._server.viewers:
             self._frames.append(frame)
 
     def show(self, rows: "list[Row]") -> None:
-        """Rows that came; the newest frame that has any is shown."""
+        """Draw and send the newest frame that `rows` contain."""
         if self._server is None or not rows:
             return
         index = rows[-1]["frame"]
@@ -110,7 +106,7 @@ class MjpegPage:
 
 
 class _Server(ThreadingHTTPServer):
-    """Hands the newest picture to all who watch."""
+    """HTTP server that sends the newest picture to all connected browsers."""
 
     daemon_threads = True
 
@@ -118,7 +114,7 @@ class _Server(ThreadingHTTPServer):
         super().__init__(*args)
         self.changed = threading.Condition()
         self.picture: bytes | None = b""
-        """JPEG; None when it is over."""
+        """Newest picture, JPEG; None after the end of the stream."""
         self.number = 0
         self.viewers = 0
 
@@ -128,7 +124,7 @@ class _Server(ThreadingHTTPServer):
             self.changed.notify_all()
 
     def wait_for_picture(self, number: int) -> tuple[int, bytes] | None:
-        """Wait for a picture newer than that of a number: its number and itself; None when it is over."""
+        """Wait until the picture number differs from `number`; return (number, JPEG), None at the end."""
         with self.changed:
             self.changed.wait_for(lambda: self.number != number)
             return None if self.picture is None else (self.number, self.picture)
@@ -145,7 +141,7 @@ class _Handler(BaseHTTPRequestHandler):
         try:
             self._stream()
         except OSError:
-            pass  # the browser went away
+            pass  # the browser closed the connection
         finally:
             self.server.viewers -= 1
 
@@ -156,32 +152,33 @@ class _Handler(BaseHTTPRequestHandler):
             self.wfile.write(b"--frame\r\nContent-Type: image/jpeg\r\n\r\n" + jpeg + b"\r\n")
 
     def log_message(self, *args: Any) -> None:
-        """Say nothing of requests."""
+        """Disable request logging."""
 
-
-if TYPE_CHECKING:
-    from auscan.pipeline.live import Row
 
 REPORT_EVERY_S = 5.0
-"""Seconds between two remarks about frames that were left out."""
+"""Least time between two messages about dropped frames, seconds."""
 
 
 def live(
-    source: Annotated[str, typer.Argument(help="A camera's number, a file, or an RTSP or HTTP URL.")],
-    model: Annotated[str, typer.Option("--model", help="A shipped model or a checkpoint folder.")] = "nano",
+    source: Annotated[
+        str, typer.Argument(metavar="SOURCE", help="Camera number, file, or RTSP or HTTP URL.")
+    ],
+    model: Annotated[str, typer.Option("--model", help="Shipped model or checkpoint folder.")] = "nano",
     operating_point: OperatingPointOption = "default",
     lag: Annotated[
-        str, typer.Option("--lag", metavar="SECONDS", help="How far ahead a row may look, like 0.5s.")
+        str,
+        typer.Option("--lag", metavar="SECONDS", help="Look-ahead of each row; delays the output."),
     ] = "0.5s",
     keep_all: KeepAllOption = False,
     mjpeg: Annotated[
-        int | None, typer.Option("--mjpeg", metavar="PORT", help="Show it on http://127.0.0.1:PORT.")
+        int | None,
+        typer.Option("--mjpeg", metavar="PORT", help="Show annotated frames at http://127.0.0.1:PORT."),
     ] = None,
     backend: BackendOption = "auto",
     device: DeviceOption = "auto",
     threads: ThreadsOption = None,
 ) -> None:
-    """Print the action units of SOURCE as it runs, a JSON line a frame and face."""
+    """Stream action units from a camera, URL or file as JSON lines."""
     from auscan.inference.load import load_engine
     from auscan.media.stream import is_file, read_stream
     from auscan.media.video import Frame
@@ -207,16 +204,18 @@ def live(
 
 
 class DropReporter:
-    """Speaks of frames left out, now and then."""
+    """Prints the number of dropped frames, at most every REPORT_EVERY_S."""
 
     def __init__(self) -> None:
         self._count, self._at_s = 0, -REPORT_EVERY_S
 
     def report(self, count: int) -> None:
-        """So many were left out until now."""
+        """Print the total number of dropped frames if it has grown."""
         if count > self._count and time.monotonic() - self._at_s >= REPORT_EVERY_S:
             self._count, self._at_s = count, time.monotonic()
-            typer.echo(f"auscan: {count} frames left out so far; this machine is too slow for all", err=True)
+            typer.echo(
+                f"auscan: {count} frames dropped so far; this machine is too slow for all frames", err=True
+            )
 
 
 def _print(rows: "list[Row]", dropped: int) -> None:
@@ -226,11 +225,11 @@ def _print(rows: "list[Row]", dropped: int) -> None:
 
 
 def _seconds(text: str) -> float:
-    """'0.5s' or '0.5' as seconds."""
+    """Parse '0.5s' or '0.5' as seconds."""
     try:
         seconds = float(text.removesuffix("s"))
     except ValueError:
         seconds = -1.0
     if not 0 <= seconds < float("inf"):
-        raise InputError(f"--lag {text} is no time. Give seconds, like 0.5s.")
+        raise InputError(f"--lag {text} is not a time. Give seconds, e.g. 0.5s.")
     return seconds

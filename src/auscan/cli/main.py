@@ -1,12 +1,12 @@
-"""The door: `auscan`, its commands and its exit codes.
+"""Define the command line `auscan`: commands, help groups and exit codes.
 
-Why so little here: each command is one small file, and nothing heavy is imported until a command runs, so
-that `auscan --help` answers at once.
-In: the words of the command line.  Out: exit code 0 done, 1 failed, 2 the input is at fault.
+Each command is a small module that imports heavy packages only when it runs, so `auscan --help` is fast.
+Returns: exit code 0 (success), 1 (failure), 2 (input error), 130 (interrupted).
 """
 
+from collections.abc import Callable
 from importlib.metadata import version
-from typing import Annotated
+from typing import Annotated, Final
 
 import typer
 
@@ -31,32 +31,24 @@ from auscan.core.errors import AuscanError, InputError
 
 app = typer.Typer(
     name="auscan",
-    help="Find facial action units in every frame and every face of a video.",
+    help="Detect facial action units in every frame and every face of a video.",
     no_args_is_help=True,
-    add_completion=False,
+    context_settings={"help_option_names": ["-h", "--help"]},  # subcommands inherit it
     pretty_exceptions_enable=False,
 )
-app.command()(detect)
-app.command()(demo)
-app.command()(live)
-app.command()(studio)
-app.command()(explain)
-app.command()(export_results)
-app.command()(agree)
-app.command()(merge)
-app.command()(query)
-app.command()(evaluate)
-app.command()(ensemble)
-app.command()(submit)
-app.command()(check_submission)
-app.command()(prepare)
-app.command()(extract)
-app.command()(synth)
-app.command()(train)
-app.command()(crossval)
-app.command()(pack)
-app.command()(export)
-app.command()(doctor)
+COMMAND_GROUPS: Final[dict[str, list[Callable[..., None]]]] = {
+    "Use": [detect, live, studio, demo, doctor],
+    "Results": [explain, export_results, agree],
+    "Train and evaluate": [
+        *(prepare, extract, synth, train, crossval, ensemble),
+        *(evaluate, submit, check_submission, pack, export),
+    ],
+    "Collections": [merge, query],
+}
+"""Commands by the heading of their help panel, in the order of `auscan --help`."""
+for _group, _commands in COMMAND_GROUPS.items():
+    for _command in _commands:
+        app.command(rich_help_panel=_group)(_command)
 
 
 def _print_version(requested: bool) -> None:
@@ -66,7 +58,7 @@ def _print_version(requested: bool) -> None:
 
 
 _Version = Annotated[
-    bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Say the version and leave.")
+    bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Show the version and exit.")
 ]
 
 
@@ -76,7 +68,7 @@ def _global_options(version: _Version = False) -> None:
 
 
 def main() -> None:
-    """Run the command line; an error of auscan, or an extra that is not there, becomes one line."""
+    """Run the command line; print an AuscanError or a missing package as one line and exit with its code."""
     try:
         app()
     except AuscanError as error:

@@ -1,6 +1,6 @@
-"""Options of every command that runs a model: what runs it and where, how it decides, what is judged.
+"""Define the options shared by commands that run a model: engine, device, thresholds, face quality, Ray.
 
-Not here: what they mean (inference/load.py, core/config.py, results/quality.py).
+See also: inference/load.py, core/config.py, results/quality.py (their meaning).
 """
 
 from typing import Annotated, Literal
@@ -9,24 +9,29 @@ import typer
 
 BackendOption = Annotated[
     Literal["auto", "torch", "onnx"],
-    typer.Option("--backend", help="What runs the model; auto: ONNX Runtime where it can."),
+    typer.Option("--backend", help="Inference engine; auto prefers ONNX Runtime."),
 ]
 DeviceOption = Annotated[
-    str, typer.Option("--device", metavar="auto|cpu|cuda:0", help="Where it runs; a GPU needs torch.")
+    str, typer.Option("--device", metavar="auto|cpu|cuda:0", help="Device of the model; a GPU needs torch.")
 ]
 ThreadsOption = Annotated[
-    int | None, typer.Option("--threads", min=1, help="Threads the model may use; else the engine decides.")
+    int | None, typer.Option("--threads", min=1, help="Threads of the model; default: chosen by the engine.")
 ]
 RayOption = Annotated[
     str | None,
-    typer.Option("--ray", metavar="ADDRESS", help="Do it on a Ray cluster: auto, local or HOST:PORT."),
+    typer.Option("--ray", metavar="ADDRESS", help="Run on a Ray cluster: auto, local or HOST:PORT."),
 ]
 GpusPerWorkerOption = Annotated[
     float | None,
-    typer.Option("--gpus-per-worker", metavar="N", min=0.01, help="With --ray, also a part of one."),
+    typer.Option(
+        "--gpus-per-worker",
+        metavar="N",
+        min=0.01,
+        help="GPUs per worker on a Ray cluster; fractions allowed.",
+    ),
 ]
 OperatingPointOption = Annotated[
     Literal["default", "balanced", "precise", "sensitive"],
-    typer.Option("--operating-point", help="Which of the model's thresholds say what is active."),
+    typer.Option("--operating-point", help="Set of thresholds for active AUs."),
 ]
-KeepAllOption = Annotated[bool, typer.Option("--keep-all", help="Judge faces that can hardly be read, too.")]
+KeepAllOption = Annotated[bool, typer.Option("--keep-all", help="Also score low-quality faces.")]

@@ -1,7 +1,7 @@
-"""`auscan prepare`: make the index of a data set on disk, and a report on what is odd about it.
+"""Run `auscan prepare`: index a data set on disk and report its irregularities.
 
-In: the words of the command line.  Out: the folder of an index, a few lines on stdout, progress on stderr.
-Not here: the work itself (datasets/prepare.py).
+Returns: the folder of an index, counts on stdout, progress on stderr.
+See also: datasets/prepare.py.
 """
 
 from pathlib import Path
@@ -13,36 +13,34 @@ from auscan.cli.progress import show_progress
 
 
 def prepare(
-    root: Annotated[
-        Path, typer.Argument(metavar="ROOT", help="The folder in which the data set was unpacked.")
-    ],
+    root: Annotated[Path, typer.Argument(metavar="ROOT", help="Folder of the unpacked data set.")],
     out: Annotated[
         Path, typer.Option("--out", metavar="INDEX", help="Folder for the index; made if missing.")
     ],
     dataset: Annotated[
         str | None,
-        typer.Option("--format", help="affwild2, mtl, disfa, bp4d or openface; found out if not given."),
+        typer.Option("--format", help="affwild2, mtl, disfa, bp4d or openface; default: detected."),
     ] = None,
     annotations: Annotated[
         list[Path] | None,
-        typer.Option("--annotations", metavar="DIR", help="Aff-Wild2's labels, where ROOT holds several."),
+        typer.Option("--annotations", metavar="DIR", help="Labels of Aff-Wild2, if ROOT has several sets."),
     ] = None,
     images: Annotated[
         list[Path] | None,
         typer.Option(
-            "--images", metavar="DIR", help="A folder with one folder of crops a track; may repeat."
+            "--images", metavar="DIR", help="Folder with one folder of crops per track; repeatable."
         ),
     ] = None,
     videos: Annotated[
         list[Path] | None,
-        typer.Option("--videos", metavar="DIR", help="Where the videos are, if not in ROOT; may repeat."),
+        typer.Option("--videos", metavar="DIR", help="Folder of videos outside ROOT; repeatable."),
     ] = None,
     lists: Annotated[
         list[Path] | None,
-        typer.Option("--lists", metavar="PATH", help="Test lists and templates, if not in ROOT; may repeat."),
+        typer.Option("--lists", metavar="PATH", help="Test lists and templates outside ROOT; repeatable."),
     ] = None,
 ) -> None:
-    """Index the data set in ROOT: a row a frame, with labels, picture and time."""
+    """Index the data set in ROOT: one row per frame with labels, picture and time."""
     from auscan.datasets.find import Roots
     from auscan.datasets.prepare import prepare as prepare_index
 
@@ -60,4 +58,4 @@ def prepare(
             f"labels, {split['rows_without_image']} without a picture"
         )
     warning_count, unused = len(summary["warnings"]), len(summary["unused"])
-    typer.echo(f"{warning_count} tracks with warnings, {unused} things not used: see {out / 'report.md'}")
+    typer.echo(f"{warning_count} tracks with warnings, {unused} unused items: see {out / 'report.md'}")

@@ -1,6 +1,6 @@
-"""Say on stderr how far a run is: a bar in a terminal, a line now and then in a log.
+"""Show the progress of a run on stderr: a bar in a terminal, otherwise a line every few seconds.
 
-In: frames done and, if known, frames in all.  Out: text on stderr alone; stdout belongs to the results.
+Inputs: finished frames and, if known, the total. Returns: text on stderr only; stdout is for results.
 """
 
 import os
@@ -16,38 +16,38 @@ if TYPE_CHECKING:
     from auscan.batch.jobs import Job
 
 ProgressCallback = Callable[[int, int | None], None]
-"""Called with frames done and frames in all (None: unknown)."""
+"""Function called with finished frames and total frames (None: unknown)."""
 
 LINE_EVERY_S = 5.0
-"""Seconds between two lines where stderr is not a terminal, unless the environment sets another number."""
+"""Default time between two progress lines if stderr is not a terminal, seconds."""
 
 LINE_EVERY_VARIABLE = "AUSCAN_PROGRESS_S"
 """Environment variable that replaces LINE_EVERY_S; the Studio sets it for its workers."""
 
 
 class ProgressDisplay(Protocol):
-    """What is under way, each with a label."""
+    """Display of several running inputs, each with a label."""
 
     def begin(self, label: str) -> ProgressCallback:
-        """Show one more; call what comes back as its frames are done."""
+        """Add an input; return the function to call with its finished frames."""
 
     def end(self, label: str) -> None:
-        """Show one less."""
+        """Remove an input."""
 
     @contextmanager
     def paused(self) -> Iterator[None]:
-        """Others may write to the terminal meanwhile."""
+        """Hide the display while the caller writes to the terminal."""
 
 
 @contextmanager
 def show_progress(label: str) -> Iterator[ProgressCallback]:
-    """Yield a function to call as frames are done; `label` says what is worked on."""
+    """Yield the function to call with finished frames; `label` names the input."""
     with _open_display() as display:
         yield display.begin(label)
 
 
 class BatchProgress:
-    """Shows how far the inputs of a batch are (a `ProgressListener` of batch/run.py)."""
+    """Progress display of a batch (a `ProgressListener` of batch/run.py)."""
 
     def __init__(self, display: ProgressDisplay, total: int) -> None:
         self._display, self._total = display, total
@@ -55,34 +55,38 @@ class BatchProgress:
         self._started = 0
 
     def started(self, job: "Job") -> None:
-        """An input is begun."""
+        """Add a started input."""
         self._started += 1
         label = f"[{self._started}/{self._total}] {job.path.name}"
         self._callbacks[job.key] = label, self._display.begin(label)
 
     def progressed(self, job: "Job", done: int, total: int | None) -> None:
-        """Frames done, and frames in all where that is known."""
+        """Update the finished and, if known, total frames of an input."""
         self._callbacks[job.key][1](done, total)
 
     def finished(self, job: "Job") -> None:
-        """An input is done, failed or given up."""
+        """Remove an input that succeeded, failed or was stopped."""
         self._display.end(self._callbacks.pop(job.key)[0])
 
     def stopping(self, running: int) -> None:
-        """So many inputs come to their end, and no others are begun."""
+        """Print that `running` inputs are finished and no others are started."""
         with self.paused():
-            print(f"Waiting for {running} inputs to end; Ctrl+C stops them.", file=sys.stderr, flush=True)
+            print(
+                f"Finishing {running} running inputs; press Ctrl+C again to stop them.",
+                file=sys.stderr,
+                flush=True,
+            )
 
     @contextmanager
     def paused(self) -> Iterator[None]:
-        """Others may write to the terminal meanwhile."""
+        """Hide the display while the caller writes to the terminal."""
         with self._display.paused():
             yield
 
 
 @contextmanager
 def show_batch_progress(total: int) -> Iterator[BatchProgress]:
-    """Yield a board for so many inputs."""
+    """Yield the progress display of a batch of `total` inputs."""
     with _open_display() as display:
         yield BatchProgress(display, total)
 
@@ -101,7 +105,7 @@ def _open_display() -> Iterator[ProgressDisplay]:
 
 
 class _BarDisplay:
-    """A bar each, gone when it is done."""
+    """Progress bars in a terminal, one per running input."""
 
     def __init__(self) -> None:
         from rich.console import Console
@@ -114,7 +118,7 @@ class _BarDisplay:
             TextColumn("{task.fields[fps]:.0f} fps"),
             TimeRemainingColumn(),
         )
-        # Redirected, stdout would come out on stderr.
+        # With redirection rich would print stdout to stderr.
         self._progress = Progress(
             *columns,
             console=Console(stderr=True),
@@ -151,9 +155,9 @@ class _BarDisplay:
 
 
 def read_line_every_s() -> float:
-    """Return the seconds between two progress lines.
+    """Return the seconds between two progress lines: AUSCAN_PROGRESS_S or LINE_EVERY_S.
 
-    Raises InputError where the environment variable holds no number from 0 on.
+    Raises InputError if the variable is not a number of at least 0.
     """
     text = os.environ.get(LINE_EVERY_VARIABLE)
     if text is None:
@@ -164,14 +168,14 @@ def read_line_every_s() -> float:
         seconds = -1.0
     if not seconds >= 0:  # also refuses NaN
         raise InputError(
-            f"The environment variable {LINE_EVERY_VARIABLE} is {text!r}, which is no number of seconds. "
+            f"The environment variable {LINE_EVERY_VARIABLE} is {text!r}, not a number of seconds. "
             "Set it to a number such as 5, or unset it."
         )
     return seconds
 
 
 class _LineDisplay:
-    """A line now and then."""
+    """Progress lines on stderr, for logs."""
 
     def __init__(self, line_every_s: float) -> None:
         self._line_every_s = line_every_s
@@ -190,7 +194,7 @@ class _LineDisplay:
         return report
 
     def end(self, label: str) -> None:
-        """Nothing to take away."""
+        """Do nothing: printed lines stay."""
 
     @contextmanager
     def paused(self) -> Iterator[None]:
@@ -198,7 +202,7 @@ class _LineDisplay:
 
 
 def progress_line(label: str, done: int, total: int | None, elapsed_s: float) -> str:
-    """'talk.mp4: 250 of 1000 frames, 50 fps, 15 s left'; without a total there is no time left to say."""
+    """Return e.g. 'talk.mp4: 250 of 1000 frames, 50 fps, 15 s left'; without a total, no time left."""
     fps = done / max(elapsed_s, 1e-6)
     if total is None or done == 0:
         return f"{label}: {done} frames, {fps:.0f} fps"

@@ -1,7 +1,7 @@
-"""`auscan studio`: auscan in a browser, on one's own machine.
+"""Run `auscan studio`: serve the web app on this machine.
 
-In: the words of the command line.  Out: a server until Ctrl+C; its address on stderr.
-Not here: the server (server/).
+Returns: a server that runs until Ctrl+C; its address on stderr.
+See also: server/ (the application).
 """
 
 import secrets
@@ -21,37 +21,43 @@ if TYPE_CHECKING:
     from auscan.server.settings import StudioSettings
 
 DEFAULT_FOLDER = Path("auscan-studio")
-"""Where results go unless told otherwise; git ignores it."""
+"""Default of --out; listed in .gitignore."""
 
 INSTALL = "pip install 'auscan[studio]'"
 WORKER_CODE = "from auscan.cli.main import main; main()"
 
 
 def studio(
-    out: Annotated[
-        Path, typer.Option("--out", help="Folder for the results; made if missing.")
-    ] = DEFAULT_FOLDER,
+    out: Annotated[Path, typer.Option("--out", help="Folder for uploads and results.")] = DEFAULT_FOLDER,
     host: Annotated[str, typer.Option("--host", help="Address to listen on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option("--port", min=0, max=65535, help="Port to listen on.")] = 8765,
     token: Annotated[
         str | None,
-        typer.Option("--token", envvar="AUSCAN_TOKEN", help="Asked of every caller; made up if needed."),
+        typer.Option(
+            "--token",
+            envvar="AUSCAN_TOKEN",
+            help="Access token; default: generated if other machines can connect.",
+        ),
     ] = None,
-    model: Annotated[str, typer.Option("--model", help="A shipped model or a checkpoint folder.")] = "nano",
-    max_gb: Annotated[float, typer.Option("--max-gb", min=0.001, help="Largest file that is taken.")] = 4.0,
+    model: Annotated[str, typer.Option("--model", help="Shipped model or checkpoint folder.")] = "nano",
+    max_gb: Annotated[float, typer.Option("--max-gb", min=0.001, help="Largest upload, GB.")] = 4.0,
     max_hours: Annotated[
-        float, typer.Option("--max-hours", min=0.001, help="Longest time one video may take.")
+        float, typer.Option("--max-hours", min=0.001, help="Time limit of one video, hours.")
     ] = 4.0,
-    open_browser: Annotated[bool, typer.Option("--open/--no-open", help="Open it in the browser.")] = True,
+    open_browser: Annotated[
+        bool, typer.Option("--open/--no-open", help="Open the web app in the browser.")
+    ] = True,
 ) -> None:
-    """Show a page on which videos are dropped, watched and measured."""
+    """Open the web app."""
     for module in ("fastapi", "uvicorn", "websockets"):
         if find_spec(module) is None:
             raise InputError(f"`auscan studio` needs {module}, which is not installed. Run: {INSTALL}")
     from auscan.server.settings import StudioSettings, is_loopback
 
     if token == "":
-        raise InputError("The token is empty. Leave --token out, and one is made up where it is needed.")
+        raise InputError(
+            "The token is empty. Give a longer one, or leave out --token to generate one if needed."
+        )
     if token is None and not is_loopback(host):
         token = secrets.token_urlsafe(24)
     settings = StudioSettings(
@@ -70,13 +76,13 @@ def studio(
 def _serve(settings: "StudioSettings", open_browser: bool) -> None:
     from auscan.server.app import make_server
 
-    server = make_server(settings)  # refuses an index that was changed
+    server = make_server(settings)  # raises InputError if studio.sqlite was changed
     family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
     try:
         listening_socket = socket.create_server((settings.host, settings.port), family=family)
     except OSError as error:
         raise InputError(
-            f"{settings.host}:{settings.port} cannot be listened on ({error.strerror}). Give another --port."
+            f"Cannot listen on {settings.host}:{settings.port} ({error.strerror}). Give another --port."
         ) from error
     name = f"[{settings.host}]" if family == socket.AF_INET6 else settings.host
     address = f"http://{name}:{listening_socket.getsockname()[1]}/"
@@ -91,7 +97,7 @@ def _serve(settings: "StudioSettings", open_browser: bool) -> None:
 
 
 def _writable_folder(folder: Path) -> Path:
-    """The folder, made if missing, as an absolute path.  Raises InputError where nothing can be written."""
+    """Create the folder if missing; return its absolute path. Raises InputError if it is not writable."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder):

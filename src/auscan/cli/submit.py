@@ -1,7 +1,8 @@
-"""`auscan submit` and `auscan check-submission`: what is handed in, and whether it is what was asked for.
+"""Run `auscan submit` and `auscan check-submission`: write and check a challenge submission.
 
-In: scores, a template, thresholds.  Out: the submission, and on stdout what it holds.
-Not here: formats and rules (training/submission.py).
+Inputs: submit: scores, a template, thresholds; check-submission: a submission and its template.
+Returns: submit: the submission; both: its counts on stdout.
+See also: training/submission.py (formats and rules).
 """
 
 from pathlib import Path
@@ -16,21 +17,25 @@ if TYPE_CHECKING:
 
 _Template = Annotated[
     Path,
-    typer.Option("--template", metavar="T", help="The organisers' template, or their list of tracks."),
+    typer.Option("--template", metavar="T", help="Template of the organisers, or their list of tracks."),
 ]
 
 
 def submit(
-    scores: Annotated[Path, typer.Argument(metavar="SCORES", help="Parquet of scores, a row a frame.")],
+    scores: Annotated[
+        Path, typer.Argument(metavar="SCORES", help="Parquet file of scores, one row per frame.")
+    ],
     template: _Template,
-    out: Annotated[Path, typer.Option("--out", help="File to write; a new folder for a list of tracks.")],
+    out: Annotated[Path, typer.Option("--out", help="File to write; for a list of tracks, a new folder.")],
     thresholds: Annotated[
         Path | None,
-        typer.Option("--thresholds", metavar="FILE", help="Thresholds and smoothing; 0.5 without it."),
+        typer.Option(
+            "--thresholds", metavar="FILE", help="Thresholds and smoothing; default: 0.5, no smoothing."
+        ),
     ] = None,
     smooth: Annotated[
         str | None,
-        typer.Option("--smooth", metavar="N", help="Moving average in frames, without --thresholds."),
+        typer.Option("--smooth", metavar="N", help="Moving average in frames; excludes --thresholds."),
     ] = None,
     allow_difference: Annotated[
         int,
@@ -38,13 +43,13 @@ def submit(
             "--allow-difference",
             metavar="N",
             min=0,
-            help="Frames by which a track's scores may be shorter (the last repeats) or longer (cut).",
+            help="Frames by which a track may be shorter (last score repeated) or longer (cut).",
         ),
     ] = 2,
 ) -> None:
-    """Write SCORES as the submission that the template asks for, and check it."""
+    """Write SCORES as a submission in the form of a template and check it."""
     if thresholds is not None and smooth is not None:
-        raise InputError("--thresholds brings its own smoothing. Leave out --smooth or --thresholds.")
+        raise InputError("The file of --thresholds sets the smoothing. Leave out --smooth or --thresholds.")
     from auscan.training.scores import read_scores
     from auscan.training.smoothing import parse_windows
     from auscan.training.submission import write_submission
@@ -56,27 +61,29 @@ def submit(
     submission, repairs = write_submission(read_scores(scores), template, out, decision, allow_difference)
     _print(submission, out)
     for number, meaning in (
-        (repairs.without_face, "rows have no face; their scores come from the frames around."),
+        (repairs.without_face, "rows have no face; their scores are interpolated."),
         (repairs.repeated, "rows repeat the last prediction of their track."),
         (repairs.cut, "predictions lie beyond their track's last row and were cut."),
-        (repairs.without_score, "rows have no score of some AU in their whole track and say 0."),
-        (repairs.tracks_left_out, "tracks have scores but no rows and were left out."),
+        (repairs.without_score, "rows lack the scores of an AU in their whole track; it is set to 0."),
+        (repairs.tracks_left_out, "tracks have scores but no rows in the template and were left out."),
     ):
         if number:
             typer.echo(f"{number} {meaning}")
 
 
 def check_submission(
-    path: Annotated[Path, typer.Argument(metavar="SUBMISSION", help="File, or folder of files a track.")],
+    path: Annotated[
+        Path, typer.Argument(metavar="SUBMISSION", help="Submission file, or folder with a file per track.")
+    ],
     template: _Template,
 ) -> None:
-    """Read a submission back and hold every byte of it against the template."""
+    """Compare a submission with its template byte by byte."""
     from auscan.training.submission import check_submission as check
 
     _print(check(path, template), path)
 
 
 def _print(submission: "Submission", path: Path) -> None:
-    typer.echo(f"{path}: {submission.tracks} tracks, {submission.rows} rows, as the template asks.")
+    typer.echo(f"{path}: {submission.tracks} tracks, {submission.rows} rows; matches the template.")
     shares = ", ".join(f"{name} {share:.1%}" for name, share in submission.active.items())
     typer.echo(f"Active in: {shares}")

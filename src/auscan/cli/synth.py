@@ -1,7 +1,7 @@
-"""`auscan synth`: make a data set of Aff-Wild2's shape with a rendered face and known labels.
+"""Run `auscan synth`: render a synthetic data set in the layout of Aff-Wild2 with known labels.
 
-In: the words of the command line.  Out: a folder, one line on stdout, progress on stderr.
-Not here: the work itself (datasets/synth/writer.py).
+Returns: a folder, one line of counts on stdout, progress on stderr.
+See also: datasets/synth/writer.py.
 """
 
 import time
@@ -15,23 +15,26 @@ from auscan.core.errors import AuscanError
 
 
 def synth(
-    out: Annotated[Path, typer.Argument(metavar="OUT", help="A new folder for the data set.")],
+    out: Annotated[Path, typer.Argument(metavar="OUT", help="New folder for the data set.")],
     videos: Annotated[
-        int, typer.Option("--videos", help="How many; from 12 on every oddity of the real set is there.")
+        int,
+        typer.Option("--videos", help="Number of videos; 12 or more show all irregularities of Aff-Wild2."),
     ] = 12,
-    seed: Annotated[int, typer.Option("--seed", min=0, help="The same seed gives the same data set.")] = 0,
-    seconds: Annotated[float, typer.Option("--seconds", help="Mean length of a video.")] = 20.0,
+    seed: Annotated[
+        int, typer.Option("--seed", min=0, help="Random seed; equal seeds make equal data sets.")
+    ] = 0,
+    seconds: Annotated[float, typer.Option("--seconds", help="Mean length of a video, in seconds.")] = 20.0,
     face: Annotated[
         Path | None,
-        typer.Option("--face", metavar="FILE", help="An ict_facekit.npz; without it, auscan's own face."),
+        typer.Option("--face", metavar="FILE", help="Face model ict_facekit.npz; default: built-in face."),
     ] = None,
     rate: Annotated[
         float | None,
-        typer.Option("--rate", help="Frames a second of every video; without it 30, 25 or 24."),
+        typer.Option("--rate", help="Frames per second; default: 30, 25 or 24 per video."),
     ] = None,
-    workers: Annotated[int, typer.Option("--workers", min=1, help="Videos made side by side.")] = 1,
+    workers: Annotated[int, typer.Option("--workers", min=1, help="Videos rendered in parallel.")] = 1,
 ) -> None:
-    """Render a synthetic Aff-Wild2 into OUT, with the truth about every frame in OUT/truth."""
+    """Render a synthetic data set in the layout of Aff-Wild2, with ground truth in OUT/truth."""
     try:
         from auscan.datasets.synth.writer import write_dataset
     except ImportError as error:
@@ -43,5 +46,5 @@ def synth(
     rate = 60 * summary["frames"] / max(time.monotonic() - began_s, 1e-6)
     typer.echo(
         f"{out}: {summary['videos']} videos, {summary['tracks']} tracks, {summary['frames']} faces, "
-        f"{rate:.0f} a minute"
+        f"{rate:.0f} per minute"
     )

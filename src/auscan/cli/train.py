@@ -1,16 +1,10 @@
-"""`auscan train`: teach the network from features or crops.
+"""Run `auscan train`, `auscan crossval` and `auscan ensemble`: train networks and average their scores.
 
-In: a YAML file of settings.  Out: the folder of a run; what happens goes to stdout.
-Not here: the settings (training/config.py), the loop (training/loop.py).
-
-`auscan crossval`: train a network a fold, and score every track by the one that never saw its video.
-
-In: a YAML file of settings.  Out: a run a fold, their scores together; what happens goes to stdout.
-Not here: the work itself (training/crossval.py).
-
-`auscan ensemble`: the mean of several networks' probabilities.
-
-In: Parquets of scores of the same frames.  Out: one such Parquet.
+`crossval` trains one network per fold and scores each track with the network of the fold without its video.
+Inputs: a YAML configuration; for ensemble, Parquet files with scores of the same frames.
+Returns: the folder of a run; for crossval, a run per fold and their combined scores; for ensemble, a Parquet
+file of mean scores. The log goes to stdout.
+See also: training/config.py (configuration), training/loop.py, training/crossval.py.
 """
 
 from pathlib import Path
@@ -20,16 +14,18 @@ import typer
 
 
 def train(
-    config: Annotated[Path, typer.Argument(metavar="CONFIG.yaml", help="Settings: see docs/training.md.")],
+    config: Annotated[
+        Path, typer.Argument(metavar="CONFIG.yaml", help="Configuration; see docs/training.md.")
+    ],
 ) -> None:
-    """Train as CONFIG.yaml says; a run that was stopped goes on where it was."""
+    """Train a network; resumes an interrupted run."""
     from auscan.training.config import read_train_config
     from auscan.training.loop import close_process_group
     from auscan.training.loop import train as train_network
 
     outcome = train_network(read_train_config(config), typer.echo)
     close_process_group()
-    if not outcome.scores:  # of several processes one writes, and one speaks
+    if not outcome.scores:  # with several processes only the main one has scores and prints
         return
     typer.echo(f"best mean F1 {outcome.best:.4f} after step {outcome.best_step}: {outcome.folder / 'best'}")
     for split, path in outcome.scores.items():
@@ -37,18 +33,22 @@ def train(
 
 
 def crossval(
-    config: Annotated[Path, typer.Argument(metavar="CONFIG.yaml", help="Settings: see docs/training.md.")],
-    folds: Annotated[int, typer.Option("--folds", min=2, help="How many, dealt by source video.")] = 6,
-    seed: Annotated[int, typer.Option("--fold-seed", help="Another seed deals other folds.")] = 0,
+    config: Annotated[
+        Path, typer.Argument(metavar="CONFIG.yaml", help="Configuration; see docs/training.md.")
+    ],
+    folds: Annotated[
+        int, typer.Option("--folds", min=2, help="Number of folds; each source video is in one.")
+    ] = 6,
+    seed: Annotated[int, typer.Option("--fold-seed", help="Random seed of the folds.")] = 0,
 ) -> None:
-    """Train CONFIG.yaml once a fold of its training and validation tracks; run again, it goes on."""
+    """Run k-fold cross-validation; resumes an interrupted run."""
     from auscan.training.config import read_train_config
     from auscan.training.crossval import cross_validate
     from auscan.training.loop import close_process_group
 
     outcome = cross_validate(read_train_config(config), folds, seed, typer.echo)
     close_process_group()
-    if not outcome.scores:  # of several processes one writes, and one speaks
+    if not outcome.scores:  # with several processes only the main one has scores and prints
         return
     typer.echo(f"mean F1 of the folds: {', '.join(f'{best:.4f}' for best in outcome.best)}")
     for split, path in outcome.scores.items():
@@ -57,9 +57,9 @@ def crossval(
 
 def ensemble(
     scores: Annotated[list[Path], typer.Argument(metavar="SCORES...", help="Scores of the same frames.")],
-    out: Annotated[Path, typer.Option("--out", help="Parquet to write the mean to.")],
+    out: Annotated[Path, typer.Option("--out", help="Parquet file to write.")],
 ) -> None:
-    """Write the mean of the probabilities in SCORES, over folds and seeds."""
+    """Average the probabilities in SCORES over folds and seeds."""
     from auscan.training.crossval import mean_scores
     from auscan.training.scores import read_scores, write_scores
 

@@ -1,1 +1,1 @@
-"""One tidy table a video, and what is made from it. No torch."""
+"""The result of one input: its table, and everything computed from it. Does not import torch."""

@@ -1,14 +1,14 @@
-"""What the network went by, kept beside the table: evidence.parquet, a row a face and frame.
+"""Store attributions in evidence.parquet: attention maps, patch weights and gates of each face and frame.
 
-Of each AU: where its query looked, and how far what it found there was trusted beside the face as a whole. Of
-each frame: which patches were read at all, and how far the voice was taken in. docs/evidence.md says what
-these numbers mean and what they do not.
+For each AU: the attention of its query over patches, and its local gate. For each frame: the weight of each
+patch (0 if it was not selected) and the audio gate. docs/evidence.md describes what these numbers mean.
 
-Two hours of one face are 180,000 times 650 numbers, so each is kept as a byte: 255 stands for 1. Rows are
-written as faces are done with: by face, and by frame within it. Reading sorts them as the table is sorted.
+Two hours of one face are 180,000 rows of 650 numbers, so each number is stored as a byte, 255 for 1. Rows are
+written when a face's track ends: by face, and by frame within it. Reading sorts them like the table.
 
-In: what the visual stage and the fusion said (inference/engine.py).  Out: a file, and numbers in 0..1 again.
-Not here: drawing (heat.py), the table (table.py).
+Inputs: attributions of the visual encoder and the fusion (inference/engine.py).
+Writes: evidence.parquet; reading returns numbers in 0..1.
+See also: figures/heat.py (drawing), table.py (the table).
 """
 
 import json
@@ -30,74 +30,79 @@ from auscan.core.chunking import chunk_slices
 from auscan.core.errors import InputError
 
 ATTRIBUTIONS_FILE: Final[str] = "evidence.parquet"
+"""File name in the folder of a result."""
 METADATA_KEY: Final[str] = "auscan evidence"
+"""Key of the JSON in the Parquet metadata."""
 ROW_GROUP_SIZE: Final[int] = 4096
-"""Rows of a row group, at least; the last one is what remains."""
+"""Least number of rows of a row group, except for the last one."""
 
 UNITS: Final[dict[str, str]] = {
     "frame": "index of the decoded frame, from 0, as in the table",
     "face_id": "as in the table",
     "points": "x, y of the five points the crop was cut by, pixels of the upright frame; 10 float32",
-    "patches": "weight of each patch of the crop, row by row, a byte each, 255 is 1; 0: it was not read",
-    "attention": "share of each patch in what each AU's query read, AU after AU, a byte each, 255 is 1",
-    "gates": "how far each AU's local reading is taken in, a byte each, 255 is 1",
-    "audio_gate": "how far the frame takes the voice in, 255 is 1; 0: none within reach",
+    "patches": "weight of each patch of the crop, row by row, a byte each, 255 is 1; 0: not selected",
+    "attention": "attention of each AU over patches, AU after AU, a byte each, 255 is 1",
+    "gates": "weight of the local feature of each AU, a byte each, 255 is 1",
+    "audio_gate": "weight of the audio in the frame, 255 is 1; 0: no audio within reach",
 }
-"""What each column holds, in order; written into the Parquet metadata."""
+"""Description of each column, in order; written into the Parquet metadata."""
 _BYTE_COLUMNS: Final[tuple[str, ...]] = ("points", "patches", "attention", "gates")
 """Columns whose cells are bytes."""
 
 
 @dataclass(frozen=True, eq=False)
 class Attributions:
-    """R rows, a face in a frame each, as bytes; the properties give numbers in 0..1. N patches, A = 12."""
+    """Attributions of R rows, one for each face and frame, as bytes; properties return numbers in 0..1.
+
+    N patches, A = 12 AUs.
+    """
 
     side: int
-    """S, side of the crop that the patches divide, px."""
+    """Side S of the aligned crop, px; the patches divide it evenly."""
     frames: NDArray[np.int64]
-    """[R] index of the frame."""
+    """[R] frame index."""
     face_ids: NDArray[np.int64]
-    """[R]."""
+    """[R] face_id of the table."""
     points: NDArray[np.float32]
-    """[R, 5, 2] px of the frame: the points the crop was cut by; those of `TrackScores` are refined."""
+    """[R, 5, 2] px of the frame: the points that aligned the crop; those of `TrackScores` are refined."""
     patch_bytes: NDArray[np.uint8]
-    """[R, N]."""
+    """[R, N] `patches` as bytes."""
     attention_bytes: NDArray[np.uint8]
-    """[R, A, N]."""
+    """[R, A, N] `attention` as bytes."""
     gate_bytes: NDArray[np.uint8]
-    """[R, A]."""
+    """[R, A] `gates` as bytes."""
     audio_gate_bytes: NDArray[np.uint8]
-    """[R]."""
+    """[R] `audio_gate` as bytes."""
 
     def __len__(self) -> int:
         return len(self.frames)
 
     @property
     def patches(self) -> NDArray[np.float32]:
-        """[R, N] weights of the patches, row by row of the crop; exactly 0 where a patch was not read."""
+        """Weight of each patch, [R, N], row by row of the crop; exactly 0 if the patch was not selected."""
         return _from_bytes(self.patch_bytes)
 
     @property
     def attention(self) -> NDArray[np.float32]:
-        """[R, A, N] share of each patch in what each AU's query read; sums to 1 but for rounding."""
+        """Attention of each AU's query over patches, [R, A, N]; sums to 1 except for rounding."""
         return _from_bytes(self.attention_bytes)
 
     @property
     def gates(self) -> NDArray[np.float32]:
-        """[R, A] how far each AU's local reading is taken in beside the face as a whole."""
+        """Local gate of each AU, [R, A]: weight of its local feature beside the global feature."""
         return _from_bytes(self.gate_bytes)
 
     @property
     def audio_gate(self) -> NDArray[np.float32]:
-        """[R] how far the frame takes the voice in; exactly 0 where no sound is in reach."""
+        """Audio gate of the frame, [R]: weight of the audio; exactly 0 if no audio is in reach."""
         return _from_bytes(self.audio_gate_bytes)
 
     def rows(self, index: Any) -> "Attributions":
-        """Those of an index, a slice or a mask."""
+        """Return the rows of an index, a slice or a mask."""
         return Attributions(self.side, *(array[index] for array in self.arrays()))
 
     def arrays(self) -> tuple[NDArray[Any], ...]:
-        """All that has a row for each face and frame, in the order of the columns."""
+        """Return the arrays in the order of the columns."""
         return (
             *(self.frames, self.face_ids, self.points),
             *(self.patch_bytes, self.attention_bytes, self.gate_bytes, self.audio_gate_bytes),
@@ -105,13 +110,13 @@ class Attributions:
 
 
 def to_bytes(shares: NDArray[np.floating]) -> NDArray[np.uint8]:
-    """Numbers in 0..1 as bytes, 255 for 1: at most 1/510 off."""
+    """Return numbers in 0..1 as bytes, 255 for 1; the error is at most 1/510."""
     stored: NDArray[np.uint8] = np.rint(shares * 255.0).astype(np.uint8)
     return stored
 
 
 def to_nonzero_bytes(shares: NDArray[np.floating]) -> NDArray[np.uint8]:
-    """The same, but 0 stands for exactly 0 alone: what is above it is at least 1, so at most 1/255 off."""
+    """Return numbers in 0..1 as bytes, at least 1 for numbers above 0; the error is at most 1/255."""
     return np.maximum(to_bytes(shares), shares > 0)
 
 
@@ -120,7 +125,7 @@ def _from_bytes(stored: NDArray[np.uint8]) -> NDArray[np.float32]:
 
 
 def concatenate(pieces: Sequence[Attributions], side: int) -> Attributions:
-    """Pieces as one, by frame and face_id."""
+    """Join pieces, sorted by frame and face_id."""
     if not pieces:
         return _empty(side)
     arrays = zip(*(piece.arrays() for piece in pieces), strict=True)
@@ -129,7 +134,7 @@ def concatenate(pieces: Sequence[Attributions], side: int) -> Attributions:
 
 
 def _empty(side: int) -> Attributions:
-    """No rows, and so no patches."""
+    """Return attributions without rows (N = 0)."""
     numbers, points = np.empty(0, np.int64), np.empty((0, 5, 2), np.float32)
     shapes = (0, 0), (0, AU_COUNT, 0), (0, AU_COUNT), (0,)
     patches, attention, gates, audio_gate = (np.empty(shape, np.uint8) for shape in shapes)
@@ -137,10 +142,10 @@ def _empty(side: int) -> Attributions:
 
 
 class AttributionsWriter:
-    """A file that grows; leave the `with` by an exception and it does not appear."""
+    """Writer of evidence.parquet, piece by piece; no file is left if the `with` block raises."""
 
     def __init__(self, path: Path, metadata: dict[str, Any]) -> None:
-        """metadata: what the file says of itself, as from `attributions_metadata`."""
+        """metadata: see `attributions_metadata`."""
         self._path, self._metadata = path, {**metadata, "au_names": list(AU_NAMES), "units": UNITS}
         self._files = ExitStack()
         self._pending: list[pd.DataFrame] = []
@@ -152,7 +157,7 @@ class AttributionsWriter:
         return self
 
     def write(self, piece: Attributions) -> None:
-        """Add rows; faces that were seen for a moment wait until they fill a row group."""
+        """Add rows; short tracks are collected until they fill a row group."""
         for chunk in chunk_slices(len(piece), ROW_GROUP_SIZE):
             self._pending.append(_to_table(piece.rows(chunk)))
             if sum(map(len, self._pending)) >= ROW_GROUP_SIZE:
@@ -185,29 +190,33 @@ class AttributionsWriter:
 
 
 def attributions_metadata(source: str, model: str, side: int, version: str) -> dict[str, Any]:
-    """What an evidence.parquet says of itself: auscan's version, the input's name, the checkpoint, S."""
+    """Return the metadata of an evidence.parquet.
+
+    source: name of the input    model: id of the checkpoint    side: S    version: version of auscan
+    """
     return {"auscan": version, "source": source, "model": model, "crop_side": side}
 
 
 def read_attributions(path: str | Path, frames: Collection[int] | None = None) -> Attributions:
-    """Read an evidence.parquet back, by frame and face_id; of all frames, or of those asked for.
+    """Read an evidence.parquet, sorted by frame and face_id.
 
-    A few frames of a long file take little memory: its row groups are read one after the other.
-    Raises InputError where there is no such file or auscan did not write it.
+    frames: indices of the frames to read; None: all. A few frames of a long file take little memory, because
+    row groups are read one by one.
+    Raises InputError if the file does not exist or was not written by auscan.
     """
     path = Path(path)
     try:
         with path.open("rb") as file:
             stored = fastparquet.ParquetFile(file)
             side = int(json.loads(stored.key_value_metadata[METADATA_KEY])["crop_side"])
-            # Row groups that lie before or after all of the frames are not read.
+            # Row groups without any of the frames are skipped.
             filters = [("frame", ">=", min(frames)), ("frame", "<=", max(frames))] if frames else []
             groups = stored.iter_row_groups(columns=list(UNITS), filters=filters)
             pieces = [_from_table(_select_frames(group, frames), side) for group in groups]
-    except Exception as error:  # of a damaged file fastparquet complains in many ways
+    except Exception as error:  # fastparquet raises many types for a damaged file
         raise InputError(
-            f"{path} is no evidence of auscan ({type(error).__name__}: {error}). Give an "
-            f"{ATTRIBUTIONS_FILE}, which `auscan detect --evidence` writes."
+            f"{path} is not an evidence file of auscan ({type(error).__name__}: {error}). Give an "
+            f"{ATTRIBUTIONS_FILE} that `auscan detect --evidence` wrote."
         ) from error
     return concatenate([piece for piece in pieces if len(piece)], side)
 

@@ -1,18 +1,22 @@
-"""What is usual for a person, taken off: faces differ at rest, and a low brow is not a lowered one.
+"""Subtract each face's neutral baseline from its probabilities.
 
-    level     the median probability of an AU over the judged frames of a face that are asked for: all of
-              them, or those of some seconds in which it is known to be at rest
-    neutral   NEUTRAL, or half the AU's threshold where that is less, so that rest is never active
-    taken off where the level is above neutral, the face's logits are shifted so that the level comes to lie
-              there. A level below is rest already and stays: to lift it would make action of noise
+Faces differ at rest: a brow that always lies low is not lowered.
+
+    level     median probability of an AU over the scored frames of a face: all of them, or those of a time
+              span in which the face is at rest
+    neutral   NEUTRAL, or half the AU's threshold if that is less, so that a face at rest is never active
+    shift     if the level is above neutral, the face's logits are shifted so that the level becomes neutral.
+              A lower level is left as it is: raising it would turn noise into activity
 
         logit(AU.._b) = logit(AU..) - max(0, logit(level) - logit(neutral))
 
-It is one shift for a face and AU, so order within the face stays, and with the level (summary.json) it can be
-undone. A face with too few judged frames to tell its level has no values above it: NaN, and is not judged.
+The shift is constant for a face and AU, so the order within the face stays, and the level (summary.json)
+suffices to undo it. A face with fewer than MIN_BASELINE_FRAMES scored frames has no level: its `AU.._b` are
+NaN and it is not scored.
 
-In: probabilities, or a table.  Out: the columns `AU.._b`, and `AU.._c` made from them.
-Not here: events, which follow these columns where there are any (events.py).
+Inputs: probabilities, or a table.
+Returns: the columns `AU.._b`, and the `AU.._c` computed from them.
+See also: events.py (events follow `AU.._b` if there are any).
 """
 
 import re
@@ -29,24 +33,27 @@ from auscan.core.errors import InputError
 from auscan.results.table import ACTIVE_COLUMNS, BASELINE_COLUMNS, COLUMNS, apply_thresholds, by_face
 
 NO_BASELINE: Final[str] = "none"
+"""Name of the setting without a baseline."""
 NEUTRAL: Final[float] = 0.1
-"""Probability that a level above it is brought down to, at most."""
+"""Highest neutral probability."""
 MIN_BASELINE_FRAMES: Final[int] = 25
-"""Judged frames that a level needs."""
+"""Scored frames that a level needs."""
 
 
 @dataclass(frozen=True)
 class Baseline:
-    """The frames that show what is usual: from `begin_s` to before `end_s`, on the container's clock."""
+    """Time span of the frames that define the baseline, on the container's clock."""
 
     begin_s: float = -np.inf
+    """First second."""
     end_s: float = np.inf
+    """End, excluded."""
 
 
 def parse_baseline(text: str) -> Baseline | None:
-    """none, median (of all frames) or SECONDS-SECONDS, such as 2-5 or 0.5-3.25.
+    """Parse none, median (of all frames) or SECONDS-SECONDS, such as 2-5 or 0.5-3.25.
 
-    Raises InputError for anything else.
+    Raises InputError for any other text.
     """
     if text == NO_BASELINE:
         return None
@@ -55,8 +62,8 @@ def parse_baseline(text: str) -> Baseline | None:
     match = re.fullmatch(r"(\d+(?:\.\d+)?)-(\d+(?:\.\d+)?)", text)
     if match is None or float(match[1]) >= float(match[2]):
         raise InputError(
-            f"{text!r} is no baseline. Take none, median, or two times in seconds, "
-            "the first before the second: 2-5."
+            f"{text!r} is not a baseline. Use none, median, or two times in seconds, "
+            "the first before the second, such as 2-5."
         )
     return Baseline(float(match[1]), float(match[2]))
 
@@ -67,9 +74,9 @@ def resting_level(
     scored: NDArray[np.bool_],
     baseline: Baseline,
 ) -> NDArray[np.float64]:
-    """Compute the level of each AU of one face: [A], all NaN for fewer than MIN_BASELINE_FRAMES frames.
+    """Compute the level of each AU of one face, [A]; all NaN for fewer than MIN_BASELINE_FRAMES frames.
 
-    probabilities [T, A]; times_s [T]; scored [T], whether the frame may be used.
+    probabilities: [T, A]    times_s: [T]    scored: [T] whether the frame counts
     """
     usable = scored & (times_s >= baseline.begin_s) & (times_s < baseline.end_s)
     if usable.sum() < MIN_BASELINE_FRAMES:
@@ -78,16 +85,16 @@ def resting_level(
 
 
 def neutral_point(thresholds: Sequence[float]) -> NDArray[np.float64]:
-    """What a level comes down to, [A], for thresholds [A]."""
+    """Return the neutral probability of each AU, [A], for thresholds [A]."""
     return np.minimum(NEUTRAL, np.asarray(thresholds, np.float64) / 2)
 
 
 def subtract_baseline(
     probabilities: NDArray[np.float32], level: NDArray[np.float64], neutral: NDArray[np.float64]
 ) -> NDArray[np.float32]:
-    """Probabilities [T, A] above a level [A] (or one for each row [T, A]); NaN where either is.
+    """Return probabilities [T, A] relative to a level [A] (or [T, A]); NaN if either is NaN.
 
-    neutral: [A] what the level comes down to. Written with odds, so that 0 and 1 need no care.
+    neutral: [A], see `neutral_point`. Computed with odds, which are finite for probabilities 0 and 1.
     """
     shift = np.maximum(1.0, _odds(level) / _odds(neutral))
     active_share, inactive_share = probabilities.astype(np.float64), 1.0 - probabilities.astype(np.float64)
@@ -95,13 +102,13 @@ def subtract_baseline(
 
 
 def _odds(probability: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Of a sheer 1 as of what is nearest to it in float32."""
+    """Return p / (1 - p); 1 is replaced by the largest float32 below it."""
     clipped = np.minimum(probability, 1 - 2.0**-24)
     return np.asarray(clipped / (1 - clipped))
 
 
 def resting_levels(table: pd.DataFrame, baseline: Baseline, keep_all: bool) -> dict[int, NDArray[np.float64]]:
-    """The levels [A] of each face of a table, by face_id."""
+    """Return the levels [A] of each face of a table, by face_id."""
     return {
         face_id: resting_level(
             rows[list(AU_NAMES)].to_numpy(np.float32),
@@ -119,7 +126,10 @@ def add_baseline_columns(
     thresholds: Sequence[float],
     keep_all: bool,
 ) -> pd.DataFrame:
-    """The table with `BASELINE_COLUMNS`, and `AU.._c` made from them; NaN for faces without a level."""
+    """Return the table with `BASELINE_COLUMNS` and the `AU.._c` computed from them.
+
+    levels: [A] by face_id; both groups of columns are NaN for faces without a level.
+    """
     ids, row_of_id = np.unique(table["face_id"].to_numpy(), return_inverse=True)
     unknown = np.full(AU_COUNT, np.nan)
     level = np.array([levels.get(int(face_id), unknown) for face_id in ids]).reshape(-1, AU_COUNT)[row_of_id]
@@ -135,7 +145,7 @@ def add_baseline_columns(
 def replace_baseline(
     table: pd.DataFrame, baseline: Baseline | None, thresholds: Sequence[float], keep_all: bool
 ) -> pd.DataFrame:
-    """Return a table with this baseline in place of the one that it has."""
+    """Return the table with this baseline instead of its own; None: without a baseline."""
     table = table[list(COLUMNS)]
     if baseline is not None:
         levels = resting_levels(table, baseline, keep_all)

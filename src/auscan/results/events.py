@@ -1,18 +1,20 @@
-"""From probabilities to events: when an action unit begins, where it peaks, when it ends.
+"""Find events in probabilities: onset, apex and offset of each activation of an AU.
 
-Why: people code events, not frames. A curve that trembles about its threshold is one event and not ten.
+Human coders code events, not frames. A curve that fluctuates about its threshold is one event, not ten.
 
-    begins    where the probability reaches the AU's threshold
-    lasts     until it falls below a lower line, `release` times the threshold (hysteresis)
-    unknown   frames without the face, or in which it is not judged, never begin an event. A stretch of them
-              of at most `bridge_s` is passed over: the event goes on if the next known probability is not
-              below the lower line, and the stretch counts as part of its time. A longer one ends the event
-              at its last known frame, and afterwards the threshold has to be reached anew
-    counts    if it lasts at least `shortest_s`
+    onset     the probability reaches the AU's threshold
+    offset    the probability falls below a lower line, `release` times the threshold (hysteresis)
+    unknown   frames without the face, and frames in which it is not scored, never begin an event. A gap of
+              at most `bridge_s` is bridged: the event continues if the next known probability is not below
+              the lower line, and the gap counts as part of its duration. A longer gap ends the event at its
+              last known frame; then the threshold must be reached again
+    duration  events shorter than `shortest_s` are dropped
 
-Where the table holds values above a person's baseline (AU01_b and so on), events follow these.
-In: a result's table, the thresholds, and speech where there is sound.  Out: a row an event.
-Not here: the baseline (baseline.py), drawing.
+If the table has values above a person baseline (`AU01_b` and so on), these are used.
+
+Inputs: the table of a result, thresholds, and speech if there is audio.
+Returns: one row for each event.
+See also: baseline.py, docs/events.md.
 """
 
 from dataclasses import dataclass
@@ -28,37 +30,38 @@ from auscan.results.speech import Speech
 from auscan.results.table import ACTIVE_COLUMNS, frame_durations_s, value_column
 
 EVENTS_FILE: Final[str] = "events.csv"
+"""File name in the folder of a result."""
 EVENT_COLUMNS: Final[tuple[str, ...]] = (
     *("face_id", "AU"),
     *("onset", "apex", "offset", "duration"),
     *("onset_frame", "apex_frame", "offset_frame"),
     *("mean", "peak", "speech"),
 )
-"""The columns of an event, always these, always in this order."""
+"""Columns of the events, in this order."""
 
 ROUNDING_S: Final[float] = 1e-6
-"""Timestamps are rounded; three frames of 30 a second last 0.1 s all the same."""
+"""Tolerance of durations: timestamps are rounded, and three frames at 30 per second must last 0.1 s."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class EventSettings:
-    """What makes an event of a curve; see the top of this file and docs/events.md."""
+    """Settings of event detection; see the module docstring and docs/events.md."""
 
     release: float = 0.75
-    """An event lasts until the probability is below this share of the threshold; 1: no hysteresis."""
+    """Lower line as a share of the threshold, above 0 and at most 1; 1: no hysteresis."""
     shortest_s: float = 0.1
-    """Events that last less are left out."""
+    """Least duration of an event, seconds."""
     bridge_s: float = 0.25
-    """Stretches without a judged face are passed over if they last no longer."""
+    """Longest gap without a scored face that is bridged, seconds."""
 
     def __post_init__(self) -> None:
         if not 0 < self.release <= 1:
             raise InputError(
-                f"release is a share of the threshold, above 0 and at most 1; got {self.release}."
+                f"release should be a share of the threshold, above 0 and at most 1; got {self.release}."
             )
         for name in ("shortest_s", "bridge_s"):
             if not 0 <= getattr(self, name) < np.inf:
-                raise InputError(f"{name} is in seconds, 0 or more; got {getattr(self, name)}.")
+                raise InputError(f"{name} should be in seconds, 0 or more; got {getattr(self, name)}.")
 
 
 DEFAULT_EVENT_SETTINGS: Final[EventSettings] = EventSettings()
@@ -70,20 +73,21 @@ def find_events(
     settings: EventSettings = DEFAULT_EVENT_SETTINGS,
     speech: Speech | None = None,
 ) -> pd.DataFrame:
-    """The events of each face and AU in a result's table: `EVENT_COLUMNS`, a row an event.
+    """Find the events of each face and AU in the table of a result: `EVENT_COLUMNS`, one row for each event.
 
-    Sorted by face_id, AU (in AU_NAMES' order) and onset.
-    thresholds: [A] of the result (`result.info.thresholds`), or others; a table alone does not hold them, and
-    its `AU.._c` are asked only whether a row was judged.
+    Rows are sorted by face_id, AU (in the order of AU_NAMES) and onset.
+    thresholds: [A], those of the result (`result.info.thresholds`) or others. The `AU.._c` of the table only
+    tell whether a row was scored.
 
     onset, apex, offset and duration are seconds, on the container's clock like `timestamp`. The offset is the
-    end of the last frame, so a duration is above 0; onset_frame, apex_frame and offset_frame are the first,
-    the highest (the first of equals) and the last frame of the event, inclusive. mean and peak are of the
-    known probabilities in it. speech is the share of its time in which somebody speaks, NaN without sound.
-    A picture lasts no time and has no events. Raises InputError for thresholds that are not twelve.
+    end of the last frame, so durations are above 0. onset_frame, apex_frame and offset_frame are the first
+    frame, the frame with the highest probability (the first of equals) and the last frame, inclusive. mean
+    and peak are taken over the known probabilities of the event. speech is the share of its time with
+    speech, NaN without audio. A picture has no events, because it lasts 0 s.
+    Raises InputError unless there are A thresholds.
     """
     if len(thresholds) != AU_COUNT:
-        raise InputError(f"There are {AU_COUNT} thresholds, one for each AU; got {len(thresholds)}.")
+        raise InputError(f"There should be {AU_COUNT} thresholds, one for each AU; got {len(thresholds)}.")
     frames = table["frame"].to_numpy()
     _, first, frame_index = np.unique(frames, return_index=True, return_inverse=True)
     starts_s = table["timestamp"].to_numpy(np.float64)
@@ -112,7 +116,7 @@ def find_events(
 
 @dataclass(frozen=True, eq=False)
 class _Curve:
-    """Known probabilities of one AU, face by face in the order of frames. K rows."""
+    """Known probabilities of one AU, sorted by face and frame. K rows; each field is [K]."""
 
     face_id: NDArray[np.int64]
     frame: NDArray[np.int64]
@@ -122,7 +126,7 @@ class _Curve:
 
 
 def _events(curve: _Curve, threshold: np.float32, settings: EventSettings) -> pd.DataFrame:
-    """The events of one AU; all columns but AU and speech."""
+    """Return the events of one AU: all columns except AU and speech."""
     first, last = _runs(curve, threshold, settings)
     durations_s = curve.end_s[last] - curve.start_s[first]
     is_long_enough = (durations_s > 0) & (durations_s >= settings.shortest_s - ROUNDING_S)
@@ -148,15 +152,15 @@ def _events(curve: _Curve, threshold: np.float32, settings: EventSettings) -> pd
 def _runs(
     curve: _Curve, threshold: np.float32, settings: EventSettings
 ) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
-    """First and last row of each stretch in which the AU is on, [E] each, of any length."""
+    """Return the first and last row of each run of active rows, [E] each, of any duration."""
     above_threshold, above_release = (
         curve.value >= threshold,
         curve.value >= np.float32(settings.release) * threshold,
     )
     gap_s = curve.start_s[1:] - curve.end_s[:-1]
-    starts_run = np.ones(len(above_threshold), bool)  # nothing is known of what was before this row
+    starts_run = np.ones(len(above_threshold), bool)  # the state before this row is unknown
     starts_run[1:] = (curve.face_id[1:] != curve.face_id[:-1]) | (gap_s > settings.bridge_s + ROUNDING_S)
-    # Where a row alone decides, it is reached, or it is not held; all others are as the last that did.
+    # A row between both lines keeps the state of the last row that was above, below, or first of a run.
     is_determined = above_threshold | ~above_release | starts_run
     last_determined = np.maximum.accumulate(np.where(is_determined, np.arange(len(above_threshold)), 0))
     active = above_threshold[last_determined]

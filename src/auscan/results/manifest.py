@@ -1,17 +1,18 @@
-"""What became of each input: one line of JSON each, in files that only ever grow.
+"""Read and append the manifest: one JSON line for each processed input.
 
     OUT/manifest.jsonl              of a run over all inputs
-    OUT/manifest.2-of-8.jsonl       of the second of eight shards; shards share OUT, but no manifest
+    OUT/manifest.2-of-8.jsonl       of the second of eight shards; shards share OUT but not a manifest
 
-A line is written and synced when its result is in its place, so it never promises what is not there. The
-last line on an input is the one that counts. A run may be killed while it writes: a line that is cut off is
-no line.
+A line is written and synced after its result is in place, so every recorded result exists. Files are only
+appended to; the last line of an input counts. An interrupted run may leave an incomplete last line, which is
+ignored.
 
-A manifest may come from somebody else, and its names become paths that a run replaces and deletes. So
-`read_lines` checks every name before it is used, and raises InputError for one that is not plain.
+A manifest may come from another person, and its names become paths that a run replaces and deletes. So
+`read_lines` checks every name before it is used, and raises InputError for a name that is not plain.
 
-In: records.  Out: lines, and records again.
-Not here: which inputs are to be done (batch/plan.py), the results (result.py).
+Inputs: records.
+Returns: records, read back.
+See also: batch/plan.py (inputs to process), result.py (results).
 """
 
 import json
@@ -27,7 +28,7 @@ from auscan.core.errors import InputError
 
 try:
     import fcntl
-except ImportError:  # Windows, where two runs into one folder are on their own
+except ImportError:  # Windows has no fcntl: two runs into one folder are not protected there
     fcntl = None  # type: ignore[assignment]
 
 MANIFESTS: Final[str] = "manifest*.jsonl"
@@ -35,58 +36,67 @@ MANIFESTS: Final[str] = "manifest*.jsonl"
 
 
 SHARED_FIELDS: Final = frozenset({"model", "model_sha256", "config", "versions", "host"})
-"""What thousands of lines have in common; in memory they share it."""
+"""Fields with few distinct values; records share one object for each value to save memory."""
 
 
 MAX_VALUE_LENGTH: Final[int] = 100
-"""Characters of a value that a message shows."""
+"""Characters of a value that a message shows at most."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ManifestRecord:
-    """One line: an input, what it was when it was read, what was made of it, and by what."""
+    """One line of a manifest: an input, its state when it was read, its result, and the run that made it."""
 
     path: str
-    """As given or found."""
+    """Path of the input, as given or found."""
     key: str
-    """What the input is known by from run to run (media/discover.py)."""
+    """Stable identity of the input across runs (media/discover.py)."""
     status: Literal["done", "failed"]
+    """Outcome."""
     rows: int = 0
+    """Rows of the table."""
     seconds: float = 0.0
+    """Processing time, seconds."""
     error_class: str | None = None
-    """Name of the class; None where it is done."""
+    """Class name of the error; None if it is done."""
     error: str | None = None
+    """Message of the error; None if it is done."""
     warnings: Sequence[str] = field(default_factory=list)
+    """Warnings of the run."""
     folder: str | None = None
-    """Where the files are, below OUT; None where there are none."""
+    """Name of the result folder in OUT; None if there are no files."""
     files: Mapping[str, int] = field(default_factory=dict)
-    """Bytes of each file in the folder."""
+    """Size in bytes of each file in the folder, by name."""
     sha256: str | None = None
-    """Of the input's content; None where it was not read."""
+    """SHA-256 of the input's content; None if it was not read."""
     size: int | None = None
-    """Bytes of the input."""
+    """Size of the input, bytes."""
     mtime_ns: int | None = None
-    """When it was last changed."""
+    """Modification time of the input, ns."""
     model: str
+    """Id of the checkpoint."""
     model_sha256: str
+    """SHA-256 of the checkpoint."""
     config: Mapping[str, Any]
-    """All options that change what is written."""
+    """Options that change the output."""
     versions: Mapping[str, str]
+    """Versions by package name."""
     host: str
+    """Name of the machine."""
     ended: str
-    """When, in UTC; sorts as text."""
+    """End of processing, UTC; sorts as text."""
 
 
 def to_json_line(record: ManifestRecord) -> str:
-    """The record as a line of JSON, without its end.  File names that are no UTF-8 are escaped."""
+    """Return the record as JSON without a newline; file names that are not UTF-8 are escaped."""
     text = json.dumps(asdict(record), ensure_ascii=False)
     return text.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 def append(manifest: Path, record: ManifestRecord) -> None:
-    """Put a line at the end and on the disk, in one piece even where others write to the same file.
+    """Append a line and sync it to disk; atomic, even if several processes append to the same file.
 
-    Raises OSError where it cannot be written.
+    Raises OSError if it cannot be written.
     """
     with manifest.open("ab+") as file, _locked(file):
         line = to_json_line(record).encode() + b"\n"
@@ -97,15 +107,15 @@ def append(manifest: Path, record: ManifestRecord) -> None:
 
 @contextmanager
 def _locked(file: IO[bytes]) -> Iterator[None]:
-    """Nobody else appends meanwhile, and the end of the file stays where it is."""
+    """Hold an exclusive lock on the file, so that no other process appends meanwhile."""
     if fcntl is not None:
-        with suppress(OSError):  # a file system without locks; shards do not share a manifest
+        with suppress(OSError):  # a file system without locks; shards have a manifest each
             fcntl.flock(file, fcntl.LOCK_EX)
     yield  # closing the file unlocks it
 
 
 def _ends_with_newline(file: IO[bytes]) -> bool:
-    """Whether the last line, if there is one, was written to its end."""
+    """Return whether the file is empty or ends with a newline."""
     if file.seek(0, os.SEEK_END) == 0:
         return True
     file.seek(-1, os.SEEK_END)
@@ -113,9 +123,9 @@ def _ends_with_newline(file: IO[bytes]) -> bool:
 
 
 def read_lines(out: Path) -> Iterator[dict[str, Any]]:
-    """The lines of all manifests in a folder, whatever they hold; what is no line is left out.
+    """Yield the JSON objects of all manifests in a folder; lines that are not JSON objects are skipped.
 
-    Raises InputError for a manifest that may not be read, and for a line whose names cannot be used as paths.
+    Raises InputError for a manifest that cannot be read, and for a line with names that are unsafe as paths.
     """
     for manifest in sorted(out.glob(MANIFESTS)):
         with _open_manifest(manifest) as file:
@@ -127,19 +137,19 @@ def read_lines(out: Path) -> Iterator[dict[str, Any]]:
 
 
 def _parse_line(line: str) -> object:
-    """The content of a line; None for one that is no JSON."""
+    """Return the content of a line; None if it is not JSON."""
     with suppress(ValueError, RecursionError):  # cut off, a number too long, nested too deep
         return json.loads(line)
     return None
 
 
 def _check_names(line: Mapping[str, Any], location: str) -> None:
-    """Raise InputError for a name that could lead out of its folder, or a value of another type."""
+    """Raise InputError for a name that could lead out of its folder, or a value of the wrong type."""
     if not (line.get("folder") is None or is_plain_name(line["folder"])):
         raise _invalid_record(
             location, f"the folder {_format_value(line['folder'])} is not {PLAIN_NAME_RULE}"
         )
-    is_older = "key" not in line  # left out by `read_records`
+    is_older = "key" not in line  # of an older version; `read_records` skips it
     files = {} if is_older else line.get("files", {})
     if not isinstance(files, dict):
         raise _invalid_record(location, f"files is {_format_value(files)}, not an object of names and sizes")
@@ -170,11 +180,11 @@ _VALUE_TYPES: Final = {
     "seconds": (int | float, "a number"),
     "warnings": (list, "a list"),
 }
-"""Types of the other values of a line, and their names in messages."""
+"""Types of the other values of a line, and their descriptions in messages."""
 
 
 def _is_path(text: str) -> bool:
-    """Whether the system can be asked for a path; bytes that are no UTF-8 come as lone surrogates."""
+    """Return whether the text can be a path; bytes that are not UTF-8 appear as lone surrogates."""
     try:
         return b"\0" not in os.fsencode(text)
     except UnicodeEncodeError:
@@ -182,7 +192,7 @@ def _is_path(text: str) -> bool:
 
 
 def _format_value(value: object) -> str:
-    """A value for a message: printable, in one line and short, as a line may hold anything."""
+    """Return a value for a message: printable, on one line, and short."""
     text = ascii(value)
     return text if len(text) <= MAX_VALUE_LENGTH else f"{text[:MAX_VALUE_LENGTH]}..."
 
@@ -190,7 +200,7 @@ def _format_value(value: object) -> str:
 def _invalid_record(location: str, reason: str) -> InputError:
     return InputError(
         f"{location}: {reason}. auscan detect does not write such a line. "
-        "Nothing was touched. Remove that line, or use another folder."
+        "Nothing was changed. Remove that line, or use another folder."
     )
 
 
@@ -202,9 +212,9 @@ def _open_manifest(manifest: Path) -> IO[str]:
 
 
 def read_records(out: Path) -> list[ManifestRecord]:
-    """The records of all manifests in a folder, the oldest first; lines of another make are left out.
+    """Return the records of all manifests in a folder, oldest first; lines without all fields are skipped.
 
-    Raises InputError as `read_lines`.
+    Raises InputError like `read_lines`.
     """
     known = {each.name for each in fields(ManifestRecord)}
     shared: dict[str, Any] = {}
@@ -214,23 +224,23 @@ def read_records(out: Path) -> list[ManifestRecord]:
             line[name] = shared.setdefault(repr(line[name]), line[name])
         try:
             records.append(ManifestRecord(**{name: value for name, value in line.items() if name in known}))
-        except TypeError:  # of a manifest before there were keys
+        except TypeError:  # a line of an older version, without a key
             continue
     return sorted(records, key=lambda record: record.ended)
 
 
 def latest(records: Iterable[ManifestRecord]) -> dict[str, ManifestRecord]:
-    """The last record of each input, by key.  records: the oldest first."""
+    """Return the last record of each input, by key.  records: oldest first."""
     return {record.key: record for record in records}
 
 
 def folders(records: Iterable[ManifestRecord]) -> dict[str, str]:
-    """The folder of each input that ever had one, by key.  records: the oldest first."""
+    """Return the last folder of each input that had one, by key.  records: oldest first."""
     return {record.key: record.folder for record in records if record.folder is not None}
 
 
 def has_same_content(known: ManifestRecord | None, record: ManifestRecord) -> bool:
-    """Whether a known result is of the content that was just read."""
+    """Return whether both records are results of the same content."""
     return (
         known is not None
         and known.status == record.status == "done"
@@ -240,13 +250,13 @@ def has_same_content(known: ManifestRecord | None, record: ManifestRecord) -> bo
 
 
 def is_same_failure(known: ManifestRecord, record: ManifestRecord) -> bool:
-    """Whether an input failed once more in just the same way, so that there is nothing to add."""
+    """Return whether an input failed again in the same way; then no new line is needed."""
     comparable = [replace(each, seconds=0.0, host="", ended="") for each in (known, record)]
     return record.status == "failed" and comparable[0] == comparable[1]
 
 
 def is_whole(out: Path, record: ManifestRecord) -> bool:
-    """Whether the files of a result are there, in the size they had."""
+    """Return whether all files of a result exist with their recorded sizes."""
     folder = out / (record.folder or "")
     if not all(map(is_plain_name, record.files)):
         return False

@@ -1,11 +1,12 @@
-"""What is good enough to be judged: from measured parts to a quality and, where it falls short, the reason.
+"""Compute the quality of a face from measured features, and the reason why it is not scored.
 
-Each part has a value from which on nothing is lost, a cut, and a value at which nothing is left; its grade
-falls from 1 through 0.5 to 0 between them. The quality of a face is its lowest grade, and the reason is the
-part that has it, if the quality is below 0.5. How the values were chosen: docs/quality.md.
+Each feature has a value for full quality, a cut and a value for no quality; its grade falls from 1 through
+0.5 to 0 between them. The quality of a face is its lowest grade. If it is below 0.5, the face has the reason
+of that feature. docs/quality.md describes how the values were chosen.
 
-In: parts, as they stand in the table.  Out: qualities and reasons.
-Not here: measuring the parts (faces/quality.py, the visual stage).
+Inputs: quality features, as in the table.
+Returns: qualities and reasons.
+See also: faces/quality.py and the visual encoder (measurement of the features).
 """
 
 from dataclasses import dataclass
@@ -15,23 +16,26 @@ import numpy as np
 from numpy.typing import NDArray
 
 NO_FACE_REASON: Final[str] = "no_face"
+"""Reason of a row without a face."""
 MIN_QUALITY: Final[float] = 0.5
-"""Faces of less quality are not judged."""
+"""Faces of lower quality are not scored."""
 
 
 @dataclass(frozen=True)
 class Grading:
-    """How one part is graded, and what is wrong with a face where it is too low."""
+    """Grading of one quality feature, and the reason if its grade is too low."""
 
     reason: str
+    """Reason in the table."""
     full: float
-    """From here on nothing is lost."""
+    """Value of grade 1."""
     cut: float
+    """Value of grade 0.5."""
     none: float
-    """From here on nothing is left.  It and `full` lie on either side of `cut`."""
+    """Value of grade 0.  It and `full` lie on either side of `cut`."""
 
     def __call__(self, values: NDArray[np.floating]) -> NDArray[np.float64]:
-        """Grades 0 to 1 of values [R], whose sign does not count; 1 where a value is unknown."""
+        """Return grades 0 to 1 of values [R]; the sign is ignored, and NaN has grade 1."""
         feature_values, grades = np.array([self.none, self.cut, self.full]), np.array([0.0, MIN_QUALITY, 1.0])
         order = np.argsort(feature_values)
         graded = np.interp(np.abs(values), feature_values[order], grades[order])
@@ -47,20 +51,21 @@ GRADINGS: Final[dict[str, Grading]] = {
     "pitch": Grading("profile", full=15.0, cut=30.0, none=60.0),
     "covered": Grading("occluded", full=0.05, cut=0.25, none=0.6),
 }
-"""By column of the table.  Yaw and pitch in degrees, size in px, the rest 0 to 1."""
+"""Gradings by column of the table.  Yaw and pitch in degrees, size in px, the others 0 to 1."""
 
 QUALITY_FEATURE_COLUMNS: Final[tuple[str, ...]] = tuple(GRADINGS)
+"""Columns of the quality features, in order."""
 REASONS: Final[tuple[str, ...]] = (
     NO_FACE_REASON,
     *dict.fromkeys(grading.reason for grading in GRADINGS.values()),
 )
-"""All reasons there are; none is an empty string."""
+"""All reasons; a scored face has the empty string instead."""
 
 
 def check_quality(quality_features: NDArray[np.floating]) -> tuple[NDArray[np.float32], NDArray[np.object_]]:
     """Compute quality [R] and reason [R] of quality features [R, P] in the order of QUALITY_FEATURE_COLUMNS.
 
-    The reason is "" where the quality is good enough. A row of which nothing is known is one without a face.
+    The reason is "" if the quality is at least MIN_QUALITY. A row of NaN is a row without a face.
     """
     grades = np.stack(
         [grading(quality_features[:, j]) for j, grading in enumerate(GRADINGS.values())], axis=1

@@ -1,7 +1,8 @@
-"""Read a result back from its folder, so that everything made of a result can be made of a stored one.
+"""Read a stored result from its folder.
 
-In: a folder that `auscan detect` or `Result.save` wrote.  Out: a Result.
-Not here: attributions, which are large and read where needed (attributions.py).
+Inputs: a folder that `auscan detect` or `Result.save` wrote.
+Returns: a Result.
+See also: attributions.py (attributions are large and are read separately).
 """
 
 import json
@@ -17,10 +18,10 @@ from auscan.results.table import TABLE_FILE, read_result_table
 
 
 def read_result(folder: str | Path) -> Result:
-    """The result in a folder: table, sound, and how it came about; events are found again from these.
+    """Read the result in a folder: table, sound and run information; events are computed again.
 
-    Its `tracks` are empty, since the five points are not in the table, and it has no evidence.
-    Raises InputError where the folder holds no result, or files of different ones.
+    Its `tracks` are empty, because the five points are not stored, and its `attributions` are None.
+    Raises InputError if the folder has no result, or files of different results.
     """
     folder = Path(folder)
     table = read_result_table(folder / TABLE_FILE)
@@ -31,15 +32,15 @@ def read_result(folder: str | Path) -> Result:
         return Result(table, (), info, sound=sound)
     except (OSError, KeyError, TypeError, ValueError) as error:
         raise InputError(
-            f"{path} does not go with the table beside it: {error!r}. "
+            f"{path} does not belong to the table beside it: {error!r}. "
             "Give a folder that `auscan detect` wrote."
         ) from error
 
 
 def _run_info(summary: dict[str, Any]) -> RunInfo:
-    source = summary["source"]  # names the files of an export
+    source = summary["source"]  # becomes the name of exported files
     if not isinstance(source, str) or "\0" in source:
-        raise ValueError(f"its source is {source!a}")
+        raise ValueError(f"its source is {source!a}, not a file name")
     return RunInfo(
         source=source,
         duration_s=summary["duration_s"],

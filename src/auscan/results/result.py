@@ -1,7 +1,8 @@
-"""What one input gave: the table, what it was made with, and everything that can be read off it.
+"""Hold the result of one input: the table, the run that made it, and everything computed from them.
 
-In: the table, the tracks behind it, evidence and sound.  Out: a Result, and a folder of files.
-Not here: the columns of the table (table.py), counting (summary.py), events (events.py), drawing.
+Inputs: the table, the tracks behind it, attributions and sound.
+Returns: a Result; `save` writes its folder of files.
+See also: table.py (columns), summary.py (statistics), events.py (events), figures/ (drawing).
 """
 
 import html
@@ -50,38 +51,38 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class RunInfo:
-    """What a table was made from and with."""
+    """The run that made a table: input, model, settings and versions."""
 
     source: str
-    """Name of the input, without its folder."""
+    """File name of the input."""
     duration_s: float
-    """From the first frame to the end of the last, seconds."""
+    """Seconds from the first frame to the end of the last frame."""
     frames: int
-    """Decoded frames F."""
+    """Number F of decoded frames."""
     has_audio: bool
-    """Whether the input has sound that the model heard."""
+    """Whether the input has audio that the model used."""
     seconds: float
-    """How long the run took."""
+    """Processing time, seconds."""
     model: str
     """Id of the checkpoint."""
     reference: str = ""
-    """Where the labels came from that it was taught with, a sentence; empty where it does not say."""
+    """Source of the labels that the model was trained on, one sentence; empty if unknown."""
     operating_point: str = "default"
-    """Goal that the thresholds are for."""
+    """Name of the operating point of the thresholds."""
     thresholds: tuple[float, ...]
-    """[A] an AU counts as active from this probability on."""
+    """[A] probabilities from which an AU counts as active."""
     untrained_aus: tuple[str, ...] = ()
-    """AUs the checkpoint was never taught; their columns are NaN, never a guess."""
+    """AUs that the checkpoint was not trained on; their columns are NaN."""
     keep_all: bool = False
-    """Whether faces that can hardly be read are judged all the same."""
+    """Whether low-quality faces are scored, too."""
     baseline: str = NO_BASELINE
-    """What was taken off as usual for each face: none, median or SECONDS-SECONDS (baseline.py)."""
+    """Person baseline: none, median or SECONDS-SECONDS (baseline.py)."""
     command: str
-    """What to type to get this result again."""
+    """Command line that gives this result again."""
     versions: Mapping[str, str]
-    """Versions by package name; `auscan` is among them."""
+    """Versions by package name, including `auscan`."""
     warnings: tuple[str, ...] = ()
-    """Sentences a reader of the result should know."""
+    """Warnings of the run, one sentence each."""
 
     def __post_init__(self) -> None:
         if len(self.thresholds) != AU_COUNT:
@@ -92,18 +93,18 @@ class RunInfo:
 
 @dataclass(frozen=True, eq=False)
 class Result:
-    """What one input gave: the table, the tracks behind it, and how it came about."""
+    """Result of one input. `table` has one row for each face and frame."""
 
     table: pd.DataFrame
-    """A row a face and frame, one for a frame without a face (table.py); `to_pandas` gives a copy."""
+    """One row for each face and frame, and one for a frame without a face (table.py)."""
     tracks: tuple[TrackScores, ...]
-    """Each face over time: frames, boxes, five points, probabilities."""
+    """Frames, boxes, points and probabilities of each face; empty for a result read from a folder."""
     info: RunInfo
-    """What the table was made from and with."""
+    """The run that made the table."""
     attributions: Attributions | None = None
-    """What the network went by, a row a face and frame; None unless asked for."""
+    """Attention maps and gates, one row for each face and frame; None unless requested."""
     sound: Speech | None = None
-    """How loud it is and when somebody speaks; None without sound."""
+    """Sound level and speech over time; None without audio."""
 
     def __post_init__(self) -> None:
         check_columns(self.table)
@@ -113,20 +114,20 @@ class Result:
 
     @cached_property
     def events(self) -> pd.DataFrame:
-        """A row an event, with the columns of `events.EVENT_COLUMNS`; found when first asked for."""
+        """One row for each event, with the columns `events.EVENT_COLUMNS`; computed on first access."""
         return find_events(self.table, self.info.thresholds, speech=self.sound)
 
     def resting_levels(self) -> dict[int, NDArray[np.float64]] | None:
-        """What is usual for each face, [A] by face_id; None where no baseline was asked for."""
+        """Return the baseline level of each face, [A] by face_id; None without a baseline."""
         baseline = parse_baseline(self.info.baseline)
         return None if baseline is None else resting_levels(self.table, baseline, self.info.keep_all)
 
     def plot(self, face_id: int | None = None) -> "go.Figure":
-        """A figure of plotly: the AUs of one face over time, and its events; else of the face seen longest.
+        """Return a plotly figure of the AUs of one face over time, with its events.
 
-        Raises InputError where there is no such face.
+        face_id: None is the face with the most frames.  Raises InputError if there is no such face.
         """
-        from auscan.results.figures.plots import FigureData, face_figure, longest_face  # plotly is slow
+        from auscan.results.figures.plots import FigureData, face_figure, longest_face  # slow to import
 
         face = longest_face(self.table) if face_id is None else face_id
         if face is None or not self.table["face_id"].eq(face).any():
@@ -138,11 +139,11 @@ class Result:
         return face_figure(data, face)
 
     def to_pandas(self) -> pd.DataFrame:
-        """A copy of the table."""
+        """Return a copy of the table."""
         return self.table.copy()
 
     def summary(self) -> dict[str, Any]:
-        """The result in sum, as plain JSON types; None where nothing is known."""
+        """Return the content of summary.json as plain JSON types; unknown values are None."""
         faces = self.table[self.table["success"] == 1]
         frames_with_face = int(faces["frame"].nunique())
         scored = int(len(faces) if self.info.keep_all else faces["reason"].eq("").sum())
@@ -179,10 +180,10 @@ class Result:
         }
 
     def save(self, folder: str | Path) -> Path:
-        """Write the result's files into `folder`, each whole or not at all; return it.
+        """Write the files of the result into `folder`, each atomically; return the folder.
 
-        aus.parquet, aus.csv, events.csv and summary.json; where there is sound or evidence, sound.parquet and
-        evidence.parquet.
+        Files: aus.parquet, aus.csv, events.csv, summary.json; with sound also sound.parquet, with
+        attributions also evidence.parquet.
         """
         folder, info = Path(folder), self.info
         table_info = table_metadata(
@@ -201,11 +202,11 @@ class Result:
         return folder
 
     def save_derived(self, folder: Path) -> None:
-        """Write what is known at the end only: events.csv, summary.json and, with sound, sound.parquet."""
+        """Write the files that need the whole table: events.csv, summary.json and, if any, sound.parquet."""
         with atomic_path(folder / EVENTS_FILE) as path:
             self.events.to_csv(path, index=False, float_format="%.6f")
         if self.sound is None:
-            (folder / SOUND_FILE).unlink(missing_ok=True)  # an earlier run's
+            (folder / SOUND_FILE).unlink(missing_ok=True)  # of an earlier run
         else:
             write_speech(folder / SOUND_FILE, self.sound, self.info.source, self.info.versions["auscan"])
         with atomic_path(folder / SUMMARY_FILE) as path:
@@ -213,7 +214,7 @@ class Result:
             path.write_text(text + "\n", encoding="utf-8")
 
     def _repr_html_(self) -> str:
-        """A small table for notebooks: each AU, what it does, how long and how often it was active."""
+        """Return a table for notebooks: each AU with its meaning, seconds active and share of scored rows."""
         summary = self.summary()
         seconds, rates = summary["seconds_active"], summary["base_rate"]
         rows = "".join(
@@ -221,21 +222,21 @@ class Result:
             f"<td>{_format(rates[name], '{:.0%}')}</td></tr>"
             for name, meaning in AU_MEANINGS.items()
         )
-        titles = "".join(f"<th>{title}</th>" for title in ("AU", "meaning", "active, s", "of judged"))
+        titles = "".join(f"<th>{title}</th>" for title in ("AU", "meaning", "active, s", "of scored"))
         sound = "with sound" if self.info.has_audio else "without sound"
         return (
             f"<p><b>{html.escape(self.info.source)}</b>: {summary['frames']} frames {sound}, "
             f"{summary['faces']} faces, a face in {_format(summary['coverage'], '{:.0%}')} of the frames, "
-            f"{_format(summary['judged'], '{:.0%}')} of face rows judged; "
+            f"{_format(summary['judged'], '{:.0%}')} of face rows scored; "
             f"model {html.escape(self.info.model)}</p>"
             f"<table><thead><tr>{titles}</tr></thead><tbody>{rows}</tbody></table>"
         )
 
 
 def apply_baseline(result: Result, baseline: str) -> Result:
-    """The result as a run with that baseline gives it, whatever baseline it has; the network is not asked.
+    """Return the result with another person baseline, without running the network.
 
-    baseline: none, median or SECONDS-SECONDS.  Raises InputError for anything else.
+    baseline: none, median or SECONDS-SECONDS.  Raises InputError for any other text.
     """
     info = replace(result.info, baseline=baseline)
     table = replace_baseline(result.table, parse_baseline(baseline), info.thresholds, info.keep_all)

@@ -1,9 +1,10 @@
-"""The sound of a result: how loud it is, and when somebody speaks.
+"""Store the sound level and speech of a result, and compute the share of speech in a time span.
 
-Why: what a mouth does while its owner speaks is not what it does in silence, so events say how much of
-them is spoken.
-In: steps of equal length on the clock of the frames.  Out: shares of any stretch of time; sound.parquet.
-Not here: telling speech from other sound (media/speech_activity.py), events (events.py).
+Speech moves the mouth, so each event states which share of it has speech.
+
+Inputs: steps of equal length on the clock of the frames.
+Returns: shares of speech; sound.parquet.
+See also: media/speech_activity.py (speech detection), events.py (events).
 """
 
 import json
@@ -20,27 +21,29 @@ from auscan.core.atomic_write import atomic_path
 from auscan.core.errors import InputError
 
 SOUND_FILE: Final[str] = "sound.parquet"
+"""File name in the folder of a result."""
 METADATA_KEY: Final[str] = "auscan sound"
+"""Key of the JSON in the Parquet metadata."""
 UNITS: Final[dict[str, str]] = {
     "time": "middle of the step, seconds on the clock of the frames",
     "level_db": "root mean square level of the step, dB of full scale",
     "speech": "1 where somebody speaks, else 0",
 }
-"""What each column holds, in order; written into the Parquet metadata."""
+"""Description of each column, in order; written into the Parquet metadata."""
 
 
 @dataclass(frozen=True, eq=False)
 class Speech:
-    """Sound in L steps of equal length, without gaps."""
+    """Sound level and speech in L steps of equal length, without gaps."""
 
     start_s: float
-    """Where the first step begins, on the clock of the frames."""
+    """Begin of the first step, seconds on the clock of the frames."""
     step_s: float
     """Length of a step, seconds."""
     level_db: NDArray[np.float32]
     """[L] root mean square level, dB of full scale."""
     speech: NDArray[np.bool_]
-    """[L] whether somebody speaks."""
+    """[L] whether the step has speech of any person."""
 
     def __post_init__(self) -> None:
         if self.level_db.shape != self.speech.shape or self.speech.ndim != 1:
@@ -52,13 +55,13 @@ class Speech:
 
     @property
     def times_s(self) -> NDArray[np.float64]:
-        """[L] middles of the steps, seconds."""
+        """Middle of each step, [L] seconds."""
         return self.start_s + (np.arange(len(self.speech), dtype=np.float64) + 0.5) * self.step_s
 
     def share(self, begin_s: NDArray[np.float64], end_s: NDArray[np.float64]) -> NDArray[np.float64]:
-        """[E] share 0 to 1 of each stretch from begin to end in which somebody speaks.
+        """Return the share of speech, 0 to 1, in each time span from begin to end, [E].
 
-        Nobody speaks before the sound begins or after it ends. NaN for a stretch without length.
+        Time before and after the sound counts as without speech. A span of length 0 has NaN.
         """
         edges = self.start_s + np.arange(len(self.speech) + 1) * self.step_s
         spoken_s = np.concatenate([[0.0], np.cumsum(self.speech) * self.step_s])  # up to each edge
@@ -68,7 +71,10 @@ class Speech:
 
 
 def write_speech(path: Path, sound: Speech, source: str, version: str) -> None:
-    """Write sound.parquet: a row a step with the columns of `UNITS`; source and version as in RunInfo."""
+    """Write sound.parquet: one row for each step, with the columns of `UNITS`.
+
+    source: name of the input    version: version of auscan
+    """
     metadata = {
         "auscan": version,
         "source": source,
@@ -89,7 +95,7 @@ def write_speech(path: Path, sound: Speech, source: str, version: str) -> None:
 
 
 def read_speech(path: Path) -> Speech:
-    """Read a sound.parquet back.  Raises InputError where it is none."""
+    """Read a sound.parquet.  Raises InputError if auscan did not write the file."""
     try:
         with path.open("rb") as file:
             stored = fastparquet.ParquetFile(file)
@@ -97,7 +103,7 @@ def read_speech(path: Path) -> Speech:
             table = stored.to_pandas()
         level, speech = table["level_db"].to_numpy(np.float32), table["speech"].to_numpy(bool)
         return Speech(float(metadata["start_s"]), float(metadata["step_s"]), level, speech)
-    except Exception as error:  # of a damaged file fastparquet complains in many ways
+    except Exception as error:  # fastparquet raises many types for a damaged file
         raise InputError(
-            f"{path} is not the sound of a result of auscan: {error!r}. Run `auscan detect` once more."
+            f"{path} is not a sound file of auscan: {error!r}. Run `auscan detect` again."
         ) from error

@@ -1,7 +1,8 @@
-"""What a result says in sum: how long and how often each AU was active, and why faces were not judged.
+"""Compute the statistics of a result: duration and share of each AU, for all faces and for each face.
 
-In: a result's table, its events.  Out: plain numbers; None where nothing is known.
-Not here: the rows themselves (table.py), finding events (events.py).
+Inputs: the table of a result and its events.
+Returns: plain numbers; unknown values are None.
+See also: table.py (rows), events.py (events).
 """
 
 from collections.abc import Mapping
@@ -16,14 +17,16 @@ from auscan.results.quality import REASONS
 from auscan.results.table import ACTIVE_COLUMNS, by_face, frame_durations_s, frame_times_s
 
 Statistics = dict[str, float | int | None]
+"""Statistics of one AU by name."""
 
 SUMMARY_FILE: Final[str] = "summary.json"
+"""File name in the folder of a result."""
 
 
 def seconds_active(table: pd.DataFrame) -> dict[str, float | None]:
-    """For each AU how long it was active in any face, weighted by the frames' durations; None: unknown.
+    """Return for each AU the seconds in which it was active in any face; None if unknown.
 
-    Only rows that were judged count.
+    Frames are weighted by their durations. Only scored rows count.
     """
     durations = frame_durations_s(frame_times_s(table))
     any_face = table.groupby("frame", sort=True)[list(ACTIVE_COLUMNS)].max().to_numpy()  # [F, A], NaN unknown
@@ -34,13 +37,13 @@ def seconds_active(table: pd.DataFrame) -> dict[str, float | None]:
 
 
 def base_rates(table: pd.DataFrame) -> dict[str, float | None]:
-    """For each AU the share of judged face rows in which it is active; None where no row knows it."""
-    rates = table[list(ACTIVE_COLUMNS)].mean()  # NaN rows are left out
+    """Return for each AU the share of scored face rows in which it is active; None without scored rows."""
+    rates = table[list(ACTIVE_COLUMNS)].mean()  # ignores NaN
     return {name: _number(rates[f"{name}_c"]) for name in AU_NAMES}
 
 
 def reason_counts(table: pd.DataFrame) -> dict[str, int]:
-    """Rows by reason, all reasons named."""
+    """Return the number of rows by reason, with every reason as a key."""
     counts = table["reason"].value_counts()
     return {reason: int(counts.get(reason, 0)) for reason in REASONS}
 
@@ -48,11 +51,11 @@ def reason_counts(table: pd.DataFrame) -> dict[str, int]:
 def au_statistics(
     table: pd.DataFrame, events: pd.DataFrame, seconds: Mapping[str, float | None]
 ) -> dict[str, Statistics]:
-    """Of each AU: base_rate, seconds_active, events, mean_duration_s, mean_probability.
+    """Return base_rate, seconds_active, events, mean_duration_s and mean_probability of each AU.
 
-    table, events: of all faces, or of one
-    seconds: how long each AU was active; where this is unknown, so is the number of events
-    mean_probability is of `AU..`, whatever the baseline, over the rows in which the AU is judged.
+    table, events: of all faces, or of one face
+    seconds: seconds_active of each AU; if it is None, the number of events is None, too
+    mean_probability is the mean of `AU..` (not of `AU.._b`) over the rows in which the AU is scored.
     """
     rates = base_rates(table)
     durations = {name: events.loc[events["AU"] == name, "duration"] for name in AU_NAMES}
@@ -72,13 +75,13 @@ def au_statistics(
 def face_statistics(
     table: pd.DataFrame, events: pd.DataFrame, levels: Mapping[int, NDArray[np.float64]] | None
 ) -> list[dict[str, Any]]:
-    """Of each face, by face_id: when it was there, how much of it was judged, and `au_numbers`.
+    """Return for each face its first and last second, rows, share of scored rows and `au_statistics`.
 
-    levels: [A] by face_id where there is a baseline; a face without one has None for it.
+    levels: baseline level [A] by face_id, or None without a baseline. A face without a level has None.
     """
     times_s = frame_times_s(table)
     ends_s = times_s + frame_durations_s(times_s)
-    frame_index = np.searchsorted(np.unique(table["frame"]), table["frame"])  # [R] place of the row's frame
+    frame_index = np.searchsorted(np.unique(table["frame"]), table["frame"])  # [R] index of the row's frame
     durations_s = pd.Series((ends_s - times_s)[frame_index], index=table.index)
     faces = []
     for face_id, rows in by_face(table):

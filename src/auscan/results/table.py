@@ -1,13 +1,11 @@
-"""One tidy table a video: a row for every face of every frame.
+"""Build, check, write and read the table of a result: one row for each face and frame.
 
-Why: everything made from a run (overlay, report, exports) reads this one table and needs no network.
-In: frame times [F] s and the scored tracks.  Out: a DataFrame.
-Not here: finding faces and scoring them (pipeline/detect.py), what else belongs to a result (result.py).
+Overlay, report and exports are computed from this table alone, without the network. `TableWriter` writes
+aus.parquet and aus.csv piece by piece, each atomically.
 
-Write a table while it grows: aus.parquet and aus.csv, each whole or not at all.
-
-In: the pieces of a table in order.  Out: both files, under their names once the last piece is in.
-Not here: what the columns mean (table.py).
+Inputs: frame times [F] s and scored tracks, or pieces of a table in order.
+Returns: a DataFrame; aus.parquet and aus.csv.
+See also: pipeline/detect.py (detection and scoring), result.py (other parts of a result).
 """
 
 import json
@@ -29,10 +27,12 @@ from auscan.core.errors import InputError
 from auscan.results.quality import QUALITY_FEATURE_COLUMNS, REASONS, check_quality
 
 NO_FACE: Final[int] = -1
-"""face_id of a row that stands for a frame in which no face was found."""
+"""face_id of the row of a frame without a face."""
 
 BOX_COLUMNS: Final[tuple[str, ...]] = ("x", "y", "w", "h")
+"""Columns of the face box."""
 ACTIVE_COLUMNS: Final[tuple[str, ...]] = tuple(f"{name}_c" for name in AU_NAMES)
+"""Columns of the labels: 1 active, 0 inactive, NaN unknown or not scored."""
 COLUMNS: Final[tuple[str, ...]] = (
     *("frame", "timestamp", "face_id", "success", "confidence"),
     *BOX_COLUMNS,
@@ -41,10 +41,10 @@ COLUMNS: Final[tuple[str, ...]] = (
     *AU_NAMES,
     *ACTIVE_COLUMNS,
 )
-"""The table's columns, always these, always in this order."""
+"""Columns of the table, in this order."""
 
 BASELINE_COLUMNS: Final[tuple[str, ...]] = tuple(f"{name}_b" for name in AU_NAMES)
-"""Follow `COLUMNS` where a baseline was asked for; `AU.._c` is then made from them."""
+"""Columns after `COLUMNS` if there is a person baseline; `AU.._c` is then computed from them."""
 
 UNITS: Final[dict[str, str]] = {
     "frame": "index of the decoded frame, from 0",
@@ -59,44 +59,47 @@ UNITS: Final[dict[str, str]] = {
     "sharpness": "fine detail of the aligned face over that twice as coarse; about 1 where it is sharp",
     "brightness": "mean luminance of the aligned face, 0 to 1",
     "contrast": "standard deviation of luminance of the aligned face, 0 to 1",
-    "yaw": "degrees, positive where the face is turned to the right of the picture; empty where not taught",
-    "pitch": "degrees, positive where the face looks down; empty where not taught",
-    "covered": "share of the face that something lies over, 0 to 1; empty where not taught",
+    "yaw": "degrees, positive if the face is turned to the right of the picture; empty if the model lacks it",
+    "pitch": "degrees, positive if the face looks down; empty if the model lacks it",
+    "covered": "occluded share of the face, 0 to 1; empty if the model lacks it",
     **{name: f"probability of {meaning}, 0 to 1" for name, meaning in AU_MEANINGS.items()},
     **{
         f"{name}_c": f"1 where {name} reaches its threshold, else 0; empty where unknown or not judged"
         for name in AU_NAMES
     },
     **{
-        f"{name}_b": f"{name} above what is usual for the face, 0 to 1; empty where there is no baseline"
+        f"{name}_b": f"{name} above the baseline of the face, 0 to 1; empty if the face has no baseline"
         for name in AU_NAMES
     },
 }
-"""What each column holds; written into the Parquet metadata."""
+"""Description of each column; written into the Parquet metadata."""
 
 METADATA_KEY: Final[str] = "auscan"
+"""Key of the JSON in the Parquet metadata."""
 TABLE_FILE: Final[str] = "aus.parquet"
+"""File name of the table in the folder of a result."""
 CSV_FILE: Final[str] = "aus.csv"
-"""The same table twice."""
+"""File name of the same table as CSV."""
 
 
 @dataclass(frozen=True, eq=False)
 class TrackScores:
-    """One face over time with its action units; gaps in `frames` are allowed. T frames, A = 12."""
+    """Track of one face with AU probabilities; gaps in `frames` are allowed. T frames, A = 12."""
 
     face_id: int
+    """Id of the face, from 0."""
     frames: NDArray[np.int64]
     """[T] frame indices, increasing."""
     boxes: NDArray[np.float32]
     """[T, 4] x, y, w, h in pixels."""
     points: NDArray[np.float32]
-    """[T, 5, 2] eyes, nose, mouth corners in pixels."""
+    """[T, 5, 2] eyes, nose tip, mouth corners in pixels."""
     scores: NDArray[np.float32]
     """[T] confidence of the face detector."""
     quality_features: NDArray[np.float32]
-    """[T, P] in the order of QUALITY_FEATURE_COLUMNS; NaN where unknown."""
+    """[T, P] in the order of QUALITY_FEATURE_COLUMNS; NaN if unknown."""
     probabilities: NDArray[np.float32]
-    """[T, A]; a column is NaN where the checkpoint was never taught that AU."""
+    """[T, A]; the column of an untrained AU is NaN."""
 
     def __post_init__(self) -> None:
         count = len(self.frames)
@@ -123,17 +126,17 @@ def build_table(
     thresholds: Sequence[float],
     keep_all: bool = False,
 ) -> pd.DataFrame:
-    """Join frame times [F] s and tracks into one table with the columns `COLUMNS`, by frame and face_id.
+    """Build the table with the columns `COLUMNS` from frame times [F] s and tracks.
 
-    Every frame has at least one row. Without a face: success 0, face_id -1, confidence and quality 0, reason
-    no_face, the rest NaN. `AU.._c` is 1 from the threshold on, 0 below, NaN where the probability is NaN and,
-    unless keep_all, where there is a reason not to judge.
-    Raises ValueError where a track names a frame that does not exist or a face twice in one frame.
+    Rows are sorted by frame and face_id, and every frame has at least one. A frame without a face has
+    success 0, face_id -1, confidence and quality 0, reason no_face and NaN elsewhere. `AU.._c` is 1 from the
+    threshold on and 0 below. It is NaN if the probability is NaN and, unless keep_all, if there is a reason.
+    Raises ValueError if a track has a frame that does not exist, or a face_id occurs twice in a frame.
     """
     times = np.asarray(times_s, dtype=np.float64)
     face_frames = np.concatenate([np.empty(0, np.int64), *(track.frames for track in tracks)])
     if face_frames.size and (face_frames.min() < 0 or face_frames.max() >= len(times)):
-        raise ValueError(f"A track names frame {face_frames.max()}, but there are {len(times)} frames.")
+        raise ValueError(f"A track has frame {face_frames.max()}, but there are {len(times)} frames.")
     empty_frames = np.setdiff1d(np.arange(len(times), dtype=np.int64), face_frames)
 
     frame = np.concatenate([face_frames, empty_frames])
@@ -166,39 +169,39 @@ def build_table(
         }
     )
     if table.duplicated(["frame", "face_id"]).any():
-        raise ValueError("One face_id stands twice in one frame.")
+        raise ValueError("A face_id occurs twice in one frame.")
     return table.sort_values(["frame", "face_id"], ignore_index=True)
 
 
 def apply_thresholds(
     values: NDArray[np.float32], scored: NDArray[np.bool_], thresholds: Sequence[float]
 ) -> NDArray[np.float32]:
-    """`AU.._c` of probabilities [R, A]: 1 from the threshold on, 0 below, NaN where unknown or not judged.
+    """Return `AU.._c` of probabilities [R, A]: 1 from the threshold on, 0 below, NaN if unknown or unscored.
 
-    scored: [R]. Compared in the precision in which they are written.
+    scored: [R]. Thresholds are rounded to float32, the precision of the stored probabilities.
     """
     unknown = np.isnan(values) | ~scored[:, None]
     return np.where(unknown, np.nan, values >= np.asarray(thresholds, np.float32)).astype(np.float32)
 
 
 def value_column(table: pd.DataFrame, name: str) -> str:
-    """The column that an AU is judged by: `AU01_b` where the table has a baseline, else `AU01`."""
+    """Return the column that `AU.._c` is computed from: `AU01_b` if the table has a baseline, else `AU01`."""
     return f"{name}_b" if f"{name}_b" in table.columns else name
 
 
 def by_face(table: pd.DataFrame) -> Iterator[tuple[int, pd.DataFrame]]:
-    """The rows of each face, by face_id; frames without a face are left out."""
+    """Yield face_id and rows of each face, in order of face_id."""
     for face_id, rows in table[table["success"] == 1].groupby("face_id", sort=True):
         yield int(cast(int, face_id)), rows
 
 
 def frame_times_s(table: pd.DataFrame) -> NDArray[np.float64]:
-    """Presentation times of the frames, [F] s."""
+    """Return the presentation times of the frames, [F] s."""
     return table.drop_duplicates("frame")["timestamp"].to_numpy(np.float64)
 
 
 def frame_durations_s(times_s: NDArray[np.float64]) -> NDArray[np.float64]:
-    """How long each frame is shown, [F] s: until the next one; the last one as long as is usual (median).
+    """Return the duration of each frame, [F] s: the time until the next one, for the last one the median.
 
     A single frame is a picture and lasts 0 s.
     """
@@ -217,7 +220,10 @@ def table_metadata(
     operating_point: str = "default",
     baseline: str = "none",
 ) -> dict[str, str]:
-    """What an aus.parquet says of itself; the arguments as in RunInfo, the version auscan's."""
+    """Return the metadata of an aus.parquet.
+
+    version: version of auscan. The other arguments are those of RunInfo.
+    """
     metadata = {
         "auscan": version,
         "source": source,
@@ -236,7 +242,7 @@ def table_metadata(
 
 
 def check_columns(table: pd.DataFrame) -> None:
-    """Raise ValueError unless the table has just `COLUMNS`, or these and `BASELINE_COLUMNS`, in order."""
+    """Raise ValueError unless the columns are `COLUMNS`, or `COLUMNS` and `BASELINE_COLUMNS`, in order."""
     known = (*COLUMNS, *BASELINE_COLUMNS)
     if tuple(table.columns) not in (COLUMNS, known):
         missing = [name for name in COLUMNS if name not in table.columns]
@@ -245,22 +251,21 @@ def check_columns(table: pd.DataFrame) -> None:
 
 
 def read_result_table(path: str | Path) -> pd.DataFrame:
-    """Read an aus.parquet back as the table it was.
+    """Read the table in an aus.parquet.
 
-    Raises InputError where the file is not a Parquet file, was not written by auscan, or holds values
-    that no run can give.
+    Raises InputError if the file is not a Parquet file, was not written by auscan, or has invalid values.
     """
     path = Path(path)
     try:
         with path.open("rb") as file:
             stored = fastparquet.ParquetFile(file)
             if METADATA_KEY not in stored.key_value_metadata:
-                raise ValueError("it carries no auscan metadata")
+                raise ValueError("it has no auscan metadata")
             table: pd.DataFrame = stored.to_pandas()
         check_columns(table)
-        table = table.astype({"reason": "str"})  # as it was, not as objects
+        table = table.astype({"reason": "str"})  # fastparquet returns object
         _check_values(table)
-    except Exception as error:  # of a damaged file fastparquet complains in many ways
+    except Exception as error:  # fastparquet raises many types for a damaged file
         raise InputError(
             f"{path} is not a result table of auscan: {error}. "
             f"Give an aus.parquet that `auscan detect` wrote."
@@ -271,20 +276,20 @@ def read_result_table(path: str | Path) -> pd.DataFrame:
 def _check_values(table: pd.DataFrame) -> None:
     known = table.filter(regex=r"^AU\d\d(_b)?$").to_numpy()
     if np.any((known < 0) | (known > 1)):
-        raise ValueError("a probability lies outside 0 to 1")
+        raise ValueError("a probability is outside 0 to 1")
     if not table["success"].isin([0, 1]).all() or (table["success"].eq(1) & table["face_id"].lt(0)).any():
         raise ValueError("success and face_id contradict each other")
     if not table["reason"].isin(["", *REASONS]).all() or not table["quality"].between(0, 1).all():
-        raise ValueError("it holds a quality or a reason that there is not")
+        raise ValueError("it has an unknown reason, or a quality outside 0 to 1")
     if not table["frame"].is_monotonic_increasing:
         raise ValueError("its frames are out of order")
 
 
 class TableWriter:
-    """Two files that grow together; leave the `with` by an exception and neither of them appears."""
+    """Writer of aus.parquet and aus.csv, piece by piece; no file is left if the `with` block raises."""
 
     def __init__(self, folder: Path, metadata: dict[str, str]) -> None:
-        """metadata: what the Parquet file says of itself."""
+        """metadata: see `table_metadata`."""
         self._folder, self._metadata = folder, metadata
         self._files = ExitStack()
         self._parquet: Path | None = None
@@ -294,7 +299,7 @@ class TableWriter:
         return self
 
     def write(self, piece: pd.DataFrame) -> None:
-        """Add rows: one row group."""
+        """Append rows as one row group."""
         first = self._parquet is None
         if self._parquet is None or self._csv is None:
             self._parquet = self._files.enter_context(atomic_path(self._folder / TABLE_FILE))

@@ -1,5 +1,5 @@
-"""Studio: auscan in a browser, on one's own machine.
+"""Serve the Studio, the local web app.
 
-A shell over the library: it takes files, runs `auscan detect` on them in processes of their own, and shows
-what came out. Whatever it knows beyond the results themselves lies in one SQLite file beside them.
+The server receives files, runs `auscan detect` on each in a subprocess and shows the results. Job records are
+in one SQLite file beside the result folders.
 """

@@ -1,20 +1,15 @@
-"""The Studio's routes: submit, status, cancel, results, and the page itself.
+"""Create the Studio's ASGI application and its server.
 
-    POST   /api/jobs?name=talk.mp4          the file as the body
-    GET    /api/jobs, /api/jobs/ID          how far it is
+    POST   /api/jobs?name=talk.mp4          submit a file (request body)
+    GET    /api/jobs, /api/jobs/ID          status and progress
     POST   /api/jobs/ID/cancel
     DELETE /api/jobs/ID
     GET    /api/results/ID/...              routes.py
     WS     /api/live                        camera.py
-    GET    /openapi.json                    all of this for programs
+    GET    /openapi.json                    description of the routes
 
-In: settings.  Out: an ASGI application behind its guard.
-Not here: what a route does (jobs.py, routes.py, results.py, camera.py).
-
-Listen on an address until the user has had enough.
-
-In: settings.  Out: a server, ready or running.
-Not here: the application (app.py).
+Inputs: settings. Returns: an ASGI application behind the guard; a uvicorn server.
+See also: guard.py, jobs.py, routes.py, results.py, camera.py.
 """
 
 from collections.abc import AsyncIterator
@@ -52,7 +47,7 @@ _FILE_BODY: Final[dict[str, Any]] = {
 
 
 def create_app(settings: StudioSettings) -> ASGIApp:
-    """The whole Studio for one folder."""
+    """Create the application for the folder of `settings`, behind its guard."""
     jobs = JobQueue(settings)
 
     @asynccontextmanager
@@ -61,7 +56,7 @@ def create_app(settings: StudioSettings) -> ASGIApp:
         yield
         await run_in_threadpool(jobs.stop)
 
-    # The interactive documents of FastAPI load from elsewhere, so they are left out.
+    # FastAPI's interactive documentation loads scripts from the network, so it is disabled.
     app = FastAPI(
         title="auscan Studio",
         version=VERSION,
@@ -83,7 +78,7 @@ def create_app(settings: StudioSettings) -> ASGIApp:
 def _add_about(app: FastAPI, settings: StudioSettings) -> None:
     @app.get("/api/about")
     def about() -> dict[str, Any]:
-        """What this Studio is and takes."""
+        """Return version, model, AUs, accepted suffixes and the size limit."""
         return {
             "version": VERSION,
             "model": settings.model,
@@ -103,14 +98,14 @@ def _add_jobs(app: FastAPI, jobs: JobQueue) -> None:
         name: Annotated[str, Query(max_length=1000)],
         options: Annotated[JobOptions, Depends()],
     ) -> StudioJob:
-        """Take a file and put it in the queue."""
+        """Store the uploaded file and queue it."""
         file_name = routes.display_name(name)
         job = new_job(file_name, routes.media_suffix(file_name), options)
         routes.check_content_length(request, settings)
         if len(uploading) >= settings.max_uploads:
-            raise HTTPException(429, "Too many files come in at once. Try again in a moment.")
+            raise HTTPException(429, "Too many uploads at the same time. Try again in a moment.")
         if jobs.unfinished_count() + len(uploading) >= settings.max_waiting:
-            raise HTTPException(429, f"{settings.max_waiting} videos wait already. Try again later.")
+            raise HTTPException(429, f"{settings.max_waiting} videos are already queued. Try again later.")
         uploading.add(job.id)
         try:
             await routes.save_body(request, jobs.source(job), settings)
@@ -123,37 +118,38 @@ def _add_jobs(app: FastAPI, jobs: JobQueue) -> None:
 
     @app.get("/api/jobs")
     def all_jobs() -> list[StudioJob]:
-        """All videos, newest first."""
+        """Return all jobs, newest first."""
         return jobs.all()
 
     @app.get("/api/jobs/{job_id}")
     def one_job(job_id: JobId, request: Request) -> StudioJob:
-        """One video: its state, frames done, seconds left."""
+        """Return one job with its status and progress."""
         return find_job(request, job_id)
 
     @app.post("/api/jobs/{job_id}/cancel")
     def cancel(job_id: JobId, request: Request) -> StudioJob:
-        """Call it off; what is finished stays."""
+        """Cancel a job; a finished job is unchanged."""
         return jobs.cancel(find_job(request, job_id))
 
     @app.delete("/api/jobs/{job_id}", status_code=204)
     def remove(job_id: JobId, request: Request) -> None:
-        """Delete a video and all that was made of it."""
+        """Delete a job with its file and results."""
         jobs.remove(find_job(request, job_id))
 
 
 def _error_response(_: Request, error: Exception) -> JSONResponse:
-    """An error of auscan as a sentence."""
+    """Return the message of an AuscanError as status 422."""
     return JSONResponse({"detail": str(error)}, status_code=422)
 
 
 MAX_MESSAGE_BYTES: Final[int] = 2 * 1024**2
-"""Of a WebSocket: a picture of the camera."""
+"""Largest WebSocket message (one camera picture), bytes."""
 MAX_CONNECTIONS: Final[int] = 512
+"""Largest number of simultaneous connections."""
 
 
 def make_server(settings: StudioSettings) -> uvicorn.Server:
-    """A server that is told to `run`."""
+    """Create the uvicorn server; call its `run` to start it."""
     config = uvicorn.Config(
         create_app(settings),
         host=settings.host,

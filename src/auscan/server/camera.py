@@ -1,17 +1,13 @@
-"""JPEG pictures from a stranger: how large they are is read before they are unpacked.
+"""Process camera pictures from a WebSocket and send back rows of the table.
 
-A few kilobytes can claim 65,535 x 65,535 pixels, 13 GB once unpacked.
-In: bytes.  Out: a picture, or InputError.
+    to the server     8 bytes: time in seconds as little-endian float64; then a JPEG picture
+    to the page       {"index": 17, "rows": [...]} for each processed picture
 
-The camera: pictures come over a WebSocket, rows of the table go back.
-
-    to the server     8 bytes: seconds as a little-endian float64; then a JPEG picture
-    to the page       {"index": 17, "rows": [...]} for each picture, once it was looked at
-
-The page sends the next picture when few are unanswered, so nothing piles up where the machine is slow. The
-camera's sound is not sent: the face is read alone.
-In: a WebSocket.  Out: messages, until one side has had enough.
-Not here: what the rows hold (pipeline/live.py).
+The page limits the number of unanswered pictures, so no queue builds up on a slow machine. Audio is not sent:
+detection is visual only. The size of a JPEG is checked before decoding: a few kilobytes can claim
+65,535 x 65,535 pixels, which is 13 GB decoded.
+Inputs: a WebSocket. Returns: messages until either side closes the connection.
+See also: pipeline/live.py (rows).
 """
 
 import math
@@ -32,23 +28,24 @@ from auscan.pipeline.live import LiveDetector, Row
 from auscan.server.settings import StudioSettings
 
 MAX_PIXELS: Final[int] = 4096 * 2304
+"""Largest picture that is decoded, pixels."""
 _FRAME_HEADERS: Final = frozenset({*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC})
-"""Markers that the size follows: SOF0 to SOF15 without DHT, JPG and DAC."""
+"""JPEG markers followed by the picture size: SOF0 to SOF15 without DHT, JPG and DAC."""
 
 
 def read_jpeg(data: bytes) -> NDArray[np.uint8]:
-    """The picture, [H, W, 3] RGB.  Raises InputError where it is none or has too many pixels."""
+    """Decode a JPEG to [H, W, 3] RGB. Raises InputError if it is no JPEG, damaged or above MAX_PIXELS."""
     height, width = jpeg_size(data)
     if height * width > MAX_PIXELS:
-        raise InputError(f"A picture of {width} x {height} px is too large.")
+        raise InputError(f"The picture has {width} x {height} px; the limit is {MAX_PIXELS} px.")
     image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR_RGB)
     if image is None:
-        raise InputError("The picture is damaged.")
+        raise InputError("The JPEG picture is damaged.")
     return np.asarray(image, np.uint8)
 
 
 def jpeg_size(data: bytes) -> tuple[int, int]:
-    """Height and width as the header says.  Raises InputError where there is no such header."""
+    """Return height and width from the header, pixels. Raises InputError if there is no JPEG header."""
     offset = 2
     while data[:2] == b"\xff\xd8" and offset + 9 <= len(data) and data[offset] == 0xFF:
         marker, length = data[offset + 1], int.from_bytes(data[offset + 2 : offset + 4], "big")
@@ -57,19 +54,19 @@ def jpeg_size(data: bytes) -> tuple[int, int]:
                 data[offset + 7 : offset + 9], "big"
             )
         offset += 2 + max(length, 2)
-    raise InputError("This is no JPEG picture.")
+    raise InputError("The data are not a JPEG picture.")
 
 
 REFUSED: Final[int] = 1003
-"""Close code: what came cannot be used."""
+"""Close code: invalid data."""
 BUSY: Final[int] = 1013
 """Close code: try again later."""
 LAG_S: Final[float] = 0.3
-"""How far ahead a row may look."""
+"""Look-ahead of a row, seconds."""
 
 
 class CameraSessions:
-    """How many live sessions there are, and how many there may be."""
+    """Counter of live sessions with a limit."""
 
     def __init__(self, settings: StudioSettings) -> None:
         self.settings = settings
@@ -77,7 +74,7 @@ class CameraSessions:
 
     @contextmanager
     def reserve(self) -> Iterator[bool]:
-        """Whether there is room for one more, held while the `with` lasts."""
+        """Reserve a session for the `with` block; yield False if the limit is reached."""
         free = self._open < self.settings.max_cameras
         self._open += free
         try:
@@ -87,14 +84,14 @@ class CameraSessions:
 
 
 def add_live(app: FastAPI, sessions: CameraSessions) -> None:
-    """Add the WebSocket to an application."""
+    """Add the WebSocket route to an application."""
 
     @app.websocket("/api/live")
     async def live(socket: WebSocket) -> None:
         await socket.accept()
         with sessions.reserve() as free:
             if not free:
-                await socket.close(BUSY, "Another camera is being read.")
+                await socket.close(BUSY, "The maximum number of cameras is in use.")
                 return
             try:
                 await _serve(socket, sessions.settings.model)
@@ -105,7 +102,7 @@ def add_live(app: FastAPI, sessions: CameraSessions) -> None:
 
 
 async def _serve(socket: WebSocket, model: str) -> None:
-    """Say hello with the thresholds, then answer each picture."""
+    """Send the thresholds, then the rows of each picture."""
     detector = await run_in_threadpool(LiveDetector, model, lag_s=LAG_S)
     with detector:
         thresholds = dict(zip(AU_NAMES, detector.config.thresholds, strict=True))
@@ -114,7 +111,7 @@ async def _serve(socket: WebSocket, model: str) -> None:
         while True:
             time_s, picture = _split_message(await socket.receive_bytes())
             if not last_s <= time_s < math.inf:
-                raise InputError("Times should not go back.")
+                raise InputError("Picture times must be finite and must not decrease.")
             rows = await run_in_threadpool(_process_picture, detector, time_s, picture)
             await socket.send_json({"index": index, "rows": rows})
             last_s, index = time_s, index + 1
@@ -126,6 +123,6 @@ def _process_picture(detector: LiveDetector, time_s: float, picture: bytes) -> l
 
 def _split_message(message: bytes) -> tuple[float, bytes]:
     if len(message) <= 8:
-        raise InputError("A message is eight bytes of time and a picture.")
+        raise InputError("A message must contain eight bytes of time and a JPEG picture.")
     seconds: tuple[Any, ...] = struct.unpack("<d", message[:8])
     return float(seconds[0]), message[8:]

@@ -1,12 +1,12 @@
-"""Who may talk to the Studio: asked before any route is looked up, for pages, calls and WebSockets alike.
+"""Check every HTTP request and WebSocket before routing.
 
-    Host     a page elsewhere that has its own name point here (DNS rebinding) gives itself away by it
-    Origin   a page elsewhere may send requests here, but its browser says where it comes from
-    path     none here goes upwards, plainly or written as %2e%2e
-    token    needed where others can reach the address: a header, or the cookie that /?token=... sets
+    Host     must be local if the server is: a foreign name that resolves here is DNS rebinding
+    Origin   must be the Studio itself: browsers send the origin of cross-site requests
+    path     must not contain `..`, plain or encoded as %2e%2e
+    token    required if other machines can connect: a header, or the cookie set by /?token=...
 
-In: requests.  Out: the same, or a refusal.
-Not here: sizes and counts (routes.py, app.py).
+Inputs: requests. Returns: the same requests, or an error response.
+See also: routes.py, app.py (limits of sizes and counts).
 """
 
 import hmac
@@ -21,6 +21,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from auscan.server.settings import StudioSettings, is_loopback
 
 COOKIE: Final[str] = "auscan_token"
+"""Name of the cookie that holds the token."""
 
 HEADERS: Final[dict[str, str]] = {
     "Content-Security-Policy": (
@@ -32,16 +33,16 @@ HEADERS: Final[dict[str, str]] = {
     "Referrer-Policy": "no-referrer",
     "X-Content-Type-Options": "nosniff",
 }
-"""Of every answer that does not bring its own."""
+"""Default headers of every response."""
 
 _TOKEN_PAGE: Final[str] = """<!doctype html><html lang="en"><meta charset="utf-8"><title>auscan Studio</title>
 <main><h1>auscan Studio</h1><form action="/"><label>Token
 <input name="token" type="password" autofocus></label> <button>Open</button></form>
-<p>It stands in the address that <code>auscan studio</code> printed.</p></main></html>"""
+<p>The token is part of the address that <code>auscan studio</code> printed.</p></main></html>"""
 
 
 class Guard:
-    """Stands before an application."""
+    """ASGI middleware that refuses requests which fail a check."""
 
     def __init__(self, app: ASGIApp, settings: StudioSettings) -> None:
         self._app, self._settings = app, settings
@@ -54,26 +55,29 @@ class Guard:
         if refusal is None:
             await self._app(scope, receive, _with_headers(send))
         elif scope["type"] == "websocket":
-            await send({"type": "websocket.close", "code": 1008})  # before it is accepted: HTTP 403
+            await send({"type": "websocket.close", "code": 1008})  # closed before accepting: HTTP 403
         else:
             await refusal(scope, receive, _with_headers(send))
 
     def _refusal(self, scope: Scope) -> Response | None:
+        """Return the error response of the first failed check, or None."""
         headers = Headers(scope=scope)
         host = headers.get("host", "")
         if is_loopback(self._settings.host) and not is_loopback(_hostname(host)):
-            return _refuse(421, f"This Studio is not called {host!r}. Open it at its own address.")
+            return _refuse(
+                421, f"The host {host!r} is not local. Open the address that auscan studio printed."
+            )
         origin = headers.get("origin")
         if origin is not None and urlsplit(origin).netloc != host:
-            return _refuse(403, "Requests from other pages are refused.")
+            return _refuse(403, "Requests from other sites are refused.")
         if headers.get("sec-fetch-site") in ("cross-site", "same-site") and scope["path"] != "/":
-            return _refuse(403, "Requests from other pages are refused.")
+            return _refuse(403, "Requests from other sites are refused.")
         if ".." in scope["path"].split("/"):
-            return _refuse(404, "No address here leads upwards.")
+            return _refuse(404, "Paths with `..` are refused.")
         return self._token_refusal(scope, headers)
 
     def _token_refusal(self, scope: Scope, headers: Headers) -> Response | None:
-        """What to answer where the token is missing, wrong, or has just been given."""
+        """Return None for a valid token, a redirect that sets the cookie for /?token=..., or an error."""
         expected = self._settings.token
         if expected is None:
             return None
@@ -87,7 +91,7 @@ class Guard:
             return None
         if scope["type"] == "http" and "text/html" in headers.get("accept", ""):
             return HTMLResponse(_TOKEN_PAGE, status_code=401)
-        return _refuse(401, "A token is needed: the header `Authorization: Bearer TOKEN`.")
+        return _refuse(401, "A token is required. Send the header `Authorization: Bearer TOKEN`.")
 
 
 def _refuse(status: int, why: str) -> Response:
@@ -95,7 +99,7 @@ def _refuse(status: int, why: str) -> Response:
 
 
 def _hostname(host: str) -> str:
-    """The name in a Host header, without its port and brackets."""
+    """Return the name in a Host header, without port and brackets; empty if invalid."""
     try:
         return urlsplit(f"//{host}").hostname or ""
     except ValueError:

@@ -1,7 +1,7 @@
-"""What the Studio remembers of its videos: one row each in studio.sqlite, which survives restarts.
+"""Store the Studio's jobs in studio.sqlite, one row each, so that they survive restarts.
 
-In: jobs as they come, and what becomes of them.  Out: the same, newest first.
-Not here: running them (jobs.py), the results themselves, which are files (results.py).
+Inputs: new and changed jobs. Returns: stored jobs, newest first.
+See also: jobs.py (processing), results.py (result files).
 """
 
 import re
@@ -22,6 +22,7 @@ from auscan.media.discover import MEDIA_SUFFIXES
 Status = Literal["queued", "running", "done", "failed", "cancelled"]
 
 STORE_FILE: Final[str] = "studio.sqlite"
+"""Name of the database below the Studio's folder."""
 
 _TABLE: Final[str] = """
 CREATE TABLE IF NOT EXISTS jobs (
@@ -41,12 +42,12 @@ def _check_id(text: str) -> str:
 
 def _check_suffix(text: str) -> str:
     if text not in MEDIA_SUFFIXES:
-        raise ValueError(f"the suffix {text!a} is none of a video or picture")
+        raise ValueError(f"the suffix {text!a} is not one of a video or picture")
     return text
 
 
 class JobOptions(BaseModel):
-    """What is to be made of a video."""
+    """Options of one video, passed to `auscan detect`."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -57,41 +58,41 @@ class JobOptions(BaseModel):
 
 
 class StudioJob(BaseModel):
-    """One video and what became of it."""
+    """One video with its status."""
 
     model_config = ConfigDict(frozen=True)
 
     id: Annotated[str, AfterValidator(_check_id)]
-    """32 hexadecimal digits; also the name of its folder."""
+    """32 hexadecimal digits; also the name of the job's folder."""
     name: str
-    """What the user called the file: text to show, never a path."""
+    """The user's file name; display text, never a path."""
     suffix: Annotated[str, AfterValidator(_check_suffix)]
-    """Of the stored file, one of the known ones."""
+    """Suffix of the stored file, one of MEDIA_SUFFIXES."""
     status: Status = "queued"
     created_s: float
-    """Since 1970."""
+    """Time of submission, seconds since 1970."""
     seconds: float | None = None
-    """How long it took."""
+    """Processing time, seconds; None before the end."""
     error: str | None = None
     options: JobOptions = JobOptions()
     done: int = 0
-    """Frames read."""
+    """Processed frames."""
     total: int | None = None
-    """Frames there are, where the file tells."""
+    """Total frames; None if the file does not state them."""
     left_s: float | None = None
-    """How long it will still take, once that can be said."""
+    """Estimated remaining time, seconds; None if unknown."""
 
 
 def new_job(name: str, suffix: str, options: JobOptions) -> StudioJob:
-    """A job that nobody has seen before."""
+    """Create a queued job with a new random id."""
     return StudioJob(id=uuid4().hex, name=name, suffix=suffix, options=options, created_s=time.time())
 
 
 class JobStore:
-    """The table of jobs; safe to use from several threads."""
+    """Table of jobs in SQLite; thread-safe."""
 
     def __init__(self, folder: Path) -> None:
-        """Raises InputError where a stored job has an id or suffix that cannot be used in a path."""
+        """Open or create the database. Raises InputError if a stored job is invalid."""
         self._file = folder / STORE_FILE
         folder.mkdir(parents=True, exist_ok=True)
         self._lock = threading.Lock()
@@ -104,31 +105,31 @@ class JobStore:
             raise
 
     def save(self, job: StudioJob) -> None:
-        """Add a job, or say what it is now."""
+        """Insert a job or replace its row."""
         row = (job.id, job.created_s, job.status, job.model_dump_json())
         with self._lock:
             self._database.execute("INSERT OR REPLACE INTO jobs VALUES (?, ?, ?, ?)", row)
 
     def get(self, job_id: str) -> StudioJob | None:
-        """The job of an id, if there is one."""
+        """Return the job with an id, or None."""
         found = self._select("WHERE id = ?", job_id)
         return found[0] if found else None
 
     def all(self) -> list[StudioJob]:
-        """All jobs, newest first."""
+        """Return all jobs, newest first."""
         return self._select("ORDER BY created_s DESC, rowid DESC")
 
     def unfinished(self) -> list[StudioJob]:
-        """Those that wait or were being run, oldest first."""
+        """Return queued and running jobs, oldest first."""
         return self._select("WHERE status IN ('queued', 'running') ORDER BY created_s, rowid")
 
     def remove(self, job_id: str) -> None:
-        """Forget a job."""
+        """Delete the row of a job."""
         with self._lock:
             self._database.execute("DELETE FROM jobs WHERE id = ?", (job_id,))
 
     def close(self) -> None:
-        """No more of it."""
+        """Close the database."""
         with self._lock:
             self._database.close()
 
@@ -138,7 +139,7 @@ class JobStore:
         return [self._parse_job(*row) for row in rows]
 
     def _parse_job(self, job_id: object, content: str | bytes) -> StudioJob:
-        """The job of a row, whose id and suffix become paths."""
+        """Parse a row. Raises InputError if it is invalid, because id and suffix become parts of paths."""
         try:
             job = StudioJob.model_validate_json(content)
         except ValidationError as error:
@@ -152,6 +153,6 @@ class JobStore:
     def _damaged_error(self, job_id: object, why: str) -> InputError:
         return InputError(
             f"{self._file}, the job {str(job_id)[:80]!a}: {' '.join(why.split())[:300]}. The Studio does not "
-            "write such a job, so the file was changed or damaged. Nothing was touched. Delete that row, or "
-            "start the Studio with another folder."
+            "write such a job, so the file was changed or damaged. No files were changed. Delete that row, "
+            "or start the Studio with another folder."
         )

@@ -1,13 +1,13 @@
-"""The queue: videos wait, are read one after another in a process each, and can be called off.
+"""Process queued videos one after another, each in a subprocess; jobs can be cancelled.
 
-Jobs that were under way when the Studio stopped begin again when it starts.
+Jobs that were running when the Studio stopped are queued again at its next start.
 
-    FOLDER/studio.sqlite          what is known of each (job_store.py)
-    FOLDER/ID/video.mp4           the file that was given; its own name is only text in the store
-    FOLDER/ID/video/              what `auscan detect` made of it
+    FOLDER/studio.sqlite          job records (job_store.py)
+    FOLDER/ID/video.mp4           uploaded file; the user's file name is stored only as text
+    FOLDER/ID/video/              result of `auscan detect`
 
-In: jobs whose file is in its place.  Out: their state, and files under FOLDER.
-Not here: the process (process.py), taking files in (routes.py).
+Inputs: jobs with a stored file. Returns: their status, and files below FOLDER.
+See also: process.py (subprocess), routes.py (uploads).
 """
 
 import queue
@@ -23,22 +23,22 @@ from auscan.server.process import ProcessResult, run_process
 from auscan.server.settings import StudioSettings
 
 STEM: Final[str] = "video"
-"""What every stored file is called, and the folder of its results."""
+"""Name of every stored file without its suffix, and of its result folder."""
 
 _WORKER_ENVIRONMENT: Final[dict[str, str]] = {"AUSCAN_PROGRESS_S": "0.25"}
-"""Asks the worker for a line this often (cli/progress.py)."""
+"""Environment of the worker: seconds between its progress lines (cli/progress.py)."""
 
 
 @dataclass
 class _RunningJob:
-    """A job that is under way."""
+    """State of the running job."""
 
     cancelled: threading.Event = field(default_factory=threading.Event)
     stopped: bool = False
-    """It was the Studio that stopped, not the user: it is to begin again."""
+    """Cancelled because the Studio stops, not by the user; the job is queued again."""
     began_s: float = field(default_factory=time.monotonic)
     first_progress: tuple[float, int] | None = None
-    """When the first frames were done, and how many; the model is loaded before that."""
+    """Time and frame count of the first progress line, which excludes the loading of the model."""
     done: int = 0
     total: int | None = None
 
@@ -54,7 +54,7 @@ class _RunningJob:
 
 
 class JobQueue:
-    """All videos of one folder. `start` before use, `stop` at the end."""
+    """Queue of the videos in one folder; call `start` before use and `stop` at the end."""
 
     def __init__(self, settings: StudioSettings) -> None:
         self.settings = settings
@@ -65,14 +65,14 @@ class JobQueue:
         self._thread = threading.Thread(target=self._process_queue, daemon=True)
 
     def start(self) -> None:
-        """Begin with what was left over from last time."""
+        """Queue the unfinished jobs of the last run and start the worker thread."""
         for job in self.store.unfinished():
             self.store.save(job.model_copy(update={"status": "queued"}))
             self._queue.put(job.id)
         self._thread.start()
 
     def stop(self) -> None:
-        """End what runs; it begins again with the next start."""
+        """Stop the running job, which is queued again at the next start, and close the store."""
         self._queue.put(None)
         with self._lock:
             for running in self._running.values():
@@ -82,38 +82,38 @@ class JobQueue:
         self.store.close()
 
     def folder(self, job: StudioJob) -> Path:
-        """Where all of a job lies."""
+        """Return the folder of a job."""
         return self.settings.folder / job.id
 
     def source(self, job: StudioJob) -> Path:
-        """The file that was given."""
+        """Return the path of the uploaded file."""
         return self.folder(job) / f"{STEM}{job.suffix}"
 
     def results(self, job: StudioJob) -> Path:
-        """What was made of it."""
+        """Return the result folder."""
         return self.folder(job) / STEM
 
     def unfinished_count(self) -> int:
-        """Jobs that are not finished."""
+        """Return the number of queued and running jobs."""
         return len(self.store.unfinished())
 
     def submit(self, job: StudioJob) -> StudioJob:
-        """Put a job whose file is in its place at the end of the queue."""
+        """Queue a job whose file is already stored."""
         self.store.save(job)
         self._queue.put(job.id)
         return job
 
     def get(self, job_id: str) -> StudioJob | None:
-        """A job, with how far it is."""
+        """Return a job with its progress, or None."""
         job = self.store.get(job_id)
         return job and self._with_progress(job)
 
     def all(self) -> list[StudioJob]:
-        """All jobs, newest first."""
+        """Return all jobs with their progress, newest first."""
         return [self._with_progress(job) for job in self.store.all()]
 
     def cancel(self, job: StudioJob) -> StudioJob:
-        """Call a job off, whether it waits or runs; a finished one stays as it is."""
+        """Cancel a queued or running job; a finished job is unchanged."""
         with self._lock:
             running = self._running.get(job.id)
             if running is not None:
@@ -122,14 +122,14 @@ class JobQueue:
                 current = self.store.get(job.id)
                 if current is not None and current.status == "queued":
                     self._save_status(current, "cancelled")
-        for _ in range(100):  # its process is ended within a moment
+        for _ in range(100):  # at most 5 s; the process is killed sooner
             if job.id not in self._running:
                 break
             time.sleep(0.05)
         return self.get(job.id) or job
 
     def remove(self, job: StudioJob) -> None:
-        """Call a job off and delete all of it."""
+        """Cancel a job and delete its record, file and results."""
         self.cancel(job)
         self.store.remove(job.id)
         shutil.rmtree(self.folder(job), ignore_errors=True)
@@ -167,7 +167,7 @@ class JobQueue:
             arguments += [f"--{name.replace('_', '-')}"] if getattr(options, name) else []
         command = [*self.settings.worker, *arguments]
         limit_s, folder = self.settings.time_limit_s, self.folder(job)
-        # The features of a long video wait in a temporary file, which belongs into the results folder too.
+        # Features of long videos are spooled to temporary files, which belong in the results folder, too.
         environment = {**_WORKER_ENVIRONMENT, "TMPDIR": str(folder)}
         return run_process(command, folder, limit_s, running.update_progress, running.cancelled, environment)
 
@@ -182,7 +182,7 @@ class JobQueue:
             self._save_status(job, "queued" if running.stopped else "cancelled")
         elif result.outcome == "too slow":
             self._save_status(
-                job, "failed", seconds, f"It took longer than {self.settings.time_limit_s:.0f} s."
+                job, "failed", seconds, f"Processing took longer than {self.settings.time_limit_s:.0f} s."
             )
         else:
             self._save_status(job, "failed", seconds, self._error_message(job, result.stderr_tail))
@@ -193,11 +193,11 @@ class JobQueue:
         self.store.save(job.model_copy(update={"status": status, "seconds": seconds, "error": error}))
 
     def _error_message(self, job: StudioJob, stderr_tail: str) -> str:
-        """What auscan said, with the user's name for the file and no path of this machine."""
+        """Return the last error line of auscan with the user's file name in place of local paths."""
         lines = [
             line.removeprefix("auscan: ") for line in stderr_tail.splitlines() if line.startswith("auscan: ")
         ]
-        text = lines[-1] if lines else "The process ended before it was done; it may have run out of memory."
+        text = lines[-1] if lines else "The worker process ended unexpectedly; it may have run out of memory."
         for path, name in (
             (str(self.source(job)), job.name),
             (str(self.settings.folder.resolve()), "the results folder"),

@@ -1,10 +1,10 @@
-"""Run one program in a process group of its own, hear how far it is, and end it when it takes too long.
+"""Run a program in its own process group, report its progress, and kill it after a time limit.
 
-A decoder may hang, or a file may make it ask for all the memory there is. So the work is done in another
-process, which is ended with all its children, and which may not have more memory than the machine.
+A decoder may hang, and a damaged file may make it allocate too much memory. The work therefore runs in
+another process, which is killed with all its children and cannot allocate more memory than the machine has.
 
-In: a command whose stderr says `... 250 of 1000 frames ...` now and then.  Out: how it ended.
-Not here: which command (jobs.py).
+Inputs: a command that prints lines `... 250 of 1000 frames ...` to stderr. Returns: its outcome.
+See also: jobs.py (the command).
 """
 
 import os
@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import IO, Final, Literal
 
 Progress = Callable[[int, int | None], None]
-"""Called with frames done and frames in all, None where that is not known."""
+"""Function called with finished frames and total frames (None: unknown)."""
 
 ProcessOutcome = Literal["done", "failed", "cancelled", "too slow"]
 
@@ -29,16 +29,16 @@ _PROGRESS_LINE: Final = re.compile(r": (\d+)(?: of (\d+))? frames, ")
 _POLL_EVERY_S: Final[float] = 0.1
 _MAX_LINES: Final[int] = 20
 _MIN_ADDRESS_SPACE: Final[int] = 6 * 1024**3
-"""Address space that the engines map without using it; a lower limit would end honest work."""
+"""Least limit of the address space, bytes; the engines map this much without using it."""
 
 
 @dataclass(frozen=True)
 class ProcessResult:
-    """How a process came to its end."""
+    """Outcome of a process."""
 
     outcome: ProcessOutcome
     stderr_tail: str = ""
-    """The last lines on its stderr, those about progress left out."""
+    """Last lines of stderr without progress lines."""
 
 
 def run_process(
@@ -49,7 +49,7 @@ def run_process(
     cancelled: threading.Event,
     environment: Mapping[str, str],
 ) -> ProcessResult:
-    """Run a command in `folder` until it ends, takes too long, or `cancelled` is set."""
+    """Run a command in `folder` until it ends, exceeds `time_limit_s`, or `cancelled` is set."""
     process = subprocess.Popen(
         command,
         cwd=folder,
@@ -82,7 +82,7 @@ def _wait(process: subprocess.Popen[str], deadline_s: float, cancelled: threadin
 
 
 def _read_stderr(stderr: IO[str], progress: Progress, lines: deque[str]) -> None:
-    """Until the last of the group has closed it."""
+    """Read stderr until all processes of the group have closed it."""
     with stderr:
         for line in stderr:
             step = _PROGRESS_LINE.search(line)
@@ -93,9 +93,11 @@ def _read_stderr(stderr: IO[str], progress: Progress, lines: deque[str]) -> None
 
 
 def _kill_group(process: subprocess.Popen[str]) -> None:
-    """End the process and whatever it started; a hung decoder hears nothing less than SIGKILL."""
+    """Kill the process and its children with SIGKILL, because a hung decoder ignores other signals."""
     if hasattr(os, "killpg"):
-        with suppress(ProcessLookupError, PermissionError):  # all gone; macOS says the latter of zombies
+        with suppress(
+            ProcessLookupError, PermissionError
+        ):  # already ended; macOS raises PermissionError for zombies
             os.killpg(process.pid, signal.SIGKILL)
     else:
         process.kill()
@@ -103,7 +105,7 @@ def _kill_group(process: subprocess.Popen[str]) -> None:
 
 
 def _limit_memory(pid: int) -> None:
-    """No more address space than the machine has memory, where the system can be told (Linux)."""
+    """Limit the address space of a process to the memory of the machine; does nothing except on Linux."""
     try:
         import resource
 

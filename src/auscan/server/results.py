@@ -1,9 +1,9 @@
-"""A result as the page needs it: the table's columns, its events, what the network went by, all from files.
+"""Convert a result folder to the data of the page: table columns, events, attributions, exports.
 
-Numbers travel as the bytes they are in memory, so that the page shows exactly what the table holds.
+Numbers are sent as binary arrays, so the page shows the exact values of the table.
 
-In: the folder that `auscan detect` wrote.  Out: bytes, JSON, and files to download.
-Not here: what the columns mean (results/table.py), routes (app.py).
+Inputs: a folder written by `auscan detect`. Returns: bytes, JSON, and files to download.
+See also: results/table.py (columns), routes.py (routes).
 """
 
 import base64
@@ -29,7 +29,7 @@ from auscan.results.summary import SUMMARY_FILE
 from auscan.results.table import ACTIVE_COLUMNS, BOX_COLUMNS, TABLE_FILE, value_column
 
 MAX_ATTRIBUTION_FRAMES: Final[int] = 64
-"""Frames of evidence that are sent at once, at most."""
+"""Largest number of frames in one response with attributions."""
 
 _PAGE_COLUMNS: Final[dict[str, Any]] = {
     "timestamp": np.float64,
@@ -40,17 +40,17 @@ _PAGE_COLUMNS: Final[dict[str, Any]] = {
 
 
 def read_summary(folder: Path) -> dict[str, Any]:
-    """The summary.json of a result."""
+    """Return the content of summary.json."""
     summary: dict[str, Any] = json.loads((folder / SUMMARY_FILE).read_text("utf-8"))
     return summary
 
 
 def table_for_page(folder: Path, baseline: str = NO_BASELINE) -> bytes:
-    """The table: a line of JSON, {"rows", "columns": {name: type}, "reasons"}, then these columns.
+    """Return the table as a line of JSON, {"rows", "columns": {name: type}, "reasons"}, and binary columns.
 
-    They are little-endian numbers, wide ones first, and the line is filled up to a multiple of 8 bytes, so
-    that each begins where its type may. `reason` is an index into `reasons`. The columns of AUs are what
-    these are judged by: probabilities, or those above a baseline.
+    Columns are little-endian, widest types first, and the line is padded to a multiple of 8 bytes, so that
+    each column is aligned to its type. `reason` is an index into `reasons`. AU columns contain the values
+    compared with the thresholds: probabilities, or probabilities relative to a baseline.
     """
     table = _read(folder, baseline).table
     reasons, reason = np.unique(table["reason"].to_numpy(str), return_inverse=True)
@@ -67,16 +67,16 @@ def table_for_page(folder: Path, baseline: str = NO_BASELINE) -> bytes:
 def events_for_page(
     folder: Path, thresholds: Sequence[float] | None = None, baseline: str = NO_BASELINE
 ) -> str:
-    """The events under thresholds [A], or under those of the result: JSON, a list with an object each."""
+    """Return the events at thresholds [A], default those of the result, as a JSON list of objects."""
     result = _read(folder, baseline)
     events = find_events(result.table, tuple(thresholds or result.info.thresholds), speech=result.sound)
     return events.to_json(orient="records")
 
 
 def export(folder: Path, format_name: str, out: Path, media_name: str, baseline: str = NO_BASELINE) -> Path:
-    """Write a result into `out` in one of the formats; the file, or an archive where the format has several.
+    """Write a result to `out` in an export format; return the file, or a ZIP archive of several files.
 
-    media_name: what the user calls the video, which ELAN looks for beside its file.
+    media_name: the user's file name of the video, which ELAN expects beside its file.
     """
     paths = export_result(_read(folder, baseline), [format_name], out, out / media_name)
     if len(paths) == 1:
@@ -89,9 +89,9 @@ def export(folder: Path, format_name: str, out: Path, media_name: str, baseline:
 
 
 def attributions_for_page(folder: Path, first: int) -> list[dict[str, Any]]:
-    """What the network went by in each face of up to MAX_ATTRIBUTION_FRAMES frames from `first` on.
+    """Return the attributions of each face in up to MAX_ATTRIBUTION_FRAMES frames from `first` on.
 
-    `to_frame`: [2, 3] from px of the crop to px of the frame, row by row.  Bytes: 255 stands for 1.
+    `to_frame`: matrix [2, 3] from crop to frame pixels, row by row. Bytes: 255 means 1.
     """
     attributions = read_attributions(folder / ATTRIBUTIONS_FILE, range(first, first + MAX_ATTRIBUTION_FRAMES))
     return [
@@ -112,7 +112,7 @@ def attributions_for_page(folder: Path, first: int) -> list[dict[str, Any]]:
 
 
 def has_attributions(folder: Path) -> bool:
-    """Whether the run kept what it went by."""
+    """Return whether the result has an attributions file."""
     return (folder / ATTRIBUTIONS_FILE).exists()
 
 

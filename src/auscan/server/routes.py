@@ -1,16 +1,12 @@
-"""From an id in an address to a job: the only way from a request to a folder.
+"""Define the routes of finished results, store uploads, and map job ids to folders.
 
-An id is 32 hexadecimal digits and has to be in the store, so no address can name another path.
+An id is 32 hexadecimal digits and must be in the store, so no URL can address another path. This is the only
+way from a request to a folder. An upload is refused if its stated size exceeds the limit; otherwise its bytes
+are counted while it is received. It is stored under a fixed name; the subprocess (jobs.py) checks later
+whether it is a video.
 
-Take a file in: its size is known and small enough before a byte is read, or it is counted as it comes.
-
-In: the body of a request, and what the user calls the file.  Out: the file, under a name of our own.
-Not here: whether it is a video, which is found out in a process of its own (jobs.py).
-
-Routes to a finished result: summary, table, events, evidence, the video, and files to download.
-
-In: requests.  Out: JSON and files of the one folder that the id names.
-Not here: how the answers are made (results.py).
+Inputs: requests. Returns: stored uploads; JSON and files of the folder of one job.
+See also: results.py (content of the responses), app.py (routes of jobs).
 """
 
 import asyncio
@@ -43,60 +39,64 @@ JobId = Annotated[str, PathParameter(pattern="^[0-9a-f]{32}$")]
 
 
 def job_queue(request: Request) -> JobQueue:
-    """The jobs of the application that a request came to."""
+    """Return the job queue of the request's application."""
     jobs: JobQueue = request.app.state.jobs
     return jobs
 
 
 def find_job(request: Request, job_id: str) -> StudioJob:
-    """The job of an id.  404 where there is none."""
+    """Return the job with an id. Raises HTTPException 404 if it does not exist."""
     job = job_queue(request).get(job_id)
     if job is None:
-        raise HTTPException(404, "There is no such video.")
+        raise HTTPException(404, "No video has this id.")
     return job
 
 
 def find_done(request: Request, job_id: str) -> StudioJob:
-    """The job of an id, which has to be finished.  409 where it is not."""
+    """Return a finished job. Raises HTTPException 404 if it does not exist, 409 if it is not finished."""
     job = find_job(request, job_id)
     if job.status != "done":
-        raise HTTPException(409, f"{job.name} has no result; it is {job.status}.")
+        raise HTTPException(409, f"{job.name} has no result; its status is {job.status}.")
     return job
 
 
 SPARE_BYTES: Final[int] = 1024**3
-"""Left free on the disk, for results."""
+"""Disk space that an upload must leave free for results, bytes."""
 _NAME_LENGTH: Final[int] = 200
 
 
 def display_name(given: str) -> str:
-    """The last part of a file name as text to show: no control characters, not endless."""
+    """Return the last part of a path as display text: no control characters, at most _NAME_LENGTH long."""
     last = given.replace("\\", "/").rpartition("/")[2]
     return "".join(letter for letter in last if letter.isprintable()).strip()[:_NAME_LENGTH] or "unnamed"
 
 
 def media_suffix(name: str) -> str:
-    """The suffix of a video or picture, in small letters.  Refuses (415) any other."""
+    """Return the suffix in lower case. Raises HTTPException 415 if it is not one of a video or picture."""
     suffix = Path(name).suffix.lower()
     if suffix not in MEDIA_SUFFIXES:
         known = " ".join(sorted(MEDIA_SUFFIXES))
-        raise HTTPException(415, f"{name} is neither a video nor a picture by its name. Known: {known}.")
+        raise HTTPException(
+            415, f"{name} does not have the suffix of a video or picture. Supported: {known}."
+        )
     return suffix
 
 
 def check_content_length(request: Request, settings: StudioSettings) -> None:
-    """Refuse a body that says it is too large (413), or larger than the disk has room for (507)."""
+    """Raise HTTPException 413 if the stated size exceeds the limit, 507 if the disk has too little space."""
     announced = int(request.headers.get("content-length") or 0)
     if announced > settings.max_upload_bytes:
         raise _too_large(settings)
     if announced + SPARE_BYTES > shutil.disk_usage(settings.folder).free:
-        raise HTTPException(507, "The disk of the results folder is nearly full. Make room and try again.")
+        raise HTTPException(
+            507, "The disk of the results folder is nearly full. Free some space and try again."
+        )
 
 
 async def save_body(request: Request, path: Path, settings: StudioSettings) -> int:
-    """Write a request's body to `path`, whole or not at all; its size in bytes.
+    """Write a request's body to `path` atomically; return its size in bytes.
 
-    Refuses what grows too large (413), pauses too long (408) or is empty (400).
+    Raises HTTPException 413 if the body is too large, 408 if it pauses for `idle_s`, 400 if it is empty.
     """
     size = 0
     with atomic_path(path) as temporary, temporary.open("wb") as file:
@@ -107,7 +107,7 @@ async def save_body(request: Request, path: Path, settings: StudioSettings) -> i
             except StopAsyncIteration:
                 break
             except TimeoutError:
-                raise HTTPException(408, f"Nothing came for {settings.idle_s:.0f} s.") from None
+                raise HTTPException(408, f"The upload paused for {settings.idle_s:.0f} s.") from None
             size += len(chunk)
             if size > settings.max_upload_bytes:
                 raise _too_large(settings)
@@ -119,7 +119,7 @@ async def save_body(request: Request, path: Path, settings: StudioSettings) -> i
 
 def _too_large(settings: StudioSettings) -> HTTPException:
     limit = settings.max_upload_bytes / 1024**3
-    return HTTPException(413, f"A file may have {limit:.3g} GB. Start the Studio with another --max-gb.")
+    return HTTPException(413, f"The file exceeds {limit:.3g} GB. Start the Studio with a higher --max-gb.")
 
 
 Baseline = Annotated[str, Query(max_length=40)]
@@ -127,24 +127,24 @@ Baseline = Annotated[str, Query(max_length=40)]
 router = APIRouter(prefix="/api/results/{job_id}")
 
 FILES: Final[dict[str, str]] = {
-    CSV_FILE: "The table, CSV",
-    TABLE_FILE: "The table, Parquet",
-    EVENTS_FILE: "The events, CSV",
-    SOUND_FILE: "Sound level and speech, Parquet",
-    SUMMARY_FILE: "The summary, JSON",
-    ATTRIBUTIONS_FILE: "What the model went by, Parquet",
-    "report.html": "The report, HTML",
+    CSV_FILE: "Table (CSV)",
+    TABLE_FILE: "Table (Parquet)",
+    EVENTS_FILE: "Events (CSV)",
+    SOUND_FILE: "Sound level and speech (Parquet)",
+    SUMMARY_FILE: "Summary (JSON)",
+    ATTRIBUTIONS_FILE: "Attention maps and gates (Parquet)",
+    "report.html": "Report (HTML)",
 }
-"""Files of a result folder that may be fetched; whatever is not named here may not."""
+"""Files of a result folder that can be downloaded, with their labels; all others are refused."""
 
 _BYTES: Final[str] = "application/octet-stream"
 _REPORT_POLICY: Final[str] = "sandbox allow-scripts; default-src 'unsafe-inline' 'unsafe-eval' data: blob:"
-"""A report brings its own scripts: they run, but in an origin of their own, from which nothing here opens."""
+"""Content-Security-Policy of a report: its scripts run in an opaque origin without access to the Studio."""
 
 
 @router.get("")
 def result(job_id: JobId, request: Request) -> dict[str, Any]:
-    """The video's name, its summary, and whether there is evidence."""
+    """Return the video's name, its summary, and whether it has attributions."""
     job = find_done(request, job_id)
     folder = job_queue(request).results(job)
     return {
@@ -158,7 +158,7 @@ def result(job_id: JobId, request: Request) -> dict[str, Any]:
 
 @router.get("/table", response_class=Response, responses={200: {"content": {_BYTES: {}}}})
 def table(job_id: JobId, request: Request, baseline: Baseline = "none") -> Response:
-    """The table by columns: a line of JSON that names them, then their numbers, little-endian."""
+    """Return the table: a line of JSON with the columns, then their values as little-endian arrays."""
     sent = results.table_for_page(job_queue(request).results(find_done(request, job_id)), baseline)
     return Response(sent, media_type=_BYTES)
 
@@ -170,7 +170,7 @@ def events(
     threshold: Annotated[list[float] | None, Query()] = None,
     baseline: Baseline = "none",
 ) -> Response:
-    """The events under the result's thresholds, or under twelve others."""
+    """Return the events at the result's thresholds, or at twelve others."""
     folder = job_queue(request).results(find_done(request, job_id))
     if threshold is not None and (len(threshold) != AU_COUNT or not all(0 <= t <= 1 for t in threshold)):
         raise HTTPException(422, "Give twelve thresholds from 0 to 1, or none.")
@@ -182,35 +182,35 @@ def events(
 def evidence(
     job_id: JobId, request: Request, first: Annotated[int, Query(ge=0, le=2**31)]
 ) -> list[dict[str, Any]]:
-    """What the network went by in some frames from `first` on."""
+    """Return the attributions of up to 64 frames from `first` on."""
     folder = job_queue(request).results(find_done(request, job_id))
     if not results.has_attributions(folder):
-        raise HTTPException(404, "This run kept no evidence.")
+        raise HTTPException(404, "This result has no evidence.parquet.")
     return results.attributions_for_page(folder, first)
 
 
 @router.get("/video")
 def video(job_id: JobId, request: Request) -> FileResponse:
-    """The file that was given; parts of it on request."""
+    """Return the uploaded file; supports range requests."""
     path = job_queue(request).source(find_job(request, job_id))
     if not path.exists():
-        raise HTTPException(404, "The video is gone.")
+        raise HTTPException(404, "The video file no longer exists.")
     return FileResponse(path, content_disposition_type="inline")
 
 
 @router.get("/files")
 def files(job_id: JobId, request: Request) -> dict[str, str]:
-    """Names of the files there are, and what they hold."""
+    """Return the names and labels of the existing files."""
     folder = job_queue(request).results(find_done(request, job_id))
     return {name: what for name, what in FILES.items() if (folder / name).exists()}
 
 
 @router.get("/files/{name}")
 def file(job_id: JobId, name: str, request: Request) -> FileResponse:
-    """One of these files."""
+    """Return one of the files in FILES."""
     job = find_done(request, job_id)
     if name not in FILES or not (path := job_queue(request).results(job) / name).exists():
-        raise HTTPException(404, f"There is no file {name}.")
+        raise HTTPException(404, f"The result has no file {name}.")
     headers = {"Content-Security-Policy": _REPORT_POLICY} if name.endswith(".html") else {}
     headers["Content-Disposition"] = disposition(job, name)
     return FileResponse(path, headers=headers)
@@ -218,11 +218,11 @@ def file(job_id: JobId, name: str, request: Request) -> FileResponse:
 
 @router.get("/exports/{form}")
 def export(job_id: JobId, form: str, request: Request, baseline: Baseline = "none") -> FileResponse:
-    """The result in a format of another program; an archive where that takes several files."""
+    """Return the result in an export format; a ZIP archive if the format has several files."""
     job, jobs = find_done(request, job_id), job_queue(request)
     if form not in FORMATS:
-        raise HTTPException(404, f"There is no format {form!r}. Take {', '.join(FORMATS)}.")
-    out = Path(tempfile.mkdtemp(prefix="export-", dir=jobs.folder(job)))  # nobody else's
+        raise HTTPException(404, f"The format {form!r} is not supported. Choose one of {', '.join(FORMATS)}.")
+    out = Path(tempfile.mkdtemp(prefix="export-", dir=jobs.folder(job)))  # deleted after sending
     try:
         path = results.export(jobs.results(job), form, out, job.name, baseline)
     except BaseException:
@@ -232,7 +232,7 @@ def export(job_id: JobId, form: str, request: Request, baseline: Baseline = "non
 
 
 class _TemporaryFileResponse(FileResponse):
-    """A file that is removed with its folder once it is sent, and where the caller hangs up."""
+    """Response of a file that is deleted with its folder after sending, also after a broken connection."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:
@@ -242,7 +242,7 @@ class _TemporaryFileResponse(FileResponse):
 
 
 def disposition(job: StudioJob, name: str) -> str:
-    """The header that makes a download of a file, under the name of the video."""
+    """Return the Content-Disposition header of a file, which contains the name of the video."""
     stem = job.name.removesuffix(job.suffix)
     kind = "inline" if name.endswith(".html") else "attachment"
     return f"{kind}; filename=\"{name}\"; filename*=UTF-8''{quote(f'{stem}_{name}', safe='')}"

@@ -1,7 +1,6 @@
-"""What a Studio is told when it starts; nothing of it can be changed through the browser.
+"""Define the settings of a Studio, which are fixed at start and cannot be changed through the browser.
 
-In: options of `auscan studio`.  Out: a frozen set of settings.
-Not here: who may talk to the server (guard.py).
+See also: guard.py (access checks).
 """
 
 from dataclasses import dataclass
@@ -11,32 +10,32 @@ from pathlib import Path
 
 @dataclass(frozen=True, kw_only=True)
 class StudioSettings:
-    """One running Studio."""
+    """Settings of one Studio. Raises ValueError if `host` is not local and `token` is None."""
 
     folder: Path
-    """Where results lie; nothing is written anywhere else."""
+    """Folder of uploads and results; nothing is written elsewhere."""
     worker: tuple[str, ...]
-    """The program that reads one video: called as `worker SOURCE --out FOLDER ...`, as `auscan detect` is."""
+    """Command that processes one video, called like `auscan detect`: `worker SOURCE --out FOLDER ...`."""
     host: str = "127.0.0.1"
     """Address to listen on."""
     port: int = 8765
     """Port to listen on."""
     token: str | None = None
-    """What a caller must show; None: nothing, which is for this machine alone."""
+    """Token required of every client; None only if the server is local."""
     model: str = "nano"
-    """The model that reads the camera; `worker` names its own."""
+    """Model for the camera; the model for videos is part of `worker`."""
     max_upload_bytes: int = 4 * 1024**3
-    """Of one file."""
+    """Largest upload, bytes."""
     max_waiting: int = 100
-    """Videos in the queue; more are refused until some are done."""
+    """Largest number of unfinished videos; further uploads are refused."""
     max_uploads: int = 16
-    """Files that may come in at the same time."""
+    """Largest number of simultaneous uploads."""
     max_cameras: int = 2
-    """Live sessions at the same time."""
+    """Largest number of simultaneous camera sessions."""
     time_limit_s: float = 4 * 3600.0
-    """How long one video may take before its process is ended."""
+    """Time limit of one video, seconds; its process is then killed."""
     idle_s: float = 60.0
-    """How long an upload may pause before it is given up."""
+    """Longest pause of an upload, seconds."""
 
     def __post_init__(self) -> None:
         if self.token is None and not is_loopback(self.host):
@@ -44,8 +43,8 @@ class StudioSettings:
 
 
 def is_loopback(host: str) -> bool:
-    """Whether an address can be reached from this machine alone."""
+    """Return whether only this machine can connect to an address."""
     try:
         return host == "localhost" or ip_address(host).is_loopback
     except ValueError:
-        return False  # a name: who knows where it leads
+        return False  # a host name may resolve to any address

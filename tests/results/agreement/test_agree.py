@@ -1,4 +1,4 @@
-"""Two codings of one video: common clock, matched events, and what may be said of it."""
+"""Compare two codings of one video: common frames, matched events, measures and intervals."""
 
 from pathlib import Path
 from xml.etree import ElementTree as Xml
@@ -25,7 +25,7 @@ AU12 = AU_NAMES.index("AU12")
 def frames(
     active: list[float] | np.ndarray, rate_hz: float | None = 25.0, start_s: float = 0.0, name: str = "f"
 ) -> FrameCoding:
-    """A coding of AU12 alone, frame by frame."""
+    """Return a coding of AU12 only, frame by frame."""
     labels = np.full((len(active), 12), np.nan, np.float32)
     labels[:, AU12] = active
     index = np.arange(len(active))
@@ -34,20 +34,21 @@ def frames(
 
 
 def events(*spans: tuple[float, float], name: str = "e") -> EventCoding:
-    """A coding of AU12 alone, as events."""
+    """Return a coding of AU12 only, as events."""
     rows = [("AU12", *span) for span in spans]
     table = pd.DataFrame(rows, columns=["AU", "onset", "offset"])
     coded = np.arange(12) == AU12
     return EventCoding(name=name, face=0, coded=coded, events=table.astype({"onset": float, "offset": float}))
 
 
-def figures(a: Coding, b: Coding, level: str, **options: float) -> pd.Series:
+def compare(a: Coding, b: Coding, level: str, **options: float) -> pd.Series:
+    """Return the row of AU12 of a level."""
     table = compute_agreement(a, b, AgreementSettings(**options)).table.set_index(["level", "AU"])
     return table.loc[(level, "AU12")]
 
 
-def on(seconds: float, spans: list[tuple[float, float]], rate_hz: float = 25.0) -> np.ndarray:
-    """Labels at `rate_hz`, 1 within the spans."""
+def labels_in(seconds: float, spans: list[tuple[float, float]], rate_hz: float = 25.0) -> np.ndarray:
+    """Return labels at `rate_hz`, 1 within the spans."""
     times_s = np.arange(round(seconds * rate_hz)) / rate_hz
     return np.any([(times_s >= a) & (times_s < b) for a, b in spans], axis=0).astype(float)
 
@@ -58,7 +59,7 @@ def test_frame_measures_equal_those_of_scikit_learn_and_ignore_unknown_frames() 
     a[50:90] = np.nan
     b[80:120] = np.nan
     known = ~np.isnan(a + b)
-    found = figures(frames(a), frames(b), "frame")
+    found = compare(frames(a), frames(b), "frame")
     assert found["units"] == known.sum() == 330
     assert found["both"] == (a[known] * b[known]).sum()
     assert found["kappa"] == pytest.approx(cohen_kappa_score(a[known], b[known]))
@@ -66,24 +67,25 @@ def test_frame_measures_equal_those_of_scikit_learn_and_ignore_unknown_frames() 
 
 
 @pytest.mark.parametrize("rate_hz", [10.0, 24.0, 30.0, 50.0, 59.94])
-def test_two_frame_rates_meet_by_time_and_the_slower_one_counts(rate_hz: float) -> None:
+def test_two_frame_rates_are_aligned_by_time_at_the_lower_rate(rate_hz: float) -> None:
     spans = [(1.0, 3.0), (5.0, 5.5)]
-    found = figures(frames(on(10, spans)), frames(on(10, spans, rate_hz), rate_hz), "frame")
+    a, b = frames(labels_in(10, spans)), frames(labels_in(10, spans, rate_hz), rate_hz)
+    found = compare(a, b, "frame")
     assert found["units"] == pytest.approx(10 * min(25, rate_hz), abs=1)
-    assert found["kappa"] > 0.94  # a frame more or less at each of four edges, never a drift
-    assert figures(frames(on(10, spans)), frames(on(10, spans, rate_hz), rate_hz), "event")["f1"] == 1
+    assert found["kappa"] > 0.94  # one frame of error at each of four edges, but no drift
+    assert compare(a, b, "event")["f1"] == 1
 
 
 def test_times_rounded_to_milliseconds_lose_no_frame() -> None:
-    """OpenFace writes 0.033 and 0.067: a frame asked for at its begin would often be the one before."""
+    """OpenFace writes 0.033 and 0.067, so the label at the begin of a frame may be that of the previous."""
     active = np.random.default_rng(1).integers(0, 2, 300).astype(float)
     exact, rounded = frames(active, 30.0), frames(active, 30.0)
     assert rounded.times_s is not None
     object.__setattr__(rounded, "times_s", rounded.times_s.round(3))
-    assert figures(exact, rounded, "frame")["kappa"] == figures(rounded, exact, "frame")["kappa"] == 1
+    assert compare(exact, rounded, "frame")["kappa"] == compare(rounded, exact, "frame")["kappa"] == 1
 
 
-def test_only_the_time_that_both_cover_counts() -> None:
+def test_only_the_time_covered_by_both_codings_counts() -> None:
     timeline, a, b = align_codings(frames(np.ones(100)), frames(np.ones(100), start_s=2.0))
     assert timeline.begin_s[[0, -1]] == pytest.approx([2.0, 3.96])
     assert_array_equal(a.labels[:, AU12], b.labels[:, AU12])
@@ -97,39 +99,39 @@ def test_an_event_coding_is_inactive_outside_events_and_unknown_for_other_aus() 
 
 
 def test_frames_without_times_take_those_of_the_other_file() -> None:
-    """Aff-Wild2's text against a video of variable rate: frame k is frame k."""
+    """An Aff-Wild2 file of a video with a variable rate: frame k is frame k."""
     times_s = np.cumsum(np.random.default_rng(0).uniform(0.02, 0.08, 50))
     timed = frames(np.arange(50) % 2)
     object.__setattr__(timed, "times_s", times_s)
     untimed = frames(np.arange(55) % 2, rate_hz=None)
-    assert figures(timed, untimed, "frame")["kappa"] == 1
-    assert figures(timed, untimed, "frame")["units"] == 50
+    assert compare(timed, untimed, "frame")["kappa"] == 1
+    assert compare(timed, untimed, "frame")["units"] == 50
 
 
 def test_frames_without_times_against_events_need_a_rate() -> None:
-    untimed = frames(on(4, [(1, 2)]), rate_hz=None, name="a.txt")
-    with pytest.raises(InputError, match=r"a\.txt counts frames.*--fps"):
+    untimed = frames(labels_in(4, [(1, 2)]), rate_hz=None, name="a.txt")
+    with pytest.raises(InputError, match=r"a\.txt has frame numbers but no times.*--fps"):
         compute_agreement(untimed, events((1, 2)))
-    assert figures(untimed, events((1, 2)), "frame", rate_hz=25.0)["kappa"] == 1
+    assert compare(untimed, events((1, 2)), "frame", rate_hz=25.0)["kappa"] == 1
 
 
 def test_two_event_codings_are_compared_25_times_a_second() -> None:
-    found = figures(events((0, 2), (3, 4)), events((0, 2)), "frame")
+    found = compare(events((0, 2), (3, 4)), events((0, 2)), "frame")
     assert (found["units"], found["a_active"], found["b_active"]) == (100, 75, 50)
 
 
 def test_events_match_by_overlap_over_the_time_covered_and_once_at_most() -> None:
     a = np.array([[0.0, 4.0], [10.0, 11.0]])
     b = np.array([[0.0, 1.0], [1.0, 4.0], [10.6, 11.6]])
-    assert match_events(a, b, 0.5) == [(0, 1)]  # 3 of 4 s; 0.4 of 1.6 s is too little
+    assert match_events(a, b, 0.5) == [(0, 1)]  # overlap 3 / 4; 0.4 / 1.6 is too small
     assert match_events(a, b, 0.2) == [(0, 1), (1, 2)]
     assert match_events(a, b, 0.8) == []
-    assert match_events(a, np.array([[4.0, 5.0]]), 0.01) == []  # to touch is not to overlap
+    assert match_events(a, np.array([[4.0, 5.0]]), 0.01) == []  # adjacent events do not overlap
 
 
 @given(st.integers(0, 10_000), st.floats(0.05, 1.0))
 @settings(max_examples=50)
-def test_no_event_is_matched_twice_or_with_too_little_and_none_that_could_be_is_left(
+def test_matching_is_one_to_one_symmetric_and_leaves_no_pair_above_the_overlap(
     seed: int, overlap: float
 ) -> None:
     rng = np.random.default_rng(seed)
@@ -143,19 +145,19 @@ def test_no_event_is_matched_twice_or_with_too_little_and_none_that_could_be_is_
     left = np.delete(np.delete(share, ours, axis=0), theirs, axis=1)
     assert (left < overlap).all()
     assert sorted((j, i) for j, i in match_events(b, a, overlap)) == sorted((j, i) for i, j in pairs) or (
-        len(np.unique(share[share > 0])) < (share > 0).sum()  # of equal overlaps either may be taken
+        len(np.unique(share[share > 0])) < (share > 0).sum()  # of equal overlaps either may be matched
     )
 
 
-def test_event_level_has_the_values_worked_out_by_hand() -> None:
-    """A marks three events, B two of them and one more; five pauses lie between and around these.
+def test_event_measures_equal_values_computed_by_hand() -> None:
+    """A has three events; B has two of them and another one. There are five pauses.
 
-    Of 9 units both say yes 2 times, A alone once, B alone once, nobody 5 times: agreed 7/9, by chance 45/81,
-    so kappa is 0.5; F1 is 4/6. Seconds: (2, 2), (1, 1), (1, 0), (0, 1) and five times (0, 0).
+    Of 9 units 2 are active for both, 1 for A only, 1 for B only and 5 for neither: observed 7/9, by chance
+    45/81, so kappa is 0.5; F1 is 4/6. Seconds: (2, 2), (1, 1), (1, 0), (0, 1) and five times (0, 0).
     """
     a = events((1, 3), (5, 6), (9, 10))
-    b = frames(on(20, [(1, 3), (5, 6), (14, 15)]))
-    found = figures(a, b, "event")
+    b = frames(labels_in(20, [(1, 3), (5, 6), (14, 15)]))
+    found = compare(a, b, "event")
     assert found[["units", "a_active", "b_active", "both"]].tolist() == [9, 3, 3, 2]
     assert found["kappa"] == pytest.approx(0.5)
     assert found["f1"] == pytest.approx(4 / 6)
@@ -165,55 +167,56 @@ def test_event_level_has_the_values_worked_out_by_hand() -> None:
 
 
 def test_an_event_where_the_other_coding_is_unknown_does_not_count() -> None:
-    b = on(20, [(1, 3)])
+    b = labels_in(20, [(1, 3)])
     b[200:300] = np.nan  # 8 to 12 s
-    found = figures(events((1, 3), (9, 10)), frames(b), "event")
+    found = compare(events((1, 3), (9, 10)), frames(b), "event")
     assert found["f1"] == 1
-    assert found["units"] == 4  # the event, and the pauses before, after, and beyond the unknown
+    assert found["units"] == 4  # the event, and pauses before it, after it and after the unknown span
 
 
-def test_a_flicker_in_frame_labels_is_no_event() -> None:
-    found = figures(frames(on(20, [(1, 3), (5, 5.05)])), events((1, 3)), "event")
+def test_one_active_frame_is_not_an_event() -> None:
+    found = compare(frames(labels_in(20, [(1, 3), (5, 5.05)])), events((1, 3)), "event")
     assert found["a_active"] == 1
 
 
 def noisy(seed: int, seconds: float = 120, swap: float = 0.1) -> tuple[FrameCoding, FrameCoding]:
-    """Two coders who differ over stretches of about half a second."""
+    """Return two codings that differ in random spans of about half a second."""
     rng = np.random.default_rng(seed)
     truth = np.repeat(rng.random(round(seconds / 2)) < 0.4, 50)
     a, b = (truth ^ np.repeat(rng.random(len(truth) // 12 + 1) < swap, 12)[: len(truth)] for _ in "ab")
     return frames(a.astype(float)), frames(b.astype(float))
 
 
-def test_intervals_hold_the_value_and_are_wider_than_if_frames_were_drawn() -> None:
+def test_intervals_contain_the_value_and_are_wider_than_with_blocks_of_one_frame() -> None:
     a, b = noisy(0)
     for level in ("frame", "event"):
-        found = figures(a, b, level)
+        found = compare(a, b, level)
         for measure in ("kappa", "icc", "f1"):
             assert found[f"{measure}_low"] < found[measure] < found[f"{measure}_high"]
-    frame, by_frame = figures(a, b, "frame"), figures(a, b, "frame", block_s=0.04)
+    frame, by_frame = compare(a, b, "frame"), compare(a, b, "frame", block_s=0.04)
     width = frame["kappa_high"] - frame["kappa_low"]
     assert width > 1.5 * (by_frame["kappa_high"] - by_frame["kappa_low"])
 
 
+@pytest.mark.slow
 def test_intervals_cover_the_true_value_at_about_their_nominal_rate() -> None:
-    """The truth is that of very long recordings of the same kind; 60 short ones are drawn."""
-    truth = figures(*noisy(999, seconds=6_000), "frame")["kappa"]
-    inside = [figures(*noisy(seed), "frame") for seed in range(60)]
+    """The true value is that of one very long simulation; 60 short ones are compared with it."""
+    truth = compare(*noisy(999, seconds=6_000), "frame")["kappa"]
+    inside = [compare(*noisy(seed), "frame") for seed in range(60)]
     share = np.mean([each["kappa_low"] <= truth <= each["kappa_high"] for each in inside])
     assert 0.85 <= share <= 1.0
 
 
 def test_a_short_clip_has_no_intervals_and_a_note_gives_the_reason() -> None:
-    agreement = compute_agreement(frames(on(20, [(1, 3)])), events((1, 3)))
+    agreement = compute_agreement(frames(labels_in(20, [(1, 3)])), events((1, 3)))
     assert agreement.table.filter(regex="_low|_high").isna().all(axis=None)
-    assert any("takes 10 stretches of 5 s, and 20.0 s give 4." in note for note in agreement.notes)
+    assert any("need 10 blocks of 5 s, and 20.0 s have 4." in note for note in agreement.notes)
 
 
-def test_the_mean_is_that_of_the_aus_and_of_what_is_defined() -> None:
+def test_the_mean_is_taken_over_the_aus_with_a_defined_value() -> None:
     a, b = noisy(1)
     labels_a, labels_b = a.labels.copy(), b.labels.copy()
-    labels_a[:, 0] = labels_b[:, 0] = 0  # AU01, of which neither has any: nothing is defined
+    labels_a[:, 0] = labels_b[:, 0] = 0  # AU01, never active: undefined
     labels_a[:, 1] = labels_b[:, 1] = a.labels[:, AU12]
     for coding, labels in ((a, labels_a), (b, labels_b)):
         object.__setattr__(coding, "labels", labels)
@@ -225,7 +228,7 @@ def test_the_mean_is_that_of_the_aus_and_of_what_is_defined() -> None:
     assert frame.loc["mean", "kappa"] == pytest.approx((1 + frame.loc["AU12", "kappa"]) / 2)
 
 
-def test_icc_of_frames_is_of_probabilities_where_both_have_them_and_else_of_labels() -> None:
+def test_icc_of_frames_uses_probabilities_if_both_have_them_and_labels_otherwise() -> None:
     rng = np.random.default_rng(0)
     values = np.full((2, 300, 12), np.nan, np.float32)
     values[:, :, AU12] = rng.random((2, 300))
@@ -242,7 +245,7 @@ def test_icc_of_frames_is_of_probabilities_where_both_have_them_and_else_of_labe
         )
         for each in values
     )
-    graded, plain = figures(a, b, "frame"), figures(a, frames(b.labels[:, AU12]), "frame")
+    graded, plain = compare(a, b, "frame"), compare(a, frames(b.labels[:, AU12]), "frame")
     c = np.cov(values[:, :, AU12].astype(float))
     assert graded["icc"] == pytest.approx(2 * c[0, 1] / (c[0, 0] + c[1, 1]))
     c = np.cov([a.labels[:, AU12], b.labels[:, AU12]])

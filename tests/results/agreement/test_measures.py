@@ -1,4 +1,4 @@
-"""The measures have the values worked out by hand, and are those of scikit-learn and pingouin."""
+"""The measures equal values computed by hand, and those of scikit-learn and pingouin."""
 
 import numpy as np
 import pandas as pd
@@ -13,18 +13,19 @@ from auscan.results.agreement.measures import MEASURES, AgreementSums, sum_units
 
 
 def sums(a: NDArray[np.float64], b: NDArray[np.float64], blocks: int = 1) -> AgreementSums:
-    """Of values; yes is above one half."""
+    """Return the sums of values; a unit is active above 0.5."""
     block = np.arange(len(a)) * blocks // max(len(a), 1)
     return sum_units(block, blocks, a > 0.5, b > 0.5, a, b)
 
 
 def measures_of(sums_of_blocks: AgreementSums) -> dict[str, float]:
+    """Return all measures over all blocks."""
     pooled = sums_of_blocks.weighted(np.ones(len(sums_of_blocks.units)))
     return {name: float(pooled.measure(name)) for name in MEASURES}
 
 
-def test_a_table_of_cohens_kind_has_the_values_worked_out_by_hand() -> None:
-    """20 both, 5 only A, 10 only B, 15 neither: agreed 0.7, by chance 0.5, so kappa is 0.4; F1 is 40 / 55."""
+def test_kappa_and_f1_equal_values_computed_by_hand() -> None:
+    """20 both, 5 only A, 10 only B, 15 neither: observed 0.7, chance 0.5, so kappa is 0.4; F1 is 40 / 55."""
     a = np.repeat([1.0, 1.0, 0.0, 0.0], [20, 5, 10, 15])
     b = np.repeat([1.0, 0.0, 1.0, 0.0], [20, 5, 10, 15])
     found = measures_of(sums(a, b))
@@ -32,8 +33,8 @@ def test_a_table_of_cohens_kind_has_the_values_worked_out_by_hand() -> None:
     assert found["f1"] == pytest.approx(40 / 55)
 
 
-def test_icc_of_shrout_and_fleiss_has_their_value() -> None:
-    """Judges 1 and 2 of their Table 2; ICC(3,1) = (BMS - EMS) / (BMS + EMS) of the two-way table by hand."""
+def test_icc_equals_the_two_way_anova_of_shrout_and_fleiss() -> None:
+    """Judges 1 and 2 of their Table 2; ICC(3,1) = (BMS - EMS) / (BMS + EMS), computed by hand."""
     a, b = np.array([9.0, 6, 8, 7, 10, 6]), np.array([2.0, 1, 4, 1, 5, 2])
     rows, grand = (a + b) / 2, np.mean([a, b])
     bms = 2 * np.sum((rows - grand) ** 2) / 5
@@ -51,7 +52,7 @@ def test_kappa_and_f1_are_those_of_scikit_learn(count: int, seed: int, blocks: i
     if not (a == a[0]).all() or not (b == b[0]).all() or a[0] != b[0]:
         assert found["kappa"] == pytest.approx(cohen_kappa_score(a, b), abs=1e-12)
     else:
-        assert np.isnan(found["kappa"])  # both always say the same one thing: 0 / 0
+        assert np.isnan(found["kappa"])  # both codings are constant and equal: 0 / 0
     if a.any() or b.any():
         assert found["f1"] == pytest.approx(f1_score(a, b), abs=1e-12)
     else:
@@ -69,7 +70,7 @@ def test_icc_is_that_of_pingouin(seed: int, shift: float) -> None:
         {"target": np.tile(np.arange(50), 2), "rater": np.repeat(["a", "b"], 50), "score": [*a, *b]}
     )
     table = pingouin.intraclass_corr(long, targets="target", raters="rater", ratings="score")
-    single = table[table["Type"].isin(["ICC3", "ICC(C,1)"])]  # older and newer pingouin call it so
+    single = table[table["Type"].isin(["ICC3", "ICC(C,1)"])]  # names in older and newer pingouin
     assert measures_of(sums(a, b, 5))["icc"] == pytest.approx(float(single["ICC"].iloc[0]), abs=1e-9)
 
 
@@ -80,13 +81,13 @@ def test_full_agreement_gives_one_and_full_disagreement_minus_one() -> None:
 
 
 @pytest.mark.parametrize("value", [0.0, 0.1, 1.0])
-def test_where_nothing_varies_there_is_no_icc_and_no_kappa(value: float) -> None:
+def test_constant_codings_have_no_icc_and_no_kappa(value: float) -> None:
     same = np.full(7, value)
     found = measures_of(sums(same, same))
     assert np.isnan([found["icc"], found["kappa"]]).all()
 
 
-def test_sums_of_no_units_are_undefined_and_warn_of_nothing() -> None:
+def test_measures_without_units_are_undefined_and_raise_no_warning() -> None:
     assert np.isnan(list(measures_of(sums(np.empty(0), np.empty(0))).values())).all()
 
 

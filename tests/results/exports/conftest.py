@@ -1,4 +1,4 @@
-"""A result long enough for events: two faces, one that goes, frames that are not judged, AU23 not taught."""
+"""A result with many events: two faces, one of them leaving, unscored frames, AU23 untrained."""
 
 from collections.abc import Callable
 
@@ -18,7 +18,10 @@ STEP_S = 0.04
 def track(
     face_id: int, probabilities: NDArray[np.float32], first: int = 0, dark: slice | None = None
 ) -> TrackScores:
-    """A face in consecutive frames; probabilities [T, A], AU23 not taught; not judged where it is dark."""
+    """Return a track in consecutive frames; AU23 is NaN, and frames in `dark` are not scored.
+
+    probabilities: [T, A]
+    """
     count = len(probabilities)
     probabilities = probabilities.copy()
     probabilities[:, AU_NAMES.index("AU23")] = np.nan
@@ -39,6 +42,7 @@ def track(
 def result_of(
     tracks: list[TrackScores], frames: int, source: str = "talk.mp4", start_s: float = 0.5
 ) -> Result:
+    """Return a result of `frames` frames at 25 per second."""
     times_s = start_s + STEP_S * np.arange(frames)
     info = RunInfo(
         source=source,
@@ -56,7 +60,7 @@ def result_of(
 
 
 def waves(frames: int, seed: int = 0) -> NDArray[np.float32]:
-    """Probabilities [T, A] that rise and fall over about a second."""
+    """Return probabilities [T, A] that rise and fall within about a second."""
     rng = np.random.default_rng(seed)
     angle = np.arange(frames)[:, None] * STEP_S * rng.uniform(3, 9, 12) + rng.uniform(0, 6, 12)
     return (0.5 + 0.5 * np.sin(angle)).astype(np.float32)
@@ -64,7 +68,7 @@ def waves(frames: int, seed: int = 0) -> NDArray[np.float32]:
 
 @pytest.fixture
 def make_long_result() -> Callable[..., Result]:
-    """make_long_result(source, start_s) -> 200 frames; face 0 in all but the last 10, face 1 in 50 to 119."""
+    """Return a function (source, start_s) -> result of 200 frames; face 0 in 0 to 189, 1 in 50 to 119."""
 
     def make(source: str = "talk.mp4", start_s: float = 0.5) -> Result:
         tracks = [track(0, waves(190), dark=slice(80, 100)), track(1, waves(70, seed=1), first=50)]

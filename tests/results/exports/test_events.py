@@ -1,4 +1,4 @@
-"""Exports with a row an event, read back by pympi, praatio and pybids: the same events."""
+"""Event exports are read back by pympi, praatio and pybids with the same events."""
 
 import json
 import re
@@ -30,6 +30,7 @@ TIERS = [f"{au} face {face}" for face in (0, 1) for au in AU_NAMES if au != "AU2
 
 
 def expected(result: Result, tier: str) -> pd.DataFrame:
+    """Return the events of a tier."""
     au, _, face = tier.split()
     events = result.events
     return events[(events["AU"] == au) & (events["face_id"] == int(face))]
@@ -37,7 +38,7 @@ def expected(result: Result, tier: str) -> pd.DataFrame:
 
 @st.composite
 def results(draw: st.DrawFn) -> Result:
-    """Two faces that are on and off at random, for any time and from any start, also below 0."""
+    """Two faces with random AU activity, of any length and start, also below 0."""
     rng = np.random.default_rng(draw(st.integers(0, 99)))
     share = draw(st.sampled_from([0.1, 0.5, 0.9]))
     on = (rng.random((80, 12)) < share).astype(np.float32) * np.float32(0.9) + np.float32(0.05)
@@ -46,7 +47,9 @@ def results(draw: st.DrawFn) -> Result:
     return result_of(tracks, 60, start_s=draw(st.integers(-1000, 30_000)) / 1000)
 
 
-def test_pympi_reads_a_tier_an_au_and_face_with_the_same_events(tmp_path: Path, long_result: Result) -> None:
+def test_pympi_reads_a_tier_for_each_au_and_face_with_the_same_events(
+    tmp_path: Path, long_result: Result
+) -> None:
     (path,) = write_elan(long_result, tmp_path)
     eaf = pympi.Eaf(str(path))
     assert list(eaf.get_tier_names()) == TIERS
@@ -96,11 +99,11 @@ ATTRIBUTES = {
     "ALIGNABLE_ANNOTATION": "ANNOTATION_ID TIME_SLOT_REF1 TIME_SLOT_REF2 SVG_REF?",
     "LINGUISTIC_TYPE": "LINGUISTIC_TYPE_ID TIME_ALIGNABLE? GRAPHIC_REFERENCES? CONSTRAINTS?",
 }
-"""Of ELAN's schema, EAFv3.0.xsd, the part that concerns the elements we write: order and attributes."""
+"""Order and attributes of the elements that we write, from ELAN's schema EAFv3.0.xsd."""
 
 
 def check_eaf(path: Path) -> None:
-    """Hold a file against the schema: order of elements, attributes, types, and what references lead to."""
+    """Check a file against the schema: order of elements, attributes, types and references."""
     root = Xml.parse(path).getroot()
     assert root.attrib.pop("{http://www.w3.org/2001/XMLSchema-instance}noNamespaceSchemaLocation") == SCHEMA
     assert datetime.fromisoformat(root.attrib["DATE"]).tzinfo is not None
@@ -133,16 +136,14 @@ def test_the_eaf_is_valid_with_and_without_faces(tmp_path: Path, long_result: Re
     assert pympi.Eaf(str(path)).tiers == {}
 
 
-def test_the_link_to_the_video_is_relative_and_leads_there(
-    tmp_path: Path, make_long_result: Callable[..., Result]
-) -> None:
-    video = tmp_path / "films" / "my talk & more.mp4"
+def test_the_link_to_the_video_is_relative(tmp_path: Path, make_long_result: Callable[..., Result]) -> None:
+    video = tmp_path / "videos" / "my talk & more.mp4"
     video.parent.mkdir()
     video.touch()
     result, out = make_long_result(video.name), tmp_path / "results" / "here"
     (path,) = write_elan(result, out, video)
     (link,) = pympi.Eaf(str(path)).get_linked_files()
-    assert link["RELATIVE_MEDIA_URL"] == link["MEDIA_URL"] == "../../films/my%20talk%20%26%20more.mp4"
+    assert link["RELATIVE_MEDIA_URL"] == link["MEDIA_URL"] == "../../videos/my%20talk%20%26%20more.mp4"
     assert link["MIME_TYPE"] == "video/mp4"
     (path,) = write_elan(result, tmp_path / "unknown")
     (link,) = pympi.Eaf(str(path)).get_linked_files()
@@ -151,21 +152,22 @@ def test_the_link_to_the_video_is_relative_and_leads_there(
 
 
 @pytest.mark.parametrize("write", [write_elan, write_textgrid])
-def test_a_file_that_somebody_may_have_worked_on_is_not_replaced(
+def test_an_existing_annotation_file_is_not_replaced(
     tmp_path: Path, long_result: Result, write: Callable[[Result, Path], list[Path]]
 ) -> None:
     (path,) = write(long_result, tmp_path)
     path.write_text("hours of work", encoding="utf-8")
-    with pytest.raises(InputError, match="somebody may have worked on it"):
+    with pytest.raises(InputError, match="already exists and may have been edited by hand"):
         write(long_result, tmp_path)
     assert path.read_text(encoding="utf-8") == "hours of work"
 
 
 def open_grid(path: Path) -> textgrid.Textgrid:
+    """Open a TextGrid with praatio, which raises for an invalid file."""
     return textgrid.openTextgrid(str(path), includeEmptyIntervals=True, reportingMode="error")
 
 
-def test_praatio_reads_tiers_without_holes_and_the_same_events(tmp_path: Path, long_result: Result) -> None:
+def test_praatio_reads_tiers_without_gaps_and_the_same_events(tmp_path: Path, long_result: Result) -> None:
     (path,) = write_textgrid(long_result, tmp_path)
     grid = open_grid(path)
     assert list(grid.tierNames) == TIERS
@@ -182,13 +184,13 @@ def test_praatio_reads_tiers_without_holes_and_the_same_events(tmp_path: Path, l
         assert [row[2] for row in labelled] == [f"{peak:.2f}" for peak in events["peak"]]
 
 
-def test_praatio_reads_a_picture_which_lasts_no_time(tmp_path: Path) -> None:
+def test_praatio_reads_the_export_of_a_picture(tmp_path: Path) -> None:
     picture = result_of([track(0, np.full((1, 12), 0.9, np.float32))], 1, "face.jpg", start_s=0.0)
     (path,) = write_textgrid(picture, tmp_path)
     assert all(not entry.label for tier in open_grid(path).tiers for entry in tier.entries)
 
 
-def test_pybids_finds_the_events_and_what_their_columns_are(
+def test_pybids_finds_the_events_and_the_description_of_their_columns(
     tmp_path: Path, make_long_result: Callable[..., Result]
 ) -> None:
     result = make_long_result("sub-01_task-talk_run-2_video.mp4")

@@ -1,4 +1,4 @@
-"""Exports with a row a frame, read back by pandas: the same frames, and nothing that was not known."""
+"""Frame exports are read back by pandas with the same frames, and without invented values."""
 
 import json
 from pathlib import Path
@@ -23,15 +23,16 @@ PYFEAT_COLUMNS = (
     + [f"AU{n:02d}_r" for n in (1, 2, 4, 5, 6, 7, 9, 10, 12, 14, 15, 17, 20, 23, 25, 26, 45)]
     + [f"AU{n:02d}_c" for n in (1, 2, 4, 5, 6, 7, 9, 10, 12, 14, 15, 17, 20, 23, 25, 26, 28, 45)]
 )
-"""The columns that py-feat's read_openface takes, by name and all at once."""
+"""Columns that py-feat's read_openface selects by name."""
 
 
 def trained_aus() -> list[str]:
+    """Return the AUs of the tiny model."""
     return [name for name in AU_NAMES if name != "AU23"]
 
 
-def test_openface_has_the_header_that_its_recorder_writes() -> None:
-    """Places that other programs count on: gaze from 5, pose from 293, landmarks from 299, AUs from 679."""
+def test_openface_has_the_header_of_its_recorder() -> None:
+    """Other programs rely on positions: gaze from 5, pose from 293, landmarks from 299, AUs from 679."""
     columns = openface.COLUMNS
     assert len(columns) == len(set(columns)) == 714
     assert columns[:6] == ("frame", "face_id", "timestamp", "confidence", "success", "gaze_0_x")
@@ -57,7 +58,7 @@ def test_openface_passes_the_column_check_of_py_feat(tmp_path: Path, long_result
     assert [name for name in read.columns if name in PYFEAT_COLUMNS] == PYFEAT_COLUMNS
 
 
-def test_openface_holds_our_frames_faces_times_and_presences(tmp_path: Path, long_result: Result) -> None:
+def test_openface_has_our_frames_faces_times_and_presences(tmp_path: Path, long_result: Result) -> None:
     (path,) = write_openface(long_result, tmp_path)
     read, table = pd.read_csv(path), long_result.table
     assert path.name == "talk_openface.csv"
@@ -68,11 +69,11 @@ def test_openface_holds_our_frames_faces_times_and_presences(tmp_path: Path, lon
     assert_array_equal(read.loc[seen, "face_id"], table.loc[seen, "face_id"])
     assert (read.loc[~seen, ["face_id", "success", "confidence"]] == 0).all(axis=None)
     ours = [f"{name}_c" for name in trained_aus() if name != "AU24"]
-    assert_array_equal(read[ours], table[ours])  # NaN where a face was not judged, as in the table
+    assert_array_equal(read[ours], table[ours])  # NaN if a face is not scored, as in the table
 
 
 def test_openface_invents_nothing(tmp_path: Path, long_result: Result) -> None:
-    """Intensities, gaze, pose, landmarks, AUs that we do not read or were not taught: all empty."""
+    """Intensities, gaze, pose, landmarks, and undetected or untrained AUs are empty."""
     (path,) = write_openface(long_result, tmp_path)
     read = pd.read_csv(path)
     known = {"frame", "face_id", "timestamp", "confidence", "success"}
@@ -80,9 +81,7 @@ def test_openface_invents_nothing(tmp_path: Path, long_result: Result) -> None:
     assert set(read.columns[read.notna().any()]) == known
 
 
-def test_py_feat_holds_its_columns_in_order_and_our_probabilities(
-    tmp_path: Path, long_result: Result
-) -> None:
+def test_py_feat_has_its_columns_in_order_and_our_probabilities(tmp_path: Path, long_result: Result) -> None:
     (path,) = write_pyfeat(long_result, tmp_path)
     read, table = pd.read_csv(path), long_result.table
     assert tuple(read.columns) == pyfeat.COLUMNS
@@ -113,7 +112,7 @@ def test_a_name_with_a_comma_stays_one_cell(tmp_path: Path, make_long_result) ->
     assert set(pd.read_csv(path)["input"]) == {'a, "b".mp4'}
 
 
-def test_wide_has_a_row_a_frame_and_the_same_values(tmp_path: Path, long_result: Result) -> None:
+def test_wide_has_a_row_for_each_frame_and_the_same_values(tmp_path: Path, long_result: Result) -> None:
     path, labels_path = write_wide(long_result, tmp_path)
     read, labels = pd.read_csv(path), pd.read_csv(labels_path)
     table = long_result.table
@@ -133,10 +132,10 @@ def test_wide_has_a_row_a_frame_and_the_same_values(tmp_path: Path, long_result:
     assert not read.columns.str.contains("au23").any()
     line = path.read_text(encoding="utf-8").splitlines()[1].split(",")
     at = read.columns.tolist().index("f0_au12c")
-    assert line[at] in ("0", "1")  # not 1.0, which SPSS shows with decimals
+    assert line[at] in ("0", "1")  # not 1.0, because SPSS shows decimals
 
 
-def test_wide_has_the_values_above_a_baseline_where_there_is_one(tmp_path: Path, long_result: Result) -> None:
+def test_wide_has_the_values_above_a_baseline_if_there_is_one(tmp_path: Path, long_result: Result) -> None:
     result = apply_baseline(long_result, "median")
     path, labels_path = write_wide(result, tmp_path)
     read, rows = pd.read_csv(path), result.table[result.table["face_id"] == 1]

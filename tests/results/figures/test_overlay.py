@@ -1,4 +1,4 @@
-"""The overlay is read back and looked at: times, sound, layout, colours."""
+"""The overlay has the right times, sound, layout and colours when it is read back."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
@@ -29,19 +29,21 @@ THRESHOLDS = [0.5] * 12
 
 
 @dataclass
-class Shown:
+class FakeFrame:
+    """A decoded frame."""
+
     index: int
     time_s: float
     image: NDArray[np.uint8]
 
 
-def _frames(times_s: list[float], height: int = 90, width: int = 121) -> Iterator[Shown]:
+def _frames(times_s: list[float], height: int = 90, width: int = 121) -> Iterator[FakeFrame]:
     for index, time_s in enumerate(times_s):
-        yield Shown(index, time_s, np.full((height, width, 3), 120, np.uint8))
+        yield FakeFrame(index, time_s, np.full((height, width, 3), 120, np.uint8))
 
 
 def _write_click(path: Path, click_s: float, start_s: float, rate_hz: int = 32_000) -> None:
-    """A sound file of two seconds that begins at `start_s` and has one click at `click_s`."""
+    """Write two seconds of sound that begin at `start_s`, with one click at `click_s`."""
     samples = np.zeros((1, 2 * rate_hz), np.float32)
     at = round((click_s - start_s) * rate_hz)
     samples[0, at : at + 40] = 0.9
@@ -57,6 +59,7 @@ def _write_click(path: Path, click_s: float, start_s: float, rate_hz: int = 32_0
 
 
 def _click_time_s(path: Path) -> float:
+    """Return the time of the loudest sample, seconds."""
     pieces, first_s = [], None
     with av.open(str(path)) as container:
         for frame in container.decode(audio=0):
@@ -102,10 +105,10 @@ def test_a_browser_can_start_before_the_file_is_loaded(
 
 
 @pytest.mark.parametrize("sound_start_s", [0.0, 0.4, 0.7])
-def test_the_sound_stays_with_the_picture_wherever_either_starts(
+def test_sound_and_picture_stay_in_sync_for_any_start_time(
     tmp_path: Path, uneven: list[float], scored: Result, sound_start_s: float
 ) -> None:
-    """The frames start at 0.4 s; a click at 1.3 s must be heard 0.9 s after the first of them."""
+    """Frames start at 0.4 s, so a click at 1.3 s must be 0.9 s after the first frame."""
     source, path = tmp_path / "sound.mkv", tmp_path / "overlay.mp4"
     _write_click(source, click_s=1.3, start_s=sound_start_s)
     write_overlay(path, _frames(uneven), scored.table, THRESHOLDS, source)
@@ -115,10 +118,10 @@ def test_the_sound_stays_with_the_picture_wherever_either_starts(
     assert _click_time_s(path) == pytest.approx(0.9, abs=0.005)
 
 
-def test_sound_that_is_no_number_is_carried_over_as_silence(
+def test_sound_samples_that_are_nan_become_silence(
     tmp_path: Path, uneven: list[float], scored: Result
 ) -> None:
-    """The encoder would refuse all of it."""
+    """The encoder refuses NaN."""
     source, path = tmp_path / "nan.mkv", tmp_path / "overlay.mp4"
     samples = np.zeros((1, 32_000), np.float32)
     samples[0, 1000:1010], samples[0, 9000], samples[0, 16_000:16_100] = np.nan, np.inf, 0.9
@@ -135,7 +138,7 @@ def test_sound_that_is_no_number_is_carried_over_as_silence(
     assert np.abs(levels).max() > 0.5
 
 
-def test_a_pause_in_the_sounds_timestamps_stays_a_pause(
+def test_a_gap_in_the_timestamps_of_the_sound_stays_a_gap(
     tmp_path: Path, uneven: list[float], scored: Result
 ) -> None:
     early, late, path = tmp_path / "early.mkv", tmp_path / "late.mkv", tmp_path / "overlay.mp4"
@@ -155,7 +158,7 @@ def test_a_pause_in_the_sounds_timestamps_stays_a_pause(
     assert _click_time_s(path) == pytest.approx(3.5, abs=0.005)
 
 
-def test_a_source_that_has_no_sound_gives_a_silent_video(
+def test_a_source_without_sound_gives_a_video_without_sound(
     tmp_path: Path, uneven: list[float], scored: Result
 ) -> None:
     silent, path = tmp_path / "silent.mp4", tmp_path / "overlay.mp4"
@@ -165,28 +168,28 @@ def test_a_source_that_has_no_sound_gives_a_silent_video(
         assert not container.streams.audio
 
 
-def test_without_frames_nothing_is_left_behind(tmp_path: Path, scored: Result) -> None:
+def test_without_frames_no_file_is_left(tmp_path: Path, scored: Result) -> None:
     with pytest.raises(MediaError, match=r"no frame to draw on, so overlay\.mp4 was not written"):
         write_overlay(tmp_path / "overlay.mp4", iter([]), scored.table, THRESHOLDS, None)
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_source_that_breaks_off_leaves_nothing_behind(
+def test_a_source_that_fails_while_decoding_leaves_no_file(
     tmp_path: Path, uneven: list[float], scored: Result
 ) -> None:
-    def broken() -> Iterator[Shown]:
+    def broken() -> Iterator[FakeFrame]:
         yield from _frames(uneven[:3])
-        raise MediaError("it breaks off")
+        raise MediaError("decoding failed")
 
-    with pytest.raises(MediaError, match="breaks off"):
+    with pytest.raises(MediaError, match="decoding failed"):
         write_overlay(tmp_path / "overlay.mp4", broken(), scored.table, THRESHOLDS, None)
     assert list(tmp_path.iterdir()) == []
 
 
-def test_frames_may_change_their_size_on_the_way(tmp_path: Path, uneven: list[float], scored: Result) -> None:
+def test_frames_may_change_size_within_a_video(tmp_path: Path, uneven: list[float], scored: Result) -> None:
     frames = [
         *_frames(uneven[:4]),
-        *(Shown(f.index + 4, f.time_s, f.image) for f in _frames(uneven[4:], 60, 200)),
+        *(FakeFrame(f.index + 4, f.time_s, f.image) for f in _frames(uneven[4:], 60, 200)),
     ]
     path = tmp_path / "overlay.mp4"
     write_overlay(path, frames, scored.table, THRESHOLDS, None)
@@ -197,7 +200,7 @@ def test_frames_may_change_their_size_on_the_way(tmp_path: Path, uneven: list[fl
 @pytest.mark.parametrize(
     ("height", "width"), [(240, 320), (720, 1280), (2160, 3840), (1920, 1080), (33, 17), (100, 1920)]
 )
-def test_the_panel_stands_beside_the_picture_in_any_format(height: int, width: int) -> None:
+def test_the_panel_is_beside_the_picture_for_any_aspect_ratio(height: int, width: int) -> None:
     painter = Painter(height, width, THRESHOLDS)
     canvas = painter.paint(np.full((height, width, 3), 120, np.uint8), [])
     assert canvas.shape[0] % 2 == 0
@@ -225,7 +228,7 @@ def test_the_sound_bar_grows_with_the_level_and_is_green_during_speech() -> None
     image, painter = np.full((480, 640, 3), 120, np.uint8), Painter(480, 640, THRESHOLDS)
 
     def bar(levels: AudioLevels | None) -> tuple[int, int]:
-        """Pixels in the last groove of the panel that are as bright as the bar, and how green they are."""
+        """Return the number of bright pixels in the sound bar, and their excess of green over red."""
         row = painter.paint(image, [], levels)[468, 640:].astype(int)
         lit = row[row.max(axis=1) > 100]
         return len(lit), int((lit[:, 1] - lit[:, 0]).max(initial=0))
@@ -266,7 +269,7 @@ def test_an_unscored_face_shows_the_reason_and_no_bright_bar() -> None:
     assert _count(panels[1], FACE_COLOURS[0]) == 0
 
 
-def test_the_faces_of_a_crowd_are_boxed_and_the_largest_get_bars() -> None:
+def test_all_faces_have_boxes_and_the_largest_have_bars() -> None:
     image = np.full((480, 640, 3), 120, np.uint8)
     faces = [_face(i, 0.9, (10 + 100 * i, 200, 30 + 10 * i, 30 + 10 * i)) for i in range(6)]
     canvas = Painter(480, 640, THRESHOLDS).paint(image, faces)
@@ -277,7 +280,7 @@ def test_the_faces_of_a_crowd_are_boxed_and_the_largest_get_bars() -> None:
     assert all(barred[2:])
 
 
-def test_an_unknown_au_has_no_bar_and_a_box_beyond_the_edge_is_no_error() -> None:
+def test_an_unknown_au_has_no_bar_and_a_box_beyond_the_edge_is_drawn() -> None:
     image = np.full((480, 640, 3), 120, np.uint8)
     face = _face(0, float("nan"), (-500, -40, 5000, 60))
     canvas = Painter(480, 640, THRESHOLDS).paint(image, [face])
@@ -285,7 +288,7 @@ def test_an_unknown_au_has_no_bar_and_a_box_beyond_the_edge_is_no_error() -> Non
     assert _count(canvas[legend_height:, 640:], FACE_COLOURS[0]) == 0
 
 
-def test_a_picture_gets_a_picture(tmp_path: Path, make_result: Callable[..., Result]) -> None:
+def test_the_overlay_of_a_picture_is_a_picture(tmp_path: Path, make_result: Callable[..., Result]) -> None:
     path = tmp_path / "overlay.png"
     image = np.full((240, 320, 3), (200, 30, 30), np.uint8)
     write_overlay_picture(path, image, make_result([0.0], []).table, THRESHOLDS)

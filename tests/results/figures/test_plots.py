@@ -1,4 +1,4 @@
-"""Figures show what is in the result: gaps, peaks, events, and what was not judged."""
+"""Figures show the gaps, peaks, events and unscored frames of a result."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -36,13 +36,14 @@ def _overview(result: Result) -> Any:
 
 
 def _traces(figure: Any, row: int, mode: str) -> list[Any]:
+    """Return the traces of one row in one mode."""
     axis = f"y{'' if row == 1 else row}"
     return [trace for trace in figure.data if (trace.yaxis or "y") == axis and trace.mode == mode]
 
 
 @pytest.fixture
 def smile(make_result: MakeResult, make_track: MakeTrack) -> Result:
-    """Two seconds of one face, missing in frames 40 to 44, turned away in 10 to 19; AU12 peaks at 30."""
+    """Two seconds of one face, missing in frames 40 to 44, in profile in 10 to 19; AU12 peaks at 30."""
     frames = [*range(40), *range(45, 50)]
     track = make_track(3, frames)
     track.probabilities[:] = 0.1
@@ -66,9 +67,7 @@ def test_an_event_is_a_strip_with_a_mark_at_its_apex(smile: Result) -> None:
     assert not _traces(figure, 1, "markers"), "AU01 has no event"
 
 
-def test_of_very_many_events_none_falls_out_of_the_strips(
-    make_result: MakeResult, make_track: MakeTrack
-) -> None:
+def test_merged_strips_cover_all_of_very_many_events(make_result: MakeResult, make_track: MakeTrack) -> None:
     track = make_track(0, list(range(10_000)))
     result = make_result((np.arange(10_000) / 25).tolist(), [track])
     figure, events = face_figure(_data(result), 0, limit=300), result.events.query("AU == 'AU01'")
@@ -92,7 +91,7 @@ def test_only_unscored_frames_are_shaded(smile: Result) -> None:
     assert (grey.yref, grey.y0, grey.y1) == ("paper", 0, 1)
 
 
-def test_speech_stands_under_face_and_sound(smile: Result) -> None:
+def test_speech_is_drawn_below_the_face_and_below_the_sound(smile: Result) -> None:
     for trace in (_traces(smile.plot(), 14, "lines")[0], _traces(_overview(smile), 2, "lines")[-1]):
         assert trace.x[:2] == pytest.approx([0.5, 1.5])
     silent = replace(smile, sound=None)
@@ -146,6 +145,6 @@ def test_a_short_curve_is_not_downsampled() -> None:
     assert y is values
 
 
-def test_runs_are_stretches_of_equal_codes() -> None:
+def test_runs_are_spans_of_equal_codes() -> None:
     first, last = runs(np.array([1, 1, 0, 2, 2]))
     assert list(zip(first, last, strict=True)) == [(0, 1), (2, 2), (3, 4)]

@@ -1,4 +1,4 @@
-"""The report is one file that needs nothing else, and says what is so."""
+"""The report is one self-contained file with the content of the result."""
 
 import re
 from collections.abc import Callable, Sequence
@@ -29,7 +29,7 @@ MakeResult = Callable[..., Result]
 
 
 def _own_words(page: str) -> str:
-    """The page without its scripts: plotly.js would drown what is looked for."""
+    """Return the page without scripts, because plotly.js has nearly every word."""
     return re.sub(r"<script.*?</script>", "", page, flags=re.DOTALL)
 
 
@@ -45,7 +45,7 @@ def _sound(count: int = 50, speaks: bool = True) -> Speech:
 
 @pytest.fixture
 def busy(make_result: MakeResult, make_track: MakeTrack) -> Result:
-    """Two faces of two seconds whose AUs go up and down by turns, with sound."""
+    """Two faces of two seconds with AUs that rise and fall, with sound."""
     rise = 0.5 + 0.45 * np.sin(np.arange(50)[:, None] / 4 + np.arange(12))
     tracks = [
         replace(make_track(i, list(range(50))), probabilities=(rise * (0.9 + 0.1 * i)).astype(np.float32))
@@ -65,13 +65,13 @@ def test_the_report_opens_without_a_network(tmp_path: Path, result: Result) -> N
 
 def test_the_report_names_the_input_the_model_and_the_versions(tmp_path: Path, result: Result) -> None:
     words = _own_words(_report(tmp_path, result))
-    for expected in ("talk.mp4", "tiny", "auscan 0.1.0", "The sound starts late.", "Seen in 4 frames"):
+    for expected in ("talk.mp4", "tiny", "auscan 0.1.0", "The sound starts late.", "Found in 4 frames"):
         assert expected in words
     assert "auscan detect &#39;talk.mp4&#39;" in words
-    assert "A face was found in 4 of 6 frames (67%), different faces in all: 2." in words
+    assert "A face was found in 4 of 6 frames (67%); 2 faces in total." in words
 
 
-def test_the_report_can_be_read_with_a_screen_reader(tmp_path: Path, result: Result) -> None:
+def test_the_report_is_accessible_to_screen_readers(tmp_path: Path, result: Result) -> None:
     words = _own_words(_report(tmp_path, result))
     assert '<html lang="en">' in words
     assert "<title>Action units in talk.mp4" in words
@@ -83,8 +83,8 @@ def test_the_report_can_be_read_with_a_screen_reader(tmp_path: Path, result: Res
 
 def test_the_report_calls_an_untrained_au_unknown(tmp_path: Path, result: Result) -> None:
     words = _own_words(_report(tmp_path, result))
-    assert "lip tightener (not taught to this model)" in words
-    assert "never taught AU23" in words
+    assert "lip tightener (not trained in this model)" in words
+    assert "This model was not trained on AU23" in words
 
 
 def test_the_report_gives_the_share_of_unscored_rows_by_reason(
@@ -97,9 +97,9 @@ def test_the_report_gives_the_share_of_unscored_rows_by_reason(
         track, quality_features=quality_features, probabilities=np.full((4, 12), 0.9, np.float32)
     )
     words = _own_words(_report(tmp_path, make_result([0.0, 0.1, 0.2, 0.3], [turned])))
-    assert "Of 4 face rows 75% were judged; their quality is 1.00 in the median." in words
-    assert "<code>profile</code>, the face is turned too far away: 25.0 %" in words
-    assert "Seen in 4 frames, judged in 75%. Active, as a share of the judged ones: AU01" in words
+    assert "75% of 4 face rows are scored; median quality 1.00." in words
+    assert "<code>profile</code>, the face is turned too far to the side, up or down: 25.0 %" in words
+    assert "Found in 4 frames, scored in 75% of them. Active, as a share of the scored frames: AU01" in words
 
 
 def test_names_and_commands_are_escaped(tmp_path: Path, make_result: MakeResult) -> None:
@@ -123,7 +123,7 @@ def test_a_single_picture_has_a_report(
 def test_the_report_of_a_long_crowded_video_stays_small(
     tmp_path: Path, make_result: MakeResult, make_track: MakeTrack
 ) -> None:
-    """20,000 frames of noise in eight faces: thousands of events, and many pictures."""
+    """20,000 frames of noise in eight faces: thousands of events, many pictures."""
     times = (np.arange(20_000) / 25).tolist()
     tracks = [make_track(i, list(range(i, 20_000))) for i in range(MAX_FACES + 2)]
     result = replace(make_result(times, tracks), sound=_sound(40_000))
@@ -132,19 +132,19 @@ def test_the_report_of_a_long_crowded_video_stays_small(
     apexes = [Apex(i, au, 1.0, 0.9, noise, None) for i in range(MAX_FACES) for au in AU_DESCRIPTIONS]
     page = _report(tmp_path, result, apexes)
     assert len(page) < 8_000_000
-    assert "2 more faces, seen for shorter" in _own_words(page)
+    assert "2 more faces, found in fewer frames" in _own_words(page)
     hidden = len(result.events) - MAX_EVENTS
     assert hidden > 0
     assert f"{hidden} more events, with lower peaks, are in events.csv" in _own_words(page)
 
 
 def test_the_report_names_the_reference_of_the_labels(tmp_path: Path, result: Result) -> None:
-    assert "tiny does not say whose judgements it was taught" in _report(tmp_path, result)
+    assert "tiny does not state the source of its training labels" in _report(tmp_path, result)
     known = replace(result, info=replace(result.info, reference="A teacher model made its labels."))
     assert "A teacher model made its labels." in _report(tmp_path, known)
 
 
-def test_every_reason_and_every_action_unit_is_put_into_words(tmp_path: Path, result: Result) -> None:
+def test_every_reason_and_every_action_unit_has_a_description(tmp_path: Path, result: Result) -> None:
     assert {"no_face", *_REASON_TEXTS} == set(REASONS)
     words = _own_words(_report(tmp_path, result))
     assert all(description in words for description in AU_DESCRIPTIONS.values())
@@ -183,10 +183,10 @@ def test_an_apex_picture_has_a_text_alternative_and_its_gates(tmp_path: Path, bu
         np.array([51], np.uint8),
     )
     words = _own_words(_report(tmp_path, busy, [Apex(0, "AU12", 1.5, 0.9, crop, row)]))
-    assert 'alt="Face 0 at 1.50 s, where AU12, lip corner puller, is at its highest; blue' in words
-    assert "patches read: 2 of 4" in words
+    assert 'alt="Face 0 at 1.50 s, at the apex of AU12, lip corner puller; blue' in words
+    assert "patches selected: 2 of 4" in words
     assert re.search(r"local</span><i[^>]*80%.*?0\.80", words)
-    assert re.search(r"voice</span><i[^>]*20%.*?0\.20", words)
+    assert re.search(r"audio</span><i[^>]*20%.*?0\.20", words)
     bare = _own_words(_report(tmp_path, busy, [Apex(0, "AU12", 1.5, 0.9, crop, None)]))
-    assert "Where the model looked was not kept" in bare
-    assert "voice</span>" not in bare
+    assert "Attention maps were not saved" in bare
+    assert "audio</span>" not in bare

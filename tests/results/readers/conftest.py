@@ -1,4 +1,4 @@
-"""Annotation files in the form of Aff-Wild2's."""
+"""Write annotation files in the format of Aff-Wild2."""
 
 from pathlib import Path
 
@@ -8,10 +8,11 @@ HEADER = ",".join(name.replace("AU0", "AU") for name in AU_NAMES)
 
 
 def label_line(number: int) -> str:
-    """The twelve labels that spell `number` in binary digits, the highest first."""
+    """Return a line of twelve labels: the binary digits of `number`, highest first."""
     return ",".join(str(number >> (AU_COUNT - 1 - j) & 1) for j in range(AU_COUNT))
 
 
 def write_text(path: Path, text: str) -> Path:
+    """Write the text without changing its line ends; return the path."""
     path.write_bytes(text.encode())
     return path

@@ -1,4 +1,4 @@
-"""Line k is frame k, whatever the file looks like otherwise."""
+"""Line k of an annotation file is frame k, for every variant of the format."""
 
 from pathlib import Path
 
@@ -13,7 +13,7 @@ from auscan.results.readers.annotations import label_value, read_annotations
 from .conftest import HEADER, label_line, write_text
 
 ONES, ZEROS = ",".join("1" * 12), ",".join("0" * 12)
-UNSEEN = ",".join(["-1"] * 12)
+NOT_ANNOTATED = ",".join(["-1"] * 12)
 
 
 @pytest.mark.parametrize("end", ["\n", "\r\n", " \r\n", "\t\n", ",\n", "\r"])
@@ -27,7 +27,7 @@ def test_line_ends_blanks_and_empty_last_lines_change_nothing(tmp_path: Path, en
     assert found.warnings == ()
 
 
-def test_numbers_may_be_written_as_floats_and_begin_with_a_mark(tmp_path: Path) -> None:
+def test_numbers_may_be_floats_and_the_file_may_begin_with_a_byte_order_mark(tmp_path: Path) -> None:
     text = f"\ufeff{HEADER}\n" + ", ".join(["1.0"] * 11 + [" -1.0 "]) + "\n"
     assert read_annotations(write_text(tmp_path / "a.txt", text)).labels.tolist() == [[1] * 11 + [-1]]
 
@@ -40,17 +40,17 @@ def test_the_header_is_skipped_by_position_whatever_its_text(tmp_path: Path) -> 
 def test_a_first_line_of_labels_is_skipped_with_a_warning(tmp_path: Path) -> None:
     found = read_annotations(write_text(tmp_path / "a.txt", f"{ONES}\n{ZEROS}\n"))
     assert found.labels.tolist() == [[0] * 12]
-    assert found.warnings == ("its first line looks like labels, yet was skipped as the header",)
+    assert found.warnings == ("its first line contains labels, but was skipped as the header",)
 
 
-def test_rows_may_be_annotated_in_part(tmp_path: Path) -> None:
+def test_rows_may_be_partly_annotated(tmp_path: Path) -> None:
     line = "-1,0,1,-1,0,0,0,0,0,0,0,1"
-    found = read_annotations(write_text(tmp_path / "a.txt", f"{HEADER}\n{UNSEEN}\n{line}\n"))
+    found = read_annotations(write_text(tmp_path / "a.txt", f"{HEADER}\n{NOT_ANNOTATED}\n{line}\n"))
     assert found.labels.tolist() == [[-1] * 12, [-1, 0, 1, -1, 0, 0, 0, 0, 0, 0, 0, 1]]
 
 
 def test_invalid_lines_keep_their_place(tmp_path: Path) -> None:
-    """Were one left out, all labels behind it would meet the wrong picture."""
+    """If one were left out, all later labels would belong to the wrong frame."""
     lines = [ONES, "", "1,1,1", ONES[:-1] + "2", ONES[:-1] + "nan", ZEROS]
     found = read_annotations(write_text(tmp_path / "a.txt", "\n".join([HEADER, *lines])))
     assert found.labels[:, 0].tolist() == [1, -1, -1, 1, 1, 0]
@@ -62,7 +62,7 @@ def test_invalid_lines_keep_their_place(tmp_path: Path) -> None:
     )
 
 
-def test_the_eight_columns_of_the_first_edition_find_their_place(tmp_path: Path) -> None:
+def test_the_eight_columns_of_the_first_edition_are_assigned_to_their_aus(tmp_path: Path) -> None:
     found = read_annotations(write_text(tmp_path / "a.txt", "AU1,...\n1,0,1,0,1,0,1,0\n"))
     assert found.labels.tolist() == [[1, 0, 1, 0, -1, -1, 1, 0, -1, -1, 0, -1]]
     assert "only 8 columns" in found.warnings[0]

@@ -1,4 +1,4 @@
-"""Coders' files and other programs' become codings; what nobody looked at is unknown and not inactive."""
+"""Files of coders and of other programs are read as codings; AUs that were not coded are unknown."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -24,12 +24,14 @@ AU12, AU23, AU24 = (AU_NAMES.index(name) for name in ("AU12", "AU23", "AU24"))
 
 
 def frame_codings(path: Path) -> list[FrameCoding]:
+    """Read codings that are all frame by frame."""
     codings = read_codings(path)
     assert all(isinstance(coding, FrameCoding) for coding in codings)
     return [coding for coding in codings if isinstance(coding, FrameCoding)]
 
 
 def event_codings(path: Path) -> list[EventCoding]:
+    """Read codings that are all events."""
     codings = read_codings(path)
     assert all(isinstance(coding, EventCoding) for coding in codings)
     return [coding for coding in codings if isinstance(coding, EventCoding)]
@@ -79,10 +81,11 @@ def test_exported_openface_and_pyfeat_files_are_read_back_with_the_same_frames(
                 assert coding.times_s is None
                 assert_array_equal(coding.labels[there, AU12], rows["AU12"] >= 0.5)
             assert np.isnan(coding.labels[:, AU23]).all()
-            assert np.isnan(coding.labels[:, AU24]).all() == openface  # which has no AU24
+            assert np.isnan(coding.labels[:, AU24]).all() == openface  # OpenFace has no AU24
 
 
 def eaf(path: Path, tiers: dict[str, list[tuple[int, int, str]]]) -> Path:
+    """Write an .eaf file with annotations (begin ms, end ms, text) by tier; return its path."""
     document = pympi.Eaf()
     document.remove_tier("default")
     for name, annotations in tiers.items():
@@ -138,22 +141,24 @@ def test_values_of_openface_rows_without_a_face_are_unknown(tmp_path: Path) -> N
     ("name", "text", "message"),
     [
         ("a.eaf", "<ANNOTATION_DOCUMENT", "cannot be read as an .eaf"),
-        ("a.eaf", "<html/>", "is no .eaf"),
+        ("a.eaf", "<html/>", "is not an .eaf"),
         ("a.eaf", '<ANNOTATION_DOCUMENT><HEADER/><TIER TIER_ID="gaze"/></ANNOTATION_DOCUMENT>', "gaze"),
-        ("a.csv", "a,b\n1,2\n", "nothing that auscan can read"),
+        ("a.csv", "a,b\n1,2\n", "is not a supported coding file"),
         ("a.csv", "frame,confidence,success,AU12_c\n1,1,1,1\n", "lacks timestamp"),
-        ("a.mp4", "film", "nothing that auscan can read"),
+        ("a.mp4", "film", "is not a supported coding file"),
         ("a.txt", "", "no label lines"),
     ],
 )
-def test_a_file_that_is_no_coding_is_refused(tmp_path: Path, name: str, text: str, message: str) -> None:
+def test_an_unsupported_file_is_refused(tmp_path: Path, name: str, text: str, message: str) -> None:
     with pytest.raises(InputError, match=message):
         read_codings(write_text(tmp_path / name, text))
 
 
-def test_a_path_that_is_not_there_is_refused(tmp_path: Path, make_result: Callable[..., Result]) -> None:
-    with pytest.raises(InputError, match="is not there"):
+def test_a_missing_path_and_a_result_without_faces_are_refused(
+    tmp_path: Path, make_result: Callable[..., Result]
+) -> None:
+    with pytest.raises(InputError, match="does not exist"):
         read_codings(tmp_path / "nothing")
     make_result([0.0, 0.04], []).save(tmp_path / "nobody")
-    with pytest.raises(InputError, match="holds no face"):
+    with pytest.raises(InputError, match="has no face"):
         read_codings(tmp_path / "nobody")

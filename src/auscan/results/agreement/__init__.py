@@ -1,1 +1,1 @@
-"""How far two coders agree, frame by frame and event by event."""
+"""Inter-rater agreement of two codings: Cohen's kappa, ICC(3,1) and F1 for frames and for events."""

@@ -1,13 +1,14 @@
-"""How far two coders agree on each AU, frame by frame and event by event, with intervals.
+"""Compute inter-rater agreement on each AU, for frames and for events, with confidence intervals.
 
-Frames follow each other and are no independent witnesses, so not frames are drawn for an interval but
-stretches of time (block bootstrap): the time is cut into stretches of `block_s`, which are drawn with
-replacement 2000 times, frames and events of a stretch together. With fewer than `MIN_BLOCKS` stretches
-there is no interval. Where an AU comes and goes more slowly than a stretch lasts, intervals are too narrow.
+Consecutive frames are not independent, so intervals come from a block bootstrap: time is divided into blocks
+of `block_s`, and `DRAWS` samples of blocks are drawn with replacement. The frames and events of a block stay
+together. With fewer than `MIN_BLOCKS` blocks there is no interval. If an AU changes more slowly than one
+block lasts, intervals are too narrow.
 
-In: two codings of one face.  Out: an `Agreement`: a row a level and AU, and one for the mean of the AUs.
-Not here: reading files (readers/), the measures and matching events (measures.py), the common clock
-(timeline.py), drawing (figure.py).  What all of it means: docs/agreement.md.
+Inputs: two codings of one face.
+Returns: an `Agreement` with one row for each level and AU, and one row for the mean over AUs.
+See also: readers/ (files), timeline.py (common frames), measures.py (measures and event matching),
+figure.py (figure), docs/agreement.md.
 """
 
 from collections.abc import Sequence
@@ -26,38 +27,41 @@ from auscan.results.readers.coding import Coding
 
 LEVELS: Final[tuple[str, ...]] = ("frame", "event")
 MEAN: Final[str] = "mean"
+"""Value of the column AU in the row of the mean over AUs."""
 DRAWS: Final[int] = 2000
+"""Bootstrap samples."""
 MIN_BLOCKS: Final[int] = 10
-"""Stretches of time; fewer give no interval."""
+"""Blocks needed for an interval."""
 CONFIDENCE_PERCENT: Final[float] = 95.0
+"""Confidence level of the intervals."""
 
 COUNTS: Final[tuple[str, ...]] = ("units", "a_active", "b_active", "both")
-"""Frames, or events and pauses; those in which A, B, both say yes."""
+"""Number of units (frames, or events and pauses); units active for A, for B, and for both."""
 
 COLUMNS: Final[tuple[str, ...]] = (
     *("level", "AU", *COUNTS),
     *(f"{measure}{end}" for measure in MEASURES for end in ("", "_low", "_high")),
 )
-"""The columns of the table."""
+"""Columns of `Agreement.table`."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class AgreementSettings:
-    """What the event level and the intervals go by; see measures.py and the top of this file."""
+    """Settings of event matching (measures.py) and of the block bootstrap."""
 
     overlap: float = 0.5
-    """Events are one if they share at least this part of the time that they cover together."""
+    """Least intersection over union of two matching events, above 0 and at most 1."""
     block_s: float = 5.0
-    """Length of the stretches of time that are drawn."""
+    """Length of a bootstrap block, seconds."""
     rate_hz: float | None = None
-    """Frames a second of files without times; None: the other file's times."""
+    """Frames per second of files without times; None: use the times of the other file."""
 
     def __post_init__(self) -> None:
         if not 0 < self.overlap <= 1:
-            raise InputError(f"The overlap is a share, above 0 and at most 1; got {self.overlap}.")
-        for name, value in (("length of a stretch", self.block_s), ("frame rate", self.rate_hz)):
+            raise InputError(f"The overlap should be above 0 and at most 1; got {self.overlap}.")
+        for name, value in (("length of a block", self.block_s), ("frame rate", self.rate_hz)):
             if value is not None and not 0 < value < np.inf:
-                raise InputError(f"The {name} should be above 0; got {value}.")
+                raise InputError(f"The {name} should be above 0 and finite; got {value}.")
 
 
 DEFAULT_AGREEMENT_SETTINGS: Final[AgreementSettings] = AgreementSettings()
@@ -65,17 +69,19 @@ DEFAULT_AGREEMENT_SETTINGS: Final[AgreementSettings] = AgreementSettings()
 
 @dataclass(frozen=True, eq=False)
 class Agreement:
-    """How far A and B agree."""
+    """Agreement of two codings A and B."""
 
     a: str
+    """Name of coding A."""
     b: str
+    """Name of coding B."""
     table: pd.DataFrame
-    """`COLUMNS`: a row a level and AU that both have coded, and one of their mean a level."""
+    """`COLUMNS`; for each level one row for each AU that both have coded, and one row for their mean."""
     notes: tuple[str, ...]
-    """Sentences that a reader of the table should know."""
+    """Sentences that explain the table: faces, frames, scale of the ICC, intervals."""
 
     def to_dict(self) -> dict[str, Any]:
-        """As plain JSON types; None is undefined."""
+        """Return the agreement as plain JSON types; an undefined measure is None."""
         rows = self.table.astype(object).where(self.table.notna(), None).to_dict("records")
         return {"a": self.a, "b": self.b, "figures": rows, "notes": list(self.notes)}
 
@@ -83,9 +89,9 @@ class Agreement:
 def compute_agreement(
     a: Coding, b: Coding, settings: AgreementSettings = DEFAULT_AGREEMENT_SETTINGS
 ) -> Agreement:
-    """Compare two codings of one face.
+    """Compute the agreement of two codings of one face.
 
-    Raises InputError where they have no time or no AU in common, or no times at all.
+    Raises InputError if the codings have no time or no AU in common, or if neither has times.
     """
     timeline, aligned_a, aligned_b = align_codings(a, b, settings.rate_hz)
     known = ~(np.isnan(aligned_a.labels) | np.isnan(aligned_b.labels))  # [G, A]
@@ -108,19 +114,19 @@ def compute_agreement(
 
 
 class _BootstrapBlocks:
-    """The time of a clock in stretches of one length; the last may be shorter."""
+    """Blocks of equal length that divide a timeline; the last block may be shorter."""
 
     def __init__(self, timeline: SharedTimeline, length_s: float) -> None:
         self.timeline, self.length_s = timeline, length_s
         self.count = int(self.block_at(timeline.middle_s[-1:])[0]) + 1
 
     def block_at(self, times_s: NDArray[np.float64]) -> NDArray[np.int64]:
-        """The stretch of each time."""
+        """Return the block index of each time."""
         since_s = np.maximum(times_s - self.timeline.begin_s[0], 0)
         return np.asarray(since_s // self.length_s, np.int64)
 
     def draw_counts(self) -> NDArray[np.float64]:
-        """[D, V] how often each stretch is drawn; none where there are too few."""
+        """Return how often each sample draws each block, [D, V]; D is 0 if there are too few blocks."""
         if self.count < MIN_BLOCKS:
             return np.empty((0, self.count))
         equal_chances = np.full(self.count, 1 / self.count)
@@ -163,7 +169,7 @@ def _event_sums(
 def _table_rows(
     level: str, names: Sequence[str], sums: Sequence[AgreementSums], draw_counts: NDArray[np.float64]
 ) -> list[dict[str, Any]]:
-    """A row an AU, and one of their mean, whose interval comes from the same draws."""
+    """Return one row for each AU and one for their mean; all intervals use the same bootstrap samples."""
     rows: list[dict[str, Any]] = []
     for name, sums_of_au in zip(names, sums, strict=True):
         total = sums_of_au.weighted(np.ones(len(sums_of_au.units)))
@@ -183,7 +189,7 @@ def _table_rows(
 
 
 def _mean(values: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Mean over the AUs [A, D] -> [D] of what is defined; NaN where nothing is."""
+    """Return the mean of the defined values over AUs, [A, D] -> [D]; NaN if none is defined."""
     defined = ~np.isnan(values)
     total = np.where(defined, values, 0.0).sum(axis=0)
     count = defined.sum(axis=0)
@@ -191,7 +197,7 @@ def _mean(values: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def _interval(values: NDArray[np.float64], value: float) -> tuple[float, float]:
-    """Percentile interval of the draws in which the measure is defined, if most are."""
+    """Return the percentile interval of the defined values; NaN if most samples are undefined."""
     values = values[~np.isnan(values)]
     if np.isnan(value) or len(values) < DRAWS / 2:
         return float("nan"), float("nan")
@@ -210,21 +216,21 @@ def _notes(
     span_s = float(timeline.end_s[-1] - timeline.begin_s[0])
     notes = [
         f"A is {a.name}, face {a.face}; B is {b.name}, face {b.face}.",
-        f"{len(timeline.begin_s)} frames of the common clock, {span_s:.1f} s, "
-        f"{len(timeline.begin_s) / span_s:.4g} a second. Frames that either does not know are left out.",
+        f"{len(timeline.begin_s)} common frames, {span_s:.1f} s, "
+        f"{len(timeline.begin_s) / span_s:.4g} per second. Frames unknown to A or to B are left out.",
     ]
     if missing := [name for j, name in enumerate(AU_NAMES) if not known[:, j].any()]:
         notes.append(f"Not coded by both: {', '.join(missing)}.")
     icc_source = "the values behind the labels" if same_scale else "the labels as 0 and 1"
-    notes.append(f"ICC(3,1) of frames is of {icc_source}, that of events of seconds.")
+    notes.append(f"ICC(3,1) uses {icc_source} for frames, and active seconds for events.")
     if blocks.count < MIN_BLOCKS:
         notes.append(
-            f"No intervals: it takes {MIN_BLOCKS} stretches of {blocks.length_s:g} s, "
-            f"and {span_s:.1f} s give {blocks.count}."
+            f"No intervals: they need {MIN_BLOCKS} blocks of {blocks.length_s:g} s, "
+            f"and {span_s:.1f} s have {blocks.count}."
         )
     else:
         notes.append(
             f"Intervals: {CONFIDENCE_PERCENT:g} %, "
-            f"by drawing {blocks.count} stretches of {blocks.length_s:g} s."
+            f"block bootstrap over {blocks.count} blocks of {blocks.length_s:g} s."
         )
     return notes

@@ -1,9 +1,11 @@
-"""One figure of an agreement, as SVG: it opens in any browser, in Word and in Inkscape, and weighs little.
+"""Draw an agreement as an SVG figure.
 
-A row an AU, a panel a level, and for each measure a mark and its interval. Marks differ in shape as well as
-in colour, so that the figure can be read in black and white and by colour-blind people.
+SVG opens in browsers, Word and Inkscape, and the file is small. Each AU is a row and each level a panel; each
+measure has a mark and its interval. Marks differ in shape and colour, so the figure is readable in black and
+white and for colour-blind people.
 
-In: an `Agreement`.  Out: an .svg file.
+Inputs: an `Agreement`.
+Writes: an .svg file.
 """
 
 import html
@@ -16,18 +18,18 @@ from auscan.core.aus import AU_MEANINGS
 from auscan.results.agreement.agree import LEVELS, Agreement
 from auscan.results.agreement.measures import MEASURES
 
-COLOURS: Final = {"kappa": "#0072B2", "icc": "#D55E00", "f1": "#009E73"}  # Okabe and Ito's
+COLOURS: Final = {"kappa": "#0072B2", "icc": "#D55E00", "f1": "#009E73"}  # palette of Okabe and Ito
 TITLES: Final = {"kappa": "Cohen's kappa", "icc": "ICC(3,1)", "f1": "F1"}
 PANELS: Final = {"frame": "Frames", "event": "Events"}
 
 LEFT, WIDTH, GAP, ROW, TOP, BOTTOM = 190, 330, 40, 30, 80, 40  # px
 TICKS: Final = (-0.5, 0.0, 0.5, 1.0)
 LOWEST: Final = -0.5
-"""Values below it are drawn at it."""
+"""Left end of the axis; lower values are drawn there."""
 
 
 def write_figure(path: Path, agreement: Agreement) -> None:
-    """Write the figure to `path`."""
+    """Write the figure to `path` (.svg)."""
     with atomic_path(path) as temporary:
         temporary.write_text("\n".join(_lines(agreement)) + "\n", encoding="utf-8")
 
@@ -70,7 +72,7 @@ def _panel(agreement: Agreement, level: str, left: int, names: list[str]) -> Ite
 
 def _mark(row: dict[Any, Any], measure: str, left: int, y: int) -> Iterator[str]:
     value, low, high = (row[f"{measure}{end}"] for end in ("", "_low", "_high"))
-    if value != value:  # undefined
+    if value != value:  # NaN: undefined
         return
     x, colour = _x(value, left), COLOURS[measure]
     text = f"{TITLES[measure]} {value:.2f}"
@@ -96,7 +98,7 @@ def _legend() -> Iterator[str]:
 
 
 def _description(agreement: Agreement) -> str:
-    """The figure in words."""
+    """Return the text alternative of the figure."""
     means = agreement.table[agreement.table["AU"] == "mean"].to_dict("records")
     text = [
         f"{PANELS[row['level']]}: " + ", ".join(f"{TITLES[m]} {row[m]:.2f}" for m in MEASURES)

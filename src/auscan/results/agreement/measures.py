@@ -1,25 +1,20 @@
-"""Which event of one coder is which of the other's, and what there is to agree on.
+"""Match the events of two coders, and compute Cohen's kappa, ICC(3,1) and F1 from sums.
 
-Two events are one if their overlap is at least `overlap` of the time that they cover together (intersection
-over union). Each is matched once at most, the pairs that overlap most first.
+Two events match if their intersection over union is at least `overlap`. Each event is matched at most once,
+pairs with the largest overlap first. The time known to both coders is divided into units: a matched pair, an
+event of one coder only, and each pause in which neither coder has an event. In each unit each coder is active
+or not, for a number of seconds. Pauses are the negatives that kappa needs, and a long pause counts as one.
 
-The time that both know is cut into units: a matched pair, an event that only one has, and each stretch in
-which neither has any. In each unit each coder says yes or no, and for how many seconds. So kappa has a no to
-count, and a long pause weighs no more than a short one.
+    kappa     (p_o - p_e) / (1 - p_e) of active and inactive units; Cohen (1960)
+    ICC(3,1)  (MS_rows - MS_error) / (MS_rows + MS_error), two-way mixed, consistency, single coder; Shrout
+              and Fleiss (1979). For two coders it equals 2 cov(a, b) / (var a + var b)
+    F1        2 both / (2 both + only a + only b); it does not depend on which coder is the reference
 
-In: the events of one AU and what is known.  Out: the units.
+A measure is NaN if it is 0 / 0. All three are computed from sums that can be added over blocks of time, so
+the bootstrap (agree.py) does not read frames again.
 
-Cohen's kappa, ICC(3,1) and F1 of two coders, all from sums that can be added up.
-
-    kappa     (p_o - p_e) / (1 - p_e), by Cohen (1960), of yes and no
-    ICC(3,1)  (MS_rows - MS_error) / (MS_rows + MS_error), two-way mixed, consistency, single coder, by
-              Shrout and Fleiss (1979); for two coders that is 2 cov(a, b) / (var a + var b)
-    F1        2 both / (2 both + only a + only b), which is the same whoever is called right
-
-Each is NaN where it is 0 / 0. Why sums: an interval follows from drawing stretches of time anew without
-touching a frame again (agree.py).
-
-In: what two coders say of U units, frames or events.  Out: sums by stretch of time, and the three measures.
+Inputs: the events of one AU, or the labels and values of U units (frames or events).
+Returns: units, sums for each block of time, and the three measures.
 """
 
 from dataclasses import dataclass
@@ -34,21 +29,26 @@ Spans = NDArray[np.float64]
 """[E, 2] onset and offset, seconds."""
 
 MIN_KNOWN_SHARE = 0.5
-"""An event counts if at least this share of its frames is known to both."""
+"""Least share of an event's frames that both coders must know; other events are left out."""
 
 
 @dataclass(frozen=True, eq=False)
 class EventUnits:
-    """U units of one AU."""
+    """Event-level units of one AU: matched pairs, unmatched events and pauses."""
 
     begin_s: NDArray[np.float64]
+    """[U] seconds."""
     a_s: NDArray[np.float64]
-    """[U] seconds for which A says yes; 0: A says no."""
+    """[U] seconds active for A; 0 if A has no event."""
     b_s: NDArray[np.float64]
+    """[U] seconds active for B; 0 if B has no event."""
 
 
 def match_events(a: Spans, b: Spans, overlap: float) -> list[tuple[int, int]]:
-    """Pairs of an event of a and one of b, by index."""
+    """Return pairs (index in a, index in b) of matching events.
+
+    overlap: least intersection over union.
+    """
     shared = np.minimum(a[:, None, 1], b[None, :, 1]) - np.maximum(a[:, None, 0], b[None, :, 0])
     covered = np.maximum(a[:, None, 1], b[None, :, 1]) - np.minimum(a[:, None, 0], b[None, :, 0])
     share = np.maximum(shared, 0) / covered  # [Ea, Eb]
@@ -68,7 +68,7 @@ def match_events(a: Spans, b: Spans, overlap: float) -> list[tuple[int, int]]:
 def event_units(
     a: Spans, b: Spans, timeline: SharedTimeline, known: NDArray[np.bool_], overlap: float
 ) -> EventUnits:
-    """The units of one AU.  known: [G] frames of the clock of which both say something."""
+    """Return the units of one AU.  known: [G] whether both coders know the frame of the timeline."""
     a, b = _clip_to_known(a, timeline, known), _clip_to_known(b, timeline, known)
     pairs = match_events(a, b, overlap) if len(a) and len(b) else []
     unmatched_a = np.setdiff1d(np.arange(len(a)), [i for i, _ in pairs])
@@ -86,7 +86,7 @@ def event_units(
 
 
 def _clip_to_known(spans: Spans, timeline: SharedTimeline, known: NDArray[np.bool_]) -> Spans:
-    """The events that lie in the clock's time and of which enough is known, cut to that time."""
+    """Return the events that overlap the timeline and are known well enough, clipped to the timeline."""
     if not len(spans):
         return spans.reshape(0, 2)
     begin, end = np.searchsorted(timeline.middle_s, spans).T
@@ -101,13 +101,13 @@ FloatArray = NDArray[np.float64]
 MEASURES: Final[tuple[str, ...]] = ("kappa", "icc", "f1")
 
 _MIN_VARIANCE = 1e-12
-"""A variance below this is rounding."""
+"""A smaller variance for each unit is a rounding error and counts as 0."""
 
 
 def cohen_kappa(units: FloatArray, a_yes: FloatArray, b_yes: FloatArray, both: FloatArray) -> FloatArray:
-    """Compute Cohen's kappa of two coders from counts of any shape; NaN where it is 0 / 0.
+    """Compute Cohen's kappa of two coders from counts of any shape; NaN if it is 0 / 0.
 
-    units: all units    a_yes, b_yes: units in which A, B says yes    both: units in which both say yes
+    units: all units    a_yes, b_yes: units active for A, for B    both: units active for both
     """
     agreed = units - a_yes - b_yes + 2 * both
     chance = a_yes * b_yes + (units - a_yes) * (units - b_yes)
@@ -116,41 +116,48 @@ def cohen_kappa(units: FloatArray, a_yes: FloatArray, b_yes: FloatArray, both: F
 
 @dataclass(frozen=True, eq=False)
 class AgreementSums:
-    """Sums over units, of any shape; that of V stretches of time is [V]."""
+    """Sums over units, all of one shape; [V] for V blocks of time."""
 
     units: FloatArray
+    """Number of units."""
     a_yes: FloatArray
+    """Units active for A."""
     b_yes: FloatArray
+    """Units active for B."""
     both: FloatArray
-    """Units in which both say yes."""
+    """Units active for both."""
     a: FloatArray
+    """Sum of A's values."""
     b: FloatArray
+    """Sum of B's values."""
     aa: FloatArray
+    """Sum of A's squared values."""
     bb: FloatArray
+    """Sum of B's squared values."""
     ab: FloatArray
-    """Sums of the values, their squares and their product."""
+    """Sum of the products of A's and B's values."""
 
     def weighted(self, weights: FloatArray) -> "AgreementSums":
-        """Sums in which stretch v counts `weights` [..., V] over: [V] -> [...]."""
+        """Return sums over blocks, weighted by how often each was drawn, [..., V]: [V] -> [...]."""
         return AgreementSums(*(weights @ each for each in vars(self).values()))
 
     def kappa(self) -> FloatArray:
-        """Cohen's kappa."""
+        """Return Cohen's kappa."""
         return cohen_kappa(self.units, self.a_yes, self.b_yes, self.both)
 
     def icc(self) -> FloatArray:
-        """ICC(3,1)."""
+        """Return ICC(3,1)."""
         n = np.maximum(self.units, 1)
         variance = self.aa - self.a**2 / n + self.bb - self.b**2 / n
         variance = np.where(variance > _MIN_VARIANCE * n, variance, 0.0)
         return _ratio(2 * (self.ab - self.a * self.b / n), variance)
 
     def f1(self) -> FloatArray:
-        """F1."""
+        """Return F1."""
         return _ratio(2 * self.both, self.a_yes + self.b_yes)
 
     def measure(self, name: str) -> FloatArray:
-        """One of MEASURES."""
+        """Return the measure `name`, one of MEASURES."""
         value: FloatArray = {"kappa": self.kappa, "icc": self.icc, "f1": self.f1}[name]()
         return value
 
@@ -163,16 +170,17 @@ def sum_units(
     a: NDArray[np.floating],
     b: NDArray[np.floating],
 ) -> AgreementSums:
-    """Sums [V] over U units, apart for each of V = `blocks`.
+    """Return sums [V] over U units for each of V = `blocks` blocks of time.
 
-    block: [U] the stretch of time that a unit is of    a_yes, b_yes: [U] what each says
-    a, b: [U] values of each; they are taken from their means, which an ICC of consistency does not notice
+    block: [U] block index of each unit    a_yes, b_yes: [U] whether the unit is active for A, for B
+    a, b: [U] values. Their means are subtracted for precision; this does not change ICC(3,1), which measures
+    consistency.
     """
     a = np.asarray(a, np.float64) - (np.mean(a, dtype=np.float64) if len(a) else 0.0)
     b = np.asarray(b, np.float64) - (np.mean(b, dtype=np.float64) if len(b) else 0.0)
     weights = (np.ones(len(a)), a_yes, b_yes, a_yes & b_yes, a, b, a * a, b * b, a * b)
     summed = (np.bincount(block, each.astype(np.float64), blocks) for each in weights)
-    # Without units bincount counts in integers.
+    # bincount returns integers if there are no units.
     return AgreementSums(*(each.astype(np.float64) for each in summed))
 
 

@@ -1,15 +1,17 @@
-"""Bring two codings to one clock, by time.
+"""Align two codings on common frames, by time.
 
-The clock is that of the coder with fewer frames a second (A's, if they are alike), as far as both reach. Each
-of its frames asks the other what it says at the frame's middle: the label of the frame that is shown then, or
-whether an event is going on. So files of 25 and of 30 frames a second, a variable rate and times rounded to
-milliseconds all meet. Two coders with events and no frames are asked `DEFAULT_RATE_HZ` times a second.
+The timeline consists of the frames of the coding with the lower frame rate (A's if rates are equal), limited
+to the time that both cover. For each of its frames, the other coding is evaluated at the middle of the frame:
+the label of the frame shown at that time, or whether an event is active. This handles files with 25 and 30
+frames per second, variable rates and times rounded to milliseconds. Two codings that have events only are
+sampled at `DEFAULT_RATE_HZ`.
 
-A file that counts frames and holds no times takes them from the other, frame k from frame k, or from a rate.
-A person who codes events has watched everything: they reach as far as the other.
+A file with frame numbers and no times takes times from the other file (frame k from frame k) or from a given
+rate. An event coding is assumed to cover the whole video, so it covers as much time as the other coding.
 
-In: two codings.  Out: the frames of the common clock, and what each says of them.
-Not here: comparing it (agree.py).
+Inputs: two codings.
+Returns: the common frames, and both codings on these frames.
+See also: agree.py (comparison).
 """
 
 from dataclasses import dataclass, replace
@@ -26,31 +28,34 @@ from auscan.results.readers.coding import Coding, EventCoding, FrameCoding, Scal
 from auscan.results.table import ACTIVE_COLUMNS
 
 DEFAULT_RATE_HZ: Final[float] = 25.0
-"""Where neither coder has frames."""
+"""Frames per second if neither coding has frames."""
 
 
 @dataclass(frozen=True, eq=False)
 class SharedTimeline:
-    """G frames."""
+    """Common frames of two codings. G frames."""
 
     begin_s: NDArray[np.float64]
+    """[G] seconds."""
     end_s: NDArray[np.float64]
+    """[G] seconds."""
 
     @property
     def middle_s(self) -> NDArray[np.float64]:
-        """[G] seconds."""
+        """Middle of each frame, [G] seconds."""
         return (self.begin_s + self.end_s) / 2
 
 
 @dataclass(frozen=True, eq=False)
 class AlignedCoding:
-    """What one coder says on the common clock of G frames."""
+    """One coding on the G common frames."""
 
     labels: NDArray[np.float32]
-    """[G, A] 1, 0, NaN unknown."""
+    """[G, A] 1 active, 0 inactive, NaN unknown."""
     values: NDArray[np.float32] | None
-    """[G, A] what the labels were made from."""
+    """[G, A] values behind the labels; None if there are labels only."""
     scale: Scale | None
+    """Scale of the values; None without values."""
     events: pd.DataFrame
     """AU, onset, offset (s)."""
 
@@ -58,28 +63,30 @@ class AlignedCoding:
 def align_codings(
     a: Coding, b: Coding, rate_hz: float | None = None
 ) -> tuple[SharedTimeline, AlignedCoding, AlignedCoding]:
-    """The common clock and what each coder says on it.
+    """Return the common frames, and both codings on these frames.
 
-    rate_hz: frames a second of files that count frames and hold no times; None: the other's times.
-    Raises InputError where there are no times to be had or no time in common.
+    rate_hz: frames per second of files without times; None: use the times of the other file.
+    Raises InputError if there are no times or no time in common.
     """
     a, b = _with_times(a, b, rate_hz), _with_times(b, a, rate_hz)
     timeline = _shared_timeline(a, b)
     if not len(timeline.begin_s):
-        raise InputError(f"{a.name} and {b.name} have no time in common. Check that both are of one video.")
+        raise InputError(
+            f"{a.name} and {b.name} have no time in common. Check that both belong to the same video."
+        )
     return timeline, _align(a, timeline), _align(b, timeline)
 
 
 def _with_times(coding: Coding, other: Coding, rate_hz: float | None) -> Coding:
-    """The coding with times."""
+    """Return the coding with times: its own, from the rate, or from the other coding."""
     if isinstance(coding, EventCoding) or coding.times_s is not None:
         return coding
     if rate_hz is not None:
         return replace(coding, times_s=coding.frames / rate_hz)
     if isinstance(other, EventCoding) or other.times_s is None:
         raise InputError(
-            f"{coding.name} counts frames and holds no times, nor does {other.name} say when a frame is. "
-            "Give the video's frames a second with --fps."
+            f"{coding.name} has frame numbers but no times, and {other.name} has no frame times either. "
+            "Give the frame rate of the video with --fps."
         )
     return replace(coding, times_s=_times_at(coding.frames, other.frames, other.times_s))
 
@@ -87,7 +94,7 @@ def _with_times(coding: Coding, other: Coding, rate_hz: float | None) -> Coding:
 def _times_at(
     requested: NDArray[np.int64], frames: NDArray[np.int64], times_s: NDArray[np.float64]
 ) -> NDArray[np.float64]:
-    """Times of frames by index; beyond the first and last known one they go on at the usual pace."""
+    """Return the times of frames, interpolated; extrapolated with the median step beyond known frames."""
     steps_s = np.diff(times_s) / np.diff(frames)
     step_s = float(np.median(steps_s)) if len(steps_s) else 1 / DEFAULT_RATE_HZ
     clipped = np.clip(requested, frames[0], frames[-1])
@@ -95,7 +102,7 @@ def _times_at(
 
 
 def _ends_s(coding: FrameCoding) -> NDArray[np.float64]:
-    """[T] until the next frame if it follows, else as long as is usual."""
+    """Return the end of each frame, [T] s; the median step after its begin if the next index is missing."""
     assert coding.times_s is not None
     steps_s, follows = np.diff(coding.times_s), np.diff(coding.frames) == 1
     median_s = float(np.median(steps_s[follows])) if follows.any() else 1 / DEFAULT_RATE_HZ
@@ -114,7 +121,7 @@ def _shared_timeline(a: Coding, b: Coding) -> SharedTimeline:
         assert coding.times_s is not None
         timelines.append(SharedTimeline(coding.times_s, _ends_s(coding)))
     steps_s = [float(np.median(timeline.end_s - timeline.begin_s)) for timeline in timelines]
-    # A rate is told apart by more than the rounding of its times.
+    # Times may be rounded, so rates that differ by less than 1 % count as equal.
     slower = timelines[1] if len(timelines) == 2 and steps_s[1] > 1.01 * steps_s[0] else timelines[0]
     middle_s = slower.middle_s
     inside = np.ones(len(middle_s), bool)
@@ -148,7 +155,7 @@ def _align_events(coding: EventCoding, timeline: SharedTimeline) -> AlignedCodin
 
 
 def within(times_s: NDArray[np.float64], spans_s: NDArray[np.float64]) -> NDArray[np.bool_]:
-    """[T] whether a time lies in one of the spans [E, 2], the end not included."""
+    """Return whether each time lies in one of the spans [E, 2] (end excluded), [T] bool."""
     inside = np.zeros(len(times_s), bool)
     for begin, end in np.searchsorted(times_s, spans_s):
         inside[begin:end] = True
@@ -156,7 +163,7 @@ def within(times_s: NDArray[np.float64], spans_s: NDArray[np.float64]) -> NDArra
 
 
 def events_from_labels(coding: FrameCoding) -> pd.DataFrame:
-    """The events of labels, by auscan's own rules on what is short or interrupted (results/events.py)."""
+    """Return the events of frame labels, with the default event settings (results/events.py)."""
     assert coding.times_s is not None
     rows = {"frame": coding.frames, "timestamp": coding.times_s, "face_id": 0}
     table = pd.DataFrame(rows)

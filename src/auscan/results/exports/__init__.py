@@ -1,1 +1,1 @@
-"""A result in the formats of other programs, one module a format."""
+"""Exports of a result to the formats of other programs."""

@@ -1,9 +1,10 @@
-"""BIDS: `_events.tsv` with a row an event, and the JSON beside it that says what the columns are.
+"""Write events as BIDS: `_events.tsv` with one row for each event, and JSON that describes the columns.
 
-A video called as BIDS wants it, such as sub-01_task-talk_video.mp4, gives sub-01_task-talk_events.tsv; any
-other name is kept and `_events` added, since no subject or task is invented. n/a is unknown.
+A video named in BIDS form, such as sub-01_task-talk_video.mp4, gives sub-01_task-talk_events.tsv. Any other
+name is kept and `_events` is added, because a subject or task must not be invented. Unknown values are n/a.
 
-In: a Result.  Out: NAME_events.tsv and NAME_events.json.
+Inputs: a Result.
+Writes: NAME_events.tsv, NAME_events.json.
 """
 
 import json
@@ -17,6 +18,7 @@ from auscan.results.exports.content import stem, trained_aus
 from auscan.results.result import Result
 
 BASELINE_NOTE: Final[str] = "; above what is usual for the face where Baseline is not none"
+"""End of the descriptions of columns that follow the person baseline."""
 
 COLUMNS: Final[dict[str, dict[str, Any]]] = {
     "onset": {"Description": "Begin of the event on the clock of the video.", "Units": "s"},
@@ -31,7 +33,7 @@ COLUMNS: Final[dict[str, dict[str, Any]]] = {
     "peak": {"Description": f"Highest probability of the action unit in the event, 0 to 1{BASELINE_NOTE}."},
     "speech": {"Description": "Share of the event in which somebody speaks, 0 to 1; n/a without sound."},
 }
-"""The columns of the table and what they are."""
+"""Columns of the table and their descriptions."""
 
 
 def write_bids(result: Result, folder: Path) -> list[Path]:
@@ -50,7 +52,10 @@ def write_bids(result: Result, folder: Path) -> list[Path]:
 
 
 def bids_name(name: str) -> str:
-    """sub-01_task-talk_video -> sub-01_task-talk: without the suffix, where the rest are BIDS entities."""
+    """Return the name without its BIDS suffix: sub-01_task-talk_video -> sub-01_task-talk.
+
+    Any name that is not in BIDS form is returned unchanged.
+    """
     entity = r"[a-zA-Z]+-[a-zA-Z0-9]+"
     match = re.fullmatch(rf"(sub-[a-zA-Z0-9]+(?:_{entity})*)_[a-zA-Z]+", name)
     return match[1] if match else name

@@ -1,7 +1,8 @@
-"""What the exports ask of a result, and where its video lies.
+"""Open a stored result for export, and find its video.
 
-In: the folder or the table that `auscan detect` wrote.  Out: a Result, and the path of its input.
-Not here: the formats, one module each, and which there are (write.py).
+Inputs: the folder or table that `auscan detect` wrote.
+Returns: a Result, the path of its input, and values that several formats need.
+See also: write.py (formats).
 """
 
 from pathlib import Path
@@ -15,27 +16,31 @@ from auscan.results.result import Result
 from auscan.results.table import CSV_FILE, TABLE_FILE, by_face, frame_durations_s, frame_times_s
 
 TABLE_FILES = (TABLE_FILE, CSV_FILE)
+"""Files that name a result, besides its folder."""
 
 
 def result_folder(path: Path) -> Path | None:
-    """The folder of the result that `path` names, itself or by a table in it; None if there is none."""
+    """Return the folder of the result at `path`, a folder or a table in one; None if there is no result."""
     folder = path if path.is_dir() else path.parent
     names_result = path.is_dir() or path.name in TABLE_FILES
     return folder if names_result and (folder / TABLE_FILE).is_file() else None
 
 
 def open_result(path: str | Path) -> Result:
-    """Read the result at `path`, a folder or a table in one.  Raises InputError where there is none."""
+    """Read the result at `path`, a folder or a table in one.  Raises InputError if there is no result."""
     folder = result_folder(Path(path))
     if folder is None:
         raise InputError(
-            f"{path} is no result. Give the folder that `auscan detect` wrote, or the table in it."
+            f"{path} is not a result. Give the folder that `auscan detect` wrote, or the table in it."
         )
     return read_result(folder)
 
 
 def find_media(path: str | Path, source: str) -> Path | None:
-    """The input of the result at `path`: where the manifest says, or in its folder or the one above."""
+    """Return the path of the input of the result at `path`; None if it is not found.
+
+    Searched are the paths in the manifest, then the folder of the result and the folder above.
+    """
     folder = result_folder(Path(path))
     if folder is None:
         return None
@@ -49,21 +54,21 @@ def find_media(path: str | Path, source: str) -> Path | None:
 
 
 def stem(result: Result) -> str:
-    """What the files of an export are called after."""
+    """Return the file name of the input without its suffix; exports are named after it."""
     return Path(result.info.source).stem
 
 
 def trained_aus(result: Result) -> tuple[str, ...]:
-    """The AUs of which the model knows something."""
+    """Return the AUs that the model was trained on, in order."""
     return tuple(name for name in AU_NAMES if name not in result.info.untrained_aus)
 
 
 def face_ids(result: Result) -> tuple[int, ...]:
-    """face_id of every face, in order."""
+    """Return the face_id of every face, in order."""
     return tuple(face for face, _ in by_face(result.table))
 
 
 def end_s(result: Result) -> float:
-    """The end of the last frame, seconds."""
+    """Return the end of the last frame, seconds; 0 if there are no frames."""
     times_s = frame_times_s(result.table)
     return float(times_s[-1] + frame_durations_s(times_s)[-1]) if len(times_s) else 0.0

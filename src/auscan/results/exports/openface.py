@@ -1,14 +1,16 @@
-"""OpenFace's CSV: the header that its FeatureExtraction 2.x writes, column for column.
+"""Write a result as OpenFace CSV, with every column of FeatureExtraction 2.x in the same order.
 
-What auscan knows stands where OpenFace would put it: frame (from 1), face_id, timestamp, confidence, success
-and the presences `AU.._c`. All other columns are there and empty: gaze, eyes, pose, landmarks, shape, AUs
-that auscan does not read, and every intensity `AU.._r`, since a probability is none. They are there because
-programs ask for all of OpenFace's columns by name or by place; they are empty because nothing is invented.
-Pose is among them: OpenFace's angles are those of a 3D fit in the camera's world, ours are not. AU24, which
-OpenFace does not read, is left out. A frame without a face has face_id 0 and success 0, as OpenFace writes
-it.
+Filled columns: frame (from 1), face_id, timestamp, confidence, success and the presences `AU.._c`. A frame
+without a face has face_id 0 and success 0, as in OpenFace. AU24 is left out, because OpenFace has no such
+column.
 
-In: a Result.  Out: NAME_openface.csv.
+All other columns are empty: gaze, eyes, pose, landmarks, shape, AUs that auscan does not detect, and the
+intensities `AU.._r`, because a probability is not an intensity. They are present because programs select
+OpenFace's columns by name or position. Pose is empty because OpenFace's angles come from a 3D fit in camera
+coordinates and auscan's do not.
+
+Inputs: a Result.
+Writes: NAME_openface.csv.
 """
 
 from pathlib import Path
@@ -21,9 +23,9 @@ from auscan.results.result import Result
 INTENSITIES: Final[tuple[str, ...]] = tuple(
     f"{number:02d}" for number in (1, 2, 4, 5, 6, 7, 9, 10, 12, 14, 15, 17, 20, 23, 25, 26, 45)
 )
-"""AUs of which OpenFace gives an intensity."""
+"""AU numbers with an intensity column."""
 PRESENCES: Final[tuple[str, ...]] = tuple(sorted((*INTENSITIES, "28")))
-"""AUs of which it says whether they are there."""
+"""AU numbers with a presence column."""
 
 _EYE, _FACE, _MODES = range(56), range(68), range(34)
 
@@ -39,7 +41,7 @@ COLUMNS: Final[tuple[str, ...]] = (
     *(f"AU{number}_r" for number in INTENSITIES),
     *(f"AU{number}_c" for number in PRESENCES),
 )
-"""OpenFace's 714 columns, in the order of RecorderCSV.cpp of version 2.2."""
+"""The 714 columns of OpenFace, in the order of RecorderCSV.cpp of version 2.2."""
 
 
 def write_openface(result: Result, folder: Path) -> list[Path]:

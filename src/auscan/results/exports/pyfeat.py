@@ -1,12 +1,15 @@
-"""py-feat's Fex CSV: the columns of its Detector 0.6, column for column.
+"""Write a result as py-feat Fex CSV, with every column of its Detector 0.6 in the same order.
 
-What auscan knows stands where py-feat would put it: frame (from 0), the face's box and score, the
-probabilities of eleven or twelve AUs, which are py-feat's unit too, Identity (`Person_0`), input and
-approx_time (minutes:seconds; Fex has no other time). Landmarks, head pose, emotions, the face embedding and
-the AUs that auscan does not read are there and empty. Pose is among them: py-feat's angles are of another
-definition. A frame without a face has empty cells, as py-feat writes it. `feat.utils.io.read_feat` takes it.
+Filled columns: frame (from 0), face box and score, AU probabilities (the unit of py-feat, too), Identity
+(`Person_0`), input and approx_time (minutes:seconds; a Fex has no other time). A frame without a face has
+empty cells, as in py-feat.
 
-In: a Result.  Out: NAME_pyfeat.csv.
+All other columns are empty: landmarks, head pose, emotions, the face embedding and AUs that auscan does not
+detect. Pose is empty because py-feat defines its angles differently. `feat.utils.io.read_feat` can read
+the file.
+
+Inputs: a Result.
+Writes: NAME_pyfeat.csv.
 """
 
 from pathlib import Path
@@ -32,7 +35,7 @@ COLUMNS: Final[tuple[str, ...]] = (
     *("Identity", *(f"Identity_{i}" for i in range(1, 513))),
     *("input", "frame", "approx_time"),
 )
-"""py-feat's columns in the order in which its `detect_video` puts them together."""
+"""Columns of py-feat, in the order of its `detect_video`."""
 
 
 def write_pyfeat(result: Result, folder: Path) -> list[Path]:

@@ -1,20 +1,17 @@
-"""Write a CSV file with the columns of another program, most of which we know nothing of.
+"""Write a result as tables: a wide CSV for SPSS and R, JSON Lines, and CSV with another program's columns.
 
-Hundreds of empty columns would make pandas slow and the memory full; here they cost a comma each.
-
-A wide CSV for SPSS, R and the like: a row a frame, columns a face, short names.
+The wide CSV has one row for each frame and a group of columns for each face:
 
     frame  time  f0_found  f0_conf  f0_qual  f0_au01 ... f0_au26  f0_au01c ... f0_au26c  f1_found ...
 
-`f0_au12` is the probability, `f0_au12c` whether it counts as active, and `f0_au12b` the value above a
-baseline where the result has one. An empty cell is unknown. Names begin with a letter and hold neither dots
-nor blanks, so that SPSS and R keep them. What each means stands in a second file, a row a variable.
+`f0_au12` is the probability, `f0_au12c` is 1 if the AU is active, and `f0_au12b` is the value above the
+person baseline if the result has one. An empty cell is unknown. Names begin with a letter and
+contain no dots or spaces, so SPSS and R accept them. A second file describes each variable.
 
-In: a Result.  Out: NAME_wide.csv and NAME_wide_labels.csv.
+JSON Lines have one line for each row of the table, as `auscan live` prints them; null is unknown.
 
-JSON Lines: a row of the table a line, as `auscan live` prints them; null is unknown.
-
-In: a Result.  Out: NAME.jsonl.
+Inputs: a Result.
+Writes: NAME_wide.csv and NAME_wide_labels.csv, or NAME.jsonl.
 """
 
 import csv
@@ -34,18 +31,22 @@ from auscan.results.table import frame_times_s
 
 
 def write_columns(path: Path, columns: Sequence[str], known: Mapping[str, Sequence[str]]) -> None:
-    """Write `columns` in this order: cells of those in `known` [R] each, all others empty."""
+    """Write a CSV file with `columns` in this order; columns that are not in `known` are empty.
+
+    known: [R] cells by column name. Hundreds of empty columns cost one comma each here; in a DataFrame they
+    would be slow and large.
+    """
     unknown = [name for name in known if name not in columns]
     assert not unknown, unknown
     cells: list[Iterable[str]] = [known.get(name, repeat("")) for name in columns]
     with atomic_path(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(columns)
-        writer.writerows(zip(*cells, strict=False))  # the empty ones never end
+        writer.writerows(zip(*cells, strict=False))  # repeat("") is endless
 
 
 def format_numbers(values: "pd.Series[float]", decimals: int) -> list[str]:
-    """Each number with at most so many decimals; NaN, which is unknown, is an empty cell."""
+    """Return each number as text with `decimals` decimals; NaN (unknown) becomes an empty cell."""
     array = values.to_numpy(np.float64)
     return ["" if value != value else f"{value:.{decimals}f}" for value in array.tolist()]
 
@@ -63,7 +64,7 @@ def write_wide(result: Result, folder: Path) -> list[Path]:
         columns[f"f{face}_found"] = rows["success"].notna().astype(int).to_numpy()
         labels[f"f{face}_found"] = f"Face {face}: 1 in frames where it was found"
         for name, (column, label) in _variables(result).items():
-            values = rows[column].astype("Int8") if column.endswith("_c") else rows[column]  # 1 and not 1.0
+            values = rows[column].astype("Int8") if column.endswith("_c") else rows[column]  # 1, not 1.0
             columns[f"f{face}_{name}"] = values.array
             labels[f"f{face}_{name}"] = f"Face {face}: {label}"
     label_table = pd.DataFrame({"variable": list(labels), "label": list(labels.values())})
@@ -75,7 +76,7 @@ def write_wide(result: Result, folder: Path) -> list[Path]:
 
 
 def _variables(result: Result) -> dict[str, tuple[str, str]]:
-    """Column of the table and label of each variable of a face."""
+    """Return the table column and the label of each variable of a face, by variable name."""
     kinds = {
         "": ("", "probability 0 to 1"),
         "c": ("_c", "1 active, 0 not"),
@@ -94,6 +95,7 @@ def _variables(result: Result) -> dict[str, tuple[str, str]]:
 
 
 DECIMALS = 6
+"""Decimals of a number in JSON Lines."""
 
 
 def write_jsonl(result: Result, folder: Path) -> list[Path]:

@@ -1,20 +1,18 @@
-"""ELAN's .eaf: a tier an AU and face, an annotation an event, linked to the video.
+"""Write events as annotation tiers: ELAN .eaf and Praat TextGrid.
 
-A tier is called `AU12 face 0`; the text of an annotation is the event's peak probability. An AU that the
-model was taught has its tiers even where nothing was found; one that it was not taught has none. Times are
-the container's, in whole milliseconds, as ELAN keeps them; what lies before 0, which ELAN does not know,
-is cut off. The link is relative to the file, so both can move together, and no path of this machine is
-written.
+Each AU and face has a tier named `AU12 face 0`; the text of an annotation is the event's peak probability. An
+AU that the model was trained on has its tiers even if no event was found. An untrained AU has no tiers.
 
-In: a Result and, where it is known, the place of its video.  Out: NAME_auscan.eaf.
-Not here: reading such files (results/readers/elan.py).
+ELAN: times are those of the container in whole milliseconds, and events before 0 are clipped, because ELAN
+has no negative times. The link to the video is relative to the .eaf, so both can be moved together and no
+path of this machine is written.
 
-Praat's TextGrid: an interval tier an AU and face, called and labelled as in the .eaf.
+Praat: intervals without a label fill the time between events, because a tier must not have gaps. Time begins
+at 0 and ends with the last frame; events before 0 are clipped.
 
-Intervals without a label lie between the events, as Praat wants a tier without holes. Time begins at 0, as
-Praat's sounds do, and ends with the last frame; what lies before 0 is cut off.
-
-In: a Result.  Out: NAME_auscan.TextGrid.
+Inputs: a Result and, if known, the path of its video.
+Writes: NAME_auscan.eaf or NAME_auscan.TextGrid.
+See also: results/readers/elan.py (reading .eaf files).
 """
 
 import mimetypes
@@ -40,8 +38,8 @@ LINGUISTIC_TYPE = "AU event"
 def write_elan(result: Result, folder: Path, media: Path | None = None) -> list[Path]:
     """Write the file into `folder`; return its path.
 
-    media: the video; unknown, it is looked for beside the file, as ELAN does.
-    Raises InputError where the file is there already: somebody may have worked on it.
+    media: path of the video; None: link to the file name, which ELAN searches beside the .eaf.
+    Raises InputError if the file exists, because people edit such files by hand.
     """
     path = folder / f"{stem(result)}_auscan.eaf"
     require_new_file(path)
@@ -82,21 +80,21 @@ def write_elan(result: Result, folder: Path, media: Path | None = None) -> list[
 
 
 def require_new_file(path: Path) -> None:
-    """Raise InputError if the file is there: people work on such files by hand."""
+    """Raise InputError if the file exists, because people edit such files by hand."""
     if path.exists():
         raise InputError(
-            f"{path} is there already, and somebody may have worked on it. Move it away, or give another "
+            f"{path} already exists and may have been edited by hand. Move it away, or give another "
             "folder with --out."
         )
 
 
 def tier_name(au: str, face: int) -> str:
-    """What the tier of an AU and face is called, in ELAN and in Praat."""
+    """Return the name of the tier of an AU and face, in ELAN and in Praat."""
     return f"{au} face {face}"
 
 
 def au_tiers(result: Result) -> Iterator[tuple[str, int, pd.DataFrame]]:
-    """Name, face and events of every tier, by face and AU."""
+    """Yield name, face and events of every tier, by face and AU."""
     events = result.events
     for face in face_ids(result):
         for au in trained_aus(result):
@@ -118,7 +116,7 @@ def _media_link(source: str, folder: Path, media: Path | None) -> dict[str, str]
 
 
 def _milliseconds(events: pd.DataFrame) -> Iterator[tuple[int, int, str]]:
-    """Begin, end and text of each event; rounding leaves none without length and none over another."""
+    """Yield begin, end and text of each event; after rounding none is empty and none overlap."""
     free_ms = 0
     for onset, offset, peak in events[["onset", "offset", "peak"]].itertuples(index=False):
         if round(1000 * offset) <= 0:
@@ -143,13 +141,14 @@ def _add_annotation(
 
 
 MIN_DURATION_S = 0.001
-"""Praat knows no tier without length, though a picture has none."""
+"""Least length of a tier: Praat needs one above 0, but a picture lasts 0 s."""
 
 LabelledInterval = tuple[float, float, str]
+"""Begin and end in seconds, and the label."""
 
 
 def write_textgrid(result: Result, folder: Path) -> list[Path]:
-    """Write the file into `folder`; return its path.  Raises InputError where it is there already."""
+    """Write the file into `folder`; return its path.  Raises InputError if the file exists."""
     path = folder / f"{stem(result)}_auscan.TextGrid"
     require_new_file(path)
     end = max(round(end_s(result), 6), MIN_DURATION_S)
@@ -160,7 +159,7 @@ def write_textgrid(result: Result, folder: Path) -> list[Path]:
 
 
 def _intervals(events: pd.DataFrame, end: float) -> list[LabelledInterval]:
-    """The events and what lies between them, from 0 to the end without a hole."""
+    """Return labelled intervals for the events and unlabelled ones between them, from 0 to `end` s."""
     intervals, covered_until = [], 0.0
     for onset, offset, peak in events[["onset", "offset", "peak"]].itertuples(index=False):
         onset, offset = max(round(onset, 6), covered_until), min(round(offset, 6), end)
@@ -176,7 +175,7 @@ def _intervals(events: pd.DataFrame, end: float) -> list[LabelledInterval]:
 
 
 def _textgrid_lines(grid: list[tuple[str, list[LabelledInterval]]], end: float) -> Iterator[str]:
-    """Praat's long text format."""
+    """Yield the lines of a file in Praat's long text format."""
     yield from ('File type = "ooTextFile"', 'Object class = "TextGrid"', "")
     yield from ("xmin = 0", f"xmax = {end:.6f}")
     if not grid:

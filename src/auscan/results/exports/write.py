@@ -1,10 +1,11 @@
-"""Which formats there are, and writing a result in some of them.
+"""Write a result in the formats of other programs.
 
     frames   openface, pyfeat, wide, jsonl
     events   elan, textgrid, bids
 
-In: a Result and names of formats.  Out: files.
-Not here: the formats themselves, one module each; what each holds: docs/exports.md.
+Inputs: a Result and names of formats.
+Writes: files.
+See also: one module for each format, and docs/exports.md.
 """
 
 from collections.abc import Callable, Sequence
@@ -21,15 +22,16 @@ from auscan.results.exports.tiers import write_elan, write_textgrid
 from auscan.results.result import Result
 
 FORMATS: Final[tuple[str, ...]] = ("openface", "pyfeat", "elan", "textgrid", "bids", "wide", "jsonl")
+"""Names of the formats."""
 
 
 def export_result(
     result: Result, formats: Sequence[str], folder: str | Path, media: Path | None = None
 ) -> list[Path]:
-    """Write `result` in each of `formats` into `folder`, which is made if missing; return the files.
+    """Write `result` in each of `formats` into `folder`, which is created if missing; return the files.
 
-    media: where the input lies, for the link in ELAN's file.
-    Raises InputError for a format that there is not, before anything is written.
+    media: path of the input, for the link in the .eaf of ELAN.
+    Raises InputError for an unknown format, before any file is written, and if an .eaf or TextGrid exists.
     """
     writers: dict[str, Callable[[Result, Path], list[Path]]] = {
         "openface": write_openface,
@@ -42,5 +44,5 @@ def export_result(
     }
     for name in formats:
         if name not in writers:
-            raise InputError(f"{name!r} is no format of an export. Take {', '.join(FORMATS)}.")
+            raise InputError(f"{name!r} is not an export format. Use one of {', '.join(FORMATS)}.")
     return [path for name in dict.fromkeys(formats) for path in writers[name](result, Path(folder))]

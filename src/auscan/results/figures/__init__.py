@@ -1,1 +1,1 @@
-"""Plots, overlay video and HTML report of a result."""
+"""Figures of a result: plots, overlay video, attention maps and HTML report."""

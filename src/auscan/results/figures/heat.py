@@ -1,11 +1,11 @@
-"""Draw over a crop what the network went by: where an action unit's query looked, how far it was trusted.
+"""Draw attention maps and gates over an aligned face crop.
 
-Each patch is coloured as a whole, since the numbers know no finer place; the stronger, the more colour. A
-patch without a share keeps its pixels. Below stand two bars: how far the local reading is taken in, and how
-far the voice is.
+Each patch has one colour, because attention has no finer resolution: the larger its share, the stronger the
+colour. A patch with share 0 keeps its pixels. Two bars below show the local gate and the audio gate.
 
-In: a crop, a row of Evidence.  Out: a picture.
-Not here: cutting the crop (pipeline/outputs.py), what the numbers mean (docs/evidence.md).
+Inputs: a crop [S, S, 3] RGB, one row of Attributions.
+Returns: a picture [H, W, 3] RGB.
+See also: pipeline/outputs.py (crops), docs/evidence.md (meaning of the numbers).
 """
 
 from typing import Any, Final
@@ -18,30 +18,33 @@ from auscan.core.aus import AU_MEANINGS, AU_NAMES
 from auscan.core.chunking import chunk_slices
 from auscan.results.attributions import Attributions
 
-Image = NDArray[np.uint8]  # [H, W, 3] RGB
+Image = NDArray[np.uint8]
+"""[H, W, 3] RGB."""
 
 COLOUR: Final[tuple[int, int, int]] = (0, 158, 255)
-"""RGB; far from every skin, for colour-blind people too."""
+"""RGB; distinct from skin colours, for colour-blind people too."""
 MAX_OPACITY: Final[float] = 0.65
-"""Share of the colour in the strongest patch; the face must stay visible."""
+"""Opacity of the patch with the largest share; the face must stay visible."""
 
 LEGEND: Final[tuple[str, ...]] = (
-    "The bluer a patch, the more of it was",
-    "read for the action unit; the bluest is",
-    "the strongest, its share is printed.",
-    "local: how far that reading is taken in",
-    "beside the face as a whole.",
-    "voice: how far the frame takes the",
-    "sound in, the same for all.",
+    "Blue: attention of the action unit. The",
+    "bluest patch has the largest share,",
+    "which is printed.",
+    "local: weight of the attended patches",
+    "beside the whole face.",
+    "audio: weight of the audio in the frame,",
+    "the same for all action units.",
     "",
-    "Where was looked, not why it was said.",
+    "Shows where the model attended,",
+    "not why it decided.",
 )
+"""Lines of the last tile of a sheet."""
 
 THUMBNAIL: Final[int] = 168
-"""Side of the small picture of an apex, px."""
+"""Side of the picture of an apex in the report, px."""
 VIEW: Final[int] = 280
 """Side of the crop in a tile, px."""
-_CAPTION_HEIGHT: Final[int] = 66  # px below it, for the words
+_CAPTION_HEIGHT: Final[int] = 66  # px below the crop, for name and bars
 _MARGIN: Final[int] = 8
 _COLUMNS: Final[int] = 5
 _BACKGROUND: Final[tuple[int, int, int]] = (255, 255, 255)
@@ -51,40 +54,40 @@ _FONT: Final[int] = cv2.FONT_HERSHEY_SIMPLEX
 
 
 def draw_heat(crop: Image, shares: NDArray[np.floating]) -> Image:
-    """A crop [S, S, 3], its patches coloured by shares [N] in 0..1, row by row; those of 0 as they are."""
+    """Return the crop [S, S, 3] with patches coloured by shares [N] in 0..1, given row by row."""
     colour = MAX_OPACITY * _pixels_of_patches(crop.shape[0], shares)[..., None]  # [S, S, 1]
     blended: Image = np.rint(crop * (1 - colour) + np.asarray(COLOUR) * colour).astype(np.uint8)
     return blended
 
 
 def _pixels_of_patches(side: int, values: NDArray[Any]) -> NDArray[Any]:
-    """Values [N] of patches, row by row, as [S, S]: each pixel has that of its patch."""
+    """Return for each pixel the value of its patch, [N] -> [S, S]; patches are given row by row."""
     grid = round(len(values) ** 0.5)
-    patch_of_pixel = np.arange(side) * grid // side  # which row or column of patches a pixel is in
+    patch_of_pixel = np.arange(side) * grid // side  # row or column of the patch of each pixel
     pixels: NDArray[Any] = values.reshape(grid, grid)[np.ix_(patch_of_pixel, patch_of_pixel)]
     return pixels
 
 
 def draw_apex(crop: Image, attributions: Attributions | None, au: str) -> Image:
-    """A small picture for a page: the crop [S, S, 3] with one AU's attention, unread patches grey and dim.
+    """Return a thumbnail of the crop [S, S, 3] with the attention of one AU; other patches are grey and dim.
 
-    attributions: one row, the crop's; None: the crop as it is.
+    attributions: the row of this crop; None: the crop without attention.
     """
     view: Image = cv2.resize(crop, (THUMBNAIL, THUMBNAIL), interpolation=cv2.INTER_CUBIC)
     if attributions is None:
         return view
     attention = attributions.attention[0, AU_NAMES.index(au)]
     grey = cv2.cvtColor(cv2.cvtColor(view, cv2.COLOR_RGB2GRAY), cv2.COLOR_GRAY2RGB)
-    unread = _pixels_of_patches(view.shape[0], attributions.patches[0] == 0)[..., None]  # [S, S, 1]
-    dimmed = np.where(unread, (0.6 * grey).astype(np.uint8), view)
+    unselected = _pixels_of_patches(view.shape[0], attributions.patches[0] == 0)[..., None]  # [S, S, 1]
+    dimmed = np.where(unselected, (0.6 * grey).astype(np.uint8), view)
     return draw_heat(dimmed, attention / max(float(attention.max(initial=0.0)), 1e-9))
 
 
 def draw_au(crop: Image, attributions: Attributions, au: str) -> Image:
-    """Where one AU's query looked in a crop [S, S, 3], with both gates: a tile [H, W, 3].
+    """Return a tile [H, W, 3] with the attention of one AU over the crop [S, S, 3] and both gates.
 
-    attributions: one row, the crop's.
-    The strongest patch has full colour, and its share stands beside the name.
+    attributions: the row of this crop.
+    The patch with the largest share has full colour, and that share is printed beside the name.
     """
     j = AU_NAMES.index(au)
     attention, gate, audio_gate = (
@@ -96,20 +99,20 @@ def draw_au(crop: Image, attributions: Attributions, au: str) -> Image:
     tile = _tile(draw_heat(_enlarged(crop), attention / max(max_share, 1e-9)))
     _draw_caption(tile, f"{au} {AU_MEANINGS[au]}", f"up to {max_share:.0%}")
     _draw_bar(tile, 0, "local", float(gate))
-    _draw_bar(tile, 1, "voice", float(audio_gate))
+    _draw_bar(tile, 1, "audio", float(audio_gate))
     return tile
 
 
 def draw_patches(crop: Image, attributions: Attributions) -> Image:
-    """Which patches of a crop [S, S, 3] were read at all, and how gladly: a tile [H, W, 3].  One row."""
+    """Return a tile [H, W, 3] with the weights of the selected patches over the crop [S, S, 3]."""
     weights = attributions.patches[0]
     tile = _tile(draw_heat(_enlarged(crop), weights))
-    _draw_caption(tile, "patches that were read", f"{np.count_nonzero(weights)} of {len(weights)}")
+    _draw_caption(tile, "selected patches", f"{np.count_nonzero(weights)} of {len(weights)}")
     return tile
 
 
 def draw_sheet(crop: Image, attributions: Attributions) -> Image:
-    """The crop [S, S, 3], its patches, a tile for each AU, and what all this means: [H, W, 3].  One row."""
+    """Return a sheet [H, W, 3] of tiles: the crop [S, S, 3], its patches, each AU, and a legend."""
     crop_tile = _tile(_enlarged(crop))
     _draw_caption(crop_tile, f"frame {attributions.frames[0]}, face {attributions.face_ids[0]}", "")
     aus = (draw_au(crop, attributions, au) for au in AU_NAMES)

@@ -1,10 +1,12 @@
-"""Write pictures and the sound of another file as a video that browsers play.
+"""Write pictures and the sound of another file as an MP4 that browsers play.
 
-H.264 in yuv420p with AAC, its index at the front; every picture is shown at its own time, so a variable frame
-rate stays one.
+H.264 in yuv420p with AAC, index at the front. Each picture is shown at its own time, so a variable frame rate
+is kept.
 
-In: pictures with their times, the file whose sound is kept.  Out: an mp4.
-Not here: what is on the pictures (overlay.py). The sound is decoded here, as it is only carried over.
+Inputs: pictures with their times, and the file with the sound.
+Writes: an .mp4 file.
+See also: overlay.py (content of the pictures). Sound is decoded here and not in media/, because it is only
+copied.
 """
 
 from collections.abc import Iterator
@@ -26,10 +28,10 @@ _SOUND_BLOCK: Final[int] = 1024  # samples of one AAC frame
 
 
 class Mp4Writer:
-    """An mp4 with one picture stream and at most one sound stream, both counted from the first frame.
+    """Writer of an MP4 with one video stream and at most one audio stream, both relative to the first frame.
 
-    Sound before the first frame is dropped and missing sound is silent, so both streams begin at 0 and
-    no player needs to understand edit lists to keep them together.
+    Sound before the first frame is dropped and gaps are silent. Both streams therefore begin at 0, and
+    players keep them in sync without edit lists.
     """
 
     def __init__(self, path: Path, times_s: NDArray[np.float64], sound_source: Path | None) -> None:
@@ -43,7 +45,7 @@ class Mp4Writer:
         self._sound_at = 0  # samples written so far
 
     def __enter__(self) -> "Mp4Writer":
-        # faststart: the index goes to the front, so that a browser can play before all is loaded.
+        # faststart moves the index to the front, so browsers play before the whole file is loaded.
         self._container = av.open(str(self._path), "w", options={"movflags": "+faststart"})
         return self
 
@@ -56,14 +58,14 @@ class Mp4Writer:
         self._container.close()
 
     def add(self, image: NDArray[np.uint8], time_s: float) -> None:
-        """Append a picture [H, W, 3] to be shown from `time_s` on, and the sound up to there."""
+        """Append a picture [H, W, 3] shown from `time_s` on, and the sound up to that time."""
         if self._first_s is None:
             self._start(image, time_s)
         after_s = time_s - (self._first_s or 0.0)
         frame = av.VideoFrame.from_ndarray(image, format="rgb24")
         frame = frame.reformat(format="yuv420p", dst_colorspace="ITU709")
         frame.time_base = _TIME_BASE
-        # Two frames at one time exist in the wild; a player needs them one tick apart.
+        # Some videos have two frames at one time; players need different times.
         self._last_pts = frame.pts = max(round(after_s / _TIME_BASE), self._last_pts + 1)
         self._container.mux(self._video.encode(frame))
         self._add_sound(until_s=after_s)
@@ -76,17 +78,17 @@ class Mp4Writer:
         self._video.time_base = self._video.codec_context.time_base = _TIME_BASE
         self._video.options = {"preset": "veryfast", "crf": "21"}
         context = self._video.codec_context
-        context.colorspace = context.color_primaries = context.color_trc = 1  # BT.709, told to the player
+        context.colorspace = context.color_primaries = context.color_trc = 1  # BT.709
         if self._sound_source is not None:
             blocks = _sound_blocks(self._sound_source, first_s)
-            block = next(blocks, None)  # a stream without a packet would spoil the file
+            block = next(blocks, None)  # a stream without packets makes an invalid file
             if block is not None:
                 self._sound = chain([block], blocks)
                 self._audio = self._container.add_stream("aac", rate=_SOUND_RATE_HZ, layout="stereo")
                 self._audio.bit_rate = 160_000
 
     def _add_sound(self, until_s: float | None) -> None:
-        """Encode sound up to `until_s` after the first frame (None: to its end)."""
+        """Encode sound up to `until_s` after the first frame; None: to the end."""
         while self._sound is not None and (until_s is None or self._sound_at < until_s * _SOUND_RATE_HZ):
             block = next(self._sound, None)
             if block is None:
@@ -99,7 +101,7 @@ class Mp4Writer:
 
 
 def _sound_blocks(source: Path, start_s: float) -> Iterator[Any]:
-    """The sound of `source` from `start_s` on as float32 stereo [2, 1024] at 48 kHz; gaps are silent."""
+    """Yield the sound of `source` from `start_s` on, float32 stereo [2, 1024] at 48 kHz; gaps are silent."""
     pending = np.zeros((2, 0), np.float32)
     for samples in _without_gaps(source, start_s):
         pending = np.concatenate([pending, samples], axis=1)
@@ -112,13 +114,13 @@ def _sound_blocks(source: Path, start_s: float) -> Iterator[Any]:
 
 
 def _without_gaps(source: Path, start_s: float) -> Iterator[Any]:
-    """Pieces [2, n] of sound that follow each other without a gap or an overlap, the first at `start_s`."""
-    samples_written = 0  # samples given out
+    """Yield consecutive pieces of sound [2, n] without gaps or overlaps, the first at `start_s`."""
+    samples_written = 0
     for time_s, samples in _decoded_sound(source):
         gap = round((time_s - start_s) * _SOUND_RATE_HZ) - samples_written
-        if abs(gap) < _SOUND_RATE_HZ // 50:  # below 20 ms it is rounding of the times, not a gap
+        if abs(gap) < _SOUND_RATE_HZ // 50:  # a difference below 20 ms is rounding of times
             gap = 0
-        for at in range(0, gap, _SOUND_RATE_HZ):  # in pieces, as a gap may last for hours
+        for at in range(0, gap, _SOUND_RATE_HZ):  # in pieces, because a gap may last for hours
             yield np.zeros((2, min(_SOUND_RATE_HZ, gap - at)), np.float32)
         kept = samples[:, max(0, -gap) :]
         yield kept
@@ -126,9 +128,9 @@ def _without_gaps(source: Path, start_s: float) -> Iterator[Any]:
 
 
 def _decoded_sound(source: Path) -> Iterator[tuple[float, Any]]:
-    """Time in s and samples [2, n] float32 at 48 kHz of the first sound stream, in order."""
+    """Yield time in s and samples [2, n] float32 at 48 kHz of the first audio stream, in order."""
     try:
-        # Not the bare name: "12:30.mp4" would be a protocol.
+        # An absolute path, because FFmpeg takes the name "12:30.mp4" for a protocol.
         with av.open(str(source.absolute()), metadata_errors="replace") as container:
             if not container.streams.audio:
                 return
@@ -141,11 +143,11 @@ def _decoded_sound(source: Path) -> Iterator[tuple[float, Any]]:
                     resampler = av.AudioResampler(format="fltp", layout="stereo", rate=_SOUND_RATE_HZ)
                 for frame in resampler.resample(decoded):
                     time_s = float(frame.time) if frame.time is not None else time_s
-                    # AAC takes no NaN, and nothing beyond full scale can be played.
+                    # The AAC encoder refuses NaN, and samples beyond full scale cannot be played.
                     yield time_s, np.clip(np.nan_to_num(frame.to_ndarray()), -1.0, 1.0)
                     time_s += frame.samples / _SOUND_RATE_HZ
     except av.FFmpegError as error:
         raise MediaError(
-            f"The sound of {source.name} stops decoding ({error}), so it cannot be carried over. "
+            f"The sound of {source.name} stops decoding ({error}), so it cannot be copied. "
             f"Re-encode it and try again: ffmpeg -i {source.name} -c:a aac repaired.mp4"
         ) from error

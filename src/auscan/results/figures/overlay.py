@@ -1,12 +1,12 @@
-"""Draw the result back onto the video: box and id on each face, bars of the 12 AUs beside the picture.
+"""Draw a result onto its video: a box and id on each face, and bars of the 12 AUs in a panel.
 
-Why: a person believes a table only after seeing it agree with the face. The bars stand in a panel right of
-the picture, so that they never cover a face; faces share the panel, each in its own colour. A face that can
-hardly be read has the reason beside its number, and none of its bars is lit.
-Below the bars stand the level of the sound and whether somebody speaks.
-In: frames with their times, the table, the thresholds [A], the file whose sound is kept, and its level.
-Out: an H.264 mp4 that browsers play, every frame shown at its own time, or one picture.
-Not here: decoding the frames (pipeline/outputs.py), the file itself (mp4.py).
+The panel is right of the picture, so bars never cover a face. Faces share the panel, each in its own colour.
+An unscored face shows the reason beside its id, and its bars are dim. Below the bars are the sound level and
+speech.
+
+Inputs: frames with times, the table, thresholds [A], the file with the sound, and its level and speech.
+Writes: an H.264 .mp4 in which every frame has its own time, or one picture.
+See also: pipeline/outputs.py (decoding), mp4.py (the file).
 """
 
 from collections.abc import Iterable, Sequence
@@ -26,32 +26,34 @@ from auscan.results.figures.mp4 import Mp4Writer
 from auscan.results.speech import Speech
 from auscan.results.table import ACTIVE_COLUMNS, BOX_COLUMNS, frame_times_s
 
-Image = NDArray[np.uint8]  # [H, W, 3] RGB
+Image = NDArray[np.uint8]
+"""[H, W, 3] RGB."""
 Colour = tuple[int, int, int]
+"""RGB."""
 
 FACE_COLOURS: Final[tuple[Colour, ...]] = (
     *((86, 180, 233), (230, 159, 0), (0, 190, 140)),
     *((240, 228, 66), (224, 140, 190), (235, 110, 50)),
 )
-"""RGB, told apart by colour-blind people too (after Okabe and Ito); face_id picks one in turn."""
+"""RGB, distinct for colour-blind people too (after Okabe and Ito); a face has index face_id modulo 6."""
 
 MAX_PANEL_FACES: Final[int] = 4
-"""More bars in one row cannot be read; the largest faces of the frame are shown."""
+"""Faces with bars, the largest of the frame; more bars in one row would be too thin to read."""
 
-_MIN_HEIGHT: Final[int] = 480  # px, below it the panel's text cannot be read
-_MAX_WIDTH, _MAX_HEIGHT = 1920, 1080  # px, beyond it browsers may refuse the video
+_MIN_HEIGHT: Final[int] = 480  # px; text of a lower panel is illegible
+_MAX_WIDTH, _MAX_HEIGHT = 1920, 1080  # px; browsers may refuse larger videos
 _BACKGROUND: Final[Colour] = (24, 26, 30)
 _BAR_BACKGROUND: Final[Colour] = (52, 56, 63)
 _TEXT: Final[Colour] = (240, 240, 240)
 _FAINT_TEXT: Final[Colour] = (150, 155, 163)
 _SPEECH: Final[Colour] = (120, 210, 170)
 _SOUND_ROW: Final[int] = len(AU_NAMES)  # the row below the last AU
-_SOUND_RANGE_DB: Final[float] = 60.0  # what the bar spans below full scale
+_SOUND_RANGE_DB: Final[float] = 60.0  # span of the sound bar below full scale
 _FONT: Final[int] = cv2.FONT_HERSHEY_SIMPLEX
 
 
 class FrameLike(Protocol):
-    """What the overlay needs of a decoded frame."""
+    """A decoded frame."""
 
     @property
     def index(self) -> int:
@@ -76,9 +78,8 @@ def write_overlay(
 ) -> None:
     """Write the frames with the table drawn on them to `path` (.mp4), with the sound of `sound_source`.
 
-    sound: its level and speech, which are drawn; None: there is none.
-
-    Raises MediaError where there is no frame or the sound cannot be decoded.
+    sound: level and speech to draw; None: without sound.
+    Raises MediaError if there is no frame or the sound cannot be decoded.
     """
     times = frame_times_s(table)
     faces = _faces_by_frame(table)
@@ -102,36 +103,37 @@ def write_overlay_picture(path: Path, image: Image, table: pd.DataFrame, thresho
 
 @dataclass(frozen=True)
 class DrawnFace:
-    """One face of one frame as the painter needs it."""
+    """One face of one frame, ready to draw."""
 
     face_id: int
+    """Id of the face."""
     box: tuple[float, float, float, float]
     """x, y, w, h in pixels of the frame."""
     probabilities: NDArray[np.float32]
     """[A]; NaN is drawn as unknown."""
     active: NDArray[np.bool_]
-    """[A] False where the AU is off, unknown or not judged."""
+    """[A] False if the AU is inactive, unknown or not scored."""
     reason: str = ""
-    """Why the face is not judged, empty where it is."""
+    """Reason of an unscored face; empty if it is scored."""
 
     @property
     def colour(self) -> Colour:
-        """The face's colour, the same in all frames."""
+        """Colour of the face, the same in all frames."""
         return FACE_COLOURS[self.face_id % len(FACE_COLOURS)]
 
 
 @dataclass(frozen=True)
 class AudioLevels:
-    """The sound while a frame is shown."""
+    """Sound level and speech at the time of a frame."""
 
     level_db: float
-    """Root mean square, dB of full scale; -inf before the sound begins and after it ends."""
+    """Root mean square level, dB of full scale; -inf before and after the sound."""
     speech: bool
-    """Whether somebody speaks."""
+    """Whether there is speech of any person."""
 
 
 def audio_levels_at(sound: Speech, time_s: float) -> AudioLevels:
-    """The sound at a time."""
+    """Return the sound level and speech at a time."""
     step = int(np.floor((time_s - sound.start_s) / sound.step_s))
     if not 0 <= step < len(sound.level_db):
         return AudioLevels(-np.inf, False)
@@ -139,9 +141,9 @@ def audio_levels_at(sound: Speech, time_s: float) -> AudioLevels:
 
 
 class Painter:
-    """Paints frames of one video; the layout is fixed by the first frame's size.
+    """Painter of the frames of one video; the size of the first frame determines the layout.
 
-    The picture is brought to between 480 and 1080 lines; the panel is as high as the picture.
+    The picture is scaled to a height of 480 to 1080 px, and the panel has the same height.
     """
 
     def __init__(self, height: int, width: int, thresholds: Sequence[float]) -> None:
@@ -149,12 +151,12 @@ class Painter:
         scale = min(max(1.0, _MIN_HEIGHT / height), _MAX_WIDTH / width, _MAX_HEIGHT / height)
         self._width, self._height = max(2, round(width * scale)), max(2, round(height * scale))
         canvas_height = max(self._height, _MIN_HEIGHT)
-        self._unit = canvas_height / _MIN_HEIGHT  # every length of the panel is a multiple of it
+        self._unit = canvas_height / _MIN_HEIGHT  # all lengths in the panel are multiples
         panel_width = round(250 * self._unit)
-        self._left = self._width + round(14 * self._unit)  # px, where rows begin
+        self._left = self._width + round(14 * self._unit)  # px, left end of the rows
         self._right = self._width + panel_width - round(14 * self._unit)
         self._top = (canvas_height - self._height) // 2
-        # yuv420p halves both sides, so both must be even.
+        # Both sides must be even, because yuv420p halves them.
         size = (canvas_height + canvas_height % 2, (self._width + panel_width + 1) // 2 * 2, 3)
         self._blank: Image = np.full(size, _BACKGROUND, np.uint8)
         for j, name in enumerate(AU_NAMES):
@@ -162,7 +164,7 @@ class Painter:
         self._label(_SOUND_ROW, "sound", "level")
 
     def paint(self, image: Image, faces: Sequence[DrawnFace], levels: AudioLevels | None = None) -> Image:
-        """[H, W, 3] RGB, its faces and its sound -> the canvas, [H', W', 3] RGB with even sides."""
+        """Return the canvas [H', W', 3] RGB, with even sides, for an image [H, W, 3] RGB."""
         canvas = self._blank.copy()
         shrinks = image.shape[0] > self._height
         method = cv2.INTER_AREA if shrinks else cv2.INTER_CUBIC
@@ -186,7 +188,7 @@ class Painter:
         return self._px(32 + 34 * j)
 
     def _bar_span(self, j: int) -> tuple[int, int]:
-        """Top and bottom of the bar of AU j, px."""
+        """Return top and bottom of the bar of AU j, px."""
         return self._row_top(j) + self._px(18), self._row_top(j) + self._px(31)
 
     def _text(
@@ -220,7 +222,7 @@ class Painter:
         cv2.rectangle(view, (left, top), (right, bottom), face.colour, thickness, cv2.LINE_AA)
         text, size = f"{face.face_id} {face.reason}".strip(), 0.45
         width = cv2.getTextSize(text, _FONT, size * self._unit, self._px(1))[0][0] + self._px(8)
-        tag_bottom = max(top, self._px(16))  # a box that leaves the picture keeps its tag
+        tag_bottom = max(top, self._px(16))  # keep the tag of a box beyond the upper edge visible
         corner = (max(left, 0), tag_bottom - self._px(16))
         cv2.rectangle(view, corner, (corner[0] + width, tag_bottom), face.colour, cv2.FILLED)
         self._text(view, text, (corner[0] + self._px(4), tag_bottom - self._px(4)), (0, 0, 0), size)
@@ -244,7 +246,7 @@ class Painter:
             self._text(canvas, f"and {total - len(shown)} more", (position, baseline), _FAINT_TEXT, 0.38)
 
     def _draw_bars(self, canvas: Image, face: DrawnFace, row: int, rows: int) -> None:
-        """The 12 bars of one face; faces share a groove, one below the other."""
+        """Draw the 12 bars of one face; faces share the height of a bar, one below the other."""
         for j, probability in enumerate(face.probabilities):
             top, bottom = self._bar_span(j)
             upper = round(top + (bottom - top + 1) * row / rows)
@@ -267,11 +269,11 @@ class Painter:
         top, bottom = self._bar_span(j)
         position = self._left + round(float(self._thresholds[j]) * (self._right - self._left))
         ends = (position, top - self._px(2)), (position, bottom + self._px(2))
-        cv2.line(canvas, *ends, _BACKGROUND, self._px(3))  # a rim, so that it shows on a bright bar too
+        cv2.line(canvas, *ends, _BACKGROUND, self._px(3))  # an outline, visible on a bright bar too
         cv2.line(canvas, *ends, _TEXT, self._px(1))
 
     def _draw_sound(self, canvas: Image, levels: AudioLevels | None) -> None:
-        """The level of the sound as a bar, lit while somebody speaks."""
+        """Draw the sound level as a bar, green during speech."""
         if levels is None:
             self._number(canvas, _SOUND_ROW, "no sound", _FAINT_TEXT)
             return

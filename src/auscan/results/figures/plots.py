@@ -1,12 +1,13 @@
-"""Draw a result over time: a figure of plotly for each face, and one of faces and sound.
+"""Draw a result over time: a plotly figure for each face, and one of the number of faces and the sound.
 
-Twelve bands stand over one time axis, each with the probability, its threshold, the events at its foot and a
-mark at their apex. Below come the quality of the face and, with sound, who speaks. Grey lies where the face
-was not judged; where it is missing there is nothing at all. Names stand above the bands and not beside them,
-so that the same figure fits a phone, a screen and a sheet of paper.
+Twelve bands share one time axis. Each has the probability, its threshold, the events at its foot and a mark
+at their apex. Below are the quality of the face and, with sound, speech. Grey marks frames in which the face
+is not scored; the curve has a gap if the face is missing. Names are above the bands, so one figure fits a
+phone, a screen and paper.
 
-In: a table, its events, sound and thresholds.  Out: figures.
-Not here: the page around them (report.py).
+Inputs: a table, its events, sound and thresholds.
+Returns: figures.
+See also: report.py (the page).
 """
 
 import math
@@ -24,9 +25,9 @@ from auscan.results.speech import Speech
 from auscan.results.table import ACTIVE_COLUMNS, frame_durations_s, frame_times_s, value_column
 
 MAX_POINTS: Final[int] = 6000
-"""Points of one curve; more cannot be told apart, even zoomed in, and make a heavy file."""
+"""Points of one curve at most; more are not visible and make the file large."""
 MAX_SHADED_SPANS: Final[int] = 1000
-"""Places that are looked at for grey, which bounds how many grey stretches a figure can have."""
+"""Bins in which a figure shades unscored frames, at most."""
 
 _STRIP_SHARE, _MARK_SHARE = 6, 15  # points of a curve to one strip and to one mark of an event
 
@@ -34,7 +35,7 @@ _CURVE_COLOUR, _EVENT_COLOUR, _THRESHOLD_COLOUR = (
     "#0072B2",
     "#D55E00",
     "#444444",
-)  # Okabe and Ito's: safe for colour-blind people
+)  # palette of Okabe and Ito, for colour-blind people
 _AREA_COLOUR, _UNSCORED_COLOUR, _SPEECH_COLOUR = "rgba(86, 180, 233, 0.45)", "#c9ced4", "#00795a"
 _LAYOUT: Final[dict[str, Any]] = {
     "template": "plotly_white",
@@ -45,42 +46,42 @@ _LAYOUT: Final[dict[str, Any]] = {
     "dragmode": "zoom",
 }
 _GAP_PX, _ENDS_PX = 19, 62
-"""Height between two rows, where the name of the lower one stands; height of both margins."""
+"""Height of the gap above each row, which has its name; height of both margins."""
 
 
 @dataclass(frozen=True, eq=False)
 class FigureData:
-    """The parts of a result that a timeline shows."""
+    """Data of a timeline."""
 
     table: pd.DataFrame
-    """A row a face and frame (table.py)."""
+    """One row for each face and frame (table.py)."""
     events: pd.DataFrame
-    """A row an event (events.py)."""
+    """One row for each event (events.py)."""
     thresholds: tuple[float, ...]
-    """[A]."""
+    """[A] thresholds."""
     untrained_aus: tuple[str, ...] = ()
-    """AUs without values, drawn as empty rows."""
+    """Untrained AUs, drawn as empty rows."""
     sound: Speech | None = None
-    """Level and speech over time; None without sound."""
+    """Sound level and speech over time; None without sound."""
 
 
 @dataclass(frozen=True)
 class _FrameTimes:
-    """When the frames of a video are shown."""
+    """Times of the frames of a video."""
 
     frames: NDArray[np.int64]
-    """[F] their numbers, increasing."""
+    """[F] frame indices, increasing."""
     starts_s: NDArray[np.float64]
-    """[F]."""
+    """[F] seconds."""
     ends_s: NDArray[np.float64]
-    """[F]."""
+    """[F] seconds."""
 
 
 def face_figure(data: FigureData, face_id: int, limit: int = MAX_POINTS) -> go.Figure:
-    """The twelve AUs, the quality and the voice over the whole video for one face.
+    """Return a figure of the twelve AUs, the quality and speech over the whole video for one face.
 
-    limit: points of one curve; longer ones are thinned to their highest and lowest values (`downsample`).
-    Raises ValueError for a face that the table does not have.
+    limit: points of one curve at most; longer curves are downsampled (`downsample`).
+    Raises ValueError if the table does not have the face.
     """
     rows = data.table[(data.table["face_id"] == face_id) & (data.table["success"] == 1)]
     if rows.empty:
@@ -92,7 +93,7 @@ def face_figure(data: FigureData, face_id: int, limit: int = MAX_POINTS) -> go.F
     index = np.searchsorted(times.frames, rows["frame"])
     for j, name in enumerate(AU_NAMES):
         untrained = name in data.untrained_aus
-        note = " (not taught)" if untrained else ""
+        note = " (not trained)" if untrained else ""
         _add_row_title(figure, j + 1, f"<b>{name}</b> {AU_MEANINGS[name]}{note}")
         if untrained:
             figure.add_scatter(x=times.starts_s[:1], y=[None], row=j + 1, col=1)
@@ -104,14 +105,14 @@ def face_figure(data: FigureData, face_id: int, limit: int = MAX_POINTS) -> go.F
         figure.add_hline(y=data.thresholds[j], line=line, row=j + 1, col=1)
         span_s = float(times.ends_s[-1] - times.starts_s[0])
         _add_events(figure, j + 1, events[events["AU"] == name], limit, span_s)
-    _add_row_title(figure, 13, "<b>quality</b> how well the face can be read")
+    _add_row_title(figure, 13, "<b>quality</b> of the face image")
     quality = _values_by_frame(times, index, rows["quality"])
     _add_curve(
         figure, 13, *downsample(times.starts_s, quality, limit // 3), "quality at %{x:.2f} s: %{y:.2f}"
     )
     figure.update_yaxes(range=[-0.24, 1.06], showticklabels=False, showgrid=False, zeroline=False)
     if data.sound is not None:
-        _add_row_title(figure, 14, "<b>speech</b> somebody speaks, whoever it is")
+        _add_row_title(figure, 14, "<b>speech</b> of any person")
         _add_speech(figure, 14, data.sound, 0.5)
         figure.update_yaxes(range=[0, 1], row=14, col=1)
     _shade_unscored(figure, times, _scored_by_frame(times, index, rows))
@@ -119,19 +120,19 @@ def face_figure(data: FigureData, face_id: int, limit: int = MAX_POINTS) -> go.F
 
 
 def overview_figure(table: pd.DataFrame, sound: Speech | None) -> go.Figure:
-    """The number of faces over time and, with sound, its level and who speaks."""
+    """Return a figure of the number of faces over time and, with sound, its level and speech."""
     times = _frame_times(table)
     heights_px = [70] if sound is None else [70, 90]
     figure = _make_rows(heights_px)
     faces = table.groupby("frame", sort=True)["success"].sum().to_numpy(float)
-    _add_row_title(figure, 1, "<b>faces</b> found at the same time")
+    _add_row_title(figure, 1, "<b>faces</b> in each frame")
     x, y = downsample(times.starts_s, faces, MAX_POINTS)
     _add_curve(figure, 1, x, y, "%{x:.2f} s: %{y:.0f} faces", shape="hv")
-    step = max(1, math.ceil(faces.max(initial=1) / 4))  # whole faces only, and at most five ticks
-    inside = {"ticklabelposition": "inside top", "col": 1}  # the margin is narrow, for phones
+    step = max(1, math.ceil(faces.max(initial=1) / 4))  # integers, and at most five ticks
+    inside = {"ticklabelposition": "inside top", "col": 1}  # the margin is narrow for phones
     figure.update_yaxes(rangemode="tozero", dtick=step, row=1, **inside)
     if sound is not None and len(sound.level_db):
-        _add_row_title(figure, 2, "<b>sound</b> level, dB of full scale; below it: speech")
+        _add_row_title(figure, 2, "<b>sound</b> level, dB of full scale; below: speech")
         x, y = downsample(sound.times_s, sound.level_db.astype(np.float64), MAX_POINTS)
         figure.add_scatter(
             x=_to_float32(x),
@@ -142,14 +143,14 @@ def overview_figure(table: pd.DataFrame, sound: Speech | None) -> go.Figure:
             row=2,
             col=1,
         )
-        lowest = float(np.floor(sound.level_db.min() / 20) * 20) - 12  # room for the strip below all ticks
+        lowest = float(np.floor(sound.level_db.min() / 20) * 20) - 12  # space for the strip below the ticks
         _add_speech(figure, 2, sound, lowest + 5)
         figure.update_yaxes(range=[lowest, max(6.0, float(sound.level_db.max()))], row=2, dtick=20, **inside)
     return _set_layout(figure, times, heights_px)
 
 
 def longest_face(table: pd.DataFrame) -> int | None:
-    """The face_id that has most frames; None where no face was found."""
+    """Return the face_id with the most frames, the smallest of equals; None without a face."""
     counts = table.loc[table["success"] == 1, "face_id"].value_counts()
     return None if counts.empty else int(counts[counts == counts.max()].index.min())
 
@@ -157,10 +158,10 @@ def longest_face(table: pd.DataFrame) -> int | None:
 def downsample(
     times_s: NDArray[np.float64], values: NDArray[Any], limit: int
 ) -> tuple[NDArray[np.float64], NDArray[Any]]:
-    """Thin a curve [T] to at most `limit` points: the lowest and the highest of each bin, at their own times.
+    """Return at most `limit` points of a curve [T]: the lowest and highest of each bin, at their own times.
 
-    Peaks and troughs survive, so a short activation or a short loss is never lost. Where all of a bin is NaN
-    it stays NaN, so gaps survive too; shorter ones close.
+    Peaks and troughs are kept, so short activations stay visible. A bin of NaN stays NaN, so gaps are kept
+    unless they are shorter than a bin.
     """
     if len(times_s) <= limit:
         return times_s, values
@@ -175,7 +176,7 @@ def downsample(
 
 
 def runs(codes: NDArray[np.integer]) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
-    """First and last place of each stretch of equal codes [T]."""
+    """Return the first and last index of each run of equal codes [T]."""
     edges = np.flatnonzero(np.diff(codes)) + 1
     return np.concatenate([[0], edges]), np.append(edges, len(codes)) - 1
 
@@ -187,14 +188,14 @@ def _frame_times(table: pd.DataFrame) -> _FrameTimes:
 
 
 def _values_by_frame(times: _FrameTimes, index: NDArray[np.intp], values: pd.Series) -> NDArray[np.float64]:
-    """Values of a face's rows as [F]; NaN in frames without it."""
+    """Return the values of a face by frame, [F]; NaN in frames without the face."""
     filled = np.full(len(times.frames), np.nan)
     filled[index] = values
     return filled
 
 
 def _scored_by_frame(times: _FrameTimes, index: NDArray[np.intp], rows: pd.DataFrame) -> NDArray[np.int8]:
-    """[F] 1: the face is there and was judged, 0: there and was not, -1: not there."""
+    """Return for each frame [F]: 1 the face is scored, 0 it is not scored, -1 it is missing."""
     scored = np.full(len(times.frames), -1, np.int8)
     scored[index] = rows[list(ACTIVE_COLUMNS)].notna().any(axis=1)
     return scored
@@ -234,7 +235,7 @@ def _add_curve(
     label: str,
     shape: str = "linear",
 ) -> None:
-    # A point without neighbours draws no line; markers show it (a picture, a face seen for one frame).
+    # Markers show single points, of a picture or a face in one frame; a line would be invisible.
     few_points = np.isfinite(values).sum() <= 2
     figure.add_scatter(
         x=_to_float32(times_s),
@@ -251,9 +252,9 @@ def _add_curve(
 
 
 def _add_events(figure: go.Figure, row: int, events: pd.DataFrame, limit: int, span_s: float) -> None:
-    """A strip from onset to offset at the foot of the band, a mark at the apex that tells of the event.
+    """Draw a strip from onset to offset at the foot of the band, and a mark with hover text at the apex.
 
-    Of very many events, strips that could not be told apart become one, and the highest apexes are marked.
+    If there are very many events, adjacent strips are merged and only the highest apexes are marked.
     """
     if events.empty:
         return
@@ -274,13 +275,13 @@ def _add_events(figure: go.Figure, row: int, events: pd.DataFrame, limit: int, s
 def _strips(
     begins: NDArray[np.floating], ends: NDArray[np.floating], y: float
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Lines from begin to end at the height y, with gaps between them."""
+    """Return x and y of lines from begin to end at height y, separated by NaN."""
     x = np.stack([begins, ends, np.full(len(begins), np.nan)], axis=1).ravel()
     return _to_float32(x), _to_float32(np.where(np.isnan(x), np.nan, y))
 
 
 def _add_speech(figure: go.Figure, row: int, sound: Speech, y: float) -> None:
-    """A strip where somebody speaks."""
+    """Draw a strip at times with speech."""
     if not len(sound.speech):
         return
     first, last = runs(sound.speech.astype(np.int8))
@@ -300,7 +301,7 @@ def _add_speech(figure: go.Figure, row: int, sound: Speech, y: float) -> None:
 
 
 def _shade_unscored(figure: go.Figure, times: _FrameTimes, scored: NDArray[np.int8]) -> None:
-    """Grey over all rows where the face is there and was not judged; a place is if any of its frames is."""
+    """Shade bins in which the face is present and not scored in at least one frame, over all rows."""
     starts = np.linspace(0, len(scored), min(len(scored), MAX_SHADED_SPANS), endpoint=False).astype(int)
     unscored = np.maximum.reduceat((scored == 0).astype(np.int8), starts)
     first, last = runs(unscored)
@@ -321,5 +322,5 @@ def _shade_unscored(figure: go.Figure, times: _FrameTimes, scored: NDArray[np.in
 
 
 def _to_float32(values: Any) -> NDArray[np.float32]:
-    """Plotly writes arrays in binary; half the bytes are enough for the eye."""
+    """Return values as float32; plotly writes arrays in binary, so this halves the file."""
     return np.asarray(values, np.float32)

@@ -1,8 +1,8 @@
-"""One HTML file that shows a whole result and opens offline.
+"""Write a result as one HTML file that opens offline.
 
-Why: a table of a hundred thousand rows cannot be read; a timeline can be, and it can be sent to a colleague.
-In: a Result, and pictures of faces at the apex of events.  Out: one file under 8 MB, plotly.js inside.
-Not here: the figures (plots.py), words and layout (templates/), cutting the faces out (pipeline/outputs.py).
+Inputs: a Result, and pictures of faces at the apex of events.
+Writes: one file below 8 MB, with plotly.js inside.
+See also: plots.py (figures), templates/ (text and layout), pipeline/outputs.py (crops of faces).
 """
 
 import base64
@@ -29,42 +29,47 @@ from auscan.results.result import Result
 from auscan.results.table import ACTIVE_COLUMNS
 
 MAX_FACES: Final[int] = 6
-"""The faces seen longest get a timeline and pictures each; the table and the counts cover all."""
+"""Faces with a timeline and pictures: those with the most frames. Events and counts include all faces."""
 MAX_EVENTS: Final[int] = 500
-"""Rows of the table of events; the highest peaks stay."""
+"""Rows of the table of events at most: those with the highest peaks."""
 
-_MAX_POINTS_ALL_FACES: Final[int] = 9000  # so that many faces do not make a heavy file
+_MAX_POINTS_ALL_FACES: Final[int] = 9000  # limits the file size for many faces
 _REASON_TEXTS: Final[dict[str, str]] = {
     "small": "the face is too small",
     "blur": "the face is blurred",
-    "dark": "the face is too dark or too flat in light",
-    "profile": "the face is turned too far away",
-    "occluded": "something covers the face",
+    "dark": "the face is too dark or has too little contrast",
+    "profile": "the face is turned too far to the side, up or down",
+    "occluded": "part of the face is covered",
 }
-"""What the reasons of the table mean."""
+"""Meanings of the reasons in the table."""
 
 
 @dataclass(frozen=True, eq=False)
 class Apex:
-    """The face at the apex of an event."""
+    """Picture of a face at the apex of an event."""
 
     face_id: int
+    """Id of the face."""
     au: str
+    """Name of the AU."""
     time_s: float
+    """Time of the apex, seconds."""
     peak: float
     """Probability at the apex."""
     crop: Image
-    """[S, S, 3] RGB, the aligned face."""
+    """[S, S, 3] RGB, the aligned crop."""
     attributions: Attributions | None
-    """What the network went by there, one row; None where that was not kept."""
+    """Attention and gates at the apex, one row; None if they were not kept."""
 
 
 @dataclass(frozen=True)
 class Panel:
-    """One figure of the report and the sentence that says the same in words."""
+    """One figure of the report with its text alternative."""
 
     title: str
+    """Title of the figure."""
     text: str
+    """Text alternative."""
     figure: str
     """HTML of the plot."""
 
@@ -103,26 +108,26 @@ def write_report(path: Path, result: Result, apexes: Sequence[Apex] = ()) -> Non
 
 
 def longest_faces(table: pd.DataFrame) -> list[int]:
-    """The MAX_FACES faces that have most frames, by face_id."""
+    """Return the MAX_FACES faces with the most frames, sorted by face_id."""
     counts = table.loc[table["success"] == 1, "face_id"].value_counts(sort=False).sort_index()
     longest = counts.sort_values(ascending=False, kind="stable").index[:MAX_FACES]
     return sorted(int(face_id) for face_id in longest)
 
 
 def pictured_events(result: Result) -> pd.DataFrame:
-    """The event with the highest peak of each AU and each face that gets a timeline; the first of equals."""
+    """Return the event with the highest peak (the first of equals) of each AU and face with a timeline."""
     events = result.events[result.events["face_id"].isin(longest_faces(result.table))]
     ordered = events.sort_values("peak", ascending=False, kind="stable")
     return ordered.drop_duplicates(["face_id", "AU"]).sort_index()
 
 
 def _strongest(events: pd.DataFrame, count: int) -> pd.DataFrame:
-    """The events with the highest peaks, in the order in which they begin."""
+    """Return the events with the highest peaks, sorted by onset."""
     return events.nlargest(count, "peak").sort_values(["onset", "face_id", "AU"], kind="stable")
 
 
 def _apex_context(apex: Apex) -> dict[str, Any]:
-    """What the template needs of an apex; the gates are None where nothing was kept."""
+    """Return the template variables of an apex; gates are None if attributions were not kept."""
     row, j = apex.attributions, AU_NAMES.index(apex.au)
     return {
         "face_id": apex.face_id,
@@ -132,7 +137,7 @@ def _apex_context(apex: Apex) -> dict[str, Any]:
         "jpeg": _jpeg(draw_apex(apex.crop, row, apex.au)),
         "gate": None if row is None else float(row.gates[0, j]),
         "audio_gate": None if row is None else float(row.audio_gate[0]),
-        "read": None if row is None else f"{np.count_nonzero(row.patches[0])} of {row.patches.shape[1]}",
+        "selected": None if row is None else f"{np.count_nonzero(row.patches[0])} of {row.patches.shape[1]}",
     }
 
 
@@ -142,28 +147,29 @@ def _jpeg(picture: Image) -> str:
 
 
 def _overview(result: Result, summary: dict[str, Any]) -> Panel:
-    """Number of faces over time and, where there is sound, its level and speech below it."""
+    """Return the panel of the number of faces and, with sound, of its level and speech."""
+    faces = f"{summary['faces']} face{'' if summary['faces'] == 1 else 's'}"
     text = (
         f"A face was found in {summary['frames_with_face']} of {summary['frames']} frames "
-        f"({summary['coverage']:.0%}), different faces in all: {summary['faces']}. "
+        f"({summary['coverage']:.0%}); {faces} in total. "
         f"{_quality_text(result.table, summary)} {_sound_text(result)}"
     )
     return Panel("Faces and sound", text, _html(overview_figure(result.table, result.sound), "overview"))
 
 
 def _quality_text(table: pd.DataFrame, summary: dict[str, Any]) -> str:
-    """How many face rows were judged, and how good they are."""
+    """Return a sentence on scored face rows and their quality."""
     faces = table[table["success"] == 1]
     if not len(faces):
-        return "There was nothing to judge."
+        return "There are no faces to score."
     return (
-        f"Of {len(faces)} face rows {summary['judged']:.0%} were judged; their quality is "
-        f"{faces['quality'].median():.2f} in the median."
+        f"{summary['judged']:.0%} of {len(faces)} face rows are scored; "
+        f"median quality {faces['quality'].median():.2f}."
     )
 
 
 def _unscored_shares(table: pd.DataFrame) -> dict[str, float]:
-    """Share of the face rows that were not judged, by reason; most frequent first."""
+    """Return the share of face rows that are not scored, by reason, most frequent first."""
     faces = table[table["success"] == 1]
     unscored = faces[faces[list(ACTIVE_COLUMNS)].isna().all(axis=1)]
     reasons = unscored.loc[~unscored["reason"].isin(["", NO_FACE_REASON]), "reason"].value_counts()
@@ -173,16 +179,16 @@ def _unscored_shares(table: pd.DataFrame) -> dict[str, float]:
 def _sound_text(result: Result) -> str:
     sound = result.sound
     if sound is None or not len(sound.level_db):
-        return "The input has no sound, so the face alone was read."
+        return "The input has no sound, so only the face was used."
     low, high = np.percentile(sound.level_db, [5, 95])
     return (
-        f"The sound lies between {low:.0f} and {high:.0f} dB of full scale for nine tenths of its time; "
-        f"somebody speaks in {sound.speech.mean():.0%} of it."
+        f"The sound level is between {low:.0f} and {high:.0f} dB of full scale for 90% of the time; "
+        f"there is speech for {sound.speech.mean():.0%} of the time."
     )
 
 
 def _timeline(result: Result, face_id: int, max_points: int) -> Panel:
-    """Twelve bands over one time axis, and what they show in words."""
+    """Return the panel of one face: the timeline and its text alternative."""
     rows = result.table[result.table["face_id"] == face_id]
     info = result.info
     data = FigureData(result.table, result.events, info.thresholds, info.untrained_aus, result.sound)
@@ -191,9 +197,9 @@ def _timeline(result: Result, face_id: int, max_points: int) -> Panel:
 
 
 def _timeline_text(rows: pd.DataFrame) -> str:
-    """The text alternative of a timeline: which AUs were active, and in which share of the face's frames."""
+    """Return the text alternative of a timeline: each active AU with its share of the scored frames."""
     scored_share = rows[list(ACTIVE_COLUMNS)].notna().any(axis=1).mean()
-    seen = f"Seen in {len(rows)} frames, judged in {scored_share:.0%}"
+    seen = f"Found in {len(rows)} frames, scored in {scored_share:.0%} of them"
     shares = rows[list(ACTIVE_COLUMNS)].mean().to_numpy()
     order = np.argsort(-np.nan_to_num(shares), kind="stable")
     active_texts = [
@@ -201,13 +207,13 @@ def _timeline_text(rows: pd.DataFrame) -> str:
     ]
     if not active_texts:
         return f"{seen}; no action unit reached its threshold."
-    return f"{seen}. Active, as a share of the judged ones: {', '.join(active_texts)}."
+    return f"{seen}. Active, as a share of the scored frames: {', '.join(active_texts)}."
 
 
 def _html(figure: go.Figure, name: str) -> str:
     text: str = figure.to_html(
         full_html=False,
-        include_plotlyjs=False,  # once for the page, in its head
+        include_plotlyjs=False,  # the page includes it once, in its head
         div_id=f"plot-{name}",
         default_height=f"{figure.layout.height}px",
         config={"displayModeBar": False, "responsive": True},

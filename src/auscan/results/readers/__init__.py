@@ -1,1 +1,1 @@
-"""What coders and other programs say of a video, in their own files."""
+"""Readers of codings: files of human coders and of other programs."""

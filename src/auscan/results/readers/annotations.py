@@ -1,10 +1,11 @@
-"""Read Aff-Wild2's annotation files: one line a frame, twelve numbers a line, -1 where nobody looked.
+"""Read Aff-Wild2 annotation files: one line for each frame, twelve values a line, -1 for not annotated.
 
-Line k after the header belongs to frame k, counted from 1, so no line may ever be left out: a line that
-cannot be understood becomes a row of -1 and a warning.
+Line k after the header belongs to frame k, counted from 1, so no line may be left out: an invalid line
+becomes a row of -1 and a warning.
 
-In: a text file.  Out: labels int8 [N, A].
-Not here: which file belongs to which track, lists and templates of the test set (datasets/).
+Inputs: a text file.
+Returns: labels int8 [N, A], and warnings.
+See also: datasets/ (files of tracks, lists and templates of the test set).
 """
 
 from collections import Counter
@@ -20,28 +21,30 @@ from auscan.core.aus import AU_COUNT, AU_NAMES
 from auscan.core.errors import InputError
 
 NOT_ANNOTATED: Final[int] = -1
+"""Label of an AU that was not annotated in a frame."""
 
 FIRST_EDITION: Final[tuple[str, ...]] = ("AU01", "AU02", "AU04", "AU06", "AU12", "AU15", "AU20", "AU25")
-"""The eight columns of edition 1; AU20 is none of ours."""
+"""The eight columns of edition 1; AU20 is not one of AU_NAMES."""
 
 COLUMN_ORDERS: Final[dict[int, tuple[str, ...]]] = {AU_COUNT: AU_NAMES, len(FIRST_EDITION): FIRST_EDITION}
-"""The AUs of a file by its number of columns; headers have been spelled freely and are not read."""
+"""AUs of a file by its number of columns. Headers are not read, because their spelling varies."""
 
 
 @dataclass(frozen=True, eq=False)
 class Annotations:
-    """The labels of one track."""
+    """Labels of one track."""
 
     labels: NDArray[np.int8]
     """[N, A] 1 active, 0 inactive, -1 not annotated; row k - 1 is frame k."""
     warnings: tuple[str, ...]
+    """Problems found in the file, one sentence each."""
 
 
 def read_annotations(path: Path) -> Annotations:
     """Read one annotation file, skipping its first line.
 
-    Carriage returns, blanks at line ends, empty lines at the end, a missing last line end and `1.0` for `1`
-    are taken as they are.  Raises InputError if there is nothing to read.
+    Accepted are carriage returns, spaces at line ends, empty lines at the end, a missing last line end and
+    `1.0` for `1`.  Raises InputError if there are no label lines.
     """
     header, *lines = _lines(path)
     while lines and not lines[-1].strip():
@@ -49,14 +52,14 @@ def read_annotations(path: Path) -> Annotations:
     if not lines:
         raise InputError(f"{path} has no label lines. Unpack the annotations again.")
     column_order = _column_order(lines, path)
-    # Faces move slowly: of thousands of lines few differ, and each is parsed once.
+    # Labels change slowly: of thousands of lines few differ, and each is parsed once.
     parsed = {line: _parse(line, column_order) for line in set(lines)}
     labels = np.array([parsed[line].values for line in lines], np.int8)  # [N, A]
     return Annotations(labels, tuple(_warnings(header, lines, parsed, column_order)))
 
 
 def label_value(text: str) -> int | None:
-    """1, 0 or -1 from `1`, `1.0`, ` -1 ` and the like; None for anything else."""
+    """Return 1, 0 or -1 for `1`, `1.0`, ` -1 ` and so on; None for any other text."""
     try:
         value = float(text)
     except ValueError:
@@ -67,8 +70,9 @@ def label_value(text: str) -> int | None:
 @dataclass(frozen=True)
 class _ParsedLine:
     values: tuple[int, ...]
-    """One for each of AU_NAMES."""
+    """[A] one label for each of AU_NAMES."""
     problem: str | None = None
+    """Why the line is invalid, or None."""
 
 
 def _lines(path: Path) -> list[str]:
@@ -80,12 +84,12 @@ def _lines(path: Path) -> list[str]:
 
 
 def _fields(line: str) -> list[str]:
-    """The fields of a line; a comma at its end begins none."""
+    """Return the fields of a line; a trailing comma does not start another field."""
     return [field.strip() for field in line.strip().removesuffix(",").split(",")]
 
 
 def _column_order(lines: Iterable[str], path: Path) -> tuple[str, ...]:
-    """Which AUs the columns are: those of the commonest number of columns that is known."""
+    """Return the AUs of the columns, for the most frequent column count that is known."""
     count = Counter(len(_fields(line)) for line in lines)
     known = [columns for columns, _ in count.most_common() if columns in COLUMN_ORDERS]
     if not known:
@@ -115,7 +119,7 @@ def _warnings(
 ) -> Iterable[str]:
     fields = _fields(header)
     if len(fields) == len(column_order) and all(label_value(field) is not None for field in fields):
-        yield "its first line looks like labels, yet was skipped as the header"
+        yield "its first line contains labels, but was skipped as the header"
     problems = Counter(parsed[line].problem for line in lines)
     for problem, count in sorted((t, n) for t, n in problems.items() if t is not None):
         first = next(k for k, line in enumerate(lines, start=1) if parsed[line].problem == problem)

@@ -1,7 +1,8 @@
-"""What one coder says of one face, in one of two forms: frame by frame, or as events in time.
+"""Define the coding of one face by one coder, either frame by frame or as events.
 
-A coder is a person or a program. Not looked at is NaN, never 0.
-In: nothing.  Out: the two forms that every reader of this package gives and agreement/ takes.
+A coder is a person or a program. An AU that was not coded is NaN, never 0.
+
+See also: the readers of this package (which return codings), agreement/ (which compares them).
 """
 
 from dataclasses import dataclass
@@ -14,28 +15,29 @@ from numpy.typing import NDArray
 from auscan.core.aus import AU_COUNT
 
 Scale = Literal["probability", "intensity"]
+"""Unit of the values behind labels: 0 to 1, or 0 to 5."""
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class FrameCoding:
-    """Frame by frame. T frames, A = 12."""
+    """Coding frame by frame. T frames, A = 12."""
 
     name: str
-    """Of the file."""
+    """Name of the file or result."""
     face: int
     """Number of the face in the file."""
     frames: NDArray[np.int64]
-    """[T] indices of frames from 0, increasing; gaps are allowed."""
+    """[T] frame indices from 0, increasing; gaps are allowed."""
     times_s: NDArray[np.float64] | None
-    """[T] when each frame begins; None where the file does not say."""
+    """[T] begin of each frame, seconds; None if the file has no times."""
     labels: NDArray[np.float32]
-    """[T, A] 1 active, 0 not, NaN unknown."""
+    """[T, A] 1 active, 0 inactive, NaN unknown."""
     values: NDArray[np.float32] | None = None
-    """[T, A] what the labels were made from; None where there are labels alone."""
+    """[T, A] values behind the labels; None if the file has labels only."""
     scale: Scale | None = None
-    """What the values are; None without."""
+    """Unit of the values; None without values."""
     events: pd.DataFrame | None = None
-    """AU, onset, offset (s), where the coder has events of its own; None: they are made from the labels."""
+    """AU, onset, offset (s) if the coder has its own events; None: events are found from the labels."""
 
     def __post_init__(self) -> None:
         count = len(self.frames)
@@ -46,16 +48,17 @@ class FrameCoding:
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class EventCoding:
-    """As events in time, of any length; who codes so has watched the whole video."""
+    """Coding as events in time. The coder is assumed to have coded the whole video."""
 
     name: str
-    """Of the file."""
+    """Name of the file."""
     face: int
     """Number of the face in the file."""
     coded: NDArray[np.bool_]
-    """[A] the AUs that were looked for."""
+    """[A] whether the AU was coded."""
     events: pd.DataFrame
-    """AU, onset, offset (s), by AU and onset."""
+    """AU, onset, offset (s), sorted by AU and onset."""
 
 
 Coding = FrameCoding | EventCoding
+"""A coding in either form."""

@@ -1,12 +1,12 @@
-"""ELAN's .eaf: a tier an AU, an annotation an event.
+"""Read ELAN .eaf files: one tier for each AU, one annotation for each event.
 
-A tier belongs to an AU if its name begins with one: `AU12`, `AU 12`, `au_12 face 0`, `AU12@anna`. The face is
-the number after `face` in its name, 0 where there is none. What is written in an annotation is not read: it
-may be an intensity, a side or a remark. A tier without annotations says that its AU was looked for and not
-found; an AU without a tier is unknown. The media offset of ELAN is not read: times are as they stand in the
-file.
+A tier belongs to an AU if its name begins with it: `AU12`, `AU 12`, `au_12 face 0`, `AU12@anna`. The face is
+the number after `face` in the name, or 0. The text of an annotation is not read: it may be an intensity, a
+side or a remark. An AU with an empty tier was coded and not found; an AU without a tier is unknown. ELAN's
+media offset is not applied.
 
-In: an .eaf file.  Out: a coding a face.
+Inputs: an .eaf file.
+Returns: a coding for each face.
 """
 
 import re
@@ -24,12 +24,13 @@ from auscan.results.readers.coding import EventCoding
 AU_PATTERN: Final = re.compile(r"\s*au[ _-]?0*(\d+)(?!\d)", re.IGNORECASE)
 FACE_PATTERN: Final = re.compile(r"face[ _-]?(\d+)", re.IGNORECASE)
 TimeSpan = tuple[float, float]
+"""Onset and offset, seconds."""
 
 
 def read_elan(path: Path) -> list[EventCoding]:
-    """A coding for each face of the file.
+    """Return a coding for each face of the file.
 
-    Raises InputError where it is no .eaf, has no tier of an AU, or annotations without times.
+    Raises InputError if the file is not an .eaf, has no tier of an AU, or has annotations without times.
     """
     root = _root(path)
     slots = {slot.attrib["TIME_SLOT_ID"]: slot.get("TIME_VALUE") for slot in root.iter("TIME_SLOT")}
@@ -43,7 +44,7 @@ def read_elan(path: Path) -> list[EventCoding]:
     if not spans_by_face:
         raise InputError(
             f"{path} has no tier of an action unit (its tiers: {', '.join(names) or 'none'}). "
-            "Call each tier after its AU, like AU12."
+            "Name each tier after its AU, for example AU12."
         )
     return [_coding(path.name, face, spans) for face, spans in sorted(spans_by_face.items())]
 
@@ -55,14 +56,14 @@ def _root(path: Path) -> Xml.Element:
         raise InputError(f"{path} cannot be read as an .eaf file ({error}).") from error
     header = root.find("HEADER")
     if root.tag != "ANNOTATION_DOCUMENT" or header is None:
-        raise InputError(f"{path} is no .eaf file of ELAN.")
+        raise InputError(f"{path} is not an .eaf file of ELAN.")
     if header.get("TIME_UNITS", "milliseconds") != "milliseconds":
-        raise InputError(f"{path} counts in frames. Save it in ELAN with times in milliseconds.")
+        raise InputError(f"{path} has times in frames. Save it in ELAN with times in milliseconds.")
     return root
 
 
 def _au(tier: str) -> str | None:
-    """The AU of a tier, if it is one of ours."""
+    """Return the AU of a tier by its name; None if it is not one of AU_NAMES."""
     match = AU_PATTERN.match(tier)
     name = f"AU{int(match[1]):02d}" if match else ""
     return name if name in AU_NAMES else None
@@ -82,12 +83,12 @@ def _coding(name: str, face: int, spans: dict[str, list[TimeSpan]]) -> EventCodi
     rows = [(au, *span) for au in AU_NAMES for span in _merge_overlaps(spans.get(au, []))]
     coded = pd.Index(AU_NAMES).isin(list(spans))
     events = pd.DataFrame(rows, columns=["AU", "onset", "offset"])
-    events = events.astype({"AU": "str", "onset": float, "offset": float})  # also where there are none
+    events = events.astype({"AU": "str", "onset": float, "offset": float})  # dtypes of an empty table, too
     return EventCoding(name=name, face=face, coded=coded, events=events)
 
 
 def _merge_overlaps(spans: list[TimeSpan]) -> list[TimeSpan]:
-    """Spans in order of time; those that overlap, as two tiers of one AU may, are one."""
+    """Return spans sorted by time; overlapping spans, as of two tiers of one AU, become one."""
     merged: list[TimeSpan] = []
     for onset, offset in sorted(spans):
         if merged and onset < merged[-1][1]:

@@ -1,11 +1,12 @@
-"""Read whatever a coder or a program left, by what it looks like.
+"""Read codings from a file of any supported format.
 
     a folder, aus.parquet, aus.csv   a result of auscan
     .eaf                             ELAN
     .csv                             OpenFace or py-feat
-    .txt                             Aff-Wild2: a line a frame, twelve labels
+    .txt                             Aff-Wild2: one line for each frame, twelve labels
 
-In: a path.  Out: a coding a face.
+Inputs: a path.
+Returns: a coding for each face.
 """
 
 from pathlib import Path
@@ -29,11 +30,11 @@ SUPPORTED_INPUTS = (
 
 
 def read_codings(path: str | Path) -> list[Coding]:
-    """What `path` says of each face.  Raises InputError where it is nothing we know, or has no face."""
+    """Return a coding for each face.  Raises InputError if the format is unknown or there is no face."""
     path = Path(path)
     codings = _read_by_format(path)
     if not codings:
-        raise InputError(f"{path} holds no face.")
+        raise InputError(f"{path} has no face.")
     return codings
 
 
@@ -41,7 +42,7 @@ def _read_by_format(path: Path) -> list[Coding]:
     if result_folder(path) is not None:
         return [*codings_from_result(open_result(path), path.resolve().name)]
     if not path.is_file():
-        raise InputError(f"{path} is not there, or no result of auscan. {SUPPORTED_INPUTS}")
+        raise InputError(f"{path} does not exist or is not a result of auscan. {SUPPORTED_INPUTS}")
     kind = path.suffix.lower()
     if kind == ".eaf":
         return [*read_elan(path)]
@@ -51,11 +52,11 @@ def _read_by_format(path: Path) -> list[Coding]:
         return [*read_pyfeat(path)]
     if kind == ".txt":
         return [_read_affwild2(path)]
-    raise InputError(f"{path} is nothing that auscan can read as a coding. {SUPPORTED_INPUTS}")
+    raise InputError(f"{path} is not a supported coding file. {SUPPORTED_INPUTS}")
 
 
 def codings_from_result(result: Result, name: str) -> list[FrameCoding]:
-    """A coding for each face of a result: every frame, unknown where the face is not or is not judged."""
+    """Return a coding of all frames for each face; frames without the face or unscored are unknown."""
     table = result.table
     frames = table["frame"].drop_duplicates().to_numpy(np.int64)
     times_s = frame_times_s(table)
@@ -80,7 +81,7 @@ def codings_from_result(result: Result, name: str) -> list[FrameCoding]:
 
 
 def _read_affwild2(path: Path) -> FrameCoding:
-    """Line k after the header is frame k, from 1."""
+    """Read an Aff-Wild2 annotation file as face 0, without times."""
     labels = read_annotations(path).labels
     return FrameCoding(
         name=path.name,

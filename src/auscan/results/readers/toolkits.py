@@ -1,17 +1,15 @@
-"""OpenFace's CSV files: frame, face_id, timestamp, confidence, success, AU01_r, ..., AU01_c, ...
+"""Read the CSV files of OpenFace and py-feat.
 
-The presences (`_c`) are the labels, the intensities (`_r`, 0 to 5) the values. In rows without a face
-(success 0) both are unknown, as OpenFace leaves stale numbers there. Frames count from 1.
+OpenFace: frame (from 1), face_id, timestamp, confidence, success, AU01_r, ..., AU01_c, ... The presences
+(`_c`) are the labels and the intensities (`_r`, 0 to 5) the values. In rows without a face (success 0) both
+are unknown, because OpenFace leaves stale numbers there.
 
-In: a CSV file.  Out: its table, or a coding a face.
-Not here: OpenFace's files as a data set (datasets/openface.py), writing them (exports/openface.py).
+py-feat (Fex): AU probabilities, frame (from 0), no times. Faces are separated by `Identity`. Without that
+column a frame with several faces cannot be read.
 
-py-feat's Fex CSV: AUs as probabilities, frames from 0, no times.
-
-An AU counts as active from 0.5 on. Faces are told apart by `Identity` where the file has it; without, a frame
-with several faces cannot be read, since nobody knows which is which.
-
-In: a CSV file.  Out: a coding a face.
+Inputs: a CSV file.
+Returns: a coding for each face.
+See also: datasets/openface.py (OpenFace files as a data set), exports/ (writing).
 """
 
 from pathlib import Path
@@ -25,19 +23,20 @@ from auscan.core.errors import InputError
 from auscan.results.readers.coding import FrameCoding
 
 REQUIRED_COLUMNS: Final[tuple[str, ...]] = ("frame", "timestamp", "success")
+"""Columns that an OpenFace table must have."""
 
 
 def is_openface(path: Path) -> bool:
-    """Does this CSV file begin as OpenFace's do?"""
+    """Return whether the header of a CSV file is that of OpenFace."""
     with path.open(encoding="utf-8-sig", errors="replace") as file:
         fields = {field.strip() for field in file.readline().split(",")}
     return {"confidence", "success"} <= fields and any(field.endswith("_c") for field in fields)
 
 
 def read_openface_table(path: Path) -> pd.DataFrame:
-    """The table with stripped column names and a face_id, by face and frame.
+    """Return the table with stripped column names and a face_id, sorted by face and frame.
 
-    Raises InputError where it is no table of a video with AUs.
+    Raises InputError if it is not the table of a video with AUs.
     """
     try:
         table = pd.read_csv(path, skipinitialspace=True, low_memory=False)
@@ -47,14 +46,14 @@ def read_openface_table(path: Path) -> pd.DataFrame:
     missing = [name for name in REQUIRED_COLUMNS if name not in table]
     if missing or not any(f"{name}_c" in table for name in AU_NAMES):
         missing_text = ", ".join(missing) or "presences (_c)"
-        raise InputError(f"{path} is no OpenFace table of a video with AUs: it lacks {missing_text}.")
-    if "face_id" not in table:  # version 1
+        raise InputError(f"{path} is not an OpenFace table of a video with AUs: it lacks {missing_text}.")
+    if "face_id" not in table:  # OpenFace 1 has no face_id
         table["face_id"] = 0
     return table.sort_values(["face_id", "frame"]).drop_duplicates(["face_id", "frame"])
 
 
 def read_openface(path: Path) -> list[FrameCoding]:
-    """A coding for each face of the file.  Raises InputError where it is no such table."""
+    """Return a coding for each face of the file.  Raises InputError if it is not such a table."""
     table = read_openface_table(path)
     codings = []
     for face, rows in table.groupby("face_id", sort=True):
@@ -78,17 +77,18 @@ def read_openface(path: Path) -> list[FrameCoding]:
 
 
 ACTIVE_THRESHOLD = 0.5
+"""Probability from which an AU of py-feat counts as active."""
 
 
 def is_pyfeat(path: Path) -> bool:
-    """Does this CSV file begin as py-feat's do?"""
+    """Return whether the header of a CSV file is that of py-feat."""
     with path.open(encoding="utf-8-sig", errors="replace") as file:
         fields = {field.strip() for field in file.readline().split(",")}
     return {"frame", "FaceScore"} <= fields and any(name in fields for name in AU_NAMES)
 
 
 def read_pyfeat(path: Path) -> list[FrameCoding]:
-    """A coding for each face of the file.  Raises InputError where it is no such table."""
+    """Return a coding for each face of the file.  Raises InputError if it is not such a table."""
     try:
         table = pd.read_csv(path, low_memory=False)
     except (OSError, ValueError) as error:
@@ -99,7 +99,7 @@ def read_pyfeat(path: Path) -> list[FrameCoding]:
     for face, (_, rows) in enumerate(table.groupby(identities, sort=True)):
         rows = rows.sort_values("frame")
         if rows["frame"].duplicated().any():
-            raise InputError(f"{path} has several faces in a frame and no Identity that tells them apart.")
+            raise InputError(f"{path} has several faces in a frame and no Identity column to separate them.")
         values = rows.reindex(columns=list(AU_NAMES)).to_numpy(np.float32)
         labels = np.where(np.isnan(values), np.nan, values >= ACTIVE_THRESHOLD).astype(np.float32)
         frames = rows["frame"].to_numpy(np.int64)

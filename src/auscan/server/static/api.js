@@ -1,4 +1,4 @@
-// Talk to the server. What it refuses becomes an Error with its sentence.
+// Send requests to the server. Error responses become an Error with the server's message.
 async function fetchChecked(path, method = "GET") {
   const response = await fetch(path, { method });
   if (!response.ok) {
@@ -13,7 +13,7 @@ export const getBytes = async (path) => (await fetchChecked(path)).arrayBuffer()
 export const post = async (path) => (await fetchChecked(path, "POST")).json();
 export const remove = (path) => fetchChecked(path, "DELETE");
 
-// Send a file; fetch cannot tell how much of it is gone, XMLHttpRequest can.
+// Upload a file; fetch reports no upload progress, XMLHttpRequest does.
 export function upload(file, options, progress) {
   const query = new URLSearchParams({ name: file.name, ...options });
   return new Promise((resolve, reject) => {
@@ -21,7 +21,7 @@ export function upload(file, options, progress) {
     request.open("POST", `/api/jobs?${query}`);
     request.setRequestHeader("Content-Type", "application/octet-stream");
     request.upload.onprogress = (event) => progress(event.loaded / event.total);
-    request.onerror = () => reject(new Error("The connection to the Studio broke off."));
+    request.onerror = () => reject(new Error("The connection to the Studio was lost."));
     request.onload = () => {
       const body = JSON.parse(request.responseText || "{}");
       if (request.status === 201) resolve(body);
@@ -33,7 +33,7 @@ export function upload(file, options, progress) {
 
 export const TYPED_ARRAYS = { float32: Float32Array, float64: Float64Array, int32: Int32Array, uint8: Uint8Array };
 
-// {"type": "float32", "data": base64} -> Float32Array, byte for byte what the server holds.
+// {"type": "float32", "data": base64} -> Float32Array with the same bytes as on the server.
 export function unpack({ type, data }) {
   const bytes = Uint8Array.from(atob(data), (letter) => letter.charCodeAt(0));
   return new TYPED_ARRAYS[type](bytes.buffer);

@@ -1,4 +1,4 @@
-// The camera: pictures go over a WebSocket, rows come back and are drawn on the picture they belong to.
+// Send camera pictures over a WebSocket and draw the returned rows on their pictures.
 import { drawFaces, fitCanvas } from "./paint.js";
 import { h, notify } from "./dom.js";
 
@@ -8,7 +8,7 @@ export function showCamera(main, about) {
   const names = Object.keys(about.aus);
   const canvas = h("canvas", { role: "img", "aria-label": "The camera's picture with the action units drawn on it" });
   const view = h("div", { class: "viewer camera" }, canvas);
-  const status = h("p", { class: "faint", role: "status" }, "The picture goes to this Studio and nowhere else; nothing is kept. The face is read without sound.");
+  const status = h("p", { class: "faint", role: "status" }, "Pictures are sent only to this Studio and are not stored. Audio is not used.");
   const button = h("button", { class: "main" }, "Start the camera");
   main.append(h("h1", {}, "Camera"), h("div", { class: "row controls" }, button), status, view);
   let session = null;
@@ -24,7 +24,7 @@ export function showCamera(main, about) {
 }
 
 async function start(canvas, names, setStatus, onClosed) {
-  if (!navigator.mediaDevices) throw new Error("browsers allow it on this machine's own address or over HTTPS alone.");
+  if (!navigator.mediaDevices) throw new Error("browsers allow it only on a local address or over HTTPS.");
   const stream = await navigator.mediaDevices.getUserMedia({ video: { width: { ideal: WIDTH } } });
   const video = h("video", { muted: true, playsinline: "" });
   video.srcObject = stream;
@@ -44,7 +44,7 @@ async function start(canvas, names, setStatus, onClosed) {
 class Session {
   constructor(video, socket, canvas, names, setStatus) {
     Object.assign(this, { video, socket, canvas, names, setStatus });
-    this.pictures = new Map();  // index -> picture that waits for its rows
+    this.pictures = new Map();  // index -> picture without rows yet
     this.sent = this.answered = this.shown = 0;
     this.closed = false;
     const height = Math.round(WIDTH * video.videoHeight / video.videoWidth);
@@ -100,7 +100,7 @@ class Session {
     this.canvas.dataset.shown = this.shown;
     if (this.shown % 5 === 1) {
       const active = detected.flatMap((row) => this.names.filter((name) => row[`${name}_c`] === 1));
-      this.setStatus(`${(1000 * this.sent / (performance.now() - this.startedMs)).toFixed(0)} pictures a second. ${detected.length ? `Active: ${active.join(", ") || "none"}` : "No face."}`);
+      this.setStatus(`${(1000 * this.sent / (performance.now() - this.startedMs)).toFixed(0)} pictures per second. ${detected.length ? `Active: ${active.join(", ") || "none"}` : "No face."}`);
     }
   }
 }

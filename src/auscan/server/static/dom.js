@@ -1,4 +1,4 @@
-// Make elements: h("button", { class: "main", onclick: go }, "Go"). Text is always text, never markup.
+// Create elements: h("button", { class: "main", onclick: go }, "Go"). Text is never interpreted as markup.
 export function h(tag, attributes = {}, ...children) {
   const element = document.createElement(tag);
   for (const [name, value] of Object.entries(attributes)) {
@@ -12,7 +12,7 @@ export function h(tag, attributes = {}, ...children) {
 
 let clearTimer = 0;
 
-// Tell the user, also one who listens.
+// Show a message for some seconds; screen readers announce it (aria-live).
 export function notify(text) {
   const status = document.getElementById("status");
   status.textContent = text;

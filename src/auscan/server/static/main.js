@@ -1,4 +1,4 @@
-// Which view an address shows: #/ the videos, #/result/ID[/ID], #/camera.
+// Show the view of the address: #/ (videos), #/result/ID[/ID], #/camera.
 import { showVideos } from "./videos.js";
 import { showResults } from "./result.js";
 import { showCamera } from "./camera.js";
@@ -28,7 +28,7 @@ async function route() {
   }
 }
 
-// A file that is dropped beside its place would otherwise be opened in place of the page.
+// Without this the browser would open a dropped file instead of the page.
 for (const name of ["dragover", "drop"]) {
   addEventListener(name, (event) => { if (event.dataTransfer.types.includes("Files")) event.preventDefault(); });
 }

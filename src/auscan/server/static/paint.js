@@ -1,9 +1,9 @@
-// Draw faces over a picture: box, number, bars of the AUs, and the patches that were read.
+// Draw faces over a picture: box, face number, AU bars and attention patches.
 export const ACCENT = "#0b62c4";
-const ACCENT_DARK = "#5aa9ff";  // the accent on dark ground
+const ACCENT_DARK = "#5aa9ff";  // accent on a dark background
 const PANEL = "rgba(20, 23, 27, .78)";
 
-// faces: [{ box: [x, y, w, h], id, reason, bars: [{ name, value, active }] }]; scale: px of the screen per px of the frame.
+// faces: [{ box: [x, y, w, h], id, reason, bars: [{ name, value, active }] }]; scale: screen px per frame px.
 export function drawFaces(context, faces, scale, width, height, show) {
   for (const face of faces) {
     const [x, y, w, h] = face.box.map((value) => value * scale);
@@ -43,7 +43,7 @@ function drawBars(context, bars, x, y, w, width, height) {
   });
 }
 
-// shares: bytes a patch; to_frame: [a, b, c, d, e, f], rows of the matrix from crop to frame.
+// shares: one byte per patch; to_frame: [a, b, c, d, e, f], rows of the matrix from crop to frame.
 export function drawPatches(context, { side, to_frame: m }, shares, scale) {
   const grid = Math.round(Math.sqrt(shares.length)), cell = side / grid;
   const maximum = Math.max(1, ...shares);
@@ -57,7 +57,7 @@ export function drawPatches(context, { side, to_frame: m }, shares, scale) {
   context.restore();
 }
 
-// Make a canvas sharp on any screen; returns its context in CSS px.
+// Resize a canvas to the screen's resolution, clear it and return its context in CSS px.
 export function fitCanvas(canvas, width, height) {
   const ratio = devicePixelRatio || 1;
   const w = Math.round(width * ratio), h = Math.round(height * ratio);

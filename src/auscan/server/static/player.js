@@ -1,4 +1,4 @@
-// The video with faces drawn over it, from the table; frames are found by the container's times.
+// Play the video with faces drawn over it; frames are located by the container's times.
 import { drawFaces, drawPatches, fitCanvas } from "./paint.js";
 import { get, unpack } from "./api.js";
 import { h, notify } from "./dom.js";
@@ -6,18 +6,18 @@ import { h, notify } from "./dom.js";
 const IMAGE_SUFFIXES = new Set([".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff"]);
 
 export class Player {
-  // moved(seconds): another frame is shown.
+  // onFrame(seconds): called when another frame is shown.
   constructor(result, names, onFrame) {
     Object.assign(this, { result, names, onFrame });
     this.show = { box: true, bars: true, attributions: "" };
-    this.attributionCache = new Map();  // evidence by its first frame, 64 frames each
+    this.attributionCache = new Map();  // attributions by first frame, 64 frames each
     const source = `/api/results/${result.id}/video`;
     this.isImage = IMAGE_SUFFIXES.has(result.suffix);
     this.media = this.isImage ? h("img", { src: source, alt: result.name }) : h("video", { src: source, preload: "auto", playsinline: "" });
     this.canvas = h("canvas");
     this.element = h("div", { class: "viewer" }, this.media, this.canvas);
     this.seconds = 0;
-    this.media.addEventListener("error", () => notify(`This browser cannot play ${result.name}; the timeline and the files work all the same.`));
+    this.media.addEventListener("error", () => notify(`This browser cannot play ${result.name}; the timeline and the downloads still work.`));
     for (const event of ["load", "loadeddata", "seeked", "pause", "timeupdate"]) {
       this.media.addEventListener(event, () => { if (!this.playing) this.setTime(this.media.currentTime ?? 0); });
     }

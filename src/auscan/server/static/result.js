@@ -1,4 +1,4 @@
-// One result, or two side by side that play together.
+// Show one result, or two side by side with linked playback.
 import { get } from "./api.js";
 import { h, notify, formatTime } from "./dom.js";
 import { EventList } from "./events.js";
@@ -42,7 +42,7 @@ function keyHelp() {
 }
 
 class ResultView {
-  // side: which of two it is, for those who hear the page.
+  // label: "1: " or "2: " if two results are shown; part of the accessible names.
   constructor(result, about, label) {
     const name = `${label}${result.name}`;
     Object.assign(this, { result, about, names: Object.keys(about.aus) });
@@ -80,8 +80,8 @@ class ResultView {
       onchange: (event) => { show[name] = event.target.checked; this.player.draw(); } }), text);
     const attributionSelect = h("select", { "aria-label": "Evidence", disabled: !this.result.evidence,
       onchange: () => { show.attributions = attributionSelect.value; this.player.draw(); } },
-    h("option", { value: "" }, "none"), h("option", { value: "patches" }, "patches read"),
-    ...this.names.map((name) => h("option", { value: name }, `where ${name} looked`)));
+    h("option", { value: "" }, "none"), h("option", { value: "patches" }, "selected patches"),
+    ...this.names.map((name) => h("option", { value: name }, `attention of ${name}`)));
     const from = h("input", { type: "text", size: "7", placeholder: "2-5", "aria-label": "Seconds at rest", hidden: true });
     const baseline = h("select", { "aria-label": "Baseline" }, ...["none", "median", "seconds"].map((name) => h("option", { value: name }, name)));
     baseline.value = this.baseline === "none" || this.baseline === "median" ? this.baseline : "seconds";
@@ -124,7 +124,7 @@ class ResultView {
   }
 
   showEvents() {
-    if (!this.allEvents) return;  // they are on their way
+    if (!this.allEvents) return;  // still loading
     const face = Number(this.face.value);
     this.events.show(this.allEvents.filter((event) => event.face_id === face).sort((a, b) => a.onset - b.onset), this.player.seconds);
   }
@@ -144,7 +144,7 @@ class ResultView {
     try { await this.load(); } catch (error) { this.baseline = previous; notify(error.message); }
   }
 
-  // The picture changes at once; the events, which the server finds, follow a moment later.
+  // The picture changes at once; the events are computed by the server, so they are requested after a pause.
   onThresholdsChanged() {
     this.player.thresholds = this.timeline.thresholds;
     this.player.draw();

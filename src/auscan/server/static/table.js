@@ -1,7 +1,7 @@
-// A result's table in the browser: which rows a moment has, and the rows of one face for a timeline.
+// Load a result's table and look up its rows by time and face.
 import { getBytes, TYPED_ARRAYS } from "./api.js";
 
-// A line of JSON names the columns, whose numbers follow it and are used where they lie.
+// A line of JSON describes the columns; their values follow and are used without copying.
 export async function loadTable(id, baseline) {
   const received = await getBytes(`/api/results/${id}/table?baseline=${encodeURIComponent(baseline)}`);
   let offset = new Uint8Array(received).indexOf(10) + 1;
@@ -17,7 +17,7 @@ export async function loadTable(id, baseline) {
 export class Table {
   constructor(columns, reasons, rows) {
     Object.assign(this, { columns, reasons, rows });
-    this.firstRow = [];  // of each frame
+    this.firstRow = [];  // index of the first row of each frame
     for (let row = 0; row < rows; row++) {
       if (row === 0 || columns.frame[row] !== columns.frame[row - 1]) this.firstRow.push(row);
     }
@@ -28,7 +28,7 @@ export class Table {
     this.faces = [...new Set(columns.face_id)].filter((face) => face >= 0).sort((a, b) => a - b);
   }
 
-  // Index into `times` of the frame that is shown at a moment.
+  // Return the index into `times` of the frame shown at a time.
   frameAt(seconds) {
     let low = 0, high = this.times.length - 1;
     while (low < high) {
@@ -38,13 +38,13 @@ export class Table {
     return low;
   }
 
-  // A moment well inside a frame, so that rounding does not land in the one before.
+  // Return a time inside the frame, so that rounding does not seek to the previous frame.
   seekTime(index) {
     const next = this.times[index + 1] ?? this.startTime + this.duration;
     return this.times[index] + Math.min(0.5 * (next - this.times[index]), 0.02);
   }
 
-  // Rows of faces in a frame.
+  // Return the rows of the faces in a frame.
   rowsAt(index) {
     const rows = [];
     const end = this.firstRow[index + 1] ?? this.rows;

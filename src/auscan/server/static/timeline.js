@@ -1,9 +1,9 @@
-// Below the player: a lane a face and AU with its probability, lit where it is active, and its threshold.
+// Draw one lane per AU below the player: its probability, highlighted while active, and its threshold.
 import { ACCENT, fitCanvas } from "./paint.js";
 import { h } from "./dom.js";
 
 export class Timeline {
-  // changed(): a threshold moved; seek(seconds): a lane was clicked.
+  // onChange(): called when a threshold changes; seek(seconds): called when a lane is clicked.
   constructor(name, aus, thresholds, seek, onChange) {
     this.names = Object.keys(aus);
     this.defaultThresholds = { ...thresholds };
@@ -35,7 +35,7 @@ export class Timeline {
     this.canvases[name] = { canvas, slider, valueLabel };
     this.playheads.push(playhead);
     return h("div", { class: "lane" }, h("div", { class: "au" }, h("strong", {}, name), " ", h("span", { class: "meaning faint" }, meaning)),
-      h("div", { class: "seek" }, canvas, playhead), h("div", { class: "cut" }, slider, valueLabel));
+      h("div", { class: "seek" }, canvas, playhead), h("div", { class: "threshold" }, slider, valueLabel));
   }
 
   reset() {

@@ -1,15 +1,15 @@
-// The list of videos: drop some, see how far they are, call them off, open two side by side.
+// Show the list of videos: upload, progress, cancel, compare two.
 import { get, post, remove, upload } from "./api.js";
 import { h, notify } from "./dom.js";
 
-const MAX_UPLOADS = 3;  // files that are sent at once; a browser has six connections, and the list needs one too
+const MAX_UPLOADS = 3;  // simultaneous uploads; a browser has six connections, and polling the list needs one
 
-// These outlive the view, as whoever looks at a result meanwhile still sends.
-const uploadList = h("ul", { class: "jobs", "aria-label": "Files on their way" });
+// Uploads continue while another view is shown, so these are module variables.
+const uploadList = h("ul", { class: "jobs", "aria-label": "Uploads" });
 const uploadQueues = Array(MAX_UPLOADS).fill(Promise.resolve());
 let uploadCount = 0;
 
-const STATUS_TEXT = { queued: "waits", running: "is read", done: "done", failed: "failed", cancelled: "called off" };
+const STATUS_TEXT = { queued: "queued", running: "processing", done: "done", failed: "failed", cancelled: "cancelled" };
 
 export function showVideos(main, about) {
   const list = h("ul", { class: "jobs", "aria-label": "Videos" });
@@ -50,7 +50,7 @@ export function showVideos(main, about) {
   return () => { closed = true; clearTimeout(timer); removeDropHandlers(); };
 }
 
-// Files may be dropped on all of the page; `mark` is lit meanwhile. Returns what ends it.
+// Accept files dropped anywhere on the page and highlight `highlighted` meanwhile. Return a function that removes the handlers.
 function addDropHandlers(highlighted, addFiles) {
   const controller = new AbortController();
   const on = (name, action) => addEventListener(name, action, { signal: controller.signal });
@@ -66,8 +66,8 @@ function optionFields() {
   const boxes = { evidence: h("input", { type: "checkbox", checked: true }),
     report: h("input", { type: "checkbox" }), keep_all: h("input", { type: "checkbox" }) };
   const row = h("div", { class: "row" }, h("label", {}, "Thresholds", operatingPoint),
-    h("label", {}, boxes.evidence, "keep evidence"), h("label", {}, boxes.report, "write a report"),
-    h("label", {}, boxes.keep_all, "judge faces that can hardly be read"));
+    h("label", {}, boxes.evidence, "save attention maps"), h("label", {}, boxes.report, "write a report"),
+    h("label", {}, boxes.keep_all, "score low-quality faces"));
   const values = () => ({ operating_point: operatingPoint.value,
     ...Object.fromEntries(Object.entries(boxes).map(([name, box]) => [name, box.checked])) });
   return { row, values };
@@ -76,9 +76,9 @@ function optionFields() {
 function queueUploads(files, suffixes, options, refresh) {
   const hasKnownSuffix = (file) => suffixes.some((suffix) => file.name.toLowerCase().endsWith(suffix));
   const unknownNames = files.filter((file) => !hasKnownSuffix(file)).map((file) => file.name);
-  if (unknownNames.length) notify(`Neither a video nor a picture by its name: ${unknownNames.join(", ")}`);
+  if (unknownNames.length) notify(`Not a video or picture: ${unknownNames.join(", ")}`);
   for (const file of files.filter(hasKnownSuffix)) {
-    const bar = h("progress", { max: 1, value: 0, "aria-label": `Sending ${file.name}` });
+    const bar = h("progress", { max: 1, value: 0, "aria-label": `Uploading ${file.name}` });
     const item = h("li", {}, h("span"), h("span", { class: "name" }, file.name), bar);
     uploadList.append(item);
     const queue = uploadCount++ % MAX_UPLOADS;
@@ -96,7 +96,7 @@ async function uploadFile(file, item, bar, options, refresh) {
   refresh();
 }
 
-// Items are kept and changed, so that whoever stands on a button with the keyboard stays there.
+// Update existing items in place, so that the keyboard focus stays on its button.
 function updateList(list, jobs, chosen, setChosen, refresh) {
   const old = new Map([...list.children].map((item) => [item.dataset.id, item]));
   if (!jobs.length) {
@@ -119,8 +119,8 @@ function makeItem(job, chosen, setChosen, refresh) {
   const box = h("input", { type: "checkbox", "aria-label": `Compare ${job.name}`, checked: chosen.has(job.id),
     disabled: !done, onchange: (event) => setChosen(job.id, event.target.checked) });
   const name = done ? h("a", { href: `#/result/${job.id}` }, job.name) : job.name;
-  const bar = active ? h("progress", { max: 1, "aria-label": `Reading ${job.name}` }) : null;
-  if (job.status === "queued") bar.value = 0;  // or it would move as if something were done
+  const bar = active ? h("progress", { max: 1, "aria-label": `Processing ${job.name}` }) : null;
+  if (job.status === "queued") bar.value = 0;  // without a value the bar is animated as if running
   const statusText = h("span", { class: "faint" });
   const action = (title, path, call) => h("button", { "aria-label": `${title} ${job.name}`, onclick: async () => {
     try { await call(path); } catch (error) { notify(error.message); }
@@ -143,7 +143,7 @@ function makeItem(job, chosen, setChosen, refresh) {
 function state(job) {
   if (job.status === "done") return `done in ${job.seconds.toFixed(1)} s`;
   if (job.status !== "running" || !job.done) return STATUS_TEXT[job.status];
-  if (job.done === job.total) return "is written";
+  if (job.done === job.total) return "writing results";
   const frames = job.total ? `${job.done} of ${job.total} frames` : `${job.done} frames`;
   return job.left_s == null ? frames : `${frames}, ${Math.ceil(job.left_s)} s left`;
 }

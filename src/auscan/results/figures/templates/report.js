@@ -1,4 +1,4 @@
-// Sort the table by the column whose button is pressed; press again to turn the order round.
+// Sort the table by the column of the selected button; a second selection reverses the order.
 for (const button of document.querySelectorAll("th button")) {
   button.addEventListener("click", () => {
     const header = button.closest("th"), table = header.closest("table"), column = header.cellIndex;
@@ -13,12 +13,12 @@ for (const button of document.querySelectorAll("th button")) {
     };
     const rows = [...table.tBodies[0].rows].sort((a, b) => (up ? compare(a, b) : compare(b, a)));
     table.tBodies[0].append(...rows);
-    const said = `Sorted by ${button.textContent}, ${up ? "ascending" : "descending"}.`;
-    document.getElementById("sorted").textContent = said;
+    const message = `Sorted by ${button.textContent}, ${up ? "ascending" : "descending"}.`;
+    document.getElementById("sorted").textContent = message;
   });
 }
 
-// Paper is narrower than most screens and wider than a phone, and plots do not follow by themselves.
+// Plots do not adapt to the paper width by themselves.
 const PAPER_PX = 680;
 const plots = () => document.querySelectorAll(".plotly-graph-div");
 addEventListener("beforeprint", () => plots().forEach((plot) => Plotly.relayout(plot, { width: PAPER_PX })));
