@@ -2,10 +2,10 @@
 
     python benchmarks/faults/fuzz.py --files 2000 --out runs/fuzz [--clips DIR] [--jobs 2]
 
-The files are those of tests/faults/corpus.py, each in a process of its own with a limit of time and memory.
-Prints a table for docs/faults.md: a row a kind of fault, a column a class of error. Progress goes to stderr
-every half minute. Exits with 1 where a file is missing from the manifest, fails with an unexpected error or
-reaches a limit, and after a traceback.
+The files come from tests/faults/corpus.py. Each is processed in its own process, with limits of time and
+memory. Prints a table for docs/faults.md: a row for each kind of fault, a column for each class of error.
+Writes progress to stderr every half minute. Exits with 1 if a file is missing from the manifest, fails with
+an unexpected error or reaches a limit, or if a traceback was printed.
 """
 
 import argparse
@@ -36,22 +36,23 @@ CLASSES = {
 }
 """Class of error -> words of its message."""
 PROGRESS_INTERVAL_S = 30.0
+"""Time between two lines of progress, seconds."""
 COMMAND = (sys.executable, "-c", "from auscan.cli.main import main; main()", "detect")
 
 
 def main() -> None:
-    """Parse arguments, run, print the table."""
+    """Parse arguments, make and process the files, print the table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--files", type=int, default=2000, help="how many")
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--clips", type=Path, help="folder with whole clips to be broken as well")
+    parser.add_argument("--files", type=int, default=2000, help="number of files")
+    parser.add_argument("--seed", type=int, default=0, help="seed of the faults")
+    parser.add_argument("--clips", type=Path, help="folder with intact clips to break as well")
     parser.add_argument("--out", type=Path, required=True, help="new folder for the files and results")
-    parser.add_argument("--jobs", type=int, default=2)
-    parser.add_argument("--limit-s", type=float, default=120.0, help="for each file")
-    parser.add_argument("--limit-gb", type=float, default=4.0, help="for each file")
+    parser.add_argument("--jobs", type=int, default=2, help="parallel processes")
+    parser.add_argument("--limit-s", type=float, default=120.0, help="time limit for each file, seconds")
+    parser.add_argument("--limit-gb", type=float, default=4.0, help="memory limit for each file, GB")
     args = parser.parse_args()
     if args.out.exists():
-        parser.error(f"{args.out} is there already; give a new folder.")
+        parser.error(f"{args.out} already exists. Give a new folder.")
     print_progress(f"making {args.files} files")
     faults = make_corpus(args.out / "in", range(args.files), args.seed, args.clips)
     limits = [f"--jobs={args.jobs}", f"--time-limit={args.limit_s}", f"--memory-limit={args.limit_gb}"]
@@ -64,12 +65,12 @@ def main() -> None:
         subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=log) as process,
     ):
         while process.poll() is None:
-            progress.look()
+            progress.update()
             time.sleep(0.5)
     entries = read_records(manifest)
     print(table(faults, entries))
     problems = find_problems(faults, entries, process.returncode, stderr_file.read_text(encoding="utf-8"))
-    print("\n".join(problems) or f"\nAll {len(faults)} files are accounted for.")
+    print("\n".join(problems) or f"\nAll {len(faults)} files have a record.")
     raise SystemExit(1 if problems else 0)
 
 
@@ -79,13 +80,13 @@ def print_progress(text: str) -> None:
 
 
 class Progress:
-    """Prints the number of lines of a manifest at intervals."""
+    """Progress of a run: prints the number of lines of its manifest at intervals."""
 
     def __init__(self, name: str, manifest: Path, files: int) -> None:
         self._name, self._manifest, self._files = name, manifest, files
         self._began_s = self._last_s = time.monotonic()
 
-    def look(self) -> None:
+    def update(self) -> None:
         """Print the progress if the interval is over."""
         now_s = time.monotonic()
         if now_s - self._last_s < PROGRESS_INTERVAL_S:
@@ -98,7 +99,7 @@ class Progress:
 
 
 def read_records(manifest: Path) -> dict[str, dict]:
-    """Last manifest record of each file, by its name."""
+    """Read the last manifest record of each file, by its name."""
     lines = manifest.read_text(encoding="utf-8").splitlines() if manifest.is_file() else []
     return {Path(entry["path"]).name: entry for entry in map(json.loads, lines)}
 
@@ -112,7 +113,7 @@ def class_of(entry: dict) -> str:
 
 
 def table(faults: list[Fault], entries: dict[str, dict]) -> str:
-    """Markdown table of outcomes by kind of fault."""
+    """Return the outcomes by kind of fault as a Markdown table."""
     counts = Counter((fault.kind, class_of(entries[fault.file])) for fault in faults if fault.file in entries)
     classes = ["done", *sorted({name for _, name in counts} - {"done"})]
     lines = [f"| fault | files | {' | '.join(classes)} |", "| --- " * (len(classes) + 2) + "|"]
@@ -123,14 +124,14 @@ def table(faults: list[Fault], entries: dict[str, dict]) -> str:
 
 
 def find_problems(faults: list[Fault], entries: dict[str, dict], code: int, stderr_file: str) -> list[str]:
-    """Problems: missing records, unexpected errors, limits, tracebacks."""
-    missing = [f"not accounted for: {fault.file}" for fault in faults if fault.file not in entries]
+    """Return the problems: missing records, unexpected errors, limits, tracebacks."""
+    missing = [f"no manifest record: {fault.file}" for fault in faults if fault.file not in entries]
     bad = ("other", "TimeLimitError", "MemoryLimitError", "CrashError")
     ends = [f"{class_of(entry)}: {name}: {entry['error']}" for name, entry in entries.items()]
-    unforeseen = [text for text in ends if "unforeseen" in text]
+    unexpected = [text for text in ends if "unexpected error" in text]
     left = [f"exit code {code}"] if code not in (0, 2) else []
     trace = ["a traceback was printed"] if "Traceback" in stderr_file else []
-    return [*missing, *(each for each in ends if each.startswith(bad)), *unforeseen, *left, *trace]
+    return [*missing, *(each for each in ends if each.startswith(bad)), *unexpected, *left, *trace]
 
 
 if __name__ == "__main__":

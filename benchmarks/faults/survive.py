@@ -1,16 +1,19 @@
-"""Kill `auscan detect` repeatedly, resume it each time, and compare the end with an uninterrupted run.
+"""Kill `auscan detect` repeatedly, resume it each time, and compare with an uninterrupted run.
 
     python benchmarks/faults/survive.py --clips clips --out runs/survive [--files 200] [--kills 30]
 
-Half of the files are the clips, cut short without encoding them again, the other half are broken in every way
-(tests/faults/corpus.py). All processes of the run get SIGKILL at random moments (seeded). After each kill,
-every result in its place must be complete. In the end every file that the uninterrupted run could process
-must have one line in the manifest and one equal result, every other one line with the same error, and no
-temporary file may be left. Only the duration (`seconds`), the time (`ended`) and the summary's `command`,
-which names the folder, may differ.
+Half of the files are clips, shortened without encoding them again. The other half are broken files of every
+kind (tests/faults/corpus.py). All processes of the run get SIGKILL at random moments (seeded). Checks:
 
-Prints a row a kill with the progress of the run; progress goes to stderr every half minute. Exits with 1
-where anything differs.
+    after each kill    every published result is complete
+    at the end         each file has one manifest line, and the result or error of the uninterrupted run;
+                       no temporary file is left
+
+Only the duration (`seconds`), the time (`ended`) and the summary's `command`, which contains the folder, may
+differ.
+
+Prints a row for each kill with the progress of the run, and progress to stderr every half minute. Exits
+with 1 if a check fails.
 """
 
 import argparse
@@ -34,40 +37,38 @@ from auscan.results.manifest import ManifestRecord, is_whole, latest, read_recor
 from auscan.results.summary import SUMMARY_FILE
 from benchmarks.faults.fuzz import COMMAND, Progress, print_progress
 
-from corpus import KINDS, LARGE, make_corpus  # isort: skip  (fuzz.py says where it is)
+from corpus import KINDS, LARGE, make_corpus  # isort: skip  (fuzz.py puts it on the path)
 
 
 SHORTEST_S, LONGER_S = 0.6, 0.2
-"""Length of a clip at its first use, and the increment at each further use."""
+"""Length of a clip at its first use, and increment at each further use, seconds."""
 
 
 def main() -> None:
-    """Parse arguments, run uninterrupted, run and kill, compare."""
+    """Parse arguments, run to the end, run again with kills, and compare."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--clips", type=Path, required=True, help="folder with whole clips")
+    parser.add_argument("--clips", type=Path, required=True, help="folder with intact clips")
     parser.add_argument("--out", type=Path, required=True, help="new folder for the files and results")
-    parser.add_argument("--files", type=int, default=200, help="half of them broken")
-    parser.add_argument("--kills", type=int, default=30)
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--jobs", type=int, default=2)
+    parser.add_argument("--files", type=int, default=200, help="number of files, half of them broken")
+    parser.add_argument("--kills", type=int, default=30, help="number of kills")
+    parser.add_argument("--seed", type=int, default=0, help="seed of faults and kill times")
+    parser.add_argument("--jobs", type=int, default=2, help="parallel processes")
     args = parser.parse_args()
     if args.out.exists():
-        parser.error(f"{args.out} is there already; give a new folder.")
+        parser.error(f"{args.out} already exists. Give a new folder.")
     print_progress(f"making {args.files} files")
     inputs = make_inputs(args.out / "in", args.clips, args.files, args.seed)
     one, two = Run(inputs, args.out / "one", args.jobs), Run(inputs, args.out / "two", args.jobs)
     start_s, whole_s = one.run_to_end()
     done, failed = one.counts()
-    print(
-        f"uninterrupted: {done} done, {failed} failed in {whole_s:.0f} s, the first after {start_s:.1f} s\n"
-    )
+    print(f"uninterrupted: {done} done, {failed} failed in {whole_s:.0f} s; first after {start_s:.1f} s\n")
     print("| kill | after, s | done | failed |\n| --- | --- | --- | --- |", flush=True)
     random, latest_s = np.random.default_rng(args.seed), start_s + 2 * whole_s / args.kills
     whole = [path.name for path in inputs[: args.files // 2]]
-    problems = [f"{key} is not broken, but failed" for key in whole if one.entries()[key].status == "failed"]
+    problems = [f"{key} is intact but failed" for key in whole if one.entries()[key].status == "failed"]
     for number in range(1, args.kills + 1):
         while not two.killed(moment_s := random.uniform(0, latest_s)):
-            pass  # the run had ended
+            pass  # the run ended before the kill
         problems += [f"after kill {number}: {each}" for each in two.incomplete_results(one)]
         print(f"| {number} | {moment_s:.1f} | {' | '.join(map(str, two.counts()))} |", flush=True)
         print_progress(f"kill {number} of {args.kills}")
@@ -130,46 +131,48 @@ class Run:
         """Run to the end. Return seconds until the first line of the manifest, and in total."""
         began_s, first_s = time.monotonic(), None
         manifest = self.out / "manifest.jsonl"
-        progress = Progress(f"to the end, into {self.out.name}", manifest, self._inputs)
+        progress = Progress(f"run to the end in {self.out.name}", manifest, self._inputs)
         process = self._begin()
         while process.poll() is None:
             if first_s is None and manifest.exists():
                 first_s = time.monotonic() - began_s
-            progress.look()
+            progress.update()
             time.sleep(0.05)
         whole_s = time.monotonic() - began_s
         if process.returncode not in (0, 2):
-            raise SystemExit(f"exit code {process.returncode}; see {self.out}.txt")
+            raise SystemExit(
+                f"auscan detect exited with {process.returncode}. Its output is in {self.out}.txt."
+            )
         return first_s or whole_s, whole_s
 
     def killed(self, moment_s: float) -> bool:
         """Kill all processes after some seconds. Return whether the run was still in progress."""
         process = self._begin()
         time.sleep(moment_s)
-        at_work = process.poll() is None
-        if at_work:
+        running = process.poll() is None
+        if running:
             os.killpg(process.pid, signal.SIGKILL)
             process.wait()
-        return at_work
+        return running
 
     # Results
 
     def entries(self) -> Mapping[str, ManifestRecord]:
-        """Latest manifest record of each input, by key."""
+        """Read the latest manifest record of each input, by key."""
         return latest(read_records(self.out))
 
     def counts(self) -> tuple[int, int]:
-        """Number of inputs that are done and that failed."""
+        """Count the inputs that are done and that failed."""
         counts = Counter(entry.status for entry in self.entries().values())
         return counts["done"], counts["failed"]
 
     def contents(self) -> dict[str, Any]:
-        """Contents of every file of every result."""
+        """Read the contents of every file of every result."""
         files = [file for file in self.out.glob("[!.]*/*") if file.is_file()]
         return {str(file.relative_to(self.out)): _content(file) for file in files}
 
     def incomplete_results(self, uninterrupted: "Run") -> Iterator[str]:
-        """Yield results that are incomplete, or recorded and not there."""
+        """Yield results that are incomplete, and results that are recorded but missing."""
         expected = uninterrupted.contents()
         for name, content in self.contents().items():
             if content != expected.get(name):
@@ -177,35 +180,37 @@ class Run:
         for folder in self.out.glob("[!.]*/"):
             whole = {name for name in expected if Path(name).parent.name == folder.name}
             if whole != {str(file.relative_to(self.out)) for file in folder.iterdir()}:
-                yield f"{folder.name} is not whole"
+                yield f"{folder.name} is incomplete"
         for entry in self.entries().values():
             if entry.status == "done" and not is_whole(self.out, entry):
-                yield f"the manifest promises {entry.key}, which is not whole"
+                yield f"{entry.key} is done in the manifest, but its result is incomplete"
 
     def differences(self, uninterrupted: "Run") -> Iterator[str]:
         """Yield differences from the uninterrupted run."""
         yield from self.incomplete_results(uninterrupted)
         lines = Counter(entry.key for entry in read_records(self.out))
-        yield from (f"{number} lines on {key}" for key, number in lines.items() if number != 1)
+        yield from (
+            f"{key} has {number} lines in the manifest" for key, number in lines.items() if number != 1
+        )
         ours, theirs = self.entries(), uninterrupted.entries()
         for key in sorted({*ours, *theirs}):
             if key not in ours or key not in theirs or _facts(ours[key]) != _facts(theirs[key]):
-                yield f"the line on {key} differs from the uninterrupted run"
+                yield f"the manifest line of {key} differs from the uninterrupted run"
         if self.contents().keys() != uninterrupted.contents().keys():
-            yield "not the same results"
+            yield "the set of results differs from the uninterrupted run"
         left = [*self.out.glob(".*"), *self.out.rglob("*.part*"), *self._temporary.iterdir()]
-        yield from (f"{path} was left" for path in left)
+        yield from (f"temporary file left: {path}" for path in left)
 
 
 def _content(file: Path) -> Any:
-    """Bytes; of a summary, the keys that do not describe the run."""
+    """Return the bytes of a file; of a summary, the keys that do not describe the run."""
     if file.name == SUMMARY_FILE:
         return {**json.loads(file.read_text(encoding="utf-8")), "seconds": None, "command": None}
     return file.read_bytes()
 
 
 def _facts(entry: ManifestRecord) -> dict[str, Any]:
-    """Fields of a record that describe the input and its result, not the run."""
+    """Return the fields of a record that describe the input and its result, not the run."""
     files = {name: size for name, size in entry.files.items() if name != SUMMARY_FILE}
     return {**asdict(entry), "seconds": None, "ended": None, "files": files}
 

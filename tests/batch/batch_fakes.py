@@ -1,8 +1,8 @@
-"""Work that takes no time, and inputs that do harm; a module of its own, as other processes must find it.
+"""Fake job function with inputs that crash, hang or fail; a module that worker processes can import.
 
-What an input does stands before the first dash of its name: segv-1.mp4 ends the process that reads it. As a
-program (`python batch_fakes.py INPUTS OUT JOBS`) it is a batch that can be killed; with an address of a Ray
-cluster in place of JOBS, it is one on that.
+The first part of an input's name, up to a dash, is its behaviour: segv-1.mp4 crashes the process that reads
+it. As a program (`python batch_fakes.py INPUTS OUT JOBS`) it is a run that tests can kill; with the address
+of a Ray cluster in place of JOBS, the run is on that cluster.
 """
 
 import os
@@ -44,8 +44,8 @@ def fake_job(job: Job, folder: Path, progress: Progress) -> ManifestRecord:
         case "hang":
             time.sleep(600)
         case "hog":
-            hoard = [bytearray(b"x" * 2**24) for _ in range(200)]  # 3.3 GB
-            time.sleep(600 + len(hoard))
+            blocks = [bytearray(b"x" * 2**24) for _ in range(200)]  # 3.3 GB
+            time.sleep(600 + len(blocks))
         case "error":
             return make_record(job, status="failed", error_class="MediaError", error="it is broken")
         case "full":
@@ -82,16 +82,16 @@ def load_and_hang() -> object:
 
 
 def main(arguments: Sequence[str]) -> None:
-    """Do what was not done, say a line each on stdout, and 'stopped' in the end."""
+    """Resume a run; print the name of each input when it ends, and 'at once' if the run is aborted."""
     from batch_watch import RecordingListener, plan_jobs, run_all, run_on_ray
 
-    inputs, out, who = Path(arguments[0]), Path(arguments[1]), arguments[2]
+    inputs, out, runner = Path(arguments[0]), Path(arguments[1]), arguments[2]
     jobs = plan_jobs(inputs, out)
     try:
         for job, _ in (
-            run_all(jobs, out, RecordingListener(), int(who))
-            if who.isdecimal()
-            else run_on_ray(jobs, out, who)
+            run_all(jobs, out, RecordingListener(), int(runner))
+            if runner.isdecimal()
+            else run_on_ray(jobs, out, runner)
         ):
             print(job.path.name, flush=True)
     except KeyboardInterrupt:

@@ -1,21 +1,18 @@
-"""`auscan detect` as a program, and what it leaves."""
+"""Run `auscan` as a program, and read the files that it wrote."""
 
 import json
 import subprocess
 import sys
-from dataclasses import asdict
 from pathlib import Path
-
-from auscan.results.manifest import latest, read_records
 
 
 def begin(clips: Path, out: Path, *arguments: str) -> subprocess.Popen[str]:
-    """`auscan detect` in a process group of its own."""
+    """Start `auscan detect` in a new process group."""
     return begin_program("detect", str(clips), "--out", str(out), "--threads", "1", *arguments)
 
 
 def begin_program(*arguments: str) -> subprocess.Popen[str]:
-    """`auscan` in a process group of its own."""
+    """Start `auscan` in a new process group."""
     code = "from auscan.cli.main import main; main()"
     return subprocess.Popen(
         [sys.executable, "-c", code, *arguments],
@@ -27,7 +24,7 @@ def begin_program(*arguments: str) -> subprocess.Popen[str]:
 
 
 def contents(out: Path) -> dict[str, object]:
-    """Every file of every result, but for what a summary says of the run itself."""
+    """Return the content of all files of all results; without the seconds and the command of summaries."""
     found: dict[str, object] = {}
     for file in out.rglob("*"):
         if file.is_file() and not file.name.startswith("manifest"):
@@ -42,9 +39,16 @@ def contents(out: Path) -> dict[str, object]:
 
 
 def lines(out: Path) -> dict[str, dict[str, object]]:
-    """The last line on each input, but for times, and for sizes, which `contents` holds."""
+    """Return the last manifest line of each input, without times, and without file sizes (see `contents`).
+
+    Parses the JSON itself: records of `auscan extract` name files in subfolders, which `read_records`
+    refuses.
+    """
+    found = [
+        json.loads(line) for file in out.glob("manifest*.jsonl") for line in file.read_text().splitlines()
+    ]
     other = ("seconds", "ended", "files")
     return {
-        key: {name: value for name, value in asdict(record).items() if name not in other}
-        for key, record in latest(read_records(out)).items()
+        line["key"]: {name: value for name, value in line.items() if name not in other}
+        for line in sorted(found, key=lambda line: line["ended"])
     }

@@ -1,4 +1,4 @@
-"""What a test needs on its own side of a batch: jobs, somebody who watches, and a run."""
+"""Helpers of batch tests: inputs, jobs, a recording listener, and runs."""
 
 from collections.abc import Generator, Sequence
 from pathlib import Path
@@ -18,7 +18,7 @@ METADATA = RunMetadata(**batch_fakes.METADATA)  # type: ignore[arg-type]
 
 
 class RecordingListener:
-    """Remembers who was begun and ended."""
+    """Listener that records the names of started and finished inputs."""
 
     def __init__(self) -> None:
         self.started_names: list[str] = []

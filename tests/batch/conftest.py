@@ -1,4 +1,4 @@
-"""The modules beside this file can be imported, here and in the processes that a batch starts."""
+"""Fixtures of batch tests; makes the helper modules importable, here and in worker processes."""
 
 import sys
 from pathlib import Path
@@ -15,7 +15,7 @@ GOOD = ["a", "b", "c", "d"]
 
 @pytest.fixture
 def clips(tmp_path: Path, portrait: NDArray[np.uint8]) -> Path:
-    """Four short videos of a face that moves a little, and one that is cut off."""
+    """Four short videos of a slightly moving face, and one truncated video."""
     folder = tmp_path / "clips"
     folder.mkdir()
     for number, name in enumerate(GOOD):

@@ -1,7 +1,8 @@
-"""A Ray cluster on this machine's loopback interface: a head that does no work, and worker nodes.
+"""Start a Ray cluster on the loopback interface: a head without CPUs, and worker nodes.
 
-As a program (`python ray_cluster.py NODES`) it says the address on stdout; `node` or `head` on stdin kills
-one, and the end of stdin all of them. A process of its own, as Ray's settings are those of a process.
+As a program (`python ray_cluster.py NODES`) it prints the address to stdout. `node` or `head` on stdin kills
+one, and the end of stdin ends all. It runs in a separate process, because Ray's settings apply to a whole
+process.
 """
 
 import os
@@ -11,11 +12,11 @@ os.environ |= {"RAY_USAGE_STATS_ENABLED": "0", "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTE
 
 
 def main(nodes: int) -> None:
-    """Serve stdin."""
+    """Start the cluster and execute the commands on stdin."""
     from ray.cluster_utils import Cluster
 
     small = {"node_ip_address": "127.0.0.1", "object_store_memory": 100_000_000, "include_dashboard": False}
-    config = {"health_check_period_ms": 1000}  # seen to be dead in 5 s instead of 15
+    config = {"health_check_period_ms": 1000}  # a dead node is noticed after 5 s instead of 15 s
     cluster = Cluster(True, head_node_args={**small, "num_cpus": 0, "_system_config": config})
     workers = [cluster.add_node(wait=False, num_cpus=1, **small) for _ in range(nodes)]
     cluster.wait_for_nodes(60)

@@ -1,4 +1,4 @@
-"""The same results give the same data set, however they were spread; and it can be asked in SQL."""
+"""The same results yield the same data set from any number of shards, and SQL queries work on it."""
 
 import json
 import os
@@ -28,7 +28,7 @@ HALF = (0.5,) * 12
 
 
 def _result(seed: int, frames: int) -> Result:
-    """One face whose AUs come and go."""
+    """Return a result of one face with varying AUs."""
     turn = np.arange(frames)[:, None] / 9 + np.arange(12) + seed
     probabilities = (0.5 + 0.5 * np.sin(turn)).astype(np.float32)
     probabilities[:, 8] = np.nan
@@ -60,7 +60,7 @@ WriteResult = Callable[..., ManifestRecord]
 
 @pytest.fixture
 def write_result(tmp_path: Path) -> WriteResult:
-    """write_result(out, key, manifest, frames, **record): a result and its line, as a run leaves them."""
+    """Return write_result(out, key, manifest, frames, **record): write a result and its manifest line."""
 
     def put_result(
         out: str,
@@ -96,7 +96,7 @@ def contents(dataset: Path) -> dict[str, bytes]:
     return {str(path.relative_to(dataset)): path.read_bytes() for path in dataset.rglob("*.parquet")}
 
 
-def test_two_shards_give_the_same_bytes_as_one_run(
+def test_two_shards_yield_the_same_bytes_as_one_run(
     tmp_path: Path, write_result: WriteResult, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(merging, "GROUP_ROWS", 50)
@@ -118,7 +118,7 @@ def test_two_shards_give_the_same_bytes_as_one_run(
     assert contents(tmp_path / "set3") == whole
 
 
-def test_rows_are_those_of_the_tables_and_of_the_events(tmp_path: Path, write_result: WriteResult) -> None:
+def test_rows_equal_those_of_the_tables_and_of_the_events(tmp_path: Path, write_result: WriteResult) -> None:
     for key in KEYS:
         write_result("out", key)
     merge([tmp_path / "out"], tmp_path / "set", silent)
@@ -128,16 +128,16 @@ def test_rows_are_those_of_the_tables_and_of_the_events(tmp_path: Path, write_re
     stored = pd.read_parquet(tmp_path / "out" / "b" / "aus.parquet")
     found = frames[frames["input"] == "b.mp4"].drop(columns="input").reset_index(drop=True)
     pd.testing.assert_frame_equal(found, stored, check_dtype=False)
-    kept = pd.read_csv(tmp_path / "out" / "b" / "events.csv")
-    assert len(kept) > 5
-    ours = events[events["input"] == "b.mp4"].drop(columns="input").reset_index(drop=True)
-    pd.testing.assert_frame_equal(ours, kept, check_dtype=False, atol=1e-6)
+    stored_events = pd.read_csv(tmp_path / "out" / "b" / "events.csv")
+    assert len(stored_events) > 5
+    found_events = events[events["input"] == "b.mp4"].drop(columns="input").reset_index(drop=True)
+    pd.testing.assert_frame_equal(found_events, stored_events, check_dtype=False, atol=1e-6)
 
 
-def test_however_long_an_input_is_no_more_than_a_group_of_it_is_held(
+def test_at_most_one_row_group_of_an_input_is_in_memory(
     tmp_path: Path, write_result: WriteResult, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A recording of days would otherwise lie in memory whole before any of it is written."""
+    """Otherwise the whole table of a recording of days would be in memory before it is written."""
     monkeypatch.setattr(merging, "GROUP_ROWS", 50)
     monkeypatch.setattr(merging, "READ_ROWS", 20)
     write, written = pq.ParquetWriter.write_table, []
@@ -160,12 +160,12 @@ def test_failed_inputs_are_reported_and_have_no_rows(tmp_path: Path, write_resul
     write_result("out", "a.mp4")
     write_result("out", "b.mp4", status="failed", error_class="MediaError", error="cut off")
     merge([tmp_path / "out"], tmp_path / "set", silent)
-    answer = query(tmp_path / "set", "SELECT input, status, error_class, rows FROM inputs ORDER BY input")
-    assert list(answer.rows) == [("a.mp4", "done", None, 41), ("b.mp4", "failed", "MediaError", None)]
+    result = query(tmp_path / "set", "SELECT input, status, error_class, rows FROM inputs ORDER BY input")
+    assert list(result.rows) == [("a.mp4", "done", None, 41), ("b.mp4", "failed", "MediaError", None)]
     assert list(query(tmp_path / "set", "SELECT DISTINCT input FROM frames").rows) == [("a.mp4",)]
 
 
-def test_an_input_whose_name_is_no_text_is_reported_with_its_bytes_escaped(
+def test_an_input_whose_name_is_not_utf8_is_reported_with_escaped_bytes(
     tmp_path: Path, write_result: WriteResult
 ) -> None:
     write_result("out", "a.mp4")
@@ -188,17 +188,17 @@ def test_a_baseline_in_one_result_leaves_the_others_columns_empty(
     assert list(counts) == [("a.mp4", False), ("b.mp4", True)]
 
 
-def test_what_does_not_belong_together_is_refused(tmp_path: Path, write_result: WriteResult) -> None:
+def test_results_that_do_not_belong_together_are_refused(tmp_path: Path, write_result: WriteResult) -> None:
     write_result("one", "a.mp4")
     write_result("two", "a.mp4", sha256="another file")
     with pytest.raises(InputError, match=r"both have a result of a\.mp4, but of different files"):
         merge([tmp_path / "one", tmp_path / "two"], tmp_path / "set", silent)
     (tmp_path / "one" / "a" / "aus.csv").unlink()
-    with pytest.raises(InputError, match="is not whole"):
+    with pytest.raises(InputError, match="is incomplete"):
         merge([tmp_path / "one"], tmp_path / "set", silent)
     with pytest.raises(InputError, match=r"has no manifest\.jsonl"):
         merge([tmp_path], tmp_path / "set", silent)
-    with pytest.raises(InputError, match="is no data set of auscan"):
+    with pytest.raises(InputError, match="is not a data set of auscan"):
         merge([tmp_path / "two"], tmp_path / "one", silent)
     assert not (tmp_path / "set").exists()
 
@@ -230,19 +230,19 @@ def test_merge_and_query_on_the_command_line(
         0,
         f"{dataset}: 1 inputs, 1 with a result, 41 rows\n",
     )
-    ask = "SELECT input, count(*) AS rows, max(AU23) AS unknown FROM frames GROUP BY input"
-    assert auscan("query", dataset, ask, "--csv") == (0, "input,rows,unknown\na.mp4,41,\n", "")
-    code, stdout, _ = auscan("query", dataset, ask, "--json")
+    sql = "SELECT input, count(*) AS rows, max(AU23) AS unknown FROM frames GROUP BY input"
+    assert auscan("query", dataset, sql, "--csv") == (0, "input,rows,unknown\na.mp4,41,\n", "")
+    code, stdout, _ = auscan("query", dataset, sql, "--json")
     assert json.loads(stdout) == {"input": "a.mp4", "rows": 41, "unknown": None}
-    code, stdout, _ = auscan("query", dataset, ask)
+    code, stdout, _ = auscan("query", dataset, sql)
     assert code == 0
     assert "a.mp4" in stdout
     assert "41" in stdout
     code, stdout, stderr = auscan("query", dataset, "SELECT nonsense FROM frames")
     assert (code, stdout, stderr.count("\n")) == (2, "", 1)
-    assert "DuckDB cannot answer" in stderr
-    code, stdout, stderr = auscan("query", tmp_path, ask)
-    assert "is no data set" in stderr
+    assert "DuckDB cannot run the query" in stderr
+    code, stdout, stderr = auscan("query", tmp_path, sql)
+    assert "is not a data set" in stderr
 
 
 def test_without_the_extra_the_error_names_what_to_install(
@@ -259,7 +259,7 @@ def test_without_the_extra_the_error_names_what_to_install(
 
 @pytest.fixture
 def victim(tmp_path: Path) -> Iterator[Path]:
-    """A whole result outside of RESULTS; it must survive untouched."""
+    """A complete result outside RESULTS, which must stay unchanged."""
     folder = tmp_path / "victim"
     _result(1, 10).save(folder)
     before = {path.name: path.read_bytes() for path in folder.iterdir()}
@@ -273,7 +273,7 @@ def victim(tmp_path: Path) -> Iterator[Path]:
     "name", ["VICTIM", "../victim", "../../..", "", "..", "a\0b", "\ud800", 5, ["a"]], ids=ascii
 )
 @pytest.mark.parametrize("field", ["folder", "files"])
-def test_names_that_lead_out_of_the_results_are_refused_with_their_line(
+def test_manifest_paths_outside_the_results_are_refused_with_their_line(
     tmp_path: Path,
     write_result: WriteResult,
     victim: Path,
@@ -321,4 +321,4 @@ def test_a_linked_result_and_a_linked_data_set_are_only_read(
     (tmp_path / "set").symlink_to(tmp_path / "first")
     merge([tmp_path / "out"], tmp_path / "set", silent)
     assert contents(tmp_path / "first") == before == contents(tmp_path / "set")
-    assert not (tmp_path / "set").is_symlink(), "the link was replaced, and not what it led to"
+    assert not (tmp_path / "set").is_symlink(), "the link was replaced, not its target"

@@ -1,4 +1,4 @@
-"""Real videos, the shipped model, the command line: killed and stopped runs end as an undisturbed one."""
+"""With real videos, the shipped model and the command line, resumed runs equal an undisturbed one."""
 
 import os
 import shutil
@@ -15,15 +15,15 @@ from auscan.batch.dataset import merge
 from auscan.results.manifest import latest, read_records
 
 
-def wait_for(true: Callable[[], object]) -> None:
+def wait_for(condition: Callable[[], object]) -> None:
     for _ in range(6000):
-        if true():
+        if condition():
             return
         time.sleep(0.01)
     raise TimeoutError
 
 
-def test_killed_and_stopped_runs_end_as_an_undisturbed_one(tmp_path: Path, clips: Path) -> None:
+def test_killed_and_stopped_runs_equal_an_undisturbed_one_after_resuming(tmp_path: Path, clips: Path) -> None:
     undisturbed = begin(clips, tmp_path / "one")
     _, stderr = undisturbed.communicate(timeout=500)
     assert undisturbed.returncode == 2, stderr
@@ -40,15 +40,15 @@ def test_killed_and_stopped_runs_end_as_an_undisturbed_one(tmp_path: Path, clips
         killed.communicate()
         assert set(contents(out)) - {*expected} == {
             name for name in contents(out) if name.startswith(".auscan-")
-        }, "whole results, and what a run that is no more had begun"
+        }, "besides complete results, only the staging folders of killed runs"
 
     lines = len(read_records(out))
     stopped = begin(clips, out, "--resume")
     wait_for(lambda: len(read_records(out)) > lines)
     stopped.send_signal(signal.SIGINT)
     _, stderr = stopped.communicate(timeout=500)
-    left = len(latest(read_records(out))) < len(GOOD) + 1
-    assert stopped.returncode == (130 if left else 2), stderr
+    unfinished = len(latest(read_records(out))) < len(GOOD) + 1
+    assert stopped.returncode == (130 if unfinished else 2), stderr
     assert not list(out.glob(".auscan-*"))
     assert stderr.rstrip().endswith("--threads 1 --resume")
 
@@ -59,18 +59,18 @@ def test_killed_and_stopped_runs_end_as_an_undisturbed_one(tmp_path: Path, clips
     assert "MediaError" in stderr
     assert contents(out) == expected
     keys = sorted(record.key for record in read_records(out))
-    assert keys == sorted([*(f"{name}.mp4" for name in GOOD), "broken.mp4"]), "one line each"
+    assert keys == sorted([*(f"{name}.mp4" for name in GOOD), "broken.mp4"]), "one line per input"
 
 
 def test_two_shards_in_two_places_merge_to_the_data_set_of_one_run(tmp_path: Path, clips: Path) -> None:
-    """Two machines that share nothing, each with its own copy of the videos under its own path."""
+    """Like two machines without a shared disk, each with its own copy of the videos under its own path."""
     begin(clips, tmp_path / "whole").communicate(timeout=500)
-    places = [tmp_path / "here", tmp_path / "far" / "away"]
-    for number, place in enumerate(places, start=1):
-        shutil.copytree(clips, place / "videos")
-        begin(place / "videos", place / "out", "--shard", f"{number}/2").communicate(timeout=500)
-        assert read_records(place / "out"), "each has something to do"
+    machines = [tmp_path / "here", tmp_path / "far" / "away"]
+    for number, machine in enumerate(machines, start=1):
+        shutil.copytree(clips, machine / "videos")
+        begin(machine / "videos", machine / "out", "--shard", f"{number}/2").communicate(timeout=500)
+        assert read_records(machine / "out"), "both shards have inputs"
     merge([tmp_path / "whole"], tmp_path / "one", lambda done, total: None)
-    merge([place / "out" for place in places], tmp_path / "two", lambda done, total: None)
+    merge([machine / "out" for machine in machines], tmp_path / "two", lambda done, total: None)
     assert pq.read_table(tmp_path / "two" / "frames").num_rows == 8 * len(GOOD)
     assert contents(tmp_path / "two") == contents(tmp_path / "one")

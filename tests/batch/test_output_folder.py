@@ -1,4 +1,4 @@
-"""A result is in its place whole, or the old one is; a live run's folder is nobody else's business."""
+"""Results are replaced atomically, foreign files are kept, and only leftovers of ended runs are removed."""
 
 import errno
 import os
@@ -29,23 +29,23 @@ def text(folder: Path) -> dict[str, str]:
     return {str(path.relative_to(folder)): path.read_text() for path in folder.rglob("*") if path.is_file()}
 
 
-def test_a_new_result_replaces_the_old_one_and_keeps_what_is_somebody_elses(tmp_path: Path) -> None:
-    """A coder's file lies beside the table it was compared with; doing a video again must not lose it."""
+def test_a_new_result_replaces_the_old_one_and_keeps_foreign_files(tmp_path: Path) -> None:
+    """A coder's file may lie beside the table; processing the video again must not remove it."""
     old = make(tmp_path / "talk", aus_csv="old", report_html="old", anna_eaf="a coder's")
-    make(old / "exports", talk_zip="somebody's")
+    make(old / "exports", talk_zip="foreign")
     with StagingFolder(tmp_path) as run:
         make(run.staging_path("talk"), aus_csv="new")
         run.publish(run.staging_path("talk"))
     assert text(tmp_path / "talk") == {
         "aus.csv": "new",
         "anna.eaf": "a coder's",
-        "exports/talk.zip": "somebody's",
+        "exports/talk.zip": "foreign",
     }
     assert names(tmp_path) == ["talk"]
 
 
-def test_what_the_new_folder_has_itself_is_not_taken_from_the_old_one(tmp_path: Path) -> None:
-    """Features lie in files whose names no result has."""
+def test_files_of_the_new_folder_are_not_overwritten_by_the_old_one(tmp_path: Path) -> None:
+    """The files of features are not among the names of result files."""
     make(tmp_path / "talk", header_json="old")
     with StagingFolder(tmp_path) as run:
         make(run.staging_path("video") / "talk", header_json="new")
@@ -53,7 +53,7 @@ def test_what_the_new_folder_has_itself_is_not_taken_from_the_old_one(tmp_path: 
     assert text(tmp_path / "talk") == {"header.json": "new"}
 
 
-def test_when_the_rename_fails_the_old_result_is_back(
+def test_if_the_rename_fails_the_old_result_is_restored(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     make(tmp_path / "talk", aus_csv="old")
@@ -86,10 +86,10 @@ print("ready", flush=True)
 sys.stdin.read()
 os._exit(1)
 """
-"""A run that is at the worst moment: the old result is away and the new one is not there yet."""
+"""Program of a run that stops at the worst moment: the old result is moved away, the new one not in place."""
 
 
-def test_leftovers_are_removed_when_their_run_is_gone_and_not_before(tmp_path: Path) -> None:
+def test_leftovers_are_removed_only_after_their_run_has_ended(tmp_path: Path) -> None:
     make(tmp_path / "talk", aus_csv="old")
     (tmp_path / ".auscan-elsewhere-1-00000000").mkdir()
     command = [sys.executable, "-c", LEAVE_STAGED, str(tmp_path)]
@@ -99,7 +99,7 @@ def test_leftovers_are_removed_when_their_run_is_gone_and_not_before(tmp_path: P
     (left,) = tmp_path.glob(".auscan-*")
     with StagingFolder(tmp_path) as run:
         assert {left, run.path} == set(tmp_path.glob(".auscan-*")), (
-            "the other run lives, the third never began"
+            "the other run is alive, the third never locked its folder"
         )
         remove_leftovers(tmp_path)
         assert {left, run.path} == set(tmp_path.glob(".auscan-*"))
@@ -109,7 +109,7 @@ def test_leftovers_are_removed_when_their_run_is_gone_and_not_before(tmp_path: P
     assert text(tmp_path / "talk") == {"aus.csv": "old"}
 
 
-def test_without_locks_on_the_disk_nothing_is_taken_for_a_leftover(
+def test_on_a_disk_without_locks_no_leftovers_are_removed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     make(tmp_path / ".auscan-elsewhere-1-00000000", lock="")
@@ -130,12 +130,12 @@ def test_a_folder_that_cannot_be_written_is_reported(tmp_path: Path) -> None:
         pass
 
 
-def test_a_folder_whose_name_is_no_text_is_reported(tmp_path: Path) -> None:
+def test_a_folder_whose_name_is_not_utf8_is_reported(tmp_path: Path) -> None:
     with pytest.raises(OutputError, match=r"results\\xe9 has a name that is not UTF-8"):
         StagingFolder(tmp_path / os.fsdecode(b"results\xe9")).__enter__()
 
 
-def test_only_what_holds_a_file_of_a_result_is_a_result(tmp_path: Path) -> None:
+def test_a_folder_with_a_result_file_is_a_result(tmp_path: Path) -> None:
     assert is_result(make(tmp_path / "a", aus_parquet=""))
     assert not is_result(make(tmp_path / "b", holiday_mp4=""))
 
@@ -150,7 +150,7 @@ def test_a_full_or_closed_disk_is_distinguished_from_an_unreadable_input(tmp_pat
 
 @pytest.fixture
 def victim(tmp_path: Path) -> Iterator[Path]:
-    """A folder beside OUT with a file in it, which looks like a result; it must survive untouched."""
+    """A folder beside OUT that resembles a result and a staging folder, and must stay unchanged."""
     folder = make(tmp_path / "victim", aus_csv="precious", lock="")
     make(folder / "new", aus_csv="precious")
     make(folder / "old" / "talk", aus_csv="precious")
@@ -159,7 +159,7 @@ def victim(tmp_path: Path) -> Iterator[Path]:
     assert text(folder) == before
 
 
-def test_names_that_are_not_plain_are_refused_before_anything_is_touched(
+def test_names_that_are_not_plain_are_refused_before_anything_is_changed(
     tmp_path: Path, victim: Path
 ) -> None:
     out = tmp_path / "out"
@@ -192,25 +192,25 @@ def test_names_that_are_not_plain_are_refused_before_anything_is_touched(
             out,
             new / "..",
         ):
-            with pytest.raises(InputError, match="is no folder that this run made"):
+            with pytest.raises(InputError, match="was not created by this run"):
                 run.publish(made)
         assert text(kept) == {"aus.csv": "new"}
     assert names(out) == []
 
 
-def test_a_link_that_was_made_in_place_of_a_result_is_not_moved(tmp_path: Path, victim: Path) -> None:
+def test_a_link_in_place_of_a_staged_result_is_not_moved(tmp_path: Path, victim: Path) -> None:
     with StagingFolder(tmp_path / "out") as run:
         run.staging_path("talk").symlink_to(victim)
-        with pytest.raises(InputError, match="is no folder that this run made"):
+        with pytest.raises(InputError, match="was not created by this run"):
             run.publish(run.staging_path("talk"))
-        with pytest.raises(InputError, match="is no folder that this run made"):
+        with pytest.raises(InputError, match="was not created by this run"):
             run.publish(run.staging_path("talk") / "new")
         run.discard("talk")
     assert names(tmp_path / "out") == []
 
 
 @pytest.mark.parametrize("target", ["victim", "nowhere"])
-def test_a_link_in_the_place_of_a_result_is_neither_followed_nor_replaced(
+def test_a_link_with_the_name_of_a_result_is_neither_followed_nor_replaced(
     tmp_path: Path, victim: Path, target: str
 ) -> None:
     out = tmp_path / "out"
@@ -223,7 +223,7 @@ def test_a_link_in_the_place_of_a_result_is_neither_followed_nor_replaced(
     assert (out / "talk").is_symlink()
 
 
-def test_links_are_no_leftovers_and_lead_nowhere(tmp_path: Path, victim: Path) -> None:
+def test_symbolic_links_are_neither_removed_nor_followed(tmp_path: Path, victim: Path) -> None:
     out = tmp_path / "out"
     (out / ".auscan-c").mkdir(parents=True)
     (out / ".auscan-a").symlink_to(victim)
@@ -238,7 +238,7 @@ def test_links_are_no_leftovers_and_lead_nowhere(tmp_path: Path, victim: Path) -
     assert [name for name in names(out) if name != ".auscan-d"] == [".auscan-a", ".auscan-b", ".auscan-c"]
 
 
-def test_a_hidden_folder_without_a_lock_is_not_a_runs(tmp_path: Path) -> None:
+def test_a_hidden_folder_without_a_lock_file_is_kept(tmp_path: Path) -> None:
     make(tmp_path / ".auscan-mine" / "new", thesis_txt="mine")
     make(tmp_path / ".auscan-mine" / "old" / "talk", thesis_txt="mine")
     before = text(tmp_path)
@@ -255,7 +255,9 @@ def test_every_file_and_the_folder_are_synced(tmp_path: Path, monkeypatch: pytes
     assert synced == [path.stat().st_ino for path in paths]
 
 
-def test_a_published_result_is_synced_in_its_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_output_folder_is_synced_after_a_result_is_published(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     synced: list[tuple[int, list[str]]] = []
 
     def fsync(descriptor: int) -> None:
@@ -266,3 +268,15 @@ def test_a_published_result_is_synced_in_its_place(tmp_path: Path, monkeypatch: 
         monkeypatch.setattr(os, "fsync", fsync)
         run.publish(run.staging_path("talk"))
         assert synced == [(tmp_path.stat().st_ino, ["talk"])]
+
+
+def test_files_written_by_a_worker_after_its_run_ended_are_removed_by_the_next_run(tmp_path: Path) -> None:
+    """A worker on a cluster can outlive its run and create the folder of its result again."""
+    late = tmp_path / ".auscan-node-7-0123abcd" / "new" / "talk"
+    foreign = tmp_path / ".auscan-node-7-0123abce" / "new"
+    for folder in (late, foreign):
+        make(folder, **{"aus.csv": "1"})
+    (foreign.parent / "mine.txt").write_text("mine")
+    remove_leftovers(tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == [foreign.parent.name]
+    assert (foreign.parent / "mine.txt").read_text() == "mine"

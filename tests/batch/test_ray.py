@@ -1,4 +1,4 @@
-"""On a Ray cluster the same comes out, whichever machine is lost; here machines are processes."""
+"""A run on a Ray cluster equals a local run, also if a machine is lost; machines are processes here."""
 
 import os
 import subprocess
@@ -36,7 +36,7 @@ SOURCE = Path(auscan.__file__).parents[1]
 
 
 class Cluster:
-    """A head and two worker nodes, processes of their own."""
+    """Ray cluster of a head and two worker nodes in separate processes."""
 
     def __init__(self) -> None:
         self._process = subprocess.Popen(
@@ -65,28 +65,28 @@ class Cluster:
 
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[Cluster]:
-    """The same for all tests of this file; the first find it whole, the last ends its head."""
+    """One cluster for all tests of this file, in this order: later tests kill a node, then the head."""
     with pytest.MonkeyPatch.context() as local:
-        local.setenv("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")  # on the loopback interface, as its nodes are
+        local.setenv("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")  # use the loopback interface, like the nodes
         cluster = Cluster()
         yield cluster
         cluster.end()
 
 
 def begin_on(address: str, inputs: Path, out: Path) -> subprocess.Popen[str]:
-    """A batch of work that takes no time, on a cluster; says the name of each input as it ends."""
+    """Start a run of the fake job function on a cluster; it prints the name of each input when it ends."""
     command = [sys.executable, batch_fakes.__file__, str(inputs), str(out), address]
     return subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
 
 
 def statuses(out: Path) -> dict[str, str | None]:
-    """The error class of each input, None where it is done; each has one line."""
+    """Return the error class of each input, None if it is done; assert that each has one record."""
     records = read_records(out)
     assert len(records) == len(latest(records))
     return {record.key: record.error_class for record in records}
 
 
-def test_videos_come_out_as_on_this_machine(cluster: Cluster, tmp_path: Path, clips: Path) -> None:
+def test_results_on_a_cluster_equal_local_results(cluster: Cluster, tmp_path: Path, clips: Path) -> None:
     local, remote = tmp_path / "here", tmp_path / "there"
     batch = begin(clips, remote, "--ray", cluster.address)
     begin(clips, local).communicate()
@@ -96,7 +96,7 @@ def test_videos_come_out_as_on_this_machine(cluster: Cluster, tmp_path: Path, cl
     assert lines(remote) == lines(local)
 
 
-def test_features_come_out_as_on_this_machine(
+def test_features_extracted_on_a_cluster_equal_local_features(
     cluster: Cluster, tmp_path: Path, tiny_checkpoint: Path, make_index: Callable[..., Index]
 ) -> None:
     make_index({"a": "12-3", "b": "x2", "talk_left": "1213", "talk_right": "231"})
@@ -122,24 +122,28 @@ def test_features_come_out_as_on_this_machine(
     assert not list(remote.glob(".*")), "nothing temporary remains"
 
 
-def test_when_a_node_is_killed_the_others_do_its_jobs(cluster: Cluster, tmp_path: Path) -> None:
+def test_jobs_of_a_killed_node_are_repeated_on_others(cluster: Cluster, tmp_path: Path) -> None:
     names = [f"slow-{number}" for number in range(6)] + ["error-1", "kill-1"]
     inputs, local, remote = write_inputs(tmp_path / "in", *names), tmp_path / "here", tmp_path / "there"
     list(run_all(plan_jobs(inputs, local), local, RecordingListener(), 2))
     batch = begin_on(cluster.address, write_inputs(inputs, "parent-1"), remote)
     assert batch.stdout is not None
-    first = batch.stdout.readline()  # until both nodes are at work
+    first = batch.stdout.readline()  # both nodes are working now
     cluster.kill("node")
     printed = [first, *batch.communicate(timeout=60)[0].splitlines(keepends=True)]
     assert batch.returncode == 0
-    assert sorted(printed) == sorted(f"{name}.mp4\n" for name in [*names, "parent-1"]), "and Ray says nothing"
+    assert sorted(printed) == sorted(f"{name}.mp4\n" for name in [*names, "parent-1"]), (
+        "and Ray prints nothing"
+    )
     assert results(remote) == results(local)
     assert statuses(remote) == {**statuses(local), "parent-1.mp4": "CrashError"}
     assert "was lost, 2 times" in str(latest(read_records(remote))["parent-1.mp4"].error)
     assert not list(remote.glob(".*")), "nothing temporary remains"
 
 
-def test_when_the_head_is_lost_a_resumed_run_does_what_is_left(cluster: Cluster, tmp_path: Path) -> None:
+def test_after_the_loss_of_the_head_a_resumed_run_does_the_remaining_inputs(
+    cluster: Cluster, tmp_path: Path
+) -> None:
     names = [f"slow-{number}" for number in range(6)]
     inputs, out = write_inputs(tmp_path / "in", *names), tmp_path / "out"
     batch = begin_on(cluster.address, inputs, out)
@@ -153,8 +157,8 @@ def test_when_the_head_is_lost_a_resumed_run_does_what_is_left(cluster: Cluster,
     list(run_all(plan_jobs(inputs, out), out, RecordingListener(), 2))
     after = {key: record.ended for key, record in latest(read_records(out)).items()}
     assert results(out) == {name: f"{name}\n" for name in names}
-    assert before.items() <= after.items(), "what was done was not done again"
-    for _ in range(60):  # workers outlive their head; what they still write goes with the next run
+    assert before.items() <= after.items(), "finished inputs were not processed again"
+    for _ in range(60):  # workers outlive their head; the next run removes the files they still write
         list(run_all([], out, RecordingListener(), 1))
         if not list(out.glob(".*")):
             break
@@ -163,7 +167,7 @@ def test_when_the_head_is_lost_a_resumed_run_does_what_is_left(cluster: Cluster,
 
 
 class FakeRay:
-    """As much of Ray as a runner asks for; a call is done when its answer is asked for."""
+    """The part of Ray that a runner uses; a remote call runs when its reply is fetched."""
 
     class exceptions:  # noqa: N801
         RayTaskError = ZeroDivisionError
@@ -185,11 +189,11 @@ class FakeRay:
     def _call(self, name: str) -> Any:
         return lambda *arguments: lambda: getattr(self._worker, name)(*arguments)
 
-    def wait(self, answers: list[Any], timeout: float) -> tuple[list[Any], list[Any]]:
-        return answers[:1], answers[1:]
+    def wait(self, replies: list[Any], timeout: float) -> tuple[list[Any], list[Any]]:
+        return replies[:1], replies[1:]
 
-    def get(self, answer: Any) -> object:
-        return answer()
+    def get(self, reply: Any) -> object:
+        return reply()
 
     def kill(self, worker: object) -> None:
         self._alive -= 1
@@ -202,7 +206,7 @@ class FakeRay:
 
 
 class FakeRayWorker:
-    """Does work here."""
+    """Worker that runs the fake job function in this process."""
 
     def __init__(self, missing: str | None = None, model: str = "0" * 64) -> None:
         self._missing, self._model = missing, model
@@ -235,7 +239,7 @@ def test_there_are_as_many_workers_as_fit_and_no_more(tmp_path: Path) -> None:
 def test_machines_that_do_not_share_the_files_are_refused(tmp_path: Path) -> None:
     inputs, out = write_inputs(tmp_path / "in", "a"), tmp_path / "out"
     ray = FakeRay(FakeRayWorker(missing="/data/out on node7"), [{"CPU": 1.0}])
-    with pytest.raises(InputError, match=r"There is no /data/out on node7\. .* file system that they share"):
+    with pytest.raises(InputError, match=r"Not found: /data/out on node7\. .* shared file system"):
         run_with(ray, plan_jobs(inputs, out), out, {"CPU": 1.0})
     assert read_records(out) == []
 
@@ -244,7 +248,7 @@ def test_a_worker_finds_what_is_missing_on_its_machine(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(sys.modules["__main__"], "__file__", "ray")  # both are put back
+    monkeypatch.setattr(sys.modules["__main__"], "__file__", "ray")  # monkeypatch restores both
     worker = RayWorker(batch_fakes.load, METADATA, NO_LIMITS, tmp_path)
     assert worker.find_missing([tmp_path]) is None
     assert str(worker.find_missing([tmp_path, tmp_path / "no"])).startswith(f"{tmp_path / 'no'} on ")
@@ -252,7 +256,7 @@ def test_a_worker_finds_what_is_missing_on_its_machine(
 
 def test_machines_with_another_model_are_refused(tmp_path: Path) -> None:
     inputs, out = write_inputs(tmp_path / "in", "a"), tmp_path / "out"
-    with pytest.raises(InputError, match="here has another auscan or another model"):
+    with pytest.raises(InputError, match="here has another version of auscan or another model"):
         run_with(
             FakeRay(FakeRayWorker(model="1" * 64), [{"CPU": 1.0}]), plan_jobs(inputs, out), out, {"CPU": 1.0}
         )
@@ -260,7 +264,7 @@ def test_machines_with_another_model_are_refused(tmp_path: Path) -> None:
     assert not list(out.iterdir())
 
 
-def test_workers_that_cannot_start_end_the_run_and_are_nobodys_fault(tmp_path: Path) -> None:
+def test_workers_that_cannot_start_end_the_run_and_fail_no_input(tmp_path: Path) -> None:
     class Dying(FakeRayWorker):
         def find_missing(self, paths: Sequence[Path]) -> str | None:
             raise ConnectionError("there is no auscan")
@@ -274,14 +278,12 @@ def test_workers_that_cannot_start_end_the_run_and_are_nobodys_fault(tmp_path: P
 @pytest.mark.parametrize(
     ("address", "gpus", "message"),
     [
-        ("127.0.0.1:9", None, "There is no Ray cluster at '127.0.0.1:9'"),
+        ("127.0.0.1:9", None, "Cannot connect to a Ray cluster at '127.0.0.1:9'"),
         ("ray://node7:10001", None, "Run auscan on a machine of the cluster, with --ray auto"),
         ("local", 0.5, "--gpus-per-worker is for --device cuda"),
     ],
 )
-def test_a_request_that_cannot_be_met_is_refused_at_once(
-    address: str, gpus: float | None, message: str
-) -> None:
+def test_an_impossible_request_is_refused_at_once(address: str, gpus: float | None, message: str) -> None:
     with pytest.raises(InputError, match=message):
         make_ray_runner(
             DetectRequest(), METADATA, Path("out"), address, None, gpus, NO_LIMITS, RecordingListener()

@@ -1,4 +1,4 @@
-"""Whatever an input does to the process that reads it, the others are done and the manifest tells."""
+"""A crash, hang or interrupt costs at most the running inputs, and the manifest records every result."""
 
 import os
 import signal
@@ -20,7 +20,7 @@ from auscan.results.manifest import ManifestRecord, latest, read_records
 
 
 def results(out: Path) -> dict[str, str]:
-    """The text in each result; whole folders alone, no others."""
+    """Return the text of each result; assert that each result is complete."""
     texts = {}
     for folder in out.iterdir():
         if folder.is_dir() and not folder.name.startswith("."):
@@ -29,7 +29,7 @@ def results(out: Path) -> dict[str, str]:
     return texts
 
 
-def test_what_ends_its_process_costs_one_input(tmp_path: Path) -> None:
+def test_a_crash_of_a_worker_process_costs_one_input(tmp_path: Path) -> None:
     names = ["a", "error-1", "kill-1", "segv-1", "z"]
     inputs, out, listener = write_inputs(tmp_path / "in", *names), tmp_path / "out", RecordingListener()
     records = {job.path.stem: record for job, record in run_all(plan_jobs(inputs, out), out, listener)}
@@ -53,7 +53,7 @@ def test_the_model_stays_loaded_from_input_to_input(tmp_path: Path) -> None:
     assert str(os.getpid()) not in processes
 
 
-def test_what_takes_too_long_or_too_much_memory_is_ended(tmp_path: Path) -> None:
+def test_an_input_over_the_time_or_memory_limit_is_ended(tmp_path: Path) -> None:
     inputs, out = write_inputs(tmp_path / "in", "a", "hang-1", "hog-1"), tmp_path / "out"
     limits = Limits(seconds=6.0, bytes=400_000_000)
     records = {
@@ -68,10 +68,10 @@ def test_what_takes_too_long_or_too_much_memory_is_ended(tmp_path: Path) -> None
     assert "more memory than the 0.4 GB of --memory-limit" in str(records["hog-1"].error)
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="other C libraries do not hold on to it")
-def test_what_one_input_took_does_not_count_for_the_next() -> None:
+@pytest.mark.skipif(sys.platform != "linux", reason="only glibc keeps free memory")
+def test_memory_of_one_input_does_not_count_for_the_next() -> None:
     pieces = [b"x" * 50_000 for _ in range(4000)]
-    last = pieces[-1]  # what lies below it cannot shrink away by itself
+    last = pieces[-1]  # keeps the heap from shrinking on its own
     del pieces
     held = psutil.Process().memory_info().rss
     release_free_memory()
@@ -79,7 +79,7 @@ def test_what_one_input_took_does_not_count_for_the_next() -> None:
     assert last
 
 
-def test_a_full_disk_stops_the_run_and_is_nobodys_fault(tmp_path: Path) -> None:
+def test_a_full_disk_stops_the_run_and_fails_no_input(tmp_path: Path) -> None:
     inputs, out = write_inputs(tmp_path / "in", "a", "full-1", "z"), tmp_path / "out"
     with pytest.raises(OutputError, match="the disk is full"):
         list(run_all(plan_jobs(inputs, out), out, RecordingListener()))
@@ -96,10 +96,10 @@ def test_a_model_that_cannot_be_loaded_is_reported_once(tmp_path: Path) -> None:
     assert read_records(out) == []
 
 
-def test_a_model_that_is_never_loaded_does_not_keep_the_run_for_ever(
+def test_a_model_that_hangs_while_loading_ends_the_run(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A network disk that does not answer makes the read of a model hang."""
+    """Reading a model can hang on a network disk that does not respond."""
     monkeypatch.setattr("auscan.batch.run.START_TIMEOUT_S", 0.5)
     inputs, out = write_inputs(tmp_path / "in", "a"), tmp_path / "out"
     with pytest.raises(CrashError, match=r"took longer than 0\.5 s, 3 times in a row"):
@@ -127,13 +127,13 @@ def test_in_process_and_pool_runners_write_the_same(tmp_path: Path) -> None:
 
 
 def begin(inputs: Path, out: Path, count: int) -> subprocess.Popen[str]:
-    """A batch in a process group of its own."""
+    """Start a run in a new process group."""
     command = [sys.executable, str(Path(batch_fakes.__file__)), str(inputs), str(out), str(count)]
     return subprocess.Popen(command, stdout=subprocess.PIPE, text=True, start_new_session=True)
 
 
 def group_is_gone(group: int) -> bool:
-    """Whether all processes of a group end within a while."""
+    """Return whether all processes of a group end within 10 s."""
     for _ in range(200):
         try:
             os.killpg(group, 0)
@@ -143,7 +143,7 @@ def group_is_gone(group: int) -> bool:
     return False
 
 
-def test_after_sigkill_at_any_moment_a_resumed_run_ends_as_an_undisturbed_one(tmp_path: Path) -> None:
+def test_after_sigkill_at_any_moment_a_resumed_run_has_all_results(tmp_path: Path) -> None:
     names = [f"slow-{number}" for number in range(8)] + ["error-1"]
     inputs, out = write_inputs(tmp_path / "in", *names), tmp_path / "out"
     for lines in (0, 1, 3):
@@ -156,14 +156,14 @@ def test_after_sigkill_at_any_moment_a_resumed_run_ends_as_an_undisturbed_one(tm
         time.sleep(0.2)
         os.killpg(batch.pid, signal.SIGKILL)
         batch.communicate()
-        results(out)  # whole ones alone
+        results(out)  # asserts that they are complete
     done = {record.key for record in read_records(out) if record.status == "done"}
     assert 2 <= len(done) < 8
     list(run_all(plan_jobs(inputs, out), out, RecordingListener(), 2))
     assert results(out) == {name: f"{name}\n" for name in names[:-1]}
     assert sorted(record.key for record in read_records(out) if record.status == "done") == [
         f"{name}.mp4" for name in names[:-1]
-    ], "each was done once"
+    ], "each was processed once"
     assert not list(out.glob(".*"))
 
 
@@ -177,7 +177,7 @@ def test_workers_end_when_the_parent_alone_is_killed(tmp_path: Path) -> None:
     assert group_is_gone(batch.pid)
 
 
-def test_one_interrupt_lets_what_runs_come_to_its_end(tmp_path: Path) -> None:
+def test_one_interrupt_lets_running_inputs_finish(tmp_path: Path) -> None:
     names = [f"slow-{number}" for number in range(9)]
     out = tmp_path / "out"
     batch = begin(write_inputs(tmp_path / "in", *names), out, 2)
@@ -185,7 +185,7 @@ def test_one_interrupt_lets_what_runs_come_to_its_end(tmp_path: Path) -> None:
     assert batch.stdout.readline() == "slow-0.mp4\n"
     os.killpg(batch.pid, signal.SIGINT)
     rest = batch.communicate()[0].splitlines()
-    assert 1 <= len(rest) <= 3, "what ran when it came"
+    assert 1 <= len(rest) <= 3, "the inputs that were running"
     assert "at once" not in rest
     assert batch.returncode == 0
     assert len(results(out)) == 1 + len(rest)

@@ -1,14 +1,15 @@
-"""Make media that are broken in every way that can be thought of, and say what is wrong with each.
+"""Generate a corpus of broken media files.
 
     python tests/faults/corpus.py FOLDER --files 2000 [--seed 0] [--clips DIR]
 
-File n of a seed is the same on every run with the same codecs, whatever the number of files: its kind goes by
-n, all else by chance seeded with n. What is broken are short films and pictures of the demo's face, and the
-clips of DIR. The list is FOLDER/faults.jsonl, a line a file: file, kind, base.
+File n of a seed is the same on every run with the same codecs, for any number of files: n determines its kind
+and, with the seed, the random numbers. The files are made from short videos and pictures of the portrait of
+the demo, and from the clips of DIR. FOLDER/faults.jsonl lists them, one line per file: file, kind, base.
 
-Three sorts of fault: `BYTES` spoil the bytes of a file, `STREAMS` write its packets anew in a wrong way, and
-`ODD` things are made of nothing. Not here: what auscan makes of them (test_faults.py,
-benchmarks/faults/fuzz.py).
+Three groups of faults: `BYTES` corrupt the bytes of a file, `STREAMS` rewrite its packets incorrectly,
+`SPECIAL` files are generated.
+
+See also: test_faults.py, benchmarks/faults/fuzz.py (run auscan on the corpus).
 """
 
 import argparse
@@ -30,6 +31,7 @@ from numpy.typing import NDArray
 from auscan.pipeline.demo import demo_frame, read_portrait
 
 LIST = "faults.jsonl"
+"""Name of the list of the files."""
 FRAMES, RATE_HZ, SIDE = 12, 12, 256
 MP4, AVI, MKV = (".mp4", ".mov"), (".avi",), (".mkv", ".webm")
 BASES = {
@@ -43,22 +45,25 @@ BASES = {
     "jpegs.avi": ("mjpeg", "mp3", {}),
     "plain.ts": ("libx264", "aac", {}),
 }
-"""File, codecs of picture and sound, options of the container."""
+"""File -> codec of the video, codec of the audio, options of the container."""
 PICTURES = ("face.jpg", "face.png", "face.webp", "face.bmp")
+"""Intact pictures from which faults are made."""
 
 
 @dataclass(frozen=True)
 class Fault:
-    """One broken file."""
+    """One file of the corpus."""
 
     file: str
+    """Name of the file."""
     kind: str
+    """One of `KINDS`."""
     base: str
-    """What it was made of; empty where of nothing."""
+    """Name of the intact file from which it was made; empty for `SPECIAL` files."""
 
 
 def make_corpus(folder: Path, files: Sequence[int], seed: int = 0, clips: Path | None = None) -> list[Fault]:
-    """Write the files of these numbers into `folder` with their list; returns the list."""
+    """Write the files with these numbers and their list into `folder`; return the list."""
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as work:
         bases = make_bases(Path(work))
@@ -73,14 +78,15 @@ def make_corpus(folder: Path, files: Sequence[int], seed: int = 0, clips: Path |
 
 
 def _make(folder: Path, number: int, kind: str, bases: list[Path], random: Generator) -> Fault:
+    """Write one file."""
     stem = folder / f"{number:05}-{kind}"
-    if kind in ODD:
-        return Fault(ODD[kind](stem, random).name, kind, "")
+    if kind in SPECIAL:
+        return Fault(SPECIAL[kind](stem, random).name, kind, "")
     suffixes, corrupt = BYTES.get(kind, (None, None))
-    fitting = [each for each in bases if suffixes is None or each.suffix in suffixes]
+    candidates = [each for each in bases if suffixes is None or each.suffix in suffixes]
     if kind in STREAMS:
-        fitting = [each for each in fitting if each.name not in PICTURES]
-    base = fitting[random.integers(len(fitting))]
+        candidates = [each for each in candidates if each.name not in PICTURES]
+    base = candidates[random.integers(len(candidates))]
     target = stem.with_suffix(base.suffix)
     if corrupt is None:
         STREAMS[kind](base, target, random)
@@ -89,11 +95,11 @@ def _make(folder: Path, number: int, kind: str, bases: list[Path], random: Gener
     return Fault(target.name, kind, base.name)
 
 
-# What is broken
+# Intact files
 
 
 def make_bases(folder: Path) -> list[Path]:
-    """Whole films and pictures of the demo's face."""
+    """Write intact videos and pictures of the portrait of the demo; return their paths."""
     portrait = read_portrait()
     images = [cv2.resize(demo_frame(portrait, i * 20), (SIDE, SIDE)) for i in range(FRAMES)]
     for name, (codec, sound, options) in BASES.items():
@@ -113,9 +119,9 @@ def encode_video(
     times_s: Sequence[float] | None = None,
     pause_s: float = 0.0,
 ) -> Path:
-    """A film of images [H, W, 3] with a tone, or with samples [M] at 48 kHz; times_s of the images.
+    """Encode images [H, W, 3] at `times_s` with a tone, or with samples [M] at 48 kHz.
 
-    pause_s: how long the sound stops in its middle
+    pause_s: length of a gap in the timestamps in the middle of the audio, in seconds
     """
     with av.open(str(path), "w", options={"fflags": "+bitexact", **(options or {})}) as out:
         video = out.add_stream(codec, rate=RATE_HZ)
@@ -144,49 +150,50 @@ def encode_video(
 
 
 def _tone(seconds: float) -> NDArray[np.float32]:
+    """Return a sine of amplitude 0.1 at 48 kHz, [M]."""
     return (0.1 * np.sin(np.arange(round(seconds * 48_000)) * 0.05)).astype(np.float32)
 
 
-# Bytes
+# Corrupted bytes
 
 
 def flip_bits(data: bytearray, random: Generator, low: int = 0, high: int | None = None) -> bytes:
-    """Some bits, anywhere or between two places."""
+    """Flip some bits, anywhere or between two offsets."""
     high = min(len(data), high or len(data))
-    for place in random.integers(min(low, high - 1), high, int(2 ** random.uniform(0, 9))):
-        data[place] ^= 1 << int(random.integers(8))
+    for offset in random.integers(min(low, high - 1), high, int(2 ** random.uniform(0, 9))):
+        data[offset] ^= 1 << int(random.integers(8))
     return bytes(data)
 
 
 def flip_head(data: bytearray, random: Generator) -> bytes:
-    """Bits of what a container says first."""
+    """Flip bits of the head of a container."""
     return flip_bits(data, random, 0, 2000)
 
 
 def flip_index(data: bytearray, random: Generator) -> bytes:
-    """Bits of the index of an mp4 file."""
+    """Flip bits of the index of an mp4 file."""
     start = max(data.find(b"moov"), 0)
     return flip_bits(data, random, start, start + 3000)
 
 
 def cut_end(data: bytearray, random: Generator) -> bytes:
-    """As by a full disk."""
+    """Remove the end, as a full disk does."""
     return bytes(data[: int(len(data) * random.uniform(0.001, 0.999))])
 
 
 def cut_start(data: bytearray, random: Generator) -> bytes:
-    """As of a stream that was joined late."""
+    """Remove the start, as in a stream that was joined late."""
     return bytes(data[int(len(data) * random.uniform(0.001, 0.999)) :])
 
 
 def cut_middle(data: bytearray, random: Generator) -> bytes:
-    """A block is missing."""
+    """Remove a block."""
     first, last = sorted(random.integers(0, len(data), 2))
     return bytes(data[:first] + data[last:])
 
 
 def zero_block(data: bytearray, random: Generator) -> bytes:
-    """As by a download that left a hole."""
+    """Set a block to zeros, as in an incomplete download."""
     first = int(random.integers(len(data)))
     length = min(int(2 ** random.uniform(4, 16)), len(data) - first)
     data[first : first + length] = bytes(length)
@@ -194,7 +201,7 @@ def zero_block(data: bytearray, random: Generator) -> bytes:
 
 
 def swap_blocks(data: bytearray, random: Generator) -> bytes:
-    """Two blocks in each other's place, as on a broken disk."""
+    """Swap two blocks, as on a broken disk."""
     length = int(min(2 ** random.uniform(6, 13), len(data) // 3))
     first, second = int(random.integers(0, len(data) // 3)), int(random.integers(len(data) // 2, len(data)))
     data[first : first + length], data[second : second + length] = (
@@ -205,13 +212,13 @@ def swap_blocks(data: bytearray, random: Generator) -> bytes:
 
 
 def repeat_block(data: bytearray, random: Generator) -> bytes:
-    """A block twice."""
+    """Repeat a block."""
     first, last = sorted(random.integers(0, len(data), 2))
     return bytes(data[:last] + data[first:])
 
 
 def swap_head(data: bytearray, random: Generator) -> bytes:
-    """The first bytes of another container."""
+    """Overwrite the first bytes with those of another format."""
     heads = (
         b"\x1a\x45\xdf\xa3",
         b"RIFF\xff\xff\xff\xffAVI LIST",
@@ -227,49 +234,52 @@ def swap_head(data: bytearray, random: Generator) -> bytes:
 def patch(
     data: bytearray, random: Generator, tags: Sequence[tuple[bytes, int, str]], values: Sequence[float]
 ) -> bytes:
-    """Overwrite numbers that stand so many bytes behind a tag, all of one tag, with one of the values."""
+    """Overwrite all numbers at an offset after one random tag with one random value.
+
+    tags: tag, offset in bytes, format of the number for struct
+    """
     found = [each for each in tags if each[0] in data]
     if found:
         tag, offset, form = found[random.integers(len(found))]
         value = values[random.integers(len(values))]
-        place = data.find(tag)
-        while place >= 0 and place + len(tag) + offset + struct.calcsize(form) <= len(data):
+        position = data.find(tag)
+        while position >= 0 and position + len(tag) + offset + struct.calcsize(form) <= len(data):
             number = value if form[-1] in "df" else int(value) % 256 ** struct.calcsize(form)
-            struct.pack_into(form, data, place + len(tag) + offset, number)
-            place = data.find(tag, place + 1)
+            struct.pack_into(form, data, position + len(tag) + offset, number)
+            position = data.find(tag, position + 1)
     return bytes(data)
 
 
 def absurd_size(data: bytearray, random: Generator) -> bytes:
-    """Width or height: nothing, one, odd, far too much."""
+    """Set the width or height to 0, 1, an odd number or far too much."""
     tags = [(b"avc1", 24, ">H"), (b"avc1", 26, ">H"), (b"mp4v", 24, ">H"), (b"tkhd", 76, ">I")]
     tags += [(b"strf", 8, "<I"), (b"strf", 12, "<I"), (b"\xb0\x82", 0, ">H"), (b"\xba\x82", 0, ">H")]
     return patch(data, random, tags, (0, 1, 17, 4096, 16_384, 65_535, -1))
 
 
 def absurd_rate(data: bytearray, random: Generator) -> bytes:
-    """Ticks a second and ticks a frame."""
+    """Set the ticks per second or per frame."""
     tags = [(b"mdhd", 12, ">I"), (b"mvhd", 12, ">I"), (b"stts", 12, ">I"), (b"avih", 4, "<I")]
     tags += [(b"strh", 24, "<I"), (b"strh", 28, "<I"), (b"\x23\xe3\x83\x84", 0, ">I")]
     return patch(data, random, tags, (0, 1, 2, 1e6, 2**31 - 1, -1))
 
 
 def absurd_duration(data: bytearray, random: Generator) -> bytes:
-    """How long it says it is."""
+    """Set the duration in the header."""
     tags = [(b"mdhd", 16, ">I"), (b"mvhd", 16, ">I"), (b"tkhd", 20, ">I"), (b"strh", 36, "<I")]
     tags += [(b"\x44\x89\x88", 0, ">d"), (b"\x2a\xd7\xb1\x83", -1, ">I")]
     return patch(data, random, tags, (0, 1, 1e9, 2**31 - 1, -1))
 
 
 def absurd_sound(data: bytearray, random: Generator) -> bytes:
-    """Channels, and samples a second."""
+    """Set the number of channels or the sample rate."""
     tags = [(b"mp4a", 16, ">H"), (b"mp4a", 24, ">I"), (b"sowt", 16, ">H"), (b"sowt", 24, ">I")]
     tags += [(b"\x9f\x81", 0, ">B"), (b"\xb5\x88", 0, ">d"), (b"auds", 16, "<I"), (b"auds", 20, "<I")]
     return patch(data, random, tags, (0, 1, 255, 65_535, 1e9, -1))
 
 
 def absurd_box(data: bytearray, random: Generator) -> bytes:
-    """How long a part of an mp4 file says it is."""
+    """Set the length of a box of an mp4 file."""
     kinds = (
         b"moov",
         b"trak",
@@ -288,7 +298,7 @@ def absurd_box(data: bytearray, random: Generator) -> bytes:
 
 
 def absurd_table(data: bytearray, random: Generator) -> bytes:
-    """How many entries the tables of an mp4 file say they have, and what is first in them."""
+    """Set the number of entries of a table of an mp4 file, or its first entry."""
     tags = [
         (each, offset, ">I")
         for each in (b"stsz", b"stco", b"stsc", b"stts", b"ctts")
@@ -298,14 +308,14 @@ def absurd_table(data: bytearray, random: Generator) -> bytes:
 
 
 def absurd_turn(data: bytearray, random: Generator) -> bytes:
-    """The matrix that turns the picture upright."""
+    """Overwrite the display matrix with random bytes."""
     start = data.find(b"tkhd") + 44
     data[start : start + 36] = random.bytes(36)
     return bytes(data)
 
 
 def noise_behind_head(data: bytearray, random: Generator) -> bytes:
-    """A container's first bytes, and then nothing that makes sense."""
+    """Keep the first bytes of a container and append random bytes."""
     return bytes(data[: int(random.integers(8, 400))]) + random.bytes(20_000)
 
 
@@ -330,14 +340,14 @@ BYTES: dict[str, tuple[tuple[str, ...] | None, Callable[[bytearray, Generator], 
     "noise": (None, noise_behind_head),
     "whole": (None, lambda data, random: bytes(data)),
 }
-"""By kind: the files it fits (None: all), and what it does. `whole` is there to see that good files pass."""
+"""Kind -> suffixes of possible files (None: all), function. `whole` checks that intact files pass."""
 
 
-# Streams
+# Rewritten streams
 
 
 def rewrite(base: Path, target: Path, change: Callable[[list[av.Packet]], list[av.Packet]]) -> None:
-    """The packets of a film as `change` leaves them, in a new container of the same kind."""
+    """Write the packets of a video, changed by `change`, into a new container of the same format."""
     with av.open(str(base)) as source, av.open(str(target), "w", options={"fflags": "+bitexact"}) as out:
         streams = {each.index: out.add_stream_from_template(each) for each in source.streams}
         packets = [packet for packet in source.demux() if packet.size]
@@ -346,11 +356,11 @@ def rewrite(base: Path, target: Path, change: Callable[[list[av.Packet]], list[a
             try:
                 out.mux(packet)
             except (av.FFmpegError, ValueError):
-                continue  # the muxer refuses some; what it takes is broken enough
+                continue  # the muxer refuses some packets; the others are enough
 
 
 def drop_key_frames(base: Path, target: Path, random: Generator) -> None:
-    """All, or some."""
+    """Drop all or some key frames."""
     share = random.choice([0.5, 1.0])
 
     def change(packets: list[av.Packet]) -> list[av.Packet]:
@@ -360,19 +370,19 @@ def drop_key_frames(base: Path, target: Path, random: Generator) -> None:
 
 
 def drop_packets(base: Path, target: Path, random: Generator) -> None:
-    """Any of either stream."""
+    """Drop random packets of both streams."""
     share = random.uniform(0.05, 0.9)
     rewrite(base, target, lambda packets: [p for p in packets if random.random() > share])
 
 
 def sound_first(base: Path, target: Path, random: Generator) -> None:
-    """All sound, then all pictures, or the other way round."""
-    turned = bool(random.integers(2))
-    rewrite(base, target, lambda packets: sorted(packets, key=lambda p: _is_picture(p) is not turned))
+    """Write all audio before all video, or the reverse."""
+    video_first = bool(random.integers(2))
+    rewrite(base, target, lambda packets: sorted(packets, key=lambda p: _is_picture(p) is not video_first))
 
 
 def jumping_times(base: Path, target: Path, random: Generator) -> None:
-    """Times that jump ahead, far too far or below 0, once or again and again."""
+    """Shift random timestamps forward, by up to an hour, or below 0."""
     reach_s = float(random.choice([-1, 1, 60, 3600]))
 
     def change(packets: list[av.Packet]) -> list[av.Packet]:
@@ -395,13 +405,14 @@ STREAMS: dict[str, Callable[[Path, Path, Generator], None]] = {
     "interleaving": sound_first,
     "times": jumping_times,
 }
+"""Kind -> function that rewrites a video."""
 
 
-# Odd things
+# Generated files
 
 
 def bad_sound(stem: Path, random: Generator) -> Path:
-    """Samples that are no number, endless, or far too loud."""
+    """Write a video with audio samples that are NaN, infinite, or far too loud."""
     samples = 1e6 * _tone(1.0)
     bad = [float("nan"), float("inf"), float("-inf"), 3e38, 1e-40]
     samples[random.random(len(samples)) < 0.1] = bad[random.integers(len(bad))]
@@ -409,18 +420,18 @@ def bad_sound(stem: Path, random: Generator) -> Path:
 
 
 def clipped_sound(stem: Path, random: Generator) -> Path:
-    """Loud enough to be a square."""
+    """Write a video with clipped audio."""
     samples = np.clip(float(random.uniform(10, 1000)) * _tone(1.0), -1, 1)
     return encode_video(stem.with_suffix(".mp4"), _flat(SIDE, SIDE), samples=samples)
 
 
 def eight_k(stem: Path, random: Generator) -> Path:
-    """Two frames of 7680 x 4320."""
+    """Write two frames of 7680 x 4320."""
     return encode_video(stem.with_suffix(".avi"), _flat(4320, 7680, 2), "mjpeg", None)
 
 
 def one_pixel(stem: Path, random: Generator) -> Path:
-    """1 x 1, as a film or a picture."""
+    """Write a video or a picture of 1 x 1."""
     if random.integers(2):
         return encode_video(stem.with_suffix(".mkv"), _flat(1, 1), "ffv1", None)
     path = stem.with_suffix(".png")
@@ -429,7 +440,7 @@ def one_pixel(stem: Path, random: Generator) -> Path:
 
 
 def thin(stem: Path, random: Generator) -> Path:
-    """As long as a wall and as high as a line."""
+    """Write a picture of 8192 x 2 or 2 x 8192."""
     shape = (2, 8192) if random.integers(2) else (8192, 2)
     path = stem.with_suffix(".png")
     cv2.imwrite(str(path), random.integers(0, 255, (*shape, 3), np.uint8))
@@ -437,14 +448,14 @@ def thin(stem: Path, random: Generator) -> Path:
 
 
 def large_picture(stem: Path, random: Generator) -> Path:
-    """A hundred million pixels in a small file."""
+    """Write a small file with 100 million pixels."""
     path = stem.with_suffix(".png")
     cv2.imwrite(str(path), np.full((10_000, 10_000), 127, np.uint8))
     return path
 
 
 def bomb(stem: Path, random: Generator) -> Path:
-    """A picture that says it has more pixels than any memory holds."""
+    """Write a picture whose header declares more pixels than fit into memory."""
     path = stem.with_suffix(".png")
     cv2.imwrite(str(path), np.zeros((8, 8, 3), np.uint8))
     data = bytearray(path.read_bytes())
@@ -454,7 +465,7 @@ def bomb(stem: Path, random: Generator) -> Path:
 
 
 def no_frames(stem: Path, random: Generator) -> Path:
-    """A stream of pictures with none in it."""
+    """Write a video stream without frames."""
     path = stem.with_suffix(random.choice([".mp4", ".mkv", ".avi"]))
     with av.open(str(path), "w", options={"fflags": "+bitexact"}) as out:
         video = out.add_stream("mpeg4", rate=25)
@@ -464,7 +475,7 @@ def no_frames(stem: Path, random: Generator) -> Path:
 
 
 def sizes_change(stem: Path, random: Generator) -> Path:
-    """Frames of one size, then of another."""
+    """Write frames of three sizes into one stream."""
     path = stem.with_suffix(".ts")
     parts = [encode_video(stem.with_suffix(f".{side}.ts"), _flat(side, 2 * side)) for side in (64, 16, 128)]
     path.write_bytes(b"".join(part.read_bytes() for part in parts))
@@ -474,13 +485,13 @@ def sizes_change(stem: Path, random: Generator) -> Path:
 
 
 def ten_hours(stem: Path, random: Generator) -> Path:
-    """A frame an hour, and a second of sound at the start."""
+    """Write a frame per hour for ten hours, and a second of audio at the start."""
     times_s = [3600.0 * hour for hour in range(11)]
     return encode_video(stem.with_suffix(".mkv"), _flat(64, 64, 11), "mpeg4", "libopus", times_s=times_s)
 
 
 def silence(stem: Path, random: Generator) -> Path:
-    """A frame an hour, and ten hours of silence that take no room."""
+    """Write a frame per hour, and ten hours of silence in a few kilobytes."""
     times_s = [3600.0 * hour for hour in range(11)]
     path, samples = stem.with_suffix(".mkv"), np.zeros(48_000, np.float32)
     sound = "libopus" if random.integers(2) else "aac"
@@ -488,21 +499,21 @@ def silence(stem: Path, random: Generator) -> Path:
 
 
 def empty(stem: Path, random: Generator) -> Path:
-    """No byte."""
+    """Write an empty file."""
     path = stem.with_suffix(random.choice([".mp4", ".avi", ".jpg"]))
     path.touch()
     return path
 
 
 def text(stem: Path, random: Generator) -> Path:
-    """Words."""
+    """Write a text file."""
     path = stem.with_suffix(random.choice([".mp4", ".mkv", ".png"]))
     path.write_text("The patient smiled twice.\n" * int(random.integers(1, 400)), encoding="utf-8")
     return path
 
 
 def playlist(stem: Path, random: Generator) -> Path:
-    """Words that FFmpeg takes for addresses."""
+    """Write a playlist with addresses that FFmpeg could open."""
     lists = (
         "#EXTM3U\n#EXT-X-TARGETDURATION:9\n#EXTINF:9,\nhttp://192.0.2.1/a.ts\n#EXT-X-ENDLIST\n",
         "ffconcat version 1.0\nfile http://192.0.2.1/a.mp4\n",
@@ -514,21 +525,21 @@ def playlist(stem: Path, random: Generator) -> Path:
 
 
 def noise(stem: Path, random: Generator) -> Path:
-    """Bytes without any sense."""
+    """Write random bytes."""
     path = stem.with_suffix(random.choice([".mp4", ".avi", ".webm", ".jpg"]))
     path.write_bytes(random.bytes(int(2 ** random.uniform(0, 17))))
     return path
 
 
 def directory(stem: Path, random: Generator) -> Path:
-    """A folder with a film's name."""
+    """Create a folder with the name of a video."""
     path = stem.with_suffix(".mp4")
     path.mkdir(exist_ok=True)
     return path
 
 
 def link(stem: Path, random: Generator) -> Path:
-    """A link to itself, or to nothing."""
+    """Create a link to itself, or to a missing file."""
     path = stem.with_suffix(".mp4")
     path.unlink(missing_ok=True)
     path.symlink_to(path.name if random.integers(2) else "nothing.mp4")
@@ -536,7 +547,7 @@ def link(stem: Path, random: Generator) -> Path:
 
 
 def pipe(stem: Path, random: Generator) -> Path:
-    """A pipe that nobody writes to."""
+    """Create a named pipe without a writer."""
     path = stem.with_suffix(".mp4")
     path.unlink(missing_ok=True)
     os.mkfifo(path)
@@ -544,10 +555,11 @@ def pipe(stem: Path, random: Generator) -> Path:
 
 
 def _flat(height: int, width: int, frames: int = FRAMES) -> list[NDArray[np.uint8]]:
+    """Return uniform grey images."""
     return [np.full((height, width, 3), 60 + index, np.uint8) for index in range(frames)]
 
 
-ODD: dict[str, Callable[[Path, Generator], Path]] = {
+SPECIAL: dict[str, Callable[[Path, Generator], Path]] = {
     "sound-nan": bad_sound,
     "sound-clipped": clipped_sound,
     "8k": eight_k,
@@ -567,24 +579,27 @@ ODD: dict[str, Callable[[Path, Generator], Path]] = {
     "link": link,
     "pipe": pipe,
 }
+"""Kind -> function that writes the file."""
 
 
-KINDS = sorted([*BYTES, *STREAMS, *ODD])
-"""File n of a corpus is of kind n, counted around."""
+KINDS = sorted([*BYTES, *STREAMS, *SPECIAL])
+"""All kinds; file n has kind n modulo their number."""
 LARGE = frozenset({"8k", "large-picture", "silence"})
-"""Nothing is wrong with them, but they take their time."""
+"""Kinds of valid files that take long to process."""
 
 
 def main() -> None:
-    """Read the command line, write the files."""
+    """Parse arguments and write the corpus."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("folder", type=Path, help="new folder for the files and their list")
-    parser.add_argument("--files", type=int, default=150, help="how many")
+    parser.add_argument("--files", type=int, default=150, help="number of files")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--clips", type=Path, help="folder with whole clips to be broken as well")
+    parser.add_argument(
+        "--clips", type=Path, help="folder with intact clips, from which faults are made, too"
+    )
     args = parser.parse_args()
     if args.folder.exists():
-        parser.error(f"{args.folder} is there already; give a new folder.")
+        parser.error(f"{args.folder} already exists; give a new folder.")
     print(len(make_corpus(args.folder, range(args.files), args.seed, args.clips)), "files in", args.folder)
 
 

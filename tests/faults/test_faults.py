@@ -1,4 +1,4 @@
-"""One file of every kind of fault goes through `auscan detect` and ends in a result or in one line."""
+"""`auscan detect` on one file of each kind of fault ends in a result or in a one-line error."""
 
 import json
 import subprocess
@@ -13,9 +13,11 @@ from .corpus import KINDS, LARGE, make_corpus
 
 NUMBERS = [number for number, kind in enumerate(KINDS) if kind not in LARGE]
 READABLE = {"whole", "1x1", "thin", "sizes-change", "sound-nan", "sound-clipped", "ten-hours"}
-"""Odd, but nothing is wrong with them."""
-HOPELESS = {"empty", "text", "only-noise", "directory", "link", "pipe", "playlist", "no-frames", "bomb"}
+"""Unusual but valid kinds, which must have a result."""
+UNREADABLE = {"empty", "text", "only-noise", "directory", "link", "pipe", "playlist", "no-frames", "bomb"}
+"""Kinds that cannot have a result."""
 LIMIT_S = 240
+"""Timeout of the run."""
 
 DETECT = """
 import faulthandler; faulthandler.enable()
@@ -26,12 +28,12 @@ main()
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, Any]:
-    """What the command line made of the corpus: its exit code, stderr, and the manifest's lines by kind."""
+    """Run `auscan detect` on the corpus; return the process, the manifest records by kind and the folder."""
     folder = tmp_path_factory.mktemp("faults")
     faults = make_corpus(folder / "in", NUMBERS)
-    words = [str(folder / "in" / fault.file) for fault in faults]
+    paths = [str(folder / "in" / fault.file) for fault in faults]
     done = subprocess.run(
-        [sys.executable, "-c", DETECT, "detect", *words, "--out", str(folder / "out"), "--threads", "1"],
+        [sys.executable, "-c", DETECT, "detect", *paths, "--out", str(folder / "out"), "--threads", "1"],
         capture_output=True,
         text=True,
         timeout=LIMIT_S,
@@ -46,29 +48,29 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, Any]:
     }
 
 
-def test_it_comes_to_its_end_without_a_traceback(run: Mapping[str, Any]) -> None:
+def test_the_run_ends_without_a_traceback(run: Mapping[str, Any]) -> None:
     assert run["done"].returncode == 2, run["done"].stderr[-2000:]
     assert "Traceback" not in run["done"].stderr
     assert "Fatal Python error" not in run["done"].stderr
 
 
 @pytest.mark.parametrize("kind", [KINDS[number] for number in NUMBERS])
-def test_a_file_ends_in_a_result_or_in_one_line(run: Mapping[str, Any], kind: str) -> None:
+def test_a_file_ends_in_a_result_or_in_a_one_line_error(run: Mapping[str, Any], kind: str) -> None:
     entry = run["entries"][kind]
     if entry["status"] == "done":
         assert entry["rows"] > 0
         assert (run["folder"] / "out" / entry["folder"] / "aus.parquet").is_file()
     else:
         assert "\n" not in entry["error"]
-        assert "unforeseen" not in entry["error"]
+        assert "unexpected error" not in entry["error"]
         assert Path(entry["path"]).name in entry["error"]
     if kind in READABLE:
         assert entry["status"] == "done", entry["error"]
-    if kind in HOPELESS:
+    if kind in UNREADABLE:
         assert entry["status"] == "failed"
 
 
-def test_nothing_half_written_is_left(run: Mapping[str, Any]) -> None:
+def test_no_incomplete_file_is_left(run: Mapping[str, Any]) -> None:
     assert not [path for path in (run["folder"] / "out").rglob("*") if ".part" in path.name]
 
 

@@ -1,7 +1,8 @@
-"""Disks that are full or closed, folders that may not be entered, files that change or rot.
+"""Full and read-only disks, folders without permission, and files that change or are damaged.
 
-One line says so, what was finished stays, and the same command with --resume goes on when the cause is gone.
-Real videos and the shipped model; full and read-only disks are small ones in memory (tmpfs): that takes root.
+The error is one line, finished results stay, and the same command with --resume completes the run when the
+cause is fixed. The tests use real videos and the shipped model. Full and read-only disks are small tmpfs
+mounts, which need root.
 """
 
 import os
@@ -28,15 +29,15 @@ from auscan.results.manifest import is_whole, read_records
 from .corpus import encode_video
 
 PAGE = 4096
-"""Bytes; what a disk in memory is counted in."""
+"""Bytes of a page, the allocation unit of tmpfs."""
 DISK_BYTES = 64 * PAGE
-"""More than a result takes, and less than two and their copies."""
+"""Size of the disk: enough for one result, not for two and their copies."""
 WITHOUT_ROOT_ACCESS = ("setpriv", "--bounding-set=-dac_override,-dac_read_search")
-"""Permissions count for root, too."""
+"""Prefix of a command that drops the capabilities by which root ignores permissions."""
 
 
 def auscan(*words: object, before: Sequence[str] = ()) -> tuple[int, str, str]:
-    """The command line in a process of its own: exit code, stdout, stderr."""
+    """Run `auscan detect` in a new process; return exit code, stdout, stderr."""
     code = "from auscan.cli.main import main; main()"
     command = [*before, sys.executable, "-c", code, "detect", *map(str, words), "--threads", "1"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=240)
@@ -45,17 +46,18 @@ def auscan(*words: object, before: Sequence[str] = ()) -> tuple[int, str, str]:
 
 
 def error_lines(stderr: str) -> list[str]:
+    """Return the error messages in stderr."""
     return [line for line in stderr.splitlines() if line.startswith("auscan: ")]
 
 
 def contents(out: Path) -> dict[str, bytes]:
-    """Every file of every result; hidden ones too."""
+    """Return the bytes of every file of every result by path, also of hidden files."""
     return {str(path.relative_to(out)): path.read_bytes() for path in out.glob("*/*") if path.is_file()}
 
 
 @pytest.fixture
 def clips(tmp_path: Path, portrait: NDArray[np.uint8]) -> Path:
-    """Two short films of a face that moves a little."""
+    """Write two short videos of a face that moves slightly."""
     folder = tmp_path / "clips"
     folder.mkdir()
     for number, name in enumerate(("a.mp4", "b.mp4")):
@@ -67,18 +69,19 @@ def clips(tmp_path: Path, portrait: NDArray[np.uint8]) -> Path:
 
 
 Mount = Callable[[str], None]
+"""Function that remounts the disk with other options."""
 
 
 @pytest.fixture
 def disk(tmp_path: Path) -> Iterator[tuple[Path, Mount]]:
-    """A disk in memory, and a function that changes its options."""
+    """Mount a tmpfs; yield its path and a function that changes its options."""
     mount_point = tmp_path / "disk"
     mount_point.mkdir()
     mount = ["mount", "-t", "tmpfs", "-o", f"size={DISK_BYTES}", "tmpfs", str(mount_point)]
     try:
         subprocess.run(mount, check=True, capture_output=True, timeout=60)
     except (OSError, subprocess.SubprocessError):
-        pytest.skip("Mounting a disk takes root.")
+        pytest.skip("Mounting a disk needs root.")
 
     def remount(options: str) -> None:
         words = ["mount", "-o", f"remount,{options}", str(mount_point)]
@@ -90,7 +93,7 @@ def disk(tmp_path: Path) -> Iterator[tuple[Path, Mount]]:
         subprocess.run(["umount", str(mount_point)], check=True, timeout=60)
 
 
-def test_a_full_disk_stops_the_run_and_it_goes_on_when_there_is_room(
+def test_a_full_disk_stops_the_run_and_resume_completes_it_with_free_space(
     clips: Path, disk: tuple[Path, Mount]
 ) -> None:
     mount_point, remount = disk
@@ -109,21 +112,21 @@ def test_a_full_disk_stops_the_run_and_it_goes_on_when_there_is_room(
     remount(f"size={DISK_BYTES}")
     code, stdout, stderr = auscan(clips, "--out", out, "--resume")
     assert code == 0
-    assert f"{clips / 'a.mp4'}: unchanged, left as it is" in stderr
+    assert f"{clips / 'a.mp4'}: unchanged, skipped" in stderr
     assert "b.mp4: 8 rows" in stdout
 
 
-def test_wherever_the_disk_is_full_nothing_is_promised_that_is_not_there(
+def test_on_a_disk_of_any_size_the_manifest_lists_only_complete_results(
     clips: Path, disk: tuple[Path, Mount]
 ) -> None:
-    """From a disk that cannot hold the first folder to one that lacks a page for the manifest."""
+    """Sizes range from a disk too small for the first folder to one that lacks a page for the manifest."""
     mount_point, remount = disk
     out, request = mount_point / "out", DetectRequest(threads=1)
     metadata, worker = run_metadata(request), load_detect_worker(request, out)
     found = find_media([clips / "a.mp4"])
 
     def is_too_small() -> bool:
-        """Whether the disk is too small for the result."""
+        """Run the job; return whether the disk is too small for the result."""
         plan = make_plan(found, out, read_records(out), metadata, UNSHARDED, resume=True)
         try:
             list(run(plan.jobs, out, UNSHARDED.manifest, InProcessRunner(worker, NullWatcher())))
@@ -142,10 +145,10 @@ def test_wherever_the_disk_is_full_nothing_is_promised_that_is_not_there(
         shutil.rmtree(out)
         pages += 1
         remount(f"size={pages * PAGE}")
-    assert pages > 8, "a result takes some pages"
+    assert pages > 8, "a result needs several pages"
 
 
-def test_a_read_only_disk_is_said_before_the_work(clips: Path, disk: tuple[Path, Mount]) -> None:
+def test_a_read_only_disk_is_an_error_before_processing(clips: Path, disk: tuple[Path, Mount]) -> None:
     mount_point, remount = disk
     out = mount_point / "out"
     assert auscan(clips / "a.mp4", "--out", out)[0] == 0
@@ -161,7 +164,7 @@ def test_a_read_only_disk_is_said_before_the_work(clips: Path, disk: tuple[Path,
     assert (code, stdout.count("\n")) == (0, 1)
 
 
-def test_a_folder_that_may_not_be_entered_is_one_input_that_failed(tmp_path: Path, clips: Path) -> None:
+def test_a_folder_that_cannot_be_entered_is_one_failed_input(tmp_path: Path, clips: Path) -> None:
     before = WITHOUT_ROOT_ACCESS if os.geteuid() == 0 else ()
     if before and shutil.which(before[0]) is None:
         pytest.skip("Root may enter every folder.")
@@ -180,11 +183,11 @@ def test_a_folder_that_may_not_be_entered_is_one_input_that_failed(tmp_path: Pat
     assert entries == {"a.mp4": "done", closed.as_posix(): "failed"}
     code, stdout, stderr = auscan(clips, "--out", out, "--resume")
     assert code == 0
-    assert "a.mp4: unchanged, left as it is" in stderr
+    assert "a.mp4: unchanged, skipped" in stderr
     assert "b.mp4: 8 rows" in stdout
 
 
-def test_a_folder_for_results_that_may_not_be_written_is_said(tmp_path: Path, clips: Path) -> None:
+def test_an_output_folder_without_write_permission_is_an_error(tmp_path: Path, clips: Path) -> None:
     before = WITHOUT_ROOT_ACCESS if os.geteuid() == 0 else ()
     if before and shutil.which(before[0]) is None:
         pytest.skip("Root may write to every folder.")
@@ -197,7 +200,7 @@ def test_a_folder_for_results_that_may_not_be_written_is_said(tmp_path: Path, cl
 
 
 class NullWatcher:
-    """Watches nothing."""
+    """Watcher that does nothing."""
 
     def started(self, job: Job) -> None:
         pass
@@ -213,7 +216,7 @@ class NullWatcher:
 
 
 class ReplacingWatcher(NullWatcher):
-    """Puts another file in the place of one that is being read."""
+    """Watcher that replaces the input while it is read."""
 
     def __init__(self, by: Path) -> None:
         self._by = by
@@ -223,7 +226,7 @@ class ReplacingWatcher(NullWatcher):
             self._by.replace(job.path)
 
 
-def test_an_input_that_is_replaced_while_it_is_read_is_done_again(tmp_path: Path, clips: Path) -> None:
+def test_an_input_that_is_replaced_while_it_is_read_is_processed_again(tmp_path: Path, clips: Path) -> None:
     out, request = tmp_path / "out", DetectRequest(threads=1)
     metadata, worker = run_metadata(request), load_detect_worker(request, out)
     found = find_media([clips / "a.mp4"])
@@ -240,12 +243,12 @@ def test_an_input_that_is_replaced_while_it_is_read_is_done_again(tmp_path: Path
     )
     assert contents(out) == before
     assert do(NullWatcher(), resume=True) is None
-    assert contents(out) != before, "the result is that of the new file"
+    assert contents(out) != before, "the result must be that of the new file"
     assert read_records(out)[0].sha256 != read_records(out)[-1].sha256
 
 
 @pytest.mark.parametrize("name", ["config.json", "visual.onnx"])
-def test_one_flipped_bit_in_the_model_stops_the_run_before_it_begins(
+def test_one_flipped_bit_in_the_model_is_an_error_before_processing(
     tmp_path: Path, clips: Path, name: str
 ) -> None:
     model = Path(shutil.copytree(find_checkpoint("nano"), tmp_path / "nano"))
@@ -258,10 +261,10 @@ def test_one_flipped_bit_in_the_model_stops_the_run_before_it_begins(
     file.write_bytes(whole[:offset] + bytes([whole[offset] ^ 1]) + whole[offset + 1 :])
     code, stdout, stderr = auscan(clips, *words)
     assert (code, stdout, stderr.count("\n")) == (2, "", 1)
-    assert f"{file} is not the file that SHA256SUMS beside it tells of" in stderr
+    assert f"{file} does not match its checksum in SHA256SUMS" in stderr
     assert (contents(out), (out / "manifest.jsonl").read_bytes()) == (before, lines)
     file.write_bytes(whole)
     code, stdout, stderr = auscan(clips, *words)
     assert code == 0
-    assert "a.mp4: unchanged, left as it is" in stderr
+    assert "a.mp4: unchanged, skipped" in stderr
     assert "b.mp4: 8 rows" in stdout

@@ -1,4 +1,4 @@
-"""What is kept of how a face was read is what the network went by, of every row and no other."""
+"""Attributions hold the attention maps and gates of the network for every row with a face."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -23,8 +23,8 @@ from auscan.results.attributions import Attributions, concatenate
 from auscan.results.result import Result
 
 FRAMES = 60
-SOUND_S = 1.0
-STEP = 1 / 255
+AUDIO_S = 1.0
+BYTE_STEP = 1 / 255
 
 
 @pytest.fixture(scope="module")
@@ -38,10 +38,10 @@ def clip(
     write_clip: Callable[..., Path],
     face_images: Callable[[int], list[NDArray[np.uint8]]],
 ) -> Path:
-    """2.4 s of one face that is away for a moment, with noise in the first second."""
+    """2.4 s of one face that is absent for six frames, with noise in the first second."""
     images = face_images(FRAMES)
     images[20:26] = [np.full_like(images[0], 90)] * 6
-    noise = (0.1 * np.random.default_rng(0).standard_normal(round(16_000 * SOUND_S))).astype(np.float32)
+    noise = (0.1 * np.random.default_rng(0).standard_normal(round(16_000 * AUDIO_S))).astype(np.float32)
     return write_clip(tmp_path_factory.mktemp("clips") / "talk.mp4", images, np.arange(FRAMES) / 25, noise)
 
 
@@ -56,11 +56,11 @@ def attributions_of(result: Result) -> Attributions:
 
 
 def assert_close(a: Attributions, b: Attributions) -> None:
-    """The same faces, numbers at most a step of a byte apart."""
+    """Assert that two attributions have the same faces and values at most one byte step apart."""
     assert_array_equal(a.frames, b.frames)
     assert_array_equal(a.face_ids, b.face_ids)
     for name in ("points", "patches", "attention", "gates", "audio_gate"):
-        assert_allclose(getattr(a, name), getattr(b, name), atol=STEP + 1e-4, err_msg=name)
+        assert_allclose(getattr(a, name), getattr(b, name), atol=BYTE_STEP + 1e-4, err_msg=name)
 
 
 def test_every_row_with_a_face_has_its_attributions(result: Result, engine: InferenceEngine) -> None:
@@ -71,10 +71,10 @@ def test_every_row_with_a_face_has_its_attributions(result: Result, engine: Infe
     assert attributions_of(result).side == engine.config.network.visual.crop_size
 
 
-def test_it_is_what_the_network_says_of_the_crops_cut_by_its_points(
+def test_attributions_equal_the_engines_output_for_crops_cut_by_the_stored_points(
     clip: Path, result: Result, engine: InferenceEngine
 ) -> None:
-    """So the crop to draw it on can be cut from the source again."""
+    """The crop for a heat map can therefore be cut from the source again."""
     attributions = attributions_of(result)
     images = {frame.index: frame.image for frame in read_frames(clip)}
     crops = np.stack(
@@ -85,37 +85,37 @@ def test_it_is_what_the_network_says_of_the_crops_cut_by_its_points(
     )
     expected = engine.encode_faces(crops, [0] * len(crops), {}, attributions=True).attributions
     assert expected is not None
-    assert_allclose(attributions.patches, expected.patch_weights, atol=STEP)
-    assert_allclose(attributions.attention, expected.attention, atol=0.5 * STEP + 1e-5)
-    assert_allclose(attributions.gates, expected.gates, atol=0.5 * STEP + 1e-5)
+    assert_allclose(attributions.patches, expected.patch_weights, atol=BYTE_STEP)
+    assert_allclose(attributions.attention, expected.attention, atol=0.5 * BYTE_STEP + 1e-5)
+    assert_allclose(attributions.gates, expected.gates, atol=0.5 * BYTE_STEP + 1e-5)
     assert ((attributions.patches == 0) == (expected.patch_weights == 0)).all()
     assert ((attributions.patches > 0).sum(axis=1) == 6).all()
     assert attributions.attention[np.repeat(attributions.patches[:, None] == 0, 12, axis=1)].max() == 0
     assert np.ptp(attributions.attention, axis=0).max() > 0.05
 
 
-def test_the_audio_gate_is_open_only_where_sound_is_within_reach(result: Result, clip: Path) -> None:
-    """The sound is over after a second; a frame hears half a second of it on either side."""
+def test_the_audio_gate_is_open_only_if_audio_is_within_reach(result: Result, clip: Path) -> None:
+    """The audio ends after a second; the reach of a frame is half a second on either side."""
     gate = attributions_of(result).audio_gate
     times_s = attributions_of(result).frames / 25
-    assert (gate[times_s < SOUND_S + 0.4] > 0).all()
-    late = times_s > SOUND_S + 0.6
+    assert (gate[times_s < AUDIO_S + 0.4] > 0).all()
+    late = times_s > AUDIO_S + 0.6
     assert late.sum() > 10
     assert (gate[late] == 0).all()
 
 
-def test_without_sound_its_gate_is_closed_and_all_else_is_the_same(
+def test_without_audio_the_audio_gate_is_closed_and_all_else_is_the_same(
     clip: Path, result: Result, engine: InferenceEngine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(pipeline, "read_waveform", lambda path: None)
     silent = attributions_of(detect(clip, model=engine, attributions=True))
     assert (silent.audio_gate == 0).all()
-    assert_allclose(silent.attention, attributions_of(result).attention, atol=STEP)
-    assert_allclose(silent.gates, attributions_of(result).gates, atol=STEP)
+    assert_allclose(silent.attention, attributions_of(result).attention, atol=BYTE_STEP)
+    assert_allclose(silent.gates, attributions_of(result).gates, atol=BYTE_STEP)
 
 
 @pytest.mark.parametrize("chunk", [1, 7])
-def test_it_does_not_depend_on_how_the_work_was_cut(
+def test_attributions_do_not_depend_on_batch_and_chunk_sizes(
     clip: Path, result: Result, engine: InferenceEngine, monkeypatch: pytest.MonkeyPatch, chunk: int
 ) -> None:
     monkeypatch.setattr(pipeline, "BATCH_CROPS", chunk)
@@ -124,25 +124,25 @@ def test_it_does_not_depend_on_how_the_work_was_cut(
     assert_close(attributions_of(detect(clip, model=engine, attributions=True)), attributions_of(result))
 
 
-def test_onnx_gives_the_same_attributions(clip: Path, result: Result, tiny_graphs: Path) -> None:
+def test_onnx_returns_the_same_attributions(clip: Path, result: Result, tiny_graphs: Path) -> None:
     assert_close(
         attributions_of(detect(clip, model=OnnxEngine(tiny_graphs), attributions=True)),
         attributions_of(result),
     )
 
 
-def test_a_callback_receives_all_of_it_and_nothing_is_kept(
+def test_a_callback_receives_all_attributions_and_the_result_has_none(
     clip: Path, result: Result, engine: InferenceEngine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(track, "ROW_GROUP_SIZE", 20)
     parts: list[Attributions] = []
-    given = detect(clip, model=engine, attributions=parts.append)
-    assert given.attributions is None
+    without = detect(clip, model=engine, attributions=parts.append)
+    assert without.attributions is None
     assert [len(part) for part in parts] == [20, 20, FRAMES - 6 - 40]
     assert_close(concatenate(parts, parts[0].side), attributions_of(result))
 
 
-def test_unless_asked_for_nothing_is_read_out_and_the_table_is_the_same(
+def test_unless_requested_no_attributions_are_computed_and_the_table_is_the_same(
     clip: Path, result: Result, engine: InferenceEngine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     encode_faces, outputs = engine.encode_faces, []
@@ -152,7 +152,7 @@ def test_unless_asked_for_nothing_is_read_out_and_the_table_is_the_same(
         return outputs[-1]
 
     def fail(*args: Any) -> None:
-        raise AssertionError("The voice was asked for a second time.")
+        raise AssertionError("The audio gate was computed.")
 
     monkeypatch.setattr(engine, "encode_faces", recorded)
     monkeypatch.setattr(engine, "audio_gate", fail)
@@ -162,7 +162,7 @@ def test_unless_asked_for_nothing_is_read_out_and_the_table_is_the_same(
     assert plain.table.equals(result.table)
 
 
-def test_each_of_two_faces_keeps_its_own(
+def test_each_of_two_faces_has_its_own_attributions(
     tmp_path: Path, engine: InferenceEngine, portrait: NDArray[np.uint8], write_clip: Callable[..., Path]
 ) -> None:
     face = portrait[:256, 98:354]
@@ -192,5 +192,5 @@ def test_graphs_without_attributions_are_refused_before_the_video_is_read(
 
     monkeypatch.setattr(OnnxEngine, "has_attributions", False)
     monkeypatch.setattr(pipeline, "read_frames", fail)
-    with pytest.raises(CheckpointError, match=r"tiny give no evidence.*auscan export"):
+    with pytest.raises(CheckpointError, match=r"tiny have no evidence.*auscan export"):
         detect(clip, model=OnnxEngine(tiny_graphs), attributions=True)

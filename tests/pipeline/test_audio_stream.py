@@ -1,4 +1,4 @@
-"""Long sound beside few faces: what they hear is as ever, and what nobody hears is read but not encoded."""
+"""Audio streams: only audio near faces is encoded, and its tokens equal those of the whole audio."""
 
 from collections.abc import Iterator
 from contextlib import closing
@@ -21,7 +21,7 @@ START_S, LENGTH_S = 1.5, 310
 
 
 class CountingEngine:
-    """InferenceEngine that count the seconds of sound it encodes."""
+    """InferenceEngine that counts the seconds of audio it encodes."""
 
     def __init__(self, engine: InferenceEngine) -> None:
         self.engine, self.seconds = engine, 0.0
@@ -41,7 +41,7 @@ def engine(tiny_checkpoint: Path) -> CountingEngine:
 
 @pytest.fixture(scope="module")
 def all_tokens(tiny_checkpoint: Path) -> AudioTokens:
-    """The tokens of the whole sound."""
+    """Tokens of the whole audio."""
     whole = encode_audio_stream(TorchEngine(tiny_checkpoint), minutes_of_noise())
     assert whole is not None
     return whole
@@ -62,14 +62,14 @@ def minutes_of_noise() -> Iterator[Waveform]:
         ([5.0, 150.0, 300.0], 3),
     ],
 )
-def test_the_sound_around_faces_is_encoded_as_ever_and_no_other(
+def test_only_the_audio_around_faces_is_encoded_and_its_tokens_are_those_of_the_whole(
     engine: CountingEngine, all_tokens: AudioTokens, faces_s: list[float], segments: int
 ) -> None:
-    """A frame a second, some of them with a face; near the end of a segment it hears the next one, too."""
-    with closing(AudioTokenReader(engine, minutes_of_noise())) as sound:
+    """One frame a second, some with a face; near the end of a segment the next one is within reach, too."""
+    with closing(AudioTokenReader(engine, minutes_of_noise())) as audio:
         for time_s in sorted({*np.arange(0.0, 400.0), *faces_s}):
-            sound.advance(time_s, has_faces=time_s in faces_s)
-        tokens = sound.tokens
+            audio.advance(time_s, has_faces=time_s in faces_s)
+        tokens = audio.tokens
     assert tokens is not None
     assert engine.seconds <= segments * (SEGMENT_S + 2 * CONTEXT_S)
     places = np.searchsorted(all_tokens.times_s, tokens.times_s)
@@ -80,28 +80,28 @@ def test_the_sound_around_faces_is_encoded_as_ever_and_no_other(
         assert np.isin(in_reach, tokens.times_s).all()
 
 
-def test_sound_out_of_reach_is_read_to_its_end_and_counts_as_audio(engine: CountingEngine) -> None:
+def test_audio_out_of_reach_is_read_to_its_end_and_counts_as_audio(engine: CountingEngine) -> None:
     read: list[Waveform] = []
     chunks = (read.append(chunk) or chunk for chunk in minutes_of_noise())
-    with closing(AudioTokenReader(engine, chunks)) as sound:
-        sound.advance(np.inf, has_faces=False)
-        assert sound.has_audio
-        assert sound.tokens is None
+    with closing(AudioTokenReader(engine, chunks)) as audio:
+        audio.advance(np.inf, has_faces=False)
+        assert audio.has_audio
+        assert audio.tokens is None
     assert len(read) == LENGTH_S
     assert engine.seconds == 0
 
 
-def test_it_reads_no_further_than_a_segment_ahead(engine: CountingEngine) -> None:
-    """Else an hour of sound would be in memory before its pictures came."""
+def test_audio_is_read_at_most_one_segment_ahead(engine: CountingEngine) -> None:
+    """Otherwise an hour of audio would be in memory before its frames are decoded."""
     read: list[Waveform] = []
     chunks = (read.append(chunk) or chunk for chunk in minutes_of_noise())
-    with closing(AudioTokenReader(engine, chunks)) as sound:
-        sound.advance(30.0, has_faces=True)
+    with closing(AudioTokenReader(engine, chunks)) as audio:
+        audio.advance(30.0, has_faces=True)
         assert len(read) <= 5 * SEGMENT_S
 
 
 class Recorder:
-    """An encoder that records how many seconds of sound each call is given."""
+    """Audio encoder that records the duration of each call's samples in seconds."""
 
     def __init__(self) -> None:
         self.seconds: list[float] = []

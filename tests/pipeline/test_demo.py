@@ -1,4 +1,4 @@
-"""The demo clip is what the README and the acceptance figures say it is."""
+"""The demo clip matches its description in the README and in the acceptance figures."""
 
 from pathlib import Path
 
@@ -18,7 +18,7 @@ def portrait() -> NDArray[np.uint8]:
     return image
 
 
-def test_the_clip_lasts_ten_seconds_and_has_a_soft_sound(tmp_path: Path) -> None:
+def test_the_clip_lasts_ten_seconds_and_has_soft_audio(tmp_path: Path) -> None:
     path = tmp_path / "clip.mp4"
     make_demo_clip(path)
     info = probe(path)
@@ -27,15 +27,15 @@ def test_the_clip_lasts_ten_seconds_and_has_a_soft_sound(tmp_path: Path) -> None
     assert times == pytest.approx(np.arange(FRAMES) / 25)
     chunks = read_waveform(path)
     assert chunks is not None
-    sound = np.concatenate([chunk.samples for chunk in chunks])
-    assert len(sound) / 16_000 == pytest.approx(10, abs=0.1)
-    assert 0.01 < np.abs(sound).max() < 0.2
+    samples = np.concatenate([chunk.samples for chunk in chunks])
+    assert len(samples) / 16_000 == pytest.approx(10, abs=0.1)
+    assert 0.01 < np.abs(samples).max() < 0.2
 
 
 def test_the_hand_covers_the_face_only_in_the_named_frames(
     portrait: NDArray[np.uint8], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The acceptance figures count unoccluded frames, so the named range must be the whole of it."""
+    """The acceptance figures count unoccluded frames, so the range must contain every frame with the hand."""
     indices = range(0, FRAMES, 5)
     with_hand = [demo_frame(portrait, index) for index in indices]
     monkeypatch.setattr("auscan.pipeline.demo.OCCLUDED_FRAMES", range(0))

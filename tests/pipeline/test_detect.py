@@ -1,4 +1,4 @@
-"""From a file to its table: nothing is lost, invented or dependent on how the work was cut up."""
+"""`detect` returns a row for every frame and face, and results do not depend on batch and chunk sizes."""
 
 import json
 import shutil
@@ -37,7 +37,7 @@ TRAINED = [name for name in AU_NAMES if name != "AU23"]
 
 
 class RecordingEngine:
-    """Engine that records the logits and frames of each track and the sizes of batches of crops."""
+    """Engine that records the logits and elapsed frames of each track, and the sizes of batches of crops."""
 
     def __init__(self, engine: InferenceEngine) -> None:
         self.engine = engine
@@ -63,7 +63,7 @@ class RecordingEngine:
 
 
 def uneven_times_s(count: int) -> NDArray[np.float64]:
-    """About 25 frames a second, as phones write them, on the container's clock."""
+    """Return times in seconds of about 25 frames a second with jitter, as phones write them."""
     steps = 0.04 + 0.012 * np.sin(np.arange(count))
     return np.round(np.cumsum(steps) * 90_000) / 90_000
 
@@ -79,16 +79,16 @@ def clip(
     write_clip: Callable[..., Path],
     face_images: Callable[[int], list[NDArray[np.uint8]]],
 ) -> Path:
-    """40 uneven frames of one face with two seconds of swelling noise."""
+    """40 unevenly spaced frames of one face with two seconds of noise of varying loudness."""
     noise = 0.1 * np.random.default_rng(0).standard_normal(32_000)
-    sound = (noise * np.sin(np.linspace(0, 12, 32_000)) ** 2).astype(np.float32)
+    samples = (noise * np.sin(np.linspace(0, 12, 32_000)) ** 2).astype(np.float32)
     path = tmp_path_factory.mktemp("clips") / "talk.mp4"
-    return write_clip(path, face_images(FRAMES), uneven_times_s(FRAMES), sound)
+    return write_clip(path, face_images(FRAMES), uneven_times_s(FRAMES), samples)
 
 
 @pytest.fixture(scope="session")
 def silent_clip(clip: Path) -> Path:
-    """The same packets without the sound."""
+    """The same video packets without audio."""
     path = clip.with_name("silent.mp4")
     with av.open(str(clip)) as source, av.open(str(path), "w") as out:
         stream = out.add_stream_from_template(source.streams.video[0])
@@ -111,7 +111,7 @@ def result(clip: Path, recorder: RecordingEngine) -> Result:
 
 @pytest.fixture(scope="session")
 def logits(result: Result, recorder: RecordingEngine) -> NDArray[np.float32]:
-    """[T, A] of the one face, in chunks as they are by default."""
+    """Logits [T, A] of the face, with the default chunk sizes."""
     return recorder.logits[0]
 
 
@@ -129,7 +129,7 @@ def test_every_decoded_frame_has_a_row_with_its_time_in_the_container(clip: Path
     assert np.diff(times).std() > 0.005
 
 
-def test_the_face_is_followed_under_one_number_and_scored(result: Result) -> None:
+def test_the_face_keeps_one_face_id_and_is_scored(result: Result) -> None:
     table = result.to_pandas()
     assert (table["success"] == 1).all()
     assert (table["face_id"] == 0).all()
@@ -138,7 +138,7 @@ def test_the_face_is_followed_under_one_number_and_scored(result: Result) -> Non
     assert (scores.std(axis=0) > 1e-4).all()
 
 
-def test_an_untrained_au_is_unknown_not_guessed(result: Result) -> None:
+def test_an_untrained_au_is_unknown_in_every_row(result: Result) -> None:
     table = result.to_pandas()
     assert table["AU23"].isna().all()
     assert table["AU23_c"].isna().all()
@@ -146,10 +146,10 @@ def test_an_untrained_au_is_unknown_not_guessed(result: Result) -> None:
     assert np.isnan(result.tracks[0].probabilities[:, AU_NAMES.index("AU23")]).all()
 
 
-def test_untrained_pose_and_occlusion_are_unknown_and_no_reason(
+def test_untrained_pose_and_occlusion_are_unknown_and_give_no_reason(
     clip: Path, result: Result, tiny_checkpoint: Path
 ) -> None:
-    """Even where the layer, left to chance, would call every face covered."""
+    """Even if the untrained layer happens to predict that every face is covered."""
     pose_occlusion_columns = ["yaw", "pitch", "covered"]
     untrained = TorchEngine(tiny_checkpoint)
     untrained.network.visual.pose_occlusion.bias[2] = 9.0
@@ -175,7 +175,7 @@ def test_low_quality_faces_are_scored_on_request(
     assert strict.summary()["seconds_active"]["AU12"] is None
 
 
-def test_an_au_is_on_from_its_own_threshold_on(result: Result, engine: InferenceEngine) -> None:
+def test_an_au_is_active_at_or_above_its_own_threshold(result: Result, engine: InferenceEngine) -> None:
     table = result.to_pandas()
     for name, threshold in zip(AU_NAMES, engine.config.thresholds, strict=True):
         if name in TRAINED:
@@ -191,7 +191,7 @@ def test_probabilities_are_the_sigmoid_of_the_networks_logits(
     assert_allclose(scores[:, trained], expected[:, trained], atol=1e-6)
 
 
-def test_the_sound_is_measured_on_the_clock_of_the_frames(clip: Path, result: Result) -> None:
+def test_loudness_is_measured_on_the_clock_of_the_frames(clip: Path, result: Result) -> None:
     chunks = read_waveform(clip)
     assert chunks is not None
     waveform = next(chunks)
@@ -200,27 +200,29 @@ def test_the_sound_is_measured_on_the_clock_of_the_frames(clip: Path, result: Re
     assert len(result.sound.level_db) == round(len(waveform.samples) / 320)
     power = np.square(waveform.samples[320:640], dtype=np.float64).mean()
     assert result.sound.level_db[1] == pytest.approx(10 * np.log10(power), abs=0.01)
-    assert not result.sound.speech.any(), "noise is no speech"
+    assert not result.sound.speech.any(), "noise is not speech"
 
 
-def test_without_sound_there_is_none(silent_clip: Path, engine: InferenceEngine) -> None:
+def test_without_audio_the_result_has_no_loudness_and_no_speech(
+    silent_clip: Path, engine: InferenceEngine
+) -> None:
     silent = detect(silent_clip, model=engine)
     assert silent.sound is None
     assert silent.events["speech"].isna().all()
 
 
-def test_a_baseline_asked_for_at_once_is_one_applied_afterwards(
+def test_a_baseline_subtracted_during_detection_equals_one_applied_afterwards(
     clip: Path, result: Result, engine: InferenceEngine
 ) -> None:
     at_once, after = detect(clip, model=engine, baseline="median"), apply_baseline(result, "median")
     pd.testing.assert_frame_equal(at_once.table, after.table)
     pd.testing.assert_frame_equal(at_once.events, after.events)
     assert at_once.info.baseline == "median"
-    with pytest.raises(InputError, match="no baseline"):
+    with pytest.raises(InputError, match="is not a baseline"):
         detect(clip, model=engine, baseline="mean")
 
 
-def test_the_result_says_what_it_was_made_from_and_with(
+def test_the_result_states_its_source_model_command_and_versions(
     clip: Path, result: Result, engine: InferenceEngine
 ) -> None:
     info = result.info
@@ -234,10 +236,10 @@ def test_the_result_says_what_it_was_made_from_and_with(
     assert info.seconds > 0
 
 
-def test_an_operating_point_changes_what_is_active_and_nothing_else(
+def test_an_operating_point_changes_only_which_aus_are_active(
     clip: Path, result: Result, engine: InferenceEngine, tmp_path: Path
 ) -> None:
-    """Also in the files, and live as offline; what a frame's numbers are does not depend on the goal."""
+    """In the table, in the files and in live detection; probabilities stay the same."""
     never, always = (1.0,) * 12, (0.0,) * 12
     points = OperatingPoints(balanced=result.info.thresholds, precise=never, sensitive=always)
     model = RecordingEngine(engine)
@@ -250,24 +252,26 @@ def test_an_operating_point_changes_what_is_active_and_nothing_else(
         assert chosen.info.thresholds == getattr(points, point)
         assert chosen.summary()["operating_point"] == point
         stored = ParquetFile(chosen.save(tmp_path / point) / "aus.parquet").key_value_metadata[METADATA_KEY]
-        about = json.loads(stored)
-        assert about["operating_point"] == point
-        assert list(about["thresholds"].values()) == list(getattr(points, point))
+        metadata = json.loads(stored)
+        assert metadata["operating_point"] == point
+        assert list(metadata["thresholds"].values()) == list(getattr(points, point))
         with LiveDetector(model, lag_s=np.inf, operating_point=point) as live:
             assert live.config.thresholds == getattr(points, point)
             rows = [row for f in read_frames(clip) for row in live.push(f.image, f.time_s)] + live.finish()
         assert {row["AU12_c"] for row in rows} == {share}
 
 
-def test_a_point_that_the_model_does_not_hold_is_refused(clip: Path, engine: InferenceEngine) -> None:
+def test_an_operating_point_that_the_model_lacks_is_an_input_error(
+    clip: Path, engine: InferenceEngine
+) -> None:
     assert detect(clip, model=engine, operating_point="default").summary()["operating_point"] == "default"
-    with pytest.raises(InputError, match="tiny holds no operating points"):
+    with pytest.raises(InputError, match="tiny has no operating points"):
         detect(clip, model=engine, operating_point="precise")
-    with pytest.raises(InputError, match="tiny holds no operating points"):
+    with pytest.raises(InputError, match="tiny has no operating points"):
         LiveDetector(engine, operating_point="precise")
 
 
-def test_probabilities_are_after_the_calibration_of_the_checkpoint(
+def test_probabilities_are_calibrated_by_the_checkpoint(
     clip: Path, result: Result, engine: InferenceEngine
 ) -> None:
     model = RecordingEngine(engine)
@@ -280,19 +284,20 @@ def test_probabilities_are_after_the_calibration_of_the_checkpoint(
     assert_array_equal(active, calibrated.table["AU12"].to_numpy() >= np.float32(model.config.thresholds[6]))
 
 
-def test_the_same_clip_gives_the_same_numbers_again(
+def test_detecting_a_clip_twice_returns_the_same_table(
     clip: Path, result: Result, engine: InferenceEngine
 ) -> None:
     pd.testing.assert_frame_equal(detect(clip, model=engine).to_pandas(), result.to_pandas())
 
 
-def test_a_model_may_be_an_engine_a_path_or_its_text(
+def test_a_model_may_be_an_engine_a_path_or_a_string(
     clip: Path, result: Result, tiny_checkpoint: Path
 ) -> None:
     for model in (tiny_checkpoint, str(tiny_checkpoint)):
         pd.testing.assert_frame_equal(detect(str(clip), model=model).to_pandas(), result.to_pandas())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("chunk", [1, 7, FRAMES])
 def test_logits_do_not_depend_on_how_many_crops_are_encoded_together(
     clip: Path,
@@ -309,7 +314,7 @@ def test_logits_do_not_depend_on_how_many_crops_are_encoded_together(
 
 
 @pytest.mark.parametrize("chunk_s", [0.013, 0.37, 1.0])
-def test_logits_do_not_depend_on_how_the_sound_is_read(
+def test_logits_do_not_depend_on_the_length_of_audio_chunks(
     clip: Path,
     engine: InferenceEngine,
     logits: NDArray[np.float32],
@@ -325,7 +330,7 @@ def test_logits_do_not_depend_on_how_the_sound_is_read(
 def test_a_silent_clip_is_scored_from_the_face_alone(
     clip: Path, silent_clip: Path, result: Result, engine: InferenceEngine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """No audio stream is no sound, not a sound of zeros; the picture is read as ever."""
+    """Without an audio stream there are no audio tokens, rather than tokens of silence."""
     silent = detect(silent_clip, model=engine)
     assert silent.info.has_audio is False
     assert np.abs(probabilities(silent) - probabilities(result))[:, 0].max() > 1e-4
@@ -335,25 +340,25 @@ def test_a_silent_clip_is_scored_from_the_face_alone(
     pd.testing.assert_frame_equal(silent.to_pandas(), without_audio.to_pandas())
 
 
-def test_sound_too_short_for_one_token_is_no_sound(
+def test_audio_too_short_for_one_token_counts_as_no_audio(
     clip: Path, silent_clip: Path, engine: InferenceEngine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    crumb = Waveform(np.ones(100, np.float32), 0.0)
-    monkeypatch.setattr(pipeline, "read_waveform", lambda path: iter([crumb]))
+    too_short = Waveform(np.ones(100, np.float32), 0.0)
+    monkeypatch.setattr(pipeline, "read_waveform", lambda path: iter([too_short]))
     short = detect(clip, model=engine)
     assert short.info.has_audio is False
     monkeypatch.undo()
     pd.testing.assert_frame_equal(short.to_pandas(), detect(silent_clip, model=engine).to_pandas())
 
 
-def test_sound_out_of_reach_of_any_face_is_measured_but_not_encoded(
+def test_audio_out_of_reach_of_any_face_is_measured_but_not_encoded(
     tmp_path: Path,
     engine: InferenceEngine,
     write_clip: Callable[..., Path],
     face_images: Callable[[int], list[NDArray[np.uint8]]],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """A face for two seconds, then an empty room for two minutes, in which the sound goes on."""
+    """A face for two seconds, then two minutes without a face but with audio."""
     images = [*face_images(FRAMES), *[np.full((192, 192, 3), 90, np.uint8)] * 12]
     times_s = [*uneven_times_s(FRAMES), *np.arange(10, 130, 10)]
     noise = 0.1 * np.random.default_rng(0).standard_normal(125 * 16_000).astype(np.float32)
@@ -371,32 +376,32 @@ def test_sound_out_of_reach_of_any_face_is_measured_but_not_encoded(
     assert len(result.sound.level_db) * result.sound.step_s == pytest.approx(125, abs=0.2)
 
 
-def test_frames_without_a_face_have_a_row_of_nothing(
+def test_frames_without_a_face_have_a_row_of_unknown_values(
     tmp_path: Path,
     engine: InferenceEngine,
     write_clip: Callable[..., Path],
     face_images: Callable[[int], list[NDArray[np.uint8]]],
 ) -> None:
-    """No face means not known, never 0; and the face that comes back at once is the same one."""
+    """Without a face, values are unknown, never 0; a face that returns soon keeps its face_id."""
     images = face_images(1) * 24
     images[8:16] = [np.full_like(images[0], 90)] * 8
     recorder = RecordingEngine(engine)
     clip = write_clip(tmp_path / "gap.mp4", images, uneven_times_s(24))
     table = detect(clip, model=recorder).to_pandas()
-    gone = table["frame"].between(8, 15)
+    absent = table["frame"].between(8, 15)
     assert len(table) == 24
-    assert table["success"].tolist() == (~gone).astype(int).tolist()
-    assert (table.loc[gone, "face_id"] == NO_FACE).all()
-    assert (table.loc[gone, "confidence"] == 0).all()
+    assert table["success"].tolist() == (~absent).astype(int).tolist()
+    assert (table.loc[absent, "face_id"] == NO_FACE).all()
+    assert (table.loc[absent, "confidence"] == 0).all()
     empty = ["x", "y", "w", "h", *AU_NAMES, *(f"{name}_c" for name in AU_NAMES)]
-    assert table.loc[gone, empty].isna().all(axis=None)
-    assert (table.loc[~gone, "face_id"] == 0).all()
-    assert table.loc[~gone, TRAINED].notna().all(axis=None)
-    times_s = table.loc[~gone, "timestamp"].to_numpy()
-    assert_allclose(recorder.elapsed[0][1:], np.diff(times_s) * 30)  # so the memory knows of the gap
+    assert table.loc[absent, empty].isna().all(axis=None)
+    assert (table.loc[~absent, "face_id"] == 0).all()
+    assert table.loc[~absent, TRAINED].notna().all(axis=None)
+    times_s = table.loc[~absent, "timestamp"].to_numpy()
+    assert_allclose(recorder.elapsed[0][1:], np.diff(times_s) * 30)  # the scan takes the gap into account
 
 
-def test_a_clip_without_any_face_is_a_table_of_nothing(
+def test_a_clip_without_a_face_has_no_tracks_and_no_success(
     tmp_path: Path, engine: InferenceEngine, write_clip: Callable[..., Path]
 ) -> None:
     wall = np.full((128, 128, 3), 120, np.uint8)
@@ -410,7 +415,7 @@ def write_picture(path: Path, image: NDArray[np.uint8]) -> Path:
     return path
 
 
-def test_a_picture_is_one_frame_without_sound(
+def test_a_picture_is_one_frame_without_audio(
     tmp_path: Path, engine: InferenceEngine, portrait: NDArray[np.uint8]
 ) -> None:
     result = detect(write_picture(tmp_path / "face.png", portrait), model=engine)
@@ -423,7 +428,7 @@ def test_a_picture_is_one_frame_without_sound(
     assert y < 119 < y + h
 
 
-def test_a_folder_of_pictures_is_a_video_of_the_rate_given(
+def test_a_folder_of_pictures_is_a_video_with_the_given_rate(
     tmp_path: Path, engine: InferenceEngine, face_images: Callable[[int], list[NDArray[np.uint8]]]
 ) -> None:
     for index, image in enumerate(face_images(5)):
@@ -433,7 +438,7 @@ def test_a_folder_of_pictures_is_a_video_of_the_rate_given(
     assert (table["face_id"] == 0).all()
 
 
-def test_two_faces_get_two_numbers_and_a_row_each(
+def test_two_faces_have_two_face_ids_and_a_row_each(
     tmp_path: Path, engine: InferenceEngine, portrait: NDArray[np.uint8]
 ) -> None:
     face = portrait[:256, 98:354]
@@ -454,7 +459,7 @@ def test_two_faces_get_two_numbers_and_a_row_each(
 def test_refined_points_lie_on_the_face_in_the_frame(
     tmp_path: Path, tiny_checkpoint: Path, portrait: NDArray[np.uint8]
 ) -> None:
-    """In pixels of the frame, not of the crop. A network that moves no point says: where the template is."""
+    """Points are in pixels of the frame, not of the crop; with zero weights they are the template points."""
     engine = TorchEngine(tiny_checkpoint)
     engine.network.visual.points.weight.zero_()
     engine.network.visual.points.bias.zero_()
@@ -472,17 +477,17 @@ def test_progress_counts_every_frame_up_to_the_number_expected(clip: Path, engin
     assert seen == [(done, FRAMES) for done in range(1, FRAMES + 1)]
 
 
-def test_the_crops_of_a_long_track_do_not_pile_up(result: Result, recorder: RecordingEngine) -> None:
+def test_crops_are_encoded_in_batches_of_32(result: Result, recorder: RecordingEngine) -> None:
     assert recorder.batch_sizes == [32, FRAMES - 32]
 
 
 def test_a_missing_model_is_reported_before_the_video_is_read(
     clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def never(*args: Any) -> Iterator[Any]:
+    def fail(*args: Any) -> Iterator[Any]:
         raise AssertionError("The video was read.")
 
-    monkeypatch.setattr(pipeline, "read_frames", never)
+    monkeypatch.setattr(pipeline, "read_frames", fail)
     with pytest.raises(CheckpointError, match="nowhere"):
         detect(clip, model=tmp_path / "nowhere")
 

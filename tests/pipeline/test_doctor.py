@@ -1,4 +1,4 @@
-"""The doctor finds what is broken, says what is missing for what, and asks nobody."""
+"""The doctor finds broken and missing parts, names their purpose, and uses no network."""
 
 import importlib.metadata
 import shutil
@@ -26,15 +26,15 @@ def broken_names(findings: list[Finding]) -> list[str]:
 
 @pytest.fixture
 def without(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
-    """without("torch") -> that package is not installed; with_version gives it one instead."""
+    """Return without(name): hide a package, or with `with_version` pretend that version of it."""
     version = importlib.metadata.version
 
     def hide(name: str, with_version: str | None = None) -> None:
-        def fake(asked: str) -> str:
-            if asked != name:
-                return version(asked)
+        def fake(package: str) -> str:
+            if package != name:
+                return version(package)
             if with_version is None:
-                raise importlib.metadata.PackageNotFoundError(asked)
+                raise importlib.metadata.PackageNotFoundError(package)
             return with_version
 
         monkeypatch.setattr(importlib.metadata, "version", fake)
@@ -42,9 +42,9 @@ def without(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
     return hide
 
 
-def test_a_working_install_is_said_to_work_without_a_network(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_working_installation_passes_all_checks_without_a_network(monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*_: object) -> None:
-        raise AssertionError("the doctor asked the network")
+        raise AssertionError("the doctor used the network")
 
     monkeypatch.setattr(socket.socket, "connect", refuse)
     monkeypatch.setattr(socket, "getaddrinfo", refuse)
@@ -54,7 +54,7 @@ def test_a_working_install_is_said_to_work_without_a_network(monkeypatch: pytest
         *("package", "extra", "device", "codec", "model", "space", "run"),
     }
     assert finding_of(findings, "auscan detect").found.startswith("one smiling face")
-    assert finding_of(findings, "nano").found.endswith(" files, as recorded")
+    assert finding_of(findings, "nano").found.endswith(" files, checksums match")
     assert finding_of(findings, "numpy").wanted.startswith(">=")
 
 
@@ -67,7 +67,7 @@ def test_every_package_is_listed_once() -> None:
     assert "torch" not in wanted[""]
 
 
-def test_a_package_of_an_extra_is_missed_for_what_it_does(without: Callable[..., None]) -> None:
+def test_a_missing_package_of_an_extra_is_reported_with_its_purpose(without: Callable[..., None]) -> None:
     without("torch")
     wanted = doctor.wanted_packages()
     packages = list(doctor._check_packages(wanted))
@@ -75,12 +75,12 @@ def test_a_package_of_an_extra_is_missed_for_what_it_does(without: Callable[...,
     assert (torch.state, torch.found) == ("absent", "")
     train = finding_of(list(doctor._check_extras(wanted, packages)), "train")
     assert train.state == "absent"
-    assert train.found == "lacking for data sets, training, scoring, export, and models without graphs: torch"
+    assert train.found == "missing for data sets, training, scoring, export, and models without graphs: torch"
     assert train.advice == "pip install 'auscan[train]'"
     assert finding_of(list(doctor._check_extras(wanted, packages)), "studio").state == "ok"
 
 
-def test_without_the_package_that_reads_versions_the_rest_is_still_looked_at(
+def test_a_missing_packaging_library_is_the_only_finding_about_packages(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(doctor, "find_spec", lambda name: None)
@@ -89,7 +89,7 @@ def test_without_the_package_that_reads_versions_the_rest_is_still_looked_at(
 
 
 @pytest.mark.parametrize("version", [None, "1.0"])
-def test_a_package_that_everybody_needs_is_broken_where_it_is_missing_or_old(
+def test_a_mandatory_package_is_broken_if_it_is_missing_or_old(
     without: Callable[..., None], version: str | None
 ) -> None:
     without("numpy", version)
@@ -98,7 +98,7 @@ def test_a_package_that_everybody_needs_is_broken_where_it_is_missing_or_old(
     assert numpy.advice.startswith("pip install")
 
 
-def test_a_damaged_model_is_named_and_the_rest_is_looked_at(
+def test_a_damaged_model_is_named_and_the_other_checks_still_run(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     nano = Path(shutil.copytree(folders.SHIPPED_CHECKPOINTS / "nano", tmp_path / "nano"))
@@ -112,7 +112,7 @@ def test_a_damaged_model_is_named_and_the_rest_is_looked_at(
     assert finding_of(findings, "face detector").state == "ok"
 
 
-def test_a_model_without_its_sums_is_no_fault_but_is_said(
+def test_a_model_without_checksums_is_ok_and_reported_as_not_verified(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     shutil.copytree(
@@ -121,23 +121,23 @@ def test_a_model_without_its_sums_is_no_fault_but_is_said(
     monkeypatch.setattr(folders, "SHIPPED_CHECKPOINTS", tmp_path)
     (nano, _) = doctor._check_models()
     assert nano.state == "ok"
-    assert nano.found.endswith(" files, no SHA256SUMS to hold them against")
+    assert nano.found.endswith(" files, not verified: no SHA256SUMS")
 
 
-def test_a_detector_that_is_not_there_is_broken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_detector_is_broken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(detector, "NETWORK_FILE", tmp_path / "centerface.onnx")
     assert finding_of(list(doctor._check_models()), "face detector").state == "broken"
 
 
-def test_a_full_disk_is_told_with_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_disk_is_reported_with_advice(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(doctor.shutil, "disk_usage", lambda _: SimpleNamespace(free=10_000_000))
     space = doctor._check_space()
     assert space.state == "broken"
-    assert "0.01 GB left" in space.advice
+    assert "0.01 GB free" in space.advice
     assert "TMPDIR" in space.advice
 
 
-def test_a_codec_that_only_overlays_need_may_be_absent(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_codec_used_only_for_overlays_may_be_absent(monkeypatch: pytest.MonkeyPatch) -> None:
     def codec(name: str, mode: str) -> str:
         if name in ("libx264", "aac"):
             raise ValueError("no codec")

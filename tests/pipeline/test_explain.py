@@ -1,4 +1,4 @@
-"""A frame is shown with its own face and its own evidence, or the user is told what is there instead."""
+"""`explain` draws a face with its own attributions, or raises an error that lists the available faces."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -38,7 +38,7 @@ def attributions(clip: Path, tiny_checkpoint: Path) -> Attributions:
 
 
 @pytest.mark.parametrize("face_id", [0, 1])
-def test_it_shows_the_face_in_the_frame_with_its_attributions(
+def test_the_picture_shows_the_face_of_the_frame_with_its_attributions(
     clip: Path, attributions: Attributions, face_id: int
 ) -> None:
     row = attributions.rows((attributions.frames == 7) & (attributions.face_ids == face_id))
@@ -49,33 +49,31 @@ def test_it_shows_the_face_in_the_frame_with_its_attributions(
     assert_array_equal(explain(clip, file, 7, face_id=face_id, au="AU04"), draw_au(crop, row, "AU04"))
 
 
-def test_the_only_face_needs_no_number_and_of_several_one_must_be_chosen(
-    clip: Path, attributions: Attributions
-) -> None:
+def test_a_single_face_needs_no_face_id_and_several_faces_do(clip: Path, attributions: Attributions) -> None:
     file = clip.parent / ATTRIBUTIONS_FILE
     assert_array_equal(explain(clip, file, 2), explain(clip, file, 2, face_id=0))
-    with pytest.raises(InputError, match=r"Frame 7 has the faces 0, 1\. Say which"):
+    with pytest.raises(InputError, match=r"Frame 7 has the faces 0, 1\. Choose one"):
         explain(clip, file, 7)
-    with pytest.raises(InputError, match="Frame 7 has no face 5, but 0, 1"):
+    with pytest.raises(InputError, match=r"Frame 7 has no face 5\. Its faces: 0, 1"):
         explain(clip, file, 7, face_id=5)
 
 
-def test_frames_and_names_that_are_not_there_are_told(
+def test_missing_frames_unknown_aus_and_wrong_suffixes_are_input_errors(
     clip: Path, attributions: Attributions, tmp_path: Path, write_clip: Callable[..., Path]
 ) -> None:
     file = clip.parent / ATTRIBUTIONS_FILE
-    with pytest.raises(InputError, match="Frame 99 has no face in the evidence"):
+    with pytest.raises(InputError, match="Frame 99 has no face in the attributions file"):
         explain(clip, file, 99)
-    with pytest.raises(InputError, match=r"'AU99' is no action unit of auscan.*AU12"):
+    with pytest.raises(InputError, match=r"auscan has no action unit 'AU99'.*AU12"):
         explain(clip, file, 2, au="AU99")
     other = write_clip(tmp_path / "other.mp4", [np.zeros((64, 64, 3), np.uint8)], [0.0])
     with pytest.raises(InputError, match=r"other\.mp4 has no frame 2"):
         explain(other, file, 2)
-    with pytest.raises(InputError, match=r"why\.mp4 is no name for a picture"):
+    with pytest.raises(InputError, match=r"why\.mp4 is not a picture file name"):
         write_picture(tmp_path / "why.mp4", np.zeros((4, 4, 3), np.uint8))
 
 
-def test_no_more_of_the_source_is_read_than_up_to_the_frame(clip: Path, attributions: Attributions) -> None:
+def test_the_source_is_read_only_up_to_the_frame(clip: Path, attributions: Attributions) -> None:
     seen: list[tuple[int, int | None]] = []
     file = clip.parent / ATTRIBUTIONS_FILE
     explain(clip, file, 3, progress=lambda done, total: seen.append((done, total)))

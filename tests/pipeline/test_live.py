@@ -1,4 +1,4 @@
-"""Live equals offline where it may look ahead as far, and never forgets what was."""
+"""Live detection equals offline detection except for the limited look-ahead."""
 
 import math
 from collections.abc import Callable
@@ -40,7 +40,7 @@ def clip(
     write_clip: Callable[..., Path],
     face_images: Callable[[int], list[NDArray[np.uint8]]],
 ) -> Path:
-    """A face that is away for a moment, with two seconds of noise."""
+    """A face that is absent for six frames, with two seconds of noise."""
     images = face_images(FRAMES)
     images[20:26] = [np.full_like(images[0], 90)] * 6
     noise = (0.1 * np.random.default_rng(0).standard_normal(32_000)).astype(np.float32)
@@ -54,41 +54,41 @@ def offline(clip: Path, engine: InferenceEngine) -> NDArray[np.float64]:
 
 
 def run(clip: Path, engine: InferenceEngine, lag_s: float, keep_all: bool = False) -> list[list[Row]]:
-    """The rows that each item of the stream gave, and at last those of `finish`."""
-    given = []
+    """Return the rows emitted after each frame of the clip, and last those of `finish`."""
+    emitted = []
     with LiveDetector(engine, lag_s=lag_s, keep_all=keep_all) as live:
         for item in read_stream(str(clip)):
             if isinstance(item, Frame):
-                given.append(live.push(item.image, item.time_s))
+                emitted.append(live.push(item.image, item.time_s))
             else:
                 live.push_audio(item)
-        given.append(live.finish())
-    return given
+        emitted.append(live.finish())
+    return emitted
 
 
-def as_table(given: list[list[Row]]) -> NDArray[np.float64]:
-    """[R, columns], NaN for None."""
-    return as_numbers(pd.DataFrame([row for rows in given for row in rows], columns=list(COLUMNS)))
+def as_table(emitted: list[list[Row]]) -> NDArray[np.float64]:
+    """Return rows as numbers [R, columns], NaN for None."""
+    return as_numbers(pd.DataFrame([row for rows in emitted for row in rows], columns=list(COLUMNS)))
 
 
 def as_numbers(table: pd.DataFrame) -> NDArray[np.float64]:
-    """[R, columns], the reason as its place among all reasons, -1 for none."""
+    """Return a table as numbers [R, columns], the reason as its index in REASONS, -1 for none."""
     reasons = table["reason"].map(lambda reason: ["", *REASONS].index(reason) - 1)
     return table.assign(reason=reasons).to_numpy(np.float64, na_value=np.nan)
 
 
-def test_with_unlimited_look_ahead_live_is_offline(
+def test_with_unlimited_look_ahead_live_equals_offline(
     clip: Path, engine: InferenceEngine, offline: NDArray[np.float64]
 ) -> None:
-    given = run(clip, engine, math.inf)
-    assert not any(given[:-1])
-    assert_allclose(as_table(given), offline, atol=1e-4)
+    emitted = run(clip, engine, math.inf)
+    assert not any(emitted[:-1])
+    assert_allclose(as_table(emitted), offline, atol=1e-4)
 
 
 def test_live_reports_the_same_quality_and_scores_the_same_faces(
     tmp_path: Path, engine: InferenceEngine, write_clip: Callable[..., Path], portrait: NDArray[np.uint8]
 ) -> None:
-    """A clip that is out of focus for a while, with a look-ahead of no length and either way of judging."""
+    """A clip with eight blurred frames, without look-ahead, with and without `keep_all`."""
     images = [portrait[24:216, 130:322]] * 24
     images[8:16] = [cv2.GaussianBlur(images[0], (0, 0), 4.5).astype(np.uint8)] * 8
     clip = write_clip(tmp_path / "focus.mp4", images, np.arange(24) / 25)
@@ -104,15 +104,15 @@ def test_live_reports_the_same_quality_and_scores_the_same_faces(
 
 
 @pytest.mark.parametrize("lag_s", [0.0, 0.2])
-def test_with_a_short_look_ahead_every_frame_still_has_its_row_in_order(
+def test_with_a_short_look_ahead_every_frame_has_its_row_in_order_and_in_time(
     clip: Path, engine: InferenceEngine, offline: NDArray[np.float64], lag_s: float
 ) -> None:
-    given = run(clip, engine, lag_s)
-    table = as_table(given)
+    emitted = run(clip, engine, lag_s)
+    table = as_table(emitted)
     boxes = len(COLUMNS) - 2 * len(AU_NAMES)
     assert_allclose(table[:, :boxes], offline[:, :boxes], atol=1e-4)
     newest = -1
-    for pushed, rows in enumerate(given[:-1]):
+    for pushed, rows in enumerate(emitted[:-1]):
         for row in rows:
             late_s = (pushed - int(row["frame"] or 0)) / 25
             assert lag_s - 1e-9 <= late_s <= lag_s + STRIDE / 25 + 1e-9
@@ -121,28 +121,28 @@ def test_with_a_short_look_ahead_every_frame_still_has_its_row_in_order(
 
 
 @pytest.mark.parametrize("lag_s", [0.0, 0.3])
-def test_what_came_before_counts_in_full_whatever_the_lag(
+def test_without_audio_and_backward_scan_live_equals_offline_with_any_lag(
     clip: Path, tiny_checkpoint: Path, monkeypatch: pytest.MonkeyPatch, lag_s: float
 ) -> None:
-    """A deaf network that never reads backward needs no look-ahead: then live is offline with any lag."""
+    """The forward scan state is carried exactly, so a network that needs no look-ahead loses nothing."""
     forward = TorchEngine(tiny_checkpoint)
     for block in forward.network.temporal.memory.blocks:
         block.backward_scan.out_proj.weight.zero_()
     monkeypatch.setattr("auscan.pipeline.detect.read_waveform", lambda path: None)
-    monkeypatch.setattr(LiveDetector, "push_audio", lambda self, sound: None)
+    monkeypatch.setattr(LiveDetector, "push_audio", lambda self, audio: None)
     expected = as_numbers(detect(clip, model=forward).table)
     assert_allclose(as_table(run(clip, forward, lag_s)), expected, atol=1e-4)
 
 
-def test_a_longer_look_ahead_comes_closer(
+def test_a_longer_look_ahead_is_closer_to_offline(
     clip: Path, engine: InferenceEngine, offline: NDArray[np.float64]
 ) -> None:
-    places = [COLUMNS.index(name) for name in AU_NAMES if name != "AU23"]
-    errors = [np.abs(as_table(run(clip, engine, lag)) - offline)[:, places] for lag in (0.0, 0.6)]
+    columns = [COLUMNS.index(name) for name in AU_NAMES if name != "AU23"]
+    errors = [np.abs(as_table(run(clip, engine, lag)) - offline)[:, columns] for lag in (0.0, 0.6)]
     assert np.nanmean(errors[1]) < np.nanmean(errors[0])
 
 
-def test_frames_that_were_left_out_keep_their_numbers(clip: Path, engine: InferenceEngine) -> None:
+def test_frames_after_dropped_frames_keep_their_numbers(clip: Path, engine: InferenceEngine) -> None:
     frames = [item for item in read_stream(str(clip)) if isinstance(item, Frame)]
     with LiveDetector(engine) as live:
         rows = [row for f in frames[::3] for row in live.push(f.image, f.time_s, index=f.index)]
@@ -152,31 +152,31 @@ def test_frames_that_were_left_out_keep_their_numbers(clip: Path, engine: Infere
 
 
 @pytest.mark.parametrize("chunk_s", [0.013, 0.3, 5.0])
-@pytest.mark.parametrize("asked_each_time", [False, True])
-def test_live_sound_gives_the_tokens_of_the_whole(
-    clip: Path, engine: InferenceEngine, chunk_s: float, asked_each_time: bool
+@pytest.mark.parametrize("encode_each_chunk", [False, True])
+def test_live_audio_has_the_tokens_of_the_whole_audio(
+    clip: Path, engine: InferenceEngine, chunk_s: float, encode_each_chunk: bool
 ) -> None:
     whole = read_waveform(clip)
     assert whole is not None
     expected = encode_audio_stream(engine, whole)
     assert expected is not None
-    sound = AudioTokenBuffer(engine)
+    buffer = AudioTokenBuffer(engine)
     for chunk in read_waveform(clip, chunk_s) or ():
-        sound.push(chunk)
-        if asked_each_time:
-            sound.tokens()
-    tokens = sound.tokens()
+        buffer.push(chunk)
+        if encode_each_chunk:
+            buffer.tokens()
+    tokens = buffer.tokens()
     assert tokens is not None
     assert_allclose(tokens.times_s, expected.times_s, atol=1e-9)
     assert_allclose(tokens.tokens, expected.tokens, atol=1e-4)
-    sound.drop_before(expected.times_s[10])
-    later = sound.tokens()
+    buffer.drop_before(expected.times_s[10])
+    later = buffer.tokens()
     assert later is not None
     assert_allclose(later.tokens, expected.tokens[-len(later.tokens) :], atol=1e-4)
     assert later.times_s[-1] == pytest.approx(expected.times_s[-1])
 
 
-def test_a_pause_in_live_sound_is_silence_and_an_overlap_is_dropped(engine: InferenceEngine) -> None:
+def test_a_gap_in_live_audio_is_silence_and_an_overlap_is_dropped(engine: InferenceEngine) -> None:
     noise = np.random.default_rng(0).standard_normal(16_000).astype(np.float32)
     whole, pieces = AudioTokenBuffer(engine), AudioTokenBuffer(engine)
     whole.push(Waveform(np.concatenate([noise[:4000], np.zeros(8000, np.float32), noise[4000:]]), 2.0))
@@ -201,7 +201,7 @@ def test_a_face_unseen_for_more_than_a_second_is_dropped_live_and_offline(
     face_images: Callable[[int], list[NDArray[np.uint8]]],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Or the memory of a long video with many faces would grow."""
+    """Otherwise memory would grow in a long video with many faces."""
     dropped: list[int] = []
     monkeypatch.setattr(FaceEncoder, "drop", lambda self, face_id: dropped.append(face_id))
     seen = face_images(9)  # the last one at 0.32 s

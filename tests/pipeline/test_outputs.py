@@ -1,7 +1,4 @@
-"""The face that is pictured is the one whose event it is, as the network saw it.
-
-Rendering decodes the source again.
-"""
+"""Apex pictures show the face of their event, cut again from the source, with its attributions."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -28,7 +25,7 @@ from auscan.results.result import Result
 def clip(
     tmp_path_factory: pytest.TempPathFactory, portrait: NDArray[np.uint8], write_clip: Callable[..., Path]
 ) -> Path:
-    """Ten frames of two faces, the right one darker; they move, so that no frame is like another."""
+    """Ten frames of two faces, the right one darker; they move, so that all frames differ."""
     face = portrait[:256, 98:354]
     images = [np.roll(np.concatenate([face, face // 2 + 60], axis=1), 2 * i, axis=1) for i in range(10)]
     return write_clip(tmp_path_factory.mktemp("clips") / "two.mp4", images, np.arange(10) / 25)
@@ -43,7 +40,7 @@ def result(clip: Path, tiny_checkpoint: Path) -> Result:
 
 @pytest.fixture
 def events(result: Result) -> pd.DataFrame:
-    """Made up: the order is not that of their apexes, and two have the same one."""
+    """Three events that are not in the order of their apexes; two have the same apex frame."""
     rows = [(0, "AU12", 7), (1, "AU12", 2), (0, "AU25", 2)]
     events = pd.DataFrame(rows, columns=["face_id", "AU", "apex_frame"])
     events["apex"], events["peak"] = events["apex_frame"] / 25, 0.5 + events["apex_frame"] / 100
@@ -80,7 +77,7 @@ def test_without_attributions_the_face_is_cut_by_the_points_of_its_track(
     assert_array_equal(apex.crop, crop_face(image, result.tracks[0].points[7]))
 
 
-def test_a_result_that_was_read_back_needs_the_attributions_for_pictures(
+def test_a_result_read_from_disk_needs_the_attributions_file_for_pictures(
     clip: Path, result: Result, events: pd.DataFrame
 ) -> None:
     stored = read_result(clip.parent)
@@ -88,13 +85,13 @@ def test_a_result_that_was_read_back_needs_the_attributions_for_pictures(
     assert len(crop_apexes(stored, events, clip, clip.parent / ATTRIBUTIONS_FILE)) == 3
 
 
-def test_without_events_the_source_is_not_even_opened(
+def test_without_events_the_source_is_not_opened(
     tmp_path: Path, result: Result, events: pd.DataFrame
 ) -> None:
     assert crop_apexes(result, events[:0], tmp_path / "gone.mp4", None) == []
 
 
-def test_a_picture_is_shown_as_a_picture(tmp_path: Path) -> None:
+def test_the_overlay_of_a_picture_is_a_picture(tmp_path: Path) -> None:
     assert overlay_name(tmp_path / "face.JPG") == "overlay.png"
     assert overlay_name(tmp_path / "talk.mov") == "overlay.mp4"
     assert overlay_name(tmp_path) == "overlay.mp4"

@@ -1,7 +1,4 @@
-"""A thread that works ahead changes when things are made, never what, and never outlives its use.
-
-A source that does not wait is kept up with, and it is said what was left out.
-"""
+"""Prefetching keeps items and their order and ends its thread; a live feed drops frames and counts them."""
 
 import threading
 import time
@@ -15,7 +12,7 @@ from auscan.media.video import Frame
 from auscan.pipeline.prefetch import MAX_WAITING_FRAMES, LiveFeed, prefetch
 
 
-def test_all_items_come_in_order() -> None:
+def test_all_items_are_returned_in_order() -> None:
     assert list(prefetch(iter(range(100)), 3)) == list(range(100))
     assert list(prefetch([], 3)) == []
 
@@ -29,10 +26,10 @@ def test_the_thread_stays_within_its_depth() -> None:
             yield i
 
     for taken in prefetch(count(), 4):
-        assert len(made) <= taken + 1 + 4 + 1  # taken, waiting, and the one in the thread's hand
+        assert len(made) <= taken + 1 + 4 + 1  # taken, in the queue, and one waiting to be put
 
 
-def test_an_error_is_raised_at_its_place() -> None:
+def test_an_error_is_raised_at_its_position() -> None:
     def broken() -> Iterator[int]:
         yield 1
         raise ValueError("at the second")
@@ -43,7 +40,7 @@ def test_an_error_is_raised_at_its_place() -> None:
         next(items)
 
 
-def test_who_stops_early_leaves_no_thread_and_closes_the_source() -> None:
+def test_stopping_early_ends_the_thread_and_closes_the_source() -> None:
     closed = threading.Event()
 
     def endless() -> Iterator[int]:
@@ -79,7 +76,7 @@ def source(count: int) -> Iterator[Frame | Waveform]:
         yield Waveform(np.zeros(160, np.float32), i / 100)
 
 
-def test_nothing_is_left_out_where_there_is_time() -> None:
+def test_nothing_is_dropped_if_there_is_time() -> None:
     feed = LiveFeed(source(20), paced=True)
     items = list(feed)
     assert [item.index for item in items if isinstance(item, Frame)] == list(range(20))
@@ -87,7 +84,7 @@ def test_nothing_is_left_out_where_there_is_time() -> None:
     assert feed.dropped == 0
 
 
-def test_frames_without_time_are_left_out_and_counted_but_sound_never_is() -> None:
+def test_late_frames_are_dropped_and_counted_but_audio_never_is() -> None:
     feed = LiveFeed(source(100), paced=False)
     frames, waves = [], 0
     for item in feed:

@@ -1,4 +1,4 @@
-"""The model in the package sees what is known: a smile with parted lips, and no corner of it pulled down."""
+"""The shipped model detects the known AUs of the demo: a smile with parted lips, no lip corner depressor."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -36,7 +36,7 @@ def demo_clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def demo_result(demo_clip: Path) -> auscan.Result:
-    """The whole run of `auscan demo`: 10 s of video with sound."""
+    """Result of the clip of `auscan demo`: 10 s of video with audio."""
     return auscan.detect(demo_clip)
 
 
@@ -48,17 +48,17 @@ def picture(tmp_path_factory: pytest.TempPathFactory, portrait: NDArray[np.uint8
 
 
 def free_frames(table: pd.DataFrame) -> pd.DataFrame:
-    """The rows of the frames before and after the hand passes."""
+    """Return the rows of the frames before and after the hand passes."""
     return table[~table["frame"].isin(OCCLUDED_FRAMES)]
 
 
 @pytest.mark.parametrize(
     ("au", "least", "most"), [("AU12", 0.8, 1.0), ("AU25", 0.8, 1.0), ("AU15", 0.0, 0.1)]
 )
-def test_the_smile_of_the_demo_clip_is_seen_wherever_the_face_is_free(
+def test_the_smile_of_the_demo_clip_is_detected_in_unoccluded_frames(
     demo_result: auscan.Result, au: str, least: float, most: float
 ) -> None:
-    """While she is moved, tilted and darkened; frames without a row for the face count as not seen."""
+    """Also while she is moved, tilted and darkened; frames without a row for the face count as not active."""
     free = free_frames(demo_result.to_pandas())
     assert free["frame"].nunique() == FRAMES - len(OCCLUDED_FRAMES)
     assert least <= (free[f"{au}_c"] == 1).mean() <= most
@@ -76,7 +76,7 @@ Corrupt = Callable[[NDArray[np.uint8]], NDArray[np.floating]]
 
 
 def shrink(image: NDArray[np.uint8]) -> NDArray[np.floating]:
-    """So that the eyes are less than 7 px apart."""
+    """Shrink a picture until the eyes are less than 7 px apart."""
     return np.asarray(cv2.resize(image, (44, 44), interpolation=cv2.INTER_AREA))
 
 
@@ -107,7 +107,7 @@ def test_the_reason_of_low_quality_is_reported(
 
 
 def test_a_hand_over_the_face_is_reported_and_a_free_face_is_scored(demo_result: auscan.Result) -> None:
-    """Where the hand lies on the mouth; in the dark part of the clip the face can still be read."""
+    """The hand covers the mouth; in the dark part of the clip the face is still scored."""
     table = demo_result.to_pandas()
     assert (free_frames(table)["reason"] == "").all()
     hidden = table[table["frame"].isin(OCCLUDED_FRAMES) & (table["success"] == 1)]
@@ -118,30 +118,30 @@ def test_a_hand_over_the_face_is_reported_and_a_free_face_is_scored(demo_result:
     assert worst["AU12"] >= 0
 
 
-def test_the_smile_of_the_picture_is_seen_in_one_frame(picture: Path) -> None:
+def test_the_smile_of_the_picture_is_detected_in_one_frame(picture: Path) -> None:
     table = auscan.detect(picture).to_pandas()
     assert len(table) == 1
     assert table.loc[0, ["AU12_c", "AU25_c", "AU15_c"]].tolist() == [1, 1, 0]
 
 
-def test_the_shipped_model_works_with_sound_and_without(
+def test_the_shipped_model_works_with_and_without_audio(
     tmp_path: Path, nano_engine: InferenceEngine, portrait: NDArray[np.uint8], write_clip: Callable[..., Path]
 ) -> None:
-    """A soft tone says nothing of her smile: it is seen with the sound and without."""
+    """A soft tone carries no information about the smile, which is detected with and without audio."""
     images = [demo_frame(portrait, index) for index in range(50)]
     tone = 0.05 * np.sin(2 * np.pi * 220 * np.arange(32_000) / SAMPLE_RATE_HZ)
     scores = []
-    for name, sound in (("sound.mp4", tone.astype(np.float32)), ("silent.mp4", None)):
-        clip = write_clip(tmp_path / name, images, np.arange(50) / 25, sound)
+    for name, samples in (("audio.mp4", tone.astype(np.float32)), ("silent.mp4", None)):
+        clip = write_clip(tmp_path / name, images, np.arange(50) / 25, samples)
         result = auscan.detect(clip, model=nano_engine)
-        assert result.info.has_audio == (sound is not None)
+        assert result.info.has_audio == (samples is not None)
         table = result.to_pandas()
         assert (table[["AU12_c", "AU25_c"]] == 1).mean().min() >= 0.8
         scores.append(table[list(AU_NAMES)].to_numpy())
     assert np.nanmax(np.abs(scores[0] - scores[1])) > 1e-6
 
 
-def test_untrained_aus_are_empty_and_all_others_full(
+def test_untrained_aus_are_always_nan_and_all_others_never(
     demo_result: auscan.Result, nano_engine: InferenceEngine
 ) -> None:
     faces = demo_result.to_pandas().query("success == 1")
@@ -162,7 +162,7 @@ def test_the_checkpoint_is_nano_and_small_enough_to_ship(nano_engine: InferenceE
 
 
 def test_the_shipped_graphs_match_the_shipped_weights(nano_engine: InferenceEngine) -> None:
-    """They are int8 and made in a step of their own: forgotten graphs would go unnoticed for long."""
+    """The int8 graphs are exported in a separate step, so outdated graphs would otherwise go unnoticed."""
     crops = demo_crops(nano().visual.crop_size)
     differences = compare_engines(load_engine("nano", backend="torch"), nano_engine, crops)["real"]
     assert differences["mean_probability"] < 0.02
@@ -171,7 +171,7 @@ def test_the_shipped_graphs_match_the_shipped_weights(nano_engine: InferenceEngi
 
 
 def test_the_demo_has_attributions_in_every_frame(demo_clip: Path, demo_result: auscan.Result) -> None:
-    """A fixed number of patches is read, the face's own middle among them as long as it can be seen."""
+    """A fixed number of patches is selected; in unoccluded frames they include the middle of the face."""
     result = auscan.detect(demo_clip, attributions=True)
     pd.testing.assert_frame_equal(result.table, demo_result.table)
     attributions = result.attributions
@@ -188,8 +188,8 @@ def test_the_demo_has_attributions_in_every_frame(demo_clip: Path, demo_result: 
 
 def test_silence_and_noise_become_finite_tokens(nano_engine: InferenceEngine) -> None:
     noise = np.random.default_rng(0).standard_normal(SAMPLE_RATE_HZ).astype(np.float32)
-    for sound in (np.zeros(SAMPLE_RATE_HZ, np.float32), noise, 100 * noise):
-        tokens = nano_engine.encode_audio(sound)
+    for samples in (np.zeros(SAMPLE_RATE_HZ, np.float32), noise, 100 * noise):
+        tokens = nano_engine.encode_audio(samples)
         assert tokens.shape[0] == 50
         assert np.isfinite(tokens).all()
 
@@ -197,7 +197,7 @@ def test_silence_and_noise_become_finite_tokens(nano_engine: InferenceEngine) ->
 def test_an_audio_token_of_nano_depends_on_three_tenths_of_a_second_each_way(
     nano_engine: InferenceEngine,
 ) -> None:
-    """So the second of context of a segment is enough for every token of it."""
+    """The second of context of a segment is therefore enough for each of its tokens."""
     noise = (0.1 * np.random.default_rng(0).standard_normal(2 * SAMPLE_RATE_HZ)).astype(np.float32)
     times_s = (np.arange(100) + 0.5) * 0.02
     for half, distance_s in (

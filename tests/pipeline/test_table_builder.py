@@ -1,4 +1,4 @@
-"""Rows come in order, once, and only when nothing can change them."""
+"""The table builder passes on each row once, in order, and only when it is final."""
 
 import numpy as np
 import pandas as pd
@@ -26,7 +26,7 @@ def track_scores(face_id: int, frames: list[int]) -> TrackScores:
     )
 
 
-def test_the_chunks_make_up_the_table(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_chunks_concatenate_to_the_table(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "CHUNK_FRAMES", 4)
     tracks = [track_scores(0, [1, 2, 5]), track_scores(1, [3, 4, 5, 6, 11]), track_scores(2, [12, 13])]
     times = np.arange(15) / 25
@@ -48,8 +48,10 @@ def test_the_chunks_make_up_the_table(monkeypatch: pytest.MonkeyPatch) -> None:
     assert builder.tracks == tracks
 
 
-def test_a_baseline_subtracted_on_the_way_is_that_of_the_whole_face(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Pieces are cut anywhere; a face's level is that of all its frames, as if asked for afterwards."""
+def test_a_baseline_subtracted_per_chunk_is_computed_from_the_whole_track(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Chunk boundaries lie anywhere; the result equals a baseline applied to the finished table."""
     monkeypatch.setattr(module, "CHUNK_FRAMES", 7)
     tracks = [
         track_scores(0, list(range(40))),
@@ -70,7 +72,7 @@ def test_a_baseline_subtracted_on_the_way_is_that_of_the_whole_face(monkeypatch:
     )
 
 
-def test_a_video_without_frames_is_a_table_without_rows() -> None:
+def test_a_video_without_frames_has_a_table_without_rows() -> None:
     table = TableBuilder(THRESHOLDS, None).finish()
     assert len(table) == 0
     assert list(table.columns) == list(build_table(np.empty(0), [], THRESHOLDS).columns)

@@ -1,4 +1,4 @@
-"""Rows on the disk are the rows that were put there."""
+"""A spooled array returns the rows that were written, in memory and on disk."""
 
 import numpy as np
 import pytest
@@ -9,7 +9,7 @@ from auscan.pipeline.track import SpooledArray
 
 
 @pytest.mark.parametrize("in_memory_bytes", [10, 2**21])
-def test_any_slice_is_what_was_appended(monkeypatch: pytest.MonkeyPatch, in_memory_bytes: int) -> None:
+def test_any_slice_equals_the_appended_rows(monkeypatch: pytest.MonkeyPatch, in_memory_bytes: int) -> None:
     monkeypatch.setattr(module, "IN_MEMORY_BYTES", in_memory_bytes)
     data = np.random.default_rng(0).standard_normal((50, 3, 2)).astype(np.float32)
     rows = SpooledArray((3, 2))
@@ -22,7 +22,7 @@ def test_any_slice_is_what_was_appended(monkeypatch: pytest.MonkeyPatch, in_memo
 
 
 @pytest.mark.parametrize("in_memory_bytes", [10, 2**21])
-def test_allocated_rows_are_written_in_any_order(
+def test_allocated_rows_can_be_written_in_any_order(
     monkeypatch: pytest.MonkeyPatch, in_memory_bytes: int
 ) -> None:
     monkeypatch.setattr(module, "IN_MEMORY_BYTES", in_memory_bytes)
@@ -33,14 +33,14 @@ def test_allocated_rows_are_written_in_any_order(
     assert_array_equal(zeros[:], [[7, 7], [7, 7], [0, 0], [0, 0], [1, 2], [3, 4]])
 
 
-def test_a_slice_may_be_changed_without_changing_the_rows() -> None:
+def test_changing_a_slice_does_not_change_the_array() -> None:
     rows = SpooledArray((2,))
     rows.append(np.ones((3, 2), np.float32))
     rows[:][0] = 5
     assert_array_equal(rows[:], np.ones((3, 2)))
 
 
-def test_bytes_are_kept_as_bytes() -> None:
+def test_the_dtype_uint8_is_kept() -> None:
     rows = SpooledArray((3,), np.uint8)
     rows.append(np.array([[0, 1, 255]], np.uint8))
     rows.append(np.array([[7, 8, 9]], np.uint8))

@@ -1,19 +1,17 @@
-"""Many results as one data set: few large Parquet files that DuckDB, pandas or Spark read as a table.
+"""Merge results into one data set, and query it in SQL.
 
-    DATASET/inputs.parquet             a row an input, failed ones too
-    DATASET/frames/part-00000.parquet  the tables of all results, and which input each row is of
-    DATASET/events/part-00000.parquet  their events likewise
+    DATASET/inputs.parquet             one row per input, including failed inputs
+    DATASET/frames/part-00000.parquet  the tables of all results, with a column `input`
+    DATASET/events/part-00000.parquet  the events of all results, with a column `input`
 
-Rows are ordered by input, so that a question about one input reads a small part of one file. The same results
-give the same bytes, however they were spread over shards and machines; what differs from run to run, such as
-hosts and seconds, stays in the manifests.
+A data set is a few large Parquet files for DuckDB, pandas or Spark. Rows are ordered by input, so that a
+query about one input reads a small part of one file. The same results yield the same bytes, however they were
+distributed over shards and machines; values that differ between runs, such as host and seconds, are omitted.
 
-In: folders that `auscan detect` wrote results and manifests into.  Out: a data set.
-See also: `query` below.
-
-Ask a data set in SQL: DuckDB over the files that `merge` wrote.
-
-In: a data set and a query over the tables inputs, frames and events.  Out: names of columns, and rows.
+Inputs: folders with results and manifests of `auscan detect`; for queries a data set and SQL over the tables
+inputs, frames and events.
+Returns: a data set; column names and rows.
+See also: results/manifest.py (records), cli/dataset.py (`auscan merge`, `auscan query`).
 """
 
 import json
@@ -38,13 +36,14 @@ from auscan.results.summary import SUMMARY_FILE
 from auscan.results.table import BASELINE_COLUMNS, COLUMNS, TABLE_FILE
 
 FRAMES, EVENTS, INPUTS_FILE = "frames", "events", "inputs.parquet"
+"""Names within a data set."""
 
 GROUP_ROWS: Final[int] = 2**17
-"""Rows of a row group: what a query reads at once, and what it skips at once."""
+"""Rows of a row group, the unit that a query reads or skips."""
 READ_ROWS: Final[int] = 2**14
-"""Rows of a result that are read at once, so that an input may be of any length."""
+"""Rows of a result that are read at once; bounds memory for inputs of any length."""
 PART_ROWS: Final[int] = 2**22
-"""Rows of a file, about half a gigabyte of frames."""
+"""Rows of a Parquet file, about half a gigabyte of frames."""
 
 _COLUMN_TYPES: Final = {
     **{name: pa.int64() for name in ("frame", "face_id", "onset_frame", "apex_frame", "offset_frame")},
@@ -64,32 +63,35 @@ _INPUTS_SCHEMA: Final = pa.schema(
         ("audio", pa.bool_()),
     ]
 )
-"""input: what it is known by; config: its options as JSON; auscan: the version."""
+"""Schema of inputs.parquet; input: key of the input; config: options as JSON; auscan: version."""
 
 
 @dataclass(frozen=True)
 class MergeSource:
-    """One input and where its result lies."""
+    """Input of a data set."""
 
     results: Path
+    """Folder with the result and its manifest."""
     record: ManifestRecord
+    """Manifest record of the input."""
 
     @property
     def folder(self) -> Path:
-        """The folder of its result; the manifest's reader has checked the name."""
+        """Folder of the result; its name was checked when the manifest was read."""
         return self.results / (self.record.folder or "")
 
 
 def merge(results: Sequence[Path], out: Path, progress: Callable[[int, int], None]) -> list[MergeSource]:
-    """Write the data set of all results in some folders to `out`, in place of an earlier one; its inputs.
+    """Write the data set of all results in `results` to `out`, replacing an earlier one; return its inputs.
 
-    progress: is called with results done and results in all
-    Raises InputError where a folder has no manifest, where a result is damaged, and where two folders mean
-    different files by one name; OutputError where the data set cannot be written.
+    progress: called with the number of merged results and the total number
+
+    Raises InputError if a folder has no manifest, a result is damaged, or two folders have different files of
+    the same key; OutputError if the data set cannot be written.
     """
     sources = collect_sources(results)
     if out.exists() and not (out / INPUTS_FILE).exists() and not (out.is_dir() and not any(out.iterdir())):
-        raise InputError(f"{out} exists and is no data set of auscan. Give another folder with --out.")
+        raise InputError(f"{out} exists and is not a data set of auscan. Give another folder with --out.")
     temporary = out.with_name(f".{out.name}.{uuid4().hex[:8]}.part")
     try:
         temporary.mkdir(parents=True)
@@ -107,12 +109,12 @@ def merge(results: Sequence[Path], out: Path, progress: Callable[[int, int], Non
 
 
 def collect_sources(results: Sequence[Path]) -> list[MergeSource]:
-    """What counts of each input, by key.  Raises InputError as `merge`."""
+    """Return the current record of each input, ordered by key. Raise InputError as `merge`."""
     by_key: dict[str, MergeSource] = {}
     for folder in results:
         records = latest(read_records(folder))
         if not records:
-            raise InputError(f"{folder} has no manifest.jsonl. Give a folder that `auscan detect` wrote to.")
+            raise InputError(f"{folder} has no manifest.jsonl. Give an output folder of `auscan detect`.")
         for source in (MergeSource(folder, record) for record in records.values()):
             existing = by_key.get(source.record.key)
             by_key[source.record.key] = source if existing is None else _preferred(existing, source)
@@ -120,19 +122,19 @@ def collect_sources(results: Sequence[Path]) -> list[MergeSource]:
     for source in sources:
         if source.record.status == "done" and not is_whole(source.results, source.record):
             raise InputError(
-                f"{source.folder} is not whole: files are missing or have another size than the manifest "
-                "says. Run auscan detect with --resume first."
+                f"{source.folder} is incomplete: files are missing or differ in size from the manifest. "
+                "Run auscan detect with --resume first."
             )
     return sources
 
 
 def _preferred(one: MergeSource, other: MergeSource) -> MergeSource:
-    """Which of two runs on an input counts: one that is done, then the later one."""
+    """Choose between two records of an input: prefer a done one, then the later one."""
     done = [source for source in (one, other) if source.record.status == "done"]
     if len(done) == 2 and one.record.sha256 != other.record.sha256:
         raise InputError(
             f"{one.results} and {other.results} both have a result of {one.record.key}, but of different "
-            "files. Merge them one by one, or give auscan detect a folder above both inputs."
+            "files. Merge them into separate data sets, or run auscan detect on a folder above both inputs."
         )
     return max(done or (one, other), key=lambda source: source.record.ended)
 
@@ -162,7 +164,7 @@ def _schema(columns: Iterable[str]) -> Any:
 
 
 def _read_table(file: Path) -> Iterator[Any]:
-    """The rows of an aus.parquet, a piece at a time."""
+    """Yield the rows of an aus.parquet in batches."""
     with pq.ParquetFile(file) as stored:
         yield from stored.iter_batches(READ_ROWS)
 
@@ -175,7 +177,7 @@ def _read_events(file: Path) -> Iterator[Any]:
 
 
 def _input_row(source: MergeSource) -> dict[str, Any]:
-    """What `_INPUTS_SCHEMA` says of an input; nothing that would differ if it were done again."""
+    """Return the row of an input in inputs.parquet, without values that differ between runs."""
     record = source.record
     row: dict[str, Any] = {
         "input": display_path(record.key),
@@ -196,9 +198,10 @@ def _input_row(source: MergeSource) -> dict[str, Any]:
 
 
 class _PartWriter:
-    """A folder of Parquet files that are filled one after the other; at least one, be it empty."""
+    """Writer of a folder of Parquet files, each of about PART_ROWS rows; writes at least one file."""
 
     def __init__(self, folder: Path, schema: Any) -> None:
+        """Create the writer; `__enter__` creates the folder."""
         self._folder, self._schema = folder, schema
         self._pending: list[Any] = []
         self._writer: Any = None
@@ -210,7 +213,7 @@ class _PartWriter:
         return self
 
     def add(self, key: str, batches: Iterable[Any]) -> None:
-        """Add the rows of one input."""
+        """Append the rows of one input."""
         for batch in batches:
             columns = {
                 name: batch[name] if name in batch.schema.names else pa.nulls(len(batch))
@@ -245,24 +248,29 @@ class _PartWriter:
 
 TABLES: Final = {"inputs": "inputs.parquet", "frames": "frames/*.parquet", "events": "events/*.parquet"}
 
+"""File patterns of the tables of a data set, by table name."""
+
 _FETCH_ROWS: Final[int] = 4096
+"""Rows fetched from DuckDB at once."""
 
 
 @dataclass(frozen=True)
 class QueryResult:
-    """Rows that are read as they are asked for."""
+    """Result of a query."""
 
     columns: tuple[str, ...]
+    """Names of the columns."""
     rows: Iterator[tuple[Any, ...]]
+    """Rows, fetched lazily."""
 
 
 def query(dataset: Path, sql: str) -> QueryResult:
-    """The answer to a query.
+    """Run a SQL query over the tables inputs, frames and events.
 
-    Raises InputError where `dataset` is none, and where DuckDB cannot answer.
+    Raises InputError if `dataset` is not a data set, or DuckDB cannot run the query.
     """
     if not (dataset / TABLES["inputs"]).is_file():
-        raise InputError(f"{dataset} is no data set. Give a folder that `auscan merge` wrote.")
+        raise InputError(f"{dataset} is not a data set. Give a folder written by `auscan merge`.")
     connection = duckdb.connect()
     for name, files in TABLES.items():
         pattern = str(dataset / files).replace("'", "''")
@@ -270,7 +278,7 @@ def query(dataset: Path, sql: str) -> QueryResult:
     try:
         connection.execute(sql)
     except duckdb.Error as error:
-        raise InputError(f"DuckDB cannot answer: {' '.join(str(error).split())}") from error
+        raise InputError(f"DuckDB cannot run the query: {' '.join(str(error).split())}") from error
     columns = tuple(column[0] for column in connection.description or ())
     return QueryResult(columns, _rows(connection))
 

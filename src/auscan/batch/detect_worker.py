@@ -1,10 +1,9 @@
-"""One input: its files into a folder that nobody else knows yet, and its line for the manifest.
+"""Process one input of `auscan detect`: write its files into a staging folder, return its manifest record.
 
-This is all the work there is; who calls it, here, in another process or on another machine, makes no
-difference to what is written.
+The files are the same in this process, in a worker process and on another machine.
 
-In: a job and an empty place for its folder.  Out: a ManifestRecord, whatever goes wrong with the input.
-Not here: putting the folder where it belongs (output_folder.py).
+Inputs: a job and the path of a folder to create. Returns: a ManifestRecord, also if the input fails.
+See also: output_folder.py (moving the folder into place), pipeline/outputs.py (the files).
 """
 
 from dataclasses import replace
@@ -22,12 +21,14 @@ from auscan.results.manifest import ManifestRecord, has_same_content
 
 
 class DetectWorker:
-    """What `auscan detect` does to an input (a `JobFunction`); the model is loaded once."""
+    """Job function of `auscan detect` (a `JobFunction`); loads the model once."""
 
     def __init__(self, request: DetectRequest, out: Path) -> None:
-        """out: the folder of all results, as it is to stand in commands.
+        """Load the model.
 
-        Raises CheckpointError or InputError where the request cannot be met for any input.
+        out: folder of all results, as written into the commands of summaries
+
+        Raises CheckpointError or InputError if the request is impossible for every input.
         """
         self._request, self._out = request, out
         self._metadata = run_metadata(request)
@@ -36,7 +37,7 @@ class DetectWorker:
             require_attributions(self._engine)
 
     def __call__(self, job: Job, folder: Path, progress: Progress) -> ManifestRecord:
-        """As `JobFunction` says."""
+        """Process one input; see `JobFunction`."""
         return attempt(job, self._metadata, self._out, partial(self._detect, job, folder, progress))
 
     def _detect(self, job: Job, folder: Path, progress: Progress) -> ManifestRecord:
@@ -63,9 +64,10 @@ class DetectWorker:
 
 
 def load_detect_worker(request: DetectRequest, out: Path) -> JobFunction:
-    """What does one input after the other; the engine loads here, in the process that is to use it.
+    """Build the job function; loads the engine in this process.
 
-    out: the folder of all results, as it is to stand in commands
-    Raises CheckpointError or InputError where the request cannot be met for any input.
+    out: folder of all results, as written into the commands of summaries
+
+    Raises CheckpointError or InputError if the request is impossible for every input.
     """
     return DetectWorker(request, out)

@@ -1,13 +1,13 @@
-"""The features of a data set, made as results are: a video at a time, in this process or on a Ray cluster.
+"""Extract the features of a data set, one video per job, in this process or on a Ray cluster.
 
-The tracks of a video, its persons, are one job, wherever it is done: so who does it makes no difference to
-what is written. A track that is there for the same rows, by the same encoders, is left as it is.
+All tracks of a video (its persons) belong to one job, so results do not depend on the runner. A track whose
+features exist for the same rows and encoders is skipped.
 
-    CACHE/<track>/           its features (datasets/cache.py); each takes its name by one rename
-    CACHE/manifest.jsonl     a line a video
+    CACHE/<track>/           features of a track (datasets/cache.py), moved into place by one rename
+    CACHE/manifest.jsonl     one line per video
 
-In: an index and encoders.  Out: features, and a record a video.
-Not here: the features themselves (datasets/features.py), the loop and its runners (run.py, ray_runner.py).
+Inputs: an index and encoders. Returns: feature folders, and one record per video.
+See also: datasets/features.py (the features), run.py and ray_runner.py (loop and runners).
 """
 
 import platform
@@ -41,45 +41,52 @@ from auscan.training.find_encoders import find_encoders
 
 @dataclass(frozen=True, kw_only=True)
 class VideoJob(Job):
-    """The tracks of one video that are to be done."""
+    """Video with tracks to extract."""
 
     tracks: Sequence[TrackRows]
+    """Tracks to extract."""
 
     def result_folders(self, staged: Path) -> Sequence[Path]:
-        """The tracks, which bear their own names and not that of the job."""
+        """Return the folders of the tracks, which have their own names instead of the job's."""
         return sorted(staged.iterdir())
 
 
 @dataclass(frozen=True, kw_only=True)
 class ExtractRequest:
-    """Which features to make, as plain values that can be sent to another process."""
+    """Options of a run of `auscan extract`, as plain values that can be sent to another process."""
 
     root: Path
-    """The data set's folder."""
+    """Folder of the data set."""
     model: str
+    """Checkpoint, as for `find_encoders`."""
     visual: str | None
+    """Visual encoder, as for `find_encoders`."""
     audio: str | None
-    """As for `find_encoders`."""
+    """Audio encoder, as for `find_encoders`."""
     device: str
+    """Device of the encoders."""
     threads: int | None
-    """Of each process."""
+    """Threads of each process; None for the default."""
     grid: int
     """Patches along one side after averaging."""
     batch: int
-    """Pictures at a time."""
+    """Pictures of a batch."""
 
 
 class ExtractWorker:
-    """What `auscan extract` does to a video (a `JobFunction`)."""
+    """Job function of `auscan extract` (a `JobFunction`)."""
 
     def __init__(self, extractor: Extractor, out: Path) -> None:
-        """out: the folder of all features"""
+        """Create the job function.
+
+        out: folder of all features
+        """
         self._extractor, self._out = extractor, out
         device = str(extractor.encoders.device)
         self._metadata = extract_metadata(extractor.encoders, extractor.grid, extractor.batch, device)
 
     def __call__(self, job: Job, folder: Path, progress: Progress) -> ManifestRecord:
-        """As `JobFunction` says."""
+        """Process one video; see `JobFunction`."""
         assert isinstance(job, VideoJob)
         return attempt(job, self._metadata, self._out, partial(self._extract_video, job, folder, progress))
 
@@ -100,7 +107,7 @@ class ExtractWorker:
 
 
 def extract_metadata(encoders: Encoders, grid: int, batch: int, device: str) -> RunMetadata:
-    """What all records of a run have in common: a checkpoint is known by the digest of its encoders."""
+    """Return the metadata of a run; the digest of the encoders identifies the model."""
     return RunMetadata(
         model=encoders.name,
         model_sha256=encoders.digest,
@@ -111,9 +118,9 @@ def extract_metadata(encoders: Encoders, grid: int, batch: int, device: str) -> 
 
 
 def load_extract_worker(request: ExtractRequest, out: Path) -> ExtractWorker:
-    """What does one video after the other; the encoders load here, in the process that is to use them.
+    """Build the job function; loads the encoders in this process.
 
-    Raises CheckpointError or InputError where the request cannot be met.
+    Raises CheckpointError or InputError if the request is impossible.
     """
     if request.threads is not None:
         use_threads(request.threads)
@@ -122,26 +129,31 @@ def load_extract_worker(request: ExtractRequest, out: Path) -> ExtractWorker:
 
 
 class Extraction:
-    """The work that is left to do, and how large its result will be."""
+    """Extraction of the tracks of a data set that are not in the cache yet."""
 
     def __init__(self, index: Index, encoders: Encoders, out: Path, grid: int | None = 4) -> None:
-        """grid: patches along one side after averaging; None keeps all.
+        """Find the tracks to extract.
 
-        Raises InputError for a grid finer than the encoder's.
+        grid: patches along one side after averaging; None keeps all
+
+        Raises InputError if the grid is finer than the encoder's.
         """
         self.index, self.encoders, self.out = index, encoders, out
         self.grid = encoders.grid if grid is None else grid
         if not 1 <= self.grid <= encoders.grid:
             raise InputError(
-                f"A grid of {self.grid} is not to be had: {encoders.name} gives {encoders.grid} patches a "
-                f"side. Ask for 1 to {encoders.grid}."
+                f"A grid of {self.grid} is not possible: {encoders.name} has {encoders.grid} patches per "
+                f"side. Choose 1 to {encoders.grid}."
             )
         self.tracks = list(read_tracks(index))
+        """All tracks of the index."""
         self.pending = [track for track in self.tracks if not self._is_extracted(track)]
+        """Tracks to extract."""
         self.jobs = self._jobs()
+        """Jobs for the pending tracks, one per video."""
 
     def cache_size(self, tracks: Sequence[TrackRows]) -> CacheSize:
-        """Room on disk for some tracks."""
+        """Estimate the disk space of some tracks."""
         return CacheSize(
             frames=sum(len(track.images) for track in tracks),
             sound_s=sum(track.length_s for track in tracks if track.video),
@@ -151,19 +163,20 @@ class Extraction:
         )
 
     def run_here(self, batch: int = 64, progress: Progress | None = None) -> list[ManifestRecord]:
-        """Do all that is left in this process, `batch` pictures at a time; what became of each video.
+        """Extract all pending tracks in this process; return one record per video.
 
-        progress: is called with pictures done and pictures in all
+        batch: pictures of a batch
+        progress: called with the number of processed pictures and the total number
         """
         extractor = Extractor(self.index.root, self.encoders, self.grid, batch)
         return self.run(InProcessRunner(ExtractWorker(extractor, self.out), self.listener(progress)))
 
     def run(self, runner: Runner) -> list[ManifestRecord]:
-        """Let a runner do all that is left; what became of each video that was begun."""
+        """Extract all pending tracks with a runner; return one record per video that was started."""
         return [record for _, record in run(self.jobs, self.out, UNSHARDED.manifest, runner)]
 
     def listener(self, progress: Progress | None = None) -> "ImageProgress":
-        """Who is to be told of the jobs; tells `progress` of pictures done and pictures in all."""
+        """Return a listener that calls `progress` with the processed and the total number of pictures."""
         return ImageProgress(count_images(self.pending), progress)
 
     def _is_extracted(self, track: TrackRows) -> bool:
@@ -180,7 +193,7 @@ class Extraction:
         ]
 
     def _source_path(self, tracks: Sequence[TrackRows]) -> Path:
-        """What a video is known by to a reader: the file, without sound the folder of its first picture."""
+        """Return the path of a video in records: its file, or without one the folder of its first picture."""
         for track in tracks:
             if track.video is not None:
                 return self.index.root / track.video
@@ -195,11 +208,12 @@ def make_ray_runner(
     gpus: float | None,
     listener: ProgressListener,
 ) -> RayRunner:
-    """The runner on a cluster; connects to it.
+    """Connect to a cluster and return its runner.
 
-    address: 'auto', 'local', or where a cluster is
-    gpus: of each worker, also a part of one; None: 1 where the device is a GPU
-    Raises InputError where there is no cluster.
+    address: 'auto', 'local', or HOST:PORT of a cluster
+    gpus: GPUs of each worker, may be a fraction; None: 1 if the device is a GPU
+
+    Raises InputError if there is no cluster, or `gpus` is set for another device.
     """
     request = replace(request, threads=request.threads or 1)
     resources = worker_resources(request.threads or 1, request.device, gpus)
@@ -210,25 +224,26 @@ def make_ray_runner(
 
 
 class ImageProgress:
-    """Counts the pictures of all jobs (a `ProgressListener`)."""
+    """Counter of the processed pictures of all jobs (a `ProgressListener`)."""
 
     def __init__(self, total: int, progress: Progress | None) -> None:
+        """Create a counter; `total` is the number of pictures of all jobs."""
         self._total, self._progress = total, progress
         self._done = 0
 
     def started(self, job: Job) -> None:
-        """Nothing to say."""
+        """Do nothing."""
 
     def progressed(self, job: Job, done: int, total: int | None) -> None:
-        """So many of a job."""
+        """Report the pictures of all finished jobs and `done` pictures of this one."""
         if self._progress is not None:
             self._progress(self._done + done, self._total)
 
     def finished(self, job: Job) -> None:
-        """All of a job."""
+        """Count all pictures of the job."""
         assert isinstance(job, VideoJob)
         self._done += count_images(job.tracks)
         self.progressed(job, 0, None)
 
     def stopping(self, running: int) -> None:
-        """Nothing to say."""
+        """Do nothing."""

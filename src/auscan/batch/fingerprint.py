@@ -1,7 +1,9 @@
-"""Whether an input is still what it was: size and time first, its content only where these differ.
+"""Compute the fingerprint of an input: size and modification time, and the hash of its content.
 
-In: a file, or a folder of numbered pictures.  Out: numbers to compare.
-Not here: what follows from it (plan.py).
+A resumed run compares size and time first; it hashes the content only if they differ.
+
+Inputs: a file, or a folder of numbered pictures. Returns: size and time; SHA-256.
+See also: plan.py (which inputs to process).
 """
 
 import hashlib
@@ -16,9 +18,11 @@ from auscan.media.images import numbered_images
 
 
 def size_and_mtime(path: Path) -> tuple[int, int]:
-    """Bytes of an input, and when it was last changed, ns since 1970; of a folder those of its pictures.
+    """Return the size of an input in bytes and its modification time in ns since 1970.
 
-    Raises MediaError where it is not there, empty, or may not be read.
+    For a folder: the sum and the maximum over its numbered pictures.
+
+    Raises MediaError if the input does not exist, is empty or cannot be read.
     """
     with _media_errors(path):
         stats = [check_file(file) for file in _files(path)]
@@ -26,7 +30,7 @@ def size_and_mtime(path: Path) -> tuple[int, int]:
 
 
 def content_hash(path: Path) -> str:
-    """sha256 of an input's content; of a folder that of the names and hashes of its pictures.
+    """Return the SHA-256 of an input's content; for a folder, of the names and hashes of its pictures.
 
     Raises as `size_and_mtime`.
     """

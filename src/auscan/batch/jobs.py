@@ -1,16 +1,10 @@
-"""One input that is to be done, and what does it.
+"""Define the jobs of a run, and build their manifest records.
 
-Light to import: a process of a batch knows its jobs before it loads anything else.
+`attempt` runs one job and turns errors of its input into a failed record, so that the run continues. This
+module imports no heavy library, because a worker process receives its jobs before it loads the model.
 
-The manifest's line on an input, as far as it does not depend on the work.
-
-In: a job, the run's own facts.  Out: a ManifestRecord.
-Not here: its form on the disk (results/manifest.py).
-
-Try a job: whatever goes wrong with its input becomes a record, and the batch goes on.
-
-In: a job and what does it.  Out: a ManifestRecord.
-Not here: what a job is made into (detect_worker.py, extract.py).
+Inputs: a job, the metadata of the run, a function. Returns: a ManifestRecord.
+See also: detect_worker.py, extract.py (job functions), results/manifest.py (the file).
 """
 
 import time
@@ -27,43 +21,44 @@ from auscan.core.errors import AuscanError, OutputError
 from auscan.results.manifest import ManifestRecord
 
 Progress = Callable[[int, int | None], None]
-"""Called with frames done and frames in all (None: unknown)."""
+"""Called with the number of processed frames and the total number (None: unknown)."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Job:
-    """One input that is to be done."""
+    """Input to process."""
 
     path: Path
+    """Path of the input."""
     key: str
-    """What the input is known by (media/discover.py)."""
+    """Key of the input, the same in all runs (media/discover.py)."""
     name: str
-    """Of its folder below OUT."""
+    """Name of its result folder below OUT."""
     error: AuscanError | None = None
-    """Why it cannot be done at all."""
+    """Error that makes the input impossible to process; None if there is none."""
     previous: ManifestRecord | None = None
-    """With --resume the last line on it, where that is a failure, or a result that stands if only the content
-    is still the same."""
+    """With --resume: last record of the input if it failed, or if its result is current unless the
+    content changed; else None."""
     reason: str = "new"
-    """Why it is to be done."""
+    """Reason for processing the input."""
 
     def result_folders(self, staged: Path) -> Sequence[Path]:
-        """The folders in what was made that take their names below OUT; none where the old result stands."""
+        """Return the folders to move below OUT; none if the stored result is kept."""
         return [staged] if staged.exists() else []
 
 
 class JobFunction(Protocol):
-    """Does one input after the other."""
+    """Function that processes one input per call."""
 
     def __call__(self, job: Job, folder: Path, progress: Progress) -> ManifestRecord:
-        """Do a job, its files into `folder`; whatever goes wrong with the input is in the record.
+        """Process a job and write its files into `folder`; errors of the input are stored in the record.
 
-        Raises OutputError where the disk takes no more.
+        Raises OutputError if results cannot be written.
         """
 
 
 def make_record(job: Job, metadata: RunMetadata, status: Literal["done", "failed"]) -> ManifestRecord:
-    """What is known of an input before it is read: nothing of its result."""
+    """Return a record without fingerprint, result or error."""
     return ManifestRecord(
         path=str(job.path),
         key=job.key,
@@ -74,7 +69,7 @@ def make_record(job: Job, metadata: RunMetadata, status: Literal["done", "failed
 
 
 def failed_record(job: Job, metadata: RunMetadata, error: Exception, seconds: float) -> ManifestRecord:
-    """The record of an input that could not be done."""
+    """Return the record of an input that failed with `error` after `seconds`."""
     record = replace(
         make_record(job, metadata, "failed"),
         seconds=round(seconds, 3),
@@ -92,16 +87,17 @@ def _error_line(error: Exception, job: Job) -> str:
     text = " ".join(str(error).split())
     if isinstance(error, AuscanError):
         return text
-    return f"{job.path} failed on something unforeseen, {type(error).__name__}: {text}. Please report it."
+    return f"{job.path} failed with an unexpected error, {type(error).__name__}: {text}. Please report it."
 
 
 def attempt(
     job: Job, metadata: RunMetadata, out: Path, function: Callable[[], ManifestRecord]
 ) -> ManifestRecord:
-    """What `function` gives, with the seconds it took, or what went wrong.
+    """Call `function` and return its record with the seconds it took, or a failed record.
 
-    out: the folder of all results
-    Raises OutputError where the disk takes no more.
+    out: folder of all results
+
+    Raises OutputError if results cannot be written.
     """
     began_s = time.monotonic()
     try:
@@ -110,7 +106,7 @@ def attempt(
         record = function()
     except OutputError:
         raise
-    except Exception as error:  # foreseen or not, one input must not stop the batch
+    except Exception as error:  # no error of one input may stop the run
         if isinstance(error, OSError) and is_output_error(out, error):
             raise output_error(out, error) from error
         return failed_record(job, metadata, error, time.monotonic() - began_s)

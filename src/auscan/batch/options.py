@@ -1,7 +1,7 @@
-"""What a batch makes of every input, as plain values that can be sent to another process.
+"""Hold the options of a run as plain values that can be sent to another process.
 
-In: the options of a command.  Out: what goes into every line of the manifest, and the command for one input.
-Not here: which inputs (plan.py).
+Inputs: the options of `auscan detect`. Returns: metadata of all manifest records, the command for one input.
+See also: plan.py (which inputs to process), core/config.py (`Options`).
 """
 
 import platform
@@ -21,21 +21,24 @@ OPTION_NAMES = {"as_video_hz": "as_video", "attributions": "evidence"}
 
 @dataclass(frozen=True, kw_only=True)
 class DetectRequest:
-    """What to make of each input, and with what."""
+    """Model, device and options of a run of `auscan detect`."""
 
     model: str = "nano"
-    """A shipped model or a checkpoint folder."""
+    """Name of a shipped model, or a checkpoint folder."""
     backend: Literal["auto", "torch", "onnx"] = "auto"
+    """Inference engine."""
     device: str = "auto"
+    """Device of the model: auto, cpu or cuda."""
     threads: int | None = None
-    """Of each process; changes nothing of what is written."""
+    """Threads of each process, None for the default; does not change the results."""
     options: Options = field(default_factory=Options)
+    """Options that change the files written."""
 
     def check(self) -> CheckpointConfig:
-        """What can be told without loading the model; the checkpoint's config.
+        """Check the request without loading the model; return the checkpoint's config.
 
-        Raises InputError for a baseline or an operating point that there is not, CheckpointError for the
-        model.
+        Raises InputError if the baseline or the operating point does not exist; CheckpointError if the model
+        cannot be read.
         """
         from auscan.results.baseline import parse_baseline  # pandas is slow to load
 
@@ -43,11 +46,11 @@ class DetectRequest:
         return with_operating_point(read_config(find_checkpoint(self.model)), self.options.operating_point)
 
     def config(self) -> dict[str, Any]:
-        """All options that change what is written, by name."""
+        """Return all options that change the files written, by name."""
         return {"backend": self.backend, "device": self.device, **self.options.stored()}
 
     def command(self, source: Path, out: Path) -> str:
-        """What to type to get the result of one input again."""
+        """Return the command line that reproduces the result of one input."""
         arguments = ["auscan", "detect", str(source), "--out", str(out)]
         default = DetectRequest()
         for name in ("model", "backend", "device"):
@@ -59,7 +62,7 @@ class DetectRequest:
 
 
 def _option_arguments(name: str, value: object, default: object) -> list[str]:
-    """The words for an option; none where it has its usual value."""
+    """Return the command-line arguments of an option; none if it has its default value."""
     if value == default:
         return []
     flag = f"--{name.replace('_', '-')}"
@@ -70,18 +73,22 @@ def _option_arguments(name: str, value: object, default: object) -> list[str]:
 
 @dataclass(frozen=True, kw_only=True)
 class RunMetadata:
-    """What all records of a run on one machine have in common."""
+    """Fields that all manifest records of a run on one machine share."""
 
     model: str
     """Name of the checkpoint."""
     model_sha256: str
+    """Hash of the checkpoint (`core.checkpoint_folder.hash_model`)."""
     config: Mapping[str, Any]
+    """Options that change the files written, by name."""
     versions: Mapping[str, str]
+    """Versions of Python and the relevant packages."""
     host: str
+    """Name of the machine."""
 
 
 def run_metadata(request: DetectRequest) -> RunMetadata:
-    """Read off the request and this machine.  Raises as `DetectRequest.check`."""
+    """Return the metadata of a request on this machine. Raise as `DetectRequest.check`."""
     return RunMetadata(
         model=request.check().name,
         model_sha256=hash_model(find_checkpoint(request.model)),

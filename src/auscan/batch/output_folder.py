@@ -1,26 +1,26 @@
-"""A finished result is put in its place whole; until then it lies where nobody looks for it.
+"""Stage the results of a run in a hidden folder, and move each into place by one rename.
 
-    OUT/.auscan-HOST-PID-XXXXXXXX/    one for each run, gone when it ends
-        lock                          locked as long as the run lives
-        new/talk/                     a result that is being made
-        old/talk/                     what it replaces, for a moment
+    OUT/.auscan-HOST-PID-XXXXXXXX/    staging folder of one run, removed at its end
+        lock                          locked while the run is alive
+        new/talk/                     result in progress
+        old/talk/                     result being replaced
 
-A new folder takes its name by one rename, after all its files are on the disk. So a run may be killed at
-any moment: OUT/talk is whole and new, whole and old, or not there. A later run removes what a killed one
-left, and knows it by its lock, never by its age; so shards and runs that share OUT do each other no harm.
-Only where the file system has no locks, nothing is removed.
+The rename follows after all files are synced to disk, so a run may be killed at any moment: OUT/talk is
+complete and new, complete and old, or absent. A later run removes the staging folders of killed runs; it
+recognises them by their unlocked lock file, not by their age, so shards and runs may share OUT. On a file
+system without locks they are not removed.
 
-Nothing outside of OUT is deleted, moved or replaced: a name must be one plain component
-(core/environment.py), and a symbolic link is never followed. A link below OUT that has the name of a result
-is not replaced.
+Nothing outside OUT is deleted, moved or replaced: names must be one plain component (core/environment.py),
+and symbolic links are never followed. A link below OUT with the name of a result is not replaced.
 
-In: finished folders.  Out: folders under OUT.
-Not here: making them (detect_worker.py), the manifest (results/manifest.py).
+Inputs: finished folders. Returns: folders below OUT.
+See also: detect_worker.py (writing results), results/manifest.py.
 """
 
 import errno
 import os
 import platform
+import re
 import shutil
 from contextlib import suppress
 from pathlib import Path
@@ -37,17 +37,20 @@ except ImportError:  # Windows
     fcntl = None  # type: ignore[assignment]
 
 LOCK_FILE: Final[str] = "lock"
+"""File in a staging folder that is locked while its run is alive."""
+STAGING_NAME: Final = re.compile(re.escape(RUN_PREFIX) + r".+-\d+-[0-9a-f]{8}")
+"""Names of staging folders: host, process id and a random number."""
 
 
 class StagingFolder:
-    """The hidden folder of one run; use it in a `with`."""
+    """Staging folder of one run; use it in a `with` block."""
 
     def __init__(self, out: Path) -> None:
-        """out: the folder of all results; made if missing."""
+        """Set the folder of all results; `__enter__` creates it if it does not exist."""
         self._out = out
 
     def __enter__(self) -> Self:
-        """Raises OutputError where nothing can be written."""
+        """Create and lock the staging folder. Raise OutputError if OUT is not writable."""
         if not is_utf8(self._out):
             raise OutputError(
                 f"{display_path(self._out)} has a name that is not UTF-8. Give another folder with --out."
@@ -56,7 +59,7 @@ class StagingFolder:
             self._out.mkdir(parents=True, exist_ok=True)
             remove_leftovers(self._out)
             while (lock := self._create_and_lock()) is None:
-                pass  # another run took the folder for a leftover, as it was not locked yet
+                pass  # another run removed the folder before it was locked
             self._lock = lock
             for name in ("new", "old"):
                 (self.path / name).mkdir()
@@ -71,7 +74,7 @@ class StagingFolder:
             _remove_staging(self.path, self._out)
 
     def _create_and_lock(self) -> IO[bytes] | None:
-        """Make the folder and lock it; None where it is gone again."""
+        """Create the folder and lock it; return None if another run removed it meanwhile."""
         self.path = self._out / f"{RUN_PREFIX}{platform.node()}-{os.getpid()}-{uuid4().hex[:8]}"
         self.path.mkdir()
         try:
@@ -84,18 +87,18 @@ class StagingFolder:
         return lock if os.fstat(lock.fileno()).st_nlink else None
 
     def staging_path(self, name: str) -> Path:
-        """Where the result of that name is to be made.  Raises InputError for no plain name."""
+        """Return the path at which to write a result. Raise InputError unless `name` is plain."""
         return self.path / "new" / _checked_name(name)
 
     def discard(self, name: str) -> None:
-        """Remove what there is of a result.  Raises InputError for no plain name."""
+        """Remove a staged result. Raise InputError unless `name` is plain."""
         shutil.rmtree(self.staging_path(name), ignore_errors=True)
 
     def publish(self, new: Path) -> None:
-        """Give a finished folder its place below OUT; files in the old one that are not auscan's are kept.
+        """Move a finished folder below OUT; keep files of the old result that auscan did not write.
 
-        Raises OSError, and InputError for a folder that this run did not make, and for a place that is a
-        symbolic link; the old one is then still there.
+        Raises OSError; InputError if `new` was not created by this run or the target is a symbolic link. The
+        old result then stays in place.
         """
         self._check_staged(new)
         old, target = self.path / "old" / new.name, self._out / new.name
@@ -116,23 +119,23 @@ class StagingFolder:
             shutil.rmtree(old, ignore_errors=True)
 
     def _check_staged(self, folder: Path) -> None:
-        """Raise InputError for anything but a folder below `new`, reached without a link."""
+        """Raise InputError unless `folder` is below `new` and its path contains no link."""
         staging = self.path / "new"
         names = folder.relative_to(staging).parts if folder.is_relative_to(staging) else ()
         steps = [staging.joinpath(*names[:count]) for count in range(1, len(names) + 1)]
         if not steps or not all(map(is_plain_name, names)) or any(step.is_symlink() for step in steps):
-            raise InputError(f"{display_path(folder)} is no folder that this run made. Nothing was moved.")
+            raise InputError(f"{display_path(folder)} was not created by this run. Nothing was moved.")
 
 
 def _checked_name(name: str) -> str:
-    """The name of a result, checked."""
+    """Return `name` if it is plain; raise InputError otherwise."""
     if not is_plain_name(name):
-        raise InputError(f"The folder name {name!a} is not {PLAIN_NAME_RULE}. Nothing was touched.")
+        raise InputError(f"The folder name {name!a} is not {PLAIN_NAME_RULE}. Nothing was changed.")
     return name
 
 
 def symlink_error(target: Path) -> InputError:
-    """What to tell where a symbolic link has the place of a result."""
+    """Return the error for a symbolic link in place of a result."""
     return InputError(
         f"{target} is a symbolic link, which auscan does not replace. Remove it, or give another folder with "
         "--out."
@@ -140,26 +143,38 @@ def symlink_error(target: Path) -> InputError:
 
 
 def remove_leftovers(out: Path) -> None:
-    """Remove the hidden folders of runs that are no more; only those that hold a run's lock, and no links."""
+    """Remove the staging folders of runs that have ended; skip symbolic links and other programs' folders."""
     for folder in out.glob(f"{RUN_PREFIX}*"):
         if folder.is_symlink() or (folder / LOCK_FILE).is_symlink():
-            continue  # somebody else's
+            continue  # not created by auscan
         try:
-            lock = (folder / LOCK_FILE).open("r+b")  # never makes one
+            lock = (folder / LOCK_FILE).open("r+b")  # does not create the file
         except FileNotFoundError:
-            with suppress(OSError):
-                folder.rmdir()  # killed before it began; where it is just beginning, it begins again
+            _remove_unlocked(folder)
             continue
-        except OSError:  # somebody else's
+        except OSError:  # not created by auscan
             continue
         with lock, suppress(OSError):
             if fcntl is not None:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)  # fails where the run is alive
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)  # fails if the run is alive
                 _remove_staging(folder, out)
 
 
+def _remove_unlocked(folder: Path) -> None:
+    """Remove a staging folder without a lock, unless it holds anything but `new`.
+
+    It is empty if the run was killed before it locked the folder, or has not locked it yet (it then starts
+    again). It holds `new` if a worker on a cluster outlived its run and wrote to a folder that was already
+    removed.
+    """
+    if STAGING_NAME.fullmatch(folder.name) and not (folder / "new").is_symlink():
+        shutil.rmtree(folder / "new", ignore_errors=True)
+    with suppress(OSError):
+        folder.rmdir()
+
+
 def _remove_staging(folder: Path, out: Path) -> None:
-    """Remove a run's folder; a result that was moved away and not replaced goes back to its place."""
+    """Remove a staging folder; first move results in `old` that were not replaced back into place."""
     if (folder / "old").is_dir() and not (folder / "old").is_symlink():
         for old in (folder / "old").iterdir():
             if is_plain_name(old.name) and not os.path.lexists(out / old.name):
@@ -171,9 +186,9 @@ def _remove_staging(folder: Path, out: Path) -> None:
 
 
 def result_files() -> frozenset[str]:
-    """Files of a result; others in its folder are somebody's, and stay."""
+    """Return the names of all files of a result; auscan never removes other files from its folder."""
     from auscan.results.attributions import ATTRIBUTIONS_FILE
-    from auscan.results.events import EVENTS_FILE  # pandas is slow to load, and seldom needed here
+    from auscan.results.events import EVENTS_FILE  # pandas loads slowly and is rarely needed here
     from auscan.results.speech import SOUND_FILE
     from auscan.results.summary import SUMMARY_FILE
     from auscan.results.table import CSV_FILE, TABLE_FILE
@@ -183,12 +198,12 @@ def result_files() -> frozenset[str]:
 
 
 def is_result(folder: Path) -> bool:
-    """Whether a folder holds a result of auscan, or what is left of one."""
+    """Return whether a folder contains at least one file of a result."""
     return any((folder / name).is_file() for name in result_files())
 
 
 def _copy_foreign_files(old: Path, new: Path) -> None:
-    """Give the new folder whatever somebody else put into the old one."""
+    """Copy files that auscan did not write from the old folder to the new one."""
     result_names = result_files()
     for path in old.iterdir():
         if path.is_dir() and not path.is_symlink():
@@ -198,6 +213,7 @@ def _copy_foreign_files(old: Path, new: Path) -> None:
 
 
 def _link_or_copy(source: str, target: str) -> None:
+    """Hard-link a file, or copy it if the file system has no hard links."""
     try:
         os.link(source, target, follow_symlinks=False)
     except OSError:  # a file system without hard links
@@ -205,7 +221,7 @@ def _link_or_copy(source: str, target: str) -> None:
 
 
 def sync_folder(folder: Path) -> dict[str, int]:
-    """Bring all files of a folder onto the disk; their sizes by name."""
+    """Sync all files of a folder to disk; return their sizes in bytes by name."""
     files = sorted(folder.iterdir())
     for file in files:
         sync_file(file)
@@ -214,7 +230,7 @@ def sync_folder(folder: Path) -> dict[str, int]:
 
 
 def sync_file(path: Path) -> None:
-    """Bring a file, or the names in a folder, onto the disk; Windows knows no such thing."""
+    """Sync a file, or the entries of a folder, to disk; no effect on Windows, which has no such call."""
     if os.name == "nt":
         return
     descriptor = os.open(path, os.O_RDONLY)
@@ -225,15 +241,15 @@ def sync_file(path: Path) -> None:
 
 
 def is_output_error(out: Path, error: OSError) -> bool:
-    """Whether an error is that of a full or closed disk, which every other input would meet, too."""
+    """Return whether an error means a full or read-only disk, which concerns every input."""
     if error.errno in (errno.EACCES, errno.EPERM):
         return Path(str(error.filename)).is_relative_to(out)
     return error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 
 
 def output_error(out: Path, error: OSError) -> OutputError:
-    """What to tell of such an error."""
+    """Return the error to raise if results cannot be written to `out`."""
     return OutputError(
-        f"Results cannot be written to {out} ({error.strerror}). Give a folder you may write to with --out, "
-        "or make room and run the same again with --resume."
+        f"Results cannot be written to {out} ({error.strerror}). Give a writable folder with --out, "
+        "or free some space and run the same command again with --resume."
     )

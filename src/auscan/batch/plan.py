@@ -1,10 +1,10 @@
-"""Which inputs are to be done, under which names, and why.
+"""Plan a run: decide which inputs to process, and name their result folders.
 
-All machines and all runs come to the same plan: names and shards depend on what an input is known by
-(`MediaInput.key`), not on the order of a list or on where a disk is mounted.
+Plans agree between machines and runs: names and shards depend on the key of an input (`MediaInput.key`), not
+on the order of inputs or on the mount point of a disk.
 
-In: inputs that were found, records of earlier runs.  Out: jobs, and the inputs whose results stand.
-Not here: finding inputs (media/discover.py), doing them (detect_worker.py).
+Inputs: inputs found, records of earlier runs. Returns: jobs, and the inputs whose results are current.
+See also: media/discover.py (finding inputs), detect_worker.py (processing).
 """
 
 import hashlib
@@ -24,39 +24,43 @@ from auscan.results.manifest import ManifestRecord, folders, is_whole, latest
 
 @dataclass(frozen=True)
 class Shard:
-    """One of `count` parts, the first is 1."""
+    """Part of the inputs, chosen by a hash of their keys."""
 
     index: int
+    """Number of the shard, from 1."""
     count: int
+    """Number of shards."""
 
     def contains(self, key: str) -> bool:
-        """Whether an input belongs to this part.  It stays there when others come."""
+        """Return whether an input belongs to this shard; independent of the other inputs."""
         return int(hashlib.sha256(os.fsencode(key)).hexdigest(), 16) % self.count == self.index - 1
 
     @property
     def manifest(self) -> str:
-        """Name of the manifest; shards may share a folder on a network disk, but no file."""
+        """File name of the shard's manifest; shards may share a folder on a network disk, but not a file."""
         return "manifest.jsonl" if self.count == 1 else f"manifest.{self.index}-of-{self.count}.jsonl"
 
 
 UNSHARDED = Shard(1, 1)
-"""Everything."""
+"""Shard that contains all inputs."""
 
 
 def parse_shard(text: str) -> Shard:
-    """'2/8': the second of eight.  Raises InputError for anything else."""
+    """Parse '2/8' as the second of eight shards. Raise InputError if `text` has another form."""
     index, slash, count = text.partition("/")
     if not (slash and index.isdecimal() and count.isdecimal() and 1 <= int(index) <= int(count)):
-        raise InputError(f"{text!r} is no shard. Give --shard 1/8 for the first of eight, up to 8/8.")
+        raise InputError(f"{text!r} is not a shard. Give --shard 1/8 for the first of eight, up to 8/8.")
     return Shard(int(index), int(count))
 
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """What a run does and what it leaves as it is."""
+    """Jobs of a run."""
 
     jobs: Sequence[Job]
+    """Inputs to process."""
     unchanged: Sequence[Path]
+    """Inputs whose stored results are current."""
 
 
 def make_plan(
@@ -67,13 +71,13 @@ def make_plan(
     shard: Shard,
     resume: bool,
 ) -> Plan:
-    """The jobs of a shard, in the order of `inputs`; with `resume` without those whose result stands.
+    """Plan the jobs of a shard, in the order of `inputs`; with `resume`, omit inputs with a current result.
 
-    records: of earlier runs into `out`, the oldest first
+    records: records of earlier runs into `out`, oldest first
     """
     last = latest(records)
     jobs, unchanged = [], []
-    names = output_names(inputs, folders(records))  # of all shards, or they would not agree
+    names = output_names(inputs, folders(records))  # from the inputs of all shards, so that shards agree
     for item, name in zip(inputs, names, strict=True):
         if not shard.contains(item.key):
             continue
@@ -88,7 +92,7 @@ def make_plan(
 def _plan_job(
     item: MediaInput, name: str, out: Path, previous: ManifestRecord | None, metadata: RunMetadata
 ) -> Job | None:
-    """What is to be done for an input; None where its result stands."""
+    """Return the job of an input; None if its result is current."""
     reason = "new" if previous is None else _stale_reason(previous, out, metadata)
     if item.error is None and previous is not None and reason is None:
         if _size_and_mtime_or_none(item.path) == (previous.size, previous.mtime_ns):
@@ -108,28 +112,28 @@ def _plan_job(
 
 
 def _stale_reason(previous: ManifestRecord, out: Path, metadata: RunMetadata) -> str | None:
-    """Why a result does not stand, whatever the input is now; None where it does."""
+    """Return the reason why a result is stale, apart from a changed input; None if there is none."""
     if previous.status == "failed":
         return f"it failed ({previous.error_class})"
     changed = [name for name, value in metadata.config.items() if previous.config.get(name) != value]
     if changed:
-        return f"other options ({', '.join(changed)})"
+        return f"its options changed ({', '.join(changed)})"
     if previous.model_sha256 != metadata.model_sha256:
-        return "another model"
+        return "the model changed"
     before, now = previous.versions.get("auscan"), metadata.versions["auscan"]
     if before != now:
-        return f"auscan {now} instead of {before}"
-    return None if is_whole(out, previous) else "its result is gone or damaged"
+        return f"auscan changed from {before} to {now}"
+    return None if is_whole(out, previous) else "its result is missing or damaged"
 
 
 def _blocking_error(folder: Path) -> InputError | None:
-    """A folder that is no result of auscan is never replaced, nor is a link, wherever it leads."""
+    """Return an error if `folder` is a symbolic link or not a result of auscan, else None."""
     if folder.is_symlink():
         return symlink_error(folder)
     if not folder.exists() or is_result(folder) or (folder.is_dir() and not any(folder.iterdir())):
         return None
     return InputError(
-        f"{folder} is in the way of a result and was not made by auscan. Give another folder with --out."
+        f"{folder} is not a result of auscan and is not replaced. Give another folder with --out."
     )
 
 
@@ -137,4 +141,4 @@ def _size_and_mtime_or_none(path: Path) -> tuple[int, int] | None:
     try:
         return size_and_mtime(path)
     except AuscanError:
-        return None  # the job will say what is wrong with it
+        return None  # the job reports the error

@@ -1,16 +1,16 @@
-"""Inputs are done on the machines of a Ray cluster: the third runner.
+"""Run jobs on the machines of a Ray cluster.
 
-    this machine                      any machine of the cluster
+    this machine                             any machine of the cluster
     RayRunner  --- job, folder --->          RayWorker  -->  PoolRunner  -->  process with the model
                <-- JobDone, WorkerFailure --
 
-A worker is a Ray actor with processors and a share of a GPU to itself. It has one job at a time, and does it
-in a process beside it, as a run without Ray does: so crashes and limits come out the same. The job that was
-lost with a worker is done again elsewhere, in another folder, as nobody knows whether a machine that does not
-answer still writes; lost once more, it has failed. Results become visible by this machine alone (run.py).
+A worker is a Ray actor with its own CPUs and share of a GPU. It has one job at a time and runs it in a
+process on the same machine, so crashes and limits behave as without Ray. A job lost with its worker is
+repeated elsewhere, in another folder, because a machine that does not answer may still be writing. A job lost
+twice has failed. Only this machine publishes results (run.py).
 
-In: jobs, the address of a cluster.  Out: as every runner.
-Not here: starting a cluster of several machines; that is what `ray start` does.
+Inputs: jobs, the address of a cluster. Returns: (job, record), as every runner.
+See also: `ray start` (starting a cluster of several machines), tests/batch/ray_cluster.py.
 """
 
 import logging
@@ -49,33 +49,35 @@ from auscan.core.errors import CrashError, InputError
 from auscan.results.manifest import ManifestRecord
 
 MAX_ATTEMPTS: Final[int] = 2
-"""Workers that may be lost with a job until it counts as failed."""
+"""Number of lost workers after which a job has failed."""
 
 CAPACITY_EVERY_S: Final[float] = 5.0
-"""How often the machines of the cluster are counted."""
+"""Interval at which the machines of the cluster are counted, seconds."""
 
 CONNECT_TIMEOUT_S: Final[float] = 10.0
-"""How long the head of a cluster may take to open its door; Ray itself would try for minutes."""
+"""Time in seconds to connect to the head of a cluster; Ray itself tries for minutes."""
 
 NO_WORKER_TIMEOUT_S: Final[float] = 300.0
-"""How long there may be no worker at all."""
+"""Time in seconds without any worker after which the run is aborted."""
 
 
 def connect(address: str) -> Any:
-    """Join a cluster, or with 'local' start one on this machine alone; the module `ray`, ready for use.
+    """Connect to a cluster, or with 'local' start one on this machine; return the initialised module `ray`.
 
-    It reports nothing to anybody and starts no dashboard, and what is on this machine alone cannot be reached
-    from others.  Raises InputError where there is no cluster, or no Ray.
+    Usage reports and the dashboard are off, and a local cluster cannot be reached from other machines.
+
+    Raises InputError if there is no cluster or Ray is not installed.
     """
     require_extra("--ray", "ray", "ray")
     if address.startswith("ray://"):
         raise InputError(
-            f"{address} is for Ray's client. Run auscan on a machine of the cluster, with --ray auto."
+            f"{address} is an address for Ray's client, which auscan does not support. Run auscan on a "
+            "machine of the cluster, with --ray auto."
         )
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
-    os.environ["RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO"] = "0"  # what Ray will do anyway; else it warns
-    os.environ["RAY_DEDUP_LOGS_SKIP_REGEX"] = "."  # else its news goes to stdout, which is for data
-    os.environ.setdefault("RAY_NUM_REDIS_GET_RETRIES", "1")  # else it looks for a lost head ten minutes
+    os.environ["RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO"] = "0"  # Ray's future default; avoids a warning
+    os.environ["RAY_DEDUP_LOGS_SKIP_REGEX"] = "."  # keeps Ray's log lines off stdout, which is for data
+    os.environ.setdefault("RAY_NUM_REDIS_GET_RETRIES", "1")  # otherwise Ray tries a lost head for ten minutes
     settings: dict[str, Any] = {"logging_level": logging.ERROR, "log_to_driver": False}
     if address == "local":
         settings |= {"num_cpus": usable_cores(), "include_dashboard": False, "object_store_memory": 10**8}
@@ -90,35 +92,38 @@ def connect(address: str) -> Any:
     except Exception as error:  # Ray raises ConnectionError, ValueError, RuntimeError and others
         reason = str(error).strip().partition("\n")[0].rstrip(".")
         raise InputError(
-            f"There is no Ray cluster at {address!r} to work with ({reason}). Start one with "
-            "`ray start --head`, or give --ray local."
+            f"Cannot connect to a Ray cluster at {address!r} ({reason}). Start one with `ray start --head`, "
+            "or use --ray local."
         ) from error
     return ray
 
 
 class RayWorker:
-    """The end of a worker that is on a machine of the cluster; an actor."""
+    """Worker on a machine of the cluster (a Ray actor)."""
 
     def __init__(
         self, load: LoadJobFunction, metadata: RunMetadata, limits: Limits, working_directory: Path
     ) -> None:
-        """working_directory: what relative paths start from, if it is there"""
+        """Create the worker.
+
+        working_directory: base of relative paths; ignored if it does not exist on this machine
+        """
         with suppress(OSError):
             os.chdir(working_directory)
-        sys.modules["__main__"].__file__ = None  # Ray's own; else the process beside it would load Ray, too
+        sys.modules["__main__"].__file__ = None  # Ray's file, which the worker process would load otherwise
         self._pool = PoolRunner(
             load, replace(metadata, host=platform.node()), _SilentListener(), limits=limits
         )
 
     def find_missing(self, paths: Sequence[Path]) -> str | None:
-        """What to tell where this machine does not have some of the paths; else None."""
+        """Return the first path that does not exist on this machine, as 'PATH on HOST'; None if all exist."""
         for path in paths:
             if not path.exists():
                 return f"{path.absolute()} on {platform.node()}"
         return None
 
     def run_job(self, job: Job, folder: Path) -> JobDone | WorkerFailure:
-        """Do a job, its files into `folder`."""
+        """Process one job and write its files into `folder`."""
         waiting = deque([job])
         try:
             while True:
@@ -129,36 +134,39 @@ class RayWorker:
 
 
 class _SilentListener:
-    """Nobody looks on (a `ProgressListener`)."""
+    """Listener that ignores all events (a `ProgressListener`)."""
 
     def started(self, job: Job) -> None:
-        """Nothing."""
+        """Do nothing."""
 
     def progressed(self, job: Job, done: int, total: int | None) -> None:
-        """Nothing."""
+        """Do nothing."""
 
     def finished(self, job: Job) -> None:
-        """Nothing."""
+        """Do nothing."""
 
     def stopping(self, running: int) -> None:
-        """Nothing."""
+        """Do nothing."""
 
 
 @dataclass(eq=False)
 class WorkerHandle:
-    """The end of a worker that is here."""
+    """Handle of a worker on the machine that runs `auscan detect`."""
 
     actor: Any
+    """Ray's handle of the actor."""
     reply: Any
-    """What it will say next; None where it has nothing to do."""
+    """Ray's reference to the pending reply; None if the worker is idle."""
     job: Job | None = None
+    """Job being processed; None before the first one."""
     folder: Path = Path()
-    """Where it makes the result."""
+    """Folder that the worker writes to."""
     began_s: float = 0.0
+    """Monotonic time at which the job began, seconds."""
 
 
 class RayRunner:
-    """Does jobs on the machines of a cluster (a `Runner`), which it leaves in the end."""
+    """Runner on a Ray cluster (a `Runner`); disconnects at the end."""
 
     abort_after = 2
 
@@ -172,23 +180,25 @@ class RayRunner:
         count: int | None = None,
         limits: Limits = NO_LIMITS,
     ) -> None:
-        """ray: as `connect` gives it; resources: of a worker, in Ray's words: CPU, GPU, memory (bytes).
+        """Create the runner.
 
-        count: of workers; None: as many as there is room for
+        ray: module as returned by `connect`
+        resources: resources of a worker by Ray's names: CPU, GPU, memory (bytes)
+        count: number of workers; None for as many as the cluster has resources for
         """
         self._ray, self._load, self._metadata, self._listener = ray, load, metadata, listener
         self._resources, self._count, self._limits = resources, count, limits
         self._workers: list[WorkerHandle] = []
         self._lost_workers: Counter[str] = Counter()
-        """Workers lost with a job, by its key."""
+        """Number of workers lost with a job, by its key."""
         self._failed_starts = 0
-        """Workers lost in a row before they could do anything."""
+        """Number of workers lost in a row before their first reply."""
         self._capacity, self._counted_s = 1, -CAPACITY_EVERY_S
 
     def __call__(
         self, jobs: Sequence[Job], folder: StagingFolder, interrupts: Interrupts
     ) -> Generator[JobResult]:
-        """As `Runner` says."""
+        """Run jobs; see `Runner`."""
         waiting = deque(jobs)
         self._last_reply_s = time.monotonic()
         try:
@@ -202,7 +212,7 @@ class RayRunner:
             self._ray.shutdown()
 
     def _assign_jobs(self, waiting: deque[Job], folder: StagingFolder) -> None:
-        """Give out work, dismiss who has none, take on who is needed."""
+        """Assign waiting jobs, stop idle workers, start missing ones."""
         for worker in [each for each in self._workers if each.reply is None]:
             if waiting:
                 self._assign(worker, waiting.popleft(), folder)
@@ -228,7 +238,7 @@ class RayRunner:
         return kind.remote(self._load, self._metadata, self._limits, Path.cwd())
 
     def _max_workers(self) -> int:
-        """How many workers there may be now; one at least, so that a cluster that can grow is asked to."""
+        """Return the maximum number of workers now; at least one, so that an autoscaling cluster can grow."""
         if time.monotonic() - self._counted_s >= CAPACITY_EVERY_S:
             self._counted_s = time.monotonic()
             nodes = [node["Resources"] for node in self._ray.nodes() if node["Alive"]]
@@ -236,7 +246,7 @@ class RayRunner:
         return self._capacity if self._count is None else min(self._capacity, self._count)
 
     def _workers_fitting(self, resources: Mapping[str, float]) -> int:
-        """Workers that a machine has room for."""
+        """Return how many workers fit on a machine."""
         return min(int(resources.get(name, 0.0) / need + 1e-6) for name, need in self._resources.items())
 
     def _assign(self, worker: WorkerHandle, job: Job, folder: StagingFolder) -> None:
@@ -256,9 +266,9 @@ class RayRunner:
             self._last_reply_s = time.monotonic()
         elif time.monotonic() - self._last_reply_s > NO_WORKER_TIMEOUT_S:
             raise CrashError(
-                f"The Ray cluster had no room for a worker for {NO_WORKER_TIMEOUT_S:g} s; one needs "
-                f"{self._describe_resources()}. What is finished is kept; run the same again with --resume "
-                "when there is room."
+                f"The Ray cluster had no free resources for a worker for {NO_WORKER_TIMEOUT_S:g} s; a worker "
+                f"needs {self._describe_resources()}. Finished results are kept; run the same command again "
+                "with --resume when resources are free."
             )
         for reply in replies:
             yield from self._handle_reply(workers[reply], waiting, folder)
@@ -269,7 +279,7 @@ class RayRunner:
         try:
             reply = self._ray.get(worker.reply)
         except self._ray.exceptions.RayTaskError:
-            raise  # a mistake of auscan
+            raise  # a bug of auscan
         except self._ray.exceptions.RayError as lost:
             self._stop_worker(worker)
             yield from self._worker_lost(worker, waiting, lost)
@@ -283,8 +293,8 @@ class RayRunner:
                 raise error
             case str():
                 raise InputError(
-                    f"There is no {reply}. All machines must find inputs and --out under the same paths, on "
-                    "a file system that they share."
+                    f"Not found: {reply}. Inputs and --out must have the same paths on all machines, on a "
+                    "shared file system."
                 )
 
     def _accept_result(
@@ -295,8 +305,8 @@ class RayRunner:
         expected = self._metadata.model_sha256, self._metadata.versions["auscan"]
         if (record.model_sha256, record.versions["auscan"]) != expected:
             raise InputError(
-                f"{record.host} has another auscan or another model than this machine. "
-                "Install the same on all."
+                f"{record.host} has another version of auscan or another model than this machine. "
+                "Install the same on all machines."
             )
         try:
             if worker.folder.exists():
@@ -308,14 +318,14 @@ class RayRunner:
     def _worker_lost(
         self, worker: WorkerHandle, waiting: deque[Job], error: Exception
     ) -> Iterator[JobResult]:
-        """A worker was lost, and with it what it was at."""
+        """Count a failed start, or repeat the lost job; fail the job after MAX_ATTEMPTS."""
         job = worker.job
         if job is None:
             self._failed_starts += 1
             if self._failed_starts >= MAX_FAILED_STARTS * self._max_workers():
                 reason = " ".join(str(error).split())
                 raise CrashError(
-                    f"No worker can be started on the Ray cluster; what is finished is kept. {reason}"
+                    f"No worker can be started on the Ray cluster; finished results are kept. {reason}"
                 )
             return
         self._lost_workers[job.key] += 1
@@ -345,7 +355,7 @@ class RayRunner:
 
 
 def _paths_to_find(waiting: Iterable[Job], folder: StagingFolder) -> list[Path]:
-    """What every machine must see: the folder of the run, and an input that is there."""
+    """Return paths that every machine must have: the lock file of the run, and one input that exists."""
     existing = (job.path for job in waiting if job.path.exists())
     return [folder.path / LOCK_FILE, *islice(existing, 1)]
 
@@ -360,13 +370,14 @@ def make_ray_runner(
     limits: Limits,
     listener: ProgressListener,
 ) -> RayRunner:
-    """The runner on a cluster; connects to it.
+    """Connect to a cluster and return its runner.
 
-    address: 'auto', 'local', or where a cluster is
-    jobs: workers in all; None: as many as there is room for.  Each has as many processors as threads, 1
-    unless the request says more.
-    gpus: of each worker, also a part of one; None: 1 where the device is a GPU
-    Raises InputError where there is no cluster.
+    address: 'auto', 'local', or HOST:PORT of a cluster
+    jobs: number of workers; None for as many as the cluster has resources for. Each has one CPU per thread, 1
+    by default
+    gpus: GPUs of each worker, may be a fraction; None: 1 if the device is a GPU
+
+    Raises InputError if there is no cluster, or `gpus` is set for another device.
     """
     threads = request.threads or 1
     resources = worker_resources(threads, request.device, gpus)
@@ -377,10 +388,11 @@ def make_ray_runner(
 
 
 def worker_resources(threads: int, device: str, gpus: float | None) -> dict[str, float]:
-    """What a worker takes, in Ray's words.
+    """Return the resources of a worker by Ray's names.
 
-    gpus: also a part of one; None: 1 where the device is a GPU
-    Raises InputError where there are GPUs for another device.
+    gpus: GPUs of the worker, may be a fraction; None: 1 if the device is a GPU
+
+    Raises InputError if `gpus` is set for another device.
     """
     on_gpu = device.startswith("cuda")
     if gpus is not None and not on_gpu:

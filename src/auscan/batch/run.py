@@ -1,14 +1,14 @@
-"""The loop around all inputs: give them out, put finished results in their place, write the manifest.
+"""Run all jobs: assign them to workers, publish finished results, write the manifest.
 
-A runner takes jobs and yields (job, record) as each ends, with its files in
-`StagingFolder.staging_path(job.name)`. There are three, `InProcessRunner`, `PoolRunner` and `RayRunner`
-(ray_runner.py); they take the same jobs and yield the same records.
+A runner takes jobs and yields (job, record) when each ends, with its files in
+`StagingFolder.staging_path(job.name)`. `InProcessRunner`, `PoolRunner` and `RayRunner` (ray_runner.py) take
+the same jobs and yield the same records.
 
-Ctrl+C (SIGINT) lets the inputs that run come to their end and begins no others; a second one, or SIGTERM,
-stops at once. In this process there is nothing to wait for, so the first one stops.
+Ctrl+C (SIGINT) lets running jobs finish and starts no others; a second one, or SIGTERM, stops at once. The
+in-process runner stops at the first one.
 
-In: a plan.  Out: records, each when its result is in its place and its line on the disk.
-Not here: one input (detect_worker.py), one process (worker.py).
+Inputs: jobs. Returns: (job, record) after the result is in place and its manifest line is written.
+See also: detect_worker.py (one input), worker.py (one process), output_folder.py (publishing).
 """
 
 import signal
@@ -42,59 +42,63 @@ from auscan.core.errors import AuscanError, CrashError, InputError, MemoryLimitE
 from auscan.results.manifest import ManifestRecord, append, is_same_failure
 
 POLL_EVERY_S: Final[float] = 0.1
-"""How often limits are looked at."""
+"""Interval at which limits are checked, seconds."""
 
 MAX_FAILED_STARTS: Final[int] = 3
-"""Processes in a row that may die while they load the model, or never come to its end."""
+"""Number of processes in a row that fail to load the model before the run is aborted."""
 
 START_TIMEOUT_S: Final[float] = 600.0
-"""How long one may take for it: much longer than from the slowest of network disks."""
+"""Time that loading the model may take, in seconds; much longer than from a slow network disk."""
 
 JobResult = tuple[Job, ManifestRecord]
-"""A job, and what became of it."""
+"""Job with its manifest record."""
 
 
 class ProgressListener(Protocol):
-    """Is told how far the inputs are."""
+    """Listener for the progress of jobs."""
 
     def started(self, job: Job) -> None:
-        """An input is begun."""
+        """Handle the start of a job."""
 
     def progressed(self, job: Job, done: int, total: int | None) -> None:
-        """Frames done, and frames in all where that is known."""
+        """Handle progress: frames processed, and the total number, None if unknown."""
 
     def finished(self, job: Job) -> None:
-        """An input is done, failed or given up."""
+        """Handle the end of a job, done or failed."""
 
     def stopping(self, running: int) -> None:
-        """So many inputs come to their end, and no others are begun."""
+        """Handle an interrupt: `running` jobs will finish and no others start."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Limits:
-    """What one input may take; None: whatever it takes."""
+    """Limits of one input; None for no limit."""
 
     seconds: float | None = None
+    """Time."""
     bytes: int | None = None
-    """Resident memory of the process that does it, the model included."""
+    """Resident memory of its process, including the model."""
 
 
 NO_LIMITS: Final = Limits()
+"""Limits without a limit."""
 
 
 class Interrupts:
-    """Signals that ask the run to stop, counted while it is entered.
+    """Counter of the signals SIGINT and SIGTERM.
 
-    After `abort_after` of them a KeyboardInterrupt is raised; SIGTERM is out of patience at once.
+    The `abort_after`-th signal raises KeyboardInterrupt, and so does any SIGTERM.
     """
 
     def __init__(self, abort_after: int) -> None:
+        """Create the counter; `installed` starts it."""
         self._abort_after = abort_after
         self.count = 0
+        """Number of signals so far."""
 
     @contextmanager
     def installed(self) -> Iterator[None]:
-        """Signals are only heard in the main thread."""
+        """Count signals within this context; no effect outside the main thread, where Python forbids it."""
         if threading.current_thread() is not threading.main_thread():
             yield
             return
@@ -111,31 +115,32 @@ class Interrupts:
         self.count += 1
         if self.count >= self._abort_after or number == signal.SIGTERM:
             for each in (signal.SIGINT, signal.SIGTERM):
-                signal.signal(each, signal.SIG_IGN)  # what follows is tidying up
+                signal.signal(each, signal.SIG_IGN)  # do not interrupt the cleanup
             raise KeyboardInterrupt
 
 
 class Runner(Protocol):
-    """Does jobs."""
+    """Way of running jobs."""
 
     abort_after: int
-    """Signals until it stops at once."""
+    """Number of SIGINT signals after which the run stops at once."""
 
     def __call__(
         self, jobs: Sequence[Job], folder: StagingFolder, interrupts: Interrupts
     ) -> Generator[JobResult]:
-        """Each job with its record as it ends; none that were not begun when an interrupt came.
+        """Run jobs and yield each with its record when it ends; start no job after an interrupt.
 
-        Raises what makes the work impossible for every input.
+        Raises errors that concern every input.
         """
 
 
 def run(jobs: Sequence[Job], out: Path, manifest: str, runner: Runner) -> Generator[JobResult]:
-    """Do jobs; each with its record, when its result is in its place below `out` and its line is written.
+    """Run jobs; yield each with its record after its result is published and its manifest line is written.
 
     manifest: name of the file in `out`
-    Raises OutputError where results cannot be written, KeyboardInterrupt where it is to stop at once, and
-    what the runner raises.
+
+    Raises OutputError if results cannot be written, KeyboardInterrupt if stopped at once, and the errors of
+    the runner.
     """
     interrupts = Interrupts(runner.abort_after)
     with (
@@ -157,17 +162,18 @@ def run(jobs: Sequence[Job], out: Path, manifest: str, runner: Runner) -> Genera
 
 
 class InProcessRunner:
-    """Does jobs in this process: no time is lost, but a crash ends it all."""
+    """Runner in this process: fastest start, but a crash ends the run."""
 
     abort_after = 1
 
     def __init__(self, function: JobFunction, listener: ProgressListener) -> None:
+        """Create a runner that calls `function` for each job."""
         self._function, self._listener = function, listener
 
     def __call__(
         self, jobs: Sequence[Job], folder: StagingFolder, interrupts: Interrupts
     ) -> Generator[JobResult]:
-        """As `Runner` says."""
+        """Run jobs; see `Runner`."""
         for job in jobs:
             self._listener.started(job)
             record = self._function(
@@ -178,7 +184,7 @@ class InProcessRunner:
 
 
 class PoolRunner:
-    """Does jobs in processes of their own: what kills one of them costs one input."""
+    """Runner in worker processes: a crash costs one input."""
 
     abort_after = 2
 
@@ -190,7 +196,13 @@ class PoolRunner:
         count: int = 1,
         limits: Limits = NO_LIMITS,
     ) -> None:
-        """count: processes at the same time; metadata: for the records of inputs whose process is gone"""
+        """Create the runner.
+
+        load: builds the job function in each process
+        metadata: for the records of inputs whose process has ended
+        count: number of processes at the same time
+        limits: limits of each input
+        """
         self._load, self._metadata, self._listener = load, metadata, listener
         self._count, self._limits = count, limits
         self._workers: list[WorkerProcess] = []
@@ -199,7 +211,7 @@ class PoolRunner:
     def __call__(
         self, jobs: Sequence[Job], folder: StagingFolder, interrupts: Interrupts
     ) -> Generator[JobResult]:
-        """As `Runner` says."""
+        """Run jobs; see `Runner`."""
         waiting = deque(jobs)
         try:
             while waiting or self._workers:
@@ -211,10 +223,11 @@ class PoolRunner:
             self.kill_workers()
 
     def poll(self, waiting: deque[Job], staging_path: Callable[[str], Path]) -> Iterator[JobResult]:
-        """Give out what is waiting, and see for a moment what becomes of what is under way.
+        """Assign waiting jobs, wait briefly for messages, enforce limits; yield the jobs that have ended.
 
-        staging_path: where the result of a name is to be made
-        Raises what makes the work impossible for every input.
+        staging_path: returns the path for a result by its name
+
+        Raises errors that concern every input.
         """
         self._assign_jobs(waiting, staging_path)
         readable = (
@@ -226,12 +239,12 @@ class PoolRunner:
             yield from self._enforce_limits(worker)
 
     def kill_workers(self) -> None:
-        """End all processes at once."""
+        """Kill all processes."""
         for worker in self._workers:
             worker.kill()
 
     def _assign_jobs(self, waiting: deque[Job], staging_path: Callable[[str], Path]) -> None:
-        """Give out work, dismiss who has none, take on who is needed."""
+        """Assign waiting jobs, stop idle processes, start missing ones."""
         for worker in list(self._workers):
             if worker.job is not None:
                 continue
@@ -262,6 +275,7 @@ class PoolRunner:
                 yield from self._worker_exited(worker, describe_exit(code))
 
     def _worker_exited(self, worker: WorkerProcess, ending: str) -> Iterator[JobResult]:
+        """Fail the job of a process that has ended, or count a failed start."""
         if worker.job is not None:
             error = CrashError(f"{worker.job.path} could not be read to its end: {ending}.")
             yield self._fail_job(worker, error)
@@ -269,16 +283,16 @@ class PoolRunner:
             self._count_failed_start(ending)
 
     def _count_failed_start(self, ending: str) -> None:
-        """A process never came to its first job."""
+        """Count a process that never received a job; raise CrashError after too many in a row."""
         self._failed_starts += 1
         if self._failed_starts == MAX_FAILED_STARTS:
             raise CrashError(
-                f"The model cannot be loaded in a process of its own: {ending}, {MAX_FAILED_STARTS} times "
-                "in a row. Try fewer --jobs; what is finished is kept."
+                f"The model cannot be loaded in a worker process: {ending}, {MAX_FAILED_STARTS} times in a "
+                "row. Try fewer --jobs; finished results are kept."
             )
 
     def _enforce_limits(self, worker: WorkerProcess) -> Iterator[JobResult]:
-        """Hold a worker to the limits."""
+        """Kill a worker that exceeds a limit, and fail its job."""
         if worker.job is None:
             if not worker.ready and worker.elapsed_s() > START_TIMEOUT_S:
                 self._stop_worker(worker)
@@ -320,9 +334,9 @@ def choose_runner(
     limits: Limits,
     listener: ProgressListener,
 ) -> Runner:
-    """Who does so many inputs: this process where nothing else could be lost, else processes of their own.
+    """Choose in-process execution for a single input without limits, else a pool of worker processes.
 
-    jobs: processes at the same time; they share the cores unless the request says how many threads each has
+    jobs: number of processes at the same time; they share the cores unless the request sets `threads`
     """
     jobs = min(jobs, max(1, inputs))
     if jobs > 1 and request.threads is None:

@@ -1,14 +1,14 @@
-"""A process that does inputs one after the other, seen from both ends.
+"""Run jobs in a worker process: parent and child side.
 
-A native decoder may crash, hang or ask for all the memory there is. So the work is done in another process:
-when it dies, one input is lost, and another process goes on. The model stays loaded between inputs.
+A native decoder may crash, hang or exhaust memory. In a separate process this costs one input, and a new
+process continues. The model stays loaded between inputs.
 
-Why `spawn`: a forked copy of a process in which ONNX Runtime or torch has threads may hang. Why memory is
-watched from outside, as resident memory: a limit on address space (RLIMIT_AS) counts what engines and CUDA
-reserve and never use, and where it bites, libraries abort in ways that cannot be told from a bug.
+Processes are spawned, because a forked copy of a process with threads of ONNX Runtime or torch may hang.
+Memory is measured from outside as resident memory: a limit on address space (RLIMIT_AS) also counts memory
+that engines and CUDA reserve but never use, and libraries that hit it abort as if they had a bug.
 
-In: jobs.  Out: what the process says, and how it ended.
-Not here: which jobs, and when to end a process (run.py).
+Inputs: jobs. Returns: messages of the process, and its exit code.
+See also: run.py (assigning jobs, enforcing limits).
 """
 
 import ctypes
@@ -33,80 +33,87 @@ from auscan.core.errors import AuscanError
 from auscan.results.manifest import ManifestRecord
 
 LoadJobFunction = Callable[[], JobFunction]
-"""Makes the work ready, in the process that is to do it; must survive pickling."""
+"""Build the job function in the process that runs it; must be picklable."""
 
 
 @dataclass(frozen=True)
 class WorkerReady:
-    """The model is loaded."""
+    """Message: the model is loaded."""
 
 
 @dataclass(frozen=True)
 class JobProgress:
-    """Frames done, and frames in all where that is known."""
+    """Message: progress of the current job."""
 
     done: int
+    """Number of processed frames."""
     total: int | None
+    """Total number of frames; None if unknown."""
 
 
 @dataclass(frozen=True)
 class JobDone:
-    """The job is done, or has failed."""
+    """Message: the job is done or has failed."""
 
     record: ManifestRecord
+    """Manifest record of the job."""
 
 
 @dataclass(frozen=True)
 class WorkerFailure:
-    """No job can be done at all."""
+    """Message: no job can be processed."""
 
     error: Exception
+    """Reason, an error that concerns every input."""
 
 
 @dataclass(frozen=True)
 class WorkerExit:
-    """The process has ended."""
+    """Message: the process has ended."""
 
     code: int
-    """Its exit code; negative: the signal that ended it."""
+    """Exit code; if negative, the number of the signal that ended the process."""
 
 
 WorkerMessage = WorkerReady | JobProgress | JobDone | WorkerFailure | WorkerExit
-"""What a process says, the last of it by its end."""
+"""Message of a worker process; `WorkerExit` is the last one."""
 
 PROGRESS_EVERY_S: Final[float] = 0.25
-"""Least time between two words about progress."""
+"""Minimum interval between two progress messages, seconds."""
 
 _CONTEXT: Final = multiprocessing.get_context("spawn")
 
 
 class WorkerProcess:
-    """The end of it that gives out the work."""
+    """Parent-side handle of a worker process."""
 
     def __init__(self, load: LoadJobFunction) -> None:
+        """Create the process; `start` starts it."""
         self.connection, self._child_connection = _CONTEXT.Pipe()
         self._process = _CONTEXT.Process(
             target=_worker_main, args=(load, self._child_connection), daemon=True
         )
         self.ready = False
+        """Whether the model is loaded."""
         self.job: Job | None = None
+        """Job being processed; None if the process is idle or loads the model."""
         self._began_s = 0.0
 
     def start(self) -> None:
-        """Begin to load the model.  Whoever starts it must `kill` it, even where this raises."""
+        """Start the process, which loads the model. `kill` must be called later, even if this raises."""
         self._began_s = time.monotonic()
         with _signals_blocked():
             self._process.start()
         self._child_connection.close()
 
     def assign(self, job: Job, folder: Path) -> None:
-        """Let it do a job; it must be ready and have none."""
+        """Send a job to the process, which must be ready and idle."""
         self.job, self._began_s = job, time.monotonic()
-        with suppress(OSError):  # it died meanwhile, which it will say by `receive`
+        with suppress(OSError):  # the process has died; `receive` will return WorkerExit
             self.connection.send((job, folder))
 
     def receive(self) -> WorkerMessage:
-        """The next that it says; waits for it."""
+        """Wait for the next message and return it."""
         try:
             message: WorkerMessage = self.connection.recv()
         except (EOFError, OSError):
@@ -116,18 +123,18 @@ class WorkerProcess:
         return message
 
     def elapsed_s(self) -> float:
-        """How long it has been at its job, or at loading the model."""
+        """Return the seconds since the job, or the loading of the model, began."""
         return time.monotonic() - self._began_s
 
     def memory_bytes(self) -> int:
-        """Bytes that it holds resident."""
+        """Return the resident memory of the process in bytes."""
         try:
             return int(psutil.Process(self._process.pid).memory_info().rss)
         except psutil.Error:
-            return 0  # it is gone
+            return 0  # the process has ended
 
     def kill(self) -> None:
-        """End it at once, whatever it does."""
+        """Kill the process and close the connection."""
         if self._process.pid is not None:
             self._process.kill()
             self._process.join()
@@ -135,7 +142,7 @@ class WorkerProcess:
 
 
 def describe_exit(code: int) -> str:
-    """Words for the exit code of a process; negative: the signal that ended it."""
+    """Describe the exit code of a process; if negative, the signal that ended it."""
     if code >= 0:
         return f"its process ended with exit code {code}"
     try:
@@ -148,11 +155,11 @@ def describe_exit(code: int) -> str:
 
 @contextmanager
 def _signals_blocked() -> Iterator[None]:
-    """A process that is started meanwhile does not get signals before it can say that they are not for it."""
+    """Block SIGINT and SIGTERM, so that a process started meanwhile receives none before it ignores them."""
     if not hasattr(signal, "pthread_sigmask"):  # Windows
         yield
         return
-    resource_tracker.ensure_running()  # else it would be started meanwhile, and let signals through again
+    resource_tracker.ensure_running()  # started within the block, it would unblock the signals
     before = signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT, signal.SIGTERM))
     try:
         yield
@@ -161,7 +168,7 @@ def _signals_blocked() -> Iterator[None]:
 
 
 def _worker_main(load: LoadJobFunction, connection: Connection) -> None:
-    """The end of it that does the work."""
+    """Run jobs in the worker process."""
     _set_up_process()
     try:
         function = load()
@@ -169,7 +176,7 @@ def _worker_main(load: LoadJobFunction, connection: Connection) -> None:
         connection.send(WorkerFailure(error))
         return
     connection.send(WorkerReady())
-    with suppress(EOFError, OSError):  # the other end is gone
+    with suppress(EOFError, OSError):  # the parent has ended
         while True:
             job, folder = connection.recv()
             try:
@@ -180,9 +187,10 @@ def _worker_main(load: LoadJobFunction, connection: Connection) -> None:
 
 
 def release_free_memory() -> None:
-    """Hand free memory back to the system, where the C library is glibc, which holds it in pieces.
+    """Return free memory to the system; glibc keeps it otherwise.
 
-    Else a process would hold a gigabyte more after some hundred inputs, and limits would count it.
+    Without this, a process holds a gigabyte more after some hundred inputs, which the memory limit would
+    count.
     """
     if sys.platform == "linux":
         trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
@@ -191,7 +199,7 @@ def release_free_memory() -> None:
 
 
 def _set_up_process() -> None:
-    """Ctrl+C is for the other end, which decides; stdout is for results; a crash leaves no core."""
+    """Leave signals to the parent, send stdout to stderr, disable core dumps, watch the parent."""
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)
     os.dup2(2, 1)
@@ -203,13 +211,14 @@ def _set_up_process() -> None:
 
 
 def _exit_with_parent() -> None:
-    """Whoever gave out the work is gone: nobody would put the result in its place."""
+    """Exit once the parent process has ended, as no other process would publish the result."""
     parent: Any = multiprocessing.parent_process()
     wait([parent.sentinel])
     os._exit(1)
 
 
 def _progress_sender(connection: Connection) -> Callable[[int, int | None], None]:
+    """Return a progress callback that sends messages to the parent, at most one every PROGRESS_EVERY_S."""
     last_s = time.monotonic()
 
     def send_progress(done: int, total: int | None) -> None:

@@ -1,1 +1,1 @@
-"""The only place from media to results."""
+"""Join media, faces, inference and results: from a file or live frames to a table."""

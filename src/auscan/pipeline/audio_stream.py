@@ -1,19 +1,17 @@
-"""The sound of a video as audio tokens, heard in step with the picture and kept on the disk.
+"""Encode the audio of a file or of a live source as audio tokens, while its frames are processed.
 
-Only what a face can hear is encoded: hours of sound beside a few faces are read and measured, and no more.
+`AudioTokenReader` (files) encodes only the segments within reach of a face and stores their tokens on disk.
+The rest of the audio is read, because its loudness is measured, but not encoded.
 
-In: the waveform, a chunk at a time, and the moments at which there are faces.  Out: the tokens so far.
-Not here: reading the sound (media/audio.py), encoding it (inference/engine.py).
+`AudioTokenBuffer` (live) encodes audio that arrives in pieces. A token near the end of the received audio
+lacks the samples after it, and the encoder pads them with silence. The last second is therefore encoded again
+on each call; a token is final once a second of audio follows it. Segments are those of
+`inference.audio_segments.encode_audio_stream`: called once, at the end, it returns the same tokens.
 
-Sound that arrives bit by bit, as audio tokens.
-
-A token near the edge of what has arrived lacks the sound after it; the encoder hears silence in its place. So
-the last second is encoded anew each time it is asked for, and a token is kept for good only when a second
-of sound follows it. Cut as by `inference.audio_segments.encode_audio_stream`: asked once, at the end, it
-gives the same tokens.
-
-In: stretches of sound with their times.  Out: the tokens so far.
-Not here: recording (media/stream.py), asking the sound (inference/).
+Inputs: chunks of samples at 16 kHz with their times in seconds; for a file also the times of frames with
+faces.
+Returns: audio tokens [Ta, Da] with their times [Ta] in seconds.
+See also: media/audio.py (reading), media/stream.py (recording), inference/engine.py (the encoder).
 """
 
 from collections.abc import Iterator
@@ -33,32 +31,35 @@ from auscan.pipeline.track import SpooledArray
 
 @dataclass(frozen=True, slots=True)
 class SpooledAudioTokens:
-    """Audio tokens kept in a file (an `inference.score_track.AudioTokenSource`)."""
+    """Audio tokens stored in a temporary file (an `inference.score_track.AudioTokenSource`)."""
 
     tokens: SpooledArray
-    """[Ta, Da]."""
+    """Tokens [Ta, Da], float32."""
     times_s: NDArray[np.float64]
-    """[Ta]."""
+    """Times [Ta] of their centres, seconds."""
 
 
 class AudioTokenReader:
-    """Reads no further than it is asked to, and one segment ahead; encodes what somebody hears."""
+    """Reader of a file's audio; encodes the segments near faces and reads at most one segment ahead."""
 
     def __init__(self, engine: InferenceEngine, chunks: Iterator[Waveform] | None) -> None:
-        """chunks: of the whole sound; None where there is none."""
+        """Start reading.
+
+        chunks: the whole audio in contiguous chunks; None if the source has no audio.
+        """
         self._engine, self._margin_s = engine, audio_margin_s(engine)
         self._segments = prefetch(() if chunks is None else segments(chunks), 1)
         self._read_s = -np.inf
-        self._unencoded: list[Segment] = []  # those that a later frame may still hear
+        self._unencoded: list[Segment] = []  # still within reach of a later frame
         self._tokens: SpooledArray | None = None
         self._times_s: list[NDArray[np.float64]] = []
         self.has_audio = False
-        """Whether there is any sound, as far as it was read."""
+        """Whether any audio has been read so far."""
 
     def advance(self, time_s: float, has_faces: bool) -> None:
-        """Go on to a frame, never back; has_faces: whether the sound around it is needed.
+        """Read up to the reach of the frame at `time_s`; encode the audio around it if `has_faces`.
 
-        At infinity the sound is read to its end.
+        Times must not decrease. Infinity reads the audio to its end.
         """
         first_s, last_s = time_s - self._margin_s, time_s + self._margin_s
         self._unencoded = [segment for segment in self._unencoded if segment.times_s[-1] >= first_s]
@@ -80,38 +81,40 @@ class AudioTokenReader:
 
     @property
     def tokens(self) -> SpooledAudioTokens | None:
-        """What was heard so far; None where that is not one token."""
+        """The tokens encoded so far; None if there are none."""
         if self._tokens is None:
             return None
         return SpooledAudioTokens(self._tokens, np.concatenate(self._times_s))
 
     def close(self) -> None:
-        """Hear no more."""
+        """Stop reading."""
         self._segments.close()
 
 
 CONTEXT_SAMPLES = round(CONTEXT_S * SAMPLE_RATE_HZ)
+"""Samples of context on each side of a segment."""
 SEGMENT_SAMPLES = round(SEGMENT_S * SAMPLE_RATE_HZ)
+"""Samples of a segment, without context."""
 
 
 class AudioTokenBuffer:
-    """Takes sound in, gives tokens out, forgets what is no longer needed."""
+    """Buffer of live audio and of its tokens; memory stays bounded if `drop_before` is called."""
 
     def __init__(self, engine: InferenceEngine) -> None:
         self._engine = engine
         self._start_s = 0.0
         self._received = 0  # samples since the start
-        self._finished = 0  # samples whose tokens are for good
+        self._finished = 0  # samples whose tokens are final
         self._dropped = 0  # tokens
-        self._buffer = np.empty(0, np.float32)  # from a second before what is settled
+        self._buffer = np.empty(0, np.float32)  # begins up to a second before the first unfinished sample
         self._tokens: NDArray[np.float32] | None = None
 
-    def push(self, sound: Waveform) -> None:
-        """The next stretch; a pause before it becomes zeros, what was there already is dropped."""
+    def push(self, audio: Waveform) -> None:
+        """Append samples; a gap before them becomes zeros, samples that were already received are dropped."""
         if self._received == 0:
-            self._start_s = sound.start_s
-        samples = sound.samples
-        missing = round((sound.start_s - self._start_s) * SAMPLE_RATE_HZ) - self._received
+            self._start_s = audio.start_s
+        samples = audio.samples
+        missing = round((audio.start_s - self._start_s) * SAMPLE_RATE_HZ) - self._received
         if missing > JITTER_S * SAMPLE_RATE_HZ:
             samples = np.concatenate([np.zeros(missing, np.float32), samples])
         elif missing < -JITTER_S * SAMPLE_RATE_HZ:
@@ -120,7 +123,7 @@ class AudioTokenBuffer:
         self._received += len(samples)
 
     def tokens(self) -> AudioTokens | None:
-        """All tokens that were not forgotten, the last second's still provisional; None if there are none."""
+        """Return all tokens that were not dropped, those of the last second provisional; None if none."""
         while len(self._buffer) >= self._context + SEGMENT_SAMPLES + CONTEXT_SAMPLES:
             encoded = self._encode(self._context + SEGMENT_SAMPLES + CONTEXT_SAMPLES)
             self._append_finished(encoded[: SEGMENT_SAMPLES // TOKEN_HOP])
@@ -135,7 +138,7 @@ class AudioTokenBuffer:
         return AudioTokens(tokens, times_s)
 
     def drop_before(self, before_s: float) -> None:
-        """Let go of tokens that nobody will ask for again."""
+        """Drop the final tokens before a time, in seconds."""
         if self._tokens is None or not np.isfinite(before_s):
             return
         count = int((before_s - self._start_s) * SAMPLE_RATE_HZ) // TOKEN_HOP - self._dropped
@@ -145,11 +148,11 @@ class AudioTokenBuffer:
 
     @property
     def _context(self) -> int:
-        """Samples at the front of what is held whose tokens are settled."""
+        """Samples at the start of the buffer whose tokens are final."""
         return min(self._finished, CONTEXT_SAMPLES)
 
     def _encode(self, count: int) -> NDArray[np.float32]:
-        """Tokens of the first samples held, without those that are settled."""
+        """Encode the first `count` samples of the buffer; return their tokens without the final ones."""
         return self._engine.encode_audio(self._buffer[:count])[self._context // TOKEN_HOP :]
 
     def _append_finished(self, tokens: NDArray[np.float32]) -> None:

@@ -1,8 +1,11 @@
-"""Make a short clip for a first try: a smiling face, moved, tilted, darkened and covered for a moment.
+"""Render a short demo clip: a smiling face, moved, tilted, darkened and covered for a moment.
 
-Why: the portrait of Eileen Collins (NASA, public domain) comes with the package, so nothing is downloaded and
-what is right is known: she smiles (AU06, AU12, AU25 on; AU04, AU15 off) except where a hand covers her face.
-In: where to write.  Out: a 10 s clip of 512 x 512 at 25 frames a second with a soft tone.
+The portrait of Eileen Collins (NASA, public domain) is part of the package, so nothing is downloaded. The
+right answer is known: she smiles (AU06, AU12, AU25 active; AU04, AU15 inactive) unless a hand covers her
+face.
+
+Inputs: a path. Returns: a 10 s clip of 512 x 512 px at 25 frames a second with a soft tone.
+See also: cli/demo.py (`auscan demo`), doctor.py (detects the portrait).
 """
 
 from fractions import Fraction
@@ -20,15 +23,17 @@ from auscan.faces.align import crop_face
 from auscan.faces.detector import FaceDetector
 
 PORTRAIT: Final = Path(__file__).with_name("astronaut.png")
-"""Put there when the package is built, by hatch_build.py."""
+"""Portrait, copied here by hatch_build.py when the package is built."""
 
 FRAMES: Final[int] = 250
+"""Frames of the clip."""
 RATE_HZ: Final[int] = 25
+"""Frames a second."""
 SIDE: Final[int] = 512
 """Height and width of the clip, px."""
 
 OCCLUDED_FRAMES: Final[range] = range(150, 200)
-"""The hand is in the picture in these frames only; in all others the face is free."""
+"""Frames in which the hand is in the picture."""
 
 _DARK_FRAMES: Final[range] = range(60, 120)
 _FACE_CENTRE: Final[tuple[float, float]] = (226.0, 122.0)  # x, y px in the portrait
@@ -39,7 +44,7 @@ Image = NDArray[np.uint8]  # [H, W, 3] RGB
 
 
 def read_portrait() -> Image:
-    """The picture, [512, 512, 3].  Raises AuscanError where the package was not built by pip."""
+    """Return the portrait [512, 512, 3] RGB. Raise AuscanError if the package lacks it."""
     stored: Any = cv2.imread(str(PORTRAIT), cv2.IMREAD_COLOR_RGB) if PORTRAIT.exists() else None
     if stored is None:
         raise AuscanError(f"The demo's portrait {PORTRAIT} is missing. Install auscan again with pip.")
@@ -54,17 +59,17 @@ def make_demo_clip(path: str | Path) -> None:
         video.width = video.height = SIDE
         video.pix_fmt = "yuv420p"
         video.options = {"crf": "18", "preset": "veryfast"}
-        sound: Any = container.add_stream("aac", rate=_SOUND_RATE_HZ, layout="mono")
+        audio: Any = container.add_stream("aac", rate=_SOUND_RATE_HZ, layout="mono")
         for index in range(FRAMES):
             frame = av.VideoFrame.from_ndarray(demo_frame(portrait, index), format="rgb24")
             container.mux(video.encode(frame))
-            container.mux(sound.encode(_tone(index)))
+            container.mux(audio.encode(_tone(index)))
         container.mux(video.encode(None))
-        container.mux(sound.encode(None))
+        container.mux(audio.encode(None))
 
 
 def demo_frame(portrait: Image, index: int) -> Image:
-    """Frame `index` of the clip, [512, 512, 3], from the portrait [512, 512, 3]."""
+    """Render frame `index` of the clip [512, 512, 3] from the portrait [512, 512, 3]."""
     image = _move(portrait, index / FRAMES)
     if index in OCCLUDED_FRAMES:
         share = (index - OCCLUDED_FRAMES.start) / (len(OCCLUDED_FRAMES) - 1)
@@ -76,7 +81,7 @@ def demo_frame(portrait: Image, index: int) -> Image:
 
 
 def demo_crops(side: int, count: int = 64) -> NDArray[np.uint8]:
-    """Crops of the face all over the clip, for checks that want a real face: [n, S, S, 3] RGB."""
+    """Return crops [n, S, S, 3] RGB of the face from all over the clip, for checks that need a real face."""
     portrait = read_portrait()
     detector = FaceDetector()
     crops = []
@@ -87,7 +92,7 @@ def demo_crops(side: int, count: int = 64) -> NDArray[np.uint8]:
 
 
 def _move(portrait: Image, share: float) -> Image:
-    """Pan, zoom and tilt slowly; `share` of the clip is over. The face stays whole and about 200 px high."""
+    """Pan, zoom and tilt as at `share` (0 to 1) of the clip; the face stays whole and about 200 px high."""
     turn = 2 * np.pi * share
     zoom = 2.0 + 0.3 * np.sin(1.5 * turn)
     x = _FACE_CENTRE[0] + 20 * np.sin(turn)
@@ -101,7 +106,7 @@ def _move(portrait: Image, share: float) -> Image:
 
 
 def _cover(image: Image, centre_x: float) -> Image:
-    """Lay a hand with its forearm over the picture, its palm at mouth height and at `centre_x` px."""
+    """Draw a hand with its forearm over the picture, its palm at mouth height and at `centre_x` px."""
     mask = np.zeros((SIDE, SIDE), np.uint8)
     x, y = round(centre_x), 300
     cv2.ellipse(mask, (x, y), (62, 74), 0, 0, 360, 255, cv2.FILLED, cv2.LINE_AA)
@@ -110,14 +115,14 @@ def _cover(image: Image, centre_x: float) -> Image:
     cv2.line(mask, (x + 40, y + 20), (x + 92, y - 40), 255, 30, cv2.LINE_AA)  # thumb
     cv2.line(mask, (x, y + 60), (x - 10, SIDE + 60), 255, 84, cv2.LINE_AA)  # forearm
     alpha = cv2.GaussianBlur(mask, (0, 0), 1.2)[..., None] / 255.0  # [H, W, 1]
-    # Deeper inside the outline is brighter, which rounds the fingers.
+    # Brightness grows with the distance from the outline, so that the fingers look round.
     depth = cv2.GaussianBlur(cv2.distanceTransform(mask, cv2.DIST_L2, 5), (0, 0), 2)[..., None]
     hand = np.asarray(_SKIN) * (0.72 + 0.28 * np.minimum(depth / 14, 1))
     return np.asarray(image * (1 - alpha) + hand * alpha).round().astype(np.uint8)
 
 
 def _tone(index: int) -> Any:
-    """The sound of one frame: a soft fifth that swells and fades."""
+    """Synthesise the audio of one frame: a soft fifth whose volume rises and falls every 5 s."""
     count = _SOUND_RATE_HZ // RATE_HZ
     at_s = (index * count + np.arange(count)) / _SOUND_RATE_HZ
     swell = 0.04 * (1 - np.cos(2 * np.pi * at_s / 5))

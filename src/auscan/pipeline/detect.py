@@ -1,17 +1,19 @@
-"""From a file to its table: the only place from media to results; read it from top to bottom.
+"""Detect action units in a file: decode, track, encode, score, build the table. Read from top to bottom.
 
-    read_frames                        a thread of its own: decode
-    track_faces -> crop_faces          a second one: find, track, crop
-    FaceEncoder                        here: the crops of all faces together
-    read_waveform                      a third one, in step with the picture, through
-      -> VoiceActivityDetector.observe   loudness and speech
-    AudioTokenReader.advance           here: the sound around every face
-    FaceTrack.score -> TableBuilder    each face when it is gone: over time, then rows
-    FaceTrack.attributions             its attributions, if asked for
+    read_frames                         thread 1: decode
+    track_faces -> crop_faces           thread 2: detect, track and crop faces
+    read_waveform                       thread 3, in step with the frames: decode audio,
+      -> VoiceActivityDetector.observe    measure loudness and speech
+    FaceEncoder                         main thread: encode the crops of all faces together
+    AudioTokenReader.advance            main thread: encode the audio around the faces
+    FaceTrack.score -> TableBuilder     main thread, once a face has left: score its track, build rows
+    FaceTrack.attributions              main thread: its attributions, if requested
 
-Memory: some frames and crops, and the table; what a face leaves in every frame is on the disk.
-In: a video, a picture or a folder of numbered pictures.  Out: a Result; its rows as soon as they are final.
-Not here: writing files (results/), drawing (outputs.py), the engines (inference/).
+Memory holds a few frames and crops, and the table; features of each frame are stored on disk.
+
+Inputs: a video, a picture or a folder of numbered pictures.
+Returns: a Result; its rows also as soon as they are final.
+See also: outputs.py (files of a result), live.py (pushed frames), inference/ (the engines).
 """
 
 import shlex
@@ -51,16 +53,16 @@ from auscan.results.speech import Speech
 from auscan.results.table import frame_durations_s
 
 BATCH_CROPS = 32
-"""Crops that are encoded together."""
+"""Crops of a batch of the visual encoder."""
 
 PREFETCH_FRAMES = 4
-"""Whole frames that the decoder may be ahead of the face work; they are large."""
+"""Frames that the decoder may be ahead of face detection; low, because they are large."""
 
 Progress = Callable[[int, int | None], None]
-"""Called with the number of frames done and the number there will be, where the container tells."""
+"""Called with the number of processed frames and the expected number (None if the container lacks it)."""
 
 AttributionsCallback = Callable[[Attributions], None]
-"""Called with pieces of the evidence."""
+"""Called with consecutive parts of the attributions of a face."""
 
 
 def detect(
@@ -75,24 +77,24 @@ def detect(
     rows: RowsCallback | None = None,
     attributions: bool | AttributionsCallback = False,
 ) -> Result:
-    """Find the action units in every frame and every face of `source`.
+    """Detect action units of every face in every frame of `source`.
 
     Args:
         source: a video, a picture, or a folder of numbered pictures
-        model: a shipped name, a checkpoint folder, or an engine that is already loaded
-        operating_point: whose thresholds decide what counts as active: default, balanced, precise, sensitive
-        folder_rate_hz: how many pictures of a folder make a second
-        keep_all: judge faces that can hardly be read, too
-        baseline: what to take off as usual for each face: none, median, or SECONDS-SECONDS
-        progress: is called with the number of frames done, and of all where the container tells
-        rows: is given the table's rows piece by piece, as soon as they are final
-        attributions: True keeps what the network went by in `Result.attributions`; a function is given it
-            face by face, in pieces, and nothing is kept
+        model: name of a shipped model, path of a checkpoint folder, or a loaded engine
+        operating_point: set of thresholds: default, balanced, precise or sensitive
+        folder_rate_hz: pictures per second, if `source` is a folder
+        keep_all: also score low-quality faces
+        baseline: neutral baseline to subtract for each face: none, median, or SECONDS-SECONDS
+        progress: called with the number of processed frames, and the expected number or None
+        rows: called with consecutive parts of the table, as soon as their rows are final
+        attributions: True stores attention maps and gates in `Result.attributions`; a function is called
+            with them face by face, in parts, and the result has none
 
     Raises:
         MediaError: the source cannot be read to its end
-        CheckpointError: the model cannot be read, or gives no evidence that is asked for
-        InputError: the model holds no such operating point, or there is no such baseline
+        CheckpointError: the model cannot be loaded, or its graphs have no attributions and they are requested
+        InputError: the model has no such operating point, or `baseline` cannot be parsed
     """
     started_s, source = time.monotonic(), Path(source)
     engine = load_engine(model) if isinstance(model, str | Path) else model
@@ -108,12 +110,12 @@ def detect(
     with (
         closing(
             AudioTokenReader(engine, None if chunks is None else voice_activity.observe(chunks))
-        ) as sound,
+        ) as audio,
         closing(_read_crops(read_frames(source, folder_rate_hz), engine)) as frames,
     ):
         report = None if progress is None else partial(_report, progress, expected)
-        _process_frames(frames, sound, engine, builder, report, on_attributions)
-        has_audio = sound.has_audio
+        _process_frames(frames, audio, engine, builder, report, on_attributions)
+        has_audio = audio.has_audio
     table = builder.finish()
     info = RunInfo(
         source=source.name,
@@ -147,7 +149,7 @@ def _speech(voice_activity: VoiceActivityDetector) -> Speech:
 
 
 def _read_crops(frames: Iterator[Frame], engine: InferenceEngine) -> Generator[FrameCrops]:
-    """Decode in one thread, find, follow and crop in another."""
+    """Decode in one thread; detect, track and crop in another."""
     side = engine.config.network.visual.crop_size
     decoded = prefetch(frames, PREFETCH_FRAMES)
     tracked = track_faces(decoded, FaceDetector())
@@ -156,30 +158,30 @@ def _read_crops(frames: Iterator[Frame], engine: InferenceEngine) -> Generator[F
 
 def _process_frames(
     frames: Iterator[FrameCrops],
-    sound: AudioTokenReader,
+    audio: AudioTokenReader,
     engine: InferenceEngine,
     builder: TableBuilder,
     progress: Callable[[int], None] | None,
     on_attributions: AttributionsCallback | None,
 ) -> None:
-    """Look at the faces of all frames, and score each face when it is gone."""
+    """Encode the faces of all frames, and score each track once its face has left."""
     encoder = FaceEncoder(engine, attributions=on_attributions is not None)
     tracks: dict[int, FaceTrack] = {}
     for batch in batch_frames(frames, BATCH_CROPS):
         for frame in encoder(batch):
             _add_faces(frame, tracks)
-            sound.advance(frame.time_s, has_faces=bool(frame.faces))
+            audio.advance(frame.time_s, has_faces=bool(frame.faces))
             builder.times_s.append(frame.time_s)
             if progress is not None:
                 progress(len(builder.times_s))
         now_s = builder.times_s[-1]
         for track in [track for track in tracks.values() if now_s - track.times_s[-1] > MAX_GAP_S]:
             encoder.drop(track.face_id)
-            _finish_track(tracks.pop(track.face_id), sound, engine, builder, on_attributions)
+            _finish_track(tracks.pop(track.face_id), audio, engine, builder, on_attributions)
         builder.flush(min((track.frames[0] for track in tracks.values()), default=len(builder.times_s)))
-    sound.advance(np.inf, has_faces=False)
+    audio.advance(np.inf, has_faces=False)
     while tracks:
-        _finish_track(tracks.pop(min(tracks)), sound, engine, builder, on_attributions)
+        _finish_track(tracks.pop(min(tracks)), audio, engine, builder, on_attributions)
 
 
 def _add_faces(frame: FrameFeatures, tracks: dict[int, FaceTrack]) -> None:
@@ -192,13 +194,13 @@ def _add_faces(frame: FrameFeatures, tracks: dict[int, FaceTrack]) -> None:
 
 def _finish_track(
     track: FaceTrack,
-    sound: AudioTokenReader,
+    audio: AudioTokenReader,
     engine: InferenceEngine,
     builder: TableBuilder,
     on_attributions: AttributionsCallback | None,
 ) -> None:
-    """Read a face over time; all that its last frame can hear was heard with that frame."""
-    builder.add_track(track.score(engine, sound.tokens))
+    """Score a track; the audio within reach of its last frame was encoded with that frame."""
+    builder.add_track(track.score(engine, audio.tokens))
     if on_attributions is not None:
-        for part in track.attributions(engine, sound.tokens):
+        for part in track.attributions(engine, audio.tokens):
             on_attributions(part)

@@ -1,10 +1,10 @@
-"""Look whether auscan can work here, and what is missing for what.
+"""Check the installation: packages, devices, codecs, models, temporary space, and one detection.
 
-Each part is looked at by itself, so that one that is broken does not hide the others; at the end one picture
-takes the default path, from file to table. Nothing is downloaded or sent.
+Each part is checked on its own, so that a broken one does not hide the others. The last check runs the
+default path on one picture, from file to table. Nothing is downloaded or sent.
 
-In: nothing.  Out: findings, which say what is there, what is wanted and what to do.
-Not here: printing them (cli/doctor.py).
+Inputs: none. Returns: findings with the state found, the version required and the action to take.
+See also: cli/doctor.py (printing).
 """
 
 import importlib.metadata
@@ -24,9 +24,10 @@ from auscan.core.environment import usable_cores
 from auscan.core.errors import AuscanError
 
 State = Literal["ok", "absent", "broken"]
+"""State of a finding; absent: optional and not installed; broken: the default path needs it."""
 
 MIN_FREE_BYTES = 0.5e9
-"""Bytes of temporary files that two hours of one face take."""
+"""Size in bytes of the temporary files of a two-hour video of one face."""
 
 EXTRA_PURPOSES = {
     "train": "data sets, training, scoring, export, and models without graphs",
@@ -36,7 +37,7 @@ EXTRA_PURPOSES = {
     "docs": "building the docs site",
     "dev": "auscan's own tests",
 }
-"""What the extras bring, in a user's words."""
+"""Purpose of each optional extra of the package."""
 
 CODECS: tuple[tuple[str, str, Literal["r", "w"], State], ...] = (
     ("read h264", "h264", "r", "broken"),
@@ -44,28 +45,29 @@ CODECS: tuple[tuple[str, str, Literal["r", "w"], State], ...] = (
     ("write h264", "libx264", "w", "absent"),
     ("write aac", "aac", "w", "absent"),
 )
-"""What, FFmpeg's name, read or write, and what it means where it is not there."""
+"""Codecs to check: label, FFmpeg's name, read or write, state if missing."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Finding:
-    """What became of one thing that was looked at."""
+    """Result of one check."""
 
     area: str
-    """package, extra, device, codec, model, space or run"""
+    """package, extra, device, codec, model, space or run."""
     name: str
+    """Name of the checked item within its area."""
     state: State
-    """absent: something that not everybody needs is not there; broken: the default path needs it"""
+    """ok, absent or broken."""
     found: str
-    """What is there, in words; empty where nothing is."""
+    """Version or description of the item found; empty if there is none."""
     wanted: str = ""
-    """What is asked for, where that can be said."""
+    """Required versions; empty if there is no such requirement."""
     advice: str = ""
-    """What to do about it; empty where nothing need be done."""
+    """Action to take; empty if none is needed."""
 
 
 def run_checks() -> list[Finding]:
-    """Look at everything; takes some seconds, most of them for PyTorch where it is installed."""
+    """Run all checks; takes some seconds, most of them to load PyTorch if it is installed."""
     return [
         *_check_installation(),
         *_check_devices(),
@@ -77,8 +79,8 @@ def run_checks() -> list[Finding]:
 
 
 def _check_installation() -> Iterator[Finding]:
-    """Packages and extras."""
-    if find_spec("packaging") is None:  # nothing can be said of the others without it
+    """Check packages and extras."""
+    if find_spec("packaging") is None:  # needed to compare versions
         yield Finding(
             area="package",
             name="packaging",
@@ -94,9 +96,9 @@ def _check_installation() -> Iterator[Finding]:
 
 
 def wanted_packages() -> dict[str, dict[str, str]]:
-    """What auscan's own metadata ask for: for each extra the versions by name; "" is what everybody needs.
+    """Return the version requirements of each extra by package name; "" holds the mandatory packages.
 
-    Extras come with the smaller ones first, as larger ones hold them.
+    Read from auscan's own metadata. Smaller extras are first, as larger ones include them.
     """
     from packaging.requirements import Requirement
 
@@ -110,9 +112,9 @@ def wanted_packages() -> dict[str, dict[str, str]]:
 
 
 def _check_packages(wanted: dict[str, dict[str, str]]) -> Iterator[Finding]:
-    """Every package once, beginning with auscan itself."""
+    """Check each package once, beginning with auscan itself."""
     yield Finding(area="package", name="auscan", state="ok", found=importlib.metadata.version("auscan"))
-    seen: set[str] = {"auscan"}  # auscan[train] in an extra is that extra once more
+    seen: set[str] = {"auscan"}  # an extra may require auscan[train], whose packages are listed already
     for extra, versions in wanted.items():
         for name in sorted(versions.keys() - seen):
             yield _check_package(name, versions[name], extra)
@@ -138,13 +140,13 @@ def _check_package(name: str, wanted: str, extra: str) -> Finding:
 
 
 def _check_extras(wanted: dict[str, dict[str, str]], packages: list[Finding]) -> Iterator[Finding]:
-    """Each extra, with what it lacks and what for."""
+    """Check each extra; list its missing packages and its purpose."""
     unusable = {item.name for item in packages if item.state != "ok"}
     for extra, versions in wanted.items():
         if not extra:
             continue
         missing_packages = [name for name in versions if name in unusable]
-        need = f"lacking for {EXTRA_PURPOSES.get(extra, f'the extra {extra}')}: {', '.join(missing_packages)}"
+        need = f"missing for {EXTRA_PURPOSES.get(extra, f'the extra {extra}')}: {', '.join(missing_packages)}"
         yield Finding(
             area="extra",
             name=extra,
@@ -159,13 +161,16 @@ def _install_target(extra: str) -> str:
 
 
 def _check_devices() -> Iterator[Finding]:
-    """The processor and its memory, the threads that will be used, and GPUs where there is PyTorch."""
+    """Describe the CPU, its threads and memory, and the GPUs if PyTorch is installed."""
     cores = os.cpu_count() or 1
     usable = usable_cores()
     yield Finding(
         area="device", name="cpu", state="ok", found=f"{platform.machine()}, {usable} of {cores} cores"
     )
-    threads = f"model: a thread a physical core, at most {usable} (--threads N); faces 1; decoding: FFmpeg's"
+    threads = (
+        f"model: one per physical core, at most {usable} (--threads N); face detector: 1; "
+        "decoding: chosen by FFmpeg"
+    )
     yield Finding(area="device", name="threads", state="ok", found=threads)
     if hasattr(os, "sysconf") and "SC_PHYS_PAGES" in os.sysconf_names:
         memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
@@ -185,11 +190,11 @@ def _check_devices() -> Iterator[Finding]:
 def _describe_gpus() -> str:
     from auscan.inference.torch_engine import gpus
 
-    return ", ".join(gpus()) or "no GPU, which none of the defaults needs"
+    return ", ".join(gpus()) or "no GPU; the defaults need none"
 
 
 def _check_codecs() -> Iterator[Finding]:
-    """What FFmpeg inside PyAV can read, and write for overlays."""
+    """Check which codecs the FFmpeg inside PyAV can read, and write for overlays."""
     for label, codec, mode, missing in CODECS:
         yield _run_check("codec", label, partial(_describe_codec, codec, mode), missing)
 
@@ -201,7 +206,7 @@ def _describe_codec(name: str, mode: Literal["r", "w"]) -> str:
 
 
 def _check_models() -> Iterator[Finding]:
-    """The shipped models and the face detector, held against their sums."""
+    """Verify the checksums of the shipped models and of the face detector."""
     from auscan.core.checkpoint_folder import SHIPPED_CHECKPOINTS
 
     for folder in sorted(path.parent for path in SHIPPED_CHECKPOINTS.glob("*/config.json")):
@@ -223,19 +228,19 @@ def _verify_detector() -> str:
 
 
 def _verify_model_files(folder: Path) -> str:
-    """How many model files there are; raises CheckpointError where one is damaged."""
+    """Describe the verified model files of a folder; raise CheckpointError if one is damaged."""
     from auscan.core.checkpoint_folder import CHECKSUM_PATTERNS, CHECKSUMS_FILE, verify_checksums
 
     names = [file.name for pattern in CHECKSUM_PATTERNS for file in folder.glob(pattern)]
     if not names:
-        raise AuscanError(f"{folder} holds no model. Install auscan again.")
+        raise AuscanError(f"{folder} contains no model. Reinstall auscan.")
     verify_checksums(folder, names)
     recorded = (folder / CHECKSUMS_FILE).is_file()
-    return f"{len(names)} files, {'as recorded' if recorded else f'no {CHECKSUMS_FILE} to hold them against'}"
+    return f"{len(names)} files, {'checksums match' if recorded else f'not verified: no {CHECKSUMS_FILE}'}"
 
 
 def _check_space() -> Finding:
-    """Where tracks and sound wait for their end."""
+    """Check the free space for temporary files, which hold the features of tracks and audio."""
 
     def check_free_space() -> str:
         folder = tempfile.gettempdir()
@@ -243,8 +248,8 @@ def _check_space() -> Finding:
             left = shutil.disk_usage(folder).free
         if left < MIN_FREE_BYTES:
             raise AuscanError(
-                f"{folder} has {left / 1e9:.2f} GB left; two hours of one face take "
-                f"{MIN_FREE_BYTES / 1e9} GB. Make room, or name another folder in TMPDIR."
+                f"{folder} has {left / 1e9:.2f} GB free; two hours of one face take "
+                f"{MIN_FREE_BYTES / 1e9} GB. Free some space, or set TMPDIR to another folder."
             )
         return f"{left / 1e9:.1f} GB free in {folder}"
 
@@ -252,7 +257,7 @@ def _check_space() -> Finding:
 
 
 def _check_detection() -> Finding:
-    """The portrait of the demo, by the shipped model, from file to table."""
+    """Run the shipped model on the portrait of the demo, from file to table."""
 
     def detect_portrait() -> str:
         from auscan.pipeline.demo import PORTRAIT, read_portrait
@@ -261,25 +266,23 @@ def _check_detection() -> Finding:
         read_portrait()
         result = detect(PORTRAIT)
         if len(result.tracks) != 1 or result.table["AU12_c"].tolist() != [1]:
-            raise AuscanError(
-                "The demo's smiling face was not read as one smiling face. Install auscan again."
-            )
-        return "one smiling face in the demo's portrait, as there should be"
+            raise AuscanError("The demo portrait was not detected as one smiling face. Reinstall auscan.")
+        return "one smiling face in the demo portrait, as expected"
 
     return _run_check("run", "auscan detect", detect_portrait)
 
 
 def _run_check(area: str, name: str, check: Callable[[], str], failed: State = "broken") -> Finding:
-    """The finding of `check`, or of what it raised."""
+    """Run a check and return its finding; an exception becomes a finding in state `failed`."""
     try:
         return Finding(area=area, name=name, state="ok", found=check())
     except AuscanError as error:
         return Finding(area=area, name=name, state=failed, found="", advice=" ".join(str(error).split()))
-    except Exception as error:  # a broken library may raise anything, and the rest is to be looked at too
+    except Exception as error:  # a broken library may raise anything, and the other checks must still run
         reason = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
         return Finding(area=area, name=name, state=failed, found="", advice=reason)
 
 
 def describe_python() -> str:
-    """Python and the system it runs on."""
+    """Describe the Python version and the operating system."""
     return f"Python {sys.version.split()[0]}, {platform.system()} {platform.release()} {platform.machine()}"

@@ -1,7 +1,7 @@
-"""Show what the network went by in a face of a frame: cut the crop from the source again and draw over it.
+"""Draw the attributions of one face in one frame over its crop, which is cut from the source again.
 
-In: an evidence.parquet, the source it came from, a frame.  Out: a picture.
-Not here: how it looks (results/figures/heat.py).
+Inputs: an evidence.parquet, its source, a frame. Returns: a picture [H, W, 3] RGB.
+See also: results/figures/heat.py (drawing), results/attributions.py (the file).
 """
 
 from contextlib import closing
@@ -31,16 +31,16 @@ def explain(
     folder_rate_hz: float | None = None,
     progress: Progress | None = None,
 ) -> NDArray[np.uint8]:
-    """The picture [H, W, 3] RGB of one face: of one AU, or the sheet of all.
+    """Draw the heat map of one AU, or a sheet of all AUs: [H, W, 3] RGB.
 
-    attributions_file: an evidence.parquet of `source`    frame: as in the table
-    face_id: as in the table; may be left out where the frame has one face
+    attributions_file: evidence.parquet of `source`    frame: number as in the table
+    face_id: as in the table; needed only if the frame has several faces
 
-    Raises InputError where there is no such AU or face, or the evidence is none; MediaError where the source
-    cannot be read up to the frame.
+    Raises InputError if the AU, the frame or the face does not exist, or `attributions_file` is no
+    attributions file; MediaError if the source cannot be read up to the frame.
     """
     if au is not None and au not in AU_NAMES:
-        raise InputError(f"{au!r} is no action unit of auscan. Give one of {', '.join(AU_NAMES)}.")
+        raise InputError(f"auscan has no action unit {au!r}. Choose one of {', '.join(AU_NAMES)}.")
     row = _select_row(read_attributions(attributions_file, range(frame, frame + 1)), frame, face_id)
     decoded = _read_frame(Path(source), frame, folder_rate_hz, progress)
     crop = crop_face(decoded.image, row.points[0], row.side)
@@ -48,9 +48,9 @@ def explain(
 
 
 def check_picture_suffix(path: Path) -> None:
-    """Raise InputError for a suffix that is no picture's."""
+    """Raise InputError unless the suffix is .png, .jpg or .jpeg."""
     if path.suffix.lower() not in (".png", ".jpg", ".jpeg"):
-        raise InputError(f"{path.name} is no name for a picture. Give one that ends in .png or .jpg.")
+        raise InputError(f"{path.name} is not a picture file name. Use a name that ends in .png or .jpg.")
 
 
 def write_picture(path: Path, picture: NDArray[np.uint8]) -> None:
@@ -61,15 +61,17 @@ def write_picture(path: Path, picture: NDArray[np.uint8]) -> None:
 
 
 def _select_row(rows: Attributions, frame: int, face_id: int | None) -> Attributions:
-    """The one row that is meant."""
+    """Return the row of `face_id`, or the only row of the frame."""
     face_ids = ", ".join(map(str, rows.face_ids))
     if not len(rows):
-        raise InputError(f"Frame {frame} has no face in the evidence. Take a frame with `success` 1.")
+        raise InputError(
+            f"Frame {frame} has no face in the attributions file. Choose a frame with `success` 1."
+        )
     if face_id is None and len(rows) > 1:
-        raise InputError(f"Frame {frame} has the faces {face_ids}. Say which.")
+        raise InputError(f"Frame {frame} has the faces {face_ids}. Choose one by its face_id.")
     chosen = rows if face_id is None else rows.rows(rows.face_ids == face_id)
     if not len(chosen):
-        raise InputError(f"Frame {frame} has no face {face_id}, but {face_ids}.")
+        raise InputError(f"Frame {frame} has no face {face_id}. Its faces: {face_ids}.")
     return chosen
 
 
@@ -80,4 +82,6 @@ def _read_frame(source: Path, index: int, folder_rate_hz: float | None, progress
                 progress(frame.index, index)
             if frame.index == index:
                 return frame
-    raise InputError(f"{source.name} has no frame {index}. Give the source that the evidence was made from.")
+    raise InputError(
+        f"{source.name} has no frame {index}. Give the source from which the attributions file was made."
+    )

@@ -1,10 +1,10 @@
-"""What is seen: from decoded frames to the features of every face in them.
+"""Cut the tracked faces out of decoded frames and encode their crops.
 
-    track_faces -> crop_faces     frame by frame, with what can be measured of each face
-    FaceEncoder                   the crops of all faces together, many frames at once
+    crop_faces     frame by frame: aligned crops and image quality
+    FaceEncoder    many frames at once: the crops of all faces together
 
-In: frames in order.  Out: for each frame its faces, each with what the visual stage made of it.
-Not here: threads and what is kept (detect.py, live.py), everything over time (inference/).
+Inputs: frames in order with their tracked faces. Returns: the features of each face, frame by frame.
+See also: detect.py, live.py (threads and storage), inference/score_track.py (temporal stage).
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -20,63 +20,71 @@ from auscan.inference.engine import FaceAttributions, InferenceEngine
 from auscan.media.video import Frame
 
 MAX_GAP_S = TrackerConfig().max_gap_s
-"""A face unseen for longer does not come back under its number."""
+"""Seconds after which an unseen face is dropped; if it returns, it is given a new face_id."""
 
 
 @dataclass(frozen=True, slots=True)
 class FaceCrop:
-    """One face cut out of its frame."""
+    """Aligned crop of one face."""
 
     face: TrackedFace
+    """Box, points and face_id in the frame."""
     pixels: NDArray[np.uint8]
-    """[S, S, 3] RGB."""
+    """Crop [S, S, 3] RGB."""
     transform: NDArray[np.float32]
-    """[2, 3] frame px -> crop px."""
+    """Affine transform [2, 3] from frame px to crop px."""
     image_quality: NDArray[np.float32]
-    """[4] size, sharpness, brightness, contrast."""
+    """Size, sharpness, brightness, contrast: [4]."""
 
 
 @dataclass(frozen=True, slots=True)
 class FrameCrops:
-    """A frame of which only the faces are left."""
+    """Crops of a frame, without its image."""
 
     index: int
+    """Frame number."""
     time_s: float
+    """Time of the frame, seconds."""
     crops: list[FaceCrop]
+    """One crop for each face."""
 
 
 @dataclass(frozen=True, slots=True)
 class FaceFeatures:
-    """One face in one frame, looked at."""
+    """Features of one face in one frame."""
 
     face: TrackedFace
+    """Box, points and face_id in the frame."""
     points: NDArray[np.float32]
-    """[5, 2] frame px, refined by the network."""
+    """Landmarks [5, 2], frame px, refined by the network."""
     embedding: NDArray[np.float32]
-    """[d]."""
+    """Frame embedding [d]."""
     au_tokens: NDArray[np.float32]
-    """[A, da]."""
+    """AU tokens [A, da]."""
     quality_features: NDArray[np.float32]
-    """[P] what its quality is made of, in the order of `results.quality.QUALITY_FEATURE_COLUMNS`."""
+    """Quality features [P], in the order of `results.quality.QUALITY_FEATURE_COLUMNS`."""
     attributions: FaceAttributions | None = None
-    """What the network went by, B = 1; None unless asked for."""
+    """Attention maps and gates, B = 1; None unless requested."""
 
 
 @dataclass(frozen=True, slots=True)
 class FrameFeatures:
-    """A frame after it was looked at."""
+    """Features of the faces of a frame."""
 
     index: int
+    """Frame number."""
     time_s: float
+    """Time of the frame, seconds."""
     faces: list[FaceFeatures]
+    """Features of each face."""
 
 
 def crop_faces(frame: Frame, faces: Sequence[TrackedFace], side: int) -> FrameCrops:
-    """The aligned crops of a frame's faces, side x side px."""
+    """Cut the aligned crops of a frame's faces, side x side px, and measure their image quality."""
     crops = []
     for face in faces:
         pixels, transform = crop_face(frame.image, face.points, side), crop_transform(face.points, side)
-        # Measured on a crop of one size, whatever the network takes, so that figures mean the same.
+        # Quality is measured on a crop of one size, so that its values do not depend on the network.
         aligned = pixels if side == SIDE else crop_face(frame.image, face.points)
         image_quality = measure_quality(aligned, transform * (SIDE / side))
         crops.append(FaceCrop(face, pixels, transform, image_quality))
@@ -84,7 +92,7 @@ def crop_faces(frame: Frame, faces: Sequence[TrackedFace], side: int) -> FrameCr
 
 
 def batch_frames(frames: Iterable[FrameCrops], crops: int) -> Iterator[list[FrameCrops]]:
-    """Frames with at least `crops` crops together, or as many frames; the last batch is what remains."""
+    """Group frames into batches of at least `crops` crops or that many frames; the last may be smaller."""
     batch: list[FrameCrops] = []
     count = 0
     for frame in frames:
@@ -98,21 +106,24 @@ def batch_frames(frames: Iterable[FrameCrops], crops: int) -> Iterator[list[Fram
 
 
 class FaceEncoder:
-    """Runs the visual stage; remembers of each face what the next call needs to know of it."""
+    """Visual encoder of consecutive frames; carries the last patches of each face from call to call."""
 
     def __init__(self, engine: InferenceEngine, attributions: bool = False) -> None:
-        """attributions: also keep what the network goes by."""
+        """Create the encoder.
+
+        attributions: also return attention maps and gates.
+        """
         self._engine, self._attributions = engine, attributions
         self._previous_patches: dict[int, NDArray[np.float32]] = {}
 
     def __call__(self, frames: Sequence[FrameCrops]) -> list[FrameFeatures]:
-        """Look at the crops of frames in order, all faces together."""
+        """Encode the crops of consecutive frames, all faces together."""
         crops = [crop for frame in frames for crop in frame.crops]
         faces = iter(self._encode(crops) if crops else [])
         return [FrameFeatures(f.index, f.time_s, [next(faces) for _ in f.crops]) for f in frames]
 
     def drop(self, face_id: int) -> None:
-        """The face will not come back."""
+        """Release the state of a face that has left."""
         self._previous_patches.pop(face_id, None)
 
     def _encode(self, crops: Sequence[FaceCrop]) -> list[FaceFeatures]:

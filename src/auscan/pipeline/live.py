@@ -1,24 +1,17 @@
-"""Read one face over time while it goes on: forward exactly, backward as far as has been seen.
+"""Detect action units in a live video: push frames and audio, receive rows a little later.
 
-Each block's forward memory is carried over what was given out. Behind it lies a window of frames that still
-wait; the backward memory begins at the window's end as if the video ended there. So the first frames of the
-window know all that came before and the look-ahead, and those are given out. With the whole video as the
-window this is `inference.score_track`.
+    KeyframeTracker -> crop_faces -> FaceEncoder    eight frames at a time, all faces together
+    AudioTokenBuffer                                audio so far
+    LiveTrack.emit                                  frames that have waited for `lag_s`
 
-In: the face frame after frame, the sound so far.  Out: logits of the frames that have waited long enough.
+A row is emitted once the frames up to `lag_s` after it are encoded, so it is at most `lag_s` and eight frames
+late. Each block carries its forward scan state past the emitted frames exactly. The backward scan starts at
+the newest frame, as if the video ended there. A row therefore depends on all frames before it and on those
+within the lag after it. With an unlimited lag the rows are those of `detect`. Memory does not grow.
 
-Action units while the video is being made: frames and sound go in, rows come out a little later.
-
-    KeyframeTracker -> crop_faces -> FaceEncoder       eight frames at a time, all faces together
-    AudioTokenBuffer                               the sound so far
-    LiveTrack.emit                          frames that have waited for `lag_s`
-
-A row leaves when frames up to `lag_s` after it were looked at, so it comes at most `lag_s` and eight frames
-late. Everything before a row counts in full, everything after it within the lag: with an unlimited lag the
-rows are those of `detect`. Memory does not grow.
-
-In: frames, sound.  Out: rows as in the table, None where nothing is known.
-Not here: cameras and streams (media/stream.py), dropping frames (prefetch.py).
+Inputs: frames [H, W, 3] RGB and audio, with times in seconds. Returns: rows as in the table, None if unknown.
+See also: media/stream.py (cameras and streams), prefetch.py (dropping frames), inference/score_track.py (the
+same for a whole track).
 """
 
 import math
@@ -50,41 +43,46 @@ from auscan.results.table import ACTIVE_COLUMNS, BOX_COLUMNS, NO_FACE
 
 @dataclass(frozen=True, slots=True)
 class PendingFrame:
-    """One frame of the window."""
+    """Frame of a track that is not emitted yet."""
 
     index: int
+    """Frame number."""
     time_s: float
+    """Time of the frame, seconds."""
     features: FaceFeatures
+    """Features of the face in this frame."""
 
 
 @dataclass
 class LiveTrack:
-    """One face of a video that has not ended."""
+    """Track of one face in a live video."""
 
     engine: InferenceEngine
+    """Engine that scores the track."""
     window: list[PendingFrame] = field(default_factory=list)
+    """Frames that are not emitted yet."""
     last_seen_s: float = -np.inf
-    """When it was last in the picture."""
+    """Time of the last frame with this face, seconds."""
     _states: dict[int, ScanState] = field(default_factory=dict)
-    """Of each block, after the last frame that was given out."""
+    """Forward scan state of each block after the last emitted frame."""
     _emitted_s: float | None = None
-    """Time of that frame."""
+    """Time of the last emitted frame, seconds; None before the first one."""
 
     def add(self, index: int, time_s: float, features: FaceFeatures) -> None:
-        """The face in the next frame."""
+        """Append the features of the next frame with this face."""
         self.window.append(PendingFrame(index, time_s, features))
         self.last_seen_s = time_s
 
     def emit(
-        self, until_s: float, sound: AudioTokens | None
+        self, until_s: float, audio: AudioTokens | None
     ) -> tuple[list[PendingFrame], NDArray[np.float32]]:
-        """The frames up to a moment with their logits [n, A]; they leave the window."""
+        """Remove the frames up to `until_s` from the window; return them and their logits [n, A]."""
         times_s = np.array([frame.time_s for frame in self.window])
         count = int(np.searchsorted(times_s, until_s, side="right"))
         if count == 0:
             return [], np.empty((0, AU_COUNT), np.float32)
         embedding = np.stack([frame.features.embedding for frame in self.window])  # [T, d]
-        x, audio_condition = fuse_nearby_audio(self.engine, embedding, times_s, sound)
+        x, audio_condition = fuse_nearby_audio(self.engine, embedding, times_s, audio)
         for block in range(self.engine.blocks):
             x = self._scan_window(block, x, audio_condition, times_s, count)
         au_tokens = np.stack([frame.features.au_tokens for frame in self.window[:count]])
@@ -100,7 +98,7 @@ class LiveTrack:
         times_s: NDArray[np.float64],
         count: int,
     ) -> NDArray[np.float32]:
-        """Return the output of a block for the window [T, d]; move its forward state on by `count` frames."""
+        """Return the output of a block for the window [T, d]; advance its forward state by `count` frames."""
         since, until = elapsed_frames(times_s)
         if self._emitted_s is not None:
             since = elapsed_frames(np.concatenate([[self._emitted_s], times_s]))[0][1:]
@@ -125,17 +123,19 @@ class LiveTrack:
 
 
 Row = dict[str, int | float | str | None]
-"""A row of the table: its columns by name, None for unknown."""
+"""Row of the table: values by column name, None if unknown."""
 
 
 class LiveDetector:
-    """Use it in a `with`, push frames in order, and take `finish` at the end for what still waits.
+    """Detector for live video; use it in a `with` block.
 
     ```python
     with auscan.LiveDetector() as live:
-        for image, time_s, sound in camera:
-            for row in live.push(image, time_s, sound):
+        for image, time_s, audio in camera:
+            for row in live.push(image, time_s, audio):
                 ...
+        for row in live.finish():
+            ...
     ```
     """
 
@@ -147,18 +147,18 @@ class LiveDetector:
         operating_point: OperatingPoint = "default",
         keep_all: bool = False,
     ) -> None:
-        """Load the model; nothing is read yet.
+        """Load the model.
 
         Args:
             model: as for `detect`
-            lag_s: how far ahead a row may look, seconds; math.inf waits for the end
+            lag_s: look-ahead of a row, in seconds; math.inf waits for the end of the video
             operating_point: as for `detect`
             keep_all: as for `detect`
 
         Raises:
             CheckpointError: the model cannot be loaded
-            InputError: it holds no such operating point
-            ValueError: the lag is below 0
+            InputError: the model has no such operating point
+            ValueError: `lag_s` is negative or NaN
         """
         if math.isnan(lag_s) or lag_s < 0:
             raise ValueError(f"lag_s should be 0 or more seconds, got {lag_s}.")
@@ -170,12 +170,12 @@ class LiveDetector:
         self._encoder = FaceEncoder(self._engine)
         self._audio = AudioTokenBuffer(self._engine)
         self._tracks: dict[int, LiveTrack] = {}
-        self._pending: list[tuple[int, float]] = []  # looked at, not yet given out
+        self._pending: list[tuple[int, float]] = []  # number and time of encoded frames that are not emitted
         self._next_index = 0
 
     @property
     def config(self) -> CheckpointConfig:
-        """The checkpoint's answers about itself; the thresholds are those of the operating point."""
+        """Configuration of the checkpoint, with the thresholds of the operating point."""
         return self._config
 
     def __enter__(self) -> Self:
@@ -191,29 +191,29 @@ class LiveDetector:
         self,
         image: NDArray[np.uint8],
         time_s: float,
-        sound: Waveform | None = None,
+        audio: Waveform | None = None,
         index: int | None = None,
     ) -> list[Row]:
-        """Take the next frame; the rows that are now final, by frame and face_id.
+        """Process the next frame; return the rows that are now final, ordered by frame and face_id.
 
         Args:
-            image: [H, W, 3] RGB, upright
-            time_s: of the frame, never less than that of the one before
-            sound: what was recorded since the last call, on the same clock; `push_audio` takes it too
-            index: the frame's number where frames were left out; else they are counted from 0
+            image: [H, W, 3] uint8 RGB, upright
+            time_s: time of the frame in seconds, not less than that of the previous frame
+            audio: samples recorded since the last call, on the same clock; `push_audio` also accepts them
+            index: frame number, needed if frames are dropped; by default frames are counted from 0
         """
-        if sound is not None:
-            self.push_audio(sound)
+        if audio is not None:
+            self.push_audio(audio)
         index = self._next_index if index is None else index
         self._next_index = index + 1
         return self._process(self._tracker.push(Frame(index, time_s, image)), self.lag_s)
 
-    def push_audio(self, sound: Waveform) -> None:
-        """Take sound without a frame."""
-        self._audio.push(sound)
+    def push_audio(self, audio: Waveform) -> None:
+        """Append audio samples without a frame."""
+        self._audio.push(audio)
 
     def finish(self) -> list[Row]:
-        """The video is over: the rows that still wait."""
+        """End the video; return the remaining rows."""
         return self._process(self._tracker.finish(), -math.inf)
 
     def _process(self, tracked: list[tuple[Frame, list[TrackedFace]]], lag_s: float) -> list[Row]:
@@ -238,15 +238,15 @@ class LiveDetector:
             track.add(frame.index, frame.time_s, face)
 
     def _emit(self, until_s: float) -> list[Row]:
-        """The rows of all frames up to a moment."""
+        """Remove the pending frames up to `until_s`; return their rows."""
         if self._pending[0][1] > until_s:
             return []
         reach_s = self.config.network.fusion.reach_s
         self._audio.drop_before(self._pending[0][1] - 2 * reach_s)
-        sound = self._audio.tokens()
+        audio = self._audio.tokens()
         faces: dict[int, list[Row]] = {}
         for face_id in sorted(self._tracks):
-            emitted, logits = self._tracks[face_id].emit(until_s, sound)
+            emitted, logits = self._tracks[face_id].emit(until_s, audio)
             for frame, probability_row in zip(emitted, probabilities(logits, self.config), strict=True):
                 row = self._build_row(frame.index, frame.time_s, frame.features, probability_row)
                 faces.setdefault(frame.index, []).append(row)

@@ -1,18 +1,10 @@
-"""Cut faces out of a source once more, where their events are highest.
+"""Write the files of one input: table, events, summary, overlay and report.
 
-In: a Result, its source, and the evidence if it was kept.  Out: crops with what the network went by there.
-Not here: which events (results/figures/report.py), how it looks (results/figures/heat.py).
+The table is written while the source is processed. Overlay and report decode the source again, because the
+frames of a long video do not fit into memory.
 
-Show a result: decode its source once more and draw the overlay or the report.
-
-Why again: keeping the frames of a long video in memory while it is scored is not possible.
-In: a Result, the source it came from, where to write.  Out: a file.
-Not here: how the pictures look (results/figures/).
-
-One input from its file to its folder: the table while it grows, then all that is made of it.
-
-In: a source, a loaded engine, what to make (`Options`).  Out: files in a folder, and the Result.
-Not here: the work on the frames (detect.py), many inputs (batch/).
+Inputs: a source, a loaded engine, `Options`; or a Result and its source. Returns: files; the Result.
+See also: detect.py (processing of frames), results/figures/ (drawing), batch/ (many inputs).
 """
 
 from contextlib import AbstractContextManager, nullcontext
@@ -51,17 +43,18 @@ def crop_apexes(
     attributions_file: Path | None,
     folder_rate_hz: float | None = None,
 ) -> list[Apex]:
-    """The face at the apex of each event, in the order of the events.
+    """Cut out the face at the apex of each event, in the order of the events.
 
-    events: rows of `result.events`, at most one a face and AU
-    attributions_file: its evidence.parquet; without, the crops are cut by the points of the tracks, and faces
-    without a track, as in a result read back, are left out
-    Raises MediaError where the source can no longer be read up to the last apex.
+    events: rows of `result.events`, at most one for each face and AU
+    attributions_file: evidence.parquet of the result. If None, faces are cut by the points of their tracks;
+    faces without a track are omitted, as in a result that was read from disk.
+
+    Raises MediaError if the source cannot be read up to the last apex.
     """
     frames = set(events["apex_frame"].tolist())
     rows = result.attributions if attributions_file is None else read_attributions(attributions_file, frames)
     apexes: dict[tuple[int, str], Apex] = {}
-    for frame in read_frames(source, folder_rate_hz, frames):  # one at a time, as they may be large
+    for frame in read_frames(source, folder_rate_hz, frames):  # frames are large: hold one at a time
         frame_events = events[events["apex_frame"] == frame.index]
         for face_id, au, peak in zip(
             frame_events["face_id"], frame_events["AU"], frame_events["peak"], strict=True
@@ -76,12 +69,13 @@ def crop_apexes(
 
 
 def _attributions_at(rows: Attributions, frame: int, face_id: int) -> Attributions | None:
+    """Return the attributions of a face in a frame; None if there are none."""
     found = rows.rows((rows.frames == frame) & (rows.face_ids == face_id))
     return found if len(found) else None
 
 
 def _points_at(result: Result, frame: int, face_id: int) -> NDArray[np.float32] | None:
-    """The five points [5, 2] of a face in a frame; None where the result has no track of it."""
+    """Return the points [5, 2] of a face in a frame, px; None if the result has no track of the face."""
     for track in result.tracks:
         if track.face_id == face_id:
             points: NDArray[np.float32] = track.points[int(np.searchsorted(track.frames, frame))]
@@ -90,25 +84,26 @@ def _points_at(result: Result, frame: int, face_id: int) -> NDArray[np.float32] 
 
 
 def overlay_name(source: Path) -> str:
-    """File name for the overlay of `source`: a picture gives a picture, all else a video."""
+    """Return the file name of the overlay of `source`: .png for a picture, else .mp4."""
     return "overlay.png" if is_image(source) else "overlay.mp4"
 
 
 def render_overlay(
     result: Result, source: str | Path, path: str | Path, folder_rate_hz: float | None = None
 ) -> None:
-    """Write `source` with boxes and AU bars to `path`, sound kept; see `overlay_name` for the suffix.
+    """Write `source` with boxes, AU bars and its audio to `path`; see `overlay_name` for the suffix.
 
-    folder_rate_hz: pictures per second where `source` is a folder of numbered pictures.
-    Raises MediaError where the source can no longer be read.
+    folder_rate_hz: pictures per second, if `source` is a folder of numbered pictures
+
+    Raises MediaError if the source cannot be read.
     """
     source, path = Path(source), Path(path)
     if is_image(source):
         write_overlay_picture(path, read_image(source), result.table, result.info.thresholds)
         return
-    sound_source = source if result.info.has_audio else None
+    audio_source = source if result.info.has_audio else None
     frames = read_frames(source, folder_rate_hz)
-    write_overlay(path, frames, result.table, result.info.thresholds, sound_source, result.sound)
+    write_overlay(path, frames, result.table, result.info.thresholds, audio_source, result.sound)
 
 
 def render_report(
@@ -118,10 +113,12 @@ def render_report(
     attributions_file: Path | None = None,
     folder_rate_hz: float | None = None,
 ) -> None:
-    """Write the HTML report of `result` to `path`; the source is read for the faces at the apex of events.
+    """Write the HTML report of `result` to `path`; the source is read to show faces at the apex of events.
 
-    attributions_file: the evidence.parquet of the run, if it was kept; it is drawn over these faces.
-    Raises MediaError where the source can no longer be read.
+    attributions_file: evidence.parquet of the result, to draw heat maps over these faces; None for none
+    folder_rate_hz: pictures per second, if `source` is a folder of numbered pictures
+
+    Raises MediaError if the source cannot be read.
     """
     apexes = crop_apexes(result, pictured_events(result), Path(source), attributions_file, folder_rate_hz)
     write_report(Path(path), result, apexes)
@@ -135,10 +132,11 @@ def write_result(
     command: str,
     progress: Progress | None = None,
 ) -> Result:
-    """Run one input and write its files into `folder`; return the result.
+    """Process one input and write its files into `folder`; return the result.
 
-    command: what to type to get this result again
-    Raises MediaError for the input.
+    command: command line that reproduces the result
+
+    Raises MediaError if the input cannot be read.
     """
     config, point = with_operating_point(engine.config, options.operating_point), options.operating_point
     described = source.name, config.name, config.thresholds, config.untrained_aus, VERSION
@@ -169,27 +167,26 @@ def write_result(
             render_report(result, source, folder / "report.html", drawn_file, options.as_video_hz)
     finally:
         if not options.attributions:
-            file.unlink(missing_ok=True)  # kept for the report alone, or an earlier run's
+            file.unlink(missing_ok=True)  # written only for the report, or left by an earlier run
     return result
 
 
 def missing_baseline_warning(result: Result) -> str | None:
-    """A sentence on the faces that are not judged for want of a baseline, which nobody expects; or None."""
+    """Warn how many faces have too few frames for a baseline; None if all have enough."""
     levels = result.resting_levels() or {}
     unscored = [str(face_id) for face_id, level in levels.items() if all(value != value for value in level)]
     if not unscored:
         return None
     return (
         f"{result.info.source}: {len(unscored)} of {len(levels)} faces have fewer than "
-        f"{MIN_BASELINE_FRAMES} judged frames to take a baseline from ({result.info.baseline}), "
-        "and are not judged."
+        f"{MIN_BASELINE_FRAMES} scored frames for a baseline ({result.info.baseline}) and are not scored."
     )
 
 
 def _attributions_writer(
     source: Path, folder: Path, engine: InferenceEngine, options: Options
 ) -> AbstractContextManager[AttributionsWriter | None]:
-    """The file that evidence goes to, if it is asked for, or if the report can show it."""
+    """Return a writer if attributions are requested or the report can show them, else an empty context."""
     if not options.attributions and not (options.report and engine.has_attributions):
         return nullcontext()
     metadata = attributions_metadata(

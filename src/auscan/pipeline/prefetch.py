@@ -1,16 +1,14 @@
-"""Let one part of the work run ahead of the next, in a thread of its own.
+"""Produce items in a background thread: ahead of their use for files, in real time for live sources.
 
-Decoding, face work and encoding each spend their time in libraries that let other threads run meanwhile, so
-a thread for each keeps the cores busy. Order and content stay as they were: threads change when something is
-made, never what.
+`prefetch` runs one stage ahead of the next. Decoding, face detection and encoding spend their time in
+libraries that release the interpreter lock, so one thread for each keeps the cores busy. Order and content of
+the items do not change.
 
-In: anything that gives items one by one.  Out: the same items.
+`LiveFeed` reads a camera, a stream or a paced file. It drops frames that cannot be processed in time, and
+counts them. Audio is never dropped.
 
-Keep up with a source that does not wait: what cannot be worked on in time is left out, and counted.
-
-In: frames and sound as they come, from a camera, a stream or a file.  Out: the same, less the frames for
-which there was no time.  Sound is never left out.
-Not here: reading the source (media/stream.py).
+Inputs: an iterable. Returns: the same items; `LiveFeed` without the dropped frames.
+See also: media/stream.py (reading a live source).
 """
 
 import threading
@@ -23,23 +21,24 @@ from auscan.media.audio import Waveform
 from auscan.media.video import Frame
 
 T = TypeVar("T")
+"""Type of an item."""
 
 POLL_S = 0.1
-"""How soon the thread notices that nobody wants the rest."""
+"""Interval in seconds at which a waiting thread checks whether it was cancelled."""
 
 
 class _EndOfItems:
-    """Stands in the queue after the last item; carries what went wrong, if anything did."""
+    """End of the queue, with the exception that ended the iteration or None."""
 
     def __init__(self, error: BaseException | None) -> None:
         self.error = error
 
 
 def prefetch(items: Iterable[T], depth: int) -> Generator[T]:
-    """The items in their order, made by a thread that is at most `depth` of them ahead.
+    """Yield the items in order, produced by a thread that is at most `depth` items ahead.
 
-    What they raise is raised here, at their place. Whoever stops early closes this generator (or drops it):
-    the thread then ends after the item at hand, and `items` is closed in the thread that ran it.
+    An exception of `items` is raised here, at its position. To stop early, close or delete this generator:
+    the thread ends after its current item and closes `items` itself.
     """
     queue: Queue[T | _EndOfItems] = Queue(depth)
     cancelled = threading.Event()
@@ -66,7 +65,7 @@ def _produce(items: Iterable[T], queue: "Queue[T | _EndOfItems]", cancelled: thr
         for item in iterator:
             if not _put(item, queue, cancelled):
                 break
-    except BaseException as error:  # it belongs to whoever takes the items
+    except BaseException as error:  # raised again in the consumer
         end = _EndOfItems(error)
     finally:
         close = getattr(iterator, "close", None)
@@ -76,7 +75,7 @@ def _produce(items: Iterable[T], queue: "Queue[T | _EndOfItems]", cancelled: thr
 
 
 def _put(item: T | _EndOfItems, queue: "Queue[T | _EndOfItems]", cancelled: threading.Event) -> bool:
-    """Wait for room; False if nobody wants the item any more."""
+    """Put an item into the queue, waiting for a free place; return False if cancelled."""
     while not cancelled.is_set():
         try:
             queue.put(item, timeout=POLL_S)
@@ -87,7 +86,7 @@ def _put(item: T | _EndOfItems, queue: "Queue[T | _EndOfItems]", cancelled: thre
 
 
 def _drain(queue: "Queue[T | _EndOfItems]") -> None:
-    """Make room, so that a waiting thread goes on at once."""
+    """Empty the queue, so that a waiting producer continues at once."""
     try:
         while True:
             queue.get_nowait()
@@ -96,16 +95,19 @@ def _drain(queue: "Queue[T | _EndOfItems]") -> None:
 
 
 MAX_WAITING_FRAMES = 8
-"""Frames that may wait; more would only make every row later."""
+"""Maximum number of waiting frames; a longer queue would only delay every row."""
 
 
 class LiveFeed:
-    """Reads a source in a thread of its own; iterate over it."""
+    """Iterable over the frames and audio of a live source, which is read in a background thread."""
 
     def __init__(self, items: Iterator[Frame | Waveform], paced: bool) -> None:
-        """paced: give frames no sooner than their time says, as a file would be shown."""
+        """Create the feed.
+
+        paced: yield no frame before its time, as when a file is played
+        """
         self.dropped = 0
-        """Frames left out so far."""
+        """Number of frames dropped so far."""
         self._items, self._paced = items, paced
         self._queue: SimpleQueue[Frame | Waveform | BaseException | None] = SimpleQueue()
         self._free_slots = threading.Semaphore(MAX_WAITING_FRAMES)
@@ -124,7 +126,7 @@ class LiveFeed:
             self._stopped.set()
 
     def _read(self) -> None:
-        offset_s: float | None = None  # how far the clock of the frames is ahead of ours
+        offset_s: float | None = None  # time of a frame minus time of the monotonic clock
         try:
             for item in self._items:
                 if self._stopped.is_set():
@@ -139,5 +141,5 @@ class LiveFeed:
                         continue
                 self._queue.put(item)
             self._queue.put(None)
-        except BaseException as error:  # it belongs to whoever takes the items
+        except BaseException as error:  # raised again in the consumer
             self._queue.put(error)

@@ -1,12 +1,12 @@
-"""Turn scored tracks into rows as soon as nothing can change them any more.
+"""Build the table from scored tracks, and pass on its rows as soon as they are final.
 
-A row is final when every face of its frame is scored; a face is scored when it is gone, because its memory is
-also read backward. Whoever sits before the camera to the end is therefore written at the end.
+A row is final once all faces of its frame are scored. A face is scored after it has left, because the network
+also scans backward; a face that stays to the end is therefore written at the end. The baseline of a face is
+computed from the whole track, so it is subtracted here, too.
 
-What is usual for a face is known once the face is gone, so its baseline, too, is taken off on the way.
-
-In: frame times, scored tracks, and up to where all tracks are in.  Out: the table, piece by piece.
-Not here: what a row holds and its file (results/table.py).
+Inputs: frame times [F] s, scored tracks, and the frame before which all tracks are complete.
+Returns: the table, also in consecutive parts.
+See also: results/table.py (columns and files), results/baseline.py.
 """
 
 from collections.abc import Callable, Sequence
@@ -20,14 +20,14 @@ from auscan.results.quality import check_quality
 from auscan.results.table import TrackScores, build_table
 
 CHUNK_FRAMES = 4096
-"""Frames of a piece of the table; the last one is what remains."""
+"""Frames of a part of the table; the last part may be smaller."""
 
 RowsCallback = Callable[[pd.DataFrame], None]
-"""Called with the pieces of the table in order."""
+"""Called with the parts of the table in order."""
 
 
 class TableBuilder:
-    """The table while it grows."""
+    """Builder of the table of one input."""
 
     def __init__(
         self,
@@ -36,17 +36,24 @@ class TableBuilder:
         keep_all: bool = False,
         baseline: Baseline | None = None,
     ) -> None:
+        """Create an empty table.
+
+        thresholds: one for each AU    rows: called with the parts of the table
+        keep_all: also score low-quality faces    baseline: baseline to subtract; None for none
+        """
         self.times_s: list[float] = []
+        """Times of the frames so far, seconds; the caller appends to it."""
         self.tracks: list[TrackScores] = []
-        self._open_tracks: list[TrackScores] = []  # those with rows still to come
+        """Tracks added so far."""
+        self._open_tracks: list[TrackScores] = []  # tracks with rows that are not flushed yet
         self._thresholds, self._rows, self._keep_all = thresholds, rows, keep_all
         self._baseline = baseline
-        self._baseline_levels: dict[int, NDArray[np.float64]] = {}  # what is usual for each face
+        self._baseline_levels: dict[int, NDArray[np.float64]] = {}  # face_id -> [A]
         self._chunks: list[pd.DataFrame] = []
         self._flushed = 0
 
     def add_track(self, track: TrackScores) -> None:
-        """A face that is gone."""
+        """Add the track of a face that has left, and compute its baseline."""
         self.tracks.append(track)
         self._open_tracks.append(track)
         if self._baseline is not None:
@@ -56,12 +63,12 @@ class TableBuilder:
             self._baseline_levels[track.face_id] = level
 
     def flush(self, until: int) -> None:
-        """All faces of the frames before `until` are in: pass on what makes whole pieces."""
+        """Pass on the complete parts among the frames before `until`, whose tracks have all been added."""
         while until - self._flushed >= CHUNK_FRAMES:
             self._flush_chunk(self._flushed + CHUNK_FRAMES)
 
     def finish(self) -> pd.DataFrame:
-        """Pass on what remains; the whole table."""
+        """Pass on the remaining rows; return the whole table."""
         self.flush(len(self.times_s))
         if self._flushed < len(self.times_s):
             self._flush_chunk(len(self.times_s))
@@ -88,7 +95,7 @@ class TableBuilder:
 
 
 def _slice_track(track: TrackScores, first: int, until: int) -> TrackScores:
-    """The track's frames from `first` to before `until`, counted from `first`."""
+    """Return frames `first` to `until` (exclusive) of a track, numbered from `first`."""
     start, stop = np.searchsorted(track.frames, [first, until])
     rows = slice(start, stop)
     return TrackScores(

@@ -1,19 +1,11 @@
-"""Keep a long series of numbers on the disk, so that memory does not grow with the length of a video.
+"""Store the features of one face on disk until it has left, then score its track.
 
-A face leaves about two kilobytes in every frame, half a gigabyte in two hours. They are written once and read
-a stretch at a time, so a plain temporary file does; a mapped one would count as memory while it is in use.
+A face has about two kilobytes of features a frame, half a gigabyte in two hours; on disk, memory does not
+grow with the length of the video. Rows are written once and read a chunk at a time, so a plain temporary file
+is enough; a memory-mapped one would count as memory while in use. Short arrays stay in memory.
 
-In: rows of float32, or of bytes.  Out: any stretch of them.  A short series never touches the disk.
-
-What the network went by for one face, kept on the disk until the face is gone, then passed on in pieces.
-
-In: the face in frame after frame.  Out: Evidence.
-Not here: its file (results/attributions.py), reading it out of the network (inference/).
-
-One face over the whole of a video: its features pile up on the disk until it is gone, then it is scored.
-
-In: the face in frame after frame.  Out: TrackScores.
-Not here: the visual stage (face_features.py), scoring (inference/score_track.py).
+Inputs: the features of a face, frame after frame. Returns: TrackScores, and Attributions in parts.
+See also: face_features.py (visual stage), inference/score_track.py (scoring), results/attributions.py (file).
 """
 
 import math
@@ -33,25 +25,26 @@ from auscan.results.attributions import ROW_GROUP_SIZE, Attributions, to_bytes, 
 from auscan.results.table import TrackScores
 
 IN_MEMORY_BYTES = 2**21
-"""A series goes to the disk when it is longer."""
+"""Size in bytes above which an array is moved to disk."""
 
 
 class SpooledArray:
-    """An array [n, ...] that grows, float32 unless told otherwise; a `RowStorage`."""
+    """Growing array [n, ...] in a temporary file (an `inference.score_track.RowStorage`)."""
 
     def __init__(self, row_shape: tuple[int, ...], dtype: DTypeLike = np.float32) -> None:
+        """Create an array without rows; `row_shape` is the shape of each row."""
         self._row_shape, self._dtype = row_shape, np.dtype(dtype)
         self._row_bytes = self._dtype.itemsize * math.prod(row_shape)
         self._count = 0
         self._file = tempfile.SpooledTemporaryFile(IN_MEMORY_BYTES, prefix="auscan-")  # noqa: SIM115
-        weakref.finalize(self, self._file.close)  # the rows live as long as they are used, not as a block
+        weakref.finalize(self, self._file.close)  # closed with the array, which outlives any `with` block
 
     @classmethod
     def allocate(cls, shape: tuple[int, ...]) -> Self:
-        """Return an array of zeros of a shape (an `inference.score_track.Allocate`)."""
+        """Return a float32 array of zeros (an `inference.score_track.Allocate`)."""
         rows = cls(shape[1:])
         rows._count, size = shape[0], shape[0] * rows._row_bytes
-        rows._file.truncate(size)  # a long one goes to the disk here; a short one does not grow by it
+        rows._file.truncate(size)  # moves a long array to disk, but does not lengthen a short one
         if size:
             rows._file.seek(size - 1)
             rows._file.write(b"\0")
@@ -59,14 +52,14 @@ class SpooledArray:
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """Rows so far, and the shape of each."""
+        """Number of rows, then the shape of a row."""
         return (self._count, *self._row_shape)
 
     def __len__(self) -> int:
         return self._count
 
     def append(self, rows: NDArray[Any]) -> None:
-        """Put rows [m, ...] at the end."""
+        """Append rows [m, ...]."""
         self._count += len(rows)
         self[self._count - len(rows) : self._count] = rows
 
@@ -84,16 +77,17 @@ class SpooledArray:
 
 
 class AttributionBuffer:
-    """One face while its video is being read."""
+    """Attributions of one face, stored on disk until it has left."""
 
     def __init__(self, first: FaceAttributions) -> None:
+        """Create an empty buffer; `first` states the shapes."""
         self._points = SpooledArray((5, 2))
         self._patches = SpooledArray(first.patch_weights.shape[1:], np.uint8)
         self._attention = SpooledArray(first.attention.shape[1:], np.uint8)
         self._gates = SpooledArray(first.gates.shape[1:], np.uint8)
 
     def add(self, features: FaceFeatures) -> None:
-        """The face in one more frame."""
+        """Append the attributions of the next frame."""
         assert features.attributions is not None
         self._points.append(features.face.points[None].astype(np.float32))
         self._patches.append(to_nonzero_bytes(features.attributions.patch_weights))
@@ -107,15 +101,15 @@ class AttributionBuffer:
         times_s: Sequence[float],
         embeddings: SpooledArray,
         engine: InferenceEngine,
-        sound: AudioTokenSource | None,
+        audio: AudioTokenSource | None,
     ) -> Iterator[Attributions]:
-        """The whole track, ROWS frames at a time; its voice is asked for here, as it was not heard before.
+        """Yield the attributions of the track, ROW_GROUP_SIZE frames at a time; compute the audio gates.
 
-        frames, times_s: [T]    embeddings: [T, d]    sound: all that the track can hear
+        frames, times_s: [T]    embeddings: [T, d]    audio: all tokens within reach of the track
         """
         for chunk in chunk_slices(len(frames), ROW_GROUP_SIZE):
             numbers = np.asarray(frames[chunk], np.int64)
-            gates = audio_gates(engine, embeddings[chunk], np.asarray(times_s[chunk], np.float64), sound)
+            gates = audio_gates(engine, embeddings[chunk], np.asarray(times_s[chunk], np.float64), audio)
             yield Attributions(
                 engine.config.network.visual.crop_size,
                 numbers,
@@ -129,23 +123,27 @@ class AttributionBuffer:
 
 
 GEOMETRY_WIDTH = 15
-"""Numbers that say where a face is: box, score, five points; the parts of its quality follow."""
+"""Numbers for box (4), score (1) and five points (10); the quality features follow them in a row."""
 
 
 class FaceTrack:
-    """One face while its video is being read."""
+    """Track of one face while its video is processed."""
 
     def __init__(self, face_id: int, first: FaceFeatures) -> None:
+        """Create an empty track; `first` states the shapes."""
         self.face_id = face_id
+        """Number of the face within the video."""
         self.frames: list[int] = []
+        """Numbers of the frames with this face."""
         self.times_s: list[float] = []
+        """Times of these frames, seconds."""
         self._geometry = SpooledArray((GEOMETRY_WIDTH + len(first.quality_features),))
         self._embeddings = SpooledArray(first.embedding.shape)
         self._au_tokens = SpooledArray(first.au_tokens.shape)
         self._attributions = None if first.attributions is None else AttributionBuffer(first.attributions)
 
     def add(self, frame: int, time_s: float, features: FaceFeatures) -> None:
-        """The face in one more frame."""
+        """Append the features of the next frame."""
         self.frames.append(frame)
         self.times_s.append(time_s)
         row = np.concatenate(
@@ -157,20 +155,20 @@ class FaceTrack:
         if self._attributions is not None:
             self._attributions.add(features)
 
-    def attributions(self, engine: InferenceEngine, sound: AudioTokenSource | None) -> Iterator[Attributions]:
-        """What the network went by, a piece at a time; nothing where it was not asked for."""
+    def attributions(self, engine: InferenceEngine, audio: AudioTokenSource | None) -> Iterator[Attributions]:
+        """Yield the attributions in parts; none unless they were requested."""
         if self._attributions is not None:
             track = self.face_id, self.frames, self.times_s, self._embeddings
-            yield from self._attributions.chunks(*track, engine, sound)
+            yield from self._attributions.chunks(*track, engine, audio)
 
-    def score(self, engine: InferenceEngine, sound: AudioTokenSource | None) -> TrackScores:
-        """Read the whole track over time."""
+    def score(self, engine: InferenceEngine, audio: AudioTokenSource | None) -> TrackScores:
+        """Score the whole track with the temporal stage."""
         logits = score_track(
             engine,
             self._embeddings,
             self._au_tokens,
             np.asarray(self.times_s, dtype=np.float64),
-            sound,
+            audio,
             allocate=SpooledArray.allocate,
         )
         geometry = self._geometry[:]  # [T, 15 + P]
