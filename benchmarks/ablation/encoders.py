@@ -3,11 +3,11 @@ r"""Compare visual encoders: the convolutional one of nano, and a ViT of DINOv2'
     python benchmarks/ablation/encoders.py --data ../shared/data --run runs/nano \
         --write docs/benchmarks/encoders.md  # needs data that are not included
 
-Each is trained by stage 1 from scratch on the same batches for the same number of steps; the table adds the
-processor time a crop. The ViT has 16 px patches, 6 layers and 256 channels. Without a GPU the steps are few:
-the table shows which encoder learns faster, not where each would end.
+Each is trained by stage 1 from random weights, on the same batches for the same number of steps. The table
+adds the processor time of a crop. The ViT has 16 px patches, 6 layers and 256 channels. Without a GPU only
+few steps are possible: the table shows which encoder learns faster, not their final accuracy.
 
-Inputs: the data folder and caches of a run (recipes/nano/train/run.py). Returns: a table.
+Inputs: the data folder and the caches of a run (recipes/nano/train/run.py). Returns: a table.
 """
 
 import argparse
@@ -22,24 +22,31 @@ sys.path.insert(0, str(Path(__file__).parents[2]))  # the repository, for recipe
 from auscan.core.config import Dinov2VisualConfig, NetworkConfig, nano
 from auscan.model.network import AuscanNetwork
 from benchmarks.ablation.leave_out import SHORT, STEPS, epochs_for, face_scores, measured_table
+from benchmarks.accuracy.metric_tables import page
 from recipes.nano.data.real_clips import load_clips, single_frames, training_tracks
 from recipes.nano.data.real_faces import load_faces
 from recipes.nano.render.rendered_faces import TEST, load_rendered
 from recipes.nano.train.face_stage import train_faces
-from recipes.nano.train.run import weight_count
+from recipes.nano.train.run import parameter_count
 
+LEAD = (
+    "ROC-AUC of the convolutional encoder of nano and of a ViT of DINOv2's shape and the same speed, after a "
+    "short training. Columns are explained in [data.md](data.md)."
+)
 RATES = {"ViT": 5e-4}
-"""Learning rates other than nano's 2e-3, with which the ViT fails to learn (AUC 0.53 after 860 steps)."""
-TURNS = 15
+"""Learning rates other than nano's 2e-3. With that rate the ViT reaches AUC 0.53 after 860 steps."""
+RUNS = 15
 """Timed runs of each encoder; the fastest counts."""
 
 
 def main() -> None:
     """Train missing encoders and write the table."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--data", type=Path, required=True, help="as for recipes/nano/train/run.py")
+    parser.add_argument(
+        "--data", type=Path, required=True, help="data folder, as for recipes/nano/train/run.py"
+    )
     parser.add_argument("--run", type=Path, required=True, help="run folder of recipes/nano/train/run.py")
-    parser.add_argument("--steps", type=int, default=STEPS, help="of stage 1")
+    parser.add_argument("--steps", type=int, default=STEPS, help="steps of stage 1")
     parser.add_argument("--write", type=Path, help="also write the table into this file")
     args = parser.parse_args()
     torch.set_num_threads(1)
@@ -56,18 +63,20 @@ def main() -> None:
         stage_settings = replace(settings, rate=RATES.get(name, settings.rate))
         weights = train_faces(faces, rendered, frames, config, stage_settings, own)
         visual = AuscanNetwork(config).visual.encoder
-        speed = {"weights": weight_count(visual) / 1e6, "ms a crop": crop_ms(visual, config.visual.crop_size)}
+        speed = {
+            "weights": parameter_count(visual) / 1e6,
+            "ms a crop": crop_ms(visual, config.visual.crop_size),
+        }
         rows[name] = speed | face_scores(weights, faces, people, config)
         print(name, rows[name], flush=True)
     lines = [*measured_table(rows, "encoder"), "", f"{args.steps} steps each; weights in millions."]
     print(*lines, sep="\n")
     if args.write:
-        head = ["# Visual encoders", "", (__doc__ or "").strip(), ""]
-        args.write.write_text("\n".join([*head, *lines]) + "\n", encoding="utf-8")
+        args.write.write_text(page("Visual encoders", LEAD, lines, __doc__ or ""), encoding="utf-8")
 
 
 def encoders() -> dict[str, NetworkConfig]:
-    """Networks to train, by the name of their encoder."""
+    """Return the networks to train, by the name of their encoder."""
     arch = {
         "model_type": "dinov2",
         "hidden_size": 256,
@@ -82,16 +91,16 @@ def encoders() -> dict[str, NetworkConfig]:
 
 @torch.no_grad()
 def crop_ms(encoder: torch.nn.Module, side: int) -> float:
-    """Milliseconds a crop of one thread, in batches of 32, float32; fastest of some runs."""
+    """Measure the processor time of a crop in ms: one thread, batches of 32, float32, fastest run."""
     encoder.eval()
     crops = torch.randint(0, 255, (32, side, side, 3), dtype=torch.uint8)
     encoder(crops)
-    turns = []
-    for _ in range(TURNS):
+    times_s = []
+    for _ in range(RUNS):
         began = time.process_time()
         encoder(crops)
-        turns.append(time.process_time() - began)
-    return min(turns) * 1000 / len(crops)
+        times_s.append(time.process_time() - began)
+    return min(times_s) * 1000 / len(crops)
 
 
 if __name__ == "__main__":

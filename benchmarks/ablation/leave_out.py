@@ -1,13 +1,14 @@
-r"""Ablation of nano's training data: short trainings, each without one source.
+r"""Ablate nano's training data: short trainings, each without one source.
 
     python benchmarks/ablation/leave_out.py --data ../shared/data --run runs/nano \
         --write docs/benchmarks/data.md  # needs data that are not included
 
-Stage 1 is trained for a number of steps with everything, and without rendered faces, without teacher scores
-on real faces (their landmarks stay), without frames of clips, and without augmentation. Stage 2 is trained on
-the finished stage 1 of `--run` without real clips and without rendered clips; the run's own stage 2 had both.
+Stage 1 is trained for some steps on all data, then without rendered faces, without teacher scores on real
+faces (their landmarks stay), without frames of clips, and without augmentation. Stage 2 is trained on the
+finished stage 1 of `--run`, without real clips and without rendered clips; the stage 2 of the run had both.
 
-Inputs: the data folder, caches and finished stages of a run (recipes/nano/train/run.py). Returns: two tables.
+Inputs: the data folder, and caches and finished stages of a run (recipes/nano/train/run.py).
+Returns: two tables.
 See also: run.py (parts of the network), recipes/nano/train/face_stage.py (variants of nano).
 """
 
@@ -30,7 +31,7 @@ from auscan.core.config import NetworkConfig, nano
 from auscan.faces.align import SIDE, crop_face
 from auscan.model.network import AuscanNetwork
 from benchmarks.accuracy.corruptions import corrupt
-from benchmarks.accuracy.metric_tables import markdown
+from benchmarks.accuracy.metric_tables import markdown, page
 from recipes.nano.data.real_clips import DEVELOPMENT, Frames, load_clips, single_frames, training_tracks
 from recipes.nano.data.real_faces import Faces, load_faces
 from recipes.nano.data.teacher_labels import RULES
@@ -41,13 +42,19 @@ from recipes.nano.train.clip_stage import development_scores, development_tracks
 from recipes.nano.train.clip_windows import ClipSettings
 from recipes.nano.train.face_stage import FaceSettings, FaceTraining, predict_crops, train_faces
 
+TITLE = "Training data: what each source contributes"
+LEAD = "Accuracy of nano after short trainings on all data, and on all data except one source."
 STEPS = 860
-"""Steps of stage 1: two passes over the real faces, which are a third of a batch."""
+"""Steps of stage 1: two passes over the real faces, which make up a third of a batch."""
 SHORT = FaceSettings(warmup_steps=100, average=0.99)
-"""Stage 1 for few steps: shorter warm-up and shorter weight average."""
+"""Settings of stage 1 for few steps: shorter warm-up and weight average."""
 HARD = ("mouth covered", "eyes covered", "blur", "darkness", "compression")
+"""Corruptions of real faces."""
 LEVEL = 2
+"""Level of corruption."""
 TURNED_DEG = 30
+"""Yaw above which a rendered head counts as turned, degrees."""
+AUDIO_NAMES = {"own": "own audio", "none": "no audio", "other": "other audio"}
 DIRECT = [j for j, name in enumerate(AU_NAMES) if name in RULES]
 """Columns of the AUs with a teacher score."""
 
@@ -60,15 +67,18 @@ class TrainingData:
     rendered: RenderedArrays | None
     frames: Frames | None
     corruption: AbstractContextManager[object] = field(default_factory=nullcontext)
+    """Context of the training; replaces the augmentation."""
 
 
 def main() -> None:
     """Run missing trainings and write the tables."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--data", type=Path, required=True, help="as for recipes/nano/train/run.py")
+    parser.add_argument(
+        "--data", type=Path, required=True, help="data folder, as for recipes/nano/train/run.py"
+    )
     parser.add_argument("--run", type=Path, required=True, help="a finished run of recipes/nano/train/run.py")
-    parser.add_argument("--steps", type=int, default=STEPS, help="of stage 1")
-    parser.add_argument("--only", choices=["faces", "clips"], help="one of the two tables")
+    parser.add_argument("--steps", type=int, default=STEPS, help="steps of stage 1")
+    parser.add_argument("--only", choices=["faces", "clips"], help="make only one of the two tables")
     parser.add_argument("--write", type=Path, help="also write the tables into this file")
     args = parser.parse_args()
     torch.set_num_threads(1)
@@ -79,12 +89,11 @@ def main() -> None:
         lines += ["## Clips", "", *clips_table(args.data, args.run), ""]
     print(*lines, sep="\n")
     if args.write:
-        head = ["# What each source of data buys", "", (__doc__ or "").strip(), ""]
-        args.write.write_text("\n".join([*head, *lines]), encoding="utf-8")
+        args.write.write_text(page(TITLE, LEAD, lines, __doc__ or ""), encoding="utf-8")
 
 
 def faces_table(data: Path, run: Path, steps: int) -> list[str]:
-    """Table of stage 1 with everything and without each source, as Markdown lines."""
+    """Return the table of stage 1 with everything and without each source, as Markdown lines."""
     faces = load_faces(data / "faces_train.parquet", run / "faces.npz")
     rendered = load_rendered(data / "ict_facekit.npz", run / "rendered.npz")
     people = load_rendered(data / "ict_facekit.npz", run / "rendered_test.npz", TEST[:150])
@@ -106,27 +115,27 @@ def faces_table(data: Path, run: Path, steps: int) -> list[str]:
         rows[name] = face_scores(weights, faces, people)
         print(name, rows[name], flush=True)
     note = (
-        f"{steps} steps each. ROC-AUC: of ten AUs on the development faces, clean and corrupted (mean over "
-        f"{', '.join(HARD)}, level {LEVEL} of corruptions.py), agreement with the teacher; of twelve "
-        "AUs on rendered people of the benchmark, exact labels."
+        f"{steps} steps each. Real faces: agreement with the teacher on the development faces, ROC-AUC of "
+        f"ten AUs, clean and corrupted (mean over {', '.join(HARD)}, level {LEVEL} of corruptions.py). "
+        "Rendered: exact labels of rendered people of the benchmark, ROC-AUC of twelve AUs."
     )
-    return [*measured_table(rows, "learned from"), "", note]
+    return [*measured_table(rows, "trained on"), "", note]
 
 
 def epochs_for(steps: int, faces: Faces, settings: FaceSettings) -> int:
-    """Number of epochs that take about this many steps."""
+    """Return the number of epochs that take about this many steps."""
     real = settings.batch - sum(round(settings.batch * s) for s in (settings.rendered, settings.frames))
     return max(1, round(steps / (int((~faces.development).sum()) // real)))
 
 
 def measured_table(rows: dict[str, dict[str, float]], first: str) -> list[str]:
-    """Table of rows by name, as Markdown lines."""
+    """Return a table of rows by name, as Markdown lines."""
     table = pd.DataFrame.from_dict(rows, orient="index")
     return markdown(table, first, dict.fromkeys(map(str, table.columns), ".3f"))
 
 
 def training_sets(faces: Faces, rendered: RenderedArrays, frames: Frames) -> dict[str, TrainingData]:
-    """Data of each training, by its name."""
+    """Return the data of each training, by its name."""
     unscored = replace(
         faces, labels=np.full_like(faces.labels, -1), blendshapes=np.full_like(faces.blendshapes, np.nan)
     )
@@ -144,14 +153,14 @@ def training_sets(faces: Faces, rendered: RenderedArrays, frames: Frames) -> dic
 def unchanged_crop(
     crop: NDArray[np.uint8], rng: np.random.Generator
 ) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
-    """Replace `augment.augment_crop`: no augmentation."""
+    """Return the crop without augmentation, in place of `augment.augment_crop`."""
     return crop, np.zeros(crop.shape, np.bool_)
 
 
 def face_scores(
     weights: Path, faces: Faces, people: RenderedArrays, config: NetworkConfig | None = None
 ) -> dict[str, float]:
-    """Mean AUC of a trained stage 1 by kind of picture. config: None is nano's"""
+    """Compute the mean AUC of a trained stage 1 by kind of picture. config: None for nano's."""
     model = FaceTraining(config or nano(), faces.blendshapes.shape[1])
     model.network.load_state_dict(torch.load(weights, weights_only=True))
     kept = np.flatnonzero(faces.development)
@@ -184,7 +193,7 @@ def corrupted_crops(faces: Faces, rows: NDArray[np.intp], kind: str) -> Iterator
 
 
 def clips_table(data: Path, run: Path) -> list[str]:
-    """Table of stage 2 with both kinds of clips and without each, as Markdown lines."""
+    """Return the table of stage 2 with both kinds of clips and without each, as Markdown lines."""
     faces = load_faces(data / "faces_train.parquet", run / "faces.npz")
     rendered = load_rendered(data / "ict_facekit.npz", run / "rendered.npz")
     tracks = load_clips(data / "clips", data / "clips_teacher", run / "clips")
@@ -206,14 +215,15 @@ def clips_table(data: Path, run: Path) -> list[str]:
         ]
         print(name, rows[name], flush=True)
     names = {"clip_auc": "AUC", "within": "r within a clip"}
-    names |= {f"heard_{whose}": f"mouth covered, {whose} sound" for whose in ("own", "none", "other")}
+    names |= {f"heard_{whose}": f"mouth covered, {name}" for whose, name in AUDIO_NAMES.items()}
     named = {name: {names[key]: value for key, value in row.items()} for name, row in rows.items()}
     note = (
-        f"The development clips ({', '.join(DEVELOPMENT)}), by which settings were chosen: agreement with "
-        "the teacher. AUC pooled over ten AUs, correlation of probability and score in a clip, and AUC of "
-        "AU25 and AU26 with the mouth covered, with the clip's own sound, with none and with another's."
+        f"Agreement with the teacher on the development clips ({', '.join(DEVELOPMENT)}), which were used to "
+        "choose settings: AUC pooled over ten AUs; correlation of probability and score within a clip; AUC "
+        "of AU25 and AU26 with the mouth covered, with the clip's own audio, without audio, and with "
+        "another's."
     )
-    return [*measured_table(named, "learned from"), "", note]
+    return [*measured_table(named, "trained on"), "", note]
 
 
 def stage_one(run: Path) -> AuscanNetwork:

@@ -1,6 +1,7 @@
-"""Tables and figures of the ablation.
+"""Write the tables and figures of the ablation.
 
-Inputs: the work folder of run.py, the truth. Returns: ablation.md, and two pictures a face model.
+Inputs: the work folder of run.py, the ground truth. Returns: ablation.md, and two pictures for each face
+model.
 See also: run.py (training), scores.py (metrics).
 """
 
@@ -40,7 +41,7 @@ class NetworkResults:
     """Results of one network on one face model, over all seeds."""
 
     draws: dict[str, NDArray[np.float64]]
-    """[1 + D] mean F1 by condition: first of the original videos, then of every bootstrap draw."""
+    """[1 + D] mean F1 by condition: of the original videos, then of every bootstrap draw."""
     auc: dict[str, NDArray[np.float64]]
     """[S] mean AUC by condition and seed."""
 
@@ -55,7 +56,7 @@ class FaceModelRuns:
     seeds: int
 
     def network_results(self, name: str, context: str = "whole") -> NetworkResults:
-        """Results of all seeds of one network."""
+        """Compute the results of all seeds of one network."""
         draws = draw_videos(self.evaluation.videos)
         by_seed: dict[str, list[NDArray[np.float64]]] = {condition: [] for condition in CONDITIONS}
         auc: dict[str, list[float]] = {condition: [] for condition in CONDITIONS}
@@ -73,7 +74,7 @@ class FaceModelRuns:
         )
 
     def f1_of_all_active(self) -> dict[str, float]:
-        """Mean F1 of predicting every AU as active."""
+        """Compute the mean F1 of predicting every AU as active, by condition."""
         every = np.ones_like(self.evaluation.labels)
         first = draw_videos(self.evaluation.videos)[:1]
         return {
@@ -82,9 +83,11 @@ class FaceModelRuns:
         }
 
     def _val(self, run: Path) -> NDArray[np.float32]:
+        """Read the probabilities [R, A] of the validation rows."""
         return probabilities_at(read_scores(run / "scores" / "val.parquet").assign(part="tracks"), self.val)
 
     def _read(self, folder: Path, context: str) -> pd.DataFrame:
+        """Read the scores of all evaluation data sets at one chunk length."""
         tables = (
             read_scores(path).assign(part=path.name.split("-")[0])
             for path in folder.glob(f"*-{context}.parquet")
@@ -100,9 +103,9 @@ def write_report(
     seeds: int,
     out: Path,
 ) -> None:
-    """Write ablation.md and its pictures into `out`. contexts: lengths by network."""
+    """Write ablation.md and its pictures into `out`. contexts: chunk lengths by network."""
     out.mkdir(parents=True, exist_ok=True)
-    lines = [*INTRODUCTION]
+    lines = [f"# {TITLE}", "", *SUMMARY]
     for face, (val, evaluation) in truth.items():
         runs = FaceModelRuns(work / face, val, evaluation, seeds)
         results = {name: runs.network_results(name) for name in networks}
@@ -123,29 +126,35 @@ def write_report(
         }
         lines += ["", *context_table(by_context), "", f"![Mean F1 by context](ablation-{face}-context.png)"]
         context_figure(by_context, out / f"ablation-{face}-context.png", TITLES[face])
+    lines += ["", *METHOD]
     (out / "ablation.md").write_text("\n".join(lines) + "\n", encoding="utf-8")
     print(out / "ablation.md")
 
 
-TITLES: Final = {"builtin": "auscan's own face", "ict": "ICT-FaceKit's face"}
-INTRODUCTION: Final = (
-    "# What each part buys",
+TITLES: Final = {"builtin": "Built-in face model", "ict": "ICT-FaceKit face model"}
+TITLE: Final = "Ablation: contribution of each part"
+SUMMARY: Final = (
+    "Mean F1 of the full network, of networks without one part, and of networks with another part in its "
+    "place, on rendered people. The figures show the contribution of a part on this task, not the accuracy "
+    "on real faces.",
+)
+METHOD: Final = (
+    "## How it was measured",
     "",
-    "`python benchmarks/ablation/run.py WORK --ict ict_facekit.npz --write` renders people with known labels "
+    "`python benchmarks/ablation/run.py WORK --ict ict_facekit.npz --write` renders people with exact labels "
     "([synth.md](../synth.md)), fine-tunes nano's visual encoder on some of them, trains small networks on "
-    "its features of others, and scores people that neither has seen. It says what a part of the method is "
-    "worth on this task, not how well a model scores real faces.",
+    "its features of others, and scores people that were used for neither.",
     "",
-    "F1 is pooled over frames with a picture, at thresholds tuned on validation tracks, and meaned over AUs "
-    f"with at least {MIN_POSITIVES} positives under the condition, then over seeds. Brackets are 95 % "
-    "intervals over source videos (1,000 bootstrap draws); differences are paired, so their intervals are "
-    "narrower. A resting face is ambiguous in an AU that it shows by "
-    f"{AMBIGUOUS_REST:g} or more; there, only that AU counts.",
+    "F1 is pooled over frames with a face crop, at thresholds tuned on validation tracks. Means are over the "
+    f"AUs with at least {MIN_POSITIVES} positives under the condition, then over seeds. Brackets are 95 % "
+    "intervals over source videos (1,000 bootstrap draws). Differences are paired, so their intervals are "
+    f"narrower. A resting face is ambiguous in an AU if it shows the AU by {AMBIGUOUS_REST:g} or more; the "
+    "last column counts only such AUs.",
 )
 
 
 def description(runs: FaceModelRuns) -> list[str]:
-    """Sentence about the size of the evaluation data."""
+    """Return a sentence about the size of the evaluation data."""
     shares = ", ".join(
         f"{condition} {runs.evaluation.masks[condition].any(1).mean():.1%}" for condition in CONDITIONS[1:]
     )
@@ -156,7 +165,7 @@ def description(runs: FaceModelRuns) -> list[str]:
 
 
 def f1_table(results: dict[str, NetworkResults], f1_of_all_active: dict[str, float]) -> list[str]:
-    """Table of mean F1 with intervals."""
+    """Return the table of mean F1 with intervals."""
     rows = [
         [name, *(f"{each.draws[c][0]:.3f} ({_range(each.draws[c])})" for c in CONDITIONS)]
         for name, each in results.items()
@@ -166,17 +175,17 @@ def f1_table(results: dict[str, NetworkResults], f1_of_all_active: dict[str, flo
 
 
 def difference_table(results: dict[str, NetworkResults]) -> list[str]:
-    """Table of the full model's mean F1 minus that of each other network, paired."""
+    """Return the table of the full model's mean F1 minus that of each other network, paired."""
     full, rows = results["full"], []
     for name, each in results.items():
         if name != "full":
             gains = [full.draws[condition] - each.draws[condition] for condition in CONDITIONS]
             rows.append([name, *(f"{gain[0]:+.3f} ({_range(gain, '+.3f')})" for gain in gains)])
-    return ["What the full model is ahead by, in mean F1:", "", *_table(["ahead of", *CONDITIONS], rows)]
+    return ["Mean F1 of the full network minus that of:", "", *_table(["network", *CONDITIONS], rows)]
 
 
 def auc_table(results: dict[str, NetworkResults]) -> list[str]:
-    """Table of mean AUC with the lowest and highest seed."""
+    """Return the table of mean AUC with the lowest and the highest seed."""
     rows = [
         [
             name,
@@ -188,14 +197,14 @@ def auc_table(results: dict[str, NetworkResults]) -> list[str]:
         for name, each in results.items()
     ]
     return [
-        "Mean AUC, in brackets the lowest and the highest seed:",
+        "Mean AUC (lowest and highest seed):",
         "",
         *_table(["network", *CONDITIONS], rows),
     ]
 
 
 def context_table(by_context: dict[str, dict[str, NetworkResults]]) -> list[str]:
-    """Table of mean F1 by chunk length."""
+    """Return the table of mean F1 by chunk length."""
     lengths = list(next(iter(by_context.values())))
     rows = [
         [f"{name}, {condition}", *(f"{each[length].draws[condition][0]:.3f}" for length in lengths)]
@@ -203,15 +212,15 @@ def context_table(by_context: dict[str, dict[str, NetworkResults]]) -> list[str]
         for condition in (CONDITIONS[0], CONDITIONS[-1])
     ]
     return [
-        "Mean F1 where tracks are cut into chunks of so many frames (ten a second), each scored "
-        "independently, by networks trained on windows of 600:",
+        "Mean F1 by context: tracks are cut into chunks of this many frames (ten a second) and each chunk is "
+        "scored alone. The networks were trained on windows of 600 frames.",
         "",
         *_table(["network", *lengths], rows),
     ]
 
 
 def conditions_figure(results: dict[str, NetworkResults], path: Path, title: str) -> None:
-    """Plot the difference of the full model: a panel a condition, a row a network."""
+    """Plot the difference to the full network: a panel for each condition, a row for each network."""
     others = [name for name in results if name != "full"]
     figure, panels = plt.subplots(1, len(CONDITIONS), figsize=(15, 4.4), sharey=True)
     for panel, condition in zip(panels, CONDITIONS, strict=True):
@@ -223,11 +232,13 @@ def conditions_figure(results: dict[str, NetworkResults], path: Path, title: str
             panel.plot(gain[0], place, "o", color=colour, markersize=5)
         panel.axvline(0, color="black", linewidth=0.8)
         panel.set_title(condition.replace(", ", ",\n"), fontsize=9)
-        panel.set_xlabel("full model ahead by, mean F1", fontsize=8)
+        panel.set_xlabel("difference in mean F1", fontsize=8)
         panel.tick_params(labelsize=8)
     panels[0].set_yticks(range(len(others)), others)
     panels[0].invert_yaxis()
-    figure.suptitle(f"{title}: the full model against each other network, 95 % intervals over source videos")
+    figure.suptitle(
+        f"{title}: mean F1 of the full network minus that of others, 95 % intervals over source videos"
+    )
     _save(figure, path)
 
 
@@ -248,7 +259,7 @@ def context_figure(by_context: dict[str, dict[str, NetworkResults]], path: Path,
             panel.fill_between(range(len(each)), low, high, color=COLOURS[name], alpha=0.12, linewidth=0)
             panel.set_xticks(range(len(each)), list(each))
         panel.set_title(condition)
-        panel.set_xlabel("frames a chunk, ten a second")
+        panel.set_xlabel("frames in a chunk, ten a second")
     panels[0].set_ylabel("mean F1")
     panels[0].legend(loc="lower right")
     figure.suptitle(title)
@@ -256,17 +267,20 @@ def context_figure(by_context: dict[str, dict[str, NetworkResults]], path: Path,
 
 
 def _range(draws: NDArray[np.float64], form: str = ".3f") -> str:
+    """Format the 95 % interval of draws [1 + D]."""
     low, high = interval(draws[1:])
     return f"{low:{form}} to {high:{form}}"
 
 
 def _table(head: Iterable[str], rows: list[list[str]]) -> list[str]:
+    """Return a Markdown table as lines."""
     head = list(head)
     lines = [head, ["---"] * len(head), *rows]
     return [f"| {' | '.join(line)} |" for line in lines]
 
 
 def _save(figure: plt.Figure, path: Path) -> None:
+    """Save and close a figure."""
     figure.tight_layout()
     figure.savefig(path, dpi=110)
     plt.close(figure)

@@ -1,12 +1,12 @@
-"""Ablation of the method's parts on rendered faces with exact labels.
+"""Ablate the parts of the network on rendered faces with exact labels.
 
     python benchmarks/ablation/run.py WORK [--ict ict_facekit.npz] [--seeds 3] [--jobs 2] [--write]
 
-For each face model (auscan's own; ICT-FaceKit's with --ict): render people, fine-tune nano's visual encoder
-on some of them frame by frame, extract its features of others, train every network of NETWORKS on these with
-each seed, and score people that neither encoder nor network has seen. Thresholds come from validation tracks,
-figures from test tracks. Everything is kept in WORK; finished steps are not repeated, and an interrupted run
-resumes. --write puts tables and figures into docs/benchmarks. Needs `pip install '.[train]' matplotlib`; 72
+For each face model (built-in; ICT-FaceKit's with --ict): render people, fine-tune nano's visual encoder on
+some of them frame by frame, extract its features of others, train every network of NETWORKS on these with
+each seed, and score people that were used for neither. Thresholds are tuned on validation tracks; the figures
+are from test tracks. Results are kept in WORK: finished steps are not repeated, and an interrupted run
+resumes. --write puts tables and figures into docs/benchmarks. Needs `pip install '.[train]' matplotlib`. 72
 networks take hours on two cores.
 
 See also: scores.py (conditions, intervals), report.py (tables and figures).
@@ -40,12 +40,12 @@ from benchmarks.ablation.report import write_report
 from benchmarks.ablation.scores import EvaluationRows, evaluation_rows
 
 RATE_HZ: Final = 10.0
-"""Frames a second of the rendered videos: minutes of context at a third of the usual cost."""
+"""Frame rate of the rendered videos. Low, so that minutes of context cost a third of the usual time."""
 SETS: Final = {
     "builtin": {"persons": (360, 4, 11), "tracks": (44, 120, 5), "more": (12, 120, 6)},
     "ict": {"persons": (240, 4, 11), "tracks": (36, 120, 5), "more": (12, 120, 6)},
 }
-"""Videos, seconds, seed. The encoder learns from `persons`, networks from `tracks`; `more` is only scored."""
+"""Videos, seconds, seed. `persons` train the encoder, `tracks` the networks; `more` is only scored."""
 NETWORKS: Final[dict[str, dict[str, Any]]] = {
     "full": {},
     "without alignment": {"visual": "global"},
@@ -60,24 +60,25 @@ NETWORKS: Final[dict[str, dict[str, Any]]] = {
     "concatenation": {"fusion": "concat"},
     "symmetric attention": {"fusion": "symmetric"},
 }
-"""The full model, without each part, and with another part of similar size in its place."""
+"""Settings of the full network, of networks without one part, and with a similar part in its place."""
 CONTEXTS: Final = (1, 16, 128, 1024, None)
-"""Frames a chunk; None: the whole track."""
+"""Chunk lengths in frames; None for the whole track."""
 EVALUATION_SPLITS: Final = {"tracks": ["test"], "more": ["train", "val", "test"]}
 """Splits that are scored: the test split of `tracks`, and all of `more`."""
 OF_CONTEXT: Final = ("full", "TCN", "windowed Transformer")
+"""Networks that are scored at every chunk length."""
 AUDIO_MARGIN_S: Final = 0.6
 
 
 def main() -> None:
     """Run missing steps, then write the report."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("work", type=Path)
-    parser.add_argument("--ict", type=Path, help="an ict_facekit.npz: also run on that face model")
-    parser.add_argument("--only", choices=sorted(SETS), help="one of the face models")
-    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("work", type=Path, help="folder for data, runs and scores")
+    parser.add_argument("--ict", type=Path, help="ict_facekit.npz: also run on this face model")
+    parser.add_argument("--only", choices=sorted(SETS), help="run on one face model")
+    parser.add_argument("--seeds", type=int, default=3, help="trainings of each network")
     parser.add_argument("--jobs", type=int, default=2, help="networks trained in parallel")
-    parser.add_argument("--write", action="store_true", help="put the report into docs/benchmarks")
+    parser.add_argument("--write", action="store_true", help="write the report into docs/benchmarks")
     args = parser.parse_args()
     faces = {"builtin": None} | ({"ict": args.ict} if args.ict else {})
     face_models = [face for face in faces if args.only in (None, face)]
@@ -122,7 +123,7 @@ def extract(folder: Path, model: str) -> None:
 
 
 def encoder_settings(folder: Path) -> dict[str, Any]:
-    """Settings to fine-tune nano's visual encoder on single frames, without audio and scan."""
+    """Return the settings to fine-tune nano's visual encoder on single frames, without audio and scan."""
     persons = folder / "persons"
     return {
         "out": folder / "encoder",
@@ -140,7 +141,7 @@ def encoder_settings(folder: Path) -> dict[str, Any]:
 
 
 def small_network() -> dict[str, Any]:
-    """Network sizes small enough to train 72 networks on two cores."""
+    """Return network sizes small enough to train 72 networks on two cores."""
     return {
         "size": "nano",
         "alignment": {"width": 64, "au_width": 16, "heads": 4, "active_patches": 12},
@@ -149,7 +150,7 @@ def small_network() -> dict[str, Any]:
 
 
 def network_settings(folder: Path, name: str, seed: int) -> dict[str, Any]:
-    """Training settings of one network."""
+    """Return the training settings of one network."""
     controls = dict(NETWORKS[name])
     alignment_loss = controls.pop("alignment_loss", 0.1)
     tracks = folder / "tracks"
@@ -190,7 +191,7 @@ def train_and_score(folder: Path, name: str, seed: int) -> None:
 
 
 def read_truth(folder: Path) -> tuple[EvaluationRows, EvaluationRows]:
-    """Ground truth of the validation tracks and of the held-out tracks."""
+    """Read the ground truth of the validation tracks and of the held-out tracks."""
     return tuple(
         evaluation_rows({part: read_rows(folder / part, splits) for part, splits in parts.items()})
         for parts in ({"tracks": ["val"]}, EVALUATION_SPLITS)
@@ -198,7 +199,7 @@ def read_truth(folder: Path) -> tuple[EvaluationRows, EvaluationRows]:
 
 
 def read_rows(folder: Path, splits: list[str]) -> pd.DataFrame:
-    """Ground truth of every frame with a crop in some splits of a data set, a row each."""
+    """Read the ground truth of some splits of a data set: a row for each frame with a crop."""
     truth = folder / "data" / "truth"
     tracks = load_tracks(read_index(folder / "index"), folder / "cache", splits)
     seen = [

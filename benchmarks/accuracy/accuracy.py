@@ -1,4 +1,4 @@
-r"""Accuracy of `auscan detect` on faces, clips and rendered people that no training step saw.
+r"""Measure the accuracy of `auscan detect` on faces, clips and rendered people not used in training.
 
     python benchmarks/accuracy/accuracy.py --data ../shared/data  # needs data that are not included
     python benchmarks/accuracy/accuracy.py --data ../shared/data --model src/auscan/checkpoints/nano --card \
@@ -9,10 +9,10 @@ r"""Accuracy of `auscan detect` on faces, clips and rendered people that no trai
 3. Rendered people, a quarter of the pictures with an occluder: exact labels; also by head pose, occlusion,
    glasses and skin lightness.
 
-The pictures are written into a folder, `auscan detect --keep-all` runs on them, and its tables are read. The
-teacher is MediaPipe Face Landmarker, a model: 1 and 2 measure agreement with it, not accuracy against human
+The script writes the pictures into a folder, runs `auscan detect --keep-all` and reads its tables. The
+teacher is a model, MediaPipe Face Landmarker: 1 and 2 measure agreement with it, not accuracy against human
 coders. AUC, F1 at the checkpoint's thresholds and ECE (expected calibration error) are over all faces that
-were found, low-quality faces included; f1_scored is over faces that are scored without --keep-all.
+were found, including low quality. f1_scored is over the faces that are scored without --keep-all.
 """
 
 import argparse
@@ -40,16 +40,20 @@ from benchmarks.accuracy.held_out_data import (
     real_faces,
     rendered_faces,
 )
-from benchmarks.accuracy.metric_tables import au_metrics, markdown, within_clips
+from benchmarks.accuracy.metric_tables import au_metrics, markdown, page, within_clips
 from recipes.nano.calibrate.model_card import write_section
 
 FIRST_EIGHT = ("AU01", "AU02", "AU04", "AU07", "AU10", "AU12", "AU25", "AU26")
 ALL_TEN = (*FIRST_EIGHT, "AU15", "AU24")
 FORMS = {"positives": ".1%", "found": ".1%", "scored": ".1%", "clips": ".0f", "pictures": ".0f", "AUs": ".0f"}
 FORMS |= dict.fromkeys(("auc", "f1", "f1_scored", "ece", "r", "rank", "r_logit"), ".3f")
+LEAD = (
+    "Agreement of `auscan detect` with a teacher model on faces and clips, and accuracy on rendered people "
+    "with exact labels. None of them were used in training."
+)
 CARD_BEGIN = "<!-- written by benchmarks/accuracy/accuracy.py -->"
 PERSONS, OCCLUDED = 250, 0.25
-"""Rendered people, four pictures each, and the share of pictures with an occluder."""
+"""Number of rendered people, four pictures each, and share of pictures with an occluder."""
 
 
 def main() -> None:
@@ -58,27 +62,27 @@ def main() -> None:
     parser.add_argument(
         "--data", type=Path, required=True, help="folder with faces_val.parquet, clips/, ict_facekit.npz"
     )
-    parser.add_argument("--model", default="nano")
-    parser.add_argument("--only", nargs="+", choices=PARTS, default=list(PARTS))
-    parser.add_argument("--every", type=int, default=1, help="only every n-th face, for a quick run")
+    parser.add_argument("--model", default="nano", help="name or folder of a checkpoint")
+    parser.add_argument("--only", nargs="+", choices=PARTS, default=list(PARTS), help="parts to run")
+    parser.add_argument("--every", type=int, default=1, help="use every n-th face, for a quick run")
     parser.add_argument("--write", type=Path, help="also write the tables into this file")
     parser.add_argument(
-        "--card", action="store_true", help="also write the tables into the card of the model (a folder)"
+        "--card", action="store_true", help="also write the tables into the card of --model, a folder"
     )
     args = parser.parse_args()
     lines = [line for part in args.only for line in PARTS[part](args.data, args.model, args.every)]
     print(*lines, sep="\n")
     if args.write:
         used = ", ".join(f"{name} {number}" for name, number in versions().items())
-        head = ["# Accuracy", "", (__doc__ or "").strip(), "", f"Model: {args.model}. {used}.", ""]
-        args.write.write_text("\n".join([*head, *lines]) + "\n", encoding="utf-8")
+        note = f"Model: {args.model}. {used}."
+        args.write.write_text(page("Accuracy", LEAD, lines, __doc__ or "", note), encoding="utf-8")
     if args.card:
         text = "\n".join("#" + line if line.startswith("#") else line for line in lines)
         write_section(Path(args.model) / CARD_FILE, CARD_BEGIN, text.strip())
 
 
 def faces_part(data: Path, model: str, every: int) -> list[str]:
-    """Tables of the held-out faces, as Markdown lines."""
+    """Return the tables of the held-out faces, as Markdown lines."""
     faces = real_faces(data, every)
     found = detect_pictures(faces, model)
     scores = agreement(found, faces.truth.labels)
@@ -91,7 +95,7 @@ def faces_part(data: Path, model: str, every: int) -> list[str]:
 
 
 def clips_part(data: Path, model: str, every: int) -> list[str]:
-    """Tables of the held-out clips, as Markdown lines; `every` has no effect."""
+    """Return the tables of the held-out clips, as Markdown lines; `every` has no effect."""
     clips = held_out_clips(data)
     tables = detect_files([clip.path for clip in clips], model)
     matched = [match(table, clip.truth) for table, clip in zip(tables, clips, strict=True)]
@@ -102,17 +106,17 @@ def clips_part(data: Path, model: str, every: int) -> list[str]:
     )
     names = ", ".join(clip.path.stem for clip in clips)
     note = (
-        f"{sum(map(len, matched))} frames, the teacher's face found in "
-        f"{pd.concat(matched)['success'].mean():.2%}. Correlation within a clip, mean over the `clips` in "
-        "which the teacher varies: r of probability and the teacher's score, rank of their ranks, r_logit of "
-        "their logits."
+        f"{sum(map(len, matched))} frames; the teacher's face was found in "
+        f"{pd.concat(matched)['success'].mean():.2%}. Correlations are within a clip, averaged over the "
+        "`clips` in which the teacher varies: r of probability and teacher score, rank of their ranks, "
+        "r_logit of their logits."
     )
     lines = [f"## Held-out clips ({names})", "", *with_mean(scores.join(within)), ""]
     return [*lines, *textwrap.wrap(note, 110), ""]
 
 
 def rendered_part(data: Path, model: str, every: int) -> list[str]:
-    """Tables of the rendered people, as Markdown lines."""
+    """Return the tables of the rendered people, as Markdown lines."""
     faces = rendered_faces(data, PERSONS // every, OCCLUDED)
     found = detect_pictures(faces, model)
     labels, about = faces.truth.labels, faces.about
@@ -138,7 +142,7 @@ PARTS = {"faces": faces_part, "clips": clips_part, "rendered": rendered_part}
 
 
 def detect_pictures(pictures: LabelledPictures, model: str) -> pd.DataFrame:
-    """Run `auscan detect` on pictures. Return the most confident face of each, NaN where none was found."""
+    """Run `auscan detect` on pictures. Return the most confident face of each; NaN if none was found."""
     with tempfile.TemporaryDirectory() as folder:
         files = []
         for row, encoded in enumerate(pictures.encoded):
@@ -159,9 +163,10 @@ def detect_files(files: Sequence[Path], model: str, whole: Path | None = None) -
 
 
 def match(table: pd.DataFrame, truth: Truth) -> pd.DataFrame:
-    """Rows [T] of the face that the teacher saw in each frame; NaN where there is none.
+    """Match our faces with the teacher's: the row of its face in each frame [T], NaN if there is none.
 
-    The same: the middle of the teacher's five points lies in the box, nearest to the box's middle.
+    A face matches if the mean of the teacher's five points lies in its box; if several do, the box with the
+    nearest centre.
     """
     middle = truth.points.mean(axis=1)  # [T, 2]
     box = table[list(BOX_COLUMNS)].to_numpy(np.float64)
@@ -176,7 +181,7 @@ def match(table: pd.DataFrame, truth: Truth) -> pd.DataFrame:
 
 
 def agreement(found: pd.DataFrame, labels: NDArray[np.integer]) -> pd.DataFrame:
-    """A row for each AU with labels, over the rows with a face: positives, auc, f1, f1_scored, ece."""
+    """Compute positives, auc, f1, f1_scored and ece of each AU with labels, over the rows with a face."""
     probabilities, active = (found[list(names)].to_numpy(np.float64) for names in (AU_NAMES, ACTIVE_COLUMNS))
     scores = au_metrics(labels, probabilities, active)
     active[found["reason"] != ""] = np.nan
@@ -185,7 +190,7 @@ def agreement(found: pd.DataFrame, labels: NDArray[np.integer]) -> pd.DataFrame:
 
 
 def pose_groups(about: pd.DataFrame, cuts: Sequence[int]) -> dict[str, NDArray[np.bool_]]:
-    """Masks [n] of pictures by head pose."""
+    """Return masks [n] of pictures by head pose."""
     yaw, pitch = about["yaw"].abs().to_numpy(), about["pitch"].abs().to_numpy()
     ends = [0, *cuts, 180]
     groups = {
@@ -198,7 +203,7 @@ def pose_groups(about: pd.DataFrame, cuts: Sequence[int]) -> dict[str, NDArray[n
 
 
 def quality_groups(found: pd.DataFrame) -> dict[str, NDArray[np.bool_]]:
-    """Masks [n] of pictures by the quality in the table of `auscan detect`."""
+    """Return masks [n] of pictures by the quality in the table of `auscan detect`."""
     quality = found["quality"].to_numpy(np.float64)
     return {
         "quality below 0.5 (not scored)": quality < 0.5,
@@ -208,15 +213,15 @@ def quality_groups(found: pd.DataFrame) -> dict[str, NDArray[np.bool_]]:
 
 
 def found_line(found: pd.DataFrame) -> str:
-    """Sentence with the share of pictures in which a face was found."""
+    """Return a sentence with the share of pictures in which a face was found."""
     share = (found["success"] == 1).mean()
-    return f"Faces found in {share:.2%} of {len(found)} pictures. By group, means over its AUs:"
+    return f"Faces found in {share:.2%} of {len(found)} pictures. By group, mean over its AUs:"
 
 
 def by_group(
     groups: dict[str, NDArray[np.bool_]], found: pd.DataFrame, labels: NDArray[np.integer]
 ) -> list[str]:
-    """A row for each group: pictures, shares found and scored, mean AUC, F1 and ECE over its AUs."""
+    """Return a table of groups: pictures, shares found and scored, mean AUC, F1 and ECE over its AUs."""
     rows = {}
     for name, inside in groups.items():
         if not inside.any():
@@ -230,7 +235,7 @@ def by_group(
 
 
 def with_mean(scores: pd.DataFrame) -> list[str]:
-    """The table with a row of means, as Markdown lines."""
+    """Return the table with a row of means, as Markdown lines."""
     table = scores.reindex([name for name in AU_NAMES if name in scores.index])
     mean = table.mean().to_frame("mean").T
     return markdown(pd.concat([table, mean]), "AU", FORMS)

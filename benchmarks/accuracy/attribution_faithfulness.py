@@ -1,12 +1,12 @@
-"""Faithfulness of the attributions: cover the patches they point at and measure the change of the score.
+"""Measure how faithful the attributions are: change the attended patches and compare the scores.
 
     python benchmarks/accuracy/attribution_faithfulness.py --data ../shared/data
 
 On faces of `faces_val.parquet`, one picture each, without audio:
 
-1. Blur, for each AU, the three patches with most attention, three active patches at random, and the three
-   with least attention, and measure the change of its logit. Uninformative attention changes it equally.
-2. Cover a block of 3 x 3 patches with the face's mean colour and measure the weight of its patches.
+1. Blur, for each AU, the three patches with most attention, three random active patches, and the three with
+   least attention, and measure the change of its logit. If attention is uninformative, all three are equal.
+2. Cover a block of 3 x 3 patches with the mean colour of the face and measure the weight of its patches.
 3. Print quantiles of the gates.
 """
 
@@ -28,7 +28,7 @@ from auscan.inference.score_track import score_track
 
 POINTS = ("left_eye", "right_eye", "nose", "left_mouth", "right_mouth")
 COVERED = 3
-"""Patches blurred for an AU; also the side of the covered block, in patches."""
+"""Number of patches blurred for an AU, and side of the covered block in patches."""
 BATCH = 32
 Crops = NDArray[np.uint8]  # [F, S, S, 3] RGB
 Scored = tuple[NDArray[np.float32], FaceAttributions]
@@ -38,8 +38,8 @@ def main() -> None:
     """Run the three parts and print their tables."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data", type=Path, required=True, help="folder with faces_val.parquet")
-    parser.add_argument("--model", default="nano")
-    parser.add_argument("--faces", type=int, default=300, help="how many, spread over the table")
+    parser.add_argument("--model", default="nano", help="name or folder of a checkpoint")
+    parser.add_argument("--faces", type=int, default=300, help="number of faces, spread over the table")
     args = parser.parse_args()
     engine = load_engine(args.model)
     require_attributions(engine)
@@ -53,7 +53,7 @@ def main() -> None:
 
 
 def score_crops(parquet: Path, count: int, side: int) -> Crops:
-    """Crop faces by the teacher's points."""
+    """Crop faces by the teacher's points: [F, S, S, 3] RGB."""
     names = [f"{name}_{axis}" for name in POINTS for axis in "xy"]
     table = pd.read_parquet(parquet, columns=["jpeg", *names])
     table = table.iloc[np.linspace(0, len(table) - 1, count).round().astype(int)]
@@ -63,7 +63,7 @@ def score_crops(parquet: Path, count: int, side: int) -> Crops:
 
 
 def score_with_attributions(engine: InferenceEngine, crops: Crops) -> Scored:
-    """Logits [F, A] of each crop as a clip of its own, and its attributions."""
+    """Score each crop as a clip of its own: logits [F, A] and attributions."""
     parts = [
         engine.encode_faces(part, range(len(part)), {}, attributions=True)
         for part in np.split(crops, range(BATCH, len(crops), BATCH))
@@ -88,7 +88,7 @@ def blurring_table(
     random: np.random.Generator,
 ) -> Table:
     """Mean absolute change of each AU's logit when patches are blurred."""
-    table = Table("AU", "most attended", "by chance", "least attended", title="mean |change of the logit|")
+    table = Table("AU", "most attended", "random", "least attended", title="mean |change of the logit|")
     sums = []
     for j, name in enumerate(AU_NAMES):
         if name in engine.config.untrained_aus:
@@ -114,7 +114,7 @@ def blurring_table(
 def covered_patches_table(
     engine: InferenceEngine, crops: Crops, attributions: FaceAttributions, random: np.random.Generator
 ) -> Table:
-    """Weight of a block of patches and share of active ones, before and after covering it."""
+    """Compare weight and share of active patches of a block before and after covering it."""
     grid = round(attributions.patch_weights.shape[1] ** 0.5)
     corners = random.integers(0, grid - COVERED + 1, (len(crops), 2))
     covered, inside = crops.copy(), np.zeros((len(crops), grid, grid), bool)
@@ -122,7 +122,7 @@ def covered_patches_table(
         cells[row : row + COVERED, column : column + COVERED] = True
         crop[upsample_cells(cells, crop.shape[0])] = crop.reshape(-1, 3).mean(0)
     inside = inside.reshape(len(crops), -1)
-    table = Table("covered patches", "mean weight", "read", "share of all attention")
+    table = Table("covered patches", "mean weight", "active", "share of all attention")
     for title, seen in (("before", attributions), ("after", score_with_attributions(engine, covered)[1])):
         attention = (seen.attention * inside[:, None]).sum(-1).mean()
         weights = seen.patch_weights[inside]
@@ -131,7 +131,7 @@ def covered_patches_table(
 
 
 def gates_table(attributions: FaceAttributions) -> Table:
-    """Quantiles of the gates, a row an AU."""
+    """Return the quantiles of the gates, a row an AU."""
     table = Table("AU", "1 %", "median", "99 %", title="gate: weight of the local view")
     for name, values in zip(AU_NAMES, attributions.gates.T, strict=True):
         table.add_row(name, *(f"{value:.2f}" for value in np.quantile(values, (0.01, 0.5, 0.99))))

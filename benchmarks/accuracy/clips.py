@@ -1,10 +1,11 @@
-"""Check timestamps, faces and points of `auscan.detect` on the shared clips.
+"""Check timestamps, faces and points of `auscan.detect` on clips.
 
     python benchmarks/accuracy/clips.py --data ../shared/data
 
-Prints a row a clip: frames, whether all timestamps equal those of a plain PyAV decode, share of frames with a
-face, share of the teacher's frames in which its face was found, share of them covered by the most frequent
-face_id, and the mean error of the five points (refined by the network) over the eye distance.
+Prints a row for each clip: frames; whether all timestamps equal those of a plain PyAV decode; share of frames
+with a face; share of the teacher's frames in which its face was found; share of them with the most frequent
+face_id; mean error of the five points (refined by the network) over the eye distance; number of face_ids;
+frames a second.
 """
 
 import argparse
@@ -33,13 +34,13 @@ from benchmarks.accuracy.face_tracking import (
 
 
 def plain_times_s(path: Path) -> NDArray[np.float64]:
-    """Presentation times from PyAV: [F] seconds."""
+    """Decode presentation times with PyAV: [F] seconds."""
     with av.open(str(path)) as container:
         return np.asarray([frame.time for frame in container.decode(video=0)], dtype=np.float64)
 
 
 def compare_with_teacher(result: Result, teacher: pd.DataFrame) -> tuple[list[float], Counter[int], int]:
-    """Point errors where the teacher's face was found, its face_ids, and the teacher's number of frames."""
+    """Return the point errors of faces found, their face_ids, and the teacher's number of frames."""
     teacher = teacher.reindex(columns=["found", *COLUMNS])
     points = teacher[COLUMNS].to_numpy(np.float64).reshape(-1, 5, 2)
     found = np.flatnonzero(teacher["found"].to_numpy(bool))
@@ -74,7 +75,7 @@ def main() -> None:
     """Parse arguments and print the table."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--data", type=Path, required=True, help="folder with clips/ and clips_teacher/")
-    parser.add_argument("--model", default="nano")
+    parser.add_argument("--model", default="nano", help="name or folder of a checkpoint")
     args = parser.parse_args()
     engine = load_engine(args.model)
     print("clip             frames  times    face   found  one id   error  ids    fps")

@@ -1,15 +1,16 @@
-"""Run two checkouts of auscan on the same media and compare every file they write, byte for byte.
+r"""Run two checkouts of auscan on the same media and compare every file they write, byte for byte.
 
 Use it before and after a change that must not alter results:
 
     git worktree add /tmp/before COMMIT
-    python benchmarks/accuracy/compare_outputs.py --before /tmp/before --after . --clips ../shared/data/clips
+    python benchmarks/accuracy/compare_outputs.py --before /tmp/before --after . \
+        --clips ../shared/data/clips --out runs/compare
 
 For each input: `auscan detect --evidence --overlay`, `auscan export-results` in every format, and the rows of
-`auscan live`. JSON files are compared without the versions, times and paths that differ from run to run.
-Prints a row a file that differs, and a summary. Exits with 1 where anything differs.
+`auscan live`. JSON files are compared without versions, times and durations, which differ from run to run.
+Prints a row for each file that differs, and a summary. Exits with 1 if a file differs.
 
-See also: clips.py and accuracy.py, which say how good the results are.
+See also: clips.py and accuracy.py (quality of the results).
 """
 
 import argparse
@@ -23,17 +24,23 @@ from typing import Any, Final
 
 FORMATS: Final = ("openface", "pyfeat", "elan", "textgrid", "bids", "wide", "jsonl")
 VARYING_KEYS: Final = frozenset({"auscan", "versions", "created", "seconds", "elapsed_s", "GeneratedBy"})
-"""JSON keys whose values name the commit, the day or the duration of the run."""
+"""JSON keys with the commit, date or duration of the run."""
 LIVE_INPUTS: Final = 6
-"""Videos that are also read by `auscan live`, which runs at the speed of the recording."""
+"""Number of videos for `auscan live`, which runs at the speed of the recording."""
 
 
 def main() -> int:
+    """Run both checkouts and compare their outputs. Return the exit code."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--before", type=Path, required=True, help="checkout to compare against")
     parser.add_argument("--after", type=Path, required=True, help="checkout to test")
     parser.add_argument("--clips", type=Path, required=True, help="folder of videos and pictures")
-    parser.add_argument("--out", type=Path, required=True, help="folder for the outputs of both; kept")
+    parser.add_argument(
+        "--out",
+        type=Path,
+        required=True,
+        help="folder for the outputs of both; finished outputs are not made again",
+    )
     arguments = parser.parse_args()
     for name in ("before", "after"):
         if not (arguments.out / name / "complete").exists():
@@ -61,7 +68,10 @@ def run(checkout: Path, clips: Path, out: Path) -> None:
 
 
 def auscan(checkout: Path, *words: str) -> bytes:
-    """Standard output of a command of a checkout; its failure is printed, since some inputs must fail."""
+    """Run a command of a checkout. Return its standard output.
+
+    A failure is only printed, because some inputs must fail.
+    """
     program = "import sys; from auscan.cli.main import main; sys.exit(main())"
     environment = {**os.environ, "PYTHONPATH": str(checkout / "src")}
     done = subprocess.run(
@@ -75,7 +85,7 @@ def auscan(checkout: Path, *words: str) -> bytes:
 
 
 def compare(before: Path, after: Path) -> list[str]:
-    """Names of the files that differ or are in one tree only; also printed."""
+    """Print and return the names of the files that differ or exist in one tree only."""
     trees = [files_below(before), files_below(after)]
     names = sorted(trees[0].keys() | trees[1].keys())
     differing = [name for name in names if trees[0].get(name) != trees[1].get(name)]
@@ -88,7 +98,7 @@ def compare(before: Path, after: Path) -> list[str]:
 
 
 def files_below(folder: Path) -> dict[str, str]:
-    """Digest of every file below a folder, by its path there."""
+    """Return the digest of every file below a folder, by its path in the folder."""
     found = {}
     for path in sorted(folder.rglob("*")):
         if path.is_file() and not path.name.startswith(("manifest", "complete")):
@@ -97,7 +107,7 @@ def files_below(folder: Path) -> dict[str, str]:
 
 
 def digest(path: Path) -> str:
-    """sha256 of a file; of JSON without its varying values."""
+    """Return the sha256 of a file; JSON is hashed without its varying values."""
     content = path.read_bytes()
     if path.suffix == ".json":
         content = json.dumps(without_varying(json.loads(content)), sort_keys=True).encode()
@@ -105,7 +115,7 @@ def digest(path: Path) -> str:
 
 
 def without_varying(value: Any) -> Any:
-    """A JSON value without `VARYING_KEYS`, at any depth."""
+    """Return a JSON value without `VARYING_KEYS`, at any depth."""
     if isinstance(value, dict):
         return {key: without_varying(each) for key, each in value.items() if key not in VARYING_KEYS}
     return [without_varying(each) for each in value] if isinstance(value, list) else value

@@ -1,7 +1,7 @@
 """Corrupt pictures in one way at a time by a known amount, reproducibly.
 
-Sizes follow the face: covers lie over its parts in an aligned crop; blur and resolution are relative to the
-eye distance. The covers are plain cloths, unlike the occluders of the training data.
+Amounts are relative to the face: covers lie over its parts in an aligned crop; blur and resolution are
+relative to the eye distance. The covers are plain cloths, unlike the occluders of the training data.
 
 Inputs: a frame [H, W, 3] RGB, five points [5, 2] px of its face, an amount. Returns: the corrupted frame.
 """
@@ -26,7 +26,7 @@ BOXES: Final = {
     "eyes": (20.0, 38.0, 92.0, 64.0),
     "half": (8.0, 8.0, 56.0, 112.0),
 }
-"""Parts of an aligned crop (align.TEMPLATE) as x0, y0, x1, y1 in px; the half is that on the left."""
+"""Parts of an aligned crop (align.TEMPLATE) as x0, y0, x1, y1 in px; half is the left half of the picture."""
 
 
 @dataclass(frozen=True)
@@ -36,11 +36,13 @@ class Corruption:
     amounts: tuple[float, float, float]
     """Amounts at the three levels."""
     unit: str
+    """Unit of the amounts, for tables."""
     apply: Callable[[Image, Points, float, Random], Image]
+    """Function from frame, points, amount and generator to the corrupted frame."""
 
 
 def corrupt(image: Image, points: Points, kind: str, level: int, seed: int = 0) -> Image:
-    """Corrupt a frame by `kind` at a level of 0 to 3. seed: of random parts, constant within a clip."""
+    """Corrupt a frame by `kind` at a level of 0 to 3. seed: seed of the random numbers."""
     if level == 0:
         return image
     corruption = CORRUPTIONS[kind]
@@ -48,7 +50,7 @@ def corrupt(image: Image, points: Points, kind: str, level: int, seed: int = 0) 
 
 
 def cover(part: str) -> Callable[[Image, Points, float, Random], Image]:
-    """Return a function that covers a share of the width and height of a part of the face with a cloth."""
+    """Return a function that covers a share of a part's width and height with a cloth."""
     x0, y0, x1, y1 = BOXES[part]
     middle, half = np.array([x0 + x1, y0 + y1]) / 2, np.array([x1 - x0, y1 - y0]) / 2
 
@@ -67,18 +69,18 @@ def cover(part: str) -> Callable[[Image, Points, float, Random], Image]:
 
 
 def blur(image: Image, points: Points, amount: float, rng: Random) -> Image:
-    """Blur; amount: standard deviation over the eye distance."""
+    """Blur. amount: standard deviation over the eye distance."""
     return np.asarray(cv2.GaussianBlur(image, (0, 0), amount * eye_distance(points)), np.uint8)
 
 
 def darken(image: Image, points: Points, gain: float, rng: Random) -> Image:
-    """Reduce light and add noise, in 8 bits."""
+    """Reduce light by a gain and add noise, in 8 bits."""
     noise = rng.normal(0, 2, image.shape).astype(np.float32)
     return np.clip(image * np.float32(gain) + noise, 0, 255).round().astype(np.uint8)
 
 
 def add_noise(image: Image, points: Points, amount: float, rng: Random) -> Image:
-    """Add noise of a standard deviation, of 255."""
+    """Add noise. amount: standard deviation, of 255."""
     noise = amount * rng.standard_normal(image.shape, np.float32)
     return np.clip(image + noise, 0, 255).astype(np.uint8)
 
@@ -100,7 +102,7 @@ def compress(image: Image, points: Points, quality: float, rng: Random) -> Image
 
 
 def eye_distance(points: Points) -> float:
-    """Eye distance, px."""
+    """Return the eye distance, px."""
     return float(np.linalg.norm(points[1] - points[0]))
 
 

@@ -1,12 +1,17 @@
-"""Compare face detection and tracking with the teacher on stills and clips.
+"""Compare face detection and tracking with the teacher (MediaPipe Face Landmarker) on stills and clips.
 
     python benchmarks/accuracy/face_tracking.py --data ../shared/data
 
-First the stills, then a row a clip: share of the teacher's frames in which its face was found (mean point
-error of the nearest face below half the eye distance), mean five-point error over that distance, share of the
-teacher's frames covered by the most frequent face_id, share of frames with any face, number of face_ids,
-detector time a frame, and detector runs a frame on the whole picture and near a known face. Then all clips
-together.
+Prints the stills, then a row for each clip, then all clips together. Columns, over the frames with a face by
+the teacher unless stated otherwise:
+
+    found       share of frames with the teacher's face: a mean point error below half the eye distance
+    error       mean error of the five points over the eye distance
+    one id      share of frames with the most frequent face_id
+    face        share of all frames with any face
+    ids         number of face_ids
+    ms/frame    detector time
+    runs, near  detector runs a frame on the whole picture, and near a known face
 """
 
 import argparse
@@ -27,11 +32,11 @@ from auscan.media.video import read_frames
 POINTS = ("left_eye", "right_eye", "nose", "left_mouth", "right_mouth")
 COLUMNS = [f"{point}_{axis}" for point in POINTS for axis in "xy"]
 FOUND_WITHIN = 0.5
-"""A face further than this from the teacher's (mean point error over eye distance) is another face."""
+"""Maximum mean point error over eye distance at which a face is the teacher's."""
 EXCLUDED_CLIPS = ("lp_s13",)
-"""Clips left out of the share found, since the teacher found no face there."""
+"""Clips left out of the share found, because the teacher found no face in them."""
 SEVERAL_FACES = ("vx_", "lp_s13")
-"""Clips with several faces are left out of the point error: the teacher may follow another one."""
+"""Clips with several faces, left out of the point error: the teacher may track another face."""
 
 
 @dataclass
@@ -40,10 +45,13 @@ class TrackingCounts:
 
     frames: int = 0
     with_face: int = 0
+    """Frames with any face."""
     teacher: int = 0
+    """Frames with a face by the teacher."""
     errors: list[float] = field(default_factory=list)
-    """Point errors over eye distance, one for each of the teacher's frames in which the face was found."""
+    """Point error over eye distance of each frame with the teacher's face."""
     ids: Counter[int] = field(default_factory=Counter)
+    """Frames of each face_id that is the teacher's face."""
     all_ids: set[int] = field(default_factory=set)
 
 
@@ -61,6 +69,7 @@ class TimedDetector:
         return faces
 
     def detect_near(self, image: NDArray[np.uint8], box: NDArray[np.float32]) -> Detection | None:
+        """Count and time a run near a known face."""
         start = time.perf_counter()
         face = self.detector.detect_near(image, box)
         self.seconds += time.perf_counter() - start
@@ -69,14 +78,14 @@ class TimedDetector:
 
 
 def point_error(ours: NDArray[np.floating], teacher: NDArray[np.floating]) -> float:
-    """Mean distance of two sets of points [5, 2] over the teacher's eye distance."""
+    """Compute the mean distance of two sets of points [5, 2] over the teacher's eye distance."""
     return float(np.linalg.norm(ours - teacher, axis=1).mean() / np.linalg.norm(teacher[0] - teacher[1]))
 
 
 def compare_clip(path: Path, teacher: pd.DataFrame, detector: TimedDetector, stride: int) -> TrackingCounts:
     """Track the faces of one clip and compare them with the teacher's rows, frame by frame."""
     counts = TrackingCounts()
-    teacher = teacher.reindex(columns=["found", *COLUMNS])  # no points at all where no face was found
+    teacher = teacher.reindex(columns=["found", *COLUMNS])  # clips without a face have no columns of points
     found = teacher["found"].to_numpy(dtype=bool)
     points = teacher[COLUMNS].to_numpy(dtype=np.float64).reshape(-1, 5, 2)
     for frame, faces in track_faces(read_frames(path), detector, stride=stride):
@@ -160,10 +169,12 @@ def main() -> None:
     parser.add_argument(
         "--data", type=Path, required=True, help="folder with clips/, clips_teacher/ and faces_*.parquet"
     )
-    parser.add_argument("--longest-side", type=int, help="px the detector reduces frames to")
-    parser.add_argument("--stride", type=int, default=STRIDE, help="detect at least at every stride-th frame")
-    parser.add_argument("--stills", default="faces_val", help="which stills: faces_val or faces_train")
-    parser.add_argument("--count", type=int, help="only so many of the stills, drawn at random")
+    parser.add_argument("--longest-side", type=int, help="longest side of frames for the detector, px")
+    parser.add_argument(
+        "--stride", type=int, default=STRIDE, help="largest distance of two detections, frames"
+    )
+    parser.add_argument("--stills", default="faces_val", help="stills: faces_val or faces_train")
+    parser.add_argument("--count", type=int, help="number of stills, drawn at random; all by default")
     args = parser.parse_args()
     detector = FaceDetector(args.longest_side) if args.longest_side else FaceDetector()
     compare_stills(args.data / f"{args.stills}.parquet", TimedDetector(detector), args.count)

@@ -1,12 +1,14 @@
-"""Faces and clips that no training step saw, with their labels.
+"""Load faces and clips that were not used in training, with their labels.
 
-    faces      `faces_val.parquet`: identities that are not in the training table; teacher labels
-    rendered   rendered people of recipes/nano/render/rendered_faces.py: TEST; exact labels
-    clips      real_clips.HELD_OUT (recipes/nano/data/real_clips.py); teacher labels
+    faces      `faces_val.parquet`, with identities that are not in the training table; teacher labels
+    rendered   people of the range TEST in recipes/nano/render/rendered_faces.py; exact labels
+    clips      HELD_OUT in recipes/nano/data/real_clips.py; teacher labels
     talking    rendered people who speak, written once as video files into a folder; exact labels
 
-The teacher is MediaPipe Face Landmarker, a model: agreement with it is not accuracy against human coders. It
-gives no labels for AU06 and AU23 (-1).
+The teacher is MediaPipe Face Landmarker, a model: agreement with it is not accuracy against human coders.
+Teacher labels of AU06 and AU23 are -1 (unknown).
+
+Inputs: the data folder. Returns: `LabelledPictures`, or a list of `LabelledClip`.
 """
 
 from collections.abc import Iterator
@@ -30,8 +32,9 @@ from recipes.nano.data.real_clips import HELD_OUT
 from recipes.nano.data.teacher_labels import RULES, Targets, blendshape, lip_gap, teacher_targets
 
 NO_TEACHER = ("AU06", "AU23")
+"""AUs without a teacher score."""
 RENDER_SEED = 7
-"""Seed of expressions and scenes, not of persons."""
+"""Seed of expressions, poses and cameras. Persons have their own seeds."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,13 +42,13 @@ class Truth:
     """Ground truth of R pictures or frames."""
 
     labels: NDArray[np.int8]
-    """[R, A]; -1 where unknown."""
+    """[R, A]: 1 active, 0 inactive, -1 unknown."""
     points: NDArray[np.float32]
     """[R, 5, 2] px."""
     soft: NDArray[np.float32]
     """[R, A] soft targets, 0 to 1."""
     scores: NDArray[np.float32]
-    """[R, A] the teacher's scores or rendered intensities; NaN where unknown."""
+    """[R, A] teacher scores or rendered intensities; NaN if unknown."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,7 +59,7 @@ class LabelledPictures:
     """Contents of image files."""
     truth: Truth
     about: pd.DataFrame
-    """A row a picture; always with `yaw` in degrees."""
+    """A row for each picture, with `yaw` in degrees and other columns."""
 
     def images(self) -> Iterator[NDArray[np.uint8]]:
         """Yield the pictures [H, W, 3] RGB."""
@@ -70,9 +73,9 @@ class LabelledClip:
 
     path: Path
     truth: Truth
-    """A row a frame."""
+    """A row for each frame."""
     sound: Waveform
-    """The whole audio."""
+    """Audio of the whole clip."""
 
     def frames(self) -> Iterator[Frame]:
         """Decode the frames from the beginning."""
@@ -80,7 +83,7 @@ class LabelledClip:
 
 
 def real_faces(data: Path, every: int = 1) -> LabelledPictures:
-    """Each `every`-th picture of `faces_val.parquet`."""
+    """Read each `every`-th picture of `faces_val.parquet`."""
     table = pd.read_parquet(data / "faces_val.parquet").iloc[::every].reset_index(drop=True)
     landmarks = np.stack([np.asarray(v, np.float32).reshape(478, 2) for v in table["landmarks"]])
     about = table.drop(columns=["jpeg", "landmarks"])
@@ -88,10 +91,10 @@ def real_faces(data: Path, every: int = 1) -> LabelledPictures:
 
 
 def rendered_faces(data: Path, persons: int, occluded: float) -> LabelledPictures:
-    """Four pictures of each of some rendered people.
+    """Render four pictures of each of some people.
 
     occluded: share of the pictures with an occluder.
-    `about`: yaw, pitch, covered (share of the face), lightness (L* of the skin), glasses.
+    Columns of `about`: yaw, pitch, covered (share of the face), lightness (L* of the skin), glasses.
     """
     from recipes.nano.render.rendered_faces import TEST
     from recipes.nano.render.rendered_faces import rendered_faces as render
@@ -117,7 +120,7 @@ def rendered_faces(data: Path, persons: int, occluded: float) -> LabelledPicture
 
 
 def held_out_clips(data: Path) -> list[LabelledClip]:
-    """The held-out clips with teacher labels for each frame."""
+    """Read the held-out clips with teacher labels for each frame."""
     found = []
     for name in HELD_OUT:
         table = pd.read_parquet(data / "clips_teacher" / f"{name}.parquet")
@@ -131,7 +134,7 @@ def held_out_clips(data: Path) -> list[LabelledClip]:
 
 
 def _whole_sound(path: Path) -> Waveform:
-    """Read the audio of a clip; every held-out clip has some."""
+    """Read the audio of a clip; every held-out clip has audio."""
     chunks = read_waveform(path)
     assert chunks is not None
     pieces = list(chunks)
@@ -139,6 +142,7 @@ def _whole_sound(path: Path) -> Waveform:
 
 
 def _teacher_truth(table: pd.DataFrame, gaps: NDArray[np.float32]) -> Truth:
+    """Convert the teacher's scores into ground truth."""
     targets: Targets = teacher_targets(table, gaps)
     scores = np.full(targets.soft.shape, np.nan, np.float32)
     for name, (shape, _) in RULES.items():
@@ -151,10 +155,11 @@ def _teacher_truth(table: pd.DataFrame, gaps: NDArray[np.float32]) -> Truth:
 SECONDS = 6.0
 """Length of a clip of a talking person."""
 CLOCK = Fraction(1, 90_000)
+"""Time base of the video files, seconds."""
 
 
 def talking_clips(data: Path, folder: Path, persons: int) -> list[LabelledClip]:
-    """Clips of rendered people who speak; clips in the folder are not rendered again."""
+    """Render clips of people who speak; clips in the folder are not rendered again."""
     from recipes.nano.render.rendered_faces import TEST
 
     folder.mkdir(parents=True, exist_ok=True)
@@ -165,7 +170,7 @@ def talking_clips(data: Path, folder: Path, persons: int) -> list[LabelledClip]:
 
 
 def _render_clip(ict: Path, person: int, folder: Path) -> None:
-    """Render one clip: pictures as .mp4, then audio and truth as .npz."""
+    """Render one clip: pictures into an .mp4, audio and ground truth into an .npz."""
     from recipes.nano.render.expressions import labels_of, soft_targets
     from recipes.nano.render.head_mesh import load_head
     from recipes.nano.render.rendered_clips import draw_clip, render_frames
@@ -174,9 +179,9 @@ def _render_clip(ict: Path, person: int, folder: Path) -> None:
     pictures = []
 
     def images() -> Iterator[NDArray[np.uint8]]:
-        for shot in render_frames(clip):
-            pictures.append(shot.picture)
-            yield shot.image
+        for frame in render_frames(clip):
+            pictures.append(frame.picture)
+            yield frame.image
 
     _write(folder / f"{person}.mp4", images(), clip.times_s)
     gaps = np.asarray([picture.lip_gap for picture in pictures])
@@ -190,6 +195,7 @@ def _render_clip(ict: Path, person: int, folder: Path) -> None:
 
 
 def _load(folder: Path, person: int) -> LabelledClip:
+    """Read a rendered clip from the folder."""
     with np.load(folder / f"{person}.npz") as stored:
         truth = Truth(**{name: stored[name] for name in ("labels", "points", "soft", "scores")})
         wave = Waveform(stored["wave"].astype(np.float32), 0.0)
@@ -198,7 +204,7 @@ def _load(folder: Path, person: int) -> LabelledClip:
 
 
 def _write(path: Path, images: Iterator[NDArray[np.uint8]], times_s: NDArray[np.float64]) -> None:
-    """Write H.264 4:4:4, nearly lossless."""
+    """Write a nearly lossless video: H.264, 4:4:4."""
     with av.open(str(path), "w") as container:
         stream = container.add_stream("libx264", rate=25, options={"crf": "8", "preset": "veryfast"})
         stream.pix_fmt = "yuv444p"

@@ -1,10 +1,11 @@
-"""Metrics of accuracy.py and robustness.py: AUC, F1 and ECE a row an AU, correlation within clips, Markdown.
+"""Compute AUC, F1 and ECE of each AU and correlation within clips, and format tables and pages.
 
-Inputs: labels [R, A] of 1, 0 and -1; probabilities [R, A], NaN where no face was found; active [R, A].
-Returns: tables with a row for each AU.
+Inputs: labels [R, A] of 1, 0 and -1; probabilities [R, A], NaN if no face was found; active [R, A].
+Returns: tables with a row for each AU; Markdown.
 See also: held_out_data.py (faces and clips).
 """
 
+import textwrap
 from collections.abc import Iterable
 
 import numpy as np
@@ -18,19 +19,20 @@ from auscan.core.aus import AU_NAMES
 from auscan.training.metrics import calibration_error
 
 MIN_POSITIVES = 5
-"""An AU needs this many positives and negatives in a group."""
+"""Minimum number of positives and of negatives of an AU in a group."""
 MIN_FRAMES = 30
 MIN_SPREAD = 0.05
-"""Frames and standard deviation of soft targets above which an AU counts as varying in a clip."""
+"""An AU varies in a clip if frames and standard deviation of its soft targets exceed these."""
 MIN_PROBABILITY = 1e-6
+"""Lower bound on probabilities before their logit; the upper bound is 1 minus it."""
 
 
 def au_metrics(
     labels: NDArray[np.integer], probabilities: NDArray[np.floating], active: NDArray[np.floating]
 ) -> pd.DataFrame:
-    """A row for each AU with enough labels: positives, auc, f1, ece, over the rows with a face.
+    """Compute positives, auc, f1 and ece of each AU with enough labels, over the rows with a face.
 
-    f1 is at the thresholds that gave `active` (1, 0, NaN), over the rows in which it is known.
+    f1 compares `active` (1, 0, NaN) with the labels, over the rows in which it is not NaN.
     """
     rows = {}
     for j, name in enumerate(AU_NAMES):
@@ -48,7 +50,7 @@ def au_metrics(
 
 
 def f1_of_scored(truth: NDArray[np.integer], active: NDArray[np.floating]) -> float:
-    """F1 over the rows that were scored; NaN if these have no positive."""
+    """Compute F1 over the scored rows; NaN if these have no positive."""
     scored = ~np.isnan(active)
     if not truth[scored].any():
         return float("nan")
@@ -56,11 +58,11 @@ def f1_of_scored(truth: NDArray[np.integer], active: NDArray[np.floating]) -> fl
 
 
 def within_clips(clips: Iterable[tuple[NDArray[np.floating], ...]]) -> pd.DataFrame:
-    """Correlation with the teacher within a clip, a row an AU: clips, r, rank, r_logit (means over clips).
+    """Correlate with the teacher within clips: for each AU clips, r, rank and r_logit (means over clips).
 
-    clips: for each, probabilities [T, A], teacher's scores [T, A] (NaN: none), its soft targets [T, A]
-    r: of probability and score.  rank: of their ranks.  r_logit: of their logits.  A calibration changes r
-    alone.
+    clips: probabilities [T, A], teacher scores [T, A] (NaN if unknown) and soft targets [T, A] of each clip.
+    r: correlation of probability and score.  rank: of their ranks.  r_logit: of their logits.
+    Calibration changes only r.
     """
     found: dict[str, list[tuple[float, float, float]]] = {}
     for probabilities, scores, soft in clips:
@@ -82,9 +84,27 @@ def within_clips(clips: Iterable[tuple[NDArray[np.floating], ...]]) -> pd.DataFr
 
 
 def markdown(table: pd.DataFrame, first: str, forms: dict[str, str]) -> list[str]:
-    """A table as Markdown lines. forms: title of a column -> its format; missing values are a dash."""
+    """Return a table as Markdown lines. forms: column title -> format; missing values become a dash."""
     lines = [f"| {first} | {' | '.join(table.columns)} |", "| --- " * (len(table.columns) + 1) + "|"]
     for name, row in table.iterrows():
         cells = ["-" if pd.isna(value) else format(value, forms.get(str(k), "")) for k, value in row.items()]
         lines.append(f"| {name} | {' | '.join(cells)} |")
     return lines
+
+
+def page(title: str, lead: str, lines: Iterable[str], description: str, note: str = "") -> str:
+    """Return a page of docs/benchmarks as Markdown: lead, results, then how they were measured.
+
+    description: docstring of the script. Its first line and the paragraphs from "Inputs:" on are left out.
+    note: versions or settings, put at the end.
+    """
+    method = description.partition("\n")[2].partition("\nInputs:")[0].strip("\n")
+    sections = (
+        f"# {title}",
+        textwrap.fill(lead, 110),
+        "\n".join(lines).strip(),
+        "## How it was measured",
+        method,
+        note,
+    )
+    return "\n\n".join(section for section in sections if section) + "\n"

@@ -1,11 +1,11 @@
-"""Measure where scoring of a face breaks down: the basis of the thresholds in results/quality.py.
+"""Measure accuracy against picture quality, the basis of the thresholds in results/quality.py.
 
     python benchmarks/accuracy/quality_thresholds.py --data ../shared/data --run runs/nano
 
 Corrupts the development faces of the training table step by step, measures each crop as `auscan detect` does,
 and computes agreement with the teacher's labels of the clean picture: mean AUC over the ten AUs with a
-teacher, by level of corruption, then in bins of the measured value. Finally prints the share of clean faces
-that are not scored. `--run` is the recipe's run folder, whose cache of faces is used or made.
+teacher, by level of corruption, then in bins of the measured value. Last it prints the share of clean faces
+that are not scored. `--run` is the run folder of the recipe; its cache of faces is used or made.
 """
 
 import argparse
@@ -28,27 +28,32 @@ from auscan.faces.quality import measure_quality
 from auscan.inference.engine import InferenceEngine
 from auscan.inference.load import load_engine
 from auscan.inference.score_track import score_track
-from auscan.results.quality import REASONS, check_quality
+from auscan.results.table import REASONS, check_quality
 from recipes.nano.data.real_faces import Faces, load_faces
 from recipes.nano.render.occluders import covered_share
 from recipes.nano.train.augment import occlude
 
 MEASURED = ("size", "sharpness", "brightness", "contrast")
+"""Quantities of measure_quality, in order."""
 POSE_OCCLUSION = ("yaw", "pitch", "covered")
+"""Quantities of the visual stage, in order."""
 NOISE = 3.0
 """Standard deviation of the camera noise in low light, of 255."""
 BINS = 8
+"""Bins of the measured value, with equally many faces."""
 Image = NDArray[np.uint8]
 MeasuredCrop = tuple[Image, NDArray[np.float32], float]
-"""Crop [S, S], measured [4], covered share."""
+"""Crop [S, S], measured quantities [4], covered share."""
 
 
 def main() -> None:
     """Run the benchmark and print its tables."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data", type=Path, required=True, help="folder with faces_train.parquet")
-    parser.add_argument("--run", type=Path, default=Path("runs/nano"), help="cache of the faces")
-    parser.add_argument("--model", default="nano")
+    parser.add_argument(
+        "--run", type=Path, default=Path("runs/nano"), help="run folder with the cache of faces"
+    )
+    parser.add_argument("--model", default="nano", help="name or folder of a checkpoint")
     parser.add_argument("--only", nargs="*", help="corruptions to run; all by default")
     args = parser.parse_args()
     cv2.setNumThreads(1)
@@ -62,7 +67,7 @@ def main() -> None:
 
 
 def unscored_faces(engine: InferenceEngine, faces: Faces) -> str:
-    """Shares of clean faces that are not scored, by reason."""
+    """Return the shares of clean faces that are not scored, by reason."""
     crops = [crop_face_of(faces, int(row)) for row in np.flatnonzero(faces.development)]
     _, pose_occlusion = score(engine, np.stack([crop for crop, _, _ in crops]))
     quality, reason = check_quality(
@@ -80,7 +85,7 @@ def table_by_level(
     corrupt: Callable[[Faces, int, float, np.random.Generator], MeasuredCrop],
     levels: tuple[float, ...],
 ) -> Table:
-    """Measured values and mean AUC by level of corruption, then by bin of the measured value."""
+    """Return measured values and mean AUC by level of corruption, then by bin of the measured value."""
     rows = np.flatnonzero(faces.development)
     table = Table(title=f"{name}: {quantity}")
     for title in ("level", f"{quantity}, 5 %", "median", "95 %", "covered share", "mean AUC"):
@@ -113,7 +118,7 @@ def table_by_level(
 
 
 def score(engine: InferenceEngine, crops: Image) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Logits [n, A], head pose and occlusion [n, 3] of grey crops [n, S, S], each as a clip of its own."""
+    """Score grey crops [n, S, S], each as a clip of its own: logits [n, A], pose and occlusion [n, 3]."""
     rgb = np.repeat(crops[..., None], 3, axis=-1)
     logits, pose_occlusion = [], []
     for start in range(0, len(rgb), 32):
@@ -127,7 +132,7 @@ def score(engine: InferenceEngine, crops: Image) -> tuple[NDArray[np.float32], N
 
 
 def mean_auc(logits: NDArray[np.float32], labels: NDArray[np.int8]) -> float:
-    """Mean ROC-AUC over the AUs with a teacher score (not AU06)."""
+    """Compute the mean ROC-AUC over the AUs with a teacher score (not AU06)."""
     aucs = []
     for column, name in enumerate(AU_NAMES):
         known = labels[:, column] >= 0

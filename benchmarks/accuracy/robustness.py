@@ -1,4 +1,4 @@
-r"""Accuracy under head rotation, occlusion and other corruptions, and the benefit of audio.
+r"""Measure accuracy under head rotation, occlusion and other corruptions, and the benefit of audio.
 
     python benchmarks/accuracy/robustness.py --data ../shared/data \
         --work runs/robustness  # needs data that are not included
@@ -7,14 +7,14 @@ r"""Accuracy under head rotation, occlusion and other corruptions, and the benef
         --write docs/benchmarks/robustness.md  # needs data that are not included
 
 Held-out faces, rendered people, clips and rendered people who speak (held_out_data.py) are corrupted in one
-way at a time (corruptions.py) before face detection, scored by the product's inference engine, and compared
-with the labels of the clean picture: the teacher's, or exact ones where it was rendered. AUC, F1 at the
-checkpoint's thresholds and ECE (expected calibration error) are means over AUs on the faces that were found;
-the share found stands beside them. Clips are scored with their own audio, with none, and with the next
-clip's. Several checkpoints see the same crops.
+way at a time (corruptions.py), before face detection. They are scored by the inference engine of
+`auscan detect` and compared with the labels of the clean picture: the teacher's, or exact labels of rendered
+people. AUC, F1 at the checkpoint's thresholds and ECE (expected calibration error) are means over AUs, on the
+faces that were found. Clips are scored with their own audio, without audio, and with the next clip's audio.
+All checkpoints score the same crops.
 
-Measurements are kept in --work, one file a condition, and are not repeated: use another folder for other
-checkpoints. Needs `pip install '.[train]'`, and matplotlib for --write.
+Measurements are kept in --work, one file for each condition, and are not repeated: use another folder for
+other checkpoints. Needs `pip install '.[train]'`, and matplotlib for --write.
 """
 
 import argparse
@@ -47,7 +47,7 @@ from benchmarks.accuracy.held_out_data import (
     rendered_faces,
     talking_clips,
 )
-from benchmarks.accuracy.metric_tables import au_metrics
+from benchmarks.accuracy.metric_tables import au_metrics, page
 from benchmarks.accuracy.robustness_report import AUDIO_CONDITIONS, report
 from recipes.nano.calibrate.array_inference import (
     EncodedTrack,
@@ -57,15 +57,20 @@ from recipes.nano.calibrate.array_inference import (
     score_pictures,
 )
 
+LEAD = (
+    "AUC, F1 and ECE of nano and of two ablated networks on corrupted pictures: whole-face-only uses no "
+    "local patches, no-audio no audio. `found` is the share of pictures or frames with the face found."
+)
 LONGEST_SIDE = 1000
-"""Larger frames of clips are halved, to save time; faces stay larger than a crop."""
+"""Longest side of a frame in px; larger frames are halved to save time. Faces stay larger than a crop."""
 YAW_EDGES_DEG = (0, 15, 30, 45, 90)
 """Edges of the yaw groups, degrees."""
 SOURCES = ("faces", "rendered", "clips", "talking")
+"""Sources of pictures; talking are clips of rendered people who speak."""
 PERSONS, TALKING_PEOPLE = 120, 16
-"""Rendered people with four pictures each, and rendered people who speak."""
+"""Number of rendered people with four pictures each, and of rendered people who speak."""
 SAME_FACE = 0.5
-"""Largest mean point error over eye distance at which a face is the known one."""
+"""Maximum mean point error over eye distance at which a face is the known face."""
 Models = dict[str, InferenceEngine]
 
 
@@ -76,10 +81,13 @@ class Condition:
     source: str
     """One of SOURCES."""
     kind: str
+    """One of CORRUPTIONS, or clean."""
     level: int
+    """One of LEVELS; 0 for clean."""
 
     @property
     def file(self) -> str:
+        """Return the name of the file with the measurements."""
         return f"{self.source}-{self.kind.replace(' ', '-')}-{self.level}.parquet"
 
 
@@ -90,11 +98,18 @@ def main() -> None:
         "--data", type=Path, required=True, help="folder with faces_val.parquet, clips/, ict_facekit.npz"
     )
     parser.add_argument("--work", type=Path, required=True, help="folder for the measurements")
-    parser.add_argument("--model", action="append", metavar="NAME[=PATH]", help="may be given several times")
-    parser.add_argument("--sources", nargs="+", choices=SOURCES, default=SOURCES)
-    parser.add_argument("--every", type=int, default=1, help="only every n-th face, for a quick run")
-    parser.add_argument("--seconds", type=float, default=np.inf, help="of each clip, for a quick run")
-    parser.add_argument("--write", type=Path, help="also write tables and curves beside and into this file")
+    parser.add_argument(
+        "--model",
+        action="append",
+        metavar="NAME[=PATH]",
+        help="checkpoint to score, with its name; may be given several times",
+    )
+    parser.add_argument("--sources", nargs="+", choices=SOURCES, default=SOURCES, help="data to score")
+    parser.add_argument("--every", type=int, default=1, help="use every n-th face, for a quick run")
+    parser.add_argument("--seconds", type=float, default=np.inf, help="length of each clip, for a quick run")
+    parser.add_argument(
+        "--write", type=Path, help="also write the tables into this file, and the curves beside it"
+    )
     args = parser.parse_args()
     models = load_models(args.model or ["nano"])
     cv2.setNumThreads(1)
@@ -111,27 +126,27 @@ def main() -> None:
                 print(condition, flush=True)
             results.append(pd.read_parquet(file))
             if set(results[-1]["model"]) != set(models):
-                raise SystemExit(f"{file} was measured with other models. Give another --work folder.")
+                raise SystemExit(f"{file} was measured with other checkpoints. Give another --work folder.")
     lines = report(pd.concat(results, ignore_index=True), list(models), args.write)
     print(*lines, sep="\n")
     if args.write:
-        head = ["# Robustness", "", (__doc__ or "").strip(), ""]
-        if args.every > 1:
-            head += [f"Measured with `--every {args.every}`.", ""]
-        args.write.write_text("\n".join([*head, *lines]) + "\n", encoding="utf-8")
+        note = f"Measured with `--every {args.every}`." if args.every > 1 else ""
+        args.write.write_text(page("Robustness", LEAD, lines, __doc__ or "", note), encoding="utf-8")
 
 
 def load_models(words: list[str]) -> Models:
-    """Load the checkpoints by name. Raises SystemExit if their crop sizes differ."""
+    """Load the checkpoints by name. Raise SystemExit if their crop sizes differ."""
     pairs = [word.split("=", 1) for word in words]
     models = {Path(pair[0]).name: load_engine(pair[-1]) for pair in pairs}
     if len({engine.config.network.visual.crop_size for engine in models.values()}) > 1:
-        raise SystemExit("The checkpoints take crops of different sizes; compare those of one size.")
+        raise SystemExit(
+            "The checkpoints use crops of different sizes. Compare checkpoints with the same crop size."
+        )
     return models
 
 
 def conditions(source: str) -> list[Condition]:
-    """All conditions of a source. Rendered people who speak are only occluded, to measure audio."""
+    """Return all conditions of a source. Rendered people who speak are only occluded, to measure audio."""
     done = itertools.product(CORRUPTIONS, LEVELS)
     if source == "talking":
         done = ((kind, LEVELS[-1]) for kind in CORRUPTIONS if kind.endswith("covered"))
@@ -141,7 +156,7 @@ def conditions(source: str) -> list[Condition]:
 def measure_condition(
     condition: Condition, source: LabelledPictures | list[LabelledClip], models: Models, seconds: float
 ) -> pd.DataFrame:
-    """Rows (model, group, AU) with auc, f1, ece, found."""
+    """Measure a condition: rows (model, group, AU) with auc, f1, ece, found."""
     if isinstance(source, LabelledPictures):
         return measure_pictures(condition, source, models)
     return measure_clips(condition, source, models, seconds)
@@ -159,7 +174,7 @@ def load_source(name: str, data: Path, work: Path, every: int) -> LabelledPictur
 
 
 def measure_pictures(condition: Condition, pictures: LabelledPictures, models: Models) -> pd.DataFrame:
-    """Rows (model, group, AU) with auc, f1, ece; clean pictures also by yaw."""
+    """Measure pictures: rows (model, group, AU) with auc, f1, ece; clean pictures also by yaw."""
     truth = pictures.truth
     corrupted = (
         corrupt(image, truth.points[row], condition.kind, condition.level, seed=row)
@@ -183,7 +198,7 @@ def measure_pictures(condition: Condition, pictures: LabelledPictures, models: M
 def measure_clips(
     condition: Condition, clips: list[LabelledClip], models: Models, seconds: float
 ) -> pd.DataFrame:
-    """Rows (model, sound, AU) with auc, f1, ece, pooled over the clips."""
+    """Measure clips: rows (model, audio, AU) with auc, f1, ece, pooled over the clips."""
     audios = [clip.sound for clip in clips]
     logits_by_model: dict[tuple[str, str], list[NDArray[np.float32]]] = {}
     labels = []
@@ -211,7 +226,7 @@ def measure_clips(
 def metrics_of_logits(
     engine: InferenceEngine, logits: NDArray[np.float32], labels: NDArray[np.int8]
 ) -> pd.DataFrame:
-    """A row for each AU: auc, f1, ece (NaN where undefined), and the share of rows with a face."""
+    """Compute auc, f1, ece of each AU (NaN where undefined) and the share of rows with a face."""
     share = probabilities(logits, engine.config)
     active = np.where(np.isnan(share), np.nan, share >= np.asarray(engine.config.thresholds, np.float32))
     found = ~np.isnan(logits).all(axis=1)
@@ -220,13 +235,13 @@ def metrics_of_logits(
 
 
 def with_condition(rows: list[pd.DataFrame], condition: Condition) -> pd.DataFrame:
-    """Concatenate the rows of one condition."""
+    """Concatenate the rows of one condition and name it in columns."""
     table = pd.concat(rows, ignore_index=True)
     return table.assign(source=condition.source, kind=condition.kind, level=condition.level)
 
 
 def crop_side(models: Models) -> int:
-    """Crop size of all checkpoints, px."""
+    """Return the crop size of all checkpoints, px."""
     return int(next(iter(models.values())).config.network.visual.crop_size)
 
 
@@ -247,12 +262,12 @@ def halve_large_frames(frames: Iterable[Frame], truth: Truth) -> tuple[Iterator[
 def corrupted_frames(
     frames: Iterable[Frame], truth: Truth, condition: Condition, seed: int
 ) -> Iterator[Frame]:
-    """Corrupt frames at the place of the known face, or at its last place where it is unknown."""
+    """Corrupt frames at the known face, or at its last known position."""
     points = truth.points[0]
     for frame in frames:
         if frame.index < len(truth.points) and np.isfinite(truth.points[frame.index]).all():
             points = truth.points[frame.index]
-        moving = condition.kind in ("noise", "darkness")  # noise differs between frames, a cloth does not
+        moving = condition.kind in ("noise", "darkness")  # noise differs between frames, a cover does not
         number = seed + 1000 * frame.index if moving else seed
         yield replace(frame, image=corrupt(frame.image, points, condition.kind, condition.level, number))
 
@@ -264,7 +279,7 @@ def match_known_face(
     audio: AudioTokens | None,
     frames: int,
 ) -> NDArray[np.float32]:
-    """Logits [T, A] of the tracked face that is the known face in each frame; NaN where none is."""
+    """Return logits [T, A] of the tracked face nearest to the known one; NaN if none is near enough."""
     out = np.full((frames, len(AU_NAMES)), np.nan, np.float32)
     nearest = np.full(frames, SAME_FACE)
     for track in tracks:

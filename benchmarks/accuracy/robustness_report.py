@@ -1,7 +1,7 @@
-"""Tables and curves of robustness.py.
+"""Write the tables and curves of robustness.py.
 
-Inputs: rows (source, kind, level, model, group, AU) with auc, f1, ece, found, rows. Returns: Markdown and
-pictures.
+Inputs: rows (source, kind, level, model, group, AU) with auc, f1, ece, found, rows.
+Returns: Markdown lines; pictures of the curves.
 """
 
 from collections.abc import Sequence
@@ -27,7 +27,7 @@ AUDIO_SOURCES: Final = {"clips": "held-out clips", "talking": "rendered people w
 
 
 def report(results: pd.DataFrame, models: Sequence[str], file: Path | None) -> list[str]:
-    """All tables as Markdown lines; with a file, curves are written beside it."""
+    """Return all tables as Markdown lines; with a file, write the curves beside it."""
     lines: list[str] = []
     for source, (title, group) in TITLES.items():
         part = results[(results["source"] == source) & (results["group"] == group)]
@@ -52,18 +52,18 @@ def report(results: pd.DataFrame, models: Sequence[str], file: Path | None) -> l
 
 
 def clean_aus(part: pd.DataFrame) -> list[str]:
-    """AUs with an AUC on the clean pictures."""
+    """Return the AUs with an AUC on the clean pictures."""
     return sorted(part.loc[(part["level"] == 0) & part["auc"].notna(), "AU"].unique())
 
 
 def mean_of(part: pd.DataFrame, aus: Sequence[str], column: str) -> pd.Series:
-    """The mean over AUs by (kind, level, model); NaN if fewer than half of the AUs have a value."""
+    """Average over AUs by (kind, level, model); NaN if fewer than half of the AUs have a value."""
     grouped = part[part["AU"].isin(aus)].groupby(["kind", "level", "model"])[column]
     return grouped.mean().where(grouped.count() > len(aus) / 2)
 
 
 def corruption_table(part: pd.DataFrame, models: Sequence[str], aus: Sequence[str]) -> list[str]:
-    """A row a condition: share found, and AUC, F1 and ECE of each model."""
+    """Return the share found, and AUC, F1 and ECE of each model, a row a condition."""
     rows = {}
     means = {column: mean_of(part, aus, column) for column in ("auc", "f1", "ece")}
     found = part.groupby(["kind", "level"])["found"].max()
@@ -77,7 +77,7 @@ def corruption_table(part: pd.DataFrame, models: Sequence[str], aus: Sequence[st
 
 
 def named_levels() -> list[tuple[str, int, str]]:
-    """Kind, level and description of each corruption."""
+    """Return kind, level and description of each corruption."""
     return [
         (kind, level, f"{kind}, {corruption.amounts[level - 1]:g} {corruption.unit}")
         for kind, corruption in CORRUPTIONS.items()
@@ -86,7 +86,7 @@ def named_levels() -> list[tuple[str, int, str]]:
 
 
 def au_table(part: pd.DataFrame, model: str) -> list[str]:
-    """AUC: a row an AU, a column a kind at its strongest level."""
+    """Return AUC by AU and by kind of corruption at its strongest level."""
     chosen = part[(part["model"] == model) & part["level"].isin([0, LEVELS[-1]])]
     table = chosen.pivot_table(index="AU", columns="kind", values="auc", aggfunc="first")
     table = table[[kind for kind in ("clean", *CORRUPTIONS) if kind in table]]
@@ -94,7 +94,7 @@ def au_table(part: pd.DataFrame, model: str) -> list[str]:
 
 
 def yaw_table(stills: pd.DataFrame, models: Sequence[str]) -> list[str]:
-    """A row a group of yaw: pictures, AUs with an AUC, AUC and F1 of each model."""
+    """Return pictures, AUs with an AUC, and AUC and F1 of each model, by group of yaw."""
     rows = {}
     by_yaw = stills[stills["group"] != "all"]
     for (source, group), part in by_yaw.groupby(["source", "group"], sort=False):
@@ -109,7 +109,7 @@ def yaw_table(stills: pd.DataFrame, models: Sequence[str]) -> list[str]:
 
 
 def audio_table(clips: pd.DataFrame, models: Sequence[str]) -> list[str]:
-    """AUC of AU25, AU26 and of all AUs: a row an occlusion and audio, columns for each model."""
+    """Return AUC of AU25, AU26 and all AUs of each model, a row an occlusion and audio."""
     rows = {}
     kinds = [("clean", 0), *((kind, LEVELS[-1]) for kind in CORRUPTIONS if kind.endswith("covered"))]
     for kind, level in kinds:
@@ -126,7 +126,7 @@ def audio_table(clips: pd.DataFrame, models: Sequence[str]) -> list[str]:
 
 
 def curves(part: pd.DataFrame, models: Sequence[str], aus: Sequence[str], file: Path, title: str) -> None:
-    """A panel a kind: mean AUC by level, a line a model; the share of faces found is dotted, right axis."""
+    """Plot mean AUC by level: a panel a kind, a line a model; share found dotted, on the right axis."""
     import matplotlib  # needed for --write alone
 
     matplotlib.use("Agg")

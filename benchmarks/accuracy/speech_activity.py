@@ -1,10 +1,10 @@
-"""Agreement of auscan's speech activity detection with Silero VAD, a trained network, on clips with sound.
+"""Compare auscan's speech activity detection with Silero VAD, a trained network, on clips with audio.
 
     python benchmarks/accuracy/speech_activity.py --data ../shared/data --peer silero_vad.jit
 
 The peer is silero_vad/data/silero_vad.jit of the package silero-vad (MIT), which needs torch. It is a model,
-not the truth. The thresholds of media/speech_activity.py were chosen on these clips: these are development
-figures. Prints a Markdown table.
+not ground truth. The thresholds of media/speech_activity.py were chosen on these clips, so the figures are
+from development data. Prints a Markdown table.
 """
 
 import argparse
@@ -18,10 +18,11 @@ from auscan.media.audio import Waveform, read_waveform
 from auscan.media.discover import find_media
 from auscan.media.speech_activity import STEP_S, VoiceActivityDetector
 
-PEER_STEP = 512  # samples at 16 kHz, as the peer wants them
+PEER_STEP = 512  # samples at 16 kHz in a step of the peer
 
 
 def main() -> None:
+    """Compare all clips with sound and print the table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data", type=Path, required=True, help="folder with clips/")
     parser.add_argument("--peer", type=Path, required=True, help="silero_vad.jit")
@@ -35,21 +36,23 @@ def main() -> None:
         if chunks is None:
             continue
         chunks = list(chunks)
-        mine, other = both(chunks, peer)
+        mine, other = speech_decisions(chunks, peer)
         ours.append(mine)
         theirs.append(other)
         shares = f"{other.mean():.2f} | {mine.mean():.2f} | {(mine == other).mean():.2f}"
         print(f"| {item.path.stem} | {len(mine) * STEP_S:.1f} | {shares} |")
     mine, other = np.concatenate(ours), np.concatenate(theirs)
-    both_say = (mine & other).sum()
+    both_active = (mine & other).sum()
     print(
         f"\nAll {len(mine) * STEP_S:.0f} s: agreement {(mine == other).mean():.3f}, "
-        f"precision {both_say / mine.sum():.3f}, recall {both_say / other.sum():.3f}."
+        f"precision {both_active / mine.sum():.3f}, recall {both_active / other.sum():.3f}."
     )
 
 
-def both(chunks: list[Waveform], peer: torch.jit.ScriptModule) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
-    """Speech decisions of auscan and of the peer for each step that both cover, [L] each."""
+def speech_decisions(
+    chunks: list[Waveform], peer: torch.jit.ScriptModule
+) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+    """Return the speech decisions [L] of auscan and of the peer for the steps that both cover."""
     voice = VoiceActivityDetector()
     for wave in chunks:
         voice.push(wave)

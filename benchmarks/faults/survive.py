@@ -34,7 +34,7 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).parents[2]))  # the repository, for recipes and benchmarks
 from auscan.results.manifest import ManifestRecord, is_whole, latest, read_records
-from auscan.results.summary import SUMMARY_FILE
+from auscan.results.result import SUMMARY_FILE
 from benchmarks.faults.fuzz import COMMAND, Progress, print_progress
 
 from corpus import KINDS, LARGE, make_corpus  # isort: skip  (fuzz.py puts it on the path)

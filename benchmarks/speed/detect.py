@@ -1,16 +1,17 @@
-r"""Frames a second from file to table, beside MediaPipe on the same clips, and processor time of each stage.
+r"""Measure frames a second from file to table, of auscan and MediaPipe, and processor time of each stage.
 
     python benchmarks/speed/detect.py --data ../shared/data  # needs data that are not included
     python benchmarks/speed/detect.py --data ../shared/data --peer mediapipe --task face_landmarker.task \
         --write docs/benchmarks/detect.md  # needs data that are not included
 
-Prints a row a clip. With a peer, auscan and the peer run each clip in turn, on the same machine load; both
-read the file with PyAV and see every frame. auscan's time includes audio, the temporal stage and the table;
-the peer's is one face with landmarks and blendshapes. MediaPipe (pip install mediapipe) is no dependency of
-auscan; it installs another OpenCV, so install it apart and put its folder on PYTHONPATH.
+Prints a row for each clip. auscan and the peer, if given, run each clip in turn, under the same load of the
+machine; both read the file with PyAV and process every frame. auscan's time includes audio, the temporal
+stage and the table. The peer's time is for one face with landmarks and blendshapes. MediaPipe (pip install
+mediapipe) is not a dependency of auscan. It installs another OpenCV, so install it into a separate folder and
+put the folder on PYTHONPATH.
 
-Then the processor time of each stage alone, run one after the other on one clip. The end-to-end run spreads
-their sum over the cores.
+Then the processor time of each stage on one clip is measured, one stage after the other. The end-to-end run
+spreads their sum over the cores.
 """
 
 import argparse
@@ -40,9 +41,14 @@ from auscan.pipeline.detect import BATCH_CROPS, detect
 from auscan.pipeline.face_features import FaceEncoder, FrameFeatures, batch_frames, crop_faces
 from auscan.pipeline.track import FaceTrack
 from benchmarks.accuracy.face_tracking import SEVERAL_FACES
+from benchmarks.accuracy.metric_tables import page
 
+TITLE = "Speed from file to table"
+LEAD = (
+    "Frames a second of `auscan detect`, and of MediaPipe on the same clips. Ratio is auscan over MediaPipe."
+)
 FASTEST_OF = 2
-"""Runs of each clip; the fastest counts, since disturbances only slow a run down."""
+"""Number of runs of each clip. The fastest counts, because other load only slows a run down."""
 
 
 @dataclass(frozen=True)
@@ -52,19 +58,22 @@ class Speed:
     name: str
     frames: int
     duration_s: float
-    render_face: bool
+    one_face: bool
+    """Whether the clip shows exactly one face."""
     square: bool
-    """512 x 512, 24 to 31 frames a second, with sound."""
+    """Whether it has 512 x 512 px, 24 to 31 frames a second, and audio."""
     ours: float
-    """Frames a second."""
+    """Frames a second of auscan."""
     peer: float | None
+    """Frames a second of the peer."""
     ours_ms: float
-    """Processor time a frame, of all cores together."""
+    """Processor time of auscan in ms a frame, of all cores together."""
     peer_ms: float | None
+    """Processor time of the peer in ms a frame, of all cores together."""
 
 
 def run_peer(task: Path) -> Callable[[Path], float]:
-    """MediaPipe Face Landmarker in video mode: return a function from a clip to seconds."""
+    """Return a function that runs MediaPipe Face Landmarker on a clip and returns the seconds."""
     from mediapipe import Image, ImageFormat
     from mediapipe.tasks.python import BaseOptions, vision
 
@@ -77,7 +86,7 @@ def run_peer(task: Path) -> Callable[[Path], float]:
         with vision.FaceLandmarker.create_from_options(options) as landmarker:
             began_s, last_ms = time.perf_counter(), -1
             for frame in read_frames(path):
-                last_ms = max(last_ms + 1, round(frame.time_s * 1000))  # it asks for rising times
+                last_ms = max(last_ms + 1, round(frame.time_s * 1000))  # MediaPipe requires increasing times
                 landmarker.detect_for_video(Image(image_format=ImageFormat.SRGB, data=frame.image), last_ms)
             return time.perf_counter() - began_s
 
@@ -103,7 +112,7 @@ def measure(path: Path, engine: InferenceEngine, peer: Callable[[Path], float] |
         path.name,
         frames,
         result.info.duration_s,
-        render_face=not path.stem.startswith((*SEVERAL_FACES, "no_face")),
+        one_face=not path.stem.startswith((*SEVERAL_FACES, "no_face")),
         square=square,
         ours=frames / min(ours),
         peer=frames / min(theirs) if theirs else None,
@@ -113,7 +122,7 @@ def measure(path: Path, engine: InferenceEngine, peer: Callable[[Path], float] |
 
 
 def split(path: Path, engine: InferenceEngine) -> dict[str, float]:
-    """Processor time of each stage alone on one clip, ms a frame."""
+    """Measure the processor time of each stage alone on one clip, ms a frame."""
     spent: dict[str, float] = {}
 
     def timed(name: str, work: Callable[[], Any]) -> Any:
@@ -125,25 +134,25 @@ def split(path: Path, engine: InferenceEngine) -> dict[str, float]:
     side = engine.config.network.visual.crop_size
     frames: list[Frame] = timed("decode to RGB", lambda: list(read_frames(path)))
     detector = FaceDetector()
-    followed = timed("detect and track faces", lambda: list(track_faces(frames, detector)))
-    cut = timed("cut out crops", lambda: [crop_faces(frame, faces, side) for frame, faces in followed])
+    tracked = timed("detect and track faces", lambda: list(track_faces(frames, detector)))
+    crops = timed("crop faces", lambda: [crop_faces(frame, faces, side) for frame, faces in tracked])
     encoder = FaceEncoder(engine)
-    seen: list[FrameFeatures] = timed(
-        "visual stage", lambda: [f for batch in batch_frames(cut, BATCH_CROPS) for f in encoder(batch)]
+    encoded: list[FrameFeatures] = timed(
+        "visual stage", lambda: [f for batch in batch_frames(crops, BATCH_CROPS) for f in encoder(batch)]
     )
     waveform = read_waveform(path)
     chunks = timed("decode audio", lambda: None if waveform is None else list(waveform))
     sound: AudioTokens | None = timed(
         "audio encoder", lambda: None if chunks is None else encode_audio_stream(engine, chunks)
     )
-    timed("temporal stage", lambda: score_faces(seen, engine, sound))
+    timed("temporal stage", lambda: score_faces(encoded, engine, sound))
     return {name: 1000 * seconds / len(frames) for name, seconds in spent.items()}
 
 
-def score_faces(seen: list[FrameFeatures], engine: InferenceEngine, sound: AudioTokens | None) -> None:
+def score_faces(encoded: list[FrameFeatures], engine: InferenceEngine, sound: AudioTokens | None) -> None:
     """Score every face of the frames."""
     tracks: dict[int, FaceTrack] = {}
-    for frame in seen:
+    for frame in encoded:
         for face in frame.faces:
             track = tracks.setdefault(face.face.face_id, FaceTrack(face.face.face_id, face))
             track.add(frame.index, frame.time_s, face)
@@ -152,14 +161,16 @@ def score_faces(seen: list[FrameFeatures], engine: InferenceEngine, sound: Audio
 
 
 def report(speeds: list[Speed], parts: dict[str, float], where: str) -> list[str]:
-    """The tables as Markdown lines."""
-    titles = "clip | frames | frames a second | times real time | CPU ms a frame | peer | its CPU ms | ratio"
+    """Return the tables as Markdown lines."""
+    titles = (
+        "clip | frames | frames/s | times real time | CPU ms a frame | peer frames/s | peer CPU ms | ratio"
+    )
     lines = [f"| {titles} |", "| --- " * 8 + "|"]
     for s in speeds:
         peer = " | | " if s.peer is None else f"{s.peer:.0f} | {s.peer_ms:.1f} | {s.ours / s.peer:.2f}"
         real = s.ours * s.duration_s / s.frames
         lines.append(f"| {s.name} | {s.frames} | {s.ours:.0f} | {real:.1f} | {s.ours_ms:.1f} | {peer} |")
-    single = [s for s in speeds if s.render_face]
+    single = [s for s in speeds if s.one_face]
     lines += [
         "",
         f"Median over the {len(single)} clips with one face: {np.median([s.ours for s in single]):.0f}",
@@ -171,7 +182,7 @@ def report(speeds: list[Speed], parts: dict[str, float], where: str) -> list[str
         lines[-1] += f", the peer {peers:.0f}; median ratio {np.median(ratios):.2f}"
     square = [s.ours * s.duration_s / s.frames for s in speeds if s.square]
     if square:
-        lines += ["", f"512 x 512 with sound, {len(square)} clips: {np.median(square):.1f} times real time"]
+        lines += ["", f"512 x 512 with audio, {len(square)} clips: {np.median(square):.1f} times real time"]
         lines[-1] += f" (median; slowest {min(square):.1f})."
     lines += ["", f"Processor time a frame on {where}:", "", "| stage | ms |", "| --- | --- |"]
     lines += [f"| {name} | {ms:.2f} |" for name, ms in parts.items()]
@@ -188,6 +199,7 @@ def machine() -> str:
 
 
 def _lines(path: str) -> list[str]:
+    """Read the lines of a file; none if it does not exist."""
     return Path(path).read_text().splitlines() if Path(path).exists() else []
 
 
@@ -195,11 +207,11 @@ def main() -> None:
     """Run the benchmark and print its tables."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--data", type=Path, required=True, help="folder with clips/")
-    parser.add_argument("--clips", nargs="+", help="only these, by name without suffix")
-    parser.add_argument("--model", default="nano")
-    parser.add_argument("--peer", choices=["mediapipe"])
-    parser.add_argument("--task", type=Path, help="MediaPipe's face_landmarker.task")
-    parser.add_argument("--split", default="lp_d11", help="the clip whose stages are timed one by one")
+    parser.add_argument("--clips", nargs="+", help="clips to run, by name without suffix; all by default")
+    parser.add_argument("--model", default="nano", help="name or folder of a checkpoint")
+    parser.add_argument("--peer", choices=["mediapipe"], help="program to compare with")
+    parser.add_argument("--task", type=Path, help="face_landmarker.task of MediaPipe")
+    parser.add_argument("--split", default="lp_d11", help="clip for the times of the stages")
     parser.add_argument("--write", type=Path, help="also write the tables into this file")
     args = parser.parse_args()
     if args.peer and not args.task:
@@ -213,14 +225,10 @@ def main() -> None:
     parts = split(next((args.data / "clips").glob(f"{args.split}.*")), engine)
     lines = report(speeds, parts, args.split)
     used = {**versions(), **({args.peer: version(args.peer)} if args.peer else {})}
-    lines += [
-        "",
-        f"{machine()}; PyAV {av.__version__}; " + ", ".join(f"{k} {v}" for k, v in used.items()) + ".",
-    ]
-    print(*lines, sep="\n")
+    note = f"{machine()}; PyAV {av.__version__}; " + ", ".join(f"{k} {v}" for k, v in used.items()) + "."
+    print(*lines, "", note, sep="\n")
     if args.write:
-        title = "# From file to table: frames a second"
-        args.write.write_text("\n".join([title, "", (__doc__ or "").strip(), "", *lines]) + "\n")
+        args.write.write_text(page(TITLE, LEAD, lines, __doc__ or "", note), encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -1,13 +1,15 @@
-"""Discrete-event simulation of a fleet of workers that processes a collection of videos.
+"""Simulate a fleet of workers that processes a collection of videos (discrete events).
+
+Rules:
 
     an idle worker takes the next input of its shard that has arrived
-    files come from one storage with a fixed bandwidth; reading and computing overlap
-    a worker may fail, at a rate an hour: its input is started again later, as `--resume` does
+    all workers read from one storage with a fixed bandwidth; reading and computing overlap
+    a worker may fail, at a rate per hour; its input is started again later, as with `--resume`
     an input may be a straggler, which takes a multiple of its time
 
-For millions of hours, `one_slice` takes one of many equal parts of a fleet, which share nothing.
+For millions of hours, `one_slice` takes one of many equal and independent parts of a fleet.
 
-Inputs: a `Fleet`, seconds a worker needs for each input. Returns: end time, busy and lost time, counts.
+Inputs: a `Fleet`, seconds of a worker for each input. Returns: end time, busy and lost time, counts.
 See also: scaling.py (measured seconds).
 """
 
@@ -32,15 +34,17 @@ class Fleet:
     failures_per_hour: float = 0.0
     """Failure rate of one busy worker."""
     attempts: int = 3
-    """After so many failures an input is given up."""
+    """An input is given up after this many failures."""
     straggler_share: float = 0.0
+    """Share of inputs that are stragglers."""
     straggler_factor: float = 1.0
-    """How many times longer a straggler takes."""
+    """Factor on the time of a straggler."""
     arrivals_per_hour: float | None = None
     """Arrival rate of inputs; None: all are available at the start."""
     input_bytes: float = 0.0
+    """Size of an input."""
     storage_bytes_s: float = np.inf
-    """Bandwidth of the storage for all workers together."""
+    """Bandwidth of the storage for all workers together, bytes a second."""
     latency_s: float = 0.0
     """Latency of reading an input and writing its results."""
 
@@ -52,7 +56,7 @@ class Outcome:
     end_s: float
     """End of the last input, processed or given up."""
     busy_s: float
-    """Time of all workers on inputs that were finished."""
+    """Time of all workers on finished inputs."""
     lost_s: float
     """Time of all workers on failed attempts."""
     done: int
@@ -60,12 +64,12 @@ class Outcome:
     failures: int
 
     def paid_hours(self, workers: int) -> float:
-        """Hours of all workers until the end, idle time included."""
+        """Return the hours of all workers until the end, idle time included."""
         return workers * self.end_s / 3600
 
 
 def simulate(fleet: Fleet, seconds: Sequence[float] | NDArray[np.float64], seed: int = 0) -> Outcome:
-    """Simulate inputs that take a worker `seconds` [inputs] each, in order."""
+    """Simulate inputs in order.  seconds: [inputs] time of a worker for each."""
     rng = np.random.default_rng(seed)
     slow = rng.random(len(seconds)) < fleet.straggler_share
     need_s = np.asarray(seconds, np.float64) * np.where(slow, fleet.straggler_factor, 1.0)
@@ -75,7 +79,7 @@ def simulate(fleet: Fleet, seconds: Sequence[float] | NDArray[np.float64], seed:
         rng.integers(fleet.shards, size=len(need_s)) if fleet.shards > 1 else np.zeros(len(need_s), int)
     )
     for number, shard in enumerate(shard_of.tolist()):
-        waiting[shard].append((number * gap_s, number, 1))  # arrives, which, attempt
+        waiting[shard].append((number * gap_s, number, 1))  # arrival, input, attempt
     free = [(fleet.start_s, worker) for worker in range(fleet.workers)]
     heapq.heapify(free)
     storage_free_s = end_s = busy_s = lost_s = 0.0
@@ -84,7 +88,7 @@ def simulate(fleet: Fleet, seconds: Sequence[float] | NDArray[np.float64], seed:
         now_s, worker = heapq.heappop(free)
         queue = waiting[worker % fleet.shards]
         if not queue:
-            continue  # the worker stops; an input that fails later goes to the remaining ones
+            continue  # the worker stops; an input that fails later goes to another worker
         if queue[0][0] > now_s:
             heapq.heappush(free, (queue[0][0], worker))
             continue
@@ -107,6 +111,7 @@ def simulate(fleet: Fleet, seconds: Sequence[float] | NDArray[np.float64], seed:
 
 
 def _until_failure_s(fleet: Fleet, rng: np.random.Generator) -> float:
+    """Draw the time until a worker fails, seconds."""
     return rng.exponential(3600 / fleet.failures_per_hour) if fleet.failures_per_hour else np.inf
 
 

@@ -1,11 +1,11 @@
-"""Throughput of the large encoders and of a training step on a GPU.
+"""Measure the throughput of the large encoders and of a training step on a GPU.
 
     python benchmarks/speed/gpu.py [--size large] [--write]
 
-In bf16, with random weights of DINOv2's and WavLM's real sizes (speed does not depend on the weights, and
-nothing is downloaded): crops a second through DINOv2, seconds of audio a second through WavLM, frames a
-second through a training step from features, each with its share of the arithmetic peak, measured by a large
-bf16 matrix product in the same run. --write puts the table into docs/benchmarks/gpu.md. Needs a GPU.
+Measures crops a second of DINOv2, seconds of audio a second of WavLM, and frames a second of a training step
+from features, in bf16, each with its share of the arithmetic peak (a large bf16 matrix product in the same
+run). The encoders have their real sizes but random weights, so nothing is downloaded; speed does not depend
+on the weights. --write puts the table into docs/benchmarks/gpu.md. Needs a GPU.
 """
 
 import argparse
@@ -32,6 +32,7 @@ from auscan.training.windows import Batch
 WIDTHS: Final = {"base": (768, 12, 12), "large": (1024, 24, 16)}
 """Width, layers and heads of both DINOv2 and WavLM."""
 CROPS, SOUND_S, WINDOWS, FRAMES = 128, 20, 32, 300
+"""Crops in a batch, seconds of audio, windows in a batch, frames in a window."""
 SAMPLES_HZ: Final = 16_000
 REPEATS: Final = 10
 
@@ -40,22 +41,26 @@ class Throughput(NamedTuple):
     """One row of the table."""
 
     what: str
+    """Name of the row."""
     unit: str
     count: float
     """Units in a call."""
     call_s: float
+    """Seconds of a call."""
     flop: float
     """Floating-point operations in a call."""
 
 
 def main() -> None:
-    """Measure and print."""
+    """Measure and print the table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--size", choices=list(WIDTHS), default="large")
-    parser.add_argument("--write", action="store_true")
+    parser.add_argument("--size", choices=list(WIDTHS), default="large", help="size of the encoders")
+    parser.add_argument("--write", action="store_true", help="write docs/benchmarks/gpu.md")
     args = parser.parse_args()
     if not torch.cuda.is_available():
-        sys.exit("There is no GPU here that torch can use; this benchmark has nothing to measure.")
+        sys.exit(
+            "torch finds no GPU: torch.cuda.is_available() is False. Run this script on a machine with one."
+        )
     device = torch.device("cuda")
     peak = matmul_peak(device)
     lines = [
@@ -65,10 +70,10 @@ def main() -> None:
     ]
     table = "\n".join(
         [
-            f"{torch.cuda.get_device_name()}, torch {torch.__version__}, `{args.size}`, bf16; a matrix "
-            f"product of 8,192 reaches {peak / 1e12:.0f} TFLOP/s.",
+            f"{torch.cuda.get_device_name()}, torch {torch.__version__}, `{args.size}`, bf16. Peak: a matrix "
+            f"product of size 8,192 reaches {peak / 1e12:.0f} TFLOP/s.",
             "",
-            "| what | pace | share of that peak |",
+            "| stage | throughput | share of the peak |",
             "| --- | --- | --- |",
             *(
                 f"| {line.what} | {line.count / line.call_s:,.0f} {line.unit}/s "
@@ -81,7 +86,8 @@ def main() -> None:
     if args.write:
         out = Path("docs/benchmarks/gpu.md")
         out.write_text(
-            f"# On a GPU\n\n`python benchmarks/speed/gpu.py --write`\n\n{table}\n", encoding="utf-8"
+            f"# Throughput on a GPU\n\n{table}\n\n`python benchmarks/speed/gpu.py --write`\n",
+            encoding="utf-8",
         )
 
 
@@ -109,7 +115,7 @@ def audio_throughput(size: str, device: torch.device) -> Throughput:
     )
     encoder: nn.Module = build_audio_encoder(WavlmAudioConfig(arch=arch.to_dict())).to(device).eval()
     sound = torch.randn(4, SOUND_S * SAMPLES_HZ, device=device)
-    return measure(f"WavLM-{size}, sound", "s", 4 * SOUND_S, lambda: encoder(sound), device)
+    return measure(f"WavLM-{size}, audio", "s", 4 * SOUND_S, lambda: encoder(sound), device)
 
 
 def training_throughput(size: str, device: torch.device) -> Throughput:
@@ -133,7 +139,7 @@ def training_throughput(size: str, device: torch.device) -> Throughput:
 
 
 def random_batch(width: int) -> Batch:
-    """Random features: WINDOWS windows of FRAMES frames at 30 a second, with sound."""
+    """Make random features: WINDOWS windows of FRAMES frames at 30 a second, with audio."""
     tokens = FRAMES * 50 // 30
     shape = (WINDOWS, FRAMES)
     return Batch(
@@ -157,7 +163,7 @@ def measure(
     device: torch.device,
     has_gradients: bool = False,
 ) -> Throughput:
-    """Mean time of a call after warm-up. has_gradients: the call handles gradients and autocast itself."""
+    """Measure the mean time of a call after warm-up."""
 
     def once() -> None:
         if has_gradients:
@@ -173,13 +179,13 @@ def measure(
 
 
 def matmul_peak(device: torch.device) -> float:
-    """Floating-point operations a second of a large bf16 matrix product."""
+    """Measure floating-point operations a second of a large bf16 matrix product."""
     a, b = (torch.randn(8192, 8192, device=device, dtype=torch.bfloat16) for _ in range(2))
     return float(2 * 8192**3 / seconds_of(lambda: a @ b))
 
 
 def seconds_of(call: Callable[[], Any]) -> float:
-    """Seconds of one call, mean over REPEATS."""
+    """Measure the seconds of one call, mean over REPEATS."""
     call()
     torch.cuda.synchronize()
     began_s = time.perf_counter()

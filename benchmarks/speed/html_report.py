@@ -1,9 +1,9 @@
-"""Size of the HTML report and time to write it, for ten minutes of video.
+"""Measure the size of the HTML report and the time to write it, for ten minutes of video.
 
     python benchmarks/speed/html_report.py --clip clips/lp_d9.mp4 [--minutes 10] [--keep report.html]
 
-The clip is repeated without encoding it again. `detect` writes attributions to a file, as the command line
-does; the report is then made from the result, and its time is printed as a share of the run's.
+The clip is repeated without encoding it again. `detect` writes attributions to a file, as on the command
+line. The report is then made from the result. Prints its time, also as a share of the time of `detect`.
 """
 
 import argparse
@@ -21,7 +21,7 @@ MODEL, SIDE = "nano", 112
 
 
 def repeat_clip(clip: Path, path: Path, minutes: float) -> None:
-    """Write `clip` to `path` repeatedly until it has this length."""
+    """Write a video of this length to `path` that repeats `clip`."""
     with av.open(str(clip)) as source:
         turns = max(1, round(minutes * 60 * av.time_base / (source.duration or av.time_base)))
     turns_list = path.with_suffix(".txt")
@@ -34,7 +34,7 @@ def repeat_clip(clip: Path, path: Path, minutes: float) -> None:
         last: dict[int, int] = {}
         for packet in source.demux(list(source.streams.video) + list(source.streams.audio)):
             if packet.dts is None or packet.dts <= last.get(packet.stream.index, packet.dts - 1):
-                continue  # the sound of a turn may reach a little into the next
+                continue  # the audio of one repetition may overlap the next
             last[packet.stream.index] = packet.dts
             packet.stream = streams[packet.stream.index]
             out.mux(packet)
@@ -43,22 +43,25 @@ def repeat_clip(clip: Path, path: Path, minutes: float) -> None:
 def main() -> None:
     """Parse arguments, make the video and its report, print the figures."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--clip", type=Path, required=True)
-    parser.add_argument("--minutes", type=float, default=10)
-    parser.add_argument("--keep", type=Path, help="where to leave the report")
+    parser.add_argument("--clip", type=Path, required=True, help="clip to repeat")
+    parser.add_argument("--minutes", type=float, default=10, help="length of the video")
+    parser.add_argument("--keep", type=Path, help="file in which to keep the report")
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as temporary:
-        video, evidence = Path(temporary, "long.mp4"), Path(temporary, "evidence.parquet")
+        video, attributions = Path(temporary, "long.mp4"), Path(temporary, "evidence.parquet")
         report = args.keep or Path(temporary, "report.html")
         repeat_clip(args.clip, video, args.minutes)
-        about = attributions_metadata(video.name, MODEL, SIDE, "benchmark")
-        with AttributionsWriter(evidence, about) as writer:
+        metadata = attributions_metadata(video.name, MODEL, SIDE, "benchmark")
+        with AttributionsWriter(attributions, metadata) as writer:
             result = detect(video, model=MODEL, attributions=writer.write)
         began_s = time.monotonic()
-        render_report(result, video, report, evidence)
+        render_report(result, video, report, attributions)
         took_s = time.monotonic() - began_s
         run_s = result.info.seconds
-        print(f"made in {took_s:.1f} s, {took_s / run_s:.0%} of the {run_s:.0f} s that detect took")
+        size_mb = report.stat().st_size / 1e6
+        print(
+            f"{size_mb:.1f} MB, made in {took_s:.1f} s, {took_s / run_s:.0%} of the {run_s:.0f} s of detect"
+        )
 
 
 if __name__ == "__main__":

@@ -1,9 +1,9 @@
-"""Difference between live and offline probabilities on the shared clips.
+"""Measure the difference between live and offline probabilities on clips.
 
     python benchmarks/speed/live.py --data ../shared/data [--lag 0.5 inf]
 
-Prints a row a clip and lag: mean and largest absolute difference over frames, faces and trained AUs. Frames
-and audio are pushed as the file gives them; none is dropped.
+Prints a row for each clip and lag: mean and largest absolute difference over frames, faces and trained AUs.
+Frames and audio are pushed in the order of the file; none is dropped.
 """
 
 import argparse
@@ -35,7 +35,7 @@ def run_live(path: Path, engine: InferenceEngine, lag_s: float) -> list[Row]:
 
 
 def differences(path: Path, engine: InferenceEngine, lags_s: list[float]) -> list[NDArray[np.float64]]:
-    """For each lag |live - offline| of every frame, face and trained AU of a clip, [n]."""
+    """Return, for each lag, |live - offline| [n] of every frame, face and trained AU of a clip."""
     table = detect(path, model=engine).table
     offline = table[list(AU_NAMES)].to_numpy(np.float64)
     found = []
@@ -43,7 +43,7 @@ def differences(path: Path, engine: InferenceEngine, lags_s: list[float]) -> lis
         rows = run_live(path, engine, lag_s)
         keys = [(row["frame"], row["face_id"]) for row in rows]
         if keys != list(zip(table["frame"], table["face_id"], strict=True)):
-            raise SystemExit(f"{path.name}: live has other rows than offline")
+            raise SystemExit(f"{path.name}: the rows (frame, face_id) of live and offline differ.")
         live = np.array(
             [[np.nan if row[n] is None else row[n] for n in AU_NAMES] for row in rows], np.float64
         )
@@ -56,21 +56,21 @@ def main() -> None:
     """Run all clips and print the table."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--data", type=Path, required=True, help="folder with clips/")
-    parser.add_argument("--clips", nargs="+", help="only these, by name without suffix")
-    parser.add_argument("--model", default="nano")
-    parser.add_argument("--lag", type=float, nargs="+", default=[0.5, math.inf], help="seconds")
+    parser.add_argument("--clips", nargs="+", help="clips to run, by name without suffix; all by default")
+    parser.add_argument("--model", default="nano", help="name or folder of a checkpoint")
+    parser.add_argument("--lag", type=float, nargs="+", default=[0.5, math.inf], help="lags, seconds")
     args = parser.parse_args()
     engine = load_engine(args.model)
-    together: list[list[NDArray[np.float64]]] = [[] for _ in args.lag]
+    gaps_by_lag: list[list[NDArray[np.float64]]] = [[] for _ in args.lag]
     print("clip             lag s    mean  largest")
     for path in sorted((args.data / "clips").glob("*.m*")):
         if args.clips and path.stem not in args.clips:
             continue
-        for lag, gaps, gap in zip(args.lag, together, differences(path, engine, args.lag), strict=True):
+        for lag, gaps, gap in zip(args.lag, gaps_by_lag, differences(path, engine, args.lag), strict=True):
             gaps.append(gap)
             if len(gap):
                 print(f"{path.name:16} {lag:5g} {gap.mean():7.5f} {gap.max():8.5f}", flush=True)
-    for lag, gaps in zip(args.lag, together, strict=True):
+    for lag, gaps in zip(args.lag, gaps_by_lag, strict=True):
         every = np.concatenate(gaps)
         print(f"all clips        {lag:5g} {every.mean():7.5f} {every.max():8.5f}")
 

@@ -1,10 +1,10 @@
-"""Memory and speed against the length of a video, offline and live.
+"""Measure memory and speed against the length of a video, offline and live.
 
     python benchmarks/speed/long_video.py --hours 0.1667 1 2 [--write docs/benchmarks/long_video.md]
 
-The demo clip, reduced to 192 px and repeated, with its sound. Each length runs in a new process and reports
-frames a second, peak resident memory, and resident memory at the end. That includes Python, the libraries and
-the network, as the shortest length shows.
+The video is the demo clip with audio, reduced to 192 px and repeated. Each length runs in a new process,
+which reports frames a second, peak resident memory, and resident memory at the end. Memory includes Python,
+the libraries and the network: see the shortest length.
 """
 
 import argparse
@@ -18,14 +18,18 @@ from pathlib import Path
 
 import av
 
+sys.path.insert(0, str(Path(__file__).parents[2]))  # the repository, for recipes and benchmarks
 from auscan.core.environment import versions
+from benchmarks.accuracy.metric_tables import page
 
+LEAD = "Memory and speed of `auscan detect` (offline) and `auscan live` by length of the video."
 SIDE = 192
+"""Side of the video, px."""
 RATE_HZ = 25
 
 
 def make_video(path: Path, hours: float) -> None:
-    """Encode ten seconds of the demo once and repeat the packets."""
+    """Encode ten seconds of the demo clip once and write a video that repeats the packets."""
     from auscan.pipeline.demo import make_demo_clip
 
     clip = path.with_name("clip.mp4")
@@ -44,7 +48,7 @@ def make_video(path: Path, hours: float) -> None:
                 packet = av.Packet(content)
                 shift = round(turn * 10 / base)
                 if dts + shift <= last.get(index, dts + shift - 1):
-                    continue  # the sound of a turn reaches a little into the next
+                    continue  # the audio of one repetition overlaps the next
                 last[index] = dts + shift
                 packet.stream, packet.time_base = streams[index], base
                 packet.pts, packet.dts, packet.duration = pts + shift, dts + shift, duration
@@ -74,7 +78,7 @@ def reduce_clip(source: Path, path: Path) -> None:
 
 
 def resident_mb() -> float:
-    """Resident memory of this process, MB."""
+    """Return the resident memory of this process, MB."""
     pages = int(Path("/proc/self/statm").read_text().split()[1])
     return pages * resource.getpagesize() / 1e6
 
@@ -87,7 +91,7 @@ def run_one(path: Path, mode: str) -> None:
     began_s = time.monotonic()
     if mode == "offline":
         from auscan.core.config import Options
-        from auscan.pipeline.outputs import write_result
+        from auscan.pipeline.detect import write_result
 
         frames = write_result(path, path.parent / "out", engine, Options(), "long").info.frames
     else:
@@ -116,15 +120,17 @@ def run_live(path: Path, engine: object) -> int:
 def main() -> None:
     """Make the videos, run them and print the table."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--hours", type=float, nargs="+", default=[10 / 3600, 1 / 6, 1.0, 2.0])
-    parser.add_argument("--modes", nargs="+", default=["offline", "live"])
+    parser.add_argument(
+        "--hours", type=float, nargs="+", default=[10 / 3600, 1 / 6, 1.0, 2.0], help="lengths"
+    )
+    parser.add_argument("--modes", nargs="+", default=["offline", "live"], help="offline, live")
     parser.add_argument("--one", nargs=2, metavar=("FILE", "MODE"), help=argparse.SUPPRESS)
     parser.add_argument("--write", type=Path, help="also write the table into this file")
     args = parser.parse_args()
     if args.one:
         run_one(Path(args.one[0]), args.one[1])
         return
-    lines = ["| mode | length | frames | frames a second | peak MB | MB at the end |", "| --- " * 6 + "|"]
+    lines = ["| mode | length | frames | frames/s | peak MB | MB at the end |", "| --- " * 6 + "|"]
     print(*lines, sep="\n", flush=True)
     with tempfile.TemporaryDirectory() as folder:
         for hours in args.hours:
@@ -133,16 +139,15 @@ def main() -> None:
             for mode in args.modes:
                 command = [sys.executable, __file__, "--one", str(video), mode]
                 done = subprocess.run(command, check=True, capture_output=True, text=True)
-                took = json.loads(done.stdout.splitlines()[-1])
+                run = json.loads(done.stdout.splitlines()[-1])
                 lines.append(
-                    f"| {mode} | {hours:.2f} h | {took['frames']} | {took['frames'] / took['seconds']:.0f} | "
-                    f"{took['peak_mb']:.0f} | {took['end_mb']:.0f} |"
+                    f"| {mode} | {hours:.2f} h | {run['frames']} | {run['frames'] / run['seconds']:.0f} | "
+                    f"{run['peak_mb']:.0f} | {run['end_mb']:.0f} |"
                 )
                 print(lines[-1], flush=True)
     if args.write:
-        text = "\n".join(lines)
         used = ", ".join(f"{name} {number}" for name, number in versions().items())
-        args.write.write_text(f"# Long videos\n\n{(__doc__ or '').strip()}\n\n{text}\n\nWith {used}.\n")
+        args.write.write_text(page("Long videos", LEAD, lines, __doc__ or "", f"{used}."), encoding="utf-8")
 
 
 if __name__ == "__main__":

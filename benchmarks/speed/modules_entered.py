@@ -1,12 +1,12 @@
-"""Count the files and functions of auscan that one clip passes through.
+"""Count the files and functions of auscan that are called for one clip.
 
     python benchmarks/speed/modules_entered.py clips/lp_s13.mp4 [--checkout ../auscan-before] [--json]
 
-Runs `auscan detect CLIP --out TMP` in this process under a profile hook and prints a row for each file below
+Runs `auscan detect CLIP --out TMP` in this process under a profile hook. Prints a row for each file below
 src/auscan with a function that was called: number of functions, lines of these functions, lines of the file.
-Bodies of modules and classes, and calls made while a module is imported, do not count. `--checkout` measures
-another checkout in place of the installed package. `auscan detect` starts no worker process for one input;
-functions in one would be missed.
+Bodies of modules and classes do not count, nor do calls during an import. `--checkout` measures another
+checkout in place of the installed package. Functions in worker processes are not counted; `auscan detect`
+starts none for one input.
 """
 
 import argparse
@@ -27,13 +27,15 @@ class Entered(NamedTuple):
     file: str
     """Path below src/auscan."""
     functions: int
+    """Functions that were called."""
     function_lines: int
     """Source lines of these functions; nested functions count once."""
     file_lines: int
+    """Lines of the whole file."""
 
 
 class CallRecorder:
-    """Profile hook that keeps the code of every function below a folder that is called."""
+    """Profile hook that records the code of every called function below a folder."""
 
     def __init__(self, folder: Path) -> None:
         self._prefix = f"{folder}/"
@@ -43,7 +45,7 @@ class CallRecorder:
         code = frame.f_code
         if event != "call" or code in self.codes or not code.co_filename.startswith(self._prefix):
             return
-        # Only code of functions is optimised; that of modules and classes is not.
+        # The flag is set for functions, and not for bodies of modules and classes.
         if code.co_flags & inspect.CO_OPTIMIZED and not self._is_importing(frame):
             self.codes.add(code)
 
@@ -59,8 +61,8 @@ class CallRecorder:
 def main() -> None:
     """Run the command under the hook and print the table."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("clip", type=Path)
-    parser.add_argument("--checkout", type=Path, help="measure this checkout, not the installed package")
+    parser.add_argument("clip", type=Path, help="clip to run")
+    parser.add_argument("--checkout", type=Path, help="checkout to measure; the installed package by default")
     parser.add_argument("--json", action="store_true", help="print JSON in place of a table")
     args = parser.parse_args()
     folder, codes = record_detect(args.clip, args.checkout)
@@ -78,7 +80,7 @@ def main() -> None:
 def record_detect(clip: Path, checkout: Path | None) -> tuple[Path, set[CodeType]]:
     """Run `auscan detect` on a clip. Return the folder of the package and the code of the functions called.
 
-    Raises SystemExit if the command fails.
+    Raise SystemExit if the command fails.
     """
     if checkout is not None:
         sys.path.insert(0, str(checkout.resolve() / "src"))
@@ -100,7 +102,7 @@ def record_detect(clip: Path, checkout: Path | None) -> tuple[Path, set[CodeType
 
 
 def run_command() -> None:
-    """Run the command line in `sys.argv`; raise SystemExit only where it fails."""
+    """Run the command line in `sys.argv`. Raise SystemExit only if it fails."""
     from auscan.cli.main import main as auscan_main
 
     try:
@@ -111,7 +113,7 @@ def run_command() -> None:
 
 
 def entered_files(folder: Path, codes: set[CodeType]) -> list[Entered]:
-    """One row for each file, in the order of their paths."""
+    """Return one row for each file, in the order of their paths."""
     by_file: dict[str, set[CodeType]] = {}
     for code in codes:
         by_file.setdefault(code.co_filename, set()).add(code)
@@ -124,7 +126,7 @@ def entered_files(folder: Path, codes: set[CodeType]) -> list[Entered]:
 
 
 def last_line(code: CodeType) -> int:
-    """Last source line of a function."""
+    """Return the last source line of a function."""
     return max([code.co_firstlineno, *(line for _, _, line in code.co_lines() if line)])
 
 

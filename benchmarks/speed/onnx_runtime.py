@@ -1,12 +1,14 @@
-"""Speed and accuracy of ONNX Runtime and int8 for the shipped model.
+"""Measure speed and accuracy of ONNX Runtime and int8 for the shipped model.
 
-    python benchmarks/speed/onnx_runtime.py --data ../shared/data            both tables
-    python benchmarks/speed/onnx_runtime.py --data ../shared/data --only speed   or: differences
+    python benchmarks/speed/onnx_runtime.py --data ../shared/data                # both tables
+    python benchmarks/speed/onnx_runtime.py --data ../shared/data --only speed   # or: differences
 
-Speed: frames a second of the visual stage, for PyTorch and for the graph in several forms, alternating, the
-best of some rounds; batches of 1, 8 and 32 crops of training faces, 1 and 2 threads. Nothing else should run
-on the machine. Differences: the shipped model against float32 graphs of the same weights, through
-`auscan.detect`: probabilities over all clips, AUC on `faces_val.parquet` (as accuracy.py measures it).
+Speed: frames a second of the visual stage, for PyTorch and for the graph in several forms. The forms
+alternate and the best of some rounds counts; batches of 1, 8 and 32 crops of training faces, 1 and 2 threads.
+No other program should run on the machine.
+
+Differences: the shipped model against float32 graphs of the same weights, through `auscan.detect`:
+probabilities over all clips, and AUC on `faces_val.parquet` as in accuracy.py.
 """
 
 import argparse
@@ -43,7 +45,7 @@ BATCHES = (1, 8, 32)
 THREADS = (1, 2)
 ROUNDS = 15
 PATCHES = (49, 256)
-"""N, Dv of nano."""
+"""Number N and width Dv of the patches of nano."""
 Runner = Callable[[NDArray[np.uint8]], object]
 
 
@@ -51,7 +53,7 @@ def main() -> None:
     """Parse arguments, export float32 graphs, print the tables."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data", type=Path, required=True, help="folder with faces_*.parquet and clips/")
-    parser.add_argument("--only", choices=("speed", "differences"))
+    parser.add_argument("--only", choices=("speed", "differences"), help="make only one of the tables")
     args = parser.parse_args()
     console = Console(width=110)
     console.print(f"{platform.processor() or platform.machine()}, {versions()}")
@@ -65,10 +67,12 @@ def main() -> None:
 
 
 def speed(folder: Path, calibration: NDArray[np.uint8]) -> Table:
-    """Frames a second of each form of the visual stage, and its difference from float32."""
+    """Measure frames a second of each form of the visual stage, and its difference from float32."""
     forms = write_forms(folder, calibration)
     columns = [(threads, batch) for threads in THREADS for batch in BATCHES]
-    table = Table("visual stage", "MB", "embedding off by", title="frames a second, threads x batch")
+    table = Table(
+        "visual stage", "MB", "mean error of the embedding", title="frames a second, threads x batch"
+    )
     for threads, batch in columns:
         table.add_column(f"{threads} x {batch}", justify="right")
     best = {name: dict.fromkeys(columns, np.inf) for name in ("PyTorch", *forms)}
@@ -91,12 +95,12 @@ def speed(folder: Path, calibration: NDArray[np.uint8]) -> Table:
 
 
 def alternate(runners: dict[str, Runner], crops: NDArray[np.uint8]) -> dict[str, float]:
-    """Best seconds of each runner over some rounds, one run a round."""
+    """Return the best time of each runner in seconds, over some rounds with one run each."""
     best = dict.fromkeys(runners, np.inf)
     for _ in range(ROUNDS):
-        for name, look in runners.items():
+        for name, runner in runners.items():
             began_s = time.perf_counter()
-            look(crops)
+            runner(crops)
             best[name] = min(best[name], time.perf_counter() - began_s)
     return best
 
@@ -112,11 +116,11 @@ def graph_runner(file: Path, threads: int) -> Runner:
     session = open_graph(file, threads)
     nothing = np.empty((0, *PATCHES), np.float32)
 
-    def look(crops: NDArray[np.uint8]) -> NDArray[np.float32]:
+    def run(crops: NDArray[np.uint8]) -> NDArray[np.float32]:
         feed = {"crops": crops, "carried": nothing, "before": np.arange(len(crops))}
         return session.run(["embedding"], feed)[0]
 
-    return look
+    return run
 
 
 def write_forms(folder: Path, calibration: NDArray[np.uint8]) -> dict[str, Path]:
@@ -164,14 +168,16 @@ def store_half(source: Path, target: Path) -> None:
 
 def differences(float32: Path, data: Path) -> Table:
     """Compare the shipped model with float32 graphs of the same weights."""
-    table = Table("what", "float32", "shipped", "difference", title="what int8 costs")
+    table = Table("quantity", "float32", "shipped", "difference", title="shipped model against float32")
     scores = [clip_scores(model, data / "clips") for model in (float32, SHIPPED_CHECKPOINTS / "nano")]
     both = scores[0].merge(scores[1], on=["clip", "frame", "face_id"], suffixes=("", "_int8"))
     ours, theirs = (both[[f"{name}{end}" for name in AU_NAMES]].to_numpy() for end in ("", "_int8"))
     off = np.abs(ours - theirs)
     table.add_row("faces scored in clips", *(str(len(each)) for each in scores), "")
     table.add_row("mean probability", f"{ours.mean():.4f}", f"{theirs.mean():.4f}", f"{off.mean():.4f}")
-    table.add_row("its 99th percentile and largest", "", "", f"{np.quantile(off, 0.99):.4f}, {off.max():.4f}")
+    table.add_row(
+        "99th percentile and largest difference", "", "", f"{np.quantile(off, 0.99):.4f}, {off.max():.4f}"
+    )
     faces = real_faces(data)
     aucs = [
         agreement(detect_pictures(faces, str(model)), faces.truth.labels)["auc"].mean()
@@ -183,7 +189,7 @@ def differences(float32: Path, data: Path) -> Table:
 
 
 def clip_scores(model: Path, clips: Path) -> pd.DataFrame:
-    """Rows with a face of all clips."""
+    """Return the rows with a face of all clips."""
     engine = load_engine(model)
     tables = [
         detect(clip, model=engine).to_pandas().assign(clip=clip.name)

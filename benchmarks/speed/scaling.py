@@ -1,13 +1,13 @@
-"""Cost of large collections of videos; see docs/scaling.md.
+"""Measure and simulate the cost of large collections of videos (docs/scaling.md).
 
-    python benchmarks/speed/scaling.py cost [--clip PATH]   core seconds an hour of video, bytes of results
+    python benchmarks/speed/scaling.py cost [--clip PATH]   core seconds and result bytes for an hour of video
     python benchmarks/speed/scaling.py plan [--results N]   read the manifest of N results and plan a resume
     python benchmarks/speed/scaling.py merge [--results N]  merge N results of the demo clip
-    python benchmarks/speed/scaling.py check                the simulation against `auscan detect --jobs 2`
+    python benchmarks/speed/scaling.py check                compare simulation and `auscan detect --jobs 2`
     python benchmarks/speed/scaling.py fleet [...]          cores, storage, cost of 10,000 to 10 million hours
 
-`fleet` uses the options it is given, else the figures of `cost` on the demo clip. At a price of 1 a core hour
-the cost is in core hours. For GPUs, give GPU hours an hour of video as --core-hours.
+The defaults of `fleet` are the figures of `cost` on the demo clip. The default price is 1 for a core hour, so
+the cost is in core hours. For GPUs, give GPU hours for an hour of video as --core-hours.
 """
 
 import argparse
@@ -33,20 +33,21 @@ from benchmarks.speed.fleet import Fleet, Outcome, one_slice, simulate
 from benchmarks.speed.long_video import make_video
 
 CORE_HOURS = 0.17
-"""Core hours an hour of video: `cost` on the demo clip, rounded."""
+"""Core hours for an hour of video: `cost` on the demo clip, rounded."""
 RESULT_MB = 47.0
-"""MB of results an hour of video with one face, likewise."""
+"""MB of results for an hour of video with one face: `cost` on the demo clip, rounded."""
 RESULT_FILES = 5
+"""Number of files of a result."""
 PARTS = ("cost", "plan", "merge", "check", "fleet", "plan-once", "merge-once")
 TURN_S = 10.0
-"""Length of the clip that `make_video` repeats."""
+"""Length of the clip that `make_video` repeats, seconds."""
 SIMULATED = 20_000
-"""Inputs of a slice that is simulated."""
+"""Maximum number of inputs in a simulated slice."""
 Row = dict[str, Any]
 
 
 def cost(clip: Path) -> list[Row]:
-    """Core seconds of each stage for an hour of such video; the stages are run one after the other."""
+    """Measure core seconds of each stage for an hour of such video; stages run one after the other."""
     import auscan
     from auscan.faces.detector import FaceDetector
     from auscan.faces.keyframe_tracking import track_faces
@@ -59,33 +60,33 @@ def cost(clip: Path) -> list[Row]:
     from benchmarks.speed.detect import score_faces
 
     engine, detector = load_engine("nano", threads=1), FaceDetector()
-    result = auscan.detect(clip, model=engine)  # the first time is slower
+    result = auscan.detect(clip, model=engine)  # the first run is slower
     spent: dict[str, float] = {}
     with core_seconds("decode", spent):
         frames = list(read_frames(clip))
     with core_seconds("detect and track faces", spent):
-        followed = list(track_faces(iter(frames), detector))
+        tracked = list(track_faces(iter(frames), detector))
     side = engine.config.network.visual.crop_size
-    with core_seconds("cut out faces", spent):
-        cut = [crop_faces(frame, faces, side) for frame, faces in followed]
+    with core_seconds("crop faces", spent):
+        crops = [crop_faces(frame, faces, side) for frame, faces in tracked]
     with core_seconds("visual stage", spent):
         encoder = FaceEncoder(engine)
-        seen = [frame for batch in batch_frames(cut, BATCH_CROPS) for frame in encoder(batch)]
+        encoded = [frame for batch in batch_frames(crops, BATCH_CROPS) for frame in encoder(batch)]
     with closing(AudioTokenReader(engine, read_waveform(clip))) as sound:
         with core_seconds("audio encoder", spent):
-            for frame in seen:
+            for frame in encoded:
                 sound.advance(frame.time_s, has_faces=bool(frame.faces))
             sound.advance(np.inf, has_faces=False)
         with core_seconds("temporal stage", spent):
-            score_faces(seen, engine, sound.tokens)
+            score_faces(encoded, engine, sound.tokens)
     with tempfile.TemporaryDirectory() as folder:
         with core_seconds("write", spent):
             result.save(folder)
         stored = sum(file.stat().st_size for file in Path(folder).iterdir())
     hours = result.info.duration_s / 3600
     rows: list[Row] = [{"stage": name, "core seconds": f"{s / hours:,.0f}"} for name, s in spent.items()]
-    rows.append({"stage": "together", "core seconds": f"{sum(spent.values()) / hours:,.0f}"})
-    rows.append({"stage": "results, MB an hour of video", "core seconds": f"{stored / hours / 1e6:.1f}"})
+    rows.append({"stage": "sum", "core seconds": f"{sum(spent.values()) / hours:,.0f}"})
+    rows.append({"stage": "results, MB for an hour of video", "core seconds": f"{stored / hours / 1e6:.1f}"})
     return rows
 
 
@@ -98,8 +99,8 @@ def core_seconds(name: str, spent: dict[str, float]) -> Iterator[None]:
 
 
 def make_results(folder: Path, count: int) -> None:
-    """Make inputs and their results with right names and sizes but without content."""
-    from auscan.batch.options import DetectRequest, run_metadata
+    """Make inputs and their results as sparse files with correct names and sizes."""
+    from auscan.batch.jobs import DetectRequest, run_metadata
     from auscan.media.discover import find_media, output_names
 
     for number in range(count):
@@ -130,14 +131,14 @@ def set_size(file: Path, size: int) -> None:
 
 
 def plan(count: int) -> list[Row]:
-    """Measure planning a resume with nothing to do, in a process of its own."""
+    """Measure planning a resume with nothing to do, in its own process."""
     with tempfile.TemporaryDirectory() as folder:
         make_results(Path(folder), count)
         return [{"results": f"{count:,}", **row} for row in run_alone("plan-once", folder)]
 
 
 def run_alone(part: str, folder: str) -> list[Row]:
-    """Run a part of this program in a process of its own."""
+    """Run a part of this script in its own process."""
     command = [sys.executable, __file__, part, "--folder", folder]
     rows: list[Row] = json.loads(subprocess.run(command, capture_output=True, check=True, text=True).stdout)
     return rows
@@ -145,7 +146,7 @@ def run_alone(part: str, folder: str) -> list[Row]:
 
 def plan_once(folder: Path) -> list[Row]:
     """Find inputs, read the manifest, plan: seconds, stat calls, memory."""
-    from auscan.batch.options import DetectRequest, run_metadata
+    from auscan.batch.jobs import DetectRequest, run_metadata
     from auscan.batch.plan import UNSHARDED, make_plan
     from auscan.media.discover import find_media
 
@@ -169,7 +170,7 @@ def plan_once(folder: Path) -> list[Row]:
 
 
 def merge(count: int) -> list[Row]:
-    """Measure merging results, in a process of its own."""
+    """Measure merging results, in its own process."""
     with tempfile.TemporaryDirectory() as folder:
         copy_result(Path(folder), count)
         return [{"results": f"{count:,}", **row} for row in run_alone("merge-once", folder)]
@@ -178,7 +179,7 @@ def merge(count: int) -> list[Row]:
 def copy_result(folder: Path, count: int) -> None:
     """Make hard links of the demo clip's result under many names."""
     import auscan
-    from auscan.batch.options import DetectRequest, run_metadata
+    from auscan.batch.jobs import DetectRequest, run_metadata
 
     result = auscan.detect(demo_clip(folder))
     result.save(folder / "one")
@@ -198,7 +199,7 @@ def copy_result(folder: Path, count: int) -> None:
 
 
 def merge_once(folder: Path) -> list[Row]:
-    """Merge: rows, seconds, memory."""
+    """Merge the results in this process: rows, seconds, memory."""
     from auscan.batch.dataset import merge as merge_results
 
     before_mb, began_s = memory_mb(), time.process_time()
@@ -207,13 +208,13 @@ def merge_once(folder: Path) -> list[Row]:
         "rows": f"{sum(source.record.rows for source in sources):,}",
         "core s": f"{time.process_time() - began_s:.1f}",
         "memory, MB": f"{memory_mb():.0f}",
-        "of which before": f"{before_mb:.0f}",
+        "before merging, MB": f"{before_mb:.0f}",
     }
     return [row]
 
 
 class CountedStat:
-    """Replace os.stat by a counting wrapper."""
+    """Counting wrapper that replaces os.stat."""
 
     def __init__(self) -> None:
         self.calls, self._stat = 0, os.stat
@@ -225,7 +226,7 @@ class CountedStat:
 
 
 def memory_mb() -> float:
-    """Peak resident memory of this process, MB (Linux; `getrusage` would include the parent's)."""
+    """Read the peak resident memory of this process, MB (Linux; `getrusage` includes the parent's)."""
     lines = Path("/proc/self/status").read_text().splitlines()
     return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM")) * 1024 / 1e6
 
@@ -260,20 +261,20 @@ def check(clips: int, broken: int) -> list[Row]:
             "clips": clips, "broken": broken, "video s": f"{sum(lengths) * TURN_S:.0f}",
             "start s": f"{start_s:.1f}", "s a clip": f"{fixed_s:.2f}", "s a second": f"{second_s:.3f}",
             "predicted s": f"{both_s:.1f}", "measured s": f"{measured_s:.1f}",
-            "error": f"{(both_s / measured_s - 1):+.1%}", "machine's load": f"{os.getloadavg()[0]:.1f}",
+            "error": f"{(both_s / measured_s - 1):+.1%}", "load of the machine": f"{os.getloadavg()[0]:.1f}",
         }
     ]  # fmt: skip
 
 
 def link_clips(root: Path, name: str, turns: list[int]) -> None:
-    """Make a folder of clips of some lengths, in turns of the short clip."""
+    """Make a folder of clips.  turns: length of each, in repetitions of the short clip."""
     (root / name).mkdir()
     for number, each in enumerate(turns):
         (root / name / f"clip{number:03}-{each}.mp4").hardlink_to(root / f"{each}.mp4")
 
 
 def detect_s(folder: Path, out: Path, *more: str) -> float:
-    """Seconds of `auscan detect --jobs 2`; broken files are allowed."""
+    """Measure the seconds of `auscan detect --jobs 2`; broken files are allowed."""
     command = ["detect", str(folder), "--out", str(out), "--jobs", "2", "--threads", "1", *more]
     began_s = time.monotonic()
     program = "from auscan.cli.main import main; main()"
@@ -283,7 +284,7 @@ def detect_s(folder: Path, out: Path, *more: str) -> float:
 
 
 def time_of(entries: list[ManifestRecord]) -> tuple[float, float]:
-    """Seconds a clip and seconds a second of video, by a linear fit over clips of known length."""
+    """Fit seconds a clip and seconds a second of video to clips of known length."""
     lengths = [TURN_S * int(Path(entry.path).stem.rpartition("-")[2]) for entry in entries]
     slope, fixed = np.polyfit(lengths, [entry.seconds for entry in entries], 1)
     return float(fixed), float(slope)
@@ -331,12 +332,12 @@ def run_slice(fleet: Fleet, inputs: int, input_s: float) -> tuple[Outcome, float
 
 
 def hours_of_reading(inputs: int, fleet: Fleet) -> float:
-    """Hours the storage needs to serve every input once."""
+    """Return the hours that the storage needs to serve every input once."""
     return inputs * fleet.input_bytes / fleet.storage_bytes_s / 3600
 
 
 def table(rows: list[Row]) -> str:
-    """Rows as Markdown."""
+    """Return rows as a Markdown table."""
     names = list(rows[0])
     lines = [names, ["---"] * len(names), *([str(row[name]) for name in names] for row in rows)]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
@@ -345,34 +346,36 @@ def table(rows: list[Row]) -> str:
 def main() -> None:
     """Run the selected part and print a table."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("part", choices=PARTS)
-    parser.add_argument("--clip", type=Path, help="cost: a short clip; the demo unless given")
+    parser.add_argument("part", choices=PARTS, help="part to run")
+    parser.add_argument("--clip", type=Path, help="cost: a short clip; the demo clip by default")
     parser.add_argument(
-        "--results", type=int, nargs="+", default=[10_000, 50_000], help="plan, merge: how many"
+        "--results", type=int, nargs="+", default=[10_000, 50_000], help="plan, merge: numbers of results"
     )
     parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
-    parser.add_argument("--clips", type=int, default=20, help="check: good clips")
-    parser.add_argument("--broken", type=int, default=3, help="check: files that fail, twice")
+    parser.add_argument("--clips", type=int, default=20, help="check: number of intact clips")
+    parser.add_argument("--broken", type=int, default=3, help="check: number of files that fail in both runs")
     parser.add_argument(
-        "--hours", type=float, nargs="+", default=[1e4, 1e5, 1e6, 1e7], help="fleet: of video"
+        "--hours", type=float, nargs="+", default=[1e4, 1e5, 1e6, 1e7], help="fleet: hours of video"
     )
-    parser.add_argument("--deadline-days", type=float, default=7)
-    parser.add_argument("--core-hours", type=float, default=CORE_HOURS, help="an hour of video")
-    parser.add_argument("--result-mb", type=float, default=RESULT_MB, help="an hour of video")
-    parser.add_argument("--clip-minutes", type=float, default=15)
-    parser.add_argument("--mbit-s", type=float, default=2.0, help="of the videos")
-    parser.add_argument("--start-s", type=float, default=5.0, help="to start a worker")
-    parser.add_argument("--workers-a-shard", type=int, default=16)
-    parser.add_argument("--failures", type=float, default=0.01, help="of a worker in an hour")
-    parser.add_argument("--attempts", type=int, default=3)
-    parser.add_argument("--stragglers", type=float, default=0.02, help="share of inputs")
-    parser.add_argument("--straggler-factor", type=float, default=5.0)
+    parser.add_argument("--deadline-days", type=float, default=7, help="time limit, days")
+    parser.add_argument("--core-hours", type=float, default=CORE_HOURS, help="for an hour of video")
+    parser.add_argument("--result-mb", type=float, default=RESULT_MB, help="for an hour of video")
+    parser.add_argument("--clip-minutes", type=float, default=15, help="length of a video")
+    parser.add_argument("--mbit-s", type=float, default=2.0, help="bit rate of the videos")
+    parser.add_argument("--start-s", type=float, default=5.0, help="time to start a worker")
+    parser.add_argument("--workers-a-shard", type=int, default=16, help="workers in a shard")
+    parser.add_argument("--failures", type=float, default=0.01, help="failures of a worker in an hour")
+    parser.add_argument("--attempts", type=int, default=3, help="attempts at an input")
+    parser.add_argument("--stragglers", type=float, default=0.02, help="share of slow inputs")
+    parser.add_argument("--straggler-factor", type=float, default=5.0, help="slowdown of a slow input")
     parser.add_argument(
-        "--arrival-days", type=float, help="in which the inputs arrive; all at once unless given"
+        "--arrival-days", type=float, help="days over which inputs arrive; all at once by default"
     )
-    parser.add_argument("--storage-mb-s", type=float, default=1000.0, help="to all workers together")
-    parser.add_argument("--latency-s", type=float, default=0.5, help="an input")
-    parser.add_argument("--price", type=float, default=1.0, help="of a core hour")
+    parser.add_argument(
+        "--storage-mb-s", type=float, default=1000.0, help="bandwidth for all workers together"
+    )
+    parser.add_argument("--latency-s", type=float, default=0.5, help="latency of an input")
+    parser.add_argument("--price", type=float, default=1.0, help="price of a core hour")
     args = parser.parse_args()
     if args.part == "cost":
         with tempfile.TemporaryDirectory() as folder:

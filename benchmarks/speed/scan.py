@@ -1,9 +1,9 @@
-"""Speed and memory of the selective scan, beside its definition and other sequence models.
+"""Measure speed and memory of the selective scan, of its definition and of other sequence models.
 
     pip install mambapy
     python benchmarks/speed/scan.py [--shape nano base] [--write]
 
-All get the same random x, dt, A, B and C in float32 and return y of the same size:
+All take the same random x, dt, A, B and C in float32 and return a y of the same size:
 
     chunked        scan_chunked
     recurrence     scan_recurrence, the definition
@@ -13,8 +13,8 @@ All get the same random x, dt, A, B and C in float32 and return y of the same si
     transformers   Mamba-2's scan in plain PyTorch, its function alone, at its own chunk size of 256
     attention      scaled_dot_product_attention, causal, with the same heads; x is query, key and value
 
-Each case runs once in a process of its own, which measures its memory beyond the inputs. Cases that would, by
-the previous length, take longer than `--limit` or more than 12 GiB are left out. The others are then timed in
+Each case runs once in its own process, which measures its memory beyond the inputs. A case is left out if, by
+the previous length, it would take longer than `--limit` or more than 12 GiB. The others are then timed in
 turn in this process; the best time counts. `--write` puts the tables into docs/benchmarks/scan.md.
 """
 
@@ -43,13 +43,13 @@ LINEAR_FROM = 4096
 """Length from which time should grow linearly."""
 SHAPES = {"nano": (8, 32, 32), "base": (8, 64, 64)}
 """Heads, head width and state width of the networks' scans."""
-ROOM = 12 * 2**30
+MEMORY_LIMIT = 12 * 2**30
 """Memory limit of a case, bytes."""
 PAGE = Path(__file__).parents[2] / "docs" / "benchmarks" / "scan.md"
 
 
 class Inputs(NamedTuple):
-    """Shapes as in model/scan.py."""
+    """Inputs of a scan, with the shapes of model/scan.py."""
 
     x: Tensor
     dt: Tensor
@@ -60,17 +60,17 @@ class Inputs(NamedTuple):
 
 
 def chunked(inputs: Inputs) -> Tensor:
-    """Chunked scan of auscan."""
+    """Run auscan's chunked scan."""
     return scan_chunked(*inputs)[0]
 
 
 def recurrence(inputs: Inputs) -> Tensor:
-    """Recurrent scan of auscan, the definition."""
+    """Run auscan's recurrent scan, the definition."""
     return scan_recurrence(*inputs)[0]
 
 
 def step(inputs: Inputs) -> Tensor:
-    """Step-by-step scan of auscan, as in live mode."""
+    """Run auscan's scan step by step, as in live mode."""
     x, dt, A, Bm, Cm, D = inputs
     memory, y = x.new_zeros(1, *x.shape[2:], Bm.shape[2]), torch.empty_like(x)
     for t in range(x.shape[1]):
@@ -79,7 +79,7 @@ def step(inputs: Inputs) -> Tensor:
 
 
 def mambapy(inputs: Inputs) -> Tensor:
-    """mambapy's `selective_scan` with one decay a head."""
+    """Run mambapy's `selective_scan` with one decay a head."""
     from mambapy.pscan import pscan
 
     x, dt, A, Bm, Cm, D = inputs
@@ -91,13 +91,13 @@ def mambapy(inputs: Inputs) -> Tensor:
 
 
 def transformers(inputs: Inputs) -> Tensor:
-    """Mamba-2 of transformers with one group of B and C for all heads."""
+    """Run Mamba-2 of transformers with one group of B and C for all heads."""
     x, dt, A, Bm, Cm, D = inputs
     return mamba2_chunk_scan(x, dt, A, Bm[:, :, None], Cm[:, :, None], chunk_size=256, D=D)
 
 
 def attention(inputs: Inputs) -> Tensor:
-    """Causal attention."""
+    """Run causal attention."""
     series = inputs.x.transpose(1, 2)  # [B, H, T, P]
     return F.scaled_dot_product_attention(series, series, series, is_causal=True).transpose(1, 2)
 
@@ -106,7 +106,7 @@ FORMS: dict[str, Callable[[Inputs], Tensor]] = {
     each.__name__: each for each in (chunked, recurrence, step, mambapy, transformers, attention)
 }
 COUNTED = ("chunked", "transformers", "attention")
-"""Forms whose work is in matrix products."""
+"""Forms that compute mostly matrix products; their operations are counted."""
 
 
 class Case(NamedTuple):
@@ -128,21 +128,25 @@ class Trial(NamedTuple):
     """Measurements of one run in a process of its own."""
 
     seconds: float
+    """Time of the run."""
     peak: int
-    """Bytes beyond the inputs."""
+    """Memory beyond the inputs, bytes."""
     flop: float
+    """Floating-point operations."""
 
 
 def main() -> None:
     """Run the benchmark, print its tables and write them on request."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--shape", choices=list(SHAPES), nargs="+", default=list(SHAPES))
-    parser.add_argument("--limit", type=float, default=20.0, help="seconds that one run may take")
-    parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--write", action="store_true", help="into docs/benchmarks/scan.md")
+    parser.add_argument(
+        "--shape", choices=list(SHAPES), nargs="+", default=list(SHAPES), help="shapes to run"
+    )
+    parser.add_argument("--limit", type=float, default=20.0, help="maximum time of a run, seconds")
+    parser.add_argument("--threads", type=int, default=2, help="CPU threads")
+    parser.add_argument("--write", action="store_true", help="write the tables into docs/benchmarks/scan.md")
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
-    # All trials come first: a process that has run threads cannot be forked.
+    # Run all trials first: a process that has run threads cannot be forked.
     trials = {shape: run_trials(shape, args.limit) for shape in args.shape}
     limit = arithmetic_limit()
     for shape in args.shape:
@@ -153,7 +157,7 @@ def main() -> None:
 
 
 def random_inputs(shape: str, frames: int) -> Inputs:
-    """Random inputs with decays over three to a thousand frames."""
+    """Make random inputs with decays over three to a thousand frames."""
     heads, width, state_width = SHAPES[shape]
     random = torch.Generator().manual_seed(0)
 
@@ -167,14 +171,14 @@ def random_inputs(shape: str, frames: int) -> Inputs:
 
 
 def run_trials(shape: str, limit_s: float) -> dict[Case, Trial]:
-    """Try each case in a process of its own. Return the ones that fit."""
+    """Run each case in its own process. Return the cases within the limits."""
     trials: dict[Case, Trial] = {}
     for form in FORMS:
         for backward in (False, True) if form != "step" else (False,):
             last: Trial | None = None
             for frames in LENGTHS:
                 growth = 16 if form == "attention" else 4
-                if last and (last.seconds * growth > limit_s or last.peak * 4 > ROOM):
+                if last and (last.seconds * growth > limit_s or last.peak * 4 > MEMORY_LIMIT):
                     break
                 case = Case(form, frames, backward)
                 last = trials[case] = run_trial(shape, case)
@@ -198,16 +202,16 @@ def run_trial(shape: str, case: Case) -> Trial:
         os._exit(0)
     os.close(send)
     with os.fdopen(receive, "rb") as output:
-        answer = output.read()
+        content = output.read()
     os.waitpid(child, 0)
-    if not answer:
-        raise SystemExit(f"{case} did not end; is there enough memory?")
-    trials: Trial = pickle.loads(answer)
-    return trials
+    if not content:
+        raise SystemExit(f"{case} ended without a result, probably for lack of memory. Lower --limit.")
+    trial: Trial = pickle.loads(content)
+    return trial
 
 
 def times(shape: str, cases: dict[Case, Trial]) -> dict[Case, float]:
-    """The best time of each case, in seconds; the cases of one length take turns."""
+    """Measure the best time of each case, in seconds; the cases of one length take turns."""
     best = dict.fromkeys(cases, math.inf)
     for frames in LENGTHS:
         inputs = random_inputs(shape, frames)
@@ -215,7 +219,7 @@ def times(shape: str, cases: dict[Case, Trial]) -> dict[Case, float]:
         for turn in range(12):
             for case in here:
                 if turn > 2 and cases[case].seconds * turn > 3.0:
-                    continue  # long enough to be sure of
+                    continue  # long runs vary little
                 began_s = time.perf_counter()
                 case.run(inputs)
                 best[case] = min(best[case], time.perf_counter() - began_s)
@@ -223,7 +227,7 @@ def times(shape: str, cases: dict[Case, Trial]) -> dict[Case, float]:
 
 
 def arithmetic_limit() -> float:
-    """Floating-point operations a second of a large float32 matrix product, the best of ten."""
+    """Measure floating-point operations a second of a large float32 matrix product, best of ten."""
     a, b, best = torch.randn(2048, 2048), torch.randn(2048, 2048), 0.0
     for _ in range(10):
         began_s = time.perf_counter()
@@ -233,10 +237,10 @@ def arithmetic_limit() -> float:
 
 
 def report(shape: str, trials: dict[Case, Trial], best: dict[Case, float], limit: float) -> str:
-    """The tables of one shape as Markdown."""
+    """Return the tables of one shape as Markdown."""
     heads, width, state_width = SHAPES[shape]
     lines = [
-        f"`{shape}`'s shape: {heads} heads of {width} channels, state {state_width}, one clip. "
+        f"Shape of `{shape}`: {heads} heads of {width} channels, state {state_width}, one clip. "
         f"{torch.get_num_threads()} threads, {processor()}; matrix product {limit / 1e9:.0f} GFLOP/s. "
         f"torch {torch.__version__}, transformers {version('transformers')}, mambapy {version('mambapy')}.",
     ]
@@ -244,7 +248,7 @@ def report(shape: str, trials: dict[Case, Trial], best: dict[Case, float], limit
         forms = [form for form in FORMS if Case(form, LENGTHS[0], backward) in trials]
         for name, cell in (
             ("ms", lambda case: f"{best[case] * 1e3:,.1f}"),
-            ("MiB at the peak", lambda case: f"{trials[case].peak / 2**20:,.0f}"),
+            ("peak MiB", lambda case: f"{trials[case].peak / 2**20:,.0f}"),
         ):
             lines += [
                 "",
@@ -259,7 +263,7 @@ def report(shape: str, trials: dict[Case, Trial], best: dict[Case, float], limit
 
 
 def arithmetic_share(trials: dict[Case, Trial], best: dict[Case, float], limit: float, backward: bool) -> str:
-    """Share of the arithmetic limit of each form at its longest T."""
+    """Return each form's share of the arithmetic limit at its longest T, as a sentence."""
     parts = []
     for form in COUNTED:
         case = max(c for c in trials if c.form == form and c.backward == backward)
@@ -271,7 +275,7 @@ def arithmetic_share(trials: dict[Case, Trial], best: dict[Case, float], limit: 
 
 
 def scaling_summary(best: dict[Case, float], backward: bool) -> str:
-    """Slope and ratios to the other forms."""
+    """Return the slope of log time and the ratios to the other forms, as a sentence."""
     ours = {T: best[Case("chunked", T, backward)] for T in LENGTHS}
     long = [T for T in LENGTHS if T >= LINEAR_FROM]
     slope = torch.linalg.lstsq(
@@ -287,12 +291,12 @@ def scaling_summary(best: dict[Case, float], backward: bool) -> str:
             others.append(f"{form} {' / '.join(ratios)}")
     return (
         f"Slope of log time against log T from {long[0]:,} to {long[-1]:,}: **{slope:.3f}**. "
-        f"Times the chunked form's time, by T: {'; '.join(others)}."
+        f"Time relative to the chunked form, by T: {'; '.join(others)}."
     )
 
 
 def processor() -> str:
-    """Name of the processor."""
+    """Return the name of the processor."""
     info = Path("/proc/cpuinfo")
     names = [line for line in info.read_text().splitlines() if "model name" in line] if info.exists() else []
     return names[0].partition(": ")[2] if names else platform.processor()

@@ -1,11 +1,11 @@
-"""Time to show a long result in the web app, and size of its report.
+"""Measure the time to show a long result in the web app, and the size of its report.
 
     python benchmarks/speed/studio.py [--minutes 120] [--keep FOLDER]
 
-Writes a finished job of two faces with random curves, 25 frames a second, with a video of grey pictures, and
-opens it in Chromium: time until the timeline and the events are shown, bytes transferred, time until a
-slider, a click on the timeline and a step to the next event change the page. The report has no pictures of
-faces.
+Writes a finished job (two faces with random curves, 25 frames a second, a video of grey pictures) and opens
+it in Chromium. Measures the time until the timeline and the events are shown, the bytes transferred, and the
+time until the page reacts to a slider, a click on the timeline and a step to the next event. The report has
+no pictures of faces.
 """
 
 import argparse
@@ -20,10 +20,10 @@ import numpy as np
 from numpy.typing import NDArray
 from playwright.sync_api import Page, sync_playwright
 
+from auscan.results.events import Speech
 from auscan.results.figures.report import write_report
 from auscan.results.read import read_result
 from auscan.results.result import Result, RunInfo
-from auscan.results.speech import Speech
 from auscan.results.table import TrackScores, build_table
 from auscan.server.app import make_server
 from auscan.server.job_store import JobOptions, JobStore, new_job
@@ -34,12 +34,13 @@ DRAWN = """() => {
   const lane = document.querySelector("canvas[data-au=AU12]");
   return Boolean(lane?.width) && lane.getContext("2d").getImageData(0, 0, lane.width, 9).data.some((v) => v);
 }"""
-LONGEST_DELAY = """async (act) => {
+"""JavaScript: whether a lane of the timeline is drawn."""
+LONGEST_DELAY = """async (action) => {
   const slider = document.querySelector("input[type=range]");
   const lane = document.querySelector("canvas[data-au=AU12]"), box = lane.getBoundingClientRect();
   const click = (share) => new MouseEvent("click",
     { bubbles: true, clientX: box.left + box.width * share, clientY: box.top + 5 });
-  const acts = {
+  const actions = {
     slider: (i) => { slider.value = 0.3 + 0.02 * i; slider.dispatchEvent(new Event("input")); },
     seek: (i) => lane.dispatchEvent(click(i / 21)),
     event: () => document.body.dispatchEvent(new KeyboardEvent("keydown", { key: "]", bubbles: true })),
@@ -47,16 +48,17 @@ LONGEST_DELAY = """async (act) => {
   let longest = 0;
   for (let i = 1; i <= 20; i++) {
     const began = performance.now();
-    acts[act](i);
+    actions[action](i);
     await new Promise((done) => requestAnimationFrame(() => setTimeout(done)));
     longest = Math.max(longest, performance.now() - began);
   }
   return longest;
 }"""
+"""JavaScript: longest time in ms from an action to the next picture, of 20 actions."""
 
 
 def random_curves(count: int, rng: np.random.Generator) -> NDArray[np.float32]:
-    """Random mean-reverting probabilities [count, 12]."""
+    """Draw random mean-reverting probabilities [count, 12]."""
     pull, curve = 0.93, np.zeros((count // 5 + 2, 12))
     for step in range(1, len(curve)):
         curve[step] = pull * curve[step - 1] + rng.standard_normal(12)
@@ -65,7 +67,7 @@ def random_curves(count: int, rng: np.random.Generator) -> NDArray[np.float32]:
 
 
 def make_result(minutes: float) -> Result:
-    """Make a result of some minutes of video."""
+    """Make a result for some minutes of video."""
     rng, count = np.random.default_rng(1), round(minutes * 60 * RATE_HZ)
     frames, parts = np.arange(count), np.float32([60, 1.2, 0.5, 0.2, 5, -3, 0.0])
     still = {
@@ -103,7 +105,7 @@ def make_result(minutes: float) -> Result:
 
 
 def store_job(folder: Path, result: Result) -> str:
-    """Write a finished job as the web app does. Return its id."""
+    """Write a finished job into the folder of the web app. Return its id."""
     job = new_job("long.mp4", ".mp4", JobOptions()).model_copy(update={"status": "done", "seconds": 1.0})
     result.save(folder / job.id / "video")
     with av.open(str(folder / job.id / "video.mp4"), "w") as out:
@@ -119,9 +121,9 @@ def store_job(folder: Path, result: Result) -> str:
 
 
 def measure_page(page: Page, address: str) -> None:
-    """Open a result and print the times."""
-    answers: list[Any] = []
-    page.on("requestfinished", lambda asked: answers.append(asked))
+    """Open a result in the page and print times and sizes."""
+    requests: list[Any] = []
+    page.on("requestfinished", lambda request: requests.append(request))
     began_s = time.monotonic()
     page.goto(address)
     while not page.evaluate(DRAWN):
@@ -130,19 +132,19 @@ def measure_page(page: Page, address: str) -> None:
     page.locator(".events tbody tr").first.wait_for(timeout=120_000)
     print(f"events after {time.monotonic() - began_s:.1f} s")
     page.wait_for_timeout(2000)
-    for asked in answers:
-        if "/table?" in asked.url or "/events?" in asked.url:
-            print(f"{asked.url.rpartition('/')[2][:6]}: {asked.sizes()['responseBodySize'] / 1e6:.1f} MB")
-    for act in ("slider", "seek", "event"):
-        print(f"{act}: at most {page.evaluate(LONGEST_DELAY, act):.0f} ms to the next picture, of 20")
+    for request in requests:
+        if "/table?" in request.url or "/events?" in request.url:
+            print(f"{request.url.rpartition('/')[2][:6]}: {request.sizes()['responseBodySize'] / 1e6:.1f} MB")
+    for action in ("slider", "seek", "event"):
+        print(f"{action}: at most {page.evaluate(LONGEST_DELAY, action):.0f} ms to the next picture, of 20")
         page.wait_for_timeout(3000)
 
 
 def main() -> None:
     """Parse arguments, make the result, open it, write its report."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--minutes", type=float, default=120)
-    parser.add_argument("--keep", type=Path, help="where to leave the Studio's folder and the report")
+    parser.add_argument("--minutes", type=float, default=120, help="length of the video")
+    parser.add_argument("--keep", type=Path, help="folder in which to keep the job and the report")
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as temporary:
         folder = args.keep or Path(temporary)

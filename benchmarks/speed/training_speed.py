@@ -1,12 +1,12 @@
-"""Frames a second of training from features, and the cost of reading them.
+"""Measure frames a second of training from features, and of reading them.
 
     python benchmarks/speed/training_speed.py [--size base] [--frames 24000] [--threads 2] [--precision no]
 
-Writes random features, as large as `auscan extract` makes them, into a temporary folder, then measures in one
-run: reading windows alone, whole steps (read, forward, losses, backward, optimiser), and the machine's matrix
-product as the arithmetic limit. An epoch of Aff-Wild2 is 1.36 million frames, each in one window (stride =
-length). The files are in the page cache; to measure the disk as well, empty the cache while it waits
-(`--wait`).
+Writes random features of the size of `auscan extract` into a temporary folder, then measures in one run:
+reading windows alone, whole steps (read, forward, losses, backward, optimiser), and a large matrix product as
+the arithmetic limit of the machine. An epoch of Aff-Wild2 is 1.36 million frames, each in one window (stride
+= length). The files are in the page cache. To include the disk, use `--wait` and empty the cache during the
+pause.
 """
 
 import argparse
@@ -29,21 +29,24 @@ from auscan.training.optim import keep_freed_memory
 from auscan.training.windows import Batch, LabelledTrack, Window, WindowBatches
 
 EPOCH_FRAMES = 1_360_000
+"""Frames in an epoch of Aff-Wild2."""
 LENGTH = 300
+"""Frames in a window."""
 TRACK = 4_000
-"""Frames of a track: the median of Aff-Wild2's."""
+"""Frames in a track: the median of Aff-Wild2."""
 WIDTHS = {"nano": (256, 96), "base": (768, 768), "large": (1024, 1024)}
+"""Visual and audio widths Dv, Da of each size."""
 
 
 def main() -> None:
     """Run the benchmark and print its figures."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--size", choices=list(WIDTHS), default="base")
-    parser.add_argument("--frames", type=int, default=24_000)
-    parser.add_argument("--batch", type=int, default=4)
-    parser.add_argument("--steps", type=int, default=8)
-    parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--precision", choices=["no", "bf16"], default="no")
+    parser.add_argument("--size", choices=list(WIDTHS), default="base", help="size of encoders and network")
+    parser.add_argument("--frames", type=int, default=24_000, help="frames of random features")
+    parser.add_argument("--batch", type=int, default=4, help="windows in a batch")
+    parser.add_argument("--steps", type=int, default=8, help="training steps to time")
+    parser.add_argument("--threads", type=int, default=2, help="CPU threads")
+    parser.add_argument("--precision", choices=["no", "bf16"], default="no", help="mixed precision")
     parser.add_argument("--wait", action="store_true", help="wait for Enter before reading")
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
@@ -69,8 +72,8 @@ def main() -> None:
     epoch_min = EPOCH_FRAMES / training.wall / 60
     print(f"reading alone   {reading.wall:9.0f} frames/s")
     print(f"whole steps     {training.wall:9.0f} frames/s: an epoch in {epoch_min:.1f} min")
-    print(f"a core's share  {training.core:9.0f} frames a second of its time, whoever else uses the machine")
-    print(f"reading takes {training.wall / reading.wall:.1%} of a step")
+    print(f"a core's share  {training.core:9.0f} frames per second of processor time")
+    print(f"reading is {training.wall / reading.wall:.1%} of a step")
     print(f"{flop / 1e6:.0f} MFLOP a frame; {flop * training.wall / limit:.0%} of {limit / 1e9:.0f} GFLOP/s")
 
 
@@ -124,9 +127,9 @@ class Pace(NamedTuple):
     """Frames a second."""
 
     wall: float
-    """By wall-clock time."""
+    """Per second of wall-clock time."""
     core: float
-    """By processor time of all cores."""
+    """Per second of processor time, summed over cores."""
 
 
 def frames_per_s(work: Callable[[np.ndarray], object], groups: list[np.ndarray]) -> Pace:
@@ -139,7 +142,7 @@ def frames_per_s(work: Callable[[np.ndarray], object], groups: list[np.ndarray])
 
 
 def arithmetic_limit() -> float:
-    """Floating-point operations a second of a large float32 matrix product, the best of five."""
+    """Measure floating-point operations a second of a large float32 matrix product, best of five."""
     a, b, best = torch.randn(2048, 2048), torch.randn(2048, 2048), 0.0
     for _ in range(5):
         began_s = time.perf_counter()

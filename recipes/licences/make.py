@@ -1,4 +1,4 @@
-"""Write docs/licences.md: the licence that every dependency states.
+"""Write docs/licences.md: the stated licence of every dependency.
 
     python recipes/licences/make.py
 
@@ -21,9 +21,9 @@ ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "docs" / "licences.md"
 BEGIN, END = "<!-- written by recipes/licences/make.py -->", "<!-- end -->"
 UNSHIPPED = ("dev", "docs", "build")
-"""Parts that users do not need; their dependencies are left out."""
+"""Parts that users do not need; their indirect dependencies are left out."""
 LONGEST = 60
-"""Characters of a licence's name; longer texts are the licence itself."""
+"""Maximum length of a licence's name, characters; a longer text is the licence itself."""
 
 
 def main() -> None:
@@ -32,26 +32,26 @@ def main() -> None:
     before, begin, rest = PAGE.read_text(encoding="utf-8").partition(BEGIN)
     _, end, after = rest.partition(END)
     if not begin or not end:
-        raise SystemExit(f"{PAGE} has no place for the tables: {BEGIN} ... {END} is missing.")
+        raise SystemExit(f"{PAGE} has no place for the tables. Add the lines {BEGIN} and {END}.")
     PAGE.write_text(f"{before}{BEGIN}\n\n{_tables(rows_of(rest))}\n{END}{after}", encoding="utf-8")
 
 
 def rows_of(text: str) -> dict[str, tuple[str, str]]:
-    """Version and licence by package, from the tables in a text."""
+    """Read version and licence by package from the tables in a text."""
     found = re.findall(r"^\| ([\w.-]+) \| (\d\S*|-) \| (.+?) \|$", text, re.MULTILINE)
     return {name: (version, licence) for name, version, licence in found}
 
 
-def direct() -> dict[str, list[str]]:
-    """Packages named in pyproject.toml, by part: to run, each extra, to build."""
+def direct_dependencies() -> dict[str, list[str]]:
+    """Read the packages named in pyproject.toml, by part: to run, each extra, to build."""
     content = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
     parts = {"run": content["project"]["dependencies"], **content["project"]["optional-dependencies"]}
     parts["build"] = content["build-system"]["requires"]
     return {part: sorted(_names(wanted) - {"auscan"}) for part, wanted in parts.items()}
 
 
-def brought(names: Iterable[str]) -> set[str]:
-    """Installed dependencies of the packages, recursively."""
+def indirect_dependencies(names: Iterable[str]) -> set[str]:
+    """Return the installed dependencies of the packages, recursively."""
     known, todo = set(names), list(names)
     while todo:
         try:
@@ -65,7 +65,7 @@ def brought(names: Iterable[str]) -> set[str]:
 
 
 def licence_of(name: str) -> str | None:
-    """Licence stated by an installed package, in one line; None if it is not installed."""
+    """Return the licence stated by an installed package, in one line; None if it is not installed."""
     try:
         package = importlib.metadata.distribution(name)
     except importlib.metadata.PackageNotFoundError:
@@ -81,19 +81,20 @@ def licence_of(name: str) -> str | None:
 
 
 def _licence_files(package: importlib.metadata.Distribution) -> list[str]:
+    """Read the licence files of a package."""
     files = [file for file in package.files or [] if "licen" in file.name.lower()]
     return [file.read_text(encoding="utf-8") for file in files if file.locate().is_file()]
 
 
 def _head(text: str) -> str:
-    """Name in a licence's text, or its first line."""
+    """Return the name of the licence in a text, or the text's first line."""
     if text.lstrip().startswith("Copyright") and "Permission is hereby granted, free of charge" in text:
         return "MIT, by its text"
     return next(line for line in text.splitlines() if line.strip()).strip()[:LONGEST]
 
 
 def _names(wanted: Iterable[str]) -> set[str]:
-    """Names of the requirements that hold on this machine without any extra."""
+    """Return the names of the requirements that hold on this machine without any extra."""
     found = [Requirement(each) for each in wanted]
     return {
         canonicalize_name(each.name)
@@ -103,22 +104,27 @@ def _names(wanted: Iterable[str]) -> set[str]:
 
 
 def _tables(before: dict[str, tuple[str, str]]) -> str:
+    """Return the tables of the page."""
     heads = {"run": "To run", "build": "To build"}
-    parts = direct()
-    told = [
+    parts = direct_dependencies()
+    sections = [
         f"### {heads.get(part, f'[{part}]')}\n\n{_table(names, before)}"
         for part, names in parts.items()
         if names
     ]
     named = {name for names in parts.values() for name in names}
     shipped = [name for part, names in parts.items() if part not in UNSHIPPED for name in names]
-    others = sorted(brought(shipped) - named)
+    others = sorted(indirect_dependencies(shipped) - named)
     return "\n".join(
-        [*told, f"### Brought by these (those for development and docs left out)\n\n{_table(others, before)}"]
+        [
+            *sections,
+            f"### Indirect dependencies (without those for development and docs)\n\n{_table(others, before)}",
+        ]
     )
 
 
 def _table(names: Iterable[str], before: dict[str, tuple[str, str]]) -> str:
+    """Return a table of packages. before: version and licence of packages that are not installed."""
     lines = ["| package | version | licence, as it states |", "| --- | --- | --- |"]
     for name in names:
         licence = licence_of(name)

@@ -4,8 +4,8 @@
     result = auscan.detect("talk.mp4")
     result.to_pandas()
 
-This module re-exports the public names (docs/stability.md); no module inside auscan imports it. A name loads on
-first use, so that `import auscan` is instant.
+This module re-exports the public names (docs/stability.md); no module inside auscan imports it. A name loads
+on first use, so that `import auscan` is instant.
 """
 
 import os
@@ -34,8 +34,8 @@ if TYPE_CHECKING:
 
     __version__: str
 
-# ONNX Runtime 1.29 and later reports usage to Microsoft and stores a machine id in the user's cache unless this is
-# set before it is imported.
+# ONNX Runtime 1.29 and later reports usage to Microsoft and stores a machine id in the user's cache, unless
+# this is set before it is imported.
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 __all__ = [

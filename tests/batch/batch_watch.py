@@ -5,8 +5,7 @@ from pathlib import Path
 
 import batch_fakes
 
-from auscan.batch.jobs import Job
-from auscan.batch.options import RunMetadata
+from auscan.batch.jobs import Job, RunMetadata
 from auscan.batch.plan import UNSHARDED, make_plan
 from auscan.batch.ray_runner import RayRunner, connect
 from auscan.batch.run import NO_LIMITS, Limits, PoolRunner, run

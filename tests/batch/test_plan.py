@@ -9,9 +9,7 @@ from batch_watch import METADATA, write_inputs
 from hypothesis import given
 from hypothesis import strategies as st
 
-from auscan.batch.fingerprint import content_hash, size_and_mtime
-from auscan.batch.jobs import make_record
-from auscan.batch.options import RunMetadata
+from auscan.batch.jobs import RunMetadata, content_hash, make_record, size_and_mtime
 from auscan.batch.plan import UNSHARDED, Plan, Shard, make_plan, parse_shard
 from auscan.core.environment import is_plain_name
 from auscan.core.errors import InputError, MediaError

@@ -19,8 +19,7 @@ from batch_watch import METADATA, RecordingListener, plan_jobs, run_all, write_i
 from test_run import results
 
 import auscan
-from auscan.batch.jobs import Job
-from auscan.batch.options import DetectRequest
+from auscan.batch.jobs import DetectRequest, Job
 from auscan.batch.plan import UNSHARDED
 from auscan.batch.ray_runner import RayRunner, RayWorker, make_ray_runner
 from auscan.batch.run import NO_LIMITS, run

@@ -1,4 +1,4 @@
-"""Put the repository on the import path, for the packages `recipes` and `benchmarks`."""
+"""Put the repository on the import path, to import the packages `recipes` and `benchmarks`."""
 
 import sys
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Metrics use exactly the rows they should."""
+"""Test the metrics of the accuracy benchmarks and the format of their tables and pages."""
 
 import numpy as np
 import pandas as pd
@@ -8,12 +8,12 @@ from scipy.special import expit, logit
 from auscan.results.table import BOX_COLUMNS
 from benchmarks.accuracy.accuracy import match, pose_groups
 from benchmarks.accuracy.held_out_data import Truth
-from benchmarks.accuracy.metric_tables import MIN_POSITIVES, au_metrics, markdown, within_clips
+from benchmarks.accuracy.metric_tables import MIN_POSITIVES, au_metrics, markdown, page, within_clips
 
 RNG = np.random.default_rng(0)
 
 
-def test_correct_predictions_score_one_and_unlabelled_rows_do_not_count() -> None:
+def test_correct_predictions_score_one_and_unlabelled_rows_are_ignored() -> None:
     labels = (RNG.random((60, 12)) < 0.5).astype(np.int8)
     probabilities = np.where(labels == 1, 0.9, 0.2)
     wrong = RNG.random(60) < 0.2
@@ -38,7 +38,7 @@ def test_faces_that_are_not_scored_count_for_auc_and_not_for_f1() -> None:
     assert 0.5 < found.loc["AU01", "auc"] < 1.0
 
 
-def test_correlation_within_a_clip_is_taken_where_the_teacher_varies() -> None:
+def test_correlation_within_a_clip_needs_a_varying_teacher_score() -> None:
     scores = np.tile(np.linspace(0, 1, 100)[:, None], (1, 12))
     probabilities = expit(6 * scores - 3)
     soft = expit(5 * scores - 2)
@@ -53,7 +53,7 @@ def test_correlation_within_a_clip_is_taken_where_the_teacher_varies() -> None:
     assert again.loc["AU01", ["rank", "r_logit"]].tolist() == pytest.approx([1, 1])
 
 
-def test_the_face_in_a_frame_is_the_one_around_the_teachers_points() -> None:
+def test_the_matched_face_is_the_one_around_the_teachers_points() -> None:
     points = np.tile(np.float32([[40, 40], [60, 40], [50, 50], [42, 60], [58, 60]]), (3, 1, 1))
     nothing = np.zeros((3, 12), np.float32)
     rows = [
@@ -72,11 +72,20 @@ def test_the_face_in_a_frame_is_the_one_around_the_teachers_points() -> None:
 
 def test_groups_of_head_pose_hold_every_picture_once() -> None:
     about = pd.DataFrame({"yaw": [-50.0, -12.0, 0.0, 9.0, 10.0, 44.0], "pitch": [0.0, -20, 0, 0, 11, 0]})
-    *turned, nodding = pose_groups(about, (10, 20)).values()
-    assert np.sum(turned, axis=0).tolist() == [1] * 6
-    assert nodding.tolist() == [False, True, False, False, True, False]
+    *by_yaw, by_pitch = pose_groups(about, (10, 20)).values()
+    assert np.sum(by_yaw, axis=0).tolist() == [1] * 6
+    assert by_pitch.tolist() == [False, True, False, False, True, False]
 
 
-def test_a_figure_that_is_missing_is_a_dash() -> None:
+def test_a_missing_value_is_shown_as_a_dash() -> None:
     lines = markdown(pd.DataFrame({"auc": [0.5, np.nan]}, index=["AU01", "AU02"]), "AU", {"auc": ".2f"})
     assert lines == ["| AU | auc |", "| --- | --- |", "| AU01 | 0.50 |", "| AU02 | - |"]
+
+
+def test_a_page_begins_with_the_results_and_ends_with_the_method() -> None:
+    description = "Measure it.\n\n    python script.py\n\nOn faces.\n\nInputs: a folder. Returns: a table.\n"
+    text = page("Title", "The lead.", ["| AU |", ""], description, "auscan 1.0.")
+    assert text == (
+        "# Title\n\nThe lead.\n\n| AU |\n\n## How it was measured\n\n    python script.py\n\nOn faces.\n\n"
+        "auscan 1.0.\n"
+    )

@@ -1,4 +1,4 @@
-"""The simulation of a fleet agrees with results derived by hand."""
+"""Compare the simulation of a fleet with results derived by hand."""
 
 import numpy as np
 import pytest
@@ -11,7 +11,7 @@ def test_one_worker_takes_the_sum_of_all_inputs() -> None:
     assert (outcome.end_s, outcome.busy_s, outcome.done) == (10.5, 7.5, 3)
 
 
-def test_workers_share_like_inputs_and_the_last_round_may_be_short() -> None:
+def test_workers_share_equal_inputs_and_the_last_round_may_be_partial() -> None:
     assert simulate(Fleet(workers=4), [2.0] * 40).end_s == 20
     assert simulate(Fleet(workers=4), [2.0] * 41).end_s == 22
     assert simulate(Fleet(workers=100), [2.0] * 40).end_s == 2
@@ -23,7 +23,7 @@ def test_a_long_input_at_the_end_delays_the_run() -> None:
 
 
 def test_failures_cost_the_expected_retries() -> None:
-    """Until an input is through it takes (e^{rt} - 1) / r seconds, and e^{rt} - 1 failures, on average."""
+    """On average an input takes (e^{rt} - 1) / r seconds and e^{rt} - 1 failures until it is processed."""
     t_s, rate = 1800.0, 1.0
     outcome = simulate(Fleet(workers=1, failures_per_hour=rate, attempts=1000), [t_s] * 40_000)
     odds = np.exp(rate * t_s / 3600) - 1
@@ -32,29 +32,29 @@ def test_failures_cost_the_expected_retries() -> None:
     assert outcome.busy_s + outcome.lost_s == pytest.approx(outcome.end_s)
 
 
-def test_what_fails_too_often_is_given_up() -> None:
+def test_an_input_that_fails_too_often_is_given_up() -> None:
     t_s, inputs = 3600.0, 4000
     outcome = simulate(Fleet(workers=8, failures_per_hour=1, attempts=2), [t_s] * inputs)
     assert outcome.given_up / inputs == pytest.approx((1 - np.exp(-1)) ** 2, rel=0.05)
     assert outcome.done + outcome.given_up == inputs
 
 
-def test_stragglers_make_the_work_longer_by_their_share() -> None:
+def test_stragglers_lengthen_the_run_by_their_share_and_factor() -> None:
     outcome = simulate(Fleet(workers=1, straggler_share=0.1, straggler_factor=6), [1.0] * 10_000)
     assert outcome.end_s == pytest.approx(15_000, rel=0.03)
 
 
-def test_a_storage_that_is_too_slow_sets_the_pace() -> None:
+def test_a_slow_storage_limits_the_throughput() -> None:
     fleet = Fleet(workers=10, input_bytes=1e9, storage_bytes_s=1e8)
     assert simulate(fleet, [50.0] * 100).end_s == pytest.approx(1000)
     assert simulate(fleet, [500.0] * 100).end_s == pytest.approx(5000, rel=0.05)
 
 
-def test_an_input_starts_after_it_has_arrived() -> None:
+def test_an_input_starts_only_after_its_arrival() -> None:
     assert simulate(Fleet(workers=5, arrivals_per_hour=3600), [0.5] * 100).end_s == 99.5
 
 
-def test_shards_end_with_the_largest_of_them() -> None:
+def test_a_run_in_shards_ends_with_its_largest_shard() -> None:
     together = simulate(Fleet(workers=10), [1.0] * 1000).end_s
     apart = simulate(Fleet(workers=10, shards=10), [1.0] * 1000).end_s
     assert together == 100

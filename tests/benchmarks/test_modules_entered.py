@@ -1,4 +1,4 @@
-"""The profile hook counts functions that are called, and nothing that only runs at import."""
+"""Test that the profile hook counts called functions, and not code that only runs at import."""
 
 import importlib.util
 import json
@@ -46,7 +46,7 @@ def test_functions_called_after_import_are_counted_and_no_others(tmp_path: Path)
     assert (row.file, row.functions, row.function_lines) == ("sample.py", 2, 5)
 
 
-def test_a_clip_passes_the_detect_pipeline(tmp_path: Path) -> None:
+def test_the_files_of_the_detect_pipeline_are_counted_for_a_clip(tmp_path: Path) -> None:
     clip = tmp_path / "demo.mp4"
     make_demo_clip(clip)
     command = [sys.executable, str(SCRIPT), str(clip), "--json"]

@@ -1,4 +1,4 @@
-"""Corruptions are graded and reproducible; measurements are taken on the corrupted pictures."""
+"""Test that corruptions are graded and reproducible, and that the corrupted pictures are scored."""
 
 from pathlib import Path
 
@@ -45,7 +45,7 @@ def test_corruption_grows_with_the_level_and_is_reproducible(
     np.testing.assert_array_equal(corrupt(portrait, points, kind, 3, seed=3), levels[2])
 
 
-def test_a_cover_lies_over_its_part_and_leaves_the_others(
+def test_a_cover_hides_its_part_of_the_face_and_no_other(
     portrait: NDArray[np.uint8], points: NDArray[np.float32]
 ) -> None:
     left_eye, right_eye, _, *corners = points.round().astype(int)
@@ -68,7 +68,7 @@ def truth(count: int, points: NDArray[np.float32], labels: NDArray[np.int8]) -> 
 def test_pictures_are_scored_after_corruption(
     portrait: NDArray[np.uint8], points: NDArray[np.float32], nano: InferenceEngine
 ) -> None:
-    """Ten smiling faces that are one, five of them without a smile by their labels; AU23 is not labelled."""
+    """The same smiling face ten times, labelled without a smile in five; AU23 is not labelled."""
     data = cv2.imencode(".png", portrait[..., ::-1])[1].tobytes()
     labels = np.tile(np.int8([[1], [0]]), (5, 12))
     labels[:, AU_NAMES.index("AU23")] = -1
@@ -76,18 +76,18 @@ def test_pictures_are_scored_after_corruption(
     pictures = LabelledPictures([data] * 10, truth(10, points, labels), yaw)
     clean = measure_condition(Condition("faces", "clean", 0), pictures, {"nano": nano}, np.inf)
     assert set(clean["group"]) == {"all", "0 to 15", "15 to 30"}
-    everyone = clean[clean["group"] == "all"].set_index("AU")
-    assert list(everyone.index) == list(AU_NAMES)
-    assert everyone["found"].tolist() == [1.0] * 12
-    assert everyone.loc["AU12", ["auc", "f1"]].tolist() == pytest.approx([0.5, 2 / 3])
-    assert np.isnan(everyone.loc["AU23", "auc"])
+    all_faces = clean[clean["group"] == "all"].set_index("AU")
+    assert list(all_faces.index) == list(AU_NAMES)
+    assert all_faces["found"].tolist() == [1.0] * 12
+    assert all_faces.loc["AU12", ["auc", "f1"]].tolist() == pytest.approx([0.5, 2 / 3])
+    assert np.isnan(all_faces.loc["AU23", "auc"])
     dark = measure_condition(Condition("faces", "darkness", 3), pictures, {"nano": nano}, np.inf)
     assert set(dark["group"]) == {"all"}
     gone = measure_condition(Condition("faces", "noise", 3), pictures, {"one": nano, "same": nano}, np.inf)
     assert gone["model"].tolist() == ["one"] * 12 + ["same"] * 12
 
 
-def test_a_clip_is_scored_with_each_audio_and_only_the_known_face_counts(
+def test_a_clip_is_scored_with_each_audio_and_only_on_the_known_face(
     tmp_path: Path, nano: InferenceEngine
 ) -> None:
     clip = tmp_path / "demo.mp4"
@@ -109,14 +109,14 @@ def test_a_clip_is_scored_with_each_audio_and_only_the_known_face_counts(
         assert set(table["rows"]) == {26}
 
 
-def test_looped_audio_is_as_long_as_the_own_audio() -> None:
+def test_looped_audio_has_the_length_and_start_of_the_clips_own_audio() -> None:
     own, other = Waveform(np.zeros(10, np.float32), 0.5), Waveform(np.float32([1, 2, 3]), 7.0)
     looped = loop_audio(other, own)
     assert looped.samples.tolist() == [1, 2, 3, 1, 2, 3, 1, 2, 3, 1]
     assert looped.start_s == 0.5
 
 
-def test_the_report_shows_every_model_and_condition_and_draws_its_curves(tmp_path: Path) -> None:
+def test_the_report_has_every_model_and_condition_and_writes_the_curves(tmp_path: Path) -> None:
     rows = []
     for source in ("faces", "rendered", "clips", "talking"):
         for condition in conditions(source):

@@ -9,8 +9,9 @@ from types import SimpleNamespace
 import numpy as np
 import pandas as pd
 
-import auscan.batch.detect_worker
-import auscan.pipeline.outputs
+import auscan.batch.jobs
+import auscan.inference.load
+import auscan.pipeline.detect
 from auscan.core.checkpoint_folder import find_checkpoint, read_config
 from auscan.core.config import (
     CheckpointConfig,
@@ -21,7 +22,7 @@ from auscan.core.config import (
 )
 from auscan.media.video import probe, read_frames
 from auscan.results.attributions import Attributions
-from auscan.results.baseline import add_baseline_columns, parse_baseline, resting_levels
+from auscan.results.events import add_baseline_columns, parse_baseline, resting_levels
 from auscan.results.result import Result, RunInfo
 from auscan.results.table import TrackScores, build_table
 
@@ -109,8 +110,8 @@ def fake_config(name: str, points: bool = True) -> CheckpointConfig:
     )
 
 
-def load_fake_detect_worker(*request: object) -> auscan.batch.detect_worker.DetectWorker:
+def load_fake_detect_worker(*request: object) -> auscan.batch.jobs.DetectWorker:
     """Replace the engine and `detect` by the fakes in this process and return the worker."""
-    auscan.batch.detect_worker.load_engine = fake_load  # type: ignore[assignment]
-    auscan.pipeline.outputs.detect = fake_detect  # type: ignore[assignment]
-    return auscan.batch.detect_worker.DetectWorker(*request)  # type: ignore[arg-type]
+    auscan.inference.load.load_engine = fake_load  # type: ignore[assignment]
+    auscan.pipeline.detect.detect = fake_detect  # type: ignore[assignment]
+    return auscan.batch.jobs.DetectWorker(*request)  # type: ignore[arg-type]

@@ -14,11 +14,9 @@ def fake_detect(monkeypatch: pytest.MonkeyPatch) -> None:
     """Use the fakes of cli_fakes.py instead of the network, here and in worker processes."""
     monkeypatch.syspath_prepend(str(Path(__file__).parent))
     fakes = importlib.import_module("cli_fakes")
-    for place in ("auscan.batch.detect_worker.load_engine", "auscan.inference.load.load_engine"):
-        monkeypatch.setattr(place, fakes.fake_load)
-    for place in ("auscan.pipeline.outputs.detect", "auscan.pipeline.detect.detect"):
-        monkeypatch.setattr(place, fakes.fake_detect)
-    for place in ("auscan.batch.detect_worker.load_detect_worker", "auscan.batch.run.load_detect_worker"):
+    monkeypatch.setattr("auscan.inference.load.load_engine", fakes.fake_load)
+    monkeypatch.setattr("auscan.pipeline.detect.detect", fakes.fake_detect)
+    for place in ("auscan.batch.jobs.load_detect_worker", "auscan.batch.run.load_detect_worker"):
         monkeypatch.setattr(place, fakes.load_fake_detect_worker)
 
 

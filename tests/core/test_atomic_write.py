@@ -1,4 +1,4 @@
-"""A file is written whole or not at all."""
+"""Files are written completely or not at all."""
 
 from pathlib import Path
 
@@ -7,7 +7,7 @@ import pytest
 from auscan.core.atomic_write import atomic_path
 
 
-def test_the_file_appears_under_its_name_only_when_it_is_whole(tmp_path: Path) -> None:
+def test_the_file_has_its_final_name_only_when_it_is_complete(tmp_path: Path) -> None:
     path = tmp_path / "new" / "a.csv"
     with atomic_path(path) as temporary:
         temporary.write_text("half")
@@ -18,7 +18,7 @@ def test_the_file_appears_under_its_name_only_when_it_is_whole(tmp_path: Path) -
     assert list(path.parent.iterdir()) == [path]
 
 
-def test_a_failure_leaves_the_earlier_file_and_nothing_beside_it(tmp_path: Path) -> None:
+def test_a_failure_leaves_the_earlier_file_and_no_temporary_file(tmp_path: Path) -> None:
     path = tmp_path / "a.csv"
     path.write_text("earlier")
 

@@ -1,4 +1,4 @@
-"""The twelve action units: their order is the meaning of every column, so it is written out here."""
+"""Names of the twelve action units, and their order, which defines the columns of every array."""
 
 import pytest
 
@@ -6,7 +6,7 @@ from auscan.core.aus import AU_COUNT, AU_DESCRIPTIONS, AU_MEANINGS, AU_NAMES, ca
 from auscan.core.errors import InputError
 
 
-def test_the_twelve_stand_in_aff_wild2s_order() -> None:
+def test_action_units_are_in_the_order_of_aff_wild2() -> None:
     assert [int(name[2:]) for name in AU_NAMES] == [1, 2, 4, 6, 7, 10, 12, 15, 23, 24, 25, 26]
     assert AU_COUNT == 12
     assert tuple(AU_MEANINGS) == tuple(AU_DESCRIPTIONS) == AU_NAMES
@@ -14,7 +14,7 @@ def test_the_twelve_stand_in_aff_wild2s_order() -> None:
 
 
 @pytest.mark.parametrize("spelled", ["AU1", "AU01", "au1", "au_01", "Au-1", "AU 1", " AU1 ", "AU001"])
-def test_usual_spellings_become_ours(spelled: str) -> None:
+def test_common_spellings_become_canonical(spelled: str) -> None:
     assert canonical_name(spelled) == "AU01"
 
 
@@ -24,7 +24,7 @@ def test_every_name_is_its_own_canonical_name() -> None:
 
 
 @pytest.mark.parametrize("name", ["AU03", "AU", "", "12", "AU1.5", "AU12_c", "AU1 AU2", "smile"])
-def test_another_name_is_refused_with_the_list_of_known_ones(name: str) -> None:
+def test_another_name_is_refused_with_the_list_of_supported_ones(name: str) -> None:
     with pytest.raises(InputError) as caught:
         canonical_name(name)
     assert repr(name) in str(caught.value)

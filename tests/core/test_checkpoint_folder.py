@@ -1,6 +1,6 @@
-"""Model files that were damaged on their way are refused; folders without a record are read as before.
+"""Damaged model files are refused; files of a folder without SHA256SUMS are not verified.
 
-A checkpoint folder that cannot be used says which file is at fault, what is wrong and what to do.
+The error of an invalid checkpoint folder names the file, the problem and what to do.
 """
 
 import json
@@ -34,20 +34,20 @@ NAMES = ("config.json", "model.safetensors", "visual.onnx")
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """Three model files on record, and a file that is none."""
+    """Three model files with checksums, and a file without."""
     for number, name in enumerate((*NAMES, "README.md")):
         (tmp_path / name).write_bytes(bytes([number]) * 1000)
     write_checksums(tmp_path)
     return tmp_path
 
 
-def flip_a_bit(file: Path, place: int = 500, bit: int = 3) -> None:
+def flip_a_bit(file: Path, offset: int = 500, bit: int = 3) -> None:
     data = bytearray(file.read_bytes())
-    data[place] ^= 1 << bit
+    data[offset] ^= 1 << bit
     file.write_bytes(data)
 
 
-def test_whole_files_pass_and_the_card_may_change(folder: Path) -> None:
+def test_intact_files_pass_and_the_model_card_may_change(folder: Path) -> None:
     flip_a_bit(folder / "README.md")
     verify_checksums(folder, NAMES)
     assert not list(folder.glob("*.part"))
@@ -63,38 +63,38 @@ def test_one_flipped_bit_is_found_and_named(folder: Path, name: str) -> None:
     assert "\n" not in str(caught.value)
 
 
-def test_a_flipped_bit_anywhere_in_the_record_is_found_too(folder: Path) -> None:
-    record = (folder / CHECKSUMS_FILE).read_bytes()
-    for place in range(len(record)):
+def test_a_flipped_bit_anywhere_in_the_checksum_file_is_found(folder: Path) -> None:
+    intact = (folder / CHECKSUMS_FILE).read_bytes()
+    for offset in range(len(intact)):
         for bit in (0, 5):
-            (folder / CHECKSUMS_FILE).write_bytes(record)
-            flip_a_bit(folder / CHECKSUMS_FILE, place, bit)
-            if (folder / CHECKSUMS_FILE).read_bytes().lower().split() != record.split():
+            (folder / CHECKSUMS_FILE).write_bytes(intact)
+            flip_a_bit(folder / CHECKSUMS_FILE, offset, bit)
+            if (folder / CHECKSUMS_FILE).read_bytes().lower().split() != intact.split():
                 with pytest.raises(CheckpointError):
                     verify_checksums(folder, NAMES)
 
 
-def test_a_file_that_the_record_leaves_out_is_not_trusted(folder: Path) -> None:
-    (folder / "read.onnx").write_bytes(b"slipped in")
+def test_a_file_without_a_checksum_is_refused(folder: Path) -> None:
+    (folder / "read.onnx").write_bytes(b"added later")
     with pytest.raises(CheckpointError, match=r"read\.onnx"):
         verify_checksums(folder, ["read.onnx"])
 
 
-def test_a_folder_without_a_record_is_left_alone(folder: Path) -> None:
+def test_files_of_a_folder_without_checksums_are_not_verified(folder: Path) -> None:
     (folder / CHECKSUMS_FILE).unlink()
     flip_a_bit(folder / "visual.onnx")
     verify_checksums(folder, NAMES)
 
 
 @pytest.mark.parametrize("content", [b"\xff\xfe\x00", b"one-word-only\n"])
-def test_a_record_that_is_none_is_refused(folder: Path, content: bytes) -> None:
+def test_an_invalid_checksum_file_is_refused(folder: Path, content: bytes) -> None:
     (folder / CHECKSUMS_FILE).write_bytes(content)
-    with pytest.raises(CheckpointError, match="is no list of sums"):
+    with pytest.raises(CheckpointError, match="is not a list of SHA-256 checksums"):
         verify_checksums(folder, NAMES)
 
 
-@pytest.mark.skipif(shutil.which("sha256sum") is None, reason="There is no sha256sum.")
-def test_the_record_is_the_one_of_the_usual_tool(folder: Path) -> None:
+@pytest.mark.skipif(shutil.which("sha256sum") is None, reason="sha256sum is not installed.")
+def test_the_checksum_file_is_the_one_of_sha256sum(folder: Path) -> None:
     checked = subprocess.run(["sha256sum", "--check", "--strict", CHECKSUMS_FILE], cwd=folder, timeout=60)
     assert checked.returncode == 0
     ours = (folder / CHECKSUMS_FILE).read_text("utf-8")
@@ -102,7 +102,7 @@ def test_the_record_is_the_one_of_the_usual_tool(folder: Path) -> None:
     assert sorted((folder / CHECKSUMS_FILE).read_text("utf-8").splitlines()) == sorted(ours.splitlines())
 
 
-def test_every_shipped_model_is_on_record_and_whole() -> None:
+def test_every_shipped_model_has_valid_checksums() -> None:
     for folder in (
         *(path.parent for path in SHIPPED_CHECKPOINTS.glob("*/config.json")),
         detector.NETWORK_FILE.parent,
@@ -117,7 +117,7 @@ def test_every_shipped_model_is_on_record_and_whole() -> None:
 def test_the_shipped_model_with_a_flipped_bit_is_not_loaded(tmp_path: Path, name: str) -> None:
     folder = Path(shutil.copytree(find_checkpoint("nano"), tmp_path / "nano"))
     assert load_engine(folder).config == read_config(folder)
-    flip_a_bit(folder / name, place=40)
+    flip_a_bit(folder / name, offset=40)
     with pytest.raises(CheckpointError):
         load_engine(folder)
 
@@ -127,34 +127,35 @@ def test_a_damaged_face_detector_is_not_loaded(tmp_path: Path, monkeypatch: pyte
         shutil.copy(file, tmp_path)
     monkeypatch.setattr(detector, "NETWORK_FILE", tmp_path / detector.NETWORK_FILE.name)
     detector.FaceDetector()
-    flip_a_bit(tmp_path / detector.NETWORK_FILE.name, place=4_000_000)
+    flip_a_bit(tmp_path / detector.NETWORK_FILE.name, offset=4_000_000)
     with pytest.raises(CheckpointError, match=r"centerface\.onnx"):
         detector.FaceDetector()
 
 
-@pytest.mark.skipif(shutil.which("sha256sum") is None, reason="There is no sha256sum.")
-def test_the_sum_of_a_model_is_that_of_its_record_and_of_every_file(folder: Path) -> None:
-    """What a result's manifest says of the model can be told with the usual tool."""
-    whole = hash_model(folder)
-    usual = subprocess.run(
+@pytest.mark.skipif(shutil.which("sha256sum") is None, reason="sha256sum is not installed.")
+def test_the_hash_of_a_model_is_that_of_its_checksum_file(folder: Path) -> None:
+    """The hash of the model in a manifest can be compared with the output of sha256sum."""
+    intact = hash_model(folder)
+    printed = subprocess.run(
         ["sha256sum", CHECKSUMS_FILE], cwd=folder, capture_output=True, text=True, check=True
     )
-    assert usual.stdout.split()[0] == whole
+    assert printed.stdout.split()[0] == intact
     for name in NAMES:
         flip_a_bit(folder / name)
-        with pytest.raises(CheckpointError, match=f"{name} is not the file"):
+        with pytest.raises(CheckpointError, match=f"{name} does not match its checksum"):
             hash_model(folder)
         flip_a_bit(folder / name)
     (folder / CHECKSUMS_FILE).unlink()
-    assert hash_model(folder) == whole
+    assert hash_model(folder) == intact
     flip_a_bit(folder / "visual.onnx")
-    assert hash_model(folder) != whole
+    assert hash_model(folder) != intact
 
 
 CONFIG = CheckpointConfig(name="tiny", auscan_version="0.1.0", network=nano())
 
 
 def write_config(folder: Path, text: str | bytes | None = None) -> Path:
+    """Write config.json into a new folder; by default a valid one."""
     folder.mkdir(parents=True, exist_ok=True)
     content = CONFIG.to_json() if text is None else text
     (folder / CONFIG_FILE).write_bytes(content.encode() if isinstance(content, str) else content)
@@ -163,16 +164,16 @@ def write_config(folder: Path, text: str | bytes | None = None) -> Path:
 
 @pytest.fixture
 def shipped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A package that ships `nano` and `pico`."""
+    """Replace the shipped checkpoints by `nano` and `pico`."""
     monkeypatch.setattr(folders, "SHIPPED_CHECKPOINTS", tmp_path / "shipped")
     write_config(tmp_path / "shipped" / "pico")
     return write_config(tmp_path / "shipped" / "nano")
 
 
-def test_a_shipped_name_is_found_whatever_the_working_folder(
+def test_a_shipped_name_is_found_from_any_working_folder(
     shipped: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A folder called nano in the working folder must not take the shipped model's place."""
+    """A folder named nano in the working folder must not replace the shipped model."""
     write_config(tmp_path / "here" / "nano")
     monkeypatch.chdir(tmp_path / "here")
     assert find_checkpoint("nano") == shipped
@@ -184,21 +185,21 @@ def test_a_folder_is_found_by_its_path_as_text_or_path(shipped: Path, tmp_path: 
     assert find_checkpoint(str(own)) == own
 
 
-def test_a_missing_checkpoint_names_those_that_ship(shipped: Path, tmp_path: Path) -> None:
+def test_the_error_of_a_missing_checkpoint_names_the_shipped_ones(shipped: Path, tmp_path: Path) -> None:
     with pytest.raises(CheckpointError) as caught:
         find_checkpoint(tmp_path / "nowhere")
     assert "nowhere is neither a shipped model nor a folder" in str(caught.value)
     assert "nano, pico" in str(caught.value)
 
 
-def test_a_folder_without_a_config_is_told_from_a_missing_one(shipped: Path, tmp_path: Path) -> None:
+def test_a_folder_without_a_config_has_its_own_error(shipped: Path, tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match=r"has no config\.json"):
         find_checkpoint(tmp_path)
 
 
 @pytest.mark.parametrize("size", ["base", "large"])
-def test_a_size_that_nobody_trained_says_so(shipped: Path, size: str) -> None:
-    with pytest.raises(CheckpointError, match="size to train, not a trained model"):
+def test_a_size_without_trained_weights_has_its_own_error(shipped: Path, size: str) -> None:
+    with pytest.raises(CheckpointError, match="model size without trained weights"):
         find_checkpoint(size)
 
 
@@ -217,20 +218,21 @@ def test_a_broken_config_file_is_one_error_with_its_path(tmp_path: Path, text: b
     assert str(tmp_path / CONFIG_FILE) in str(caught.value)
 
 
-def test_a_config_that_is_missing_is_the_same_error(tmp_path: Path) -> None:
+def test_a_missing_config_is_the_same_error(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match=CONFIG_FILE):
         read_config(tmp_path)
 
 
 def changed(change: Callable[[dict[str, Any]], None]) -> str:
+    """Return the text of config.json after a change of its content."""
     content = json.loads(CONFIG.to_json())
     change(content)
     return json.dumps(content)
 
 
 @pytest.mark.parametrize("number", [2, 0, "1", None])
-def test_another_format_number_asks_for_another_auscan(tmp_path: Path, number: object) -> None:
-    """Named before any unknown key: a newer config is newer, not wrong."""
+def test_another_format_number_requires_another_version(tmp_path: Path, number: object) -> None:
+    """The format is checked before unknown keys, because a newer format may have new keys."""
     text = changed(lambda content: content.update(format=number, brand_new=True))
     with pytest.raises(
         CheckpointError, match=f"has format {number!r}; this version of auscan reads format 1"
@@ -238,14 +240,14 @@ def test_another_format_number_asks_for_another_auscan(tmp_path: Path, number: o
         read_config(write_config(tmp_path, text))
 
 
-def test_a_run_that_is_not_packed_says_how(tmp_path: Path) -> None:
-    """What one tries first after training."""
+def test_the_error_of_an_unpacked_training_run_names_auscan_pack(tmp_path: Path) -> None:
+    """Users try to load the output of `auscan train` directly."""
     folder = write_config(tmp_path / "best", '{"format": 1, "kind": "features"}')
-    with pytest.raises(CheckpointError, match=r"Make one with: auscan pack .*best --out FOLDER"):
+    with pytest.raises(CheckpointError, match=r"Create one with: auscan pack .*best --out FOLDER"):
         read_config(folder)
 
 
-def test_a_config_that_is_no_object_has_no_format(tmp_path: Path) -> None:
+def test_a_config_that_is_not_an_object_has_no_format(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match="has format None"):
         read_config(write_config(tmp_path, "[1, 2]"))
 
@@ -262,8 +264,8 @@ def test_a_config_that_is_no_object_has_no_format(tmp_path: Path) -> None:
     ],
     ids=["unknown", "nested", "kind", "missing", "thresholds", "network"],
 )
-def test_a_wrong_setting_is_named_by_its_place(
+def test_a_wrong_setting_is_named_by_its_path(
     tmp_path: Path, change: Callable[[dict[str, Any]], None], named: str
 ) -> None:
-    with pytest.raises(CheckpointError, match=rf"is not a config of auscan: {named}"):
+    with pytest.raises(CheckpointError, match=rf"is not a valid checkpoint config: {named}"):
         read_config(write_config(tmp_path, changed(change)))

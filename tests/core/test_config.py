@@ -1,6 +1,6 @@
-"""Settings are plain, frozen and strict, so that a config.json of another version fails loudly.
+"""Configs are frozen and refuse unknown keys, so that a config.json of another version is an error.
 
-An operating point changes the thresholds and nothing else, and is never made up.
+An operating point changes only the thresholds.
 """
 
 import json
@@ -48,7 +48,7 @@ CONFIGS: list[Settings] = [
 ]
 
 
-def test_every_kind_of_settings_is_looked_at_here() -> None:
+def test_every_config_class_is_tested_here() -> None:
     kinds = {each for each in vars(config).values() if isinstance(each, type) and issubclass(each, Settings)}
     assert kinds == {Settings, *map(type, CONFIGS)}
 
@@ -71,7 +71,7 @@ def test_a_named_size_survives_json(size: Callable[[], NetworkConfig]) -> None:
     assert NetworkConfig.model_validate_json(size().model_dump_json()) == size()
 
 
-def test_base_and_large_are_dinov2_and_wavlm_and_nano_asks_for_no_hub() -> None:
+def test_base_and_large_are_dinov2_and_wavlm_and_nano_needs_no_hub() -> None:
     kinds = [(size().visual.kind, size().audio.kind) for size in (nano, base, large)]
     assert kinds == [("conv", "logmel"), ("dinov2", "wavlm"), ("dinov2", "wavlm")]
     for size, name in ((base, "base"), (large, "large")):
@@ -84,8 +84,8 @@ def test_base_and_large_are_dinov2_and_wavlm_and_nano_asks_for_no_hub() -> None:
         assert audio.arch is None
 
 
-def test_the_kind_decides_which_encoder_is_meant() -> None:
-    """Without it, a conv config of default sizes could be read as anything."""
+def test_the_kind_selects_the_encoder() -> None:
+    """Without it, a config with only default values would be ambiguous."""
     visual = {"kind": "dinov2", "source": "somewhere"}
     network = NetworkConfig.model_validate({"visual": visual, "audio": {"kind": "wavlm"}})
     assert network.visual == Dinov2VisualConfig(source="somewhere")
@@ -113,7 +113,7 @@ def test_each_stage_of_the_compact_encoder_halves_the_map() -> None:
     ],
 )
 def test_a_checkpoint_that_would_be_read_wrongly_is_refused(wrong: dict[str, Any], named: str) -> None:
-    """Columns in another order, say, would be written under each other's names."""
+    """For example, columns in another order would be written under the names of other AUs."""
     right = json.loads(CHECKPOINT.to_json())
     assert CheckpointConfig.model_validate(right) == CHECKPOINT
     with pytest.raises(ValidationError, match=named):
@@ -121,7 +121,7 @@ def test_a_checkpoint_that_would_be_read_wrongly_is_refused(wrong: dict[str, Any
 
 
 def test_a_checkpoint_is_stored_under_the_keys_of_format_1() -> None:
-    """Fields with a clearer name in code keep their key, so that a checkpoint of before loads."""
+    """Renamed fields keep their stored key, so that earlier checkpoints load."""
     config = CHECKPOINT.model_copy(update={"untrained_aus": ("AU23",), "has_pose_occlusion": True})
     stored = json.loads(config.to_json())
     assert (stored["untaught"], stored["sight"]) == (["AU23"], True)
@@ -134,7 +134,7 @@ PLAIN = CheckpointConfig(name="mine", auscan_version="0", network=nano())
 CHOSEN = PLAIN.model_copy(update={"operating_points": POINTS, "calibration": Calibration(scale=(2.0,) * 12)})
 
 
-def test_each_point_brings_its_own_thresholds() -> None:
+def test_each_operating_point_has_its_own_thresholds() -> None:
     assert with_operating_point(CHOSEN, "default") == CHOSEN
     for point, value in (("balanced", 0.2), ("precise", 0.8), ("sensitive", 0.1)):
         config = with_operating_point(CHOSEN, point)
@@ -142,23 +142,25 @@ def test_each_point_brings_its_own_thresholds() -> None:
         assert config.model_copy(update={"thresholds": CHOSEN.thresholds}) == CHOSEN
 
 
-def test_a_checkpoint_without_points_refuses_all_but_its_own() -> None:
+def test_a_checkpoint_without_operating_points_refuses_all_but_the_default() -> None:
     assert with_operating_point(PLAIN, "default") == PLAIN
-    with pytest.raises(InputError, match=r"mine holds no operating points.*'precise'"):
+    with pytest.raises(InputError, match=r"mine has no operating points.*'precise'"):
         with_operating_point(PLAIN, "precise")
 
 
-def test_a_point_that_does_not_exist_is_refused() -> None:
-    with pytest.raises(InputError, match=r"'bold' is no operating point\. Take default, balanced, precise, "):
+def test_an_unknown_operating_point_is_refused() -> None:
+    with pytest.raises(
+        InputError, match=r"'bold' is not an operating point\. Use one of: default, balanced, precise, "
+    ):
         with_operating_point(CHOSEN, "bold")  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("scale", [0.0, -1.0, float("nan"), float("inf")])
-def test_a_calibration_that_would_turn_the_order_round_is_refused(scale: float) -> None:
+def test_a_calibration_that_would_reverse_the_order_is_refused(scale: float) -> None:
     with pytest.raises(ValueError, match="above 0"):
         Calibration(scale=(1.0,) * 11 + (scale,))
 
 
-def test_a_config_written_before_there_was_calibration_reads_as_uncalibrated() -> None:
+def test_a_config_without_calibration_is_read_as_uncalibrated() -> None:
     written = PLAIN.model_dump(exclude={"calibration", "operating_points"})
     assert CheckpointConfig.model_validate(written) == PLAIN

@@ -1,6 +1,6 @@
-"""A plain name stays below the folder that it is joined to; every other name is refused.
+"""Plain names stay below the folder they are joined to; other names are refused.
 
-Versions are stated once, in pyproject.toml, and reported for what can change a number.
+The version is stated once, in pyproject.toml; versions of packages that can change results are reported.
 """
 
 import tomllib
@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from packaging.version import Version
 
-from auscan.core import environment as version
+from auscan.core import environment
 from auscan.core.environment import as_plain_name, is_plain_name
 
 NOT_PLAIN = [
@@ -24,7 +24,7 @@ NOT_PLAIN = [
 
 
 @pytest.mark.parametrize("name", NOT_PLAIN, ids=ascii)
-def test_what_could_lead_elsewhere_is_not_a_plain_name(name: object) -> None:
+def test_a_name_that_could_leave_the_folder_is_not_plain(name: object) -> None:
     assert not is_plain_name(name)
 
 
@@ -41,7 +41,7 @@ def test_a_plain_name_is_one_component_and_any_text_can_be_made_one(name: str) -
     if is_plain_name(name):
         assert as_plain_name(name) == name
         assert PurePosixPath("/out", name).parent == PurePosixPath("/out")
-        if ":" not in name:  # refused on Windows, where `2:30` is a drive and a name
+        if ":" not in name:  # on Windows, `2:30` is a drive and a name, and is refused
             assert PureWindowsPath("D:/out", name).parent == PureWindowsPath("D:/out")
 
 
@@ -50,29 +50,29 @@ PROJECT = Path(__file__).parents[2] / "pyproject.toml"
 
 def test_the_version_is_that_of_pyproject() -> None:
     stated = tomllib.loads(PROJECT.read_text("utf-8"))["project"]["version"]
-    assert version.VERSION.partition("+")[0] == stated
+    assert environment.VERSION.partition("+")[0] == stated
 
 
 @pytest.mark.parametrize(("content", "suffix"), [("1a2b3c4d5e6f\n", "+g1a2b3c4d5e6f"), ("", ""), (None, "")])
-def test_the_version_names_the_commit_of_the_build_where_it_is_known(
+def test_the_version_contains_the_commit_of_the_build_if_known(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, content: str | None, suffix: str
 ) -> None:
-    """Two builds of one version number can give different numbers; --resume has to tell them apart."""
+    """Two builds with one version number can have different results; --resume must distinguish them."""
     if content is not None:
         (tmp_path / "commit.txt").write_text(content)
-    monkeypatch.setattr(version, "COMMIT_FILE", tmp_path / "commit.txt")
-    assert version._version() == version.VERSION.partition("+")[0] + suffix
-    assert Version(version._version()).local == (suffix.removeprefix("+") or None)
+    monkeypatch.setattr(environment, "COMMIT_FILE", tmp_path / "commit.txt")
+    assert environment._version() == environment.VERSION.partition("+")[0] + suffix
+    assert Version(environment._version()).local == (suffix.removeprefix("+") or None)
 
 
-def test_the_versions_of_what_is_installed_are_reported(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(version, "REPORTED_PACKAGES", ("numpy", "a-package-nobody-has"))
-    assert version.versions() == {"auscan": version.VERSION, "numpy": np.__version__}
+def test_the_versions_of_installed_packages_are_reported(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(environment, "REPORTED_PACKAGES", ("numpy", "a-missing-package"))
+    assert environment.versions() == {"auscan": environment.VERSION, "numpy": np.__version__}
 
 
-def test_every_package_that_is_reported_is_one_that_the_project_asks_for() -> None:
-    """A name that nothing installs any more would silently be left out of every result."""
+def test_every_reported_package_is_a_dependency() -> None:
+    """A package that is no longer a dependency would be missing in every result without an error."""
     project = tomllib.loads(PROJECT.read_text("utf-8"))["project"]
-    wanted = [*project["dependencies"], *project["optional-dependencies"]["train"]]
-    names = {line.partition(">=")[0] for line in wanted}
-    assert set(version.REPORTED_PACKAGES) <= names
+    dependencies = [*project["dependencies"], *project["optional-dependencies"]["train"]]
+    names = {line.partition(">=")[0] for line in dependencies}
+    assert set(environment.REPORTED_PACKAGES) <= names

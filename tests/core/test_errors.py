@@ -1,4 +1,4 @@
-"""The command line returns the exit code of the error's class, so the tree is part of the contract."""
+"""The command line returns the exit code of the error class, so the class tree is part of the contract."""
 
 import pytest
 
@@ -14,7 +14,7 @@ from auscan.core.errors import AuscanError, CheckpointError, InputError, MediaEr
         (CheckpointError, InputError, 2),
     ],
 )
-def test_what_a_user_can_mend_exits_with_two(
+def test_each_error_class_has_its_parent_and_exit_code(
     kind: type[AuscanError], parent: type[Exception], exit_code: int
 ) -> None:
     assert kind.exit_code == exit_code

@@ -192,7 +192,7 @@ def test_pooling_keeps_rows_and_columns_apart() -> None:
 def test_impossible_requests_raise_errors_that_say_why(
     make_index: Callable[..., Index], encoders: Encoders, tiny_checkpoint: Path, tmp_path: Path
 ) -> None:
-    with pytest.raises(InputError, match="gives 4 patches a side"):
+    with pytest.raises(InputError, match="has 4 patches per side"):
         Extraction(make_index({"a": "1"}), encoders, tmp_path, grid=5)
     with pytest.raises(InputError, match="has its own encoders"):
         load_encoders(str(tiny_checkpoint), visual="elsewhere")

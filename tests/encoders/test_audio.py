@@ -1,4 +1,4 @@
-"""The voice encoders keep one contract: a token every 20 ms, centred on its own 20 ms."""
+"""Test the audio encoders: one token per 20 ms, centred on its 20 ms."""
 
 import math
 from pathlib import Path
@@ -23,7 +23,7 @@ from auscan.encoders.audio import (
 
 @pytest.fixture(params=["logmel", "wavlm"])
 def encoder(request: pytest.FixtureRequest, backbones: Path) -> LogMelEncoder | WavlmEncoder:
-    """Both encoders, random; the compact one as it ships, in width."""
+    """Return each encoder with random weights; the log-mel encoder has the size of nano."""
     torch.manual_seed(0)
     if request.param == "logmel":
         return LogMelEncoder(LogMelAudioConfig()).eval()
@@ -31,30 +31,35 @@ def encoder(request: pytest.FixtureRequest, backbones: Path) -> LogMelEncoder | 
 
 
 def noise(samples: int, loudness: float = 0.01, seed: int = 0) -> Tensor:
-    """[1, M] float32."""
+    """Return noise [1, M] float32."""
     return loudness * torch.randn(1, samples, generator=torch.Generator().manual_seed(seed))
 
 
 @pytest.mark.parametrize("samples", [320, 639, 640, 641, 5000, 16_000])
-def test_there_is_a_token_for_every_whole_20_ms(encoder: LogMelEncoder | WavlmEncoder, samples: int) -> None:
+def test_there_is_one_token_for_every_complete_20_ms(
+    encoder: LogMelEncoder | WavlmEncoder, samples: int
+) -> None:
     tokens = encoder(noise(samples))
     assert tokens.shape == (1, samples // TOKEN_HOP, encoder.width)
     assert tokens.isfinite().all()
 
 
 @pytest.mark.parametrize("samples", [0, 1, 319])
-def test_sound_shorter_than_a_token_gives_none(encoder: LogMelEncoder | WavlmEncoder, samples: int) -> None:
-    """Some phones write files with a few milliseconds of sound; that must not end in a crash."""
+def test_audio_shorter_than_a_token_has_no_tokens(
+    encoder: LogMelEncoder | WavlmEncoder, samples: int
+) -> None:
+    """Some phones write files with a few milliseconds of audio; these must not cause an error."""
     assert encoder(noise(samples)).shape == (1, 0, encoder.width)
 
 
 @pytest.mark.parametrize("token", [0, 1, 7, 23, 48, 49])
-def test_a_short_sound_moves_the_token_of_its_own_time_most(
+def test_a_short_sound_changes_the_token_of_its_own_time_most(
     encoder: LogMelEncoder | WavlmEncoder, token: int
 ) -> None:
-    """A token that lagged by one would put the voice 20 ms beside the lips.
+    """A delay of one token would shift speech by 20 ms against the lips.
 
-    The short sound is as loud as what it replaces, for loudness is heard at all times (WavLM's norm).
+    The short sound is as loud as the noise it replaces, because the normalisation of WavLM spreads a change
+    of loudness over all tokens.
     """
     sound = noise(50 * TOKEN_HOP, 0.1)
     touched = sound.clone()
@@ -71,8 +76,8 @@ def test_clips_of_a_batch_are_independent(encoder: LogMelEncoder | WavlmEncoder)
         assert_close(encoder(sound[clip : clip + 1])[0], together[clip], atol=1e-5, rtol=1e-5)
 
 
-def test_log_mel_tokens_move_with_the_sound() -> None:
-    """Whatever is heard is heard alike at all times; only the edges know that they are edges."""
+def test_shifting_the_audio_shifts_log_mel_tokens() -> None:
+    """Only tokens near the edges may differ, because of the zero padding."""
     torch.manual_seed(0)
     encoder = LogMelEncoder(LogMelAudioConfig(mel_bands=16, width=12, blocks=2)).eval()
     sound = noise(100 * TOKEN_HOP, 0.1)
@@ -137,7 +142,7 @@ def test_wavlm_is_frozen_but_the_weights_of_its_layers_learn(backbones: Path) ->
 
 @pytest.mark.parametrize(("norm", "alike"), [("layer", True), ("group", False)])
 def test_the_large_wavlm_ignores_loudness(backbones: Path, norm: str, alike: bool) -> None:
-    """Models with layer norm in the feature extractor were trained on sound of deviation 1."""
+    """Models with layer norm in the feature extractor were trained on audio with standard deviation 1."""
     encoder = WavlmEncoder(WavlmAudioConfig(source=str(backbones / "wavlm"))).eval()
     assert encoder.normalise_input is False
     encoder.normalise_input = norm == "layer"
@@ -149,7 +154,7 @@ def test_the_large_wavlm_ignores_loudness(backbones: Path, norm: str, alike: boo
     assert waveforms[0].shape == (1, 6400 + 400)
 
 
-def test_the_kind_of_config_decides_the_encoder(backbones: Path) -> None:
+def test_the_kind_of_config_selects_the_encoder(backbones: Path) -> None:
     assert isinstance(build_audio_encoder(LogMelAudioConfig(width=8)), LogMelEncoder)
     wavlm = build_audio_encoder(WavlmAudioConfig(source=str(backbones / "wavlm")))
     assert isinstance(wavlm, WavlmEncoder)

@@ -1,4 +1,4 @@
-"""Backbones come from a folder or the hub once, and afterwards from their settings alone."""
+"""Test loading of backbones from a folder, from the hub and from stored settings."""
 
 import json
 import os
@@ -25,7 +25,7 @@ def test_weights_that_cannot_be_loaded_are_one_error_that_names_them(source: str
     assert "\n" not in str(caught.value)
 
 
-def test_encoders_pass_that_error_on(tmp_path: Path) -> None:
+def test_encoders_raise_the_same_error(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match="missing"):
         Dinov2Encoder(Dinov2VisualConfig(source=str(tmp_path / "missing")))
     with pytest.raises(CheckpointError, match="missing"):
@@ -47,7 +47,7 @@ def test_a_folder_with_a_broken_file_is_the_same_error(
 
 @pytest.mark.parametrize("name", ["dinov2", "registers", "wavlm"])
 def test_the_stored_settings_alone_rebuild_the_backbone(backbones: Path, name: str) -> None:
-    """Through JSON, as in a checkpoint, and with a source that is gone."""
+    """The settings pass through JSON, as in a checkpoint, and the source no longer exists."""
     if name == "wavlm":
         encoder = WavlmEncoder(WavlmAudioConfig(source=str(backbones / name)))
         config = with_arch(WavlmAudioConfig(source="gone"), encoder)
@@ -63,7 +63,7 @@ def test_the_stored_settings_alone_rebuild_the_backbone(backbones: Path, name: s
     assert not again.backbone.training
 
 
-def test_the_stored_settings_do_not_tell_where_the_weights_lay(backbones: Path) -> None:
+def test_the_stored_settings_do_not_contain_the_local_folder(backbones: Path) -> None:
     encoder = Dinov2Encoder(Dinov2VisualConfig(source=str(backbones / "dinov2")))
     config = with_arch(Dinov2VisualConfig(), encoder)
     assert str(backbones) not in json.dumps(config.model_dump())
@@ -75,7 +75,7 @@ def test_an_encoder_without_a_backbone_has_no_settings_to_store() -> None:
 
 
 def test_the_compact_encoders_do_not_load_transformers() -> None:
-    """It takes seconds, and every call of the shipped model would pay for it."""
+    """The import takes seconds and would slow down every call of the shipped model."""
     code = """
 import sys
 from auscan.core.config import ConvVisualConfig, LogMelAudioConfig
@@ -96,7 +96,7 @@ sys.exit("transformers" in sys.modules)
         ("facebook/dinov2-base@refs/pr/5", ("facebook/dinov2-base", "refs/pr/5")),
     ],
 )
-def test_a_revision_stands_behind_an_at(source: str, parts: tuple[str, str | None]) -> None:
+def test_a_revision_follows_an_at_sign(source: str, parts: tuple[str, str | None]) -> None:
     assert split_source(source) == parts
 
 
@@ -133,7 +133,7 @@ COMMITS = "1" * 40, "2" * 40
 
 
 def fill_cache(cache: Path, backbones: Path) -> None:
-    """A hub's cache of somebody/sight: its main branch at the second commit, the first one still there."""
+    """Fill a hub cache with two commits of somebody/sight; the main branch is at the second one."""
     repo = cache / "models--somebody--sight"
     for commit in COMMITS:
         shutil.copytree(backbones / "dinov2", repo / "snapshots" / commit)
@@ -147,7 +147,7 @@ def fill_cache(cache: Path, backbones: Path) -> None:
 def test_a_checkpoint_stores_the_commit_that_was_loaded(
     backbones: Path, tmp_path: Path, requested: str, kept: str
 ) -> None:
-    """Through transformers itself, from a cache, in a process that looks for it there."""
+    """With the real transformers and a cache on disk, in a separate process."""
     fill_cache(tmp_path, backbones)
     code = f"""
 from auscan.core.config import Dinov2VisualConfig

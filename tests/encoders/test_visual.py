@@ -1,4 +1,4 @@
-"""The face encoders keep one contract, and light, background and neighbours in a batch say nothing."""
+"""Test the visual encoders: shapes, position of tokens, and invariance to light, background and batch."""
 
 from pathlib import Path
 
@@ -30,7 +30,7 @@ def encoder() -> ConvEncoder:
 
 
 def random_crops(count: int, side: int = 32, seed: int = 0) -> Tensor:
-    """[T, S, S, 3] uint8, of middling light, so that no gain clips it."""
+    """Return random crops [T, S, S, 3] uint8 of medium brightness, so that no gain clips them."""
     random = torch.Generator().manual_seed(seed)
     return torch.randint(60, 180, (count, side, side, 3), generator=random, dtype=torch.uint8)
 
@@ -43,7 +43,7 @@ def test_the_compact_encoder_gives_one_global_token_and_a_grid_of_patches(encode
 
 
 def test_a_patch_token_sees_its_own_part_of_the_crop(encoder: ConvEncoder) -> None:
-    """Patches go row by row: the explanation shown to users is drawn by that order."""
+    """Patches are ordered row by row; the attention maps shown to users rely on this order."""
     crops = random_crops(32)
     before = encoder(crops)[1]
     for row, column in ((0, 3), (2, 1), (3, 2)):
@@ -54,13 +54,13 @@ def test_a_patch_token_sees_its_own_part_of_the_crop(encoder: ConvEncoder) -> No
 
 
 def test_the_global_token_depends_on_position(encoder: ConvEncoder) -> None:
-    """A mean over the map would be the same for a picture and its mirror image in patches."""
+    """A mean over the map would not change if the map were mirrored."""
     crops = random_crops(1)
     features = encoder.layers(standard_luminance(crops))
     assert not torch.allclose(encoder.pool(features), encoder.pool(features.flip(3)), atol=1e-3)
 
 
-def test_a_crop_is_read_the_same_alone_and_in_a_batch(encoder: ConvEncoder) -> None:
+def test_a_crop_is_encoded_the_same_alone_and_in_a_batch(encoder: ConvEncoder) -> None:
     crops = random_crops(6)
     together = encoder(crops)
     for t in range(6):
@@ -77,11 +77,11 @@ def test_every_weight_of_the_compact_encoder_learns(encoder: ConvEncoder) -> Non
 
 
 def real_crop(portrait: NDArray[np.uint8]) -> Tensor:
-    """The portrait's face, [1, 112, 112, 3] uint8."""
+    """Return the face of the portrait, [1, 112, 112, 3] uint8."""
     return torch.from_numpy(portrait[64:176, 170:282].copy())[None]
 
 
-def test_the_middle_of_a_crop_comes_to_mean_0_and_deviation_1(portrait: NDArray[np.uint8]) -> None:
+def test_the_middle_of_a_crop_has_mean_0_and_deviation_1(portrait: NDArray[np.uint8]) -> None:
     standard = standard_luminance(real_crop(portrait))
     assert standard.shape == (1, 1, 112, 112)
     middle = standard[..., 22:, 22:90]
@@ -113,7 +113,7 @@ def test_the_background_does_not_change_the_tokens_of_the_face() -> None:
 
 
 def colours_like_grey() -> list[tuple[int, int, int]]:
-    """Colours whose luminance is that of grey 120, to a five-hundredth of a level."""
+    """Return colours with the luminance of grey 120, within 1/500 of a level."""
     steps = range(-70, 71)
     return [
         (120 + r, 120 + g, 120 + b)
@@ -125,7 +125,7 @@ def colours_like_grey() -> list[tuple[int, int, int]]:
 
 
 def test_a_colour_and_a_grey_of_its_luminance_are_the_same() -> None:
-    """Most training faces are grey, so what colour says would be noise."""
+    """Most training faces are grey, so colour would only add noise."""
     colours = colours_like_grey()
     assert len(colours) >= 20
     grey = random_crops(1, side=20)[..., :1].expand(-1, -1, -1, 3).clone()

@@ -1,4 +1,4 @@
-"""One real face that ships inside scikit-image, and the detector, loaded once."""
+"""Fixtures: a portrait from scikit-image, and the face detector, loaded once."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""The aligned crop: where the points land, how it is sampled, and the way back."""
+"""Alignment: the transform, the sampling of crops, and the inverse transform."""
 
 import numpy as np
 import pytest
@@ -9,7 +9,7 @@ from auscan.faces.align import SIDE, TEMPLATE, crop_face, crop_transform, to_cro
 
 
 def moved_template(angle_rad: float, scale: float, shift: tuple[float, float]) -> np.ndarray:
-    """The template's points, turned, scaled and shifted: [5, 2]."""
+    """Return the points of the template, rotated, scaled and shifted: [5, 2]."""
     c, s = np.cos(angle_rad), np.sin(angle_rad)
     return scale * TEMPLATE @ np.array([[c, s], [-s, c]]) + shift
 
@@ -19,7 +19,7 @@ def moved_template(angle_rad: float, scale: float, shift: tuple[float, float]) -
     scale=st.floats(0.1, 20),
     shift=st.tuples(st.floats(-500, 2000), st.floats(-500, 2000)),
 )
-def test_a_face_shaped_like_the_template_lands_on_it_however_it_is_turned(angle_rad, scale, shift):
+def test_a_face_shaped_like_the_template_is_mapped_to_it_at_any_rotation(angle_rad, scale, shift):
     points = moved_template(angle_rad, scale, shift)
     np.testing.assert_allclose(to_crop(points, crop_transform(points)), TEMPLATE, atol=0.02)
 
@@ -37,7 +37,7 @@ def test_mirrored_points_never_mirror_the_face():
     assert np.linalg.det(crop_transform(points)[:, :2]) > 0
 
 
-def test_points_go_to_the_crop_and_back():
+def test_converting_points_to_the_crop_and_back_returns_them():
     points = moved_template(-0.4, 3.0, (300, 100)) + np.random.default_rng(1).normal(0, 9, (5, 2))
     transform = crop_transform(points, side=64)
     np.testing.assert_allclose(to_frame(to_crop(points, transform), transform), points, atol=1e-2)
@@ -50,16 +50,16 @@ def test_points_that_coincide_are_refused_with_their_values():
         crop_transform(np.full((5, 2), np.nan))
 
 
-def test_an_already_aligned_picture_comes_back_unchanged():
+def test_an_aligned_picture_is_unchanged():
     image = np.random.default_rng(2).integers(0, 256, (SIDE, SIDE, 3), dtype=np.uint8)
     assert np.abs(crop_face(image, TEMPLATE).astype(int) - image).max() <= 1
 
 
 @pytest.mark.parametrize("scale", [0.5, 1.0, 1.9, 2.0, 2.7, 5.0, 9.3])
-def test_the_crop_is_the_same_however_large_the_face_is_in_the_frame(scale):
-    """Guards the shrinking of large faces: done carelessly, it moves the crop by a fraction of a pixel.
+def test_the_crop_does_not_depend_on_the_size_of_the_face_in_the_frame(scale):
+    """Downsampling of large faces must not shift the crop by a fraction of a pixel.
 
-    The picture is a smooth wave, so sampling cannot change it; half a crop pixel of shift changes it by 5.
+    The image is a smooth wave, so sampling hardly changes it; a shift of half a crop pixel changes it by 5.
     """
     points = moved_template(0.2, scale, (31.0, 17.0))
     transform = crop_transform(points)
@@ -68,26 +68,24 @@ def test_the_crop_is_the_same_however_large_the_face_is_in_the_frame(scale):
     image = (127 + 100 * np.sin(in_crop[..., 0] / 10) * np.cos(in_crop[..., 1] / 10)).astype(np.uint8)
     y, x = np.mgrid[:SIDE, :SIDE]
     expected = 127 + 100 * np.sin(x / 10) * np.cos(y / 10)
-    error = np.abs(crop_face(image, points) - expected)[
-        12:-12, 30:-12
-    ]  # the turned picture ends in the margin
-    assert error.max() < 2.5
+    inside = np.s_[12:-12, 30:-12]  # the rotated image ends in the margin
+    assert np.abs(crop_face(image, points) - expected)[inside].max() < 2.5
 
 
-def test_fine_patterns_on_a_large_face_become_grey_and_not_noise():
+def test_fine_patterns_on_a_large_face_become_grey_without_aliasing():
     rows, columns = np.mgrid[:1200, :1200]
     image = ((rows + columns) % 2 * 255).astype(np.uint8)  # a one-pixel chessboard
     crop = crop_face(image, TEMPLATE * 8 + 100)
     assert crop[20:90, 20:90].std() < 3
 
 
-def test_a_grey_picture_gives_a_grey_crop_and_colour_a_colour_crop():
+def test_the_crop_has_the_channels_of_the_picture():
     assert crop_face(np.zeros((50, 60), np.uint8), TEMPLATE).shape == (SIDE, SIDE)
     assert crop_face(np.zeros((50, 60, 3), np.uint8), TEMPLATE, side=64).shape == (64, 64, 3)
 
 
 @pytest.mark.parametrize("scale", [0.3, 1, 6])
-def test_a_face_wholly_outside_the_picture_is_black(scale):
+def test_the_crop_of_a_face_outside_the_picture_is_black(scale):
     image = np.full((80, 80, 3), 200, np.uint8)
     crop = crop_face(image, TEMPLATE * scale + 5000)
     assert crop.shape == (SIDE, SIDE, 3)

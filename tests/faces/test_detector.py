@@ -1,7 +1,4 @@
-"""Overlap of boxes.
-
-Finding faces in one image.
-"""
+"""Overlap of boxes, and detection of faces in one image."""
 
 import cv2
 import numpy as np
@@ -11,7 +8,7 @@ from auscan.core.errors import AuscanError
 from auscan.faces.detector import Detection, FaceDetector, _non_maximum_suppression, overlap
 
 
-def test_overlap_is_one_for_the_same_box_half_way_a_third_and_nothing_apart():
+def test_overlap_is_one_for_equal_boxes_a_third_for_half_shifted_and_zero_for_separate_ones():
     box = np.array([[10.0, 20.0, 8.0, 4.0]])
     others = np.array([[10, 20, 8, 4], [14, 20, 8, 4], [18, 20, 8, 4], [100, 100, 8, 4]], dtype=float)
     np.testing.assert_allclose(overlap(box, others), [[1, 1 / 3, 0, 0]])
@@ -23,7 +20,7 @@ def test_overlap_of_empty_boxes_and_of_no_boxes_is_defined():
 
 
 EYES_X = (206, 247)
-"""Where the eyes of the portrait are, px."""
+"""x of the eyes of the portrait, px."""
 
 
 def test_the_face_of_the_portrait_is_found_once_with_its_points_in_order(detector, portrait):
@@ -41,7 +38,7 @@ def test_the_face_of_the_portrait_is_found_once_with_its_points_in_order(detecto
 
 
 @pytest.mark.parametrize("scale", [0.5, 2.0, 5.0])
-def test_box_and_points_are_in_pixels_of_the_image_given_whatever_its_size(detector, portrait, scale):
+def test_box_and_points_are_in_pixels_of_the_given_image_at_any_size(detector, portrait, scale):
     (face,) = detector(portrait)
     (scaled,) = detector(cv2.resize(portrait, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA))
     np.testing.assert_allclose(scaled.points / scale, face.points, atol=4)
@@ -49,7 +46,7 @@ def test_box_and_points_are_in_pixels_of_the_image_given_whatever_its_size(detec
 
 
 @pytest.mark.parametrize("scale", [0.5, 1.0, 3.0])
-def test_near_its_box_a_face_is_seen_as_in_the_whole_picture(detector, portrait, scale):
+def test_detect_near_finds_a_face_as_in_the_whole_picture(detector, portrait, scale):
     image = cv2.resize(portrait, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
     (face,) = detector(image)
     near = detector.detect_near(image, face.box + np.float32([0.1, -0.1, 0, 0]) * face.box[2])
@@ -60,14 +57,14 @@ def test_near_its_box_a_face_is_seen_as_in_the_whole_picture(detector, portrait,
     assert near.box.dtype == near.points.dtype == np.float32
 
 
-def test_near_an_empty_place_there_is_no_face(detector, portrait):
+def test_detect_near_finds_no_face_in_an_empty_place(detector, portrait):
     assert detector.detect_near(portrait, np.float32([300, 350, 90, 110])) is None
     assert detector.detect_near(portrait, np.float32([-500, -500, 90, 110])) is None
 
 
-def test_a_face_at_the_edge_is_found_near_its_box(detector, portrait):
+def test_detect_near_finds_a_face_at_the_edge(detector, portrait):
     (face,) = detector(portrait)
-    cut = portrait[:, 195:]  # half of her cheek is outside
+    cut = portrait[:, 195:]  # half of the cheek is outside
     near = detector.detect_near(cut, face.box - np.float32([195, 0, 0, 0]))
     assert near is not None
     assert np.abs(near.points[1] + [195, 0] - face.points[1]).max() < 8
@@ -91,17 +88,17 @@ def test_a_picture_without_a_face_gives_an_empty_list(detector, portrait):
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (1, 3000), (3000, 1), (33, 31), (2160, 3840)])
-def test_odd_and_extreme_picture_sizes_do_no_harm(detector, shape):
+def test_extreme_picture_sizes_are_no_error(detector, shape):
     assert detector(np.full((*shape, 3), 128, np.uint8)) == []
 
 
-def test_a_missing_network_file_says_what_to_do(monkeypatch, tmp_path):
+def test_the_error_of_a_missing_network_file_states_what_to_do(monkeypatch, tmp_path):
     monkeypatch.setattr("auscan.faces.detector.NETWORK_FILE", tmp_path / "centerface.onnx")
     with pytest.raises(AuscanError, match="Install auscan again"):
         FaceDetector()
 
 
-def test_of_two_boxes_that_overlap_by_more_than_three_tenths_only_the_better_one_stays():
+def test_of_two_boxes_that_overlap_by_more_than_three_tenths_the_better_one_is_kept():
     boxes, scores = (
         np.float32([[0, 0, 100, 100], [52, 0, 100, 100], [0, 55, 100, 100]]),
         np.float32([0.8, 0.9, 0.7]),
@@ -110,14 +107,14 @@ def test_of_two_boxes_that_overlap_by_more_than_three_tenths_only_the_better_one
     assert _non_maximum_suppression(boxes, scores) == [1, 2]
 
 
-def test_near_a_box_a_face_counts_only_if_it_overlaps_by_three_tenths(detector, monkeypatch):
-    """The boxes found are in a window of 128 px, which shows 120 px around the known box."""
+def test_detect_near_requires_an_overlap_of_three_tenths(detector, monkeypatch):
+    """Detected boxes are in a crop of 128 px, which covers 120 px around the known box."""
 
-    def finds(x):
+    def detections_at(x):
         return [Detection(np.float32([x, 24, 80, 80]), 0.9, np.zeros((5, 2), np.float32))]
 
     image, box = np.zeros((300, 300, 3), np.uint8), np.float32([100, 100, 80, 80])
-    monkeypatch.setattr(detector, "_run", lambda window: finds(24 + 40))  # IoU 0.33
+    monkeypatch.setattr(detector, "_run", lambda window: detections_at(24 + 40))  # IoU 0.33
     assert detector.detect_near(image, box) is not None
-    monkeypatch.setattr(detector, "_run", lambda window: finds(24 + 46))  # IoU 0.27
+    monkeypatch.setattr(detector, "_run", lambda window: detections_at(24 + 46))  # IoU 0.27
     assert detector.detect_near(image, box) is None

@@ -1,4 +1,4 @@
-"""Detecting on few frames without missing what happens in between."""
+"""Tracking with detections on keyframes finds the changes between keyframes."""
 
 from dataclasses import dataclass
 
@@ -12,7 +12,7 @@ from auscan.faces.tracker import FaceTracker
 
 @dataclass(frozen=True)
 class NumberedFrame:
-    """A frame whose picture is its number, so that the fake detector knows which one it sees."""
+    """A frame whose image is its number, so that the fake detector can identify it."""
 
     index: int
 
@@ -26,8 +26,10 @@ class NumberedFrame:
 
 
 class ScriptedDetector:
-    """A detector that sees the given x positions (px) of faces of 60 px, and notes which frames it saw whole,
-    and at which it glanced near which x. Without `sharp` it finds nothing at a glance.
+    """Fake detector that returns faces of 60 px at given x positions (px) and records its calls.
+
+    whole: numbers of the frames detected as a whole    near_calls: number of the frame and x of the box
+    finds_near: False if `detect_near` finds no face
     """
 
     def __init__(self, faces_x, finds_near=True):
@@ -77,7 +79,7 @@ def test_a_slow_face_is_on_the_straight_line_between_two_detections():
         assert face.score == pytest.approx(0.9)
 
 
-def test_a_fast_face_is_looked_for_in_every_frame():
+def test_a_fast_face_is_detected_in_every_frame():
     script = ScriptedDetector([[50.0 + 9 * i] for i in range(9)])
     tracked = track_all(script)
     assert sorted(script.frames_seen) == list(range(9))
@@ -85,7 +87,7 @@ def test_a_fast_face_is_looked_for_in_every_frame():
     assert all([face.face_id for face in faces] == [0] for _, faces in tracked)
 
 
-def test_where_a_face_comes_or_goes_every_frame_between_is_looked_at_once():
+def test_when_a_face_appears_or_disappears_frames_are_detected_at_most_once():
     script = ScriptedDetector([[50.0]] * 6 + [[]] * 8 + [[50.0]] * 7)
     tracked = track_all(script)
     assert [len(faces) for _, faces in tracked] == [1] * 6 + [0] * 8 + [1] * 7
@@ -99,7 +101,7 @@ def test_no_face_at_both_ends_means_none_in_between():
 
 
 @pytest.mark.parametrize("count", range(1, 11))
-def test_the_last_frames_are_treated_like_the_others_whatever_their_number(count):
+def test_any_number_of_last_frames_is_tracked_like_the_others(count):
     script = ScriptedDetector([[50.0]] * 10)
     tracked = track_all(script, count)
     assert [index for index, _ in tracked] == list(range(count))
@@ -107,11 +109,11 @@ def test_the_last_frames_are_treated_like_the_others_whatever_their_number(count
     assert script.frames_seen[-1] == count - 1
 
 
-def test_no_frames_give_nothing():
+def test_no_frames_yield_nothing():
     assert track_all(ScriptedDetector([])) == []
 
 
-def test_with_stride_one_it_is_the_tracker_on_every_frame():
+def test_stride_one_equals_the_tracker_on_every_frame():
     faces_x = [[50.0 + 9 * i] if i % 7 else [] for i in range(30)]
     tracker, script = FaceTracker(), ScriptedDetector(faces_x)
     expected = [
@@ -122,8 +124,8 @@ def test_with_stride_one_it_is_the_tracker_on_every_frame():
     ] == expected
 
 
-def test_faces_that_move_and_change_are_the_same_as_when_detected_on_every_frame():
-    """The look-back must replay the frames in order, and must not have told the tracker of the last one."""
+def test_moving_faces_get_the_same_ids_as_with_detection_on_every_frame():
+    """Frames between keyframes must be tracked in order, from the state before the last keyframe."""
     random = np.random.default_rng(0)
     x = np.cumsum(random.normal(0, 14, 60)) + 300
     faces_x = [[float(x[i])] + ([900.0] if 20 <= i < 37 else []) for i in range(60)]
@@ -134,28 +136,28 @@ def test_faces_that_move_and_change_are_the_same_as_when_detected_on_every_frame
             np.testing.assert_allclose(one.box, other.box, atol=30)
 
 
-def test_frames_are_given_out_before_the_video_ends():
-    """At most stride frames may be held, or a long video would not fit into memory."""
-    taken = []
+def test_frames_are_returned_before_the_video_ends():
+    """At most `stride` frames may be kept, or a long video would not fit into memory."""
+    read = []
 
     def frames():
         for i in range(200):
-            taken.append(i)
+            read.append(i)
             yield NumberedFrame(i)
 
     for frame, _ in track_faces(frames(), ScriptedDetector([[50.0]] * 200), stride=4):
-        assert len(taken) - frame.index <= 4
+        assert len(read) - frame.index <= 4
 
 
 def test_frames_pushed_one_by_one_get_the_same_faces():
-    """A live video is followed as a file is, and comes out at most stride frames late."""
+    """A live video is tracked like a file, with a delay of at most `stride` frames."""
     faces_x = [[50.0 + 9 * i] if 8 < i < 20 else [50.0] for i in range(31)]
-    follower, pushed = KeyframeTracker(ScriptedDetector(faces_x), stride=4), []
+    tracker, pushed = KeyframeTracker(ScriptedDetector(faces_x), stride=4), []
     for i in range(31):
-        pushed += follower.push(NumberedFrame(i))
+        pushed += tracker.push(NumberedFrame(i))
         assert i - 4 < len(pushed) - 1 <= i
-    pushed += follower.finish()
-    assert follower.finish() == []
+    pushed += tracker.finish()
+    assert tracker.finish() == []
     expected = track_all(ScriptedDetector(faces_x))
     assert [frame.index for frame, _ in pushed] == [index for index, _ in expected]
     for (_, faces), (_, same) in zip(pushed, expected, strict=True):
@@ -164,15 +166,15 @@ def test_frames_pushed_one_by_one_get_the_same_faces():
             np.testing.assert_array_equal(a.points, b.points)
 
 
-def test_a_longer_stride_looks_between_only_where_something_moved():
-    """One jump in sixteen frames: the way to it is halved, and halved again, not walked."""
+def test_a_longer_stride_adds_keyframes_only_around_a_movement():
+    """A jump within sixteen frames is found by bisection, not by detection on every frame."""
     script = ScriptedDetector([[50.0]] * 12 + [[200.0]] * 21)
     tracked = track_all(script, stride=16)
     assert [round(float(face.box[0])) for _, (face,) in tracked] == [50] * 12 + [200] * 21
     assert len(script.frames_seen) <= 9
 
 
-def test_between_two_sightings_of_the_same_faces_a_glance_where_each_should_be_is_enough():
+def test_between_keyframes_with_the_same_faces_only_their_surroundings_are_searched():
     script = ScriptedDetector([[50.0 + 9 * i, 900.0 - 9 * i] for i in range(5)])
     tracked = track_all(script)
     assert script.whole == [0, 4]
@@ -181,21 +183,21 @@ def test_between_two_sightings_of_the_same_faces_a_glance_where_each_should_be_i
         assert (one.box[0], other.box[0]) == (pytest.approx(50 + 9 * index), pytest.approx(900 - 9 * index))
 
 
-def test_where_a_glance_finds_nothing_the_whole_frame_is_looked_at():
+def test_if_the_surroundings_have_no_face_the_whole_frame_is_searched():
     script = ScriptedDetector([[50.0 + 9 * i] for i in range(5)], finds_near=False)
     tracked = track_all(script)
     assert sorted(script.whole) == list(range(5))
     assert [round(float(face.box[0])) for _, (face,) in tracked] == [50, 59, 68, 77, 86]
 
 
-def test_a_crowd_is_looked_at_as_a_whole():
+def test_many_faces_are_detected_in_the_whole_frame():
     script = ScriptedDetector([[100.0 * k + 9 * i for k in range(5)] for i in range(5)])
     track_all(script)
     assert script.near_calls == []
     assert sorted(script.whole) == list(range(5))
 
 
-def test_a_face_that_is_still_beside_one_that_moves_is_not_looked_at():
+def test_a_still_face_beside_a_moving_one_is_not_searched():
     script = ScriptedDetector([[50.0 + 9 * i, 900.0] for i in range(5)])
     tracked = track_all(script)
     assert script.whole == [0, 4]
@@ -204,14 +206,14 @@ def test_a_face_that_is_still_beside_one_that_moves_is_not_looked_at():
     assert all(faces[1].box[0] == 900 for _, faces in tracked)
 
 
-def test_unless_told_otherwise_every_eighth_frame_is_looked_at():
+def test_by_default_every_eighth_frame_is_a_keyframe():
     script = ScriptedDetector([[50.0]] * 20)
     assert len(list(track_faces(map(NumberedFrame, range(20)), script))) == 20
     assert script.whole == [0, 8, 16, 19]
 
 
 def test_only_a_face_that_moves_by_less_than_a_twentyfifth_of_its_box_is_interpolated():
-    """The face jumps between the last two frames, so positions on a straight line would be wrong."""
+    """The face jumps between the last two frames, so linear interpolation would be wrong."""
     script = ScriptedDetector([[50.0]] * 4 + [[52.0]])  # 0.033 of 60 px
     assert [round(float(face.box[0]), 3) for _, (face,) in track_all(script)] == [50, 50.5, 51, 51.5, 52]
     assert script.frames_seen == [0, 4]

@@ -1,4 +1,4 @@
-"""What is measured of a face follows what was done to the picture, and nothing else."""
+"""Each quality feature responds to its own kind of degradation and to no other."""
 
 import cv2
 import numpy as np
@@ -23,7 +23,7 @@ def adjusted(image: NDArray[np.uint8], gain: float, shift: float = 0.0) -> NDArr
 
 
 def motion_blurred(image: NDArray[np.uint8], angle_deg: float) -> NDArray[np.uint8]:
-    """Blurred by a motion over 9 px, a quarter of the distance of the eyes."""
+    """Apply a motion blur of 9 px, a quarter of the distance between the eyes."""
     kernel = np.zeros((9, 9), np.float32)
     kernel[4] = 1 / 9
     turn = cv2.getRotationMatrix2D((4, 4), angle_deg, 1)
@@ -31,7 +31,7 @@ def motion_blurred(image: NDArray[np.uint8], angle_deg: float) -> NDArray[np.uin
     return np.asarray(cv2.filter2D(image, -1, kernel / kernel.sum()), np.uint8)
 
 
-def test_size_is_the_distance_of_the_eyes_in_the_picture_and_blind_to_the_rest(
+def test_size_is_the_distance_between_the_eyes_and_independent_of_brightness(
     portrait: NDArray[np.uint8],
 ) -> None:
     size = quality_features(portrait)["size"]
@@ -41,7 +41,7 @@ def test_size_is_the_distance_of_the_eyes_in_the_picture_and_blind_to_the_rest(
     assert quality_features(adjusted(portrait, 0.2))["size"] == size
 
 
-def test_brightness_and_contrast_follow_the_light(portrait: NDArray[np.uint8]) -> None:
+def test_brightness_and_contrast_follow_gain_and_offset(portrait: NDArray[np.uint8]) -> None:
     clear, dim = quality_features(portrait), quality_features(adjusted(portrait, 0.25))
     assert dim["brightness"] == pytest.approx(clear["brightness"] / 4, rel=0.03)
     assert dim["contrast"] == pytest.approx(clear["contrast"] / 4, rel=0.03)
@@ -60,7 +60,7 @@ def test_sharpness_falls_as_blur_grows(portrait: NDArray[np.uint8]) -> None:
 
 
 @pytest.mark.parametrize("angle_deg", [0, 45, 90, 135])
-def test_motion_in_any_direction_is_blur(portrait: NDArray[np.uint8], angle_deg: float) -> None:
+def test_motion_blur_in_any_direction_lowers_sharpness(portrait: NDArray[np.uint8], angle_deg: float) -> None:
     assert (
         quality_features(motion_blurred(portrait, angle_deg))["sharpness"]
         < 0.8 * quality_features(portrait)["sharpness"]
@@ -68,14 +68,14 @@ def test_motion_in_any_direction_is_blur(portrait: NDArray[np.uint8], angle_deg:
 
 
 @pytest.mark.parametrize(("gain", "shift"), [(0.3, 0), (0.5, 100), (1.1, 0)])
-def test_sharpness_is_blind_to_light_and_contrast(
+def test_sharpness_is_independent_of_brightness_and_contrast(
     portrait: NDArray[np.uint8], gain: float, shift: float
 ) -> None:
     expected = quality_features(portrait)["sharpness"]
     assert quality_features(adjusted(portrait, gain, shift))["sharpness"] == pytest.approx(expected, rel=0.05)
 
 
-def test_noise_does_not_pass_for_sharpness(portrait: NDArray[np.uint8]) -> None:
+def test_noise_does_not_raise_sharpness(portrait: NDArray[np.uint8]) -> None:
     blurred = cv2.GaussianBlur(portrait, (0, 0), 3).astype(np.float32)
     noise = np.random.default_rng(0).normal(0, 4, portrait.shape)
     noisy = np.clip(blurred + noise, 0, 255).astype(np.uint8)
@@ -83,7 +83,7 @@ def test_noise_does_not_pass_for_sharpness(portrait: NDArray[np.uint8]) -> None:
 
 
 @pytest.mark.parametrize("grey", [0, 128, 255])
-def test_an_even_patch_is_not_sharp_and_no_error(grey: int) -> None:
+def test_a_uniform_image_is_not_sharp_and_no_error(grey: int) -> None:
     even = quality_features(np.full((300, 300, 3), grey, np.uint8))
     assert even["sharpness"] == pytest.approx(0, abs=1e-3)
     assert even["contrast"] == 0

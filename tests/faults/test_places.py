@@ -16,9 +16,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from auscan.batch.detect_worker import load_detect_worker
-from auscan.batch.jobs import Job
-from auscan.batch.options import DetectRequest, run_metadata
+from auscan.batch.jobs import DetectRequest, Job, load_detect_worker, run_metadata
 from auscan.batch.plan import UNSHARDED, make_plan
 from auscan.batch.run import InProcessRunner, run
 from auscan.core.checkpoint_folder import find_checkpoint

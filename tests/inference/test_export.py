@@ -1,4 +1,4 @@
-"""`export` writes a checkpoint that says what PyTorch says, and refuses to keep silent where it does not."""
+"""Test that `export` writes a checkpoint with the results of PyTorch, and raises an error if they differ."""
 
 import json
 import shutil
@@ -45,21 +45,21 @@ def test_the_folder_is_a_checkpoint_with_a_report(tiny_graphs: Path, tiny_checkp
     assert not [file for file in tiny_graphs.iterdir() if ".part" in file.name]
 
 
-def test_graphs_hold_no_paths_of_the_machine(tiny_graphs: Path) -> None:
+def test_graphs_contain_no_paths_of_the_machine(tiny_graphs: Path) -> None:
     for file in tiny_graphs.glob("*.onnx"):
         content = file.read_bytes()
         assert b"site-packages" not in content
         assert b".py" not in content
 
 
-def test_the_memory_of_a_graph_is_not_tied_to_lengths_it_was_traced_with(tiny_graphs: Path) -> None:
+def test_graphs_have_variable_lengths(tiny_graphs: Path) -> None:
     for name, axes in (("visual", {"crops": "B", "carried": "F"}), ("sweep_0_ahead", {"x": "T"})):
         inputs = {each.name: each for each in onnx.load(tiny_graphs / f"{name}.onnx").graph.input}
         for wanted, axis in axes.items():
             assert inputs[wanted].type.tensor_type.shape.dim[0].dim_param == axis
 
 
-def test_int8_convolutions_stay_near(
+def test_int8_graphs_are_close_to_pytorch(
     tiny_graphs: Path, tiny_checkpoint: Path, tmp_path: Path, crops: NDArray[np.uint8]
 ) -> None:
     folder = shutil.copytree(tiny_graphs, tmp_path / "int8")
@@ -86,7 +86,7 @@ def test_int8_convolutions_stay_near(
 def test_crops_that_do_not_fit_are_refused_before_anything_is_written(
     tiny_checkpoint: Path, tmp_path: Path, wrong: NDArray[np.uint8]
 ) -> None:
-    with pytest.raises(InputError, match=r"takes uint8 of shape \[n, 32, 32, 3\]"):
+    with pytest.raises(InputError, match=r"needs uint8 of shape \[n, 32, 32, 3\]"):
         export(tiny_checkpoint, tmp_path / "out", wrong)
     assert not (tmp_path / "out").exists()
 
@@ -98,7 +98,7 @@ def test_graphs_that_differ_too_much_are_an_error(
     crops: NDArray[np.uint8],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """The graphs of another network, as if the exporter had gone wrong."""
+    """Graphs of another network stand in for a faulty exporter."""
     network, config = load_checkpoint(tiny_checkpoint)
     network.temporal.head.bias.add_(0.5)
     save_checkpoint(tmp_path / "other", network, config, "")
@@ -110,7 +110,9 @@ def test_graphs_that_differ_too_much_are_an_error(
         export(tmp_path / "other", tmp_path / "out", crops)
 
 
-def test_new_weights_do_not_keep_old_graphs(tiny_checkpoint: Path, tiny_graphs: Path, tmp_path: Path) -> None:
+def test_saving_new_weights_deletes_old_graphs(
+    tiny_checkpoint: Path, tiny_graphs: Path, tmp_path: Path
+) -> None:
     folder = shutil.copytree(tiny_graphs, tmp_path / "again")
     save_checkpoint(folder, *load_checkpoint(tiny_checkpoint), "# Again")
     assert not list(folder.glob("*.onnx"))

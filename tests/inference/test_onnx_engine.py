@@ -1,7 +1,4 @@
-"""Who hears what is worked out twice, in numpy and in torch; both must agree.
-
-ONNX Runtime gives PyTorch's numbers, stage by stage and from end to end.
-"""
+"""Test that ONNX Runtime and PyTorch give the same results, stage by stage and end to end."""
 
 import shutil
 from pathlib import Path
@@ -27,7 +24,7 @@ from auscan.model.fusion import AsymmetricFusion, audio_at_frames, interpolate, 
 @pytest.mark.parametrize("reach_s", [0.1, 0.5])
 @pytest.mark.parametrize("seed", range(4))
 def test_numpy_and_torch_agree_on_the_audio_of_each_frame(seed: int, reach_s: float) -> None:
-    """Frames before, in and after sound with a gap, some on tokens, some on the edge of the reach."""
+    """For frames before, in and after audio with a gap, at token times and at the edge of the reach."""
     random = np.random.default_rng(seed)
     token_s = 7200.0 + 0.02 * np.arange(60) + np.where(np.arange(60) > 30, 0.7, 0.0)
     frame_s = np.sort(
@@ -133,7 +130,7 @@ def test_sound_of_any_length_is_encoded_the_same(
 def test_audio_is_fused_the_same(
     engine: OnnxEngine, reference: TorchEngine, frames: int, tokens: int
 ) -> None:
-    """More frames than the graph is given at once; sound that ends before the frames do."""
+    """For more frames than one call of the graph, and audio that ends before the frames."""
     sound = AudioTokens(normal(tokens, 12), 3.0 + 0.02 * np.arange(tokens))
     args = normal(frames, 16), 2.8 + 0.04 * np.arange(frames), sound
     (x, audio_condition), (expected_x, expected_condition) = (
@@ -147,7 +144,7 @@ def test_audio_is_fused_the_same(
 
 @pytest.mark.parametrize("tokens", [0, 1, 200])
 def test_the_audio_gate_is_the_same(engine: OnnxEngine, reference: TorchEngine, tokens: int) -> None:
-    """The gate is 0 in the frames that `hear` leaves as they are, and in no other."""
+    """The gate is 0 exactly for the frames that `fuse_audio` leaves unchanged."""
     sound = AudioTokens(normal(tokens, 12), 3.0 + 0.02 * np.arange(tokens))
     args = normal(300, 16), 2.0 + 0.04 * np.arange(300)
     gate = engine.audio_gate(*args, sound)
@@ -167,7 +164,7 @@ def test_the_audio_gate_is_the_same(engine: OnnxEngine, reference: TorchEngine, 
 def test_a_scan_from_a_state_is_the_same(
     engine: OnnxEngine, reference: TorchEngine, direction: Direction, frames: int, with_audio: bool
 ) -> None:
-    """More frames than a graph takes; a fresh start and a state that went through the other engine."""
+    """For more frames than one call of a graph, without a state and with a state from the other engine."""
     x, audio_condition = normal(frames, 16), normal(frames, 12, seed=1) if with_audio else None
     elapsed = np.random.default_rng(2).uniform(0.0, 3.0, frames)
     state: ScanState | None = None
@@ -187,7 +184,7 @@ def test_a_scan_from_a_state_is_the_same(
 def test_a_track_gets_the_same_logits(
     engine: OnnxEngine, reference: TorchEngine, crops: NDArray[np.uint8], with_sound: bool
 ) -> None:
-    """From crops and samples on, each engine by itself."""
+    """Each engine starts from crops and samples."""
     times_s = 100.0 + 0.04 * np.arange(len(crops))
     logits = []
     for each in (engine, reference):
@@ -213,7 +210,7 @@ def test_the_onnx_backend_refuses_a_gpu(tiny_graphs: Path) -> None:
         load_engine(tiny_graphs, backend="onnx", device="cuda:0")
 
 
-def test_graphs_of_an_earlier_auscan_run_without_attributions(
+def test_graphs_of_an_early_version_run_without_attributions(
     tiny_graphs: Path, tmp_path: Path, crops: NDArray[np.uint8]
 ) -> None:
     import onnx
@@ -240,7 +237,7 @@ def test_graphs_of_an_earlier_auscan_run_without_attributions(
         earlier.audio_gate(normal(9, 16), 0.04 * np.arange(9), sound)
 
 
-def test_a_checkpoint_without_graphs_says_how_to_write_them(tiny_checkpoint: Path) -> None:
+def test_the_error_for_a_checkpoint_without_graphs_names_the_export_command(tiny_checkpoint: Path) -> None:
     with pytest.raises(CheckpointError, match=r"visual\.onnx is missing.*auscan export"):
         load_engine(tiny_checkpoint, backend="onnx")
 

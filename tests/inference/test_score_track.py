@@ -1,7 +1,4 @@
-"""Calibrated probabilities keep the order of frames; what was not taught stays unknown.
-
-A whole track in stretches is what the network makes of it at once, whatever it is cut into.
-"""
+"""Test the scoring of tracks in chunks, and the calibration of probabilities."""
 
 from pathlib import Path
 from typing import Any
@@ -51,7 +48,7 @@ def test_the_probabilities_of_a_checkpoint_are_calibrated() -> None:
     assert np.abs(probabilities(LOGITS, config) - expit(LOGITS)).mean() > 0.1
 
 
-def test_an_untrained_au_is_nan_whatever_its_calibration() -> None:
+def test_an_untrained_au_is_nan_for_any_calibration() -> None:
     config = CheckpointConfig(
         name="a", untrained_aus=("AU23",), calibration=CALIBRATION, auscan_version="0", network=nano()
     )
@@ -61,7 +58,7 @@ def test_an_untrained_au_is_nan_whatever_its_calibration() -> None:
     assert not np.isnan(np.delete(actual, 8, axis=1)).any()
 
 
-def test_probabilities_lead_back_to_their_logits() -> None:
+def test_logits_can_be_recovered_from_probabilities() -> None:
     near = np.clip(LOGITS, -12, 12)
     np.testing.assert_allclose(to_logits(calibrate(near, UNCALIBRATED)), near, atol=1e-6)
     assert np.abs(to_logits(np.array([0.0, 1.0]))).max() == pytest.approx(16.1, abs=0.1)
@@ -79,7 +76,7 @@ def engine(tiny_checkpoint: Path) -> TorchEngine:
 
 @pytest.fixture(scope="module")
 def track() -> Arrays:
-    """Embedding, AU tokens and times of a face at about 25 frames a second that is gone for 3 s."""
+    """Return embedding, AU tokens and times of a face at about 25 frames a second, with a gap of 3 s."""
     random = np.random.default_rng(0)
     embedding, au_tokens = (
         random.standard_normal((FRAMES, *shape)).astype(np.float32) for shape in ((16,), (12, 4))
@@ -91,7 +88,7 @@ def track() -> Arrays:
 
 @pytest.fixture(scope="module")
 def sound(track: Arrays) -> AudioTokens:
-    """Sound that begins 0.7 s after the face and ends before it does."""
+    """Return audio that starts 0.7 s after the track and ends before it."""
     times_s = track[2][0] + 0.7 + 0.02 * np.arange(80)
     tokens = np.random.default_rng(1).standard_normal((80, 12)).astype(np.float32)
     return AudioTokens(tokens, times_s)
@@ -108,9 +105,10 @@ def at_once(network: AuscanNetwork, track: Arrays, sound: AudioTokens | None) ->
     return logits[0].numpy()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("chunk_frames", [1, 7, 32, FRAMES, 2048])
 @pytest.mark.parametrize("with_sound", [False, True])
-def test_a_track_in_chunks_is_the_network_at_once(
+def test_a_track_in_chunks_equals_the_network_on_the_whole_track(
     engine: TorchEngine,
     tiny_network: AuscanNetwork,
     track: Arrays,
@@ -124,10 +122,10 @@ def test_a_track_in_chunks_is_the_network_at_once(
     assert_allclose(logits, at_once(tiny_network, track, audio), atol=1e-4)
 
 
-def test_a_track_on_disk_is_read_and_left_as_it_was(
+def test_a_track_on_disk_is_scored_and_not_modified(
     engine: TorchEngine, track: Arrays, sound: AudioTokens, tmp_path: Path
 ) -> None:
-    """Memmaps in, memmaps to work in: a long track never is in memory as a whole."""
+    """With memmaps as inputs and as working arrays, a long track is never in memory as a whole."""
     for name, array in zip("abc", track, strict=True):
         np.save(tmp_path / f"{name}.npy", array)
     on_disk: Any = [np.load(tmp_path / f"{name}.npy", mmap_mode="r") for name in "abc"]
@@ -135,7 +133,7 @@ def test_a_track_on_disk_is_read_and_left_as_it_was(
 
     def allocate(shape: tuple[int, int]) -> NDArray[np.float32]:
         made.append(shape)
-        return np.memmap(tmp_path / f"room{len(made)}", np.float32, "w+", shape=shape)
+        return np.memmap(tmp_path / f"array{len(made)}", np.float32, "w+", shape=shape)
 
     logits = score_track(engine, *on_disk, sound, chunk_frames=16, allocate=allocate)
     assert_allclose(logits, score_track(engine, *track, sound), atol=1e-4)
@@ -145,7 +143,7 @@ def test_a_track_on_disk_is_read_and_left_as_it_was(
 def test_only_the_audio_around_the_frames_is_used(
     engine: TorchEngine, track: Arrays, sound: AudioTokens, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Hours of sound must not be read again for every chunk_frames; and what is out of reach says nothing."""
+    """Hours of audio must not be read for every chunk, and audio out of reach must have no influence."""
     given: list[int] = []
     fuse_audio = engine.fuse_audio
 
@@ -169,7 +167,7 @@ def test_only_the_audio_around_the_frames_is_used(
 
 
 @pytest.mark.parametrize("chunk_frames", [1, 7, FRAMES])
-def test_the_gate_is_the_networks_and_closed_where_there_is_no_sound(
+def test_audio_gates_equal_those_of_the_network_and_are_zero_without_audio(
     engine: TorchEngine, tiny_network: AuscanNetwork, track: Arrays, sound: AudioTokens, chunk_frames: int
 ) -> None:
     gates = audio_gates(engine, track[0], track[2], sound, chunk_frames)

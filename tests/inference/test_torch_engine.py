@@ -1,4 +1,4 @@
-"""The PyTorch engine keeps the contract of the stages: arrays in, the network's own numbers out."""
+"""Test the PyTorch engine: shapes and types of its outputs, and equality with the network."""
 
 from pathlib import Path
 
@@ -23,7 +23,7 @@ FACE = 3
 def encode_face(
     engine: InferenceEngine, crops: NDArray[np.uint8], previous: dict[int, NDArray[np.float32]] | None = None
 ) -> VisualFeatures:
-    """Crops of one face."""
+    """Encode crops of one face."""
     return engine.encode_faces(crops, [FACE] * len(crops), previous or {})
 
 
@@ -48,7 +48,7 @@ def times_s() -> NDArray[np.float64]:
     return 7200.0 + np.arange(FRAMES) / 25
 
 
-def test_each_stage_gives_float32_arrays_of_its_shapes(
+def test_each_stage_returns_float32_arrays_of_documented_shape(
     engine: TorchEngine, crops: NDArray[np.uint8], sound: AudioTokens
 ) -> None:
     features = encode_face(engine, crops)
@@ -69,7 +69,7 @@ def test_each_stage_gives_float32_arrays_of_its_shapes(
 
 
 @pytest.mark.parametrize("with_sound", [False, True])
-def test_the_engine_gives_the_logits_of_the_network(
+def test_the_engine_returns_the_logits_of_the_network(
     engine: TorchEngine,
     crops: NDArray[np.uint8],
     sound: AudioTokens,
@@ -91,7 +91,7 @@ def test_the_engine_gives_the_logits_of_the_network(
 
 
 def test_sound_and_its_time_matter(engine: TorchEngine, crops: NDArray[np.uint8], sound: AudioTokens) -> None:
-    """At 7200 s float32 would put all tokens of a frame's neighbourhood on one moment."""
+    """At 7200 s float32 could not distinguish the times of neighbouring tokens."""
     features = encode_face(engine, crops)
 
     def logits(audio: AudioTokens | None) -> NDArray[np.float32]:
@@ -113,10 +113,10 @@ def test_a_track_may_be_encoded_in_chunks(engine: TorchEngine, crops: NDArray[np
     assert_allclose(second.last_patches[FACE], whole.last_patches[FACE], atol=1e-4, rtol=1e-4)
 
 
-def test_crops_of_several_faces_in_one_call_are_read_as_if_each_came_alone(
+def test_crops_of_several_faces_in_one_call_are_encoded_as_in_separate_calls(
     engine: TorchEngine, crops: NDArray[np.uint8]
 ) -> None:
-    """Whatever their mixture, and whether a face was seen before or has just appeared."""
+    """For mixed faces, with and without patches from an earlier call."""
     faces = [4, 7, 4, 4, 9, 7, 9, 4, 7, 7, 9, 4]
     earlier = encode_face(engine, crops[::-1]).last_patches[FACE]
     mixed = engine.encode_faces(crops, faces, {7: earlier, 8: earlier})
@@ -138,17 +138,17 @@ def test_a_missing_device_is_named(tiny_checkpoint: Path, device: str) -> None:
         TorchEngine(tiny_checkpoint, device)
 
 
-def test_crops_of_any_memory_layout_are_read_the_same(engine: TorchEngine, crops: NDArray[np.uint8]) -> None:
+def test_the_memory_layout_of_crops_does_not_matter(engine: TorchEngine, crops: NDArray[np.uint8]) -> None:
     strided = np.asfortranarray(crops)
     assert_array_equal(encode_face(engine, strided).points, encode_face(engine, crops).points)
 
 
-def test_load_gives_an_engine_with_its_config(tiny_checkpoint: Path) -> None:
+def test_load_engine_returns_an_engine_with_its_config(tiny_checkpoint: Path) -> None:
     engine: InferenceEngine = load_engine(tiny_checkpoint)
     assert engine.config.name == "tiny"
     assert engine.config.untrained_aus == ("AU23",)
 
 
-def test_load_refuses_a_folder_without_a_checkpoint(tmp_path: Path) -> None:
+def test_load_engine_refuses_a_folder_without_a_checkpoint(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match="nowhere"):
         load_engine(tmp_path / "nowhere")

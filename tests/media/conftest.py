@@ -1,4 +1,4 @@
-"""Small films of every kind, written with PyAV, for the tests of the media layer."""
+"""Write small videos of every kind with PyAV, for the tests of the media layer."""
 
 import heapq
 from collections.abc import Callable, Sequence
@@ -14,14 +14,14 @@ VIDEO_CLOCK = Fraction(1, 90_000)
 
 
 def frame_picture(index: int, width: int, height: int) -> NDArray[np.uint8]:
-    """A picture [H, W, 3] whose top left quarter is light and whose grey level tells the frame index."""
+    """Return an image [H, W, 3] with a light top left quarter and a grey level that depends on the index."""
     image = np.full((height, width, 3), 40 + 10 * (index % 10), np.uint8)
     image[: height // 2, : width // 2] += 100
     return image
 
 
 def tone(seconds: float, rate_hz: int, channels: int = 1, pitch_hz: float = 440.0) -> NDArray[np.float32]:
-    """A sine of amplitude 0.5, float32 [channels, samples]."""
+    """Return a sine of amplitude 0.5, float32 [channels, samples]."""
     time_s = np.arange(round(seconds * rate_hz)) / rate_hz
     wave = 0.5 * np.sin(2 * np.pi * pitch_hz * time_s)
     return np.repeat(wave[None].astype(np.float32), channels, axis=0)
@@ -43,9 +43,9 @@ def write_video_file(
     sound_gap: tuple[float, float] | None = None,
     options: dict[str, str] | None = None,
 ) -> Path:
-    """Write a film with frames at `times_s`; sound [C, M] starts at `sound_start_s`.
+    """Write a video with frames at `times_s`; `sound` [C, M] starts at `sound_start_s`.
 
-    `sound_gap` (at_s, by_s) moves the timestamps of everything after `at_s` of sound by `by_s`.
+    sound_gap: (at_s, by_s) shifts the timestamps of the audio after `at_s` by `by_s`.
     """
     with av.open(str(path), "w", options=options or {}) as out:
         pictures, sounds = [], []
@@ -84,7 +84,7 @@ def write_video_file(
                     block.pts += round(sound_gap[1] * sound_rate_hz)
                 sounds += audio.encode(block)
             sounds += audio.encode(None)
-        # Interleaved by time, as cameras and recorders write them.
+        # Interleaved by time, as in files of cameras and recorders.
         for packet in heapq.merge(pictures, sounds, key=lambda p: float((p.dts or 0) * p.time_base)):
             out.mux(packet)
     return path
@@ -92,5 +92,5 @@ def write_video_file(
 
 @pytest.fixture
 def make_video(tmp_path: Path) -> Callable[..., Path]:
-    """Write a video into the test's own folder: make_video(name, times_s, **kinds) -> path."""
+    """Write a video into the folder of the test: make_video(name, times_s, **kinds) -> path."""
     return lambda name, *args, **kinds: write_video_file(tmp_path / name, *args, **kinds)

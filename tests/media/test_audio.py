@@ -1,4 +1,4 @@
-"""Sound at 16 kHz on the clock of the frames: starts, pauses, overlaps, mixing, lengths."""
+"""Audio at 16 kHz on the clock of the frames: starts, gaps, overlaps, mixing, lengths."""
 
 import struct
 from collections.abc import Callable
@@ -21,7 +21,7 @@ MS = SAMPLE_RATE_HZ // 1000
 
 
 def read_all(path: Path, chunk_s: float = 30.0) -> Waveform:
-    """All chunks as one, after checking that each begins where the one before ended."""
+    """Join all chunks, after a check that they are contiguous."""
     chunks = read_waveform(path, chunk_s)
     assert chunks is not None
     parts = list(chunks)
@@ -31,18 +31,18 @@ def read_all(path: Path, chunk_s: float = 30.0) -> Waveform:
 
 
 def sine_at(waveform: Waveform, start_s: float, stop_s: float, pitch_hz: float = 440.0) -> float:
-    """Largest distance from the test tone within a stretch of the container's clock."""
+    """Return the largest deviation from the test tone between two times of the container's clock."""
     time_s = waveform.start_s + np.arange(len(waveform.samples)) / SAMPLE_RATE_HZ
     inside = (time_s > start_s) & (time_s < stop_s)
     return float(np.abs(waveform.samples - 0.5 * np.sin(2 * np.pi * pitch_hz * time_s))[inside].max())
 
 
 def lag_s(waveform: Waveform, pitch_hz: float = 440.0) -> float:
-    """How late the test tone is against the container's clock, from its phase; codecs add noise, no phase."""
+    """Return the delay of the test tone, from its phase; codecs add noise but do not change the phase."""
     time_s = waveform.start_s + np.arange(len(waveform.samples)) / SAMPLE_RATE_HZ
     inside = (time_s > 0.2) & (time_s < 1.8)
-    tone_there = np.sum(waveform.samples[inside] * np.exp(-2j * np.pi * pitch_hz * time_s[inside]))
-    return float(-(np.angle(tone_there) + np.pi / 2) / (2 * np.pi * pitch_hz))
+    correlation = np.sum(waveform.samples[inside] * np.exp(-2j * np.pi * pitch_hz * time_s[inside]))
+    return float(-(np.angle(correlation) + np.pi / 2) / (2 * np.pi * pitch_hz))
 
 
 def test_stereo_at_44100_becomes_mono_at_16000_of_the_same_length_and_level(make_video: MakeVideo) -> None:
@@ -91,14 +91,14 @@ def test_sound_that_starts_late_stays_late(make_video: MakeVideo, suffix: str, c
     assert onset_s == pytest.approx(0.75, abs=0.003)
 
 
-def test_a_pause_in_the_timestamps_is_filled_with_zeros(make_video: MakeVideo) -> None:
+def test_a_gap_in_the_timestamps_is_filled_with_zeros(make_video: MakeVideo) -> None:
     path = make_video(
         "gap.mkv", STEADY_S, sound=tone(2, 16_000), sound_codec="pcm_s16le", sound_gap=(1.024, 0.5)
     )
     waveform = read_all(path)
     assert len(waveform.samples) == pytest.approx(2.5 * SAMPLE_RATE_HZ, abs=MS)
-    pause = waveform.samples[round(1.03 * SAMPLE_RATE_HZ) : round(1.52 * SAMPLE_RATE_HZ)]
-    assert not pause.any()
+    gap = waveform.samples[round(1.03 * SAMPLE_RATE_HZ) : round(1.52 * SAMPLE_RATE_HZ)]
+    assert not gap.any()
     after = Waveform(waveform.samples, waveform.start_s - 0.5)
     assert sine_at(after, 1.03, 1.99) < 0.01
 
@@ -114,14 +114,14 @@ def test_overlapping_sound_is_dropped(make_video: MakeVideo) -> None:
     assert sine_at(after, 1.09, 1.99) < 0.01
 
 
-def test_rounded_timestamps_are_no_pauses(make_video: MakeVideo) -> None:
+def test_rounded_timestamps_are_not_gaps(make_video: MakeVideo) -> None:
     """Matroska rounds to milliseconds; zeros between blocks would click 40 times a second."""
     path = make_video("a.mkv", STEADY_S, sound=tone(2, 44_100), sound_rate_hz=44_100, sound_codec="pcm_s16le")
     assert sine_at(read_all(path), 0.01, 1.99) < 0.01
 
 
-def test_a_long_pause_comes_in_small_pieces() -> None:
-    """A broken timestamp must not ask for the memory of a day of silence."""
+def test_a_long_gap_is_filled_in_small_pieces() -> None:
+    """A broken timestamp must not allocate the memory of a day of silence."""
     one_s: NDArray[np.float32] = np.ones(SAMPLE_RATE_HZ, np.float32)
     pieces = list(_make_contiguous(iter([(1.0, one_s), (None, one_s), (100.0, one_s)])))
     assert max(len(samples) for _, samples in pieces) == SAMPLE_RATE_HZ
@@ -130,10 +130,10 @@ def test_a_long_pause_comes_in_small_pieces() -> None:
 
 
 @pytest.mark.parametrize("suffix", [".mkv", ".mov"])
-def test_samples_that_are_no_number_or_far_too_loud_harm_only_themselves(
+def test_samples_that_are_not_finite_or_far_too_loud_change_no_other_samples(
     make_video: MakeVideo, suffix: str
 ) -> None:
-    """One of them would otherwise make the whole clip unknown: the memory over time hears it."""
+    """One of them could otherwise make all outputs of the clip NaN, through the temporal state."""
     sound = tone(2, 16_000)
     clean = read_all(make_video(f"clean{suffix}", STEADY_S, sound=sound, sound_codec="pcm_f32le")).samples
     sound[0, [5000, 9000, 9001, 20_000]] = np.nan, np.inf, -np.inf, 3e38
@@ -143,31 +143,31 @@ def test_samples_that_are_no_number_or_far_too_loud_harm_only_themselves(
     assert samples[[5000, 9000, 9001, 20_000]].tolist() == [0, 10, -10, 10]
 
 
-def test_a_pause_that_no_recording_has_is_a_broken_timestamp(make_video: MakeVideo) -> None:
-    """A flipped bit in a clip of two seconds must not be listened to for years."""
+def test_an_implausibly_long_gap_is_a_broken_timestamp(make_video: MakeVideo) -> None:
+    """A flipped bit in a clip of two seconds must not cause years of processing."""
     path = make_video(
         "a.mkv", STEADY_S, sound=tone(2, 16_000), sound_codec="pcm_s16le", sound_gap=(1.024, 50_000)
     )
     for read in (read_waveform, lambda path: read_stream(str(path))):
-        with pytest.raises(MediaError, match=r"a pause of 13\.9 h at 1\.0. s"):
+        with pytest.raises(MediaError, match=r"a gap of 13\.9 h at 1\.0. s"):
             for _ in read(path) or []:
                 pass
 
 
-def test_many_pauses_count_together(make_video: MakeVideo, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A wrong rate in a header puts hours between all packets; each alone could be a pause."""
+def test_the_lengths_of_gaps_are_added(make_video: MakeVideo, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A wrong rate in a header puts hours between all packets; each alone could be a valid gap."""
     monkeypatch.setattr("auscan.media.audio.LONGEST_PAUSE_S", 3000)
     path = make_video("a.avi", STEADY_S, codec="mpeg4", sound=tone(2, 16_000), sound_codec="mp3")
     data = bytearray(path.read_bytes())
     for stream in (b"vids", b"auds"):
-        struct.pack_into("<II", data, data.index(stream) + 20, 1000, 1)  # seconds a picture, and a packet
+        struct.pack_into("<II", data, data.index(stream) + 20, 1000, 1)  # seconds per frame, and per packet
     path.write_bytes(data)
-    with pytest.raises(MediaError, match=r"a pause of 0\.[23] h"):
+    with pytest.raises(MediaError, match=r"a gap of 0\.[23] h"):
         list(read_waveform(path) or [])
 
 
-def test_sound_may_go_on_after_a_pause_but_not_long_after_the_last_picture(make_video: MakeVideo) -> None:
-    """Frames of ten hours may be silent for nine; a clip of two seconds is not silent for an hour."""
+def test_audio_may_continue_after_a_gap_but_not_long_after_the_last_frame(make_video: MakeVideo) -> None:
+    """A video of ten hours may have nine hours of silence; a clip of two seconds has no hour of silence."""
     long_s = [3600.0 * hour for hour in range(11)]
     for name, times_s, pause_s in (("a.mp4", long_s, 36_000 - 5), ("b.mp4", STEADY_S, 50)):
         chunks = read_waveform(make_video(name, times_s, sound=tone(2, 16_000), sound_gap=(1.024, pause_s)))
@@ -175,25 +175,24 @@ def test_sound_may_go_on_after_a_pause_but_not_long_after_the_last_picture(make_
         assert next(iter(chunks)).start_s == 0
         assert sum(len(chunk.samples) for chunk in chunks) > (pause_s - 30) * SAMPLE_RATE_HZ
     path = make_video("c.mp4", STEADY_S, sound=tone(2, 16_000), sound_gap=(1.024, 3600))
-    with pytest.raises(MediaError, match=r"a pause of 1\.0 h at 1\.0. s"):
+    with pytest.raises(MediaError, match=r"a gap of 1\.0 h at 1\.0. s"):
         list(read_waveform(path) or [])
 
 
-def test_a_sample_rate_that_nobody_could_hear_is_a_broken_header(make_video: MakeVideo) -> None:
+def test_a_very_low_sample_rate_is_a_broken_header(make_video: MakeVideo) -> None:
     path = make_video("a.mov", STEADY_S, sound=tone(1, 16_000), sound_codec="pcm_s16le")
     data = bytearray(path.read_bytes())
-    place = (
-        data.index(b"sowt", data.index(b"stsd")) + 28
-    )  # the sound's form; its rate has 16 bits before the point
-    assert data[place : place + 4] == (16_000 << 16).to_bytes(4, "big")
-    data[place : place + 4] = (3 << 16).to_bytes(4, "big")
+    # The sample description: its rate is a fixed-point number with 16 bits before the point.
+    offset = data.index(b"sowt", data.index(b"stsd")) + 28
+    assert data[offset : offset + 4] == (16_000 << 16).to_bytes(4, "big")
+    data[offset : offset + 4] = (3 << 16).to_bytes(4, "big")
     path.write_bytes(data)
-    with pytest.raises(MediaError, match="3 samples a second"):
+    with pytest.raises(MediaError, match="a sample rate of 3 Hz"):
         list(read_waveform(path) or [])
 
 
 @pytest.mark.parametrize("chunk_s", [0.1, 0.333, 2.0, 30.0])
-def test_the_sound_does_not_depend_on_the_chunk_length(make_video: MakeVideo, chunk_s: float) -> None:
+def test_the_audio_does_not_depend_on_the_chunk_length(make_video: MakeVideo, chunk_s: float) -> None:
     path = make_video("a.mp4", STEADY_S, sound=tone(2, 44_100, 2), sound_rate_hz=44_100)
     chunks = read_waveform(path, chunk_s)
     assert chunks is not None
@@ -202,7 +201,7 @@ def test_the_sound_does_not_depend_on_the_chunk_length(make_video: MakeVideo, ch
     assert np.array_equal(read_all(path, chunk_s).samples, read_all(path).samples)
 
 
-def test_no_sound_is_none_and_so_are_pictures_and_folders(make_video: MakeVideo, tmp_path: Path) -> None:
+def test_videos_without_audio_pictures_and_folders_return_none(make_video: MakeVideo, tmp_path: Path) -> None:
     assert read_waveform(make_video("mute.mp4", STEADY_S)) is None
     assert read_waveform(tmp_path) is None
     assert read_waveform(tmp_path / "face.jpg") is None

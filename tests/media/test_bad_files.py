@@ -1,4 +1,4 @@
-"""What cannot be read ends in one clear line: what, which file, what to do; nothing else is printed."""
+"""Unreadable files cause a one-line error with the file, the problem and what to do; no other output."""
 
 import os
 import socket
@@ -30,7 +30,7 @@ KINDS = {
 
 
 def error_message(path: Path) -> str:
-    """The one line that reading the frames ends in."""
+    """Return the error message of reading the frames; check that it is one line and names the file."""
     with pytest.raises(MediaError) as caught:
         list(read_frames(path))
     message = str(caught.value)
@@ -58,7 +58,7 @@ def corrupt_packet(path: Path, stream_type: str, number: int) -> Path:
     return path
 
 
-def test_a_text_named_mp4_is_called_no_video(tmp_path: Path) -> None:
+def test_a_text_file_named_mp4_is_not_a_video(tmp_path: Path) -> None:
     path = tmp_path / "notes.mp4"
     path.write_text("The patient smiled twice.\n" * 50)
     assert "is not a video" in error_message(path)
@@ -78,8 +78,8 @@ def test_a_text_named_mp4_is_called_no_video(tmp_path: Path) -> None:
     ids=["hls", "concat", "sdp"],
 )
 @pytest.mark.parametrize("suffix", [".mp4", ".m3u8"])
-def test_a_file_that_names_addresses_reaches_nobody(tmp_path: Path, text: str, suffix: str) -> None:
-    """FFmpeg reads playlists too; a video must not make auscan call anybody."""
+def test_a_file_with_addresses_opens_no_connection(tmp_path: Path, text: str, suffix: str) -> None:
+    """FFmpeg also reads playlists; a file must not make auscan open network connections."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         path = tmp_path / f"list{suffix}"
         path.write_text(text.format(port=server.getsockname()[1]))
@@ -89,23 +89,23 @@ def test_a_file_that_names_addresses_reaches_nobody(tmp_path: Path, text: str, s
             server.accept()
 
 
-def test_an_empty_file_is_called_empty(tmp_path: Path) -> None:
+def test_an_empty_file_is_reported_as_empty(tmp_path: Path) -> None:
     for name in ("a.mp4", "a.png"):
         (tmp_path / name).touch()
         assert "is empty" in error_message(tmp_path / name)
 
 
-def test_a_missing_path_is_called_missing(tmp_path: Path) -> None:
+def test_a_missing_path_is_reported_as_missing(tmp_path: Path) -> None:
     for name in ("a.mp4", "a.png"):
         assert "does not exist" in error_message(tmp_path / name)
 
 
-def test_a_path_that_no_disk_can_hold_is_one_line_too(tmp_path: Path) -> None:
+def test_a_path_too_long_for_any_disk_is_a_one_line_error(tmp_path: Path) -> None:
     assert "cannot be reached" in error_message(tmp_path / ("x" * 300 + ".mp4"))
 
 
-def test_a_name_that_is_no_text_is_said_and_can_be_printed(make_video: MakeVideo) -> None:
-    """Names in Latin-1 come out of old archives; nothing that is UTF-8 could say what a result is of."""
+def test_a_name_that_is_not_utf8_is_reported_with_escaped_bytes(make_video: MakeVideo) -> None:
+    """Old archives contain names in Latin-1; UTF-8 files of results could not name the input."""
     path = make_video("a.mp4", TIMES_S[:2])
     path = path.rename(path.with_name(os.fsdecode(b"caf\xe9.mp4")))
     with pytest.raises(MediaError, match=r"caf\\xe9\.mp4 has a name that is not UTF-8. Rename it.") as caught:
@@ -113,21 +113,21 @@ def test_a_name_that_is_no_text_is_said_and_can_be_printed(make_video: MakeVideo
     assert str(caught.value).isascii()
 
 
-def test_a_file_without_read_permission_is_named(
+def test_a_file_without_read_permission_is_reported(
     make_video: MakeVideo, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = make_video("a.mp4", TIMES_S[:2])
     monkeypatch.setattr("auscan.media.container.os.access", lambda *_: False)  # root may read everything
-    assert "may not be read" in error_message(path)
+    assert "cannot be read (Permission denied)" in error_message(path)
 
 
-def test_a_sound_only_file_is_told_from_a_video(make_video: MakeVideo) -> None:
-    assert "has sound but no picture" in error_message(make_video("talk.mp4", sound=tone(1, 16_000)))
+def test_a_file_with_only_audio_has_its_own_error(make_video: MakeVideo) -> None:
+    assert "has audio but no video stream" in error_message(make_video("talk.mp4", sound=tone(1, 16_000)))
 
 
 @pytest.mark.parametrize("share", [0.5, 0.9, 0.97])
-def test_an_mp4_without_its_index_is_called_cut_off(make_video: MakeVideo, share: float) -> None:
-    """FFmpeg opens a file whose index is cut in the middle and finds no stream in it."""
+def test_an_mp4_without_its_index_is_reported_as_cut_off(make_video: MakeVideo, share: float) -> None:
+    """FFmpeg opens a file with a truncated index but finds no stream in it."""
     path = truncate(make_video("a.mp4", TIMES_S, sound=tone(4, 16_000)), share)
     assert "is cut off" in error_message(path)
     with pytest.raises(MediaError, match="is cut off"):
@@ -136,7 +136,9 @@ def test_an_mp4_without_its_index_is_called_cut_off(make_video: MakeVideo, share
 
 @pytest.mark.parametrize("share", [0.5, 0.9])
 @pytest.mark.parametrize("name", KINDS)
-def test_a_file_cut_in_the_middle_says_at_what_second(make_video: MakeVideo, name: str, share: float) -> None:
+def test_the_error_of_a_truncated_file_states_the_second(
+    make_video: MakeVideo, name: str, share: float
+) -> None:
     path = make_video(name, TIMES_S, **{"sound": tone(4, 48_000), "sound_rate_hz": 48_000, **KINDS[name]})
     assert not is_truncated(path)
     assert len(list(read_frames(path))) == 100
@@ -159,8 +161,8 @@ def test_the_frames_before_a_cut_are_still_delivered(make_video: MakeVideo) -> N
     assert seen_s == pytest.approx(TIMES_S[: len(seen_s)])
 
 
-def test_a_file_that_ends_before_its_promise_is_called_cut_off(make_video: MakeVideo) -> None:
-    """A recorder that lost power leaves no byte count, yet a length: here the count is made unknown."""
+def test_a_file_that_ends_before_its_declared_duration_is_reported_as_cut_off(make_video: MakeVideo) -> None:
+    """A recorder that lost power leaves a duration but no size in bytes: here the size is made unknown."""
     path = make_video("a.mkv", TIMES_S)
     data = bytearray(path.read_bytes())
     segment = data.index(b"\x18\x53\x80\x67") + 4
@@ -172,14 +174,14 @@ def test_a_file_that_ends_before_its_promise_is_called_cut_off(make_video: MakeV
     assert "is cut off" in error_message(path)
 
 
-def test_bytes_appended_by_a_camera_do_not_count_as_a_cut(make_video: MakeVideo) -> None:
+def test_bytes_appended_by_a_camera_are_not_a_truncation(make_video: MakeVideo) -> None:
     path = make_video("a.mp4", TIMES_S)
     path.write_bytes(path.read_bytes() + b"CAMERA MODEL 7 trailer " * 20)
     assert not is_truncated(path)
     assert len(list(read_frames(path))) == 100
 
 
-def test_a_video_that_breaks_in_the_middle_says_when(make_video: MakeVideo) -> None:
+def test_the_error_of_a_damaged_video_states_the_second(make_video: MakeVideo) -> None:
     path = corrupt_packet(make_video("a.avi", TIMES_S, codec="mjpeg", pix_fmt="yuvj420p"), "video", 50)
     message = error_message(path)
     assert "its video cannot be decoded at 2." in message
@@ -194,7 +196,7 @@ def test_sound_that_cannot_be_decoded_is_an_error(make_video: MakeVideo) -> None
 
 
 @pytest.mark.parametrize("suffix", [".jpg", ".png", ".bmp", ".webp"])
-def test_a_picture_cut_off_is_refused(tmp_path: Path, suffix: str) -> None:
+def test_a_truncated_picture_is_refused(tmp_path: Path, suffix: str) -> None:
     noise = np.random.default_rng(0).integers(0, 255, (48, 64, 3), np.uint8)
     path = tmp_path / f"face{suffix}"
     path.write_bytes(cv2.imencode(suffix, noise)[1].tobytes())
@@ -203,7 +205,7 @@ def test_a_picture_cut_off_is_refused(tmp_path: Path, suffix: str) -> None:
     assert "cannot be read as a picture" in error_message(path)
 
 
-def test_a_title_that_is_not_utf8_is_no_fault(tmp_path: Path) -> None:
+def test_a_title_that_is_not_utf8_is_no_error(tmp_path: Path) -> None:
     path = tmp_path / "title.mp4"
     with av.open(str(path), "w") as container:
         container.metadata["title"] = "plain words"
@@ -226,7 +228,7 @@ def test_ffmpeg_and_opencv_print_nothing(
     ]
     picture = tmp_path / "face.png"
     picture.write_bytes(cv2.imencode(".png", np.zeros((48, 64, 3), np.uint8))[1].tobytes())
-    capfd.readouterr()  # the encoders may talk
+    capfd.readouterr()  # the encoders may print
     for path in [truncate(good[0], 0.5), truncate(good[1], 0.5), truncate(picture, 0.5)]:
         error_message(path)
     assert capfd.readouterr() == ("", "")

@@ -1,4 +1,4 @@
-"""What a user may type finds what was meant, and each input gets a folder name of its own."""
+"""Command-line arguments find the right inputs, and each input gets its own folder name."""
 
 import errno
 import os
@@ -15,7 +15,7 @@ from auscan.media.discover import MediaInput, find_media, output_names
 
 @pytest.fixture
 def tree(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder like those people have; the test runs inside it."""
+    """Create a typical folder and make it the working folder."""
     for name in (
         "talk.mp4",
         "day1/clip10.MOV",
@@ -35,7 +35,7 @@ def tree(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def names(inputs: list[str], folders_as_video: bool = False) -> list[str]:
-    """The found paths, or `! message`."""
+    """Return the found paths, or `! message` for errors."""
     found = find_media(inputs, folders_as_video)
     return [f"! {item.error}" if item.error else item.path.as_posix() for item in found]
 
@@ -44,7 +44,7 @@ def test_a_folder_is_searched_at_any_depth_in_natural_order(tree: Path) -> None:
     assert names(["day1"]) == ["day1/clip2.mov", "day1/clip10.MOV", "day1/deep/er/b.webm", "day1/face.jpg"]
 
 
-def test_a_file_is_taken_as_given_whatever_its_name(tree: Path) -> None:
+def test_a_file_given_by_its_path_may_have_any_suffix(tree: Path) -> None:
     assert names(["day1/notes.txt", "talk.mp4"]) == ["day1/notes.txt", "talk.mp4"]
 
 
@@ -59,30 +59,30 @@ def test_a_file_whose_name_looks_like_a_glob_is_a_file(tree: Path) -> None:
     assert names(["take[1].mp4"]) == ["take[1].mp4"]
 
 
-def test_a_file_named_twice_is_done_once(tree: Path) -> None:
+def test_a_file_given_twice_is_one_input(tree: Path) -> None:
     assert names(["talk.mp4", "./talk.mp4", str(tree / "talk.mp4"), "*.mp4"]) == ["talk.mp4"]
 
 
-def test_two_links_that_lead_to_the_same_nothing_are_two_errors(tmp_path: Path) -> None:
+def test_two_broken_links_with_one_target_are_two_errors(tmp_path: Path) -> None:
     for name in ("a.mp4", "b.mp4"):
         (tmp_path / name).symlink_to("nothing.mp4")
     found = find_media([str(tmp_path / "a.mp4"), str(tmp_path / "b.mp4")])
     assert [(item.path.name, item.error is not None) for item in found] == [("a.mp4", True), ("b.mp4", True)]
 
 
-def test_what_leads_nowhere_is_reported_in_its_place_and_the_rest_is_found(tree: Path) -> None:
+def test_missing_inputs_are_errors_in_order_and_the_others_are_found(tree: Path) -> None:
     found = find_media(["gone.mp4", "empty", "texts", "*.avi", "talk.mp4"])
     assert [item.path.name for item in found] == ["gone.mp4", "empty", "texts", "*.avi", "talk.mp4"]
     assert all(isinstance(item.error, MediaError) for item in found[:4])
     assert found[4].error is None
     for item, words in zip(
-        found, ["does not exist", "has no video", "has no video", "matches no"], strict=False
+        found, ["does not exist", "contains no video", "contains no video", "matches no"], strict=False
     ):
         assert words in str(item.error)
         assert item.path.name in str(item.error)
 
 
-def test_a_path_that_cannot_be_reached_is_an_error_of_its_own(tree: Path) -> None:
+def test_a_path_that_cannot_be_reached_is_one_error(tree: Path) -> None:
     found = find_media(["x" * 300, "talk.mp4"])
     assert "cannot be reached" in str(found[0].error)
     assert found[1].error is None
@@ -94,10 +94,11 @@ def test_a_folder_read_as_a_video_is_one_input(tree: Path) -> None:
 
 
 def output(keys: list[str], assigned: dict[str, str] | None = None) -> list[str]:
+    """Return the folder names of inputs with these keys."""
     return output_names([MediaInput(Path(key), key) for key in keys], assigned or {})
 
 
-def test_an_input_is_known_by_its_path_below_the_folder_that_was_given(tree: Path) -> None:
+def test_the_key_is_the_path_below_the_given_folder(tree: Path) -> None:
     for word in ("day1", "./day1/", str(tree / "day1"), "../" + tree.name + "/day1"):
         assert [item.key for item in find_media([word])] == [
             *("clip2.mov", "clip10.MOV", "deep/er/b.webm", "face.jpg")
@@ -107,14 +108,14 @@ def test_an_input_is_known_by_its_path_below_the_folder_that_was_given(tree: Pat
     ]
 
 
-def test_inputs_that_would_share_a_key_have_their_whole_paths(tree: Path) -> None:
+def test_inputs_with_equal_keys_get_their_whole_paths(tree: Path) -> None:
     (tree / "day2").mkdir()
     (tree / "day2" / "face.jpg").touch()
     keys = [item.key for item in find_media(["day1", "day2"])]
     assert keys == ["clip2.mov", "clip10.MOV", "deep/er/b.webm", "day1/face.jpg", "day2/face.jpg"]
 
 
-def test_a_folder_in_a_search_that_may_not_be_entered_is_said(
+def test_a_folder_that_cannot_be_entered_is_an_error_in_the_search(
     tree: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     scandir = os.scandir
@@ -130,20 +131,20 @@ def test_a_folder_in_a_search_that_may_not_be_entered_is_said(
     assert "day1/deep cannot be searched (Permission denied)" in str(unreadable.error)
 
 
-def test_stems_that_differ_are_the_names() -> None:
+def test_distinct_stems_are_the_names() -> None:
     assert output(["x/a.mp4", "b.tar.mov"]) == ["a", "b.tar"]
 
 
-def test_equal_stems_take_their_suffix_and_then_their_folders() -> None:
+def test_equal_stems_get_their_suffix_and_then_their_folders() -> None:
     keys = ["a.mp4", "a.mov", "s1/a.mp4", "s2/A.mp4", "b.mp4"]
     first, *rest = output(keys)
     assert rest == ["a_mov", "s1_a_mp4", "s2_A_mp4", "b"]
-    assert re.fullmatch("a_[0-9a-f]{12}", first), "a_mp4 is what the others could be called, too"
+    assert re.fullmatch("a_[0-9a-f]{12}", first), "a_mp4 is a candidate of other inputs, too"
 
 
-def test_a_made_up_name_never_takes_one_that_belongs_to_a_file() -> None:
-    made_up, mov, own = output(["a.mp4", "a.mov", "a_mp4.avi"])
-    assert re.fullmatch("a_[0-9a-f]{12}", made_up)
+def test_a_derived_name_is_never_the_stem_of_another_file() -> None:
+    derived, mov, own = output(["a.mp4", "a.mov", "a_mp4.avi"])
+    assert re.fullmatch("a_[0-9a-f]{12}", derived)
     assert mov == "a_mov"
     assert own == "a_mp4_avi"
 
@@ -155,20 +156,20 @@ def test_names_do_not_depend_on_the_order() -> None:
     )
 
 
-def test_an_input_keeps_its_name_when_others_come() -> None:
+def test_an_input_keeps_its_name_when_others_are_added() -> None:
     assert output(["a.mp4"]) == ["a"]
     assert output(["a.mov", "a.mp4", "s/a.mov"], {"a.mp4": "a"})[1] == "a"
     assert output(["s/a.mp4"], {"a.mp4": "a"}) == ["a_mp4"]
 
 
-def test_a_long_path_makes_no_name_too_long_for_a_disk() -> None:
+def test_names_of_long_paths_fit_the_limit_of_file_systems() -> None:
     deep = "/".join(["a folder of some length"] * 20)
     names = output([f"{deep}/{'é' * 80}.mp4", f"{deep}/x/{'é' * 80}.mp4"])
     assert len(set(names)) == 2
     assert all(len(name.encode()) <= 255 for name in names)
 
 
-def test_folders_keep_their_dots_and_their_true_name(tree: Path) -> None:
+def test_folders_keep_their_dots_and_their_resolved_name(tree: Path) -> None:
     (tree / "v1.5").mkdir()
     items = find_media(["v1.5", "."], folders_as_video=True)
     assert output_names([*items, MediaInput(Path("v1.mp4"), "v1.mp4")], {}) == ["v1.5", tree.name, "v1"]
@@ -181,6 +182,6 @@ def test_folders_keep_their_dots_and_their_true_name(tree: Path) -> None:
         )
     )
 )
-def test_names_are_always_distinct_on_every_disk(keys: set[str]) -> None:
+def test_names_are_distinct_even_if_case_is_ignored(keys: set[str]) -> None:
     found = [name.casefold() for name in output(sorted(keys))]
     assert len(set(found)) == len(keys)

@@ -1,4 +1,4 @@
-"""Voice activity: what sounds like talking is told from what does not, however the sound is cut up."""
+"""Voice activity detection separates speech from other sounds, independent of the chunk sizes."""
 
 import numpy as np
 import pytest
@@ -17,7 +17,7 @@ Sound = NDArray[np.float32]
 def detect_speech(
     sound: Sound, sizes: list[int] | None = None, start_s: float = 0.0
 ) -> tuple[Sound, NDArray[np.bool_]]:
-    """Push the sound in pieces of these sizes, the rest at once."""
+    """Push the audio in pieces of these sizes, and the rest as one piece."""
     activity, at = VoiceActivityDetector(), 0
     for size in [*(sizes or []), len(sound)]:
         piece = sound[at : at + size]
@@ -37,7 +37,7 @@ def noise(seconds: float, level: float = 0.1, seed: int = 0) -> Sound:
 
 
 def synthetic_speech(seconds: float, seed: int = 0) -> Sound:
-    """Syllables of 0.12 s with gaps of 0.08 s: a gliding pitch through two formants that differ each time."""
+    """Return syllables of 0.12 s with gaps of 0.08 s: a gliding pitch filtered by two random formants."""
     rng = np.random.default_rng(seed)
     count, at_s = round(0.12 * RATE_HZ), np.arange(round(0.12 * RATE_HZ)) / RATE_HZ
     pieces = []
@@ -53,14 +53,14 @@ def synthetic_speech(seconds: float, seed: int = 0) -> Sound:
     return np.concatenate(pieces).astype(np.float32)
 
 
-def test_talking_in_a_quiet_room_is_found_where_it_is() -> None:
+def test_speech_in_a_quiet_room_is_found_at_its_time() -> None:
     sound = np.concatenate([np.zeros(2 * RATE_HZ), synthetic_speech(3), np.zeros(2 * RATE_HZ)]).astype(
         np.float32
     )
     _, speech = detect_speech(sound + noise(7, 0.001))
     at_s = (np.arange(len(speech)) + 0.5) * STEP_S
-    talks = (at_s > 2) & (at_s < 5)
-    assert speech[talks].mean() > 0.85
+    is_speech = (at_s > 2) & (at_s < 5)
+    assert speech[is_speech].mean() > 0.85
     assert speech[(at_s < 1.7) | (at_s > 5.3)].mean() == 0
 
 
@@ -72,18 +72,18 @@ def test_talking_in_a_quiet_room_is_found_where_it_is() -> None:
         tone(3),
         np.concatenate([noise(2, 0.001), noise(1), tone(2)]),
     ],
-    ids=["silence", "noise", "a hum", "noise that begins, then a hum"],
+    ids=["silence", "noise", "hum", "quiet noise, loud noise, then hum"],
 )
-def test_silence_noise_and_hums_are_no_speech(sound: Sound) -> None:
+def test_silence_noise_and_hum_are_not_speech(sound: Sound) -> None:
     assert not detect_speech(sound)[1].any()
 
 
 @settings(max_examples=20)
 @given(st.lists(st.integers(1, 20_000), max_size=6), st.integers(0, 40_000))
-def test_nothing_depends_on_how_the_sound_was_cut(sizes: list[int], length: int) -> None:
+def test_the_result_does_not_depend_on_the_chunk_sizes(sizes: list[int], length: int) -> None:
     sound = np.concatenate([synthetic_speech(1.5), noise(1, 0.01)])[:length]
-    for cut, whole in zip(detect_speech(sound, sizes), detect_speech(sound), strict=True):
-        np.testing.assert_allclose(cut, whole, atol=1e-4)
+    for in_chunks, at_once in zip(detect_speech(sound, sizes), detect_speech(sound), strict=True):
+        np.testing.assert_allclose(in_chunks, at_once, atol=1e-4)
     assert len(detect_speech(sound)[0]) == (length + STEP // 2) // STEP
 
 
@@ -94,7 +94,7 @@ def test_levels_are_in_decibels_of_full_scale() -> None:
     assert detect_speech(np.zeros(STEP, np.float32))[0].tolist() == [SILENCE_DB]
 
 
-def test_the_chunks_are_passed_on_and_the_start_is_the_first_ones() -> None:
+def test_chunks_are_passed_on_and_the_start_is_that_of_the_first() -> None:
     detector = VoiceActivityDetector()
     chunks = [
         Waveform(np.zeros(500, np.float32), 1.5),
@@ -105,10 +105,10 @@ def test_the_chunks_are_passed_on_and_the_start_is_the_first_ones() -> None:
     assert [len(each) for each in detector.finish()] == [3, 3]
 
 
-def test_silence_is_not_looked_into_and_what_is_said_of_it_is_what_would_be_found(
+def test_silence_is_not_analyzed_and_gets_the_values_of_the_analysis(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Ten hours of zeros between two words must not cost what ten hours of talking do."""
+    """Ten hours of zeros must cost less than ten hours of speech."""
     sound = np.concatenate(
         [synthetic_speech(2), np.zeros(60 * RATE_HZ, np.float32), synthetic_speech(2, seed=1)]
     )
@@ -126,7 +126,7 @@ def test_silence_is_not_looked_into_and_what_is_said_of_it_is_what_would_be_foun
     assert (shapes == 0).all()
 
 
-def test_no_sound_at_all_has_no_steps() -> None:
+def test_empty_audio_has_no_steps() -> None:
     assert [len(each) for each in VoiceActivityDetector().finish()] == [0, 0]
 
 

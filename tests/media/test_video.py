@@ -1,4 +1,4 @@
-"""Every frame once, in order, upright, with the container's own time."""
+"""Frames are read once, in order, upright, with the time of the container."""
 
 import struct
 from collections.abc import Callable, Iterator
@@ -22,13 +22,13 @@ CLIPS = Path(__file__).parents[3] / "shared" / "data" / "clips"
 
 
 def plain_times(path: Path) -> list[float | None]:
-    """What a plain PyAV decode says."""
+    """Return the frame times of a plain PyAV decode."""
     with av.open(str(path)) as container:
         return [frame.time for frame in container.decode(video=0)]
 
 
 def grey_levels(frames: list[Frame]) -> list[int]:
-    """The grey of each test picture's dark corner; tells which picture it was."""
+    """Return the grey level of the dark corner of each test image, which identifies it."""
     return [int(frame.image[-4, -4].mean()) for frame in frames]
 
 
@@ -47,7 +47,7 @@ def grey_levels(frames: list[Frame]) -> list[int]:
         ("odd_subsampled.mkv", {"size": (63, 47), "codec": "ffv1"}),
     ],
 )
-def test_every_kind_of_file_gives_every_frame_once_with_its_plain_time(
+def test_every_frame_of_every_format_is_read_once_with_the_time_of_pyav(
     make_video: MakeVideo, name: str, kind: dict[str, object]
 ) -> None:
     path = make_video(name, STEADY_S, **kind)
@@ -63,20 +63,20 @@ def test_every_kind_of_file_gives_every_frame_once_with_its_plain_time(
         assert np.abs(frame.image.astype(int) - picture).mean() < 6
 
 
-def test_only_the_frames_that_are_asked_for_are_given_and_none_after_them_is_read(
+def test_only_requested_frames_are_read_and_decoding_stops_after_them(
     make_video: MakeVideo, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = make_video("some.mp4", STEADY_S)
     all_frames = list(read_frames(path))
     decoded: list[float] = []
 
-    def watched(source: Path) -> Iterator[tuple[Any, float]]:
+    def recorded(source: Path) -> Iterator[tuple[Any, float]]:
         for frame, time_s in timed(source):
             decoded.append(time_s)
             yield frame, time_s
 
     timed = video._timed_frames
-    monkeypatch.setattr(video, "_timed_frames", watched)
+    monkeypatch.setattr(video, "_timed_frames", recorded)
     some = list(read_frames(path, only={17, 4}))
     assert [frame.index for frame in some] == [4, 17]
     for frame in some:
@@ -113,8 +113,8 @@ def test_frames_before_zero_keep_their_negative_time() -> None:
     assert next_time(-0.46, -0.5, 0.04) == -0.46
 
 
-def test_a_frame_without_time_follows_the_one_before_by_the_average_period(make_video: MakeVideo) -> None:
-    """A bare H.264 stream has no times at all."""
+def test_a_frame_without_a_time_is_one_average_period_after_the_previous_frame(make_video: MakeVideo) -> None:
+    """A raw H.264 stream has no timestamps."""
     path = make_video("bare.h264", STEADY_S)
     times_s = [f.time_s for f in read_frames(path)]
     assert len(times_s) == 30
@@ -122,17 +122,17 @@ def test_a_frame_without_time_follows_the_one_before_by_the_average_period(make_
     assert np.diff(times_s) == pytest.approx(1 / 25, abs=1e-6)
 
 
-def test_time_never_goes_back() -> None:
+def test_times_never_decrease() -> None:
     assert next_time(1.0, 2.0, 0.04) == 2.0
     assert next_time(None, 2.0, 0.04) == 2.04
     assert next_time(None, None, 0.04) == 0.0
 
 
 def test_reordered_frames_of_an_avi_get_their_times_in_order(make_video: MakeVideo) -> None:
-    """AVI hands out the times of B-frames in decoding order; plain PyAV gives 0.04, 0.16, 0.12, ..."""
+    """AVI stores the times of B-frames in decoding order; plain PyAV returns 0.04, 0.16, 0.12, ..."""
     path = make_video("b_frames.avi", STEADY_S, options={})
     plain = plain_times(path)
-    assert plain != sorted(plain), "the file no longer shows the trouble"
+    assert plain != sorted(plain), "the file no longer has unsorted times"
     frames = list(read_frames(path))
     assert [f.time_s for f in frames] == sorted(plain)
     assert grey_levels(frames) == pytest.approx([40 + 10 * (i % 10) for i in range(30)], abs=8)
@@ -159,10 +159,10 @@ def test_sorting_times_leaves_frames_without_time_in_place() -> None:
         ("bare.h264", STEADY_S, {}),
     ],
 )
-def test_the_times_alone_are_those_of_the_frames(
+def test_frame_times_equal_the_times_of_read_frames(
     make_video: MakeVideo, name: str, times_s: list[float], kind: dict[str, object]
 ) -> None:
-    """They are read from the packets where these can be trusted; the frames are the definition."""
+    """frame_times reads packets if their times are reliable; read_frames is the reference."""
     path = make_video(name, times_s, **kind)
     assert frame_times(path).tolist() == [frame.time_s for frame in read_frames(path)]
 
@@ -177,14 +177,14 @@ def test_the_times_of_a_cut_off_file_are_refused(make_video: MakeVideo) -> None:
 @pytest.mark.parametrize("suffix", [".mp4", ".mov", ".mkv"])
 @pytest.mark.parametrize("turn_deg", [90, 180, -90])
 @pytest.mark.parametrize("mirrored", [False, True])
-def test_pictures_are_turned_upright(
+def test_frames_are_rotated_upright(
     make_video: MakeVideo, suffix: str, turn_deg: int, mirrored: bool
 ) -> None:
     path = make_video(
         "turned" + suffix, STEADY_S[:3], codec="libx264", rotation_deg=turn_deg, mirrored=mirrored
     )
     upright = frame_picture(0, 64, 48)
-    # A positive angle turns against the clock; it is the turned picture that is mirrored.
+    # A positive angle is counterclockwise; mirroring is applied after the rotation.
     upright = np.rot90(upright, turn_deg // 90)
     upright = upright[:, ::-1] if mirrored else upright
     frame = next(read_frames(path))
@@ -194,7 +194,7 @@ def test_pictures_are_turned_upright(
     assert (info.height, info.width) == upright.shape[:2]
 
 
-def test_probe_tells_size_length_rate_and_sound(make_video: MakeVideo) -> None:
+def test_probe_returns_size_duration_rate_and_audio(make_video: MakeVideo) -> None:
     info = probe(make_video("a.mp4", STEADY_S, sound=tone(1.2, 16_000)))
     assert (info.width, info.height, info.frames, info.has_audio) == (64, 48, 30, True)
     assert info.duration_s == pytest.approx(1.2, abs=0.05)
@@ -226,11 +226,11 @@ def test_grey_deep_and_transparent_pictures_become_rgb(tmp_path: Path) -> None:
         assert frame.image[0, 0, 0] == 127
 
 
-def test_a_photo_is_turned_by_its_exif_data(tmp_path: Path) -> None:
-    """Phones store portraits lying down; a face lying down is not found."""
+def test_a_photo_is_rotated_by_its_exif_orientation(tmp_path: Path) -> None:
+    """Phones store portraits rotated by 90 degrees; a rotated face is not detected."""
     jpeg = cv2.imencode(".jpg", frame_picture(0, 64, 48))[1].tobytes()
-    turn_right = struct.pack(">2sHIHHHIHHI", b"MM", 42, 8, 1, 0x0112, 3, 1, 6, 0, 0)
-    exif = b"Exif\0\0" + turn_right
+    orientation = struct.pack(">2sHIHHHIHHI", b"MM", 42, 8, 1, 0x0112, 3, 1, 6, 0, 0)
+    exif = b"Exif\0\0" + orientation
     path = tmp_path / "portrait.jpg"
     path.write_bytes(jpeg[:2] + b"\xff\xe1" + struct.pack(">H", len(exif) + 2) + exif + jpeg[2:])
     (frame,) = read_frames(path)
@@ -244,7 +244,7 @@ def test_a_folder_of_numbered_pictures_is_a_video_in_the_order_of_its_numbers(tm
         size = (64, 48) if number < 10 else (32, 24)
         picture = np.full((*size[::-1], 3), 10 * number, np.uint8)
         (tmp_path / f"img{number}.png").write_bytes(cv2.imencode(".png", picture)[1].tobytes())
-    (tmp_path / "cover.png").write_bytes(b"not a numbered picture, so never opened")
+    (tmp_path / "cover.png").write_bytes(b"not a numbered picture, so not read")
     (tmp_path / ".5.png").write_bytes(b"hidden")
     frames = list(read_frames(tmp_path, folder_rate_hz=4))
     assert [f.time_s for f in frames] == [0, 0.25, 0.5, 0.75]
@@ -254,26 +254,24 @@ def test_a_folder_of_numbered_pictures_is_a_video_in_the_order_of_its_numbers(tm
     assert (info.width, info.height, info.frames, info.duration_s, info.rate_hz) == (64, 48, 4, 1.0, 4)
 
 
-def test_a_folder_without_numbered_pictures_or_with_no_rate_is_refused(tmp_path: Path) -> None:
+def test_a_folder_without_numbered_pictures_or_without_a_valid_rate_is_refused(tmp_path: Path) -> None:
     with pytest.raises(MediaError, match="no numbered pictures"):
         list(read_frames(tmp_path, folder_rate_hz=25))
     for rate_hz in (0, -1, float("nan")):
-        with pytest.raises(MediaError, match="is no rate"):
+        with pytest.raises(MediaError, match="is not a frame rate"):
             list(read_frames(tmp_path, folder_rate_hz=rate_hz))
     with pytest.raises(MediaError, match="is a folder"):
         list(read_frames(tmp_path))
 
 
-def test_a_rate_for_folders_leaves_other_inputs_alone(make_video: MakeVideo) -> None:
+def test_a_rate_for_folders_does_not_change_other_inputs(make_video: MakeVideo) -> None:
     path = make_video("a.mp4", STEADY_S)
     assert [f.time_s for f in read_frames(path, folder_rate_hz=1)] == plain_times(path)
 
 
 @pytest.mark.parametrize("name", ["10:30.mp4", "name with  spaces %03d.mp4", "Gesprächsaufnahme_对话.mp4"])
-def test_odd_file_names_are_opened_as_they_are(
-    make_video: MakeVideo, name: str, tmp_path: Path, monkeypatch
-) -> None:
-    """FFmpeg takes `10:30.mp4` for the address of a server."""
+def test_unusual_file_names_are_opened(make_video: MakeVideo, name: str, tmp_path: Path, monkeypatch) -> None:
+    """FFmpeg reads `10:30.mp4` as the address of a server."""
     make_video(name, STEADY_S[:2])
     monkeypatch.chdir(tmp_path)
     assert len(list(read_frames(name))) == 2
@@ -286,9 +284,9 @@ def test_reading_may_stop_early_and_closes_the_file(make_video: MakeVideo) -> No
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(not CLIPS.is_dir(), reason="the shared clips are not here")
+@pytest.mark.skipif(not CLIPS.is_dir(), reason="the shared clips are missing")
 @pytest.mark.parametrize("name", ["no_face.mp4", "face_noface.mov", "vr_1.mp4", "talk_c.mp4"])
-def test_clips_from_the_wild_raise_no_false_alarm(name: str) -> None:
-    """They have edit lists, uneven rates and counts that are not met."""
+def test_real_clips_raise_no_false_error(name: str) -> None:
+    """The clips have edit lists, variable frame rates and wrong frame counts in their headers."""
     assert [f.time_s for f in read_frames(CLIPS / name)] == plain_times(CLIPS / name)
     assert frame_times(CLIPS / name).tolist() == plain_times(CLIPS / name)

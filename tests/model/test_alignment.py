@@ -1,4 +1,4 @@
-"""Only the telling patches are read, and how far they are trusted is a gate that can close."""
+"""Test the alignment: selection of active patches, attention of AU queries, gates and the alignment loss."""
 
 import math
 
@@ -17,7 +17,7 @@ CONFIG = AlignmentConfig(width=16, au_width=4, heads=2, active_patches=4)
 
 
 class FixedScore(nn.Module):
-    """Scores that do not depend on what the patches show: the chosen ones are known beforehand."""
+    """Constant patch scores, so that a test determines the active patches."""
 
     def __init__(self, scores: Tensor) -> None:
         super().__init__()
@@ -37,14 +37,14 @@ def alignment() -> GranularityAlignment:
 
 
 def tokens(seed: int = 0) -> tuple[Tensor, Tensor]:
-    """face [B, T, Dv], patches [B, T, N, Dv]."""
+    """Return random global tokens [B, T, Dv] and patches [B, T, N, Dv]."""
     random = torch.Generator().manual_seed(seed)
     face = torch.randn(BATCH, FRAMES, TOKEN_WIDTH, generator=random, dtype=torch.float64)
     patches = torch.randn(BATCH, FRAMES, PATCHES, TOKEN_WIDTH, generator=random, dtype=torch.float64)
     return face, patches
 
 
-def test_three_granularities_come_out_with_their_shapes(alignment: GranularityAlignment) -> None:
+def test_all_outputs_have_their_documented_shapes(alignment: GranularityAlignment) -> None:
     out = alignment(*tokens())
     d, da = CONFIG.width, CONFIG.au_width
     assert out.embedding.shape == out.global_view.shape == out.local_view.shape == (BATCH, FRAMES, d)
@@ -71,7 +71,7 @@ def test_the_best_patches_stay_softly_weighted_and_all_others_are_exactly_zero(
 
 @pytest.mark.parametrize("strength", [1.0, 1e4])
 def test_a_dropped_patch_changes_nothing(alignment: GranularityAlignment, strength: float) -> None:
-    """A hand before the mouth can answer a query better than any lip; it is not read all the same."""
+    """A hand before the mouth may match a query better than the lips; it has no effect if inactive."""
     alignment.score = FixedScore(torch.tensor([3.0, -1.0, 2.0, -2.0, 1.0, -3.0, 0.5, -4.0, -5.0]))
     face, patches = tokens()
     before = alignment(face, patches)
@@ -88,7 +88,7 @@ def test_a_dropped_patch_changes_nothing(alignment: GranularityAlignment, streng
 
 
 def test_attention_pools_the_regions(alignment: GranularityAlignment) -> None:
-    """Shares of the active patches alone; read by hand they give the regions again."""
+    """The attention covers only active patches, and pooling with it reproduces the local features."""
     face, patches = tokens()
     out = alignment(face, patches)
     assert_close(
@@ -96,7 +96,7 @@ def test_attention_pools_the_regions(alignment: GranularityAlignment) -> None:
     )
     away = (out.patch_weights == 0)[:, :, None, None].expand_as(out.attention)
     assert (out.attention[away] == 0).all()
-    p, weights = read(alignment, face, patches)
+    p, weights = project_patches(alignment, face, patches)
     values = alignment.values(p).unflatten(-1, (CONFIG.heads, CONFIG.au_width))  # [B, T, N, H, da]
     by_hand = (out.attention[..., None] * values.transpose(2, 3)[:, :, None]).sum(-2)  # [B, T, A, H, da]
     local = alignment.norm_local(alignment.local(by_hand.flatten(-2)))
@@ -104,7 +104,7 @@ def test_attention_pools_the_regions(alignment: GranularityAlignment) -> None:
 
 
 def test_a_lower_patch_weight_lowers_its_attention(alignment: GranularityAlignment) -> None:
-    """The choice is hard, the weights are soft: a patch on its way out has hardly a say."""
+    """The selection is hard and the weights are soft: a patch with a low score has little influence."""
     face, patches = tokens()
     moved = patches.clone()
     moved[:, :, 0] += 1.0
@@ -113,8 +113,8 @@ def test_a_lower_patch_weight_lowers_its_attention(alignment: GranularityAlignme
         alignment.score = FixedScore(torch.tensor([score, 3.0, 3.0, 3.0, *[-9.0] * 5]))
         shifts.append(
             (
-                alignment.attend_regions(*read(alignment, face, moved))[0]
-                - alignment.attend_regions(*read(alignment, face, patches))[0]
+                alignment.attend_regions(*project_patches(alignment, face, moved))[0]
+                - alignment.attend_regions(*project_patches(alignment, face, patches))[0]
             )
             .norm()
             .item()
@@ -123,20 +123,20 @@ def test_a_lower_patch_weight_lowers_its_attention(alignment: GranularityAlignme
     assert shifts[-1] < 0.05 * shifts[0]
 
 
-def read(alignment: GranularityAlignment, face: Tensor, patches: Tensor) -> tuple[Tensor, Tensor]:
-    """What `read_regions` is given: patches in the shared width and their weights."""
+def project_patches(alignment: GranularityAlignment, face: Tensor, patches: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the inputs of `attend_regions`: projected patches and their weights."""
     p = alignment.patch(patches) + alignment.position
     return p, alignment.patch_weights(alignment.face(face), p, patch_change(patches, None))
 
 
-def test_all_patches_stay_where_there_are_no_more_than_asked_for() -> None:
+def test_all_patches_are_active_if_there_are_fewer_than_the_limit() -> None:
     module = GranularityAlignment(TOKEN_WIDTH, 3, CONFIG).double()
     face, patches = tokens()
     assert (module(face, patches[:, :, :3]).patch_weights > 0).all()
 
 
 def test_very_low_scores_give_no_nan(alignment: GranularityAlignment) -> None:
-    """In float32 a sigmoid below -104 is 0 for every patch; a softmax over nothing would be NaN."""
+    """In float32 the sigmoid below -104 is 0 for every patch; a softmax over no patch would be NaN."""
     module = alignment.float()
     module.score = FixedScore(torch.linspace(-300, -200, PATCHES))
     face, patches = tokens()
@@ -154,7 +154,7 @@ def test_gradients_reach_the_score_and_every_other_weight(alignment: Granularity
     assert isinstance(loss, Tensor)
     loss.backward()
     for name, weight in alignment.named_parameters():
-        # A bias moves the scores of all patches, and only their differences choose: tiny, not zero.
+        # The bias of the score shifts all scores equally, so its gradient is tiny but not 0.
         assert weight.grad is not None, name
         assert weight.grad.abs().max() > 0, name
     assert alignment.score[0].weight.grad.abs().mean() > 1e-4
@@ -179,21 +179,21 @@ def test_a_closed_gate_leaves_only_the_global_token(alignment: GranularityAlignm
     assert (apart[:, :, [0, 1, 2, *range(4, 12)]] > 1e-3).all()
 
 
-def test_the_gate_opens_with_the_agreement_of_face_and_region(alignment: GranularityAlignment) -> None:
-    """Without learned weights it is the cosine, scaled by the root of the width."""
+def test_an_untrained_gate_is_the_sigmoid_of_the_scaled_cosine(alignment: GranularityAlignment) -> None:
+    """With zero weights its logit is the cosine of face and region times the root of the width."""
     alignment.gate_weight.data.zero_()
     alignment.gate_bias.data.zero_()
     out = alignment(*tokens())
     face, patches = tokens()
     shared = F.normalize(
-        alignment.share_local(alignment.attend_regions(*read(alignment, face, patches))[0]), dim=-1
+        alignment.share_local(alignment.attend_regions(*project_patches(alignment, face, patches))[0]), dim=-1
     )
     cosine = torch.einsum("btd,btad->bta", out.global_view, shared)
     assert_close(out.gates, torch.sigmoid(math.sqrt(CONFIG.width) * cosine))
 
 
 def test_the_position_of_a_patch_matters(alignment: GranularityAlignment) -> None:
-    """The same lips at the height of the brow are not the same face."""
+    """The same patches in another place must give another embedding."""
     face, patches = tokens()
     apart = alignment(face, patches).embedding - alignment(face, patches.flip(2)).embedding
     assert apart.abs().max() > 1e-4
@@ -225,8 +225,8 @@ def test_splitting_a_clip_and_passing_the_last_patches_changes_nothing(
     for name in ("embedding", "au_tokens", "patch_weights", "gates", "global_view", "local_view"):
         joined = torch.cat([getattr(first, name), getattr(second, name)], dim=1)
         assert_close(joined, getattr(whole, name))
-    forgotten = alignment(face[:, cut:], patches[:, cut:])
-    assert not torch.allclose(forgotten.embedding[:, 0], whole.embedding[:, cut])
+    without_previous = alignment(face[:, cut:], patches[:, cut:])
+    assert not torch.allclose(without_previous.embedding[:, 0], whole.embedding[:, cut])
 
 
 def test_a_frame_depends_on_itself_and_the_previous_one_only(alignment: GranularityAlignment) -> None:
@@ -250,7 +250,7 @@ def test_the_alignment_loss_is_lower_for_matching_than_for_shuffled_pairs() -> N
 
 
 def test_the_alignment_loss_is_symmetric_infonce() -> None:
-    """For two opposite faces that find themselves, -log(e^(1/t) / (e^(1/t) + e^(-1/t)))."""
+    """For two opposite, perfectly matching faces it is -log(e^(1/t) / (e^(1/t) + e^(-1/t)))."""
     faces = torch.tensor([[1.0, 0.0], [-1.0, 0.0]], dtype=torch.float64)
     for temperature in (0.5, 2.0):
         expected = math.log1p(math.exp(-2 / temperature))

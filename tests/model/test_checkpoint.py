@@ -1,4 +1,4 @@
-"""A checkpoint folder gives back the network it was made from, or refuses to load and says why."""
+"""Test saving and loading of checkpoints, and the errors for damaged ones."""
 
 import json
 import re
@@ -24,7 +24,7 @@ BIAS = "temporal.head.bias"
 
 @pytest.fixture
 def folder(tiny_checkpoint: Path, tmp_path: Path) -> Path:
-    """A copy of the tiny checkpoint that a test may spoil; as in a folder from elsewhere, no sums."""
+    """Return a copy of the tiny checkpoint without checksums, which a test may damage."""
     return Path(
         shutil.copytree(
             tiny_checkpoint, tmp_path / "corrupted", ignore=shutil.ignore_patterns(CHECKSUMS_FILE)
@@ -45,7 +45,7 @@ def corrupt_config(folder: Path, change: Callable[[dict[str, Any]], Any]) -> Non
 
 
 def refusal(folder: Path) -> str:
-    """What loading says; one line that names the folder."""
+    """Return the error message of loading; assert that it names the folder."""
     with pytest.raises(CheckpointError) as caught:
         load_checkpoint(folder)
     message = str(caught.value)
@@ -55,7 +55,7 @@ def refusal(folder: Path) -> str:
 
 @torch.no_grad()
 def logits_of(network: AuscanNetwork, side: int = 32) -> Tensor:
-    """What the network says of some noise with sound."""
+    """Compute the logits of the network for random crops and noise."""
     random = torch.Generator().manual_seed(0)
     crops = torch.randint(0, 256, (1, 6, side, side, 3), generator=random, dtype=torch.uint8)
     frame_s = torch.arange(6, dtype=torch.float64)[None] / 25
@@ -77,7 +77,7 @@ def test_a_loaded_network_is_the_saved_one_ready_to_infer(
 
 
 def test_weights_keep_their_names_on_disk(tiny_checkpoint: Path, tiny_network: AuscanNetwork) -> None:
-    """Format 1, whatever the modules are called in the code."""
+    """Names in the file are those of format 1, independent of the module names in the code."""
     stored = load_file(tiny_checkpoint / WEIGHTS_FILE)
     names = [
         "visual.sight.weight",
@@ -110,7 +110,7 @@ def test_a_folder_holds_weights_config_card_and_sums_and_nothing_half_written(ti
 
 
 def test_the_stored_settings_are_those_of_the_network(tiny_network: AuscanNetwork, tmp_path: Path) -> None:
-    """Whatever the caller put into the config: a checkpoint that describes another network cannot load."""
+    """A checkpoint with the settings of another network could not be loaded."""
     other = tiny_network.config.model_copy(
         update={"temporal": tiny_network.config.temporal.model_copy(update={"blocks": 5})}
     )
@@ -139,12 +139,12 @@ def test_a_weight_that_would_only_broadcast_is_misshapen(folder: Path) -> None:
     assert f"1 misshapen ({BIAS})" in refusal(folder)
 
 
-def test_a_missing_running_mean_counts_as_well(folder: Path) -> None:
+def test_a_missing_running_mean_is_named(folder: Path) -> None:
     corrupt_weights(folder, lambda weights: weights.pop("visual.encoder.layers.1.running_mean"))
     assert "1 missing (visual.encoder.layers.1.running_mean)" in refusal(folder)
 
 
-def test_all_kinds_of_faults_come_in_one_message_and_long_lists_are_cut(folder: Path) -> None:
+def test_one_message_names_all_kinds_of_faults_and_shortens_long_lists(folder: Path) -> None:
     def change(weights: dict[str, Tensor]) -> None:
         audio = [name for name in weights if name.startswith("audio.")]
         for name in audio:
@@ -160,7 +160,7 @@ def test_all_kinds_of_faults_come_in_one_message_and_long_lists_are_cut(folder: 
 
 
 def test_weights_of_another_size_are_refused(folder: Path) -> None:
-    """The config of one run beside the weights of another."""
+    """For example the config of one training run with the weights of another."""
     corrupt_config(folder, lambda content: content["network"]["alignment"].update(au_width=8))
     assert "misshapen" in refusal(folder)
 
@@ -169,11 +169,11 @@ def test_sizes_that_do_not_fit_each_other_are_a_config_error(folder: Path) -> No
     corrupt_config(folder, lambda content: content["network"]["fusion"].update(heads=5))
     message = refusal(folder)
     assert CONFIG_FILE in message
-    assert "describes no network" in message
+    assert "describes a network that cannot be built" in message
 
 
 @pytest.mark.parametrize("content", [b"", b"not weights", b"\x08\x00\x00\x00\x00\x00\x00\x00{}{}{}{}"])
-def test_weights_that_are_no_safetensors_are_refused(folder: Path, content: bytes) -> None:
+def test_weights_that_are_not_safetensors_are_refused(folder: Path, content: bytes) -> None:
     (folder / WEIGHTS_FILE).write_bytes(content)
     assert f"{WEIGHTS_FILE} cannot be read" in refusal(folder)
 
@@ -184,8 +184,8 @@ def test_weights_cut_off_in_copying_are_refused(folder: Path) -> None:
     assert f"{WEIGHTS_FILE} cannot be read" in refusal(folder)
 
 
-def test_a_weight_with_one_other_bit_is_refused(tiny_checkpoint: Path, tmp_path: Path) -> None:
-    """It would load, and say something else."""
+def test_weights_with_one_flipped_bit_are_refused(tiny_checkpoint: Path, tmp_path: Path) -> None:
+    """Without the checksum they would load and give other results."""
     folder = Path(shutil.copytree(tiny_checkpoint, tmp_path / "flipped"))
     data = bytearray((folder / WEIGHTS_FILE).read_bytes())
     data[-1] ^= 1
@@ -201,7 +201,7 @@ def test_missing_weights_are_refused(folder: Path) -> None:
 
 
 def test_a_pickle_is_never_loaded(folder: Path) -> None:
-    """Unpickling runs whatever the file says."""
+    """Unpickling can run any code that is in the file."""
     weights = load_file(folder / WEIGHTS_FILE)
     torch.save(weights, folder / "pytorch_model.bin")
     torch.save(weights, folder / WEIGHTS_FILE)
@@ -237,7 +237,7 @@ def test_a_checkpoint_with_backbones_needs_neither_hub_nor_folder(
     tiny_config: NetworkConfig,
     visual: str,
 ) -> None:
-    """The folder the weights came from is gone, and no test may reach the hub."""
+    """The folder of the backbones is deleted before loading, and tests have no access to the hub."""
     source = Path(shutil.copytree(backbones, tmp_path / "source"))
     dinov2 = Dinov2VisualConfig(crop_size=28, source=str(source / visual))
     wavlm = WavlmAudioConfig(source=str(source / "wavlm"))

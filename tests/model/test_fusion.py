@@ -1,4 +1,4 @@
-"""The face hears what is near in time and nothing else, and a silent frame stays exactly as it was."""
+"""Test the cross-attention: only audio within reach has influence, and frames without audio are unchanged."""
 
 import pytest
 import torch
@@ -13,11 +13,11 @@ from auscan.model.fusion import TOKEN_RATE_HZ, AsymmetricFusion, audio_at_frames
 
 WIDTH, AUDIO_WIDTH, BATCH = 12, 6, 2
 CONFIG = FusionConfig(heads=3, reach_s=0.5)
-START_S = 7200.0  # two hours in, where float32 would no longer tell tokens apart
+START_S = 7200.0  # after two hours float32 cannot distinguish the times of neighbouring tokens
 
 
 def randomised(dtype: torch.dtype = torch.float64) -> AsymmetricFusion:
-    """A fusion with every weight random, also those that start at zero."""
+    """Return a fusion with random weights, including those that are initialised with 0."""
     random = torch.Generator().manual_seed(1)
     module = AsymmetricFusion(WIDTH, AUDIO_WIDTH, CONFIG)
     for weight in module.parameters():
@@ -26,12 +26,12 @@ def randomised(dtype: torch.dtype = torch.float64) -> AsymmetricFusion:
 
 
 def token_times_s(count: int) -> Tensor:
-    """Centres of `count` tokens from 0 s on: [Ta] float64."""
+    """Return the centres [Ta] of `count` tokens that start at 0 s, float64."""
     return (torch.arange(count, dtype=torch.float64) + 0.5) / TOKEN_RATE_HZ
 
 
 def random_clip(frames: int = 90, tokens: int = 110, seed: int = 0) -> tuple[Tensor, ...]:
-    """visual, frame_s over 3 s, tokens, token_s from 0.5 s to 2.7 s, all valid."""
+    """Return visual, frame_s over 3 s, tokens, token_s from 0.5 s to 2.7 s, and a mask of True."""
     random = torch.Generator().manual_seed(seed)
 
     def normal(*shape: int) -> Tensor:
@@ -45,19 +45,23 @@ def random_clip(frames: int = 90, tokens: int = 110, seed: int = 0) -> tuple[Ten
 
 
 def dense_reference(module: AsymmetricFusion, *clip: Tensor) -> tuple[Tensor, Tensor]:
-    """The same attention over the full [T, Ta] matrix, clip by clip and head by head."""
+    """Compute the attention over the full [T, Ta] matrix, clip by clip and head by head."""
     updated, gates = [], []
     knots_s = torch.linspace(-CONFIG.reach_s, CONFIG.reach_s, module.time_bias.shape[0], dtype=torch.float64)
     for visual, frame_s, tokens, token_s, valid in zip(*clip, strict=True):
         offset_s = token_s[None, :] - frame_s[:, None]  # [T, Ta]
         audible = valid & (offset_s.abs() <= CONFIG.reach_s)
         hat = (1 - (offset_s[..., None] - knots_s).abs() / (knots_s[1] - knots_s[0])).clamp_min(0)
-        normed, sound = module.norm_visual(visual), module.norm_audio(tokens)
+        normed, normed_audio = module.norm_visual(visual), module.norm_audio(tokens)
         heads = []
         for head, part in enumerate(torch.arange(WIDTH).chunk(CONFIG.heads)):
             q, k, v = (
                 layer(series)[:, part]
-                for layer, series in ((module.query, normed), (module.key, sound), (module.value, sound))
+                for layer, series in (
+                    (module.query, normed),
+                    (module.key, normed_audio),
+                    (module.value, normed_audio),
+                )
             )
             scores = q @ k.T / len(part) ** 0.5 + hat @ module.time_bias[:, head]
             weights = scores.masked_fill(~audible, -torch.inf).softmax(-1).nan_to_num(0.0)
@@ -88,14 +92,14 @@ def test_the_window_equals_dense_attention_under_a_mask(
     assert_close(gate, expected_gate, rtol=1e-9, atol=1e-9)
 
 
-def test_an_untrained_fusion_leaves_the_face_as_it_is() -> None:
+def test_an_untrained_fusion_leaves_the_visual_stream_unchanged() -> None:
     clip = random_clip()
     updated, gate = AsymmetricFusion(WIDTH, AUDIO_WIDTH, CONFIG).double()(*clip)
     assert torch.equal(updated, clip[0])
     assert gate.max() > 0.0
 
 
-def test_the_gate_is_exactly_zero_where_no_token_is_in_reach_and_the_frame_untouched() -> None:
+def test_without_a_token_in_reach_the_gate_is_exactly_zero_and_the_frame_is_unchanged() -> None:
     visual, frame_s, tokens, token_s, valid = random_clip()
     valid[0, 40:] = False
     updated, gate = randomised()(visual, frame_s, tokens, token_s, valid)
@@ -109,7 +113,7 @@ def test_the_gate_is_exactly_zero_where_no_token_is_in_reach_and_the_frame_untou
 
 
 def without_sound(kind: str) -> tuple[Tensor, ...]:
-    """A clip in which nothing is audible, in one of three ways."""
+    """Return a clip without audible tokens, of one of three kinds."""
     visual, frame_s, tokens, token_s, valid = random_clip()
     if kind == "none":
         return visual, frame_s
@@ -130,7 +134,7 @@ def test_without_audio_no_audio_weight_matters(kind: str) -> None:
     assert bool((gate == 0.0).all())
 
 
-def test_frames_without_sound_leak_no_nan_into_gradients() -> None:
+def test_frames_without_audio_cause_no_nan_in_gradients() -> None:
     module = randomised()
     visual, frame_s, tokens, token_s, valid = random_clip()
     valid[0] = False
@@ -187,7 +191,7 @@ def test_the_result_does_not_depend_on_how_frames_are_chunked(
     assert_close(module(*clip), expected, rtol=1e-12, atol=1e-12)
 
 
-def test_the_order_of_tokens_in_time_matters_to_a_fusion_that_learned_it() -> None:
+def test_the_learned_time_bias_changes_the_result() -> None:
     module = randomised()
     visual, frame_s, tokens, token_s, valid = random_clip()
     before, _ = module(visual, frame_s, tokens, token_s, valid)
@@ -216,7 +220,7 @@ def test_the_token_at_a_frame_is_interpolated_linearly() -> None:
     assert_close(audio_condition, torch.stack([frame_s, -2.0 * frame_s], dim=-1), rtol=0.0, atol=1e-9)
 
 
-def test_a_frame_at_a_token_gets_just_that_token() -> None:
+def test_the_condition_of_a_frame_at_the_time_of_a_token_is_that_token() -> None:
     _, _, tokens, token_s, valid = random_clip()
     audio_condition, audible = audio_at_frames(tokens, token_s, valid, token_s)
     assert_close(audio_condition, tokens, rtol=0.0, atol=1e-9)
@@ -230,7 +234,7 @@ def test_far_from_any_valid_token_nothing_is_audible_and_the_condition_is_zero()
     frame_s = edge_s + torch.tensor([[-0.005, 0.02, 0.1, 0.2, 0.4, 0.415]], dtype=torch.float64)
     audio_condition, audible = audio_at_frames(tokens, token_s, valid, frame_s)
     assert audible.tolist() == [[True, True, False, False, True, True]] * BATCH
-    assert_close(audio_condition[:, 1], tokens[:, 39])  # held for a moment
+    assert_close(audio_condition[:, 1], tokens[:, 39])  # a single near neighbour is copied
     assert bool((audio_condition[~audible] == 0.0).all())
 
 

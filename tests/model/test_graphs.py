@@ -1,4 +1,4 @@
-"""What an exporter cannot take is written in another form, which must give the same numbers."""
+"""Test that the export implementations of scan, spectrum and batch norms equal those of the network."""
 
 import copy
 
@@ -14,12 +14,12 @@ from auscan.model.scan import scan_recurrence
 
 
 @pytest.mark.parametrize("frames", [1, 2, 63, 130])
-@pytest.mark.parametrize("forgetting", [0.01, 1.0, 80.0])
-def test_the_scan_of_a_short_chunk_is_the_recurrence(frames: int, forgetting: float) -> None:
-    """From a state, whether frames are remembered for long or forgotten at once."""
+@pytest.mark.parametrize("step", [0.01, 1.0, 80.0])
+def test_the_scan_of_a_short_chunk_equals_the_recurrence(frames: int, step: float) -> None:
+    """With an initial state, and with slow and fast decay."""
     torch.manual_seed(frames)
     double = {"dtype": torch.float64}
-    x, dt = torch.randn(1, frames, 3, 4, **double), forgetting * torch.rand(1, frames, 3, **double)
+    x, dt = torch.randn(1, frames, 3, 4, **double), step * torch.rand(1, frames, 3, **double)
     A, D = -torch.rand(3, **double) - 0.5, torch.randn(3, **double)
     Bm, Cm = torch.randn(2, 1, frames, 5, **double)
     state = torch.randn(1, 3, 4, 5, **double)
@@ -29,7 +29,7 @@ def test_the_scan_of_a_short_chunk_is_the_recurrence(frames: int, forgetting: fl
 
 
 def test_a_folded_encoder_gives_the_same_tokens() -> None:
-    """With batch norms that have seen data, and shortcuts with and without a change of size."""
+    """With batch norms that have running statistics, and shortcuts with and without a change of size."""
     torch.manual_seed(0)
     encoder = ConvEncoder(ConvVisualConfig(crop_size=32, widths=(8, 12, 16), blocks=(1, 2, 1)))
     crops = torch.randint(256, (4, 32, 32, 3), dtype=torch.uint8)
@@ -44,7 +44,7 @@ def test_a_folded_encoder_gives_the_same_tokens() -> None:
 
 
 @pytest.mark.parametrize("samples", [320, 1000, 16_001])
-def test_the_spectrum_by_convolution_is_the_spectrum(samples: int) -> None:
+def test_the_spectrum_by_convolution_equals_the_spectrum_by_fft(samples: int) -> None:
     encoder = LogMelEncoder(LogMelAudioConfig(mel_bands=16, width=12, blocks=1)).eval()
     waveform = 0.1 * torch.randn(1, samples)
     assert_close(SpectrumByConvolution(encoder)(waveform), encoder.log_mel(waveform), rtol=1e-4, atol=1e-4)

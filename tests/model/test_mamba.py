@@ -1,4 +1,4 @@
-"""The bidirectional memory: exact over any split, blind to padding, kept in seconds, guided by the voice."""
+"""Test the temporal model: chunks, padding, elapsed time, audio condition and number types."""
 
 from itertools import pairwise
 from typing import TypeVar
@@ -21,7 +21,7 @@ CONFIG = TemporalConfig(blocks=2, expand=2, head_width=4, state_width=5, conv_wi
 
 
 def randomised(module: Module, dtype: torch.dtype = torch.float64) -> Module:
-    """The module with every weight random, also those that start at zero."""
+    """Return the module with random weights, including those that are initialised with 0."""
     random = torch.Generator().manual_seed(1)
     for weight in module.parameters():
         weight.data = weight.data + 0.3 * torch.randn(weight.shape, generator=random)
@@ -29,7 +29,7 @@ def randomised(module: Module, dtype: torch.dtype = torch.float64) -> Module:
 
 
 def random_track(frames: int, batch: int = 2, seed: int = 0) -> tuple[Tensor, Tensor, Tensor]:
-    """x [B, T, d], guide [B, T, g] and uneven times [B, T], float64."""
+    """Return x [B, T, d], audio_condition [B, T, Da] and uneven times [B, T], float64."""
     random = torch.Generator().manual_seed(seed)
     x = torch.randn(batch, frames, WIDTH, generator=random, dtype=torch.float64)
     audio_condition = torch.randn(batch, frames, AUDIO_WIDTH, generator=random, dtype=torch.float64)
@@ -41,7 +41,7 @@ def close(actual: Tensor, expected: Tensor) -> None:
     assert_close(actual, expected, rtol=1e-10, atol=1e-10)
 
 
-def test_an_untrained_network_leaves_the_frames_as_they_are() -> None:
+def test_an_untrained_model_leaves_the_frames_unchanged() -> None:
     x, audio_condition, times_s = random_track(20)
     assert torch.equal(BiMamba(WIDTH, AUDIO_WIDTH, CONFIG).double()(x, audio_condition, times_s), x)
 
@@ -55,7 +55,9 @@ def test_initial_time_constants_range_from_a_tenth_of_a_second_to_a_minute() -> 
 @settings(max_examples=25)
 @given(frames=st.integers(2, 90), cuts=st.sets(st.integers(1, 89), max_size=4))
 @pytest.mark.parametrize("direction", DIRECTIONS)
-def test_a_direction_gives_the_same_over_any_split(direction: Direction, frames: int, cuts: set[int]) -> None:
+def test_a_direction_does_not_depend_on_the_split_into_chunks(
+    direction: Direction, frames: int, cuts: set[int]
+) -> None:
     block = randomised(BiMambaBlock(WIDTH, AUDIO_WIDTH, CONFIG))
     x, audio_condition, times_s = random_track(frames)
     elapsed = elapsed_frames(times_s)[direction == "backward"]
@@ -72,7 +74,7 @@ def test_a_direction_gives_the_same_over_any_split(direction: Direction, frames:
     close(state.memory, end.memory)
 
 
-def test_a_live_stream_stepping_frame_by_frame_equals_the_whole() -> None:
+def test_scanning_frame_by_frame_equals_the_whole_sequence() -> None:
     scan = randomised(SelectiveScan(WIDTH, AUDIO_WIDTH, CONFIG))
     x, audio_condition, times_s = random_track(70)
     elapsed, _ = elapsed_frames(times_s)
@@ -145,7 +147,7 @@ def test_a_reversed_sequence_gives_the_reversed_output() -> None:
     close(backwards.flip(1), forwards)
 
 
-def test_padded_frames_change_no_other_frame_and_come_out_as_zero() -> None:
+def test_padded_frames_change_no_other_frame_and_have_a_zero_output() -> None:
     model = randomised(BiMamba(WIDTH, AUDIO_WIDTH, CONFIG))
     x, audio_condition, times_s = random_track(60, batch=3)
     lengths = [60, 37, 1]
@@ -194,9 +196,9 @@ def test_audio_conditions_what_is_written_read_and_forgotten(start: int) -> None
 
 
 @pytest.mark.parametrize("rate_hz", [60, 10, 3, 1])
-def test_a_still_face_leaves_the_same_memory_at_any_frame_rate(rate_hz: int) -> None:
-    """Multiplying dt by the elapsed time alone weighs a frame after a second's gap thirtyfold."""
-    config = CONFIG.model_copy(update={"conv_width": 1})  # the short convolution counts frames by design
+def test_a_still_face_leads_to_the_same_state_at_any_frame_rate(rate_hz: int) -> None:
+    """Without the zero-order hold a frame after a gap of a second would weigh thirty times as much."""
+    config = CONFIG.model_copy(update={"conv_width": 1})  # the short convolution depends on the frame rate
     scan = randomised(SelectiveScan(WIDTH, AUDIO_WIDTH, config))
     x, audio_condition, _ = random_track(1, batch=1)
 
@@ -210,7 +212,7 @@ def test_a_still_face_leaves_the_same_memory_at_any_frame_rate(rate_hz: int) -> 
     close(memory_after_four_seconds(rate_hz), memory_after_four_seconds(30))
 
 
-def test_elapsed_time_is_counted_in_thirtieths_of_a_second_up_to_one_second() -> None:
+def test_elapsed_time_is_in_thirtieths_of_a_second_up_to_one_second() -> None:
     times_s = torch.tensor([[3600.0, 3600.1, 3600.1, 3605.0]], dtype=torch.float64)
     since, until = elapsed_frames(times_s)
     assert_close(since, torch.tensor([[1.0, 3.0, 0.0, 30.0]], dtype=torch.float64))
@@ -220,7 +222,7 @@ def test_elapsed_time_is_counted_in_thirtieths_of_a_second_up_to_one_second() ->
     assert_close(until[:, :2], torch.tensor([[3.0, 1.0]], dtype=torch.float64))
 
 
-def test_every_weight_learns() -> None:
+def test_every_weight_has_a_gradient() -> None:
     model = randomised(BiMamba(WIDTH, AUDIO_WIDTH, CONFIG))
     model(*random_track(30)).square().sum().backward()
     for name, weight in model.named_parameters():

@@ -1,4 +1,4 @@
-"""The joined network: three stages that may run apart, and sound that is random_audio or truly absent."""
+"""Test the joined network: its stages, missing audio, chunks, padding and gradients."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -23,7 +23,7 @@ AUDIO_WEIGHTS = ("audio.", "temporal.fusion.", "audio_condition")
 
 
 def random_crops(frames: int = FRAMES, side: int = 32, seed: int = 0) -> Tensor:
-    """[B, T, S, S, 3] uint8: noise on a wandering blob, so that frames differ and resemble each other."""
+    """Return crops [B, T, S, S, 3] uint8: constant noise plus noise per frame, so that frames are similar."""
     random = torch.Generator().manual_seed(seed)
     still = torch.randint(0, 120, (BATCH, 1, side, side, 3), generator=random)
     moving = torch.randint(0, 120, (BATCH, frames, side, side, 3), generator=random)
@@ -31,14 +31,14 @@ def random_crops(frames: int = FRAMES, side: int = 32, seed: int = 0) -> Tensor:
 
 
 def frame_times_s(frames: int = FRAMES) -> Tensor:
-    """[B, T] float64, an hour in, unevenly spaced."""
+    """Return uneven frame times [B, T] float64 after one hour."""
     random = torch.Generator().manual_seed(1)
     jitter = torch.rand(BATCH, frames, generator=random, dtype=torch.float64) * 0.3
     return START_S + (torch.arange(frames, dtype=torch.float64) + jitter) / RATE_HZ
 
 
 def random_audio(network: AuscanNetwork, seed: int = 0) -> AudioInput:
-    """The tokens of some noise that begins with the first frame."""
+    """Return the audio tokens of noise that starts with the first frame."""
     random = torch.Generator().manual_seed(seed)
     tokens = network.audio(0.1 * torch.randn(BATCH, round(SECONDS * 16_000), generator=random))
     times_s = START_S + (torch.arange(tokens.shape[1], dtype=torch.float64) + 0.5) * 0.02
@@ -46,12 +46,12 @@ def random_audio(network: AuscanNetwork, seed: int = 0) -> AudioInput:
 
 
 def is_audio_weight(name: str) -> bool:
-    """Does this weight serve the sound alone?"""
+    """Return whether a weight is used for audio only."""
     return any(part in name for part in AUDIO_WEIGHTS)
 
 
 def perturb(network: AuscanNetwork, chosen: Callable[[str], bool]) -> list[str]:
-    """Change the chosen weights beyond recognition; returns their names."""
+    """Add large random numbers to the chosen weights and return their names."""
     random = torch.Generator().manual_seed(5)
     names = []
     for name, weight in network.named_parameters():
@@ -62,15 +62,15 @@ def perturb(network: AuscanNetwork, chosen: Callable[[str], bool]) -> list[str]:
 
 
 @torch.no_grad()
-def test_crops_and_sound_become_twelve_logits_a_frame(tiny_network: AuscanNetwork) -> None:
+def test_crops_and_audio_become_twelve_logits_a_frame(tiny_network: AuscanNetwork) -> None:
     logits = tiny_network(random_crops(), frame_times_s(), random_audio(tiny_network))
     assert logits.shape == (BATCH, FRAMES, AU_COUNT)
     assert logits.isfinite().all()
 
 
 @torch.no_grad()
-def test_without_sound_no_audio_weight_changes_the_logits(tiny_network: AuscanNetwork) -> None:
-    """Bit for bit: a silent clip is scored from the face alone, whatever the voice's weights are."""
+def test_without_audio_no_audio_weight_changes_the_logits(tiny_network: AuscanNetwork) -> None:
+    """A clip without audio must be scored from the face alone, bit for bit."""
     crops, times_s = random_crops(), frame_times_s()
     before = tiny_network(crops, times_s)
     names = perturb(tiny_network, is_audio_weight)
@@ -81,8 +81,8 @@ def test_without_sound_no_audio_weight_changes_the_logits(tiny_network: AuscanNe
 
 @torch.no_grad()
 @pytest.mark.parametrize("part", AUDIO_WEIGHTS)
-def test_with_sound_every_audio_weight_changes_the_logits(tiny_network: AuscanNetwork, part: str) -> None:
-    """What keeps the test above honest."""
+def test_with_audio_every_audio_weight_changes_the_logits(tiny_network: AuscanNetwork, part: str) -> None:
+    """Counterpart of the test above, which would also pass if these weights were never used."""
     crops, times_s = random_crops(), frame_times_s()
     before = tiny_network(crops, times_s, random_audio(tiny_network))
     perturb(tiny_network, lambda name: part in name)
@@ -92,7 +92,7 @@ def test_with_sound_every_audio_weight_changes_the_logits(tiny_network: AuscanNe
 
 @torch.no_grad()
 @pytest.mark.parametrize("part", ["visual.", "temporal.memory.", "temporal.head."])
-def test_the_visual_parts_matter_without_sound(tiny_network: AuscanNetwork, part: str) -> None:
+def test_without_audio_the_visual_weights_change_the_logits(tiny_network: AuscanNetwork, part: str) -> None:
     crops, times_s = random_crops(), frame_times_s()
     before = tiny_network(crops, times_s)
     perturb(tiny_network, lambda name: name.startswith(part) and not is_audio_weight(name))
@@ -100,8 +100,8 @@ def test_the_visual_parts_matter_without_sound(tiny_network: AuscanNetwork, part
 
 
 @torch.no_grad()
-def test_sound_without_a_valid_token_is_no_sound(tiny_network: AuscanNetwork) -> None:
-    """Clips with and without sound share a batch in training; the mask must mean what None means."""
+def test_audio_without_a_valid_token_equals_no_audio(tiny_network: AuscanNetwork) -> None:
+    """A training batch mixes clips with and without audio, so a mask of False must be equivalent to None."""
     crops, times_s, sound = random_crops(), frame_times_s(), random_audio(tiny_network)
     nothing = AudioInput(sound.tokens, sound.times_s, torch.zeros_like(sound.valid))
     assert_close(tiny_network(crops, times_s, nothing), tiny_network(crops, times_s), atol=1e-6, rtol=0)
@@ -110,7 +110,7 @@ def test_sound_without_a_valid_token_is_no_sound(tiny_network: AuscanNetwork) ->
 
 
 @torch.no_grad()
-def test_sound_that_comes_late_changes_the_logits(tiny_network: AuscanNetwork) -> None:
+def test_delayed_audio_changes_the_logits(tiny_network: AuscanNetwork) -> None:
     crops, times_s, sound = random_crops(), frame_times_s(), random_audio(tiny_network)
     late = AudioInput(sound.tokens, sound.times_s + 0.2, sound.valid)
     apart = tiny_network(crops, times_s, late) - tiny_network(crops, times_s, sound)
@@ -119,7 +119,7 @@ def test_sound_that_comes_late_changes_the_logits(tiny_network: AuscanNetwork) -
 
 @torch.no_grad()
 def test_a_frame_depends_on_the_frames_before_and_after(tiny_network: AuscanNetwork) -> None:
-    """In the memory alone: neither the frame nor its neighbour is touched, and still it is read anew."""
+    """A change of one frame must affect all frames, which is only possible through the temporal model."""
     crops, times_s = random_crops(), frame_times_s()
     before = tiny_network(crops, times_s)
     for touched in (2, FRAMES - 3):
@@ -182,7 +182,7 @@ def test_padding_at_the_end_of_a_clip_leaves_its_logits(tiny_network: AuscanNetw
 
 
 def test_every_weight_learns_from_labels_points_pose_and_alignment(tiny_network: AuscanNetwork) -> None:
-    """A weight without a gradient is a part of the method that is not in the network."""
+    """A weight without a gradient would be unused."""
     network, random = tiny_network.train(), torch.Generator().manual_seed(2)
     output = network.visual(random_crops())
     aligned = output.aligned
@@ -223,7 +223,7 @@ def test_pose_and_occlusion_are_in_degrees_and_a_share(tiny_network: AuscanNetwo
 
 
 @torch.no_grad()
-def test_the_head_reads_each_logit_off_its_own_token_and_the_state() -> None:
+def test_each_logit_depends_on_its_own_token_and_the_state() -> None:
     torch.manual_seed(0)
     head = ActionUnitHead(width=8, au_width=4)
     state, au_tokens = torch.randn(3, 8), torch.randn(3, AU_COUNT, 4)
@@ -239,7 +239,7 @@ def test_the_head_reads_each_logit_off_its_own_token_and_the_state() -> None:
 
 
 def with_backbones(config: NetworkConfig, folder: Path, visual: str = "dinov2") -> NetworkConfig:
-    """The config with small local backbones in place of those of the hub."""
+    """Return the config with small local backbones instead of those from the hub."""
     dinov2 = Dinov2VisualConfig(crop_size=28, source=str(folder / visual))
     wavlm = WavlmAudioConfig(source=str(folder / "wavlm"))
     return config.model_copy(update={"visual": dinov2, "audio": wavlm})
@@ -248,7 +248,7 @@ def with_backbones(config: NetworkConfig, folder: Path, visual: str = "dinov2") 
 @torch.no_grad()
 @pytest.mark.parametrize("size", [base, large])
 @pytest.mark.parametrize("visual", ["dinov2", "registers"])
-def test_base_and_large_fit_together_around_their_backbones(
+def test_base_and_large_can_be_built_and_run(
     backbones: Path, size: Callable[[], NetworkConfig], visual: str
 ) -> None:
     network = AuscanNetwork(with_backbones(size(), backbones, visual)).eval()
@@ -257,7 +257,7 @@ def test_base_and_large_fit_together_around_their_backbones(
     assert logits.shape == (BATCH, 3, AU_COUNT)
 
 
-def test_a_built_network_knows_the_settings_of_its_backbones(
+def test_the_config_of_a_network_contains_the_settings_of_its_backbones(
     backbones: Path, tiny_config: NetworkConfig
 ) -> None:
     config = AuscanNetwork(with_backbones(tiny_config, backbones)).config

@@ -1,10 +1,10 @@
-"""The three forms of the selective scan agree, and no input makes them overflow."""
+"""Test that the three forms of the selective scan agree and that no input overflows."""
 
 from collections.abc import Callable
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 from torch.testing import assert_close
@@ -25,7 +25,7 @@ def random_scan(
     state_width: int = 5,
     dtype: torch.dtype = torch.float64,
 ) -> ScanInputs:
-    """x, dt, A, Bm, Cm, D and a state to start from."""
+    """Return random x, dt, A, Bm, Cm, D and an initial state."""
     random = torch.Generator().manual_seed(seed)
 
     def normal(*shape: int) -> Tensor:
@@ -39,12 +39,13 @@ def random_scan(
 
 
 def mixture(y: Tensor, after: Tensor) -> Tensor:
+    """Return a scalar that depends on every output and on the state after."""
     weights = torch.linspace(-1, 1, y.numel(), dtype=y.dtype).view_as(y)
     return (y * weights).sum() + after.square().sum() / 2
 
 
 def values_and_gradients(scan: Scan, inputs: ScanInputs, with_state: bool = True) -> dict[str, Tensor]:
-    """y, the memory after, and the gradient of a mixture of both in each input."""
+    """Return y, the state after, and the gradient of `mixture` of both with respect to each input."""
     leaves = [each.detach().requires_grad_() for each in (inputs if with_state else inputs[:-1])]
     y, after = scan(*leaves)
     loss = mixture(y, after)
@@ -54,9 +55,12 @@ def values_and_gradients(scan: Scan, inputs: ScanInputs, with_state: bool = True
 
 
 def size_of_decay_summands(inputs: ScanInputs, with_state: bool = True) -> float:
-    """The gradient of A is a sum over frames that may cancel to 0: the sum of their sizes, in float64."""
+    """Return the largest sum of absolute summands of dA, in float64.
+
+    The gradient of A is a sum over frames and may cancel to 0.
+    """
     x, dt, A, Bm, Cm, D, memory = (each.detach().double() for each in inputs)
-    decays = A.expand_as(dt).clone().requires_grad_()  # [B, T, H], one of its own for each frame
+    decays = A.expand_as(dt).clone().requires_grad_()  # [B, T, H], a separate decay for each frame
     memory, outputs = memory if with_state else torch.zeros_like(memory), []
     for t in range(x.shape[1]):
         y, memory = scan_step(x[:, t], dt[:, t], decays[:, t], Bm[:, t], Cm[:, t], D, memory)
@@ -68,10 +72,10 @@ def size_of_decay_summands(inputs: ScanInputs, with_state: bool = True) -> float
 def assert_near(
     actual: dict[str, Tensor], expected: dict[str, Tensor], share: float, summands: float
 ) -> None:
-    """No number differs by more than this share of the largest one beside it.
+    """Assert that no value differs by more than `share` of the largest value of its tensor.
 
-    That of A is held to the largest gradient of all, or to a tenth of its summands where these are larger:
-    `size_of_decay_summands`.
+    dA is compared with the largest of all gradients, or with a tenth of its summands if that is larger
+    (`size_of_decay_summands`).
     """
     gradients = max(float(each.abs().max()) for name, each in expected.items() if name.startswith("d"))
     for name, right in expected.items():
@@ -80,7 +84,38 @@ def assert_near(
         assert off <= share * largest, f"{name}: {off / largest:.1e}"
 
 
-def test_the_recurrence_is_the_sum_that_the_formula_spells_out() -> None:
+def sizes_of_summands(inputs: ScanInputs, expected: dict[str, Tensor]) -> dict[str, float]:
+    """Return the size of the summands of each output and gradient, in float64.
+
+    Decays are positive, so with absolute inputs and output gradients no sum cancels, and each result is the
+    sum of the absolute summands. The gradients of dt and A are differences of such sums. They are compared
+    with the largest of all gradients or a tenth of the summands of dA, as in `assert_near`.
+    """
+    x, dt, A, *rest = (each.detach().double() for each in inputs)
+    names = ("dx", "dB", "dC", "dD", "dstate")
+    leaves = [each.abs().requires_grad_() for each in (x, *rest)]
+    y, after = scan_recurrence(leaves[0], dt, A, *leaves[1:])
+    weights = torch.linspace(-1, 1, y.numel(), dtype=y.dtype).view_as(y)
+    loss = (y * weights.abs()).sum() + (after * expected["after"].abs()).sum()
+    gradients = dict(zip(names, torch.autograd.grad(loss, leaves), strict=True))
+    sums = {"y": y.detach(), "after": after.detach(), **gradients}
+    sizes = {name: float(each.max()) for name, each in sums.items()}
+    largest_gradient = max(float(each.abs().max()) for name, each in expected.items() if name.startswith("d"))
+    gradient_sizes = [size for name, size in sizes.items() if name.startswith("d")]
+    largest = max(largest_gradient, *gradient_sizes, size_of_decay_summands(inputs) / 10)
+    return {**sizes, "ddt": largest, "dA": largest}
+
+
+def assert_near_beside_summands(
+    actual: dict[str, Tensor], expected: dict[str, Tensor], inputs: ScanInputs
+) -> None:
+    """Assert that no float32 value differs by more than 2e-5 of the size of its summands."""
+    for name, size in sizes_of_summands(inputs, expected).items():
+        error = float((actual[name].double() - expected[name].double()).abs().max())
+        assert error <= 2e-5 * size, f"{name}: {error / size:.1e}"
+
+
+def test_the_recurrence_equals_the_sum_of_its_definition() -> None:
     x, dt, A, Bm, Cm, D, _ = random_scan(frames=6)
     y, _ = scan_recurrence(x, dt, A, Bm, Cm, D)
     expected = D[:, None] * x
@@ -123,7 +158,7 @@ def test_the_forms_agree_on_any_shape_and_chunk_length(
 @settings(max_examples=40)
 @given(frames=st.integers(2, 150), cut=st.integers(1, 149), seed=st.integers(0, 1000))
 @pytest.mark.parametrize("scan", [scan_recurrence, scan_chunked])
-def test_a_split_with_the_state_carried_over_changes_nothing(
+def test_a_split_with_carried_state_does_not_change_the_results(
     scan: Scan, frames: int, cut: int, seed: int
 ) -> None:
     cut = min(cut, frames - 1)
@@ -160,7 +195,7 @@ def test_the_gradients_are_those_of_finite_differences(scan: Scan) -> None:
 def test_values_and_gradients_are_exact_to_the_type(
     dtype: torch.dtype, share: float, frames: int, with_state: bool
 ) -> None:
-    """Held to the recurrence in float64, which the recurrence in float32 is no nearer to."""
+    """The reference is the recurrence in float64. The float32 recurrence has errors of the same size."""
     inputs = random_scan(frames, dtype=dtype)
     exact = tuple(each.double() for each in inputs)
     chunked = values_and_gradients(scan_chunked, inputs, with_state)
@@ -178,41 +213,58 @@ def test_values_and_gradients_are_exact_to_the_type(
     state_width=st.integers(1, 40),
     seed=st.integers(0, 1000),
 )
-@pytest.mark.parametrize(("dtype", "share"), [(torch.float64, 1e-10), (torch.float32, 2e-5)])
 def test_values_and_gradients_are_exact_on_any_shape(
-    dtype: torch.dtype,
-    share: float,
-    frames: int,
-    batch: int,
-    heads: int,
-    width: int,
-    state_width: int,
-    seed: int,
+    frames: int, batch: int, heads: int, width: int, state_width: int, seed: int
 ) -> None:
-    inputs = random_scan(frames, seed, batch, heads, width, state_width, dtype)
-    exact = tuple(each.double() for each in inputs)
-    expected = values_and_gradients(scan_recurrence, exact)
-    assert_near(values_and_gradients(scan_chunked, inputs), expected, share, size_of_decay_summands(inputs))
+    inputs = random_scan(frames, seed, batch, heads, width, state_width)
+    expected = values_and_gradients(scan_recurrence, inputs)
+    assert_near(values_and_gradients(scan_chunked, inputs), expected, 1e-10, size_of_decay_summands(inputs))
+
+
+@pytest.mark.slow
+@settings(max_examples=30)
+@given(
+    frames=st.integers(1, 200),
+    batch=st.integers(1, 3),
+    heads=st.integers(1, 4),
+    width=st.integers(1, 40),
+    state_width=st.integers(1, 40),
+    seed=st.integers(0, 1000),
+)
+@example(frames=5, batch=1, heads=1, width=1, state_width=1, seed=0)
+def test_rounding_errors_in_float32_are_small_beside_the_summands_on_any_shape(
+    frames: int, batch: int, heads: int, width: int, state_width: int, seed: int
+) -> None:
+    """In float32 the error of a sum is bounded by its summands and not by its value.
+
+    In the explicit example the gradient of the state is 0.0024 and its summands are near 1, so a correctly
+    rounded sum may be off by 5e-5 of its value.
+    """
+    inputs = random_scan(frames, seed, batch, heads, width, state_width, torch.float32)
+    actual = values_and_gradients(scan_chunked, inputs)
+    expected = values_and_gradients(scan_recurrence, tuple(each.double() for each in inputs))
+    assert_near_beside_summands(actual, expected, inputs)
 
 
 @pytest.mark.slow
 @settings(max_examples=10)
 @given(cut=st.integers(1, 1099), seed=st.integers(0, 1000))
-@pytest.mark.parametrize(("dtype", "share"), [(torch.float64, 1e-10), (torch.float32, 2e-5)])
-def test_a_split_changes_neither_values_nor_gradients(
-    dtype: torch.dtype, share: float, cut: int, seed: int
-) -> None:
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
+def test_a_split_changes_neither_values_nor_gradients(dtype: torch.dtype, cut: int, seed: int) -> None:
     def in_two(x: Tensor, dt: Tensor, A: Tensor, Bm: Tensor, Cm: Tensor, D: Tensor, state: Tensor) -> Values:
         first, state = scan_chunked(x[:, :cut], dt[:, :cut], A, Bm[:, :cut], Cm[:, :cut], D, state)
         second, state = scan_chunked(x[:, cut:], dt[:, cut:], A, Bm[:, cut:], Cm[:, cut:], D, state)
         return torch.cat([first, second], dim=1), state
 
     inputs = random_scan(1100, seed, batch=1, dtype=dtype)
-    whole = values_and_gradients(scan_chunked, inputs)
-    assert_near(values_and_gradients(in_two, inputs), whole, share, size_of_decay_summands(inputs))
+    whole, split = values_and_gradients(scan_chunked, inputs), values_and_gradients(in_two, inputs)
+    if dtype == torch.float64:
+        assert_near(split, whole, 1e-10, size_of_decay_summands(inputs))
+    else:
+        assert_near_beside_summands(split, whole, inputs)
 
 
-def test_gradients_need_not_be_asked_of_every_input() -> None:
+def test_gradients_of_some_of_the_inputs_can_be_taken() -> None:
     x, *rest = random_scan(frames=70)
     y, _ = scan_chunked(x.requires_grad_(), *rest)
     expected, _ = scan_recurrence(x, *rest)
@@ -230,8 +282,8 @@ def test_a_very_strong_decay_overflows_neither_values_nor_gradients(scan: Scan, 
     assert all(bool(each.isfinite().all()) for each in (y, after, *gradients))
 
 
-def test_one_hard_cut_does_not_blur_the_gentle_decays_after_it() -> None:
-    """In float32 a running sum of -1e6 has a spacing of 0.06, which would be read as decay."""
+def test_one_large_step_does_not_round_away_the_small_decays_after_it() -> None:
+    """In float32 a running sum of -1e6 has a spacing of 0.06, which would act as a decay."""
     x, dt, A, Bm, Cm, D, state = random_scan(frames=60)
     dt = torch.full_like(dt, 0.01)
     dt[:, 3] = 1e6

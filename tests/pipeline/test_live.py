@@ -23,8 +23,7 @@ from auscan.pipeline.audio_stream import AudioTokenBuffer
 from auscan.pipeline.detect import detect
 from auscan.pipeline.face_features import FaceEncoder
 from auscan.pipeline.live import LiveDetector, Row
-from auscan.results.quality import QUALITY_FEATURE_COLUMNS, REASONS
-from auscan.results.table import COLUMNS
+from auscan.results.table import COLUMNS, QUALITY_FEATURE_COLUMNS, REASONS
 
 FRAMES = 40
 

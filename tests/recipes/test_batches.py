@@ -1,4 +1,4 @@
-"""Batches of stage 1: real faces, rendered faces and frames of clips, each with its known targets."""
+"""Test the batches of stage 1: real faces and frames of clips, each with its known targets."""
 
 import numpy as np
 import torch
@@ -42,34 +42,34 @@ def track(clip: str, frames: int, unlabelled: int = 0) -> ClipTrack:
 
 
 def batch() -> FaceBatch:
-    """40 real faces, then 24 frames."""
+    """Return a batch of 40 real faces and 24 frames of clips."""
     frames = single_frames([track("a", 30), track("b", 60, unlabelled=20)])
     batches = FaceBatches(real_faces(80), 64, 0, frames=frames, frame_share=0.375)
     return next(iter(batches.epoch(0)))
 
 
-def test_frames_have_their_share_of_a_batch_and_only_labels() -> None:
-    cut = batch()
-    assert (cut.labels[:40] == 0).all()
-    assert (cut.labels[40:] == 1).all()
-    assert len(cut.crops) == len(cut.labels) == 64
-    for unknown in (cut.blendshapes, cut.landmarks, cut.points, cut.pose, cut.covered):
-        assert np.isfinite(unknown[:40]).all()
-        assert np.isnan(unknown[40:]).all()
+def test_frames_of_clips_have_their_share_of_a_batch_and_no_targets_except_labels() -> None:
+    made = batch()
+    assert (made.labels[:40] == 0).all()
+    assert (made.labels[40:] == 1).all()
+    assert len(made.crops) == len(made.labels) == 64
+    for target in (made.blendshapes, made.landmarks, made.points, made.pose, made.covered):
+        assert np.isfinite(target[:40]).all()
+        assert np.isnan(target[40:]).all()
 
 
 def test_unknown_targets_of_frames_do_not_change_the_loss() -> None:
     torch.manual_seed(0)
-    training, cut = FaceTraining(nano(), SHAPES).eval(), batch()
-    losses = training.losses(cut, torch.zeros(956))
-    alone = FaceBatch(*(getattr(cut, name)[:40] for name in FaceBatch.__dataclass_fields__))
-    others = training.losses(alone, torch.zeros(956))
+    training, made = FaceTraining(nano(), SHAPES).eval(), batch()
+    losses = training.losses(made, torch.zeros(956))
+    real = FaceBatch(*(getattr(made, name)[:40] for name in FaceBatch.__dataclass_fields__))
+    real_losses = training.losses(real, torch.zeros(956))
     for name in ("shapes", "landmarks", "points", "pose_occlusion"):
-        assert torch.isclose(losses[name], others[name], rtol=1e-4), name
-    assert not torch.isclose(losses["au"], others["au"], rtol=1e-3)
+        assert torch.isclose(losses[name], real_losses[name], rtol=1e-4), name
+    assert not torch.isclose(losses["au"], real_losses["au"], rtol=1e-3)
 
 
-def test_a_long_clip_is_drawn_more_often_but_not_by_its_length() -> None:
+def test_a_clip_is_drawn_by_the_square_root_of_its_length() -> None:
     frames = single_frames([track("a", 100), track("b", 400)])
     assert np.isclose(frames.sampling_weights.sum(), 1)
     assert np.isclose(frames.sampling_weights[100:].sum() / frames.sampling_weights[:100].sum(), 2)

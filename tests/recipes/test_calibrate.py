@@ -1,4 +1,4 @@
-"""Calibration and thresholds are stored in the checkpoint and described in the card."""
+"""Test that calibration and thresholds are stored in the checkpoint and described in its card."""
 
 import shutil
 from pathlib import Path
@@ -26,7 +26,7 @@ from recipes.nano.calibrate.model_card import END, Development, card_text, write
 
 @pytest.fixture
 def development() -> Development:
-    """Underconfident logits; AU23 is not labelled, and some faces are not found."""
+    """Make underconfident logits; AU23 is not labelled, and some faces are not found."""
     random = np.random.default_rng(0)
     logits = random.normal(0, 1.5, (600, 12)).astype(np.float32)
     labels = (random.random((600, 12)) < expit(2 * logits.astype(float) - 1)).astype(np.int8)
@@ -35,7 +35,7 @@ def development() -> Development:
     return Development(labels, logits, np.arange(600) // 4)
 
 
-def test_a_checkpoint_keeps_everything_but_calibration_and_thresholds(
+def test_only_calibration_and_thresholds_of_a_checkpoint_change(
     development: Development, tiny_checkpoint: Path, tmp_path: Path
 ) -> None:
     folder = Path(shutil.copytree(tiny_checkpoint, tmp_path / "tiny"))
@@ -50,7 +50,9 @@ def test_a_checkpoint_keeps_everything_but_calibration_and_thresholds(
     assert load_engine(folder).config == after
 
 
-def test_the_card_has_a_row_an_au_and_shows_the_calibration_error_go_down(development: Development) -> None:
+def test_the_card_has_a_row_for_each_au_and_a_lower_calibration_error_after_calibration(
+    development: Development,
+) -> None:
     text = card_text(development, fit_calibrated_thresholds(development.labels, development.logits))
     assert "On 588 faces of 150 people" in text
     rows = {line.split(" | ")[0].strip("| "): line.strip("| ").split(" | ") for line in text.splitlines()}
@@ -86,12 +88,12 @@ def test_a_section_of_the_card_can_be_replaced_repeatedly(tmp_path: Path) -> Non
     for text in ("one", "two"):
         write_section(card, BEGIN, text)
         assert card.read_text() == f"before\n{BEGIN}\n\n{text}\n\n{END}\nafter\n"
-    card.write_text("a card of one's own")
+    card.write_text("a card without a generated section")
     with pytest.raises(ValueError, match="no place"):
         write_section(card, BEGIN, "one")
 
 
-def test_pictures_in_memory_are_scored_as_by_detect(portrait: NDArray[np.uint8], tmp_path: Path) -> None:
+def test_pictures_in_memory_have_the_scores_of_detect(portrait: NDArray[np.uint8], tmp_path: Path) -> None:
     empty, engine = np.full((200, 200, 3), 90, np.uint8), load_engine("nano")
     images = [portrait, empty, np.ascontiguousarray(portrait[:, ::-1])]
     crops = crop_pictures(iter(images), engine.config.network.visual.crop_size)
@@ -104,7 +106,7 @@ def test_pictures_in_memory_are_scored_as_by_detect(portrait: NDArray[np.uint8],
     assert np.isnan(predictions[1]).all()
 
 
-def test_clips_in_memory_are_scored_as_by_detect(tmp_path: Path) -> None:
+def test_clips_in_memory_have_the_scores_of_detect(tmp_path: Path) -> None:
     clip, engine = tmp_path / "demo.mp4", load_engine("nano")
     make_demo_clip(clip)
     tracks = encode_clip(engine, crop_clip(read_frames(clip), 112))

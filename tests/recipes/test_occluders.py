@@ -1,4 +1,4 @@
-"""Occluders cover the part they are drawn for and are reproducible by seed."""
+"""Test that occluders cover their part of the face and are reproducible by seed."""
 
 import numpy as np
 import pytest
@@ -24,7 +24,7 @@ def grey(value: int = 120) -> np.ndarray:
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("part", PARTS)
-def test_every_occluder_covers_the_part_it_is_drawn_for(kind: str, part: str) -> None:
+def test_every_occluder_covers_its_part_of_the_face(kind: str, part: str) -> None:
     for seed in range(3):
         occluder = draw_occluder(np.random.default_rng(seed), part, kind)
         _, hidden = paste(grey(), occluder)
@@ -50,14 +50,14 @@ def test_an_occluder_covers_the_same_place_in_a_frame_and_in_its_crop() -> None:
     assert in_frame[2 * y + 10, 2 * x + 40].mean() > 0.97
 
 
-def test_the_share_is_of_the_face_and_not_of_the_picture() -> None:
+def test_the_covered_share_is_relative_to_the_face_and_not_to_the_picture() -> None:
     hidden = np.zeros((SIDE, SIDE), np.bool_)
     hidden[:, 56:] = True
     assert covered_share(hidden, FACE_OUTLINE) == pytest.approx(0.5, abs=0.02)
     assert np.isnan(covered_share(hidden, FACE_OUTLINE + 500))
 
 
-def test_a_covered_track_says_which_frames_are_covered() -> None:
+def test_an_occluded_track_marks_the_frames_with_covered_parts() -> None:
     crops, times_s = np.stack([grey()] * 200), np.arange(200) / 25
     covered = occlude_track(crops, times_s, np.random.default_rng(0), occluded_share=0.5, parts=("mouth",))
     hidden = covered.part("mouth")

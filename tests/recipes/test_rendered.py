@@ -1,4 +1,4 @@
-"""Rendered faces and clips: labels by the rule, points where the face is, persons apart, repeatable."""
+"""Test rendered faces and clips: labels by the rule, points on the face, disjoint persons, reproducible."""
 
 from pathlib import Path
 
@@ -55,18 +55,18 @@ def test_labels_follow_the_rule() -> None:
     assert (soft[2] > 0.65).all()
 
 
-def test_every_au_is_active_in_a_fair_share_of_stills() -> None:
+def test_every_au_is_active_in_15_to_50_percent_of_stills() -> None:
     random = np.random.default_rng(0)
-    expression = [draw_expression(random) for _ in range(2000)]
-    shown = np.stack([(m.left + m.right) / 2 for m in expression])
+    expressions = [draw_expression(random) for _ in range(2000)]
+    shown = np.stack([(e.left + e.right) / 2 for e in expressions])
     rates = (shown >= ON).mean(axis=0)
     assert rates.min() > 0.15
     assert rates.max() < 0.5
-    lopsided = np.stack([np.abs(m.left - m.right) for m in expression]) > 0.2
-    assert lopsided[:, :AU25].any(axis=0).all()
+    asymmetric = np.stack([np.abs(e.left - e.right) for e in expressions]) > 0.2
+    assert asymmetric[:, :AU25].any(axis=0).all()
 
 
-def test_persons_for_tests_are_never_trained_on() -> None:
+def test_persons_for_benchmarks_are_never_used_in_training() -> None:
     assert max(TRAIN) < min(DEVELOPMENT)
     assert max(DEVELOPMENT) < TEST_SEEDS == min(TEST)
 
@@ -127,7 +127,7 @@ def test_points_and_outline_lie_in_the_picture_and_on_the_face(faces: list[Rende
 
 
 @with_ict
-def test_covered_parts_go_with_a_covered_share(faces: list[RenderedFace]) -> None:
+def test_covered_parts_and_the_covered_share_agree(faces: list[RenderedFace]) -> None:
     for face in faces:
         if any(face.parts.values()) and face.glasses != "dark":
             assert face.covered > 0.05
@@ -150,7 +150,7 @@ def test_packed_canvases_are_aligned_and_cropped_into_batches() -> None:
     assert batch.points[0].mean(axis=0) == pytest.approx(TEMPLATE.mean(axis=0), abs=12)
 
 
-def test_a_closed_mouth_is_quiet_and_an_open_one_loud() -> None:
+def test_speech_is_quiet_with_a_closed_mouth_and_loud_with_an_open_mouth() -> None:
     random = np.random.default_rng(1)
     speech = draw_speech(random, 2000, 0.8)
     wave = synthesize_speech(random, speech)

@@ -1,4 +1,4 @@
-"""Variants of nano ignore what they leave out, before and after training; the correlation loss is exact."""
+"""Test that variants of nano do not use the parts they leave out, and that the correlation loss is exact."""
 
 import numpy as np
 import pytest
@@ -34,15 +34,15 @@ def sound() -> AudioInput:
     return AudioInput(torch.randn(2, 40, 96), times_s, torch.ones(2, 40, dtype=torch.bool))
 
 
-@pytest.mark.parametrize(("variant", "reads"), [("full", True), ("whole-face-only", False)])
-def test_only_the_full_network_reads_patches(variant: str, reads: bool) -> None:
+@pytest.mark.parametrize(("variant", "uses_patches"), [("full", True), ("whole-face-only", False)])
+def test_only_the_full_network_uses_patches(variant: str, uses_patches: bool) -> None:
     model = network(variant)
     train_two_steps(model)
     face, patches = torch.randn(1, 3, 256), torch.randn(1, 3, 49, 256)
     with torch.no_grad():
         one, other = (model.visual.alignment(face, each) for each in (patches, patches.flip(2)))
-    assert torch.equal(one.au_tokens, other.au_tokens) != reads
-    assert torch.equal(one.embedding, other.embedding) != reads
+    assert torch.equal(one.au_tokens, other.au_tokens) != uses_patches
+    assert torch.equal(one.embedding, other.embedding) != uses_patches
 
 
 @pytest.mark.parametrize(("variant", "uses_audio"), [("full", True), ("no-audio", False)])
@@ -58,12 +58,12 @@ def test_only_the_full_network_uses_audio(variant: str, uses_audio: bool) -> Non
     assert torch.allclose(with_audio, without_audio, atol=1e-6) != uses_audio
 
 
-def test_the_correlation_loss_is_one_less_the_correlation_where_the_teacher_varies() -> None:
+def test_the_correlation_loss_is_one_minus_the_correlation_if_the_teacher_varies() -> None:
     random = np.random.default_rng(0)
     logits, soft = random.normal(size=(2, 50, 12)), random.random((2, 50, 12))
     labels = random.integers(-1, 2, (2, 50, 12))
-    soft[0, :, :4] = 0.5 + 0.01 * MIN_SPREAD  # here the teacher says the same all the time
-    labels[1, 20:, 5] = -1  # and here it says too little
+    soft[0, :, :4] = 0.5 + 0.01 * MIN_SPREAD  # the teacher hardly varies
+    labels[1, 20:, 5] = -1  # too few labels
     expected = []
     for clip in range(2):
         for column in range(12):

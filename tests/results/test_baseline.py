@@ -13,7 +13,7 @@ from scipy.special import expit, logit
 
 from auscan.core.aus import AU_NAMES
 from auscan.core.errors import InputError
-from auscan.results.baseline import (
+from auscan.results.events import (
     MIN_BASELINE_FRAMES,
     NEUTRAL,
     Baseline,

@@ -11,8 +11,7 @@ from hypothesis import strategies as st
 
 from auscan.core.aus import AU_NAMES
 from auscan.core.errors import InputError
-from auscan.results.events import EVENT_COLUMNS, EventSettings, find_events
-from auscan.results.speech import Speech
+from auscan.results.events import EVENT_COLUMNS, EventSettings, Speech, find_events
 from auscan.results.table import TrackScores, build_table, frame_durations_s
 
 MakeTrack = Callable[..., TrackScores]

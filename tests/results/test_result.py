@@ -11,10 +11,9 @@ import pytest
 
 from auscan.core.aus import AU_NAMES
 from auscan.core.errors import InputError
-from auscan.results.events import EVENT_COLUMNS
+from auscan.results.events import EVENT_COLUMNS, Speech
 from auscan.results.read import read_result
 from auscan.results.result import Result, apply_baseline
-from auscan.results.speech import Speech
 from auscan.results.table import TrackScores
 
 MakeTrack = Callable[..., TrackScores]

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from auscan.core.errors import InputError
-from auscan.results.speech import Speech, read_speech, write_speech
+from auscan.results.events import Speech, read_speech, write_speech
 
 
 def sound_of(spoken: list[bool], start_s: float = 0.0, step_s: float = 0.02) -> Speech:

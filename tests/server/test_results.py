@@ -19,7 +19,7 @@ import numpy as np
 from auscan.core.aus import AU_NAMES
 from auscan.results.table import read_result_table
 from auscan.results.result import Result, RunInfo
-from auscan.results.speech import Speech
+from auscan.results.events import Speech
 from auscan.results.table import TrackScores, build_table
 source = pathlib.Path(sys.argv[1])
 T = 60

@@ -1,9 +1,10 @@
-"""Run the product's inference on pictures and clips in memory.
+"""Run the inference of `auscan detect` on pictures and clips in memory.
 
-`auscan detect` reads files. These functions run the same steps on arrays, so that a picture or its audio can
-be changed in between, and crops of faces found once can be scored by several checkpoints.
+Pictures and audio can be changed between two steps, and faces found once can be scored by several
+checkpoints.
 
-Inputs: frames [H, W, 3] RGB. Returns: crops, and logits [n, 12] or [T, 12].
+Inputs: frames [H, W, 3] RGB.
+Returns: crops [n, S, S, 3], and logits [n, 12] or [T, 12].
 """
 
 from collections.abc import Iterable, Sequence
@@ -22,7 +23,7 @@ from auscan.media.video import Frame
 from auscan.pipeline.face_features import FaceEncoder, FrameCrops, batch_frames, crop_faces
 
 BATCH = 32
-"""Crops a batch."""
+"""Crops in a batch."""
 
 
 @dataclass(frozen=True)
@@ -34,7 +35,7 @@ class FaceCrops:
     rows: NDArray[np.int64]
     """[f] index of the picture of each face."""
     pictures: int
-    """n."""
+    """Number of pictures, n."""
 
 
 def crop_pictures(images: Iterable[NDArray[np.uint8]], side: int) -> FaceCrops:
@@ -52,7 +53,7 @@ def crop_pictures(images: Iterable[NDArray[np.uint8]], side: int) -> FaceCrops:
 
 
 def score_pictures(engine: InferenceEngine, crops: FaceCrops) -> NDArray[np.float32]:
-    """Compute logits [n, 12], each face as a clip of one frame without audio; NaN where no face was found."""
+    """Compute logits [n, 12], each face as a clip of one frame without audio; NaN if no face was found."""
     logits = np.full((crops.pictures, AU_COUNT), np.nan, np.float32)
     logits[crops.rows] = score_crops(engine, crops.crops)
     return logits
@@ -78,11 +79,15 @@ class EncodedTrack:
     """Features of one face of a clip, before the temporal stage."""
 
     frames: list[int] = field(default_factory=list)
+    """Frame numbers [T]."""
     times_s: list[float] = field(default_factory=list)
+    """[T] seconds."""
     points: list[NDArray[np.float32]] = field(default_factory=list)
     """[5, 2] frame px, refined by the network."""
     embedding: list[NDArray[np.float32]] = field(default_factory=list)
+    """[d] of each frame."""
     au_tokens: list[NDArray[np.float32]] = field(default_factory=list)
+    """[A, da] of each frame."""
 
     def score(self, engine: InferenceEngine, sound: AudioTokens | None) -> NDArray[np.float32]:
         """Run the temporal stage with or without audio. Return logits [T, 12]."""

@@ -2,10 +2,11 @@
 
     python recipes/nano/calibrate/calibrate.py --data ../shared/data --checkpoint src/auscan/checkpoints/nano
 
-Real faces with teacher labels are used; AUs that were trained but have no teacher label on real faces are
-calibrated on rendered people that no training step saw. The shipped graphs are scored through the product's
-inference engine, so the effect of int8 is included. Writes config.json and a section of the model card
-(model_card.py); weights and graphs do not change. `train/run.py` does the same at its end. Takes two minutes.
+Real faces have teacher labels. AUs that were trained but have no teacher label are calibrated on rendered
+people that were not used in training. The shipped graphs are scored through the inference engine of
+`auscan detect`, so the effect of int8 is included. Writes config.json and a section of the model card
+(model_card.py); weights and graphs do not change. `train/run.py` calls this as its last step. Takes two
+minutes.
 """
 
 import argparse
@@ -34,7 +35,7 @@ BEGIN = "<!-- written by recipes/nano/calibrate/calibrate.py -->"
 RENDERED = range(500_000, 500_200)
 """Rendered people to calibrate on; not used in training or benchmarks."""
 DIGITS = 4
-"""Digits of every stored number."""
+"""Decimal places of every stored number."""
 
 
 def main() -> None:
@@ -43,7 +44,9 @@ def main() -> None:
     parser.add_argument(
         "--data", type=Path, required=True, help="folder with faces_train.parquet, ict_facekit.npz"
     )
-    parser.add_argument("--checkpoint", type=Path, required=True, help="its folder, which is changed")
+    parser.add_argument(
+        "--checkpoint", type=Path, required=True, help="folder of the checkpoint, which is changed"
+    )
     args = parser.parse_args()
     print(calibrate_checkpoint(args.checkpoint, args.data))
 
@@ -91,7 +94,7 @@ def score_rendered(engine: InferenceEngine, ict: Path, aus: NDArray[np.bool_]) -
 
 
 def concatenate(real: Development, rendered: Development) -> Development:
-    """Concatenate both, as different people."""
+    """Concatenate two sets of faces of different people."""
     return Development(
         np.concatenate([real.labels, rendered.labels]),
         np.concatenate([real.logits, rendered.logits]),

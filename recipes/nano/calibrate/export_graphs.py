@@ -2,7 +2,7 @@
 
     python recipes/nano/calibrate/export_graphs.py --data ../shared/data --out src/auscan/checkpoints/nano
 
-`train/run.py` does the same at its end. Needs `pip install '.[train]'`; takes about a minute.
+`train/run.py` calls this after training. Needs `pip install '.[train]'`; takes about a minute.
 """
 
 import argparse
@@ -18,15 +18,15 @@ from auscan.faces.align import crop_face
 from auscan.inference.export import export
 
 FACES = 200
-"""Faces that calibrate, spread over the training table and so over its identities."""
+"""Number of calibration faces, spread over the training table and its identities."""
 POINTS = ("left_eye", "right_eye", "nose", "left_mouth", "right_mouth")
 
 
 def main() -> None:
-    """Read the command line, write the graphs, say how far they are from PyTorch."""
+    """Parse arguments, write the graphs and print their differences from PyTorch."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data", type=Path, required=True, help="folder with faces_train.parquet")
-    parser.add_argument("--checkpoint", default="nano", help="checkpoint whose weights are written")
+    parser.add_argument("--checkpoint", default="nano", help="checkpoint to export")
     parser.add_argument("--out", type=Path, default=Path("runs/nano/graphs"), help="folder for the graphs")
     args = parser.parse_args()
     report = export_nano(args.checkpoint, args.out, args.data / "faces_train.parquet")
@@ -35,12 +35,12 @@ def main() -> None:
 
 
 def export_nano(checkpoint: str | Path, out: Path, parquet: Path) -> dict:
-    """Write the shipped kind of graphs of `checkpoint` into `out`; returns the report."""
+    """Write the graphs of `checkpoint` that ship into `out`. Return the report of the export."""
     return export(checkpoint, out, calibration_crops(parquet), int8=True)
 
 
 def calibration_crops(parquet: Path) -> NDArray[np.uint8]:
-    """Crops of training faces by the teacher's points: [FACES, S, S, 3] RGB."""
+    """Crop training faces by the teacher's points: [FACES, S, S, 3] RGB."""
     names = [f"{name}_{axis}" for name in POINTS for axis in "xy"]
     table = pd.read_parquet(parquet, columns=["jpeg", *names])
     table = table.iloc[np.linspace(0, len(table) - 1, FACES).round().astype(int)]

@@ -1,7 +1,7 @@
-"""Sections of the model card (model_card.md is its template) that scripts write.
+"""Write the generated sections of the model card; model_card.md is its template.
 
-Inputs: development faces with logits, a readout. Returns: Markdown tables; `write_part` puts a text into a
-card.
+Inputs: development faces with logits, calibration and thresholds.
+Returns: Markdown tables. `write_section` puts a text into a card.
 """
 
 import textwrap
@@ -29,11 +29,11 @@ END = "<!-- end -->"
 
 
 def write_section(card: Path, begin: str, text: str) -> None:
-    """Replace the text between `begin` and the next `END`. Raises ValueError for a card without them."""
+    """Replace the text between `begin` and the next `END`. Raise ValueError if the card lacks them."""
     before, found, rest = card.read_text(encoding="utf-8").partition(begin)
     _, end, after = rest.partition(END)
     if not found or not end:
-        raise ValueError(f"{card} has no place for the text: {begin} ... {END} is missing")
+        raise ValueError(f"{card} has no place for the text. Add the lines {begin} and {END}.")
     with atomic_path(card) as file:
         file.write_text(f"{before}{begin}\n\n{text}\n\n{END}{after}", encoding="utf-8")
 
@@ -43,20 +43,20 @@ class Development:
     """Faces held out of training, with labels and logits."""
 
     labels: NDArray[np.int8]
-    """[n, 12]."""
+    """[n, 12]: 1 active, 0 inactive, -1 not annotated."""
     logits: NDArray[np.float32]
-    """[n, 12]; NaN where no face was found."""
+    """[n, 12]; NaN if no face was found."""
     person: NDArray[np.int64]
-    """[n] from 0."""
+    """[n] index of the person, from 0."""
     rendered: int = 0
     """Number of rendered faces, which come last."""
 
 
 def card_text(development: Development, calibrated: CalibratedThresholds) -> str:
-    """Tables of the card: agreement, calibration error before and after, thresholds, operating points.
+    """Return the tables of the card: agreement, calibration error, thresholds, operating points.
 
-    All but AUC and thresholds is cross-fitted: each fifth of the people is scored with the calibration and
-    thresholds of the other four.
+    All columns except AUC and the thresholds are cross-fitted: each fifth of the people is scored with the
+    calibration and thresholds of the other four.
     """
     predictions = cross_fit_thresholds(development.labels, development.logits, development.person)
     real = slice(0, len(development.labels) - development.rendered)
@@ -89,7 +89,7 @@ def card_text(development: Development, calibrated: CalibratedThresholds) -> str
 
 
 def agreement_table(development: Development, predictions: CrossFitPredictions) -> pd.DataFrame:
-    """A row an AU with labels: base rate, AUC, calibration error before and after, F1."""
+    """Compute base rate, AUC, calibration error before and after, and F1 of each AU with labels."""
     rows = {}
     plain = calibrate(development.logits, UNCALIBRATED)
     for j, name in enumerate(AU_NAMES):
@@ -107,7 +107,7 @@ def agreement_table(development: Development, predictions: CrossFitPredictions) 
 
 
 def agreement_lines(table: pd.DataFrame, calibrated: CalibratedThresholds) -> list[str]:
-    """The first table, as Markdown lines."""
+    """Return the first table, as Markdown lines."""
     titles = ("AU", "positives", "AUC", "ECE before", "after", "F1", *POINTS)
     lines = ["| " + " | ".join(titles) + " |", "| --- " * len(titles) + "|"]
     for j, name in enumerate(AU_NAMES):
@@ -124,7 +124,7 @@ def agreement_lines(table: pd.DataFrame, calibrated: CalibratedThresholds) -> li
 
 
 def point_lines(development: Development, predictions: CrossFitPredictions) -> list[str]:
-    """What each operating point is worth: precision, recall and specificity, means over AUs."""
+    """Return precision, recall and specificity of each operating point, means over AUs."""
     lines = [
         "| operating point | precision | recall (sensitivity) | specificity | marked active |",
         "| --- | --- | --- | --- | --- |",

@@ -1,7 +1,10 @@
-"""Clips with sound as training sequences: face tracks of the product's own tracker with teacher labels.
+"""Read clips with audio as training sequences: tracked faces with teacher labels.
 
-Detection, tracking and cropping are those of `auscan detect`, so gaps, jitter and interpolated points match
-real use. A frame has labels where the teacher's face is the tracked face; elsewhere they are -1.
+Faces are detected, tracked and cropped as in `auscan detect`, so gaps, jitter and interpolated points match
+real use. A frame has labels if the teacher's face is the tracked face; otherwise they are -1.
+
+Inputs: a folder of videos, a folder of teacher scores.
+Returns: a `ClipTrack` for each tracked face.
 """
 
 from dataclasses import dataclass
@@ -21,11 +24,11 @@ from auscan.media.video import read_frames
 from recipes.nano.data.teacher_labels import teacher_targets
 
 HELD_OUT = ("talk_a", "vr_3", "lp_d12", "ls_3", "vx_7", "ve_hb")
-"""Evaluation clips: only benchmarks read them."""
+"""Clips for benchmarks only."""
 DEVELOPMENT = ("lp_d13", "vr_5", "vx_9", "vx_15")
-"""Development clips: not trained on, used to choose settings of stage 2."""
+"""Clips to choose the settings of stage 2 by; not used in training."""
 MIN_FRAMES = 8
-"""Shorter tracks are left out."""
+"""Minimum length of a track, frames."""
 
 
 @dataclass(frozen=True)
@@ -36,37 +39,42 @@ class ClipTrack:
     crops: NDArray[np.uint8]
     """[T, 112, 112] grey."""
     times_s: NDArray[np.float64]
-    """[T]."""
+    """[T] seconds."""
     labels: NDArray[np.int8]
-    """[T, 12]."""
+    """[T, 12]: 1 active, 0 inactive, -1 not annotated."""
     soft: NDArray[np.float32]
-    """[T, 12]."""
+    """[T, 12] soft targets, 0 to 1."""
     sound: NDArray[np.float32]
     """[M] at 16 kHz; empty without an audio stream."""
     sound_start_s: float
+    """Time of the first sample, seconds."""
 
 
 @dataclass(frozen=True)
 class Frames:
-    """Frames of many tracks as single faces."""
+    """n frames of many tracks as single faces."""
 
     crops: NDArray[np.uint8]
     """[n, 112, 112] grey, as cropped by `auscan detect`."""
     labels: NDArray[np.int8]
-    """[n, 12], as is the next."""
+    """[n, 12]: 1 active, 0 inactive, -1 not annotated."""
     soft: NDArray[np.float32]
+    """[n, 12] soft targets, 0 to 1."""
     sampling_weights: NDArray[np.float64]
-    """[n] probability of drawing each."""
+    """[n] probability of drawing each frame."""
 
 
 def training_tracks(tracks: list[ClipTrack]) -> list[ClipTrack]:
-    """Tracks with labels outside DEVELOPMENT and HELD_OUT."""
+    """Select the tracks with labels outside DEVELOPMENT and HELD_OUT."""
     kept = (*DEVELOPMENT, *HELD_OUT)
     return [t for t in tracks if t.clip not in kept and (t.labels >= 0).any()]
 
 
 def single_frames(tracks: list[ClipTrack]) -> Frames:
-    """Every labelled frame; a track's weight is the root of its length, so that no person dominates."""
+    """Gather every labelled frame.
+
+    A track is weighted by the square root of its length, so that no person dominates.
+    """
     known = [(t.labels >= 0).any(axis=1) for t in tracks]
     sampling_weights = np.concatenate([np.full(k.sum(), k.sum() ** -0.5) for k in known])
 
@@ -87,11 +95,12 @@ def load_clips(clips: Path, teacher: Path, cache: Path) -> list[ClipTrack]:
             if len(track.times_s) >= MIN_FRAMES:
                 tracks.append(track)
             else:
-                print(f"{path.name}: track {number} has {len(track.times_s)} frames and is left out")
+                print(f"{path.name}: skipped track {number}, which has only {len(track.times_s)} frames")
     return tracks
 
 
 def _tracks_of(path: Path, teacher: Path, cache: Path) -> list[ClipTrack]:
+    """Read the tracks of a clip from the cache; track it first if they are missing."""
     file = cache / f"{path.stem}.npz"
     if not file.exists():
         stored: dict[str, NDArray[np.generic]] = {}
@@ -106,6 +115,7 @@ def _tracks_of(path: Path, teacher: Path, cache: Path) -> list[ClipTrack]:
 
 
 def _unpack(stored: "np.lib.npyio.NpzFile", number: int) -> ClipTrack:
+    """Read one track from a cache file."""
     fields = {name: stored[f"{number}/{name}"] for name in ClipTrack.__dataclass_fields__}
     fields["clip"], fields["sound_start_s"] = str(fields["clip"]), float(fields["sound_start_s"])
     return ClipTrack(**fields)
@@ -116,7 +126,7 @@ def read_clip(path: Path, teacher: Path) -> list[ClipTrack]:
     scores = pd.read_parquet(teacher)
     found = scores["found"].to_numpy(bool)
     if not found.any():
-        return []  # the file then has no columns of scores either
+        return []  # without a face, the file has no columns of scores
     targets = teacher_targets(scores, scores["lip_gap"].to_numpy(np.float32))
     names = ("left_eye", "right_eye", "nose", "left_mouth", "right_mouth")
     points = np.stack([scores[[f"{n}_x", f"{n}_y"]].to_numpy(np.float32) for n in names], axis=1)
@@ -148,6 +158,7 @@ def _make_track(
     sound: NDArray[np.float32],
     start_s: float,
 ) -> ClipTrack:
+    """Pack the rows of one track. rows: crop, time, and the teacher's row, -1 for none."""
     crops, times, matched = zip(*rows, strict=True)
     track_labels = np.full((len(rows), AU_COUNT), -1, dtype=np.int8)
     track_soft = np.zeros((len(rows), AU_COUNT), dtype=np.float32)

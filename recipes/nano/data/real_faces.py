@@ -1,6 +1,8 @@
-"""Real faces of `faces_train.parquet` as arrays: pictures, points, landmarks, labels.
+"""Read the real faces of `faces_train.parquet` as arrays: pictures, points, landmarks, labels.
 
 `load_faces` decodes the table, runs the face detector once and caches the arrays in the run folder.
+
+Inputs: the path of the table. Returns: `Faces`.
 
 See also: teacher_labels.py (label rule), ../train/face_batches.py (training crops).
 """
@@ -21,7 +23,7 @@ CANVAS = 224
 ONE_SIDED = ("mouthLeft", "mouthRight", "jawLeft", "jawRight", "_neutral")
 """Blendshapes without a symmetric counterpart; left out of the auxiliary targets."""
 UNSCORED_BLENDSHAPES = ("cheekSquint", "noseSneer")
-"""Blendshapes that the teacher always scores 0."""
+"""Blendshapes with a teacher score that is always 0."""
 
 
 @dataclass(frozen=True)
@@ -35,21 +37,23 @@ class Faces:
     teacher_points: NDArray[np.float32]
     """[n, 5, 2] px."""
     detector_points: NDArray[np.float32]
-    """[n, 5, 2] px; the teacher's where the detector found nothing."""
+    """[n, 5, 2] px; the teacher's if the detector found nothing."""
     landmarks: NDArray[np.float32]
     """[n, 478, 2] px."""
     labels: NDArray[np.int8]
+    """[n, 12]: 1 active, 0 inactive, -1 not annotated."""
     soft: NDArray[np.float32]
+    """[n, 12] soft targets, 0 to 1."""
     blendshapes: NDArray[np.float32]
-    """[n, K] scores without side."""
+    """[n, K] scores, left and right averaged."""
     pose: NDArray[np.float32]
-    """[n, 2] yaw and pitch of the head by the teacher, degrees; NaN where unknown."""
+    """[n, 2] yaw and pitch of the head by the teacher, degrees; NaN if unknown."""
     development: NDArray[np.bool_]
-    """[n] True for development identities, which choose thresholds and settings."""
+    """[n] True for development identities, used to choose thresholds and settings."""
 
 
 def load_faces(parquet: Path, cache: Path) -> Faces:
-    """Read the faces, or their arrays from `cache` (.npz)."""
+    """Read the faces, or their arrays from `cache` (.npz) if it exists."""
     if not cache.exists():
         faces = read_faces(parquet)
         cache.parent.mkdir(parents=True, exist_ok=True)
@@ -89,12 +93,12 @@ def read_faces(parquet: Path) -> Faces:
 
 
 def is_development(table: pd.DataFrame) -> NDArray[np.bool_]:
-    """[n] True for the tenth of the identities held out for development."""
+    """Select the tenth of the identities held out for development: [n] bool."""
     return np.asarray(pd.util.hash_array(table["identity"].to_numpy(object)) % 10 == 0)
 
 
 def strip_side(column: str) -> str:
-    """'bs_browDownLeft' -> 'browDown'; 'bs_mouthLeft' keeps its side, which is part of its meaning."""
+    """Remove the side: 'bs_browDownLeft' -> 'browDown'. 'bs_mouthLeft' keeps it: it is a direction."""
     name = column.removeprefix("bs_")
     return name if name in ONE_SIDED else name.removesuffix("Left").removesuffix("Right")
 
@@ -102,8 +106,8 @@ def strip_side(column: str) -> str:
 def detector_points(
     detector: FaceDetector, image: NDArray[np.uint8], teacher: NDArray[np.float32]
 ) -> NDArray[np.float32]:
-    """Points of the detection nearest to the teacher's face; the teacher's points if there is none."""
-    border = max(image.shape[:2]) // 4  # the faces fill their pictures; the detector wants some room
+    """Return the points of the detection nearest to the teacher's face, or the teacher's if none is near."""
+    border = max(image.shape[:2]) // 4  # the faces fill their pictures; the detector needs a margin
     padded = cv2.copyMakeBorder(image, border, border, border, border, cv2.BORDER_CONSTANT)
     eyes = float(np.linalg.norm(teacher[1] - teacher[0]))
     best, best_error = teacher, 0.5 * eyes

@@ -1,10 +1,10 @@
-"""AU labels from the blendshape scores of the teacher model, MediaPipe Face Landmarker.
+"""Derive AU labels from the blendshape scores of the teacher model, MediaPipe Face Landmarker.
 
-An AU is active where the left-right mean of its blendshape exceeds a fixed score (`RULES`). Exceptions:
+An AU is active if the left-right mean of its blendshape exceeds a fixed score (`RULES`). Exceptions:
 
     AU25  inner-lip gap over face height, from landmarks or the column `lip_gap`
-    AU06  squint and smile together count as active, neither as inactive, anything else is not annotated
-    AU23  not annotated on real faces; learned from rendered faces
+    AU06  squint and smile together: active; neither: inactive; one of them: not annotated
+    AU23  not annotated on real faces; trained on rendered faces
 
 Inputs: a data frame with columns `bs_*`, lip gaps [n]. Returns: labels and soft targets [n, 12].
 """
@@ -29,16 +29,16 @@ RULES: dict[str, tuple[str, float]] = {
     "AU25": ("lip_gap", 0.035),
     "AU26": ("jawOpen", 0.15),
 }
-"""AU -> (blendshape, score above which it counts as active)."""
+"""AU -> (blendshape, threshold on its score)."""
 REFERENCE = (
     "Its labels came from a teacher model (MediaPipe Face Landmarker) by a fixed rule, and from rendered "
     "faces, not from human coders; agreement with trained FACS coders has not been measured."
 )
 """Description of the labels that is stored in the checkpoint."""
 CHEEK_ON = (0.4, 0.4)
-"""Squint and smile both above: AU06 counts as active."""
+"""Scores of squint and smile above which AU06 is active."""
 CHEEK_OFF = (0.3, 0.25)
-"""Squint and smile both below: AU06 counts as inactive."""
+"""Scores of squint and smile below which AU06 is inactive."""
 
 
 @dataclass(frozen=True)
@@ -48,17 +48,17 @@ class Targets:
     labels: NDArray[np.int8]
     """[n, 12]: 1 active, 0 inactive, -1 not annotated."""
     soft: NDArray[np.float32]
-    """[n, 12] soft targets in 0..1; 0.5 at the rule's score, 0 where not annotated."""
+    """[n, 12] soft targets, 0 to 1; 0.5 at the threshold, 0 if not annotated."""
 
 
 def blendshape(table: pd.DataFrame, name: str) -> NDArray[np.float32]:
-    """Score [n] by its name without side; left and right are averaged."""
+    """Average left and right of a blendshape, by its name without side: scores [n]."""
     columns = [c for c in (f"bs_{name}", f"bs_{name}Left", f"bs_{name}Right") if c in table]
     return table[columns].mean(axis=1).to_numpy(np.float32)
 
 
 def lip_gap(landmarks: NDArray[np.floating]) -> NDArray[np.float32]:
-    """Inner-lip distance over face height [n] from landmarks [n, 478, 2]."""
+    """Compute inner-lip distance over face height [n] from landmarks [n, 478, 2]."""
 
     def distance(a: int, b: int) -> NDArray[np.floating]:
         return np.linalg.norm(landmarks[:, a] - landmarks[:, b], axis=-1)

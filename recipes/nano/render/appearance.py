@@ -1,6 +1,7 @@
-"""Appearance of a rendered person: head shape, skin, hair, beard, glasses.
+"""Draw the appearance of a rendered person: head shape, skin, hair, beard, glasses.
 
-A seed always gives the same person. Seeds from TEST_SEEDS on are for benchmarks and never used in training.
+The same seed always gives the same person. Seeds from TEST_SEEDS on are for benchmarks and never used in
+training.
 
 Inputs: a `Head`, a seed. Returns: an `Appearance` (coloured mesh).
 See also: expressions.py (AU intensities), camera_model.py (light and camera).
@@ -18,7 +19,7 @@ from auscan.datasets.synth.raster import vertex_normals
 from recipes.nano.render.head_mesh import EXTRA_NAMES, Head
 
 TEST_SEEDS = 1_000_000
-"""Persons with this seed or above are for benchmarks only."""
+"""First seed of the persons for benchmarks."""
 Random = np.random.Generator
 _TONES = np.array(
     [[250, 220, 198], [232, 186, 156], [204, 150, 114], [148, 98, 70], [84, 54, 42]], np.float64
@@ -39,12 +40,12 @@ _IRISES = np.array([[60, 42, 30], [98, 76, 48], [92, 122, 142], [96, 112, 84]], 
 
 @dataclass(frozen=True, eq=False)
 class Appearance:
-    """One person; V vertices of the head come first, then those of hair and glasses."""
+    """One person: V vertices of the head, then P vertices of hair and glasses."""
 
     shape: Floats
     """[V, 3] cm: the face at rest."""
     hair_offset: Floats
-    """[V, 3] cm: hair and beard, added after the face has moved."""
+    """[V, 3] cm: offset of hair and beard, added to the moved face."""
     extra_vertices: Floats
     """[P, 3] cm: further vertices, fixed to the skull."""
     triangles: NDArray[np.int32]
@@ -56,7 +57,7 @@ class Appearance:
     wrinkle_depth: float
     """Depth of the wrinkles."""
     resting_aus: Floats
-    """[A]: AU intensities of the resting face."""
+    """[A]: AU intensities of the face at rest."""
     lid_droop: float
     """Droop of the upper lids, as a share of a blink."""
     skin: Floats
@@ -68,10 +69,12 @@ class Appearance:
     hair: str
     """bald, short or long."""
     beard: bool
+    """Whether the person has a beard."""
     fringe: bool
+    """Whether hair covers the forehead."""
 
     def with_lid_droop(self, extras: Floats) -> Floats:
-        """Extras [E] with at least this person's lid droop."""
+        """Return extras [E] with at least this person's lid droop."""
         found = extras.copy()
         blink = EXTRA_NAMES.index("blink")
         found[blink] = max(found[blink], self.lid_droop)
@@ -128,7 +131,7 @@ def draw_appearance(head: Head, seed: int) -> Appearance:
 
 
 def smooth_field(places: Floats, length_cm: float, random: Random, count: int = 6) -> Floats:
-    """[V]: a smooth random field of mean 0 and variance 1 over places [V, 3]."""
+    """Draw a smooth random field [V] of mean 0 and variance 1 over places [V, 3]."""
     towards = random.normal(size=(3, count))
     towards *= 2 * np.pi / length_cm / np.linalg.norm(towards, axis=0) * random.uniform(0.7, 1.4, count)
     phases = (places @ towards.astype(np.float32) + random.uniform(0, 2 * np.pi, count)).astype(np.float32)
@@ -136,7 +139,7 @@ def smooth_field(places: Floats, length_cm: float, random: Random, count: int = 
 
 
 def _hair(head: Head, kind: str, fringe: bool, random: Random) -> Floats:
-    """[V], 0 to 1: where the head is covered with hair."""
+    """Draw the cover of hair on the head: [V], 0 to 1."""
     neutral = head.face.neutral
     x, y, z = neutral.T
     paint = dict(zip(PAINTS, head.face.paint.T, strict=True))
@@ -154,7 +157,7 @@ def _hair(head: Head, kind: str, fringe: bool, random: Random) -> Floats:
 
 
 def _beard(head: Head, random: Random) -> Floats:
-    """[V], 0 to 1: stubble or a full beard, often with a moustache."""
+    """Draw stubble or a full beard, often with a moustache: [V], 0 to 1."""
     x, y, z = head.face.neutral.T
     lip = head.face.paint[:, PAINTS.index("lip")]
     jaw = np.clip((-5.2 - 0.25 * np.abs(x) + 0.16 * x**2 * (np.abs(x) > 3) * 0.15 - y) / 1.0, 0, 1)
@@ -170,7 +173,7 @@ def _beard(head: Head, random: Random) -> Floats:
 def _colours(
     head: Head, skin: Floats, hair_colour: Floats, hair: Floats, beard: Floats, random: Random
 ) -> Floats:
-    """[V, 3] RGB before shading."""
+    """Draw colours before shading: [V, 3] RGB."""
     face, places = head.face, head.face.neutral
     x, y = places.T[:2].astype(np.float64)
     lip = skin * [0.86, 0.62, 0.64] + random.uniform(-12, 12, 3)
@@ -187,7 +190,7 @@ def _colours(
     paint = face.colours(palette.astype(np.float32))
     paint += _brows(head, random)[:, None] * (brow - paint)
     bare = face.paint[:, :4].sum(axis=1)
-    # Blood, blotches, pores, freckles: skin that is one colour looks like wax.
+    # Skin of one colour looks like wax: add redness, mottling, pores and freckles.
     red = hill(x, y, 3.8, -3.5, 1.6, 1.4, 1, both=True) + hill(x, y, 0, -3.2, 0.9, 1.0, 1)
     tint = np.array([1.0, 0.86, 0.86]) ** (random.uniform(0, 1.2) * red)[:, None]
     mottle = random.uniform(0.01, 0.06) * smooth_field(places, 3.0, random) + random.uniform(
@@ -209,7 +212,7 @@ def _colours(
 
 
 def _brows(head: Head, random: Random) -> Floats:
-    """[V], 0 to 1: brows of random height, slope, arch and thickness."""
+    """Draw brows of random height, slope, arch and thickness: [V], 0 to 1."""
     x, y, z = head.face.neutral.T
     out = np.abs(x)
     middle = random.uniform(1.55, 2.35) + random.uniform(-0.1, 0.12) * (out - 3.4)
@@ -222,7 +225,7 @@ def _brows(head: Head, random: Random) -> Floats:
 
 
 def _hair_offset(head: Head, shape: Floats, hair: Floats, beard: Floats, kind: str, random: Random) -> Floats:
-    """[V, 3] cm: offset of hair and beard from the skin."""
+    """Draw the offset of hair and beard from the skin: [V, 3] cm."""
     normals = vertex_normals(shape.astype(np.float32), head.face.triangles)
     volume = random.uniform(0.2, 1.0) if kind == "short" else random.uniform(0.5, 2.2)
     high = np.clip(0.5 + (head.face.neutral[:, 1] - 3) / 8, 0.15, 1)
@@ -234,7 +237,7 @@ def _hair_offset(head: Head, shape: Floats, hair: Floats, beard: Floats, kind: s
 def _hair_and_glasses_mesh(
     kind: str, glasses: str, hair_colour: Floats, random: Random
 ) -> tuple[Floats, NDArray[np.int32], Floats]:
-    """Long hair and glasses: vertices [P, 3], triangles [F, 3] double-sided, colours [P, 3]."""
+    """Make long hair and glasses: vertices [P, 3], triangles [F, 3] double-sided, colours [P, 3]."""
     sheets: list[tuple[Floats, Floats]] = []  # grids [R, C, 3] and their colours
     if kind == "long":
         sheets.append(_long_hair(hair_colour, random))
@@ -258,7 +261,7 @@ def _hair_and_glasses_mesh(
 
 
 def _long_hair(hair_colour: Floats, random: Random) -> tuple[Floats, Floats]:
-    """Long hair around the head, open at the face."""
+    """Make long hair around the head, open at the face."""
     open_to = np.deg2rad(random.uniform(58, 88, 2))
     turn = np.linspace(open_to[0], 2 * np.pi - open_to[1], 60)[None, :]
     down = np.linspace(0, 1, 14)[:, None]
@@ -281,7 +284,7 @@ def _long_hair(hair_colour: Floats, random: Random) -> tuple[Floats, Floats]:
 
 
 def _glasses(dark: bool, random: Random) -> list[tuple[Floats, Floats]]:
-    """Rims, bridge, arms and, if dark, lenses."""
+    """Make rims, bridge, arms and, if dark, lenses."""
     rim, bulk = random.uniform(5, 110, 3), random.uniform(0.14, 0.42)
     half = np.array([random.uniform(2.3, 2.9), random.uniform(1.5, 2.3)])
     square = random.uniform(2.0, 4.0)  # 2 is an ellipse

@@ -16,7 +16,7 @@ from recipes.nano.render.appearance import Appearance, Random
 from recipes.nano.render.head_mesh import Head, concavity
 
 Image = NDArray[np.uint8]
-_FINER = 2  # heads are drawn this much larger and averaged down
+_FINER = 2  # supersampling factor of heads
 
 
 @dataclass(frozen=True, eq=False)
@@ -26,11 +26,11 @@ class CameraSetup:
     background: Image
     """[H, W, 3]."""
     scale: float
-    """px a cm at the eyes."""
+    """px in a cm at the eyes."""
     distance_cm: float
-    """Distance from the camera to the eyes."""
+    """Distance from the camera to the eyes, cm."""
     light: Floats
-    """[3]: towards the light, in the camera's axes."""
+    """[3]: unit vector towards the light, in the axes of the camera."""
     key_light: Floats
     """[3] RGB strength of the directional light."""
     ambient: Floats
@@ -38,11 +38,13 @@ class CameraSetup:
     depth: float
     """Darkness of folds."""
     gamma: float
+    """Exponent on grey levels."""
     noise: float
-    """Standard deviation, of 0 to 255."""
+    """Standard deviation in grey levels, of 255."""
     blur_px: float
+    """Standard deviation of the blur, px."""
     jpeg: int
-    """Quality; 0 keeps the picture as it is."""
+    """JPEG quality; 0 for no compression."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,10 +58,11 @@ class Picture:
     outline: Floats
     """[L, 2] px: front of the face; its hull is the face region."""
     lip_gap: float
+    """Inner-lip distance over face height."""
 
 
 def draw_camera_setup(random: Random, plain: bool = False) -> CameraSetup:
-    """Draw camera, light and background.  plain: a good camera and good light, as in clips."""
+    """Draw camera, light and background.  plain: only good cameras and good light, as in clips."""
     scale = float(np.clip(np.exp(random.normal(np.log(6.5), 0.4)), 3.0, 13))
     wide, high = np.clip(np.array([random.uniform(24, 40), random.uniform(27, 36)]) * scale, 96, 400)
     light = np.array([random.uniform(-1.4, 1.4), random.uniform(-0.3, 1.1), random.uniform(0.25, 1.0)])
@@ -82,10 +85,10 @@ def draw_camera_setup(random: Random, plain: bool = False) -> CameraSetup:
     )
 
 
-def adjust_exposure(scene: CameraSetup, person: Appearance) -> CameraSetup:
+def adjust_exposure(camera: CameraSetup, person: Appearance) -> CameraSetup:
     """Raise the exposure for dark faces, as an automatic exposure does in part."""
     gain = float(np.clip((150 / max(float(person.skin.mean()), 1)) ** 0.45, 0.85, 1.5))
-    return replace(scene, key_light=scene.key_light * gain, ambient=scene.ambient * gain)
+    return replace(camera, key_light=camera.key_light * gain, ambient=camera.ambient * gain)
 
 
 def render_head(
@@ -94,35 +97,35 @@ def render_head(
     vertices: Floats,
     pose: tuple[float, float, float],
     at: tuple[float, float],
-    scene: CameraSetup,
+    camera: CameraSetup,
 ) -> Picture:
     """Draw the head over the background, without camera artefacts.
 
-    vertices: [V, 3] of the moved face.  pose: yaw, pitch, roll in degrees, signs as raster.View's.
-    at: where the middle between the eyes is, as shares of width and height.
+    vertices: [V, 3] cm of the moved face.  pose: yaw, pitch, roll in degrees, with the signs of raster.View.
+    at: middle between the eyes, as shares of width and height.
     """
-    frame = scene.background.copy()
+    frame = camera.background.copy()
     origin = (at[0] * frame.shape[1], at[1] * frame.shape[0])
-    view = View(*pose, scale=scene.scale, x=origin[0], y=origin[1])
+    view = View(*pose, scale=camera.scale, x=origin[0], y=origin[1])
     whole = np.concatenate([vertices + person.hair_offset, person.extra_vertices]).astype(np.float32)
-    colours = _shade(whole, person, view, scene)
-    _composite(frame, _project(whole, view, scene.distance_cm), person.triangles, colours)
-    points = _project(head.face.points(vertices), view, scene.distance_cm)[:, :2]
-    outline = _project(vertices[head.outline], view, scene.distance_cm)[:, :2]
+    colours = _shade(whole, person, view, camera)
+    _composite(frame, _project(whole, view, camera.distance_cm), person.triangles, colours)
+    points = _project(head.face.points(vertices), view, camera.distance_cm)[:, :2]
+    outline = _project(vertices[head.outline], view, camera.distance_cm)[:, :2]
     return Picture(frame, points, outline, head.lip_gap(vertices))
 
 
-def apply_camera(image: Image, scene: CameraSetup, random: Random) -> Image:
+def apply_camera(image: Image, camera: CameraSetup, random: Random) -> Image:
     """Apply camera artefacts: gamma, blur, noise, compression."""
-    if scene.blur_px > 0.2:
-        image = cv2.GaussianBlur(image, (0, 0), scene.blur_px)
-    levels = 255 * (np.arange(256) / 255) ** scene.gamma
-    noisy = levels.astype(np.float32)[image] + random.normal(0, scene.noise, (*image.shape[:2], 1)).astype(
+    if camera.blur_px > 0.2:
+        image = cv2.GaussianBlur(image, (0, 0), camera.blur_px)
+    levels = 255 * (np.arange(256) / 255) ** camera.gamma
+    noisy = levels.astype(np.float32)[image] + random.normal(0, camera.noise, (*image.shape[:2], 1)).astype(
         np.float32
     )
     image = np.clip(noisy, 0, 255).astype(np.uint8)
-    if scene.jpeg:
-        data = cv2.imencode(".jpg", image[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, scene.jpeg])[1]
+    if camera.jpeg:
+        data = cv2.imencode(".jpg", image[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, camera.jpeg])[1]
         image = cv2.imdecode(data, cv2.IMREAD_COLOR_RGB).astype(np.uint8)
     return image
 
@@ -130,25 +133,27 @@ def apply_camera(image: Image, scene: CameraSetup, random: Random) -> Image:
 def _project(vertices: Floats, view: View, distance_cm: float) -> Floats:
     """Project vertices [V, 3] cm in perspective: x px, y px, depth cm."""
     turned: Floats = vertices @ rotation_matrix(view).T
-    near = view.scale * distance_cm / np.maximum(distance_cm + 10 - turned[:, 2], 5.0)  # eyes are 10 cm ahead
+    near = (
+        view.scale * distance_cm / np.maximum(distance_cm + 10 - turned[:, 2], 5.0)
+    )  # eyes are 10 cm in front of the origin
     turned[:, 0] = view.x + near * turned[:, 0]
     turned[:, 1] = view.y - near * turned[:, 1]
     return turned
 
 
-def _shade(vertices: Floats, person: Appearance, view: View, scene: CameraSetup) -> Floats:
-    """Shade vertices with ambient, directional and specular light, folds darker. Return colours [V, 3]."""
+def _shade(vertices: Floats, person: Appearance, view: View, camera: CameraSetup) -> Floats:
+    """Shade vertices with ambient, directional and specular light, with dark folds. Return colours [V, 3]."""
     normals = vertex_normals(vertices, person.triangles)
     folds = concavity(vertices, normals, person.triangles)
     turned = normals @ rotation_matrix(view).T
-    facing = turned @ scene.light
+    facing = turned @ camera.light
     soft = np.clip((facing + 0.15) / 1.15, 0, 1)
-    half = scene.light + np.array([0, 0, 1], np.float32)
+    half = camera.light + np.array([0, 0, 1], np.float32)
     glint = np.clip(turned @ (half / np.linalg.norm(half)), 0, 1) ** 24
-    open_to = np.clip(1 - 0.9 * scene.depth * folds, 0.35, 1.15)[:, None]
+    open_to = np.clip(1 - 0.9 * camera.depth * folds, 0.35, 1.15)[:, None]
     sky = (0.8 + 0.2 * turned[:, 1])[:, None]
-    diffuse = person.albedo * open_to * (scene.ambient * sky + scene.key_light * soft[:, None])
-    return np.asarray(diffuse + 255 * (person.gloss * glint)[:, None] * scene.key_light, np.float32)
+    diffuse = person.albedo * open_to * (camera.ambient * sky + camera.key_light * soft[:, None])
+    return np.asarray(diffuse + 255 * (person.gloss * glint)[:, None] * camera.key_light, np.float32)
 
 
 def _composite(frame: Image, corners: Floats, triangles: NDArray[np.int32], colours: Floats) -> None:
@@ -178,7 +183,9 @@ def _background(random: Random, width: int, height: int) -> Image:
         size = random.uniform(0.05, 0.8, 2) * [width, height]
         a, b = corner.astype(int).tolist(), (corner + size).astype(int).tolist()
         cv2.rectangle(picture, a, b, random.uniform(0, 255, 3).tolist(), cv2.FILLED)
-    picture += random.uniform(0.3, 0.9) * (picture.mean(axis=2, keepdims=True) - picture)  # rooms are pale
+    picture += random.uniform(0.3, 0.9) * (
+        picture.mean(axis=2, keepdims=True) - picture
+    )  # rooms have pale colours
     fine = random.normal(0, random.uniform(0, 25), (height // 3 + 1, width // 3 + 1, 1)).astype(np.float32)
     picture += cv2.resize(fine, (width, height))[..., None]
     return np.clip(cv2.GaussianBlur(picture, (0, 0), random.uniform(0.8, 8)), 0, 255).astype(np.uint8)

@@ -1,12 +1,13 @@
-"""Random facial expressions and the label rule of rendered faces.
+"""Draw random facial expressions and label rendered faces.
 
 A still shows a resting face, one AU, a combination, or a mouth shape of speech. Any AU may occur with any
-other, weak traces are on all of them, and a third is asymmetric.
+other, a third of the AUs has weak traces, and a third is asymmetric.
 
-Label rule: 1 where the left-right mean is at least ON, 0 where it is at most OFF, -1 between. AU25 is the
-inner-lip gap over the face height (the teacher's threshold is 0.035): 1 from GAP_ON, 0 up to GAP_OFF.
+Label rule: 1 if the left-right mean is at least ON, 0 if it is at most OFF, -1 between. AU25 is labelled by
+the inner-lip gap over the face height (the teacher's threshold is 0.035): 1 from GAP_ON, 0 up to GAP_OFF.
 
-Inputs: a random generator. Returns: `Moves`, and labels and soft targets for them.
+Inputs: a random generator.
+Returns: an `Expression`, and labels and soft targets [A].
 """
 
 from dataclasses import dataclass
@@ -20,9 +21,12 @@ from recipes.nano.render.head_mesh import EXTRA_NAMES
 
 Random = np.random.Generator
 ON = np.where(np.isin(AU_NAMES, ["AU04", "AU12"]), 0.6, 0.5)
+"""[A]: upper threshold."""
 OFF = np.where(np.isin(AU_NAMES, ["AU04", "AU12"]), 0.35, 0.3)
-"""[A]: near the teacher's thresholds on rendered faces (docs/benchmarks/rendered_data.md)."""
+"""[A]: lower threshold. Both are near the teacher's thresholds on rendered faces
+(docs/benchmarks/rendered_data.md)."""
 GAP_ON, GAP_OFF = 0.03, 0.015
+"""Thresholds of AU25, inner-lip gap over face height."""
 AU_COMBINATIONS = (
     *(("AU06", "AU12"), ("AU06", "AU12", "AU25"), ("AU06", "AU07", "AU12", "AU25", "AU26"), ("AU12", "AU25")),
     *(("AU01", "AU02"), ("AU01", "AU02", "AU25", "AU26"), ("AU01", "AU02", "AU12"), ("AU25", "AU26")),
@@ -54,7 +58,7 @@ _SHUT = [AU_NAMES.index(name) for name in ("AU23", "AU24")]
 _OPEN = [AU_NAMES.index(name) for name in ("AU25", "AU26")]
 _AU25 = AU_NAMES.index("AU25")
 _BASE_RATES = np.array([0.17, 0.19, 0.14, 0.28, 0.24, 0.2, 0.16, 0.18, 0.38, 0.32, 0.06, 0.22])
-"""[A]: probability of each AU beside the combinations, so that all are about equally frequent."""
+"""[A]: probability of each AU outside the combinations, chosen so that all are about equally frequent."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,11 +66,11 @@ class Expression:
     """AU intensities and other movements of a face at one moment."""
 
     left: Floats
-    """[A] intensities on the picture's left half of a frontal face; 1 is full, FACS's D to E."""
+    """[A] intensities on the picture's left half of a frontal face; 1 is FACS intensity D to E."""
     right: Floats
-    """[A]."""
+    """[A] intensities on the other half."""
     extras: Floats
-    """[E] of head_mesh.EXTRAS."""
+    """[E] intensities of head_mesh.EXTRAS."""
 
 
 def draw_expression(random: Random) -> Expression:
@@ -83,7 +87,7 @@ def draw_expression(random: Random) -> Expression:
     traces = random.uniform(0, 0.25, AU_COUNT) * (random.random(AU_COUNT) < 0.35)
     between = random.uniform(OFF, ON) * (random.random(AU_COUNT) < 0.05)
     mean = np.where(active, random.uniform(ON, 1.15), np.maximum(traces, between))
-    mean[_AU25] *= 1.3  # the least that parts lips visibly is half of it
+    mean[_AU25] *= 1.3  # lips part visibly only from half of it
     extras = _extras(random)
     if kind == "speech":
         _add_speech(random, mean, extras)
@@ -126,18 +130,18 @@ def _resolve_lips(random: Random, mean: NDArray[np.float64]) -> None:
 
 
 def mean_intensities(expression: Expression, resting_aus: Floats) -> Floats:
-    """[A]: mean of both sides plus the resting face."""
+    """Return the mean of both sides plus the resting face: [A]."""
     return np.asarray((expression.left + expression.right) / 2 + resting_aus, np.float32)
 
 
 def labels_of(intensities: Floats, lip_gap: NDArray[np.floating] | float) -> NDArray[np.int8]:
-    """Labels [..., A] of intensities [..., A] and lip gaps [...], by the rule above."""
+    """Convert intensities [..., A] and lip gaps [...] into labels [..., A], by the rule above."""
     low, high, value = _values_and_thresholds(intensities, lip_gap)
     return np.where(value >= high, 1, np.where(value <= low, 0, -1)).astype(np.int8)
 
 
 def soft_targets(intensities: Floats, lip_gap: NDArray[np.floating] | float) -> Floats:
-    """Soft targets [..., A], 0 to 1; 0.5 halfway between OFF and ON."""
+    """Return soft targets [..., A], 0 to 1; 0.5 halfway between OFF and ON."""
     low, high, value = _values_and_thresholds(intensities, lip_gap)
     return np.asarray(1 / (1 + np.exp(-(value - (low + high) / 2) / (0.6 * (high - low)))), np.float32)
 
@@ -145,7 +149,7 @@ def soft_targets(intensities: Floats, lip_gap: NDArray[np.floating] | float) -> 
 def _values_and_thresholds(
     intensities: Floats, lip_gap: NDArray[np.floating] | float
 ) -> tuple[Floats, Floats, Floats]:
-    """Lower and upper threshold of each AU [A], and the values to compare [..., A]."""
+    """Return lower and upper threshold of each AU [A], and the values to compare [..., A]."""
     low, high = OFF.copy(), ON.copy()
     low[_AU25], high[_AU25] = GAP_OFF, GAP_ON
     value = np.array(intensities, np.float64)

@@ -1,4 +1,4 @@
-"""ICT-FaceKit head mesh with twelve AUs per side and further movements (blinks, gaze, jaw, lip shapes).
+"""Load the ICT-FaceKit head mesh and move it: twelve AUs a side, blinks, gaze, jaw, lip shapes.
 
 Inputs: the path of an ict_facekit.npz. Returns: a `Head`, and meshes [V, 3] in cm.
 See also: appearance.py (skin, hair, colours), camera_model.py (pictures).
@@ -33,13 +33,13 @@ EXTRAS: dict[str, dict[str, float]] = {
     "stretch": {"mouthStretch": 0.6},
     "chin": {"mouthShrugLower": 0.6, "mouthShrugUpper": 0.4},
 }
-"""Movements beside the twelve AUs, by ARKit's expressions."""
+"""Movements other than the twelve AUs, as weights of ARKit's expressions."""
 EXTRA_NAMES = tuple(EXTRAS)
 AU_GAINS = {"AU02": 1.15, "AU06": 1.2, "AU07": 1.6, "AU15": 1.25, "AU23": 1.6}
-"""Gains of AUs that a small network hardly sees at the size of a crop."""
-_INNER_LIPS = (5533, 5517)  # middle of the upper and of the lower one
-_CHIN = 966
-_FOREHEAD_CM = 6.3  # where MediaPipe's topmost landmark lies above the eyes
+"""Gains of AUs that are too weak for a small network at the size of a crop."""
+_INNER_LIPS = (5533, 5517)  # vertices in the middle of the upper and the lower lip
+_CHIN = 966  # vertex
+_FOREHEAD_CM = 6.3  # height of MediaPipe's topmost landmark above the eyes
 _IDENTITIES = 60
 
 
@@ -62,9 +62,10 @@ class Head:
     def vertices(
         self, shape: Floats, left: Floats, right: Floats, extras: Floats, wrinkle_depth: float = 0.7
     ) -> Floats:
-        """Mesh [V, 3] of a person with shape [V, 3] and intensities: left, right [A], extras [E].
+        """Return the mesh [V, 3] of a person.
 
-        lines: depth of the person's wrinkles, 0 to about 1.5.
+        shape: [V, 3] cm, the face at rest.  left, right: AU intensities [A] of each side.
+        extras: intensities [E] of EXTRAS.  wrinkle_depth: depth of the wrinkles, 0 to about 1.5.
         """
         expression = _sum(left, self.face.au_deltas) + wrinkle_depth * _sum(left, self.relief)
         if not np.allclose(left, right):
@@ -73,15 +74,15 @@ class Head:
         return np.asarray(shape + expression + _sum(extras, self.extras), np.float32)
 
     def lip_gap(self, vertices: Floats) -> float:
-        """Distance of the inner lips over the height of the face, as the teacher measures AU25."""
+        """Compute the inner-lip distance over the face height, as the teacher measures AU25."""
         upper, lower = vertices[list(_INNER_LIPS)]
         top = np.array([0, _FOREHEAD_CM, vertices[_CHIN, 2]], np.float32)
-        # Lips that a press pushes through each other are not apart.
+        # Pressed lips may intersect in the mesh; their gap is 0.
         return float(max(0.0, upper[1] - lower[1]) / np.linalg.norm(top - vertices[_CHIN]))
 
 
 def load_head(path: Path) -> Head:
-    """Load the head from an ict_facekit.npz. Raises InputError for another file."""
+    """Load the head from an ict_facekit.npz. Raise InputError for another file."""
     face = ict_face(path, _IDENTITIES)
     strength = np.array([AU_GAINS.get(name, 1.0) for name in AU_NAMES], np.float32)[:, None, None]
     face = replace(face, au_deltas=face.au_deltas * strength)
@@ -103,13 +104,13 @@ def load_head(path: Path) -> Head:
 
 
 def _sum(weights: Floats, deltas: Floats) -> Floats:
-    """[V, 3]: weights [K] times deltas [K, V, 3]."""
+    """Sum weights [K] times deltas [K, V, 3]: [V, 3]."""
     flat = np.asarray(weights, np.float32) @ deltas.reshape(len(deltas), -1)
     return np.asarray(flat.reshape(deltas.shape[1:]), np.float32)
 
 
 def _wrinkle_deltas(neutral: Floats, bare: NDArray[np.bool_]) -> Floats:
-    """[A, V, 3] cm towards the viewer: wrinkles of FACS, which smooth blendshapes lack."""
+    """Return the wrinkles of FACS, which smooth blendshapes lack: [A, V, 3] cm towards the viewer."""
     x, y, z = neutral.T.astype(np.float64)
     forehead = np.cos(2 * np.pi * (y - 4.9) / 1.05)
     along = np.clip((-4.0 - y) / 3.2, 0, 1)
@@ -141,7 +142,7 @@ def _wrinkle_deltas(neutral: Floats, bare: NDArray[np.bool_]) -> Floats:
 
 @njit(cache=True)
 def concavity(vertices: Floats, normals: Floats, triangles: NDArray[np.int32]) -> Floats:
-    """Concavity of the mesh at each vertex [V]: 0 where flat, positive in folds, negative on ridges."""
+    """Compute the concavity [V] of the mesh at each vertex: 0 if flat, above 0 in folds, below on ridges."""
     total = np.zeros((vertices.shape[0], 3), np.float32)
     count = np.zeros(vertices.shape[0], np.float32)
     length = np.zeros(vertices.shape[0], np.float32)

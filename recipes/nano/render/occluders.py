@@ -1,13 +1,13 @@
-"""Occluders over faces: hand, cup, microphone, cloth, phone, blob, bar; in stills and over spans of a track.
+"""Draw and paste occluders over faces: hand, cup, microphone, cloth, phone, blob, bar.
 
-Positions and sizes are those of an aligned crop (align.TEMPLATE, SIDE px), so the same occluder covers the
-same part of a crop and, through a transform, of the frame the crop was cut from. In a track, an occluder
-enters from outside, stays for 0.5 to 5 s, moves slightly and leaves; labels do not change. The same seed
-gives the same result.
+Positions and sizes are in px of an aligned crop (align.TEMPLATE, SIDE px), so the same occluder covers the
+same part of a crop and, through a transform, of the frame that was cropped. In a track, an occluder enters
+from outside, stays for 0.5 to 5 s, moves slightly and leaves. Labels do not change. The same seed gives the
+same result.
 
 Inputs: a random generator; a picture [H, W] or [H, W, 3] uint8, or crops [T, S, S(, 3)] with times [T] in
 seconds.
-Returns: the picture and its occlusion mask, or a `CoveredTrack`.
+Returns: the picture and its occlusion mask [H, W], or an `OccludedTrack`.
 """
 
 from dataclasses import dataclass
@@ -24,26 +24,28 @@ Mask = NDArray[np.bool_]
 Random = np.random.Generator
 KINDS = ("hand", "cup", "microphone", "cloth", "phone", "blob", "bar")
 PARTS = ("mouth", "eyes", "left", "right")
-"""Parts of the face; left and right are halves in the picture."""
+"""Parts of the face; left and right are halves as seen in the picture."""
 BOXES = {
     **{"mouth": (36.0, 82.0, 76.0, 106.0), "eyes": (22.0, 43.0, 90.0, 61.0)},
     **{"left": (18.0, 18.0, 56.0, 112.0), "right": (56.0, 18.0, 94.0, 112.0)},
 }
 """The parts as x0, y0, x1, y1 in px of an aligned crop."""
 MIN_COVERED_SHARE = 0.75
-"""Share of a part's box from which it counts as covered."""
+"""Minimum covered share of a part's box for the part to count as covered."""
 _turn = np.linspace(0, 2 * np.pi, 32, endpoint=False)
 FACE_OUTLINE = np.stack([56 + 38 * np.cos(_turn), 65 + 49 * np.sin(_turn)], axis=1).astype(np.float32)
 """[32, 2]: approximate outline of an aligned face, for faces without landmarks."""
-_PATCH = 256  # px of a drawn thing, in px of a crop; its middle lies at the middle of the part
+_PATCH = 256  # side of a drawn occluder in px of a crop; its centre is the centre of the part
 
 
 @dataclass(frozen=True, eq=False)
 class Occluder:
-    """A drawn occluder, which can be pasted repeatedly."""
+    """A drawn occluder; `paste` puts it on a picture."""
 
     kind: str
+    """One of KINDS."""
     part: str
+    """One of PARTS."""
     texture: Image
     """[P, P, 3] RGB."""
     alpha: NDArray[np.float32]
@@ -77,8 +79,8 @@ def paste(
 ) -> tuple[Image, Mask]:
     """Paste an occluder over its part of the face. Return the picture and the occlusion mask [H, W].
 
-    shift: offset from the part, in px of the crop.  lean: degrees added to its own.
-    to_image: [2, 3] from crop px to the picture's; None for a crop.  light: factor on its brightness.
+    shift: offset from the part, in px of the crop.  tilt_deg: added to the occluder's angle.
+    to_image: [2, 3] transform from crop px to picture px; None for a crop.  light: factor on its brightness.
     """
     x0, y0, x1, y1 = BOXES[occluder.part]
     middle = np.array([(x0 + x1) / 2 + shift[0], (y0 + y1) / 2 + shift[1]])
@@ -99,7 +101,7 @@ def paste(
 
 
 def parts_covered(hidden: Mask) -> dict[str, bool]:
-    """Whether each part of an aligned crop is covered, by its occlusion mask [SIDE, SIDE]."""
+    """Return whether each part of an aligned crop is covered, by its occlusion mask [SIDE, SIDE]."""
     found = {}
     for part, (x0, y0, x1, y1) in BOXES.items():
         box = hidden[round(y0) : round(y1), round(x0) : round(x1)]
@@ -108,7 +110,10 @@ def parts_covered(hidden: Mask) -> dict[str, bool]:
 
 
 def covered_share(hidden: Mask, outline: NDArray[np.floating] = FACE_OUTLINE) -> float:
-    """Share of a face, the hull of an outline [L, 2] px, under a mask [H, W]; NaN if outside the picture."""
+    """Compute the share of a face under a mask [H, W]; NaN if the face is outside the picture.
+
+    outline: [L, 2] px; the face is its convex hull.
+    """
     hull = cv2.convexHull(outline.astype(np.float32)).round().astype(np.int32)
     face = cv2.fillConvexPoly(np.zeros(hidden.shape, np.uint8), hull, 1).astype(np.bool_)
     return float(hidden[face].mean()) if face.any() else float("nan")
@@ -124,7 +129,7 @@ def skin_colour(random: Random) -> NDArray[np.float32]:
 
 
 def _light(random: Random) -> NDArray[np.float32]:
-    """Directional shading [P, P]."""
+    """Draw directional shading [P, P]."""
     along = np.linspace(-1, 1, _PATCH, dtype=np.float32)
     angle, strength = random.uniform(0, 2 * np.pi), random.uniform(0, 0.6)
     ramp = np.cos(angle) * along[None, :] + np.sin(angle) * along[:, None]
@@ -150,7 +155,7 @@ def _draw_stroke(
 
 
 def _offset(place: NDArray[np.floating], right: float, down: float) -> NDArray[np.floating]:
-    """A place [2] moved by some px."""
+    """Move a place [2] by some px."""
     return place + np.array([right, down])
 
 
@@ -280,10 +285,10 @@ def draw_random_occluder(random: Random) -> tuple[Occluder, NDArray[np.float64]]
 
 
 SPAN_S = (0.5, 5.0)
-"""Shortest and longest occlusion."""
+"""Shortest and longest occlusion, seconds."""
 PART_CHOICES = ("mouth", "mouth", "mouth", "eyes", "left", "right")
-"""Parts to draw from; the mouth half of the time, since audio helps there."""
-_ENTRY_DISTANCE_PX = 130.0  # crop px from where things come
+"""Parts to draw from. The mouth is half of them, because there audio can help."""
+_ENTRY_DISTANCE_PX = 130.0  # distance of the entry point, crop px
 
 
 @dataclass(frozen=True, eq=False)
@@ -295,10 +300,10 @@ class OccludedTrack:
     hidden: NDArray[np.bool_]
     """[T, 4]: whether each of PARTS is covered."""
     share: NDArray[np.float32]
-    """[T]: share of the face that is covered."""
+    """[T]: covered share of the face."""
 
     def part(self, name: str) -> NDArray[np.bool_]:
-        """[T]: whether this one of PARTS is covered."""
+        """Return whether this one of PARTS is covered: [T]."""
         return self.hidden[:, PARTS.index(name)]
 
 
@@ -308,11 +313,11 @@ class OccluderPath:
 
     occluder: Occluder
     frames: NDArray[np.intp]
-    """[n]: frames in which it is in or near the picture."""
+    """[n]: frames with the occluder in or near the picture."""
     shifts: NDArray[np.floating]
-    """[n, 2] px of the crop."""
+    """[n, 2] offsets in px of the crop."""
     tilts_deg: NDArray[np.floating]
-    """[n] degrees."""
+    """[n] degrees, added to the occluder's angle."""
 
 
 def plan_occlusions(
@@ -341,16 +346,19 @@ def occlude_track(
 ) -> OccludedTrack:
     """Occlude parts of a face for spans of time.
 
-    busy: approximate share of time; 1 covers the whole track.
-    parts: parts to draw from for each span.  kinds: kinds of occluders.
+    crops: [T, S, S] or [T, S, S, 3].  times_s: [T] seconds.
+    occluded_share: approximate share of time; 1 covers the whole track.
+    parts, kinds: parts of the face and kinds of occluders to draw from for each span.
     """
     out, share = crops.copy(), np.zeros(len(crops), np.float32)
     hidden = np.zeros((len(crops), len(PARTS)), np.bool_)
     spans_s = draw_spans(random, float(times_s[0]), float(times_s[-1]), occluded_share)
-    for passing in plan_occlusions(times_s, random, spans_s, parts, kinds):
-        for frame, shift, tilt_deg in zip(passing.frames, passing.shifts, passing.tilts_deg, strict=True):
-            light = float(np.clip(crops[frame].mean() / 110.0, 0.35, 1.15))  # as dark as the picture
-            out[frame], here = paste(out[frame], passing.occluder, shift, tilt_deg, light=light)
+    for path in plan_occlusions(times_s, random, spans_s, parts, kinds):
+        for frame, shift, tilt_deg in zip(path.frames, path.shifts, path.tilts_deg, strict=True):
+            light = float(
+                np.clip(crops[frame].mean() / 110.0, 0.35, 1.15)
+            )  # match the brightness of the picture
+            out[frame], here = paste(out[frame], path.occluder, shift, tilt_deg, light=light)
             share[frame] = max(share[frame], covered_share(here))
             hidden[frame] |= np.array(list(parts_covered(here).values()))
     return OccludedTrack(out, hidden, share)
@@ -369,7 +377,7 @@ def draw_spans(
     """Draw start and end of each span, s, in order."""
     if occluded_share >= 1:
         return [(first_s - 1, last_s + 1)]
-    mean_s = 2.0  # of a span, by the square below
+    mean_s = 2.0  # mean length of a span, from the squared random number below
     gap_s = mean_s * (1 - occluded_share) / occluded_share
     found, now = [], first_s + float(random.exponential(gap_s))
     while now < last_s:
@@ -382,10 +390,10 @@ def draw_spans(
 def _movement(
     random: np.random.Generator, times_s: NDArray[np.floating], start_s: float, end_s: float
 ) -> tuple[NDArray[np.floating], NDArray[np.floating]]:
-    """Offsets [n, 2] px and tilts [n] degrees: entry, slow drift with tremor, exit."""
+    """Draw offsets [n, 2] px and tilts [n] degrees: entry, slow drift with tremor, exit."""
     pace_s = random.uniform(0.1, 0.25)
     away = 1 - _sigmoid((times_s - start_s) / pace_s) * _sigmoid((end_s - times_s) / pace_s)
-    angle = random.uniform(0.05, 0.95) * np.pi  # from below, left or right of it
+    angle = random.uniform(0.05, 0.95) * np.pi  # enters from below, left or right
     come = _ENTRY_DISTANCE_PX * np.array([np.cos(angle), np.sin(angle)])
     width = max(1.0, 8.0 * pace_s / 0.2)
     drift = gaussian_filter1d(random.normal(0, 1, (len(times_s), 3)), width, axis=0) * np.sqrt(3.5 * width)
@@ -395,5 +403,5 @@ def _movement(
 
 
 def _sigmoid(x: NDArray[np.floating]) -> NDArray[np.floating]:
-    """Smooth step from 0 to 1 around 0."""
+    """Return a smooth step from 0 to 1 around 0."""
     return np.asarray(1 / (1 + np.exp(-4 * x)))

@@ -1,11 +1,12 @@
-"""Rendered clips of speaking and silent people, with sound and exact labels.
+"""Render clips of speaking and silent people, with audio and exact labels.
 
     python recipes/nano/render/rendered_clips.py --ict ict_facekit.npz --out runs/nano/rendered_clips
 
-Each person moves, speaks (speech_synthesis.py) and is occluded for some spans, mostly over the mouth while
-speaking. Faces are tracked and cropped as `auscan detect` does.
+People move, speak (speech_synthesis.py) and are occluded for some spans, mostly over the mouth while
+speaking. Faces are tracked and cropped as in `auscan detect`.
 
-Inputs: the path of an ict_facekit.npz, persons. Returns: `RenderedTrack`s, cached as one .npz a clip.
+Inputs: the path of an ict_facekit.npz, persons.
+Returns: `RenderedTrack`s, cached as one .npz for each clip.
 See also: rendered_faces.py (stills), occluders.py (occluders on real clips).
 """
 
@@ -66,7 +67,7 @@ _RARE = [AU_NAMES.index(name) for name in ("AU02", "AU15", "AU23", "AU24", "AU26
 
 @dataclass(frozen=True, eq=False)
 class RenderedTrack:
-    """A tracked face of a rendered clip, with facts that training does not use."""
+    """A tracked face of a rendered clip, with ground truth that training does not use."""
 
     track: ClipTrack
     hidden: NDArray[np.bool_]
@@ -74,39 +75,40 @@ class RenderedTrack:
     pose: Floats
     """[T, 3] yaw, pitch, roll in degrees."""
     speaking: NDArray[np.bool_]
-    """[T]."""
+    """[T]: whether the person speaks."""
 
 
 @dataclass(frozen=True, eq=False)
 class ClipScene:
-    """Everything that determines a clip; `render_frames` yields its frames."""
+    """Movements, speech, occlusions and camera of a clip; `render_frames` renders it."""
 
     head: Head
     appearance: Appearance
-    scene: CameraSetup
+    camera: CameraSetup
     times_s: NDArray[np.float64]
-    """[T]."""
+    """[T] seconds."""
     intensities: Floats
     """[T, A], including those of the person's resting face."""
     asymmetry: Floats
-    """[A]: how much stronger AUs are on one side, -1 to 1."""
+    """[A]: relative difference between both sides, -1 to 1."""
     extras: Floats
-    """[T, E]."""
+    """[T, E] intensities of head_mesh.EXTRAS."""
     pose: Floats
-    """[T, 3]."""
+    """[T, 3] yaw, pitch, roll in degrees."""
     eye_position: Floats
-    """[T, 2]: where the eyes are, as shares of width and height."""
+    """[T, 2]: middle between the eyes, as shares of width and height."""
     occlusions: list[OccluderPath]
     speaking: NDArray[np.bool_]
-    """[T]."""
+    """[T]: whether the person speaks."""
     wave: Floats
     """[M] at 16 kHz from 0 s."""
     seed: int
+    """Seed of the camera noise."""
 
 
 @dataclass(frozen=True, eq=False)
 class RenderedFrame:
-    """One rendered frame; track_faces reads `image` and `time_s`."""
+    """One rendered frame; `track_faces` uses `image` and `time_s`."""
 
     index: int
     image: NDArray[np.uint8]
@@ -114,13 +116,13 @@ class RenderedFrame:
     time_s: float
     picture: Picture
     hidden: NDArray[np.bool_]
-    """[4] of occluders.PARTS."""
+    """[4]: whether each of occluders.PARTS is covered."""
 
 
 def draw_clip(head: Head, person: int, seconds: float = SECONDS, mouth: str = "drawn") -> ClipScene:
     """Draw the movements, speech, occlusions and camera of a person's clip.
 
-    mouth: "free" is never occluded, "covered" always, "drawn" for random spans, mostly during speech
+    mouth: "free" is never occluded, "covered" always, "drawn" for random spans, mostly during speech.
     """
     random = np.random.default_rng([person, 99])
     appearance, ticks = draw_appearance(head, person), ticks_for(seconds)
@@ -136,7 +138,7 @@ def draw_clip(head: Head, person: int, seconds: float = SECONDS, mouth: str = "d
     return ClipScene(
         head=head,
         appearance=appearance,
-        scene=adjust_exposure(draw_camera_setup(random, plain=True), appearance),
+        camera=adjust_exposure(draw_camera_setup(random, plain=True), appearance),
         times_s=times_s,
         intensities=(behaviour.interpolate(times_s, movement) + appearance.resting_aus).astype(np.float32),
         asymmetry=np.where(np.isin(np.arange(AU_COUNT), [_AU25, _AU26]), 0, asymmetry).astype(np.float32),
@@ -155,11 +157,11 @@ def _draw_movement(
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Draw movement [K, A] and extras [K, E] of a person with this speech."""
     movement = behaviour.movement.copy()
-    for _ in range(2):  # rare AUs must be frequent enough to be learned
+    for _ in range(2):  # rare AUs would otherwise be too rare to train on
         extra_movement = simulate(random, seconds, np.random.default_rng(0), speaks=False).movement
         movement[:, _RARE] = np.maximum(movement[:, _RARE], extra_movement[:, _RARE])
     if random.random() < 0.65:
-        movement[:, _AU25] *= 0.15  # lips part for words and with the jaw only
+        movement[:, _AU25] *= 0.15  # lips part only in speech and with the jaw
     pressed = movement[:, _SHUT].max(axis=1)
     lips_closed = np.clip(4 * (pressed - 0.25), 0, 1) * ~speech.speaking
     movement[:, [_AU25, _AU26]] *= (1 - lips_closed)[:, None]
@@ -182,7 +184,7 @@ def _draw_movement(
 
 
 def _head_positions(random: Random, ticks: int) -> NDArray[np.float64]:
-    """[K, 2]: the head sways; in a fifth of the clips it leaves the picture for a while and comes back."""
+    """Draw head positions [K, 2]: it sways, and in a fifth of the clips leaves the picture for a while."""
     place = np.array([0.5, 0.44]) + 0.02 * np.stack(
         [smooth_noise(random, ticks, 3.0) for _ in range(2)], axis=1
     )
@@ -197,7 +199,7 @@ def _head_positions(random: Random, ticks: int) -> NDArray[np.float64]:
 def _draw_occlusions(
     random: Random, times_s: NDArray[np.float64], speech: SyntheticSpeech, mouth: str
 ) -> list[OccluderPath]:
-    """Occluders during speech, and for random spans of time."""
+    """Draw occluders during speech, and for random spans of time."""
     last_s = float(times_s[-1])
     if mouth == "covered":
         return plan_occlusions(times_s, random, [(-1.0, last_s + 1)], ("mouth",))
@@ -215,9 +217,9 @@ def _draw_occlusions(
 
 
 def render_frames(clip: ClipScene) -> Iterator[RenderedFrame]:
-    """Yield the frames of a clip in order; the same scene gives the same frames."""
+    """Yield the frames of a clip in order. The same scene always gives the same frames."""
     random = np.random.default_rng(clip.seed)
-    light = float(np.clip((clip.scene.key_light + clip.scene.ambient).mean(), 0.3, 1.2))
+    light = float(np.clip((clip.camera.key_light + clip.camera.ambient).mean(), 0.3, 1.2))
     for index, time_s in enumerate(clip.times_s.tolist()):
         now = clip.intensities[index]
         left, right = now * (1 + clip.asymmetry), now * (1 - clip.asymmetry)
@@ -226,7 +228,7 @@ def render_frames(clip: ClipScene) -> Iterator[RenderedFrame]:
             clip.appearance.shape, left, right, extras, clip.appearance.wrinkle_depth
         )
         pose, at = tuple(clip.pose[index].tolist()), tuple(clip.eye_position[index].tolist())
-        picture = render_head(clip.head, clip.appearance, vertices, pose, at, clip.scene)
+        picture = render_head(clip.head, clip.appearance, vertices, pose, at, clip.camera)
         image, hidden = picture.image, np.zeros(len(PARTS), np.bool_)
         to_image = np.linalg.inv(np.vstack([crop_transform(picture.points), [0, 0, 1]]))[:2]
         for path in clip.occlusions:
@@ -235,11 +237,11 @@ def render_frames(clip: ClipScene) -> Iterator[RenderedFrame]:
                 image, _ = paste(image, path.occluder, shift, tilt_deg, to_image, light)
                 crop_mask = paste(np.zeros((SIDE, SIDE), np.uint8), path.occluder, shift, tilt_deg)[1]
                 hidden |= np.array(list(parts_covered(crop_mask).values()))
-        yield RenderedFrame(index, apply_camera(image, clip.scene, random), time_s, picture, hidden)
+        yield RenderedFrame(index, apply_camera(image, clip.camera, random), time_s, picture, hidden)
 
 
 def track_clip(clip: ClipScene, name: str) -> list[RenderedTrack]:
-    """Tracks of the face, detected, tracked and cropped as `auscan detect` does."""
+    """Detect, track and crop the face as `auscan detect` does. Return its tracks."""
     rows: dict[int, list[tuple[int, NDArray[np.uint8]]]] = {}
     frames: list[RenderedFrame] = []
     for frame, faces in track_faces(render_frames(clip), FaceDetector()):
@@ -266,7 +268,7 @@ def track_clip(clip: ClipScene, name: str) -> list[RenderedTrack]:
 def load_rendered_clips(
     ict: Path, cache_folder: Path, persons: range = TRAIN[-100:], mouth: str = "drawn", workers: int = 2
 ) -> list[RenderedTrack]:
-    """Tracks of one clip a person; clips in the cache folder are not rendered again."""
+    """Render one clip a person, except those in the cache folder. Return all tracks."""
     cache_folder.mkdir(parents=True, exist_ok=True)
     missing = [person for person in persons if not _file(cache_folder, person, mouth).exists()]
     if missing:
@@ -276,11 +278,13 @@ def load_rendered_clips(
 
 
 def _file(folder: Path, person: int, mouth: str) -> Path:
+    """Return the cache file of a clip."""
     return folder / f"{person}-{mouth}.npz"
 
 
 @cache
 def _head(ict: Path) -> Head:
+    """Load the head once in each process."""
     return load_head(ict)
 
 
@@ -299,13 +303,14 @@ def _store(ict: Path, folder: Path, person: int, mouth: str) -> None:
 
 
 def _load(file: Path) -> list[RenderedTrack]:
+    """Read the tracks of a clip from the cache."""
     with np.load(file) as stored:
         tracks = []
         for number in sorted({int(name.split("/")[0]) for name in stored.files}):
             fields = {name: stored[f"{number}/{name}"] for name in ClipTrack.__dataclass_fields__}
             fields["clip"], fields["sound_start_s"] = str(fields["clip"]), float(fields["sound_start_s"])
-            resting_aus = {name: stored[f"{number}/{name}"] for name in ("hidden", "pose", "speaking")}
-            tracks.append(RenderedTrack(ClipTrack(**fields), **resting_aus))
+            truth = {name: stored[f"{number}/{name}"] for name in ("hidden", "pose", "speaking")}
+            tracks.append(RenderedTrack(ClipTrack(**fields), **truth))
         return tracks
 
 
@@ -314,10 +319,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--ict", type=Path, required=True, help="ict_facekit.npz")
     parser.add_argument("--out", type=Path, required=True, help="folder for the clips")
-    parser.add_argument("--clips", type=int, default=100)
-    parser.add_argument("--test", action="store_true", help="persons kept for tests")
-    parser.add_argument("--mouth", default="drawn", choices=["drawn", "free", "covered"])
-    parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--clips", type=int, default=100, help="number of clips, each of another person")
+    parser.add_argument("--test", action="store_true", help="render people reserved for benchmarks")
+    parser.add_argument("--mouth", default="drawn", choices=["drawn", "free", "covered"], help="occlusion")
+    parser.add_argument("--workers", type=int, default=2, help="parallel processes")
     args = parser.parse_args()
     persons = (TEST if args.test else TRAIN)[-args.clips :]
     tracks = load_rendered_clips(args.ict, args.out, persons, args.mouth, args.workers)

@@ -1,10 +1,12 @@
-"""Rendered still faces with exact labels, and their packing into training arrays.
+"""Render still faces with exact labels and pack them into training arrays.
 
     python recipes/nano/render/rendered_faces.py --ict ict_facekit.npz --out runs/nano/rendered.npz
 
-`rendered_faces` yields stills; `load_rendered` renders many, converts them to grey canvases and caches them.
-About 25 ms a picture and core. The same arguments give the same pictures. Take persons from `TRAIN`,
-`DEVELOPMENT` or `TEST`, which share nobody.
+`rendered_faces` yields stills. `load_rendered` renders many, converts them to grey canvases and caches them.
+A picture takes about 25 ms on one core. The same arguments give the same pictures. Persons come from the
+disjoint ranges `TRAIN`, `DEVELOPMENT` and `TEST`.
+
+Inputs: the path of an ict_facekit.npz, persons. Returns: `RenderedFace`s, or `RenderedArrays`.
 
 See also: rendered_clips.py (clips), ../train/face_batches.py (crops and batches).
 """
@@ -45,10 +47,11 @@ class RenderedFace:
     """One still with its ground truth."""
 
     image: NDArray[np.uint8]
-    """[H, W, 3] RGB; one face."""
+    """[H, W, 3] RGB with one face."""
     person: int
+    """Seed of the person."""
     labels: NDArray[np.int8]
-    """[A]: 1, 0, or -1 between; also of covered parts."""
+    """[A]: 1 active, 0 inactive, -1 between; covered parts are labelled too."""
     soft: Floats
     """[A]: soft targets, 0 to 1."""
     intensities: Floats
@@ -56,7 +59,7 @@ class RenderedFace:
     points: Floats
     """[5, 2] px."""
     outline: Floats
-    """[L, 2] px: its hull is the face."""
+    """[L, 2] px: the face is its convex hull."""
     pose: Floats
     """[3]: yaw, pitch, roll in degrees; yaw above 0 turns towards larger x, pitch above 0 looks up."""
     covered: float
@@ -68,12 +71,13 @@ class RenderedFace:
     glasses: str
     """none, clear or dark."""
     lip_gap: float
+    """Inner-lip distance over face height."""
 
 
 def rendered_faces(
     ict: Path, seed: int, persons: Iterable[int], pictures: int = 4, occluded: float = OCCLUDED
 ) -> Iterator[RenderedFace]:
-    """Yield pictures of each person. The same arguments give the same pictures.
+    """Yield some pictures of each person. The same arguments give the same pictures.
 
     occluded: share of pictures with an occluder.
     """
@@ -90,7 +94,7 @@ def render_face(
     head: Head, appearance: Appearance, person: int, random: Random, occluded: float
 ) -> RenderedFace:
     """Render one picture of a person."""
-    expression, pose, scene = (
+    expression, pose, camera = (
         draw_expression(random),
         draw_pose(random),
         adjust_exposure(draw_camera_setup(random), appearance),
@@ -100,14 +104,14 @@ def render_face(
         appearance.shape, left, right, appearance.with_lid_droop(expression.extras), appearance.wrinkle_depth
     )
     at = (float(random.uniform(0.42, 0.58)), float(random.uniform(0.38, 0.5)))
-    picture = render_head(head, appearance, vertices, pose, at, scene)
+    picture = render_head(head, appearance, vertices, pose, at, camera)
     image, hidden = picture.image, np.zeros(picture.image.shape[:2], np.bool_)
     parts = parts_covered(np.zeros((SIDE, SIDE), np.bool_))
     if random.random() < occluded:
         occluder, shift = draw_random_occluder(random)
         transform = crop_transform(picture.points)
         to_image = np.linalg.inv(np.vstack([transform, [0, 0, 1]]))[:2]
-        light = float(np.clip((scene.key_light + scene.ambient).mean(), 0.3, 1.2))
+        light = float(np.clip((camera.key_light + camera.ambient).mean(), 0.3, 1.2))
         image, hidden = paste(image, occluder, shift, 0.0, to_image, light)
         bare = np.zeros((SIDE, SIDE), np.uint8)
         parts = parts_covered(paste(bare, occluder, shift)[1])
@@ -115,7 +119,7 @@ def render_face(
         parts["eyes"] = True
     intensities = mean_intensities(expression, appearance.resting_aus)
     return RenderedFace(
-        image=apply_camera(image, scene, random),
+        image=apply_camera(image, camera, random),
         person=person,
         labels=labels_of(intensities, picture.lip_gap),
         soft=soft_targets(intensities, picture.lip_gap),
@@ -141,9 +145,11 @@ def draw_pose(random: Random) -> tuple[float, float, float]:
 
 
 MARGIN = 32
-"""Margin of a canvas around the aligned crop, px, for crops cut by other points."""
+"""Margin of a canvas around the aligned crop, px, for crops by other points."""
 CANVAS = SIDE + 2 * MARGIN
+"""Side of a canvas, px."""
 PERSONS, PICTURES = 5000, 4
+"""Training persons, and pictures of each."""
 HULL = 24
 """Number of outline points that are kept."""
 TEACHER_POSE_SIGNS = np.array([1, -1], np.float32)
@@ -161,20 +167,23 @@ class RenderedArrays:
     true_points: NDArray[np.float32]
     """[n, 5, 2]."""
     detector_points: NDArray[np.float32]
-    """[n, 5, 2]; the true ones where the detector found nothing."""
+    """[n, 5, 2]; the true points if the detector found no face."""
     found: NDArray[np.bool_]
     """[n]: whether the detector found the face."""
     outline: NDArray[np.float32]
-    """[n, HULL, 2]: its hull is the face."""
+    """[n, HULL, 2]: the face is its convex hull."""
     labels: NDArray[np.int8]
-    """[n, 12]."""
+    """[n, 12]: 1 active, 0 inactive, -1 between."""
     soft: NDArray[np.float32]
+    """[n, 12] soft targets, 0 to 1."""
     intensities: NDArray[np.float32]
+    """[n, 12]."""
     pose: NDArray[np.float32]
     """[n, 2] yaw and pitch with the teacher's signs, degrees."""
     covered: NDArray[np.float32]
     """[n] occluded share of the face."""
     person: NDArray[np.int64]
+    """[n] seed of the person."""
     lightness: NDArray[np.float32]
     """[n] L* of the skin."""
 
@@ -182,7 +191,7 @@ class RenderedArrays:
 def load_rendered(
     ict: Path, cache: Path, persons: range = TRAIN[:PERSONS], pictures: int = PICTURES, workers: int = 2
 ) -> RenderedArrays:
-    """Render the faces, or read them from `cache` (.npz)."""
+    """Render the faces, or read them from `cache` (.npz) if it exists."""
     if not cache.exists():
         parts = [persons[k : k + 50] for k in range(0, len(persons), 50)]
         with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
@@ -205,7 +214,7 @@ def pack(ict: Path, persons: range, pictures: int, seed: int = 0) -> RenderedArr
 
 
 def _row(face: RenderedFace, detector: FaceDetector) -> dict[str, np.ndarray]:
-    """One row of every array."""
+    """Convert one still into a row of every array."""
     transform = crop_transform(face.points)
     transform[:, 2] += MARGIN
     seen = detected_points(face, detector)
@@ -229,7 +238,7 @@ def _row(face: RenderedFace, detector: FaceDetector) -> dict[str, np.ndarray]:
 
 
 def detected_points(face: RenderedFace, detector: FaceDetector) -> NDArray[np.float32] | None:
-    """Points [5, 2] px of the matching detection; None if there is none."""
+    """Return the points [5, 2] px of the matching detection; None if there is none."""
     height = float(np.ptp(face.outline[:, 1]))
     for detection in detector(face.image):
         if np.linalg.norm(detection.points - face.points, axis=1).mean() < _NEAR * height:
@@ -238,7 +247,7 @@ def detected_points(face: RenderedFace, detector: FaceDetector) -> NDArray[np.fl
 
 
 def _antialias(grey: NDArray[np.uint8], transform: NDArray[np.float32]) -> NDArray[np.uint8]:
-    """Blur the picture before downscaling, against aliasing."""
+    """Blur a picture before downscaling, to avoid aliasing."""
     shrink = 1 / float(np.hypot(transform[0, 0], transform[1, 0]))
     return cv2.GaussianBlur(grey, (0, 0), 0.35 * shrink) if shrink > 1.4 else grey
 
@@ -248,9 +257,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--ict", type=Path, required=True, help="ict_facekit.npz")
     parser.add_argument("--out", type=Path, required=True, help="file to write (.npz)")
-    parser.add_argument("--persons", type=int, default=PERSONS)
-    parser.add_argument("--pictures", type=int, default=PICTURES, help="of each person")
-    parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--persons", type=int, default=PERSONS, help="number of people")
+    parser.add_argument("--pictures", type=int, default=PICTURES, help="pictures of each person")
+    parser.add_argument("--workers", type=int, default=2, help="parallel processes")
     args = parser.parse_args()
     packed = load_rendered(args.ict, args.out, TRAIN[: args.persons], args.pictures, args.workers)
     print(f"{len(packed.images)} faces, {packed.found.mean():.1%} of them found by the detector")

@@ -1,12 +1,12 @@
-"""Synthetic speech: mouth movement of made-up words and the matching sound.
+"""Synthesize speech: mouth movement of random words and the matching audio.
 
 A word is a sequence of syllables (consonant, vowel, often a consonant). Each phone has a mouth shape (lip
 opening, jaw, rounding) and an acoustic description (formants, voicing, hiss, burst). Lips close for m, b and
-p; open vowels have a high first formant. Loudness says little more than that somebody speaks; mouths also
-move without sound and often stay open in pauses.
+p; open vowels have a high first formant. As in real speech, loudness is only weakly related to the opening of
+the mouth; mouths also move in silence and often stay open in pauses.
 
-Inputs: a random generator, a length in ticks of synth.dynamics. Returns: a `Talk`, and its waveform at 16
-kHz.
+Inputs: a random generator, a length in ticks of synth.dynamics.
+Returns: `SyntheticSpeech`, and its waveform [M] at 16 kHz.
 See also: rendered_clips.py (the face), synth.voice (other voices and music).
 """
 
@@ -23,14 +23,14 @@ from auscan.datasets.synth.voice import Speaker, Wave, glottal_pulses, resonate,
 
 Array = NDArray[np.float64]
 Random = np.random.Generator
-# lips apart, jaw, rounded (above 0) or spread; first three formants, Hz
+# lip opening, jaw, rounding (above 0; below 0 spread); first three formants, Hz
 VOWELS = {
     **{"a": (1.0, 1.0, 0.0, 760, 1250, 2550), "A": (0.95, 0.85, -0.4, 670, 1700, 2450)},
     **{"e": (0.8, 0.65, -0.5, 520, 1850, 2550), "i": (0.65, 0.35, -0.8, 300, 2250, 3000)},
     **{"o": (0.75, 0.75, 0.7, 490, 900, 2450), "u": (0.5, 0.4, 1.0, 320, 800, 2300)},
     **{"@": (0.7, 0.55, 0.0, 500, 1450, 2500)},
 }
-# lips apart, jaw, rounded; formants; voice, hiss, where the hiss lies in Hz; seconds
+# lip opening, jaw, rounding; formants, Hz; voicing, hiss, centre of the hiss in Hz; seconds
 CONSONANTS = {
     "m": (0, 0.15, 0, 260, 1050, 2200, 0.9, 0, 0, 0.09),
     "b": (0, 0.15, 0, 220, 900, 2200, 0.5, 0, 0, 0.08),
@@ -60,9 +60,9 @@ class SyntheticSpeech:
     lip_opening: Array
     """[K] opening of the lips, 0 closed to about 1."""
     jaw: Array
-    """[K]."""
+    """[K] opening of the jaw, 0 closed to about 1."""
     rounding: Array
-    """[K], -1 spread to 1 rounded."""
+    """[K] rounding of the lips, -1 spread to 1 rounded."""
     speaking: NDArray[np.bool_]
     """[K] whether speech is in progress, pauses between words included."""
     formants: Array
@@ -84,8 +84,8 @@ def no_speech(ticks: int) -> SyntheticSpeech:
 
 
 def draw_speech(random: Random, ticks: int, share: float = 0.6) -> SyntheticSpeech:
-    """Draw speech for about a share of the time."""
-    rows = np.zeros((ticks, 9))  # apart, jaw, rounded, three formants, voice, hiss, hiss's Hz
+    """Draw speech.  share: approximate share of the time with speech."""
+    rows = np.zeros((ticks, 9))  # opening, jaw, rounding, three formants, voice, hiss, hiss Hz
     rows[:, 3:6], rows[:, 8] = (500, 1500, 2500), 4000
     speaking = np.zeros(ticks, bool)
     resting_opening = random.uniform(0.3, 0.9) if random.random() < 0.75 else 0.0
@@ -104,7 +104,7 @@ def draw_speech(random: Random, ticks: int, share: float = 0.6) -> SyntheticSpee
             tick += pause
         tick = end + int(random.exponential(5.0 * (1 - share) / max(share, 0.1)) * CLOCK_HZ)
     mouth = gaussian_filter1d(rows[:, :3], 2.8, axis=0)
-    # Real mouths also move for no sound's sake, by a third of what words do, and are not quite in time.
+    # Real mouths also move without sound, by about a third as much, and not exactly in time with the sound.
     loose = np.stack([smooth_noise(random, ticks, 0.4) for _ in range(2)], axis=1) * random.uniform(
         0.05, 0.25
     )
@@ -123,7 +123,7 @@ def draw_speech(random: Random, ticks: int, share: float = 0.6) -> SyntheticSpee
 
 
 def _write_syllable(random: Random, rows: Array, tick: int, end: int, articulation: float) -> int:
-    """Write a consonant, a vowel and perhaps a consonant. Return the tick after them."""
+    """Write an optional consonant, a vowel and an optional consonant. Return the tick after them."""
     stress = random.uniform(0.7, 1.15)
     if random.random() < 0.85:
         tick = _write_consonant(random, rows, tick, end, str(random.choice(list(CONSONANTS))))
@@ -131,7 +131,7 @@ def _write_syllable(random: Random, rows: Array, tick: int, end: int, articulati
     stop = min(end, tick + int(random.uniform(0.07, 0.2) * (0.6 + 0.5 * stress) * CLOCK_HZ))
     if stop > tick:
         wide = (0.4 + 0.6 * stress) * articulation
-        # Loudness says little of how wide a mouth is: people stress as they like. The first formant does.
+        # Mouth opening shows in the first formant, hardly in loudness, which varies with stress.
         rows[tick:stop, 0], rows[tick:stop, 1], rows[tick:stop, 2] = lip_opening * wide, jaw * wide, rounding
         rows[tick:stop, 3:6] = [formants[0] * (0.75 + 0.25 * wide), formants[1], formants[2]]
         rows[tick:stop, 6] = (0.6 + 0.4 * lip_opening) * stress * random.uniform(0.6, 1.3)

@@ -1,10 +1,10 @@
-"""Find the intensity at which the teacher of the real faces calls a rendered AU active (see expressions.ON).
+"""Find the intensity from which the teacher of the real faces scores a rendered AU as active.
 
     python recipes/nano/render/teacher_thresholds.py render --ict ict_facekit.npz --out sweep.npz
     python recipes/nano/render/teacher_thresholds.py score --sweep sweep.npz --task face_landmarker.task
 
-`score` needs `pip install mediapipe numpy` and no auscan, so it can run in an environment of its own. Prints
-the median score over persons for each intensity.
+Prints the median score over persons for each intensity. expressions.ON and OFF were chosen by it. `score`
+needs `pip install mediapipe numpy` but not auscan, so it can run in a separate environment.
 """
 
 import argparse
@@ -26,20 +26,21 @@ SCORES = {
     **{"AU12": ("mouthSmile", 0.4), "AU15": ("mouthFrown", 0.1), "AU24": ("mouthPress", 0.2)},
     **{"AU25": ("lip gap", 0.035), "AU26": ("jawOpen", 0.15)},
 }
-"""Teacher score and threshold of each AU; AU06 has none of its own."""
+"""Teacher score and threshold of each AU; AU06 uses the squint of AU07."""
 
 
 def main() -> None:
-    """Parse arguments and run one half."""
+    """Parse arguments and run one step."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    halves = parser.add_subparsers(dest="half", required=True)
-    first, second = halves.add_parser("render"), halves.add_parser("score")
-    first.add_argument("--ict", type=Path, required=True)
-    first.add_argument("--out", type=Path, required=True)
-    second.add_argument("--sweep", type=Path, required=True)
+    steps = parser.add_subparsers(dest="step", required=True)
+    first = steps.add_parser("render", help="render each AU at each intensity")
+    second = steps.add_parser("score", help="score the pictures with the teacher")
+    first.add_argument("--ict", type=Path, required=True, help="ict_facekit.npz")
+    first.add_argument("--out", type=Path, required=True, help="file for the pictures (.npz)")
+    second.add_argument("--sweep", type=Path, required=True, help="file written by render")
     second.add_argument("--task", type=Path, required=True, help="face_landmarker.task")
     args = parser.parse_args()
-    if args.half == "render":
+    if args.step == "render":
         render(args.ict, args.out)
     else:
         score(args.sweep, args.task)
@@ -77,7 +78,7 @@ def render(ict: Path, out: Path) -> None:
 
 
 def score(sweep: Path, task: Path) -> None:
-    """Print the teacher's scores of the pictures."""
+    """Score the pictures with the teacher and print the medians."""
     import mediapipe as mp
     from mediapipe.tasks.python import BaseOptions, vision
 
@@ -101,7 +102,7 @@ def score(sweep: Path, task: Path) -> None:
 
 
 def _scores(result: object) -> list[float]:
-    """Scores of SCORES, mean of both sides; NaN without a face."""
+    """Return the teacher's scores for SCORES, mean of both sides; NaN without a face."""
     shapes, landmarks = result.face_blendshapes, result.face_landmarks  # type: ignore[attr-defined]
     if not shapes:
         return [float("nan")] * len(SCORES)

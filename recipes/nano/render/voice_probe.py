@@ -1,9 +1,10 @@
-"""Linear probe: does the mouth-sound relation of rendered voices hold for real voices?
+"""Test with a linear probe whether rendered voices predict the mouths of real speakers.
 
     python recipes/nano/render/voice_probe.py --data ../shared/data --videos 40
 
-Log-mel of 400 ms around a frame -> AU25 and AU26, trained on rendered or real clips. Real labels are the
-teacher's. Prints the mean AUC within real clips, leaving out the clip that is scored.
+The probe maps log-mel spectra of 400 ms around a frame to AU25 and AU26. It is trained on rendered or real
+clips. Labels of real clips are the teacher's. Prints the mean AUC within real clips; a probe trained on real
+clips is scored on clips left out of its training.
 """
 
 import argparse
@@ -27,6 +28,7 @@ from recipes.nano.render.rendered_clips import draw_clip
 
 AUS = ("AU25", "AU26")
 BANDS = 40
+"""Mel bands."""
 ProbeClip = tuple[NDArray[np.floating], NDArray[np.int8]]
 """Features [T, D] and labels [T, 2] of one clip."""
 
@@ -35,7 +37,7 @@ def main() -> None:
     """Parse arguments and print a row for each AU."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data", type=Path, required=True, help="folder with ict_facekit.npz and clips/")
-    parser.add_argument("--videos", type=int, default=40)
+    parser.add_argument("--videos", type=int, default=40, help="number of rendered clips")
     args = parser.parse_args()
     head = load_head(args.data / "ict_facekit.npz")
     clips = (rendered_clip(head, person) for person in range(700, 700 + args.videos))
@@ -61,7 +63,7 @@ def main() -> None:
 
 
 def rendered_clip(head: Head, person: int) -> ProbeClip | None:
-    """Features and labels of a rendered clip, without pictures; None if there is hardly any speech."""
+    """Compute features and labels of a rendered clip, without pictures; None if it has hardly any speech."""
     clip = draw_clip(head, person)
     if clip.speaking.mean() < 0.2:
         return None
@@ -80,7 +82,7 @@ def rendered_clip(head: Head, person: int) -> ProbeClip | None:
 
 
 def real_clip(path: Path) -> ProbeClip | None:
-    """Features and labels of a real clip; None without two seconds of audio or a face."""
+    """Read features and labels of a real clip; None without two seconds of audio or a face."""
     pieces = list(read_waveform(path) or ()) if path.suffix in {".mp4", ".mov"} else []
     wave = np.concatenate([np.empty(0, np.float32), *(piece.samples for piece in pieces)])
     if len(wave) < 32_000 or wave.std() < 1e-3:
@@ -96,7 +98,7 @@ def real_clip(path: Path) -> ProbeClip | None:
 
 
 def features(wave: NDArray[np.floating], times_s: NDArray[np.floating]) -> NDArray[np.floating]:
-    """[T, 11 * BANDS]: log-mel spectra from 200 ms before each time to 200 ms after it."""
+    """Compute log-mel spectra from 200 ms before to 200 ms after each time: [T, 11 * BANDS]."""
     _, middle_s, spectrum = stft(wave, 16_000, nperseg=400, noverlap=240, nfft=512, boundary=None)
     mel = 2595 * np.log10(1 + np.linspace(0, 8000, 257) / 700)
     edges = np.linspace(mel[2], mel[-1], BANDS + 2)
@@ -117,17 +119,18 @@ def fit_probe(clips: list[ProbeClip], column: int) -> Ridge:
 
 
 def probe_aucs(probe: Ridge, clips: list[ProbeClip], column: int) -> list[float]:
-    """AUC within each clip in which the AU is active 5 to 95 % of the time."""
+    """Compute the AUC within each clip in which the AU is active 5 to 95 % of the time."""
     return _aucs([(probe.predict(seen), labels[:, column]) for seen, labels in clips])
 
 
 def loudness_auc(clips: list[ProbeClip], column: int) -> float:
-    """Mean AUC within a clip of the level at the frame alone."""
+    """Compute the mean AUC within a clip of the level at the frame alone."""
     now = slice(5 * BANDS, 6 * BANDS)
     return float(np.mean(_aucs([(seen[:, now].mean(axis=1), labels[:, column]) for seen, labels in clips])))
 
 
 def _aucs(pairs: list[tuple[NDArray[np.floating], NDArray[np.int8]]]) -> list[float]:
+    """Compute the AUC of each clip with enough positives and negatives. pairs: scores [T], labels [T]."""
     known = [(guess[label >= 0], label[label >= 0]) for guess, label in pairs]
     return [float(roc_auc_score(label, guess)) for guess, label in known if 0.05 < label.mean() < 0.95]
 

@@ -1,6 +1,7 @@
-"""Data augmentation of face crops: light, occlusion, blur, resolution, noise, compression, jitter.
+"""Augment face crops: light, occlusion, blur, resolution, noise, compression, jitter of the points.
 
-Inputs: a grey crop [S, S] uint8 or the five points [5, 2] it is cut by, and a numpy generator.
+Inputs: a grey crop [S, S] uint8 or five points [5, 2] px, and a numpy generator.
+Returns: the changed crop or points.
 """
 
 import cv2
@@ -64,9 +65,9 @@ def fill_border(
     crop: [S, S]    inside: [S, S], 255 where the picture is and 0 beyond it
     """
     coarse = rng.uniform(0, 255) + rng.normal(0, rng.uniform(0, 60), (7, 7))
-    scene = cv2.resize(coarse.astype(np.float32), crop.shape[::-1], interpolation=cv2.INTER_CUBIC)
+    background = cv2.resize(coarse.astype(np.float32), crop.shape[::-1], interpolation=cv2.INTER_CUBIC)
     share = inside.astype(np.float32) / 255.0
-    return np.clip(crop * share + scene * (1 - share), 0, 255).astype(np.uint8)
+    return np.clip(crop * share + background * (1 - share), 0, 255).astype(np.uint8)
 
 
 def relight(image: NDArray[np.float32], rng: np.random.Generator) -> NDArray[np.float32]:
@@ -117,7 +118,7 @@ def jpeg(image: NDArray[np.uint8], quality: int) -> NDArray[np.uint8]:
 def compress(image: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.uint8]:
     """Imitate video compression at a low bit rate: coarse blocks of random size, smoothed edges."""
     side, size = image.shape[0], int(rng.uniform(0.5, 1.6) * image.shape[0])
-    shift = rng.integers(0, 8, 2)  # blocks lie anywhere on a face
+    shift = rng.integers(0, 8, 2)  # shift of the block grid on the face
     padded = cv2.copyMakeBorder(
         cv2.resize(image, (size, size)), *shift.repeat(2).tolist(), cv2.BORDER_REPLICATE
     )
@@ -126,7 +127,7 @@ def compress(image: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.u
 
 
 def reduce_resolution(image: NDArray[np.float32], rng: np.random.Generator) -> NDArray[np.float32]:
-    """Reduce the face to a width of 28 to 80 px and enlarge it again."""
+    """Reduce the crop to 25 to 70 % of its size (28 to 78 of 112 px) and enlarge it again."""
     side = image.shape[0]
     small = int(rng.uniform(0.25, 0.7) * side)
     shrunk = cv2.resize(image, (small, small), interpolation=cv2.INTER_AREA)

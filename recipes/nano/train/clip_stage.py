@@ -1,10 +1,15 @@
-"""Stage 2 of nano: train audio encoder, fusion, scan and AU head on clips with sound and on single faces.
+"""Train stage 2 of nano: audio encoder, fusion, scan and AU head on clips with audio and on single faces.
 
-Single faces stay in training as clips of one frame, so that thirty people in clips do not replace the
-thousands of stage 1. Modality dropout: a share of the windows loses its audio or gets another clip's.
+Single faces stay in training as clips of one frame, so that the network does not overfit to the thirty people
+in clips. Modality dropout: a share of the windows loses its audio or gets another clip's.
 
-Development scores (agreement with the teacher on held-out development clips, mouth free and covered) choose
-the number of steps and the rates. The clips of real_clips.HELD_OUT are left to benchmarks.
+The number of steps and the rates were chosen by the development scores: agreement with the teacher on
+held-out development clips, with the mouth free and covered. The clips of real_clips.HELD_OUT are for
+benchmarks only.
+
+Inputs: the network after stage 1, tracks, faces.
+Returns: a file of averaged weights in the run folder, and the development scores.
+See also: clip_windows.py (windows and settings), face_stage.py (stage 1).
 """
 
 from dataclasses import dataclass
@@ -37,18 +42,18 @@ from recipes.nano.train.clip_windows import (
 from recipes.nano.train.face_stage import log, parameter_groups, resume, save, warmup_cosine
 
 MOUTH_AUS = [AU_NAMES.index("AU25"), AU_NAMES.index("AU26")]
-"""AUs that can be heard."""
+"""Columns of the AUs that audio can predict."""
 LOGIT_SCALE = 1.6
-"""Calibration scales logits by about this factor, since labels are sharper than soft targets."""
+"""Approximate factor of calibration on logits; labels are sharper than soft targets."""
 MIN_PROBABILITY = 1e-5
-"""Bound on soft targets before their logit is taken."""
+"""Lower bound on soft targets before the logit; the upper bound is 1 minus it."""
 MIN_SPREAD = 0.05
-"""The teacher varies if the standard deviation of its soft targets is at least this."""
+"""Minimum standard deviation of the soft targets for a correlation."""
 
 
 @dataclass(frozen=True)
 class DevelopmentTrack:
-    """A track held out of training, with features of the clean crops and of crops with the mouth covered."""
+    """A development track with features of its crops, clean and with the mouth covered."""
 
     track: ClipTrack
     free: CropFeatures
@@ -90,8 +95,8 @@ def development_scores(network: AuscanNetwork, kept: list[DevelopmentTrack]) -> 
     """Compute agreement with the teacher on the development clips.
 
     clip_auc: pooled AUC.  within: mean correlation within a clip of probability and teacher score.
-    heard_own, heard_none, heard_other: pooled AUC of AU25 and AU26 with the mouth covered, by the audio used.
-    AU06 is left out: the teacher has no score for it.
+    heard_own, heard_none, heard_other: pooled AUC of AU25 and AU26 with the mouth covered, and with the
+    clip's own audio, none, or another clip's.  AU06 is left out, because it has no teacher score.
     """
     network.eval()
     labels = np.concatenate([each.track.labels for each in kept])
@@ -104,15 +109,15 @@ def development_scores(network: AuscanNetwork, kept: list[DevelopmentTrack]) -> 
     others = [kept[k - 1].track for k in range(len(kept))]
     for name, sources in (("own", [k.track for k in kept]), ("none", [None] * len(kept)), ("other", others)):
         logits = [
-            track_logits(network, each.track, each.covered, whose)
-            for each, whose in zip(kept, sources, strict=True)
+            track_logits(network, each.track, each.covered, source)
+            for each, source in zip(kept, sources, strict=True)
         ]
         scores[f"heard_{name}"] = mean_auc(labels, np.concatenate(logits), MOUTH_AUS)
     return scores
 
 
 def mean_auc(labels: NDArray[np.int8], logits: NDArray[np.float32], columns: list[int]) -> float:
-    """Mean ROC-AUC over the columns in which both classes occur."""
+    """Compute the mean ROC-AUC over the columns in which both classes occur."""
     aucs = []
     for column in columns:
         known = labels[:, column] >= 0
@@ -122,7 +127,7 @@ def mean_auc(labels: NDArray[np.int8], logits: NDArray[np.float32], columns: lis
 
 
 def within_clip_correlation(kept: list[DevelopmentTrack], logits: list[NDArray[np.float32]]) -> float:
-    """Mean correlation over the tracks and AUs in which the teacher varies."""
+    """Compute the mean correlation over the tracks and AUs in which the teacher varies."""
     found = []
     for each, values in zip(kept, logits, strict=True):
         for column, name in enumerate(AU_NAMES):
@@ -135,7 +140,7 @@ def within_clip_correlation(kept: list[DevelopmentTrack], logits: list[NDArray[n
 
 
 def masked_bce(logits: Tensor, labels: Tensor, soft: Tensor) -> Tensor:
-    """Mean binary cross-entropy over annotated labels; 0 if there are none."""
+    """Compute the mean binary cross-entropy over annotated labels; 0 if there are none."""
     known = labels >= 0
     target = 0.5 * soft + 0.5 * labels.clamp_min(0)
     loss = F.binary_cross_entropy_with_logits(logits, target, reduction="none") * known
@@ -143,10 +148,11 @@ def masked_bce(logits: Tensor, labels: Tensor, soft: Tensor) -> Tensor:
 
 
 def correlation_loss(logits: Tensor, labels: Tensor, soft: Tensor) -> Tensor:
-    """Mean of 1 - correlation between probability and teacher score within a window.
+    """Compute the mean of 1 - correlation between probability and teacher score within a window.
 
-    Logits are scaled as calibration scales them; the score is the logit of the soft target. Mean over the
-    windows and AUs in which the teacher varies; 0 if there are none.  All [B, T, 12].
+    Logits are scaled by LOGIT_SCALE, as calibration does; the teacher score is the logit of the soft target.
+    The mean is over the windows and AUs in which the teacher varies; 0 if there are none.
+    logits, labels, soft: [B, T, 12].
     """
     known = (labels >= 0).to(logits.dtype)
     count = known.sum(dim=1, keepdim=True).clamp_min(1)  # [B, 1, 12]
@@ -172,13 +178,13 @@ def train_clips(
     settings: ClipSettings,
     run: Path,
 ) -> tuple[Path, dict[str, float]]:
-    """Train everything but the visual stage. Return the file with the averaged weights, and their scores.
+    """Train all parts except the visual stage. Return the file with the averaged weights, and their scores.
 
-    tracks, rendered_tracks: of real and of rendered clips.  rendered: faces; the rendered data may be absent.
+    tracks, rendered_tracks: of real and of rendered clips (may be empty).  rendered: rendered faces or None.
 
     Scan and head train first, without audio; then the audio layers train, with scan and head at a lower rate.
-    Trained all at once, the network overfits to the thirty faces before it learns from fifteen voices (AUC on
-    other clips fell from 0.928 to 0.916); with scan and head frozen it hardly uses the audio.
+    If all train at once, the network overfits to the thirty faces before it learns from fifteen voices (AUC
+    on other clips fell from 0.928 to 0.916). With scan and head frozen it hardly uses the audio.
     """
     torch.manual_seed(settings.seed)
     network.eval()
@@ -220,7 +226,10 @@ def train_clips(
 def make_optimizer(
     network: AuscanNetwork, audio_head: nn.Module, settings: ClipSettings
 ) -> tuple[torch.optim.Optimizer, torch.optim.lr_scheduler.LambdaLR]:
-    """Optimizer and schedules: scan and head first, then the audio layers, which start at zero output."""
+    """Make optimizer and schedules: scan and head train first, then the audio layers.
+
+    The audio conditioning starts at zero output.
+    """
     audio_weights, visual_weights = nn.ParameterDict(), nn.ParameterDict()
     for name, weight in network.named_parameters():
         if "audio_condition" in name:
@@ -253,7 +262,7 @@ def make_optimizer(
 
 
 def clip_loss(network: AuscanNetwork, audio_head: nn.Module, windows: ClipWindows, step: int) -> Tensor:
-    """Loss of the windows and single faces of one step.
+    """Compute the loss of the windows and single faces of one step.
 
     audio_head: predicts the AUs from the clip's own audio tokens alone (auxiliary loss of the audio encoder).
     """

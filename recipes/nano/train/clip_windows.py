@@ -1,9 +1,9 @@
-"""Training windows of stage 2: clip features with audio, and single faces.
+"""Cut the training windows of stage 2: clip features with audio, and single faces.
 
 The visual stage is frozen after stage 1, so its features are computed once: each real track clean and in a
-few augmented versions (mouth covered throughout, spans occluded or dimmed).
+few augmented versions (mouth covered throughout, spans occluded or relit).
 
-Inputs: tracks, faces. Returns: a `Window` a step.
+Inputs: tracks, faces. Returns: a `ClipWindow` a step.
 See also: clip_stage.py (losses, steps, development scores).
 """
 
@@ -31,29 +31,29 @@ class ClipSettings:
 
     steps: int = 720
     steps_without_audio: int = 100
-    """First steps, which train scan and head without audio."""
+    """First steps, in which scan and head train without audio."""
     windows: int = 8
-    """Windows of clips a step."""
+    """Windows of clips in a step."""
     faces: int = 256
-    """Single faces a step."""
+    """Single faces in a step."""
     length: int = 128
-    """Frames a window."""
+    """Frames in a window."""
     mouth_covered: float = 0.3
-    """Share of windows with audio for which the version with the mouth covered is used."""
+    """Share of windows with audio that use the version with the mouth covered."""
     versions: int = 3
     """Occluded versions of each real track beside the clean one."""
     rendered: float = 0.3
     """Share of the single faces that are rendered."""
     rendered_windows: float = 0.05
-    """Share of windows from rendered clips, whose voices carry over badly to real ones."""
+    """Share of windows from rendered clips; small, because rendered voices transfer badly to real ones."""
     face_versions: int = 2
     """Augmented versions of each single face."""
     rate: float = 1.2e-4
-    """Learning rate of scan and head, which start from stage 1."""
+    """Learning rate of scan and head, initialised from stage 1."""
     visual_rate_factor: float = 0.5
-    """Factor on it once audio is used."""
+    """Factor on `rate` in the steps with audio."""
     audio_rate: float = 1.5e-3
-    """Learning rate of the audio layers, which start from scratch."""
+    """Learning rate of the audio layers, initialised at random."""
     audio_loss: float = 0.5
     """Weight of the auxiliary loss on the audio tokens alone."""
     weight_decay: float = 0.1
@@ -62,6 +62,7 @@ class ClipSettings:
     other_audio: float = 0.3
     """Share of windows with another clip's audio."""
     average: float = 0.99
+    """Decay of the exponential moving average of the weights."""
     correlation_loss: float = 1.5
     """Weight of the correlation loss within a window."""
     log_every: int = 40
@@ -71,7 +72,7 @@ class ClipSettings:
 
 @dataclass(frozen=True)
 class CropFeatures:
-    """Output of the visual stage for T crops of one track or n single faces."""
+    """Output of the visual stage for T frames of a track, or for n single faces."""
 
     embedding: Tensor
     """[T, d]."""
@@ -113,14 +114,15 @@ class ClipWindow:
     features: CropFeatures
     """[B, T, ...]."""
     times_s: Tensor
-    """[B, T]."""
+    """[B, T] seconds."""
     audio: AudioInput
     """Samples in place of tokens; see `encode_audio`."""
     is_own_audio: Tensor
-    """[B] bool: whether the audio is the clip's own."""
+    """[B] bool: the audio is the clip's own."""
     labels: Tensor
-    """[B, T, 12], as is the next."""
+    """[B, T, 12]: 1 active, 0 inactive, -1 not annotated."""
     soft: Tensor
+    """[B, T, 12] soft targets, 0 to 1."""
 
 
 def occlude_mouth(track: ClipTrack, rng: np.random.Generator) -> NDArray[np.uint8]:
@@ -151,7 +153,7 @@ class ClipWindows:
         rendered: RenderedArrays | None,
         settings: ClipSettings,
     ) -> None:
-        """made: rendered tracks; things come before these faces already."""
+        """Encode all versions of the tracks and faces. rendered_tracks: tracks of rendered clips."""
         rng = np.random.default_rng(settings.seed)
         self.settings = settings
         real = training_tracks(tracks)
@@ -206,7 +208,7 @@ class ClipWindows:
         return versions[rng.integers(len(versions))]
 
     def _draw_audio_track(self, track: ClipTrack, rng: np.random.Generator) -> ClipTrack | None:
-        """Draw the clip whose audio a window gets: its own, none, or another."""
+        """Draw the source of a window's audio: its own clip, none, or another clip."""
         chance = rng.random()
         if chance < self.settings.no_audio:
             return None
@@ -217,7 +219,7 @@ class ClipWindows:
     def _audio_input(
         self, sources: list[ClipTrack | None], times_s: Tensor, rng: np.random.Generator
     ) -> AudioInput:
-        """Waveforms around each window, as AudioInput with samples in place of tokens."""
+        """Cut the waveforms around each window, as AudioInput with samples in place of tokens."""
         count = int((times_s[:, -1] - times_s[:, 0]).max() * SAMPLE_RATE_HZ / TOKEN_HOP) + 100
         waveforms = torch.zeros(len(sources), count * TOKEN_HOP)
         valid = torch.zeros(len(sources), count, dtype=torch.bool)
@@ -249,7 +251,10 @@ def augment_audio(samples: NDArray[np.float32], rng: np.random.Generator) -> NDA
 def _sampling_weights(
     real: list[ClipTrack], rendered_tracks: list[ClipTrack], share: float
 ) -> NDArray[np.float64]:
-    """Probability of drawing each track; rendered ones together have `share` if there are both."""
+    """Return the probability of drawing each track.
+
+    It is proportional to the square root of its length; rendered tracks together have `share`.
+    """
     weights = [np.sqrt([len(t.times_s) for t in tracks]) for tracks in (real, rendered_tracks)]
     parts = [part * w / max(w.sum(), 1) for part, w in zip((1 - share, share), weights, strict=True)]
     sampling_weights = np.concatenate(parts)
@@ -257,7 +262,7 @@ def _sampling_weights(
 
 
 def token_offsets_s(count: int) -> Tensor:
-    """Centres of `count` tokens after the first sample: [Ta] float64, seconds."""
+    """Return the centres of `count` tokens after the first sample: [Ta] float64, seconds."""
     return (torch.arange(count, dtype=torch.float64) + 0.5) * (TOKEN_HOP / SAMPLE_RATE_HZ)
 
 

@@ -1,10 +1,10 @@
-"""Training batches of single faces: real faces, rendered faces and frames of clips.
+"""Cut, mirror and augment training batches of single faces: real, rendered, and frames of clips.
 
-Crops are cut with the product's `crop_face`, by the detector's or the teacher's points, then mirrored and
+Faces are cropped as in `auscan detect`, by the detector's or the teacher's points, then mirrored and
 augmented (augment.py). The same seed and epoch give the same batches.
 
-See also: ../data/real_faces.py, ../data/real_clips.py, ../render/rendered_faces.py (what the crops are cut
-from).
+Inputs: `Faces`, `RenderedArrays`, `Frames`. Returns: a `FaceBatch` a step.
+See also: ../data/real_faces.py, ../data/real_clips.py, ../render/rendered_faces.py (pictures).
 """
 
 from collections.abc import Iterator
@@ -24,7 +24,7 @@ from recipes.nano.train.augment import MIRRORED, augment_crop, fill_border, jitt
 
 
 def mirrored_landmarks(landmarks: NDArray[np.float32]) -> NDArray[np.intp]:
-    """Index of the mirrored counterpart of each of the 478 landmarks, from the mean aligned face."""
+    """Match each of the 478 landmarks with its mirrored counterpart, by the mean aligned face: [478]."""
     mean = landmarks.mean(axis=0)  # [478, 2]
     flipped = mean * [-1, 1] + [2 * mean[:, 0].mean(), 0]
     distance = np.linalg.norm(mean[:, None] - flipped[None], axis=-1)
@@ -33,18 +33,20 @@ def mirrored_landmarks(landmarks: NDArray[np.float32]) -> NDArray[np.intp]:
 
 @dataclass(frozen=True)
 class FaceBatch:
-    """Crops and targets of one step."""
+    """b crops and their targets, for one step."""
 
     crops: NDArray[np.uint8]
-    """[b, 112, 112]."""
+    """[b, 112, 112] grey."""
     labels: NDArray[np.int8]
+    """[b, 12]: 1 active, 0 inactive, -1 not annotated."""
     soft: NDArray[np.float32]
+    """[b, 12] soft targets, 0 to 1."""
     blendshapes: NDArray[np.float32]
-    """[b, K]; NaN where unknown, as in all following fields."""
+    """[b, K]; NaN if unknown, as in all following fields."""
     landmarks: NDArray[np.float32]
-    """[b, 478, 2] in crop px, as is the next."""
+    """[b, 478, 2] crop px."""
     points: NDArray[np.float32]
-    """[b, 5, 2]."""
+    """[b, 5, 2] crop px."""
     pose: NDArray[np.float32]
     """[b, 2] yaw and pitch, degrees."""
     covered: NDArray[np.float32]
@@ -54,8 +56,9 @@ class FaceBatch:
 class FaceBatches:
     """Training batches by epoch; the same seed and epoch give the same batches.
 
-    rendered, share: rendered faces and their share of a batch.  frames, frame_share: the same for frames of
-    clips.  These come last in a batch; an epoch is one pass over the real faces.
+    rendered, share: rendered faces and their share of a batch.
+    frames, frame_share: frames of clips and their share of a batch.
+    A batch holds real faces, then rendered faces, then frames. An epoch is one pass over the real faces.
     """
 
     def __init__(
@@ -188,7 +191,7 @@ def crop_frames(
 
 
 def development_crops(faces: Faces) -> tuple[NDArray[np.uint8], NDArray[np.int8]]:
-    """Clean crops [m, 112, 112] by the detector's points and labels [m, 12] of the development identities."""
+    """Crop the development identities by the detector's points: crops [m, 112, 112], labels [m, 12]."""
     rows = np.flatnonzero(faces.development)
     crops = np.stack([crop_face(faces.images[row], faces.detector_points[row]) for row in rows])
     return crops, faces.labels[rows]

@@ -1,13 +1,16 @@
-"""Stage 1 of nano: train visual encoder, alignment and AU head on single faces.
+"""Train stage 1 of nano: visual encoder, alignment and AU head on single faces.
 
-Each face is a clip of one frame without sound. Besides the AUs, the encoder predicts the other blendshapes,
-478 landmarks, five points, head pose and occluded share (auxiliary targets); the layers for blendshapes and
-landmarks are dropped afterwards.
+Each face is a clip of one frame without audio. Besides the AUs, the encoder predicts the other blendshapes,
+478 landmarks, five points, head pose and occluded share (auxiliary targets). The layers for blendshapes and
+landmarks are dropped after training.
 
-`freeze_variant` makes the ablated networks that nano is compared with:
+`freeze_variant` makes the ablated networks:
 
-    whole-face-only    every gate of the alignment is 0: no local patches are read
-    no-audio           audio reaches neither the fusion nor the scan
+    whole-face-only    every gate of the alignment is 0, so local patches are not used
+    no-audio           neither the fusion nor the scan uses audio
+
+Inputs: `Faces`, `RenderedArrays`, `Frames`. Returns: a file of averaged weights in the run folder.
+See also: face_batches.py (crops and augmentation), clip_stage.py (stage 2).
 """
 
 import json
@@ -35,12 +38,13 @@ from recipes.nano.render.rendered_faces import RenderedArrays
 from recipes.nano.train.face_batches import FaceBatch, FaceBatches, development_crops
 
 VARIANTS = ("full", "whole-face-only", "no-audio")
+"""Names of the trained networks."""
 _CLOSED_GATE = -1e4
 """Gate bias whose sigmoid is 0 in any precision."""
 
 
 def freeze_variant(network: AuscanNetwork, variant: str) -> None:
-    """Disable and freeze, in place, the parts that one of VARIANTS leaves out."""
+    """Disable and freeze, in place, the parts that a variant leaves out.  variant: one of VARIANTS."""
     if variant == "whole-face-only":
         freeze_weight(network.visual.alignment.gate_weight, 0.0)
         freeze_weight(network.visual.alignment.gate_bias, _CLOSED_GATE)
@@ -58,7 +62,7 @@ def freeze_weight(parameter: Tensor, value: float) -> None:
 
 
 OCCLUSION_SCALE = 0.2
-"""An error of this share of the face weighs as much as one of POSE_SCALE_DEG degrees."""
+"""Scale of the occluded share in the loss: this error weighs as much as POSE_SCALE_DEG degrees."""
 
 
 @dataclass(frozen=True)
@@ -68,15 +72,18 @@ class FaceSettings:
     epochs: int = 28
     """Passes over the real faces."""
     batch: int = 64
+    """Faces in a batch."""
     rendered: float = 0.35
     """Share of rendered faces in a batch."""
     frames: float = 0.3
-    """Share of single frames of clips in a batch: few people, each with many expressions."""
+    """Share of frames of clips in a batch. They show few people, each with many expressions."""
     rate: float = 2e-3
+    """Learning rate."""
     weight_decay: float = 0.05
     warmup_steps: int = 300
+    """Steps of linear warm-up."""
     average: float = 0.998
-    """Decay of the exponential moving average of the weights, which is the result."""
+    """Decay of the exponential moving average of the weights. The average is the result."""
     seed: int = 0
 
 
@@ -95,7 +102,7 @@ class FaceTraining(nn.Module):
         if start is not None:
             self.network.visual.load_state_dict(start.visual.state_dict())
             self.network.temporal.head.load_state_dict(start.temporal.head.state_dict())
-        self.network.visual.encoder.requires_grad_(True)  # DINOv2's is frozen by default
+        self.network.visual.encoder.requires_grad_(True)  # a DINOv2 encoder is frozen by default
         freeze_variant(self.network, variant)
         width = self.network.visual.encoder.width
         self.shapes = nn.Linear(width, blendshapes)
@@ -109,7 +116,7 @@ class FaceTraining(nn.Module):
         return output, logits[:, 0]
 
     def losses(self, batch: FaceBatch, mean_face: Tensor) -> dict[str, Tensor]:
-        """Weighted terms of the loss."""
+        """Compute the weighted terms of the loss."""
         output, logits = self.predict(torch.from_numpy(batch.crops))
         face = output.face[:, 0]
         labels, soft = torch.from_numpy(batch.labels), torch.from_numpy(batch.soft)
@@ -132,7 +139,7 @@ class FaceTraining(nn.Module):
 
 
 def masked_mean(loss: Callable[..., Tensor], guess: Tensor, target: Tensor) -> Tensor:
-    """Mean of a loss over the finite values of the target; 0 if there are none."""
+    """Average a loss over the finite values of the target; 0 if there are none."""
     known = target.isfinite()
     off = loss(guess.float(), torch.where(known, target, guess.detach().float()), reduction="sum")
     return off / known.sum().clamp_min(1)
@@ -141,9 +148,9 @@ def masked_mean(loss: Callable[..., Tensor], guess: Tensor, target: Tensor) -> T
 def pose_occlusion_loss(
     predicted: Tensor, pose: NDArray[np.float32], covered: NDArray[np.float32], weight: float | Tensor = 1.0
 ) -> Tensor:
-    """Smooth L1 loss of [b, 3] against head pose [b, 2] and occluded share [b]; NaN is ignored.
+    """Compute the smooth L1 loss of [b, 3] against head pose [b, 2] and occluded share [b].
 
-    weight: of each value, [b, 3]
+    NaN targets are ignored.  weight: weight of each value, [b, 3].
     """
     target = torch.from_numpy(np.column_stack([pose, covered]).astype(np.float32))
     known = target.isfinite()
@@ -165,8 +172,8 @@ def train_faces(
 ) -> Path:
     """Train, or resume an interrupted run. Return the file with the averaged weights.
 
-    rendered, frames: None trains without them.  variant: one of VARIANTS.  start: network whose visual stage
-    and head are the starting point; everything else is initialised at random
+    rendered, frames: None trains without them.  variant: one of VARIANTS.
+    start: network with the initial visual stage and head; the other weights are initialised at random.
     """
     torch.manual_seed(settings.seed)
     model = FaceTraining(config, faces.blendshapes.shape[1], variant, start)
@@ -215,7 +222,7 @@ def parameter_groups(model: nn.Module, weight_decay: float) -> list[dict[str, ob
 
 
 def warmup_cosine(step: int, warmup: int, total: int) -> float:
-    """Factor on the learning rate: linear warm-up, cosine decay."""
+    """Return the factor on the learning rate: linear warm-up, cosine decay."""
     if step < warmup:
         return (step + 1) / warmup
     return 0.5 * (1 + math.cos(math.pi * min(1.0, (step - warmup) / max(1, total - warmup))))
@@ -231,14 +238,14 @@ def mean_landmarks(batches: FaceBatches) -> NDArray[np.float32]:
 
 @torch.no_grad()
 def predict_crops(model: FaceTraining, crops: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """Logits [n, 12] of grey crops [n, 112, 112], in evaluation mode."""
+    """Compute logits [n, 12] of grey crops [n, 112, 112], in evaluation mode."""
     model.eval()
     parts = [model.predict(torch.from_numpy(crops[i : i + 128]))[1] for i in range(0, len(crops), 128)]
     return torch.cat(parts).float().numpy()
 
 
 def development_auc(model: FaceTraining, faces: Faces) -> dict[str, float]:
-    """ROC-AUC against the teacher on the development identities, for each AU and their mean."""
+    """Compute ROC-AUC against the teacher on the development identities: each AU, and their mean."""
     crops, labels = development_crops(faces)
     logits = predict_crops(model, crops)
     aucs = {}
@@ -251,7 +258,7 @@ def development_auc(model: FaceTraining, faces: Faces) -> dict[str, float]:
 
 
 def log(file: Path, **values: float) -> None:
-    """Append a JSON line of rounded values to the file and print it."""
+    """Append the values, rounded to four places, as a JSON line to the file, and print it."""
     line = json.dumps({k: round(v, 4) for k, v in values.items()})
     with file.open("a") as out:
         out.write(line + "\n")
@@ -259,14 +266,14 @@ def log(file: Path, **values: float) -> None:
 
 
 def save(file: Path, parts: dict[str, object], epoch: int) -> None:
-    """Write the training state after `epoch` epochs; the old file stays until the new one is complete."""
+    """Write the training state after `epoch` epochs; an interrupted write keeps the old file."""
     state = {name: part.state_dict() for name, part in parts.items()}  # type: ignore[attr-defined]
     torch.save({**state, "epoch": epoch}, file.with_suffix(".part"))
     file.with_suffix(".part").replace(file)
 
 
 def resume(file: Path, parts: dict[str, object]) -> int:
-    """Load a state written by `save`. Return the number of finished epochs; 0 without a file."""
+    """Load a state written by `save`. Return the number of finished epochs; 0 if there is no file."""
     if not file.exists():
         return 0
     state = torch.load(file, weights_only=True)

@@ -5,7 +5,7 @@
 
 Steps, each resumable: faces (face_stage.py), clips (clip_stage.py), checkpoint folder (here), graphs
 (../calibrate/export_graphs.py), calibration and thresholds (../calibrate/calibrate.py). A variant trains on
-the same batches in the same order; it shares the run's caches and keeps everything else in a subfolder of it.
+the same batches in the same order. It shares the caches of the run and writes the rest into a subfolder.
 Each step is seeded and writes JSON lines into the run folder. Takes hours on two CPU cores. Needs
 `pip install '.[train]'`.
 """
@@ -39,16 +39,20 @@ def main() -> None:
     """Parse arguments and run all stages."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument(
-        "--data", type=Path, required=True, help="faces_train.parquet, clips/, ict_facekit.npz"
+        "--data", type=Path, required=True, help="folder with faces_train.parquet, clips/, ict_facekit.npz"
     )
-    parser.add_argument("--run", type=Path, default=Path("runs/nano"), help="logs, caches, training state")
-    parser.add_argument("--out", type=Path, help="checkpoint folder; if not given, within the run's")
-    parser.add_argument("--variant", choices=VARIANTS, default="full")
+    parser.add_argument(
+        "--run", type=Path, default=Path("runs/nano"), help="folder for logs, caches and training state"
+    )
+    parser.add_argument("--out", type=Path, help="checkpoint folder (default: checkpoint/ in the run folder)")
+    parser.add_argument("--variant", choices=VARIANTS, default="full", help="network to train")
     parser.add_argument("--start", help="checkpoint to start from (visual stage and head), such as nano")
     parser.add_argument("--rate", type=float, default=FaceSettings.rate, help="learning rate of stage 1")
     parser.add_argument("--epochs", type=int, default=FaceSettings.epochs, help="epochs of stage 1")
     parser.add_argument("--steps", type=int, default=ClipSettings.steps, help="steps of stage 2")
-    parser.add_argument("--threads", type=int, default=2, help="1 for two variants in parallel")
+    parser.add_argument(
+        "--threads", type=int, default=2, help="CPU threads; use 1 to train two variants in parallel"
+    )
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
     cv2.setNumThreads(1)
@@ -81,7 +85,7 @@ def train_network(
     face_settings: FaceSettings,
     clip_settings: ClipSettings,
 ) -> tuple[AuscanNetwork, dict[str, float]]:
-    """Run both stages; caches are in `run`, states in `variant_run`. Return network and scores."""
+    """Run both stages, with caches in `run` and states in `variant_run`. Return network and scores."""
     faces = load_faces(data / "faces_train.parquet", run / "faces.npz")
     rendered = load_rendered(data / "ict_facekit.npz", run / "rendered.npz")
     tracks = load_clips(data / "clips", data / "clips_teacher", run / "clips")
@@ -107,7 +111,7 @@ def train_network(
 
 
 def save_network(network: AuscanNetwork, variant: str, out: Path, **card_fields: str) -> None:
-    """Write the checkpoint folder; its card has no figures yet. card_fields: further texts of the card"""
+    """Write the checkpoint folder with a card without figures. card_fields: further texts of the card."""
     name = "nano" if variant == "full" else f"nano-{variant}"
     config = CheckpointConfig(
         name=name,
@@ -118,8 +122,8 @@ def save_network(network: AuscanNetwork, variant: str, out: Path, **card_fields:
     )
     card = (Path(__file__).parents[1] / "calibrate" / "model_card.md").read_text(encoding="utf-8")
     filled = card.format(
-        visual_weights=weight_count(network.visual),
-        weights=weight_count(network),
+        visual_weights=parameter_count(network.visual),
+        weights=parameter_count(network),
         version=VERSION,
         held=", ".join(HELD_OUT),
         development=", ".join(DEVELOPMENT),
@@ -128,8 +132,8 @@ def save_network(network: AuscanNetwork, variant: str, out: Path, **card_fields:
     save_checkpoint(out, network, config, filled)
 
 
-def weight_count(module: torch.nn.Module) -> int:
-    """Number of parameters."""
+def parameter_count(module: torch.nn.Module) -> int:
+    """Return the number of parameters."""
     return sum(parameter.numel() for parameter in module.parameters())
 
 

@@ -32,7 +32,7 @@ from auscan.core.environment import display_path
 from auscan.core.errors import InputError, OutputError
 from auscan.results.events import EVENT_COLUMNS, EVENTS_FILE
 from auscan.results.manifest import ManifestRecord, is_whole, latest, read_records
-from auscan.results.summary import SUMMARY_FILE
+from auscan.results.result import SUMMARY_FILE
 from auscan.results.table import BASELINE_COLUMNS, COLUMNS, TABLE_FILE
 
 FRAMES, EVENTS, INPUTS_FILE = "frames", "events", "inputs.parquet"

@@ -16,8 +16,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
-from auscan.batch.jobs import Job, Progress, attempt, make_record
-from auscan.batch.options import RunMetadata
+from auscan.batch.jobs import Job, Progress, RunMetadata, attempt, make_record
 from auscan.batch.output_folder import sync_folder
 from auscan.batch.plan import UNSHARDED
 from auscan.batch.ray_runner import RayRunner, connect, worker_resources

@@ -188,9 +188,11 @@ def _remove_staging(folder: Path, out: Path) -> None:
 def result_files() -> frozenset[str]:
     """Return the names of all files of a result; auscan never removes other files from its folder."""
     from auscan.results.attributions import ATTRIBUTIONS_FILE
-    from auscan.results.events import EVENTS_FILE  # pandas loads slowly and is rarely needed here
-    from auscan.results.speech import SOUND_FILE
-    from auscan.results.summary import SUMMARY_FILE
+    from auscan.results.events import (
+        EVENTS_FILE,  # pandas loads slowly and is rarely needed here
+        SOUND_FILE,
+    )
+    from auscan.results.result import SUMMARY_FILE
     from auscan.results.table import CSV_FILE, TABLE_FILE
 
     tables = {TABLE_FILE, CSV_FILE, EVENTS_FILE, SUMMARY_FILE, SOUND_FILE, ATTRIBUTIONS_FILE}

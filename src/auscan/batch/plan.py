@@ -13,9 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from auscan.batch.fingerprint import size_and_mtime
-from auscan.batch.jobs import Job
-from auscan.batch.options import RunMetadata
+from auscan.batch.jobs import Job, RunMetadata, size_and_mtime
 from auscan.batch.output_folder import is_result, symlink_error
 from auscan.core.errors import AuscanError, InputError
 from auscan.media.discover import MediaInput, output_names

@@ -29,9 +29,7 @@ from pathlib import Path
 from typing import Any, Final
 from uuid import uuid4
 
-from auscan.batch.detect_worker import load_detect_worker
-from auscan.batch.jobs import Job, failed_record
-from auscan.batch.options import DetectRequest, RunMetadata
+from auscan.batch.jobs import DetectRequest, Job, RunMetadata, failed_record, load_detect_worker
 from auscan.batch.output_folder import LOCK_FILE, StagingFolder, output_error
 from auscan.batch.run import (
     MAX_FAILED_STARTS,

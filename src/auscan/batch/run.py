@@ -23,9 +23,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Final, Protocol
 
-from auscan.batch.detect_worker import load_detect_worker
-from auscan.batch.jobs import Job, JobFunction, failed_record
-from auscan.batch.options import DetectRequest, RunMetadata
+from auscan.batch.jobs import DetectRequest, Job, JobFunction, RunMetadata, failed_record, load_detect_worker
 from auscan.batch.output_folder import StagingFolder, output_error
 from auscan.batch.worker import (
     JobDone,

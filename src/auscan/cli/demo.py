@@ -33,7 +33,7 @@ def demo(
     from auscan.core.config import Options
     from auscan.inference.load import load_engine
     from auscan.pipeline.demo import make_demo_clip
-    from auscan.pipeline.outputs import write_result
+    from auscan.pipeline.detect import write_result
 
     clip = out / "astronaut.mp4"
     make_demo_clip(clip)

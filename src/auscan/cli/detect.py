@@ -3,7 +3,7 @@
 An input that fails does not stop the others; the manifest in the output folder records the outcome of each. A
 single input without limits runs in this process, all others run in worker processes.
 Returns: files below --out, lines on stdout, progress and errors on stderr.
-See also: pipeline/outputs.py (one input), batch/ (plan, workers, manifest).
+See also: pipeline/detect.py (one input), batch/ (plan, workers, manifest).
 """
 
 import shlex
@@ -29,8 +29,7 @@ from auscan.cli.progress import BatchProgress, show_batch_progress
 from auscan.core.errors import EXIT_INTERRUPTED, InputError, exit_code_of
 
 if TYPE_CHECKING:
-    from auscan.batch.jobs import Job
-    from auscan.batch.options import DetectRequest
+    from auscan.batch.jobs import DetectRequest, Job
     from auscan.batch.plan import Plan
     from auscan.batch.run import Limits, Runner
     from auscan.core.config import OperatingPoint
@@ -73,7 +72,7 @@ class DetectOptions:
 
     def request(self) -> "DetectRequest":
         """Return the model and the options that every input is processed with."""
-        from auscan.batch.options import DetectRequest
+        from auscan.batch.jobs import DetectRequest
         from auscan.core.config import Options
 
         options = Options(
@@ -178,7 +177,7 @@ def detect(
 
 def run_detect(options: DetectOptions) -> int:
     """Detect action units in all inputs; return the exit code."""
-    from auscan.batch.options import run_metadata
+    from auscan.batch.jobs import run_metadata
     from auscan.batch.plan import make_plan, parse_shard
     from auscan.batch.ray_runner import make_ray_runner
     from auscan.batch.run import choose_runner

@@ -182,8 +182,8 @@ def live(
     from auscan.inference.load import load_engine
     from auscan.media.stream import is_file, read_stream
     from auscan.media.video import Frame
+    from auscan.pipeline.audio_stream import LiveFeed
     from auscan.pipeline.live import LiveDetector
-    from auscan.pipeline.prefetch import LiveFeed
 
     feed = LiveFeed(read_stream(source), paced=is_file(source))
     reporter = DropReporter()

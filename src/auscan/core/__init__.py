@@ -1,1 +1,1 @@
-"""The ground: AU names, errors, configs. Imports nothing else of auscan, and no torch."""
+"""AU names, errors, configs and checkpoint folders; imports no other auscan package and no torch."""

@@ -1,25 +1,20 @@
-"""SHA-256 sums of model files: a record beside them, held against them when they are read.
+"""Find a checkpoint folder, read its config and verify the checksums of its files.
 
-A bit that flipped on a disk or on its way changes what a model says and nothing else, so nobody would notice.
-The record has the form of coreutils' `sha256sum`, which can check it (`sha256sum -c SHA256SUMS`) and write
-it. A folder without a record is read as it is.
+    config.json         CheckpointConfig: AU names, calibration, thresholds, network settings, licence
+    model.safetensors   weights, for PyTorch
+    README.md           model card
+    *.onnx              graphs of the network, for ONNX Runtime; export.json records how they were exported
+    SHA256SUMS          SHA-256 checksums of the files above, except the model card and export.json
 
-In: a folder, names of files in it.  Out: the record, or a CheckpointError.
-Not here: whether the files fit each other (model/checkpoint.py), who made them: whoever can
-change a file can change its sum.
+Weights or graphs may be missing: PyTorch needs the weights, ONNX Runtime needs the graphs.
 
-What a checkpoint folder looks like on disk, for every engine that reads one.
+A flipped bit on a disk or in a transfer changes the predictions without an error, so files are verified when
+they are read. SHA256SUMS has the format of coreutils: `sha256sum -c SHA256SUMS` verifies it. Files of a
+folder without SHA256SUMS are not verified. Checksums detect damage, not manipulation: anyone who can change a
+file can also change its checksum.
 
-    config.json         CheckpointConfig: every question about the weights, answered
-    model.safetensors   the weights
-    README.md           the model card
-    *.onnx              the stages as graphs, for ONNX Runtime; export.json says how they were made
-    SHA256SUMS          what the files above were when they were written
-
-Weights or graphs may be missing: the former are for PyTorch, the latter for ONNX Runtime.
-
-In: a shipped name or a path.  Out: a folder, its validated config.
-Not here: the weights (model/checkpoint.py).
+Inputs: the name of a shipped checkpoint or a path. Returns: the folder, its validated config.
+See also: model/checkpoint.py (weights; whether config and weights match).
 """
 
 import hashlib
@@ -35,22 +30,23 @@ from auscan.core.errors import CheckpointError
 
 CHECKSUMS_FILE = "SHA256SUMS"
 CHECKSUM_PATTERNS = ("config.json", "*.safetensors", "*.onnx")
-"""Files that have a say in what a model says."""
+"""Files that determine the predictions of a model."""
 CHECKSUM_COMMAND = f"sha256sum {' '.join(CHECKSUM_PATTERNS)} > {CHECKSUMS_FILE}"
-"""Writes the record of a folder that has all three kinds."""
+"""Shell command that writes SHA256SUMS in a folder with all three kinds of files."""
 
 
 def write_checksums(folder: Path) -> None:
-    """Write the record of all model files in `folder`."""
+    """Write SHA256SUMS for all model files in `folder`."""
     part = folder / f"{CHECKSUMS_FILE}.part"
     part.write_text(_format_checksums(_checksums(folder)), encoding="utf-8")
     part.replace(folder / CHECKSUMS_FILE)
 
 
 def hash_model(folder: Path) -> str:
-    """One sum for all model files in `folder`: that of their record, whether it was written or not.
+    """Return one SHA-256 for all model files in `folder`: the hash of the text of SHA256SUMS.
 
-    Raises CheckpointError as `verify_checksums` does, for any of the files.
+    The file SHA256SUMS need not exist. If it does, all model files are verified first.
+    Raises CheckpointError as `verify_checksums` does.
     """
     sums, recorded = _checksums(folder), _read_checksums(folder / CHECKSUMS_FILE)
     if recorded is not None:
@@ -59,11 +55,10 @@ def hash_model(folder: Path) -> str:
 
 
 def verify_checksums(folder: Path, names: Iterable[str]) -> None:
-    """Hold files against the folder's record; nothing is done where there is none.
+    """Verify files against SHA256SUMS; do nothing if the folder has no SHA256SUMS.
 
-    A file that is not there is left to whoever wants to read it.
-    Raises CheckpointError for a file that is not the recorded one, one that the record leaves out, and a
-    record that cannot be read.
+    Ignores missing files: the code that reads them reports them.
+    Raises CheckpointError if a checksum differs, if a file is not listed, or if SHA256SUMS cannot be read.
     """
     recorded = _read_checksums(folder / CHECKSUMS_FILE)
     if recorded is not None:
@@ -76,14 +71,14 @@ def _compare_checksums(folder: Path, sums: Mapping[str, str], recorded: Mapping[
     for name, digest in sums.items():
         if digest != recorded.get(name):
             raise CheckpointError(
-                f"{folder / name} is not the file that {CHECKSUMS_FILE} beside it tells of: it was damaged "
-                f"or changed. Copy the folder again. If the change was meant, write the record anew in the "
+                f"{folder / name} does not match its checksum in {CHECKSUMS_FILE}: the file was damaged or "
+                f"changed. Copy the folder again. If the change was intended, update the checksums in the "
                 f"folder: {CHECKSUM_COMMAND}"
             )
 
 
 def _checksums(folder: Path) -> dict[str, str]:
-    """Sums of all model files by name."""
+    """Return the SHA-256 checksums of all model files by name, hexadecimal."""
     files = {file for pattern in CHECKSUM_PATTERNS for file in folder.glob(pattern)}
     return {file.name: _sha256(file) for file in sorted(files)}
 
@@ -93,14 +88,16 @@ def _format_checksums(sums: Mapping[str, str]) -> str:
 
 
 def _read_checksums(file: Path) -> dict[str, str] | None:
-    """Sums in hexadecimal by name; None without a record."""
+    """Return hexadecimal checksums by file name, or None if `file` does not exist."""
     if not file.is_file():
         return None
     try:
         lines = [line.split(maxsplit=1) for line in file.read_text(encoding="utf-8").splitlines()]
-        return {name.removeprefix("*"): digest for digest, name in lines}  # *: read as binary
+        return {name.removeprefix("*"): digest for digest, name in lines}  # *: mark of binary mode
     except (OSError, ValueError) as error:
-        raise CheckpointError(f"{file} is no list of sums ({error}). Copy the folder again.") from error
+        raise CheckpointError(
+            f"{file} is not a list of SHA-256 checksums ({error}). Copy the folder again."
+        ) from error
 
 
 def _sha256(file: Path) -> str:
@@ -117,19 +114,19 @@ CARD_FILE = "README.md"
 EXPORT_FILE = "export.json"
 
 GRAPH_DIRECTIONS = {"forward": "ahead", "backward": "back"}
-"""Direction of a scan in the code, and in the file names of its graphs."""
+"""Direction of a scan in the code -> in the file names of its graphs."""
 
 SHIPPED_CHECKPOINTS = Path(__file__).parents[1] / "checkpoints"
-"""Checkpoints inside the package."""
+"""Folder of the checkpoints in the package."""
 
 UNSHIPPED_SIZES = ("base", "large")
-"""Sizes that exist only as settings: nobody has trained and shipped them."""
+"""Sizes that exist only as configs, without trained weights."""
 
 
 def find_checkpoint(name: str | Path) -> Path:
-    """The folder of a shipped checkpoint ('nano') or of a path to one.
+    """Return the folder of a checkpoint, given the name of a shipped one ('nano') or a path.
 
-    Raises CheckpointError where there is none.
+    A shipped name has priority over a path. Raises CheckpointError if neither exists.
     """
     shipped, given = SHIPPED_CHECKPOINTS / str(name), Path(name)
     for folder in (shipped, given):
@@ -137,8 +134,8 @@ def find_checkpoint(name: str | Path) -> Path:
             return folder
     if str(name) in UNSHIPPED_SIZES:
         raise CheckpointError(
-            f"{name!r} is a size to train, not a trained model. Install what training takes "
-            f"({TRAIN_INSTALL_COMMAND}), train it, then give the folder of its checkpoint."
+            f"{name!r} is a model size without trained weights. Install the training dependencies "
+            f"({TRAIN_INSTALL_COMMAND}), train the model, then give the folder of its checkpoint."
         )
     names = ", ".join(sorted(path.parent.name for path in SHIPPED_CHECKPOINTS.glob(f"*/{CONFIG_FILE}")))
     missing = f"has no {CONFIG_FILE}" if given.is_dir() else "is neither a shipped model nor a folder"
@@ -146,7 +143,7 @@ def find_checkpoint(name: str | Path) -> Path:
 
 
 def graph_names(blocks: int) -> tuple[str, ...]:
-    """Names of the graphs of a network with so many temporal blocks; each lies in <name>.onnx."""
+    """Return the names of the graphs of a network with `blocks` temporal blocks; files are <name>.onnx."""
     scans = [scan_graph_name(block, direction) for block in range(blocks) for direction in GRAPH_DIRECTIONS]
     return ("visual", "audio", "hear", *scans, "read")
 
@@ -157,29 +154,29 @@ def scan_graph_name(block: int, direction: str) -> str:
 
 
 def has_graphs(folder: Path) -> bool:
-    """Whether a checkpoint folder holds graphs."""
+    """Return whether a checkpoint folder contains ONNX graphs."""
     return any(folder.glob("*.onnx"))
 
 
 def read_config(folder: Path) -> CheckpointConfig:
-    """Read and check config.json.
+    """Read and validate config.json.
 
-    Raises CheckpointError for a file that is no JSON, has an unknown key or an impossible value, or has
-    the format number of another version, or is not the recorded one.
+    Raises CheckpointError if the file is not JSON, has an unknown key, an invalid value or another format
+    number, or does not match its checksum.
     """
     file = folder / CONFIG_FILE
     try:
         content = json.loads(file.read_text(encoding="utf-8"))
         if isinstance(content, dict) and content.get("kind") == "features":
             raise CheckpointError(
-                f"{folder} holds what auscan train taught, which is no whole model. Make one with: "
+                f"{folder} is the output of auscan train, not a complete checkpoint. Create one with: "
                 f"auscan pack {folder} --out FOLDER"
             )
         stored_format = content.get("format") if isinstance(content, dict) else None
         if stored_format != 1:
             raise CheckpointError(
                 f"{file} has format {stored_format!r}; this version of auscan reads format 1. "
-                f"Use the auscan that wrote it, or one newer than both."
+                f"Install the version of auscan that wrote it, or a newer one."
             )
         config = CheckpointConfig.model_validate(content)
     except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
@@ -190,7 +187,7 @@ def read_config(folder: Path) -> CheckpointConfig:
         first = error.errors()[0]
         location = ".".join(str(part) for part in first["loc"])
         raise CheckpointError(
-            f"{file} is not a config of auscan: {location}: {first['msg']}. "
+            f"{file} is not a valid checkpoint config: {location}: {first['msg']}. "
             f"Restore the file that came with the weights."
         ) from error
     verify_checksums(folder, [CONFIG_FILE])

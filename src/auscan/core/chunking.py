@@ -1,4 +1,4 @@
-"""Split long sequences into chunks."""
+"""Split long sequences into chunks of bounded length."""
 
 
 def chunk_slices(count: int, length: int, start: int = 0) -> list[slice]:

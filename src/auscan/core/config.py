@@ -1,21 +1,17 @@
-"""Settings of the network and of a checkpoint, each explained right under it.
+"""Define the settings of the network, of a checkpoint and of a run of the pipeline.
 
-Plain data: no torch, no behaviour beyond validation. `nano`, `base` and `large` name the sizes.
-Every model refuses unknown keys, so a config.json written by another version fails loudly.
+The docstring of each field explains it. `nano`, `base` and `large` return the settings of the model sizes.
+Every config refuses unknown keys, so a config.json of another version fails with an error. No torch.
 
-Thresholds for a stated goal: a study may bear misses or false marks, seldom both alike.
+A checkpoint can hold thresholds for several operating points, because the cost of false positives and false
+negatives depends on the study:
 
-    default    the checkpoint's own thresholds: best F1, where a recipe chose them
-    balanced   as many misses as false marks: how often and how long an AU is active comes out right
-    precise    few false marks: best F0.5, precision weighs twice as much as recall
-    sensitive  few misses: best F2, recall weighs twice as much as precision
+    default    the checkpoint's own thresholds; recipes choose them for the best F1
+    balanced   as many false negatives as false positives: unbiased frequency and duration of an AU
+    precise    few false positives: best F0.5, precision weighs twice as much as recall
+    sensitive  few false negatives: best F2, recall weighs twice as much as precision
 
-In: the config of a checkpoint.  Out: the same with the thresholds of a point.
-Not here: how points are chosen (training/operating_points.py).
-
-What to make of an input; light to import, as it is sent between processes.
-
-Not here: making it (pipeline/outputs.py).
+See also: training/operating_points.py (chooses the thresholds), pipeline/detect.py (writes the outputs).
 """
 
 from dataclasses import asdict, dataclass
@@ -27,119 +23,122 @@ from auscan.core.aus import AU_COUNT, AU_NAMES
 from auscan.core.errors import InputError
 
 SAMPLE_RATE_HZ = 16_000
-"""Every sound is brought to this rate, mono, before anything else hears it."""
+"""Sample rate of all audio after decoding; audio is mono."""
 TOKEN_HOP = 320
-"""Samples from one audio token to the next: 20 ms, WavLM's."""
+"""Samples from one audio token to the next: 20 ms, as in WavLM."""
 TOKEN_RATE_HZ = SAMPLE_RATE_HZ / TOKEN_HOP
-"""Audio tokens a second, of every encoder in encoders/audio.py; they must not come closer together."""
+"""Audio tokens per second of every encoder in encoders/audio.py; tokens must not be closer together."""
 MAX_TOKEN_DISTANCE_S = 1.5 / TOKEN_RATE_HZ
-"""A token further from a frame than this is not what is heard at the frame."""
+"""Largest distance in time between a frame and the audio token used for it."""
 ELAPSED_UNIT_HZ = 30.0
-"""Elapsed time is counted in thirtieths of a second: about 1 a frame, whatever the frame rate."""
+"""Unit of elapsed time, 1/30 s: about 1 per frame at common frame rates."""
 MAX_ELAPSED = 30.0
-"""More than a second without the face counts as a second: an absence is no reason to forget a person."""
+"""Upper limit of elapsed time, 1 s: the state must not decay completely while a face is absent."""
 
 
 class Settings(BaseModel):
-    """Frozen, strict about unknown keys; the base of every config."""
+    """Base class of all configs: frozen, refuses unknown keys."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
 
 class ConvVisualConfig(Settings):
-    """The compact convolutional face encoder; only encoders/visual.py reads it."""
+    """Settings of the compact convolutional face encoder (encoders/visual.py)."""
 
     kind: Literal["conv"] = "conv"
     crop_size: int = 112
     """Side S of the crops, pixels."""
     widths: tuple[int, ...] = (32, 64, 128, 256)
-    """Channels of the stages; each stage halves the map, the last one's cells are the patches."""
+    """Channels of each stage. Each stage halves the feature map; cells of the last map are the patches."""
     blocks: tuple[int, ...] = (1, 2, 2, 2)
-    """Residual blocks in each stage."""
+    """Residual blocks of each stage."""
 
     @property
     def patch_grid(self) -> int:
-        """Patches along one side of the crop; N is its square."""
+        """Patches along one side of the crop; N is the square of it."""
         return int(self.crop_size // 2 ** len(self.widths))
 
     @property
     def width(self) -> int:
-        """Dv, channels of every visual token."""
+        """Channels Dv of each visual token."""
         return self.widths[-1]
 
 
 class Dinov2VisualConfig(Settings):
-    """DINOv2 from transformers, with or without register tokens; only encoders/visual.py reads it."""
+    """Settings of DINOv2 from transformers, with or without register tokens (encoders/visual.py)."""
 
     kind: Literal["dinov2"] = "dinov2"
     crop_size: int = 224
     """Side S of the crops, pixels; a multiple of the patch size."""
     source: str = "facebook/dinov2-base"
-    """Local folder, hub name or name@revision to take the weights from when there is no checkpoint; in a
-    checkpoint of weights from the hub, name@commit."""
+    """Source of the pretrained weights if there is no checkpoint: local folder, hub name or name@revision.
+    In a checkpoint with weights from the hub: name@commit."""
     arch: dict[str, Any] | None = None
-    """The transformers config as a dict; filled in when a network is built, so a checkpoint needs no hub."""
+    """Config of transformers; set when a network is built, so that a checkpoint loads without the hub."""
 
 
 class LogMelAudioConfig(Settings):
-    """The compact log-mel voice encoder; only encoders/audio.py reads it."""
+    """Settings of the compact log-mel audio encoder (encoders/audio.py)."""
 
     kind: Literal["logmel"] = "logmel"
     mel_bands: int = 64
+    """Mel bands of the spectrogram."""
     width: int = 96
-    """Da, channels of every audio token."""
+    """Channels Da of each audio token."""
     blocks: int = 3
-    """Residual convolutions over time after the mel bands."""
+    """Residual convolution blocks over time after the mel spectrogram."""
 
 
 class WavlmAudioConfig(Settings):
-    """WavLM from transformers, a learned weighted sum over its layers; only encoders/audio.py reads it."""
+    """Settings of WavLM from transformers with a learned weighted sum of its layers (encoders/audio.py)."""
 
     kind: Literal["wavlm"] = "wavlm"
     source: str = "microsoft/wavlm-base"
-    """Local folder, hub name or name@revision to take the weights from when there is no checkpoint; in a
-    checkpoint of weights from the hub, name@commit."""
+    """Source of the pretrained weights if there is no checkpoint: local folder, hub name or name@revision.
+    In a checkpoint with weights from the hub: name@commit."""
     arch: dict[str, Any] | None = None
-    """The transformers config as a dict; filled in when a network is built, so a checkpoint needs no hub."""
+    """Config of transformers; set when a network is built, so that a checkpoint loads without the hub."""
 
 
 class AlignmentConfig(Settings):
-    """Hierarchical granularity alignment; only model/alignment.py reads it."""
+    """Settings of the alignment of global and local face features (model/alignment.py)."""
 
     width: int = 128
-    """d, channels of the frame embedding and of everything over time."""
+    """Channels d of the frame embedding and of the temporal stage."""
     au_width: int = 32
-    """Channels of each of the 12 AU tokens."""
+    """Channels da of each of the 12 AU tokens."""
     heads: int = 4
-    """Attention heads with which an AU query reads the active patches."""
+    """Heads of the attention from AU queries to active patches."""
     active_patches: int = 24
-    """How many patches of a frame stay; the rest fall away."""
+    """Patches kept per frame; the others are discarded."""
 
 
 class FusionConfig(Settings):
-    """How the face listens; only model/fusion.py reads it."""
+    """Settings of the audio-visual cross-attention (model/fusion.py)."""
 
     heads: int = 4
+    """Attention heads."""
     reach_s: float = 0.5
-    """How far a frame hears, each way. Seconds, not tokens, so that a change of fps changes nothing."""
+    """Half-width of the attention window, in seconds (not tokens, so that it does not depend on the fps)."""
 
 
 class TemporalConfig(Settings):
-    """Audio-guided bidirectional Mamba; only model/mamba.py reads it."""
+    """Settings of the audio-conditioned bidirectional Mamba (model/mamba.py)."""
 
     blocks: int = 2
+    """Temporal blocks."""
     expand: int = 2
-    """Channels inside a block over channels outside."""
+    """Ratio of the channels inside a block to the channels outside."""
     head_width: int = 32
-    """Channels P of one scan head; each head has one decay."""
+    """Channels P of a scan head; each head has one decay."""
     state_width: int = 32
-    """N, the size of the state a channel carries through time."""
+    """Size N of the state of each channel."""
     conv_width: int = 4
-    """Frames seen by the short causal convolution before the scan."""
+    """Kernel size, in frames, of the causal convolution before the scan."""
 
 
 class NetworkConfig(Settings):
-    """Everything needed to build the network without its weights."""
+    """Settings that define the network without its weights."""
 
     visual: Annotated[ConvVisualConfig | Dinov2VisualConfig, Field(discriminator="kind")]
     audio: Annotated[LogMelAudioConfig | WavlmAudioConfig, Field(discriminator="kind")]
@@ -147,17 +146,16 @@ class NetworkConfig(Settings):
     fusion: FusionConfig = FusionConfig()
     temporal: TemporalConfig = TemporalConfig()
     grid: int | None = Field(default=None, ge=1)
-    """Patches are averaged to this many along a side before alignment reads them; None: as the encoder gives
-    them. Only model/network.py reads it."""
+    """Patches along a side after averaging, before the alignment; None: no averaging (model/network.py)."""
 
 
 def nano() -> NetworkConfig:
-    """The shipped size: a few million weights, made for two CPU cores."""
+    """Return the settings of the shipped model: a few million weights, for two CPU cores."""
     return NetworkConfig(visual=ConvVisualConfig(), audio=LogMelAudioConfig())
 
 
 def base() -> NetworkConfig:
-    """DINOv2-B and WavLM-base; weights come from the hub or a local folder."""
+    """Return settings with DINOv2-B and WavLM-base; weights are read from the hub or a local folder."""
     return NetworkConfig(
         visual=Dinov2VisualConfig(source="facebook/dinov2-base"),
         audio=WavlmAudioConfig(source="microsoft/wavlm-base"),
@@ -167,7 +165,7 @@ def base() -> NetworkConfig:
 
 
 def large() -> NetworkConfig:
-    """DINOv2-L and WavLM-large; weights come from the hub or a local folder."""
+    """Return settings with DINOv2-L and WavLM-large; weights are read from the hub or a local folder."""
     return NetworkConfig(
         visual=Dinov2VisualConfig(source="facebook/dinov2-large"),
         audio=WavlmAudioConfig(source="microsoft/wavlm-large"),
@@ -178,15 +176,16 @@ def large() -> NetworkConfig:
 
 
 PerAu = Annotated[tuple[float, ...], Field(min_length=AU_COUNT, max_length=AU_COUNT)]
-"""A number for each AU, in the order of `AU_NAMES`."""
+"""One number per AU, in the order of `AU_NAMES`."""
 
 
 class Calibration(Settings):
-    """How logits become probabilities: sigmoid(scale * logit + shift), for each AU (Platt scaling)."""
+    """Platt scaling per AU: probability = sigmoid(scale * logit + shift)."""
 
     scale: PerAu = (1.0,) * AU_COUNT
-    """Above 0, so that the order of frames stays."""
+    """Factor of the logit; above 0, so that calibration keeps the order of frames."""
     shift: PerAu = (0.0,) * AU_COUNT
+    """Added after scaling."""
 
     @field_validator("scale")
     @classmethod
@@ -197,11 +196,11 @@ class Calibration(Settings):
 
 
 UNCALIBRATED = Calibration()
-"""Leaves logits as they are."""
+"""Calibration that does not change the logits."""
 
 
 class OperatingPoints(Settings):
-    """Thresholds for other goals than the best F1; the module says what each is for."""
+    """Thresholds for other criteria than F1; see the docstring of the module."""
 
     balanced: PerAu
     precise: PerAu
@@ -209,43 +208,46 @@ class OperatingPoints(Settings):
 
 
 class CheckpointConfig(Settings):
-    """What config.json of a checkpoint folder holds: every question about the weights, answered."""
+    """Content of config.json in a checkpoint folder."""
 
     model_config = ConfigDict(populate_by_name=True)
 
     format: Literal[1] = 1
-    """Number of this layout; a reader refuses others."""
+    """Number of the checkpoint format; other numbers are refused."""
     name: str
-    """Model id, as written into results."""
+    """Name of the model, as written to results."""
     au_names: tuple[str, ...] = AU_NAMES
-    """Which AU each output column is."""
+    """AU of each output column, in order."""
     untrained_aus: tuple[str, ...] = Field(
         default=(), validation_alias="untaught", serialization_alias="untaught"
     )
-    """AUs that no training label covered. Their columns are written as NaN, never as a guess."""
+    """AUs without training labels. Their columns are NaN in results."""
     has_pose_occlusion: bool = Field(default=False, validation_alias="sight", serialization_alias="sight")
-    """Whether the visual stage was taught head pose and cover. Without, they are written as NaN."""
+    """Whether the visual stage was trained on head pose and occlusion. If not, both are NaN in results."""
     calibration: Calibration = UNCALIBRATED
-    """What is done to the logits; without it they are taken as they are."""
+    """Calibration of the logits; by default none."""
     thresholds: PerAu = (0.5,) * AU_COUNT
-    """An AU counts as active from this probability, after calibration, on."""
+    """An AU is active if its calibrated probability is at least its threshold."""
     operating_points: OperatingPoints | None = None
-    """Other thresholds for a stated goal; None where nobody chose any."""
+    """Thresholds of the other operating points; None if none were chosen."""
     crop_template: Literal["arcface-112"] = "arcface-112"
-    """Where the five points lie in the crop: faces/align.py."""
+    """Template of the five facial points in the crop (faces/align.py)."""
     sample_rate_hz: Literal[16_000] = 16_000
+    """Sample rate of the audio."""
     licence: str = "Apache-2.0"
+    """Licence of the weights."""
     reference: str = ""
-    """A sentence on where the labels came from that it was taught with, for readers of its results."""
+    """Source of the training labels, one sentence; quoted in results."""
     auscan_version: str
-    """The version that wrote the checkpoint."""
+    """Version of auscan that wrote the checkpoint."""
     network: NetworkConfig
+    """Settings of the network."""
 
     @field_validator("au_names")
     @classmethod
     def _check_au_names(cls, names: tuple[str, ...]) -> tuple[str, ...]:
         if names != AU_NAMES:
-            raise ValueError(f"must be {', '.join(AU_NAMES)}, for that is how columns are read")
+            raise ValueError(f"must be {', '.join(AU_NAMES)}, the order of the output columns")
         return names
 
     @field_validator("untrained_aus")
@@ -253,7 +255,7 @@ class CheckpointConfig(Settings):
     def _check_untrained_aus(cls, names: tuple[str, ...]) -> tuple[str, ...]:
         for name in names:
             if name not in AU_NAMES:
-                raise ValueError(f"{name!r} is none of {', '.join(AU_NAMES)}")
+                raise ValueError(f"{name!r} is not one of {', '.join(AU_NAMES)}")
         return names
 
     def to_json(self) -> str:
@@ -262,39 +264,45 @@ class CheckpointConfig(Settings):
 
 
 OperatingPoint = Literal["default", "balanced", "precise", "sensitive"]
+"""Name of an operating point."""
 
 
 def with_operating_point(config: CheckpointConfig, point: OperatingPoint) -> CheckpointConfig:
-    """The config with the thresholds of a point in place of its own.
+    """Return the config with the thresholds of an operating point.
 
-    Raises InputError for a point that does not exist or that the checkpoint does not hold.
+    Raises InputError if the point does not exist or the checkpoint has no operating points.
     """
     if point == "default":
         return config
     if config.operating_points is None:
         raise InputError(
-            f"{config.name} holds no operating points, so there is none called {point!r}. Leave the option "
-            "out, or pack the checkpoint again with thresholds from `auscan evaluate --save-thresholds`."
+            f"{config.name} has no operating points, so {point!r} is not available. Omit the option, "
+            "or pack the checkpoint again with thresholds from `auscan evaluate --save-thresholds`."
         )
     points = config.operating_points.model_dump()
     if point not in points:
-        raise InputError(f"{point!r} is no operating point. Take default, {', '.join(points)}.")
+        raise InputError(f"{point!r} is not an operating point. Use one of: default, {', '.join(points)}.")
     return config.model_copy(update={"thresholds": points[point]})
 
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
-    """What to make of an input; every field changes what is written."""
+    """Options of a run that change the results. Results store them; they are sent to worker processes."""
 
     operating_point: OperatingPoint = "default"
+    """Operating point of the thresholds."""
     overlay: bool = False
+    """Also write overlay.mp4."""
     report: bool = False
+    """Also write report.html."""
     attributions: bool = False
     """Also write evidence.parquet."""
     as_video_hz: float | None = None
-    """Pictures per second where a folder of numbered pictures is read as a video."""
+    """Frame rate at which a folder of numbered pictures is read as a video; None: folders are searched."""
     keep_all: bool = False
+    """Also score faces that fail the quality check."""
     baseline: str = "none"
+    """Neutral baseline of each face: none, median, or two times in seconds such as 2-5."""
 
     def stored(self) -> dict[str, Any]:
         """Return the values by the keys under which results store them."""

@@ -1,21 +1,12 @@
-"""Check names of files and folders: whether they are text, and whether they are one path component.
+"""Check file names, CPU cores, package versions and optional dependencies.
 
-Linux allows any bytes in a name, such as Latin-1 from an old archive; Python decodes them as lone surrogates.
-auscan writes UTF-8 and could not name such a file, so that nobody could tell what a result is of.
+File names: Linux allows any bytes in a name, such as Latin-1 from an old archive; Python decodes them as lone
+surrogates. auscan writes UTF-8, so its results could not name such a file. A stored name that auscan joins to
+a path must be one path component: `..` leads out of the folder, and an absolute name replaces the whole path.
+`is_plain_name` is the only check for this.
 
-A name that auscan reads from a file and joins to a path must be one plain component: `..` leads out of the
-folder, and an absolute name replaces the whole path. `is_plain_name` is the only check for this.
-
-In: a path or a name.  Out: whether it can be used, and how to show it.
-
-How many cores this process may use.
-
-The version of auscan and of the packages a result depends on.
-
-What is only there with an extra, such as `pip install 'auscan[train]'`, and how a user is told.
-
-The shipped model runs without PyTorch. Whatever teaches, converts or runs other models needs [train]; what
-makes one data set of many results, and asks it, needs [batch]; many machines at once need [ray].
+Optional dependencies: the shipped model runs without PyTorch. Training, export and other models need the
+extra [train]; merging results and SQL queries need [batch]; runs on several machines need [ray].
 """
 
 import os
@@ -28,16 +19,16 @@ from typing import Final, TypeGuard
 from auscan.core.errors import InputError
 
 RUN_PREFIX: Final[str] = ".auscan-"
-"""Start of the hidden folders of runs (batch/output_folder.py); no result may be called like one."""
+"""Prefix of the hidden staging folders of runs (batch/output_folder.py); result names must not have it."""
 
 PLAIN_NAME_RULE: Final[str] = "one plain name: text without '/', '\\', a drive or NUL, not '.' or '..'"
-"""What `is_plain_name` requires, for error messages."""
+"""Rule of `is_plain_name`, for error messages."""
 
 _FORBIDDEN: Final = re.compile(r"[/\\\0]|^[A-Za-z]:")
 
 
 def is_utf8(path: str | Path) -> bool:
-    """Whether a path can be written as UTF-8."""
+    """Return whether a path can be encoded as UTF-8."""
     try:
         str(path).encode()
     except UnicodeEncodeError:
@@ -46,27 +37,27 @@ def is_utf8(path: str | Path) -> bool:
 
 
 def display_path(path: str | Path) -> str:
-    """A path as text; bytes that are no UTF-8 are escaped (\\xe9)."""
+    """Return a path as text with bytes that are not UTF-8 escaped (\\xe9)."""
     return os.fsencode(path).decode("utf-8", "backslashreplace")
 
 
 def is_plain_name(name: object) -> TypeGuard[str]:
-    """Return whether a stored name is one path component, and so stays below its folder.
+    """Return whether a stored name is one path component, so that it stays below its folder.
 
-    Names of dots and spaces alone are refused, as Windows reads '.. ' like '..'.
+    Refuses names of only dots and spaces, because Windows reads '.. ' like '..'.
     """
     return (
         isinstance(name, str)
         and bool(name.strip(". "))
         and _FORBIDDEN.search(name) is None
-        and not (os.name == "nt" and ":" in name)  # a drive or a stream of a file
+        and not (os.name == "nt" and ":" in name)  # drive or alternate data stream
         and not name.casefold().startswith(RUN_PREFIX)
         and is_utf8(name)
     )
 
 
 def as_plain_name(name: str) -> str:
-    """Return a name with '_' in place of each character that a plain name may not have."""
+    """Return the name with each character that a plain name may not contain replaced by '_'."""
     if name.casefold().startswith(RUN_PREFIX):
         name = f"_{name[1:]}"
     name = _FORBIDDEN.sub(lambda found: f"{found[0][0]}_" if ":" in found[0] else "_", name)
@@ -75,24 +66,25 @@ def as_plain_name(name: str) -> str:
 
 
 def usable_cores() -> int:
-    """Cores that this process may run on, which a cluster or a container can make fewer than there are."""
+    """Return the number of cores this process may use; a cluster or container may restrict it."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 COMMIT_FILE = Path(__file__).with_name("commit.txt")
-"""Written by the build (hatch_build.py); missing in an editable install and outside a git checkout."""
+"""Commit of the build, written by hatch_build.py; missing in editable installs and builds without git."""
 
 
 def _version() -> str:
-    """Return the version, with the commit of the build where it is known: 0.2.0.dev0+g1a2b3c4d5e6f."""
+    """Return the version, with the commit of the build if known: 0.2.0.dev0+g1a2b3c4d5e6f."""
     commit = COMMIT_FILE.read_text(encoding="utf-8").strip() if COMMIT_FILE.is_file() else ""
     return f"{version('auscan')}+g{commit}" if commit else version("auscan")
 
 
 VERSION = _version()
+"""Version of auscan, with the commit of the build if known."""
 
 REPORTED_PACKAGES = ("av", "numpy", "onnxruntime", "opencv-python-headless", "torch")
-"""Packages whose version can change a number in a result, besides auscan."""
+"""Packages whose version can change the numbers of a result, besides auscan."""
 
 
 def versions() -> dict[str, str]:
@@ -107,6 +99,7 @@ def versions() -> dict[str, str]:
 
 
 TRAIN_INSTALL_COMMAND = "pip install 'auscan[train]'"
+"""Shell command that installs the training dependencies."""
 
 TRAIN_MODULES = frozenset(
     {
@@ -125,11 +118,11 @@ TRAIN_MODULES = frozenset(
         "yaml",
     }
 )
-"""Modules that the extra brings."""
+"""Modules that the extra [train] installs."""
 
 
 def require_extra(feature: str, module: str, extra: str) -> None:
-    """Raise InputError, which says how to mend it, where a module that an extra brings is not installed."""
+    """Raise InputError with the install command if a module of an extra is missing; `feature` needs it."""
     if find_spec(module) is None:
         raise InputError(
             f"`{feature}` needs {module}, which is not installed. Run: pip install 'auscan[{extra}]'"
@@ -137,6 +130,6 @@ def require_extra(feature: str, module: str, extra: str) -> None:
 
 
 def require_torch(feature: str) -> None:
-    """Raise InputError, which says how to mend it, where PyTorch is not installed; `feature` needs it."""
+    """Raise InputError with the install command if PyTorch is missing; `feature` needs it."""
     if find_spec("torch") is None:
         raise InputError(f"{feature} needs PyTorch, which is not installed. Run: {TRAIN_INSTALL_COMMAND}")

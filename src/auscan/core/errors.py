@@ -14,49 +14,50 @@ A message says what is wrong, with which file or value, and what to do.
 
 
 class AuscanError(Exception):
-    """Anything auscan raises on purpose."""
+    """Base class of all errors that auscan raises on purpose."""
 
     exit_code = 1
+    """Exit code of the command line."""
 
 
 class InputError(AuscanError):
-    """The input or an argument is at fault, not auscan."""
+    """An input or an argument is wrong; the user can fix it."""
 
     exit_code = 2
 
 
 class MediaError(InputError):
-    """A video, sound or picture file cannot be used."""
+    """A video, audio or image file cannot be read."""
 
 
 class CheckpointError(InputError):
-    """A checkpoint folder cannot be used."""
+    """A checkpoint folder cannot be loaded."""
 
 
 class OutputError(AuscanError):
-    """Results cannot be written; every other input would fail in the same way."""
+    """Results cannot be written; all other inputs would fail in the same way."""
 
     exit_code = 2
 
 
 class TimeLimitError(InputError):
-    """An input takes longer than it may."""
+    """An input exceeded the time limit."""
 
 
 class MemoryLimitError(InputError):
-    """An input takes more memory than it may."""
+    """An input exceeded the memory limit."""
 
 
 class CrashError(AuscanError):
-    """A process that did the work ended on its own, as when a decoder crashes."""
+    """A worker process ended unexpectedly, for example because a decoder crashed."""
 
 
 EXIT_INTERRUPTED = 130
-"""Exit code of what was stopped by Ctrl+C."""
+"""Exit code after Ctrl+C."""
 
 
 def exit_code_of(error_class: str) -> int:
-    """The exit code of a class by its name; 1 for those that are not auscan's."""
+    """Return the exit code of an error class by its name, or 1 if the class is not one of auscan."""
     pending: list[type[AuscanError]] = [AuscanError]
     for kind in pending:
         if kind.__name__ == error_class:

@@ -1,1 +1,1 @@
-"""Crops become visual tokens, sound becomes audio tokens."""
+"""Encoders: face crops to visual tokens, audio to audio tokens."""

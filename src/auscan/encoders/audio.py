@@ -1,14 +1,13 @@
-"""Turn 16 kHz sound into audio tokens, fifty a second.
+"""Encode 16 kHz audio as audio tokens, 50 per second.
 
-Two encoders behind one contract, chosen by the kind of config:
+Two encoders have the same interface; the kind of config selects one:
 
-    LogMelEncoder   the shipped nano's: log-mel bands and a few convolutions, trained by us
+    LogMelEncoder   encoder of nano: log-mel bands and a few convolutions, trained in this repository
     WavlmEncoder    WavLM from transformers, a learned weighted sum over its layers, frozen by default
 
-In: waveform [B, M] float32 at 16 kHz.  Out: tokens [B, Ta, Da]; token i is centred (i + 0.5) * 20 ms after
-the first sample.
-Not here: cutting long sound into segments (inference/audio_segments.py), bringing tokens to the frames' times
-(model/fusion.py).
+Inputs: waveform [B, M] float32 at 16 kHz.
+Returns: tokens [B, Ta, Da]; token i is centred (i + 0.5) * 20 ms after the first sample.
+See also: inference/audio_segments.py (audio of any length), model/fusion.py (tokens at frame times).
 """
 
 from typing import Self
@@ -21,12 +20,15 @@ from auscan.core.config import SAMPLE_RATE_HZ, TOKEN_HOP, LogMelAudioConfig, Wav
 from auscan.encoders.hub import load_backbone
 
 FFT = 512
+"""Length of the analysis window in samples: 32 ms."""
 MEL_LOW_HZ = 60.0
+"""Lower edge of the lowest mel band."""
 MEL_HIGH_HZ = 7600.0
+"""Upper edge of the highest mel band."""
 
 
 def mel_filters(bands: int) -> Tensor:
-    """Triangular filters, equally wide on the mel scale (HTK's formula): [bands, FFT // 2 + 1]."""
+    """Return triangular filters of equal width on the mel scale (HTK formula): [bands, FFT // 2 + 1]."""
 
     def mel(hz: Tensor) -> Tensor:
         return 2595.0 * torch.log10(1.0 + hz / 700.0)
@@ -40,7 +42,7 @@ def mel_filters(bands: int) -> Tensor:
 
 
 class LogMelEncoder(nn.Module):
-    """Log-mel bands every 10 ms, halved to 20 ms, then residual convolutions over time."""
+    """Log-mel bands every 10 ms, a convolution with stride 2 (20 ms), residual convolutions over time."""
 
     def __init__(self, config: LogMelAudioConfig) -> None:
         super().__init__()
@@ -61,7 +63,7 @@ class LogMelEncoder(nn.Module):
         self.norm = nn.LayerNorm(config.width)
 
     def forward(self, waveform: Tensor) -> Tensor:
-        """[B, M] -> [B, Ta, Da] with Ta = M // 320; shorter sound than one token gives none."""
+        """Encode a waveform [B, M] as tokens [B, Ta, Da] with Ta = M // 320; Ta is 0 below 320 samples."""
         if waveform.shape[1] < TOKEN_HOP:
             return waveform.new_zeros(len(waveform), 0, self.width)
         x = F.gelu(self.stem(self.log_mel(waveform)))  # [B, Da, Ta]
@@ -71,9 +73,9 @@ class LogMelEncoder(nn.Module):
         return tokens
 
     def log_mel(self, waveform: Tensor) -> Tensor:
-        """[B, M] -> [B, bands, 2 M / 320] natural logarithm of mel power, roughly -1..1.
+        """Compute the scaled natural logarithm of mel power: [B, M] -> [B, bands, 2 (M // 320)], about -1..1.
 
-        Frames lie 10 ms apart, the first centred at 5 ms, so that two of them make one token.
+        Analysis frames are 10 ms apart, the first one centred at 5 ms, so that two of them make one token.
         """
         step = TOKEN_HOP // 2
         margin = (FFT - step) // 2
@@ -84,9 +86,9 @@ class LogMelEncoder(nn.Module):
 
 
 class WavlmEncoder(nn.Module):
-    """WavLM: the softmax-weighted sum of all its layers (SUPERB, Yang et al. 2021).
+    """WavLM: softmax-weighted sum of all its layers (SUPERB, Yang et al. 2021).
 
-    Raises CheckpointError when the weights are neither on the hub nor in the folder named.
+    Raises CheckpointError if the weights can be loaded neither from the hub nor from a local folder.
     """
 
     def __init__(self, config: WavlmAudioConfig) -> None:
@@ -94,17 +96,18 @@ class WavlmEncoder(nn.Module):
         self.backbone = load_backbone(config.source, config.arch)
         arch = self.backbone.config
         self.width: int = arch.hidden_size
-        # The large models expect sound of mean 0 and deviation 1.
+        # The large models expect audio with mean 0 and standard deviation 1.
         self.normalise_input = arch.feat_extract_norm == "layer"
         self.layer_weights = nn.Parameter(torch.zeros(arch.num_hidden_layers + 1))
         self.backbone.requires_grad_(False).eval()
 
     def forward(self, waveform: Tensor) -> Tensor:
-        """[B, M] -> [B, Ta, Da] with Ta = M // 320; shorter sound than one token gives none."""
+        """Encode a waveform [B, M] as tokens [B, Ta, Da] with Ta = M // 320; Ta is 0 below 320 samples."""
         count = waveform.shape[1] // TOKEN_HOP
         if self.normalise_input:
             waveform = F.layer_norm(waveform, waveform.shape[-1:])
-        # The first layers see 400 samples a token: with a margin of zeros, tokens are centred on their 20 ms.
+        # The receptive field of the first layers is 400 samples. Zeros at both ends centre each token on its
+        # 20 ms.
         states = self.backbone(F.pad(waveform, (40, 40 + TOKEN_HOP)), output_hidden_states=True).hidden_states
         weights = torch.softmax(self.layer_weights, dim=0)
         tokens = sum(weight * state for weight, state in zip(weights, states, strict=True))
@@ -112,12 +115,12 @@ class WavlmEncoder(nn.Module):
         return tokens[:, :count]
 
     def train(self, mode: bool = True) -> Self:
-        """Training mode for all but the frozen backbone, which would drop layers and mask sound in it."""
+        """Set training mode except for the frozen backbone, which would drop layers and mask its input."""
         super().train(mode)
         self.backbone.eval()
         return self
 
 
 def build_audio_encoder(config: LogMelAudioConfig | WavlmAudioConfig) -> LogMelEncoder | WavlmEncoder:
-    """The encoder that the config names."""
+    """Build the encoder for a config."""
     return LogMelEncoder(config) if isinstance(config, LogMelAudioConfig) else WavlmEncoder(config)

@@ -1,9 +1,13 @@
-"""Transformers models from the hub, from a local folder, or empty from their settings.
+"""Load transformers models from the hub, from a local folder, or without weights from their settings.
 
-A source is a local folder, a hub name, or name@revision: a branch, a tag or, best, a commit, which nobody can
-move. What was loaded from the hub is remembered as name@commit. Weights are safetensors or refused.
+A source is a local folder, a hub name, or name@revision. A revision is a branch, a tag or a commit; prefer a
+commit, because it cannot move. A source loaded from the hub is stored as name@commit. Only safetensors
+weights are loaded.
 
-Nothing here runs unless a `base`, `large` or user-made config asks for it; `nano` needs no hub.
+`nano` does not use this module; `base`, `large` and configs with these encoders do.
+
+Inputs: a source and, for a stored checkpoint, the transformers settings. Returns: a transformers model.
+See also: visual.py (DINOv2), audio.py (WavLM).
 """
 
 from pathlib import Path
@@ -16,46 +20,50 @@ from auscan.core.errors import CheckpointError
 
 
 def load_backbone(source: str, arch: dict[str, Any] | None) -> Any:
-    """A transformers model: built empty from `arch` when given, else with weights from the hub or a folder.
+    """Load a transformers model with weights from `source`, or build it without weights from `arch`.
 
-    A network loaded from a checkpoint passes `arch`; its weights come from the checkpoint then, and
-    nothing asks the hub. Raises CheckpointError when `source` cannot be had, ValueError or TypeError
-    for an `arch` that transformers does not know.
+    source: local folder, hub name or name@revision
+    arch: transformers settings, for a network whose weights are in a checkpoint; the hub is not contacted.
+    None loads from `source`
+
+    Raises CheckpointError if `source` cannot be loaded, ValueError or TypeError if transformers does not
+    support `arch`.
     """
-    from transformers import AutoConfig, AutoModel  # takes a second, and the shipped model needs none of it
+    from transformers import AutoConfig, AutoModel  # imported when needed: it takes a second
 
     if arch is not None:
         return AutoModel.from_config(AutoConfig.for_model(**arch))
     name, revision = split_source(source)
     try:
-        # Safetensors, since the other format unpickles. Code that a repository brings is never run.
+        # Only safetensors, because the other format is unpickled. Code from a repository is never run.
         return AutoModel.from_pretrained(
             name, revision=revision or "main", use_safetensors=True, trust_remote_code=False
         )
     except (OSError, ValueError, SafetensorError) as error:
         raise CheckpointError(
-            f"The weights {source!r} are neither a local folder nor to be had from the hub. "
+            f"The weights {source!r} are neither a local folder nor available from the hub. "
             f"Give a folder written by save_pretrained, or check name, revision and network. "
             f"({str(error).splitlines()[0]})"
         ) from error
 
 
 def with_arch(config: Any, encoder: nn.Module) -> Any:
-    """`config` with what `encoder` was made of filled in, ready to be stored in a checkpoint.
+    """Return `config` with the transformers settings of `encoder`, to be stored in a checkpoint.
 
-    That is the transformers settings and, where the weights have just come from the hub, their commit.
+    If the weights were loaded from the hub, `source` becomes name@commit. Configs of other encoders are
+    returned unchanged.
     """
     if not isinstance(getattr(encoder, "backbone", None), nn.Module):
         return config
     backbone: Any = encoder.backbone
     arch = backbone.config.to_dict()
-    arch.pop("_name_or_path", None)  # a folder of this machine, which is nobody else's business
+    arch.pop("_name_or_path", None)  # may be a private path of this machine
     source = pin_revision(config.source) if config.arch is None else config.source
     return config.model_copy(update={"arch": arch, "source": source})
 
 
 def split_source(source: str) -> tuple[str, str | None]:
-    """Hub name and revision of name@revision; a folder, and a name alone, has no revision."""
+    """Split name@revision into hub name and revision; the revision is None for a folder or a bare name."""
     if Path(source).is_dir():
         return source, None
     name, _, revision = source.partition("@")
@@ -63,10 +71,10 @@ def split_source(source: str) -> tuple[str, str | None]:
 
 
 def pin_revision(source: str) -> str:
-    """name@commit of weights that were loaded from the hub; a folder stays as it is.
+    """Return name@commit for weights loaded from the hub; return a folder unchanged.
 
-    So does a name whose weights do not lie in the cache under the revision that was asked for: transformers
-    looks for converted ones elsewhere, where a repository has only weights that unpickle.
+    A name is also returned unchanged if the cache has no safetensors weights for its revision: for a
+    repository with pickled weights only, transformers loads converted weights from another revision.
     """
     from huggingface_hub import try_to_load_from_cache
 

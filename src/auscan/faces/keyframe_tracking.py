@@ -1,13 +1,14 @@
-"""Follow faces through a video while running the detector on few of its frames.
+"""Track faces through a video with detections on keyframes and interpolation between them.
 
-A face that hardly moved between two frames was in between in the meantime. So the detector looks at every
-`stride`-th frame; if the same faces are there and nearly in the same place, the frames between get
-interpolated boxes and points, otherwise the frame in the middle is looked at, and so on with both halves.
-Where the faces at both ends are the same, a glance at the surroundings of each is enough in the middle. Which
-frames the detector sees depends on their order alone, never on how they are read or batched.
+The detector runs on every `stride`-th frame. If two successive keyframes have the same faces in nearly the
+same places, boxes and points of the frames between are interpolated. Otherwise the frame in the middle
+becomes a keyframe and both halves are handled in the same way. If the faces at both ends are the same, only
+the area around each expected face is searched in the middle. The choice of keyframes depends only on the
+order of the frames, not on how they are read or batched.
 
-In: frames in order, a detector.  Out: every frame in order with its faces; at most `stride` frames are held.
-Not here: what a face's number means (tracker.py).
+Inputs: frames in order, a detector. Returns: every frame in order with its faces; at most `stride` frames are
+kept.
+See also: tracker.py (assigns face_id).
 """
 
 import copy
@@ -21,21 +22,21 @@ from auscan.faces.detector import Detection
 from auscan.faces.tracker import FaceTracker, TrackedFace
 
 STRIDE = 8
-"""The detector looks at every so many frames at least: few faces come and go within a third of a second."""
+"""Largest distance of keyframes, in frames: few faces appear and disappear within a third of a second."""
 
 MAX_FACES_NEAR = 3
-"""More faces than this are found faster by looking at the whole frame."""
+"""Largest number of faces for a search around each face; more are detected faster in the whole frame."""
 
 MAX_STILL_MOTION = 0.04
-"""A face whose points moved by less than this share of its box's side is still enough to interpolate."""
+"""Faces whose points moved by less than this fraction of the side of their box are interpolated."""
 
 
 class TimedImage(Protocol):
-    """What track_faces needs to know of a frame."""
+    """Frame as `track_faces` needs it."""
 
     @property
     def image(self) -> NDArray[np.uint8]:
-        """[H, W, 3] RGB."""
+        """uint8 [H, W, 3] RGB."""
 
     @property
     def time_s(self) -> float:
@@ -43,24 +44,24 @@ class TimedImage(Protocol):
 
 
 class Detector(Protocol):
-    """What track_faces needs of a detector."""
+    """Detector as `track_faces` needs it (detector.FaceDetector)."""
 
     def __call__(self, image: NDArray[np.uint8], /) -> list[Detection]:
-        """All faces in an image [H, W, 3]."""
+        """Return all faces in an image [H, W, 3]."""
 
     def detect_near(self, image: NDArray[np.uint8], box: NDArray[np.float32], /) -> Detection | None:
-        """The face that is about where `box` [4] px is, cheaper."""
+        """Return the face near `box` [4] px, or None; cheaper than detection in the whole image."""
 
 
 F = TypeVar("F", bound=TimedImage)
 FacesAtTime = tuple[float, list[TrackedFace]]
-"""A time in seconds and the faces there."""
+"""A time in seconds and the faces at that time."""
 
 
 def track_faces(
     frames: Iterable[F], detector: Detector, stride: int = STRIDE
 ) -> Iterator[tuple[F, list[TrackedFace]]]:
-    """Every frame with its faces, in order. stride: the detector looks at least at every stride-th frame."""
+    """Yield every frame with its faces, in order. stride: largest distance of keyframes, in frames."""
     tracker = KeyframeTracker[F](detector, stride)
     for frame in frames:
         yield from tracker.push(frame)
@@ -68,22 +69,22 @@ def track_faces(
 
 
 class KeyframeTracker(Generic[F]):
-    """The same for a video that is still being made: frames go in one by one, and come out some at a time."""
+    """Streaming form of `track_faces`: frames are pushed one by one and returned in groups."""
 
     def __init__(self, detector: Detector, stride: int = STRIDE) -> None:
         self._detector, self._stride = detector, stride
         self._tracker = FaceTracker()
         self._last_keyframe: FacesAtTime | None = None
-        self._pending: list[F] = []  # frames since `_last_keyframe`
+        self._pending: list[F] = []  # frames after `_last_keyframe`
 
     def push(self, frame: F) -> list[tuple[F, list[TrackedFace]]]:
-        """Take the next frame; the frames that are now known, with their faces, in order."""
+        """Add the next frame; return the frames that are complete, with their faces, in order."""
         self._pending.append(frame)
         full = self._last_keyframe is None or len(self._pending) >= self._stride
         return self.finish() if full else []
 
     def finish(self) -> list[tuple[F, list[TrackedFace]]]:
-        """The frames that still wait, in order: the last of them is looked at whatever their number."""
+        """Return the pending frames with their faces, in order; the last of them becomes a keyframe."""
         if not self._pending:
             return []
         pending, self._pending = self._pending, []
@@ -94,9 +95,9 @@ class KeyframeTracker(Generic[F]):
     def _fill(
         self, before: FacesAtTime | None, frames: Sequence[F], detections: list[Detection]
     ) -> list[FacesAtTime]:
-        """What is in the frames after `before`, given what is seen in the last; moves the tracker there."""
+        """Return the faces of `frames`, given the detections in the last one; advance the tracker."""
         *between, last = frames
-        jumped = copy.deepcopy(self._tracker)  # goes straight to the last frame; dropped if it moved
+        jumped = copy.deepcopy(self._tracker)  # updated with the last frame only; discarded if faces moved
         after = (last.time_s, jumped.update(detections, last.time_s))
         if before is None or not between or _nearly_still(before[1], after[1]):
             self._tracker = jumped
@@ -106,7 +107,7 @@ class KeyframeTracker(Generic[F]):
         return first + self._fill(first[-1], frames[middle + 1 :], detections)
 
     def _detect_between(self, before: FacesAtTime, after: FacesAtTime, frame: F) -> list[Detection]:
-        """What is in a frame between two sightings: of the same faces only those that moved are sought."""
+        """Detect faces in a frame between keyframes; if both have the same faces, only those that moved."""
         if not _same_faces(before[1], after[1]) or len(after[1]) > MAX_FACES_NEAR:
             return self._detector(frame.image)
         _, expected = _interpolate(before, after, frame.time_s)
@@ -123,23 +124,23 @@ class KeyframeTracker(Generic[F]):
 
 
 def _same_faces(before: Sequence[TrackedFace], after: Sequence[TrackedFace]) -> bool:
-    """Are these the same faces?"""
+    """Return whether both have the same face_ids."""
     return [face.face_id for face in before] == [face.face_id for face in after]
 
 
 def _nearly_still(before: Sequence[TrackedFace], after: Sequence[TrackedFace]) -> bool:
-    """Are these the same faces in nearly the same places? (No faces twice is also nothing new.)"""
+    """Return whether both have the same faces in nearly the same places; True if neither has faces."""
     pairs = zip(before, after, strict=False)
     return _same_faces(before, after) and all(_motion(a, b) < MAX_STILL_MOTION for a, b in pairs)
 
 
 def _motion(a: TrackedFace, b: TrackedFace) -> float:
-    """How far the five points moved on average, in sides of the face's box."""
+    """Return the mean distance the five points moved, relative to the side of the face's box."""
     return float(np.linalg.norm(b.points - a.points, axis=1).mean() / a.box[2:].mean())
 
 
 def _interpolate(before: FacesAtTime, after: FacesAtTime, time_s: float) -> FacesAtTime:
-    """The same faces on the straight line between two sightings, at a time between theirs."""
+    """Interpolate the faces linearly between two keyframes, at a time between them."""
     gap_s = after[0] - before[0]
     weight = float(np.clip((time_s - before[0]) / gap_s, 0.0, 1.0)) if gap_s > 0 else 1.0
     faces = [
@@ -155,5 +156,5 @@ def _interpolate(before: FacesAtTime, after: FacesAtTime, time_s: float) -> Face
 
 
 def _blend(a: NDArray[np.float32], b: NDArray[np.float32], weight: float) -> NDArray[np.float32]:
-    """a where share is 0, b where it is 1."""
+    """Interpolate linearly: a for weight 0, b for weight 1."""
     return (a + np.float32(weight) * (b - a)).astype(np.float32)

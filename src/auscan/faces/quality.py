@@ -1,10 +1,11 @@
-"""How well a face can be read, as far as pixels tell: its size, sharpness, brightness and contrast.
+"""Measure the image quality of a face: size, sharpness, brightness and contrast.
 
-All but the size are measured on the aligned face of SIDE x SIDE px, in a window from the brows to the chin,
-so that hair, background and what lies beyond the picture do not count.
+All but the size are measured on the aligned face of SIDE x SIDE px, in a window from the brows to the chin
+that excludes hair, background and pixels outside the image.
 
-In: an aligned face and how it was cut.  Out: four numbers.
-Not here: head pose and cover, which the visual stage tells; what is good enough (results/quality.py).
+Inputs: an aligned face and its transform. Returns: four numbers.
+See also: results/quality.py (limits of the quality check). The visual encoder predicts head pose and
+occlusion.
 """
 
 import cv2
@@ -14,18 +15,20 @@ from numpy.typing import NDArray
 from auscan.faces.align import TEMPLATE
 
 TEMPLATE_EYE_DISTANCE_PX = float(np.linalg.norm(TEMPLATE[1] - TEMPLATE[0]))
-"""Distance of the eyes in the template, px."""
+"""Distance between the eyes in the template, px."""
 MEASURED_REGION = (slice(34, 106), slice(22, 90))
-"""Rows and columns of the aligned face that are looked at."""
+"""Rows and columns of the window in the aligned face."""
 SCALES_PX = (1.5, 3.0, 6.0)
-"""Standard deviations of the smoothings between which detail is measured: below lie noise and compression."""
+"""Standard deviations of the Gaussian filters that separate the bands of detail, px; finer detail is mostly
+noise and compression artefacts."""
 
 
 def measure_quality(aligned: NDArray[np.uint8], transform: NDArray[np.floating]) -> NDArray[np.float32]:
-    """Size, sharpness, brightness and contrast of a face: [4].
+    """Measure size, sharpness, brightness and contrast of a face: float32 [4].
 
     aligned: [SIDE, SIDE, 3] RGB    transform: [2, 3] frame px -> px of `aligned`
-    size: distance of the eyes of a face of this scale seen from the front, px of the frame
+    size: distance between the eyes of a frontal face at this scale, px of the frame
+    sharpness: see `sharpness`
     brightness, contrast: mean and standard deviation of luminance, 0 to 1
     """
     size = TEMPLATE_EYE_DISTANCE_PX / float(np.hypot(transform[0, 0], transform[1, 0]))
@@ -36,21 +39,22 @@ def measure_quality(aligned: NDArray[np.uint8], transform: NDArray[np.floating])
 
 
 def sharpness(grey: NDArray[np.float32]) -> float:
-    """How steep fine detail [h, w] is beside that twice as coarse, in the direction in which it is least so.
+    """Return the gradient of fine detail relative to detail twice as coarse, in the least sharp direction.
 
-    A ratio, so that light and contrast cancel; the direction, because motion blurs in one.
+    grey: [h, w].  The ratio cancels lighting and contrast. The minimum over directions detects motion blur,
+    which affects one direction.
     """
     halved = cv2.resize(
         grey, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA
-    )  # detail of 1 px is not asked
+    )  # detail of 1 px is not needed
     fine, middle, coarse = (cv2.GaussianBlur(halved, (0, 0), scale / 2) for scale in SCALES_PX)
-    coarse_tensor = structure_tensor(middle - coarse) + np.eye(2)  # an even patch is not sharp
+    coarse_tensor = structure_tensor(middle - coarse) + np.eye(2)  # so that uniform patches are not sharp
     ratios = np.linalg.eigvals(np.linalg.solve(coarse_tensor, structure_tensor(fine - middle)))
     return float(np.sqrt(max(ratios.real.min(), 0.0)))
 
 
 def structure_tensor(image: NDArray[np.float32]) -> NDArray[np.float64]:
-    """Sums of the products of an image's slopes [2, 2]: x' S x is how steep it is along a direction x."""
+    """Return the structure tensor S [2, 2]: x' S x is the sum of squared gradients in direction x."""
     gradient_x = (image[1:-1, 2:] - image[1:-1, :-2]).ravel()
     gradient_y = (image[2:, 1:-1] - image[:-2, 1:-1]).ravel()
     gradients = np.stack([gradient_x, gradient_y]).astype(np.float64)

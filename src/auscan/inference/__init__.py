@@ -1,1 +1,1 @@
-"""The three stages of the network behind one contract, whatever engine runs them."""
+"""Inference engines (ONNX Runtime, PyTorch) with one interface, and the scoring of tracks with them."""

@@ -16,13 +16,13 @@ from auscan.inference.engine import AudioTokens
 from auscan.media.audio import Waveform
 
 SEGMENT_S = 20.0
-"""Sound is encoded in segments of this length, counted from its start, however the file was chunked."""
+"""Length of a segment; segments are counted from the start of the audio, independent of the input chunks."""
 CONTEXT_S = 1.0
-"""Sound on each side that a segment may hear, but whose tokens are thrown away."""
+"""Audio on each side of a segment that is encoded with it; its tokens are dropped."""
 
 
 class AudioEncoder(Protocol):
-    """The part of `InferenceEngine` that encodes audio; datasets/features.py has another."""
+    """Object with `encode_audio`: an `InferenceEngine`, or the encoders of datasets/features.py."""
 
     def encode_audio(self, samples: NDArray[np.float32]) -> NDArray[np.float32]:
         """Encode samples [M] at 16 kHz as tokens [M // 320, Da]."""
@@ -30,26 +30,23 @@ class AudioEncoder(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Segment:
-    """A part of a sound that is encoded on its own; at least one token long."""
+    """Part of an audio stream that is encoded in one call; at least one token long."""
 
     samples: NDArray[np.float32]
-    """[M] at 16 kHz, with context on both sides."""
+    """Samples [M] at 16 kHz, with context on both sides."""
     token_slice: slice
-    """Which of the tokens that the samples give are the segment's, Ta of them."""
+    """Slice of the Ta tokens of the segment among all tokens of the samples."""
     times_s: NDArray[np.float64]
-    """[Ta] when these are heard."""
+    """Times [Ta] of these tokens, seconds."""
 
     def encode(self, encoder: AudioEncoder) -> AudioTokens:
-        """Its tokens."""
+        """Encode the samples and return the tokens of the segment."""
         return AudioTokens(encoder.encode_audio(self.samples)[self.token_slice], self.times_s)
 
 
-def encode_audio_stream(encoder: AudioEncoder, sound: Iterable[Waveform]) -> AudioTokens | None:
-    """Encode sound of any length; None where it is shorter than one token.
-
-    sound: contiguous chunks.
-    """
-    encoded = [segment.encode(encoder) for segment in segments(sound)]
+def encode_audio_stream(encoder: AudioEncoder, audio: Iterable[Waveform]) -> AudioTokens | None:
+    """Encode audio of any length, given as contiguous chunks; return None if it is shorter than one token."""
+    encoded = [segment.encode(encoder) for segment in segments(audio)]
     if not encoded:
         return None
     return AudioTokens(
@@ -57,14 +54,14 @@ def encode_audio_stream(encoder: AudioEncoder, sound: Iterable[Waveform]) -> Aud
     )
 
 
-def segments(sound: Iterable[Waveform]) -> Iterator[Segment]:
-    """Contiguous chunks of sound, split anew.
+def segments(audio: Iterable[Waveform]) -> Iterator[Segment]:
+    """Split contiguous chunks of audio into segments.
 
-    The cuts lie at fixed times from the start, so that no token depends on how the caller split them, nor
-    on which segments are encoded; only one is in memory.
+    Segments start at fixed times from the start of the audio, so no token depends on the chunks of the caller
+    or on the choice of encoded segments. Only one segment is in memory.
     """
-    first = 0  # token of the sound
-    for start_s, samples, token_slice in _split(sound):
+    first = 0  # index of the segment's first token in the stream
+    for start_s, samples, token_slice in _split(audio):
         count = len(range(len(samples) // TOKEN_HOP)[token_slice])
         if count:
             indices = np.arange(first, first + count, dtype=np.float64)
@@ -72,13 +69,13 @@ def segments(sound: Iterable[Waveform]) -> Iterator[Segment]:
         first += count
 
 
-def _split(sound: Iterable[Waveform]) -> Iterator[tuple[float, NDArray[np.float32], slice]]:
-    """Start of the sound (s), samples of a segment with its context, and which tokens are its own."""
+def _split(audio: Iterable[Waveform]) -> Iterator[tuple[float, NDArray[np.float32], slice]]:
+    """Yield for each segment: start of the audio (s), samples with context, slice of the segment's tokens."""
     length, context = round(SEGMENT_S * SAMPLE_RATE_HZ), round(CONTEXT_S * SAMPLE_RATE_HZ)
     held = np.empty(0, dtype=np.float32)
     start_s, before = 0.0, 0  # samples of context at the front of `held`
     first = True
-    for chunk in sound:
+    for chunk in audio:
         start_s, first = (chunk.start_s, False) if first else (start_s, False)
         held = np.concatenate([held, chunk.samples])
         while len(held) >= before + length + context:

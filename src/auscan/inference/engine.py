@@ -1,11 +1,11 @@
-"""Contract of the engines that run the network: ONNX Runtime or PyTorch.
+"""Define the interface of the engines that run the network: ONNX Runtime or PyTorch.
 
-The network is three stages with plain arrays between them. An engine runs what holds for a frame or for a
-chunk of frames; everything over time is written once, in NumPy, for all engines: score_track.py for a whole
-track, pipeline/live.py for a track that has not ended.
+The network has three stages with plain arrays between them. An engine processes one frame or one chunk of
+frames. The order of chunks and their states is implemented once, in NumPy, for all engines: score_track.py
+for a whole track, pipeline/live.py for a running one.
 
     encode_faces   crops of any faces      -> frame embeddings, AU tokens, refined points
-    encode_audio   a segment of sound      -> audio tokens    (audio_segments.py: sound of any length)
+    encode_audio   a segment of audio      -> audio tokens    (audio_segments.py: audio of any length)
     fuse_audio     frames, audio tokens    -> frames after the cross-attention, audio condition
     scan_block     frames, one direction   -> update of a block, state after it
     classify       frames, AU tokens       -> logits
@@ -27,79 +27,79 @@ from auscan.model.bidirectional import Direction
 
 @dataclass(frozen=True, slots=True)
 class FaceAttributions:
-    """What the visual stage went by in B crops; read out of the network, not worked out afterwards."""
+    """Attributions of B crops: values that the network computed, not estimates made afterwards."""
 
     patch_weights: NDArray[np.float32]
-    """[B, N] in 0..1; exactly 0 for a patch that was not read."""
+    """Patch weights [B, N] in 0..1; exactly 0 for an inactive patch."""
     attention: NDArray[np.float32]
-    """[B, A, N] where the query of each AU looked, the mean of its heads; sums to 1, 0 where not read."""
+    """Attention of each AU query [B, A, N], mean over its heads; sums to 1, 0 for an inactive patch."""
     gates: NDArray[np.float32]
-    """[B, A] in 0..1; how far what the AU's query found is taken in beside the face as a whole."""
+    """Gates [B, A] in 0..1: weight of the local features of each AU beside those of the whole face."""
 
     @classmethod
     def from_heads(
         cls, patch_weights: NDArray[np.float32], attention: NDArray[np.float32], gates: NDArray[np.float32]
     ) -> "FaceAttributions":
-        """Average the attention over its heads: [B, N], [B, A, H, N], [B, A]."""
+        """Build attributions from [B, N], [B, A, H, N] and [B, A]; average the attention over its heads."""
         return cls(patch_weights, attention.mean(axis=2), gates)
 
     def rows(self, part: slice) -> "FaceAttributions":
-        """Those of some of the crops."""
+        """Return the attributions of some of the crops."""
         return FaceAttributions(self.patch_weights[part], self.attention[part], self.gates[part])
 
 
 @dataclass(frozen=True, slots=True)
 class VisualFeatures:
-    """What the visual stage knows of B crops."""
+    """Output of the visual stage for B crops."""
 
     embedding: NDArray[np.float32]
-    """[B, d]."""
+    """Frame embeddings [B, d]."""
     au_tokens: NDArray[np.float32]
-    """[B, A, da]."""
+    """AU tokens [B, A, da]."""
     points: NDArray[np.float32]
-    """[B, 5, 2] px of the crop."""
+    """Refined face points [B, 5, 2], px of the crop."""
     pose_occlusion: NDArray[np.float32]
-    """[B, 3] yaw deg, pitch deg, covered share of the face 0 to 1; means something only where the
-    checkpoint's config says so (`has_pose_occlusion`)."""
+    """Head pose and occlusion [B, 3]: yaw and pitch in degrees, covered share of the face 0 to 1. Only valid
+    if the checkpoint was trained for it (`has_pose_occlusion` of its config)."""
     last_patches: dict[int, NDArray[np.float32]]
-    """[N, Dv] of the last crop of each face in the call; what the next call is to know of them."""
+    """Patches [N, Dv] of the last crop of each face; `previous` of the next call."""
     attributions: FaceAttributions | None = None
-    """None unless asked for."""
+    """Attributions; None unless requested."""
 
 
 @dataclass(frozen=True, slots=True)
 class AudioTokens:
-    """The sound of an input as the temporal stage hears it."""
+    """Audio tokens of an input with their times."""
 
     tokens: NDArray[np.float32]
-    """[Ta, Da]."""
+    """Audio tokens [Ta, Da]."""
     times_s: NDArray[np.float64]
-    """[Ta] on the clock of the frames, ascending; sound that no face hears may be left out."""
+    """Token times [Ta], seconds on the clock of the frames, ascending; may omit audio far from faces."""
 
 
 class ScanState(NamedTuple):
-    """What one direction of one block carries from one chunk of frames to the next."""
+    """State of one direction of one block between two chunks of frames."""
 
     tail: NDArray[np.float32]
-    """[conv_width - 1, channels] the last inputs of the short convolution."""
+    """Last inputs of the short convolution [conv_width - 1, channels]."""
     memory: NDArray[np.float32]
-    """[H, P, N] the state of the scan."""
+    """State of the scan [H, P, N]."""
 
 
 class InferenceEngine(Protocol):
-    """The stages of one checkpoint.  No array that is given is kept or written to."""
+    """Interface of an engine that runs one checkpoint. Methods neither keep nor modify their arguments."""
 
     @property
     def config(self) -> CheckpointConfig:
-        """The checkpoint's answers about itself."""
+        """Config of the checkpoint."""
 
     @property
     def blocks(self) -> int:
-        """How many blocks `scan_block` has."""
+        """Number of blocks of the temporal model."""
 
     @property
     def has_attributions(self) -> bool:
-        """Whether the stages can say what they went by; graphs of an earlier auscan cannot."""
+        """Whether attributions and gates are available; graphs written by early versions lack them."""
 
     def encode_faces(
         self,
@@ -108,28 +108,31 @@ class InferenceEngine(Protocol):
         previous: Mapping[int, NDArray[np.float32]],
         attributions: bool = False,
     ) -> VisualFeatures:
-        """Crops of any faces in any mixture.
+        """Encode crops of one or more faces.
 
-        crops: [B, S, S, 3] RGB, B >= 1    faces: [B] whose each one is; those of a face in order of time
-        previous: [N, Dv] patches of a face's last crop before this call; a face not in it just appeared
-        attributions: also give what it went by; CheckpointError unless `has_attributions`
+        crops: [B, S, S, 3] RGB, B >= 1
+        faces: [B], id of the face in each crop; crops of one face are in time order, faces may be mixed
+        previous: patches [N, Dv] of each face's last crop before this call; omit faces that have just
+        appeared
+        attributions: also return attributions; raises CheckpointError unless `has_attributions`
         """
 
     def encode_audio(self, samples: NDArray[np.float32]) -> NDArray[np.float32]:
-        """samples [M] at 16 kHz -> tokens [M // 320, Da]."""
+        """Encode samples [M] at 16 kHz as tokens [M // 320, Da]."""
 
     def fuse_audio(
-        self, embedding: NDArray[np.float32], times_s: NDArray[np.float64], sound: AudioTokens | None
+        self, embedding: NDArray[np.float32], times_s: NDArray[np.float64], audio: AudioTokens | None
     ) -> tuple[NDArray[np.float32], NDArray[np.float32] | None]:
-        """Fuse audio into the frames: x [T, d], and the audio condition [T, Da]; x, None without sound.
+        """Fuse audio into the frames; return x [T, d] and the audio condition [T, Da].
 
-        embedding: [T, d]    times_s: [T]    sound: all of it within reach; its cost grows with its length
+        embedding: [T, d]    times_s: [T] seconds    audio: all tokens within reach; the cost grows with their
+        number Without audio: the embedding unchanged, and None.
         """
 
     def audio_gate(
-        self, embedding: NDArray[np.float32], times_s: NDArray[np.float64], sound: AudioTokens | None
+        self, embedding: NDArray[np.float32], times_s: NDArray[np.float64], audio: AudioTokens | None
     ) -> NDArray[np.float32]:
-        """Gate of `fuse_audio` for the same frames: [T] in 0..1, exactly 0 where no audio is in reach.
+        """Return the gate of `fuse_audio` for the same frames: [T] in 0..1, exactly 0 without audio in reach.
 
         Raises CheckpointError unless `has_attributions`.
         """
@@ -143,33 +146,36 @@ class InferenceEngine(Protocol):
         elapsed: NDArray[np.float64],
         state: ScanState | None,
     ) -> tuple[NDArray[np.float32], ScanState]:
-        """Scan a chunk of frames in one direction: the update of a block [T, d], and the state after it.
+        """Scan a chunk of frames in one direction; return the update of a block [T, d] and the state after
+        it.
 
-        x: [T, d] and audio_condition: [T, Da] in the order of time, whichever the direction; T >= 1
-        elapsed: [T] of `elapsed_frames`, the side that fits the direction
-        state: after the chunk before this one, in the direction of the scan; None at its start
-        The block's output is x + both updates.  Any split into chunks gives the same numbers.
+        x: [T, d], T >= 1    audio_condition: [T, Da]; both in time order in both directions
+        elapsed: [T], the array of `elapsed_frames` for this direction
+        state: state after the previous chunk in scan order; None for the first chunk
+        The output of the block is x plus the updates of both directions. Results do not depend on the chunks.
         """
 
     def classify(self, x: NDArray[np.float32], au_tokens: NDArray[np.float32]) -> NDArray[np.float32]:
-        """x [T, d] after the last block, au_tokens [T, A, da] -> logits [T, A]."""
+        """Compute logits [T, A] from x [T, d] after the last block and au_tokens [T, A, da]."""
 
 
 class PreviousRows(NamedTuple):
-    """Where the patches of the frame before are found for each of B crops."""
+    """Indices of the previous frame of each of B crops."""
 
     rows: NDArray[np.int64]
-    """[B] into the B patches of this call, followed by the F carried ones."""
+    """Row [B] of the previous frame in the B patches of this call followed by the F carried ones."""
     carried: list[NDArray[np.float32]]
-    """F times [N, Dv]."""
+    """Patches of earlier calls, F arrays [N, Dv]."""
     last: dict[int, int]
-    """The last row of each face."""
+    """Last row of each face."""
 
 
 def previous_rows(faces: Sequence[int], previous: Mapping[int, NDArray[np.float32]]) -> PreviousRows:
-    """Which patches came before: the face's earlier row, else what is carried of it, else its own.
+    """Find the previous frame of each crop: an earlier row of the face, else its carried patches, else its
+    own row.
 
-    A face that just appeared is its own past, so that nothing moved.
+    faces: [B], id of the face in each crop    previous: patches [N, Dv] of faces from earlier calls
+    For a face that has just appeared the own row is used, so that the change of its patches is 0.
     """
     last: dict[int, int] = {}
     rows: list[int] = []

@@ -1,9 +1,10 @@
-"""How far two engines that run the same checkpoint are from each other, stage by stage.
+"""Compare two engines with the same checkpoint, stage by stage.
 
-Each stage is given the same input, so that a difference is told where it arises; logits and probabilities are
-those of the whole way, from crops and sound to the head.
+Both engines receive the same input for each stage, so that a difference can be located. Logits and
+probabilities are compared end to end, from crops and audio to the head.
 
-In: two `InferenceEngine`, crops of real faces.  Out: numbers.
+Inputs: two `InferenceEngine`, crops of real faces. Returns: the differences of each stage.
+See also: export.py (checks new graphs with this).
 """
 
 import numpy as np
@@ -15,18 +16,23 @@ from auscan.inference.score_track import score_track
 from auscan.model.bidirectional import DIRECTIONS, elapsed_frames
 
 FRAMES = 64
-"""Crops of each kind that are compared."""
+"""Number of crops that are compared, of real faces and of noise each."""
 RATE_HZ = 25.0
+"""Assumed frame rate of the crops."""
 STORED_NAMES = {"pose_occlusion": "sight"}
-"""Outputs that have another name in export.json."""
+"""Outputs with another name in export.json."""
 
 Differences = dict[str, float]
+"""Name of an output -> largest absolute difference; for `mean_probability` the mean absolute difference."""
 
 
 def compare_engines(
     reference: InferenceEngine, other: InferenceEngine, crops: NDArray[np.uint8]
 ) -> dict[str, Differences]:
-    """Differences on crops of real faces [n, S, S, 3] and on noise; sound is noise that swells in both."""
+    """Compute the differences on crops of real faces [n, S, S, 3] and on crops of noise.
+
+    The audio is noise with a varying level in both cases.
+    """
     random = np.random.default_rng(0)
     real = crops[np.linspace(0, len(crops) - 1, FRAMES).round().astype(int)]
     noise = random.integers(0, 256, real.shape, dtype=np.uint8)
@@ -42,7 +48,7 @@ def compare_engines(
 def _compare(
     reference: InferenceEngine, other: InferenceEngine, crops: NDArray[np.uint8], samples: NDArray[np.float32]
 ) -> Differences:
-    """The largest difference of each stage; the mean one of the probabilities."""
+    """Compute the largest difference of each stage and the mean difference of the probabilities."""
     found: Differences = {}
     tokens = [each.encode_audio(samples) for each in (reference, other)]
     found["encode_sound"] = _largest(*tokens)
@@ -55,15 +61,15 @@ def _compare(
 
     times_s = np.arange(len(crops), dtype=np.float64) / RATE_HZ
     token_s = (np.arange(len(tokens[0]), dtype=np.float64) + 0.5) / TOKEN_RATE_HZ
-    sounds = [AudioTokens(each, token_s) for each in tokens]
+    audio_tokens = [AudioTokens(each, token_s) for each in tokens]
     (x, audio_condition), (other_x, other_condition) = (
-        each.fuse_audio(ours.embedding, times_s, sounds[0]) for each in (reference, other)
+        each.fuse_audio(ours.embedding, times_s, audio_tokens[0]) for each in (reference, other)
     )
     assert audio_condition is not None
     assert other_condition is not None
     found["hear"] = max(_largest(x, other_x), _largest(audio_condition, other_condition))
     found["audio_gate"] = _largest(
-        *(each.audio_gate(ours.embedding, times_s, sounds[0]) for each in (reference, other))
+        *(each.audio_gate(ours.embedding, times_s, audio_tokens[0]) for each in (reference, other))
     )
     found["sweep"] = max(
         _largest(
@@ -77,8 +83,8 @@ def _compare(
     )
     found["read"] = _largest(*(each.classify(x, ours.au_tokens) for each in (reference, other)))
     logits = [
-        score_track(each, features.embedding, features.au_tokens, times_s, sound)
-        for each, features, sound in zip((reference, other), (ours, theirs), sounds, strict=True)
+        score_track(each, features.embedding, features.au_tokens, times_s, audio)
+        for each, features, audio in zip((reference, other), (ours, theirs), audio_tokens, strict=True)
     ]
     found["logits"] = _largest(*logits)
     probabilities = [1 / (1 + np.exp(-each.astype(np.float64))) for each in logits]

@@ -1,15 +1,15 @@
-"""Write the stages of a checkpoint as ONNX graphs, and hold them against PyTorch.
+"""Write a checkpoint as ONNX graphs and compare them with PyTorch.
 
-    visual.onnx                         crops to embedding, AU tokens, points, sight; float32 or int8
-    audio.onnx                          sound to tokens
-    hear.onnx, sweep_*.onnx, read.onnx  the temporal stage, its state carried by whoever calls
-    export.json                         how they were made and how far they are from PyTorch
-    SHA256SUMS                          what all of these were when they were written
+    visual.onnx                         visual stage, float32 or int8
+    audio.onnx                          audio encoder
+    hear.onnx, sweep_*.onnx, read.onnx  temporal stage: fusion, scans with explicit state, head
+    export.json                         precision, versions and differences from PyTorch
+    SHA256SUMS                          checksums of all files
 
-With config.json beside them, the folder is a checkpoint that runs without PyTorch.
+Together with config.json the folder is a checkpoint that runs without PyTorch.
 
-In: a checkpoint with weights, crops of real faces.  Out: a folder.
-Not here: the graphs as modules (model/graphs.py), what runs them (onnx_engine.py).
+Inputs: a checkpoint with weights, crops of real faces. Returns: a folder and its export report.
+See also: model/graphs.py (the graphs as modules), onnx_engine.py (runs them), engine_parity.py (comparison).
 """
 
 import json
@@ -50,41 +50,45 @@ from auscan.model.mamba import BiMambaBlock
 from auscan.model.network import AuscanNetwork
 
 OPSET = 20
-"""Of ONNX; the first with GELU as one operator."""
+"""ONNX operator set; the first with GELU as one operator."""
 FLOAT_LIMIT = 1e-4
-"""Furthest that logits of float32 graphs may lie from PyTorch's."""
+"""Largest allowed difference between the logits of float32 graphs and PyTorch, on real faces."""
 INT8_LIMIT = 0.02
-"""Furthest that probabilities of int8 graphs may lie from PyTorch's on real faces, on average."""
+"""Largest allowed mean difference between the probabilities of int8 graphs and PyTorch, on real faces."""
 CALIBRATION_BATCH = 16
+"""Crops per step of the int8 calibration."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class GraphSpec:
-    """One graph to be written."""
+    """Specification of one ONNX graph."""
 
     module: nn.Module
+    """Module to trace."""
     inputs: dict[str, tuple[Tensor, str | None]]
-    """By name: an example, and what its first axis counts; None where that is fixed."""
+    """Name of each input -> example and name of its first axis; None if the axis has a fixed size."""
     outputs: tuple[str, ...]
+    """Names of the outputs."""
 
 
 def export(checkpoint: str | Path, out: Path, crops: NDArray[np.uint8], int8: bool = False) -> dict[str, Any]:
-    """Write the graphs of a checkpoint and check them; returns what export.json says.
+    """Write the graphs of a checkpoint, compare them with PyTorch and return the content of export.json.
 
-    crops: [n, S, S, 3] RGB of real faces, to check by and to calibrate int8 by
-    int8: the convolutions of the visual stage in 8 bits, everything else in float32
+    crops: [n, S, S, 3] uint8 RGB crops of real faces, for the comparison and the int8 calibration
+    int8: quantise the residual convolutions of the visual stage to 8 bits; everything else stays float32
 
-    Raises InputError for crops that do not fit, AuscanError where the graphs say something else than PyTorch.
+    Raises InputError if the crops have another shape or type, AuscanError if the graphs differ too much from
+    PyTorch.
     """
     reference = TorchEngine(checkpoint, "cpu")
     side = reference.config.network.visual.crop_size
     if crops.ndim != 4 or crops.shape[1:] != (side, side, 3) or crops.dtype != np.uint8 or not len(crops):
         raise InputError(
-            f"The crops are {crops.dtype} of shape {list(crops.shape)}; {checkpoint} takes uint8 of shape "
+            f"The crops are {crops.dtype} of shape {list(crops.shape)}; {checkpoint} needs uint8 of shape "
             f"[n, {side}, {side}, 3]."
         )
     out.mkdir(parents=True, exist_ok=True)
-    (out / CHECKSUMS_FILE).unlink(missing_ok=True)  # of what was there before
+    (out / CHECKSUMS_FILE).unlink(missing_ok=True)  # checksums of earlier files
     for name, spec in graph_specs(reference.network, reference.config).items():
         with atomic_path(out / f"{name}.onnx") as file:
             write_graph(file, spec)
@@ -108,7 +112,7 @@ def export(checkpoint: str | Path, out: Path, crops: NDArray[np.uint8], int8: bo
 
 
 def graph_specs(network: AuscanNetwork, config: CheckpointConfig) -> dict[str, GraphSpec]:
-    """All graphs of a network, by name, each with inputs to trace it by."""
+    """Return the specification of each graph of a network, by name, with example inputs for tracing."""
     side, width = config.network.visual.crop_size, config.network.alignment.width
     au_width, audio_width = config.network.alignment.au_width, network.audio.width
     frames, tokens, window = 50, 80, network.temporal.fusion.window
@@ -171,9 +175,9 @@ def graph_specs(network: AuscanNetwork, config: CheckpointConfig) -> dict[str, G
 
 def write_graph(file: Path, spec: GraphSpec) -> None:
     """Trace a module and write its graph."""
-    # The exporter speaks of its progress, of torchvision and of axes that share a name.
+    # The exporter logs its progress and warns about torchvision and shared axis names.
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)
-    minimum = {"M": TOKEN_HOP}  # less sound is no token
+    minimum = {"M": TOKEN_HOP}  # shorter audio has no token
     axes = {name: Dim(name, min=minimum.get(name, 0)) for _, name in spec.inputs.values() if name is not None}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -200,24 +204,26 @@ def write_graph(file: Path, spec: GraphSpec) -> None:
         *graph.initializer,
         *graph.value_info,
     ):
-        del element.metadata_props[:]  # where on this machine each operator was traced from
+        del element.metadata_props[:]  # source paths of this machine
     onnx.save(model, file)
 
 
 def quantise(file: Path, crops: NDArray[np.uint8], patch_shape: tuple[int, int]) -> None:
-    """Turn the residual convolutions of the visual graph in `file` to int8, calibrated on the crops.
+    """Quantise the residual convolutions of the visual graph in `file` to int8, calibrated on the crops.
 
-    The first convolution, the channel gates, the pooling and the alignment stay in float32: they take little
-    time, and what they decide is fine. Weights use 7 bits: on processors without VNNI, 8 would overflow.
+    The first convolution, the channel gates, the pooling and the alignment stay float32: they take little
+    time and are sensitive to rounding. Weights use 7 bits, because 8 would overflow on processors without
+    VNNI.
+    Raises InputError if the graph has no such convolutions.
     """
     nodes = residual_convolutions(file)
     if not nodes:
-        raise InputError("This visual encoder has no convolutions to turn to int8. Leave out --int8.")
+        raise InputError("This visual encoder has no convolutions to quantise to int8. Leave out --int8.")
     with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
         warnings.simplefilter("ignore")
         done = Path(folder) / "visual.onnx"
         before = logging.root.manager.disable
-        logging.disable(logging.WARNING)  # it recommends preparations that the exporter has made
+        logging.disable(logging.WARNING)  # it recommends a preprocessing that the exporter has done already
         try:
             quantize_static(
                 file,
@@ -237,14 +243,14 @@ def quantise(file: Path, crops: NDArray[np.uint8], patch_shape: tuple[int, int])
 
 
 def residual_convolutions(file: Path) -> list[str]:
-    """Names of the nodes that take most of the time of a convolutional encoder."""
+    """Return the names of the residual convolutions in a visual graph, which take most of its time."""
     layers = ("conv1", "conv2", "shortcut")
     nodes = onnx.load(file).graph.node
     return [n.name for n in nodes if n.op_type == "Conv" and any(layer in n.input[1] for layer in layers)]
 
 
 class CalibrationCrops(CalibrationDataReader):  # type: ignore[misc]
-    """Feeds crops to the calibration, some at a time."""
+    """Calibration data for `quantize_static`: crops in batches."""
 
     def __init__(self, crops: NDArray[np.uint8], patch_shape: tuple[int, int]) -> None:
         self._batches: Iterator[NDArray[np.uint8]] = iter(
@@ -253,7 +259,7 @@ class CalibrationCrops(CalibrationDataReader):  # type: ignore[misc]
         self._no_patches = np.empty((0, *patch_shape), np.float32)
 
     def get_next(self) -> dict[str, NDArray[Any]] | None:
-        """The next inputs of the visual graph, None after the last."""
+        """Return the next inputs of the visual graph; None after the last batch."""
         batch = next(self._batches, None)
         if batch is None:
             return None
@@ -261,13 +267,13 @@ class CalibrationCrops(CalibrationDataReader):  # type: ignore[misc]
 
 
 def _check_differences(report: dict[str, Any]) -> None:
-    """Raise AuscanError where the graphs lie too far from PyTorch."""
+    """Raise AuscanError if the graphs differ too much from PyTorch."""
     real = report["differences"]["real"]
     name, limit = (
         ("mean_probability", INT8_LIMIT) if report["precision"] == "int8" else ("logits", FLOAT_LIMIT)
     )
     if not real[name] <= limit:
         raise AuscanError(
-            f"The graphs were written, but say something else than PyTorch on the crops: {name} differs by "
-            f"{real[name]:.2g}, more than {limit}. See {EXPORT_FILE}; do not use them."
+            f"The graphs were written, but their results differ from PyTorch on the crops: {name} differs by "
+            f"{real[name]:.2g}, more than {limit}. See {EXPORT_FILE}; do not use the graphs."
         )

@@ -21,15 +21,15 @@ def load_engine(
     device: str = "auto",
     threads: int | None = None,
 ) -> InferenceEngine:
-    """The stages of a shipped checkpoint or of a folder.
+    """Load an engine for a shipped checkpoint or a folder.
 
-    backend: "onnx" (ONNX Runtime, on the CPU), "torch", or "auto": onnx where the checkpoint holds graphs
-    and no GPU is asked for, else torch
-    device: "cpu", "cuda:0", or "auto": the CPU for onnx; for torch the first GPU, else the CPU
-    threads: how many the engine may use; None leaves it to the engine
+    backend: "onnx" (ONNX Runtime, on the CPU), "torch", or "auto": onnx if the checkpoint has graphs and
+    `device` is not a GPU, else torch
+    device: "cpu", "cuda:0", or "auto": the CPU for onnx; the first GPU, else the CPU, for torch
+    threads: number of threads of the engine; None for the engine's default
 
-    Raises CheckpointError where it cannot be found or does not fit, InputError for a device that is not there
-    and where PyTorch is needed but not installed.
+    Raises CheckpointError if the checkpoint is not found or invalid, InputError if the device is not
+    available or PyTorch is needed but not installed.
     """
     folder = find_checkpoint(checkpoint)
     on_cpu = device in ("auto", "cpu")
@@ -39,16 +39,16 @@ def load_engine(
         from auscan.inference.onnx_engine import OnnxEngine  # onnxruntime is imported when needed
 
         return OnnxEngine(folder, threads)
-    require_torch(f"The backend torch, by which {checkpoint} is to be run on device {device},")
+    require_torch(f"The backend torch, needed to run {checkpoint} on device {device},")
     from auscan.inference.torch_engine import TorchEngine
 
     return TorchEngine(folder, device, threads)
 
 
 def require_attributions(engine: InferenceEngine) -> None:
-    """Raise CheckpointError unless the stages can say what they went by."""
+    """Raise CheckpointError if the engine cannot return attributions."""
     if not engine.has_attributions:
         raise CheckpointError(
-            f"The graphs of {engine.config.name} give no evidence: an earlier auscan wrote them. Write them "
-            f"anew with `auscan export`, or run the weights with `--backend torch`."
+            f"The graphs of {engine.config.name} have no evidence: an early version of auscan wrote them. "
+            f"Write them again with `auscan export`, or run the weights with `--backend torch`."
         )

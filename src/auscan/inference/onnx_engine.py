@@ -1,8 +1,8 @@
-"""Engine for ONNX Runtime: the default on a CPU, without PyTorch.
+"""Run a checkpoint with ONNX Runtime: the default engine on a CPU, without PyTorch.
 
-Which audio tokens belong to each frame is computed here in NumPy from float64 times (`align_audio`); the
-graph of the fusion attends over them. model/fusion.py computes the same for batches of tensors with padding;
-tests compare the two.
+`align_audio` computes in NumPy, from float64 times, which audio tokens belong to each frame. The fusion graph
+attends to these tokens. model/fusion.py computes the same for batches of tensors with padding; tests compare
+the two.
 
 Inputs and outputs: NumPy arrays, see engine.py.
 See also: model/graphs.py (the graphs as modules), export.py (writing them).
@@ -31,24 +31,28 @@ from auscan.model.bidirectional import Direction
 
 
 class AudioWindow(NamedTuple):
-    """Inputs of the fusion graph that depend on time alone; named as in hear.onnx."""
+    """Inputs of the fusion graph that depend only on times; names as in hear.onnx."""
 
     window: NDArray[np.int64]
-    """[T, W] which tokens lie around each frame"""
+    """Indices of the tokens around each frame [T, W]."""
     audible: NDArray[np.bool_]
-    """[T, W] False beyond the reach and beyond the sound"""
+    """Mask [T, W]; False beyond the reach and outside the audio."""
     offset_s: NDArray[np.float32]
-    """[T, W] their time less the frame's; 0 where not audible"""
+    """Token time minus frame time [T, W], seconds; 0 if not audible."""
     neighbours: NDArray[np.int64]
-    """[T, 2] the tokens before and after"""
+    """Indices of the tokens before and after each frame [T, 2]."""
     weights: NDArray[np.float32]
-    """[T, 2] how much of each is heard at the frame's own time; 0 for silence"""
+    """Interpolation weights of the neighbours [T, 2]; 0 if no token is near."""
 
 
 def align_audio(
     frame_s: NDArray[np.float64], token_s: NDArray[np.float64], reach_s: float, width: int
 ) -> AudioWindow:
-    """frame_s: [T]    token_s: [Ta], ascending, Ta >= 1    width: W, tokens in a frame's window."""
+    """Compute the audio windows of frames.
+
+    frame_s: [T] seconds    token_s: [Ta] seconds, ascending, Ta >= 1
+    reach_s: half-width of the window, seconds    width: tokens in a window, W
+    """
     count = len(token_s)
     first = np.searchsorted(token_s, frame_s - reach_s) - 1  # [T]
     indices = first[:, None] + np.arange(width)  # [T, W]
@@ -72,22 +76,25 @@ def align_audio(
 
 
 SCAN_FRAMES = 128
-"""Frames a scan graph is given at a time; its cost is quadratic in them."""
+"""Frames per call of a scan graph; its cost is quadratic in them."""
 FUSION_FRAMES = 256
-"""Frames the fusion graph is given at a time; each comes with its window of tokens."""
+"""Frames per call of the fusion graph; bounds the memory of their token windows."""
 FEATURES = ("embedding", "au_tokens", "points", "sight", "patches")
+"""Outputs of the visual graph that every call copies."""
 ATTRIBUTIONS = ("patch_weights", "attention", "gates")
-"""Outputs of the visual graph. It works out those of the second line anyway; they are copied on request."""
+"""Outputs of the visual graph that are copied on request."""
 
 
 class OnnxEngine:
-    """The stages of a checkpoint with graphs, on the CPU."""
+    """Inference engine for the ONNX graphs of a checkpoint, on the CPU."""
 
     def __init__(self, checkpoint: str | Path, threads: int | None = None) -> None:
-        """threads: of each call; None takes all cores.
+        """Open the graphs of a shipped checkpoint or of a folder.
 
-        Raises CheckpointError where the checkpoint cannot be found, or a graph is missing, no graph, or not
-        the recorded one.
+        threads: threads of each call; None uses all cores
+
+        Raises CheckpointError if the checkpoint is not found, or if a graph is missing, unreadable or does
+        not match its checksum.
         """
         folder = find_checkpoint(checkpoint)
         self._config = read_config(folder)
@@ -100,17 +107,17 @@ class OnnxEngine:
 
     @property
     def config(self) -> CheckpointConfig:
-        """The checkpoint's answers about itself."""
+        """Config of the checkpoint."""
         return self._config
 
     @property
     def blocks(self) -> int:
-        """How many blocks `scan_block` has."""
+        """Number of blocks of the temporal model."""
         return self._config.network.temporal.blocks
 
     @property
     def has_attributions(self) -> bool:
-        """Whether the graphs give it; those of an earlier auscan do not."""
+        """Whether the graphs have attributions as outputs; graphs written by early versions lack them."""
         return {*ATTRIBUTIONS, "gate"} <= self._outputs["visual"] | self._outputs["hear"]
 
     def encode_faces(
@@ -120,7 +127,7 @@ class OnnxEngine:
         previous: Mapping[int, NDArray[np.float32]],
         attributions: bool = False,
     ) -> VisualFeatures:
-        """crops [B, S, S, 3] RGB, whose they are [B], and each face's [N, Dv] before them."""
+        """Encode crops [B, S, S, 3] RGB of the faces [B], given the previous patches [N, Dv] of each face."""
         before = previous_rows(faces, previous)
         no_patches = np.empty((0, *self._shape("visual", "carried")[1:]), np.float32)
         embedding, au_tokens, points, pose_occlusion, patches, *by_head = self._run(
@@ -130,50 +137,50 @@ class OnnxEngine:
             carried=np.stack(before.carried) if before.carried else no_patches,
             before=before.rows,
         )
-        # Copies, or one face's patches would keep those of the whole call alive.
+        # Copied, because a view would keep the patches of the whole call alive.
         last = {face: patches[row].copy() for face, row in before.last.items()}
         averaged = FaceAttributions.from_heads(*by_head) if attributions else None
         return VisualFeatures(embedding, au_tokens, points, pose_occlusion, last, averaged)
 
     def encode_audio(self, samples: NDArray[np.float32]) -> NDArray[np.float32]:
-        """samples [M] at 16 kHz -> tokens [M // 320, Da]."""
+        """Encode samples [M] at 16 kHz as tokens [M // 320, Da]."""
         if len(samples) < TOKEN_HOP:
             return np.empty((0, *self._shape("hear", "tokens")[1:]), np.float32)
         return self._run("audio", ("tokens",), samples=samples)[0]
 
     def fuse_audio(
-        self, embedding: NDArray[np.float32], times_s: NDArray[np.float64], sound: AudioTokens | None
+        self, embedding: NDArray[np.float32], times_s: NDArray[np.float64], audio: AudioTokens | None
     ) -> tuple[NDArray[np.float32], NDArray[np.float32] | None]:
-        """embedding [T, d], times_s [T] -> x [T, d], condition [T, Da]; unchanged, None without sound."""
-        if sound is None or not len(sound.tokens):
+        """Return x [T, d] and condition [T, Da] for embedding [T, d], times_s [T]; x, None without audio."""
+        if audio is None or not len(audio.tokens):
             return embedding, None
-        x, audio_condition = self._run_fusion(("x", "guide"), embedding, times_s, sound)
+        x, audio_condition = self._run_fusion(("x", "guide"), embedding, times_s, audio)
         return x, audio_condition
 
     def audio_gate(
-        self, embedding: NDArray[np.float32], times_s: NDArray[np.float64], sound: AudioTokens | None
+        self, embedding: NDArray[np.float32], times_s: NDArray[np.float64], audio: AudioTokens | None
     ) -> NDArray[np.float32]:
-        """embedding [T, d], times_s [T] -> gate [T]."""
-        if sound is None or not len(sound.tokens):
+        """Return the gate [T] for embedding [T, d] at times_s [T]."""
+        if audio is None or not len(audio.tokens):
             return np.zeros(len(times_s), np.float32)
-        return self._run_fusion(("gate",), embedding, times_s, sound)[0]
+        return self._run_fusion(("gate",), embedding, times_s, audio)[0]
 
     def _run_fusion(
         self,
         wanted: tuple[str, ...],
         embedding: NDArray[np.float32],
         times_s: NDArray[np.float64],
-        sound: AudioTokens,
+        audio: AudioTokens,
     ) -> list[NDArray[np.float32]]:
-        """Outputs of the fusion graph for all frames."""
+        """Run the fusion graph over all frames, in calls of `FUSION_FRAMES`; return the wanted outputs."""
         reach_s, width = self._config.network.fusion.reach_s, self._shape("hear", "window")[1]
-        window = align_audio(times_s, sound.times_s, reach_s, width)
+        window = align_audio(times_s, audio.times_s, reach_s, width)
         outputs = [
             self._run(
                 "hear",
                 wanted,
                 embedding=embedding[chunk],
-                tokens=sound.tokens,
+                tokens=audio.tokens,
                 **{name: each[chunk] for name, each in window._asdict().items()},
             )
             for chunk in chunk_slices(len(times_s), FUSION_FRAMES)
@@ -189,9 +196,9 @@ class OnnxEngine:
         elapsed: NDArray[np.float64],
         state: ScanState | None,
     ) -> tuple[NDArray[np.float32], ScanState]:
-        """x [T, d], audio_condition [T, Da], elapsed [T] -> update of a block [T, d], state after it."""
+        """Scan x [T, d] with audio_condition [T, Da], elapsed [T]; return update [T, d], state after it."""
         name = scan_graph_name(block, direction)
-        if audio_condition is None:  # the same as zeros
+        if audio_condition is None:  # equivalent to zeros
             audio_condition = np.zeros((len(x), *self._shape(name, "guide")[1:]), np.float32)
         if state is None:
             empty = (np.zeros(self._shape(name, each), np.float32) for each in ("tail", "memory"))
@@ -213,41 +220,44 @@ class OnnxEngine:
         return update, state
 
     def classify(self, x: NDArray[np.float32], au_tokens: NDArray[np.float32]) -> NDArray[np.float32]:
-        """x [T, d], au_tokens [T, A, da] -> logits [T, A]."""
+        """Compute logits [T, A] from x [T, d] and au_tokens [T, A, da]."""
         return self._run("read", ("logits",), x=x, au_tokens=au_tokens)[0]
 
     def _run(self, name: str, wanted: tuple[str, ...], **inputs: NDArray[Any]) -> list[NDArray[np.float32]]:
-        """The outputs of a graph that are wanted, in that order."""
+        """Run a graph and return the wanted outputs, in that order; raise CheckpointError if it lacks one."""
         missing = set(wanted) - self._outputs[name]
         if missing:
             raise CheckpointError(
-                f"{name}.onnx of {self._config.name} was written by an auscan that did not give "
-                f"{', '.join(sorted(missing))}. Write it anew with `auscan export`."
+                f"{name}.onnx of {self._config.name} was written by an early version of auscan and has no "
+                f"output {', '.join(sorted(missing))}. Write it again with `auscan export`."
             )
         feed = {key: np.ascontiguousarray(value) for key, value in inputs.items()}
         outputs: list[NDArray[np.float32]] = self._graphs[name].run(wanted, feed)
         return outputs
 
     def _shape(self, name: str, wanted: str) -> tuple[int, ...]:
-        """The shape that a graph asks of an input; its first number may be a name instead."""
+        """Return the shape of a graph's input; its first entry may be the name of an axis."""
         return next(tuple(each.shape) for each in self._graphs[name].get_inputs() if each.name == wanted)
 
 
 def open_graph(file: Path, threads: int | None = None) -> ort.InferenceSession:
-    """A graph ready to run on the CPU; CheckpointError where the file is missing or no graph."""
+    """Open a graph on the CPU; raise CheckpointError if the file is missing or unreadable.
+
+    threads: threads of each call; None uses all cores
+    """
     options = ort.SessionOptions()
     options.intra_op_num_threads = threads or 0
-    options.log_severity_level = 3  # errors; the warnings are about graph optimisation
-    # Idle threads would spin and take the core from decoding and face work, which run beside this.
+    options.log_severity_level = 3  # only errors; the warnings are about graph optimisation
+    # Idle threads would spin and take CPU time from decoding and face detection, which run in parallel.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     if not file.is_file():
         raise CheckpointError(
-            f"{file} is missing: the checkpoint holds no graphs, or not all. Write them with `auscan export`."
+            f"{file} is missing: the checkpoint has no graphs or only some. Write them with `auscan export`."
         )
     try:
         return ort.InferenceSession(file, options, providers=["CPUExecutionProvider"])
-    except Exception as error:  # the runtime's own, of many kinds
+    except Exception as error:  # ONNX Runtime has many exception types without a common base
         raise CheckpointError(
             f"{file} cannot be read by ONNX Runtime ({str(error).splitlines()[0][:200]}). "
-            f"Copy the checkpoint again, or write it anew with `auscan export`."
+            f"Copy the checkpoint again, or write the graph again with `auscan export`."
         ) from error

@@ -1,11 +1,11 @@
-"""Score one track of any length with any engine, then turn logits into calibrated probabilities.
+"""Score one track of any length with any engine, and convert logits to calibrated probabilities.
 
     fuse_audio   cross-attention to the audio around each frame
     scan_block   each block, forward from the first frame and backward from the last
     classify     logits
 
-The same numbers as the network's temporal stage at once, but only a chunk of frames is processed at a time
-and only the states of the scans are carried from one to the next.
+Results equal those of the network's temporal stage for the whole track. Frames are processed in chunks, and
+only the scan states are carried from chunk to chunk.
 
 Inputs: output of `encode_faces` and audio tokens, as arrays or memmaps (read a chunk at a time).
 Returns: logits [T, A]; probabilities [..., A], NaN for untrained AUs.
@@ -26,41 +26,41 @@ from auscan.inference.engine import AudioTokens, InferenceEngine, ScanState
 from auscan.model.bidirectional import Direction, elapsed_frames, scan_bidirectional
 
 MAX_LOGIT = 700.0
-"""Beyond this a logit would overflow, and its probability is 0 or 1 anyhow."""
+"""Limit of the calibrated logit; exp would overflow beyond it, where the probability is 0 or 1 anyway."""
 MIN_PROBABILITY = 1e-7
-"""Probabilities are kept this far from 0 and 1 where they are turned back into logits."""
+"""Minimal distance of probabilities from 0 and 1 when they are converted to logits."""
 
 
 def probabilities(logits: NDArray[np.floating], config: CheckpointConfig) -> NDArray[np.float32]:
-    """Calibrated; NaN for AUs that the checkpoint was never taught: [T, A]."""
+    """Return calibrated probabilities [..., A] for logits [..., A]; NaN for untrained AUs."""
     shares = calibrate(logits, config.calibration)
     shares[..., [AU_NAMES.index(name) for name in config.untrained_aus]] = np.nan
     return shares.astype(np.float32)
 
 
 def calibrate(logits: NDArray[np.floating], calibration: Calibration) -> NDArray[np.float64]:
-    """sigmoid(scale * logit + shift), AU by AU: [..., A]."""
+    """Compute sigmoid(scale * logit + shift) per AU (Platt scaling): [..., A]."""
     scale, shift = np.asarray(calibration.scale), np.asarray(calibration.shift)
     u = np.clip(scale * logits.astype(np.float64) + shift, -MAX_LOGIT, MAX_LOGIT)
     return np.asarray(1.0 / (1.0 + np.exp(-u)))
 
 
 def to_logits(probabilities: NDArray[np.floating]) -> NDArray[np.float64]:
-    """The logits behind uncalibrated probabilities; those of a sheer 0 or 1 end at +-16."""
+    """Convert uncalibrated probabilities to logits; 0 and 1 become about -16 and +16."""
     shares = np.clip(probabilities.astype(np.float64), MIN_PROBABILITY, 1 - MIN_PROBABILITY)
     return np.asarray(np.log(shares / (1.0 - shares)))
 
 
 CHUNK_FRAMES = 2048
-"""Frames that are worked on at a time; bounds the memory, changes no result."""
+"""Frames of a chunk; bounds the memory, does not change results."""
 
 
 class RowStorage(Protocol):
-    """Array [n, ...] with only a shape and slices of rows: an ndarray, a memmap, or one kept in a file."""
+    """Array [n, ...] that supports only shape and slices of rows: an ndarray, a memmap or a file."""
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """Rows, and the shape of each."""
+        """Number of rows, then the shape of a row."""
 
     def __getitem__(self, rows: slice, /) -> NDArray[np.float32]:
         """Return rows as an array in memory."""
@@ -70,19 +70,19 @@ class RowStorage(Protocol):
 
 
 class AudioTokenSource(Protocol):
-    """`AudioTokens` whose tokens may be kept outside memory."""
+    """`AudioTokens` with tokens that may be stored outside memory."""
 
     @property
     def tokens(self) -> RowStorage:
-        """[Ta, Da]."""
+        """Audio tokens [Ta, Da]."""
 
     @property
     def times_s(self) -> NDArray[np.float64]:
-        """[Ta], as in `AudioTokens`."""
+        """Token times [Ta] in seconds, as in `AudioTokens`."""
 
 
 Allocate = Callable[[tuple[int, ...]], RowStorage]
-"""Gives a float32 array of a shape to write to, its content free: in memory, or a memmap for long tracks."""
+"""Function that returns an uninitialised float32 array of a shape: in memory, or a memmap for long tracks."""
 
 
 def score_track(
@@ -90,22 +90,24 @@ def score_track(
     embedding: RowStorage,
     au_tokens: RowStorage,
     times_s: NDArray[np.float64],
-    sound: AudioTokenSource | None,
+    audio: AudioTokenSource | None,
     chunk_frames: int = CHUNK_FRAMES,
     allocate: Allocate | None = None,
 ) -> NDArray[np.float32]:
-    """Logits [T, A] of one whole track.
+    """Compute the logits [T, A] of one whole track.
 
-    embedding: [T, d]    au_tokens: [T, A, da]    times_s: [T], ascending    sound: None if there is none
-    room: asked for two arrays [T, d] and, with sound, one [T, Da]; plain memory if None
+    embedding: [T, d]    au_tokens: [T, A, da]    times_s: [T] seconds, ascending    audio: None if there is
+    none
+    chunk_frames: frames of a chunk; does not change results
+    allocate: called for two arrays [T, d] and, with audio, one [T, Da]; None uses memory
     """
     allocate = _allocate_in_memory if allocate is None else allocate
     count = len(times_s)
     chunks = chunk_slices(count, chunk_frames)
     x, spare = allocate(embedding.shape), allocate(embedding.shape)
-    audio_condition = None if sound is None else allocate((count, sound.tokens.shape[1]))
+    audio_condition = None if audio is None else allocate((count, audio.tokens.shape[1]))
     for chunk in chunks:
-        x[chunk], condition = fuse_nearby_audio(engine, embedding[chunk], times_s[chunk], sound)
+        x[chunk], condition = fuse_nearby_audio(engine, embedding[chunk], times_s[chunk], audio)
         if audio_condition is not None:
             audio_condition[chunk] = 0.0 if condition is None else condition
     for block in range(engine.blocks):
@@ -118,36 +120,37 @@ def fuse_nearby_audio(
     engine: InferenceEngine,
     embedding: NDArray[np.float32],
     times_s: NDArray[np.float64],
-    sound: AudioTokenSource | None,
+    audio: AudioTokenSource | None,
 ) -> tuple[NDArray[np.float32], NDArray[np.float32] | None]:
-    """`InferenceEngine.fuse_audio` with only the audio within reach: x [T, d], condition [T, Da] or None.
+    """Run `InferenceEngine.fuse_audio` with only the audio in reach: x [T, d], condition [T, Da] or None.
 
-    None also where no audio is in reach, which is the same as a condition of zeros.
+    The condition is also None if no audio is in reach, which is equivalent to zeros.
     """
-    nearby = _audio_within_reach(engine, times_s, sound)
+    nearby = _audio_within_reach(engine, times_s, audio)
     return (embedding, None) if nearby is None else engine.fuse_audio(embedding, times_s, nearby)
 
 
 def audio_margin_s(engine: InferenceEngine) -> float:
-    """How far from a frame the sound may lie that it is given, s."""
-    return engine.config.network.fusion.reach_s + 2 / TOKEN_RATE_HZ  # and the next token
+    """Return the largest distance between a frame and an audio token that can affect it, in seconds."""
+    return engine.config.network.fusion.reach_s + 2 / TOKEN_RATE_HZ  # the reach and the next token
 
 
 def audio_gates(
     engine: InferenceEngine,
     embedding: RowStorage,
     times_s: NDArray[np.float64],
-    sound: AudioTokenSource | None,
+    audio: AudioTokenSource | None,
     chunk_frames: int = CHUNK_FRAMES,
 ) -> NDArray[np.float32]:
-    """How far each frame of a track takes the voice in: [T], exactly 0 where none is in reach.
+    """Compute the audio gate of each frame of a track: [T] in 0..1, exactly 0 without audio in reach.
 
-    As `follow` reads it, but on its own: the frames ask a second time, and only where somebody wants to know.
+    embedding: [T, d]    times_s: [T] seconds    audio: None if there is none
+    `score_track` does not return the gates; this runs the cross-attention again.
     Raises CheckpointError for an engine without attributions.
     """
     gates = np.zeros(len(times_s), np.float32)
     for chunk in chunk_slices(len(times_s), chunk_frames):
-        nearby = _audio_within_reach(engine, times_s[chunk], sound)
+        nearby = _audio_within_reach(engine, times_s[chunk], audio)
         gates[chunk] = engine.audio_gate(embedding[chunk], times_s[chunk], nearby)
     return gates
 
@@ -161,7 +164,7 @@ def _scan_track(
     chunks: list[slice],
     out: RowStorage,
 ) -> None:
-    """Write the output of a block for x to `out`: [T, d] each."""
+    """Write the output of a block for x [T, d] to `out` [T, d]."""
     since, until = elapsed_frames(times_s)
 
     def scan_chunk(
@@ -176,14 +179,14 @@ def _scan_track(
 
 
 def _audio_within_reach(
-    engine: InferenceEngine, times_s: NDArray[np.float64], sound: AudioTokenSource | None
+    engine: InferenceEngine, times_s: NDArray[np.float64], audio: AudioTokenSource | None
 ) -> AudioTokens | None:
-    """The sound that frames at times_s [T] can hear; None where there is none."""
-    if sound is None or not len(times_s):
+    """Return the audio tokens within reach of the frames at times_s [T]; None if there are none."""
+    if audio is None or not len(times_s):
         return None
     reach_s = audio_margin_s(engine)
-    first, last = np.searchsorted(sound.times_s, [times_s[0] - reach_s, times_s[-1] + reach_s])
-    return None if first == last else AudioTokens(sound.tokens[first:last], sound.times_s[first:last])
+    first, last = np.searchsorted(audio.times_s, [times_s[0] - reach_s, times_s[-1] + reach_s])
+    return None if first == last else AudioTokens(audio.tokens[first:last], audio.times_s[first:last])
 
 
 def _allocate_in_memory(shape: tuple[int, ...]) -> NDArray[np.float32]:

@@ -1,6 +1,7 @@
-"""The stages in PyTorch: the reference engine, and the one for a GPU.
+"""Run a checkpoint with PyTorch: the reference engine, and the engine for a GPU.
 
-In and out: numpy, see engine.py.  Not here: anything the network itself does (model/).
+Inputs and outputs: NumPy arrays, see engine.py.
+See also: model/ (the network), onnx_engine.py.
 """
 
 from collections.abc import Mapping, Sequence
@@ -22,13 +23,16 @@ from auscan.model.network import AudioInput
 
 
 class TorchEngine:
-    """The stages of a checkpoint on one device."""
+    """Inference engine for the PyTorch weights of a checkpoint, on one device."""
 
     def __init__(self, checkpoint: str | Path, device: str = "auto", threads: int | None = None) -> None:
-        """device: "auto" (the first GPU, else the CPU), "cpu" or "cuda:0".  threads: torch's, of the process.
+        """Load the network of a shipped checkpoint or of a folder.
 
-        Raises CheckpointError where the checkpoint cannot be found or does not fit, InputError for a device
-        that is not there.
+        device: "auto" (the first GPU, else the CPU), "cpu" or "cuda:0"
+        threads: number of torch threads, set for the whole process; None leaves it unchanged
+
+        Raises CheckpointError if the checkpoint is not found or is invalid, InputError if the device is not
+        available.
         """
         self.device = find_device(device)
         self.network, self._config = load_checkpoint(checkpoint)
@@ -40,17 +44,17 @@ class TorchEngine:
 
     @property
     def config(self) -> CheckpointConfig:
-        """The checkpoint's answers about itself."""
+        """Config of the checkpoint."""
         return self._config
 
     @property
     def blocks(self) -> int:
-        """How many blocks `scan_block` has."""
+        """Number of blocks of the temporal model."""
         return len(self.network.temporal.memory.blocks)
 
     @property
     def has_attributions(self) -> bool:
-        """Always: the network is all there."""
+        """Always True."""
         return True
 
     @torch.inference_mode()
@@ -61,7 +65,7 @@ class TorchEngine:
         previous: Mapping[int, NDArray[np.float32]],
         attributions: bool = False,
     ) -> VisualFeatures:
-        """crops [B, S, S, 3] RGB, whose they are [B], and each face's [N, Dv] before them."""
+        """Encode crops [B, S, S, 3] RGB of the faces [B], given the previous patches [N, Dv] of each face."""
         before = previous_rows(faces, previous)
         patches = self.network.visual.patch_shape
         carried = np.stack(before.carried) if before.carried else np.empty((0, *patches), np.float32)
@@ -76,43 +80,43 @@ class TorchEngine:
             _array(aligned.au_tokens[:, 0]),
             _array(output.points[:, 0]),
             _array(output.pose_occlusion[:, 0]),
-            # Copies, or one face's patches would keep those of the whole call alive.
+            # Copied, because a view would keep the patches of the whole call alive.
             {face: last[row].copy() for face, row in before.last.items()},
             FaceAttributions.from_heads(*(_array(each[:, 0]) for each in by_head)) if attributions else None,
         )
 
     @torch.inference_mode()
     def encode_audio(self, samples: NDArray[np.float32]) -> NDArray[np.float32]:
-        """samples [M] at 16 kHz -> tokens [M // 320, Da]."""
+        """Encode samples [M] at 16 kHz as tokens [M // 320, Da]."""
         return _array(self.network.audio(self._tensor(samples)[None])[0])
 
     @torch.inference_mode()
     def fuse_audio(
-        self, embedding: NDArray[np.float32], times_s: NDArray[np.float64], sound: AudioTokens | None
+        self, embedding: NDArray[np.float32], times_s: NDArray[np.float64], audio: AudioTokens | None
     ) -> tuple[NDArray[np.float32], NDArray[np.float32] | None]:
-        """embedding [T, d], times_s [T] -> x [T, d], condition [T, Da]; unchanged, None without sound."""
-        if sound is None:
+        """Return x [T, d] and condition [T, Da] for embedding [T, d], times_s [T]; x, None without audio."""
+        if audio is None:
             return embedding, None
         x, audio_condition = self.network.temporal.fuse_audio(
-            self._tensor(embedding)[None], self._tensor(times_s)[None], self._audio_input(sound)
+            self._tensor(embedding)[None], self._tensor(times_s)[None], self._audio_input(audio)
         )
         assert audio_condition is not None
         return _array(x[0]), _array(audio_condition[0])
 
     @torch.inference_mode()
     def audio_gate(
-        self, embedding: NDArray[np.float32], times_s: NDArray[np.float64], sound: AudioTokens | None
+        self, embedding: NDArray[np.float32], times_s: NDArray[np.float64], audio: AudioTokens | None
     ) -> NDArray[np.float32]:
-        """embedding [T, d], times_s [T] -> gate [T]."""
-        if sound is None:
+        """Return the gate [T] for embedding [T, d] at times_s [T]."""
+        if audio is None:
             return np.zeros(len(times_s), np.float32)
-        audio = self._audio_input(sound)
+        inputs = self._audio_input(audio)
         _, gate = self.network.temporal.fusion(
             self._tensor(embedding)[None],
             self._tensor(times_s)[None],
-            audio.tokens,
-            audio.times_s,
-            audio.valid,
+            inputs.tokens,
+            inputs.times_s,
+            inputs.valid,
         )
         return _array(gate[0])
 
@@ -126,7 +130,7 @@ class TorchEngine:
         elapsed: NDArray[np.float64],
         state: ScanState | None,
     ) -> tuple[NDArray[np.float32], ScanState]:
-        """x [T, d], audio_condition [T, Da], elapsed [T] -> update of a block [T, d], state after it."""
+        """Scan x [T, d] with audio_condition [T, Da], elapsed [T]; return update [T, d], state after it."""
         module = self.network.temporal.memory.blocks[block]
         assert isinstance(module, BiMambaBlock)
         update, after = module.scan(
@@ -140,34 +144,34 @@ class TorchEngine:
 
     @torch.inference_mode()
     def classify(self, x: NDArray[np.float32], au_tokens: NDArray[np.float32]) -> NDArray[np.float32]:
-        """x [T, d], au_tokens [T, A, da] -> logits [T, A]."""
+        """Compute logits [T, A] from x [T, d] and au_tokens [T, A, da]."""
         return _array(self.network.temporal.head(self._tensor(x), self._tensor(au_tokens)))
 
-    def _audio_input(self, sound: AudioTokens) -> AudioInput:
-        tokens = self._tensor(sound.tokens)[None]
+    def _audio_input(self, audio: AudioTokens) -> AudioInput:
+        tokens = self._tensor(audio.tokens)[None]
         valid = torch.ones(tokens.shape[:2], dtype=torch.bool, device=self.device)
-        return AudioInput(tokens, self._tensor(sound.times_s)[None], valid)
+        return AudioInput(tokens, self._tensor(audio.times_s)[None], valid)
 
     def _tensor(self, array: NDArray[Any]) -> Tensor:
-        """On the device; a read-only array, such as part of a memmap, is copied, as torch asks for."""
+        """Move an array to the device; a read-only array (part of a memmap) is copied, as torch requires."""
         return torch.from_numpy(np.require(array, requirements=["C", "W"])).to(self.device)
 
 
 def find_device(name: str) -> torch.device:
-    """Device "auto", "cpu" or "cuda:0" as a device; InputError where it is not there."""
+    """Return the torch device for "auto", "cpu" or "cuda:0"; raise InputError if it is not available."""
     if name == "auto":
         return torch.device("cuda:0" if torch.cuda.is_available() else "cpu")
     try:
         device = torch.device(name)
     except RuntimeError as error:
-        raise InputError(f"{name!r} is no device. Give auto, cpu or cuda:0.") from error
+        raise InputError(f"{name!r} is not a device. Give auto, cpu or cuda:0.") from error
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
-        raise InputError(f"There is no {name} here; torch sees {torch.cuda.device_count()} GPUs. Give cpu.")
+        raise InputError(f"{name} is not available; torch finds {torch.cuda.device_count()} GPUs. Give cpu.")
     return device
 
 
 def gpus() -> list[str]:
-    """Names of the GPUs that torch can use, cuda:0 first."""
+    """Return the names of the GPUs that torch can use, cuda:0 first."""
     return [torch.cuda.get_device_name(number) for number in range(torch.cuda.device_count())]
 
 

@@ -1,1 +1,1 @@
-"""Files, cameras and folders become frames with true times and 16 kHz mono sound."""
+"""Read files, cameras and folders as frames with timestamps and 16 kHz mono audio."""

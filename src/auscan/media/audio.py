@@ -1,10 +1,10 @@
-"""Read the sound of a file as 16 kHz mono on the same clock as its frames.
+"""Read the audio of a file as 16 kHz mono on the same clock as its frames.
 
-Pauses in the stream's timestamps become zeros and overlaps are dropped, so that sample k is heard at
-start_s + k / 16000 from the first chunk to the last. Chunks keep the memory bounded whatever the length.
+Gaps in the timestamps of the stream become zeros and overlaps are dropped, so that the time of sample k is
+start_s + k / 16000 in all chunks. Audio is read in chunks, so memory does not grow with the length.
 
-In: a path.  Out: float32 [M] at 16 kHz with the time of sample 0, or None without an audio stream.
-Not here: opening and decoding (container.py), audio tokens (encoders/audio.py).
+Inputs: a path. Returns: float32 [M] at 16 kHz with the time of sample 0, or None without an audio stream.
+See also: container.py (opening and decoding), encoders/audio.py (audio tokens).
 """
 
 import math
@@ -24,46 +24,47 @@ from auscan.media.container import check_file, decode, open_media, re_encode_hin
 from auscan.media.images import is_image
 
 JITTER_S = 0.02
-"""Timestamps off by less are taken as rounded, not as a pause: recorders jitter by some milliseconds."""
+"""Smaller differences between timestamps are jitter, not gaps: recorders jitter by some milliseconds."""
 
 LONGEST_PAUSE_S = 12 * 3600.0
-"""Longer pauses, all of a file together, are broken timestamps: filled with zeros, they would be listened to
-for hours or for ever."""
+"""Longer gaps, all of a file together, are broken timestamps. Filled with zeros, they would take hours or
+years to process."""
 
 LONGEST_PAUSE_AFTER_VIDEO_S = 60.0
-"""So is a pause as long as this that ends as long after the last picture: nobody needs to hear that."""
+"""A gap longer than this that ends more than this after the last frame is a broken timestamp, too."""
 
 LOWEST_RATE_HZ = 1000
-"""Fewer samples a second are a broken header: brought to 16 kHz, they would make a second of sound hours."""
+"""A lower sample rate is a broken header: resampled to 16 kHz, a second of audio could become hours."""
 
 MAX_AMPLITUDE = 10.0
-"""Ten times full scale; decoders of lossy sound overshoot it a little, nothing whole goes near."""
+"""Samples are clipped to this, ten times full scale. Lossy decoders exceed full scale only slightly."""
 
 
 @dataclass(frozen=True)
 class Waveform:
-    """A stretch of sound."""
+    """A chunk of audio."""
 
     samples: NDArray[np.float32]
     """[M] mono at 16 kHz, within about -1 to 1."""
     start_s: float
-    """Time of sample 0 in the container's clock, the one of `Frame.time_s`."""
+    """Time of sample 0 in seconds on the clock of the container, as `Frame.time_s`."""
 
 
 def read_waveform(path: Path | str, chunk_s: float = 30.0) -> Iterator[Waveform] | None:
-    """The sound of a file in chunks of `chunk_s` seconds, each beginning where the one before ended.
+    """Return the audio of a file as contiguous chunks of `chunk_s` seconds.
 
-    None if there is no audio stream, or nothing in it; pictures and folders of pictures have none.
-    The first audio stream counts; its channels are mixed to one.
+    Reads the first audio stream and mixes its channels to mono. Returns None if there is no audio stream, if
+    it is empty, and for pictures and folders.
 
-    Raises MediaError, at once or while iterating, if the file cannot be read or its sound not be decoded.
+    Raises MediaError, immediately or while iterating, if the file cannot be read or its audio cannot be
+    decoded.
     """
     path = Path(path)
     if path.is_dir() or is_image(path):
         return None
     check_file(path)
     pieces = _make_contiguous(_resampled_pieces(path))
-    # Looked at now: whether there is any sound is asked before the chunks are.
+    # Read the first piece now: callers need to know whether there is audio before they read chunks.
     first = next(pieces, None)
     return (
         None if first is None else _split_into_chunks(chain([first], pieces), round(chunk_s * SAMPLE_RATE_HZ))
@@ -71,7 +72,7 @@ def read_waveform(path: Path | str, chunk_s: float = 30.0) -> Iterator[Waveform]
 
 
 def _resampled_pieces(path: Path) -> Iterator[tuple[float | None, NDArray[np.float32]]]:
-    """The pieces that `MonoResampler` makes of a file's sound."""
+    """Yield the pieces of the resampled audio of a file, as `MonoResampler` does."""
     with open_media(path) as container:
         if not container.streams.audio:
             return
@@ -92,7 +93,7 @@ def _resampled_pieces(path: Path) -> Iterator[tuple[float | None, NDArray[np.flo
 
 
 def _video_end_s(container: Any) -> float:
-    """When the last picture should be over; infinity where the container does not say."""
+    """Return the end of the video in seconds as the container declares it, or infinity if it does not."""
     for stream in container.streams.video:
         if stream.duration:
             return float((stream.duration + (stream.start_time or 0)) * stream.time_base)
@@ -100,33 +101,37 @@ def _video_end_s(container: Any) -> float:
 
 
 def check_rate(path: Path, rate_hz: int) -> None:
-    """Raise MediaError for a sample rate that only a broken header has."""
+    """Raise MediaError if the sample rate is below `LOWEST_RATE_HZ`."""
     if rate_hz < LOWEST_RATE_HZ:
         raise MediaError(
-            f"{path}: its sound says it has {rate_hz} samples a second, which nobody could hear. "
-            f"{re_encode_hint(path)}"
+            f"{path}: the audio has a sample rate of {rate_hz} Hz, below {LOWEST_RATE_HZ} Hz, so its header "
+            f"is broken. {re_encode_hint(path)}"
         )
 
 
 def check_pause(
     path: Path, end_s: float, next_s: float, video_end_s: float = math.inf, paused_s: float = 0.0
 ) -> None:
-    """Raise MediaError where sound that ended goes on so much later that a timestamp must be broken.
+    """Raise MediaError if a gap in the audio is so long that a timestamp must be broken.
 
-    paused_s: all pauses before this one
+    end_s, next_s: end of the audio so far and start of the next piece, in seconds
+    video_end_s: end of the video in seconds
+    paused_s: total length of all gaps before this one, in seconds
     """
     is_after = next_s > video_end_s + LONGEST_PAUSE_AFTER_VIDEO_S
     if next_s - end_s > (LONGEST_PAUSE_AFTER_VIDEO_S if is_after else LONGEST_PAUSE_S - paused_s):
         raise MediaError(
-            f"{path}: its sound has a pause of {(next_s - end_s) / 3600:.1f} h at {end_s:.2f} s, so its "
+            f"{path}: the audio has a gap of {(next_s - end_s) / 3600:.1f} h at {end_s:.2f} s, so its "
             f"timestamps are broken. {re_encode_hint(path)}"
         )
 
 
 class MonoResampler:
-    """Brings PyAV's audio frames to 16 kHz mono; a piece has its time if a new run begins with it, else None.
+    """Resampler of PyAV's audio frames to 16 kHz mono.
 
-    Within a run the timestamps follow each other and the resampler carries its state across pieces.
+    A run is a sequence of frames with contiguous timestamps and one format; the resampler keeps its state
+    within a run. Pieces are pairs of time and samples [M]; the time in seconds is None except at the start of
+    a run.
     """
 
     def __init__(self) -> None:
@@ -135,7 +140,7 @@ class MonoResampler:
         self._expected_s, self._start_s, self._samples_read = 0.0, 0.0, 0
 
     def push(self, frame: Any) -> Iterator[tuple[float | None, NDArray[np.float32]]]:
-        """The pieces [M] that one more frame gives."""
+        """Resample one more frame; yield its pieces."""
         time_s = frame.time if frame.time is not None else self._expected_s
         format_ = (frame.sample_rate, frame.format.name, frame.layout.name)
         is_new = format_ != self._format or abs(time_s - self._expected_s) > JITTER_S
@@ -145,42 +150,42 @@ class MonoResampler:
             self._format, self._start_s, self._samples_read = format_, time_s, 0
         yield time_s if is_new else None, _resample(self._resampler, frame)
         self._samples_read += frame.samples
-        # Counted from the start of the run, so that rounded stamps do not add up.
+        # Counted from the start of the run, so that rounding errors of timestamps do not accumulate.
         self._expected_s = self._start_s + self._samples_read / frame.sample_rate
 
     def finish(self) -> Iterator[tuple[float | None, NDArray[np.float32]]]:
-        """What the resampler still holds back."""
+        """Yield the samples left in the buffer of the resampler."""
         if self._resampler is not None:
             yield None, _resample(self._resampler, None)
             self._resampler = None
 
 
 def _new_resampler() -> Any:
-    # rematrix_maxval: two channels become their mean; FFmpeg's default for floats is 1.4 times that.
+    # rematrix_maxval=1 mixes two channels to their mean; FFmpeg's default for floats is 1.4 times the mean.
     return av.AudioResampler(
         format="fltp", layout="mono", rate=SAMPLE_RATE_HZ, options={"rematrix_maxval": "1.0"}
     )
 
 
 def _resample(resampler: Any, frame: Any | None) -> NDArray[np.float32]:
-    """What comes out after one PyAV frame, or, for None, what the resampler still held back.  -> [M]"""
-    # A resampler with nothing to do hands None back when flushed.
+    """Resample one PyAV frame, or flush the resampler if `frame` is None.  -> [M]"""
+    # Flushing an unused resampler returns [None].
     out = [piece.to_ndarray()[0] for piece in resampler.resample(frame) if piece is not None]
     return _sanitize(np.concatenate(out)) if out else np.zeros(0, np.float32)
 
 
 def _sanitize(samples: NDArray[np.float32]) -> NDArray[np.float32]:
-    """The same samples, those that are no number as silence and far too loud ones cut: one such sample would
-    make everything unknown that hears it."""
+    """Replace NaN by 0 and clip to `MAX_AMPLITUDE`: one bad sample would make all model outputs NaN."""
     return np.clip(np.nan_to_num(samples, nan=0.0), -MAX_AMPLITUDE, MAX_AMPLITUDE)
 
 
 def _make_contiguous(
     pieces: Iterator[tuple[float | None, NDArray[np.float32]]],
 ) -> Iterator[tuple[float, NDArray[np.float32]]]:
-    """Join runs without a seam: zeros where sound is missing, later samples dropped where two overlap.
+    """Join runs: fill gaps with zeros, drop the later samples of overlaps.
 
-    Out: (time of the very first sample, samples [M]), M at most a second of zeros at a time.
+    Yields the time of the first sample of all in seconds, and samples [M]; zeros are at most one second at a
+    time.
     """
     start_s: float | None = None
     written, surplus = 0, 0
@@ -202,7 +207,7 @@ def _make_contiguous(
 
 
 def _split_into_chunks(stream: Iterator[tuple[float, NDArray[np.float32]]], size: int) -> Iterator[Waveform]:
-    """Cut the stream into waveforms of `size` samples; the last one is what remains."""
+    """Split the audio into waveforms of `size` samples; the last one may be shorter."""
     pieces: list[NDArray[np.float32]] = []
     emitted, buffered, start_s = 0, 0, 0.0
     for start_s, samples in stream:

@@ -1,10 +1,10 @@
-"""Open a media file and decode one of its streams, turning everything that can go wrong into one clear line.
+"""Open a media file and decode one of its streams; report every failure as a one-line MediaError.
 
-Shared by video.py and audio.py. FFmpeg stops quietly where a file was cut off, so the end that was reached is
-compared with the one the container promised. PyAV keeps FFmpeg silent unless a caller turns its log on.
+FFmpeg ends a truncated file without an error, so the end of the decoded stream is compared with the duration
+in the header. PyAV keeps FFmpeg's log off unless a caller turns it on.
 
-In: a path.  Out: decoded frames of one stream, in order.
-Not here: what is made of the frames (video.py, audio.py), finding files (discover.py).
+Inputs: a path. Returns: decoded frames of one stream, in order.
+See also: video.py, audio.py (use the frames), discover.py (finds files).
 """
 
 import os
@@ -22,17 +22,18 @@ from auscan.core.errors import MediaError
 from auscan.media.truncation import is_truncated, lacks_index
 
 FORMATS_WITH_DURATION = ("mov", "matroska", "avi")
-"""Containers that write their length down. Elsewhere FFmpeg may guess it from the bit rate, no proof."""
+"""Containers that store their duration. For others, FFmpeg may estimate it from the bit rate."""
 
 END_TOLERANCE_S = 0.5
-"""How much earlier than promised a stream may end: headers round, edit lists trim, the last frame may lack a
-duration. Frames may be rare as well, so the longest pause between two of them is added."""
+"""Tolerance, in seconds, for a stream that ends before its declared end: headers round, edit lists trim, the
+last frame may have no duration. The longest gap between two frames is added, because frames may be rare."""
 
 
 def check_file(path: Path) -> os.stat_result:
-    """What the disk says of a file.
+    """Return the stat result of a media file.
 
-    Raises MediaError unless it is a file with something in it that may be read, and has a name.
+    Raises MediaError if the file does not exist, is a folder, is empty, cannot be read, or its name is not
+    UTF-8.
     """
     if not is_utf8(path):
         raise MediaError(f"{display_path(path)} has a name that is not UTF-8. Rename it.")
@@ -48,7 +49,7 @@ def check_file(path: Path) -> os.stat_result:
             f"pictures as a video."
         )
     if not os.access(path, os.R_OK):
-        raise MediaError(f"{path} may not be read. Change its permissions.")
+        raise MediaError(f"{path} cannot be read (Permission denied). Change its permissions.")
     if state.st_size == 0:
         raise MediaError(f"{path} is empty (0 bytes). Copy or export it again.")
     return state
@@ -56,24 +57,24 @@ def check_file(path: Path) -> os.stat_result:
 
 @contextmanager
 def open_media(path: Path) -> Iterator[Any]:
-    """The file as PyAV's InputContainer, closed at the end; MediaError if FFmpeg cannot make sense of it."""
+    """Open a file as PyAV's InputContainer; raise MediaError if FFmpeg cannot read it."""
     check_file(path)
     try:
-        # An absolute path: FFmpeg would take the start of "12:30.mp4" for a protocol.
+        # Absolute path: FFmpeg would read the start of "12:30.mp4" as a protocol.
         container = av.open(str(path.absolute()), metadata_errors="replace")
     except (av.FFmpegError, OSError) as error:
         raise _open_error(path, error) from error
     with container:
-        # FFmpeg makes do with half an index; then streams or frames are missing.
+        # FFmpeg accepts an incomplete index; then streams or frames are missing.
         if not container.streams or (is_truncated(path) and lacks_index(path)):
             raise _open_error(path)
         yield container
 
 
 def decode(container: Any, stream: Any, path: Path) -> Iterator[Any]:
-    """Every frame of one stream, once and in order, as PyAV frames.
+    """Yield every frame of one stream, once and in order, as PyAV frames.
 
-    Raises MediaError, after the last good frame, where decoding breaks or where the file was cut off.
+    Raises MediaError, after the last good frame, if decoding fails or the file is truncated.
     """
     if stream.codec_context is None:
         raise MediaError(f"{path} has a {stream.type} stream in an unknown format. {re_encode_hint(path)}")
@@ -81,7 +82,7 @@ def decode(container: Any, stream: Any, path: Path) -> Iterator[Any]:
     try:
         for packet in container.demux():
             container_span.add(packet)
-            # Not packet.stream_index: it is 0 in the empty packet that flushes a decoder at the end.
+            # Not packet.stream_index: it is 0 in the empty packet that flushes a decoder.
             if packet.stream.index == stream.index:
                 stream_span.add(packet)
                 yield from packet.decode()
@@ -100,7 +101,7 @@ def decode(container: Any, stream: Any, path: Path) -> Iterator[Any]:
 
 @dataclass
 class _PacketSpan:
-    """How far in time the packets read so far stretch, seconds."""
+    """Time span of the packets read so far, in seconds."""
 
     first_s: float | None = None
     last_s: float = 0.0
@@ -108,7 +109,7 @@ class _PacketSpan:
     pause_s: float = 0.0
 
     def add(self, packet: Any) -> None:
-        """Take one packet in; those that an edit list hides do not count."""
+        """Extend the span by one packet; ignore packets that an edit list discards."""
         timestamp = packet.pts if packet.pts is not None else packet.dts
         if timestamp is None or packet.is_discard:
             return
@@ -122,14 +123,14 @@ class _PacketSpan:
 
 
 def _ends_early(container: Any, stream: Any, stream_span: _PacketSpan, container_span: _PacketSpan) -> bool:
-    """Did the packets end well before the time that the header promised?"""
+    """Return whether the packets end earlier than the header declares, beyond `END_TOLERANCE_S`."""
     if stream_span.first_s is None or not container.format.name.startswith(FORMATS_WITH_DURATION):
         return False
     if stream.duration:
         declared_s = float(stream.duration * stream.time_base)
         reached_s = stream_span.end_s - stream_span.first_s
     elif container.duration:
-        # Matroska: one length for all streams; some writers count from 0, others from the first frame.
+        # Matroska stores one duration for all streams; writers count it from 0 or from the first frame.
         declared_s = container.duration / av.time_base
         reached_s = max(container_span.end_s, container_span.end_s - (container_span.first_s or 0.0))
     else:
@@ -138,7 +139,7 @@ def _ends_early(container: Any, stream: Any, stream_span: _PacketSpan, container
 
 
 def _open_error(path: Path, error: Exception | None = None) -> MediaError:
-    """What to say about a file that FFmpeg refuses, or in which it finds nothing."""
+    """Return the error for a file that FFmpeg cannot open or in which it finds no stream."""
     if lacks_index(path):
         return MediaError(
             f"{path} is cut off: the index that mp4 and mov files keep at their end is missing. Copy or "
@@ -146,16 +147,16 @@ def _open_error(path: Path, error: Exception | None = None) -> MediaError:
         )
     if error is None or isinstance(error, av.error.InvalidDataError):
         return MediaError(
-            f"{path} is not a video that FFmpeg can read, whatever its name says. Give a video or a picture."
+            f"{path} is not a video that FFmpeg can read, despite its suffix. Give a video or a picture."
         )
     return MediaError(f"{path} cannot be opened ({_reason(error)}). Copy or export it again.")
 
 
 def _reason(error: Exception) -> str:
-    """FFmpeg's own words, without error number and path."""
+    """Return the text of FFmpeg or of the system, without error number and path."""
     return str(getattr(error, "strerror", None) or error)
 
 
 def re_encode_hint(path: Path) -> str:
-    """What to do about a file whose streams are broken."""
+    """Return the advice for a file with broken streams."""
     return f"Re-encode it and try again: ffmpeg -i {path} -c:v libx264 -c:a aac repaired.mp4"

@@ -1,11 +1,12 @@
-"""Find the media that a user meant: files, folders searched for media, globs.
+"""Find media from command-line arguments: files, folders to search, glob patterns.
 
-A path that leads nowhere becomes an entry with an error, so that the others are still done. An input is known
-by its *key*: its path below the folder that was given, so that it is the same input where the disk is mounted
-elsewhere; a file that was named outright is known by its name.
+A path that does not exist becomes an entry with an error, so that the other inputs are still processed. The
+*key* identifies an input: its path below the given folder, so that it does not change if the disk is mounted
+elsewhere; for a file given by its path, the file name.
 
-In: the words of a command line.  Out: inputs in order, each with a key and a name for its results.
-Not here: whether a file can be decoded (video.py says so when it reads it).
+Inputs: the arguments of a command. Returns: inputs in order, each with a key and a folder name for its
+results.
+See also: video.py (reports files that cannot be decoded).
 """
 
 import glob
@@ -22,35 +23,38 @@ from auscan.media.images import IMAGE_SUFFIXES, natural_key
 
 VIDEO_SUFFIXES = frozenset({".mp4", ".m4v", ".mov", ".avi", ".mkv", ".webm"})
 MEDIA_SUFFIXES = VIDEO_SUFFIXES | IMAGE_SUFFIXES
+"""Suffixes, in lower case, of the files that a search finds."""
 
 LONGEST_NAME = 200
-"""Bytes of a folder name that is made of a key; file systems take 255."""
+"""Bytes of the longest folder name made from a key; file systems allow 255."""
 LONGEST_STEM = 50
-"""Characters of a file name that are kept before a hash; up to four bytes each."""
+"""Characters of a file name that are kept before a hash, up to four bytes each."""
 
 
 @dataclass(frozen=True)
 class MediaInput:
-    """One input: a file, or a folder to be read as a video; or what was asked for and why it is missing."""
+    """An input: a file, a folder to read as a video, or an argument that was not found, with its error."""
 
     path: Path
+    """Path of the file or folder."""
     key: str
-    """What it is known by; no two inputs share one."""
+    """Identifier of the input, unique in a run."""
     error: MediaError | None = None
+    """Reason why there is no such input, or None."""
 
 
 def find_media(inputs: Sequence[str | Path], folders_as_video: bool = False) -> list[MediaInput]:
-    """Files as given, folders searched for media at any depth, globs expanded; each file once, in order.
+    """Return given files, media in folders at any depth, and matches of globs; each file once, in order.
 
-    Hidden files and folders are left out of a search, and so is what is neither video nor picture by its
-    name. With `folders_as_video` a folder is one input and is not searched. Inputs that would share a key
-    have their whole paths, as given, for keys.
+    A search skips hidden files and folders, and files without a suffix of `MEDIA_SUFFIXES`. With
+    `folders_as_video` a folder is one input and is not searched. Inputs whose keys would be equal get their
+    whole paths, as given, as keys.
     """
     found: dict[str, MediaInput] = {}
     for given in inputs:
         try:
             items = _expand(str(given), folders_as_video)
-        except OSError as error:  # a folder that may not be entered, a name too long
+        except OSError as error:  # no permission to enter a folder, or a name too long
             items = [_failed(Path(given), f"{given} cannot be reached ({error.strerror}). Check the path.")]
         for item in items:
             found.setdefault(_file_identity(item.path), item)
@@ -61,20 +65,20 @@ def find_media(inputs: Sequence[str | Path], folders_as_video: bool = False) -> 
 
 
 def _file_identity(path: Path) -> str:
-    """The same for two ways to one file; links that lead nowhere, or to themselves, are each their own."""
+    """Return the real path of a file; for broken or circular links, the path of the link."""
     exists = os.path.exists(path)  # noqa: PTH110  (Path.exists raises for a name too long)
     return os.path.realpath(path) if exists else str(path.absolute())
 
 
 def output_names(items: Sequence[MediaInput], assigned: Mapping[str, str]) -> list[str]:
-    """A distinct folder name for each input; their order does not matter.
+    """Return a distinct folder name for each input, independent of their order.
 
-    assigned: folder names by key that earlier runs gave; an input keeps its own, and nobody else gets it.
-    They come from manifests, which checks them (results/manifest.py).
+    assigned: folder names of earlier runs by key. An input keeps its name, and no other input gets it. Names
+    are read from manifests and checked there (results/manifest.py).
 
-    The first that nobody else could want of: the stem (talk), the stem with the suffix (talk_mp4), the whole
-    key (day1_talk_mp4), the stem with a hash of the key. Case does not tell names apart, since it does not
-    on every disk.
+    The name is the first that is a candidate of no other input among: the stem (talk), the stem with the
+    suffix (talk_mp4), the whole key (day1_talk_mp4), the stem with a hash of the key. Names that differ only
+    in case count as equal, because some file systems ignore case.
     """
     candidates = [[name for name in _candidates(item) if is_plain_name(name)] for item in items]
     keys_by_name: dict[str, set[str]] = {}
@@ -91,9 +95,9 @@ def output_names(items: Sequence[MediaInput], assigned: Mapping[str, str]) -> li
 
 
 def _candidates(item: MediaInput) -> Iterator[str]:
-    """Folder names for an input, the shortest first; the last one is nobody else's."""
+    """Yield candidate folder names of an input, shortest first; the last contains a hash of the key."""
     path, key = item.path, PurePosixPath(item.key)
-    if path.is_dir():  # keeps its dots, and `.` gets the name it stands for
+    if path.is_dir():  # keeps its dots; `.` becomes the name of the folder
         yield (stem := path.resolve().name)
     else:
         yield (stem := path.stem)
@@ -106,12 +110,12 @@ def _candidates(item: MediaInput) -> Iterator[str]:
 
 
 def _expand(given: str, folders_as_video: bool) -> list[MediaInput]:
-    """The inputs that one word of the command line stands for; at least one, be it an error."""
+    """Return the inputs of one command-line argument; at least one, possibly with an error."""
     path = Path(given)
     if path.is_dir():
         if folders_as_video:
             return [MediaInput(path, path.resolve().name)]
-        return _search(path, path) or [_failed(path, f"{path} has no video or picture in it. {_SUFFIX_HINT}")]
+        return _search(path, path) or [_failed(path, f"{path} contains no video or picture. {_SUFFIX_HINT}")]
     if path.exists():
         return [MediaInput(path, path.name)]
     if not glob.has_magic(given):
@@ -128,9 +132,9 @@ def _expand(given: str, folders_as_video: bool) -> list[MediaInput]:
 
 
 def _search(folder: Path, root: Path) -> list[MediaInput]:
-    """All media below a folder, in natural order; hidden files and folders left out; keys from `root` on.
+    """Return all media below a folder in natural order, except hidden ones; keys are relative to `root`.
 
-    A folder below it that may not be entered becomes an entry with an error.
+    A folder below it that cannot be entered becomes an entry with an error.
     """
     unreadable: list[OSError] = []
     paths: list[Path] = []
@@ -148,7 +152,7 @@ def _search(folder: Path, root: Path) -> list[MediaInput]:
 
 
 def _glob_root(pattern: Path) -> Path:
-    """The folder that a glob starts from: all before the first part with magic in it."""
+    """Return the folder where a glob pattern starts: the part before the first component with a wildcard."""
     parts = pattern.parts
     first = next(index for index, part in enumerate(parts) if glob.has_magic(part))
     return Path(*parts[:first])
@@ -158,4 +162,4 @@ def _failed(path: Path, message: str) -> MediaInput:
     return MediaInput(path, path.as_posix(), MediaError(message))
 
 
-_SUFFIX_HINT = f"Looked for {' '.join(sorted(MEDIA_SUFFIXES))}."
+_SUFFIX_HINT = f"Supported suffixes: {' '.join(sorted(MEDIA_SUFFIXES))}."

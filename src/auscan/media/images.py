@@ -1,7 +1,7 @@
-"""Read pictures, alone or as a folder of numbered ones.
+"""Read a picture, or list the numbered pictures of a folder.
 
-In: a path.  Out: uint8 [H, W, 3] RGB, turned upright by the picture's EXIF data.
-Not here: giving pictures a time (video.py).
+Inputs: a path. Returns: uint8 [H, W, 3] RGB, rotated upright by the EXIF orientation.
+See also: video.py (times of pictures).
 """
 
 import re
@@ -15,19 +15,23 @@ from auscan.core.errors import MediaError
 from auscan.media.container import check_file
 
 IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp"})
+"""Suffixes of pictures, in lower case."""
 
 
 def is_image(path: Path) -> bool:
-    """Does the file's name end as a picture's does?"""
+    """Return whether the file has the suffix of a picture."""
     return path.suffix.lower() in IMAGE_SUFFIXES
 
 
 def read_image(path: Path) -> NDArray[np.uint8]:
-    """The picture as uint8 [H, W, 3] RGB; deeper, grey and transparent ones are brought to that form."""
+    """Read a picture as uint8 [H, W, 3] RGB; convert other bit depths, grey levels and transparency.
+
+    Raises MediaError if the file cannot be read or decoded.
+    """
     check_file(path)
-    # From bytes, because cv2.imread cannot open every unicode path on every system.
+    # From bytes, because cv2.imread cannot open every Unicode path on every system.
     data = np.fromfile(path, np.uint8)
-    # OpenCV reports broken pictures on stderr; the MediaError below says it once.
+    # OpenCV also reports broken pictures on stderr; the MediaError below is enough.
     level = cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
     try:
         image = cv2.imdecode(data, cv2.IMREAD_COLOR)
@@ -36,15 +40,15 @@ def read_image(path: Path) -> NDArray[np.uint8]:
     finally:
         cv2.utils.logging.setLogLevel(level)
     if image is None:
-        raise MediaError(f"{path} cannot be read as a picture; it may be cut off. Copy or export it again.")
+        raise MediaError(f"{path} cannot be read as a picture; it may be truncated. Copy or export it again.")
     rgb: NDArray[np.uint8] = cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
     return rgb
 
 
 def numbered_images(folder: Path) -> list[Path]:
-    """The pictures of a folder that carry a number in their name, in the order of the numbers: 2 before 10.
+    """Return the pictures of a folder with a number in their name, in the order of the numbers: 2 before 10.
 
-    Raises MediaError if there is none.
+    Raises MediaError if there are none.
     """
     if not folder.is_dir():
         raise MediaError(f"{folder} is not a folder of pictures. Check the path.")
@@ -58,6 +62,6 @@ def numbered_images(folder: Path) -> list[Path]:
 
 
 def natural_key(name: str) -> tuple[tuple[str | int, ...], str]:
-    """Sort key under which numbers inside names count as numbers."""
+    """Return a sort key that compares the numbers in names by value."""
     parts = re.split(r"([0-9]+)", name.casefold())
     return tuple(int(part) if i % 2 else part for i, part in enumerate(parts)), name

@@ -1,9 +1,9 @@
-"""Read a source that goes on: a camera, a network stream, or a file as if it were one.
+"""Read a live source: a camera, a network stream, or a file read as a stream.
 
-Picture and sound come as they arrive, in one order. A stream is taken as it is: where it breaks off it ends.
+Frames and audio are yielded in the order of arrival. A stream that breaks off ends without an error.
 
-In: the number of a camera, a path or a URL.  Out: frames and stretches of 16 kHz sound on one clock.
-Not here: whole files (video.py, audio.py), keeping up (pipeline/prefetch.py).
+Inputs: the number of a camera, a path or a URL. Returns: frames and chunks of 16 kHz audio on one clock.
+See also: video.py, audio.py (whole files), pipeline/prefetch.py (drops frames if the reader is too slow).
 """
 
 import time
@@ -22,19 +22,19 @@ from auscan.media.container import check_file
 from auscan.media.video import FALLBACK_RATE_HZ, Frame, next_time, to_rgb, video_stream
 
 TIMEOUT_S = 10.0
-"""How long a network source may be silent."""
+"""Timeout of a network source, in seconds."""
 
 
 def is_file(source: str) -> bool:
-    """Is the source neither a camera's number nor a URL?"""
+    """Return whether the source is a path, not the number of a camera or a URL."""
     return not source.isdecimal() and "://" not in source
 
 
 def read_stream(source: str) -> Iterator[Frame | Waveform]:
-    """Frames, numbered from 0, and sound, in the order in which they arrive.
+    """Yield frames, numbered from 0, and audio, in the order in which they arrive.
 
-    source: "0" for the first camera, which is seen and not heard; a path; an RTSP or HTTP URL
-    Raises MediaError where it cannot be opened, has no picture, or cannot be decoded.
+    source: "0" for the first camera (without audio); a path; an RTSP or HTTP URL
+    Raises MediaError if the source cannot be opened or decoded, or has no video.
     """
     if source.isdecimal():
         yield from _read_camera(int(source))
@@ -47,15 +47,17 @@ def read_stream(source: str) -> Iterator[Frame | Waveform]:
         with av.open(where, options=options, timeout=TIMEOUT_S, metadata_errors="replace") as container:
             yield from _read_container(container, Path(source))
     except (av.FFmpegError, OSError) as error:
-        raise MediaError(f"{source} cannot be read ({error}). Check the address, or try a player.") from error
+        raise MediaError(
+            f"{source} cannot be read ({error}). Check the address, or test it in a video player."
+        ) from error
 
 
 def _read_camera(number: int) -> Iterator[Frame]:
-    """Frames with the time at which they arrived, from 0."""
+    """Yield frames of a camera with the time of their arrival in seconds, from 0."""
     camera = cv2.VideoCapture(number)
     try:
         if not camera.isOpened():
-            raise MediaError(f"There is no camera {number}. Plug it in, or give another number.")
+            raise MediaError(f"Camera {number} cannot be opened. Connect it, or give another number.")
         started_s, index = time.monotonic(), 0
         while True:
             ok, image = camera.read()
@@ -69,6 +71,7 @@ def _read_camera(number: int) -> Iterator[Frame]:
 
 
 def _read_container(container: Any, path: Path) -> Iterator[Frame | Waveform]:
+    """Yield the frames and the audio of an open container in the order of its packets."""
     video = video_stream(container, path)
     video.thread_type = "AUTO"
     period_s = 1.0 / float(video.average_rate or FALLBACK_RATE_HZ)

@@ -1,10 +1,10 @@
-"""Tell from a file's outermost headers whether a part of it is missing.
+"""Detect truncated media files from their outermost headers.
 
-Containers write the sizes of their parts in bytes before the parts. A part that reaches past the end of the
-file was cut off: by a full disk, a broken download, a copy made during recording.
+Containers store the size of each part in bytes before the part. If a part extends past the end of the file,
+the file is truncated: by a full disk, a broken download, or a copy made during recording.
 
-In: a path.  Out: yes or no; no for formats that do not say.
-Not here: what to do about it (container.py), damage in the middle (the decoder finds it).
+Inputs: a path. Returns: bool; False for formats without sizes.
+See also: container.py (raises the error). The decoder finds damage within a file.
 """
 
 from collections.abc import Iterator
@@ -12,28 +12,30 @@ from pathlib import Path
 from typing import BinaryIO
 
 MP4_FIRST_BOXES = (b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip")
+"""Types of the first box, by which mp4 and mov files are recognized."""
 MP4_DATA_BOXES = (b"moov", b"moof", b"mdat")
-"""Only these count: cameras append data of their own that is no box at all."""
+"""Boxes that are checked. Others are not, because cameras append data that is not a box."""
 
 EBML_MAGIC, SEGMENT_MAGIC = b"\x1a\x45\xdf\xa3", b"\x18\x53\x80\x67"
+"""First bytes of a Matroska file, and of its segment."""
 
 RIFF_TOLERANCE_BYTES = 1024
-"""Writers disagree on whether a RIFF's size includes its own header and padding."""
+"""Tolerance for the size of a RIFF: some writers include its header and padding, others do not."""
 
 
 def lacks_index(path: Path) -> bool:
-    """Is this an mp4 or mov file without a whole index (moov)? Recorders write it last."""
+    """Return whether this is an mp4 or mov file without a complete index (moov). Recorders write it last."""
     size = path.stat().st_size
     with path.open("rb") as file:
         if file.read(8)[4:] not in MP4_FIRST_BOXES:
             return False
         boxes = dict(_mp4_boxes(file, size))
-    # A picture in the same container (heic, avif) has a box `meta` in its place.
+    # Pictures in this container (heic, avif) have the box `meta` instead.
     return boxes.get(b"moov", size + 1) > size and b"meta" not in boxes
 
 
 def is_truncated(path: Path) -> bool:
-    """Is the end of this mp4, mov, mkv, webm or avi file missing?"""
+    """Return whether the end of this mp4, mov, mkv, webm or avi file is missing."""
     size = path.stat().st_size
     with path.open("rb") as file:
         head = file.read(12)
@@ -49,24 +51,24 @@ def is_truncated(path: Path) -> bool:
 
 
 def _mp4_boxes(file: BinaryIO, size: int) -> Iterator[tuple[bytes, int]]:
-    """Kind and end, bytes from the start, of each outermost box; `size` is the length of the file."""
+    """Yield the type and the end (bytes from the start) of each outermost box; `size`: bytes of the file."""
     end = 0
     while end + 8 <= size:
         file.seek(end)
         head = file.read(16)
         length, kind = int.from_bytes(head[:4], "big"), head[4:8]
-        if length == 0:  # until the end of the file
+        if length == 0:  # the box extends to the end of the file
             length = size - end
-        if length == 1:  # did not fit into 32 bits
+        if length == 1:  # the length has 64 bits
             length = int.from_bytes(head[8:], "big")
-        if length < 8:  # no box
+        if length < 8:  # not a box
             return
         end += length
         yield kind, end
 
 
 def _matroska_end(file: BinaryIO) -> int:
-    """Where the segment ends, bytes from the start; 0 if it was left open, as live recordings are."""
+    """Return the end of the segment, bytes from the start; 0 if unknown, as in live recordings."""
     file.seek(len(EBML_MAGIC))
     header = _ebml_size(file)
     if header is None:
@@ -79,7 +81,10 @@ def _matroska_end(file: BinaryIO) -> int:
 
 
 def _ebml_size(file: BinaryIO) -> int | None:
-    """A number of 1 to 8 bytes; the zeros before its first one bit say how many follow. None: unknown."""
+    """Read an EBML number of 1 to 8 bytes: the leading zero bits are the number of bytes that follow.
+
+    Returns None if the size is unknown.
+    """
     first = file.read(1)
     if not first or not first[0]:
         return None

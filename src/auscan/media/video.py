@@ -1,10 +1,10 @@
-"""Read pictures in motion: every frame once, in order, upright, with its time from the container.
+"""Read the frames of a video: each once, in order, upright, with its time from the container.
 
-Videos go through PyAV; a single picture is a video of one frame at time 0; a folder of numbered pictures is
-one when a frame rate is given. Nothing is kept, so memory does not grow with the length.
+PyAV decodes videos. A picture is a video with one frame at time 0. A folder of numbered pictures is a video
+if a frame rate is given. Frames are not kept, so memory does not grow with the length.
 
-In: a path.  Out: frames uint8 [H, W, 3] RGB with presentation times in seconds.
-Not here: opening and decoding (container.py), pictures (images.py), sound (audio.py).
+Inputs: a path. Returns: frames uint8 [H, W, 3] RGB with presentation times in seconds.
+See also: container.py (opening and decoding), images.py (pictures), audio.py (audio).
 """
 
 import heapq
@@ -27,46 +27,49 @@ from auscan.media.images import is_image, numbered_images, read_image
 from auscan.media.truncation import is_truncated
 
 FALLBACK_RATE_HZ = 25.0
-"""Spaces frames that have no time of their own in a file that names no rate either."""
+"""Frame rate for frames without a timestamp in a file without a frame rate."""
 
 ReadPicture = Callable[[], NDArray[np.uint8]]
-"""Gives the picture of a frame, [H, W, 3] RGB, which costs more than decoding it."""
+"""Returns the image [H, W, 3] RGB of a frame; the conversion costs more than decoding."""
 
 REORDER_DEPTH = 16
-"""The most frames that H.264 and HEVC may hold back for reordering."""
+"""Largest number of frames that H.264 and HEVC delay for reordering."""
 
 
 @dataclass(frozen=True)
 class Frame:
-    """One decoded picture."""
+    """One decoded frame."""
 
     index: int
-    """Counts decoded frames from 0."""
+    """Number of the decoded frame, from 0."""
     time_s: float
-    """Presentation time in the container's clock, not shifted: it may start late or below 0."""
+    """Presentation time in seconds on the clock of the container, not shifted: may start above or below 0."""
     image: NDArray[np.uint8]
-    """[H, W, 3] RGB, upright. H and W may change within a file."""
+    """uint8 [H, W, 3] RGB, upright. H and W may change within a file."""
 
 
 @dataclass(frozen=True)
 class VideoInfo:
-    """What can be known before reading all of it; None where the container does not say."""
+    """Properties of an input from its header and first frame; None if the container does not state them."""
 
     path: Path
+    """Path of the input."""
     width: int
-    """Pixels, once upright."""
+    """Width in pixels, upright."""
     height: int
-    """Pixels, once upright."""
+    """Height in pixels, upright."""
     frames: int | None
-    """The container's count, or duration times rate: for progress bars, not for sums."""
+    """Approximate number of frames, for progress bars: as in the header, or duration times rate."""
     duration_s: float | None
+    """Duration in seconds."""
     rate_hz: float | None
     """Average frame rate."""
     has_audio: bool
+    """Whether there is an audio stream."""
 
 
 def probe(path: Path | str, folder_rate_hz: float | None = None) -> VideoInfo:
-    """Look at the header and the first frame of a video, a picture or a folder of pictures.
+    """Read the properties of a video, a picture, or (given `folder_rate_hz`) a folder of numbered pictures.
 
     Raises MediaError as `read_frames` does.
     """
@@ -85,29 +88,29 @@ def probe(path: Path | str, folder_rate_hz: float | None = None) -> VideoInfo:
 def read_frames(
     path: Path | str, folder_rate_hz: float | None = None, only: Collection[int] | None = None
 ) -> Iterator[Frame]:
-    """Every frame of a video, a picture, or (given `folder_rate_hz`) a folder of numbered pictures.
+    """Yield every frame of a video, a picture, or (given `folder_rate_hz`) a folder of numbered pictures.
 
-    only: indices of the frames that are wanted; nothing is read beyond the last of them, and the ones between
-    are decoded, since others build on them, but not turned into pictures.
+    only: indices of the frames to return. Reading stops after the last of them. The frames between them are
+    decoded, because other frames depend on them, but not converted to RGB.
 
-    Times are those of PyAV's `frame.time`. A frame without one follows the frame before by one period of the
-    average rate; a time that would go back is held at the time before. The n-th picture of a folder is at
-    n / folder_rate_hz, counted from 0, whatever its number.
+    Times are those of PyAV's `frame.time`. A frame without a time is one period of the average rate after the
+    frame before. A time before that of the previous frame is replaced by the previous time. The n-th picture
+    of a folder is at n / folder_rate_hz, counted from 0, regardless of the number in its name.
 
-    Raises MediaError where the input cannot be read, or, after the last good frame, where it breaks off.
+    Raises MediaError if the input cannot be read, or, after the last good frame, if the rest cannot be
+    decoded.
     """
     for index, time_s, read_picture in _select_frames(_readable_frames(Path(path), folder_rate_hz), only):
         yield Frame(index, time_s, read_picture())
 
 
 def frame_times(path: Path | str) -> NDArray[np.float64]:
-    """When each frame of a video is shown, [F] s: the times of `read_frames` without the pictures.
+    """Return the presentation times [F] s of the frames of a video: those of `read_frames`.
 
-    mp4 and mov stamp every packet, so nothing is decoded there: hundreds of times faster than reading the
-    frames. What the decoder alone would find, damage in the middle, goes unnoticed. Other containers are
-    decoded.
+    mp4 and mov store a time with every packet, so they are not decoded: hundreds of times faster than reading
+    the frames, but damage within the file is not detected. Other containers are decoded.
 
-    Raises MediaError where the file cannot be read or is cut off.
+    Raises MediaError if the file cannot be read or is truncated.
     """
     path = Path(path)
     times_s = _packet_times(path)
@@ -117,7 +120,7 @@ def frame_times(path: Path | str) -> NDArray[np.float64]:
 
 
 def _packet_times(path: Path) -> list[float] | None:
-    """The times [F] s that mp4 and mov files keep beside their packets; None where none can be trusted."""
+    """Return the packet times [F] s of an mp4 or mov file, or None if they are missing or not reliable."""
     with open_media(path) as container:
         stream = video_stream(container, path)
         if not container.format.name.startswith("mov") or is_truncated(path):
@@ -125,14 +128,14 @@ def _packet_times(path: Path) -> list[float] | None:
         packets = [p for p in container.demux(stream) if p.size and not p.is_discard]
         if not packets or any(packet.pts is None for packet in packets):
             return None
-        # Packets come in decoding order, frames in that of their times.
+        # Packets are in decoding order, frames in presentation order.
         return sorted(float(packet.pts * packet.time_base) for packet in packets)
 
 
 def _folder_images(folder: Path, rate_hz: float) -> list[Path]:
     if not (math.isfinite(rate_hz) and rate_hz > 0):
         raise MediaError(
-            f"{folder}: a frame rate of {rate_hz} Hz is no rate. Give frames per second, like 25."
+            f"{folder}: {rate_hz} Hz is not a frame rate. Give frames per second above 0, such as 25."
         )
     return numbered_images(folder)
 
@@ -154,7 +157,7 @@ def _probe_video(path: Path) -> VideoInfo:
 
 
 def _readable_frames(path: Path, folder_rate_hz: float | None) -> Iterator[tuple[int, float, ReadPicture]]:
-    """Index, time and a way to get the picture of every frame."""
+    """Yield index, time in seconds and a function that returns the image of every frame."""
     if folder_rate_hz is not None and path.is_dir():
         for index, image_path in enumerate(_folder_images(path, folder_rate_hz)):
             yield index, index / folder_rate_hz, partial(read_image, image_path)
@@ -168,7 +171,7 @@ def _readable_frames(path: Path, folder_rate_hz: float | None) -> Iterator[tuple
 def _select_frames(
     readable: Iterator[tuple[int, float, ReadPicture]], only: Collection[int] | None
 ) -> Iterator[tuple[int, float, ReadPicture]]:
-    """Those of the indices in `only`, and nothing after the last; None: all."""
+    """Yield the frames with an index in `only` and stop after the last one; None: all frames."""
     if only is None:
         yield from readable
         return
@@ -183,7 +186,7 @@ def _select_frames(
 
 
 def _timed_frames(path: Path) -> Iterator[tuple[Any, float]]:
-    """Every frame as PyAV gives it, with its time, seconds, that never goes back."""
+    """Yield every PyAV frame with its time in seconds, which never decreases."""
     with open_media(path) as container:
         stream = video_stream(container, path)
         stream.thread_type = "AUTO"
@@ -202,29 +205,29 @@ def _timed_frames(path: Path) -> Iterator[tuple[Any, float]]:
 
 
 def video_stream(container: Any, path: Path) -> Any:
-    """The first stream of moving pictures; the cover picture of a song is none."""
+    """Return the first video stream that is not a cover picture; raise MediaError if there is none."""
     for stream in container.streams.video:
         if not stream.disposition & av.stream.Disposition.attached_pic:
             return stream
     if container.streams.audio:
         raise MediaError(
-            f"{path} has sound but no picture, and action units are read from faces. Give a video."
+            f"{path} has audio but no video stream, and action units are detected in faces. Give a video."
         )
-    raise MediaError(f"{path} has no picture in it. Give a video or a picture.")
+    raise MediaError(f"{path} has no video stream. Give a video or a picture.")
 
 
 def next_time(stamp_s: float | None, previous_s: float | None, period_s: float) -> float:
-    """The time of a frame from its own stamp and the frame before it; never back in time."""
+    """Return the time of a frame, in seconds, from its timestamp and the frame before; it never decreases."""
     if previous_s is None:
         return 0.0 if stamp_s is None else stamp_s
     return previous_s + period_s if stamp_s is None else max(stamp_s, previous_s)
 
 
 def _sorted_times(timed: Iterator[tuple[Any, float | None]]) -> Iterator[tuple[Any, float | None]]:
-    """Frames as they come, with their times put in order.
+    """Yield frames in their order with their times sorted.
 
-    AVI keeps times in decoding order, so frames that were coded out of order arrive with swapped times.
-    Frames come in display order: the n-th one has the n-th smallest time.
+    AVI stores times in decoding order, so frames that were encoded out of order have swapped times. The
+    decoder returns frames in display order: the n-th frame gets the n-th smallest time.
     """
     pending: deque[Any] = deque()
     times_s: list[float] = []
@@ -239,17 +242,17 @@ def _sorted_times(timed: Iterator[tuple[Any, float | None]]) -> Iterator[tuple[A
 
 
 def to_rgb(frame: Any) -> NDArray[np.uint8]:
-    """A PyAV frame of any pixel format as uint8 [H, W, 3] RGB, upright."""
-    # One thread: the decoder's own threads already keep the other cores busy.
+    """Convert a PyAV frame of any pixel format to uint8 [H, W, 3] RGB, upright."""
+    # One thread: the threads of the decoder already use the other cores.
     image: NDArray[np.uint8] = np.ascontiguousarray(frame.to_ndarray(format="rgb24", threads=1))
     matrix = frame.side_data.get("DISPLAYMATRIX")
     return image if matrix is None else _upright(image, np.frombuffer(matrix, np.int32))
 
 
 def _upright(image: NDArray[np.uint8], matrix: NDArray[np.int32]) -> NDArray[np.uint8]:
-    """Turn and mirror an image [H, W, 3] by the container's 3 x 3 display matrix, to the next quarter turn.
+    """Rotate and flip an image [H, W, 3] by the 3 x 3 display matrix, rounded to a quarter turn.
 
-    x, y on the screen are a x + c y and b x + d y of the stored picture, with a, b = matrix[0:2] and
+    A point x, y of the stored image is displayed at a x + c y and b x + d y, with a, b = matrix[0:2] and
     c, d = matrix[3:5].
     """
     x_from_x, y_from_x, x_from_y, y_from_y = (int(matrix[i]) for i in (0, 1, 3, 4))
@@ -265,4 +268,4 @@ def _upright(image: NDArray[np.uint8], matrix: NDArray[np.int32]) -> NDArray[np.
 
 
 def _no_frames_error(path: Path) -> MediaError:
-    return MediaError(f"{path} has a video stream but not one frame in it. Copy or export it again.")
+    return MediaError(f"{path} has a video stream without frames. Copy or export it again.")

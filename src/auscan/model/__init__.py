@@ -1,1 +1,1 @@
-"""Tokens become logits: alignment, fusion, scan, mamba, head; joined in network.py."""
+"""The network, from tokens to logits: alignment, fusion, mamba with scan, head; network.py joins them."""

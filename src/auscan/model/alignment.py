@@ -1,13 +1,16 @@
-"""Align the whole face with its few telling patches: hierarchical granularity alignment.
+"""Align the global face token with the active patches (hierarchical granularity alignment).
 
-Three granularities meet in every frame: the face (global token), the AU region (12 learned queries) and
-the patch. A hand before the mouth, a shadow or the background carry no action unit, so patches are
-scored first and only the active ones are read; how far what was read locally is trusted against the
-whole is a gate for each AU. Scores and gates are kept: they are the explanation shown to users.
+Each frame has three granularities: the face (global token), the AU region (12 learned queries) and the patch.
+A hand before the mouth, a shadow or the background carry no action unit. So patches are scored first, and
+only the k active ones are attended to. A gate for each AU weighs the local features against the whole face.
+Patch weights, attention and gates are returned as attributions.
 
-In: global [B, T, Dv], patches [B, T, N, Dv].  Out: frame embedding [B, T, d], AU tokens [B, T, A, da].
-After Yu et al. 2026 (arXiv 2603.11306), whose abstract names the module; the inside is our reading.
-Not here: the encoders that make the tokens, anything over more than two neighbouring frames.
+Yu et al. 2026 (arXiv 2603.11306) name the module in their abstract; its inside is our design.
+
+Inputs: global tokens [B, T, Dv], patches [B, T, N, Dv].
+Returns: frame embedding [B, T, d], AU tokens [B, T, A, da].
+See also: encoders/visual.py (tokens), mamba.py (long-range temporal model). This module uses no frame but the
+current and the previous one.
 """
 
 from dataclasses import dataclass
@@ -22,26 +25,26 @@ from auscan.core.config import AlignmentConfig
 
 @dataclass(frozen=True, slots=True)
 class AlignmentOutput:
-    """What alignment makes of a stretch of frames."""
+    """Output of the alignment for T frames."""
 
     embedding: Tensor
-    """[B, T, d] the frame embedding."""
+    """Frame embedding [B, T, d]."""
     au_tokens: Tensor
-    """[B, T, A, da] global and gated local evidence for each AU."""
+    """AU tokens [B, T, A, da]: global features plus gated local features of each AU."""
     patch_weights: Tensor
-    """[B, T, N] in 0..1; exactly 0 for a patch that fell away."""
+    """Patch weights [B, T, N] in 0..1; exactly 0 for an inactive patch."""
     gates: Tensor
-    """[B, T, A] in 0..1; how far the local evidence of each AU is trusted."""
+    """Gates [B, T, A] in 0..1: weight of the local features of each AU."""
     attention: Tensor
-    """[B, T, A, H, N] where each head of each AU's query looked; sums to 1 over the active patches."""
+    """Attention [B, T, A, H, N] of each head of each AU query; sums to 1 over the active patches."""
     global_view: Tensor
-    """[B, T, d] the face in the shared space; one side of the alignment loss."""
+    """Face in the shared space [B, T, d], unit vectors; one side of the alignment loss."""
     local_view: Tensor
-    """[B, T, d] the pooled active regions in the shared space; the other side."""
+    """Pooled active regions in the shared space [B, T, d], unit vectors; the other side."""
 
 
 class GranularityAlignment(nn.Module):
-    """Face, AU regions and patches, aligned in one frame embedding and 12 AU tokens."""
+    """Combine global token and patches into one frame embedding and 12 AU tokens."""
 
     def __init__(self, token_width: int, patch_count: int, config: AlignmentConfig) -> None:
         super().__init__()
@@ -67,10 +70,10 @@ class GranularityAlignment(nn.Module):
         self.norm = nn.LayerNorm(d)
 
     def forward(self, face: Tensor, patches: Tensor, previous: Tensor | None = None) -> AlignmentOutput:
-        """Align a stretch of frames.
+        """Align T consecutive frames of each face.
 
-        face: [B, T, Dv]    patches: [B, T, N, Dv]
-        previous: [B, N, Dv] patches of the frame before the stretch; None where the face just appeared
+        face: global tokens [B, T, Dv]    patches: [B, T, N, Dv]
+        previous: patches [B, N, Dv] of the frame before the first one; None if the face has just appeared
         """
         g = self.face(face)  # [B, T, d]
         p = self.patch(patches) + self.position  # [B, T, N, d]
@@ -80,7 +83,8 @@ class GranularityAlignment(nn.Module):
         shared_global = F.normalize(self.share_global(g), dim=-1)  # [B, T, d]
         shared_local = F.normalize(self.share_local(local), dim=-1)  # [B, T, A, d]
         agreement = shared_global.unsqueeze(2) * shared_local  # [B, T, A, d], sums to the cosine
-        # The cosine of two random unit vectors shrinks like d ** -0.5; scaled back, the gate can move.
+        # The cosine of two random unit vectors shrinks with d ** -0.5. Without this scale the gate would
+        # hardly move.
         scale = g.shape[-1] ** 0.5
         gates = torch.sigmoid(scale * (agreement * (1.0 + self.gate_weight)).sum(-1) + self.gate_bias)
 
@@ -91,9 +95,10 @@ class GranularityAlignment(nn.Module):
         return AlignmentOutput(embedding, au_tokens, weights, gates, attention, shared_global, local_view)
 
     def patch_weights(self, g: Tensor, p: Tensor, change: Tensor) -> Tensor:
-        """Soft weights of the k most telling patches, exactly 0 for the others: [B, T, N].
+        """Return soft weights [B, T, N] of the k patches with the highest score, exactly 0 for the others.
 
-        The choice of k is hard, the weights of the chosen are soft, so gradients reach the score.
+        g: [B, T, d]    p: [B, T, N, d]    change: [B, T, N, Dv]
+        The selection is hard. The weights of the selected patches are soft, so gradients reach the score.
         """
         score = self.score(p, g.unsqueeze(2), self.change(change)).squeeze(-1)  # [B, T, N]
         threshold = score.topk(self.active, dim=-1).values[..., -1:]  # [B, T, 1]
@@ -101,13 +106,14 @@ class GranularityAlignment(nn.Module):
         return weights
 
     def attend_regions(self, p: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
-        """Each AU query attends over the active patches: [B, T, N, d], [B, T, N] -> [B, T, A, da].
+        """Pool the active patches by attention, one set of queries per AU.
 
-        Also returns where it looked: [B, T, A, H, N].
+        p: [B, T, N, d]    weights: [B, T, N]
+        Returns the local features [B, T, A, da] and the attention [B, T, A, H, N].
         """
         logits = torch.einsum("btnd,ahd->btahn", p, self.queries)  # [B, T, A, H, N]
-        # Multiplying the attention by the patch weight is adding its logarithm. A weight of 0 is never read,
-        # however well the patch answers; the lowest number rather than -inf, so that nothing becomes NaN.
+        # Multiplying the attention by the patch weight equals adding its logarithm to the logits. The lowest
+        # finite number masks inactive patches; -inf could produce NaN.
         lowest = torch.finfo(logits.dtype).min
         log_weights = torch.log(weights.clamp_min(1e-30)).masked_fill(weights == 0, lowest)  # [B, T, N]
         attention = torch.softmax(logits + log_weights[:, :, None, None], dim=-1)  # [B, T, A, H, N]
@@ -118,17 +124,17 @@ class GranularityAlignment(nn.Module):
 
 
 class PatchScore(nn.ModuleList):
-    """How telling a patch is, from patch, face and change side by side."""
+    """Score of a patch: an MLP over the concatenated patch, face and change features."""
 
     def __init__(self, width: int, change_width: int) -> None:
         mixing = nn.Linear(2 * width + change_width, width // 2)
         super().__init__([mixing, nn.GELU(), nn.Linear(width // 2, 1)])
 
     def forward(self, p: Tensor, g: Tensor, change: Tensor) -> Tensor:
-        """[B, T, N, d], [B, T, 1, d], [B, T, N, d / 4] -> [B, T, N, 1].
+        """Score patches: p [B, T, N, d], g [B, T, 1, d], change [B, T, N, d / 4] -> [B, T, N, 1].
 
-        Each meets its own columns of the first layer: so the face is multiplied once for all its patches, and
-        nothing is copied side by side.
+        Each input is multiplied by its own columns of the first layer. So the face is multiplied once for all
+        patches, and no concatenation is copied.
         """
         mixing, gelu, out = self
         assert isinstance(mixing, nn.Linear)
@@ -145,16 +151,20 @@ class PatchScore(nn.ModuleList):
 
 
 def patch_change(patches: Tensor, previous: Tensor | None) -> Tensor:
-    """How each patch moved since the frame before; 0 where there was none: [B, T, N, Dv]."""
+    """Return the change [B, T, N, Dv] of each patch since the previous frame; 0 if there is none.
+
+    patches: [B, T, N, Dv]    previous: [B, N, Dv], patches before the first frame, or None
+    """
     first = patches[:, 0] if previous is None else previous
     return patches - torch.cat([first.unsqueeze(1), patches[:, :-1]], dim=1)
 
 
 def alignment_loss(global_view: Tensor, local_view: Tensor, temperature: float = 0.1) -> Tensor:
-    """A frame's whole face should find its own pooled regions among those of the other frames.
+    """Compute the symmetric InfoNCE loss (van den Oord et al. 2018) between global and local views.
 
-    global_view, local_view: [F, d] unit vectors of F different faces or well separated frames.
-    Symmetric InfoNCE (van den Oord et al. 2018). Returns a scalar; 0 for a single frame.
+    global_view, local_view: [F, d] unit vectors of F different faces or well separated frames
+    The positive pair is the two views of one frame; the negatives are the views of the other frames.
+    Returns a scalar; 0 for a single frame.
     """
     logits = global_view @ local_view.T / temperature  # [F, F]
     targets = torch.arange(len(logits), device=logits.device)

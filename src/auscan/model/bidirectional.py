@@ -1,8 +1,8 @@
-"""Run a bidirectional scan over a long sequence in chunks, with NumPy arrays or tensors alike.
+"""Run a bidirectional scan over a long sequence in chunks, with NumPy arrays or tensors.
 
-Each block of the temporal model adds the updates of a forward and a backward scan to its input. Either scan
-can be split into chunks: the state after a chunk is where the next one starts. `scan_bidirectional` holds the
-order of chunks and the state that is carried; scanning one chunk is left to the caller:
+Each block of the temporal model adds the updates of a forward and a backward scan to its input. Each scan can
+be split into chunks: the state after a chunk is the initial state of the next one. `scan_bidirectional`
+defines the order of chunks and carries the state. The caller scans a single chunk:
 
     whole track, any engine           inference/score_track.py
     whole track or window, PyTorch    mamba.py: BiMamba.forward_long
@@ -20,7 +20,7 @@ from auscan.core.config import ELAPSED_UNIT_HZ, MAX_ELAPSED
 Direction = Literal["forward", "backward"]
 """Direction of a scan in time."""
 DIRECTIONS: tuple[Direction, Direction] = ("forward", "backward")
-"""In the order of `elapsed_frames`."""
+"""Both directions, in the order of the arrays that `elapsed_frames` returns."""
 
 Update = TypeVar("Update")
 State = TypeVar("State")
@@ -41,8 +41,8 @@ def elapsed_frames(times_s: Times, valid: Times | None = None) -> tuple[Times, T
     """Return the time since the previous frame and until the next one, in 1/30 s: two arrays [..., T].
 
     times_s: [..., T] seconds, float64 (float32 loses the frame interval within hours), ascending
-    valid: [..., T] bool, False for padding; None if every frame counts
-    Clamped to [0, 30]. A frame without a neighbour on that side gets 1.
+    valid: [..., T] bool, False for padding; None if there is none
+    Values are clamped to [0, 30]. The value of a frame without a neighbour on that side is 1.
     """
     gaps = ((times_s[..., 1:] - times_s[..., :-1]) * ELAPSED_UNIT_HZ).clip(0.0, MAX_ELAPSED)  # [..., T - 1]
     if valid is not None:
@@ -61,13 +61,13 @@ def scan_bidirectional(
 ) -> Iterator[tuple[Direction, slice, Update, State]]:
     """Scan chunks forward from the first to the last, then backward from the last to the first.
 
-    scan_chunk: takes direction, chunk and the state before it (None at the start), returns the update of the
-    chunk's frames in order of time and the state after it
-    chunks: consecutive slices of the sequence, in order of time
-    backward_chunks: those of the backward scan; None for the same
-    state: forward state after the frames before the first chunk; None where the sequence starts
+    scan_chunk: function of direction, chunk and the state before it (None at the start); returns the update
+    of the chunk's frames in time order and the state after it
+    chunks: consecutive slices of the sequence, in time order
+    backward_chunks: slices for the backward scan; None for the same ones
+    state: forward state before the first chunk; None at the start of the sequence
 
-    Yields direction, chunk, update and the state after the chunk, in the order of scanning.
+    Yields direction, chunk, update and the state after the chunk, in scan order.
     """
     backward = chunks if backward_chunks is None else backward_chunks
     passes: tuple[tuple[Direction, Sequence[slice], State | None], ...] = (

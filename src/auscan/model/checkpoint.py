@@ -1,7 +1,8 @@
-"""Save and load a folder of weights: strictly, and without ever unpickling.
+"""Save and load the weights of a checkpoint folder, strictly and without unpickling.
 
-In: a network with what must be known about it, or a folder.  Out: a folder, or the network it holds.
-Not here: the folder's layout and its config (core/folder.py).
+Inputs: a network with its config and model card, or a folder. Returns: a folder, or the network and its
+config.
+See also: core/checkpoint_folder.py (layout, config and checksums of the folder).
 """
 
 import re
@@ -29,7 +30,7 @@ from auscan.core.errors import CheckpointError
 from auscan.model.network import AuscanNetwork
 
 SHOWN_NAMES = 3
-"""Names of mismatched weights in an error message."""
+"""Number of mismatched weights that an error message names."""
 STORED_NAMES = {
     "forward_scan": "ahead_scan",
     "backward_scan": "back_scan",
@@ -40,7 +41,7 @@ STORED_NAMES = {
     "fusion.audio_in": "fusion.voice_in",
     "fusion.audio_out": "fusion.voice_out",
 }
-"""Modules that have another name in model.safetensors (format 1): name in the code, name in the file."""
+"""Modules with another name in model.safetensors (format 1): name in the code -> name in the file."""
 
 
 def stored_names(module: nn.Module) -> dict[str, str]:
@@ -61,16 +62,16 @@ def stored_weights(module: nn.Module) -> dict[str, Tensor]:
 
 
 def load_stored_weights(module: nn.Module, weights: Mapping[str, Tensor]) -> None:
-    """Load weights that were read from model.safetensors; RuntimeError unless they are those of `module`."""
+    """Load weights with the names of model.safetensors; raise RuntimeError if they do not fit `module`."""
     names = {stored: name for name, stored in stored_names(module).items()}
     module.load_state_dict({names.get(stored, stored): value for stored, value in weights.items()})
 
 
 def save_checkpoint(folder: Path, network: AuscanNetwork, config: CheckpointConfig, card: str) -> None:
-    """Write weights, config, model card and the record of their sums; each file is whole or not there.
+    """Write weights, config, model card and checksums, each file atomically.
 
-    The settings of the network inside `config` are replaced by the network's own. Graphs of earlier weights
-    are removed.
+    The network settings in `config` are replaced by those of `network`. Graphs of earlier weights are
+    deleted.
     """
     folder.mkdir(parents=True, exist_ok=True)
     for stale in (*folder.glob("*.onnx"), folder / EXPORT_FILE, folder / CHECKSUMS_FILE):
@@ -85,10 +86,10 @@ def save_checkpoint(folder: Path, network: AuscanNetwork, config: CheckpointConf
 
 
 def load_checkpoint(checkpoint: str | Path) -> tuple[AuscanNetwork, CheckpointConfig]:
-    """The network in evaluation mode, and its config, from a shipped name or a folder.
+    """Load the network, in evaluation mode, and its config from a shipped name or a folder.
 
-    Raises CheckpointError where the folder, its config or a single weight is missing, extra or misshapen, and
-    where a file is not the recorded one.
+    Raises CheckpointError if the folder or its config is missing or invalid, if a weight is missing, unknown
+    or misshapen, or if a file does not match its checksum.
     """
     folder = find_checkpoint(checkpoint)
     config = read_config(folder)
@@ -106,13 +107,13 @@ def load_checkpoint(checkpoint: str | Path) -> tuple[AuscanNetwork, CheckpointCo
 
 
 def _build(folder: Path, config: CheckpointConfig) -> AuscanNetwork:
-    """The network without its weights; CheckpointError where its sizes do not fit together."""
+    """Build the network without its weights; raise CheckpointError if its sizes do not fit together."""
     try:
         return AuscanNetwork(config.network)
     except (ArithmeticError, RuntimeError, TypeError, ValueError) as error:
         raise CheckpointError(
-            f"{folder / CONFIG_FILE} describes no network that can be built ({str(error)[:200]}). "
-            f"Restore the file that came with the weights."
+            f"{folder / CONFIG_FILE} describes a network that cannot be built ({str(error)[:200]}). "
+            f"Restore the config that belongs to the weights."
         ) from error
 
 

@@ -1,13 +1,15 @@
-"""Let the voice steer the reading of the face.
+"""Asymmetric audio-visual cross-attention: each video frame attends to nearby audio tokens.
 
-Talking parts the lips, so AU 25 means one thing in speech and another in a smile. Each frame asks the
-audio tokens within half a second of it; the voice answers and is itself left as it was (asymmetric).
-A gate says how much of the answer is taken; where nothing is in reach it is exactly 0.
+Speech parts the lips, so AU25 in speech differs from AU25 in a smile. Queries come from the visual stream,
+keys and values from audio within `reach_s` of the frame. Only the visual stream is updated. A gate weighs the
+update; it is exactly 0 for frames without audio in reach, so these pass unchanged.
 
-In: visual [B, T, d] at frame times [B, T] s, audio tokens [B, Ta, Da] at times [B, Ta] s.
-Out: visual [B, T, d], gate [B, T]; and, from `audio_at_frames`, the token heard at each frame [B, T, Da].
-Tokens come at a fixed rate, so each frame gathers a fixed number of them: the cost is linear in T.
-Not here: making audio tokens (encoders/audio.py), memory over minutes (mamba.py).
+Tokens have a fixed rate, so each frame gathers a fixed number of them and the cost is linear in T.
+
+Inputs: visual [B, T, d] at frame times [B, T] in seconds, audio tokens [B, Ta, Da] at times [B, Ta] in
+seconds.
+Returns: visual [B, T, d], gate [B, T]; from `audio_at_frames` the audio condition [B, T, Da].
+See also: encoders/audio.py (audio tokens), mamba.py (long-range temporal model).
 """
 
 import math
@@ -20,57 +22,59 @@ from torch.nn import functional as F
 from auscan.core.config import MAX_TOKEN_DISTANCE_S, TOKEN_RATE_HZ, FusionConfig
 
 KNOT_SPACING_S = 0.05
-"""Spacing of the learned relative-time bias; between its knots it is a straight line."""
+"""Spacing of the knots of the learned relative-time bias, seconds; linear between knots."""
 FRAMES_AT_ONCE = 64
-"""Frames whose windows are gathered together: few enough for the cache; changes no result."""
+"""Frames whose windows are gathered in one step, so that they fit the cache; does not change results."""
 
 
 def tokens_before(time_s: Tensor, token_s: Tensor, token_valid: Tensor) -> Tensor:
-    """How many tokens lie before each moment: [B, T] int64.
+    """Return the number of tokens before each time: [B, T] int64.
 
     time_s: [B, T]    token_s: [B, Ta]    token_valid: [B, Ta] bool
-    Valid tokens ascend in time.  Invalid ones may carry any time; they count as the valid one before them.
+    Valid tokens must ascend in time. Invalid ones may have any time; they count as the valid one before them.
     """
     ascending_s = token_s.masked_fill(~token_valid, -torch.inf).cummax(dim=1).values  # [B, Ta], ascending
     return torch.searchsorted(ascending_s, time_s.contiguous())
 
 
 def take(series: Tensor, index: Tensor) -> Tensor:
-    """Rows of each clip's series: [B, Ta, ...] at [B, T, W] -> [B, T, W, ...]."""
+    """Gather rows of each clip's series: [B, Ta, ...] at index [B, T, W] -> [B, T, W, ...]."""
     batch, count = series.shape[:2]
     clips = torch.arange(batch, device=series.device)[:, None, None]  # [B, 1, 1]
     if series.dim() == 2:
         return series[clips, index]
-    # As an embedding, for its gradient adds up rows several times faster than that of indexing.
+    # F.embedding, because its gradient sums rows several times faster than the gradient of indexing.
     return F.embedding(index + clips * count, series.flatten(0, 1))
 
 
 def audio_at_frames(
     tokens: Tensor, token_s: Tensor, token_valid: Tensor, frame_s: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """The audio token at each frame's time, interpolated between its two neighbours.
+    """Interpolate the audio tokens at each frame's time, linearly between the two neighbours.
 
     tokens: [B, Ta, Da]    token_s: [B, Ta], frame_s: [B, T] float64 seconds    token_valid: [B, Ta] bool
-    Where only one neighbour is valid and near, it is taken as it is; where none is, the token is 0.
-    Returns the audio condition [B, T, Da] and whether any token is audible [B, T] bool.
+    A neighbour counts if it is valid and at most `MAX_TOKEN_DISTANCE_S` away. If only one counts, it is
+    copied; if none does, the result is 0.
+    Returns the audio condition [B, T, Da] and a mask [B, T] bool: True if any neighbour counts.
     """
     if tokens.shape[1] == 0:
         audible = torch.zeros_like(frame_s, dtype=torch.bool)
         return tokens.new_zeros(*frame_s.shape, tokens.shape[2]), audible
     index, weights = _neighbours(token_s, token_valid, frame_s)
-    sound = tokens.masked_fill(~token_valid[..., None], 0.0)  # [B, Ta, Da]
-    return interpolate(sound, index, weights.to(tokens.dtype)), weights.any(-1)
+    audible = tokens.masked_fill(~token_valid[..., None], 0.0)  # [B, Ta, Da]
+    return interpolate(audible, index, weights.to(tokens.dtype)), weights.any(-1)
 
 
-def interpolate(sound: Tensor, index: Tensor, weights: Tensor) -> Tensor:
-    """Neighbouring tokens as one: [B, Ta, Da] at [B, T, 2] with their weights [B, T, 2] -> [B, T, Da]."""
-    return (take(sound, index) * weights[..., None]).sum(dim=2)
+def interpolate(tokens: Tensor, index: Tensor, weights: Tensor) -> Tensor:
+    """Return weighted sums of two tokens: [B, Ta, Da] at index [B, T, 2], weights [B, T, 2] -> [B, T, Da]."""
+    return (take(tokens, index) * weights[..., None]).sum(dim=2)
 
 
 def _neighbours(token_s: Tensor, token_valid: Tensor, frame_s: Tensor) -> tuple[Tensor, Tensor]:
-    """The tokens before and after each frame: index [B, T, 2], weights [B, T, 2] of sum 1, or 0 for silence.
+    """Find the tokens before and after each frame: index [B, T, 2] and weights [B, T, 2].
 
     token_s, token_valid: [B, Ta], Ta >= 1    frame_s: [B, T]
+    The weights of a frame sum to 1, or are 0 if no token is near.
     """
     count = token_s.shape[1]
     after = tokens_before(frame_s, token_s, token_valid)[..., None]  # [B, T, 1]
@@ -81,24 +85,24 @@ def _neighbours(token_s: Tensor, token_valid: Tensor, frame_s: Tensor) -> tuple[
     inside = torch.cat([after > 0, after < count], dim=-1)  # [B, T, 2]
     distance_s = (take(token_s, index) - frame_s[..., None]).abs()  # [B, T, 2]
     near = inside & take(token_valid, index) & (distance_s <= MAX_TOKEN_DISTANCE_S)  # [B, T, 2]
-    # Linear interpolation: each neighbour weighs as much as the other one is far away.
+    # Linear interpolation: the weight of a neighbour is proportional to the distance of the other one.
     linear = distance_s.flip(-1) / distance_s.sum(-1, keepdim=True).clamp_min(1e-9)  # [B, T, 2]
     return index, torch.where(near.all(-1, keepdim=True), linear, near.to(linear.dtype))
 
 
 class AttentionWindow(NamedTuple):
-    """The tokens around each frame, W of them."""
+    """W tokens around each frame."""
 
     indices: Tensor
-    """[B, T, W] int64, which tokens"""
+    """Indices of the tokens [B, T, W] int64."""
     audible: Tensor
-    """[B, T, W] bool; False beyond the reach, beyond the sound, and where a token is not valid"""
+    """Mask [B, T, W] bool; False beyond the reach, outside the audio and for invalid tokens."""
     offset_s: Tensor
-    """[B, T, W] their time less the frame's; 0 where not audible"""
+    """Token time minus frame time [B, T, W] in seconds; 0 if not audible."""
 
 
 class AsymmetricFusion(nn.Module):
-    """Cross-attention from face to voice within a window of time, behind a gate."""
+    """Gated cross-attention from frames to the audio tokens within a time window."""
 
     def __init__(self, width: int, audio_width: int, config: FusionConfig) -> None:
         super().__init__()
@@ -109,7 +113,7 @@ class AsymmetricFusion(nn.Module):
             )
         self.heads, self.reach_s = config.heads, config.reach_s
         self.window = math.ceil(2 * config.reach_s * TOKEN_RATE_HZ) + 3
-        """W, tokens gathered for a frame: all within reach, and one to spare at each end."""
+        """Tokens gathered for a frame, W: all within reach and one spare token at each end."""
         self.norm_visual = nn.LayerNorm(width)
         self.norm_audio = nn.LayerNorm(audio_width)
         self.query = nn.Linear(width, width)
@@ -119,7 +123,7 @@ class AsymmetricFusion(nn.Module):
         self.time_bias = nn.Parameter(torch.zeros(knots, config.heads))
         self.gate = nn.Linear(2 * width, 1)
         self.out = nn.Linear(width, width, bias=False)
-        nn.init.zeros_(self.out.weight)  # a fresh network leaves the visual stream as it is
+        nn.init.zeros_(self.out.weight)  # an untrained network leaves the visual stream unchanged
 
     def forward(
         self,
@@ -129,17 +133,17 @@ class AsymmetricFusion(nn.Module):
         token_s: Tensor | None = None,
         token_valid: Tensor | None = None,
     ) -> tuple[Tensor, Tensor]:
-        """Update the visual stream by what is heard around each frame.
+        """Update the visual stream from the audio around each frame.
 
-        visual: [B, T, d]    frame_s: [B, T] seconds, float64 like token_s (float32 is coarse after hours)
-        tokens: [B, Ta, Da] with times [B, Ta] s, valid tokens ascending, and validity [B, Ta] bool;
-        all three None where there is no sound at all.  Invalid tokens may hold anything.
+        visual: [B, T, d]    frame_s: [B, T] seconds, float64 like token_s (float32 is too coarse after hours)
+        tokens: [B, Ta, Da]    token_s: [B, Ta] seconds, ascending for valid tokens    token_valid: [B, Ta]
+        bool Pass None for all three if there is no audio. Invalid tokens may have any value.
         Returns visual [B, T, d] and gate [B, T] in 0..1, exactly 0 where no valid token is in reach.
         """
         if tokens is None or token_s is None or token_valid is None or tokens.shape[1] == 0:
             return visual, visual.new_zeros(visual.shape[:2])
         key, value = self.project_keys_values(tokens.masked_fill(~token_valid[..., None], 0.0))
-        # One token early, as rounding may put one at the very edge of the reach on either side of it.
+        # Start one token early: rounding may put a token at the edge of the reach on either side.
         first = tokens_before(frame_s - self.reach_s, token_s, token_valid) - 1  # [B, T]
         chunks = zip(
             *(torch.split(each, FRAMES_AT_ONCE, 1) for each in (visual, frame_s, first)), strict=True
@@ -151,19 +155,19 @@ class AsymmetricFusion(nn.Module):
         updated, gates = zip(*outputs, strict=True)
         return torch.cat(updated, dim=1), torch.cat(gates, dim=1)
 
-    def project_keys_values(self, sound: Tensor) -> tuple[Tensor, Tensor]:
-        """What the frames may ask for: tokens [B, Ta, Da] -> keys and values [B, Ta, d]."""
-        sound = self.norm_audio(sound)
-        return self.key(sound), self.value(sound)
+    def project_keys_values(self, tokens: Tensor) -> tuple[Tensor, Tensor]:
+        """Project audio tokens [B, Ta, Da] to keys and values [B, Ta, d]."""
+        normed = self.norm_audio(tokens)  # [B, Ta, Da]
+        return self.key(normed), self.value(normed)
 
     def attend(
         self, visual: Tensor, window: AttentionWindow, key: Tensor, value: Tensor
     ) -> tuple[Tensor, Tensor]:
-        """`forward` for some frames [B, T, d] and what was spoken [B, Ta, d] -> [B, T, d], [B, T]."""
+        """Attend from frames [B, T, d] to keys and values [B, Ta, d] -> visual [B, T, d], gate [B, T]."""
         indices, audible, offset_s = window
         keys, values = take(key, indices), take(value, indices)  # [B, T, W, d] each
-        # A head asks with its own channels and 0 in all others, and keeps its own of the answer: the windows
-        # are large, and taking them apart by heads would mean copying them.
+        # Each head has a query with 0 in the channels of the other heads, and keeps its own channels of the
+        # result. Splitting keys and values by heads would copy the large windows.
         width = visual.shape[-1] // self.heads
         identity = torch.eye(self.heads, dtype=keys.dtype, device=keys.device)
         head_mask = identity.repeat_interleave(width, 1)  # [heads, d]
@@ -171,9 +175,9 @@ class AsymmetricFusion(nn.Module):
         query = self.query(normed)[..., None, :] * head_mask  # [B, T, heads, d]
         scores = (keys @ query.transpose(2, 3)).transpose(2, 3) * width**-0.5  # [B, T, heads, W]
         scores = scores + self._bias(offset_s).to(scores.dtype)
-        # The lowest number rather than -inf: a frame that hears nothing must not become NaN.
+        # The lowest finite number, since -inf would give NaN for a frame without audible tokens.
         scores = scores.masked_fill(~audible[:, :, None], torch.finfo(scores.dtype).min)
-        weights = scores.softmax(dim=-1)  # [B, T, heads, W], exactly 0 beside any audible token
+        weights = scores.softmax(dim=-1)  # [B, T, heads, W], exactly 0 if masked and another token is audible
         attended = (weights.to(values.dtype) @ values * head_mask).sum(2)  # [B, T, d]
 
         any_audible = audible.any(-1)  # [B, T]
@@ -185,7 +189,10 @@ class AsymmetricFusion(nn.Module):
     def _window(
         self, frame_s: Tensor, first: Tensor, token_s: Tensor, token_valid: Tensor
     ) -> AttentionWindow:
-        """The tokens around frames [B, T] s that begin with the one `first` [B, T]; tokens [B, Ta]."""
+        """Return the windows of frames.
+
+        frame_s: [B, T] seconds    first: [B, T] index of the first token    token_s, token_valid: [B, Ta]
+        """
         count = token_s.shape[1]
         index = first[..., None] + torch.arange(self.window, device=first.device)  # [B, T, W]
         inside = (index >= 0) & (index < count)
@@ -195,7 +202,7 @@ class AsymmetricFusion(nn.Module):
         return AttentionWindow(index, audible, offset_s.masked_fill(~audible, 0.0))
 
     def _bias(self, offset_s: Tensor) -> Tensor:
-        """The learned leaning of each head towards each offset: [B, T, W] s -> [B, T, heads, W]."""
+        """Return the learned relative-time bias of each head: offsets [B, T, W] s -> [B, T, heads, W]."""
         last = self.time_bias.shape[0] - 1
         knot = (offset_s / self.reach_s + 1.0) * (last / 2)  # [B, T, W], 0..last
         low = knot.floor().clamp(0, last - 1)

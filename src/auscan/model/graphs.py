@@ -1,16 +1,16 @@
-"""The stages cut into graphs that can be exported: plain tensors in and out, no loop, nothing but arithmetic.
+"""Split the network into modules that can be exported as ONNX graphs: tensors in and out, no loops.
 
     VisualGraph       crops of any faces                              encode_faces    visual.onnx
-    AudioGraph        a segment of sound                              encode_audio    audio.onnx
-    FusionGraph       frames, audio tokens, each frame's window       fuse_audio      hear.onnx
+    AudioGraph        a segment of audio                              encode_audio    audio.onnx
+    FusionGraph       frames, audio tokens, windows of the frames     fuse_audio      hear.onnx
     ScanGraph         a short chunk, one block, one direction         scan_block      sweep_*.onnx
     ClassifierGraph   frames and AU tokens                            classify        read.onnx
 
-They hold the network's own modules; only what an exporter cannot take is written in another form here, and
-tests hold both forms together: the spectrum as a convolution, the scan of a short sequence without chunks.
+The graphs use the network's own modules. Only operations that cannot be exported have another implementation
+here, and tests compare the two: the spectrum as a convolution, the scan of a short sequence without chunks.
 
-In: an AuscanNetwork in evaluation mode.  Out: modules to hand to torch.onnx.export.
-Not here: writing and checking files (inference/export.py), what runs them (inference/onnx_engine.py).
+Inputs: an AuscanNetwork in evaluation mode. Returns: modules for torch.onnx.export.
+See also: inference/export.py (writes and checks the files), inference/onnx_engine.py (runs them).
 """
 
 import copy
@@ -30,7 +30,7 @@ from auscan.model.scan import MIN_LOG_DECAY
 
 
 class VisualGraph(nn.Module):
-    """Crops to all that is known of them; batch norms are folded into the convolutions before them."""
+    """Visual stage; batch norms are folded into the convolutions before them."""
 
     def __init__(self, stage: VisualStage) -> None:
         super().__init__()
@@ -39,11 +39,10 @@ class VisualGraph(nn.Module):
             fold_batch_norms(self.stage.encoder)
 
     def forward(self, crops: Tensor, carried: Tensor, before: Tensor) -> tuple[Tensor, ...]:
-        """crops [B, S, S, 3] uint8, carried [F, N, Dv], before [B] as in `VisualStage.encode_rows`.
+        """Encode crops [B, S, S, 3] uint8; carried [F, N, Dv], before [B] as in `VisualStage.encode_rows`.
 
         Returns embedding [B, d], AU tokens [B, A, da], points [B, 5, 2], pose and occlusion [B, 3], patches
-        [B, N, Dv];
-        and what they went by: patch weights [B, N], attention [B, A, H, N] and gates [B, A].
+        [B, N, Dv], and the attributions: patch weights [B, N], attention [B, A, H, N], gates [B, A].
         """
         output = self.stage.encode_rows(crops, carried, before)
         aligned = output.aligned
@@ -60,7 +59,7 @@ class VisualGraph(nn.Module):
 
 
 class AudioGraph(nn.Module):
-    """Sound to tokens."""
+    """Audio encoder, with the spectrum as a convolution."""
 
     def __init__(self, encoder: nn.Module) -> None:
         super().__init__()
@@ -69,13 +68,13 @@ class AudioGraph(nn.Module):
             self.encoder.log_mel = SpectrumByConvolution(self.encoder)  # type: ignore[method-assign]
 
     def forward(self, samples: Tensor) -> Tensor:
-        """[M] at 16 kHz, M >= 320 -> tokens [M // 320, Da]."""
+        """Encode samples [M] at 16 kHz, M >= 320, as tokens [M // 320, Da]."""
         tokens: Tensor = self.encoder(samples[None])[0]
         return tokens
 
 
 class FusionGraph(nn.Module):
-    """Frames ask the voice; which token lies where in time is worked out by who calls."""
+    """Cross-attention; the caller computes the windows and neighbours of the frames from the times."""
 
     def __init__(self, stage: TemporalStage) -> None:
         super().__init__()
@@ -91,8 +90,11 @@ class FusionGraph(nn.Module):
         neighbours: Tensor,
         weights: Tensor,
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """embedding [T, d], tokens [Ta, Da]; of each frame the window [T, W] and the neighbours [T, 2].
+        """Fuse audio tokens into frames.
 
+        embedding: [T, d]    tokens: [Ta, Da]
+        window, audible, offset_s: [T, W], the fields of `AttentionWindow`
+        neighbours, weights: [T, 2], tokens before and after each frame and their interpolation weights
         Returns x [T, d], audio condition [T, Da] and gate [T].
         """
         key, value = self.fusion.project_keys_values(tokens[None])
@@ -102,7 +104,7 @@ class FusionGraph(nn.Module):
 
 
 class ScanGraph(nn.Module):
-    """One direction of one block over a short chunk; frames come in the order of the scan."""
+    """One direction of one block over a short chunk; frames are in scan order."""
 
     def __init__(self, block: BiMambaBlock, direction: str) -> None:
         super().__init__()
@@ -112,7 +114,11 @@ class ScanGraph(nn.Module):
     def forward(
         self, x: Tensor, audio_condition: Tensor, elapsed: Tensor, tail: Tensor, memory: Tensor
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """x [T, d], audio_condition [T, Da], elapsed [T] -> update [T, d], tail and memory after it."""
+        """Scan a chunk; return the update [T, d], and tail and memory after it.
+
+        x: [T, d]    audio_condition: [T, Da]    elapsed: [T] in 1/30 s
+        tail: [conv_width - 1, channels]    memory: [H, P, N]
+        """
         state = TorchScanState(tail[None], memory[None])
         update, after = self.scan(
             self.norm(x[None]), audio_condition[None], elapsed[None], state, scan=scan_short
@@ -121,14 +127,14 @@ class ScanGraph(nn.Module):
 
 
 class ClassifierGraph(nn.Module):
-    """Logits."""
+    """AU head."""
 
     def __init__(self, stage: TemporalStage) -> None:
         super().__init__()
         self.head = stage.head
 
     def forward(self, x: Tensor, au_tokens: Tensor) -> Tensor:
-        """x [T, d], au_tokens [T, A, da] -> logits [T, A]."""
+        """Return logits [T, A] for x [T, d] and au_tokens [T, A, da]."""
         logits: Tensor = self.head(x, au_tokens)
         return logits
 
@@ -146,7 +152,7 @@ class SpectrumByConvolution(nn.Module):
         self.filters: Tensor
 
     def forward(self, waveform: Tensor) -> Tensor:
-        """[1, M] -> [1, bands, 2 M / 320]."""
+        """Compute the log-mel spectrum [1, bands, 2 M / 320] of a waveform [1, M]."""
         step = TOKEN_HOP // 2
         padded = F.pad(waveform, ((FFT - step) // 2, FFT))
         spectrum = F.conv1d(padded[:, None], self.basis, stride=step)  # [1, 2 bins, more than 2 Ta]
@@ -158,13 +164,13 @@ class SpectrumByConvolution(nn.Module):
 def scan_short(
     x: Tensor, dt: Tensor, A: Tensor, Bm: Tensor, Cm: Tensor, D: Tensor, state: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """What `scan_recurrence` returns, every frame reading every earlier one: for stretches of a few hundred.
+    """Compute `scan_recurrence` as one chunk of `scan_chunked`, at a cost quadratic in T: for short chunks.
 
-    One chunk of `scan_chunked`, at a cost quadratic in T.  Shapes as there; the state is not None.
+    Shapes as in `scan_recurrence`; the state must not be None.
     """
     sums = (dt * A).clamp_min(MIN_LOG_DECAY).cumsum(dim=1).transpose(1, 2)  # [B, H, T], falling
     gaps = sums[..., :, None] - sums[..., None, :]  # [B, H, T, T], from column to row
-    decay = torch.exp(gaps.clamp_max(0.0)).tril()  # the gap to a later frame is positive and could overflow
+    decay = torch.exp(gaps.clamp_max(0.0)).tril()  # gaps to later frames are positive and could overflow
     drive = (x * dt[..., None]).transpose(1, 2)  # [B, H, T, P]
     within = (decay * (Cm @ Bm.transpose(1, 2))[:, None]) @ drive  # [B, H, T, P]
     across = torch.exp(sums)[..., None] * (Cm[:, None] @ state.transpose(2, 3))  # [B, H, T, P]
@@ -175,10 +181,10 @@ def scan_short(
 
 
 def fold_batch_norms(encoder: ConvEncoder) -> None:
-    """Write an encoder in evaluation mode as plain convolutions, in place; it computes the same.
+    """Fold the batch norms of an encoder in evaluation mode into its convolutions, in place.
 
-    Batch norms are folded into the convolution before them. A shortcut's mean over 2x2 cells and the 1x1
-    convolution after it are one 2x2 convolution, as every map halves into whole cells.
+    The mean over 2x2 cells in a shortcut and the 1x1 convolution after it become one 2x2 convolution. This is
+    exact because the size of every map is even. Outputs stay the same up to rounding.
     """
     stem, norm = encoder.layers[0], encoder.layers[1]
     assert isinstance(stem, nn.Conv2d)
@@ -196,12 +202,13 @@ def fold_batch_norms(encoder: ConvEncoder) -> None:
 
 
 def _fuse(conv: nn.Conv2d, norm: nn.Module) -> nn.Conv2d:
+    """Fold a batch norm into the convolution before it."""
     assert isinstance(norm, nn.BatchNorm2d)
     return fuse_conv_bn_eval(conv, norm)
 
 
 def strided_convolution(conv: nn.Conv2d, step: int) -> nn.Conv2d:
-    """A 1x1 convolution of means over step x step cells, as one convolution."""
+    """Merge a mean over step x step cells and the 1x1 convolution after it into one convolution."""
     merged = nn.Conv2d(conv.in_channels, conv.out_channels, step, step)
     merged.weight.data = conv.weight.data.expand(-1, -1, step, step) / step**2
     assert conv.bias is not None

@@ -1,6 +1,7 @@
-"""Read the twelve logits off what is known about the frame in time and about each AU in space.
+"""Compute the logit of each AU from its token and the temporal state.
 
-In: temporal state [..., d], AU tokens [..., A, da].  Out: logits [..., A], before the sigmoid.
+Inputs: temporal state [..., d], AU tokens [..., A, da]. Returns: logits [..., A], before the sigmoid.
+See also: alignment.py (AU tokens), mamba.py (temporal state).
 """
 
 import torch
@@ -11,7 +12,7 @@ from auscan.core.aus import AU_COUNT
 
 
 class ActionUnitHead(nn.Module):
-    """One small reader an AU: its own token, moved by what the temporal state says about it."""
+    """One linear classifier per AU over GELU(AU token + projected temporal state)."""
 
     def __init__(self, width: int, au_width: int) -> None:
         super().__init__()
@@ -20,6 +21,6 @@ class ActionUnitHead(nn.Module):
         self.bias = nn.Parameter(torch.zeros(AU_COUNT))
 
     def forward(self, state: Tensor, au_tokens: Tensor) -> Tensor:
-        """[..., d], [..., A, da] -> [..., A]."""
+        """Return logits [..., A] for state [..., d] and au_tokens [..., A, da]."""
         context = self.context(state).unflatten(-1, au_tokens.shape[-2:])  # [..., A, da]
         return (F.gelu(au_tokens + context) * self.weight).sum(-1) + self.bias

@@ -1,14 +1,16 @@
-"""Remember the face over minutes, in both directions of time, guided by the voice.
+"""Temporal model: bidirectional Mamba-2 blocks whose scan parameters are conditioned on audio.
 
-A frame's action units are read against what the same face did before and after: a resting face with
-low brows is no AU 4. Each block sweeps a selective state space over the frames forward and backward;
-what a sweep writes into its memory, reads from it and forgets (B, C and dt) depends on the visual and
-on the audio token. Where nothing is heard the audio token is 0 and the plain selective scan remains.
+A frame needs the context of the same face before and after it: low brows at rest are not AU4. Each block runs
+a selective state space over the frames forward and backward. Its parameters B, C and dt (input, output and
+step) depend on the visual features and on the audio condition. Without audio the condition is 0, which leaves
+the plain selective scan.
 
-In: x [B, T, d], audio_condition [B, T, Da] (audio at the frames' times, 0 where there is none) and times
-[B, T] s.
-Out: x [B, T, d].  Cost is linear in T; with a carried state, memory does not grow with T at all.
-Not here: the scan itself (scan.py), bringing audio tokens to frame times (fusion.py).
+The cost is linear in T. With a carried state, the memory does not grow with T.
+
+Inputs: x [B, T, d], audio_condition [B, T, Da] (audio at the frames' times, 0 without audio), times [B, T] in
+seconds.
+Returns: x [B, T, d].
+See also: scan.py (the scan), fusion.py (`audio_at_frames`), bidirectional.py (order of chunks).
 """
 
 import math
@@ -26,25 +28,25 @@ from auscan.model.bidirectional import Direction, elapsed_frames, scan_bidirecti
 from auscan.model.scan import scan_chunked
 
 SHORTEST_SPAN, LONGEST_SPAN = 3.0, 1800.0
-"""Memory of the quickest and the slowest head before training, in thirtieths: 0.1 s and one minute."""
+"""Initial time constants of the fastest and the slowest head, in 1/30 s: 0.1 s and one minute."""
 CHUNK_FRAMES = 2048
-"""Frames of a long track that are scanned together; changes no result."""
+"""Frames of a long track that are scanned in one step; does not change results."""
 
 
 class TorchScanState(NamedTuple):
-    """What one direction carries from one stretch of frames to the next."""
+    """State of one direction between two chunks of frames."""
 
     tail: Tensor
-    """[B, conv_width - 1, channels] the last inputs of the short convolution."""
+    """Last inputs of the short convolution [B, conv_width - 1, channels]."""
     memory: Tensor
-    """[B, H, P, N] the state of the scan."""
+    """State of the scan [B, H, P, N]."""
 
 
 class AudioCondition(nn.Module):
     """Condition the parameters of a selective scan on the audio token at each frame.
 
-    The token is projected and added to the visual projection of B, C and dt, so audio has a say in what a
-    frame writes to the state, reads from it and forgets. Without audio the plain selective scan remains.
+    The projected token is added to the visual projection of B, C and dt. So audio affects what a frame writes
+    to the state, reads from it and forgets. Without audio the plain selective scan remains.
     """
 
     def __init__(self, audio_width: int, parameter_width: int) -> None:
@@ -52,15 +54,15 @@ class AudioCondition(nn.Module):
         self.proj = nn.Linear(audio_width, parameter_width, bias=False)
 
     def forward(self, parameters: Tensor, audio: Tensor | None) -> Tensor:
-        """parameters [B, T, 2N + H] from the visual stream, audio [B, T, Da] or None -> [B, T, 2N + H]."""
+        """Add the projected audio [B, T, Da] (or None) to the parameters [B, T, 2N + H]."""
         return parameters if audio is None else parameters + self.proj(audio)
 
 
 class SelectiveScan(nn.Module):
-    """One direction: project, convolve shortly, scan, gate, project back.
+    """One direction of a block: projection, short convolution, scan, gate, projection.
 
-    dt is multiplied by the time that passed, so that the memory lives in seconds and not in frames: the
-    same face at 10 and at 60 frames a second, or with frames missing, is forgotten at the same pace.
+    dt is multiplied by the elapsed time, so the state decays per second and not per frame: at 10 and at 60
+    frames a second, or with frames missing, at the same pace.
     """
 
     def __init__(self, width: int, audio_width: int, config: TemporalConfig) -> None:
@@ -75,18 +77,18 @@ class SelectiveScan(nn.Module):
         heads, channels = inner // config.head_width, inner + 2 * config.state_width
         self.parameter_widths = [2 * config.state_width, heads]
         """Widths of the scan's parameters for each frame: B and C together, and dt."""
-        # No bias: a padded frame of zeros must stay zero on its way into the convolution.
+        # No bias: padded frames are zeros and must enter the convolution as zeros.
         self.in_proj = nn.Linear(width, 2 * inner + sum(self.parameter_widths), bias=False)
         self.audio_condition = AudioCondition(audio_width, sum(self.parameter_widths))
         self.conv = nn.Conv1d(channels, channels, config.conv_width, groups=channels)
-        # A = -1 and dt = 1 / span make each head begin as a running mean over its own span of time.
+        # With A = -1 and dt = 1 / span, each head starts as a running mean over its own time span.
         self.log_decay = nn.Parameter(torch.zeros(heads))
         steps = torch.logspace(-math.log10(SHORTEST_SPAN), -math.log10(LONGEST_SPAN), heads)
         self.dt_bias = nn.Parameter(torch.log(torch.expm1(steps)))
         self.skip = nn.Parameter(torch.ones(heads))
         self.norm = nn.RMSNorm(inner, eps=1e-5)
         self.out_proj = nn.Linear(inner, width, bias=False)
-        nn.init.zeros_(self.out_proj.weight)  # a fresh direction adds nothing
+        nn.init.zeros_(self.out_proj.weight)  # the update of an untrained direction is 0
 
     def forward(
         self,
@@ -98,11 +100,11 @@ class SelectiveScan(nn.Module):
     ) -> tuple[Tensor, TorchScanState]:
         """Scan a chunk of frames.
 
-        x: [B, T, d], normed    audio_condition: [B, T, Da], or None without audio
-        elapsed: [B, T], time since the frame before in 1/30 s; also for the first frame of a later stretch
-        state: what the stretch before returned; None at the start
-        scan: any form of scan.py that takes a state
-        Returns the update [B, T, d] and the state to go on with; any split gives the same numbers.
+        x: [B, T, d], normalised    audio_condition: [B, T, Da], or None without audio
+        elapsed: [B, T], time since the previous frame in 1/30 s; also for the first frame of a later chunk
+        state: state after the previous chunk; None at the start
+        scan: any function of scan.py that takes a state
+        Returns the update [B, T, d] and the state after the chunk. Results do not depend on the split.
         """
         inner, n = self.inner, self.state_width
         widths = self.parameter_widths
@@ -126,13 +128,14 @@ class SelectiveScan(nn.Module):
             torch.zeros_like(A),
             None if state is None else state.memory,
         )
-        y = y + self.skip[:, None] * values  # [B, T, H, P]; here, as the skip reads the frame unscaled
+        # The skip is added here and not in the scan, because it uses the values before the hold factor.
+        y = y + self.skip[:, None] * values  # [B, T, H, P]
         gated = (y.flatten(2) * F.silu(gate)).to(self.norm.weight.dtype)  # [B, T, inner]
         update: Tensor = self.out_proj(self.norm(gated))  # [B, T, d]
         return update, TorchScanState(tail, memory)
 
     def _convolve(self, series: Tensor, tail: Tensor | None) -> tuple[Tensor, Tensor]:
-        """Mix each channel with its own last frames: [B, T, channels] and the tail for the next stretch."""
+        """Convolve each channel over the last frames: [B, T, channels], and the tail for the next chunk."""
         if tail is None:
             batch, _, channels = series.shape
             tail = series.new_zeros(batch, self.conv.kernel_size[0] - 1, channels)
@@ -142,18 +145,18 @@ class SelectiveScan(nn.Module):
 
 
 def zero_order_hold(exponent: Tensor) -> Tensor:
-    """(exp(u) - 1) / u for u = dt A <= 0: which share of dt x B is still there when dt has passed.
+    """Compute (exp(u) - 1) / u for u = dt A <= 0, the factor of an exact zero-order hold.
 
-    A frame is held until the next one and forgotten meanwhile. Without this share a frame after a gap of
-    a second would weigh thirty frames in the quick heads; with it a still face leaves the same memory at
-    every frame rate. It is 1 for short steps, where the plain Mamba-2 form is recovered.
+    The input of a frame is held until the next frame, and the state decays meanwhile. Without this factor a
+    frame after a gap of one second would weigh thirty frames in the fast heads. With it a still face leads to
+    the same state at every frame rate. For short steps it approaches 1, the plain Mamba-2 form.
     """
     u = exponent.clamp_max(-1e-4)  # the limit at 0 is 1, without the division by 0
     return torch.expm1(u) / u
 
 
 class BiMambaBlock(nn.Module):
-    """x + forward sweep + backward sweep, each with its own weights, over normed frames."""
+    """x + forward update + backward update, over normalised frames; each direction has its own weights."""
 
     def __init__(self, width: int, audio_width: int, config: TemporalConfig) -> None:
         super().__init__()
@@ -168,12 +171,12 @@ class BiMambaBlock(nn.Module):
         elapsed: tuple[Tensor, Tensor],
         valid: Tensor | None = None,
     ) -> Tensor:
-        """Whole sequences at once: [B, T, d].
+        """Run the block over whole sequences: [B, T, d].
 
         x: [B, T, d]    audio_condition: [B, T, Da] or None
-        elapsed: both of `elapsed_frames(times_s, valid)`
-        valid: [B, T] bool, False for padding after the end of a sequence.  Padded frames are read as
-        zeros that take no time, so they leave the other frames as they are; they come out as 0.
+        elapsed: both arrays of `elapsed_frames(times_s, valid)`
+        valid: [B, T] bool, False for padding after the end of a sequence. Padded frames are zeros with an
+        elapsed time of 0, so they do not affect the other frames; their output is 0.
         """
         since, until = elapsed
         if valid is not None:
@@ -193,11 +196,12 @@ class BiMambaBlock(nn.Module):
         elapsed: Tensor,
         state: TorchScanState | None = None,
     ) -> tuple[Tensor, TorchScanState]:
-        """Scan a chunk in one direction: its update [B, T, d], and the state after it in that direction.
+        """Scan a chunk in one direction; return its update [B, T, d] and the state after it.
 
-        x, audio_condition and the update are in order of time, whichever the direction
+        x: [B, T, d]    audio_condition: [B, T, Da] or None; these and the update are in time order in both
+        directions
         elapsed: [B, T], time since the previous frame (forward) or until the next one (backward)
-        state: state after the chunk before this one in the direction of the scan; None at its start
+        state: state after the previous chunk in scan order; None for the first chunk
         """
         if direction == "forward":
             update, state = self.forward_scan(self.norm(x), audio_condition, elapsed, state)
@@ -208,7 +212,7 @@ class BiMambaBlock(nn.Module):
 
 
 class BiMamba(nn.Module):
-    """The temporal part: blocks one after another."""
+    """Stack of `BiMambaBlock`."""
 
     def __init__(self, width: int, audio_width: int, config: TemporalConfig) -> None:
         super().__init__()
@@ -217,7 +221,11 @@ class BiMamba(nn.Module):
     def forward(
         self, x: Tensor, audio_condition: Tensor | None, times_s: Tensor, valid: Tensor | None = None
     ) -> Tensor:
-        """[B, T, d], [B, T, Da] or None, [B, T] float64 s, [B, T] bool (padding at the end) -> [B, T, d]."""
+        """Run all blocks over whole sequences: [B, T, d].
+
+        x: [B, T, d]    audio_condition: [B, T, Da] or None    times_s: [B, T] float64, seconds
+        valid: [B, T] bool, False for padding at the end
+        """
         elapsed = elapsed_frames(times_s, valid)
         for block in self.blocks:
             x = block(x, audio_condition, elapsed, valid)
@@ -231,15 +239,15 @@ class BiMamba(nn.Module):
         chunk_frames: int = CHUNK_FRAMES,
         grad_window: slice | None = None,
     ) -> Tensor:
-        """Run one track of any length in chunks, in bounded memory: [T, d].
+        """Run all blocks over one track of any length in chunks, in bounded memory: [T, d].
 
         x: [T, d]    audio_condition: [T, Da] or None    times_s: [T] float64, seconds
-        chunk_frames: changes no result
-        grad_window: frames that gradients flow through, scanned as one chunk with the states that the frames
-        around them lead to (truncated backpropagation through time, in both directions). None: no gradients
+        chunk_frames: frames of a chunk; does not change results
+        grad_window: frames with gradients, scanned as one chunk that starts from the states of the frames
+        around it (truncated backpropagation through time, in both directions). None: no gradients
 
-        The same numbers as `forward`. With a grad window the other frames are scanned without gradients:
-        all of a track is taken into account at the memory cost of the window.
+        Results equal those of `forward`. The frames outside the window are scanned without gradients, so the
+        whole track is context at the memory cost of the window.
         """
         chunks = chunk_slices(len(x), chunk_frames)
         if grad_window is not None:

@@ -1,11 +1,14 @@
-"""The whole network: the only file that joins encoders, alignment, fusion, memory and head.
+"""Join encoders, alignment, fusion, temporal model and head into one network.
 
-Three stages with plain tensors between them, so that each can run elsewhere (ONNX) or alone (training
-from features):
+The network has three stages with plain tensors between them, so that each can be exported (ONNX) or trained
+from cached features:
 
     visual     crops [B, T, S, S, 3]             -> frame embedding [B, T, d], AU tokens [B, T, A, da]
     audio      waveform [B, M] at 16 kHz         -> audio tokens [B, Ta, Da]
     temporal   embeddings, AU tokens, audio      -> logits [B, T, A]
+
+Inputs: face crops, frame times in seconds, audio tokens. Returns: logits [B, T, A], before the sigmoid.
+See also: checkpoint.py (weights), graphs.py (the stages as exportable graphs).
 """
 
 from dataclasses import dataclass
@@ -24,40 +27,41 @@ from auscan.model.head import ActionUnitHead
 from auscan.model.mamba import CHUNK_FRAMES, BiMamba
 
 POINT_SCALE_PX = 4.0
-"""One unit of the points layer is this many crop pixels: about how far detectors err."""
+"""Crop pixels per unit of the points layer; about the typical error of a face detector."""
 POSE_SCALE_DEG = 30.0
-"""One unit of the head pose layer is a head turned by this much."""
+"""Degrees of yaw or pitch per unit of the head pose layer."""
 
 
 @dataclass(frozen=True, slots=True)
 class VisualOutput:
-    """What the visual stage makes of a stretch of frames of each face."""
+    """Output of the visual stage for T frames of each face."""
 
     aligned: AlignmentOutput
+    """Output of the alignment."""
     points: Tensor
-    """[B, T, 5, 2] px of the crop: where the five points really are."""
+    """Refined positions of the five face points [B, T, 5, 2], px of the crop."""
     pose_occlusion: Tensor
-    """[B, T, 3] yaw and pitch of the head in degrees, and the covered share of the face, 0 to 1."""
+    """Head pose and occlusion [B, T, 3]: yaw and pitch in degrees, covered share of the face 0 to 1."""
     face: Tensor
-    """[B, T, Dv] the encoder's global token."""
+    """Global token of the encoder [B, T, Dv]."""
     last_patches: Tensor
-    """[B, N, Dv]; the next stretch passes them as `previous`."""
+    """Patches of the last frame [B, N, Dv]; `previous` of the next call."""
 
 
 @dataclass(frozen=True, slots=True)
 class AudioInput:
-    """Audio tokens with their times; `None` in its place means that there is no sound at all."""
+    """Audio tokens with their times; functions take None instead if there is no audio."""
 
     tokens: Tensor
-    """[B, Ta, Da]."""
+    """Audio tokens [B, Ta, Da]."""
     times_s: Tensor
-    """[B, Ta] float64, on the clock of the frames."""
+    """Token times [B, Ta] float64, seconds on the clock of the frames."""
     valid: Tensor
-    """[B, Ta] bool; False for padding and where the track has no sound."""
+    """Mask [B, Ta] bool; False for padding and for times without audio."""
 
 
 class VisualStage(nn.Module):
-    """Crop to frame embedding and AU tokens; knows one frame and the one before it."""
+    """Visual stage: face crops to frame embeddings and AU tokens, from the current and the previous frame."""
 
     def __init__(self, config: NetworkConfig) -> None:
         super().__init__()
@@ -65,7 +69,10 @@ class VisualStage(nn.Module):
         side = round(self.encoder.patch_count**0.5)
         self.grid = side if config.grid is None else config.grid
         if self.grid > side:
-            raise ValueError(f"grid {self.grid} is finer than the encoder's {side} patches a side")
+            raise ValueError(
+                f"The patch grid {self.grid} is finer than the {side} x {side} patches of the encoder; "
+                f"choose a grid of at most {side}."
+            )
         self.alignment = GranularityAlignment(self.encoder.width, self.grid**2, config.alignment)
         self.points = nn.Linear(self.encoder.width, 10)
         self.pose_occlusion = nn.Linear(self.encoder.width, 3)
@@ -73,45 +80,52 @@ class VisualStage(nn.Module):
         self.register_buffer("template", template, persistent=False)
 
     def forward(self, crops: Tensor, previous: Tensor | None = None) -> VisualOutput:
-        """crops [B, T, S, S, 3] uint8, previous [B, N, Dv] or None where the face just appeared."""
+        """Encode T consecutive frames of each face.
+
+        crops: [B, T, S, S, 3] uint8 RGB
+        previous: patches [B, N, Dv] of the frame before the first one; None if the face has just appeared
+        """
         face, patches = (x.unflatten(0, crops.shape[:2]) for x in self._encode(crops.flatten(0, 1)))
         return self._align(face, patches, previous)
 
     @property
     def patch_shape(self) -> tuple[int, int]:
-        """N, Dv of a frame's patches as alignment reads them."""
+        """Shape (N, Dv) of the patches of one frame, on the grid of the alignment."""
         return self.alignment.position.shape[0], self.encoder.width
 
     def encode_rows(self, crops: Tensor, carried: Tensor, before: Tensor) -> VisualOutput:
-        """The same for B frames of any faces, T = 1, where each says which frame came before it.
+        """Encode B frames of any faces (T = 1), each with the index of its previous frame.
 
         crops: [B, S, S, 3] uint8    carried: [F, N, Dv] patches of earlier calls
-        before: [B] int64, a row of this call (0..B-1) or of the carried ones (B..B+F-1); its own row where
-        the face just appeared
+        before: [B] int64, a row of this call (0..B-1) or of the carried patches (B..B+F-1); the frame's own
+        row if the face has just appeared
         """
         face, patches = self._encode(crops)
         previous = torch.cat([patches, carried])[before]  # [B, N, Dv]
         return self._align(face[:, None], patches[:, None], previous)
 
     def estimate_pose_occlusion(self, face: Tensor) -> Tensor:
-        """Global tokens [..., Dv] -> yaw and pitch in degrees, covered share of the face 0 to 1: [..., 3]."""
+        """Estimate head pose and occlusion from global tokens [..., Dv].
+
+        Returns [..., 3]: yaw and pitch in degrees, covered share of the face 0 to 1.
+        """
         pose, occlusion = self.pose_occlusion(face).split([2, 1], dim=-1)
         return torch.cat([POSE_SCALE_DEG * pose, occlusion.sigmoid()], dim=-1)
 
     def _encode(self, crops: Tensor) -> tuple[Tensor, Tensor]:
-        """crops [F, S, S, 3] uint8 -> face [F, Dv], patches [F, N, Dv] on the grid that alignment reads."""
+        """Encode crops [F, S, S, 3] uint8 as face [F, Dv] and patches [F, N, Dv] on the alignment's grid."""
         face, patches = self.encoder(crops)
         return face, pool_patches(patches, self.grid)
 
     def _align(self, face: Tensor, patches: Tensor, previous: Tensor | None) -> VisualOutput:
-        """face [B, T, Dv], patches [B, T, N, Dv], previous [B, N, Dv]."""
+        """Align face [B, T, Dv] and patches [B, T, N, Dv], given the previous patches [B, N, Dv] or None."""
         points = self.template + POINT_SCALE_PX * self.points(face).unflatten(-1, (5, 2))  # [B, T, 5, 2]
         aligned = self.alignment(face, patches, previous)
         return VisualOutput(aligned, points, self.estimate_pose_occlusion(face), face, patches[:, -1])
 
 
 class TemporalStage(nn.Module):
-    """Everything over time: the face listens, remembers, and is read."""
+    """Temporal stage: cross-attention, audio-conditioned BiMamba, AU head."""
 
     def __init__(self, config: NetworkConfig, audio_width: int) -> None:
         super().__init__()
@@ -124,26 +138,29 @@ class TemporalStage(nn.Module):
         embedding: Tensor,
         au_tokens: Tensor,
         frame_s: Tensor,
-        sound: AudioInput | None = None,
+        audio: AudioInput | None = None,
         valid: Tensor | None = None,
     ) -> Tensor:
-        """Whole clips at once: logits [B, T, A].
+        """Compute the logits [B, T, A] of whole clips.
 
-        embedding [B, T, d], au_tokens [B, T, A, da], frame_s [B, T] float64 s,
-        valid [B, T] bool, False for padding at the end of a clip
+        embedding: [B, T, d]    au_tokens: [B, T, A, da]    frame_s: [B, T] float64, seconds
+        audio: None if there is none    valid: [B, T] bool, False for padding at the end of a clip
         """
-        x, audio_condition = self.fuse_audio(embedding, frame_s, sound)
+        x, audio_condition = self.fuse_audio(embedding, frame_s, audio)
         logits: Tensor = self.head(self.memory(x, audio_condition, frame_s, valid), au_tokens)
         return logits
 
     def fuse_audio(
-        self, embedding: Tensor, frame_s: Tensor, sound: AudioInput | None
+        self, embedding: Tensor, frame_s: Tensor, audio: AudioInput | None
     ) -> tuple[Tensor, Tensor | None]:
-        """The embedding after asking the voice [B, T, d], and the voice at each frame [B, T, Da]."""
-        if sound is None:
+        """Return the embedding after the cross-attention [B, T, d] and the audio condition [B, T, Da].
+
+        Without audio: the embedding unchanged, and None.
+        """
+        if audio is None:
             return embedding, None
-        audio_condition, _ = audio_at_frames(sound.tokens, sound.times_s, sound.valid, frame_s)
-        updated, _ = self.fusion(embedding, frame_s, sound.tokens, sound.times_s, sound.valid)
+        audio_condition, _ = audio_at_frames(audio.tokens, audio.times_s, audio.valid, frame_s)
+        updated, _ = self.fusion(embedding, frame_s, audio.tokens, audio.times_s, audio.valid)
         return updated, audio_condition
 
     @torch.no_grad()
@@ -152,14 +169,16 @@ class TemporalStage(nn.Module):
         embedding: Tensor,
         au_tokens: Tensor,
         frame_s: Tensor,
-        sound: AudioInput | None,
+        audio: AudioInput | None,
         chunk_frames: int = CHUNK_FRAMES,
     ) -> Tensor:
-        """The same logits [T, A] for one track of any length, in memory that grows only with its inputs.
+        """Compute the logits [T, A] of one track of any length, equal to those of `forward`.
 
-        embedding [T, d], au_tokens [T, A, da], frame_s [T]; sound with B = 1
+        embedding: [T, d]    au_tokens: [T, A, da]    frame_s: [T] float64, seconds    audio: B = 1, or None
+        chunk_frames: frames of a chunk; does not change results
+        Memory grows only with the size of the inputs.
         """
-        x, audio_condition = self.fuse_audio(embedding[None], frame_s[None], sound)
+        x, audio_condition = self.fuse_audio(embedding[None], frame_s[None], audio)
         condition = None if audio_condition is None else audio_condition[0]  # [T, Da]
         state = self.memory.forward_long(x[0], condition, frame_s, chunk_frames)
         logits: Tensor = self.head(state, au_tokens)
@@ -167,14 +186,15 @@ class TemporalStage(nn.Module):
 
 
 class AuscanNetwork(nn.Module):
-    """The three stages under one roof; a checkpoint holds exactly its weights."""
+    """The three stages; a checkpoint contains exactly the weights of this module."""
 
     def __init__(self, config: NetworkConfig) -> None:
         super().__init__()
         self.visual = VisualStage(config)
         self.audio = build_audio_encoder(config.audio)
         self.temporal = TemporalStage(config, self.audio.width)
-        # With the transformers settings filled in, the config alone rebuilds the network without a hub.
+        # With the transformers settings filled in, the network can be rebuilt from the config without the
+        # hub.
         self.config = config.model_copy(
             update={
                 "visual": with_arch(config.visual, self.visual.encoder),
@@ -182,8 +202,8 @@ class AuscanNetwork(nn.Module):
             }
         )
 
-    def forward(self, crops: Tensor, frame_s: Tensor, sound: AudioInput | None = None) -> Tensor:
-        """crops [B, T, S, S, 3] uint8 at frame_s [B, T] float64 s -> logits [B, T, A]."""
+    def forward(self, crops: Tensor, frame_s: Tensor, audio: AudioInput | None = None) -> Tensor:
+        """Compute logits [B, T, A] from crops [B, T, S, S, 3] uint8 at frame_s [B, T] float64 seconds."""
         aligned = self.visual(crops).aligned
-        logits: Tensor = self.temporal(aligned.embedding, aligned.au_tokens, frame_s, sound)
+        logits: Tensor = self.temporal(aligned.embedding, aligned.au_tokens, frame_s, audio)
         return logits

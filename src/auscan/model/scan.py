@@ -1,32 +1,33 @@
-"""The selective scan: a memory that forgets at its own pace, in three forms that must agree.
+"""Compute the selective scan of Mamba-2 in three equivalent forms.
 
     h_t = exp(dt_t A) h_(t-1) + dt_t x_t B_t^T        y_t = h_t C_t + D x_t
 
-This is Mamba-2's state space dual: one decay a head, B and C shared by all heads.
+This is the state space dual of Mamba-2 (Dao and Gu 2024): one decay per head, B and C shared by all heads.
 
-    scan_step         one frame; what a live stream carries on with
+    scan_step         one frame with carried state
     scan_recurrence   the step in a loop: the definition, slow on purpose
-    scan_chunked      the same numbers from a few large matrix products: training, whole files
+    scan_chunked      the same values from a few large matrix products, for training and inference
 
-Axes: B clips, T frames, H heads, P channels of a head, N channels of the state.
-Every exponent is a sum of dt A over some frames, so it is never positive and nothing can overflow.
-The state and all sums are float32 at least (float64 stays float64); y has the type of x.
-Not here: where dt, B and C come from (mamba.py).
+Every exponent is a sum of dt A over some frames, so it is never positive and nothing can overflow. The state
+and all sums are at least float32 (float64 stays float64); y has the type of x.
 
-The selective scan as a few large matrix products, with its gradient written out.
-
-Frames are cut into chunks of L.  With s the running sum of dt A inside a chunk and u = dt x, a chunk reads
+The chunked form splits the frames into chunks of L. With s the running sum of dt A inside a chunk and
+U = dt x, the output of a chunk (without the skip D x) and the state after it are
 
     Y = [decay * C B^T, exp(s) C] @ [U; h_before]        decay_ts = exp(s_t - s_s) for s <= t, otherwise 0
+    h_after = exp(s_L) h_before + (exp(s_L - s) B)^T U
 
-in one product a head and hands on h_after = exp(s_L) h_before + (exp(s_L - s) B)^T U.  The hand-on from
-chunk to chunk is such a decay again, one level up: a product over the K chunks of a stretch.  Stretch
-follows stretch in a plain loop, so that what lies between inputs and result fits the cache and is never
-kept: the gradient keeps the memory at the stretches' beginnings and computes the rest again.
+The step from h_before to h_after is such a decay one level up, so the states of K chunks are one product,
+too. A pass computes K chunks together (about `PASS_FRAMES` frames); a loop runs pass after pass, so that the
+intermediate tensors fit the cache and are not kept. For the gradient only the state before each pass is kept,
+and the rest is recomputed.
 
-In: float32 or float64 tensors in the axes of scan.py.  Out: y [B, T, H, P] and the memory after [B, H, P, N].
-Everything inside is ordered [B, H, K, ...] and a memory is [N, P], as the products want it.
-Not here: what the scan means, its other forms and types shorter than float32 (scan.py).
+Axes: B clips, T frames, H heads, P channels of a head, N channels of the state; S frames of a pass. Inside
+the chunked form tensors are ordered [B, H, K, ...] and the state is [N, P], as the matrix products need it.
+
+Inputs: x [B, T, H, P], dt [B, T, H], A and D [H], B and C [B, T, N], state [B, H, P, N].
+Returns: y [B, T, H, P] and the state after the last frame [B, H, P, N].
+See also: mamba.py (computes dt, B and C).
 """
 
 import math
@@ -40,17 +41,22 @@ from torch.nn import functional as F
 from auscan.core.chunking import chunk_slices
 
 SHORTEST_CHUNK = 16
-"""Below, matrices are too small to be multiplied fast."""
+"""Minimal length of a chunk in frames; the products of smaller matrices are slow."""
+MIN_LOG_DECAY = -100.0
+"""Lower limit of dt A of a frame. exp(-100) is negligible, and without the limit one large step would round
+away the small decays after it in the float32 running sum."""
+PASS_FRAMES = 1024
+"""Frames of a pass: more would not fit the cache, and fewer would be dominated by call overhead."""
 
 
 def scan_step(
     x: Tensor, dt: Tensor, A: Tensor, Bm: Tensor, Cm: Tensor, D: Tensor, state: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """One frame of the recurrence.
+    """Compute one frame of the recurrence.
 
     x: [B, H, P]   dt: [B, H], not negative   A: [H], negative   Bm, Cm: [B, N]   D: [H]
-    state: [B, H, P, N], the memory before the frame
-    Returns y [B, H, P] and the memory after the frame.
+    state: [B, H, P, N] before the frame
+    Returns y [B, H, P] and the state after the frame.
     """
     dtype = _sum_dtype(x)
     values, dt, A, Bm, Cm, D, state = (each.to(dtype) for each in (x, dt, A, Bm, Cm, D, state))
@@ -63,11 +69,11 @@ def scan_step(
 def scan_recurrence(
     x: Tensor, dt: Tensor, A: Tensor, Bm: Tensor, Cm: Tensor, D: Tensor, state: Tensor | None = None
 ) -> tuple[Tensor, Tensor]:
-    """The definition, frame after frame; the chunked form is held to it.
+    """Compute the scan frame by frame. This is the definition that tests compare the chunked form with.
 
     x: [B, T, H, P]   dt: [B, T, H], not negative   A: [H], negative   Bm, Cm: [B, T, N]   D: [H]
-    state: [B, H, P, N], the memory before the first frame; None starts empty
-    Returns y [B, T, H, P] and the memory after the last frame.
+    state: [B, H, P, N] before the first frame; None means zeros
+    Returns y [B, T, H, P] and the state after the last frame.
     """
     memory = _empty_state(x, Bm) if state is None else state
     outputs = []
@@ -87,11 +93,11 @@ def scan_chunked(
     state: Tensor | None = None,
     chunk: int | None = None,
 ) -> tuple[Tensor, Tensor]:
-    """What `scan_recurrence` returns, at a cost linear in T, in chunks of about `chunk` frames.
+    """Compute `scan_recurrence` in chunks of about `chunk` frames, at a cost linear in T.
 
-    Shapes as in `scan_recurrence`; any T from 1 on, padding never shows.  The results do not depend on
-    `chunk`; left out, a chunk's L x L decays take about as much room as its memory P x N, which measured
-    fastest.  Gradients are written out (`ChunkedScan`) and can be taken once.
+    Shapes as in `scan_recurrence`; T >= 1. Results do not depend on `chunk`. The default makes the L x L
+    decays of a chunk about as large as its state P x N, which measured fastest. The gradient is implemented
+    in `ChunkedScan` and is differentiable once.
     """
     dtype = _sum_dtype(x)
     memory = _empty_state(x, Bm) if state is None else state
@@ -102,25 +108,18 @@ def scan_chunked(
 
 
 def _empty_state(x: Tensor, Bm: Tensor) -> Tensor:
-    """[B, H, P, N] zeros for x [B, T, H, P] and Bm [B, T, N]."""
+    """Return a zero state [B, H, P, N] for x [B, T, H, P] and Bm [B, T, N]."""
     batch, _, heads, width = x.shape
     return torch.zeros(batch, heads, width, Bm.shape[-1], dtype=_sum_dtype(x), device=x.device)
 
 
 def _sum_dtype(x: Tensor) -> torch.dtype:
-    """The type sums are kept in: float32 for anything shorter."""
+    """Return the type of sums: float32, or float64 for float64 inputs."""
     return torch.promote_types(x.dtype, torch.float32)
 
 
-MIN_LOG_DECAY = -100.0
-"""A frame's dt A is cut off here: exp(-100) is nothing beside what comes after, and one hard cut cannot
-blur, by float32 rounding of the running sum, the gentle decays that follow it."""
-PASS_FRAMES = 1024
-"""Frames that are worked on together: more than that no longer fits the cache, fewer are not worth a call."""
-
-
 class ScanInputs(NamedTuple):
-    """The inputs of a scan, of a whole sequence or of a stretch of it."""
+    """Inputs of a scan, of a whole sequence or of one pass."""
 
     x: Tensor
     """[B, T, H, P]"""
@@ -137,11 +136,11 @@ class ScanInputs(NamedTuple):
 
 
 class ChunkedScan(torch.autograd.Function):
-    """`ChunkedScan.apply(x, dt, A, Bm, Cm, D, state [B, H, P, N], chunk)` -> y, the memory after."""
+    """Autograd function: `apply(x, dt, A, Bm, Cm, D, state [B, H, P, N], chunk)` -> y, state after."""
 
     @staticmethod
     def forward(ctx: Any, *args: Any) -> tuple[Tensor, Tensor]:
-        """Stretch after stretch."""
+        """Compute y and the state after, pass by pass; keep the state before each pass."""
         inputs, memory, chunk = ScanInputs(*args[:6]), args[6].transpose(2, 3), args[7]
         y, before = torch.empty_like(inputs.x), []
         with torch.autocast(y.device.type, enabled=False):
@@ -149,7 +148,7 @@ class ChunkedScan(torch.autograd.Function):
                 before.append(memory)
                 sequence = _run_chunks(_slice_frames(inputs, span), memory, chunk)
                 torch.addcmul(_outputs(sequence), inputs.x[:, span], _per_channel(inputs), out=y[:, span])
-                memory = sequence.memory[:, :, -1].clone()  # a view would keep those of all chunks
+                memory = sequence.memory[:, :, -1].clone()  # a view would keep the states of all chunks alive
         ctx.save_for_backward(*inputs, y, *before)
         ctx.chunk = chunk
         return y, memory.transpose(2, 3).contiguous()
@@ -157,7 +156,7 @@ class ChunkedScan(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, dy: Tensor, dmemory: Tensor) -> tuple[Tensor | None, ...]:
-        """The same stretches from the last to the first."""
+        """Compute the gradients, from the last pass to the first."""
         inputs, y, before = ScanInputs(*ctx.saved_tensors[:6]), ctx.saved_tensors[6], ctx.saved_tensors[7:]
         grads, dmemory = ScanInputs(*map(torch.zeros_like, inputs)), dmemory.transpose(2, 3)
         with torch.autocast(y.device.type, enabled=False):
@@ -175,32 +174,35 @@ class ChunkedScan(torch.autograd.Function):
 
 
 class ChunkedSequence(NamedTuple):
-    """A stretch of S frames cut into K chunks of L; frames that fill up the last drive and forget nothing."""
+    """S frames of a pass in K chunks of L; padding of the last chunk has dt 0."""
 
     values: Tensor
-    """[B, K, L, H, P] x"""
+    """x [B, K, L, H, P]."""
     steps: Tensor
-    """[B, K, L, H] dt"""
+    """dt [B, K, L, H]."""
     inputs: Tensor
-    """[B, K, L, N] B"""
+    """B [B, K, L, N]."""
     outputs: Tensor
-    """[B, K, L, N] C"""
+    """C [B, K, L, N]."""
     sums: Tensor
-    """[B, H, K, L] dt A summed from the beginning of the chunk, falling along L"""
+    """Running sum of dt A from the start of the chunk [B, H, K, L], decreasing along L."""
     sources: Tensor
-    """[B, H, K, L + N, P] what a chunk reads from: its own dt x, and below it the memory before it"""
+    """Right factor of a chunk's product [B, H, K, L + N, P]: dt x, below it the state before the chunk."""
     write_weights: Tensor
-    """[B, H, K, L, N] B times what is left of it at the end of the chunk"""
+    """B times the decay until the end of the chunk [B, H, K, L, N]."""
     chunk_decay: Tensor
-    """[B, H, K + 1, K + 1] what is left at the beginning of chunk k of what was there at that of chunk j"""
+    """Decay from the start of chunk j to the start of chunk k [B, H, K + 1, K + 1], row k and column j."""
     memory: Tensor
-    """[B, H, K + 1, N, P] at the beginning of each chunk, and at the end"""
+    """State before each chunk and after the last one [B, H, K + 1, N, P]."""
     frames: int
-    """S"""
+    """Number of frames S."""
 
 
 def _run_chunks(inputs: ScanInputs, memory: Tensor, chunk: int) -> ChunkedSequence:
-    """Cut a stretch and follow the memory [B, H, N, P] through its chunks."""
+    """Split a pass into chunks and compute the state before each of them.
+
+    memory: [B, H, N, P], state before the pass
+    """
     frames, width = inputs.x.shape[1], inputs.Bm.shape[2]
     along = (inputs.x, inputs.dt, inputs.Bm, inputs.Cm)
     values, steps, input_weights, output_weights = (_fold(each, chunk) for each in along)
@@ -232,7 +234,7 @@ def _run_chunks(inputs: ScanInputs, memory: Tensor, chunk: int) -> ChunkedSequen
 
 
 def _outputs(sequence: ChunkedSequence) -> Tensor:
-    """What the frames of a stretch read of the memory: [B, S, H, P]."""
+    """Return the output of a pass without the skip: [B, S, H, P]."""
     length, width = sequence.write_weights.shape[3:]
     match = (sequence.outputs @ sequence.inputs.transpose(2, 3)).tril_()  # [B, K, L, L]
     read_weights = sequence.sums.new_empty(*sequence.sums.shape, length + width)  # [B, H, K, L, L + N]
@@ -244,17 +246,17 @@ def _outputs(sequence: ChunkedSequence) -> Tensor:
 def _gradients(
     sequence: ChunkedSequence, inputs: ScanInputs, y: Tensor, dy: Tensor, dmemory: Tensor, into: ScanInputs
 ) -> Tensor:
-    """Fill in (for A and D: add to) the gradients of a stretch; returns that of the memory before it.
+    """Write the gradients of a pass to `into` (for A and D: add them); return that of the state before the
+    pass.
 
-    y, dy: [B, S, H, P]    dmemory: [B, H, N, P], gradient of the memory after the stretch
-    Every product of the way there is met again, transposed: frames are sources s here, and columns t.
+    y, dy: [B, S, H, P]    dmemory: [B, H, N, P], gradient of the state after the pass
+    The products are those of the forward pass, transposed: row s is the source frame, column t the target
+    frame.
     """
     length, width = sequence.write_weights.shape[3:]
     dy_chunks = _fold(dy, length)  # [B, K, L, H, P]
     from_start = sequence.sums.exp()[..., None]  # [B, H, K, L, 1]
-    targets = torch.empty_like(
-        sequence.sources
-    )  # dy, and below it the gradient of the memory after the chunk
+    targets = torch.empty_like(sequence.sources)  # dy, and below it the gradient of the state after the chunk
     dy_rows = targets[..., :length, :]
     dy_rows.copy_(dy_chunks.permute(0, 3, 1, 2, 4))
     read_weights = sequence.outputs[:, None] * from_start  # [B, H, K, L, N]
@@ -293,16 +295,17 @@ def _step_and_value_gradients(
     dlast_sum: Tensor,
     into: ScanInputs,
 ) -> None:
-    """The gradients of x, dt, A and D.
+    """Compute the gradients of x, dt, A and D.
 
-    A sum s_t makes all that frame t reads larger, and smaller what is later read of frame t.  So its
-    gradient is what t read times dy, less what it wrote times the gradient of that; to the last of a chunk
-    comes the memory handed on (`dlast_sum`, [B, K, H]).  No second pass over L x L is needed.
+    A running sum s_t scales everything that frame t reads by exp(s_t), and everything that it writes by
+    exp(-s_t). So its gradient is (output of t) * dy minus (input of t) * (gradient of that input). The last
+    sum of a chunk also scales the state after the chunk (`dlast_sum`, [B, K, H]). This needs no second
+    product over L x L.
     """
     length = sequence.write_weights.shape[3]
     skipped = (dy * inputs.x).sum(3)  # [B, S, H]
     dsums_read = _fold((dy * y).sum(3) - inputs.D * skipped, length)  # [B, K, L, H]
-    dsteps = (sequence.values * ddrive).sum(4)  # [B, K, L, H], by what is driven
+    dsteps = (sequence.values * ddrive).sum(4)  # [B, K, L, H], through dt x
     dsums = dsums_read - sequence.steps * dsteps
     dsums[:, :, -1] += dlast_sum
     exponents = dsums.flip(2).cumsum_(2).flip(2)  # [B, K, L, H], gradient of dt A
@@ -319,26 +322,27 @@ def _step_and_value_gradients(
 
 
 def _decay(sums: Tensor) -> Tensor:
-    """exp of each sum less each other, capped at 1: [..., L] -> [..., L, L], row t and column s.
+    """Return exp(min(s_t - s_s, 0)) for all pairs: [..., L] -> [..., L, L], row t and column s.
 
-    Above the diagonal the difference is positive and could overflow; what is there is for others to blank.
+    Above the diagonal the difference is positive and could overflow, hence the limit. The caller masks these
+    values.
     """
     return (sums[..., :, None] - sums[..., None, :]).clamp_max_(0.0).exp_()
 
 
 def _pass_slices(frames: int, chunk: int) -> list[slice]:
-    """Slices of whole chunks, `PASS_FRAMES` frames together, and the rest."""
+    """Return the slices of the passes: whole chunks of about `PASS_FRAMES` frames in total, then the rest."""
     return chunk_slices(frames, max(1, PASS_FRAMES // chunk) * chunk)
 
 
 def _slice_frames(inputs: ScanInputs, span: slice) -> ScanInputs:
-    """The stretch of what goes along time."""
+    """Return the inputs of some frames."""
     x, dt, A, Bm, Cm, D = inputs
     return ScanInputs(x[:, span], dt[:, span], A, Bm[:, span], Cm[:, span], D)
 
 
 def _fold(series: Tensor, chunk: int) -> Tensor:
-    """[B, S, ...] -> [B, K, L, ...] with L at most `chunk`, as even as can be; filled up with zeros."""
+    """Split into chunks of equal length L <= `chunk`, padded with zeros: [B, S, ...] -> [B, K, L, ...]."""
     frames = series.shape[1]
     count = -(-frames // chunk)
     length = -(-frames // count)
@@ -349,10 +353,10 @@ def _fold(series: Tensor, chunk: int) -> Tensor:
 
 
 def _copy_frames(into: Tensor, chunks: Tensor) -> None:
-    """[B, K, L, ...] -> [B, S, ...], without what was filled up."""
+    """Copy chunks [B, K, L, ...] to `into` [B, S, ...], without the padding."""
     into.copy_(chunks.flatten(1, 2)[:, : into.shape[1]])
 
 
 def _per_channel(inputs: ScanInputs) -> Tensor:
-    """D for every channel, [H, P]: the same number side by side is read faster than one number spread."""
+    """Return D for every channel [H, P], contiguous, because a broadcast view is slower to read."""
     return inputs.D[:, None].expand(inputs.x.shape[2:]).contiguous()

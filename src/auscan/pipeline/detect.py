@@ -13,20 +13,23 @@ Memory holds a few frames and crops, and the table; features of each frame are s
 
 Inputs: a video, a picture or a folder of numbered pictures.
 Returns: a Result; its rows also as soon as they are final.
-See also: outputs.py (files of a result), live.py (pushed frames), inference/ (the engines).
+`write_result` also writes the files of the result.
+
+See also: outputs.py (overlay and report), live.py (pushed frames), batch/ (many inputs).
 """
 
 import shlex
 import time
 from collections.abc import Callable, Generator, Iterator
-from contextlib import closing
+from contextlib import AbstractContextManager, closing, nullcontext
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 
-from auscan.core.config import OperatingPoint, with_operating_point
-from auscan.core.environment import versions
+from auscan.core.config import OperatingPoint, Options, with_operating_point
+from auscan.core.environment import VERSION, versions
 from auscan.faces.detector import FaceDetector
 from auscan.faces.keyframe_tracking import track_faces
 from auscan.inference.engine import InferenceEngine
@@ -34,7 +37,7 @@ from auscan.inference.load import load_engine, require_attributions
 from auscan.media.audio import read_waveform
 from auscan.media.speech_activity import STEP_S, VoiceActivityDetector
 from auscan.media.video import Frame, probe, read_frames
-from auscan.pipeline.audio_stream import AudioTokenReader
+from auscan.pipeline.audio_stream import AudioTokenReader, prefetch
 from auscan.pipeline.face_features import (
     MAX_GAP_S,
     FaceEncoder,
@@ -43,14 +46,17 @@ from auscan.pipeline.face_features import (
     batch_frames,
     crop_faces,
 )
-from auscan.pipeline.prefetch import prefetch
-from auscan.pipeline.table_builder import RowsCallback, TableBuilder
-from auscan.pipeline.track import FaceTrack
-from auscan.results.attributions import Attributions, concatenate
-from auscan.results.baseline import NO_BASELINE, parse_baseline
+from auscan.pipeline.track import FaceTrack, RowsCallback, TableBuilder
+from auscan.results.attributions import (
+    ATTRIBUTIONS_FILE,
+    Attributions,
+    AttributionsWriter,
+    attributions_metadata,
+    concatenate,
+)
+from auscan.results.events import MIN_BASELINE_FRAMES, NO_BASELINE, Speech, parse_baseline
 from auscan.results.result import Result, RunInfo
-from auscan.results.speech import Speech
-from auscan.results.table import frame_durations_s
+from auscan.results.table import TableWriter, frame_durations_s, table_metadata
 
 BATCH_CROPS = 32
 """Crops of a batch of the visual encoder."""
@@ -204,3 +210,81 @@ def _finish_track(
     if on_attributions is not None:
         for part in track.attributions(engine, audio.tokens):
             on_attributions(part)
+
+
+def write_result(
+    source: Path,
+    folder: Path,
+    engine: InferenceEngine,
+    options: Options,
+    command: str,
+    progress: Progress | None = None,
+) -> Result:
+    """Process one input and write its files into `folder`; return the result.
+
+    command: command line that reproduces the result
+
+    Raises MediaError if the input cannot be read.
+    """
+    config, point = with_operating_point(engine.config, options.operating_point), options.operating_point
+    described = source.name, config.name, config.thresholds, config.untrained_aus, VERSION
+    metadata = table_metadata(*described, operating_point=point, baseline=options.baseline)
+    with (
+        TableWriter(folder, metadata) as writer,
+        _attributions_writer(source, folder, engine, options) as attributions_writer,
+    ):
+        result = detect(
+            source,
+            model=engine,
+            operating_point=point,
+            folder_rate_hz=options.as_video_hz,
+            keep_all=options.keep_all,
+            baseline=options.baseline,
+            progress=progress,
+            rows=writer.write,
+            attributions=False if attributions_writer is None else attributions_writer.write,
+        )
+    result = replace(result, info=replace(result.info, command=command))
+    result.save_derived(folder)
+    if options.overlay:
+        from auscan.pipeline.outputs import (  # plotly and jinja2 are slow to import
+            overlay_name,
+            render_overlay,
+        )
+
+        render_overlay(result, source, folder / overlay_name(source), options.as_video_hz)
+    file = folder / ATTRIBUTIONS_FILE
+    try:
+        if options.report:
+            from auscan.pipeline.outputs import render_report
+
+            drawn_file = None if attributions_writer is None else file
+            render_report(result, source, folder / "report.html", drawn_file, options.as_video_hz)
+    finally:
+        if not options.attributions:
+            file.unlink(missing_ok=True)  # written only for the report, or left by an earlier run
+    return result
+
+
+def missing_baseline_warning(result: Result) -> str | None:
+    """Warn how many faces have too few frames for a baseline; None if all have enough."""
+    levels = result.resting_levels() or {}
+    unscored = [str(face_id) for face_id, level in levels.items() if all(value != value for value in level)]
+    if not unscored:
+        return None
+    return (
+        f"{result.info.source}: {len(unscored)} of {len(levels)} faces have fewer than "
+        f"{MIN_BASELINE_FRAMES} scored frames for a baseline ({result.info.baseline}) and are not scored."
+    )
+
+
+def _attributions_writer(
+    source: Path, folder: Path, engine: InferenceEngine, options: Options
+) -> AbstractContextManager[AttributionsWriter | None]:
+    """Return a writer if attributions are requested or the report can show them, else an empty context."""
+    if not options.attributions and not (options.report and engine.has_attributions):
+        return nullcontext()
+    metadata = attributions_metadata(
+        source.name, engine.config.name, engine.config.network.visual.crop_size, VERSION
+    )
+    return AttributionsWriter(folder / ATTRIBUTIONS_FILE, metadata)

@@ -37,8 +37,7 @@ from auscan.media.video import Frame
 from auscan.model.bidirectional import DIRECTIONS, Direction, elapsed_frames, scan_bidirectional
 from auscan.pipeline.audio_stream import AudioTokenBuffer
 from auscan.pipeline.face_features import MAX_GAP_S, FaceEncoder, FaceFeatures, FrameFeatures, crop_faces
-from auscan.results.quality import QUALITY_FEATURE_COLUMNS, check_quality
-from auscan.results.table import ACTIVE_COLUMNS, BOX_COLUMNS, NO_FACE
+from auscan.results.table import ACTIVE_COLUMNS, BOX_COLUMNS, NO_FACE, QUALITY_FEATURE_COLUMNS, check_quality
 
 
 @dataclass(frozen=True, slots=True)

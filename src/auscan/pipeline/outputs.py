@@ -1,39 +1,27 @@
-"""Write the files of one input: table, events, summary, overlay and report.
+"""Draw the overlay and the report of a result.
 
-The table is written while the source is processed. Overlay and report decode the source again, because the
-frames of a long video do not fit into memory.
+Both decode the source again, because the frames of a long video do not fit into memory.
 
-Inputs: a source, a loaded engine, `Options`; or a Result and its source. Returns: files; the Result.
-See also: detect.py (processing of frames), results/figures/ (drawing), batch/ (many inputs).
+Inputs: a Result and its source. Returns: files.
+See also: detect.py (`write_result`), results/figures/ (drawing).
 """
 
-from contextlib import AbstractContextManager, nullcontext
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from auscan.core.config import Options, with_operating_point
-from auscan.core.environment import VERSION
 from auscan.faces.align import SIDE, crop_face
-from auscan.inference.engine import InferenceEngine
 from auscan.media.images import is_image, read_image
 from auscan.media.video import read_frames
-from auscan.pipeline.detect import Progress, detect
 from auscan.results.attributions import (
-    ATTRIBUTIONS_FILE,
     Attributions,
-    AttributionsWriter,
-    attributions_metadata,
     read_attributions,
 )
-from auscan.results.baseline import MIN_BASELINE_FRAMES
 from auscan.results.figures.overlay import write_overlay, write_overlay_picture
 from auscan.results.figures.report import Apex, pictured_events, write_report
 from auscan.results.result import Result
-from auscan.results.table import TableWriter, table_metadata
 
 
 def crop_apexes(
@@ -122,74 +110,3 @@ def render_report(
     """
     apexes = crop_apexes(result, pictured_events(result), Path(source), attributions_file, folder_rate_hz)
     write_report(Path(path), result, apexes)
-
-
-def write_result(
-    source: Path,
-    folder: Path,
-    engine: InferenceEngine,
-    options: Options,
-    command: str,
-    progress: Progress | None = None,
-) -> Result:
-    """Process one input and write its files into `folder`; return the result.
-
-    command: command line that reproduces the result
-
-    Raises MediaError if the input cannot be read.
-    """
-    config, point = with_operating_point(engine.config, options.operating_point), options.operating_point
-    described = source.name, config.name, config.thresholds, config.untrained_aus, VERSION
-    metadata = table_metadata(*described, operating_point=point, baseline=options.baseline)
-    with (
-        TableWriter(folder, metadata) as writer,
-        _attributions_writer(source, folder, engine, options) as attributions_writer,
-    ):
-        result = detect(
-            source,
-            model=engine,
-            operating_point=point,
-            folder_rate_hz=options.as_video_hz,
-            keep_all=options.keep_all,
-            baseline=options.baseline,
-            progress=progress,
-            rows=writer.write,
-            attributions=False if attributions_writer is None else attributions_writer.write,
-        )
-    result = replace(result, info=replace(result.info, command=command))
-    result.save_derived(folder)
-    if options.overlay:
-        render_overlay(result, source, folder / overlay_name(source), options.as_video_hz)
-    file = folder / ATTRIBUTIONS_FILE
-    try:
-        if options.report:
-            drawn_file = None if attributions_writer is None else file
-            render_report(result, source, folder / "report.html", drawn_file, options.as_video_hz)
-    finally:
-        if not options.attributions:
-            file.unlink(missing_ok=True)  # written only for the report, or left by an earlier run
-    return result
-
-
-def missing_baseline_warning(result: Result) -> str | None:
-    """Warn how many faces have too few frames for a baseline; None if all have enough."""
-    levels = result.resting_levels() or {}
-    unscored = [str(face_id) for face_id, level in levels.items() if all(value != value for value in level)]
-    if not unscored:
-        return None
-    return (
-        f"{result.info.source}: {len(unscored)} of {len(levels)} faces have fewer than "
-        f"{MIN_BASELINE_FRAMES} scored frames for a baseline ({result.info.baseline}) and are not scored."
-    )
-
-
-def _attributions_writer(
-    source: Path, folder: Path, engine: InferenceEngine, options: Options
-) -> AbstractContextManager[AttributionsWriter | None]:
-    """Return a writer if attributions are requested or the report can show them, else an empty context."""
-    if not options.attributions and not (options.report and engine.has_attributions):
-        return nullcontext()
-    metadata = attributions_metadata(
-        source.name, engine.config.name, engine.config.network.visual.crop_size, VERSION
-    )
-    return AttributionsWriter(folder / ATTRIBUTIONS_FILE, metadata)

@@ -1,4 +1,12 @@
-"""Find events in probabilities: onset, apex and offset of each activation of an AU.
+"""Store the sound level and speech of a result, and compute the share of speech in a time span.
+
+Speech moves the mouth, so each event states which share of it has speech.
+
+Inputs: steps of equal length on the clock of the frames.
+Returns: shares of speech; sound.parquet.
+See also: media/speech_activity.py (speech detection), events.py (events).
+
+Find events in probabilities: onset, apex and offset of each activation of an AU.
 
 Human coders code events, not frames. A curve that fluctuates about its threshold is one event, not ten.
 
@@ -15,19 +23,141 @@ If the table has values above a person baseline (`AU01_b` and so on), these are 
 Inputs: the table of a result, thresholds, and speech if there is audio.
 Returns: one row for each event.
 See also: baseline.py, docs/events.md.
+
+Subtract each face's neutral baseline from its probabilities.
+
+Faces differ at rest: a brow that always lies low is not lowered.
+
+    level     median probability of an AU over the scored frames of a face: all of them, or those of a time
+              span in which the face is at rest
+    neutral   NEUTRAL, or half the AU's threshold if that is less, so that a face at rest is never active
+    shift     if the level is above neutral, the face's logits are shifted so that the level becomes neutral.
+              A lower level is left as it is: raising it would turn noise into activity
+
+        logit(AU.._b) = logit(AU..) - max(0, logit(level) - logit(neutral))
+
+The shift is constant for a face and AU, so the order within the face stays, and the level (summary.json)
+suffices to undo it. A face with fewer than MIN_BASELINE_FRAMES scored frames has no level: its `AU.._b` are
+NaN and it is not scored.
+
+Inputs: probabilities, or a table.
+Returns: the columns `AU.._b`, and the `AU.._c` computed from them.
+See also: events.py (events follow `AU.._b` if there are any).
 """
 
+import json
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Final
 
+import fastparquet
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from auscan.core.atomic_write import atomic_path
 from auscan.core.aus import AU_COUNT, AU_NAMES
 from auscan.core.errors import InputError
-from auscan.results.speech import Speech
-from auscan.results.table import ACTIVE_COLUMNS, frame_durations_s, value_column
+from auscan.results.table import (
+    ACTIVE_COLUMNS,
+    BASELINE_COLUMNS,
+    COLUMNS,
+    apply_thresholds,
+    by_face,
+    frame_durations_s,
+    value_column,
+)
+
+SOUND_FILE: Final[str] = "sound.parquet"
+"""File name in the folder of a result."""
+METADATA_KEY: Final[str] = "auscan sound"
+"""Key of the JSON in the Parquet metadata."""
+UNITS: Final[dict[str, str]] = {
+    "time": "middle of the step, seconds on the clock of the frames",
+    "level_db": "root mean square level of the step, dB of full scale",
+    "speech": "1 where somebody speaks, else 0",
+}
+"""Description of each column, in order; written into the Parquet metadata."""
+
+
+@dataclass(frozen=True, eq=False)
+class Speech:
+    """Sound level and speech in L steps of equal length, without gaps."""
+
+    start_s: float
+    """Begin of the first step, seconds on the clock of the frames."""
+    step_s: float
+    """Length of a step, seconds."""
+    level_db: NDArray[np.float32]
+    """[L] root mean square level, dB of full scale."""
+    speech: NDArray[np.bool_]
+    """[L] whether the step has speech of any person."""
+
+    def __post_init__(self) -> None:
+        if self.level_db.shape != self.speech.shape or self.speech.ndim != 1:
+            raise ValueError(
+                f"level_db and speech should be [L], got {self.level_db.shape}, {self.speech.shape}."
+            )
+        if not self.step_s > 0:
+            raise ValueError(f"step_s should be above 0, got {self.step_s}.")
+
+    @property
+    def times_s(self) -> NDArray[np.float64]:
+        """Middle of each step, [L] seconds."""
+        return self.start_s + (np.arange(len(self.speech), dtype=np.float64) + 0.5) * self.step_s
+
+    def share(self, begin_s: NDArray[np.float64], end_s: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return the share of speech, 0 to 1, in each time span from begin to end, [E].
+
+        Time before and after the sound counts as without speech. A span of length 0 has NaN.
+        """
+        edges = self.start_s + np.arange(len(self.speech) + 1) * self.step_s
+        spoken_s = np.concatenate([[0.0], np.cumsum(self.speech) * self.step_s])  # up to each edge
+        length = np.where(end_s > begin_s, end_s - begin_s, np.nan)
+        spoken_in_span_s = np.interp(end_s, edges, spoken_s) - np.interp(begin_s, edges, spoken_s)
+        return np.asarray(np.clip(spoken_in_span_s / length, 0.0, 1.0))
+
+
+def write_speech(path: Path, sound: Speech, source: str, version: str) -> None:
+    """Write sound.parquet: one row for each step, with the columns of `UNITS`.
+
+    source: name of the input    version: version of auscan
+    """
+    metadata = {
+        "auscan": version,
+        "source": source,
+        "start_s": sound.start_s,
+        "step_s": sound.step_s,
+        "units": UNITS,
+    }
+    columns = sound.times_s, sound.level_db, sound.speech.astype(np.int8)
+    with atomic_path(path) as temporary:
+        fastparquet.write(
+            str(temporary),
+            pd.DataFrame(dict(zip(UNITS, columns, strict=True))),
+            compression="SNAPPY",
+            has_nulls=False,
+            write_index=False,
+            custom_metadata={METADATA_KEY: json.dumps(metadata)},
+        )
+
+
+def read_speech(path: Path) -> Speech:
+    """Read a sound.parquet.  Raises InputError if auscan did not write the file."""
+    try:
+        with path.open("rb") as file:
+            stored = fastparquet.ParquetFile(file)
+            metadata = json.loads(stored.key_value_metadata[METADATA_KEY])
+            table = stored.to_pandas()
+        level, speech = table["level_db"].to_numpy(np.float32), table["speech"].to_numpy(bool)
+        return Speech(float(metadata["start_s"]), float(metadata["step_s"]), level, speech)
+    except Exception as error:  # fastparquet raises many types for a damaged file
+        raise InputError(
+            f"{path} is not a sound file of auscan: {error!r}. Run `auscan detect` again."
+        ) from error
+
 
 EVENTS_FILE: Final[str] = "events.csv"
 """File name in the folder of a result."""
@@ -169,3 +299,126 @@ def _runs(
     last = active.copy()
     last[:-1] &= starts_run[1:] | ~active[1:]
     return np.flatnonzero(first), np.flatnonzero(last)
+
+
+NO_BASELINE: Final[str] = "none"
+"""Name of the setting without a baseline."""
+NEUTRAL: Final[float] = 0.1
+"""Highest neutral probability."""
+MIN_BASELINE_FRAMES: Final[int] = 25
+"""Scored frames that a level needs."""
+
+
+@dataclass(frozen=True)
+class Baseline:
+    """Time span of the frames that define the baseline, on the container's clock."""
+
+    begin_s: float = -np.inf
+    """First second."""
+    end_s: float = np.inf
+    """End, excluded."""
+
+
+def parse_baseline(text: str) -> Baseline | None:
+    """Parse none, median (of all frames) or SECONDS-SECONDS, such as 2-5 or 0.5-3.25.
+
+    Raises InputError for any other text.
+    """
+    if text == NO_BASELINE:
+        return None
+    if text == "median":
+        return Baseline()
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)-(\d+(?:\.\d+)?)", text)
+    if match is None or float(match[1]) >= float(match[2]):
+        raise InputError(
+            f"{text!r} is not a baseline. Use none, median, or two times in seconds, "
+            "the first before the second, such as 2-5."
+        )
+    return Baseline(float(match[1]), float(match[2]))
+
+
+def resting_level(
+    probabilities: NDArray[np.float32],
+    times_s: NDArray[np.float64],
+    scored: NDArray[np.bool_],
+    baseline: Baseline,
+) -> NDArray[np.float64]:
+    """Compute the level of each AU of one face, [A]; all NaN for fewer than MIN_BASELINE_FRAMES frames.
+
+    probabilities: [T, A]    times_s: [T]    scored: [T] whether the frame counts
+    """
+    usable = scored & (times_s >= baseline.begin_s) & (times_s < baseline.end_s)
+    if usable.sum() < MIN_BASELINE_FRAMES:
+        return np.full(AU_COUNT, np.nan)
+    return np.median(probabilities[usable].astype(np.float64), axis=0)
+
+
+def neutral_point(thresholds: Sequence[float]) -> NDArray[np.float64]:
+    """Return the neutral probability of each AU, [A], for thresholds [A]."""
+    return np.minimum(NEUTRAL, np.asarray(thresholds, np.float64) / 2)
+
+
+def subtract_baseline(
+    probabilities: NDArray[np.float32], level: NDArray[np.float64], neutral: NDArray[np.float64]
+) -> NDArray[np.float32]:
+    """Return probabilities [T, A] relative to a level [A] (or [T, A]); NaN if either is NaN.
+
+    neutral: [A], see `neutral_point`. Computed with odds, which are finite for probabilities 0 and 1.
+    """
+    shift = np.maximum(1.0, _odds(level) / _odds(neutral))
+    active_share, inactive_share = probabilities.astype(np.float64), 1.0 - probabilities.astype(np.float64)
+    return (active_share / (active_share + inactive_share * shift)).astype(np.float32)
+
+
+def _odds(probability: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return p / (1 - p); 1 is replaced by the largest float32 below it."""
+    clipped = np.minimum(probability, 1 - 2.0**-24)
+    return np.asarray(clipped / (1 - clipped))
+
+
+def resting_levels(table: pd.DataFrame, baseline: Baseline, keep_all: bool) -> dict[int, NDArray[np.float64]]:
+    """Return the levels [A] of each face of a table, by face_id."""
+    return {
+        face_id: resting_level(
+            rows[list(AU_NAMES)].to_numpy(np.float32),
+            rows["timestamp"].to_numpy(np.float64),
+            rows["reason"].eq("").to_numpy() | keep_all,
+            baseline,
+        )
+        for face_id, rows in by_face(table)
+    }
+
+
+def add_baseline_columns(
+    table: pd.DataFrame,
+    levels: Mapping[int, NDArray[np.float64]],
+    thresholds: Sequence[float],
+    keep_all: bool,
+) -> pd.DataFrame:
+    """Return the table with `BASELINE_COLUMNS` and the `AU.._c` computed from them.
+
+    levels: [A] by face_id; both groups of columns are NaN for faces without a level.
+    """
+    ids, row_of_id = np.unique(table["face_id"].to_numpy(), return_inverse=True)
+    unknown = np.full(AU_COUNT, np.nan)
+    level = np.array([levels.get(int(face_id), unknown) for face_id in ids]).reshape(-1, AU_COUNT)[row_of_id]
+    values = subtract_baseline(table[list(AU_NAMES)].to_numpy(np.float32), level, neutral_point(thresholds))
+    active = apply_thresholds(values, table["reason"].eq("").to_numpy() | keep_all, thresholds)
+    columns = {
+        **dict(zip(ACTIVE_COLUMNS, active.T, strict=True)),
+        **dict(zip(BASELINE_COLUMNS, values.T, strict=True)),
+    }
+    return table.assign(**columns)
+
+
+def replace_baseline(
+    table: pd.DataFrame, baseline: Baseline | None, thresholds: Sequence[float], keep_all: bool
+) -> pd.DataFrame:
+    """Return the table with this baseline instead of its own; None: without a baseline."""
+    table = table[list(COLUMNS)]
+    if baseline is not None:
+        levels = resting_levels(table, baseline, keep_all)
+        return add_baseline_columns(table, levels, thresholds, keep_all)
+    values = table[list(AU_NAMES)].to_numpy(np.float32)
+    active = apply_thresholds(values, table["reason"].eq("").to_numpy() | keep_all, thresholds)
+    return table.assign(**dict(zip(ACTIVE_COLUMNS, active.T, strict=True)))

@@ -11,9 +11,8 @@ from typing import Any
 
 from auscan.core.aus import AU_NAMES
 from auscan.core.errors import InputError
-from auscan.results.result import Result, RunInfo
-from auscan.results.speech import SOUND_FILE, read_speech
-from auscan.results.summary import SUMMARY_FILE
+from auscan.results.events import SOUND_FILE, read_speech
+from auscan.results.result import SUMMARY_FILE, Result, RunInfo
 from auscan.results.table import TABLE_FILE, read_result_table
 
 

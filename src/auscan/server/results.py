@@ -20,12 +20,10 @@ from numpy.typing import NDArray
 from auscan.core.aus import AU_NAMES
 from auscan.faces.align import crop_transform
 from auscan.results.attributions import ATTRIBUTIONS_FILE, read_attributions
-from auscan.results.baseline import NO_BASELINE
-from auscan.results.events import find_events
+from auscan.results.events import NO_BASELINE, find_events
 from auscan.results.exports.write import export_result
 from auscan.results.read import read_result
-from auscan.results.result import Result, apply_baseline
-from auscan.results.summary import SUMMARY_FILE
+from auscan.results.result import SUMMARY_FILE, Result, apply_baseline
 from auscan.results.table import ACTIVE_COLUMNS, BOX_COLUMNS, TABLE_FILE, value_column
 
 MAX_ATTRIBUTION_FRAMES: Final[int] = 64

@@ -25,10 +25,9 @@ from auscan.core.atomic_write import atomic_path
 from auscan.core.aus import AU_COUNT
 from auscan.media.discover import MEDIA_SUFFIXES
 from auscan.results.attributions import ATTRIBUTIONS_FILE
-from auscan.results.events import EVENTS_FILE
+from auscan.results.events import EVENTS_FILE, SOUND_FILE
 from auscan.results.exports.write import FORMATS
-from auscan.results.speech import SOUND_FILE
-from auscan.results.summary import SUMMARY_FILE
+from auscan.results.result import SUMMARY_FILE
 from auscan.results.table import CSV_FILE, TABLE_FILE
 from auscan.server import results
 from auscan.server.job_store import StudioJob

@@ -12,6 +12,7 @@ import pytest
 from numpy.typing import NDArray
 
 from auscan.core.errors import MediaError
+from auscan.results.events import Speech
 from auscan.results.figures.overlay import (
     FACE_COLOURS,
     AudioLevels,
@@ -22,7 +23,6 @@ from auscan.results.figures.overlay import (
     write_overlay_picture,
 )
 from auscan.results.result import Result
-from auscan.results.speech import Speech
 from auscan.results.table import TrackScores
 
 THRESHOLDS = [0.5] * 12

@@ -9,6 +9,7 @@ import pytest
 
 from auscan.core.aus import AU_NAMES
 from auscan.core.errors import InputError
+from auscan.results.events import Speech
 from auscan.results.figures.plots import (
     MAX_POINTS,
     FigureData,
@@ -17,10 +18,8 @@ from auscan.results.figures.plots import (
     overview_figure,
     runs,
 )
-from auscan.results.quality import QUALITY_FEATURE_COLUMNS
 from auscan.results.result import Result
-from auscan.results.speech import Speech
-from auscan.results.table import TrackScores
+from auscan.results.table import QUALITY_FEATURE_COLUMNS, TrackScores
 
 MakeTrack = Callable[..., TrackScores]
 MakeResult = Callable[..., Result]

@@ -11,6 +11,7 @@ import pytest
 
 from auscan.core.aus import AU_DESCRIPTIONS
 from auscan.results.attributions import Attributions
+from auscan.results.events import Speech
 from auscan.results.figures.report import (
     _REASON_TEXTS,
     MAX_EVENTS,
@@ -19,10 +20,8 @@ from auscan.results.figures.report import (
     pictured_events,
     write_report,
 )
-from auscan.results.quality import QUALITY_FEATURE_COLUMNS, REASONS
 from auscan.results.result import Result
-from auscan.results.speech import Speech
-from auscan.results.table import TrackScores
+from auscan.results.table import QUALITY_FEATURE_COLUMNS, REASONS, TrackScores
 
 MakeTrack = Callable[..., TrackScores]
 MakeResult = Callable[..., Result]

@@ -22,8 +22,8 @@ from numpy.typing import NDArray
 from auscan.core.atomic_write import atomic_path
 from auscan.core.aus import AU_MEANINGS, AU_NAMES
 from auscan.core.errors import MediaError
+from auscan.results.events import Speech
 from auscan.results.figures.mp4 import Mp4Writer
-from auscan.results.speech import Speech
 from auscan.results.table import ACTIVE_COLUMNS, BOX_COLUMNS, frame_times_s
 
 Image = NDArray[np.uint8]

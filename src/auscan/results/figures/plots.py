@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from plotly.subplots import make_subplots
 
 from auscan.core.aus import AU_MEANINGS, AU_NAMES
-from auscan.results.speech import Speech
+from auscan.results.events import Speech
 from auscan.results.table import ACTIVE_COLUMNS, frame_durations_s, frame_times_s, value_column
 
 MAX_POINTS: Final[int] = 6000

@@ -24,9 +24,8 @@ from auscan.core.aus import AU_DESCRIPTIONS, AU_MEANINGS, AU_NAMES
 from auscan.results.attributions import Attributions
 from auscan.results.figures.heat import Image, draw_apex
 from auscan.results.figures.plots import MAX_POINTS, FigureData, face_figure, overview_figure
-from auscan.results.quality import MIN_QUALITY, NO_FACE_REASON
 from auscan.results.result import Result
-from auscan.results.table import ACTIVE_COLUMNS
+from auscan.results.table import ACTIVE_COLUMNS, MIN_QUALITY, NO_FACE_REASON
 
 MAX_FACES: Final[int] = 6
 """Faces with a timeline and pictures: those with the most frames. Events and counts include all faces."""
