@@ -26,7 +26,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from auscan.faces.detector import Detection, FaceDetector
-from auscan.faces.keyframe_tracking import STRIDE, track_faces
+from auscan.faces.tracking import STRIDE, track_faces
 from auscan.media.video import read_frames
 
 POINTS = ("left_eye", "right_eye", "nose", "left_mouth", "right_mouth")

@@ -1,4 +1,4 @@
-"""Measure accuracy against picture quality, the basis of the thresholds in results/quality.py.
+"""Measure accuracy against picture quality, the basis of the thresholds in results/table.py.
 
     python benchmarks/accuracy/quality_thresholds.py --data ../shared/data --run runs/nano
 
@@ -23,8 +23,7 @@ from sklearn.metrics import roc_auc_score
 
 sys.path.insert(0, str(Path(__file__).parents[2]))  # the repository, for recipes and benchmarks
 from auscan.core.aus import AU_NAMES
-from auscan.faces.align import crop_face, crop_transform, to_crop
-from auscan.faces.quality import measure_quality
+from auscan.faces.align import crop_face, crop_transform, measure_quality, to_crop
 from auscan.inference.engine import InferenceEngine
 from auscan.inference.load import load_engine
 from auscan.inference.score_track import score_track

@@ -31,8 +31,7 @@ from numpy.typing import NDArray
 
 sys.path.insert(0, str(Path(__file__).parents[2]))  # the repository, for recipes and benchmarks
 from auscan.core.aus import AU_NAMES
-from auscan.inference.audio_segments import encode_audio_stream
-from auscan.inference.engine import AudioTokens, InferenceEngine
+from auscan.inference.engine import AudioTokens, InferenceEngine, encode_audio_stream
 from auscan.inference.load import load_engine
 from auscan.inference.score_track import probabilities
 from auscan.media.audio import Waveform

@@ -3,7 +3,7 @@
     python benchmarks/accuracy/speech_activity.py --data ../shared/data --peer silero_vad.jit
 
 The peer is silero_vad/data/silero_vad.jit of the package silero-vad (MIT), which needs torch. It is a model,
-not ground truth. The thresholds of media/speech_activity.py were chosen on these clips, so the figures are
+not ground truth. The thresholds of media/audio.py were chosen on these clips, so the figures are
 from development data. Prints a Markdown table.
 """
 
@@ -14,9 +14,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from auscan.media.audio import Waveform, read_waveform
+from auscan.media.audio import STEP_S, VoiceActivityDetector, Waveform, read_waveform
 from auscan.media.discover import find_media
-from auscan.media.speech_activity import STEP_S, VoiceActivityDetector
 
 PEER_STEP = 512  # samples at 16 kHz in a step of the peer
 

@@ -31,9 +31,8 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).parents[2]))  # the repository, for recipes and benchmarks
 from auscan.core.environment import versions
 from auscan.faces.detector import FaceDetector
-from auscan.faces.keyframe_tracking import track_faces
-from auscan.inference.audio_segments import encode_audio_stream
-from auscan.inference.engine import AudioTokens, InferenceEngine
+from auscan.faces.tracking import track_faces
+from auscan.inference.engine import AudioTokens, InferenceEngine, encode_audio_stream
 from auscan.inference.load import load_engine
 from auscan.media.audio import read_waveform
 from auscan.media.video import Frame, probe, read_frames

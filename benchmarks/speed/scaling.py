@@ -50,7 +50,7 @@ def cost(clip: Path) -> list[Row]:
     """Measure core seconds of each stage for an hour of such video; stages run one after the other."""
     import auscan
     from auscan.faces.detector import FaceDetector
-    from auscan.faces.keyframe_tracking import track_faces
+    from auscan.faces.tracking import track_faces
     from auscan.inference.load import load_engine
     from auscan.media.audio import read_waveform
     from auscan.media.video import read_frames

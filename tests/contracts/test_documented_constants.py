@@ -20,7 +20,7 @@ from auscan.cli import studio as cli_studio
 from auscan.core import config, errors
 from auscan.datasets import clock, features
 from auscan.faces import align, detector, keyframe_tracking, tracker
-from auscan.inference import audio_segments
+from auscan.inference import engine as audio_segments
 from auscan.media import audio, discover, images, speech_activity
 from auscan.pipeline import live, prefetch
 from auscan.results import baseline, events, quality

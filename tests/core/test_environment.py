@@ -1,6 +1,10 @@
 """Plain names stay below the folder they are joined to; other names are refused.
 
 The version is stated once, in pyproject.toml; versions of packages that can change results are reported.
+
+Files are written completely or not at all.
+
+Chunks cover every row once, in order.
 """
 
 import tomllib
@@ -13,7 +17,7 @@ from hypothesis import strategies as st
 from packaging.version import Version
 
 from auscan.core import environment
-from auscan.core.environment import as_plain_name, is_plain_name
+from auscan.core.environment import as_plain_name, atomic_path, chunk_slices, is_plain_name
 
 NOT_PLAIN = [
     *("", ".", "..", "...", " ", ".. ", "/", "/etc", "a/b", "a/", "../a", "../../..", "a/../..", "//a"),
@@ -76,3 +80,40 @@ def test_every_reported_package_is_a_dependency() -> None:
     dependencies = [*project["dependencies"], *project["optional-dependencies"]["train"]]
     names = {line.partition(">=")[0] for line in dependencies}
     assert set(environment.REPORTED_PACKAGES) <= names
+
+
+def test_the_file_has_its_final_name_only_when_it_is_complete(tmp_path: Path) -> None:
+    path = tmp_path / "new" / "a.csv"
+    with atomic_path(path) as temporary:
+        temporary.write_text("half")
+        assert not path.exists()
+        assert temporary.parent == path.parent
+        assert temporary.suffix == ".csv"
+    assert path.read_text() == "half"
+    assert list(path.parent.iterdir()) == [path]
+
+
+def test_a_failure_leaves_the_earlier_file_and_no_temporary_file(tmp_path: Path) -> None:
+    path = tmp_path / "a.csv"
+    path.write_text("earlier")
+
+    def write_half() -> None:
+        with atomic_path(path) as temporary:
+            temporary.write_text("half")
+            raise RuntimeError("disk full")
+
+    with pytest.raises(RuntimeError, match="disk full"):
+        write_half()
+    assert path.read_text() == "earlier"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("count", [0, 1, 6, 7, 20])
+@pytest.mark.parametrize("length", [1, 7, 100])
+@pytest.mark.parametrize("start", [0, 5])
+def test_chunks_cover_every_row_once_and_none_is_too_long(count: int, length: int, start: int) -> None:
+    rows = list(range(40))
+    chunks = chunk_slices(count, length, start)
+    assert [row for chunk in chunks for row in rows[chunk]] == rows[start : start + count]
+    assert all(0 < chunk.stop - chunk.start <= length for chunk in chunks)
+    assert all(chunk.stop - chunk.start == length for chunk in chunks[:-1])

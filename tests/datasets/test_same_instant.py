@@ -13,7 +13,7 @@ from auscan.core.aus import AU_NAMES
 from auscan.datasets.index import read_index
 from auscan.datasets.prepare import prepare
 from auscan.media.audio import read_waveform
-from auscan.media.images import read_image
+from auscan.media.discover import read_image
 from auscan.media.video import read_frames
 
 from .conftest import (

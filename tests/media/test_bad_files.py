@@ -12,7 +12,7 @@ import pytest
 
 from auscan.core.errors import MediaError
 from auscan.media.audio import read_waveform
-from auscan.media.truncation import is_truncated
+from auscan.media.container import is_truncated
 from auscan.media.video import probe, read_frames
 
 from .conftest import tone

@@ -16,8 +16,7 @@ from numpy.testing import assert_array_equal
 from numpy.typing import NDArray
 
 from auscan.core.config import SAMPLE_RATE_HZ, TOKEN_HOP
-from auscan.inference.audio_segments import CONTEXT_S, SEGMENT_S, encode_audio_stream
-from auscan.inference.engine import AudioTokens, InferenceEngine
+from auscan.inference.engine import CONTEXT_S, SEGMENT_S, AudioTokens, InferenceEngine, encode_audio_stream
 from auscan.inference.torch_engine import TorchEngine
 from auscan.media.audio import Waveform
 from auscan.media.video import Frame

@@ -20,8 +20,7 @@ from auscan.core.aus import AU_NAMES
 from auscan.core.config import Calibration, OperatingPoints
 from auscan.core.errors import CheckpointError, InputError, MediaError
 from auscan.faces.detector import FaceDetector
-from auscan.inference.audio_segments import CONTEXT_S, SEGMENT_S
-from auscan.inference.engine import InferenceEngine, VisualFeatures
+from auscan.inference.engine import CONTEXT_S, SEGMENT_S, InferenceEngine, VisualFeatures
 from auscan.inference.torch_engine import TorchEngine
 from auscan.media.audio import Waveform, read_waveform
 from auscan.media.video import read_frames

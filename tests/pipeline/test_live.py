@@ -12,9 +12,8 @@ from numpy.testing import assert_allclose, assert_array_equal
 from numpy.typing import NDArray
 
 from auscan.core.aus import AU_NAMES
-from auscan.faces.keyframe_tracking import STRIDE
-from auscan.inference.audio_segments import encode_audio_stream
-from auscan.inference.engine import InferenceEngine
+from auscan.faces.tracking import STRIDE
+from auscan.inference.engine import InferenceEngine, encode_audio_stream
 from auscan.inference.torch_engine import TorchEngine
 from auscan.media.audio import Waveform, read_waveform
 from auscan.media.stream import read_stream

@@ -12,7 +12,7 @@ from scipy.special import expit
 import auscan
 from auscan.core.aus import AU_NAMES
 from auscan.core.checkpoint_folder import CARD_FILE, WEIGHTS_FILE, read_config, verify_checksums
-from auscan.inference.audio_segments import encode_audio_stream
+from auscan.inference.engine import encode_audio_stream
 from auscan.inference.load import load_engine
 from auscan.inference.score_track import probabilities
 from auscan.media.audio import read_waveform

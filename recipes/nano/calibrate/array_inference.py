@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from auscan.core.aus import AU_COUNT
 from auscan.faces.align import crop_face
 from auscan.faces.detector import FaceDetector
-from auscan.faces.keyframe_tracking import track_faces
+from auscan.faces.tracking import track_faces
 from auscan.inference.engine import AudioTokens, InferenceEngine
 from auscan.inference.score_track import score_track
 from auscan.media.video import Frame

@@ -19,10 +19,10 @@ import pandas as pd
 from numpy.typing import NDArray
 
 sys.path.insert(0, str(Path(__file__).parents[3]))  # the repository, for recipes and benchmarks
-from auscan.core.atomic_write import atomic_path
 from auscan.core.aus import AU_NAMES
 from auscan.core.checkpoint_folder import CARD_FILE, CONFIG_FILE, read_config, write_checksums
 from auscan.core.config import Calibration, CheckpointConfig, OperatingPoints
+from auscan.core.environment import atomic_path
 from auscan.inference.engine import InferenceEngine
 from auscan.inference.load import load_engine
 from auscan.training.operating_points import CalibratedThresholds, fit_calibrated_thresholds

@@ -13,9 +13,9 @@ import pandas as pd
 from numpy.typing import NDArray
 from sklearn.metrics import f1_score, precision_score, recall_score, roc_auc_score
 
-from auscan.core.atomic_write import atomic_path
 from auscan.core.aus import AU_NAMES
 from auscan.core.config import UNCALIBRATED
+from auscan.core.environment import atomic_path
 from auscan.inference.score_track import calibrate
 from auscan.training.metrics import calibration_error
 from auscan.training.operating_points import (

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from auscan.core.aus import AU_COUNT
 from auscan.faces.align import crop_face
 from auscan.faces.detector import FaceDetector
-from auscan.faces.keyframe_tracking import track_faces
+from auscan.faces.tracking import track_faces
 from auscan.media.audio import read_waveform
 from auscan.media.video import read_frames
 from recipes.nano.data.teacher_labels import teacher_targets

@@ -32,7 +32,7 @@ from auscan.datasets.synth.person import Floats
 from auscan.datasets.synth.voice import mix_audio
 from auscan.faces.align import SIDE, crop_face, crop_transform
 from auscan.faces.detector import FaceDetector
-from auscan.faces.keyframe_tracking import track_faces
+from auscan.faces.tracking import track_faces
 from recipes.nano.data.real_clips import MIN_FRAMES, ClipTrack
 from recipes.nano.render.appearance import Appearance, Random, draw_appearance
 from recipes.nano.render.camera_model import (

@@ -2,11 +2,8 @@
 
 Read in this order:
 
-    options.py          options of a run, as plain values; metadata of its manifest records
-    jobs.py             one job, its job function, its manifest record
+    jobs.py             options of a run; one job, its job function, its manifest record
     plan.py             jobs of a run: new inputs, and inputs whose stored result is stale
-    detect_worker.py    job function of `auscan detect`
-    fingerprint.py      size, modification time and hash of an input
     output_folder.py    staging folder of a run; results are moved into place by one rename
     worker.py           worker process: parent and child side
     run.py              loop over the jobs; in-process and pool runners

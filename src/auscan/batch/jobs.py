@@ -1,29 +1,16 @@
-"""Compute the fingerprint of an input: size and modification time, and the hash of its content.
+"""Define the jobs of `auscan detect`: options, fingerprints of inputs, and the function that runs one job.
 
-A resumed run compares size and time first; it hashes the content only if they differ.
+A job writes its files into a staging folder and returns a manifest record. `attempt` turns errors of the
+input into a failed record, so that the run continues. The files are the same in this process, in a worker
+process and on another machine. A resumed run compares the size and time of an input first; it hashes the
+content only if they differ.
 
-Inputs: a file, or a folder of numbered pictures. Returns: size and time; SHA-256.
-See also: plan.py (which inputs to process).
+This module imports no heavy library, because a worker process receives its jobs before it loads the model.
 
-Hold the options of a run as plain values that can be sent to another process.
-
-Inputs: the options of `auscan detect`. Returns: metadata of all manifest records, the command for one input.
-See also: plan.py (which inputs to process), core/config.py (`Options`).
-
-Define the jobs of a run, and build their manifest records.
-
-`attempt` runs one job and turns errors of its input into a failed record, so that the run continues. This
-module imports no heavy library, because a worker process receives its jobs before it loads the model.
-
-Inputs: a job, the metadata of the run, a function. Returns: a ManifestRecord.
-See also: detect_worker.py, extract.py (job functions), results/manifest.py (the file).
-
-Process one input of `auscan detect`: write its files into a staging folder, return its manifest record.
-
-The files are the same in this process, in a worker process and on another machine.
-
-Inputs: a job and the path of a folder to create. Returns: a ManifestRecord, also if the input fails.
-See also: output_folder.py (moving the folder into place), pipeline/outputs.py (the files).
+Inputs: the options of `auscan detect`; a job and the path of a folder to create.
+Returns: a ManifestRecord, also if the input fails.
+See also: plan.py (which inputs to process), output_folder.py (moving the folder into place), extract.py
+(jobs of `auscan extract`), pipeline/detect.py (`write_result`), results/manifest.py (the file).
 """
 
 import hashlib
@@ -45,7 +32,7 @@ from auscan.core.config import CheckpointConfig, Options, with_operating_point
 from auscan.core.environment import versions
 from auscan.core.errors import AuscanError, MediaError, OutputError
 from auscan.media.container import check_file
-from auscan.media.images import numbered_images
+from auscan.media.discover import numbered_images
 from auscan.results.manifest import ManifestRecord, has_same_content
 
 

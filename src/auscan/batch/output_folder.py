@@ -14,7 +14,7 @@ Nothing outside OUT is deleted, moved or replaced: names must be one plain compo
 and symbolic links are never followed. A link below OUT with the name of a result is not replaced.
 
 Inputs: finished folders. Returns: folders below OUT.
-See also: detect_worker.py (writing results), results/manifest.py.
+See also: jobs.py (writing results), results/manifest.py.
 """
 
 import errno

@@ -4,7 +4,7 @@ Plans agree between machines and runs: names and shards depend on the key of an 
 on the order of inputs or on the mount point of a disk.
 
 Inputs: inputs found, records of earlier runs. Returns: jobs, and the inputs whose results are current.
-See also: media/discover.py (finding inputs), detect_worker.py (processing).
+See also: media/discover.py (finding inputs), jobs.py (processing).
 """
 
 import hashlib

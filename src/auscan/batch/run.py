@@ -8,7 +8,7 @@ Ctrl+C (SIGINT) lets running jobs finish and starts no others; a second one, or 
 in-process runner stops at the first one.
 
 Inputs: jobs. Returns: (job, record) after the result is in place and its manifest line is written.
-See also: detect_worker.py (one input), worker.py (one process), output_folder.py (publishing).
+See also: jobs.py (one input), worker.py (one process), output_folder.py (publishing).
 """
 
 import signal

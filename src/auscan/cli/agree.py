@@ -74,7 +74,7 @@ def _face_of(codings: "list[Coding]", face: int | None) -> "Coding":
 
 
 def _write(out: Path, agreement: "Agreement") -> None:
-    from auscan.core.atomic_write import atomic_path
+    from auscan.core.environment import atomic_path
     from auscan.results.agreement.figure import write_figure
 
     try:

@@ -80,7 +80,7 @@ def evaluate(
 
 
 def _write(out: Path, text: str, evaluation: "Evaluation") -> None:
-    from auscan.core.atomic_write import atomic_path
+    from auscan.core.environment import atomic_path
     from auscan.training.evaluation import write_figure
 
     with atomic_path(out / "evaluation.json") as path:

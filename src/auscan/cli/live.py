@@ -3,7 +3,7 @@
 With --mjpeg, `MjpegPage` also serves the annotated frames as MJPEG on 127.0.0.1. Frames are drawn only while
 a browser is connected.
 Returns: one line per frame and face on stdout; messages on stderr; http://127.0.0.1:PORT.
-See also: pipeline/live.py (detection), pipeline/prefetch.py (dropped frames), results/figures/overlay.py.
+See also: pipeline/live.py (detection), pipeline/audio_stream.py (dropped frames), results/figures/overlay.py.
 """
 
 import json

@@ -1,6 +1,6 @@
 """Define the options shared by commands that run a model: engine, device, thresholds, face quality, Ray.
 
-See also: inference/load.py, core/config.py, results/quality.py (their meaning).
+See also: inference/load.py, core/config.py, results/table.py (their meaning).
 """
 
 from typing import Annotated, Literal

@@ -1,20 +1,25 @@
-"""Check file names, CPU cores, package versions and optional dependencies.
+"""Provide what every layer shares: versions, extras, CPU cores, file names, atomic writes, chunks.
 
-File names: Linux allows any bytes in a name, such as Latin-1 from an old archive; Python decodes them as lone
-surrogates. auscan writes UTF-8, so its results could not name such a file. A stored name that auscan joins to
-a path must be one path component: `..` leads out of the folder, and an absolute name replaces the whole path.
-`is_plain_name` is the only check for this.
+File names: Linux allows any bytes in a name, such as Latin-1 from an old archive; Python decodes them as
+lone surrogates. auscan writes UTF-8, so its results could not name such a file. A stored name that auscan
+joins to a path must be one path component: `..` leads out of the folder, and an absolute name replaces the
+whole path. `is_plain_name` is the only check for this.
 
 Optional dependencies: the shipped model runs without PyTorch. Training, export and other models need the
 extra [train]; merging results and SQL queries need [batch]; runs on several machines need [ray].
+
+Atomic writes: a run that is killed while writing must not leave an incomplete file under the final name.
 """
 
 import os
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Final, TypeGuard
+from uuid import uuid4
 
 from auscan.core.errors import InputError
 
@@ -133,3 +138,24 @@ def require_torch(feature: str) -> None:
     """Raise InputError with the install command if PyTorch is missing; `feature` needs it."""
     if find_spec("torch") is None:
         raise InputError(f"{feature} needs PyTorch, which is not installed. Run: {TRAIN_INSTALL_COMMAND}")
+
+
+@contextmanager
+def atomic_path(path: Path) -> Iterator[Path]:
+    """Yield a temporary path beside `path`; rename it to `path` on success, remove it on failure.
+
+    Creates missing parent folders. Keeps the suffix, because writers choose the format by it.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.stem}.{uuid4().hex[:8]}.part{path.suffix}")
+    try:
+        yield temporary
+        os.replace(temporary, path)  # noqa: PTH105 - this function exists for the atomicity of this call
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def chunk_slices(count: int, length: int, start: int = 0) -> list[slice]:
+    """Return slices of at most `length` rows that cover `count` rows from `start` on, in order."""
+    stop = start + count
+    return [slice(first, min(first + length, stop)) for first in range(start, stop, length)]

@@ -6,7 +6,7 @@ This module does not import torch.
 
 Inputs: a folder, or the paths of an index.
 Returns: file names by frame number; crops [T, S, S, 3] uint8 RGB.
-See also: media/images.py (decoding, which detects truncated pictures), faces/align.py (alignment).
+See also: media/discover.py (decoding, which detects truncated pictures), faces/align.py (alignment).
 """
 
 import os
@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from auscan.core.errors import InputError
-from auscan.media.images import IMAGE_SUFFIXES, read_image
+from auscan.media.discover import IMAGE_SUFFIXES, read_image
 
 
 @dataclass

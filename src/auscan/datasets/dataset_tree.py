@@ -12,8 +12,7 @@ from pathlib import Path
 
 from auscan.core.errors import InputError
 from auscan.datasets.find import Unused
-from auscan.media.discover import VIDEO_SUFFIXES
-from auscan.media.images import IMAGE_SUFFIXES, natural_key
+from auscan.media.discover import IMAGE_SUFFIXES, VIDEO_SUFFIXES, natural_key
 
 
 @dataclass

@@ -35,7 +35,7 @@ from auscan.datasets.index import Index
 from auscan.encoders.audio import build_audio_encoder
 from auscan.encoders.hub import with_arch
 from auscan.encoders.visual import ConvEncoder, Dinov2Encoder, build_visual_encoder, pool_patches
-from auscan.inference.audio_segments import encode_audio_stream
+from auscan.inference.engine import encode_audio_stream
 from auscan.media.audio import read_waveform
 from auscan.model.checkpoint import load_checkpoint
 

@@ -19,8 +19,7 @@ from typing import Final
 
 from auscan.core.errors import InputError
 from auscan.datasets.track_lists import Kind, detect_kind
-from auscan.media.discover import VIDEO_SUFFIXES
-from auscan.media.images import natural_key
+from auscan.media.discover import VIDEO_SUFFIXES, natural_key
 
 SPLIT_FOLDERS: Final[dict[str, str]] = {
     "train_set": "train",

@@ -25,8 +25,8 @@ import pyarrow as pa  # type: ignore[import-untyped]
 import pyarrow.parquet as pq  # type: ignore[import-untyped]
 from numpy.typing import NDArray
 
-from auscan.core.atomic_write import atomic_path
 from auscan.core.aus import AU_COUNT, AU_NAMES
+from auscan.core.environment import atomic_path
 from auscan.core.errors import InputError
 from auscan.datasets.clock import FrameClock
 from auscan.results.readers.annotations import NOT_ANNOTATED

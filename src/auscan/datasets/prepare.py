@@ -11,7 +11,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Final, Protocol
 
-from auscan.core.atomic_write import atomic_path
+from auscan.core.environment import atomic_path
 from auscan.core.errors import InputError
 from auscan.datasets.affwild2 import AffWild2, MultiTask
 from auscan.datasets.bp4d import Bp4d

@@ -7,7 +7,7 @@ Two encoders have the same interface; the kind of config selects one:
 
 Inputs: waveform [B, M] float32 at 16 kHz.
 Returns: tokens [B, Ta, Da]; token i is centred (i + 0.5) * 20 ms after the first sample.
-See also: inference/audio_segments.py (audio of any length), model/fusion.py (tokens at frame times).
+See also: inference/engine.py (audio of any length), model/fusion.py (tokens at frame times).
 """
 
 from typing import Self

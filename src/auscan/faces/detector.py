@@ -6,7 +6,7 @@ Runtime takes three fifths of the time of OpenCV's DNN module.
 
 Inputs: an RGB image of any size. Returns: faces with box, score and five points in pixels of that image, by
 descending score.
-See also: tracker.py (tracks faces over time), keyframe_tracking.py (detects on keyframes only).
+See also: tracking.py (tracks faces over time; detects on keyframes only).
 """
 
 from dataclasses import dataclass

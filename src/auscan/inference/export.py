@@ -29,7 +29,6 @@ from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantTy
 from torch import Tensor, nn
 from torch.export import Dim
 
-from auscan.core.atomic_write import atomic_path
 from auscan.core.checkpoint_folder import (
     CHECKSUMS_FILE,
     CONFIG_FILE,
@@ -39,7 +38,7 @@ from auscan.core.checkpoint_folder import (
     write_checksums,
 )
 from auscan.core.config import SAMPLE_RATE_HZ, TOKEN_HOP, CheckpointConfig
-from auscan.core.environment import versions
+from auscan.core.environment import atomic_path, versions
 from auscan.core.errors import AuscanError, InputError
 from auscan.inference.engine_parity import compare_engines
 from auscan.inference.onnx_engine import OnnxEngine

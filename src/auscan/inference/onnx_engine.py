@@ -23,8 +23,8 @@ from auscan.core.checkpoint_folder import (
     scan_graph_name,
     verify_checksums,
 )
-from auscan.core.chunking import chunk_slices
 from auscan.core.config import MAX_TOKEN_DISTANCE_S, TOKEN_HOP, CheckpointConfig
+from auscan.core.environment import chunk_slices
 from auscan.core.errors import CheckpointError
 from auscan.inference.engine import AudioTokens, FaceAttributions, ScanState, VisualFeatures, previous_rows
 from auscan.model.bidirectional import Direction

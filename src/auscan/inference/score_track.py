@@ -20,8 +20,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from auscan.core.aus import AU_NAMES
-from auscan.core.chunking import chunk_slices
 from auscan.core.config import TOKEN_RATE_HZ, Calibration, CheckpointConfig
+from auscan.core.environment import chunk_slices
 from auscan.inference.engine import AudioTokens, InferenceEngine, ScanState
 from auscan.model.bidirectional import Direction, elapsed_frames, scan_bidirectional
 

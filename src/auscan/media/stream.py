@@ -3,7 +3,7 @@
 Frames and audio are yielded in the order of arrival. A stream that breaks off ends without an error.
 
 Inputs: the number of a camera, a path or a URL. Returns: frames and chunks of 16 kHz audio on one clock.
-See also: video.py, audio.py (whole files), pipeline/prefetch.py (drops frames if the reader is too slow).
+See also: video.py, audio.py (whole files), pipeline/audio_stream.py (drops frames if the reader is too slow).
 """
 
 import time

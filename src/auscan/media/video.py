@@ -4,7 +4,7 @@ PyAV decodes videos. A picture is a video with one frame at time 0. A folder of 
 if a frame rate is given. Frames are not kept, so memory does not grow with the length.
 
 Inputs: a path. Returns: frames uint8 [H, W, 3] RGB with presentation times in seconds.
-See also: container.py (opening and decoding), images.py (pictures), audio.py (audio).
+See also: container.py (opening and decoding), discover.py (pictures), audio.py (audio).
 """
 
 import heapq
@@ -22,9 +22,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from auscan.core.errors import MediaError
-from auscan.media.container import decode, open_media
-from auscan.media.images import is_image, numbered_images, read_image
-from auscan.media.truncation import is_truncated
+from auscan.media.container import decode, is_truncated, open_media
+from auscan.media.discover import is_image, numbered_images, read_image
 
 FALLBACK_RATE_HZ = 25.0
 """Frame rate for frames without a timestamp in a file without a frame rate."""

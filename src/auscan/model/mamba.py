@@ -22,8 +22,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from auscan.core.chunking import chunk_slices
 from auscan.core.config import TemporalConfig
+from auscan.core.environment import chunk_slices
 from auscan.model.bidirectional import Direction, elapsed_frames, scan_bidirectional
 from auscan.model.scan import scan_chunked
 

@@ -38,7 +38,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
-from auscan.core.chunking import chunk_slices
+from auscan.core.environment import chunk_slices
 
 SHORTEST_CHUNK = 16
 """Minimal length of a chunk in frames; the products of smaller matrices are slow."""

@@ -1,28 +1,23 @@
-"""Produce items in a background thread: ahead of their use for files, in real time for live sources.
+"""Run stages in background threads, and encode audio as audio tokens while its frames are processed.
 
 `prefetch` runs one stage ahead of the next. Decoding, face detection and encoding spend their time in
-libraries that release the interpreter lock, so one thread for each keeps the cores busy. Order and content of
-the items do not change.
+libraries that release the interpreter lock, so one thread for each keeps the cores busy. Order and content
+of the items do not change.
 
 `LiveFeed` reads a camera, a stream or a paced file. It drops frames that cannot be processed in time, and
 counts them. Audio is never dropped.
-
-Inputs: an iterable. Returns: the same items; `LiveFeed` without the dropped frames.
-See also: media/stream.py (reading a live source).
-
-Encode the audio of a file or of a live source as audio tokens, while its frames are processed.
 
 `AudioTokenReader` (files) encodes only the segments within reach of a face and stores their tokens on disk.
 The rest of the audio is read, because its loudness is measured, but not encoded.
 
 `AudioTokenBuffer` (live) encodes audio that arrives in pieces. A token near the end of the received audio
-lacks the samples after it, and the encoder pads them with silence. The last second is therefore encoded again
-on each call; a token is final once a second of audio follows it. Segments are those of
-`inference.audio_segments.encode_audio_stream`: called once, at the end, it returns the same tokens.
+lacks the samples after it, and the encoder pads them with silence. The last second is therefore encoded
+again on each call; a token is final once a second of audio follows it. Segments are those of
+`inference.engine.encode_audio_stream`: called once, at the end, it returns the same tokens.
 
-Inputs: chunks of samples at 16 kHz with their times in seconds; for a file also the times of frames with
-faces.
-Returns: audio tokens [Ta, Da] with their times [Ta] in seconds.
+Inputs: an iterable; chunks of samples at 16 kHz with their times in seconds; for a file also the times of
+frames with faces.
+Returns: the same items; audio tokens [Ta, Da] with their times [Ta] in seconds.
 See also: media/audio.py (reading), media/stream.py (recording), inference/engine.py (the encoder).
 """
 
@@ -37,8 +32,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from auscan.core.config import SAMPLE_RATE_HZ, TOKEN_HOP
-from auscan.inference.audio_segments import CONTEXT_S, SEGMENT_S, Segment, segments
-from auscan.inference.engine import AudioTokens, InferenceEngine
+from auscan.inference.engine import CONTEXT_S, SEGMENT_S, AudioTokens, InferenceEngine, Segment, segments
 from auscan.inference.score_track import audio_margin_s
 from auscan.media.audio import JITTER_S, Waveform
 from auscan.media.video import Frame

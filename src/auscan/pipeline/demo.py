@@ -17,7 +17,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from auscan.core.atomic_write import atomic_path
+from auscan.core.environment import atomic_path
 from auscan.core.errors import AuscanError
 from auscan.faces.align import crop_face
 from auscan.faces.detector import FaceDetector

@@ -31,11 +31,10 @@ import numpy as np
 from auscan.core.config import OperatingPoint, Options, with_operating_point
 from auscan.core.environment import VERSION, versions
 from auscan.faces.detector import FaceDetector
-from auscan.faces.keyframe_tracking import track_faces
+from auscan.faces.tracking import track_faces
 from auscan.inference.engine import InferenceEngine
 from auscan.inference.load import load_engine, require_attributions
-from auscan.media.audio import read_waveform
-from auscan.media.speech_activity import STEP_S, VoiceActivityDetector
+from auscan.media.audio import STEP_S, VoiceActivityDetector, read_waveform
 from auscan.media.video import Frame, probe, read_frames
 from auscan.pipeline.audio_stream import AudioTokenReader, prefetch
 from auscan.pipeline.face_features import (

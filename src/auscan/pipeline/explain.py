@@ -11,8 +11,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from auscan.core.atomic_write import atomic_path
 from auscan.core.aus import AU_NAMES
+from auscan.core.environment import atomic_path
 from auscan.core.errors import InputError
 from auscan.faces.align import crop_face
 from auscan.media.video import Frame, read_frames

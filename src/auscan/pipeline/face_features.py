@@ -13,9 +13,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from auscan.faces.align import SIDE, crop_face, crop_transform, to_frame
-from auscan.faces.quality import measure_quality
-from auscan.faces.tracker import TrackedFace, TrackerConfig
+from auscan.faces.align import SIDE, crop_face, crop_transform, measure_quality, to_frame
+from auscan.faces.tracking import TrackedFace, TrackerConfig
 from auscan.inference.engine import FaceAttributions, InferenceEngine
 from auscan.media.video import Frame
 

@@ -10,8 +10,8 @@ the newest frame, as if the video ended there. A row therefore depends on all fr
 within the lag after it. With an unlimited lag the rows are those of `detect`. Memory does not grow.
 
 Inputs: frames [H, W, 3] RGB and audio, with times in seconds. Returns: rows as in the table, None if unknown.
-See also: media/stream.py (cameras and streams), prefetch.py (dropping frames), inference/score_track.py (the
-same for a whole track).
+See also: media/stream.py (cameras and streams), audio_stream.py (dropping frames), inference/score_track.py
+(the same for a whole track).
 """
 
 import math
@@ -24,11 +24,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from auscan.core.aus import AU_COUNT, AU_NAMES
-from auscan.core.chunking import chunk_slices
 from auscan.core.config import CheckpointConfig, OperatingPoint, with_operating_point
+from auscan.core.environment import chunk_slices
 from auscan.faces.detector import FaceDetector
-from auscan.faces.keyframe_tracking import KeyframeTracker
-from auscan.faces.tracker import TrackedFace
+from auscan.faces.tracking import KeyframeTracker, TrackedFace
 from auscan.inference.engine import AudioTokens, InferenceEngine, ScanState
 from auscan.inference.load import load_engine
 from auscan.inference.score_track import fuse_nearby_audio, probabilities

@@ -13,7 +13,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from auscan.faces.align import SIDE, crop_face
-from auscan.media.images import is_image, read_image
+from auscan.media.discover import is_image, read_image
 from auscan.media.video import read_frames
 from auscan.results.attributions import (
     Attributions,

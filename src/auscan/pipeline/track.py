@@ -1,21 +1,17 @@
-"""Store the features of one face on disk until it has left, then score its track.
+"""Store the features of each face on disk until it has left, score its track, and build the table.
 
 A face has about two kilobytes of features a frame, half a gigabyte in two hours; on disk, memory does not
-grow with the length of the video. Rows are written once and read a chunk at a time, so a plain temporary file
-is enough; a memory-mapped one would count as memory while in use. Short arrays stay in memory.
+grow with the length of the video. Rows are written once and read a chunk at a time, so a plain temporary
+file is enough; a memory-mapped one would count as memory while in use. Short arrays stay in memory.
 
-Inputs: the features of a face, frame after frame. Returns: TrackScores, and Attributions in parts.
-See also: face_features.py (visual stage), inference/score_track.py (scoring), results/attributions.py (file).
+`TableBuilder` passes on rows as soon as they are final: once all faces of their frame are scored. A face is
+scored after it has left, because the network also scans backward; a face that stays to the end is therefore
+written at the end. The baseline of a face is computed from the whole track, so it is subtracted here, too.
 
-Build the table from scored tracks, and pass on its rows as soon as they are final.
-
-A row is final once all faces of its frame are scored. A face is scored after it has left, because the network
-also scans backward; a face that stays to the end is therefore written at the end. The baseline of a face is
-computed from the whole track, so it is subtracted here, too.
-
-Inputs: frame times [F] s, scored tracks, and the frame before which all tracks are complete.
-Returns: the table, also in consecutive parts.
-See also: results/table.py (columns and files), results/baseline.py.
+Inputs: the features of a face, frame after frame; frame times [F] s.
+Returns: TrackScores, Attributions in parts; the table, also in consecutive parts.
+See also: face_features.py (visual stage), inference/score_track.py (scoring), results/attributions.py
+(file), results/table.py (columns and files), results/events.py (baseline).
 """
 
 import math
@@ -28,7 +24,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import DTypeLike, NDArray
 
-from auscan.core.chunking import chunk_slices
+from auscan.core.environment import chunk_slices
 from auscan.inference.engine import FaceAttributions, InferenceEngine
 from auscan.inference.score_track import AudioTokenSource, audio_gates, probabilities, score_track
 from auscan.pipeline.face_features import FaceFeatures

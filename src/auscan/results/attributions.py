@@ -24,9 +24,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from auscan.core.atomic_write import atomic_path
 from auscan.core.aus import AU_COUNT, AU_NAMES
-from auscan.core.chunking import chunk_slices
+from auscan.core.environment import atomic_path, chunk_slices
 from auscan.core.errors import InputError
 
 ATTRIBUTIONS_FILE: Final[str] = "evidence.parquet"

@@ -1,12 +1,4 @@
-"""Store the sound level and speech of a result, and compute the share of speech in a time span.
-
-Speech moves the mouth, so each event states which share of it has speech.
-
-Inputs: steps of equal length on the clock of the frames.
-Returns: shares of speech; sound.parquet.
-See also: media/speech_activity.py (speech detection), events.py (events).
-
-Find events in probabilities: onset, apex and offset of each activation of an AU.
+"""Find events in probabilities, with each face's baseline subtracted and the share of speech stated.
 
 Human coders code events, not frames. A curve that fluctuates about its threshold is one event, not ten.
 
@@ -18,15 +10,7 @@ Human coders code events, not frames. A curve that fluctuates about its threshol
               last known frame; then the threshold must be reached again
     duration  events shorter than `shortest_s` are dropped
 
-If the table has values above a person baseline (`AU01_b` and so on), these are used.
-
-Inputs: the table of a result, thresholds, and speech if there is audio.
-Returns: one row for each event.
-See also: baseline.py, docs/events.md.
-
-Subtract each face's neutral baseline from its probabilities.
-
-Faces differ at rest: a brow that always lies low is not lowered.
+Baseline. Faces differ at rest: a brow that always lies low is not lowered.
 
     level     median probability of an AU over the scored frames of a face: all of them, or those of a time
               span in which the face is at rest
@@ -38,11 +22,13 @@ Faces differ at rest: a brow that always lies low is not lowered.
 
 The shift is constant for a face and AU, so the order within the face stays, and the level (summary.json)
 suffices to undo it. A face with fewer than MIN_BASELINE_FRAMES scored frames has no level: its `AU.._b` are
-NaN and it is not scored.
+NaN and it is not scored. If the table has `AU.._b`, events are found in these.
 
-Inputs: probabilities, or a table.
-Returns: the columns `AU.._b`, and the `AU.._c` computed from them.
-See also: events.py (events follow `AU.._b` if there are any).
+Speech. It moves the mouth, so each event states which share of it has speech.
+
+Inputs: the table of a result, thresholds, and speech if there is audio.
+Returns: one row for each event; the columns `AU.._b`, and the `AU.._c` computed from them; sound.parquet.
+See also: media/audio.py (voice activity), docs/events.md.
 """
 
 import json
@@ -57,8 +43,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from auscan.core.atomic_write import atomic_path
 from auscan.core.aus import AU_COUNT, AU_NAMES
+from auscan.core.environment import atomic_path
 from auscan.core.errors import InputError
 from auscan.results.table import (
     ACTIVE_COLUMNS,

@@ -1,14 +1,11 @@
-"""Compute the statistics of a result: duration and share of each AU, for all faces and for each face.
+"""Hold the result of one input: the table, the run that made it, and everything computed from them.
 
-Inputs: the table of a result and its events.
-Returns: plain numbers; unknown values are None.
-See also: table.py (rows), events.py (events).
-
-Hold the result of one input: the table, the run that made it, and everything computed from them.
+Statistics are computed for all faces and for each face: duration and share of each AU. Unknown values are
+None.
 
 Inputs: the table, the tracks behind it, attributions and sound.
 Returns: a Result; `save` writes its folder of files.
-See also: table.py (columns), summary.py (statistics), events.py (events), figures/ (drawing).
+See also: table.py (columns), events.py (events), figures/ (drawing).
 """
 
 import html
@@ -23,8 +20,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from auscan.core.atomic_write import atomic_path
 from auscan.core.aus import AU_COUNT, AU_MEANINGS, AU_NAMES
+from auscan.core.environment import atomic_path
 from auscan.core.errors import InputError
 from auscan.results.attributions import (
     ATTRIBUTIONS_FILE,
@@ -184,7 +181,7 @@ class RunInfo:
     keep_all: bool = False
     """Whether low-quality faces are scored, too."""
     baseline: str = NO_BASELINE
-    """Person baseline: none, median or SECONDS-SECONDS (baseline.py)."""
+    """Person baseline: none, median or SECONDS-SECONDS (events.py)."""
     command: str
     """Command line that gives this result again."""
     versions: Mapping[str, str]

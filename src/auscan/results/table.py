@@ -1,21 +1,17 @@
-"""Compute the quality of a face from measured features, and the reason why it is not scored.
-
-Each feature has a value for full quality, a cut and a value for no quality; its grade falls from 1 through
-0.5 to 0 between them. The quality of a face is its lowest grade. If it is below 0.5, the face has the reason
-of that feature. docs/quality.md describes how the values were chosen.
-
-Inputs: quality features, as in the table.
-Returns: qualities and reasons.
-See also: faces/quality.py and the visual encoder (measurement of the features).
-
-Build, check, write and read the table of a result: one row for each face and frame.
+"""Build, check, write and read the table of a result: one row for each face and frame.
 
 Overlay, report and exports are computed from this table alone, without the network. `TableWriter` writes
 aus.parquet and aus.csv piece by piece, each atomically.
 
+`check_quality` grades each measured feature: it has a value for full quality, a cut and a value for no
+quality; its grade falls from 1 through 0.5 to 0 between them. The quality of a face is its lowest grade. If
+it is below 0.5, the face has the reason of that feature and is not scored. docs/quality.md describes how
+the values were chosen.
+
 Inputs: frame times [F] s and scored tracks, or pieces of a table in order.
 Returns: a DataFrame; aus.parquet and aus.csv.
-See also: pipeline/detect.py (detection and scoring), result.py (other parts of a result).
+See also: pipeline/detect.py (detection and scoring), faces/align.py and the visual encoder (quality
+features), result.py (other parts of a result).
 """
 
 import json
@@ -31,8 +27,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from auscan.core.atomic_write import atomic_path
 from auscan.core.aus import AU_COUNT, AU_MEANINGS, AU_NAMES
+from auscan.core.environment import atomic_path
 from auscan.core.errors import InputError
 
 NO_FACE_REASON: Final[str] = "no_face"

@@ -21,8 +21,8 @@ from fastapi import Path as PathParameter
 from fastapi.responses import FileResponse
 from starlette.types import Receive, Scope, Send
 
-from auscan.core.atomic_write import atomic_path
 from auscan.core.aus import AU_COUNT
+from auscan.core.environment import atomic_path
 from auscan.media.discover import MEDIA_SUFFIXES
 from auscan.results.attributions import ATTRIBUTIONS_FILE
 from auscan.results.events import EVENTS_FILE, SOUND_FILE

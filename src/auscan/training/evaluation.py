@@ -24,8 +24,8 @@ import pandas as pd
 import plotly.graph_objects as go
 from numpy.typing import NDArray
 
-from auscan.core.atomic_write import atomic_path
 from auscan.core.aus import AU_MEANINGS, AU_NAMES
+from auscan.core.environment import atomic_path
 from auscan.core.errors import InputError
 from auscan.inference.score_track import to_logits
 from auscan.training.metrics import (

@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from auscan.core.aus import AU_COUNT
-from auscan.core.chunking import chunk_slices
 from auscan.core.config import NetworkConfig, Settings
+from auscan.core.environment import chunk_slices
 from auscan.datasets.cache import CacheHeader, TrackFeatures
 from auscan.datasets.crops import TrackCrops
 from auscan.model.alignment import AlignmentOutput

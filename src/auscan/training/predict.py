@@ -15,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 
 from auscan.core.aus import AU_COUNT, AU_NAMES
-from auscan.core.chunking import chunk_slices
+from auscan.core.environment import chunk_slices
 from auscan.training.metrics import Rule, count
 from auscan.training.module import FeatureNetwork
 from auscan.training.smoothing import final_scores

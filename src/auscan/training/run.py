@@ -21,11 +21,10 @@ from pydantic import ConfigDict, Field, ValidationError
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
-from auscan.core.atomic_write import atomic_path
 from auscan.core.aus import AU_NAMES
 from auscan.core.checkpoint_folder import CONFIG_FILE, WEIGHTS_FILE
 from auscan.core.config import NetworkConfig, Settings
-from auscan.core.environment import VERSION
+from auscan.core.environment import VERSION, atomic_path
 from auscan.core.errors import CheckpointError, InputError
 from auscan.model.checkpoint import load_stored_weights, stored_weights
 from auscan.training.config import ControlConfig, EncoderConfig, TrainConfig

@@ -13,8 +13,8 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa  # type: ignore[import-untyped]
 
-from auscan.core.atomic_write import atomic_path
 from auscan.core.aus import AU_NAMES
+from auscan.core.environment import atomic_path
 from auscan.core.errors import InputError
 
 SCORE_COLUMNS: Final[tuple[str, ...]] = ("track", "frame", "has_face", *AU_NAMES)

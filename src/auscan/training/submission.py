@@ -34,9 +34,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from auscan.core.atomic_write import atomic_path
 from auscan.core.aus import AU_COUNT, AU_NAMES, canonical_name
-from auscan.core.environment import is_plain_name
+from auscan.core.environment import atomic_path, is_plain_name
 from auscan.core.errors import InputError
 from auscan.training.smoothing import final_scores
 from auscan.training.thresholds import Decision

@@ -18,9 +18,9 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import ValidationError
 
-from auscan.core.atomic_write import atomic_path
 from auscan.core.aus import AU_COUNT, AU_NAMES
 from auscan.core.config import UNCALIBRATED, Calibration, OperatingPoints
+from auscan.core.environment import atomic_path
 from auscan.core.errors import InputError
 from auscan.training.metrics import Rule, label_mask
 from auscan.training.smoothing import NO_SMOOTHING, check_windows

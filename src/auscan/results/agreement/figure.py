@@ -13,8 +13,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
 
-from auscan.core.atomic_write import atomic_path
 from auscan.core.aus import AU_MEANINGS
+from auscan.core.environment import atomic_path
 from auscan.results.agreement.agree import LEVELS, Agreement
 from auscan.results.agreement.measures import MEASURES
 

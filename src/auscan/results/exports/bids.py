@@ -12,8 +12,8 @@ import re
 from pathlib import Path
 from typing import Any, Final
 
-from auscan.core.atomic_write import atomic_path
 from auscan.core.aus import AU_MEANINGS
+from auscan.core.environment import atomic_path
 from auscan.results.exports.content import stem, trained_aus
 from auscan.results.result import Result
 

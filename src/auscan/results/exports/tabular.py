@@ -23,8 +23,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from auscan.core.atomic_write import atomic_path
 from auscan.core.aus import AU_MEANINGS
+from auscan.core.environment import atomic_path
 from auscan.results.exports.content import face_ids, stem, trained_aus
 from auscan.results.result import Result
 from auscan.results.table import frame_times_s

@@ -25,7 +25,7 @@ from xml.etree import ElementTree as Xml
 
 import pandas as pd
 
-from auscan.core.atomic_write import atomic_path
+from auscan.core.environment import atomic_path
 from auscan.core.errors import InputError
 from auscan.results.exports.content import end_s, face_ids, stem, trained_aus
 from auscan.results.result import Result

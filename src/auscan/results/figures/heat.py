@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from auscan.core.aus import AU_MEANINGS, AU_NAMES
-from auscan.core.chunking import chunk_slices
+from auscan.core.environment import chunk_slices
 from auscan.results.attributions import Attributions
 
 Image = NDArray[np.uint8]

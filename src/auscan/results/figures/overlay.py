@@ -19,8 +19,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from auscan.core.atomic_write import atomic_path
 from auscan.core.aus import AU_MEANINGS, AU_NAMES
+from auscan.core.environment import atomic_path
 from auscan.core.errors import MediaError
 from auscan.results.events import Speech
 from auscan.results.figures.mp4 import Mp4Writer

@@ -19,8 +19,8 @@ import pandas as pd
 import plotly.graph_objects as go
 from plotly.offline import get_plotlyjs
 
-from auscan.core.atomic_write import atomic_path
 from auscan.core.aus import AU_DESCRIPTIONS, AU_MEANINGS, AU_NAMES
+from auscan.core.environment import atomic_path
 from auscan.results.attributions import Attributions
 from auscan.results.figures.heat import Image, draw_apex
 from auscan.results.figures.plots import MAX_POINTS, FigureData, face_figure, overview_figure

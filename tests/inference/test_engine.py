@@ -9,8 +9,7 @@ from numpy.testing import assert_allclose
 from numpy.typing import NDArray
 
 from auscan.core.config import TOKEN_HOP
-from auscan.inference.audio_segments import CONTEXT_S, SEGMENT_S, encode_audio_stream
-from auscan.inference.engine import AudioTokens
+from auscan.inference.engine import CONTEXT_S, SEGMENT_S, AudioTokens, encode_audio_stream
 from auscan.inference.torch_engine import TorchEngine
 from auscan.media.audio import Waveform
 
