@@ -19,11 +19,11 @@ from auscan.cli import live as cli_live
 from auscan.cli import studio as cli_studio
 from auscan.core import config, errors
 from auscan.datasets import clock, features
-from auscan.faces import align, detector, keyframe_tracking, tracker
-from auscan.inference import engine as audio_segments
-from auscan.media import audio, discover, images, speech_activity
-from auscan.pipeline import live, prefetch
-from auscan.results import baseline, events, quality
+from auscan.faces import align, detector, tracking
+from auscan.inference import engine
+from auscan.media import audio, discover
+from auscan.pipeline import audio_stream, live
+from auscan.results import events, table
 from auscan.results.agreement import agree, measures, timeline
 from auscan.results.figures import overlay, plots, report
 from auscan.results.readers import toolkits
@@ -52,38 +52,38 @@ def default(function: Any, parameter: str) -> Any:
 
 
 EVENTS = events.EventSettings()
-TRACKER = tracker.TrackerConfig()
+TRACKER = tracking.TrackerConfig()
 NANO = config.nano()
 AGREEMENT = agree.AgreementSettings()
 STUDIO = {name: field.default for name, field in StudioSettings.__dataclass_fields__.items()}
 
 CONSTANTS = [
-    Constant("quality.md", "below 0.5", quality.MIN_QUALITY, 0.5),
+    Constant("quality.md", "below 0.5", table.MIN_QUALITY, 0.5),
     Constant("quality.md", "112 x 112 px", align.SIDE, 112),
     Constant("events.md", "`release` = 0.75 times", EVENTS.release, 0.75),
     Constant("events.md", "`bridge_s` = 0.25 s", EVENTS.bridge_s, 0.25),
     Constant("events.md", "`shortest_s` = 0.1 s", EVENTS.shortest_s, 0.1),
     Constant("events.md", "more than a second", TRACKER.max_gap_s, 1.0),
-    Constant("events.md", "0.1, or half", baseline.NEUTRAL, 0.1),
-    Constant("events.md", "fewer than 25", baseline.MIN_BASELINE_FRAMES, 25),
-    Constant("events.md", "20 ms", speech_activity.STEP_S, 0.02),
-    Constant("events.md", "100 to 4000 Hz", speech_activity._VOICE_BAND_HZ, (100.0, 4000.0)),
-    Constant("events.md", "12 dB", speech_activity._ABOVE_FLOOR_DB, 12.0),
-    Constant("events.md", "70 to 400 Hz", speech_activity._PITCH_HZ, (70.0, 400.0)),
-    Constant("events.md", "above 0.5", speech_activity._MIN_HARMONICITY, 0.5),
-    Constant("events.md", "by 5 dB", speech_activity._MIN_CHANGE_DB, 5.0),
-    Constant("events.md", "within 0.2 s", speech_activity._VOICED_REACH_S, 0.2),
-    Constant("events.md", "under 0.2 s", speech_activity._MAX_PAUSE_S, 0.2),
-    Constant("events.md", "less than 0.15 s", speech_activity._MIN_SPEECH_S, 0.15),
-    Constant("output.md", "20 ms", speech_activity.STEP_S, 0.02),
-    Constant("output.md", "below 0.5", quality.MIN_QUALITY, 0.5),
+    Constant("events.md", "0.1, or half", events.NEUTRAL, 0.1),
+    Constant("events.md", "fewer than 25", events.MIN_BASELINE_FRAMES, 25),
+    Constant("events.md", "20 ms", audio.STEP_S, 0.02),
+    Constant("events.md", "100 to 4000 Hz", audio._VOICE_BAND_HZ, (100.0, 4000.0)),
+    Constant("events.md", "12 dB", audio._ABOVE_FLOOR_DB, 12.0),
+    Constant("events.md", "70 to 400 Hz", audio._PITCH_HZ, (70.0, 400.0)),
+    Constant("events.md", "above 0.5", audio._MIN_HARMONICITY, 0.5),
+    Constant("events.md", "by 5 dB", audio._MIN_CHANGE_DB, 5.0),
+    Constant("events.md", "within 0.2 s", audio._VOICED_REACH_S, 0.2),
+    Constant("events.md", "under 0.2 s", audio._MAX_PAUSE_S, 0.2),
+    Constant("events.md", "less than 0.15 s", audio._MIN_SPEECH_S, 0.15),
+    Constant("output.md", "20 ms", audio.STEP_S, 0.02),
+    Constant("output.md", "below 0.5", table.MIN_QUALITY, 0.5),
     Constant("output.md", "more than a second", TRACKER.max_gap_s, 1.0),
-    Constant("live.md", "eight of them", prefetch.MAX_WAITING_FRAMES, 8),
+    Constant("live.md", "eight of them", audio_stream.MAX_WAITING_FRAMES, 8),
     Constant("live.md", "every five seconds", cli_live.REPORT_EVERY_S, 5.0),
-    Constant("live.md", "every eighth frame", keyframe_tracking.STRIDE, 8),
+    Constant("live.md", "every eighth frame", tracking.STRIDE, 8),
     Constant("live.md", "half a second each way", NANO.fusion.reach_s, 0.5),
     Constant("live.md", "lag of 0.5 s", default(live.LiveDetector, "lag_s"), 0.5),
-    Constant("live.md", "last second of audio", audio_segments.CONTEXT_S, 1.0),
+    Constant("live.md", "last second of audio", engine.CONTEXT_S, 1.0),
     Constant("studio.md", "lag is 0.3 s", camera.LAG_S, 0.3),
     Constant("studio.md", "http://127.0.0.1:8765/", STUDIO["port"], 8765),
     Constant("studio.md", "http://127.0.0.1:8765/", default(cli_studio.studio, "port"), 8765),
@@ -147,7 +147,7 @@ CONSTANTS = [
     Constant("training.md", "64 frames either side", controls.ATTENTION_REACH, 64),
     Constant("troubleshooting.md", "320 px", default(detector.FaceDetector, "longest_side"), 320),
     Constant("troubleshooting.md", "more than a second", TRACKER.max_gap_s, 1.0),
-    Constant("troubleshooting.md", "fewer than 25", baseline.MIN_BASELINE_FRAMES, 25),
+    Constant("troubleshooting.md", "fewer than 25", events.MIN_BASELINE_FRAMES, 25),
 ]
 
 
@@ -171,13 +171,13 @@ def test_the_table_of_quality_has_the_gradings_of_the_code() -> None:
     row = re.compile(r"^\| `(\w+)` \| .* \| ([\d.]+) \| ([\d.]+) \| ([\d.]+) \| `(\w+)` \|$", re.MULTILINE)
     page = (ROOT / "docs" / "quality.md").read_text(encoding="utf-8")
     documented = {
-        name: quality.Grading(reason, full=float(full), cut=float(cut), none=float(none))
+        name: table.Grading(reason, full=float(full), cut=float(cut), none=float(none))
         for name, full, cut, none, reason in row.findall(page)
     }
-    assert documented == quality.GRADINGS
+    assert documented == table.GRADINGS
 
 
 def test_the_suffixes_of_the_page_are_those_of_the_code() -> None:
     text = words("output.md").partition("Inputs are")[2].partition("folders")[0]
     assert set(re.findall(r"\.\w+", text)) == discover.MEDIA_SUFFIXES - {".jpeg"}
-    assert discover.MEDIA_SUFFIXES == discover.VIDEO_SUFFIXES | images.IMAGE_SUFFIXES
+    assert discover.MEDIA_SUFFIXES == discover.VIDEO_SUFFIXES | discover.IMAGE_SUFFIXES

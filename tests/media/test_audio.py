@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from auscan.core.config import SAMPLE_RATE_HZ
 from auscan.core.errors import MediaError
-from auscan.media import audio as speech_activity
+from auscan.media import audio as audio_module
 from auscan.media.audio import (
     SILENCE_DB,
     STEP,
@@ -333,13 +333,13 @@ def test_silence_is_not_analyzed_and_gets_the_values_of_the_analysis(
     sound = np.concatenate(
         [synthetic_speech(2), np.zeros(60 * RATE_HZ, np.float32), synthetic_speech(2, seed=1)]
     )
-    analyzed, analyze = [], speech_activity._analyze
+    analyzed, analyze = [], audio_module._analyze
 
     def count(windows: Sound) -> tuple[NDArray[np.float64], Sound]:
         analyzed.append(len(windows))
         return analyze(windows)
 
-    monkeypatch.setattr(speech_activity, "_analyze", count)
+    monkeypatch.setattr(audio_module, "_analyze", count)
     detect_speech(sound)
     assert 2 / STEP_S < sum(analyzed) <= 4 / STEP_S + 4
     sums, shapes = analyze(np.zeros((3, 640), np.float32))
