@@ -1,11 +1,11 @@
 """Add two files to a build: the portrait of the demo, and the commit that the build was made from.
 
-The repository holds no people's faces, and scikit-image, which brings the portrait (Eileen Collins, NASA, public
-domain), is ten times larger than auscan. So the portrait is copied at build time.
+The repository holds no people's faces, and scikit-image, which brings the portrait (Eileen Collins, NASA,
+public domain), is ten times larger than auscan. So the portrait is copied at build time.
 
-The commit becomes part of `auscan.__version__` (src/auscan/core/environment.py), so that every result names the
-code it was made with. A build outside a git checkout, and an editable one, whose code may change after the
-build, name no commit.
+The commit becomes part of `auscan.__version__` (src/auscan/core/environment.py), so that every result names
+the code it was made with. A build outside a git checkout, and an editable one, whose code may change after
+the build, name no commit.
 """
 
 import shutil

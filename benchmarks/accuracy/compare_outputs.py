@@ -7,8 +7,9 @@ Use it before and after a change that must not alter results:
         --clips ../shared/data/clips --out runs/compare
 
 For each input: `auscan detect --evidence --overlay`, `auscan export-results` in every format, and the rows of
-`auscan live`. JSON files are compared without versions, times and durations, which differ from run to run.
-Prints a row for each file that differs, and a summary. Exits with 1 if a file differs.
+`auscan live`. JSON files are compared without versions, paths, times and durations, which differ from run to
+run; Parquet files by columns, types and values, without their metadata. Prints a row for each file that
+differs, and a summary. Exits with 1 if a file differs.
 
 See also: clips.py and accuracy.py (quality of the results).
 """
@@ -22,9 +23,11 @@ import sys
 from pathlib import Path
 from typing import Any, Final
 
+import pyarrow.parquet as pq
+
 FORMATS: Final = ("openface", "pyfeat", "elan", "textgrid", "bids", "wide", "jsonl")
-VARYING_KEYS: Final = frozenset({"auscan", "versions", "created", "seconds", "elapsed_s", "GeneratedBy"})
-"""JSON keys with the commit, date or duration of the run."""
+VARYING_KEYS: Final = frozenset({"auscan", "versions", "command", "seconds", "GeneratedBy"})
+"""JSON keys with the commit, paths or duration of the run."""
 LIVE_INPUTS: Final = 6
 """Number of videos for `auscan live`, which runs at the speed of the recording."""
 
@@ -107,11 +110,22 @@ def files_below(folder: Path) -> dict[str, str]:
 
 
 def digest(path: Path) -> str:
-    """Return the sha256 of a file; JSON is hashed without its varying values."""
+    """Return the sha256 of a file; see the module docstring for JSON and Parquet."""
+    if path.suffix == ".parquet":
+        table = pq.read_table(path).replace_schema_metadata(None)
+        content = repr(table.schema).encode() + b"".join(
+            buffer for column in table.combine_chunks().columns for buffer in _buffers(column)
+        )
+        return hashlib.sha256(content).hexdigest()
     content = path.read_bytes()
     if path.suffix == ".json":
         content = json.dumps(without_varying(json.loads(content)), sort_keys=True).encode()
     return hashlib.sha256(content).hexdigest()
+
+
+def _buffers(column: Any) -> list[bytes]:
+    """Return the values of a column as bytes; NaN and null differ."""
+    return [repr(column.type).encode(), *(repr(value).encode() for value in column.to_pylist())]
 
 
 def without_varying(value: Any) -> Any:

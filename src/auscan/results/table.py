@@ -120,8 +120,8 @@ UNITS: Final[dict[str, str]] = {
     "success": "1 where a face was found, else 0",
     "confidence": "of the face detector, 0 to 1",
     **dict.fromkeys(BOX_COLUMNS, "pixels of the upright frame"),
-    "quality": "how well the face can be read, 0 to 1; below 0.5 it is not judged; 0 where no face was found",
-    "reason": f"why a face is not judged, one of {', '.join(REASONS)}; empty where it is",
+    "quality": "how well the face can be read, 0 to 1; below 0.5 it is not scored; 0 where no face was found",
+    "reason": f"why a face is not scored, one of {', '.join(REASONS)}; empty where it is",
     "size": "pixels of the frame between the eyes of a face of this scale seen from the front",
     "sharpness": "fine detail of the aligned face over that twice as coarse; about 1 where it is sharp",
     "brightness": "mean luminance of the aligned face, 0 to 1",
@@ -131,7 +131,7 @@ UNITS: Final[dict[str, str]] = {
     "covered": "occluded share of the face, 0 to 1; empty if the model lacks it",
     **{name: f"probability of {meaning}, 0 to 1" for name, meaning in AU_MEANINGS.items()},
     **{
-        f"{name}_c": f"1 where {name} reaches its threshold, else 0; empty where unknown or not judged"
+        f"{name}_c": f"1 where {name} reaches its threshold, else 0; empty where unknown or not scored"
         for name in AU_NAMES
     },
     **{
