@@ -7,9 +7,9 @@ Use it before and after a change that must not alter results:
         --clips ../shared/data/clips --out runs/compare
 
 For each input: `auscan detect --evidence --overlay`, `auscan export-results` in every format, and the rows of
-`auscan live`. JSON files are compared without versions, paths, times and durations, which differ from run to
-run; Parquet files by columns, types and values, without their metadata. Prints a row for each file that
-differs, and a summary. Exits with 1 if a file differs.
+`LiveDetector` (`auscan live` drops frames on a busy machine). JSON files are compared without versions,
+paths, times and durations, which differ from run to run; Parquet files by columns, types and values, without
+their metadata. Prints a row for each file that differs, and a summary. Exits with 1 if a file differs.
 
 See also: clips.py and accuracy.py (quality of the results).
 """
@@ -28,8 +28,23 @@ import pyarrow.parquet as pq
 FORMATS: Final = ("openface", "pyfeat", "elan", "textgrid", "bids", "wide", "jsonl")
 VARYING_KEYS: Final = frozenset({"auscan", "versions", "command", "seconds", "GeneratedBy"})
 """JSON keys with the commit, paths or duration of the run."""
-LIVE_INPUTS: Final = 6
-"""Number of videos for `auscan live`, which runs at the speed of the recording."""
+AUSCAN_PROGRAM: Final = "import sys; from auscan.cli.main import main; sys.exit(main())"
+LIVE_PROGRAM: Final = """
+import json, sys
+from auscan.media.stream import read_stream
+from auscan.media.video import Frame
+from auscan.pipeline.live import LiveDetector
+with LiveDetector() as detector:
+    push_audio = getattr(detector, "push_audio", None) or detector.hear  # its name before 0.2
+    for item in read_stream(sys.argv[1]):
+        rows = []
+        if isinstance(item, Frame):
+            rows = detector.push(item.image, item.time_s, None, item.index)
+        else:
+            push_audio(item)
+        print(*map(json.dumps, rows), sep="\\n", end="\\n" if rows else "")
+    print(*map(json.dumps, detector.finish()), sep="\\n")
+"""
 
 
 def main() -> int:
@@ -61,29 +76,30 @@ def run(checkout: Path, clips: Path, out: Path) -> None:
     for result in sorted(path for path in (out / "results").iterdir() if (path / "aus.parquet").exists()):
         words = [word for name in FORMATS for word in ("--to", name)]
         auscan(checkout, "export-results", str(result), *words, "--out", str(out / "exports" / result.name))
-    videos = [path for path in inputs if path.suffix in (".mp4", ".mov")][:LIVE_INPUTS]
     (out / "live").mkdir(exist_ok=True)
-    for path in videos:
-        rows = auscan(checkout, "live", str(path))
+    for path in (path for path in inputs if path.suffix in (".mp4", ".mov")):
+        rows = python(checkout, LIVE_PROGRAM, str(path))
         (out / "live" / f"{path.stem}.jsonl").write_bytes(rows)
         print(f"{checkout}: live on {path.name}: {rows.count(10)} rows", file=sys.stderr)
     (out / "complete").touch()
 
 
 def auscan(checkout: Path, *words: str) -> bytes:
-    """Run a command of a checkout. Return its standard output.
+    """Run a command of a checkout. Return its standard output."""
+    return python(checkout, AUSCAN_PROGRAM, *words)
+
+
+def python(checkout: Path, program: str, *words: str) -> bytes:
+    """Run a Python program on a checkout. Return its standard output.
 
     A failure is only printed, because some inputs must fail.
     """
-    program = "import sys; from auscan.cli.main import main; sys.exit(main())"
     environment = {**os.environ, "PYTHONPATH": str(checkout / "src")}
     done = subprocess.run(
         [sys.executable, "-c", program, *words], env=environment, capture_output=True, check=False
     )
     if done.returncode:
-        print(
-            f"auscan {words[0]} exited with {done.returncode}: {done.stderr.decode()[-600:]}", file=sys.stderr
-        )
+        print(f"{words[0]}: exit code {done.returncode}: {done.stderr.decode()[-600:]}", file=sys.stderr)
     return done.stdout
 
 
