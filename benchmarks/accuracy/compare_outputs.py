@@ -8,9 +8,9 @@ Use it before and after a change that must not alter results:
 
 For each input: `auscan detect --evidence`, `auscan export-results` in every format, and the rows of
 `LiveDetector` (`auscan live` drops frames on a busy machine). JSON and .eaf files are compared without
-versions, paths, times and durations, which differ from run to run; Parquet files by columns, types and values,
-without their metadata. Overlay videos are left out: the encoder's bytes differ between two runs of the same
-code. Prints a row for each file that differs, and a summary. Exits with 1 if a file differs.
+versions, paths, times and durations, which differ from run to run; Parquet files by columns, types and
+values, without their metadata. Overlay videos are left out: the encoder's bytes differ between two runs of
+the same code. Prints a row for each file that differs, and a summary. Exits with 1 if a file differs.
 
 See also: clips.py and accuracy.py (quality of the results).
 """
