@@ -164,7 +164,7 @@ def patch_change(patches: Tensor, previous: Tensor | None) -> Tensor:
 def unit_vectors(x: Tensor) -> Tensor:
     """Scale vectors [..., d] to length 1, in float32 at least; vectors shorter than 1e-4 are scaled by 1e4.
 
-    The default limit of `F.normalize`, 1e-12, is 0 in float16, and the gradient of a vector of zeros infinite.
+    With the default limit of `F.normalize`, 1e-12, the gradient of a short vector would overflow float16.
     """
     wide = x.to(torch.promote_types(x.dtype, torch.float32))
     return F.normalize(wide, dim=-1, eps=1e-4).to(x.dtype)

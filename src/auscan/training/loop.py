@@ -258,19 +258,15 @@ class Trainer:
 
     def _loss_error(self, loss: float, outputs: list[tuple[Batch, Tensor]]) -> InputError:
         """Return the error of a step whose loss is not finite; it names the tracks with such scores."""
-        finite = [
-            (track, scores)
-            for batch, logits in outputs
-            for track, scores in zip(batch.tracks, logits.isfinite().flatten(1).all(1).tolist(), strict=True)
-        ]
-        tracks = sorted({track for track, is_finite in finite if not is_finite})
-        found = "Scores that are not finite" if tracks else "All scores are finite"
-        tracks = tracks or sorted({track for track, _ in finite})
+        names = [track for batch, _ in outputs for track in batch.tracks]
+        finite = torch.cat([logits.isfinite().flatten(1).all(1) for _, logits in outputs]).tolist()
+        wrong = {name for name, is_finite in zip(names, finite, strict=True) if not is_finite}
+        tracks = ", ".join(sorted(wrong or set(names)))
         return InputError(
-            f"The loss of step {self.progress.step + 1} is {loss}. {found}: tracks {', '.join(tracks)}. The "
-            f"weights of this step are not saved. Lower optimizer.rate, or use another loop.precision than "
-            f"{self.config.loop.precision}. If the pictures of a track are damaged, delete its folder in "
-            f"{self.config.data.cache} and run auscan extract again."
+            f"The loss of step {self.progress.step + 1} is {loss}, in windows of the tracks {tracks}. "
+            f"The weights of this step are not saved. Lower optimizer.rate, or use another loop.precision "
+            f"than {self.config.loop.precision}. If the pictures of a track are damaged, delete its folder "
+            f"in {self.config.data.cache} and run auscan extract again."
         )
 
     def _losses(self, batch: Batch) -> tuple[Losses, Tensor]:
@@ -388,8 +384,8 @@ class Trainer:
         active = self.trained_config.network.alignment.active_patches
         if state.get("active_patches") != active:
             raise InputError(
-                f"{self.config.out} contains a run of another version of auscan, with another number of active "
-                f"patches than {active}. Resume it with that version, or set another folder for a new run."
+                f"{self.config.out} contains a run of another version of auscan, with another number of "
+                f"active patches than {active}. Resume it with that version, or set another folder."
             )
         for name, module in self._modules().items():
             load_stored_weights(module, state[name])
