@@ -144,7 +144,7 @@ def small_network() -> dict[str, Any]:
     """Return network sizes small enough to train 72 networks on two cores."""
     return {
         "size": "nano",
-        "alignment": {"width": 64, "au_width": 16, "heads": 4, "active_patches": 12},
+        "alignment": {"width": 64, "au_width": 16, "heads": 4, "active_patches": 12},  # of 4 x 4
         "temporal": {"head_width": 16, "state_width": 16, "blocks": 2},
     }
 

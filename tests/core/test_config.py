@@ -129,6 +129,19 @@ def test_a_checkpoint_is_stored_under_the_keys_of_format_1() -> None:
     assert CheckpointConfig.model_validate(stored) == config
 
 
+def test_a_number_of_active_patches_has_priority_over_the_share() -> None:
+    """A stored network has the number; one that is larger than the number of patches keeps all of them."""
+    assert AlignmentConfig().active_count(49) == 12
+    assert AlignmentConfig().active_count(1) == 1
+    assert AlignmentConfig().with_active_count(16) == AlignmentConfig(active_patches=4)
+    stored = AlignmentConfig.model_validate({"width": 8, "active_patches": 64})
+    assert stored.with_active_count(16) is stored
+    assert (stored.active_count(16), stored.active_count(256)) == (16, 64)
+    for wrong in ({"active_patches": 0}, {"active_share": 0.0}, {"active_share": 1.0}):
+        with pytest.raises(ValueError, match=r"greater than|less than"):
+            AlignmentConfig.model_validate(wrong)
+
+
 POINTS = OperatingPoints(balanced=(0.2,) * 12, precise=(0.8,) * 12, sensitive=(0.1,) * 12)
 PLAIN = CheckpointConfig(name="mine", auscan_version="0", network=nano())
 CHOSEN = PLAIN.model_copy(update={"operating_points": POINTS, "calibration": Calibration(scale=(2.0,) * 12)})

@@ -9,7 +9,15 @@ import torch
 
 from auscan.batch.extract import Extraction
 from auscan.core.errors import CheckpointError, InputError
-from auscan.datasets.cache import CacheSize, format_bytes, open_track, read_header, rows_digest, track_folder
+from auscan.datasets.cache import (
+    CacheSize,
+    all_finite,
+    format_bytes,
+    open_track,
+    read_header,
+    rows_digest,
+    track_folder,
+)
 from auscan.datasets.features import Encoders, load_encoders
 from auscan.datasets.index import Index
 from auscan.encoders.visual import pool_patches
@@ -143,6 +151,63 @@ def test_a_failing_video_does_not_stop_the_others(
     entries = Extraction(index, encoders, tmp_path / "cache").run_here()
     assert [(entry.key, entry.error_class) for entry in entries] == [("a", "RuntimeError"), ("b", None)]
     assert [track.name for track in Extraction(index, encoders, tmp_path / "cache").pending] == ["a"]
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+@pytest.mark.parametrize("part", ["face", "patches", "audio"])
+def test_features_that_are_not_finite_are_not_written(
+    make_index: Callable[..., Index],
+    encoders: Encoders,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    part: str,
+    value: float,
+) -> None:
+    """The error names track and encoder; other videos are extracted."""
+    index = make_index({"talk": "12", "still": "3"})
+    kind, name = ("visual", "still") if part != "audio" else ("audio", "talk")
+    forward = encoders.visual.forward
+
+    def broken_visual(crops: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        face, patches = forward(crops)
+        if len(crops) == 1:  # track `still`
+            (face if part == "face" else patches)[0, 0] = value
+        return face, patches
+
+    def broken_audio(waveform: torch.Tensor) -> torch.Tensor:
+        return torch.full((1, waveform.shape[1] // 320, encoders.audio_width), value)
+
+    target, broken = (encoders.visual, broken_visual) if kind == "visual" else (encoders.audio, broken_audio)
+    monkeypatch.setattr(target, "forward", broken)
+    entries = {entry.key: entry for entry in Extraction(index, encoders, tmp_path / "cache").run_here()}
+    failed = entries.pop("still" if name == "still" else "talk.mp4")
+    assert failed.error_class == "InputError"
+    assert failed.error is not None
+    assert (
+        f"The {kind} encoder of {encoders.name} gives NaN or infinite features for track {name}"
+        in failed.error
+    )
+    assert [entry.error_class for entry in entries.values()] == [None]
+    assert [track.name for track in Extraction(index, encoders, tmp_path / "cache").pending] == [name]
+
+
+def test_large_features_are_limited_to_the_range_of_float16(
+    make_index: Callable[..., Index], encoders: Encoders, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(
+        encoders.audio,
+        "forward",
+        lambda sound: torch.full((1, sound.shape[1] // 320, encoders.audio_width), 1e9),
+    )
+    Extraction(make_index({"talk": "12"}), encoders, tmp_path / "cache").run_here()
+    assert (open_track(tmp_path / "cache", "talk").audio == np.finfo(np.float16).max).all()
+
+
+def test_all_finite_agrees_with_numpy() -> None:
+    every = np.arange(2**16, dtype=np.uint16).view(np.float16)
+    assert [all_finite(every[i : i + 1]) for i in range(2**16)] == np.isfinite(every).tolist()
+    assert all_finite(np.empty((0, 3), np.float16))
+    assert not all_finite(every.reshape(256, 256)[:, ::2])
 
 
 def test_other_rows_encoders_or_grids_are_extracted_again(

@@ -44,6 +44,18 @@ def test_there_is_one_token_for_every_complete_20_ms(
     assert tokens.isfinite().all()
 
 
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_loud_sound_has_finite_tokens_in_half_precision(dtype: torch.dtype) -> None:
+    """The power of a full-scale tone exceeds the range of float16."""
+    torch.manual_seed(0)
+    encoder = LogMelEncoder(LogMelAudioConfig()).eval()
+    tone = torch.sin(2 * math.pi * 440 * torch.arange(8000) / SAMPLE_RATE_HZ)[None]
+    expected = encoder(tone)
+    with torch.autocast("cpu", dtype):
+        tokens = encoder(tone)
+    assert_close(tokens.float(), expected, atol=0.1, rtol=0.05)
+
+
 @pytest.mark.parametrize("samples", [0, 1, 319])
 def test_audio_shorter_than_a_token_has_no_tokens(
     encoder: LogMelEncoder | WavlmEncoder, samples: int

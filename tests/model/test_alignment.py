@@ -10,7 +10,7 @@ from torch.testing import assert_close
 
 from auscan.core.aus import AU_COUNT
 from auscan.core.config import AlignmentConfig
-from auscan.model.alignment import GranularityAlignment, alignment_loss, patch_change
+from auscan.model.alignment import GranularityAlignment, alignment_loss, patch_change, unit_vectors
 
 BATCH, FRAMES, PATCHES, TOKEN_WIDTH = 2, 7, 9, 10
 CONFIG = AlignmentConfig(width=16, au_width=4, heads=2, active_patches=4)
@@ -96,11 +96,11 @@ def test_attention_pools_the_regions(alignment: GranularityAlignment) -> None:
     )
     away = (out.patch_weights == 0)[:, :, None, None].expand_as(out.attention)
     assert (out.attention[away] == 0).all()
-    p, weights = project_patches(alignment, face, patches)
+    p, log_weights = project_patches(alignment, face, patches)
     values = alignment.values(p).unflatten(-1, (CONFIG.heads, CONFIG.au_width))  # [B, T, N, H, da]
     by_hand = (out.attention[..., None] * values.transpose(2, 3)[:, :, None]).sum(-2)  # [B, T, A, H, da]
     local = alignment.norm_local(alignment.local(by_hand.flatten(-2)))
-    assert_close(local, alignment.attend_regions(p, weights)[0])
+    assert_close(local, alignment.attend_regions(p, log_weights)[0])
 
 
 def test_a_lower_patch_weight_lowers_its_attention(alignment: GranularityAlignment) -> None:
@@ -124,9 +124,9 @@ def test_a_lower_patch_weight_lowers_its_attention(alignment: GranularityAlignme
 
 
 def project_patches(alignment: GranularityAlignment, face: Tensor, patches: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the inputs of `attend_regions`: projected patches and their weights."""
+    """Return the inputs of `attend_regions`: projected patches and their log weights."""
     p = alignment.patch(patches) + alignment.position
-    return p, alignment.patch_weights(alignment.face(face), p, patch_change(patches, None))
+    return p, alignment.patch_weights(alignment.face(face), p, patch_change(patches, None))[1]
 
 
 def test_all_patches_are_active_if_there_are_fewer_than_the_limit() -> None:
@@ -143,6 +143,39 @@ def test_very_low_scores_give_no_nan(alignment: GranularityAlignment) -> None:
     out = module(face.float(), patches.float())
     assert out.embedding.isfinite().all()
     assert out.au_tokens.isfinite().all()
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32])
+def test_dropped_patches_and_low_scores_have_finite_gradients_in_every_precision(
+    alignment: GranularityAlignment, dtype: torch.dtype
+) -> None:
+    """In float16 a sigmoid below -17 is 0, and so is 1e-30: the logarithm of a weight would be infinite."""
+    module = alignment.to(dtype)
+    for bias in (0.0, -30.0, -100.0):
+        module.score[2].bias.data.fill_(bias)
+        module.zero_grad()
+        face, patches = (each.to(dtype) for each in tokens())
+        out = module(face, patches)
+        attended = out.attention.sum((2, 3)) > 0  # [B, T, N]
+        assert (attended.sum(-1) == CONFIG.active_patches).all(), "also if rounded scores tie"
+        assert not out.patch_weights[~attended].any()
+        loss = out.embedding.float().square().sum() + out.au_tokens.float().square().sum()
+        loss = loss + alignment_loss(out.global_view[:, 0], out.local_view[:, 0])
+        loss.backward()
+        for name, weight in module.named_parameters():
+            assert weight.grad is not None, name
+            assert weight.grad.isfinite().all(), name
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32])
+def test_a_vector_of_zeros_has_no_direction_and_no_nan(dtype: torch.dtype) -> None:
+    zeros = torch.zeros(2, 4, dtype=dtype, requires_grad=True)
+    vectors = unit_vectors(zeros)
+    vectors.sum().backward()
+    assert vectors.dtype == dtype
+    assert not vectors.any()
+    assert zeros.grad is not None
+    assert zeros.grad.isfinite().all()
 
 
 def test_gradients_reach_the_score_and_every_other_weight(alignment: GranularityAlignment) -> None:
@@ -237,14 +270,14 @@ def test_a_frame_depends_on_itself_and_the_previous_one_only(alignment: Granular
     assert moved.nonzero().flatten().tolist() == [3, 4]
 
 
-def unit_vectors(count: int, width: int = 16, seed: int = 0) -> Tensor:
+def random_views(count: int, width: int = 16, seed: int = 0) -> Tensor:
     random = torch.Generator().manual_seed(seed)
     return F.normalize(torch.randn(count, width, generator=random, dtype=torch.float64), dim=-1)
 
 
 def test_the_alignment_loss_is_lower_for_matching_than_for_shuffled_pairs() -> None:
-    face = unit_vectors(12)
-    near = F.normalize(face + 0.5 * unit_vectors(12, seed=1), dim=-1)
+    face = random_views(12)
+    near = F.normalize(face + 0.5 * random_views(12, seed=1), dim=-1)
     matching, shuffled = alignment_loss(face, near), alignment_loss(face, near.roll(1, 0))
     assert matching < 0.5 * math.log(12) < math.log(12) < shuffled
 
@@ -255,6 +288,6 @@ def test_the_alignment_loss_is_symmetric_infonce() -> None:
     for temperature in (0.5, 2.0):
         expected = math.log1p(math.exp(-2 / temperature))
         assert alignment_loss(faces, faces, temperature).item() == pytest.approx(expected)
-    one, other = unit_vectors(5), unit_vectors(5, seed=1)
+    one, other = random_views(5), random_views(5, seed=1)
     assert_close(alignment_loss(one, other), alignment_loss(other, one))
     assert alignment_loss(one[:1], other[:1]).item() == 0

@@ -33,8 +33,11 @@ def tracks(
 
 def assert_same(one: Batch, other: Batch) -> None:
     for each in fields(Batch):
-        if getattr(one, each.name) is not None:
-            torch.testing.assert_close(getattr(one, each.name), getattr(other, each.name), rtol=0, atol=0)
+        value, expected = getattr(one, each.name), getattr(other, each.name)
+        if isinstance(value, torch.Tensor):
+            torch.testing.assert_close(value, expected, rtol=0, atol=0)
+        else:
+            assert value == expected
 
 
 def test_an_epoch_follows_from_seed_and_number_alone() -> None:

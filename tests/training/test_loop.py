@@ -91,6 +91,7 @@ def test_training_improves_and_writes_all_its_files(folders: tuple[Path, Path], 
     assert len(validations) == 12
     assert outcome.best == max(validations) > validations[0] + 0.05
     assert any("total" in line for line in reported), "the number of weights is reported"
+    assert any("k = 3 of N = 4 patches (2 x 2) are active" in line for line in reported)
     losses = [line for line in log_of(tmp_path / "run") if line["kind"] == "training"]
     assert {"step", "rate", "loss", "bce", "soft_f1", "alignment", "frames_per_s"} <= set(losses[0])
     scores = {split: read_scores(path) for split, path in outcome.scores.items()}
@@ -103,6 +104,19 @@ def test_training_improves_and_writes_all_its_files(folders: tuple[Path, Path], 
     assert trained_config.score == pytest.approx(outcome.best)
     assert trained_config.step == outcome.best_step
     assert network.alignment.position.shape == (4, 16)
+
+
+def test_a_run_of_a_version_with_another_number_of_active_patches_is_not_resumed(
+    folders: tuple[Path, Path], tmp_path: Path
+) -> None:
+    config = make_config(folders, tmp_path, loop={"epochs": 1})
+    train(config)
+    state = torch.load(tmp_path / STATE_FILE, weights_only=True)
+    assert state.pop("active_patches") == 3
+    torch.save(state, tmp_path / STATE_FILE)
+    AcceleratorState._reset_state(reset_partial_state=True)
+    with pytest.raises(InputError, match="another number of active patches than 3"):
+        train(config)
 
 
 def test_a_run_killed_at_a_random_step_ends_with_the_same_weights(

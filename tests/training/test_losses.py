@@ -1,5 +1,7 @@
 """Losses count each known label, ignore missing ones, and are never NaN."""
 
+from collections.abc import Callable
+
 import pytest
 import torch
 from torch import Tensor
@@ -76,6 +78,25 @@ def test_easy_negatives_have_no_loss_and_stay_finite() -> None:
     assert torch.isfinite(loss)
     assert torch.isfinite(logit.grad).all()
     assert logit.grad[0, :2].tolist() == [0.0, 0.0]
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_half_precision_logits_have_the_losses_of_float32(dtype: torch.dtype) -> None:
+    """Sums over 100,000 frames exceed float16, and its 1e-8 is 0."""
+    logits = 20 * torch.randn(100_000, 2, generator=torch.Generator().manual_seed(0)).to(dtype)
+    labels = (torch.rand(100_000, 2, generator=torch.Generator().manual_seed(1)) < 0.5).to(torch.int8)
+    losses: list[Callable[[Tensor], Tensor]] = [
+        lambda x: bce(x, labels, torch.ones(2)),
+        lambda x: asymmetric(x, labels, 0.5, 0.5, 0.05),
+        lambda x: soft_f1(x, labels),
+    ]
+    for loss_of in losses:
+        half, wide = logits.clone().requires_grad_(), logits.float().requires_grad_()
+        value, expected = loss_of(half), loss_of(wide)
+        torch.testing.assert_close(value, expected)
+        value.backward()
+        assert half.grad is not None
+        assert half.grad.isfinite().all()
 
 
 def test_soft_f1_of_certain_predictions_is_f1() -> None:

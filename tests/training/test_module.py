@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from auscan.core.aus import AU_NAMES
 from auscan.core.config import AlignmentConfig, FusionConfig, NetworkConfig, TemporalConfig
+from auscan.core.errors import InputError
 from auscan.datasets.index import read_index
 from auscan.model.checkpoint import load_stored_weights, stored_weights
 from auscan.model.network import AudioInput
@@ -20,6 +21,7 @@ from auscan.training.module import (
     FeatureNetwork,
     FeatureSizes,
     build_network,
+    network_config,
     pack_visible_frames,
     parameter_table,
 )
@@ -180,8 +182,41 @@ def test_the_parameter_table_lists_every_part(capsys: pytest.CaptureFixture[str]
         "memory",
         "head",
         "total",
+        "k",
     ]
     assert text.splitlines()[2].split()[1] == "0"
+    assert text.splitlines()[-1] == "k = 3 of N = 4 patches (2 x 2) are active"
+    model = MODEL.model_copy(update={"controls": ControlConfig(visual="global")})
+    assert "k = 0 of N = 4" in parameter_table(build_network(SIZES, model), SIZES, model)
+
+
+@pytest.mark.parametrize(("grid", "active"), [(2, 1), (4, 4), (7, 12), (16, 64)])
+def test_a_new_network_keeps_a_quarter_of_the_patches(grid: int, active: int) -> None:
+    """Of every size and grid. The stored settings have the number and do not depend on the default."""
+    sizes = SIZES.model_copy(update={"grid": grid})
+    for size in ("nano", "base", "large"):
+        config = network_config(sizes, ModelConfig(size=size))
+        assert config.alignment.active_patches == active
+    half = MODEL.model_copy(update={"alignment": AlignmentConfig(heads=2, active_share=0.5)})
+    assert network_config(sizes, half).alignment.active_patches == round(0.5 * grid**2)
+
+
+@pytest.mark.parametrize("active", [4, 5, 64])
+def test_a_new_network_that_would_keep_all_patches_is_refused(active: int) -> None:
+    alignment = AlignmentConfig(width=16, au_width=4, heads=2, active_patches=active)
+    model = MODEL.model_copy(update={"alignment": alignment})
+    expected = rf"active_patches {active} keeps k = {active} .* N = 4 \(grid 2 x 2\).* below 4, or omit it"
+    with pytest.raises(InputError, match=expected):
+        build_network(SIZES, model)
+    build_network(SIZES, model.model_copy(update={"controls": ControlConfig(visual="global")}))
+    earlier = FeatureNetwork(SIZES, model.network(), model.controls)  # as a stored one is loaded
+    assert earlier.alignment.active == 4
+
+
+def test_one_patch_leaves_nothing_to_select() -> None:
+    sizes = SIZES.model_copy(update={"grid": 1})
+    with pytest.raises(InputError, match=r"active_share 0\.25 keeps k = 1 .* N = 1 .*larger --grid"):
+        build_network(sizes, ModelConfig(size="nano"))
 
 
 def test_match_parameter_count_finds_the_nearest_width() -> None:

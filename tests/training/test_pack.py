@@ -10,7 +10,7 @@ import torch
 from accelerate.state import AcceleratorState
 
 from auscan.batch.extract import Extraction
-from auscan.core.checkpoint_folder import read_config
+from auscan.core.checkpoint_folder import CARD_FILE, read_config
 from auscan.core.config import (
     UNCALIBRATED,
     Calibration,
@@ -112,6 +112,8 @@ def test_a_run_from_features_is_packed_with_its_encoders(
     assert config.network.grid == grid
     assert (config.name, config.thresholds) == ("mine", thresholds)
     assert read_config(tmp_path / "packed") == config
+    patches = 4 if grid == 2 else 16
+    assert f"- Active patches: k = 3 of N = {patches}.\n" in (tmp_path / "packed" / CARD_FILE).read_text()
     start = load_encoders(str(tiny_checkpoint))
     trained_logits, packed_logits = logits_of_both(trained, tmp_path / "packed", start, 32)
     np.testing.assert_allclose(packed_logits, trained_logits, atol=1e-4)

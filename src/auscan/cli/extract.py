@@ -72,6 +72,7 @@ def extract(
         f"about {format_bytes(total.total)} on disk. Remaining: {len(extraction.pending)} tracks, "
         f"{format_bytes(remaining.total)}."
     )
+    typer.echo(_describe_patches(extraction.grid))
     with show_progress("extract") as progress:
         if ray is None or not extraction.jobs:
             records = extraction.run_here(batch, progress)
@@ -83,6 +84,23 @@ def extract(
             listener = extraction.listener(progress)
             records = extraction.run(make_ray_runner(request, extraction, ray, gpus_per_worker, listener))
     _print_summary(records, len(extraction.jobs) - len(records), out)
+
+
+def _describe_patches(grid: int) -> str:
+    """Return a line on the patches of a frame, N, and how many of them a new network keeps, k."""
+    from auscan.core.config import AlignmentConfig
+
+    count, alignment = grid**2, AlignmentConfig()
+    active = alignment.active_count(count)
+    if active == count:
+        return (
+            f"N = {count} patch a frame: a network has nothing to select, so auscan train needs "
+            "model.controls.visual: global. Use a larger --grid to train with patches."
+        )
+    return (
+        f"N = {count} patches a frame ({grid} x {grid}), of which a new network keeps k = {active} "
+        f"(model.alignment.active_share {alignment.active_share}; k must be below {count})."
+    )
 
 
 def _print_summary(records: "Sequence[ManifestRecord]", remaining: int, out: Path) -> None:

@@ -109,8 +109,22 @@ class AlignmentConfig(Settings):
     """Channels da of each of the 12 AU tokens."""
     heads: int = 4
     """Heads of the attention from AU queries to active patches."""
-    active_patches: int = 24
-    """Patches kept per frame; the others are discarded."""
+    active_patches: int | None = Field(default=None, ge=1)
+    """Number k of the N patches kept per frame; the others are discarded. null: `active_share` of N. A stored
+    network always has the number."""
+    active_share: float = Field(default=0.25, gt=0, lt=1)
+    """Share of the N patches kept per frame if `active_patches` is null; at least one patch is kept."""
+
+    def active_count(self, patch_count: int) -> int:
+        """Return the number of patches kept of `patch_count`: all if `active_patches` is larger."""
+        wanted = self.active_patches or max(1, round(self.active_share * patch_count))
+        return min(wanted, patch_count)
+
+    def with_active_count(self, patch_count: int) -> "AlignmentConfig":
+        """Return the settings with `active_patches` set for frames of `patch_count` patches."""
+        if self.active_patches is not None:
+            return self
+        return self.model_copy(update={"active_patches": self.active_count(patch_count)})
 
 
 class FusionConfig(Settings):
@@ -151,7 +165,11 @@ class NetworkConfig(Settings):
 
 def nano() -> NetworkConfig:
     """Return the settings of the shipped model: a few million weights, for two CPU cores."""
-    return NetworkConfig(visual=ConvVisualConfig(), audio=LogMelAudioConfig())
+    return NetworkConfig(
+        visual=ConvVisualConfig(),
+        audio=LogMelAudioConfig(),
+        alignment=AlignmentConfig(active_patches=24),  # of 7 x 7
+    )
 
 
 def base() -> NetworkConfig:
@@ -159,7 +177,7 @@ def base() -> NetworkConfig:
     return NetworkConfig(
         visual=Dinov2VisualConfig(source="facebook/dinov2-base"),
         audio=WavlmAudioConfig(source="microsoft/wavlm-base"),
-        alignment=AlignmentConfig(width=256, au_width=64, active_patches=64),
+        alignment=AlignmentConfig(width=256, au_width=64),
         temporal=TemporalConfig(blocks=4, head_width=64, state_width=64),
     )
 
@@ -169,7 +187,7 @@ def large() -> NetworkConfig:
     return NetworkConfig(
         visual=Dinov2VisualConfig(source="facebook/dinov2-large"),
         audio=WavlmAudioConfig(source="microsoft/wavlm-large"),
-        alignment=AlignmentConfig(width=384, au_width=64, heads=8, active_patches=64),
+        alignment=AlignmentConfig(width=384, au_width=64, heads=8),
         fusion=FusionConfig(heads=8),
         temporal=TemporalConfig(blocks=6, head_width=64, state_width=64),
     )

@@ -100,10 +100,18 @@ def rows_digest(images: list[str | None], times_s: NDArray[np.float64]) -> str:
     return digest.hexdigest()[:16]
 
 
+def all_finite(values: NDArray[np.float16]) -> bool:
+    """Return whether no number is NaN or infinite, by the exponent bits: faster than `np.isfinite`."""
+    bits = np.ascontiguousarray(values).view(np.uint16) & 0x7FFF
+    return bool(bits.max(initial=0) < 0x7C00)
+
+
 @dataclass(frozen=True, eq=False)
 class TrackFeatures:
     """Features of one track. Slicing `face`, `patches` and `audio` reads from disk."""
 
+    folder: Path
+    """Folder of the files."""
     header: CacheHeader
     """Encoders, sizes and rows."""
     face: NDArray[np.float16]
@@ -116,6 +124,18 @@ class TrackFeatures:
     """Frame times [T], seconds."""
     has_image: NDArray[np.bool_]
     """Mask [T] of the rows with a picture."""
+
+    def read(
+        self, name: Literal["face", "patches", "audio"], rows: slice | NDArray[np.intp] = slice(None)
+    ) -> NDArray[np.float16]:
+        """Return rows of an array.  Raises InputError if they hold NaN or infinite numbers."""
+        values: NDArray[np.float16] = getattr(self, name)[rows]
+        if not all_finite(values):
+            raise InputError(
+                f"{self.folder / name}.npy holds NaN or infinite features of track {self.header.track}. "
+                f"Delete the folder {self.folder} and run auscan extract again."
+            )
+        return values
 
     def audio_times_s(self, tokens: slice = slice(None)) -> NDArray[np.float64]:
         """Return the times of audio tokens, s; token i is centred (i + 0.5) x 20 ms after the start."""
@@ -142,6 +162,7 @@ def open_track(cache: Path, track: str) -> TrackFeatures:
         return np.load(folder / f"{name}.npy", mmap_mode="r" if count else None)
 
     return TrackFeatures(
+        folder,
         header,
         face=array("face", header.rows),
         patches=array("patches", header.rows),
@@ -167,11 +188,16 @@ class TrackWriter:
         self._patches = self._array("patches", (header.rows, header.grid**2, header.width))
 
     def write_row(self, row: int, face: NDArray[np.float16], patches: NDArray[np.float16]) -> None:
-        """Write the features [Dv] and [G * G, Dv] of one row."""
+        """Write the features [Dv] and [G * G, Dv] of one row.  Raises InputError if they are not finite."""
+        self._check(f"visual encoder of {self.header.model}", f" in row {row}", face, patches)
         self._face[row], self._patches[row], self._has_image[row] = face, patches, True
 
     def finish(self, audio: NDArray[np.float16], audio_start_s: float, unreadable: list[str]) -> None:
-        """Write audio tokens [Ta, Da], mask and header, and rename the folder to its final name."""
+        """Write audio tokens [Ta, Da], mask and header, and rename the folder to its final name.
+
+        Raises InputError if the audio tokens are not finite.
+        """
+        self._check(f"audio encoder of {self.header.model}", "", audio)
         self._face.flush()
         self._patches.flush()
         np.save(self._partial / "audio.npy", audio)
@@ -186,6 +212,14 @@ class TrackWriter:
         (self._partial / HEADER_FILE).write_text(header.model_dump_json(indent=1) + "\n", encoding="utf-8")
         shutil.rmtree(self._folder, ignore_errors=True)
         self._partial.rename(self._folder)
+
+    def _check(self, encoder: str, where: str, *features: NDArray[np.float16]) -> None:
+        if not all(map(all_finite, features)):
+            raise InputError(
+                f"The {encoder} gives NaN or infinite features for track {self.header.track}{where}, so none "
+                "of the track are written. On a GPU half precision may overflow: run auscan extract again "
+                "with --device cpu, or with other weights."
+            )
 
     def _array(self, name: str, shape: tuple[int, ...]) -> Any:
         # A new file reads as zeros. On most file systems, rows that are never written use no space.

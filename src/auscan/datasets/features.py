@@ -326,12 +326,14 @@ class _AudioTokenCache:
         if tokens is None:
             return self._no_tokens()
         half_token_s = (tokens.times_s[1] - tokens.times_s[0]) / 2 if len(tokens.times_s) > 1 else 0.01
-        return tokens.tokens.astype(np.float16), float(tokens.times_s[0] - half_token_s)
+        return _to_float16(torch.from_numpy(tokens.tokens)), float(tokens.times_s[0] - half_token_s)
 
 
 def _to_float16(values: Tensor) -> NDArray[np.float16]:
-    limit = torch.finfo(torch.float16).max
-    half: NDArray[np.float16] = values.float().clamp(-limit, limit).half().cpu().numpy()
+    """Round to float16; finite numbers beyond its range become its limits, infinite ones stay infinite."""
+    limit, values = torch.finfo(torch.float16).max, values.float()
+    limited = torch.where(values.isinf(), values, values.clamp(-limit, limit))
+    half: NDArray[np.float16] = limited.half().cpu().numpy()
     return half
 
 

@@ -81,8 +81,9 @@ class LogMelEncoder(nn.Module):
         margin = (FFT - step) // 2
         padded = F.pad(waveform, (margin, FFT))
         frames = padded.unfold(1, FFT, step)[:, : 2 * (waveform.shape[1] // TOKEN_HOP)]  # [B, 2 Ta, FFT]
-        power = torch.fft.rfft(frames * self.window).abs().square()  # [B, 2 Ta, bins]
-        return (torch.log(power @ self.filters.T + 1e-6) / 6.0).transpose(1, 2)
+        with torch.autocast(waveform.device.type, enabled=False):  # the power of loud sound exceeds float16
+            power = torch.fft.rfft(frames * self.window).abs().square()  # [B, 2 Ta, bins]
+            return (torch.log(power @ self.filters.T + 1e-6) / 6.0).transpose(1, 2)
 
 
 class WavlmEncoder(nn.Module):

@@ -50,7 +50,8 @@ class GranularityAlignment(nn.Module):
         super().__init__()
         self.heads = config.heads
         self.au_width = config.au_width
-        self.active = min(config.active_patches, patch_count)
+        self.active = config.active_count(patch_count)
+        """Number of active patches k."""
         d = config.width
         self.face = nn.Linear(token_width, d)
         self.patch = nn.Linear(token_width, d)
@@ -77,11 +78,11 @@ class GranularityAlignment(nn.Module):
         """
         g = self.face(face)  # [B, T, d]
         p = self.patch(patches) + self.position  # [B, T, N, d]
-        weights = self.patch_weights(g, p, patch_change(patches, previous))  # [B, T, N]
-        local, attention = self.attend_regions(p, weights)  # [B, T, A, da], [B, T, A, H, N]
+        weights, log_weights = self.patch_weights(g, p, patch_change(patches, previous))  # [B, T, N] each
+        local, attention = self.attend_regions(p, log_weights)  # [B, T, A, da], [B, T, A, H, N]
 
-        shared_global = F.normalize(self.share_global(g), dim=-1)  # [B, T, d]
-        shared_local = F.normalize(self.share_local(local), dim=-1)  # [B, T, A, d]
+        shared_global = unit_vectors(self.share_global(g))  # [B, T, d]
+        shared_local = unit_vectors(self.share_local(local))  # [B, T, A, d]
         agreement = shared_global.unsqueeze(2) * shared_local  # [B, T, A, d], sums to the cosine
         # The cosine of two random unit vectors shrinks with d ** -0.5. Without this scale the gate would
         # hardly move.
@@ -91,31 +92,32 @@ class GranularityAlignment(nn.Module):
         expected = self.expect(g).unflatten(-1, (AU_COUNT, self.au_width))  # [B, T, A, da]
         au_tokens = expected + gates.unsqueeze(-1) * local
         embedding = self.norm(g + self.merge(au_tokens.flatten(-2)))  # [B, T, d]
-        local_view = F.normalize((gates.unsqueeze(-1) * shared_local).sum(2), dim=-1)  # [B, T, d]
+        local_view = unit_vectors((gates.unsqueeze(-1) * shared_local).sum(2))  # [B, T, d]
         return AlignmentOutput(embedding, au_tokens, weights, gates, attention, shared_global, local_view)
 
-    def patch_weights(self, g: Tensor, p: Tensor, change: Tensor) -> Tensor:
-        """Return soft weights [B, T, N] of the k patches with the highest score, exactly 0 for the others.
+    def patch_weights(self, g: Tensor, p: Tensor, change: Tensor) -> tuple[Tensor, Tensor]:
+        """Return soft weights [B, T, N] of the k patches with the highest score, and their logarithms.
 
         g: [B, T, d]    p: [B, T, N, d]    change: [B, T, N, Dv]
-        The selection is hard. The weights of the selected patches are soft, so gradients reach the score.
+        The weight of any other patch is exactly 0, and its logarithm the lowest finite number; -inf could
+        produce NaN. The selection is hard. The weights of the selected patches are soft, so gradients reach
+        the score. The logarithm is that of a sigmoid in one function: in half precision a small weight is 0.
         """
         score = self.score(p, g.unsqueeze(2), self.change(change)).squeeze(-1)  # [B, T, N]
-        threshold = score.topk(self.active, dim=-1).values[..., -1:]  # [B, T, 1]
-        weights: Tensor = torch.sigmoid(score) * (score >= threshold)
-        return weights
+        best = score.topk(self.active, dim=-1).indices  # [B, T, k]
+        active = torch.zeros_like(score).scatter(-1, best, 1.0) > 0  # [B, T, N]; k of them even if scores tie
+        log_weights = F.logsigmoid(score)
+        log_weights = log_weights.masked_fill(~active, torch.finfo(log_weights.dtype).min)
+        return torch.sigmoid(score) * active, log_weights
 
-    def attend_regions(self, p: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
+    def attend_regions(self, p: Tensor, log_weights: Tensor) -> tuple[Tensor, Tensor]:
         """Pool the active patches by attention, one set of queries per AU.
 
-        p: [B, T, N, d]    weights: [B, T, N]
+        p: [B, T, N, d]    log_weights: [B, T, N]
         Returns the local features [B, T, A, da] and the attention [B, T, A, H, N].
         """
         logits = torch.einsum("btnd,ahd->btahn", p, self.queries)  # [B, T, A, H, N]
-        # Multiplying the attention by the patch weight equals adding its logarithm to the logits. The lowest
-        # finite number masks inactive patches; -inf could produce NaN.
-        lowest = torch.finfo(logits.dtype).min
-        log_weights = torch.log(weights.clamp_min(1e-30)).masked_fill(weights == 0, lowest)  # [B, T, N]
+        # Multiplying the attention by the patch weight equals adding its logarithm to the logits.
         attention = torch.softmax(logits + log_weights[:, :, None, None], dim=-1)  # [B, T, A, H, N]
         values = self.values(p).unflatten(-1, (self.heads, self.au_width))  # [B, T, N, H, da]
         pooled = torch.einsum("btahn,btnhe->btahe", attention, values)  # [B, T, A, H, da]
@@ -159,13 +161,24 @@ def patch_change(patches: Tensor, previous: Tensor | None) -> Tensor:
     return patches - torch.cat([first.unsqueeze(1), patches[:, :-1]], dim=1)
 
 
+def unit_vectors(x: Tensor) -> Tensor:
+    """Scale vectors [..., d] to length 1, in float32 at least; vectors shorter than 1e-4 are scaled by 1e4.
+
+    With the default limit of `F.normalize`, 1e-12, the gradient of a short vector would overflow float16.
+    """
+    wide = x.to(torch.promote_types(x.dtype, torch.float32))
+    return F.normalize(wide, dim=-1, eps=1e-4).to(x.dtype)
+
+
 def alignment_loss(global_view: Tensor, local_view: Tensor, temperature: float = 0.1) -> Tensor:
     """Compute the symmetric InfoNCE loss (van den Oord et al. 2018) between global and local views.
 
     global_view, local_view: [F, d] unit vectors of F different faces or well separated frames
     The positive pair is the two views of one frame; the negatives are the views of the other frames.
-    Returns a scalar; 0 for a single frame.
+    Returns a scalar, computed in float32 at least; 0 for a single frame.
     """
+    dtype = torch.promote_types(global_view.dtype, torch.float32)
+    global_view, local_view = global_view.to(dtype), local_view.to(dtype)
     logits = global_view @ local_view.T / temperature  # [F, F]
     targets = torch.arange(len(logits), device=logits.device)
     return (F.cross_entropy(logits, targets) + F.cross_entropy(logits.T, targets)) / 2

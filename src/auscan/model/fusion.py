@@ -172,8 +172,9 @@ class AsymmetricFusion(nn.Module):
         identity = torch.eye(self.heads, dtype=keys.dtype, device=keys.device)
         head_mask = identity.repeat_interleave(width, 1)  # [heads, d]
         normed = self.norm_visual(visual)  # [B, T, d]
-        query = self.query(normed)[..., None, :] * head_mask  # [B, T, heads, d]
-        scores = (keys @ query.transpose(2, 3)).transpose(2, 3) * width**-0.5  # [B, T, heads, W]
+        # Scaled before the product, which could overflow in float16.
+        query = (self.query(normed) * width**-0.5)[..., None, :] * head_mask  # [B, T, heads, d]
+        scores = (keys @ query.transpose(2, 3)).transpose(2, 3)  # [B, T, heads, W]
         scores = scores + self._bias(offset_s).to(scores.dtype)
         # The lowest finite number, since -inf would give NaN for a frame without audible tokens.
         scores = scores.masked_fill(~audible[:, :, None], torch.finfo(scores.dtype).min)

@@ -194,11 +194,12 @@ class AuscanNetwork(nn.Module):
         self.audio = build_audio_encoder(config.audio)
         self.temporal = TemporalStage(config, self.audio.width)
         # With the transformers settings filled in, the network can be rebuilt from the config without the
-        # hub.
+        # hub. With the number of active patches filled in, it does not depend on the default share.
         self.config = config.model_copy(
             update={
                 "visual": with_arch(config.visual, self.visual.encoder),
                 "audio": with_arch(config.audio, self.audio),
+                "alignment": config.alignment.with_active_count(self.visual.patch_shape[0]),
             }
         )
 

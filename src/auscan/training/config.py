@@ -128,8 +128,14 @@ class ModelConfig(Settings):
     """null: train on features; otherwise on crops, end to end."""
 
     def network(self) -> NetworkConfig:
-        """Return the settings of the network; parts that are not given have the settings of the size."""
+        """Return the settings of the network; parts that are not given have the settings of the size.
+
+        The number of active patches is then a share of those in the features: the number that `nano` has
+        belongs to the grid of the shipped model.
+        """
         of_size = {"nano": nano, "base": base, "large": large}[self.size]()
+        alignment = of_size.alignment.model_copy(update={"active_patches": None})
+        of_size = of_size.model_copy(update={"alignment": alignment})
         given = {"alignment": self.alignment, "fusion": self.fusion, "temporal": self.temporal}
         return of_size.model_copy(update={name: part for name, part in given.items() if part is not None})
 

@@ -22,7 +22,7 @@ from torch.nn import functional as F
 
 from auscan.core.aus import AU_COUNT
 from auscan.core.config import AlignmentConfig, FusionConfig, NetworkConfig, TemporalConfig
-from auscan.model.alignment import AlignmentOutput, GranularityAlignment
+from auscan.model.alignment import AlignmentOutput, GranularityAlignment, unit_vectors
 from auscan.model.fusion import AsymmetricFusion, audio_at_frames
 from auscan.model.mamba import CHUNK_FRAMES, AudioCondition, BiMamba
 from auscan.model.network import AudioInput, TemporalStage
@@ -72,7 +72,7 @@ class GlobalTokenAlignment(nn.Module):
         """face [B, T, Dv] -> AlignmentOutput with weights and gates of 0 and two equal views."""
         g = self.face(face)  # [B, T, d]
         au_tokens = self.expect(g).unflatten(-1, (AU_COUNT, self.au_width))  # [B, T, A, da]
-        view = F.normalize(g, dim=-1)
+        view = unit_vectors(g)
         zeros = face.new_zeros(*patches.shape[:3])  # [B, T, N]
         attention = zeros[:, :, None, None].expand(-1, -1, AU_COUNT, 1, -1)  # [B, T, A, 1, N]
         gates = face.new_zeros(*au_tokens.shape[:3])

@@ -39,7 +39,13 @@ from auscan.training.encoder import CropEncoder
 from auscan.training.epoch import EpochBatches, EpochOrder, process_batches
 from auscan.training.find_encoders import find_encoders
 from auscan.training.losses import Criterion, Losses, positive_weights
-from auscan.training.module import FeatureNetwork, FeatureSizes, build_network, parameter_table
+from auscan.training.module import (
+    FeatureNetwork,
+    FeatureSizes,
+    build_network,
+    network_config,
+    parameter_table,
+)
 from auscan.training.optim import (
     ema_update,
     keep_freed_memory,
@@ -52,6 +58,7 @@ from auscan.training.run import RunFolder, TrainedConfig, load_trained, save_tra
 from auscan.training.scores import write_scores
 from auscan.training.windows import (
     Batch,
+    CaughtErrors,
     LabelledTrack,
     WindowBatches,
     check_features_from,
@@ -132,7 +139,7 @@ class Trainer:
             model=header.model,
             encoders=header.encoders,
             sizes=self.sizes,
-            network=_network_config(config, initial),
+            network=_network_config(config, self.sizes, initial),
             controls=config.model.controls,
             encoder=encoder,
             step=0,
@@ -208,8 +215,8 @@ class Trainer:
         process, processes = self.accelerator.process_index, self.accelerator.num_processes
         own = process_batches(process, processes, len(order), config.loop.batch)
         # Use a separate generator: by default a loader draws from torch's global one, which is saved state.
-        loader: DataLoader[Batch] = DataLoader(
-            batches,
+        loader: DataLoader[Batch | InputError] = DataLoader(
+            CaughtErrors(batches),
             batch_size=None,
             sampler=own[first * config.loop.accumulate :],
             num_workers=config.loop.workers,
@@ -218,6 +225,8 @@ class Trainer:
         )
         micro_batches: list[Batch] = []
         for batch in loader:
+            if isinstance(batch, InputError):
+                raise batch
             micro_batches.append(batch)
             if len(micro_batches) == config.loop.accumulate:
                 yield micro_batches
@@ -227,9 +236,11 @@ class Trainer:
         """One step of the optimiser; returns the losses of all processes, averaged over its batches."""
         self.network.train()
         sums: dict[str, float] = {}
+        outputs: list[tuple[Batch, Tensor]] = []
         for batch in (each.to(self.accelerator.device) for each in micro_batches):
             with self.accelerator.accumulate(self.network):
-                losses = self._losses(batch)
+                losses, logits = self._losses(batch)
+                outputs.append((batch, logits))
                 # accelerate averages gradients over processes, but they are to be summed: see distributed.py.
                 self.accelerator.backward(losses.total * self.accelerator.num_processes)
                 if self.accelerator.sync_gradients:
@@ -238,19 +249,38 @@ class Trainer:
                 self.optimizer.zero_grad()
             for name, value in {"loss": losses.total, **losses.terms}.items():
                 sums[name] = sums.get(name, 0.0) + value.item() / len(micro_batches)
+        # The losses are on the host for the log in any case, so the check does not wait for the device.
+        if not math.isfinite(sums["loss"]):
+            raise self._loss_error(sums["loss"], outputs)
         self.schedule.step()
         self.averaged.update_parameters(self.accelerator.unwrap_model(self.network))
         return sums
 
-    def _losses(self, batch: Batch) -> Losses:
-        """Return the losses over the windows of all processes; only this process's outputs have gradients."""
+    def _loss_error(self, loss: float, outputs: list[tuple[Batch, Tensor]]) -> InputError:
+        """Return the error of a step whose loss is not finite; it names the tracks with such scores."""
+        names = [track for batch, _ in outputs for track in batch.tracks]
+        finite = torch.cat([logits.isfinite().flatten(1).all(1) for _, logits in outputs]).tolist()
+        wrong = {name for name, is_finite in zip(names, finite, strict=True) if not is_finite}
+        tracks = ", ".join(sorted(wrong or set(names)))
+        return InputError(
+            f"The loss of step {self.progress.step + 1} is {loss}, in windows of the tracks {tracks}. "
+            f"The weights of this step are not saved. Lower optimizer.rate, or use another loop.precision "
+            f"than {self.config.loop.precision}. If the pictures of a track are damaged, delete its folder "
+            f"in {self.config.data.cache} and run auscan extract again."
+        )
+
+    def _losses(self, batch: Batch) -> tuple[Losses, Tensor]:
+        """Return the losses over the windows of all processes, and this process's logits [B, T, A].
+
+        Only this process's outputs have gradients.
+        """
         output = self.network(batch)
         labels = batch.labels.masked_fill(~batch.has_face[..., None], -1)
         logits, labels = (self._gather(each.flatten(0, 1)) for each in (output.logits, labels))  # [F, A] each
         views = output.views
         if views is not None:
             views = self._gather(views[0]), self._gather(views[1])
-        return self.criterion(logits, labels, views)
+        return self.criterion(logits, labels, views), output.logits.detach()
 
     def _gather(self, rows: Tensor) -> Tensor:
         return gather_rows(self.accelerator, rows)
@@ -333,6 +363,7 @@ class Trainer:
             "scaler": None if scaler is None else scaler.state_dict(),
             "random": torch.get_rng_state(),
             "group": self.windows_per_step,
+            "active_patches": self.trained_config.network.alignment.active_patches,
             **vars(self.progress),
         }
         self.folder.save_state(state)
@@ -349,6 +380,12 @@ class Trainer:
             raise InputError(
                 f"{self.config.out} contains a run with {state['group']} windows a step; now it would have "
                 f"{self.windows_per_step}. Resume with the same number of processes as before."
+            )
+        active = self.trained_config.network.alignment.active_patches
+        if state.get("active_patches") != active:
+            raise InputError(
+                f"{self.config.out} contains a run of another version of auscan, with another number of "
+                f"active patches than {active}. Resume it with that version, or set another folder."
             )
         for name, module in self._modules().items():
             load_stored_weights(module, state[name])
@@ -380,9 +417,9 @@ class Trainer:
                 self.summary_writer.flush()
 
 
-def _network_config(config: TrainConfig, initial: Encoders | None) -> NetworkConfig:
+def _network_config(config: TrainConfig, sizes: FeatureSizes, initial: Encoders | None) -> NetworkConfig:
     """Return the settings of the network; a fine-tuning run has those of its initial encoders."""
-    network = config.model.network()
+    network = network_config(sizes, config.model)
     if initial is None:
         return network
     return network.model_copy(update={"visual": initial.config.visual, "audio": initial.config.audio})

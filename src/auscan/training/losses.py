@@ -5,7 +5,8 @@
     soft_f1      1 minus the F1 of probabilities in place of decisions, over the batch
     alignment    contrastive loss: a face should match its own regions (model/alignment.py)
 
-Inputs: logits [..., A] and labels [..., A] of 1, 0 and -1. Returns: scalars; without any label exactly 0,
+Inputs: logits [..., A] and labels [..., A] of 1, 0 and -1. Returns: scalars, computed in float32 at least,
+because sums over a batch and limits such as 1e-8 do not fit half precision; without any label exactly 0,
 never NaN.
 See also: config.py (`LossConfig`, their weights).
 """
@@ -25,6 +26,7 @@ MIN_POSITIVES = 1.0
 
 def bce(logits: Tensor, labels: Tensor, positive_weight: Tensor) -> Tensor:
     """Mean binary cross-entropy over the known labels; a positive of AU a has weight positive_weight[a]."""
+    logits = _widen(logits)
     known = labels >= 0
     target = labels.clamp_min(0).to(logits.dtype)
     loss = F.binary_cross_entropy_with_logits(logits, target, pos_weight=positive_weight, reduction="none")
@@ -38,6 +40,7 @@ def asymmetric(
 
     margin: subtracted from the probability of negatives, so that easy negatives have no loss
     """
+    logits = _widen(logits)
     known = labels >= 0
     positive = labels == 1
     signed = torch.where(positive, logits, -logits)  # logit of the correct class
@@ -54,6 +57,7 @@ def asymmetric(
 
 def soft_f1(logits: Tensor, labels: Tensor) -> Tensor:
     """1 minus the F1 of probabilities, averaged over the AUs with a positive label; 0 without any."""
+    logits = _widen(logits)
     known = (labels >= 0).flatten(0, -2)
     truth = (labels == 1).flatten(0, -2).to(logits.dtype)
     probabilities = torch.sigmoid(logits).flatten(0, -2) * known  # [F, A]
@@ -87,7 +91,7 @@ class Criterion:
 
     def __call__(self, logits: Tensor, labels: Tensor, views: tuple[Tensor, Tensor] | None) -> Losses:
         """logits [..., A], labels [..., A]; views: two tensors [F, d] for the alignment loss, or None."""
-        config, logits_f32 = self.config, logits.float()
+        config, logits_f32 = self.config, _widen(logits)
         terms: dict[str, tuple[float, Tensor]] = {}
         if config.bce:
             terms["bce"] = config.bce, bce(logits_f32, labels, self.positive_weight.to(logits_f32.device))
@@ -97,14 +101,19 @@ class Criterion:
         if config.soft_f1:
             terms["soft_f1"] = config.soft_f1, soft_f1(logits_f32, labels)
         if config.alignment and views is not None:
-            face, regions = (view.float() for view in views)
+            face, regions = views
             # Without any face: 0, with a gradient.
-            loss = alignment_loss(face, regions) if len(face) else face.sum() + regions.sum()
+            loss = alignment_loss(face, regions) if len(face) else _widen(face.sum() + regions.sum())
             terms["alignment"] = config.alignment, loss
         total = logits_f32.sum() * 0.0  # has a gradient even if no loss is in use
         for weight, loss in terms.values():
             total = total + weight * loss
         return Losses(total, {name: loss.detach() for name, (_, loss) in terms.items()})
+
+
+def _widen(values: Tensor) -> Tensor:
+    """Return the values in float32, or float64 if they already are."""
+    return values.to(torch.promote_types(values.dtype, torch.float32))
 
 
 def _mean(values: Tensor, counted: Tensor) -> Tensor:

@@ -18,9 +18,10 @@ from torch import Tensor, nn
 from auscan.core.aus import AU_COUNT
 from auscan.core.config import NetworkConfig, Settings
 from auscan.core.environment import chunk_slices
+from auscan.core.errors import InputError
 from auscan.datasets.cache import CacheHeader, TrackFeatures
 from auscan.datasets.crops import TrackCrops
-from auscan.model.alignment import AlignmentOutput
+from auscan.model.alignment import AlignmentOutput, GranularityAlignment
 from auscan.model.mamba import BiMamba
 from auscan.model.network import AudioInput
 from auscan.training.config import ControlConfig, ModelConfig
@@ -199,8 +200,10 @@ class FeatureNetwork(nn.Module):
     ) -> tuple[Tensor, Tensor]:
         """Face [1, L, Dv] and patches [1, L, N, Dv] of some rows of a track that have a crop."""
         if self.encoder is None:
-            both = (features.face, features.patches)
-            face, patches = (torch.from_numpy(np.array(each[rows])).to(device) for each in both)
+            face, patches = (
+                torch.from_numpy(np.array(features.read(name, rows))).to(device)
+                for name in ("face", "patches")
+            )
         else:
             assert crops is not None
             pixels = crops.read(rows, np.ones(len(rows), bool))
@@ -211,12 +214,37 @@ class FeatureNetwork(nn.Module):
 def build_network(
     sizes: FeatureSizes, model: ModelConfig, view_frames: int = 4, encoder: CropEncoder | None = None
 ) -> FeatureNetwork:
-    """Build the network described by a training config, with `encoder` in front if it is fine-tuned."""
-    return FeatureNetwork(sizes, model.network(), model.controls, view_frames, encoder)
+    """Build the network described by a training config, with `encoder` in front if it is fine-tuned.
+
+    Raises InputError as `network_config`.
+    """
+    return FeatureNetwork(sizes, network_config(sizes, model), model.controls, view_frames, encoder)
+
+
+def network_config(sizes: FeatureSizes, model: ModelConfig) -> NetworkConfig:
+    """Return the settings of a new network, with the number k of active patches.
+
+    Raises InputError if k is not below the number N of patches: such a network would select nothing.
+    """
+    config, grid, count = model.network(), sizes.grid, sizes.grid**2
+    given, share = config.alignment.active_patches, config.alignment.active_share
+    alignment = config.alignment.with_active_count(count)
+    if model.controls.visual == "alignment" and alignment.active_count(count) == count:
+        setting = f"active_share {share}" if given is None else f"active_patches {given}"
+        omit = "" if given is None else f", or omit it to keep a share of {share}"
+        raise InputError(
+            f"model.alignment.{setting} keeps k = {given or count} patches a frame, but the features have "
+            f"N = {count} (grid {grid} x {grid}), so nothing would be selected. Set it so that k is below "
+            f"{count}{omit}, or run auscan extract with a larger --grid."
+        )
+    return config.model_copy(update={"alignment": alignment})
 
 
 def parameter_table(network: FeatureNetwork, sizes: FeatureSizes, model: ModelConfig) -> str:
-    """Return a table, as text, of the number of weights of each part, with and without controls."""
+    """Return a table, as text, of the number of weights of each part, with and without controls.
+
+    The last line states how many patches of a frame are active, k of N.
+    """
     with torch.device("meta"):
         plain = FeatureNetwork(sizes, model.network(), ControlConfig())
     lines = ["weights      this run     the method"]
@@ -229,6 +257,11 @@ def parameter_table(network: FeatureNetwork, sizes: FeatureSizes, model: ModelCo
     if network.encoder is not None:
         trained = sum(weight.numel() for weight in network.encoder.parameters() if weight.requires_grad)
         lines.append(f"{'encoder':10} {trained:10,} of {in_encoder:,} are trained")
+    grid = f"N = {sizes.grid**2} patches ({sizes.grid} x {sizes.grid})"
+    if isinstance(network.alignment, GranularityAlignment):
+        lines.append(f"k = {network.alignment.active} of {grid} are active")
+    else:
+        lines.append(f"k = 0 of {grid} are active: the face token alone is used")
     return "\n".join(lines)
 
 
@@ -251,6 +284,6 @@ def _scatter_rows(rows: Tensor, mask: Tensor) -> Tensor:
 def _audio_input(features: TrackFeatures, device: torch.device) -> AudioInput | None:
     if not len(features.audio):
         return None
-    tokens = torch.from_numpy(np.array(features.audio)).to(device).float()[None]
+    tokens = torch.from_numpy(np.array(features.read("audio"))).to(device).float()[None]
     times_s = torch.from_numpy(features.audio_times_s()).to(device)[None]
     return AudioInput(tokens, times_s, torch.ones(tokens.shape[:2], dtype=torch.bool, device=device))

@@ -30,6 +30,7 @@ Packed by `auscan pack` from a network that `auscan train` wrote at step {step}.
 
 - Encoders: {encoders}.
 - Mean F1 on its validation split at 0.5: {score}.
+- Active patches: {patches}.
 - Untrained AUs, always empty: {untrained_aus}.
 - Calibrated by Platt scaling: {calibrated}.
 - Thresholds: {thresholds}.
@@ -120,12 +121,15 @@ def _join_encoders(
 
 def _card(config: CheckpointConfig, trained_config: TrainedConfig, encoders: Encoders) -> str:
     score = "not known" if trained_config.score is None else f"{trained_config.score:.4f}"
+    count = trained_config.sizes.grid**2
+    active = trained_config.network.alignment.active_count(count)
     by_name = zip(config.au_names, config.thresholds, strict=True)
     return CARD.format(
         name=config.name,
         step=trained_config.step,
         encoders=encoders.name,
         score=score,
+        patches=f"k = {active} of N = {count}" + (", so none is discarded" if active == count else ""),
         untrained_aus=", ".join(config.untrained_aus) or "none",
         calibrated="no" if config.calibration == UNCALIBRATED else "on the scores of the thresholds",
         thresholds=", ".join(f"{au} {threshold:.3f}" for au, threshold in by_name),

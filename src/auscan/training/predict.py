@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from auscan.core.aus import AU_COUNT, AU_NAMES
 from auscan.core.environment import chunk_slices
+from auscan.core.errors import InputError
 from auscan.training.metrics import Rule, count
 from auscan.training.module import FeatureNetwork
 from auscan.training.smoothing import final_scores
@@ -34,6 +35,8 @@ def score_tracks(
 
     context: frames of a chunk that is scored on its own, None for whole tracks
     audio_margin_s: audio of a chunk beyond its ends, at least the fusion's reach
+
+    Raises InputError for a track with features or scores that are not finite.
     """
     network.eval()
     tables = []
@@ -42,6 +45,12 @@ def score_tracks(
             probabilities = network.predict_track(track.features, track.crops)
         else:
             probabilities = _predict_in_chunks(network, track, context, audio_margin_s)
+        if not np.isfinite(probabilities[track.features.has_image]).all():
+            raise InputError(
+                f"The network gives scores that are not finite for track {track.name}, though its features "
+                "are finite: the weights have diverged. Train with a lower optimizer.rate or in float32 "
+                "(loop.precision: no); if the pictures of the track are damaged, run auscan extract again."
+            )
         tables.append(_scores_table(track, probabilities))
     return pd.concat(tables, ignore_index=True)
 

@@ -177,12 +177,14 @@ class Batch:
     """[B, Ta] bool."""
     in_window: Tensor | None = None
     """[B, T] bool, False in the margins of a window and in padding; None: no margins."""
+    tracks: tuple[str, ...] = ()
+    """Name of the track of each window, for messages."""
 
     def to(self, device: torch.device) -> Self:
         """Return the batch on a device."""
         moved: dict[str, Any] = {each.name: getattr(self, each.name) for each in fields(self)}
         for name, value in moved.items():
-            moved[name] = None if value is None else value.to(device, non_blocking=True)
+            moved[name] = value.to(device, non_blocking=True) if isinstance(value, Tensor) else value
         return type(self)(**moved)
 
     def window(self, number: int) -> Self:
@@ -248,12 +250,31 @@ class WindowBatches(Dataset[Batch]):
         return slice_track_with_margin(track, window, self._margin, self._audio_margin_s)
 
 
+class CaughtErrors(Dataset[Batch | InputError]):
+    """Data set that returns an InputError instead of raising it.
+
+    A loader with worker processes would raise it as a traceback of the worker.
+    """
+
+    def __init__(self, batches: Dataset[Batch]) -> None:
+        self._batches = batches
+
+    def __getitem__(self, numbers: Sequence[int]) -> Batch | InputError:
+        try:
+            return self._batches[numbers]
+        except InputError as error:
+            return error
+
+
 def slice_track(track: LabelledTrack, rows: slice, audio_margin_s: float) -> Batch:
-    """Return rows of a track as a batch of one, with audio from `audio_margin_s` before to after them."""
+    """Return rows of a track as a batch of one, with audio from `audio_margin_s` before to after them.
+
+    Raises InputError for features that are not finite.
+    """
     features = track.features
     times_s = features.times_s[rows]
     tokens = features.audio_within(float(times_s[0]) - audio_margin_s, float(times_s[-1]) + audio_margin_s)
-    audio = features.audio[tokens]
+    audio = features.read("audio", tokens)
     has_face = features.has_image[rows]
     arrays = {
         **_visual_inputs(track, rows, has_face),
@@ -264,7 +285,7 @@ def slice_track(track: LabelledTrack, rows: slice, audio_margin_s: float) -> Bat
         "audio_times_s": features.audio_times_s(tokens),
         "audio_valid": np.ones(len(audio), bool),
     }
-    tensors: dict[str, Any] = {"face": None, "patches": None, "crops": None}
+    tensors: dict[str, Any] = {"face": None, "patches": None, "crops": None, "tracks": (track.name,)}
     tensors |= {name: torch.from_numpy(np.array(array))[None] for name, array in arrays.items()}
     return Batch(**tensors)
 
@@ -272,7 +293,7 @@ def slice_track(track: LabelledTrack, rows: slice, audio_margin_s: float) -> Bat
 def _visual_inputs(track: LabelledTrack, rows: slice, has_face: NDArray[np.bool_]) -> dict[str, NDArray[Any]]:
     """Return crops if the track has them, else features."""
     if track.crops is None:
-        return {"face": track.features.face[rows], "patches": track.features.patches[rows]}
+        return {name: track.features.read(name, rows) for name in ("face", "patches")}
     return {"crops": track.crops.read(np.arange(rows.start, rows.stop), has_face)}
 
 
@@ -296,6 +317,9 @@ def collate(windows: Sequence[Batch]) -> Batch:
     for each in fields(Batch):
         if getattr(windows[0], each.name) is None:
             collated[each.name] = None
+            continue
+        if each.name == "tracks":
+            collated[each.name] = tuple(track for window in windows for track in window.tracks)
             continue
         values = [getattr(window, each.name)[0] for window in windows]
         out = values[0].new_full(
