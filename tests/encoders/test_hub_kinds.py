@@ -377,6 +377,15 @@ def test_a_missing_weight_is_one_line_and_not_a_random_number(folders: Path, tmp
         visual_encoder(folder)
 
 
+def test_a_config_of_other_sizes_is_one_line_that_names_the_folder(folders: Path, tmp_path: Path) -> None:
+    folder = shutil.copytree(folders / "vit", tmp_path / "vit")
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(config | {"hidden_size": 32}))
+    with pytest.raises(CheckpointError, match=r"weights in the folder .*vit.* cannot be loaded") as caught:
+        visual_encoder(folder)
+    assert "\n" not in str(caught.value)
+
+
 def test_weights_that_only_pretraining_uses_may_be_missing(folders: Path, tmp_path: Path) -> None:
     folder = shutil.copytree(folders / "wav2vec2", tmp_path / "wav2vec2")
     weights = load_file(folder / "model.safetensors")

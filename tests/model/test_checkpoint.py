@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.testing import assert_close
 
 from auscan.core.checkpoint_folder import CARD_FILE, CHECKSUMS_FILE, CONFIG_FILE, WEIGHTS_FILE
-from auscan.core.config import CheckpointConfig, HubVisualConfig, NetworkConfig, HubAudioConfig
+from auscan.core.config import CheckpointConfig, HubAudioConfig, HubVisualConfig, NetworkConfig
 from auscan.core.errors import CheckpointError
 from auscan.model.checkpoint import load_checkpoint, save_checkpoint
 from auscan.model.network import AudioInput, AuscanNetwork

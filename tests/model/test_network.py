@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.testing import assert_close
 
 from auscan.core.aus import AU_COUNT
-from auscan.core.config import HubVisualConfig, NetworkConfig, HubAudioConfig, base, large
+from auscan.core.config import HubAudioConfig, HubVisualConfig, NetworkConfig, base, large
 from auscan.encoders.visual import HubVisualEncoder
 from auscan.faces.align import SIDE, TEMPLATE
 from auscan.model.alignment import alignment_loss

@@ -96,11 +96,15 @@ def load_backbone(source: str, arch: dict[str, Any] | None, purpose: Purpose) ->
         kind, model_class = _find_class(settings.get("model_type"), purpose, repr(source))
         model = _load_weights(source, model_class, kind)
     except (OSError, ValueError, RuntimeError, SafetensorError) as error:
-        raise CheckpointError(
-            f"The weights {source!r} are neither a local folder nor available from the hub. "
-            f"Give a folder written by save_pretrained, or check name, revision and network. "
-            f"({str(error).splitlines()[0]})"
-        ) from error
+        problem = (
+            f"The weights in the folder {source!r} cannot be loaded. "
+            "Give a folder written by save_pretrained."
+            if Path(source).is_dir()
+            else f"The weights {source!r} are neither a local folder nor available from the hub. "
+            "Give a folder written by save_pretrained, or check name, revision and network."
+        )
+        reason = next(iter(str(error).splitlines()), type(error).__name__)
+        raise CheckpointError(f"{problem} ({reason})") from error
     return Backbone(model.requires_grad_(False).eval(), kind, _read_preprocessing(name, revision))
 
 

@@ -248,9 +248,13 @@ SEGMENT_SAMPLES = round(SEGMENT_S * SAMPLE_RATE_HZ)
 class AudioTokenBuffer:
     """Buffer of live audio and of its tokens; memory stays bounded if `drop_before` is called."""
 
-    def __init__(self, engine: InferenceEngine) -> None:
+    def __init__(self, engine: InferenceEngine, normalise: bool = False) -> None:
+        """Create the buffer.
+
+        normalise: scale the audio by the level so far, for an encoder with normalise: file
+        """
         self._engine = engine
-        self._level = AudioLevelMeter() if engine.config.network.normalises_file else None
+        self._level = AudioLevelMeter() if normalise else None
         self._start_s = 0.0
         self._received = 0  # samples since the start
         self._finished = 0  # samples whose tokens are final

@@ -2,9 +2,9 @@
 
 The encoder starts with the weights that made the feature cache and is trained with the rest of the network.
 It always runs in evaluation mode, as at inference: the running statistics of batch norm stay fixed (a window
-shows one face many times, so batch statistics would be those of that face), and DINOv2 has no dropout. A step
-therefore draws no random numbers here, the weights are the only state, and the moving average of the weights
-needs no statistics of its own.
+shows one face many times, so batch statistics would be those of that face), and transformers have no dropout
+there. A step therefore draws no random numbers here, the weights are the only state, and the moving average
+of the weights needs no statistics of its own.
 
 All frames of a window are augmented in the same way, except for noise: a face that jumps from frame to frame
 would show the temporal model motion that no face has. Random numbers come from the given generator only, so a
