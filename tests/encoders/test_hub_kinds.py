@@ -160,7 +160,7 @@ def pipeline_tokens(folder: Path, crops: Tensor) -> tuple[Tensor, Tensor]:
 
     classes = {"clip": CLIPVisionModel, "siglip": SiglipVisionModel}
     model = classes.get(folder.name, AutoModel).from_pretrained(folder, dtype=torch.float32).eval()
-    pixels = AutoImageProcessor.from_pretrained(folder, use_fast=False)(
+    pixels = AutoImageProcessor.from_pretrained(folder, backend="pil")(
         list(crops.numpy()), return_tensors="pt"
     )
     with torch.no_grad():
