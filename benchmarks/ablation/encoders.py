@@ -19,7 +19,7 @@ from pathlib import Path
 import torch
 
 sys.path.insert(0, str(Path(__file__).parents[2]))  # the repository, for recipes and benchmarks
-from auscan.core.config import Dinov2VisualConfig, NetworkConfig, nano
+from auscan.core.config import HubVisualConfig, NetworkConfig, nano
 from auscan.model.network import AuscanNetwork
 from benchmarks.ablation.leave_out import SHORT, STEPS, epochs_for, face_scores, measured_table
 from benchmarks.accuracy.metric_tables import page
@@ -85,7 +85,7 @@ def encoders() -> dict[str, NetworkConfig]:
         "image_size": 112,
         "patch_size": 16,
     }
-    vit = nano().model_copy(update={"visual": Dinov2VisualConfig(crop_size=112, arch=arch), "grid": 7})
+    vit = nano().model_copy(update={"visual": HubVisualConfig(crop_size=112, arch=arch), "grid": 7})
     return {"convolutional (nano)": nano(), "ViT": vit}
 
 

@@ -21,7 +21,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from transformers import Dinov2Config, WavLMConfig
 
 from auscan.core.aus import AU_COUNT
-from auscan.core.config import Dinov2VisualConfig, WavlmAudioConfig
+from auscan.core.config import HubAudioConfig, HubVisualConfig
 from auscan.encoders.audio import build_audio_encoder
 from auscan.encoders.visual import build_visual_encoder
 from auscan.training.config import LossConfig, ModelConfig
@@ -97,7 +97,7 @@ def visual_throughput(size: str, device: torch.device) -> Throughput:
     arch = Dinov2Config(
         hidden_size=width, num_hidden_layers=layers, num_attention_heads=heads, image_size=518, patch_size=14
     )
-    encoder = build_visual_encoder(Dinov2VisualConfig(arch=arch.to_dict())).to(device).eval()
+    encoder = build_visual_encoder(HubVisualConfig(arch=arch.to_dict())).to(device).eval()
     crops = torch.randint(0, 256, (CROPS, 224, 224, 3), dtype=torch.uint8, device=device)
     return measure(f"DINOv2-{size}, crops of 224 px", "crops", CROPS, lambda: encoder(crops), device)
 
@@ -113,7 +113,7 @@ def audio_throughput(size: str, device: torch.device) -> Throughput:
         feat_extract_norm="layer" if size == "large" else "group",
         do_stable_layer_norm=size == "large",
     )
-    encoder: nn.Module = build_audio_encoder(WavlmAudioConfig(arch=arch.to_dict())).to(device).eval()
+    encoder: nn.Module = build_audio_encoder(HubAudioConfig(arch=arch.to_dict())).to(device).eval()
     sound = torch.randn(4, SOUND_S * SAMPLES_HZ, device=device)
     return measure(f"WavLM-{size}, audio", "s", 4 * SOUND_S, lambda: encoder(sound), device)
 

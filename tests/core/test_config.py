@@ -17,14 +17,14 @@ from auscan.core.config import (
     Calibration,
     CheckpointConfig,
     ConvVisualConfig,
-    Dinov2VisualConfig,
     FusionConfig,
+    HubAudioConfig,
+    HubVisualConfig,
     LogMelAudioConfig,
     NetworkConfig,
     OperatingPoints,
     Settings,
     TemporalConfig,
-    WavlmAudioConfig,
     base,
     large,
     nano,
@@ -35,9 +35,9 @@ from auscan.core.errors import InputError
 CHECKPOINT = CheckpointConfig(name="tiny", auscan_version="0.1.0", network=nano())
 CONFIGS: list[Settings] = [
     ConvVisualConfig(),
-    Dinov2VisualConfig(),
+    HubVisualConfig(),
     LogMelAudioConfig(),
-    WavlmAudioConfig(),
+    HubAudioConfig(),
     AlignmentConfig(),
     FusionConfig(),
     TemporalConfig(),
@@ -76,8 +76,8 @@ def test_base_and_large_are_dinov2_and_wavlm_and_nano_needs_no_hub() -> None:
     assert kinds == [("conv", "logmel"), ("dinov2", "wavlm"), ("dinov2", "wavlm")]
     for size, name in ((base, "base"), (large, "large")):
         visual, audio = size().visual, size().audio
-        assert isinstance(visual, Dinov2VisualConfig)
-        assert isinstance(audio, WavlmAudioConfig)
+        assert isinstance(visual, HubVisualConfig)
+        assert isinstance(audio, HubAudioConfig)
         assert visual.source == f"facebook/dinov2-{name}"
         assert audio.source == f"microsoft/wavlm-{name}"
         assert visual.arch is None
@@ -88,7 +88,7 @@ def test_the_kind_selects_the_encoder() -> None:
     """Without it, a config with only default values would be ambiguous."""
     visual = {"kind": "dinov2", "source": "somewhere"}
     network = NetworkConfig.model_validate({"visual": visual, "audio": {"kind": "wavlm"}})
-    assert network.visual == Dinov2VisualConfig(source="somewhere")
+    assert network.visual == HubVisualConfig(source="somewhere")
     with pytest.raises(ValidationError, match="kind"):
         NetworkConfig.model_validate({"visual": {"crop_size": 112}, "audio": {"kind": "wavlm"}})
 

@@ -1,5 +1,8 @@
 """Test feature extraction: features match their rows, missing pictures keep their row, runs resume."""
 
+import hashlib
+import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -21,6 +24,7 @@ from auscan.datasets.cache import (
 from auscan.datasets.features import Encoders, load_encoders
 from auscan.datasets.index import Index
 from auscan.encoders.visual import pool_patches
+from auscan.media.audio import read_waveform
 from auscan.results.manifest import read_records, to_json_line
 
 
@@ -246,6 +250,53 @@ def test_a_size_loads_local_weights_and_averages_patches(
     assert full.patches.shape == (2, 256, 16)
     first_cell = full.patches[0].reshape(16, 16, 16)[:4, :4].astype(np.float32).mean((0, 1))
     np.testing.assert_allclose(pooled.patches[0, 0], first_cell, atol=5e-3)
+
+
+def test_audio_is_normalised_over_the_whole_file(
+    make_index: Callable[..., Index], backbones: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The encoder gets the samples that the feature extractor of transformers makes of the whole file."""
+    from transformers import Wav2Vec2FeatureExtractor
+
+    folder = shutil.copytree(backbones / "wavlm", tmp_path / "wavlm")
+    extractor = Wav2Vec2FeatureExtractor(do_normalize=True)
+    extractor.save_pretrained(folder)
+    encoders = load_encoders("base", str(backbones / "dinov2"), str(folder))
+    plain = load_encoders("base", str(backbones / "dinov2"), str(backbones / "wavlm"))
+    assert (encoders.config.normalises_file, plain.config.normalises_file) == (True, False)
+    assert encoders.digest != plain.digest
+    index = make_index({"talk": "1"})
+    received: list[np.ndarray] = []
+    encode = Encoders.encode_audio
+
+    def encode_and_record(self: Encoders, samples: np.ndarray) -> np.ndarray:
+        received.append(samples)
+        return encode(self, samples)
+
+    monkeypatch.setattr(Encoders, "encode_audio", encode_and_record)
+    Extraction(index, encoders, tmp_path / "cache").run_here()
+    chunks = read_waveform(index.root / "talk.mp4")
+    assert chunks is not None
+    samples = np.concatenate([chunk.samples for chunk in chunks])
+    scaled = extractor(samples, sampling_rate=16_000, return_tensors="np")["input_values"][0]
+    np.testing.assert_allclose(np.concatenate(received), scaled, atol=1e-5)
+    stored = open_track(tmp_path / "cache", "talk").audio
+    np.testing.assert_allclose(stored, encode(plain, scaled), atol=5e-3)
+
+
+def test_features_of_version_0_1_0_remain_valid(backbones: Path) -> None:
+    """The digest of the encoders is that of the settings which that version had."""
+    encoders = load_encoders("base", str(backbones / "registers"), str(backbones / "wavlm"))
+    old = [
+        {"kind": "dinov2", "crop_size": 224, "arch": encoders.config.visual.arch},
+        {"kind": "wavlm", "arch": encoders.config.audio.arch},
+    ]
+    digest = hashlib.sha256(json.dumps(old, sort_keys=True, default=str).encode())
+    for module in (encoders.visual, encoders.audio):
+        for name, value in sorted(module.state_dict().items()):
+            digest.update(name.encode())
+            digest.update(value.numpy().tobytes())
+    assert encoders.digest == digest.hexdigest()[:16]
 
 
 def test_pooling_keeps_rows_and_columns_apart() -> None:

@@ -2,6 +2,7 @@
 
 import math
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pytest
@@ -9,25 +10,25 @@ import torch
 from torch import Tensor, nn
 from torch.testing import assert_close
 
-from auscan.core.config import SAMPLE_RATE_HZ, TOKEN_HOP, LogMelAudioConfig, WavlmAudioConfig
+from auscan.core.config import SAMPLE_RATE_HZ, TOKEN_HOP, HubAudioConfig, LogMelAudioConfig
 from auscan.encoders.audio import (
     FFT,
     MEL_HIGH_HZ,
     MEL_LOW_HZ,
+    HubAudioEncoder,
     LogMelEncoder,
-    WavlmEncoder,
     build_audio_encoder,
     mel_filters,
 )
 
 
 @pytest.fixture(params=["logmel", "wavlm"])
-def encoder(request: pytest.FixtureRequest, backbones: Path) -> LogMelEncoder | WavlmEncoder:
+def encoder(request: pytest.FixtureRequest, backbones: Path) -> LogMelEncoder | HubAudioEncoder:
     """Return each encoder with random weights; the log-mel encoder has the size of nano."""
     torch.manual_seed(0)
     if request.param == "logmel":
         return LogMelEncoder(LogMelAudioConfig()).eval()
-    return WavlmEncoder(WavlmAudioConfig(source=str(backbones / "wavlm"))).eval()
+    return HubAudioEncoder(HubAudioConfig(source=str(backbones / "wavlm"))).eval()
 
 
 def noise(samples: int, loudness: float = 0.01, seed: int = 0) -> Tensor:
@@ -37,7 +38,7 @@ def noise(samples: int, loudness: float = 0.01, seed: int = 0) -> Tensor:
 
 @pytest.mark.parametrize("samples", [320, 639, 640, 641, 5000, 16_000])
 def test_there_is_one_token_for_every_complete_20_ms(
-    encoder: LogMelEncoder | WavlmEncoder, samples: int
+    encoder: LogMelEncoder | HubAudioEncoder, samples: int
 ) -> None:
     tokens = encoder(noise(samples))
     assert tokens.shape == (1, samples // TOKEN_HOP, encoder.width)
@@ -58,7 +59,7 @@ def test_loud_sound_has_finite_tokens_in_half_precision(dtype: torch.dtype) -> N
 
 @pytest.mark.parametrize("samples", [0, 1, 319])
 def test_audio_shorter_than_a_token_has_no_tokens(
-    encoder: LogMelEncoder | WavlmEncoder, samples: int
+    encoder: LogMelEncoder | HubAudioEncoder, samples: int
 ) -> None:
     """Some phones write files with a few milliseconds of audio; these must not cause an error."""
     assert encoder(noise(samples)).shape == (1, 0, encoder.width)
@@ -66,7 +67,7 @@ def test_audio_shorter_than_a_token_has_no_tokens(
 
 @pytest.mark.parametrize("token", [0, 1, 7, 23, 48, 49])
 def test_a_short_sound_changes_the_token_of_its_own_time_most(
-    encoder: LogMelEncoder | WavlmEncoder, token: int
+    encoder: LogMelEncoder | HubAudioEncoder, token: int
 ) -> None:
     """A delay of one token would shift speech by 20 ms against the lips.
 
@@ -81,7 +82,7 @@ def test_a_short_sound_changes_the_token_of_its_own_time_most(
     assert moved.argmax() == token
 
 
-def test_clips_of_a_batch_are_independent(encoder: LogMelEncoder | WavlmEncoder) -> None:
+def test_clips_of_a_batch_are_independent(encoder: LogMelEncoder | HubAudioEncoder) -> None:
     sound = torch.cat([noise(8000, 0.1), noise(8000, 0.01, seed=1)])
     together = encoder(sound)
     for clip in range(2):
@@ -130,7 +131,7 @@ def test_the_mel_bands_overlap_without_a_hole_and_stay_within_their_limits() -> 
 
 
 def test_wavlm_tokens_are_the_weighted_sum_of_all_its_layers(backbones: Path) -> None:
-    encoder = WavlmEncoder(WavlmAudioConfig(source=str(backbones / "wavlm"))).eval()
+    encoder = HubAudioEncoder(HubAudioConfig(source=str(backbones / "wavlm"))).eval()
     sound = noise(6400, 0.1)
     padded = nn.functional.pad(sound, (40, 360))
     states = torch.stack(encoder.backbone(padded, output_hidden_states=True).hidden_states)[:, :, :20]
@@ -141,7 +142,7 @@ def test_wavlm_tokens_are_the_weighted_sum_of_all_its_layers(backbones: Path) ->
 
 
 def test_wavlm_is_frozen_but_the_weights_of_its_layers_learn(backbones: Path) -> None:
-    encoder = WavlmEncoder(WavlmAudioConfig(source=str(backbones / "wavlm"))).train()
+    encoder = HubAudioEncoder(HubAudioConfig(source=str(backbones / "wavlm"))).train()
     learning = [name for name, weight in encoder.named_parameters() if weight.requires_grad]
     assert learning == ["layer_weights"]
     assert not any(module.training for module in encoder.backbone.modules())
@@ -152,12 +153,13 @@ def test_wavlm_is_frozen_but_the_weights_of_its_layers_learn(backbones: Path) ->
     assert encoder.layer_weights.grad.abs().min() > 0
 
 
-@pytest.mark.parametrize(("norm", "alike"), [("layer", True), ("group", False)])
-def test_the_large_wavlm_ignores_loudness(backbones: Path, norm: str, alike: bool) -> None:
-    """Models with layer norm in the feature extractor were trained on audio with standard deviation 1."""
-    encoder = WavlmEncoder(WavlmAudioConfig(source=str(backbones / "wavlm"))).eval()
-    assert encoder.normalise_input is False
-    encoder.normalise_input = norm == "layer"
+@pytest.mark.parametrize(("normalise", "alike"), [("segment", True), ("no", False), ("file", False)])
+def test_only_normalise_segment_removes_loudness_inside_the_encoder(
+    backbones: Path, normalise: Literal["no", "segment", "file"], alike: bool
+) -> None:
+    """With normalise: file the caller has scaled the audio already; scaling it again would undo that."""
+    config = HubAudioConfig(source=str(backbones / "wavlm"), normalise=normalise)
+    encoder = HubAudioEncoder(config).eval()
     waveforms: list[Tensor] = []
     encoder.backbone.register_forward_pre_hook(lambda module, inputs: waveforms.append(inputs[0]))
     encoder(noise(6400, 0.1) + 0.2)
@@ -168,6 +170,6 @@ def test_the_large_wavlm_ignores_loudness(backbones: Path, norm: str, alike: boo
 
 def test_the_kind_of_config_selects_the_encoder(backbones: Path) -> None:
     assert isinstance(build_audio_encoder(LogMelAudioConfig(width=8)), LogMelEncoder)
-    wavlm = build_audio_encoder(WavlmAudioConfig(source=str(backbones / "wavlm")))
-    assert isinstance(wavlm, WavlmEncoder)
+    wavlm = build_audio_encoder(HubAudioConfig(source=str(backbones / "wavlm")))
+    assert isinstance(wavlm, HubAudioEncoder)
     assert wavlm.width == 16

@@ -6,20 +6,21 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from auscan.core.config import ConvVisualConfig, Dinov2VisualConfig, WavlmAudioConfig
+from auscan.core.config import ConvVisualConfig, HubAudioConfig, HubVisualConfig
 from auscan.core.errors import CheckpointError
-from auscan.encoders.audio import WavlmEncoder
+from auscan.encoders.audio import HubAudioEncoder
 from auscan.encoders.hub import load_backbone, split_source, with_arch
-from auscan.encoders.visual import ConvEncoder, Dinov2Encoder
+from auscan.encoders.visual import ConvEncoder, HubVisualEncoder
 
 
 @pytest.mark.parametrize("source", ["facebook/dinov2-base", "nobody/nothing", "no such folder"])
 def test_weights_that_cannot_be_loaded_are_one_error_that_names_them(source: str) -> None:
     with pytest.raises(CheckpointError) as caught:
-        load_backbone(source, None)
+        load_backbone(source, None, "visual")
     assert repr(source) in str(caught.value)
     assert "folder written by save_pretrained" in str(caught.value)
     assert "\n" not in str(caught.value)
@@ -27,9 +28,9 @@ def test_weights_that_cannot_be_loaded_are_one_error_that_names_them(source: str
 
 def test_encoders_raise_the_same_error(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match="missing"):
-        Dinov2Encoder(Dinov2VisualConfig(source=str(tmp_path / "missing")))
+        HubVisualEncoder(HubVisualConfig(source=str(tmp_path / "missing")))
     with pytest.raises(CheckpointError, match="missing"):
-        WavlmEncoder(WavlmAudioConfig(source=str(tmp_path / "missing")))
+        HubAudioEncoder(HubAudioConfig(source=str(tmp_path / "missing")))
 
 
 @pytest.mark.parametrize(
@@ -42,18 +43,18 @@ def test_a_folder_with_a_broken_file_is_the_same_error(
     folder = shutil.copytree(backbones / "dinov2", tmp_path / "broken")
     (folder / file).unlink() if content is None else (folder / file).write_bytes(content)
     with pytest.raises(CheckpointError, match="broken"):
-        load_backbone(str(folder), None)
+        load_backbone(str(folder), None, "visual")
 
 
 @pytest.mark.parametrize("name", ["dinov2", "registers", "wavlm"])
 def test_the_stored_settings_alone_rebuild_the_backbone(backbones: Path, name: str) -> None:
     """The settings pass through JSON, as in a checkpoint, and the source no longer exists."""
     if name == "wavlm":
-        encoder = WavlmEncoder(WavlmAudioConfig(source=str(backbones / name)))
-        config = with_arch(WavlmAudioConfig(source="gone"), encoder)
+        encoder = HubAudioEncoder(HubAudioConfig(source=str(backbones / name)))
+        config = with_arch(HubAudioConfig(source="gone"), encoder)
     else:
-        encoder = Dinov2Encoder(Dinov2VisualConfig(source=str(backbones / name)))
-        config = with_arch(Dinov2VisualConfig(source="gone"), encoder)
+        encoder = HubVisualEncoder(HubVisualConfig(source=str(backbones / name)))
+        config = with_arch(HubVisualConfig(source="gone"), encoder)
     stored = type(config).model_validate_json(config.model_dump_json())
     again = type(encoder)(stored)
     assert {k: v.shape for k, v in again.state_dict().items()} == {
@@ -64,8 +65,8 @@ def test_the_stored_settings_alone_rebuild_the_backbone(backbones: Path, name: s
 
 
 def test_the_stored_settings_do_not_contain_the_local_folder(backbones: Path) -> None:
-    encoder = Dinov2Encoder(Dinov2VisualConfig(source=str(backbones / "dinov2")))
-    config = with_arch(Dinov2VisualConfig(), encoder)
+    encoder = HubVisualEncoder(HubVisualConfig(source=str(backbones / "dinov2")))
+    config = with_arch(HubVisualConfig(), encoder)
     assert str(backbones) not in json.dumps(config.model_dump())
 
 
@@ -103,29 +104,31 @@ def test_a_revision_follows_an_at_sign(source: str, parts: tuple[str, str | None
 def test_a_folder_may_have_an_at_in_its_name(backbones: Path, tmp_path: Path) -> None:
     folder = Path(shutil.copytree(backbones / "dinov2", tmp_path / "mine@home"))
     assert split_source(str(folder)) == (str(folder), None)
-    encoder = Dinov2Encoder(Dinov2VisualConfig(source=str(folder)))
-    assert with_arch(Dinov2VisualConfig(source=str(folder)), encoder).source == str(folder)
+    encoder = HubVisualEncoder(HubVisualConfig(source=str(folder)))
+    assert with_arch(HubVisualConfig(source=str(folder)), encoder).source == str(folder)
 
 
-def test_the_requested_revision_reaches_transformers(
+def test_the_requested_revision_and_only_safetensors_reach_transformers(
     backbones: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from transformers import AutoModel
+    from transformers import Dinov2Model, PreTrainedConfig
 
     requested = []
-    load = AutoModel.from_pretrained
+    loaded = Dinov2Model.from_pretrained(backbones / "dinov2", output_loading_info=True)
 
-    def from_pretrained(name: str, **how: object) -> object:
-        requested.append((name, how))
-        return load(backbones / "dinov2")
+    def from_pretrained(name: str, **how: Any) -> object:
+        requested.append((name, how["revision"], how["use_safetensors"], how["trust_remote_code"]))
+        return loaded
 
-    monkeypatch.setattr(AutoModel, "from_pretrained", from_pretrained)
-    load_backbone("somebody/something@abc", None)
-    load_backbone("somebody/something", None)
-    safe = {"use_safetensors": True, "trust_remote_code": False}
+    monkeypatch.setattr(Dinov2Model, "from_pretrained", from_pretrained)
+    monkeypatch.setattr(
+        PreTrainedConfig, "get_config_dict", lambda name, revision: ({"model_type": "dinov2"}, {})
+    )
+    load_backbone("somebody/something@abc", None, "visual")
+    load_backbone("somebody/something", None, "visual")
     assert requested == [
-        ("somebody/something", {"revision": "abc", **safe}),
-        ("somebody/something", {"revision": "main", **safe}),
+        ("somebody/something", "abc", True, False),
+        ("somebody/something", "main", True, False),
     ]
 
 
@@ -150,12 +153,12 @@ def test_a_checkpoint_stores_the_commit_that_was_loaded(
     """With the real transformers and a cache on disk, in a separate process."""
     fill_cache(tmp_path, backbones)
     code = f"""
-from auscan.core.config import Dinov2VisualConfig
+from auscan.core.config import HubVisualConfig
 from auscan.encoders.hub import with_arch
-from auscan.encoders.visual import Dinov2Encoder
-config = Dinov2VisualConfig(source="somebody/sight{requested}")
-stored = with_arch(config, Dinov2Encoder(config))
-again = with_arch(stored, Dinov2Encoder(stored))
+from auscan.encoders.visual import HubVisualEncoder
+config = HubVisualConfig(source="somebody/sight{requested}")
+stored = with_arch(config, HubVisualEncoder(config))
+again = with_arch(stored, HubVisualEncoder(stored))
 print(stored.source, again.source)
 """
     env = {**os.environ, "HF_HUB_CACHE": str(tmp_path), "HF_HUB_OFFLINE": "1"}
@@ -166,7 +169,7 @@ print(stored.source, again.source)
 
 def test_a_revision_that_is_not_there_is_the_same_error(backbones: Path) -> None:
     with pytest.raises(CheckpointError, match="somebody/sight@nowhere"):
-        load_backbone("somebody/sight@nowhere", None)
+        load_backbone("somebody/sight@nowhere", None, "visual")
 
 
 def test_pickled_weights_are_not_read_from_a_folder(backbones: Path, tmp_path: Path) -> None:
@@ -177,4 +180,4 @@ def test_pickled_weights_are_not_read_from_a_folder(backbones: Path, tmp_path: P
     torch.save(load_file(folder / "model.safetensors"), folder / "pytorch_model.bin")
     (folder / "model.safetensors").unlink()
     with pytest.raises(CheckpointError, match="pickled"):
-        load_backbone(str(folder), None)
+        load_backbone(str(folder), None, "visual")

@@ -9,13 +9,13 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.testing import assert_close
 
-from auscan.core.config import ConvVisualConfig, Dinov2VisualConfig
+from auscan.core.config import ConvVisualConfig, HubVisualConfig
 from auscan.encoders.visual import (
     IMAGENET_MEAN,
     IMAGENET_STD,
     LUMA,
     ConvEncoder,
-    Dinov2Encoder,
+    HubVisualEncoder,
     build_visual_encoder,
     standard_luminance,
 )
@@ -145,8 +145,8 @@ def test_a_flat_crop_is_zero_and_not_noise() -> None:
 def test_dinov2_gives_its_class_token_and_its_patches_without_registers(
     backbones: Path, name: str, registers: int
 ) -> None:
-    encoder = build_visual_encoder(Dinov2VisualConfig(crop_size=42, source=str(backbones / name))).eval()
-    assert isinstance(encoder, Dinov2Encoder)
+    encoder = build_visual_encoder(HubVisualConfig(crop_size=42, source=str(backbones / name))).eval()
+    assert isinstance(encoder, HubVisualEncoder)
     crops = random_crops(2, side=42)
     face, patches = encoder(crops)
     assert face.shape == (2, 16)
@@ -162,7 +162,7 @@ def test_dinov2_gives_its_class_token_and_its_patches_without_registers(
 
 
 def test_dinov2_patches_go_row_by_row(backbones: Path) -> None:
-    encoder = Dinov2Encoder(Dinov2VisualConfig(crop_size=56, source=str(backbones / "dinov2"))).eval()
+    encoder = HubVisualEncoder(HubVisualConfig(crop_size=56, source=str(backbones / "dinov2"))).eval()
     crops = random_crops(1, side=56)
     touched = crops.clone()
     touched[:, 28:42, 14:28] = 255  # row 2, column 1 of 4 x 4
@@ -171,7 +171,7 @@ def test_dinov2_patches_go_row_by_row(backbones: Path) -> None:
 
 
 def test_dinov2_is_frozen_also_while_the_rest_is_trained(backbones: Path) -> None:
-    encoder = Dinov2Encoder(Dinov2VisualConfig(crop_size=28, source=str(backbones / "registers"))).train()
+    encoder = HubVisualEncoder(HubVisualConfig(crop_size=28, source=str(backbones / "registers"))).train()
     assert encoder.training
     assert not any(module.training for module in encoder.backbone.modules())
     assert not any(weight.requires_grad for weight in encoder.parameters())

@@ -9,7 +9,13 @@ from numpy.testing import assert_allclose
 from numpy.typing import NDArray
 
 from auscan.core.config import TOKEN_HOP
-from auscan.inference.engine import CONTEXT_S, SEGMENT_S, AudioTokens, encode_audio_stream
+from auscan.inference.engine import (
+    CONTEXT_S,
+    SEGMENT_S,
+    AudioTokens,
+    encode_audio_stream,
+    measure_level,
+)
 from auscan.inference.torch_engine import TorchEngine
 from auscan.media.audio import Waveform
 
@@ -112,3 +118,30 @@ def test_audio_shorter_than_one_token_is_none(engine: TorchEngine, samples: int)
 
 def test_audio_without_chunks_is_none(engine: TorchEngine) -> None:
     assert encode_audio_stream(engine, iter(())) is None
+
+
+@pytest.mark.parametrize("length", [777, 16_000, 30 * RATE_HZ])
+def test_the_level_of_audio_in_chunks_is_that_of_the_whole(noise: NDArray[np.float32], length: int) -> None:
+    loud_then_quiet = noise * np.linspace(2.0, 0.01, len(noise), dtype=np.float32) + np.float32(0.05)
+    level = measure_level(in_chunks(loud_then_quiet, length))
+    exact = loud_then_quiet.astype(np.float64)
+    assert level.mean == pytest.approx(exact.mean(), abs=1e-9)
+    assert level.std == pytest.approx(np.sqrt(exact.var() + 1e-7), rel=1e-9)
+
+
+def test_a_level_scales_all_segments_alike(noise: NDArray[np.float32]) -> None:
+    """Scaling each segment by its own level would make a quiet minute as loud as a shout."""
+    fading = noise * np.linspace(1.0, 0.1, len(noise), dtype=np.float32)
+    level = measure_level(in_chunks(fading, 16_000))
+    scaled = encode_audio_stream(MeanEncoder(), in_chunks(fading, 16_000), level)
+    assert scaled is not None
+    raw = encoded(MeanEncoder(), fading)
+    assert_allclose(scaled.tokens, (raw.tokens - level.mean) / level.std, atol=1e-5)
+    assert_allclose(scaled.times_s, raw.times_s)
+
+
+@pytest.mark.parametrize("samples", [np.empty(0, np.float32), np.zeros(16_000, np.float32)])
+def test_the_level_of_silence_scales_nothing_to_infinity(samples: NDArray[np.float32]) -> None:
+    level = measure_level([Waveform(samples, 0.0)])
+    assert level.std > 0
+    assert np.isfinite(level.scale(Waveform(samples, 0.0)).samples).all()

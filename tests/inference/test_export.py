@@ -7,7 +7,9 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
+import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from auscan.core.checkpoint_folder import (
     CHECKSUMS_FILE,
@@ -20,8 +22,8 @@ from auscan.core.checkpoint_folder import (
 from auscan.core.errors import AuscanError, InputError
 from auscan.inference import export as exporting
 from auscan.inference.engine_parity import compare_engines
-from auscan.inference.export import export, quantise
-from auscan.inference.onnx_engine import OnnxEngine
+from auscan.inference.export import GraphSpec, export, quantise, write_graph
+from auscan.inference.onnx_engine import OnnxEngine, open_graph
 from auscan.inference.torch_engine import TorchEngine
 from auscan.model.checkpoint import load_checkpoint, save_checkpoint
 
@@ -117,3 +119,22 @@ def test_saving_new_weights_deletes_old_graphs(
     save_checkpoint(folder, *load_checkpoint(tiny_checkpoint), "# Again")
     assert not list(folder.glob("*.onnx"))
     assert not (folder / EXPORT_FILE).exists()
+
+
+class Positions(torch.nn.Module):
+    """Module whose position lookup the exporter folds into a constant named embedding, as in CLIP."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.table = torch.nn.Embedding(4, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + self.table(torch.arange(4)).sum(0)
+
+
+def test_a_constant_with_the_name_of_an_output_is_renamed(tmp_path: Path) -> None:
+    module, x = Positions(), torch.randn(5, 3)
+    spec = GraphSpec(module=module, inputs={"x": (x, "T")}, outputs=("embedding",))
+    write_graph(tmp_path / "graph.onnx", spec)
+    (found,) = open_graph(tmp_path / "graph.onnx").run(None, {"x": x.numpy()})
+    np.testing.assert_allclose(found, module(x).detach().numpy(), atol=1e-6)

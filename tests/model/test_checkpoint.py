@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.testing import assert_close
 
 from auscan.core.checkpoint_folder import CARD_FILE, CHECKSUMS_FILE, CONFIG_FILE, WEIGHTS_FILE
-from auscan.core.config import CheckpointConfig, Dinov2VisualConfig, NetworkConfig, WavlmAudioConfig
+from auscan.core.config import CheckpointConfig, HubAudioConfig, HubVisualConfig, NetworkConfig
 from auscan.core.errors import CheckpointError
 from auscan.model.checkpoint import load_checkpoint, save_checkpoint
 from auscan.model.network import AudioInput, AuscanNetwork
@@ -239,8 +239,8 @@ def test_a_checkpoint_with_backbones_needs_neither_hub_nor_folder(
 ) -> None:
     """The folder of the backbones is deleted before loading, and tests have no access to the hub."""
     source = Path(shutil.copytree(backbones, tmp_path / "source"))
-    dinov2 = Dinov2VisualConfig(crop_size=28, source=str(source / visual))
-    wavlm = WavlmAudioConfig(source=str(source / "wavlm"))
+    dinov2 = HubVisualConfig(crop_size=28, source=str(source / visual))
+    wavlm = HubAudioConfig(source=str(source / "wavlm"))
     network = build_network(tiny_config.model_copy(update={"visual": dinov2, "audio": wavlm}))
     config = CheckpointConfig(name="tiny-vit", auscan_version="0.1.0", network=network.config)
     save_checkpoint(tmp_path / "checkpoint", network, config, "")

@@ -10,8 +10,8 @@ from torch import Tensor
 from torch.testing import assert_close
 
 from auscan.core.aus import AU_COUNT
-from auscan.core.config import Dinov2VisualConfig, NetworkConfig, WavlmAudioConfig, base, large
-from auscan.encoders.visual import Dinov2Encoder
+from auscan.core.config import HubAudioConfig, HubVisualConfig, NetworkConfig, base, large
+from auscan.encoders.visual import HubVisualEncoder
 from auscan.faces.align import SIDE, TEMPLATE
 from auscan.model.alignment import alignment_loss
 from auscan.model.head import ActionUnitHead
@@ -240,8 +240,8 @@ def test_each_logit_depends_on_its_own_token_and_the_state() -> None:
 
 def with_backbones(config: NetworkConfig, folder: Path, visual: str = "dinov2") -> NetworkConfig:
     """Return the config with small local backbones instead of those from the hub."""
-    dinov2 = Dinov2VisualConfig(crop_size=28, source=str(folder / visual))
-    wavlm = WavlmAudioConfig(source=str(folder / "wavlm"))
+    dinov2 = HubVisualConfig(crop_size=28, source=str(folder / visual))
+    wavlm = HubAudioConfig(source=str(folder / "wavlm"))
     return config.model_copy(update={"visual": dinov2, "audio": wavlm})
 
 
@@ -252,7 +252,7 @@ def test_base_and_large_can_be_built_and_run(
     backbones: Path, size: Callable[[], NetworkConfig], visual: str
 ) -> None:
     network = AuscanNetwork(with_backbones(size(), backbones, visual)).eval()
-    assert isinstance(network.visual.encoder, Dinov2Encoder)
+    assert isinstance(network.visual.encoder, HubVisualEncoder)
     logits = network(random_crops(3, side=28), frame_times_s(3), random_audio(network))
     assert logits.shape == (BATCH, 3, AU_COUNT)
 

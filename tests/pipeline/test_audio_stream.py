@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -16,7 +17,14 @@ from numpy.testing import assert_array_equal
 from numpy.typing import NDArray
 
 from auscan.core.config import SAMPLE_RATE_HZ, TOKEN_HOP
-from auscan.inference.engine import CONTEXT_S, SEGMENT_S, AudioTokens, InferenceEngine, encode_audio_stream
+from auscan.inference.engine import (
+    CONTEXT_S,
+    SEGMENT_S,
+    AudioTokens,
+    InferenceEngine,
+    encode_audio_stream,
+    measure_level,
+)
 from auscan.inference.torch_engine import TorchEngine
 from auscan.media.audio import Waveform
 from auscan.media.video import Frame
@@ -228,3 +236,39 @@ def test_live_only_the_last_second_is_encoded_again_after_a_second_of_context() 
         assert tokens is not None
         assert len(tokens.times_s) == 50 * (start_s + 1)
     assert engine.seconds == [1, 2, 3, 3, 3, 3]  # context, the provisional second, the new one
+
+
+class PassThrough:
+    """Audio encoder whose tokens are the first sample of each 20 ms."""
+
+    def encode_audio(self, samples: NDArray[np.float32]) -> NDArray[np.float32]:
+        return samples[: len(samples) // TOKEN_HOP * TOKEN_HOP : TOKEN_HOP, None]
+
+
+def test_live_audio_is_scaled_by_the_level_of_the_audio_so_far() -> None:
+    """The level of the whole is not known yet; at the end both agree."""
+    engine: Any = PassThrough()
+    buffer = AudioTokenBuffer(engine, normalise=True)
+    noise = np.random.default_rng(3).normal(0.1, 0.2, 4 * SAMPLE_RATE_HZ).astype(np.float32)
+    for second in range(4):
+        chunk = noise[second * SAMPLE_RATE_HZ : (second + 1) * SAMPLE_RATE_HZ]
+        buffer.push(Waveform(chunk * (1 + second), float(second)))
+    received = np.concatenate([noise[s * 16_000 : (s + 1) * 16_000] * (1 + s) for s in range(4)])
+    tokens = buffer.tokens()
+    assert tokens is not None
+    whole = encode_audio_stream(engine, [Waveform(received, 0.0)], measure_level([Waveform(received, 0.0)]))
+    assert whole is not None
+    np.testing.assert_allclose(tokens.tokens, whole.tokens, atol=1e-5)
+
+
+def test_the_audio_of_a_file_is_scaled_by_the_level_that_is_given() -> None:
+    engine: Any = CountingEngine(PassThrough())  # type: ignore[arg-type]
+    engine.engine.config = SimpleNamespace(network=SimpleNamespace(fusion=SimpleNamespace(reach_s=0.5)))
+    level = measure_level(minutes_of_noise())
+    with closing(AudioTokenReader(engine, minutes_of_noise(), level)) as audio:
+        audio.advance(10.0, has_faces=True)
+        tokens = audio.tokens
+    assert tokens is not None
+    whole = encode_audio_stream(engine, minutes_of_noise(), level)
+    assert whole is not None
+    assert_array_equal(tokens.tokens[:], whole.tokens[: len(tokens.times_s)])

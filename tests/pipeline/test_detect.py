@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from scipy.special import expit, logit
 
 from auscan.core.aus import AU_NAMES
-from auscan.core.config import Calibration, OperatingPoints
+from auscan.core.config import Calibration, HubAudioConfig, OperatingPoints
 from auscan.core.errors import CheckpointError, InputError, MediaError
 from auscan.faces.detector import FaceDetector
 from auscan.inference.engine import CONTEXT_S, SEGMENT_S, InferenceEngine, VisualFeatures
@@ -500,3 +500,26 @@ def test_a_source_that_cannot_be_read_is_a_media_error(
     cut.write_bytes(clip.read_bytes()[: clip.stat().st_size // 2])
     with pytest.raises(MediaError, match=r"cut\.mp4"):
         detect(cut, model=engine)
+
+
+def test_audio_is_scaled_over_the_whole_file_for_encoders_that_expect_it(
+    clip: Path, engine: InferenceEngine, result: Result, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The sound that the table describes stays that of the file."""
+    received: list[NDArray[np.float32]] = []
+
+    def encode(samples: NDArray[np.float32]) -> NDArray[np.float32]:
+        received.append(samples)
+        return type(engine).encode_audio(engine, samples)
+
+    audio = HubAudioConfig(normalise="file")
+    network = engine.config.network.model_copy(update={"audio": audio})
+    monkeypatch.setattr(engine, "_config", engine.config.model_copy(update={"network": network}))
+    monkeypatch.setattr(engine, "encode_audio", encode)
+    scaled = detect(clip, model=engine)
+    (samples,) = received
+    assert samples.mean() == pytest.approx(0.0, abs=1e-4)
+    assert samples.std() == pytest.approx(1.0, abs=1e-3)
+    assert scaled.sound is not None
+    assert result.sound is not None
+    assert_array_equal(scaled.sound.level_db, result.sound.level_db)

@@ -193,7 +193,7 @@ def test_only_the_last_blocks_or_the_lora_weights_are_trained(backbones: Path, t
     assert learning(load_encoders(str(tiny_checkpoint))) > conv
     with pytest.raises(InputError, match="blocks is 9, but the encoder has 3"):
         learning(load_encoders(str(tiny_checkpoint)), learn="blocks", blocks=9)
-    with pytest.raises(InputError, match="lora supports DINOv2 only"):
+    with pytest.raises(InputError, match="lora supports encoders from transformers only"):
         learning(load_encoders(str(tiny_checkpoint)), learn="lora")
 
 

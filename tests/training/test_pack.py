@@ -15,6 +15,8 @@ from auscan.core.config import (
     UNCALIBRATED,
     Calibration,
     CheckpointConfig,
+    HubAudioConfig,
+    HubVisualConfig,
     NetworkConfig,
     OperatingPoints,
 )
@@ -216,3 +218,56 @@ def test_an_averaged_grid_is_stored_in_the_checkpoint(tiny_config: NetworkConfig
     torch.testing.assert_close(visual.aligned.embedding, before.aligned.embedding)
     with pytest.raises(ValueError, match="patch grid 9 is finer"):
         AuscanNetwork(tiny_config.model_copy(update={"grid": 9}))
+
+
+@pytest.fixture(scope="module")
+def clip_and_wav2vec2(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, str]:
+    """Folders of tiny CLIP and wav2vec 2.0 with the preprocessing that they need, as on the hub."""
+    from transformers import (
+        CLIPImageProcessorPil,
+        CLIPVisionConfig,
+        CLIPVisionModel,
+        Wav2Vec2Config,
+        Wav2Vec2FeatureExtractor,
+        Wav2Vec2Model,
+    )
+
+    folder = tmp_path_factory.mktemp("clip_and_wav2vec2")
+    size = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 32}
+    convolutions = {"conv_dim": (8,) * 7, "num_conv_pos_embeddings": 16, "num_conv_pos_embedding_groups": 2}
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        clip = CLIPVisionModel(CLIPVisionConfig(image_size=32, patch_size=8, **size))
+        wav2vec2 = Wav2Vec2Model(Wav2Vec2Config(**size, **convolutions))
+    clip.save_pretrained(folder / "clip")
+    edges = {"size": {"shortest_edge": 32}, "crop_size": {"height": 32, "width": 32}}
+    CLIPImageProcessorPil(**edges).save_pretrained(folder / "clip")
+    wav2vec2.save_pretrained(folder / "wav2vec2")
+    Wav2Vec2FeatureExtractor(do_normalize=True).save_pretrained(folder / "wav2vec2")
+    return str(folder / "clip"), str(folder / "wav2vec2")
+
+
+@pytest.mark.parametrize("learn", [None, "blocks", "lora"])
+def test_other_hub_encoders_are_packed_with_their_preprocessing(
+    make_pictures: Callable[..., tuple[Path, Path]],
+    clip_and_wav2vec2: tuple[str, str],
+    tmp_path: Path,
+    learn: str | None,
+) -> None:
+    """Extract, train, pack; the checkpoint needs neither the folders nor their preprocessor_config.json."""
+    visual, audio = clip_and_wav2vec2
+    folders = make_pictures(tmp_path / "data", "base", visual, audio)
+    encoder = {"start": "base", "visual": visual, "audio": audio, "learn": learn, "blocks": 1, "rank": 2}
+    trained = run(folders, tmp_path / "run", **({} if learn is None else {"encoder": encoder}))
+    pack(trained, tmp_path / "packed", visual=visual, audio=audio)
+    network = read_config(tmp_path / "packed").network
+    assert isinstance(network.visual, HubVisualConfig)
+    assert isinstance(network.audio, HubAudioConfig)
+    assert (network.visual.kind, network.visual.crop_size) == ("clip", 32)
+    assert network.visual.mean == (0.48145466, 0.4578275, 0.40821073)
+    assert (network.audio.kind, network.audio.normalise) == ("wav2vec2", "file")
+    assert network.normalises_file
+    start = load_encoders("base", visual, audio)
+    assert (load_encoders(str(tmp_path / "packed")).digest == start.digest) is (learn is None)
+    trained_logits, packed_logits = logits_of_both(trained, tmp_path / "packed", start, 32)
+    np.testing.assert_allclose(packed_logits, trained_logits, atol=1e-4)

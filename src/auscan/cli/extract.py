@@ -30,11 +30,11 @@ def extract(
     ] = "base",
     visual: Annotated[
         str | None,
-        typer.Option("--visual", help="DINOv2 weights: local folder or hub name@revision."),
+        typer.Option("--visual", help="Visual weights for base or large: local folder or hub name@revision."),
     ] = None,
     audio: Annotated[
         str | None,
-        typer.Option("--audio", help="WavLM weights: local folder or hub name@revision."),
+        typer.Option("--audio", help="Audio weights for base or large: local folder or hub name@revision."),
     ] = None,
     grid: Annotated[
         str, typer.Option("--grid", metavar="G", help="Average patches to G x G; `full` keeps all.")

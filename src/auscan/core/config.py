@@ -36,6 +36,14 @@ MAX_ELAPSED = 30.0
 """Upper limit of elapsed time, 1 s: the state must not decay completely while a face is absent."""
 
 
+Rgb = tuple[float, float, float]
+"""One number for red, green and blue."""
+RgbAboveZero = tuple[
+    Annotated[float, Field(gt=0)], Annotated[float, Field(gt=0)], Annotated[float, Field(gt=0)]
+]
+"""One number above 0 for red, green and blue."""
+
+
 class Settings(BaseModel):
     """Base class of all configs: frozen, refuses unknown keys."""
 
@@ -64,17 +72,27 @@ class ConvVisualConfig(Settings):
         return self.widths[-1]
 
 
-class Dinov2VisualConfig(Settings):
-    """Settings of DINOv2 from transformers, with or without register tokens (encoders/visual.py)."""
+class HubVisualConfig(Settings):
+    """Settings of a vision transformer from transformers (encoders/visual.py)."""
 
-    kind: Literal["dinov2"] = "dinov2"
+    kind: Literal["dinov2", "dinov3", "clip", "siglip", "vit"] = "dinov2"
+    """Architecture; set from the weights when they are loaded from `source`. DINOv2 with and without register
+    tokens are one kind."""
     crop_size: int = 224
-    """Side S of the crops, pixels; a multiple of the patch size."""
+    """Side S of the crops, pixels. If it is not given, weights from `source` set it to the crop size of their
+    preprocessor_config.json."""
     source: str = "facebook/dinov2-base"
     """Source of the pretrained weights if there is no checkpoint: local folder, hub name or name@revision.
     In a checkpoint with weights from the hub: name@commit."""
     arch: dict[str, Any] | None = None
     """Config of transformers; set when a network is built, so that a checkpoint loads without the hub."""
+    pixel_scale: float | None = Field(default=None, gt=0)
+    """Pixel value that becomes 1. None: that of preprocessor_config.json, else 255."""
+    mean: Rgb | None = None
+    """Mean of red, green and blue that is subtracted after scaling. None: that of preprocessor_config.json,
+    else that of the kind."""
+    std: RgbAboveZero | None = None
+    """Standard deviation of red, green and blue that divides after that. None: as for the mean."""
 
 
 class LogMelAudioConfig(Settings):
@@ -89,15 +107,22 @@ class LogMelAudioConfig(Settings):
     """Residual convolution blocks over time after the mel spectrogram."""
 
 
-class WavlmAudioConfig(Settings):
-    """Settings of WavLM from transformers with a learned weighted sum of its layers (encoders/audio.py)."""
+class HubAudioConfig(Settings):
+    """Settings of an audio transformer from transformers with a learned weighted sum of its layers
+    (encoders/audio.py)."""
 
-    kind: Literal["wavlm"] = "wavlm"
+    kind: Literal["wavlm", "hubert", "wav2vec2", "whisper"] = "wavlm"
+    """Architecture; set from the weights when they are loaded from `source`. Of Whisper only the encoder."""
     source: str = "microsoft/wavlm-base"
     """Source of the pretrained weights if there is no checkpoint: local folder, hub name or name@revision.
     In a checkpoint with weights from the hub: name@commit."""
     arch: dict[str, Any] | None = None
     """Config of transformers; set when a network is built, so that a checkpoint loads without the hub."""
+    normalise: Literal["no", "segment", "file"] | None = None
+    """Scaling of the audio to mean 0 and standard deviation 1. file: by the level of the whole file, before
+    it is split into segments; segment: by the level of each segment, as in auscan 0.1.0. None: file if
+    preprocessor_config.json has do_normalize; in a checkpoint of 0.1.0 segment if the first layers have
+    layer norm."""
 
 
 class AlignmentConfig(Settings):
@@ -154,13 +179,18 @@ class TemporalConfig(Settings):
 class NetworkConfig(Settings):
     """Settings that define the network without its weights."""
 
-    visual: Annotated[ConvVisualConfig | Dinov2VisualConfig, Field(discriminator="kind")]
-    audio: Annotated[LogMelAudioConfig | WavlmAudioConfig, Field(discriminator="kind")]
+    visual: Annotated[ConvVisualConfig | HubVisualConfig, Field(discriminator="kind")]
+    audio: Annotated[LogMelAudioConfig | HubAudioConfig, Field(discriminator="kind")]
     alignment: AlignmentConfig = AlignmentConfig()
     fusion: FusionConfig = FusionConfig()
     temporal: TemporalConfig = TemporalConfig()
     grid: int | None = Field(default=None, ge=1)
     """Patches along a side after averaging, before the alignment; None: no averaging (model/network.py)."""
+
+    @property
+    def normalises_file(self) -> bool:
+        """Whether audio is scaled by the level of its whole file before it is encoded."""
+        return isinstance(self.audio, HubAudioConfig) and self.audio.normalise == "file"
 
 
 def nano() -> NetworkConfig:
@@ -175,8 +205,8 @@ def nano() -> NetworkConfig:
 def base() -> NetworkConfig:
     """Return settings with DINOv2-B and WavLM-base; weights are read from the hub or a local folder."""
     return NetworkConfig(
-        visual=Dinov2VisualConfig(source="facebook/dinov2-base"),
-        audio=WavlmAudioConfig(source="microsoft/wavlm-base"),
+        visual=HubVisualConfig(source="facebook/dinov2-base"),
+        audio=HubAudioConfig(source="microsoft/wavlm-base"),
         alignment=AlignmentConfig(width=256, au_width=64),
         temporal=TemporalConfig(blocks=4, head_width=64, state_width=64),
     )
@@ -185,8 +215,8 @@ def base() -> NetworkConfig:
 def large() -> NetworkConfig:
     """Return settings with DINOv2-L and WavLM-large; weights are read from the hub or a local folder."""
     return NetworkConfig(
-        visual=Dinov2VisualConfig(source="facebook/dinov2-large"),
-        audio=WavlmAudioConfig(source="microsoft/wavlm-large"),
+        visual=HubVisualConfig(source="facebook/dinov2-large"),
+        audio=HubAudioConfig(source="microsoft/wavlm-large"),
         alignment=AlignmentConfig(width=384, au_width=64, heads=8),
         fusion=FusionConfig(heads=8),
         temporal=TemporalConfig(blocks=6, head_width=64, state_width=64),

@@ -2,8 +2,9 @@
 
 Batches are filled across the tracks of a video and never span two videos. The features of a video therefore
 do not depend on the worker that extracts it or on the order of the videos. Sound is split into the same
-segments as at inference and encoded once per video. WavLM's layers are summed here, with the checkpoint's
-weights or with equal weights without a checkpoint; training on features does not learn this sum.
+segments as at inference and encoded once per video; for encoders that normalise over the file it is read
+twice. The layers of an audio transformer are summed here, with the checkpoint's weights or with equal weights
+without a checkpoint; training on features does not learn this sum.
 
 Inputs: an index (index.py) and encoders.  Returns: folders of features (cache.py).
 See also: batch/extract.py (pending tracks, workers), training/ (training on features).
@@ -23,7 +24,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from auscan.core.checkpoint_folder import UNSHIPPED_SIZES
-from auscan.core.config import NetworkConfig, base, large
+from auscan.core.config import HubAudioConfig, HubVisualConfig, NetworkConfig, Settings, base, large
 from auscan.core.errors import InputError, MediaError
 from auscan.datasets.cache import (
     CacheHeader,
@@ -34,8 +35,15 @@ from auscan.datasets.crops import read_crop
 from auscan.datasets.index import Index
 from auscan.encoders.audio import build_audio_encoder
 from auscan.encoders.hub import with_arch
-from auscan.encoders.visual import ConvEncoder, Dinov2Encoder, build_visual_encoder, pool_patches
-from auscan.inference.engine import encode_audio_stream
+from auscan.encoders.visual import (
+    IMAGENET_MEAN,
+    IMAGENET_STD,
+    ConvEncoder,
+    HubVisualEncoder,
+    build_visual_encoder,
+    pool_patches,
+)
+from auscan.inference.engine import encode_audio_stream, measure_level
 from auscan.media.audio import read_waveform
 from auscan.model.checkpoint import load_checkpoint
 
@@ -53,7 +61,7 @@ class Encoders:
         self,
         name: str,
         config: NetworkConfig,
-        visual: ConvEncoder | Dinov2Encoder,
+        visual: ConvEncoder | HubVisualEncoder,
         audio: nn.Module,
         device: str,
         points: nn.Module | None = None,
@@ -101,7 +109,8 @@ def load_encoders(
 ) -> Encoders:
     """Load the encoders of a size ('base', 'large'), a shipped checkpoint ('nano') or a checkpoint folder.
 
-    visual, audio: local folders or hub names that replace the DINOv2 and WavLM weights of a size.
+    visual, audio: local folders or hub names that replace the DINOv2 and WavLM weights of a size; any kind of
+    encoders/hub.py.
     Raises CheckpointError if the weights cannot be loaded, and InputError if `visual` or `audio` is given
     with a checkpoint or the device is not available.
     """
@@ -319,8 +328,11 @@ class _AudioTokenCache:
 
     def _encode(self, video: str) -> tuple[NDArray[np.float16], float]:
         try:
-            sound = read_waveform(self._root / video)
-            tokens = None if sound is None else encode_audio_stream(self._encoders, sound)
+            sound, level = read_waveform(self._root / video), None
+            if sound is not None and self._encoders.config.normalises_file:
+                level = measure_level(sound)
+                sound = read_waveform(self._root / video)
+            tokens = None if sound is None else encode_audio_stream(self._encoders, sound, level)
         except MediaError:  # auscan prepare has already reported it
             tokens = None
         if tokens is None:
@@ -339,10 +351,28 @@ def _to_float16(values: Tensor) -> NDArray[np.float16]:
 
 def _digest(config: NetworkConfig, visual: nn.Module, audio: nn.Module) -> str:
     """Return a digest of the encoders' settings and weights, independent of the folder they came from."""
-    settings = [config.visual.model_dump(exclude={"source"}), config.audio.model_dump(exclude={"source"})]
+    settings = [_digest_settings(config.visual), _digest_settings(config.audio)]
     digest = hashlib.sha256(json.dumps(settings, sort_keys=True, default=str).encode())
     for module in (visual, audio):
         for name, value in sorted(module.state_dict().items()):
             digest.update(name.encode())
             digest.update(value.detach().cpu().contiguous().numpy().tobytes())
     return digest.hexdigest()[:16]
+
+
+def _digest_settings(config: Settings) -> dict[str, Any]:
+    """Return the settings of an encoder that change its tokens.
+
+    Settings that auscan 0.1.0 did not have are left out if they have the values that it used, so that
+    features of that version remain valid.
+    """
+    settings = config.model_dump(exclude={"source"})
+    used: dict[str, Any] = {}
+    if isinstance(config, HubVisualConfig):
+        used = {"pixel_scale": 255.0, "mean": IMAGENET_MEAN, "std": IMAGENET_STD}
+    elif isinstance(config, HubAudioConfig):
+        has_layer_norm = (config.arch or {}).get("feat_extract_norm") == "layer"
+        used = {"normalise": "segment" if has_layer_norm else "no"}
+    return {
+        name: value for name, value in settings.items() if name not in used or value not in (None, used[name])
+    }

@@ -2,22 +2,27 @@
 
 Two encoders have the same interface; the kind of config selects one:
 
-    LogMelEncoder   encoder of nano: log-mel bands and a few convolutions, trained in this repository
-    WavlmEncoder    WavLM from transformers, a learned weighted sum over its layers, frozen by default
+    LogMelEncoder     encoder of nano: log-mel bands and a few convolutions, trained in this repository
+    HubAudioEncoder   WavLM, HuBERT, wav2vec 2.0 or the encoder of Whisper from transformers, a learned
+                      weighted sum over its layers, frozen by default
 
-Inputs: waveform [B, M] float32 at 16 kHz.
+Inputs: waveform [B, M] float32 at 16 kHz. If the config has normalise: file, the caller scales it first by
+the level of the whole file (inference/engine.py).
 Returns: tokens [B, Ta, Da]; token i is centred (i + 0.5) * 20 ms after the first sample.
-See also: inference/engine.py (audio of any length), model/fusion.py (tokens at frame times).
+See also: hub.py (loads transformers models), inference/engine.py (audio of any length), model/fusion.py
+(tokens at frame times).
 """
 
-from typing import Self
+import math
+from typing import Any, Final, Literal, Self
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from auscan.core.config import SAMPLE_RATE_HZ, TOKEN_HOP, LogMelAudioConfig, WavlmAudioConfig
-from auscan.encoders.hub import load_backbone
+from auscan.core.config import SAMPLE_RATE_HZ, TOKEN_HOP, HubAudioConfig, LogMelAudioConfig
+from auscan.core.errors import CheckpointError
+from auscan.encoders.hub import Backbone, load_backbone
 
 FFT = 512
 """Length of the analysis window in samples: 32 ms."""
@@ -25,6 +30,10 @@ MEL_LOW_HZ = 60.0
 """Lower edge of the lowest mel band."""
 MEL_HIGH_HZ = 7600.0
 """Upper edge of the highest mel band."""
+WHISPER_FFT: Final = 400
+"""Length of the analysis window of Whisper in samples: 25 ms."""
+WHISPER_HOP: Final = 160
+"""Samples from one mel frame of Whisper to the next: 10 ms."""
 
 
 def mel_filters(bands: int) -> Tensor:
@@ -86,34 +95,47 @@ class LogMelEncoder(nn.Module):
             return (torch.log(power @ self.filters.T + 1e-6) / 6.0).transpose(1, 2)
 
 
-class WavlmEncoder(nn.Module):
-    """WavLM: softmax-weighted sum of all its layers (SUPERB, Yang et al. 2021).
+class HubAudioEncoder(nn.Module):
+    """Audio transformer: softmax-weighted sum of all its layers (SUPERB, Yang et al. 2021).
 
-    Raises CheckpointError if the weights can be loaded neither from the hub nor from a local folder.
+    Raises CheckpointError if the weights can be loaded neither from the hub nor from a local folder, are of
+    another kind or not finite, or expect another sample rate or token rate.
     """
 
-    def __init__(self, config: WavlmAudioConfig) -> None:
+    def __init__(self, config: HubAudioConfig) -> None:
         super().__init__()
-        self.backbone = load_backbone(config.source, config.arch)
+        loaded = load_backbone(config.source, config.arch, "audio")
+        self.backbone = loaded.model
+        self.kind = loaded.kind
         arch = self.backbone.config
         self.width: int = arch.hidden_size
-        # The large models expect audio with mean 0 and standard deviation 1.
-        self.normalise_input = arch.feat_extract_norm == "layer"
+        self.normalise = resolve_normalisation(config, loaded)
+        self.preprocessing: dict[str, Any] = {"kind": self.kind, "normalise": self.normalise}
+        self.log_mel = WhisperLogMel(arch) if self.kind == "whisper" else None
         self.layer_weights = nn.Parameter(torch.zeros(arch.num_hidden_layers + 1))
         self.backbone.requires_grad_(False).eval()
 
     def forward(self, waveform: Tensor) -> Tensor:
-        """Encode a waveform [B, M] as tokens [B, Ta, Da] with Ta = M // 320; Ta is 0 below 320 samples."""
+        """Encode a waveform [B, M] as tokens [B, Ta, Da] with Ta = M // 320; Ta is 0 below 320 samples.
+
+        Raises ValueError if the waveform does not fit into the window of Whisper, 29.99 s.
+        """
         count = waveform.shape[1] // TOKEN_HOP
-        if self.normalise_input:
+        if self.normalise == "segment":
             waveform = F.layer_norm(waveform, waveform.shape[-1:])
-        # The receptive field of the first layers is 400 samples. Zeros at both ends centre each token on its
-        # 20 ms.
-        states = self.backbone(F.pad(waveform, (40, 40 + TOKEN_HOP)), output_hidden_states=True).hidden_states
+        if self.log_mel is not None:
+            # Whisper's token i is centred on sample 320 i. Zeros before the first sample move token i + 1 to
+            # sample 320 i + 160, the centre of its 20 ms.
+            first, inputs = 1, self.log_mel(F.pad(waveform, (TOKEN_HOP // 2, 0)))
+        else:
+            # The receptive field of the first layers is 400 samples. Zeros at both ends centre each token on
+            # its 20 ms.
+            first, inputs = 0, F.pad(waveform, (40, 40 + TOKEN_HOP))
+        states = self.backbone(inputs, output_hidden_states=True).hidden_states
         weights = torch.softmax(self.layer_weights, dim=0)
         tokens = sum(weight * state for weight, state in zip(weights, states, strict=True))
         assert isinstance(tokens, Tensor)
-        return tokens[:, :count]
+        return tokens[:, first : first + count]
 
     def train(self, mode: bool = True) -> Self:
         """Set training mode except for the frozen backbone, which would drop layers and mask its input."""
@@ -122,6 +144,79 @@ class WavlmEncoder(nn.Module):
         return self
 
 
-def build_audio_encoder(config: LogMelAudioConfig | WavlmAudioConfig) -> LogMelEncoder | WavlmEncoder:
+class WhisperLogMel(nn.Module):
+    """Log-mel features of Whisper, as WhisperFeatureExtractor computes them: 100 frames a second.
+
+    Whisper always reads one window of 30 s, so the audio is padded with zeros. The segments of
+    inference/engine.py, 20 s with a second of context on each side, fit into it.
+    """
+
+    def __init__(self, arch: Any) -> None:
+        from transformers.audio_utils import mel_filter_bank
+
+        super().__init__()
+        self.samples: int = arch.max_source_positions * TOKEN_HOP
+        filters = mel_filter_bank(
+            num_frequency_bins=WHISPER_FFT // 2 + 1,
+            num_mel_filters=arch.num_mel_bins,
+            min_frequency=0.0,
+            max_frequency=SAMPLE_RATE_HZ / 2,
+            sampling_rate=SAMPLE_RATE_HZ,
+            norm="slaney",
+            mel_scale="slaney",
+        )
+        self.filters: Tensor
+        self.window: Tensor
+        self.register_buffer("filters", torch.from_numpy(filters.T).float(), persistent=False)
+        self.register_buffer("window", torch.hann_window(WHISPER_FFT), persistent=False)
+
+    def forward(self, waveform: Tensor) -> Tensor:
+        """Compute the features of one window: [B, M] -> [B, bands, 2 Ta], about -1..1.5."""
+        missing = self.samples - waveform.shape[1]
+        if missing < 0:
+            raise ValueError(
+                f"the audio has {waveform.shape[1]} samples and Whisper reads {self.samples}; encode longer "
+                "audio in segments (inference/engine.py)"
+            )
+        padded = F.pad(waveform, (0, missing))
+        spectrum = torch.stft(padded, WHISPER_FFT, WHISPER_HOP, window=self.window, return_complex=True)
+        power = spectrum[..., :-1].abs().square()  # [B, bins, 2 Ta]
+        log_mel = (self.filters @ power).clamp_min(1e-10).log10()
+        log_mel = torch.maximum(log_mel, log_mel.amax((1, 2), keepdim=True) - 8.0)
+        return (log_mel + 4.0) / 4.0
+
+
+def resolve_normalisation(config: HubAudioConfig, loaded: Backbone) -> Literal["no", "segment", "file"]:
+    """Return how audio is normalised: as the config states, else by preprocessor_config.json.
+
+    Raises CheckpointError if the weights expect another sample rate or do not make 50 tokens a second.
+    """
+    arch, content = loaded.model.config, loaded.preprocessing
+    rate_hz = content.get("sampling_rate", SAMPLE_RATE_HZ)
+    if rate_hz != SAMPLE_RATE_HZ:
+        raise CheckpointError(
+            f"{config.source} expects audio at {rate_hz} Hz; auscan encodes audio at {SAMPLE_RATE_HZ} Hz. "
+            "Give weights for that sample rate."
+        )
+    is_whisper = loaded.kind == "whisper"
+    hop = TOKEN_HOP if is_whisper else math.prod(arch.conv_stride)
+    if hop != TOKEN_HOP:
+        raise CheckpointError(
+            f"{config.source} makes {SAMPLE_RATE_HZ / hop:g} tokens a second; auscan needs 50. Give weights "
+            "with the usual strides."
+        )
+    if config.normalise is not None:
+        return config.normalise
+    # The large models expect audio with mean 0 and standard deviation 1.
+    has_layer_norm = getattr(arch, "feat_extract_norm", None) == "layer"
+    if config.arch is not None:  # a checkpoint of auscan 0.1.0
+        return "segment" if has_layer_norm else "no"
+    usual = not is_whisper and (
+        has_layer_norm or bool(content)
+    )  # True by default in Wav2Vec2FeatureExtractor
+    return "file" if content.get("do_normalize", usual) else "no"
+
+
+def build_audio_encoder(config: LogMelAudioConfig | HubAudioConfig) -> LogMelEncoder | HubAudioEncoder:
     """Build the encoder for a config."""
-    return LogMelEncoder(config) if isinstance(config, LogMelAudioConfig) else WavlmEncoder(config)
+    return LogMelEncoder(config) if isinstance(config, LogMelAudioConfig) else HubAudioEncoder(config)

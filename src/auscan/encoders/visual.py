@@ -2,23 +2,28 @@
 
 Two encoders have the same interface; the kind of config selects one:
 
-    ConvEncoder     encoder of nano: compact, convolutional, trained from scratch in this repository
-    Dinov2Encoder   DINOv2 from transformers, any size, with or without registers, frozen by default
+    ConvEncoder        encoder of nano: compact, convolutional, trained from scratch in this repository
+    HubVisualEncoder   DINOv2, DINOv3, CLIP, SigLIP or ViT from transformers, any size, frozen by default
 
-Both include their preprocessing, so that training and inference use the same.
+Both include their preprocessing, so that training and inference use the same. Crops are already aligned and
+have the size of the encoder. Of the preprocessing of a transformers model only rescaling and normalisation
+therefore apply; it is not resized or cropped again.
 
 Inputs: crops [T, S, S, 3] uint8 RGB. Returns: global tokens [T, Dv], patches [T, N, Dv], float.
-See also: faces/ (detection and alignment of faces), model/alignment.py (selection of patches).
+See also: hub.py (loads transformers models), faces/ (detection and alignment of faces), model/alignment.py
+(selection of patches).
 """
 
-from typing import Self
+from typing import Any, Final, Self
 
 import torch
+from pydantic import ValidationError
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from auscan.core.config import ConvVisualConfig, Dinov2VisualConfig
-from auscan.encoders.hub import load_backbone
+from auscan.core.config import ConvVisualConfig, HubVisualConfig, Rgb
+from auscan.core.errors import CheckpointError
+from auscan.encoders.hub import Backbone, load_backbone
 
 LUMA = (0.299, 0.587, 0.114)
 """ITU-R BT.601 weights of red, green and blue in luminance."""
@@ -27,6 +32,22 @@ IMAGENET_MEAN = (0.485, 0.456, 0.406)
 """Mean of red, green and blue in ImageNet, 0 to 1; input normalisation of DINOv2."""
 IMAGENET_STD = (0.229, 0.224, 0.225)
 """Standard deviation of red, green and blue in ImageNet."""
+MEAN_AND_STD: Final[dict[str, tuple[Rgb, Rgb]]] = {
+    "dinov2": (IMAGENET_MEAN, IMAGENET_STD),
+    "dinov3": (IMAGENET_MEAN, IMAGENET_STD),
+    "clip": ((0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)),
+    "siglip": ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5)),
+    "vit": ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5)),
+}
+"""Kind -> mean and standard deviation of weights without a preprocessor_config.json, as in transformers."""
+BLOCKS_AND_NORM: Final = {
+    "dinov2": ("encoder.layer", "layernorm"),
+    "dinov3": ("model.layer", "norm"),
+    "clip": ("encoder.layers", "post_layernorm"),
+    "siglip": ("encoder.layers", "post_layernorm"),
+    "vit": ("layers", "layernorm"),
+}
+"""Kind -> names of the transformer blocks and of the final norm in the transformers model."""
 
 
 class ResidualBlock(nn.Module):
@@ -67,6 +88,7 @@ class ConvEncoder(nn.Module):
     def __init__(self, config: ConvVisualConfig) -> None:
         super().__init__()
         self.width = config.width
+        self.crop_size = config.crop_size
         self.patch_count = config.patch_grid**2
         widths = config.widths
         layers: list[nn.Module] = [
@@ -109,34 +131,124 @@ def standard_luminance(crops: Tensor) -> Tensor:
     return ((grey - mean) / (deviation + 0.02)).clamp(-4.0, 4.0).unsqueeze(1)  # [T, 1, S, S]
 
 
-class Dinov2Encoder(nn.Module):
-    """DINOv2 after its final norm: the class token is the global token, register tokens are dropped.
+class HubVisualEncoder(nn.Module):
+    """Vision transformer from transformers, after its final norm; register tokens are dropped.
 
-    Raises CheckpointError if the weights can be loaded neither from the hub nor from a local folder.
+    The global token is the class token. SigLIP has none: its global token is the output of its attention
+    pooling, or the mean of the patches if the weights have no pooling.
+
+    Raises CheckpointError if the weights can be loaded neither from the hub nor from a local folder, are of
+    another kind or not finite, or if their preprocessing cannot be applied to crops.
     """
 
-    def __init__(self, config: Dinov2VisualConfig) -> None:
+    def __init__(self, config: HubVisualConfig) -> None:
         super().__init__()
-        self.backbone = load_backbone(config.source, config.arch)
+        loaded = load_backbone(config.source, config.arch, "visual")
+        self.backbone = loaded.model
+        resolved = resolve_preprocessing(config, loaded)
         arch = self.backbone.config
+        self.kind = resolved.kind
+        self.crop_size = resolved.crop_size
         self.width: int = arch.hidden_size
-        self.patch_count = (config.crop_size // arch.patch_size) ** 2
-        self.special_tokens = 1 + getattr(arch, "num_register_tokens", 0)
-        self.backbone.requires_grad_(False).eval()
+        self.patch_count = (resolved.crop_size // arch.patch_size) ** 2
+        self.special_tokens = 0 if self.kind == "siglip" else 1 + getattr(arch, "num_register_tokens", 0)
+        self.preprocessing: dict[str, Any] = resolved.model_dump(exclude={"source", "arch"})
+        # DINOv2 and DINOv3 accept any size; the others interpolate their positions on request.
+        fits = self.kind in ("dinov2", "dinov3") or resolved.crop_size == arch.image_size
+        self._size_option = {} if fits else {"interpolate_pos_encoding": True}
+
+    @property
+    def blocks(self) -> nn.ModuleList:
+        """Transformer blocks, first to last."""
+        blocks = self.backbone.get_submodule(BLOCKS_AND_NORM[self.kind][0])
+        assert isinstance(blocks, nn.ModuleList)
+        return blocks
+
+    @property
+    def final_layers(self) -> list[nn.Module]:
+        """Layers after the blocks: the final norm, and the pooling of SigLIP."""
+        pooling = getattr(self.backbone, "head", None)
+        norm = self.backbone.get_submodule(BLOCKS_AND_NORM[self.kind][1])
+        return [norm, pooling] if isinstance(pooling, nn.Module) else [norm]
 
     def forward(self, crops: Tensor) -> tuple[Tensor, Tensor]:
         """Encode crops [T, S, S, 3] uint8 as global tokens [T, Dv] and patches [T, N, Dv]."""
+        output = self.backbone(pixel_values=self.normalise(crops), **self._size_option)
+        tokens = output.last_hidden_state  # [T, 1 + R + N, Dv]
+        if self.kind == "clip":  # the only one whose tokens are not normalised yet
+            tokens = self.backbone.post_layernorm(tokens)
+        patches = tokens[:, self.special_tokens :]
+        if self.kind != "siglip":
+            return tokens[:, 0], patches
+        pooled = output.pooler_output
+        return patches.mean(1) if pooled is None else pooled, patches
+
+    def normalise(self, crops: Tensor) -> Tensor:
+        """Rescale and normalise crops: [T, S, S, 3] uint8 -> [T, 3, S, S]."""
         like = next(self.backbone.parameters())
-        mean, std = like.new_tensor(IMAGENET_MEAN), like.new_tensor(IMAGENET_STD)
-        pixels = ((crops.to(like.dtype) / 255.0 - mean) / std).permute(0, 3, 1, 2)  # [T, 3, S, S]
-        tokens = self.backbone(pixel_values=pixels).last_hidden_state  # [T, 1 + R + N, Dv]
-        return tokens[:, 0], tokens[:, self.special_tokens :]
+        mean, std = (like.new_tensor(self.preprocessing[name]) for name in ("mean", "std"))
+        pixels: Tensor = (crops.to(like.dtype) / self.preprocessing["pixel_scale"] - mean) / std
+        return pixels.permute(0, 3, 1, 2)
 
     def train(self, mode: bool = True) -> Self:
         """Set training mode except for the frozen backbone, which would drop paths."""
         super().train(mode)
         self.backbone.eval()
         return self
+
+
+def resolve_preprocessing(config: HubVisualConfig, loaded: Backbone) -> HubVisualConfig:
+    """Fill in what the config leaves open: from preprocessor_config.json, else the values of the kind.
+
+    Raises CheckpointError if the values of the file cannot be applied.
+    """
+    mean, std = MEAN_AND_STD[loaded.kind]
+    usual = {"pixel_scale": 255.0, "mean": mean, "std": std}
+    given = {name: value for name in usual if (value := getattr(config, name)) is not None}
+    if config.arch is not None:
+        return config.model_copy(update={"kind": loaded.kind, **usual, **given})
+    if "crop_size" in config.model_fields_set:
+        given["crop_size"] = config.crop_size
+    content = loaded.preprocessing
+    try:
+        read = _read_values(content)
+        if "crop_size" not in read and loaded.kind not in ("dinov2", "dinov3"):
+            read["crop_size"] = loaded.model.config.image_size
+        values = {**usual, "crop_size": config.crop_size, **read, **given}
+        return HubVisualConfig.model_validate({"kind": loaded.kind, "source": config.source, **values})
+    except (TypeError, ValueError, ZeroDivisionError) as error:
+        reason = error.errors()[0]["msg"] if isinstance(error, ValidationError) else error
+        raise CheckpointError(
+            f"The preprocessor_config.json of {config.source} cannot be applied to face crops ({reason}). "
+            "Correct it, or delete it to use the usual preprocessing of the model."
+        ) from error
+
+
+def _read_values(content: dict[str, Any]) -> dict[str, Any]:
+    """Return the fields of HubVisualConfig that preprocessor_config.json states.
+
+    Raises ValueError if the crop is not square.
+    """
+    values: dict[str, Any] = {}
+    side = content.get("crop_size") if content.get("do_center_crop", True) else None
+    side = content.get("size") if side is None else side
+    if isinstance(side, dict):
+        sides = {side[name] for name in ("height", "width", "shortest_edge") if side.get(name) is not None}
+        if len(sides) > 1:
+            raise ValueError(f"size {side} is not square")
+        side = sides.pop() if sides else None
+    if side is not None:
+        values["crop_size"] = side
+    if not content.get("do_rescale", True):
+        values["pixel_scale"] = 1.0
+    elif "rescale_factor" in content:
+        values["pixel_scale"] = 1.0 / content["rescale_factor"]
+    if not content.get("do_normalize", True):
+        values |= {"mean": (0.0, 0.0, 0.0), "std": (1.0, 1.0, 1.0)}
+    for name in ("mean", "std"):
+        if name not in values and content.get(f"image_{name}") is not None:
+            values[name] = content[f"image_{name}"]
+    return values
 
 
 def pool_patches(patches: Tensor, grid: int) -> Tensor:
@@ -148,6 +260,6 @@ def pool_patches(patches: Tensor, grid: int) -> Tensor:
     return F.adaptive_avg_pool2d(square, grid).flatten(2).transpose(1, 2)
 
 
-def build_visual_encoder(config: ConvVisualConfig | Dinov2VisualConfig) -> ConvEncoder | Dinov2Encoder:
+def build_visual_encoder(config: ConvVisualConfig | HubVisualConfig) -> ConvEncoder | HubVisualEncoder:
     """Build the encoder for a config."""
-    return ConvEncoder(config) if isinstance(config, ConvVisualConfig) else Dinov2Encoder(config)
+    return ConvEncoder(config) if isinstance(config, ConvVisualConfig) else HubVisualEncoder(config)

@@ -202,6 +202,50 @@ CONTEXT_S = 1.0
 """Audio on each side of a segment that is encoded with it; its tokens are dropped."""
 
 
+@dataclass(frozen=True, slots=True)
+class AudioLevel:
+    """Mean and standard deviation of audio, as transformers measures them over a file (do_normalize)."""
+
+    mean: float
+    """Mean of the samples."""
+    std: float
+    """Standard deviation of the samples; above 0, also for silence."""
+
+    def scale(self, audio: Waveform) -> Waveform:
+        """Return the audio scaled to mean 0 and standard deviation 1 of the measured audio."""
+        samples = (audio.samples - np.float32(self.mean)) / np.float32(self.std)
+        return Waveform(samples, audio.start_s)
+
+
+class AudioLevelMeter:
+    """Measure the level of audio that arrives in chunks."""
+
+    def __init__(self) -> None:
+        self._count, self._sum, self._squares = 0, 0.0, 0.0
+
+    def push(self, samples: NDArray[np.float32]) -> None:
+        """Add samples [M]."""
+        exact = samples.astype(np.float64)
+        self._count += len(exact)
+        self._sum += float(exact.sum())
+        self._squares += float(exact @ exact)
+
+    @property
+    def level(self) -> AudioLevel:
+        """Level of all samples so far."""
+        mean = self._sum / max(self._count, 1)
+        variance = max(self._squares / max(self._count, 1) - mean**2, 0.0)
+        return AudioLevel(mean, (variance + 1e-7) ** 0.5)  # 1e-7 as in transformers
+
+
+def measure_level(audio: Iterable[Waveform]) -> AudioLevel:
+    """Return the level of audio given as chunks, which are read to their end."""
+    meter = AudioLevelMeter()
+    for chunk in audio:
+        meter.push(chunk.samples)
+    return meter.level
+
+
 class AudioEncoder(Protocol):
     """Object with `encode_audio`: an `InferenceEngine`, or the encoders of datasets/features.py."""
 
@@ -225,9 +269,14 @@ class Segment:
         return AudioTokens(encoder.encode_audio(self.samples)[self.token_slice], self.times_s)
 
 
-def encode_audio_stream(encoder: AudioEncoder, audio: Iterable[Waveform]) -> AudioTokens | None:
-    """Encode audio of any length, given as contiguous chunks; return None if it is shorter than one token."""
-    encoded = [segment.encode(encoder) for segment in segments(audio)]
+def encode_audio_stream(
+    encoder: AudioEncoder, audio: Iterable[Waveform], level: AudioLevel | None = None
+) -> AudioTokens | None:
+    """Encode audio of any length, given as contiguous chunks; return None if it is shorter than one token.
+
+    level: level of the whole audio, for an encoder with normalise: file
+    """
+    encoded = [segment.encode(encoder) for segment in segments(audio, level)]
     if not encoded:
         return None
     return AudioTokens(
@@ -235,14 +284,14 @@ def encode_audio_stream(encoder: AudioEncoder, audio: Iterable[Waveform]) -> Aud
     )
 
 
-def segments(audio: Iterable[Waveform]) -> Iterator[Segment]:
-    """Split contiguous chunks of audio into segments.
+def segments(audio: Iterable[Waveform], level: AudioLevel | None = None) -> Iterator[Segment]:
+    """Split contiguous chunks of audio into segments, scaled by `level` if it is given.
 
     Segments start at fixed times from the start of the audio, so no token depends on the chunks of the caller
     or on the choice of encoded segments. Only one segment is in memory.
     """
     first = 0  # index of the segment's first token in the stream
-    for start_s, samples, token_slice in _split(audio):
+    for start_s, samples, token_slice in _split(audio if level is None else map(level.scale, audio)):
         count = len(range(len(samples) // TOKEN_HOP)[token_slice])
         if count:
             indices = np.arange(first, first + count, dtype=np.float64)

@@ -192,6 +192,11 @@ def write_graph(file: Path, spec: GraphSpec) -> None:
             verbose=False,
         )
     assert program is not None
+    constants = program.model.graph.initializers
+    for name in set(spec.outputs) & set(constants):  # named by their operation, as in "embedding"
+        constant = constants.pop(name)
+        constant.name = f"{name}_constant"
+        constants[constant.name] = constant
     model = program.model_proto
     graph = model.graph
     for element in (

@@ -76,7 +76,7 @@ class VisualStage(nn.Module):
         self.alignment = GranularityAlignment(self.encoder.width, self.grid**2, config.alignment)
         self.points = nn.Linear(self.encoder.width, 10)
         self.pose_occlusion = nn.Linear(self.encoder.width, 3)
-        template = torch.from_numpy(TEMPLATE) * (config.visual.crop_size / SIDE)
+        template = torch.from_numpy(TEMPLATE) * (self.encoder.crop_size / SIDE)
         self.register_buffer("template", template, persistent=False)
 
     def forward(self, crops: Tensor, previous: Tensor | None = None) -> VisualOutput:

@@ -13,7 +13,9 @@ The rest of the audio is read, because its loudness is measured, but not encoded
 `AudioTokenBuffer` (live) encodes audio that arrives in pieces. A token near the end of the received audio
 lacks the samples after it, and the encoder pads them with silence. The last second is therefore encoded
 again on each call; a token is final once a second of audio follows it. Segments are those of
-`inference.engine.encode_audio_stream`: called once, at the end, it returns the same tokens.
+`inference.engine.encode_audio_stream`: called once, at the end, it returns the same tokens. For an encoder
+with normalise: file, the level of the audio received so far takes the place of the level of the file, which
+is not known yet.
 
 Inputs: an iterable; chunks of samples at 16 kHz with their times in seconds; for a file also the times of
 frames with faces.
@@ -32,7 +34,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from auscan.core.config import SAMPLE_RATE_HZ, TOKEN_HOP
-from auscan.inference.engine import CONTEXT_S, SEGMENT_S, AudioTokens, InferenceEngine, Segment, segments
+from auscan.inference.engine import (
+    CONTEXT_S,
+    SEGMENT_S,
+    AudioLevel,
+    AudioLevelMeter,
+    AudioTokens,
+    InferenceEngine,
+    Segment,
+    segments,
+)
 from auscan.inference.score_track import audio_margin_s
 from auscan.media.audio import JITTER_S, Waveform
 from auscan.media.video import Frame
@@ -176,13 +187,16 @@ class SpooledAudioTokens:
 class AudioTokenReader:
     """Reader of a file's audio; encodes the segments near faces and reads at most one segment ahead."""
 
-    def __init__(self, engine: InferenceEngine, chunks: Iterator[Waveform] | None) -> None:
+    def __init__(
+        self, engine: InferenceEngine, chunks: Iterator[Waveform] | None, level: AudioLevel | None = None
+    ) -> None:
         """Start reading.
 
         chunks: the whole audio in contiguous chunks; None if the source has no audio.
+        level: level of the whole audio, for an encoder with normalise: file
         """
         self._engine, self._margin_s = engine, audio_margin_s(engine)
-        self._segments = prefetch(() if chunks is None else segments(chunks), 1)
+        self._segments = prefetch(() if chunks is None else segments(chunks, level), 1)
         self._read_s = -np.inf
         self._unencoded: list[Segment] = []  # still within reach of a later frame
         self._tokens: SpooledArray | None = None
@@ -234,8 +248,13 @@ SEGMENT_SAMPLES = round(SEGMENT_S * SAMPLE_RATE_HZ)
 class AudioTokenBuffer:
     """Buffer of live audio and of its tokens; memory stays bounded if `drop_before` is called."""
 
-    def __init__(self, engine: InferenceEngine) -> None:
+    def __init__(self, engine: InferenceEngine, normalise: bool = False) -> None:
+        """Create the buffer.
+
+        normalise: scale the audio by the level so far, for an encoder with normalise: file
+        """
         self._engine = engine
+        self._level = AudioLevelMeter() if normalise else None
         self._start_s = 0.0
         self._received = 0  # samples since the start
         self._finished = 0  # samples whose tokens are final
@@ -254,6 +273,8 @@ class AudioTokenBuffer:
         elif missing < -JITTER_S * SAMPLE_RATE_HZ:
             samples = samples[-missing:]
         self._buffer = np.concatenate([self._buffer, samples])
+        if self._level is not None:
+            self._level.push(samples)
         self._received += len(samples)
 
     def tokens(self) -> AudioTokens | None:
@@ -287,7 +308,10 @@ class AudioTokenBuffer:
 
     def _encode(self, count: int) -> NDArray[np.float32]:
         """Encode the first `count` samples of the buffer; return their tokens without the final ones."""
-        return self._engine.encode_audio(self._buffer[:count])[self._context // TOKEN_HOP :]
+        samples = self._buffer[:count]
+        if self._level is not None:
+            samples = self._level.level.scale(Waveform(samples, 0.0)).samples
+        return self._engine.encode_audio(samples)[self._context // TOKEN_HOP :]
 
     def _append_finished(self, tokens: NDArray[np.float32]) -> None:
         if not len(tokens):

@@ -32,7 +32,7 @@ from auscan.core.config import OperatingPoint, Options, with_operating_point
 from auscan.core.environment import VERSION, versions
 from auscan.faces.detector import FaceDetector
 from auscan.faces.tracking import track_faces
-from auscan.inference.engine import InferenceEngine
+from auscan.inference.engine import InferenceEngine, measure_level
 from auscan.inference.load import load_engine, require_attributions
 from auscan.media.audio import STEP_S, VoiceActivityDetector, read_waveform
 from auscan.media.video import Frame, probe, read_frames
@@ -111,10 +111,13 @@ def detect(
     expected = probe(source, folder_rate_hz).frames
     builder = TableBuilder(config.thresholds, rows, keep_all, parse_baseline(baseline))
     voice_activity = VoiceActivityDetector()
-    chunks = read_waveform(source)
+    chunks, level = read_waveform(source), None
+    if chunks is not None and config.network.normalises_file:
+        level = measure_level(chunks)
+        chunks = read_waveform(source)
     with (
         closing(
-            AudioTokenReader(engine, None if chunks is None else voice_activity.observe(chunks))
+            AudioTokenReader(engine, None if chunks is None else voice_activity.observe(chunks), level)
         ) as audio,
         closing(_read_crops(read_frames(source, folder_rate_hz), engine)) as frames,
     ):

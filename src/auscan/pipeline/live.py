@@ -166,7 +166,7 @@ class LiveDetector:
         self._crop_size = self._engine.config.network.visual.crop_size
         self._tracker = KeyframeTracker[Frame](FaceDetector())
         self._encoder = FaceEncoder(self._engine)
-        self._audio = AudioTokenBuffer(self._engine)
+        self._audio = AudioTokenBuffer(self._engine, self._engine.config.network.normalises_file)
         self._tracks: dict[int, LiveTrack] = {}
         self._pending: list[tuple[int, float]] = []  # number and time of encoded frames that are not emitted
         self._next_index = 0

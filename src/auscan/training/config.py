@@ -98,17 +98,17 @@ class EncoderConfig(Settings):
     """Initial weights, as for `auscan extract --model`: nano, base, large, or the folder of a checkpoint or
     of another such run. The cache must have been made with the same encoders."""
     visual: str | None = None
-    """With base or large: weights of DINOv2, a local folder or hub name, as for `auscan extract --visual`."""
+    """With base or large: visual weights, a local folder or hub name, as for `auscan extract --visual`."""
     audio: str | None = None
-    """With base or large: weights of WavLM, as for `auscan extract --audio`."""
+    """With base or large: audio weights, as for `auscan extract --audio`."""
     learn: Literal["all", "blocks", "lora"] = "all"
-    """Weights to train: all, the last blocks and the layers after them, or low-rank adapters (DINOv2
-    only)."""
+    """Weights to train: all, the last blocks and the layers after them, or low-rank adapters
+    (transformers only)."""
     blocks: int = Field(default=2, ge=1)
-    """Number of last blocks to train, with learn: blocks. Transformer blocks of DINOv2, residual blocks of
-    nano's encoder."""
+    """Number of last blocks to train, with learn: blocks. Transformer blocks, or residual blocks of nano's
+    encoder."""
     rank: int = Field(default=8, ge=1)
-    """Rank of the adapter of each of DINOv2's matrices, with learn: lora."""
+    """Rank of the adapter of each matrix of the transformer, with learn: lora."""
     rate_factor: float = Field(default=0.1, gt=0)
     """Learning rate of the encoder as a share of optimizer.rate."""
     augment: bool = True

@@ -2,9 +2,9 @@
 
 The encoder starts with the weights that made the feature cache and is trained with the rest of the network.
 It always runs in evaluation mode, as at inference: the running statistics of batch norm stay fixed (a window
-shows one face many times, so batch statistics would be those of that face), and DINOv2 has no dropout. A step
-therefore draws no random numbers here, the weights are the only state, and the moving average of the weights
-needs no statistics of its own.
+shows one face many times, so batch statistics would be those of that face), and transformers have no dropout
+there. A step therefore draws no random numbers here, the weights are the only state, and the moving average
+of the weights needs no statistics of its own.
 
 All frames of a window are augmented in the same way, except for noise: a face that jumps from frame to frame
 would show the temporal model motion that no face has. Random numbers come from the given generator only, so a
@@ -25,11 +25,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from auscan.core.config import ConvVisualConfig, Dinov2VisualConfig
+from auscan.core.config import ConvVisualConfig, HubVisualConfig
 from auscan.core.errors import AuscanError, InputError
 from auscan.encoders.visual import (
     ConvEncoder,
-    Dinov2Encoder,
+    HubVisualEncoder,
     ResidualBlock,
     build_visual_encoder,
     pool_patches,
@@ -53,7 +53,7 @@ BLUR_SHARE, NOISE_SHARE, OCCLUSION_SHARE = 0.25, 0.4, 0.3
 class CropEncoder(nn.Module):
     """Visual encoder with the trainable part selected by `config`; patches are averaged to a grid."""
 
-    def __init__(self, visual: ConvEncoder | Dinov2Encoder, grid: int, config: EncoderConfig) -> None:
+    def __init__(self, visual: ConvEncoder | HubVisualEncoder, grid: int, config: EncoderConfig) -> None:
         """Modify and keep `visual`. Raises InputError if it has too few blocks or does not support LoRA."""
         super().__init__()
         self.grid, self.learn = grid, config.learn
@@ -64,7 +64,7 @@ class CropEncoder(nn.Module):
         elif config.learn == "lora":
             _add_lora(visual, config.rank)
         # On a CPU convolutions run faster with channels last.
-        self.visual: ConvEncoder | Dinov2Encoder = visual
+        self.visual: ConvEncoder | HubVisualEncoder = visual
         self.visual.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.visual.eval()
 
@@ -82,13 +82,13 @@ class CropEncoder(nn.Module):
 
 
 def build_crop_encoder(
-    visual: ConvVisualConfig | Dinov2VisualConfig, grid: int, config: EncoderConfig
+    visual: ConvVisualConfig | HubVisualConfig, grid: int, config: EncoderConfig
 ) -> CropEncoder:
     """Build an encoder of the same shape, whose weights are to be loaded."""
     return CropEncoder(build_visual_encoder(visual), grid, config)
 
 
-def unwrap_encoder(encoder: CropEncoder) -> ConvEncoder | Dinov2Encoder:
+def unwrap_encoder(encoder: CropEncoder) -> ConvEncoder | HubVisualEncoder:
     """Return the encoder alone, with low-rank adapters merged into its matrices. Modifies `encoder`."""
     if encoder.learn == "lora":
         from peft.tuners.tuners_utils import BaseTunerLayer
@@ -100,14 +100,14 @@ def unwrap_encoder(encoder: CropEncoder) -> ConvEncoder | Dinov2Encoder:
     return encoder.visual.requires_grad_(False)
 
 
-def _last_blocks(visual: ConvEncoder | Dinov2Encoder, count: int) -> list[nn.Module]:
+def _last_blocks(visual: ConvEncoder | HubVisualEncoder, count: int) -> list[nn.Module]:
     """Return the last `count` blocks and the layers after them."""
     if isinstance(visual, ConvEncoder):
-        blocks = [layer for layer in visual.layers if isinstance(layer, ResidualBlock)]
-        final_layers = [visual.pool, visual.norm_global, visual.norm_patches]
+        blocks: list[nn.Module] = [layer for layer in visual.layers if isinstance(layer, ResidualBlock)]
+        final_layers: list[nn.Module] = [visual.pool, visual.norm_global, visual.norm_patches]
     else:
-        blocks = list(visual.backbone.encoder.layer)
-        final_layers = [visual.backbone.layernorm]
+        blocks = list(visual.blocks)
+        final_layers = visual.final_layers
     if count > len(blocks):
         raise InputError(
             f"model.encoder.blocks is {count}, but the encoder has {len(blocks)}. Use fewer, or learn: all."
@@ -115,10 +115,13 @@ def _last_blocks(visual: ConvEncoder | Dinov2Encoder, count: int) -> list[nn.Mod
     return [*blocks[-count:], *final_layers]
 
 
-def _add_lora(visual: ConvEncoder | Dinov2Encoder, rank: int) -> None:
-    """Add low-rank adapters to DINOv2's matrices, which stay fixed (LoRA, Hu et al. 2021)."""
-    if not isinstance(visual, Dinov2Encoder):
-        raise InputError("model.encoder.learn: lora supports DINOv2 only. Use learn: all or learn: blocks.")
+def _add_lora(visual: ConvEncoder | HubVisualEncoder, rank: int) -> None:
+    """Add low-rank adapters to the matrices of a transformer, which stay fixed (LoRA, Hu et al. 2021)."""
+    if not isinstance(visual, HubVisualEncoder):
+        raise InputError(
+            "model.encoder.learn: lora supports encoders from transformers only, such as DINOv2. Use learn: "
+            "all or learn: blocks."
+        )
     try:
         from peft import LoraConfig, inject_adapter_in_model
     except ImportError as error:
