@@ -4,11 +4,11 @@ import os
 import re
 import subprocess
 import sys
-from importlib.metadata import version
 
 import pytest
 from typer.testing import CliRunner
 
+import auscan
 from auscan.cli.main import COMMAND_GROUPS, app, main
 
 
@@ -63,11 +63,11 @@ def test_help_needs_none_of_the_heavy_packages() -> None:
     assert "--as-video" in done.stdout
 
 
-def test_version_is_the_installed_one(
+def test_version_names_the_commit_of_the_build(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr("sys.argv", ["auscan", "--version"])
     with pytest.raises(SystemExit) as left:
         main()
     assert not left.value.code
-    assert capsys.readouterr().out == f"auscan {version('auscan')}\n"
+    assert capsys.readouterr().out == f"auscan {auscan.__version__}\n"

@@ -5,7 +5,6 @@ Returns: exit code 0 (success), 1 (failure), 2 (input error), 130 (interrupted).
 """
 
 from collections.abc import Callable
-from importlib.metadata import version
 from typing import Annotated, Final
 
 import typer
@@ -26,7 +25,7 @@ from auscan.cli.studio import studio
 from auscan.cli.submit import check_submission, submit
 from auscan.cli.synth import synth
 from auscan.cli.train import crossval, ensemble, train
-from auscan.core.environment import TRAIN_INSTALL_COMMAND, TRAIN_MODULES
+from auscan.core.environment import TRAIN_INSTALL_COMMAND, TRAIN_MODULES, VERSION
 from auscan.core.errors import AuscanError, InputError
 
 app = typer.Typer(
@@ -53,7 +52,7 @@ for _group, _commands in COMMAND_GROUPS.items():
 
 def _print_version(requested: bool) -> None:
     if requested:
-        typer.echo(f"auscan {version('auscan')}")
+        typer.echo(f"auscan {VERSION}")
         raise typer.Exit
 
 

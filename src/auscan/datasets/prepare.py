@@ -7,11 +7,10 @@ See also: affwild2.py, disfa.py, bp4d.py, openface.py (rules of each data set).
 import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Final, Protocol
 
-from auscan.core.environment import atomic_path
+from auscan.core.environment import VERSION, atomic_path
 from auscan.core.errors import InputError
 from auscan.datasets.affwild2 import AffWild2, MultiTask
 from auscan.datasets.bp4d import Bp4d
@@ -65,7 +64,7 @@ def prepare(
     """
     root, out = root.resolve(), out.resolve()
     detected = _detect_dataset(root, out, dataset, roots or Roots())
-    metadata = {"dataset": detected.dataset, "root": str(root), "auscan_version": version("auscan")}
+    metadata = {"dataset": detected.dataset, "root": str(root), "auscan_version": VERSION}
     rows = 0
     with open_index_writer(out, metadata) as writer:
         for track in detected.reader.tracks():

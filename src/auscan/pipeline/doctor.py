@@ -20,7 +20,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Literal
 
-from auscan.core.environment import usable_cores
+from auscan.core.environment import VERSION, usable_cores
 from auscan.core.errors import AuscanError
 
 State = Literal["ok", "absent", "broken"]
@@ -113,7 +113,7 @@ def wanted_packages() -> dict[str, dict[str, str]]:
 
 def _check_packages(wanted: dict[str, dict[str, str]]) -> Iterator[Finding]:
     """Check each package once, beginning with auscan itself."""
-    yield Finding(area="package", name="auscan", state="ok", found=importlib.metadata.version("auscan"))
+    yield Finding(area="package", name="auscan", state="ok", found=VERSION)
     seen: set[str] = {"auscan"}  # an extra may require auscan[train], whose packages are listed already
     for extra, versions in wanted.items():
         for name in sorted(versions.keys() - seen):
