@@ -65,6 +65,7 @@ MARKERS = {
     "datasets/test_features.py": "slow",
     "datasets/test_same_instant.py": "slow",
     "encoders/test_hub.py": "slow",
+    "encoders/test_hub_kinds.py": "slow",
     "faults": "slow",
     "media/test_bad_files.py": "slow",
     "pipeline/test_attributions.py": "slow",
@@ -79,9 +80,11 @@ MARKERS = {
     "training/test_evaluation.py": "slow",
     "training/test_margins.py": "slow",
     "training/test_module.py": "slow",
+    "training/test_not_finite.py": "slow",
     "training/test_operating_points.py": "slow",
     "training/test_optim.py": "slow",
     "training/test_pack.py": "slow",
+    "training/test_precision.py": "slow",
 }
 """The marker of all tests of a folder or module below tests/."""
 SLOW_FIXTURES = {"tiny_graphs", "backbones"}
