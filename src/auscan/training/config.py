@@ -147,6 +147,8 @@ class LossConfig(Settings):
     """Binary cross-entropy; positives are weighted by negatives over positives."""
     positive_cap: float = Field(default=10.0, ge=1)
     """Largest weight of a positive."""
+    label_smoothing: float = Field(default=0.0, ge=0, lt=0.5)
+    """Probability of the wrong label in the targets of `bce`: they are this and 1 minus this, not 0 and 1."""
     asymmetric: float = Field(default=0.0, ge=0)
     """Asymmetric loss (Ridnik et al. 2021)."""
     gamma_positive: float = Field(default=0.0, ge=0)
@@ -216,6 +218,9 @@ class LoopConfig(Settings):
     """Processes that load windows in advance; 0 loads them in the training process."""
     rule: Rule = "frame"
     """Labels that count in the validation score (training/metrics.py)."""
+    stop_at: Literal["fixed", "tuned"] = "fixed"
+    """Thresholds of the validation score that chooses the best epoch and stops the run. fixed: 0.5; tuned:
+    for each AU the threshold of best F1 on the validation tracks. The log has both scores."""
 
 
 class TrainConfig(Settings):

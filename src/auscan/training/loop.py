@@ -42,7 +42,7 @@ from auscan.training.epoch import EpochBatches, EpochOrder, process_batches
 from auscan.training.losses import Losses
 from auscan.training.module import FeatureNetwork
 from auscan.training.optim import keep_freed_memory
-from auscan.training.predict import mean_f1, score_tracks
+from auscan.training.predict import score_tracks, validation_score
 from auscan.training.run import RunFolder, load_trained, save_trained
 from auscan.training.scores import write_scores
 from auscan.training.windows import Batch, CaughtErrors, LabelledTrack, WindowBatches
@@ -69,7 +69,7 @@ class TrainingResult:
     """Result of a run."""
 
     best: float
-    """Mean F1 on the validation split at 0.5; NaN without labels."""
+    """Best mean F1 on the validation split, at the thresholds of loop.stop_at; NaN without labels."""
     best_step: int
     steps: int
     folder: Path
@@ -217,21 +217,25 @@ class Trainer:
         """Score the validation tracks with the averaged weights; save them if they are the best so far."""
         progress = self.progress
         scores = self._scores(self._averaged_network(), self.data.validation)
-        score, by_au = mean_f1(scores, self.data.validation, self.config.loop.rule)
-        value = -1.0 if math.isnan(score) else score
+        score = validation_score(scores, self.data.validation, self.config.loop.rule)
+        chosen = score.tuned if self.config.loop.stop_at == "tuned" else score.fixed
+        value = -1.0 if math.isnan(chosen) else chosen
         is_best = value > progress.best or progress.best_step == 0
         progress.waited = 0 if is_best else progress.waited + 1
         if is_best:
             progress.best, progress.best_step = value, progress.step
         progress.stopped = progress.waited >= self.config.loop.patience
         if self.is_main:
-            self._save_network("last", score)
+            self._save_network("last", score.fixed)
             if is_best:
-                self._save_network("best", score)
-            named = dict(zip(AU_NAMES, by_au, strict=True))
-            self._write_log(epoch=epoch, kind="validation", mean_f1=score, **named)
+                self._save_network("best", score.fixed)
+            named = dict(zip(AU_NAMES, score.by_au, strict=True))
+            self._write_log(
+                epoch=epoch, kind="validation", mean_f1=score.fixed, mean_f1_tuned=score.tuned, **named
+            )
         self.report(
-            f"epoch {epoch + 1} of {self.config.loop.epochs}: mean F1 {score:.4f}, best {progress.best:.4f}"
+            f"epoch {epoch + 1} of {self.config.loop.epochs}: mean F1 {score.fixed:.4f} at 0.5, "
+            f"{score.tuned:.4f} at tuned thresholds; best {progress.best:.4f}"
         )
 
     def _scores(self, network: FeatureNetwork, tracks: list[LabelledTrack]) -> pd.DataFrame:
