@@ -1,6 +1,7 @@
 """Options of a run: validation at tuned thresholds, label smoothing, several data sets, pre-training."""
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -9,15 +10,18 @@ import numpy as np
 import pytest
 import torch
 from accelerate.state import AcceleratorState
+from safetensors.torch import load_file
 from torch.nn import functional as F
 
 from auscan.core.aus import AU_NAMES
+from auscan.core.errors import CheckpointError, InputError
 from auscan.datasets.index import read_index
 from auscan.training.config import LossConfig, TrainConfig, check_train_config
-from auscan.training.loop import train
+from auscan.training.loop import Trainer, train
 from auscan.training.losses import Criterion, bce
 from auscan.training.predict import ValidationScore, score_tracks, validation_score
 from auscan.training.run import load_trained
+from auscan.training.scores import read_scores
 from auscan.training.windows import load_tracks
 
 MODEL = {
@@ -108,3 +112,98 @@ def test_label_smoothing_moves_both_targets_by_the_same_probability() -> None:
     torch.testing.assert_close(bce(logits, labels, torch.ones(12), 0.1), expected)
     config = LossConfig(soft_f1=0, label_smoothing=0.1)
     torch.testing.assert_close(Criterion(config, torch.ones(12))(logits, labels, None).total, expected)
+
+
+@pytest.fixture(scope="module")
+def disfa(make_features: MakeFeatures, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """A second data set: it codes AU01 and AU25 only, and a track has the name of one in the first."""
+    uncoded = tuple(name for name in AU_NAMES if name not in ("AU01", "AU25"))
+    tracks = {"900": ("fold1", 60), "SN002": ("fold2", 60), "SN003": ("fold3", 60)}
+    return make_features(tmp_path_factory.mktemp("disfa"), tracks, seed=4, uncoded=uncoded)
+
+
+def more(folders: tuple[Path, Path], *splits: str) -> dict[str, Any]:
+    index, cache = map(str, folders)
+    return {"more": [{"index": index, "cache": cache, "train": list(splits)}]}
+
+
+def test_a_second_data_set_adds_training_windows_only(
+    folders: tuple[Path, Path], disfa: tuple[Path, Path], tmp_path: Path
+) -> None:
+    reported: list[str] = []
+    trainer = Trainer(make_config(folders, tmp_path, data=more(disfa, "fold1", "fold2")), reported.append)
+    assert [track.name for track in trainer.data.training] == [
+        *("900", "901_left", "901_right", "mute902"),
+        *("900", "SN002"),
+    ]
+    assert [track.name for track in trainer.data.validation] == ["903", "904"]
+    sources = set(trainer.data.window_sources)
+    assert {"900", f"{disfa[0]}/900"} <= sources, "balanced as two videos, though they have one name"
+    assert any("2 tracks, 120 frames, labels of AU01, AU25" in line for line in reported)
+
+
+def test_labels_that_a_data_set_lacks_have_no_gradient_and_the_others_train(
+    make_features: MakeFeatures, disfa: tuple[Path, Path], tmp_path: Path
+) -> None:
+    """The first set does not code AU25, the second codes AU01 and AU25: both train, the rest by the first."""
+    first = make_features(tmp_path / "first", {"1": ("train", 90), "2": ("val", 40)}, uncoded=("AU25",))
+    alone = train(make_config(first, tmp_path / "alone", loop={"rule": "element"}))
+    AcceleratorState._reset_state(reset_partial_state=True)
+    data = more(disfa, "fold1", "fold2", "fold3")
+    both = train(make_config(first, tmp_path / "both", loop={"rule": "element"}, data=data))
+    untrained = [load_trained(result.folder / "best")[1].untrained_aus for result in (alone, both)]
+    assert untrained == [("AU25",), ()]
+    assert both.steps > alone.steps
+    assert set(read_scores(both.scores["val"])["track"]) == {"2"}
+
+
+def test_a_second_data_set_of_other_encoders_is_refused(
+    folders: tuple[Path, Path], disfa: tuple[Path, Path], tmp_path: Path
+) -> None:
+    cache = tmp_path / "cache"
+    shutil.copytree(disfa[1], cache)
+    header = cache / "SN002" / "header.json"
+    header.write_text(header.read_text().replace("0" * 16, "1" * 16))
+    data = more((disfa[0], cache), "fold1", "fold2")
+    with pytest.raises(InputError, match="SN002 come from other encoders"):
+        train(make_config(folders, tmp_path / "run", data=data))
+
+
+def test_shuffled_labels_stay_in_their_data_set(
+    folders: tuple[Path, Path], disfa: tuple[Path, Path], tmp_path: Path
+) -> None:
+    data = {**more(disfa, "fold1"), "shuffle_labels": True}
+    trainer = Trainer(make_config(folders, tmp_path, data=data), print)
+    labels = trainer.data.training[-1].labels
+    assert (labels[:, AU_NAMES.index("AU01")] >= 0).any()
+    assert (labels[:, AU_NAMES.index("AU02")] == -1).all()
+
+
+def test_a_run_starts_from_the_weights_of_another(
+    folders: tuple[Path, Path], disfa: tuple[Path, Path], tmp_path: Path
+) -> None:
+    """With a rate of almost 0, the weights after training are those of the first run."""
+    first = make_config(disfa, tmp_path / "first", data={"train": ["fold1"], "validate_on": ["fold2"]})
+    train(first)
+    AcceleratorState._reset_state(reset_partial_state=True)
+    model = {**MODEL, "start_from": str(tmp_path / "first")}
+    optimizer = {"rate": 1e-12, "weight_decay": 0, "average": 0}
+    train(make_config(folders, tmp_path / "second", model=model, optimizer=optimizer))
+    one, other = (load_file(tmp_path / path / "model.safetensors") for path in ("first/best", "second/last"))
+    assert one.keys() == other.keys()
+    assert all(torch.allclose(one[name], other[name], atol=1e-7) for name in one)
+
+
+def test_a_start_of_another_size_names_the_first_weight_that_differs(
+    folders: tuple[Path, Path], tmp_path: Path
+) -> None:
+    train(make_config(folders, tmp_path / "first", loop={"epochs": 1}))
+    AcceleratorState._reset_state(reset_partial_state=True)
+    model = {**MODEL, "temporal": {"blocks": 2, "head_width": 8, "state_width": 4}}
+    model["start_from"] = str(tmp_path / "first")
+    with pytest.raises(InputError, match=r"temporal\.memory\.blocks\.1\..* is absent there and \("):
+        train(make_config(folders, tmp_path / "second", model=model))
+    AcceleratorState._reset_state(reset_partial_state=True)
+    model["start_from"] = str(tmp_path / "nothing")
+    with pytest.raises(CheckpointError, match="nothing does not contain a network"):
+        train(make_config(folders, tmp_path / "third", model=model))

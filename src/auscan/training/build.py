@@ -7,6 +7,7 @@ See also: loop.py (the steps of a run), windows.py (tracks and windows), module.
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,7 +19,7 @@ from torch.optim.swa_utils import AveragedModel
 
 from auscan.core.aus import AU_NAMES
 from auscan.core.config import NetworkConfig
-from auscan.core.errors import AuscanError
+from auscan.core.errors import AuscanError, InputError
 from auscan.datasets.features import Encoders
 from auscan.datasets.index import Index, read_index
 from auscan.training.config import TrainConfig
@@ -33,7 +34,7 @@ from auscan.training.module import (
     parameter_table,
 )
 from auscan.training.optim import ema_update, parameter_groups, warmup_cosine, with_separate_rate
-from auscan.training.run import TrainedConfig
+from auscan.training.run import TrainedConfig, find_trained, load_trained
 from auscan.training.windows import (
     LabelledTrack,
     Window,
@@ -147,6 +148,9 @@ def build_modules(
     view_frames = config.loss.alignment_frames if config.loss.alignment else 0
     network = build_network(data.sizes, config.model, view_frames, encoder)
     report(parameter_table(network, data.sizes, config.model))
+    if config.model.start_from is not None:
+        _load_initial_weights(network, config.model.start_from, data)
+        report(f"starting from the weights of {config.model.start_from}")
     averaged = AveragedModel(network, avg_fn=ema_update(config.optimizer.average))
     averaged.to(accelerator.device).requires_grad_(False)
     optimizer = torch.optim.AdamW(_parameter_groups(config, network), lr=config.optimizer.rate)
@@ -180,6 +184,30 @@ def _network_config(config: TrainConfig, data: TrainingData) -> NetworkConfig:
         return network
     encoders = data.initial.config
     return network.model_copy(update={"visual": encoders.visual, "audio": encoders.audio})
+
+
+def _load_initial_weights(network: FeatureNetwork, folder: Path, data: TrainingData) -> None:
+    """Load the weights of another run. Raises InputError unless names, shapes and encoders are the same."""
+    trained, trained_config = load_trained(find_trained(folder) or folder)
+    header = data.training[0].features.header
+    if trained_config.encoders != header.encoders:
+        raise InputError(
+            f"model.start_from: {folder} was trained on features of {trained_config.model}, not on those of "
+            f"{header.model} in this run. Run auscan extract with the same encoders for both."
+        )
+    weights = trained.state_dict()
+    shapes, expected = (
+        {name: tuple(weight.shape) for name, weight in each.items()}
+        for each in (weights, network.state_dict())
+    )
+    if shapes != expected:
+        name = min(key for key in shapes.keys() | expected.keys() if shapes.get(key) != expected.get(key))
+        raise InputError(
+            f"model.start_from: the network of {folder} does not fit this run: {name} is "
+            f"{shapes.get(name, 'absent')} there and {expected.get(name, 'absent')} here. Use the same "
+            "model settings and the same --grid in both runs."
+        )
+    network.load_state_dict(weights)
 
 
 def _parameter_groups(config: TrainConfig, network: FeatureNetwork) -> list[dict[str, Any]]:

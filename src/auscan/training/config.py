@@ -45,6 +45,20 @@ class FoldConfig(Settings):
         return self
 
 
+class FurtherDataConfig(Settings):
+    """A further data set to train on, such as DISFA or BP4D beside Aff-Wild2.
+
+    AUs that it does not code have labels of -1, which are in no loss.
+    """
+
+    index: Path
+    """Folder written by `auscan prepare`."""
+    cache: Path
+    """Folder written by `auscan extract`, with the same encoders and grid."""
+    train: tuple[str, ...] = Field(min_length=1)
+    """Splits to train on, such as fold1, fold2 and fold3 of DISFA."""
+
+
 class DataConfig(Settings):
     """Data to train on, to validate on and to score."""
 
@@ -52,6 +66,8 @@ class DataConfig(Settings):
     """Folder written by `auscan prepare`."""
     cache: Path
     """Folder written by `auscan extract`."""
+    more: tuple[FurtherDataConfig, ...] = ()
+    """Further data sets to train on. Validation, folds and scores are those of `index` alone."""
     train: tuple[str, ...] = ("train",)
     """Splits to train on."""
     validate_on: tuple[str, ...] = ("val",)
@@ -126,6 +142,9 @@ class ModelConfig(Settings):
     controls: ControlConfig = ControlConfig()
     encoder: EncoderConfig | None = None
     """null: train on features; otherwise on crops, end to end."""
+    start_from: Path | None = None
+    """Folder of another run, or of its best/ or last/, whose weights are the initial ones. It must have the
+    same sizes, controls and encoders."""
 
     def network(self) -> NetworkConfig:
         """Return the settings of the network; parts that are not given have the settings of the size.
