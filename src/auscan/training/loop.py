@@ -190,7 +190,8 @@ class Trainer:
         finite = torch.cat([logits.isfinite().flatten(1).all(1) for _, logits in outputs]).tolist()
         wrong = {name for name, is_finite in zip(names, finite, strict=True) if not is_finite}
         tracks = ", ".join(sorted(wrong or set(names)))
-        caches = " or ".join(str(each.cache) for each in (self.config.data, *self.config.data.more))
+        data = self.config.data
+        caches = " or ".join(map(str, [data.cache, *(each.cache for each in data.more)]))
         return InputError(
             f"The loss of step {self.progress.step + 1} is {loss}, in windows of the tracks {tracks}. "
             f"The weights of this step are not saved. Lower optimizer.rate, or use another loop.precision "

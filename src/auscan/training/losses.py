@@ -98,8 +98,8 @@ class Criterion:
         config, logits_f32 = self.config, _widen(logits)
         terms: dict[str, tuple[float, Tensor]] = {}
         if config.bce:
-            weight = self.positive_weight.to(logits_f32.device)
-            terms["bce"] = config.bce, bce(logits_f32, labels, weight, config.label_smoothing)
+            positive_weight = self.positive_weight.to(logits_f32.device)
+            terms["bce"] = config.bce, bce(logits_f32, labels, positive_weight, config.label_smoothing)
         if config.asymmetric:
             gammas = (config.gamma_positive, config.gamma_negative, config.margin)
             terms["asymmetric"] = config.asymmetric, asymmetric(logits_f32, labels, *gammas)

@@ -20,6 +20,7 @@ from auscan.core.environment import chunk_slices
 from auscan.core.errors import InputError
 from auscan.training.metrics import Rule, count
 from auscan.training.module import FeatureNetwork
+from auscan.training.scores import TIME_COLUMN
 from auscan.training.smoothing import final_scores
 from auscan.training.thresholds import Decision, tune_thresholds
 from auscan.training.windows import LabelledTrack, collate, slice_track
@@ -103,4 +104,5 @@ def _scores_table(track: LabelledTrack, probabilities: NDArray[np.float32]) -> p
     table.insert(0, "track", track.name)
     table.insert(1, "frame", track.numbers)
     table.insert(2, "has_face", track.features.has_image)
+    table[TIME_COLUMN] = track.features.times_s
     return table

@@ -115,7 +115,9 @@ def _load_further_data(
     """
     tracks = load_tracks(read_index(further.index), further.cache, further.train, crop_size)
     labels = np.concatenate([track.labels for track in tracks])
-    coded = [name for name, known in zip(AU_NAMES, (labels >= 0).any(axis=0), strict=True) if known]
+    coded = [
+        name for name, known in zip(AU_NAMES, np.any(labels >= 0, axis=0).tolist(), strict=True) if known
+    ]
     report(
         f"also training on {further.index}: {len(tracks)} tracks, {len(labels)} frames, "
         f"labels of {', '.join(coded) or 'no AU'}"
