@@ -127,6 +127,9 @@ class EncoderConfig(Settings):
     """Rank of the adapter of each matrix of the transformer, with learn: lora."""
     rate_factor: float = Field(default=0.1, gt=0)
     """Learning rate of the encoder as a share of optimizer.rate."""
+    recompute: bool = False
+    """Recompute the activations of transformer blocks in the backward pass (gradient checkpointing): less
+    memory, about a third more time."""
     augment: bool = True
     """Augment the crops: random geometry, tone, blur, noise and occlusion, drawn once per window."""
 
@@ -231,8 +234,10 @@ class LoopConfig(Settings):
     """Steps between two lines of the log."""
     device: Literal["auto", "cpu"] = "auto"
     """auto uses the device that accelerate finds: one or several GPUs, or the CPU."""
-    precision: Literal["no", "bf16", "fp16"] = "no"
-    """Mixed precision; no is float32."""
+    precision: Literal["auto", "no", "bf16", "fp16"] = "auto"
+    """Mixed precision; no is float32, auto is bf16 on a GPU that supports it and float32 elsewhere."""
+    compile: bool = False
+    """Compile alignment and encoder with torch.compile: minutes at the start, then faster steps on a GPU."""
     workers: int = Field(default=0, ge=0)
     """Processes that load windows in advance; 0 loads them in the training process."""
     rule: Rule = "frame"

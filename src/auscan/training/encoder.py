@@ -63,6 +63,7 @@ class CropEncoder(nn.Module):
                 block.requires_grad_(True)
         elif config.learn == "lora":
             _add_lora(visual, config.rank)
+        self._recomputed = _recomputable_blocks(visual) if config.recompute else []
         # On a CPU convolutions run faster with channels last.
         self.visual: ConvEncoder | HubVisualEncoder = visual
         self.visual.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -78,6 +79,8 @@ class CropEncoder(nn.Module):
         """Keep the encoder in evaluation mode (see above); its weights are trained all the same."""
         super().train(mode)
         self.visual.eval()
+        for block in self._recomputed:  # only the block's own flag: its layers stay in evaluation mode
+            block.training = mode
         return self
 
 
@@ -113,6 +116,16 @@ def _last_blocks(visual: ConvEncoder | HubVisualEncoder, count: int) -> list[nn.
             f"model.encoder.blocks is {count}, but the encoder has {len(blocks)}. Use fewer, or learn: all."
         )
     return [*blocks[-count:], *final_layers]
+
+
+def _recomputable_blocks(visual: ConvEncoder | HubVisualEncoder) -> list[nn.Module]:
+    """Switch on gradient checkpointing, and return the blocks that apply it if they are in training mode."""
+    if not isinstance(visual, HubVisualEncoder):
+        raise InputError(
+            "model.encoder.recompute supports encoders from transformers only, such as DINOv2. Leave it out."
+        )
+    visual.backbone.gradient_checkpointing_enable({"use_reentrant": False})
+    return list(visual.blocks)
 
 
 def _add_lora(visual: ConvEncoder | HubVisualEncoder, rank: int) -> None:
