@@ -82,7 +82,7 @@ class Faces:
 
 
 class LocalTask:
-    """AU a is a pattern in one patch of a face. Half of the background patches show patterns of random AUs."""
+    """An AU is a pattern in one patch of a face. Half of the background patches show patterns of AUs too."""
 
     def __init__(
         self, moves: bool = True, covered: float = 0.0, held_out: bool = False, blank: float = 0.0
@@ -204,15 +204,13 @@ class LateTask:
         """Draw clips."""
         tokens = round(frames / RATE_HZ * 50)
         changes = torch.rand(count, tokens + 20, generator=random) < 0.12
-        state = (
-            changes.cumsum(1) + torch.randint(0, 2, (count, 1), generator=random)
-        ) % 2  # [B, tokens + 20]
+        first = torch.randint(0, 2, (count, 1), generator=random)
+        state = (changes.cumsum(1) + first) % 2  # [B, tokens + 20]
         late = round(LATE_S * 50)
         opening = state[:, 10 : 10 + tokens]
         voice = state[:, 10 - late : 10 - late + tokens].float() * 2 - 1
-        audio = voice[..., None] * self.heard + 1.5 * torch.randn(
-            count, tokens, AUDIO_WIDTH, generator=random
-        )
+        noise = torch.randn(count, tokens, AUDIO_WIDTH, generator=random)
+        audio = voice[..., None] * self.heard + 1.5 * noise
         times_s = (torch.arange(frames, dtype=torch.float64) / RATE_HZ + 0.01).repeat(count, 1)
         labels = opening[:, ::2][:, :frames]
         hidden = torch.rand(count, frames, generator=random) < self.covered
@@ -236,17 +234,14 @@ def small_network() -> NetworkConfig:
     )
 
 
-def train_fusion(
-    task: LateTask, steps: int, with_sound: bool = True, **controls: Any
-) -> ControlledTemporalStage:
+def train_fusion(task: LateTask, steps: int, **controls: Any) -> ControlledTemporalStage:
     """Train a temporal stage on new clips in each step."""
     torch.manual_seed(0)
     stage = ControlledTemporalStage(small_network(), AUDIO_WIDTH, ControlConfig(**controls))
 
     def loss_of(random: torch.Generator) -> Tensor:
         clips = task.sample(16, random)
-        audio = clips.audio if with_sound else None
-        logits = stage(clips.embedding, clips.au_tokens, clips.times_s, audio)[..., AU25]
+        logits = stage(clips.embedding, clips.au_tokens, clips.times_s, clips.audio)[..., AU25]
         return F.binary_cross_entropy_with_logits(logits, clips.labels.float())
 
     train(stage, loss_of, steps)
@@ -263,7 +258,7 @@ def covered_auc(stage: nn.Module, with_sound: bool = True) -> float:
 
 
 class RestTask:
-    """An AU is active if a feature is above that of the resting face, seen once at the start, a minute before."""
+    """An AU is active if a feature is above that of the resting face, which is seen once, at the start."""
 
     frames, rate_hz = 132, 2.0
     """66 s; the TCN reaches 30 frames, 15 s."""

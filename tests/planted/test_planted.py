@@ -52,13 +52,9 @@ def scored(network: AlignmentNetwork, faces: Faces) -> float:
 
 def test_each_au_finds_its_patch_among_background_that_looks_like_aus() -> None:
     """All patches >= the k selected ones > averaged patches > the global token."""
+    arms = {"all": (SIDE**2,), "selected": (12,), "averaged": (9, 3), "global": (12, SIDE, False)}
     networks = {}
-    for name, arguments in {
-        "all": (SIDE**2,),
-        "selected": (12,),
-        "averaged": (9, 3),
-        "global": (12, SIDE, False),
-    }.items():
+    for name, arguments in arms.items():
         torch.manual_seed(0)
         networks[name] = AlignmentNetwork(*arguments)
         train_alignment(LocalTask(), networks[name], 250)
