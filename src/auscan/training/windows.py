@@ -24,13 +24,10 @@ from auscan.core.errors import InputError
 from auscan.datasets.cache import TrackFeatures, open_track
 from auscan.datasets.crops import TrackCrops
 from auscan.datasets.features import Encoders
-from auscan.datasets.index import Index
+from auscan.datasets.index import COVER_COLUMNS, Index
 from auscan.datasets.track_lists import assign_folds
 from auscan.results.readers.annotations import NOT_ANNOTATED
 from auscan.training.config import DataConfig, FoldConfig
-
-COVER_COLUMNS = [f"{name}_covered" for name in AU_NAMES]
-"""Optional columns of the index: whether something covers the region of an AU, where that is known."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,7 +76,7 @@ def load_tracks(
                 "again; it processes only the tracks that have changed."
             )
         labels = frames[list(AU_NAMES)].to_numpy(np.int8)
-        covers = frames.reindex(columns=COVER_COLUMNS, fill_value=NOT_ANNOTATED).to_numpy(np.int8)
+        covers = frames.reindex(columns=list(COVER_COLUMNS), fill_value=NOT_ANNOTATED).to_numpy(np.int8)
         numbers = frames["frame"].to_numpy(np.int64)
         crops = None if crop_size is None else TrackCrops(index.root, images, crop_size)
         tracks.append(LabelledTrack(name, str(track.source_video), numbers, labels, covers, features, crops))
