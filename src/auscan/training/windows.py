@@ -215,10 +215,10 @@ class Batch:
     """[B, Ta] bool."""
     own_audio: Tensor
     """[B, T] bool; False for frames of a window that has the audio of another one, and for padding."""
+    tracks: tuple[str, ...]
+    """Name of the track of each window."""
     in_window: Tensor | None = None
     """[B, T] bool, False in the margins of a window and in padding; None: no margins."""
-    tracks: tuple[str, ...] = ()
-    """Name of the track of each window, for messages."""
 
     def to(self, device: torch.device) -> Self:
         """Return the batch on a device."""
