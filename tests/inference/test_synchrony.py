@@ -81,10 +81,10 @@ def test_a_still_mouth_is_not_trusted_with_a_voice_after_two_seconds(faces: int)
 
 def test_another_voice_is_not_trusted() -> None:
     trusts = [trust_of(face(opening(8, seed)), opening(8, seed + 100))[4 * RATE_HZ :] for seed in range(12)]
-    assert np.mean(trusts) < 0.15
+    assert np.mean(trusts) < 0.2
 
 
-def test_trust_is_lost_within_four_seconds_when_another_voice_takes_over() -> None:
+def test_trust_is_lost_within_five_seconds_when_another_voice_takes_over() -> None:
     trusts = []
     for seed in range(6):
         mouth, voice = face(opening(14, seed)), join(opening(8, seed), opening(6, seed + 50, 8.0))
@@ -92,7 +92,7 @@ def test_trust_is_lost_within_four_seconds_when_another_voice_takes_over() -> No
         mouth = mouth._replace(seen=np.where(silent, still(mouth).seen, mouth.seen))
         trusts.append(trust_of(mouth, voice))
     assert np.mean([trust[7 * RATE_HZ : 8 * RATE_HZ] for trust in trusts]) > 0.99
-    assert np.mean([trust[12 * RATE_HZ :] for trust in trusts]) < 0.1
+    assert np.mean([trust[13 * RATE_HZ :] for trust in trusts]) < 0.1
 
 
 def test_the_voice_goes_to_the_face_it_fits() -> None:

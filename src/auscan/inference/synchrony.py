@@ -37,11 +37,11 @@ LAGS_S: Floats = 0.04 * np.arange(-2.0, 3.0)
 SPAN_S = 2.5
 """Time constant of the running correlation, seconds of evidence: long enough to tell voices apart, short
 enough to notice when another voice takes over."""
-PRIOR_S = 0.5
+PRIOR_S = 0.3
 """Weight of the prior, seconds of evidence."""
 PRIOR_SINGLE_FACE = 0.5
 """Correlation assumed before any evidence if there is one face in the picture; 0 if there are several."""
-UNTRUSTED, TRUSTED = 0.25, 0.4
+UNTRUSTED, TRUSTED = 0.22, 0.36
 """Correlations at which the trust is 0 and 1; it is linear between them."""
 MIN_SEEN_STD = 0.5
 """Added in squares to the standard deviation of `seen` (logits): noise of a still mouth is no opening."""
