@@ -3,6 +3,7 @@
     visual.onnx                         visual stage, float32 or int8
     audio.onnx                          audio encoder
     hear.onnx, sweep_*.onnx, read.onnx  temporal stage: fusion, scans with explicit state, head
+    opening.onnx                        opening of the mouth, from the picture and from the sound
     export.json                         precision, versions and differences from PyTorch
     SHA256SUMS                          checksums of all files
 
@@ -44,7 +45,14 @@ from auscan.inference.engine_parity import compare_engines
 from auscan.inference.onnx_engine import OnnxEngine
 from auscan.inference.torch_engine import TorchEngine
 from auscan.model.bidirectional import DIRECTIONS
-from auscan.model.graphs import AudioGraph, ClassifierGraph, FusionGraph, ScanGraph, VisualGraph
+from auscan.model.graphs import (
+    AudioGraph,
+    ClassifierGraph,
+    FusionGraph,
+    OpeningGraph,
+    ScanGraph,
+    VisualGraph,
+)
 from auscan.model.mamba import BiMambaBlock
 from auscan.model.network import AuscanNetwork
 
@@ -146,7 +154,7 @@ def graph_specs(network: AuscanNetwork, config: CheckpointConfig) -> dict[str, G
                 "neighbours": (torch.randint(tokens, (frames, 2)), "T"),
                 "weights": (torch.rand(frames, 2), "T"),
             },
-            outputs=("x", "guide", "gate"),
+            outputs=("x", "guide", "gate", "audio_logits"),
         ),
         "read": GraphSpec(
             module=ClassifierGraph(network.temporal),
@@ -154,6 +162,12 @@ def graph_specs(network: AuscanNetwork, config: CheckpointConfig) -> dict[str, G
             outputs=("logits",),
         ),
     }
+    if config.format > 1:
+        specs["opening"] = GraphSpec(
+            module=OpeningGraph(network.temporal),
+            inputs={"embedding": x, "tokens": (torch.randn(tokens, audio_width), "Ta")},
+            outputs=("seen", "heard"),
+        )
     for number, block in enumerate(network.temporal.memory.blocks):
         assert isinstance(block, BiMambaBlock)
         _, state = block.scan("forward", x[0][None], None, torch.ones(1, frames))

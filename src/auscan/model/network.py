@@ -12,6 +12,7 @@ See also: checkpoint.py (weights), graphs.py (the stages as exportable graphs).
 """
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -22,9 +23,10 @@ from auscan.encoders.hub import with_arch
 from auscan.encoders.visual import build_visual_encoder, pool_patches
 from auscan.faces.align import SIDE, TEMPLATE
 from auscan.model.alignment import AlignmentOutput, GranularityAlignment
-from auscan.model.fusion import AsymmetricFusion, audio_at_frames
+from auscan.model.fusion import AsymmetricFusion, ChannelNorm, audio_at_frames
 from auscan.model.head import ActionUnitHead
-from auscan.model.mamba import CHUNK_FRAMES, BiMamba
+from auscan.model.late_path import LatePath, OpeningHeads
+from auscan.model.mamba import CHUNK_FRAMES, AudioCondition, BiMamba
 
 POINT_SCALE_PX = 4.0
 """Crop pixels per unit of the points layer; about the typical error of a face detector."""
@@ -58,6 +60,17 @@ class AudioInput:
     """Token times [B, Ta] float64, seconds on the clock of the frames."""
     valid: Tensor
     """Mask [B, Ta] bool; False for padding and for times without audio."""
+
+
+class TorchFusedFrames(NamedTuple):
+    """Frames after the sound was fused into them."""
+
+    x: Tensor
+    """Input of the temporal model [B, T, d]; the embedding, unchanged, for frames without sound."""
+    audio_condition: Tensor | None
+    """Audio condition [B, T, Da], 0 for frames without sound; None without sound."""
+    audio_logits: Tensor | None
+    """Audio logits [B, T, A], added to those of the head; 0 for frames without sound, None without sound."""
 
 
 class VisualStage(nn.Module):
@@ -125,13 +138,18 @@ class VisualStage(nn.Module):
 
 
 class TemporalStage(nn.Module):
-    """Temporal stage: cross-attention, audio-conditioned BiMamba, AU head."""
+    """Temporal stage: cross-attention, late path, audio-conditioned BiMamba, AU head."""
 
     def __init__(self, config: NetworkConfig, audio_width: int) -> None:
         super().__init__()
-        self.fusion = AsymmetricFusion(config.alignment.width, audio_width, config.fusion)
-        self.memory = BiMamba(config.alignment.width, audio_width, config.temporal)
-        self.head = ActionUnitHead(config.alignment.width, config.alignment.au_width)
+        width = config.alignment.width
+        self.norm_audio = ChannelNorm(audio_width)
+        self.fusion = AsymmetricFusion(width, audio_width, config.fusion)
+        self.audio_condition = AudioCondition(audio_width, width)
+        self.late_path = LatePath(width, audio_width)
+        self.opening = OpeningHeads(width, audio_width)
+        self.memory = BiMamba(width, audio_width, config.temporal)
+        self.head = ActionUnitHead(width, config.alignment.au_width)
 
     def forward(
         self,
@@ -146,22 +164,34 @@ class TemporalStage(nn.Module):
         embedding: [B, T, d]    au_tokens: [B, T, A, da]    frame_s: [B, T] float64, seconds
         audio: None if there is none    valid: [B, T] bool, False for padding at the end of a clip
         """
-        x, audio_condition = self.fuse_audio(embedding, frame_s, audio)
-        logits: Tensor = self.head(self.memory(x, audio_condition, frame_s, valid), au_tokens)
-        return logits
+        fused = self.fuse_audio(embedding, frame_s, audio)
+        state = self.memory(fused.x, fused.audio_condition, frame_s, valid)
+        return self.classify(state, au_tokens, fused.audio_logits)
 
-    def fuse_audio(
-        self, embedding: Tensor, frame_s: Tensor, audio: AudioInput | None
-    ) -> tuple[Tensor, Tensor | None]:
-        """Return the embedding after the cross-attention [B, T, d] and the audio condition [B, T, Da].
-
-        Without audio: the embedding unchanged, and None.
-        """
+    def fuse_audio(self, embedding: Tensor, frame_s: Tensor, audio: AudioInput | None) -> TorchFusedFrames:
+        """Fuse the audio around each frame into the embedding [B, T, d]; without audio it is unchanged."""
         if audio is None:
-            return embedding, None
+            return TorchFusedFrames(embedding, None, None)
+        audio = AudioInput(self.norm_audio(audio.tokens), audio.times_s, audio.valid)
+        fused = self.fusion(embedding, frame_s, audio.tokens, audio.times_s, audio.valid)
         audio_condition, _ = audio_at_frames(audio.tokens, audio.times_s, audio.valid, frame_s)
-        updated, _ = self.fusion(embedding, frame_s, audio.tokens, audio.times_s, audio.valid)
-        return updated, audio_condition
+        return self.add_audio(embedding, fused.visual, fused.attended, audio_condition)
+
+    def add_audio(
+        self, embedding: Tensor, visual: Tensor, attended: Tensor, audio_condition: Tensor
+    ) -> TorchFusedFrames:
+        """Add the audio condition to the temporal model's input, and compute the audio logits.
+
+        embedding, visual: [B, T, d] before and after the fusion    attended: [B, T, d]
+        audio_condition: [B, T, Da]
+        """
+        audio_logits = self.late_path(embedding, audio_condition, attended)
+        return TorchFusedFrames(self.audio_condition(visual, audio_condition), audio_condition, audio_logits)
+
+    def classify(self, state: Tensor, au_tokens: Tensor, audio_logits: Tensor | None) -> Tensor:
+        """Return the logits [..., A] of the head plus the audio logits [..., A], if there are any."""
+        logits: Tensor = self.head(state, au_tokens)
+        return logits if audio_logits is None else logits + audio_logits
 
     @torch.no_grad()
     def forward_long(
@@ -178,11 +208,12 @@ class TemporalStage(nn.Module):
         chunk_frames: frames of a chunk; does not change results
         Memory grows only with the size of the inputs.
         """
-        x, audio_condition = self.fuse_audio(embedding[None], frame_s[None], audio)
-        condition = None if audio_condition is None else audio_condition[0]  # [T, Da]
-        state = self.memory.forward_long(x[0], condition, frame_s, chunk_frames)
-        logits: Tensor = self.head(state, au_tokens)
-        return logits
+        fused = self.fuse_audio(embedding[None], frame_s[None], audio)
+        condition, audio_logits = (
+            None if each is None else each[0] for each in (fused.audio_condition, fused.audio_logits)
+        )  # [T, Da], [T, A]
+        state = self.memory.forward_long(fused.x[0], condition, frame_s, chunk_frames)
+        return self.classify(state, au_tokens, audio_logits)
 
 
 class AuscanNetwork(nn.Module):
