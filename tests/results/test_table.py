@@ -131,7 +131,7 @@ def test_the_columns_are_the_documented_ones_in_order(result: Result) -> None:
         "frame,timestamp,face_id,success,confidence,x,y,w,h,"
         "quality,reason,size,sharpness,brightness,contrast,yaw,pitch,covered,"
         "AU01,AU02,AU04,AU06,AU07,AU10,AU12,AU15,AU23,AU24,AU25,AU26,"
-        "AU01_c,AU02_c,AU04_c,AU06_c,AU07_c,AU10_c,AU12_c,AU15_c,AU23_c,AU24_c,AU25_c,AU26_c"
+        "AU01_c,AU02_c,AU04_c,AU06_c,AU07_c,AU10_c,AU12_c,AU15_c,AU23_c,AU24_c,AU25_c,AU26_c,speaking"
     )
     kinds = result.table.dtypes.astype(str)
     assert kinds[["frame", "timestamp", "face_id", "success"]].tolist() == [

@@ -60,8 +60,12 @@ MIN_OFFSET_CORRELATION = 0.35
 """Correlation needed at the offset."""
 MIN_OFFSET_GAIN = 0.05
 """Correlation needed at the offset above that without an offset."""
+MAX_OFFSET_S = float(OFFSETS_S[-1])
+"""Largest offset that is searched, seconds; the last one is no maximum and is never found."""
+VOICE_REACH_S = VOICE_WINDOW_S + 2 / TOKEN_RATE_HZ
+"""Sound on each side of a frame that affects its trust, seconds: the window and the next token."""
 _CHUNK_FRAMES = 2048
-"""Frames processed at once by `SoundOffset`; bounds the memory."""
+"""Frames processed at once; bounds the memory, does not change results."""
 
 
 class MouthFrames(NamedTuple):
@@ -88,6 +92,10 @@ class HeardOpening(NamedTuple):
     """Times [Ta] of the audio tokens in seconds, ascending; may omit audio far from faces."""
     heard: NDArray[np.float32]
     """Logits [Ta]."""
+
+    def shifted(self, offset_s: float) -> "HeardOpening":
+        """Return the opening with the offset of the sound taken from its times."""
+        return HeardOpening(self.times_s - offset_s, self.heard)
 
     def at(self, times_s: Floats) -> Floats:
         """Interpolate the logits at times of any shape; NaN further than one token from any token."""
@@ -126,22 +134,31 @@ def follow_voice(
 ) -> tuple[VoiceTrust, VoiceEvidence]:
     """Compute trust and speaking of the frames of a face, and the state after the last frame.
 
-    heard: all audio within `VOICE_WINDOW_S` of the frames
+    heard: all audio within `VOICE_REACH_S` of the frames
     state: state after the frames before these; None for the first frames of a face
     """
     if state is None:
         state = VoiceEvidence(np.zeros((6, len(LAGS_S))), np.nan)
+    parts = [VoiceTrust(*np.empty((3, 0), np.float32))]
+    for chunk in chunk_slices(len(mouth.times_s), _CHUNK_FRAMES):
+        part, state = _follow_chunk(mouth.rows(chunk), heard, state)
+        parts.append(part)
+    return VoiceTrust(*(np.concatenate(each) for each in zip(*parts, strict=True))), state
+
+
+def _follow_chunk(
+    mouth: MouthFrames, heard: HeardOpening, state: VoiceEvidence
+) -> tuple[VoiceTrust, VoiceEvidence]:
     activity = voice_activity(mouth.times_s, heard)  # [T]
     added = _moments(mouth, heard, activity, LAGS_S, state.last_s)  # [T, 6, lags]
-    decay = np.exp(-added[:, 0].max(axis=1, initial=0.0) / SPAN_S)  # [T]
+    decay = np.exp(-added[:, 0].max(axis=1) / SPAN_S)  # [T]
     sums, running = state.sums, np.empty_like(added)
     for t in range(len(added)):
         sums = running[t] = decay[t] * sums + added[t]
     correlation = _correlation(running, mouth.faces)
     trust = np.clip((correlation - UNTRUSTED) / (TRUSTED - UNTRUSTED), 0.0, 1.0)
-    last_s = float(mouth.times_s[-1]) if len(mouth.times_s) else state.last_s
     result = (each.astype(np.float32) for each in (trust, trust * activity, correlation))
-    return VoiceTrust(*result), VoiceEvidence(sums, last_s)
+    return VoiceTrust(*result), VoiceEvidence(sums, float(mouth.times_s[-1]))
 
 
 def _correlation(sums: Floats, faces: NDArray[np.int64]) -> Floats:
