@@ -138,7 +138,7 @@ class OnnxEngine:
         """Encode crops [B, S, S, 3] RGB of the faces [B], given the previous patches [N, Dv] of each face."""
         before = previous_rows(faces, previous)
         no_patches = np.empty((0, *self._shape("visual", "carried")[1:]), np.float32)
-        gates = ("gates",) if self._config.format > 1 else ()
+        gates = ("gates",) if self._config.format > 1 and "gates" in self._outputs["visual"] else ()
         embedding, au_tokens, points, pose_occlusion, patches, *others = self._run(
             "visual",
             FEATURES + (ATTRIBUTIONS if attributions else gates),
