@@ -106,13 +106,17 @@ def test_attributions_are_the_same(
         assert actual.dtype == expected.dtype == np.float32, name
         assert_allclose(actual, expected, atol=CLOSE, err_msg=name)
         assert np.std(expected) > 1e-3, name
+    for each in (ours, theirs):
+        assert_array_equal(each.gates, each.attributions.gates)
     attention = ours.attributions.attention
     assert ((attention > 0).sum(-1) == 6).all()
     assert (((attention > 0).any(1)) == (ours.attributions.patch_weights > 0)).all()
     assert_allclose(attention.sum(-1), 1.0, atol=CLOSE)
     for each in (engine, reference):
         assert each.has_attributions
-        assert each.encode_faces(crops, faces, previous).attributions is None
+        plain = each.encode_faces(crops, faces, previous)
+        assert plain.attributions is None
+        assert_allclose(plain.gates, theirs.gates, atol=CLOSE)
 
 
 @pytest.mark.parametrize("samples", [0, 319, 320, 16_000, 33_333])
