@@ -27,6 +27,7 @@ from auscan.datasets.cache import CacheSize, read_header, track_folder
 from auscan.datasets.features import (
     Encoders,
     Extractor,
+    Sources,
     TrackRows,
     count_images,
     expected_header,
@@ -58,10 +59,10 @@ class ExtractRequest:
     """Folder of the data set."""
     model: str
     """Checkpoint, as for `find_encoders`."""
-    visual: str | None
-    """Visual encoder, as for `find_encoders`."""
-    audio: str | None
-    """Audio encoder, as for `find_encoders`."""
+    visual: Sources
+    """Visual encoders, as for `find_encoders`."""
+    audio: Sources
+    """Audio encoders, as for `find_encoders`."""
     device: str
     """Device of the encoders."""
     threads: int | None

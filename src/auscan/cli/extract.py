@@ -29,12 +29,18 @@ def extract(
         str, typer.Option("--model", help="base, large, nano, a checkpoint folder, or an end-to-end run.")
     ] = "base",
     visual: Annotated[
-        str | None,
-        typer.Option("--visual", help="Visual weights for base or large: local folder or hub name@revision."),
+        list[str] | None,
+        typer.Option(
+            "--visual",
+            help="Visual weights for base or large: local folder or hub name@revision. Repeat for several.",
+        ),
     ] = None,
     audio: Annotated[
-        str | None,
-        typer.Option("--audio", help="Audio weights for base or large: local folder or hub name@revision."),
+        list[str] | None,
+        typer.Option(
+            "--audio",
+            help="Audio weights for base or large: local folder or hub name@revision. Repeat for several.",
+        ),
     ] = None,
     grid: Annotated[
         str, typer.Option("--grid", metavar="G", help="Average patches to G x G; `full` keeps all.")

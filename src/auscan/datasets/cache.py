@@ -25,7 +25,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import ValidationError
 
-from auscan.core.config import SAMPLE_RATE_HZ, TOKEN_HOP, Settings
+from auscan.core.config import SAMPLE_RATE_HZ, TOKEN_HOP, Settings, TokenPart
 from auscan.core.environment import is_plain_name, is_utf8
 from auscan.core.errors import InputError
 
@@ -57,6 +57,11 @@ class CacheHeader(Settings):
     """Patches per side G; there are G x G patches."""
     audio_width: int
     """Width Da of the audio tokens."""
+    visual_parts: tuple[TokenPart, ...] = ()
+    """Parts of a visual token, one for each of several encoders; empty for one encoder."""
+    audio_parts: tuple[TokenPart, ...] = ()
+    """Parts of an audio token, one for each encoder, with its groups of layers; empty for one encoder without
+    groups."""
     audio_tokens: int = 0
     """Number of audio tokens Ta; 0 without sound."""
     audio_start_s: float = 0.0

@@ -250,6 +250,9 @@ def with_arch(config: Any, encoder: nn.Module) -> Any:
     These are the transformers settings, the kind and the preprocessing. If the weights were loaded from the
     hub, `source` becomes name@commit. Configs of other encoders are returned unchanged.
     """
+    if isinstance(getattr(encoder, "members", None), nn.ModuleList):
+        pairs = zip(config.members, encoder.members, strict=True)  # type: ignore[arg-type]
+        return config.model_copy(update={"members": tuple(with_arch(*pair) for pair in pairs)})
     if not isinstance(getattr(encoder, "backbone", None), nn.Module):
         return config
     backbone: Any = encoder.backbone

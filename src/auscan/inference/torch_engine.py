@@ -15,7 +15,7 @@ from torch import Tensor
 
 from auscan.core.config import CheckpointConfig
 from auscan.core.errors import InputError
-from auscan.inference.engine import AudioTokens, FaceAttributions, ScanState, VisualFeatures, previous_rows
+from auscan.inference.engine import AudioLevel, AudioTokens, FaceAttributions, ScanState, VisualFeatures, previous_rows
 from auscan.model.bidirectional import Direction
 from auscan.model.checkpoint import load_checkpoint
 from auscan.model.mamba import BiMambaBlock, TorchScanState
@@ -86,9 +86,11 @@ class TorchEngine:
         )
 
     @torch.inference_mode()
-    def encode_audio(self, samples: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Encode samples [M] at 16 kHz as tokens [M // 320, Da]."""
-        return _array(self.network.audio(self._tensor(samples)[None])[0])
+    def encode_audio(
+        self, samples: NDArray[np.float32], level: AudioLevel | None = None
+    ) -> NDArray[np.float32]:
+        """Encode samples [M] at 16 kHz, with the level of the whole audio, as tokens [M // 320, Da]."""
+        return _array(self.network.encode_audio(self._tensor(samples)[None], level)[0])
 
     @torch.inference_mode()
     def fuse_audio(

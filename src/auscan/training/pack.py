@@ -14,7 +14,7 @@ from torch import nn
 from auscan.core.config import UNCALIBRATED, CheckpointConfig
 from auscan.core.environment import VERSION
 from auscan.core.errors import InputError
-from auscan.datasets.features import Encoders
+from auscan.datasets.features import Encoders, Sources
 from auscan.inference.score_track import calibrate, to_logits
 from auscan.model.checkpoint import save_checkpoint
 from auscan.model.network import AuscanNetwork
@@ -45,8 +45,8 @@ def pack(
     decision: Decision | None = None,
     name: str | None = None,
     model: str | None = None,
-    visual: str | None = None,
-    audio: str | None = None,
+    visual: Sources = None,
+    audio: Sources = None,
 ) -> CheckpointConfig:
     """Write the checkpoint of a run, or of its best/ or last/, into `out`; returns its config.
 
