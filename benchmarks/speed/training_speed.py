@@ -97,7 +97,11 @@ def random_tracks(folder: Path, sizes: FeatureSizes, frames: int) -> list[Labell
         writer.finish(audio.astype(np.float16), 0.0, [])
         labels = rng.integers(0, 2, (TRACK, AU_COUNT)).astype(np.int8)
         features = open_track(folder, str(number))
-        tracks.append(LabelledTrack(str(number), str(number), np.arange(1, TRACK + 1), labels, features))
+        tracks.append(
+            LabelledTrack(
+                str(number), str(number), np.arange(1, TRACK + 1), labels, np.full_like(labels, -1), features
+            )
+        )
     return tracks
 
 
@@ -114,7 +118,7 @@ def make_step(
     def step(batch: Batch) -> None:
         with torch.autocast("cpu", torch.bfloat16, enabled=precision == "bf16"):
             output = network(batch)
-        criterion(output.logits, batch.labels, output.views).total.backward()
+        criterion(output).total.backward()
         optimizer.step()
         optimizer.zero_grad()
 

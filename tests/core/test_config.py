@@ -102,7 +102,7 @@ def test_each_stage_of_the_compact_encoder_halves_the_map() -> None:
 @pytest.mark.parametrize(
     ("wrong", "named"),
     [
-        ({"format": 2}, "format"),
+        ({"format": 3}, "format"),
         ({"thresholds": [0.5] * 11}, "thresholds"),
         ({"thresholds": [0.5] * 13}, "thresholds"),
         ({"au_names": [*AU_NAMES[1:], AU_NAMES[0]]}, "au_names"),

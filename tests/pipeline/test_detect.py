@@ -20,7 +20,7 @@ from auscan.core.aus import AU_NAMES
 from auscan.core.config import Calibration, HubAudioConfig, OperatingPoints
 from auscan.core.errors import CheckpointError, InputError, MediaError
 from auscan.faces.detector import FaceDetector
-from auscan.inference.engine import CONTEXT_S, SEGMENT_S, InferenceEngine, VisualFeatures
+from auscan.inference.engine import CONTEXT_S, SEGMENT_S, FusedFrames, InferenceEngine, VisualFeatures
 from auscan.inference.torch_engine import TorchEngine
 from auscan.media.audio import Waveform, read_waveform
 from auscan.media.video import read_frames
@@ -43,6 +43,7 @@ class RecordingEngine:
         self.logits: list[NDArray[np.float32]] = []
         self.elapsed: list[NDArray[np.float64]] = []
         self.batch_sizes: list[int] = []
+        self.fused: FusedFrames | None = None
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.engine, name)
@@ -56,9 +57,15 @@ class RecordingEngine:
             self.elapsed.append(args[2])
         return self.engine.scan_block(block, direction, *args)
 
+    def fuse_audio(self, *args: Any) -> FusedFrames:
+        self.fused = self.engine.fuse_audio(*args)
+        return self.fused
+
     def classify(self, *args: Any) -> NDArray[np.float32]:
-        self.logits.append(self.engine.classify(*args))
-        return self.logits[-1]
+        logits = self.engine.classify(*args)
+        late = None if self.fused is None else self.fused.audio_logits
+        self.logits.append(logits if late is None else logits + late)
+        return logits
 
 
 def uneven_times_s(count: int) -> NDArray[np.float64]:

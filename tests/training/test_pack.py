@@ -94,6 +94,8 @@ def logits_of_both(
             has_face=torch.ones(1, 10, dtype=torch.bool),
             times_s=torch.from_numpy(times_s)[None],
             labels=torch.zeros(1, 10, 12, dtype=torch.int8),
+            covers=torch.full((1, 10, 12), -1, dtype=torch.int8),
+            own_audio=torch.ones(1, 10, dtype=torch.bool),
             audio=start.audio(torch.from_numpy(samples)[None]),
             audio_times_s=torch.from_numpy(token_s)[None],
             audio_valid=torch.ones(1, len(tokens), dtype=torch.bool),

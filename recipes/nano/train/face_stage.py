@@ -29,7 +29,7 @@ from torch.nn import functional as F
 
 from auscan.core.aus import AU_NAMES
 from auscan.core.config import NetworkConfig
-from auscan.model.alignment import alignment_loss
+from auscan.model.alignment import contrast_loss
 from auscan.model.mamba import SelectiveScan
 from auscan.model.network import POSE_SCALE_DEG, AuscanNetwork, VisualOutput
 from recipes.nano.data.real_clips import Frames
@@ -131,11 +131,14 @@ class FaceTraining(nn.Module):
             "points": 0.3 * masked_mean(F.smooth_l1_loss, output.points[:, 0] / 4.0, points),
             "pose_occlusion": 0.3
             * pose_occlusion_loss(output.pose_occlusion[:, 0].float(), batch.pose, batch.covered),
-            "alignment": 0.02
-            * alignment_loss(
-                output.aligned.global_view[:, 0].float(), output.aligned.local_view[:, 0].float()
-            ),
+            "alignment": 0.02 * self.contrast(output, labels),
         }
+
+    def contrast(self, output: VisualOutput, labels: Tensor) -> Tensor:
+        """Compute the contrast of faces and regions; frames with the same label are no negatives."""
+        aligned = output.aligned
+        views = self.network.visual.alignment.contrast(aligned.face[:, 0], aligned.local[:, 0])
+        return contrast_loss(*views, (labels[:, None] == labels) & (labels >= 0))
 
 
 def masked_mean(loss: Callable[..., Tensor], guess: Tensor, target: Tensor) -> Tensor:

@@ -15,7 +15,7 @@ See also: training/operating_points.py (chooses the thresholds), pipeline/detect
 """
 
 from dataclasses import asdict, dataclass
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
@@ -37,6 +37,9 @@ LAYER_GROUPS = 4
 MAX_ELAPSED = 30.0
 """Upper limit of elapsed time, 1 s: the state must not decay completely while a face is absent."""
 
+
+CHECKPOINT_FORMAT: Final = 2
+"""Format of new checkpoints. Format 1 is that of auscan 0.1.0 and is still read (model/migrate.py)."""
 
 Rgb = tuple[float, float, float]
 """One number for red, green and blue."""
@@ -62,11 +65,19 @@ class ConvVisualConfig(Settings):
     """Channels of each stage. Each stage halves the feature map; cells of the last map are the patches."""
     blocks: tuple[int, ...] = (1, 2, 2, 2)
     """Residual blocks of each stage."""
+    patch_scales: Literal[1, 2] = 1
+    """Feature maps that the patches are made of. 1: the last map. 2: the last two; the patches are the cells
+    of the finer map, each with the cell of the last map that contains it (feature pyramid)."""
+
+    @property
+    def last_grid(self) -> int:
+        """Cells along one side of the last feature map."""
+        return int(self.crop_size // 2 ** len(self.widths))
 
     @property
     def patch_grid(self) -> int:
         """Patches along one side of the crop; N is the square of it."""
-        return int(self.crop_size // 2 ** len(self.widths))
+        return self.last_grid * self.patch_scales
 
     @property
     def width(self) -> int:
@@ -309,7 +320,7 @@ class CheckpointConfig(Settings):
 
     model_config = ConfigDict(populate_by_name=True)
 
-    format: Literal[1] = 1
+    format: Literal[1, 2] = CHECKPOINT_FORMAT
     """Number of the checkpoint format; other numbers are refused."""
     name: str
     """Name of the model, as written to results."""

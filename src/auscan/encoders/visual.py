@@ -91,6 +91,9 @@ class ConvEncoder(nn.Module):
     The global token is a learned weighted sum over the cells, with separate weights per channel (global
     depthwise convolution, MobileFaceNet, Chen et al. 2018). Unlike a mean it keeps the position on the face,
     which separates a brow from a mouth.
+
+    With two patch scales, the patches are the cells of the map before the last, twice as fine, and each has
+    the cell of the last map added that contains it (feature pyramid, Lin et al. 2017).
     """
 
     def __init__(self, config: ConvVisualConfig) -> None:
@@ -111,14 +114,25 @@ class ConvEncoder(nn.Module):
                 layers.append(ResidualBlock(width, width_out, stride))
                 width = width_out
         self.layers = nn.Sequential(*layers)
-        self.pool = nn.Conv2d(width, width, config.patch_grid, groups=width)
+        self.pool = nn.Conv2d(width, width, config.last_grid, groups=width)
+        self.fine: nn.Conv2d | None = None
+        if config.patch_scales == 2:
+            self.first_of_last = len(layers) - config.blocks[-1]
+            """Index of the layer that halves the map for the last time."""
+            self.fine = nn.Conv2d(widths[-2], width, 1)
         self.norm_global = nn.LayerNorm(width)
         self.norm_patches = nn.LayerNorm(width)
 
     def forward(self, crops: Tensor) -> tuple[Tensor, Tensor]:
         """Encode crops [T, S, S, 3] uint8 as global tokens [T, Dv] and patches [T, N, Dv]."""
-        features = self.layers(standard_luminance(crops))  # [T, Dv, G, G]
+        features, finer = standard_luminance(crops), None
+        for number, layer in enumerate(self.layers):
+            if self.fine is not None and number == self.first_of_last:
+                finer = self.fine(features)  # [T, Dv, 2 G, 2 G]
+            features = layer(features)  # [T, Dv, G, G] in the end
         pooled = self.pool(features).flatten(1)  # [T, Dv]
+        if finer is not None:
+            features = finer + F.interpolate(features, scale_factor=2.0, mode="nearest")
         patches = features.flatten(2).transpose(1, 2)  # [T, N, Dv]
         return self.norm_global(pooled), self.norm_patches(patches)
 

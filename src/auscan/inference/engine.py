@@ -6,7 +6,8 @@ for a whole track, pipeline/live.py for a running one.
 
     encode_faces   crops of any faces      -> frame embeddings, AU tokens, refined points
     encode_audio   a segment of audio      -> audio tokens
-    fuse_audio     frames, audio tokens    -> frames after the cross-attention, audio condition
+    fuse_audio     frames, audio tokens    -> frames after the cross-attention, audio condition and logits
+    mouth_opening  frames, audio tokens    -> opening of the mouth from the picture and from the sound
     scan_block     frames, one direction   -> update of a block, state after it
     classify       frames, AU tokens       -> logits
 
@@ -90,6 +91,27 @@ class ScanState(NamedTuple):
     """State of the scan [H, P, N]."""
 
 
+class FusedFrames(NamedTuple):
+    """Frames after the sound was fused into them."""
+
+    x: NDArray[np.float32]
+    """Input of the temporal model [T, d]; the embedding, unchanged, for frames without sound."""
+    audio_condition: NDArray[np.float32] | None
+    """Audio condition [T, Da]; None without sound, which is equivalent to zeros."""
+    audio_logits: NDArray[np.float32] | None
+    """Audio logits [T, A], to be added to those of `classify`; None without sound or if the checkpoint has no
+    late path, which is equivalent to zeros."""
+
+
+class MouthOpening(NamedTuple):
+    """Logits of an open mouth, predicted from the picture and from the sound."""
+
+    seen: NDArray[np.float32]
+    """From each frame [T]."""
+    heard: NDArray[np.float32]
+    """From each audio token [Ta]."""
+
+
 class InferenceEngine(Protocol):
     """Interface of an engine that runs one checkpoint. Methods neither keep nor modify their arguments."""
 
@@ -131,11 +153,17 @@ class InferenceEngine(Protocol):
 
     def fuse_audio(
         self, embedding: NDArray[np.float32], times_s: NDArray[np.float64], audio: AudioTokens | None
-    ) -> tuple[NDArray[np.float32], NDArray[np.float32] | None]:
-        """Fuse audio into the frames; return x [T, d] and the audio condition [T, Da].
+    ) -> FusedFrames:
+        """Fuse audio into the frames; without audio the embedding is unchanged.
 
         embedding: [T, d]    times_s: [T] seconds    audio: all tokens within reach; the cost grows with their
-        number Without audio: the embedding unchanged, and None.
+        number
+        """
+
+    def mouth_opening(self, embedding: NDArray[np.float32], audio: AudioTokens | None) -> MouthOpening | None:
+        """Predict the opening of the mouth for embedding [T, d] and for all audio tokens.
+
+        None for a checkpoint of format 1, which cannot predict it. Without audio `heard` is empty.
         """
 
     def audio_gate(

@@ -26,7 +26,16 @@ from auscan.core.checkpoint_folder import (
 from auscan.core.config import MAX_TOKEN_DISTANCE_S, TOKEN_HOP, CheckpointConfig
 from auscan.core.environment import chunk_slices
 from auscan.core.errors import CheckpointError
-from auscan.inference.engine import AudioLevel, AudioTokens, FaceAttributions, ScanState, VisualFeatures, previous_rows
+from auscan.inference.engine import (
+    AudioLevel,
+    AudioTokens,
+    FaceAttributions,
+    FusedFrames,
+    MouthOpening,
+    ScanState,
+    VisualFeatures,
+    previous_rows,
+)
 from auscan.model.bidirectional import Direction
 
 
@@ -98,7 +107,7 @@ class OnnxEngine:
         """
         folder = find_checkpoint(checkpoint)
         self._config = read_config(folder)
-        names = graph_names(self.blocks)
+        names = graph_names(self._config)
         verify_checksums(folder, [f"{name}.onnx" for name in names])
         self._graphs = {name: open_graph(folder / f"{name}.onnx", threads) for name in names}
         self._outputs = {
@@ -154,12 +163,20 @@ class OnnxEngine:
 
     def fuse_audio(
         self, embedding: NDArray[np.float32], times_s: NDArray[np.float64], audio: AudioTokens | None
-    ) -> tuple[NDArray[np.float32], NDArray[np.float32] | None]:
-        """Return x [T, d] and condition [T, Da] for embedding [T, d], times_s [T]; x, None without audio."""
+    ) -> FusedFrames:
+        """Fuse audio into the frames: embedding [T, d], times_s [T]."""
         if audio is None or not len(audio.tokens):
-            return embedding, None
-        x, audio_condition = self._run_fusion(("x", "guide"), embedding, times_s, audio)
-        return x, audio_condition
+            return FusedFrames(embedding, None, None)
+        wanted = ("x", "guide") if self._config.format == 1 else ("x", "guide", "audio_logits")
+        x, audio_condition, *late = self._run_fusion(wanted, embedding, times_s, audio)
+        return FusedFrames(x, audio_condition, late[0] if late else None)
+
+    def mouth_opening(self, embedding: NDArray[np.float32], audio: AudioTokens | None) -> MouthOpening | None:
+        """Predict the opening from embedding [T, d] and from the audio tokens; None for format 1."""
+        if self._config.format == 1:
+            return None
+        tokens = self.encode_audio(np.empty(0, np.float32)) if audio is None else audio.tokens
+        return MouthOpening(*self._run("opening", ("seen", "heard"), embedding=embedding, tokens=tokens))
 
     def audio_gate(
         self, embedding: NDArray[np.float32], times_s: NDArray[np.float64], audio: AudioTokens | None

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from auscan.core.aus import AU_NAMES
 from auscan.core.config import TOKEN_RATE_HZ, Calibration, CheckpointConfig
 from auscan.core.environment import chunk_slices
-from auscan.inference.engine import AudioTokens, InferenceEngine, ScanState
+from auscan.inference.engine import AudioTokens, FusedFrames, InferenceEngine, ScanState
 from auscan.model.bidirectional import Direction, elapsed_frames, scan_bidirectional
 
 MAX_LOGIT = 700.0
@@ -106,14 +106,29 @@ def score_track(
     chunks = chunk_slices(count, chunk_frames)
     x, spare = allocate(embedding.shape), allocate(embedding.shape)
     audio_condition = None if audio is None else allocate((count, audio.tokens.shape[1]))
+    audio_logits: dict[int, NDArray[np.float32] | None] = {}
     for chunk in chunks:
-        x[chunk], condition = fuse_nearby_audio(engine, embedding[chunk], times_s[chunk], audio)
+        fused = fuse_nearby_audio(engine, embedding[chunk], times_s[chunk], audio)
+        x[chunk], audio_logits[chunk.start] = fused.x, fused.audio_logits
         if audio_condition is not None:
-            audio_condition[chunk] = 0.0 if condition is None else condition
+            audio_condition[chunk] = 0.0 if fused.audio_condition is None else fused.audio_condition
     for block in range(engine.blocks):
         _scan_track(engine, block, x, audio_condition, times_s, chunks, spare)
         x, spare = spare, x
-    return np.concatenate([engine.classify(x[chunk], au_tokens[chunk]) for chunk in chunks])
+    return np.concatenate(
+        [classify_frames(engine, x[chunk], au_tokens[chunk], audio_logits[chunk.start]) for chunk in chunks]
+    )
+
+
+def classify_frames(
+    engine: InferenceEngine,
+    x: NDArray[np.float32],
+    au_tokens: NDArray[np.float32],
+    audio_logits: NDArray[np.float32] | None,
+) -> NDArray[np.float32]:
+    """Compute the logits [T, A] of frames: those of the head plus the audio logits [T, A], if any."""
+    logits = engine.classify(x, au_tokens)
+    return logits if audio_logits is None else logits + audio_logits
 
 
 def fuse_nearby_audio(
@@ -121,13 +136,12 @@ def fuse_nearby_audio(
     embedding: NDArray[np.float32],
     times_s: NDArray[np.float64],
     audio: AudioTokenSource | None,
-) -> tuple[NDArray[np.float32], NDArray[np.float32] | None]:
-    """Run `InferenceEngine.fuse_audio` with only the audio in reach: x [T, d], condition [T, Da] or None.
-
-    The condition is also None if no audio is in reach, which is equivalent to zeros.
-    """
+) -> FusedFrames:
+    """Run `InferenceEngine.fuse_audio` with only the audio in reach of the frames [T, d]."""
     nearby = _audio_within_reach(engine, times_s, audio)
-    return (embedding, None) if nearby is None else engine.fuse_audio(embedding, times_s, nearby)
+    if nearby is None:
+        return FusedFrames(embedding, None, None)
+    return engine.fuse_audio(embedding, times_s, nearby)
 
 
 def audio_margin_s(engine: InferenceEngine) -> float:

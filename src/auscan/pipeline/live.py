@@ -30,7 +30,7 @@ from auscan.faces.detector import FaceDetector
 from auscan.faces.tracking import KeyframeTracker, TrackedFace
 from auscan.inference.engine import AudioTokens, InferenceEngine, ScanState
 from auscan.inference.load import load_engine
-from auscan.inference.score_track import fuse_nearby_audio, probabilities
+from auscan.inference.score_track import classify_frames, fuse_nearby_audio, probabilities
 from auscan.media.audio import Waveform
 from auscan.media.video import Frame
 from auscan.model.bidirectional import DIRECTIONS, Direction, elapsed_frames, scan_bidirectional
@@ -80,13 +80,15 @@ class LiveTrack:
         if count == 0:
             return [], np.empty((0, AU_COUNT), np.float32)
         embedding = np.stack([frame.features.embedding for frame in self.window])  # [T, d]
-        x, audio_condition = fuse_nearby_audio(self.engine, embedding, times_s, audio)
+        fused = fuse_nearby_audio(self.engine, embedding, times_s, audio)
+        x = fused.x
         for block in range(self.engine.blocks):
-            x = self._scan_window(block, x, audio_condition, times_s, count)
+            x = self._scan_window(block, x, fused.audio_condition, times_s, count)
         au_tokens = np.stack([frame.features.au_tokens for frame in self.window[:count]])
         emitted, self.window = self.window[:count], self.window[count:]
         self._emitted_s = emitted[-1].time_s
-        return emitted, self.engine.classify(x[:count], au_tokens)
+        audio_logits = None if fused.audio_logits is None else fused.audio_logits[:count]
+        return emitted, classify_frames(self.engine, x[:count], au_tokens, audio_logits)
 
     def _scan_window(
         self,

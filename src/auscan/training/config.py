@@ -79,8 +79,9 @@ class DataConfig(Settings):
 class ControlConfig(Settings):
     """Controls: replacements for parts of the network, with about as many weights."""
 
-    visual: Literal["alignment", "global"] = "alignment"
-    """Granularity alignment, or the global token alone."""
+    visual: Literal["alignment", "all", "global"] = "alignment"
+    """alignment: granularity alignment; all: without selection, each AU attends to all patches; global: the
+    global token alone."""
     fusion: Literal["asymmetric", "symmetric", "concat", "none"] = "asymmetric"
     """asymmetric: face attends to audio; symmetric: both attend to each other; concat: both concatenated
     frame by frame; none: no fusion."""
@@ -89,6 +90,8 @@ class ControlConfig(Settings):
     alone."""
     guide: Literal["audio", "plain"] = "audio"
     """Whether the temporal model is conditioned on audio."""
+    late_path: bool = True
+    """Whether the late path adds audio logits (model/late_path.py)."""
 
 
 class EncoderConfig(Settings):
@@ -163,6 +166,9 @@ class LossConfig(Settings):
     """Contrastive loss between face and regions (model/alignment.py); only with visual: alignment."""
     alignment_frames: int = Field(default=4, ge=1)
     """Frames of each window in the alignment loss, spread evenly because adjacent frames are nearly equal."""
+    covers: float = Field(default=0.1, ge=0)
+    """Binary cross-entropy of the gates, for regions that are known to be covered or visible; only with
+    visual: alignment or all, and only for data sets with the columns AU01_covered and so on."""
 
 
 class DropoutConfig(Settings):

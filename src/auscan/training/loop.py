@@ -28,17 +28,17 @@ from torch.optim.swa_utils import AveragedModel
 from torch.utils.data import DataLoader
 
 from auscan.core.aus import AU_NAMES
-from auscan.core.config import NetworkConfig
+from auscan.core.config import CHECKPOINT_FORMAT, NetworkConfig
 from auscan.core.errors import AuscanError, InputError
 from auscan.datasets.features import Encoders
 from auscan.datasets.index import read_index
-from auscan.model.checkpoint import load_stored_weights, stored_weights
+from auscan.model.alignment import GranularityAlignment
 from auscan.training.config import TrainConfig
 from auscan.training.distributed import gather_rows
 from auscan.training.encoder import CropEncoder
 from auscan.training.epoch import EpochBatches, EpochOrder, process_batches
 from auscan.training.find_encoders import find_encoders
-from auscan.training.losses import Criterion, Losses, positive_weights
+from auscan.training.losses import Criterion, Losses, Predictions, Views, positive_weights
 from auscan.training.module import (
     FeatureNetwork,
     FeatureSizes,
@@ -64,6 +64,7 @@ from auscan.training.windows import (
     check_features_from,
     check_same_encoders,
     load_tracks,
+    sample_audio,
     split_tracks,
     training_windows,
 )
@@ -170,6 +171,9 @@ class Trainer:
         view_frames = config.loss.alignment_frames if config.loss.alignment else 0
         network = build_network(self.sizes, config.model, view_frames, encoder)
         self.report(parameter_table(network, self.sizes, config.model))
+        self.active_patches = getattr(network.alignment, "active", 0)
+        with torch.no_grad():
+            network.temporal.norm_audio.fit(network.audio_mix(sample_audio(self.training_tracks)))
         self.averaged = AveragedModel(network, avg_fn=ema_update(config.optimizer.average))
         self.averaged.to(self.accelerator.device).requires_grad_(False)
         groups = parameter_groups(network, config.optimizer.weight_decay)
@@ -235,6 +239,9 @@ class Trainer:
     def _step(self, micro_batches: list[Batch]) -> dict[str, float]:
         """One step of the optimiser; returns the losses of all processes, averaged over its batches."""
         self.network.train()
+        module = self.accelerator.unwrap_model(self.network)
+        if isinstance(module.alignment, GranularityAlignment):
+            module.alignment.anneal_selection(self.active_patches, self.progress.step / self.total_steps)
         sums: dict[str, float] = {}
         outputs: list[tuple[Batch, Tensor]] = []
         for batch in (each.to(self.accelerator.device) for each in micro_batches):
@@ -274,16 +281,15 @@ class Trainer:
 
         Only this process's outputs have gradients.
         """
-        output = self.network(batch)
-        labels = batch.labels.masked_fill(~batch.has_face[..., None], -1)
-        logits, labels = (self._gather(each.flatten(0, 1)) for each in (output.logits, labels))  # [F, A] each
-        views = output.views
-        if views is not None:
-            views = self._gather(views[0]), self._gather(views[1])
-        return self.criterion(logits, labels, views), output.logits.detach()
+        own: Predictions = self.network(batch)
 
-    def _gather(self, rows: Tensor) -> Tensor:
-        return gather_rows(self.accelerator, rows)
+        def gather(rows: Tensor | Views | None) -> Tensor | None:
+            return gather_rows(self.accelerator, rows) if isinstance(rows, Tensor) else None
+
+        flat = (each.flatten(0, 1) if isinstance(each, Tensor) else each for each in own)  # [F, ...]
+        views = None if own.views is None else Views(*map(gather, own.views))  # type: ignore[arg-type]
+        predictions = Predictions(*map(gather, flat))._replace(views=views)  # type: ignore[arg-type]
+        return self.criterion(predictions), own.logits.detach()
 
     def _validate(self, epoch: int) -> None:
         """Score the validation tracks with the averaged weights; save them if they are the best so far."""
@@ -357,13 +363,13 @@ class Trainer:
             return
         scaler = self.accelerator.scaler
         state = {
-            **{name: stored_weights(module) for name, module in self._modules().items()},
+            **{name: module.state_dict() for name, module in self._modules().items()},
             "optimizer": self.optimizer.state_dict(),
             "schedule": self.schedule.state_dict(),
             "scaler": None if scaler is None else scaler.state_dict(),
             "random": torch.get_rng_state(),
             "group": self.windows_per_step,
-            "active_patches": self.trained_config.network.alignment.active_patches,
+            "format": CHECKPOINT_FORMAT,
             **vars(self.progress),
         }
         self.folder.save_state(state)
@@ -381,14 +387,13 @@ class Trainer:
                 f"{self.config.out} contains a run with {state['group']} windows a step; now it would have "
                 f"{self.windows_per_step}. Resume with the same number of processes as before."
             )
-        active = self.trained_config.network.alignment.active_patches
-        if state.get("active_patches") != active:
+        if state.get("format") != CHECKPOINT_FORMAT:
             raise InputError(
-                f"{self.config.out} contains a run of another version of auscan, with another number of "
-                f"active patches than {active}. Resume it with that version, or set another folder."
+                f"{self.config.out} contains a run of another version of auscan, with another network. "
+                f"Resume it with that version, or set another folder."
             )
         for name, module in self._modules().items():
-            load_stored_weights(module, state[name])
+            module.load_state_dict(state[name])
         self.optimizer.load_state_dict(state["optimizer"])
         self.schedule.load_state_dict(state["schedule"])
         if self.accelerator.scaler is not None:

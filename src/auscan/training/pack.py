@@ -105,6 +105,8 @@ def _join_encoders(
     joined = AuscanNetwork(trained_config.network.model_copy(update=update))
     joined.visual.encoder.load_state_dict(encoders.visual.state_dict())
     joined.audio.load_state_dict(encoders.audio.state_dict())
+    joined.visual.mix.load_state_dict(network.visual_mix.state_dict())
+    joined.audio_mix.load_state_dict(network.audio_mix.state_dict())
     joined.visual.alignment.load_state_dict(network.alignment.state_dict())
     joined.temporal.load_state_dict(network.temporal.state_dict())
     for layer, trained in (

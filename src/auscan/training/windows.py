@@ -29,6 +29,9 @@ from auscan.datasets.track_lists import assign_folds
 from auscan.results.readers.annotations import NOT_ANNOTATED
 from auscan.training.config import DataConfig, FoldConfig
 
+COVER_COLUMNS = [f"{name}_covered" for name in AU_NAMES]
+"""Optional columns of the index: whether something covers the region of an AU, where that is known."""
+
 
 @dataclass(frozen=True, eq=False)
 class LabelledTrack:
@@ -40,6 +43,8 @@ class LabelledTrack:
     """[T] frame numbers, from 1."""
     labels: NDArray[np.int8]
     """[T, A] of 1, 0 and -1."""
+    covers: NDArray[np.int8]
+    """[T, A]: 1 the AU's region of the face is covered, 0 visible, -1 unknown."""
     features: TrackFeatures
     crops: TrackCrops | None = None
     """Crops, if the encoder is fine-tuned; they then replace face and patches."""
@@ -74,10 +79,22 @@ def load_tracks(
                 "again; it processes only the tracks that have changed."
             )
         labels = frames[list(AU_NAMES)].to_numpy(np.int8)
+        covers = frames.reindex(columns=COVER_COLUMNS, fill_value=NOT_ANNOTATED).to_numpy(np.int8)
         numbers = frames["frame"].to_numpy(np.int64)
         crops = None if crop_size is None else TrackCrops(index.root, images, crop_size)
-        tracks.append(LabelledTrack(name, str(track.source_video), numbers, labels, features, crops))
+        tracks.append(LabelledTrack(name, str(track.source_video), numbers, labels, covers, features, crops))
     return tracks
+
+
+def sample_audio(tracks: Sequence[LabelledTrack], per_track: int = 500, total: int = 200_000) -> Tensor:
+    """Return audio tokens [n, Da] of the tracks, spread evenly over time, to measure their statistics.
+
+    per_track, total: largest number of tokens of a track, and of all tracks
+    """
+    count = min(per_track, max(1, total // len(tracks)))
+    rows = (slice(None, None, max(1, len(track.features.audio) // count)) for track in tracks)
+    samples = [track.features.read("audio", every) for track, every in zip(tracks, rows, strict=True)]
+    return torch.from_numpy(np.concatenate(samples)).float()
 
 
 def split_tracks(
@@ -169,12 +186,16 @@ class Batch:
     """[B, T] float64."""
     labels: Tensor
     """[B, T, A] int8; -1 for padding."""
+    covers: Tensor
+    """[B, T, A] int8: 1 region covered, 0 visible, -1 unknown and for padding."""
     audio: Tensor
     """[B, Ta, Da] float16."""
     audio_times_s: Tensor
     """[B, Ta] float64."""
     audio_valid: Tensor
     """[B, Ta] bool."""
+    own_audio: Tensor
+    """[B, T] bool; False for frames of a window that has the audio of another one, and for padding."""
     in_window: Tensor | None = None
     """[B, T] bool, False in the margins of a window and in padding; None: no margins."""
     tracks: tuple[str, ...] = ()
@@ -281,9 +302,11 @@ def slice_track(track: LabelledTrack, rows: slice, audio_margin_s: float) -> Bat
         "has_face": has_face,
         "times_s": times_s,
         "labels": track.labels[rows],
+        "covers": track.covers[rows],
         "audio": audio,
         "audio_times_s": features.audio_times_s(tokens),
         "audio_valid": np.ones(len(audio), bool),
+        "own_audio": np.ones(len(times_s), bool),
     }
     tensors: dict[str, Any] = {"face": None, "patches": None, "crops": None, "tracks": (track.name,)}
     tensors |= {name: torch.from_numpy(np.array(array))[None] for name, array in arrays.items()}
@@ -305,14 +328,14 @@ def slice_track_with_margin(
     batch = slice_track(track, rows, audio_margin_s)
     in_window = torch.zeros_like(batch.has_face)
     in_window[:, window.start - rows.start : window.stop - rows.start] = True
-    return replace(
-        batch, in_window=in_window, labels=batch.labels.masked_fill(~in_window[..., None], NOT_ANNOTATED)
-    )
+    beyond = ~in_window[..., None]
+    labels, covers = (each.masked_fill(beyond, NOT_ANNOTATED) for each in (batch.labels, batch.covers))
+    return replace(batch, in_window=in_window, labels=labels, covers=covers)
 
 
 def collate(windows: Sequence[Batch]) -> Batch:
     """Join batches of one into one batch; shorter windows are padded with frames without a face."""
-    padding = {"labels": NOT_ANNOTATED}
+    padding = {"labels": NOT_ANNOTATED, "covers": NOT_ANNOTATED}
     collated: dict[str, Any] = {}
     for each in fields(Batch):
         if getattr(windows[0], each.name) is None:
