@@ -20,7 +20,14 @@ from auscan.core.aus import AU_NAMES
 from auscan.core.config import Calibration, HubAudioConfig, OperatingPoints
 from auscan.core.errors import CheckpointError, InputError, MediaError
 from auscan.faces.detector import FaceDetector
-from auscan.inference.engine import CONTEXT_S, SEGMENT_S, FusedFrames, InferenceEngine, VisualFeatures
+from auscan.inference.engine import (
+    CONTEXT_S,
+    SEGMENT_S,
+    AudioLevel,
+    FusedFrames,
+    InferenceEngine,
+    VisualFeatures,
+)
 from auscan.inference.torch_engine import TorchEngine
 from auscan.media.audio import Waveform, read_waveform
 from auscan.media.video import read_frames
@@ -370,9 +377,9 @@ def test_audio_out_of_reach_of_any_face_is_measured_but_not_encoded(
     noise = 0.1 * np.random.default_rng(0).standard_normal(125 * 16_000).astype(np.float32)
     encoded_s: list[float] = []
 
-    def encode(samples: NDArray[np.float32]) -> NDArray[np.float32]:
+    def encode(samples: NDArray[np.float32], level: AudioLevel | None = None) -> NDArray[np.float32]:
         encoded_s.append(len(samples) / 16_000)
-        return type(engine).encode_audio(engine, samples)
+        return type(engine).encode_audio(engine, samples, level)
 
     monkeypatch.setattr(engine, "encode_audio", encode)
     result = detect(write_clip(tmp_path / "left.mp4", images, times_s, noise), model=engine)
@@ -515,8 +522,9 @@ def test_audio_is_scaled_over_the_whole_file_for_encoders_that_expect_it(
     """The sound that the table describes stays that of the file."""
     received: list[NDArray[np.float32]] = []
 
-    def encode(samples: NDArray[np.float32]) -> NDArray[np.float32]:
-        received.append(samples)
+    def encode(samples: NDArray[np.float32], level: AudioLevel | None = None) -> NDArray[np.float32]:
+        assert level is not None
+        received.append(level.scale(samples))
         return type(engine).encode_audio(engine, samples)
 
     audio = HubAudioConfig(normalise="file")

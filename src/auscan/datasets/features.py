@@ -29,9 +29,9 @@ from auscan.core.config import (
     HubAudioConfig,
     HubVisualConfig,
     NetworkConfig,
+    Settings,
     SeveralAudioConfig,
     SeveralVisualConfig,
-    Settings,
     base,
     large,
 )

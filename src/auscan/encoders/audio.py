@@ -7,8 +7,8 @@ Three encoders have the same interface; the kind of config selects one:
                           default: the means of groups of its layers, or one weighted sum over all of them
     SeveralAudioEncoder   several HubAudioEncoders, tokens concatenated
 
-Inputs: waveform [B, M] float32 at 16 kHz, and its level (mean and standard deviation of the whole file), which
-encoders with normalise: file apply and others ignore.
+Inputs: waveform [B, M] float32 at 16 kHz, and the mean and standard deviation of the whole file, by which
+encoders with normalise: file scale it.
 Returns: tokens [B, Ta, Da]; token i is centred (i + 0.5) * 20 ms after the first sample.
 See also: hub.py (loads transformers models), inference/engine.py (audio of any length), model/token_mix.py
 (learned weights of the layer groups), model/fusion.py (tokens at frame times).

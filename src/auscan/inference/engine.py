@@ -334,7 +334,9 @@ def segments(audio: Iterable[Waveform], level: AudioLevel | None = None) -> Iter
         count = len(range(len(samples) // TOKEN_HOP)[token_slice])
         if count:
             indices = np.arange(first, first + count, dtype=np.float64)
-            yield Segment(samples, level, token_slice, start_s + (indices + 0.5) * (TOKEN_HOP / SAMPLE_RATE_HZ))
+            yield Segment(
+                samples, level, token_slice, start_s + (indices + 0.5) * (TOKEN_HOP / SAMPLE_RATE_HZ)
+            )
         first += count
 
 

@@ -3,8 +3,8 @@
 An encoder may return several parts side by side: one for each of several encoders, and within a part the
 means of groups of layers (encoders/audio.py). The mix learns
 
-    weights of the layer groups    softmax over the groups of a part, at first equal (SUPERB, Yang et al. 2021)
-    a projection of each part      layer norm and linear layer, only with several parts; then concatenation
+    weights of the layer groups    softmax over the groups of a part, equal at first (Yang et al. 2021)
+    a projection of each part      layer norm and linear layer, with several parts only; then concatenation
 
 With one part of one group, such as the tokens of nano, the tokens are returned unchanged.
 

@@ -29,7 +29,6 @@ from auscan.core.config import VisualConfig
 from auscan.core.errors import AuscanError, InputError
 from auscan.encoders.visual import (
     ConvEncoder,
-    HubVisualEncoder,
     ResidualBlock,
     SeveralVisualEncoder,
     VisualEncoder,

@@ -173,7 +173,8 @@ class Trainer:
         self.report(parameter_table(network, self.sizes, config.model))
         self.active_patches = getattr(network.alignment, "active", 0)
         with torch.no_grad():
-            network.temporal.norm_audio.fit(network.audio_mix(sample_audio(self.training_tracks)))
+            samples = torch.cat([network.audio_mix(each) for each in sample_audio(self.training_tracks)])
+        network.temporal.norm_audio.fit(samples)
         self.averaged = AveragedModel(network, avg_fn=ema_update(config.optimizer.average))
         self.averaged.to(self.accelerator.device).requires_grad_(False)
         groups = parameter_groups(network, config.optimizer.weight_decay)

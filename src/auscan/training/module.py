@@ -37,6 +37,8 @@ PADDING_S = 1e9
 """Time of padded frames, in seconds: out of reach of all audio."""
 CHUNK_FRAMES = 512
 """Frames of a whole track that alignment encodes in one call; does not change results."""
+CHUNK_TOKENS = 4096
+"""Audio tokens of a whole track that are mixed in one call; does not change results."""
 
 
 class FeatureSizes(Settings):
@@ -200,13 +202,14 @@ class FeatureNetwork(nn.Module):
         return self._predictions(batch, aligned, logits, audio, frames)
 
     def _tokens(self, batch: Batch, rows: Tensor, order: Tensor, valid: Tensor) -> tuple[Tensor, Tensor]:
-        """Mixed face [B, L, Dv] and patches [B, L, N, Dv] of the frames with a face; only those are encoded."""
+        """Mixed face [B, L, Dv] and patches [B, L, N, Dv] of the frames with a face."""
         if self.encoder is None:
             assert batch.face is not None
             assert batch.patches is not None
             return self._mix(batch.face[rows, order], batch.patches[rows, order])
         assert batch.crops is not None
-        # Without any face, one frame of each window is encoded all the same: every weight needs a gradient.
+        # Only frames with a face are encoded. Without any, one frame of each window is encoded all the same:
+        # every weight needs a gradient.
         encoded = valid if valid.any() else torch.ones_like(valid)
         tokens = self.encoder(batch.crops[rows, order][encoded])
         face, patches = (_scatter_rows(each.float(), encoded) for each in tokens)
@@ -279,10 +282,13 @@ class FeatureNetwork(nn.Module):
         """All audio tokens of a track, mixed; None without sound."""
         if not len(features.audio):
             return None
-        tokens = torch.from_numpy(np.array(features.read("audio"))).to(device).float()[None]
+        chunks = (
+            torch.from_numpy(np.array(features.read("audio", chunk))).to(device).float()
+            for chunk in chunk_slices(len(features.audio), CHUNK_TOKENS)
+        )
+        tokens = torch.cat([self.audio_mix(chunk) for chunk in chunks])[None]
         times_s = torch.from_numpy(features.audio_times_s()).to(device)[None]
-        valid = torch.ones(tokens.shape[:2], dtype=torch.bool, device=device)
-        return AudioInput(self.audio_mix(tokens), times_s, valid)
+        return AudioInput(tokens, times_s, torch.ones(tokens.shape[:2], dtype=torch.bool, device=device))
 
 
 def build_network(
@@ -322,7 +328,8 @@ def parameter_table(network: FeatureNetwork, sizes: FeatureSizes, model: ModelCo
     with torch.device("meta"):
         plain = FeatureNetwork(sizes, model.network(), ControlConfig())
     lines = ["weights      this run     the method"]
-    for name in ("alignment", "temporal.fusion", "temporal.memory", "temporal.head"):
+    mixes = [name for name in ("visual_mix", "audio_mix") if parameter_count(network.get_submodule(name))]
+    for name in (*mixes, "alignment", "temporal.fusion", "temporal.memory", "temporal.head"):
         count, plain_count = (parameter_count(each.get_submodule(name)) for each in (network, plain))
         lines.append(f"{name.rpartition('.')[2]:10} {count:10,} {plain_count:14,}")
     in_encoder = 0 if network.encoder is None else parameter_count(network.encoder)

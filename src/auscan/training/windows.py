@@ -8,7 +8,7 @@ Returns: lists of tracks, batches of tensors. Raises InputError if index and fea
 See also: epoch.py (windows of an epoch), module.py (frames without a crop), datasets/track_lists.py (folds).
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any, Self
@@ -86,15 +86,17 @@ def load_tracks(
     return tracks
 
 
-def sample_audio(tracks: Sequence[LabelledTrack], per_track: int = 500, total: int = 200_000) -> Tensor:
-    """Return audio tokens [n, Da] of the tracks, spread evenly over time, to measure their statistics.
+def sample_audio(
+    tracks: Sequence[LabelledTrack], per_track: int = 500, total: int = 200_000
+) -> Iterator[Tensor]:
+    """Yield audio tokens [n, Da] of each track, spread evenly over time, to measure their statistics.
 
     per_track, total: largest number of tokens of a track, and of all tracks
     """
     count = min(per_track, max(1, total // len(tracks)))
-    rows = (slice(None, None, max(1, len(track.features.audio) // count)) for track in tracks)
-    samples = [track.features.read("audio", every) for track, every in zip(tracks, rows, strict=True)]
-    return torch.from_numpy(np.concatenate(samples)).float()
+    for track in tracks:
+        every = slice(None, None, max(1, len(track.features.audio) // count))
+        yield torch.from_numpy(np.array(track.features.read("audio", every))).float()
 
 
 def split_tracks(
