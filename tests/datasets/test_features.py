@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from auscan.batch.extract import Extraction
+from auscan.core.config import TokenPart
 from auscan.core.errors import CheckpointError, InputError
 from auscan.datasets.cache import (
     CacheSize,
@@ -24,6 +25,7 @@ from auscan.datasets.cache import (
 from auscan.datasets.features import Encoders, load_encoders
 from auscan.datasets.index import Index
 from auscan.encoders.visual import pool_patches
+from auscan.inference.engine import AudioLevel
 from auscan.media.audio import read_waveform
 from auscan.results.manifest import read_records, to_json_line
 
@@ -269,9 +271,10 @@ def test_audio_is_normalised_over_the_whole_file(
     received: list[np.ndarray] = []
     encode = Encoders.encode_audio
 
-    def encode_and_record(self: Encoders, samples: np.ndarray) -> np.ndarray:
-        received.append(samples)
-        return encode(self, samples)
+    def encode_and_record(self: Encoders, samples: np.ndarray, level: AudioLevel | None) -> np.ndarray:
+        assert level is not None
+        received.append(level.scale(samples))
+        return encode(self, samples, level)
 
     monkeypatch.setattr(Encoders, "encode_audio", encode_and_record)
     Extraction(index, encoders, tmp_path / "cache").run_here()
@@ -284,9 +287,38 @@ def test_audio_is_normalised_over_the_whole_file(
     np.testing.assert_allclose(stored, encode(plain, scaled), atol=5e-3)
 
 
+def test_layer_groups_are_cached_side_by_side_and_the_header_says_so(
+    make_index: Callable[..., Index], backbones: Path, tmp_path: Path
+) -> None:
+    """Three layers, with the input of the first, make three groups."""
+    weights = str(backbones / "registers"), str(backbones / "wavlm")
+    Extraction(make_index({"talk": "1"}), load_encoders("base", *weights), tmp_path / "cache").run_here()
+    track = open_track(tmp_path / "cache", "talk")
+    assert track.audio.shape == (len(track.audio), 48)
+    assert (track.header.audio_width, track.header.visual_parts) == (48, ())
+    assert track.header.audio_parts == (TokenPart(width=16, groups=3),)
+    groups = track.audio.astype(np.float32).reshape(-1, 16)
+    np.testing.assert_allclose(groups.mean(-1), 0, atol=1e-2)
+    np.testing.assert_allclose(groups.std(-1), 1, atol=1e-2)
+
+
+def test_headers_without_parts_are_read(make_index: Callable[..., Index], tmp_path: Path) -> None:
+    """Features of auscan 0.1.0 have no parts in their headers."""
+    index, encoders = make_index({"talk": "1"}), load_encoders("nano")
+    Extraction(index, encoders, tmp_path / "cache").run_here()
+    file = tmp_path / "cache" / "talk" / "header.json"
+    content = json.loads(file.read_text())
+    assert (content.pop("visual_parts"), content.pop("audio_parts")) == ([], [])
+    file.write_text(json.dumps(content))
+    assert open_track(tmp_path / "cache", "talk").header.audio_parts == ()
+    assert not Extraction(index, encoders, tmp_path / "cache").pending
+
+
 def test_features_of_version_0_1_0_remain_valid(backbones: Path) -> None:
-    """The digest of the encoders is that of the settings which that version had."""
-    encoders = load_encoders("base", str(backbones / "registers"), str(backbones / "wavlm"))
+    """The digest of the encoders is that of the settings which that version had, without layer groups."""
+    weights = str(backbones / "registers"), str(backbones / "wavlm")
+    encoders = load_encoders("base", *weights, layer_groups=None)
+    assert load_encoders("base", *weights).digest != encoders.digest
     old = [
         {"kind": "dinov2", "crop_size": 224, "arch": encoders.config.visual.arch},
         {"kind": "wavlm", "arch": encoders.config.audio.arch},

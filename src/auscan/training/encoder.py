@@ -127,8 +127,8 @@ def _add_lora(visual: VisualEncoder, rank: int) -> None:
         from peft import LoraConfig, inject_adapter_in_model
     except ImportError as error:
         raise AuscanError(f"LoRA needs peft ({error}). Run: pip install 'auscan[train]'") from error
-    settings = LoraConfig(r=rank, lora_alpha=2 * rank, target_modules="all-linear")
     for encoder in visual.encoders if isinstance(visual, SeveralVisualEncoder) else [visual]:
+        settings = LoraConfig(r=rank, lora_alpha=2 * rank, target_modules="all-linear")
         encoder.backbone = inject_adapter_in_model(settings, encoder.backbone)
 
 
