@@ -238,6 +238,25 @@ def test_groups_are_means_of_normalised_layers_of_a_plain_pipeline(
     assert not [name for name, _ in encoder.named_parameters() if "layer_weights" in name]
 
 
+def test_sound_longer_than_the_window_of_whisper_is_refused(folders: Path) -> None:
+    """The segments of inference/engine.py are shorter."""
+    encoder = audio_encoder(folders / "whisper")
+    assert encoder(torch.zeros(1, 22 * SAMPLE_RATE_HZ)).shape == (1, 1100, WIDTH)
+    with pytest.raises(ValueError, match="Whisper reads 480000"):
+        encoder(torch.zeros(1, 30 * SAMPLE_RATE_HZ))
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_the_spectrum_of_whisper_is_exact_under_autocast(folders: Path, dtype: torch.dtype) -> None:
+    """The power of a loud tone exceeds the range of float16, and that of silence underflows."""
+    log_mel = audio_encoder(folders / "whisper").log_mel
+    assert log_mel is not None
+    tone = torch.sin(0.3 * torch.arange(16_000))[None] * torch.linspace(0, 1, 16_000)
+    expected = log_mel(tone)
+    with torch.autocast("cpu", dtype):
+        assert torch.equal(log_mel(tone), expected)
+
+
 @pytest.mark.parametrize("name", VISUAL)
 def test_a_stored_visual_config_needs_neither_the_folder_nor_its_preprocessing(
     folders: Path, name: str

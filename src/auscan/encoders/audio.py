@@ -222,11 +222,12 @@ class WhisperLogMel(nn.Module):
                 "audio in segments (inference/engine.py)"
             )
         padded = F.pad(waveform, (0, missing))
-        spectrum = torch.stft(padded, WHISPER_FFT, WHISPER_HOP, window=self.window, return_complex=True)
-        power = spectrum[..., :-1].abs().square()  # [B, bins, 2 Ta]
-        log_mel = (self.filters @ power).clamp_min(1e-10).log10()
-        log_mel = torch.maximum(log_mel, log_mel.amax((1, 2), keepdim=True) - 8.0)
-        return (log_mel + 4.0) / 4.0
+        with torch.autocast(waveform.device.type, enabled=False):  # power exceeds the range of float16
+            spectrum = torch.stft(padded, WHISPER_FFT, WHISPER_HOP, window=self.window, return_complex=True)
+            power = spectrum[..., :-1].abs().square()  # [B, bins, 2 Ta]
+            log_mel = (self.filters @ power).clamp_min(1e-10).log10()
+            log_mel = torch.maximum(log_mel, log_mel.amax((1, 2), keepdim=True) - 8.0)
+            return (log_mel + 4.0) / 4.0
 
 
 def resolve_normalisation(config: HubAudioConfig, loaded: Backbone) -> Literal["no", "segment", "file"]:
