@@ -72,6 +72,7 @@ MARKERS = {
     "pipeline/test_demo.py": "slow",
     "pipeline/test_live.py": "slow",
     "pipeline/test_shipped.py": "slow",
+    "planted": "planted",
     "recipes": "slow",
     "results/figures/test_report.py": "slow",
     "server/test_attacks.py": "slow",
@@ -99,7 +100,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         for path in (place, *place.parents):
             if path.as_posix() in MARKERS:
                 item.add_marker(MARKERS[path.as_posix()])
-        slow = {"browser", "ray", "train"} & {marker.name for marker in item.iter_markers()}
+        slow = {"browser", "ray", "train", "planted"} & {marker.name for marker in item.iter_markers()}
         if slow or SLOW_FIXTURES & set(getattr(item, "fixturenames", ())):
             item.add_marker("slow")
 

@@ -39,7 +39,7 @@ class AlignmentOutput:
     au_tokens: Tensor
     """AU tokens [B, T, A, da]: global features plus gated local features of each AU."""
     patch_weights: Tensor
-    """Patch weights [B, T, N] in 0..1; exactly 0 for a patch that no AU has selected."""
+    """Patch weights [B, T, N] in 0..1, times the share of AUs that have selected the patch."""
     gate_logits: Tensor
     """Gates before the sigmoid [B, T, A]."""
     attention: Tensor
@@ -93,7 +93,7 @@ class GranularityAlignment(nn.Module):
         p = self.patch(patches) + self.position  # [B, T, N, d]
         score = self.score(p, g.unsqueeze(2), self.change(patch_change(patches, previous))).squeeze(-1)
         local, attention, active = self.attend_regions(p, score)
-        weights = torch.sigmoid(score) * active.any(2)  # [B, T, N]
+        weights = torch.sigmoid(score) * active.to(score.dtype).mean(2)  # [B, T, N]
         gate_logits = self.gate(g, local)  # [B, T, A]
         expected = self.expect(g).unflatten(-1, (AU_COUNT, self.au_width))  # [B, T, A, da]
         au_tokens = expected + torch.sigmoid(gate_logits).unsqueeze(-1) * local
