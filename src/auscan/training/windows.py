@@ -179,7 +179,7 @@ class Batch:
     face: Tensor | None
     """[B, T, Dv] float16; None with crops."""
     patches: Tensor | None
-    """[B, T, N, Dv] float16; None with crops."""
+    """[B, T, N, Dv] float32; None with crops."""
     crops: Tensor | None
     """[B, T, S, S, 3] uint8 RGB, black for frames without a crop; None with features."""
     has_face: Tensor
@@ -311,7 +311,9 @@ def slice_track(track: LabelledTrack, rows: slice, audio_margin_s: float) -> Bat
         "own_audio": np.ones(len(times_s), bool),
     }
     tensors: dict[str, Any] = {"face": None, "patches": None, "crops": None, "tracks": (track.name,)}
-    tensors |= {name: torch.from_numpy(np.array(array))[None] for name, array in arrays.items()}
+    # Slices of a memory map are copied; decoded arrays, which are large, are not.
+    owned = {name: np.require(array, requirements=["O", "W"]) for name, array in arrays.items()}
+    tensors |= {name: torch.from_numpy(array)[None] for name, array in owned.items()}
     return Batch(**tensors)
 
 
@@ -347,10 +349,9 @@ def collate(windows: Sequence[Batch]) -> Batch:
             collated[each.name] = tuple(track for window in windows for track in window.tracks)
             continue
         values = [getattr(window, each.name)[0] for window in windows]
-        out = values[0].new_full(
-            (len(values), max(map(len, values)), *values[0].shape[1:]), padding.get(each.name, 0)
-        )
+        out = values[0].new_empty((len(values), max(map(len, values)), *values[0].shape[1:]))
         for row, value in enumerate(values):
             out[row, : len(value)] = value
+            out[row, len(value) :] = padding.get(each.name, 0)
         collated[each.name] = out
     return Batch(**collated)
