@@ -25,6 +25,7 @@ import numpy as np
 import torch
 from safetensors.torch import load_file, save_file
 from torch.nn import functional as F
+from transformers.utils import logging
 
 from auscan.batch.extract import Extraction
 from auscan.core.config import SAMPLE_RATE_HZ, TOKEN_HOP
@@ -61,6 +62,8 @@ def main() -> None:
     parser.add_argument("--write", type=Path, help="also write the output into this file")
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
         write_weights(root)
@@ -93,7 +96,7 @@ def run_setup(root: Path, index: Index, name: str, visual: list[str], audio: lis
         "out": str(work / "run"),
         "data": {"index": str(root / "index"), "cache": str(work / "cache"), "length": 16, "stride": 16},
         "model": {"size": "base"},
-        "loop": {"epochs": 1, "batch": 2, "device": "cpu"},
+        "loop": {"epochs": 4, "batch": 2, "device": "cpu"},
     }
     with timed(seconds, "train"):
         train(check_train_config(content, "settings"))
