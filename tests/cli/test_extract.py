@@ -9,6 +9,7 @@ from typer.testing import CliRunner
 
 from auscan.cli.main import app
 from auscan.core.aus import AU_COUNT
+from auscan.core.config import TokenPart
 from auscan.core.errors import InputError
 from auscan.datasets.cache import open_track
 from auscan.datasets.clock import ASSUMED, FrameClock
@@ -59,6 +60,17 @@ def test_a_grid_is_a_number_or_full(index: Path, tiny_checkpoint: Path, tmp_path
     assert "N = 16 patches a frame (4 x 4)" in full.stdout
     with pytest.raises(InputError, match=r"k = 1 of N = 1 patches a frame, so it could select nothing"):
         CliRunner().invoke(app, [*arguments, "--grid", "1"], catch_exceptions=False)
+
+
+def test_repeated_weights_are_several_encoders(index: Path, backbones: Path, tmp_path: Path) -> None:
+    arguments = ["extract", str(index), "--out", str(tmp_path / "cache"), "--grid", "2"]
+    for option, name in (("--visual", "dinov2"), ("--visual", "registers"), ("--audio", "wavlm")):
+        arguments += [option, str(backbones / name)]
+    outcome = CliRunner().invoke(app, arguments, catch_exceptions=False)
+    assert outcome.exit_code == 0
+    header = open_track(tmp_path / "cache", "a").header
+    assert header.visual_parts == (TokenPart(width=16), TokenPart(width=16))
+    assert header.audio_parts == (TokenPart(width=16, groups=3),)
 
 
 def test_gpus_per_worker_requires_ray_and_a_gpu(index: Path, tiny_checkpoint: Path, tmp_path: Path) -> None:

@@ -13,15 +13,27 @@ from torch.nn import functional as F
 from torch.testing import assert_close
 
 from auscan.core.checkpoint_folder import WEIGHTS_FILE, read_config
-from auscan.core.config import HubVisualConfig, SeveralAudioConfig, SeveralVisualConfig, TokenPart
+from auscan.core.config import (
+    CheckpointConfig,
+    HubVisualConfig,
+    NetworkConfig,
+    SeveralAudioConfig,
+    SeveralVisualConfig,
+    TokenPart,
+)
+from auscan.core.errors import InputError
 from auscan.datasets.cache import open_track
 from auscan.datasets.features import Encoders, load_encoders
 from auscan.encoders.visual import HubVisualEncoder, pool_patches
 from auscan.inference.engine import AudioLevel, AudioTokens
+from auscan.inference.export import export
 from auscan.inference.load import load_engine
 from auscan.inference.score_track import score_track
-from auscan.training.config import check_train_config
+from auscan.model.checkpoint import save_checkpoint
+from auscan.model.network import AuscanNetwork
+from auscan.training.config import ModelConfig, check_train_config
 from auscan.training.loop import train
+from auscan.training.module import FeatureSizes, build_network, parameter_table
 from auscan.training.pack import pack
 from auscan.training.run import load_trained
 from auscan.training.windows import Batch
@@ -167,6 +179,74 @@ def test_several_encoders_go_through_extract_train_and_pack(
     assert np.ptp(expected) > 0.05
     assert np.abs(packed_logits(tmp_path / "packed", crops, 0.0 * samples) - packed).max() > 1e-4
     assert np.abs(packed_logits(tmp_path / "packed", crops[::-1].copy(), samples) - packed).max() > 1e-4
+
+
+def test_audio_encoders_that_scale_sound_differently_cannot_be_exported(
+    make_pictures: Callable[..., tuple[Path, Path]], weights: dict[str, str], tmp_path: Path
+) -> None:
+    """A graph has one input for all of them."""
+    sources = weights["clip"], [weights["wavlm"], weights["whisper"]]
+    trained = run(make_pictures(tmp_path / "data", "base", *sources), tmp_path / "run")
+    pack(trained, tmp_path / "packed", visual=sources[0], audio=sources[1])
+    crops = np.zeros((2, 32, 32, 3), np.uint8)
+    with pytest.raises(InputError, match=r"scale sound differently \(wavlm: file, whisper: no\)"):
+        export(tmp_path / "packed", tmp_path / "graphs", crops)
+    assert not (tmp_path / "graphs").exists()
+
+
+def test_several_visual_encoders_and_layer_groups_are_exported(
+    tiny_config: NetworkConfig, weights: dict[str, str], tmp_path: Path
+) -> None:
+    """With crops that are resized and patches that are averaged within the graph."""
+    torch.manual_seed(0)
+    encoders = load_encoders("base", [weights["dinov2"], weights["clip"]], weights["wavlm"]).config
+    config = tiny_config.model_copy(update={"visual": encoders.visual, "audio": encoders.audio})
+    network = AuscanNetwork(config).eval()
+    card = CheckpointConfig(name="several", auscan_version="0", network=network.config)
+    save_checkpoint(tmp_path / "weights", network, card, "")
+    crops = np.random.default_rng(0).integers(0, 256, (4, 48, 48, 3), dtype=np.uint8)
+    differences = export(tmp_path / "weights", tmp_path / "graphs", crops)["differences"]["real"]
+    assert differences["logits"] < 1e-4
+    samples = np.random.default_rng(1).normal(0.1, 0.5, 8000).astype(np.float32)
+    tokens = [load_engine(tmp_path / each).encode_audio(samples, LEVEL) for each in ("weights", "graphs")]
+    np.testing.assert_allclose(*tokens, atol=1e-4)
+
+
+def test_projections_and_layer_weights_are_trained() -> None:
+    """From cached tokens, as the other weights."""
+    torch.manual_seed(0)
+    sizes = FeatureSizes(
+        width=7,
+        grid=2,
+        audio_width=15,
+        visual_parts=(TokenPart(width=4), TokenPart(width=3)),
+        audio_parts=(TokenPart(width=3, groups=4), TokenPart(width=3)),
+    )
+    model = ModelConfig.model_validate({**MODEL, "alignment": {"width": 16, "au_width": 4, "heads": 2}})
+    network = build_network(sizes, model)
+    generator = torch.Generator().manual_seed(1)
+    batch = Batch(
+        face=torch.randn(2, FRAMES, 7, generator=generator),
+        patches=torch.randn(2, FRAMES, 4, 7, generator=generator),
+        crops=None,
+        has_face=torch.ones(2, FRAMES, dtype=torch.bool),
+        times_s=torch.arange(FRAMES, dtype=torch.float64).expand(2, -1) / RATE_HZ,
+        labels=torch.zeros(2, FRAMES, 12, dtype=torch.int8),
+        covers=torch.full((2, FRAMES, 12), -1, dtype=torch.int8),
+        audio=torch.randn(2, 17, 15, generator=generator),
+        audio_times_s=(torch.arange(17, dtype=torch.float64).expand(2, -1) + 0.5) / 50,
+        audio_valid=torch.ones(2, 17, dtype=torch.bool),
+        own_audio=torch.ones(2, FRAMES, dtype=torch.bool),
+        tracks=("one", "two"),
+    )
+    network(batch).logits.square().sum().backward()
+    trained = [*network.visual_mix.named_parameters(), *network.audio_mix.named_parameters()]
+    assert [name for name, _ in trained if name.endswith("group_weights")] == ["parts.0.group_weights"]
+    for name, weight in trained:
+        assert weight.grad is not None, name
+        assert weight.grad.abs().max() > 0, name
+    table = parameter_table(network, sizes, model)
+    assert [line.split()[0] for line in table.splitlines()[1:3]] == ["visual_mix", "audio_mix"]
 
 
 def test_each_member_gets_the_crops_and_the_sound_that_it_expects(weights: dict[str, str]) -> None:

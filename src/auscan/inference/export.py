@@ -84,17 +84,11 @@ def export(checkpoint: str | Path, out: Path, crops: NDArray[np.uint8], int8: bo
     crops: [n, S, S, 3] uint8 RGB crops of real faces, for the comparison and the int8 calibration
     int8: quantise the residual convolutions of the visual stage to 8 bits; everything else stays float32
 
-    Raises InputError if the crops have another shape or type, AuscanError if the graphs differ too much from
-    PyTorch.
+    Raises InputError if the crops have another shape or type or the audio encoders need different inputs,
+    AuscanError if the graphs differ too much from PyTorch.
     """
     reference = TorchEngine(checkpoint, "cpu")
-    audio = reference.config.network.audio
-    if isinstance(audio, SeveralAudioConfig) and len({each.normalise for each in audio.members}) > 1:
-        raise InputError(
-            f"{checkpoint} cannot be exported: its audio encoders scale sound differently "
-            f"({', '.join(f'{each.kind}: {each.normalise}' for each in audio.members)}), and a graph has one "
-            "input for all. Run it with PyTorch."
-        )
+    _check_one_sound(checkpoint, reference.config)
     side = reference.config.network.visual.crop_size
     if crops.ndim != 4 or crops.shape[1:] != (side, side, 3) or crops.dtype != np.uint8 or not len(crops):
         raise InputError(
@@ -123,6 +117,19 @@ def export(checkpoint: str | Path, out: Path, crops: NDArray[np.uint8], int8: bo
     write_checksums(out)
     _check_differences(report)
     return report
+
+
+def _check_one_sound(checkpoint: str | Path, config: CheckpointConfig) -> None:
+    """Raise InputError if some audio encoders need the sound scaled by its level, and others as it is."""
+    audio = config.network.audio
+    if not isinstance(audio, SeveralAudioConfig):
+        return
+    if len({each.normalise == "file" for each in audio.members}) > 1:
+        kinds = ", ".join(f"{each.kind}: {each.normalise}" for each in audio.members)
+        raise InputError(
+            f"{checkpoint} cannot be exported: its audio encoders scale sound differently ({kinds}), and a "
+            "graph has one input for all. Run it with --backend torch."
+        )
 
 
 def graph_specs(network: AuscanNetwork, config: CheckpointConfig) -> dict[str, GraphSpec]:
