@@ -86,6 +86,7 @@ MARKERS = {
     "training/test_optim.py": "slow",
     "training/test_pack.py": "slow",
     "training/test_precision.py": "slow",
+    "training/test_several_encoders.py": "slow",
 }
 """The marker of all tests of a folder or module below tests/."""
 SLOW_FIXTURES = {"tiny_graphs", "backbones"}

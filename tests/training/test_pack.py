@@ -1,5 +1,6 @@
 """A packed checkpoint has the same logits in the inference engine as the trained network."""
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -196,6 +197,18 @@ def test_controls_cannot_be_packed_but_their_encoder_can_be_used(
     config = pack(second, tmp_path / "packed", model=str(first / "best"))
     assert config.name == "packed"
     assert load_encoders(str(tmp_path / "packed")).digest == encoders.digest
+
+
+def test_a_run_of_0_1_0_that_selects_nothing_is_not_packed(
+    picture_folders: tuple[Path, Path], tmp_path: Path
+) -> None:
+    trained = run(picture_folders, tmp_path / "run") / "best"
+    config = json.loads((trained / "config.json").read_text())
+    config["network"]["alignment"]["active_patches"] = 64
+    (trained / "config.json").write_text(json.dumps(config))
+    with pytest.raises(InputError, match=r"best keeps k = 64 patches .* N = 4, so it selects nothing"):
+        pack(trained, tmp_path / "packed")
+    assert not (tmp_path / "packed").exists()
 
 
 def test_encoders_that_did_not_make_the_features_are_refused(

@@ -15,18 +15,21 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from typing import Final
 
 from auscan.batch.jobs import Job, Progress, RunMetadata, attempt, make_record
 from auscan.batch.output_folder import sync_folder
 from auscan.batch.plan import UNSHARDED
 from auscan.batch.ray_runner import RayRunner, connect, worker_resources
 from auscan.batch.run import InProcessRunner, ProgressListener, Runner, run
+from auscan.core.config import AlignmentConfig
 from auscan.core.environment import versions
 from auscan.core.errors import InputError
 from auscan.datasets.cache import CacheSize, read_header, track_folder
 from auscan.datasets.features import (
     Encoders,
     Extractor,
+    Sources,
     TrackRows,
     count_images,
     expected_header,
@@ -58,10 +61,10 @@ class ExtractRequest:
     """Folder of the data set."""
     model: str
     """Checkpoint, as for `find_encoders`."""
-    visual: str | None
-    """Visual encoder, as for `find_encoders`."""
-    audio: str | None
-    """Audio encoder, as for `find_encoders`."""
+    visual: Sources
+    """Visual encoders, as for `find_encoders`."""
+    audio: Sources
+    """Audio encoders, as for `find_encoders`."""
     device: str
     """Device of the encoders."""
     threads: int | None
@@ -127,22 +130,32 @@ def load_extract_worker(request: ExtractRequest, out: Path) -> ExtractWorker:
     return ExtractWorker(Extractor(request.root, encoders, request.grid, request.batch), out)
 
 
+DEFAULT_GRID: Final = 8
+"""Default number of patches per side after averaging; the encoder's own if that is lower."""
+
+
 class Extraction:
     """Extraction of the tracks of a data set that are not in the cache yet."""
 
-    def __init__(self, index: Index, encoders: Encoders, out: Path, grid: int | None = 4) -> None:
+    def __init__(self, index: Index, encoders: Encoders, out: Path, grid: int | None = None) -> None:
         """Find the tracks to extract.
 
-        grid: patches along one side after averaging; None keeps all
+        grid: patches along one side after averaging; None for the default
 
-        Raises InputError if the grid is finer than the encoder's.
+        Raises InputError if the grid is finer than the encoder's, or if k >= N: nothing could be selected.
         """
         self.index, self.encoders, self.out = index, encoders, out
-        self.grid = encoders.grid if grid is None else grid
-        if not 1 <= self.grid <= encoders.grid:
+        self.grid = min(DEFAULT_GRID, encoders.grid) if grid is None else grid
+        count, active = self.grid**2, AlignmentConfig().active_count(self.grid**2)
+        if self.grid > encoders.grid:
             raise InputError(
                 f"A grid of {self.grid} is not possible: {encoders.name} has {encoders.grid} patches per "
-                f"side. Choose 1 to {encoders.grid}."
+                f"side. Choose 2 to {encoders.grid}."
+            )
+        if active >= count:
+            raise InputError(
+                f"A grid of {self.grid} is not possible: a network would keep k = {active} of N = {count} "
+                f"patches a frame, so it could select nothing. Choose 2 to {encoders.grid}."
             )
         self.tracks = list(read_tracks(index))
         """All tracks of the index."""

@@ -29,16 +29,27 @@ def extract(
         str, typer.Option("--model", help="base, large, nano, a checkpoint folder, or an end-to-end run.")
     ] = "base",
     visual: Annotated[
-        str | None,
-        typer.Option("--visual", help="Visual weights for base or large: local folder or hub name@revision."),
+        list[str] | None,
+        typer.Option(
+            "--visual",
+            help="Visual weights for base or large: local folder or hub name@revision. Repeat for several.",
+        ),
     ] = None,
     audio: Annotated[
-        str | None,
-        typer.Option("--audio", help="Audio weights for base or large: local folder or hub name@revision."),
+        list[str] | None,
+        typer.Option(
+            "--audio",
+            help="Audio weights for base or large: local folder or hub name@revision. Repeat for several.",
+        ),
     ] = None,
     grid: Annotated[
-        str, typer.Option("--grid", metavar="G", help="Average patches to G x G; `full` keeps all.")
-    ] = "4",
+        str | None,
+        typer.Option(
+            "--grid",
+            metavar="G",
+            help="Average patches to G x G; `full` keeps all. Default: 8, or all if the encoder has fewer.",
+        ),
+    ] = None,
     root: Annotated[
         Path | None, typer.Option("--root", help="New folder of the data set, if it has moved.")
     ] = None,
@@ -51,7 +62,7 @@ def extract(
     gpus_per_worker: GpusPerWorkerOption = None,
 ) -> None:
     """Compute visual and audio features of all tracks in INDEX; resumes an interrupted run."""
-    if grid != "full" and not grid.isdecimal():
+    if grid not in (None, "full") and not grid.isdecimal():
         raise InputError(f"--grid {grid} is not valid. Give a number such as 4, or full.")
     if gpus_per_worker is not None and ray is None:
         raise InputError("--gpus-per-worker requires --ray.")
@@ -65,7 +76,8 @@ def extract(
         use_threads(threads)
     dataset_index = read_index(index, root)
     encoders = find_encoders(model, visual, audio, device if ray is None else "cpu")
-    extraction = Extraction(dataset_index, encoders, out, None if grid == "full" else int(grid))
+    patches_per_side = encoders.grid if grid == "full" else None if grid is None else int(grid)
+    extraction = Extraction(dataset_index, encoders, out, patches_per_side)
     total, remaining = extraction.cache_size(extraction.tracks), extraction.cache_size(extraction.pending)
     typer.echo(
         f"{len(extraction.tracks)} tracks, {total.frames} frames, {total.sound_s / 60:.1f} min of sound: "
@@ -91,14 +103,9 @@ def _describe_patches(grid: int) -> str:
     from auscan.core.config import AlignmentConfig
 
     count, alignment = grid**2, AlignmentConfig()
-    active = alignment.active_count(count)
-    if active == count:
-        return (
-            f"N = {count} patch a frame: a network has nothing to select, so auscan train needs "
-            "model.controls.visual: global. Use a larger --grid to train with patches."
-        )
     return (
-        f"N = {count} patches a frame ({grid} x {grid}), of which a new network keeps k = {active} "
+        f"N = {count} patches a frame ({grid} x {grid}), of which a new network keeps "
+        f"k = {alignment.active_count(count)} "
         f"(model.alignment.active_share {alignment.active_share}; k must be below {count})."
     )
 

@@ -3,8 +3,8 @@
 Batches are filled across the tracks of a video and never span two videos. The features of a video therefore
 do not depend on the worker that extracts it or on the order of the videos. Sound is split into the same
 segments as at inference and encoded once per video; for encoders that normalise over the file it is read
-twice. The layers of an audio transformer are summed here, with the checkpoint's weights or with equal weights
-without a checkpoint; training on features does not learn this sum.
+twice. For an audio transformer the tokens are the means of groups of its layers, whose weights training
+learns (model/token_mix.py).
 
 Inputs: an index (index.py) and encoders.  Returns: folders of features (cache.py).
 See also: batch/extract.py (pending tracks, workers), training/ (training on features).
@@ -24,7 +24,17 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from auscan.core.checkpoint_folder import UNSHIPPED_SIZES
-from auscan.core.config import HubAudioConfig, HubVisualConfig, NetworkConfig, Settings, base, large
+from auscan.core.config import (
+    LAYER_GROUPS,
+    HubAudioConfig,
+    HubVisualConfig,
+    NetworkConfig,
+    Settings,
+    SeveralAudioConfig,
+    SeveralVisualConfig,
+    base,
+    large,
+)
 from auscan.core.errors import InputError, MediaError
 from auscan.datasets.cache import (
     CacheHeader,
@@ -38,14 +48,14 @@ from auscan.encoders.hub import with_arch
 from auscan.encoders.visual import (
     IMAGENET_MEAN,
     IMAGENET_STD,
-    ConvEncoder,
-    HubVisualEncoder,
+    VisualEncoder,
     build_visual_encoder,
     pool_patches,
 )
-from auscan.inference.engine import encode_audio_stream, measure_level
+from auscan.inference.engine import AudioLevel, encode_audio_stream, measure_level
 from auscan.media.audio import read_waveform
 from auscan.model.checkpoint import load_checkpoint
+from auscan.model.token_mix import token_parts
 
 DECODE_THREADS: Final = 4
 """Threads that decode pictures."""
@@ -61,7 +71,7 @@ class Encoders:
         self,
         name: str,
         config: NetworkConfig,
-        visual: ConvEncoder | HubVisualEncoder,
+        visual: VisualEncoder,
         audio: nn.Module,
         device: str,
         points: nn.Module | None = None,
@@ -79,6 +89,7 @@ class Encoders:
         self.points, self.pose_occlusion = points, pose_occlusion
         self.digest = _digest(config, visual, audio)
         self.width, self.audio_width = visual.width, cast(int, audio.width)
+        self.visual_parts, self.audio_parts = token_parts(visual), token_parts(audio)
         self.grid = round(visual.patch_count**0.5)
         """Patches per side before averaging."""
 
@@ -92,10 +103,13 @@ class Encoders:
         return _to_float16(face), _to_float16(pool_patches(patches.float(), grid))
 
     @torch.inference_mode()
-    def encode_audio(self, samples: NDArray[np.float32]) -> NDArray[np.float32]:
+    def encode_audio(
+        self, samples: NDArray[np.float32], level: AudioLevel | None = None
+    ) -> NDArray[np.float32]:
         """Encode samples [M] at 16 kHz; return tokens [M // 320, Da].  Implements `AudioEncoder`."""
+        waveform = torch.from_numpy(samples)[None].to(self.device)
         with self._autocast():
-            tokens = self.audio(torch.from_numpy(samples)[None].to(self.device))[0]
+            tokens = (self.audio(waveform) if level is None else self.audio(waveform, level))[0]
         out: NDArray[np.float32] = tokens.float().cpu().numpy()
         return out
 
@@ -104,13 +118,23 @@ class Encoders:
         return torch.autocast(self.device.type, torch.float16, enabled=self.device.type == "cuda")
 
 
+Sources = str | Sequence[str] | None
+"""Weights of one or several encoders: local folders or hub names; None for those of the size."""
+
+
 def load_encoders(
-    model: str, visual: str | None = None, audio: str | None = None, device: str = "cpu"
+    model: str,
+    visual: Sources = None,
+    audio: Sources = None,
+    device: str = "cpu",
+    layer_groups: int | None = LAYER_GROUPS,
 ) -> Encoders:
     """Load the encoders of a size ('base', 'large'), a shipped checkpoint ('nano') or a checkpoint folder.
 
-    visual, audio: local folders or hub names that replace the DINOv2 and WavLM weights of a size; any kind of
-    encoders/hub.py.
+    visual, audio: weights that replace DINOv2 and WavLM of a size, of any kind in encoders/hub.py; the tokens
+    of several are concatenated
+    layer_groups: groups of layers of the audio encoders of a size; None: the sum of features of auscan 0.1.0
+
     Raises CheckpointError if the weights cannot be loaded, and InputError if `visual` or `audio` is given
     with a checkpoint or the device is not available.
     """
@@ -120,18 +144,20 @@ def load_encoders(
             raise InputError(f"{model} has its own encoders. Omit --visual and --audio.")
         network, checkpoint = load_checkpoint(model)
         stage = network.visual
+        is_mixed = bool(token_parts(stage.encoder))  # the mix, which comes before these layers, is retrained
         return Encoders(
             checkpoint.name,
             checkpoint.network,
             stage.encoder,
             network.audio,
             device,
-            points=stage.points,
-            pose_occlusion=stage.pose_occlusion if checkpoint.has_pose_occlusion else None,
+            points=None if is_mixed else stage.points,
+            pose_occlusion=stage.pose_occlusion if checkpoint.has_pose_occlusion and not is_mixed else None,
         )
     config = {"base": base, "large": large}[model]()
-    visual_config = config.visual.model_copy(update={"source": visual} if visual else {})
-    audio_config = config.audio.model_copy(update={"source": audio} if audio else {})
+    grouped = config.audio.model_copy(update={"layer_groups": layer_groups})
+    visual_config = _with_sources(config.visual, visual, SeveralVisualConfig)
+    audio_config = _with_sources(grouped, audio, SeveralAudioConfig)
     visual_encoder, audio_encoder = build_visual_encoder(visual_config), build_audio_encoder(audio_config)
     config = config.model_copy(
         update={
@@ -140,6 +166,13 @@ def load_encoders(
         }
     )
     return Encoders(model, config, visual_encoder, audio_encoder, device)
+
+
+def _with_sources(config: Any, sources: Sources, several: Any) -> Any:
+    """Return the config with other weights; a config of the class `several` for more than one."""
+    names = [sources] if isinstance(sources, str) else sources or [config.source]
+    members = tuple(config.model_copy(update={"source": name}) for name in names)
+    return members[0] if len(members) == 1 else several(members=members)
 
 
 def use_threads(count: int) -> None:
@@ -200,6 +233,8 @@ def expected_header(track: TrackRows, encoders: Encoders, grid: int) -> CacheHea
         width=encoders.width,
         grid=grid,
         audio_width=encoders.audio_width,
+        visual_parts=encoders.visual_parts,
+        audio_parts=encoders.audio_parts,
     )
 
 
@@ -366,13 +401,15 @@ def _digest_settings(config: Settings) -> dict[str, Any]:
     Settings that auscan 0.1.0 did not have are left out if they have the values that it used, so that
     features of that version remain valid.
     """
+    if isinstance(config, SeveralVisualConfig | SeveralAudioConfig):
+        return {"members": [_digest_settings(member) for member in config.members]}
     settings = config.model_dump(exclude={"source"})
     used: dict[str, Any] = {}
     if isinstance(config, HubVisualConfig):
         used = {"pixel_scale": 255.0, "mean": IMAGENET_MEAN, "std": IMAGENET_STD}
     elif isinstance(config, HubAudioConfig):
         has_layer_norm = (config.arch or {}).get("feat_extract_norm") == "layer"
-        used = {"normalise": "segment" if has_layer_norm else "no"}
+        used = {"normalise": "segment" if has_layer_norm else "no", "layer_groups": None}
     return {
         name: value for name, value in settings.items() if name not in used or value not in (None, used[name])
     }

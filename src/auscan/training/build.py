@@ -150,7 +150,9 @@ def build_modules(
     network = build_network(data.sizes, config.model, view_frames, encoder)
     report(parameter_table(network, data.sizes, config.model))
     if config.model.start_from is None:
-        network.temporal.norm_audio.fit(sample_audio(data.training))
+        with torch.no_grad():
+            samples = torch.cat([network.audio_mix(each) for each in sample_audio(data.training)])
+        network.temporal.norm_audio.fit(samples)
     else:  # with its statistics of the audio, which belong to its weights
         _load_initial_weights(network, config.model.start_from, data)
         report(f"starting from the weights of {config.model.start_from}")

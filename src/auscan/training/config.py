@@ -116,9 +116,10 @@ class EncoderConfig(Settings):
     start: str
     """Initial weights, as for `auscan extract --model`: nano, base, large, or the folder of a checkpoint or
     of another such run. The cache must have been made with the same encoders."""
-    visual: str | None = None
-    """With base or large: visual weights, a local folder or hub name, as for `auscan extract --visual`."""
-    audio: str | None = None
+    visual: str | tuple[str, ...] | None = None
+    """With base or large: visual weights, a local folder or hub name or a list of them, as for
+    `auscan extract --visual`."""
+    audio: str | tuple[str, ...] | None = None
     """With base or large: audio weights, as for `auscan extract --audio`."""
     learn: Literal["all", "blocks", "lora"] = "all"
     """Weights to train: all, the last blocks and the layers after them, or low-rank adapters

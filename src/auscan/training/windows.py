@@ -8,7 +8,7 @@ Returns: lists of tracks, batches of tensors. Raises InputError if index and fea
 See also: epoch.py (windows of an epoch), module.py (frames without a crop), datasets/track_lists.py (folds).
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any, Self
@@ -83,15 +83,17 @@ def load_tracks(
     return tracks
 
 
-def sample_audio(tracks: Sequence[LabelledTrack], per_track: int = 500, total: int = 200_000) -> Tensor:
-    """Return audio tokens [n, Da] of the tracks, spread evenly over time, to measure their statistics.
+def sample_audio(
+    tracks: Sequence[LabelledTrack], per_track: int = 500, total: int = 200_000
+) -> Iterator[Tensor]:
+    """Yield audio tokens [n, Da] of each track, spread evenly over time, to measure their statistics.
 
     per_track, total: largest number of tokens of a track, and of all tracks
     """
     count = min(per_track, max(1, total // len(tracks)))
-    rows = (slice(None, None, max(1, len(track.features.audio) // count)) for track in tracks)
-    samples = [track.features.read("audio", every) for track, every in zip(tracks, rows, strict=True)]
-    return torch.from_numpy(np.concatenate(samples)).float()
+    for track in tracks:
+        every = slice(None, None, max(1, len(track.features.audio) // count))
+        yield torch.from_numpy(np.array(track.features.read("audio", every))).float()
 
 
 def split_tracks(
@@ -196,7 +198,7 @@ class Batch:
     face: Tensor | None
     """[B, T, Dv] float16; None with crops."""
     patches: Tensor | None
-    """[B, T, N, Dv] float16; None with crops."""
+    """[B, T, N, Dv] float32; None with crops."""
     crops: Tensor | None
     """[B, T, S, S, 3] uint8 RGB, black for frames without a crop; None with features."""
     has_face: Tensor
@@ -328,7 +330,9 @@ def slice_track(track: LabelledTrack, rows: slice, audio_margin_s: float) -> Bat
         "own_audio": np.ones(len(times_s), bool),
     }
     tensors: dict[str, Any] = {"face": None, "patches": None, "crops": None, "tracks": (track.name,)}
-    tensors |= {name: torch.from_numpy(np.array(array))[None] for name, array in arrays.items()}
+    # Slices of a memory map are copied; decoded arrays, which are large, are not.
+    owned = {name: np.require(array, requirements=["O", "W"]) for name, array in arrays.items()}
+    tensors |= {name: torch.from_numpy(array)[None] for name, array in owned.items()}
     return Batch(**tensors)
 
 
@@ -364,10 +368,9 @@ def collate(windows: Sequence[Batch]) -> Batch:
             collated[each.name] = tuple(track for window in windows for track in window.tracks)
             continue
         values = [getattr(window, each.name)[0] for window in windows]
-        out = values[0].new_full(
-            (len(values), max(map(len, values)), *values[0].shape[1:]), padding.get(each.name, 0)
-        )
+        out = values[0].new_empty((len(values), max(map(len, values)), *values[0].shape[1:]))
         for row, value in enumerate(values):
             out[row, : len(value)] = value
+            out[row, len(value) :] = padding.get(each.name, 0)
         collated[each.name] = out
     return Batch(**collated)
