@@ -20,7 +20,6 @@ from auscan.core.config import SAMPLE_RATE_HZ, TOKEN_HOP
 from auscan.inference.engine import (
     CONTEXT_S,
     SEGMENT_S,
-    AudioLevel,
     AudioTokens,
     InferenceEngine,
     encode_audio_stream,
@@ -146,11 +145,9 @@ class CountingEngine:
     def __getattr__(self, name: str) -> Any:
         return getattr(self.engine, name)
 
-    def encode_audio(
-        self, samples: NDArray[np.float32], level: AudioLevel | None = None
-    ) -> NDArray[np.float32]:
+    def encode_audio(self, samples: NDArray[np.float32]) -> NDArray[np.float32]:
         self.seconds += len(samples) / SAMPLE_RATE_HZ
-        return self.engine.encode_audio(samples, level)
+        return self.engine.encode_audio(samples)
 
 
 @pytest.fixture
@@ -225,9 +222,7 @@ class Recorder:
     def __init__(self) -> None:
         self.seconds: list[float] = []
 
-    def encode_audio(
-        self, samples: NDArray[np.float32], level: AudioLevel | None = None
-    ) -> NDArray[np.float32]:
+    def encode_audio(self, samples: NDArray[np.float32]) -> NDArray[np.float32]:
         self.seconds.append(len(samples) / SAMPLE_RATE_HZ)
         return np.zeros((len(samples) // TOKEN_HOP, 1), np.float32)
 
@@ -244,12 +239,9 @@ def test_live_only_the_last_second_is_encoded_again_after_a_second_of_context() 
 
 
 class PassThrough:
-    """Audio encoder whose tokens are the first scaled sample of each 20 ms."""
+    """Audio encoder whose tokens are the first sample of each 20 ms."""
 
-    def encode_audio(
-        self, samples: NDArray[np.float32], level: AudioLevel | None = None
-    ) -> NDArray[np.float32]:
-        samples = samples if level is None else level.scale(samples)
+    def encode_audio(self, samples: NDArray[np.float32]) -> NDArray[np.float32]:
         return samples[: len(samples) // TOKEN_HOP * TOKEN_HOP : TOKEN_HOP, None]
 
 
@@ -271,9 +263,8 @@ def test_live_audio_is_scaled_by_the_level_of_the_audio_so_far() -> None:
 
 def test_the_audio_of_a_file_is_scaled_by_the_level_that_is_given() -> None:
     engine: Any = CountingEngine(PassThrough())  # type: ignore[arg-type]
-    engine.engine.config = SimpleNamespace(
-        format=1, network=SimpleNamespace(fusion=SimpleNamespace(reach_s=0.5))
-    )
+    network = SimpleNamespace(fusion=SimpleNamespace(reach_s=0.5))
+    engine.engine.config = SimpleNamespace(format=2, network=network)
     level = measure_level(minutes_of_noise())
     with closing(AudioTokenReader(engine, minutes_of_noise(), level)) as audio:
         audio.advance(10.0, has_faces=True)
