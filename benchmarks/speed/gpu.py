@@ -150,6 +150,7 @@ def random_batch(width: int) -> Batch:
         labels=torch.randint(0, 2, (*shape, AU_COUNT)).to(torch.int8),
         covers=torch.full((*shape, AU_COUNT), -1, dtype=torch.int8),
         own_audio=torch.ones(shape, dtype=torch.bool),
+        tracks=tuple(map(str, range(WINDOWS))),
         audio=torch.randn(WINDOWS, tokens, width).half(),
         audio_times_s=((torch.arange(tokens, dtype=torch.float64) + 0.5) / 50).repeat(WINDOWS, 1),
         audio_valid=torch.ones(WINDOWS, tokens, dtype=torch.bool),

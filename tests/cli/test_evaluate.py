@@ -108,6 +108,28 @@ def test_saved_thresholds_reproduce_the_same_numbers(
     assert (tmp_path / "report" / "evaluation.html").exists()
 
 
+def test_the_smoothing_that_was_searched_is_printed_and_saved(
+    index: Path,
+    scores: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    table = pd.read_parquet(scores)
+    table.assign(time_s=table["frame"] / 30).to_parquet(scores)
+    kept = tmp_path / "thresholds.json"
+    arguments = ("evaluate", index, scores, "--smooth", "search")
+    assert run(monkeypatch, *arguments, "--save-thresholds", kept) == 0
+    stdout = " ".join(capsys.readouterr().out.split())
+    saved = json.loads(kept.read_text())["smooth"]
+    chosen = ", ".join(f"{name} {window}" for name, window in saved.items())
+    assert f"Smoothing of best F1 on these frames (1: none): {chosen}." in stdout
+    assert "With the smoothing and thresholds of each video tuned on the other videos" in stdout
+    assert run(monkeypatch, *arguments, "--json") == 0
+    searched = json.loads(capsys.readouterr().out)
+    assert (searched["smooth"], searched["smoothing_searched"]) == (saved, True)
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

@@ -16,6 +16,7 @@ from auscan.core.checkpoint_folder import read_config
 from auscan.core.errors import InputError
 from auscan.datasets.clock import ASSUMED, FrameClock
 from auscan.datasets.index import Track, open_index_writer
+from auscan.training.smoothing import Smoothing
 from auscan.training.thresholds import Decision
 
 
@@ -120,7 +121,7 @@ def run(tiny_checkpoint: Path, tmp_path: Path) -> Path:
 
 
 def test_a_run_becomes_a_checkpoint_with_its_thresholds(run: Path, tmp_path: Path) -> None:
-    Decision((0.4,) * AU_COUNT, (7,) * AU_COUNT).save(tmp_path / "thresholds.json")
+    Decision((0.4,) * AU_COUNT, (Smoothing(7),) * AU_COUNT).save(tmp_path / "thresholds.json")
     arguments = ["pack", str(run), "--out", f"{tmp_path}/mine", "--thresholds", f"{tmp_path}/thresholds.json"]
     output = invoke(*arguments)
     assert f"auscan detect --model {tmp_path / 'mine'}" in output

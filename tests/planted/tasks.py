@@ -4,7 +4,7 @@ Each task needs one part of the method, and a network without that part cannot s
 
     LocalTask   AUs are patterns in one patch each, on a face that moves; the background shows the same
                 patterns, and covers hide patches
-    LateTask    sound that is 0.12 s late tells AU25 while the face is covered
+    VoiceTask   sound tells AU25 while the face is covered, late or in time; it may be another one's
     RestTask    an AU is relative to a resting face that is seen once, a minute before
 
 Each task has an oracle: a score computed with its hidden variables. If the oracle fails, the task is void.
@@ -25,9 +25,11 @@ from torch.nn import functional as F
 from auscan.core.aus import AU_COUNT, AU_NAMES
 from auscan.core.config import AlignmentConfig, FusionConfig, NetworkConfig, TemporalConfig, nano
 from auscan.encoders.visual import pool_patches
+from auscan.inference.synchrony import HeardOpening, MouthFrames, follow_voice
 from auscan.model.alignment import AlignmentOutput, GranularityAlignment
+from auscan.model.fusion import audio_at_frames
 from auscan.model.head import ActionUnitHead
-from auscan.model.network import AudioInput
+from auscan.model.network import AudioInput, TorchFusedFrames
 from auscan.training.config import ControlConfig
 from auscan.training.controls import ControlledTemporalStage
 from auscan.training.losses import cover_loss
@@ -170,7 +172,7 @@ def train_alignment(
     train(network, loss_of, steps)
 
 
-AUDIO_WIDTH, FRAME_WIDTH, RATE_HZ, LATE_S = 12, 16, 25.0, 0.12
+AUDIO_WIDTH, FRAME_WIDTH, RATE_HZ = 12, 16, 25.0
 
 
 @dataclass(frozen=True)
@@ -186,19 +188,24 @@ class Clips:
     audio: AudioInput
     labels: Tensor
     """[B, T], of AU25."""
+    hidden: Tensor
+    """[B, T] bool: the frame is covered."""
     oracle: Tensor
     """Scores [B, T] from the hidden variables of the task."""
 
 
-class LateTask:
-    """AU25 opens and closes at random. The sound tells it 0.12 s late, in some channels among noise."""
+class VoiceTask:
+    """AU25 opens and closes at random. The picture tells it, and the sound among noise."""
 
-    def __init__(self, covered: float = 0.5) -> None:
-        """covered: share of frames whose picture tells nothing."""
+    def __init__(self, covered: float = 0.5, late_s: float = 0.0, hint: float = 0.0) -> None:
+        """covered: share of frames that are covered
+        late_s: lateness of the sound
+        hint: share of the visual signal that is left of a covered frame
+        """
         random = torch.Generator().manual_seed(0)
         self.seen, self.hidden = torch.randn(2, FRAME_WIDTH, generator=random)
         self.heard = torch.randn(AUDIO_WIDTH, generator=random)
-        self.covered = covered
+        self.covered, self.late_s, self.hint = covered, late_s, hint
 
     def sample(self, count: int, random: torch.Generator, frames: int = 50) -> Clips:
         """Draw clips."""
@@ -206,7 +213,7 @@ class LateTask:
         changes = torch.rand(count, tokens + 20, generator=random) < 0.12
         first = torch.randint(0, 2, (count, 1), generator=random)
         state = (changes.cumsum(1) + first) % 2  # [B, tokens + 20]
-        late = round(LATE_S * 50)
+        late = round(self.late_s * 50)
         opening = state[:, 10 : 10 + tokens]
         voice = state[:, 10 - late : 10 - late + tokens].float() * 2 - 1
         noise = torch.randn(count, tokens, AUDIO_WIDTH, generator=random)
@@ -215,12 +222,14 @@ class LateTask:
         labels = opening[:, ::2][:, :frames]
         hidden = torch.rand(count, frames, generator=random) < self.covered
         sign = (labels * 2 - 1)[..., None]
-        picture = torch.where(hidden[..., None], self.hidden, sign * self.seen)
+        signal = sign * self.seen
+        picture = torch.where(hidden[..., None], self.hidden + self.hint * signal, signal)
         embedding = picture + 0.5 * torch.randn(picture.shape, generator=random)
         token_s = ((torch.arange(tokens, dtype=torch.float64) + 0.5) / 50).repeat(count, 1)
         sound = AudioInput(audio, token_s, torch.ones(count, tokens, dtype=torch.bool))
         heard = (audio @ self.heard).roll(-late, 1)[:, ::2][:, :frames]  # the last frames have none
-        return Clips(embedding, torch.zeros(count, frames, AU_COUNT, 4), times_s, sound, labels, heard)
+        au_tokens = torch.zeros(count, frames, AU_COUNT, 4)
+        return Clips(embedding, au_tokens, times_s, sound, labels, hidden, heard)
 
 
 def small_network() -> NetworkConfig:
@@ -234,27 +243,73 @@ def small_network() -> NetworkConfig:
     )
 
 
-def train_fusion(task: LateTask, steps: int, **controls: Any) -> ControlledTemporalStage:
-    """Train a temporal stage on new clips in each step."""
+def train_fusion(task: VoiceTask, steps: int, **controls: Any) -> ControlledTemporalStage:
+    """Train a temporal stage, and its predictions of the opening, on new clips in each step."""
     torch.manual_seed(0)
     stage = ControlledTemporalStage(small_network(), AUDIO_WIDTH, ControlConfig(**controls))
 
     def loss_of(random: torch.Generator) -> Tensor:
         clips = task.sample(16, random)
         logits = stage(clips.embedding, clips.au_tokens, clips.times_s, clips.audio)[..., AU25]
-        return F.binary_cross_entropy_with_logits(logits, clips.labels.float())
+        audio = clips.audio
+        seen, heard = stage.opening(clips.embedding, stage.norm_audio(audio.tokens))
+        at_frames, _ = audio_at_frames(heard[..., None], audio.times_s, audio.valid, clips.times_s)
+        predicted = torch.stack([logits, seen, at_frames[..., 0]])
+        target = clips.labels.float().expand_as(predicted)
+        return 3 * F.binary_cross_entropy_with_logits(predicted, target)
 
     train(stage, loss_of, steps)
     return stage
 
 
 @torch.no_grad()
-def covered_auc(stage: nn.Module, with_sound: bool = True) -> float:
-    """ROC-AUC of AU25 on clips whose face is covered throughout."""
-    clips = LateTask(covered=1.0).sample(64, torch.Generator().manual_seed(9))
+def covered_auc(stage: nn.Module, task: VoiceTask, with_sound: bool = True) -> float:
+    """ROC-AUC of AU25 on new clips of a task whose face is covered throughout."""
+    clips = task.sample(64, torch.Generator().manual_seed(9))
     audio = clips.audio if with_sound else None
     logits = stage(clips.embedding, clips.au_tokens, clips.times_s, audio)[..., AU25]
     return float(roc_auc_score(clips.labels.flatten(), logits.flatten()))
+
+
+@torch.no_grad()
+def other_voice_aucs(stage: ControlledTemporalStage, task: VoiceTask) -> dict[str, float]:
+    """ROC-AUC of AU25 on covered frames after 6 s: with the own, no and another's voice, gated and not."""
+    clips = task.sample(24, torch.Generator().manual_seed(9), frames=400)
+    late = clips.hidden & (clips.times_s > 6.0)
+    other = AudioInput(clips.audio.tokens.roll(1, 0), clips.audio.times_s, clips.audio.valid)
+
+    def auc_of(audio: AudioInput | None, gated: bool) -> float:
+        fused = stage.fuse_audio(clips.embedding, clips.times_s, audio)
+        if audio is not None and gated:
+            trust = voice_trust(stage, clips, audio)[..., None]  # [B, T, 1]
+            assert fused.audio_condition is not None
+            assert fused.audio_logits is not None
+            x = clips.embedding + trust * (fused.x - clips.embedding)
+            fused = TorchFusedFrames(x, fused.audio_condition * trust, fused.audio_logits * trust)
+        state = stage.memory(fused.x, fused.audio_condition, clips.times_s, None)
+        logits = stage.classify(state, clips.au_tokens, fused.audio_logits)[..., AU25]
+        return float(roc_auc_score(clips.labels[late], logits[late]))
+
+    return {
+        "own voice": auc_of(clips.audio, gated=False),
+        "own voice, gate": auc_of(clips.audio, gated=True),
+        "no voice": auc_of(None, gated=False),
+        "other voice": auc_of(other, gated=False),
+        "other voice, gate": auc_of(other, gated=True),
+    }
+
+
+def voice_trust(stage: ControlledTemporalStage, clips: Clips, audio: AudioInput) -> Tensor:
+    """Return the trust [B, T] of `follow_voice`; covered frames are no evidence."""
+    seen, heard = stage.opening(clips.embedding, stage.norm_audio(audio.tokens))
+    rows = []
+    for row in range(len(seen)):
+        visible = (~clips.hidden[row]).float().numpy()
+        faces = np.ones(len(visible), np.int64)
+        mouth = MouthFrames(clips.times_s[row].numpy(), seen[row].numpy(), visible, faces)
+        opening = HeardOpening(audio.times_s[row].numpy(), heard[row].numpy())
+        rows.append(torch.from_numpy(follow_voice(mouth, opening)[0].trust))
+    return torch.stack(rows)
 
 
 class RestTask:
@@ -282,7 +337,8 @@ class RestTask:
             torch.zeros(count, 1, AUDIO_WIDTH), torch.zeros(count, 1), torch.zeros(count, 1, dtype=torch.bool)
         )
         au_tokens = torch.zeros(count, self.frames, AU_COUNT, 4)
-        return Clips(embedding, au_tokens, times_s, silence, labels, level - rest)
+        hidden = torch.zeros_like(labels, dtype=torch.bool)
+        return Clips(embedding, au_tokens, times_s, silence, labels, hidden, level - rest)
 
 
 def train_memory(task: RestTask, steps: int, temporal: str) -> float:

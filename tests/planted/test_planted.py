@@ -17,11 +17,12 @@ from tests.planted.tasks import (
     SIDE,
     AlignmentNetwork,
     Faces,
-    LateTask,
     LocalTask,
     RestTask,
+    VoiceTask,
     auc,
     covered_auc,
+    other_voice_aucs,
     train_alignment,
     train_fusion,
     train_memory,
@@ -117,11 +118,13 @@ def test_sound_reaches_a_covered_mouth_if_it_is_late() -> None:
         "asymmetric": plain,
         "asymmetric and late path": {**plain, "late_path": True},
     }
-    stages = {name: train_fusion(LateTask(), 300, **controls) for name, controls in arms.items()}
-    figures = {name: covered_auc(stage) for name, stage in stages.items()}
-    clips = LateTask(covered=1.0).sample(64, new_random())
+    stages = {name: train_fusion(VoiceTask(late_s=0.12), 300, **controls) for name, controls in arms.items()}
+    covered = VoiceTask(covered=1.0, late_s=0.12)
+    figures = {name: covered_auc(stage, covered) for name, stage in stages.items()}
+    clips = covered.sample(64, new_random())
     figures["oracle"] = float(roc_auc_score(clips.labels[:, :-4].flatten(), clips.oracle[:, :-4].flatten()))
-    figures["late path without sound"] = covered_auc(stages["asymmetric and late path"], with_sound=False)
+    silent = covered_auc(stages["asymmetric and late path"], covered, with_sound=False)
+    figures["late path without sound"] = silent
     show("late sound", figures)
     assert figures["oracle"] > 0.9, "or the task is void"
     assert figures["concatenation"] > figures["no fusion"] + 0.05
@@ -129,6 +132,18 @@ def test_sound_reaches_a_covered_mouth_if_it_is_late() -> None:
     assert figures["asymmetric"] > figures["concatenation"] + 0.05
     assert figures["asymmetric and late path"] > figures["asymmetric"] + 0.02
     assert figures["late path without sound"] == pytest.approx(0.5, abs=0.03)
+
+
+def test_the_voice_of_someone_else_does_no_harm() -> None:
+    """With the gate of inference/synchrony.py, on frames that are covered but for a hint."""
+    task = VoiceTask(hint=0.06)
+    figures = other_voice_aucs(train_fusion(task, 200), task)
+    show("whose voice", figures)
+    assert figures["own voice"] > figures["no voice"] + 0.1, "or the task is void"
+    assert figures["other voice"] < figures["no voice"] - 0.03, "or the task is void"
+    assert figures["other voice, gate"] > figures["other voice"] + 0.03
+    assert figures["other voice, gate"] > figures["no voice"] - 0.02
+    assert figures["own voice, gate"] > figures["own voice"] - 0.02
 
 
 def test_the_state_space_remembers_a_resting_face_for_a_minute() -> None:

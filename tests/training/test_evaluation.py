@@ -15,6 +15,7 @@ from auscan.inference.score_track import to_logits
 from auscan.training.evaluation import Evaluation, evaluate, write_figure
 from auscan.training.metrics import calibration_error
 from auscan.training.operating_points import fit_calibrated_thresholds
+from auscan.training.smoothing import Smoothing
 from auscan.training.thresholds import Decision
 
 Make = Callable[..., pd.DataFrame]
@@ -97,7 +98,7 @@ def test_cross_fitted_thresholds_score_no_better_than_tuned_ones(
 def test_thresholds_are_tuned_after_smoothing_and_carry_its_windows(
     tables: tuple[pd.DataFrame, pd.DataFrame],
 ) -> None:
-    windows = (7,) * 11 + (1,)
+    windows = (Smoothing(7),) * 11 + (Smoothing(),)
     tuned = evaluate(*tables, windows=windows)
     again = evaluate(*tables, Decision(tuned.at_tuned.thresholds, windows))
     assert again.windows == windows

@@ -202,3 +202,15 @@ def test_without_any_face_the_views_still_have_a_gradient(logits: Tensor, labels
     assert losses.terms["alignment"].item() == 0
     losses.total.backward()
     assert empty.grad is not None
+
+
+def test_label_smoothing_moves_both_targets_by_the_same_probability() -> None:
+    logits = torch.randn(7, 12, generator=torch.Generator().manual_seed(0))
+    labels = torch.randint(-1, 2, (7, 12), generator=torch.Generator().manual_seed(1)).to(torch.int8)
+    known = labels >= 0
+    target = torch.where(labels == 1, 0.9, 0.1)[known]
+    expected = F.binary_cross_entropy_with_logits(logits[known], target)
+    torch.testing.assert_close(bce(logits, labels, torch.ones(12), 0.1), expected)
+    config = LossConfig(soft_f1=0, label_smoothing=0.1)
+    losses = Criterion(config, torch.ones(12))(predictions(logits, labels))
+    torch.testing.assert_close(losses.terms["bce"], expected)

@@ -97,6 +97,7 @@ def logits_of_both(
             labels=torch.zeros(1, 10, 12, dtype=torch.int8),
             covers=torch.full((1, 10, 12), -1, dtype=torch.int8),
             own_audio=torch.ones(1, 10, dtype=torch.bool),
+            tracks=("some",),
             audio=start.audio(torch.from_numpy(samples)[None]),
             audio_times_s=torch.from_numpy(token_s)[None],
             audio_valid=torch.ones(1, len(tokens), dtype=torch.bool),

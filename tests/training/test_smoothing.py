@@ -1,6 +1,7 @@
 """Smoothing averages existing scores, and missing ones are interpolated linearly."""
 
 from collections.abc import Callable
+from typing import Literal
 
 import numpy as np
 import pandas as pd
@@ -12,7 +13,14 @@ from numpy.typing import NDArray
 
 from auscan.core.aus import AU_NAMES
 from auscan.core.errors import InputError
-from auscan.training.smoothing import NO_SMOOTHING, fill_missing, final_scores, parse_windows, smooth
+from auscan.training.smoothing import (
+    NO_SMOOTHING,
+    Smoothing,
+    fill_missing,
+    final_scores,
+    parse_windows,
+    smooth,
+)
 
 Make = Callable[..., pd.DataFrame]
 NAN = np.float32(np.nan)
@@ -30,25 +38,28 @@ def one_au(values: list[float]) -> NDArray[np.float32]:
         elements=st.floats(0, 1, width=32) | st.just(float("nan")),
     ),
     st.sampled_from([1, 3, 5, 11]),
+    st.sampled_from(["mean", "median"]),
 )
-def test_the_moving_average_is_the_mean_of_the_frames_around_that_have_a_score(
-    scores: NDArray[np.float32], window: int
+def test_smoothing_is_the_mean_or_median_of_the_frames_around_that_have_a_score(
+    scores: NDArray[np.float32], window: int, kind: Literal["mean", "median"]
 ) -> None:
-    smoothed = smooth(scores, (window, 1))
+    smoothed = smooth(scores, (Smoothing(window, kind=kind), Smoothing()))
+    statistic = np.mean if kind == "mean" else np.median
     np.testing.assert_array_equal(smoothed[:, 1], scores[:, 1])
     for t, value in enumerate(smoothed[:, 0]):
         around = scores[max(0, t - window // 2) : t + window // 2 + 1, 0]
         if np.isnan(scores[t, 0]):
             assert np.isnan(value)
         else:
-            assert value == pytest.approx(around[~np.isnan(around)].mean(dtype=np.float64), abs=1e-6)
+            assert value == pytest.approx(statistic(around[~np.isnan(around)].astype(np.float64)), abs=1e-6)
 
 
 @pytest.mark.parametrize("value", [0.1, 0.3, 0.5, 0.7, 1.0])
 def test_smoothing_does_not_change_a_constant(value: float) -> None:
     """Otherwise rounding of the sum could move a score that equals its threshold below it."""
     scores = one_au([value] * 1000)
-    np.testing.assert_array_equal(smooth(scores, (7,)), scores)
+    for kind in ("mean", "median"):
+        np.testing.assert_array_equal(smooth(scores, (Smoothing(7, kind=kind),)), scores)
 
 
 def test_a_gap_is_interpolated_linearly_and_the_ends_are_held() -> None:
@@ -85,7 +96,8 @@ def test_a_frame_missing_from_the_table_is_a_gap_in_time(make_scores: Make) -> N
     holes = whole.copy()
     holes.loc[[3, 4], list(AU_NAMES)] = np.nan
     rows = whole[["track", "frame"]]
-    one, other = (final_scores(scores, rows, (3,) * 12).probabilities for scores in (without, holes))
+    windows = (Smoothing(3),) * 12
+    one, other = (final_scores(scores, rows, windows).probabilities for scores in (without, holes))
     np.testing.assert_array_equal(one, other)
     np.testing.assert_allclose(one[3], (2 * one[2] + one[5]) / 3, rtol=1e-5)
 
@@ -94,7 +106,7 @@ def test_smoothing_does_not_cross_tracks(make_scores: Make) -> None:
     scores = make_scores({"a": 3, "b": 3})
     scores.loc[scores["track"] == "a", list(AU_NAMES)] = 0.0
     scores.loc[scores["track"] == "b", list(AU_NAMES)] = 1.0
-    final = final_scores(scores, scores, (11,) * 12)
+    final = final_scores(scores, scores, (Smoothing(11),) * 12)
     assert final.probabilities[:3].max() == 0
     assert final.probabilities[3:].min() == 1
 
@@ -107,13 +119,47 @@ def test_a_track_without_scores_is_named(make_scores: Make) -> None:
 @pytest.mark.parametrize(
     ("text", "windows"),
     [
-        ("7", (7,) * 12),
-        ("AU23=3", (1,) * 8 + (3,) + (1,) * 3),
-        ("7,AU1=1,au_26=15", (1, *(7,) * 10, 15)),
+        ("7", ["7"] * 12),
+        ("AU23=3", ["1"] * 8 + ["3"] + ["1"] * 3),
+        ("7,AU1=1,au_26=15", ["1", *["7"] * 10, "15"]),
+        ("0.5s,AU01=median:7,AU26=median:1.5s", ["median:7", *["0.5s"] * 10, "median:1.5s"]),
+        ("mean:0.25s", ["0.25s"] * 12),
     ],
 )
-def test_windows_are_parsed_for_all_aus_and_for_single_ones(text: str, windows: tuple[int, ...]) -> None:
-    assert parse_windows(text) == windows
+def test_windows_are_parsed_for_all_aus_and_for_single_ones(text: str, windows: list[str]) -> None:
+    assert [str(window) for window in parse_windows(text)] == windows
+
+
+@pytest.mark.parametrize(
+    ("text", "rate_hz", "frames"),
+    [("0.5s", 30, 15), ("0.5s", 10, 5), ("1s", 7.5, 7), ("0.1s", 10, 1), ("0.01s", 30, 1), ("9", 30, 9)],
+)
+def test_seconds_become_an_odd_number_of_frames_at_the_rate_of_the_track(
+    text: str, rate_hz: float, frames: int
+) -> None:
+    assert Smoothing.parse(text).frames(rate_hz) == frames
+
+
+def test_each_track_has_the_window_of_its_own_frame_rate(make_scores: Make) -> None:
+    """0.3 s are 3 frames at 10 Hz and 9 at 30 Hz."""
+    scores = make_scores({"a": 40, "b": 40})
+    rate_hz = np.where(scores["track"] == "a", 10, 30)
+    scores["time_s"] = scores["frame"] / rate_hz
+    final = final_scores(scores, scores, (Smoothing(0.3, "s"),) * 12).probabilities
+    for track, frames in (("a", 3), ("b", 9)):
+        rows = (scores["track"] == track).to_numpy()
+        alone = scores[rows].drop(columns="time_s")
+        expected = final_scores(alone, alone, (Smoothing(frames),) * 12).probabilities
+        np.testing.assert_array_equal(final[rows], expected)
+
+
+@pytest.mark.parametrize("lacking", [None, np.nan])
+def test_seconds_need_the_times_of_the_scores(make_scores: Make, lacking: float | None) -> None:
+    scores = make_scores({"a": 4})
+    if lacking is not None:
+        scores["time_s"] = lacking
+    with pytest.raises(InputError, match="column time_s of the scores is absent or incomplete"):
+        final_scores(scores, scores, (Smoothing(0.3, "s"),) * 12)
 
 
 @pytest.mark.parametrize(
@@ -126,6 +172,9 @@ def test_windows_are_parsed_for_all_aus_and_for_single_ones(text: str, windows: 
         ("7,9", "not a smoothing"),
         ("-3", "not a smoothing"),
         ("AU05=3", "AU05"),
+        ("0s", "above 0 s"),
+        ("max:3", "not a smoothing"),
+        ("1.5", "odd number"),
     ],
 )
 def test_invalid_windows_are_refused(text: str, message: str) -> None:

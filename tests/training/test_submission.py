@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from auscan.core.aus import AU_NAMES
 from auscan.core.errors import InputError
+from auscan.training.smoothing import Smoothing
 from auscan.training.submission import (
     TRACK_HEADER,
     FileTemplate,
@@ -116,7 +117,9 @@ def test_frames_without_a_face_are_filled_and_never_minus_one(
 def test_thresholds_and_smoothing_are_used(tmp_path: Path, template: Path, make_scores: Make) -> None:
     scores = make_scores(TRACKS)
     scores[list(AU_NAMES)] = np.float32(0.3)
-    all_yes, _ = write_submission(scores, template, tmp_path / "1.txt", Decision((0.3,) * 12, (5,) * 12))
+    all_yes, _ = write_submission(
+        scores, template, tmp_path / "1.txt", Decision((0.3,) * 12, (Smoothing(5),) * 12)
+    )
     all_no, _ = write_submission(scores, template, tmp_path / "2.txt")
     assert set(all_yes.active.values()) == {1.0}
     assert set(all_no.active.values()) == {0.0}

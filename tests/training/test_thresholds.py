@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -12,6 +13,7 @@ from auscan.core.aus import AU_NAMES
 from auscan.core.config import Calibration, OperatingPoints
 from auscan.core.errors import InputError
 from auscan.training.metrics import count
+from auscan.training.smoothing import NO_SMOOTHING, Smoothing, final_scores
 from auscan.training.thresholds import (
     MAX_THRESHOLD,
     MIN_THRESHOLD,
@@ -19,6 +21,7 @@ from auscan.training.thresholds import (
     best_threshold,
     cross_fit_predictions,
     read_decision,
+    search_smoothing,
     tune_thresholds,
 )
 
@@ -109,7 +112,9 @@ def test_a_score_equal_to_its_threshold_is_active_and_a_missing_one_inactive() -
 
 
 def test_a_decision_is_read_as_it_was_saved(tmp_path: Path) -> None:
-    decision = Decision(tuple(float(t) for t in np.float32(np.linspace(0.1, 0.9, 12))), (7,) * 11 + (1,))
+    decision = Decision(
+        tuple(float(t) for t in np.float32(np.linspace(0.1, 0.9, 12))), (Smoothing(7),) * 11 + (Smoothing(),)
+    )
     decision.save(tmp_path / "thresholds.json")
     assert read_decision(tmp_path / "thresholds.json") == decision
 
@@ -185,3 +190,72 @@ def test_smoothing_is_optional_in_a_file(tmp_path: Path) -> None:
     del content["smooth"]
     path.write_text(json.dumps(content))
     assert read_decision(path) == Decision()
+
+
+def noisy_scores() -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Scores and labels of four tracks at 10 Hz. Labels of AU01 last 5 s under strong noise; those of AU02
+    alternate from frame to frame under weak noise; AU04 has single wrong scores, which a median removes.
+    """
+    rng, scores, labels = np.random.default_rng(0), [], []
+    for track in ("a", "b", "c", "d"):
+        slow = np.repeat(rng.integers(0, 2, 16), 50)
+        truth = np.zeros((800, 12), np.int8)
+        truth[:, 0], truth[:, 1], truth[:, 2] = slow, np.arange(800) % 2, slow
+        values = 0.5 + 0.2 * (truth - 0.5) + rng.normal(0, 0.02, truth.shape)
+        values[:, 0] += rng.normal(0, 0.15, 800)
+        spikes = rng.random(800) < 0.1
+        values[spikes, 2] = 1 - 1.0 * truth[spikes, 2]
+        table = pd.DataFrame(np.clip(values, 0, 1).astype(np.float32), columns=list(AU_NAMES))
+        table.insert(0, "track", track)
+        table.insert(1, "frame", np.arange(1, 801))
+        table.insert(2, "has_face", True)
+        table["time_s"] = table["frame"] / 10
+        scores.append(table)
+        labels.append(pd.DataFrame(truth, columns=list(AU_NAMES)).assign(track=track, frame=table["frame"]))
+    return pd.concat(scores, ignore_index=True), pd.concat(labels, ignore_index=True)
+
+
+def test_the_search_finds_a_long_window_for_slow_labels_and_none_for_fast_ones() -> None:
+    scores, rows = noisy_scores()
+    labels, counted = rows[list(AU_NAMES)].to_numpy(np.int8), np.ones(len(rows), bool)
+    source = pd.factorize(rows["track"])[0]
+    search = search_smoothing(scores, rows, labels, counted, source)
+    assert search.windows[0].frames(10) >= 5
+    assert search.windows[1] == Smoothing(), "each smoothing mixes 1 and 0"
+    assert search.windows[2].kind == "median"
+    assert search.windows[3:] == NO_SMOOTHING[3:], "without positives nothing is better than no smoothing"
+    assert search.cross_fitted is not None
+    predictions = (
+        search.cross_fitted,
+        cross_fit_predictions(labels, final_scores(scores, rows).probabilities, source),
+    )
+    searched, plain = (count(labels, each).f1() for each in predictions)
+    assert searched[0] > plain[0] + 0.05
+    assert searched[1] == plain[1]
+    assert search_smoothing(scores, rows, labels, counted, np.zeros(len(rows), int)).cross_fitted is None
+
+
+def test_the_cross_fitted_predictions_of_a_video_do_not_use_its_labels() -> None:
+    scores, rows = noisy_scores()
+    labels, counted = rows[list(AU_NAMES)].to_numpy(np.int8), np.ones(len(rows), bool)
+    source = pd.factorize(rows["track"])[0]
+    held_out = source == 1
+    before = search_smoothing(scores, rows, labels, counted, source).cross_fitted
+    changed = labels.copy()
+    changed[held_out] = 1 - changed[held_out]
+    after = search_smoothing(scores, rows, changed, counted, source).cross_fitted
+    assert before is not None
+    assert after is not None
+    np.testing.assert_array_equal(before[held_out], after[held_out])
+
+
+def test_smoothing_in_seconds_and_by_median_is_stored(tmp_path: Path) -> None:
+    windows = (Smoothing(7), Smoothing(0.5, "s"), Smoothing(1, "s", "median"), *NO_SMOOTHING[3:])
+    Decision(windows=windows).save(tmp_path / "t.json")
+    assert list(json.loads((tmp_path / "t.json").read_text())["smooth"].values())[:4] == [
+        7,
+        "0.5s",
+        "median:1s",
+        1,
+    ]
+    assert read_decision(tmp_path / "t.json").windows == windows

@@ -30,7 +30,7 @@ from torch.nn import functional as F
 from auscan.core.aus import AU_NAMES
 from auscan.core.config import NetworkConfig
 from auscan.model.alignment import contrast_loss
-from auscan.model.mamba import SelectiveScan
+from auscan.model.mamba import AudioCondition
 from auscan.model.network import POSE_SCALE_DEG, AuscanNetwork, VisualOutput
 from recipes.nano.data.real_clips import Frames
 from recipes.nano.data.real_faces import Faces
@@ -46,13 +46,17 @@ _CLOSED_GATE = -1e4
 def freeze_variant(network: AuscanNetwork, variant: str) -> None:
     """Disable and freeze, in place, the parts that a variant leaves out.  variant: one of VARIANTS."""
     if variant == "whole-face-only":
-        freeze_weight(network.visual.alignment.gate_weight, 0.0)
-        freeze_weight(network.visual.alignment.gate_bias, _CLOSED_GATE)
+        gate = network.visual.alignment.gate
+        freeze_weight(gate.agreement, 0.0)
+        freeze_weight(gate.evidence, 0.0)
+        freeze_weight(gate.bias, _CLOSED_GATE)
     if variant == "no-audio":
         freeze_weight(network.temporal.fusion.out.weight, 0.0)
-        for module in network.temporal.memory.modules():
-            if isinstance(module, SelectiveScan):
-                freeze_weight(module.audio_condition.proj.weight, 0.0)
+        for weight in network.temporal.late_path.visual.parameters():
+            freeze_weight(weight, 0.0)
+        for module in network.temporal.modules():
+            if isinstance(module, AudioCondition):
+                freeze_weight(module.proj.weight, 0.0)
 
 
 @torch.no_grad()

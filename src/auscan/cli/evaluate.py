@@ -33,7 +33,12 @@ def evaluate(
     ] = None,
     smooth: Annotated[
         str | None,
-        typer.Option("--smooth", metavar="N", help="Moving average in frames, e.g. 7 or 7,AU06=15,AU23=1."),
+        typer.Option(
+            "--smooth",
+            metavar="N",
+            help="Moving average in frames or seconds, or median: 7, 0.5s, 7,AU06=median:0.5s. "
+            "`search`: the best of each AU on these scores.",
+        ),
     ] = None,
     save_thresholds: Annotated[
         Path | None,
@@ -60,7 +65,7 @@ def evaluate(
     from auscan.training.thresholds import Decision, read_decision
 
     decision = read_decision(thresholds) if thresholds is not None else None
-    windows = parse_windows(smooth) if smooth is not None else NO_SMOOTHING
+    windows = NO_SMOOTHING if smooth is None else None if smooth == "search" else parse_windows(smooth)
     evaluation = evaluate_scores(read_labels(index, split), read_scores(scores), decision, windows, rule)
     if save_thresholds is not None:
         assert evaluation.calibrated_thresholds is not None  # always computed without --thresholds
@@ -68,7 +73,8 @@ def evaluate(
             evaluation.calibrated_thresholds.calibration,
             evaluation.calibrated_thresholds.operating_points,
         )
-        Decision(evaluation.at_tuned.thresholds, windows, calibration, points).save(save_thresholds)
+        thresholds_tuned = evaluation.at_tuned.thresholds
+        Decision(thresholds_tuned, evaluation.windows, calibration, points).save(save_thresholds)
     content = {"index": str(index), "scores": str(scores), "split": split, **evaluation.to_dict()}
     text = json.dumps(content, indent=2, allow_nan=False)
     if out is not None:
@@ -139,6 +145,8 @@ def _print_table(evaluation: "Evaluation") -> None:
 
 def _notes(evaluation: "Evaluation") -> list[str]:
     """Return the sentences printed below the table."""
+    from auscan.core.aus import AU_NAMES
+
     notes = [
         f"{evaluation.frames} of {evaluation.rows} frames are evaluated: {evaluation.tracks} tracks, "
         f"{evaluation.sources} source videos. {evaluation.frames_without_face} frames without a face have "
@@ -153,9 +161,16 @@ def _notes(evaluation: "Evaluation") -> list[str]:
         notes.append("Intervals need at least two source videos.")
     if evaluation.tuned_here:
         notes.append("The thresholds were tuned on the evaluated frames, so the tuned F1 is optimistic.")
-    if (others := evaluation.cross_fitted) is not None:
+    if evaluation.smoothing_searched:
+        chosen = zip(AU_NAMES, evaluation.windows, strict=True)
         notes.append(
-            f"With the thresholds of each video tuned on the other videos, f1_all is "
+            "Smoothing of best F1 on these frames (1: none): "
+            f"{', '.join(f'{name} {window}' for name, window in chosen)}."
+        )
+    if (others := evaluation.cross_fitted) is not None:
+        chosen_here = "smoothing and thresholds" if evaluation.smoothing_searched else "thresholds"
+        notes.append(
+            f"With the {chosen_here} of each video tuned on the other videos, f1_all is "
             f"{others.counts.score():.3f} ({_format_interval(*others.interval.score)})."
         )
     if (error := _mean(evaluation.calibration_error)) is not None:

@@ -35,7 +35,7 @@ def submit(
     ] = None,
     smooth: Annotated[
         str | None,
-        typer.Option("--smooth", metavar="N", help="Moving average in frames; excludes --thresholds."),
+        typer.Option("--smooth", metavar="N", help="As for `auscan evaluate`; excludes --thresholds."),
     ] = None,
     allow_difference: Annotated[
         int,

@@ -68,6 +68,9 @@ class VisualFeatures:
     if the checkpoint was trained for it (`has_pose_occlusion` of its config)."""
     last_patches: dict[int, NDArray[np.float32]]
     """Patches [N, Dv] of the last crop of each face; `previous` of the next call."""
+    gates: NDArray[np.float32] | None = None
+    """Gates [B, A] in 0..1: how far the local features of each AU can be trusted; None for format 1 and for
+    graphs without attributions."""
     attributions: FaceAttributions | None = None
     """Attributions; None unless requested."""
 

@@ -139,17 +139,22 @@ class OnnxEngine:
         """Encode crops [B, S, S, 3] RGB of the faces [B], given the previous patches [N, Dv] of each face."""
         before = previous_rows(faces, previous)
         no_patches = np.empty((0, *self._shape("visual", "carried")[1:]), np.float32)
-        embedding, au_tokens, points, pose_occlusion, patches, *by_head = self._run(
+        gates = ("gates",) if self._config.format > 1 and "gates" in self._outputs["visual"] else ()
+        embedding, au_tokens, points, pose_occlusion, patches, *others = self._run(
             "visual",
-            FEATURES + ATTRIBUTIONS if attributions else FEATURES,
+            FEATURES + (ATTRIBUTIONS if attributions else gates),
             crops=crops,
             carried=np.stack(before.carried) if before.carried else no_patches,
             before=before.rows,
         )
         # Copied, because a view would keep the patches of the whole call alive.
         last = {face: patches[row].copy() for face, row in before.last.items()}
-        averaged = FaceAttributions.from_heads(*by_head) if attributions else None
-        return VisualFeatures(embedding, au_tokens, points, pose_occlusion, last, averaged)
+        averaged = FaceAttributions.from_heads(*others) if attributions else None
+        return VisualFeatures(
+            *(embedding, au_tokens, points, pose_occlusion, last),
+            others[-1] if gates else None,
+            averaged,
+        )
 
     def encode_audio(
         self, samples: NDArray[np.float32], level: AudioLevel | None = None

@@ -91,6 +91,7 @@ class TorchEngine:
             _array(output.pose_occlusion[:, 0]),
             # Copied, because a view would keep the patches of the whole call alive.
             {face: last[row].copy() for face, row in before.last.items()},
+            None if self._config.format == 1 else _array(aligned.gates[:, 0]),
             FaceAttributions.from_heads(*(_array(each[:, 0]) for each in by_head)) if attributions else None,
         )
 

@@ -242,7 +242,8 @@ def contrast_loss(faces: Tensor, regions: Tensor, excluded: Tensor) -> Tensor:
     0 if there is no negative.
     """
     dtype = torch.promote_types(faces.dtype, torch.float32)
-    logits = torch.einsum("iad,jad->aij", faces.to(dtype), regions.to(dtype))  # [A, F, F]
+    # Converted after the product too, which autocast computes in half precision.
+    logits = torch.einsum("iad,jad->aij", faces.to(dtype), regions.to(dtype)).to(dtype)  # [A, F, F]
     itself = torch.eye(len(faces), dtype=torch.bool, device=faces.device)
     masked = (excluded & ~itself[..., None]).permute(2, 0, 1)  # [A, F, F]
     logits = logits.masked_fill(masked, torch.finfo(dtype).min)

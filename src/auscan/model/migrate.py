@@ -56,7 +56,7 @@ def from_format_1(weights: Mapping[str, Tensor], module: nn.Module) -> dict[str,
         for pattern, replacement in RENAMED:
             name = re.sub(pattern, replacement, name)
         migrated[name] = value
-        if ".contrast." in name:  # format 1 has one projection for contrast and gate
+        if "share_" in stored:  # format 1 has one projection for contrast and gate
             migrated[name.replace(".contrast.", ".gate.")] = value
     for name, value in module.state_dict().items():
         if name not in migrated and any(re.search(pattern, name) for pattern in ADDED):

@@ -44,7 +44,7 @@ from auscan.inference.engine import (
     Segment,
     segments,
 )
-from auscan.inference.score_track import audio_margin_s
+from auscan.inference.score_track import reading_margin_s
 from auscan.media.audio import JITTER_S, Waveform
 from auscan.media.video import Frame
 from auscan.pipeline.track import SpooledArray
@@ -183,6 +183,10 @@ class SpooledAudioTokens:
     times_s: NDArray[np.float64]
     """Times [Ta] of their centres, seconds."""
 
+    def shifted(self, offset_s: float) -> "SpooledAudioTokens":
+        """Return the tokens with the offset of the sound taken from their times."""
+        return SpooledAudioTokens(self.tokens, self.times_s - offset_s) if offset_s else self
+
 
 class AudioTokenReader:
     """Reader of a file's audio; encodes the segments near faces and reads at most one segment ahead."""
@@ -195,7 +199,7 @@ class AudioTokenReader:
         chunks: the whole audio in contiguous chunks; None if the source has no audio.
         level: level of the whole audio, for an encoder with normalise: file
         """
-        self._engine, self._margin_s = engine, audio_margin_s(engine)
+        self._engine, self._margin_s = engine, reading_margin_s(engine)
         self._segments = prefetch(() if chunks is None else segments(chunks, level), 1)
         self._read_s = -np.inf
         self._unencoded: list[Segment] = []  # still within reach of a later frame

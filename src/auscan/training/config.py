@@ -45,6 +45,20 @@ class FoldConfig(Settings):
         return self
 
 
+class FurtherDataConfig(Settings):
+    """A further data set to train on, such as DISFA or BP4D beside Aff-Wild2.
+
+    AUs that it does not code have labels of -1, which are in no loss.
+    """
+
+    index: Path
+    """Folder written by `auscan prepare`."""
+    cache: Path
+    """Folder written by `auscan extract`, with the same encoders and grid."""
+    train: tuple[str, ...] = Field(min_length=1)
+    """Splits to train on, such as fold1, fold2 and fold3 of DISFA."""
+
+
 class DataConfig(Settings):
     """Data to train on, to validate on and to score."""
 
@@ -52,6 +66,8 @@ class DataConfig(Settings):
     """Folder written by `auscan prepare`."""
     cache: Path
     """Folder written by `auscan extract`."""
+    more: tuple[FurtherDataConfig, ...] = ()
+    """Further data sets to train on. Validation, folds and scores are those of `index` alone."""
     train: tuple[str, ...] = ("train",)
     """Splits to train on."""
     validate_on: tuple[str, ...] = ("val",)
@@ -130,6 +146,9 @@ class ModelConfig(Settings):
     controls: ControlConfig = ControlConfig()
     encoder: EncoderConfig | None = None
     """null: train on features; otherwise on crops, end to end."""
+    start_from: Path | None = None
+    """Folder of another run, or of its best/ or last/, whose weights are the initial ones. It must have the
+    same sizes, controls and encoders."""
 
     def network(self) -> NetworkConfig:
         """Return the settings of the network; parts that are not given have the settings of the size.
@@ -151,6 +170,8 @@ class LossConfig(Settings):
     """Binary cross-entropy; positives are weighted by negatives over positives."""
     positive_cap: float = Field(default=10.0, ge=1)
     """Largest weight of a positive."""
+    label_smoothing: float = Field(default=0.0, ge=0, lt=0.5)
+    """Probability of the wrong label in the targets of `bce`: they are this and 1 minus this, not 0 and 1."""
     asymmetric: float = Field(default=0.0, ge=0)
     """Asymmetric loss (Ridnik et al. 2021)."""
     gamma_positive: float = Field(default=0.0, ge=0)
@@ -223,6 +244,9 @@ class LoopConfig(Settings):
     """Processes that load windows in advance; 0 loads them in the training process."""
     rule: Rule = "frame"
     """Labels that count in the validation score (training/metrics.py)."""
+    stop_at: Literal["fixed", "tuned"] = "fixed"
+    """Thresholds of the validation score that chooses the best epoch and stops the run. fixed: 0.5; tuned:
+    for each AU the threshold of best F1 on the validation tracks. The log has both scores."""
 
 
 class TrainConfig(Settings):

@@ -32,7 +32,7 @@ class CrossValidationResult:
     """Scores of a cross-validation."""
 
     best: tuple[float, ...]
-    """Mean F1 at 0.5 of each fold's best network on the tracks held out; NaN without labels."""
+    """Mean F1 of each fold's best network on the tracks held out (`TrainingResult.best`)."""
     scores: dict[str, Path] = field(default_factory=dict)
     """Parquet files of scores: `oof`, and the means over the folds."""
 

@@ -44,8 +44,15 @@ from auscan.training.operating_points import (
     cross_fit_thresholds,
     fit_calibrated_thresholds,
 )
-from auscan.training.smoothing import NO_SMOOTHING, final_scores
-from auscan.training.thresholds import Decision, cross_fit_predictions, tune_thresholds
+from auscan.training.smoothing import NO_SMOOTHING, Smoothing, final_scores
+from auscan.training.thresholds import (
+    Decision,
+    SmoothingSearch,
+    cross_fit_predictions,
+    search_smoothing,
+    smoothing_json,
+    tune_thresholds,
+)
 
 # The palette of Okabe and Ito, safe for colour-blind readers.
 DEFAULT_COLOUR, TUNED_COLOUR, ALWAYS_YES_COLOUR = "#56B4E9", "#0072B2", "#D55E00"
@@ -78,8 +85,10 @@ class Evaluation:
     """Metrics of a set of scores."""
 
     rule: Rule
-    windows: tuple[int, ...]
-    """[A] smoothing windows in frames, applied first."""
+    windows: tuple[Smoothing, ...]
+    """[A] smoothing of each AU, applied first."""
+    smoothing_searched: bool
+    """Whether the smoothing was chosen on these frames."""
     tracks: int
     sources: int
     """Number of source videos; the bootstrap resamples these."""
@@ -97,8 +106,9 @@ class Evaluation:
     """Metrics at 0.5."""
     at_tuned: ThresholdMetrics
     cross_fitted: F1Metrics | None
-    """f1_all with thresholds that were tuned, for each video, on other videos: an unbiased estimate of the
-    value of tuning. None if thresholds were given, or with a single video."""
+    """f1_all with thresholds, and the smoothing if it was searched, that were chosen for each video on other
+    videos: an unbiased estimate of the value of tuning. None if thresholds were given, or with a single
+    video."""
     ranking: tuple[Ranking, ...]
     """[A] on all counted frames."""
     calibration_error: tuple[float, ...]
@@ -113,7 +123,8 @@ class Evaluation:
         """Return plain JSON types; an undefined figure is None."""
         return {
             "rule": self.rule,
-            "smooth": dict(zip(AU_NAMES, self.windows, strict=True)),
+            "smooth": smoothing_json(self.windows),
+            "smoothing_searched": self.smoothing_searched,
             "tracks": self.tracks,
             "sources": self.sources,
             "rows": self.rows,
@@ -138,30 +149,34 @@ def evaluate(
     labels: pd.DataFrame,
     scores: pd.DataFrame,
     decision: Decision | None = None,
-    windows: tuple[int, ...] = NO_SMOOTHING,
+    windows: tuple[Smoothing, ...] | None = NO_SMOOTHING,
     rule: Rule = "frame",
 ) -> Evaluation:
     """Evaluate scores against labels at 0.5 and at the thresholds of `decision`.
 
-    Without a decision, thresholds are tuned on these frames after smoothing over `windows`. With a decision,
-    its own windows are used.
+    Without a decision, thresholds are tuned on these frames after smoothing over `windows`, or after the best
+    smoothing for these frames if `windows` is None. With a decision, its own windows are used.
     Raises InputError if a labelled track has no scores or no label counts; AuscanError without scikit-learn.
     """
     if decision is not None:
         windows = decision.windows
-    final = final_scores(scores, labels, windows)
     truth = labels[list(AU_NAMES)].to_numpy(np.int8)
     coded: NDArray[np.bool_] = np.any(truth >= 0, axis=0)
     mask = label_mask(truth, rule, coded)
-    counted = mask.any(axis=1)
+    counted: NDArray[np.bool_] = np.any(mask, axis=1)
     if not counted.any():
         raise InputError(
             "No frame has a label for every AU that is labelled in these tracks, as the official score "
             "requires. Count label by label instead: --rule element."
         )
     truth = np.where(mask, truth, -1)[counted]
-    probabilities, has_face = final.probabilities[counted], final.has_face[counted]
     source, names = pd.factorize(labels["source_video"].to_numpy()[counted])
+    search = None
+    if windows is None:
+        search = search_smoothing(scores, labels, truth, counted, source)
+        windows = search.windows
+    final = final_scores(scores, labels, windows)
+    probabilities, has_face = final.probabilities[counted], final.has_face[counted]
     # The rule has been applied: labels that do not count are -1 now.
     thresholds = decision.thresholds if decision else tune_thresholds(truth, probabilities, "element")
     frames = _ScoredFrames(truth, probabilities, has_face, source, len(names))
@@ -169,6 +184,7 @@ def evaluate(
     return Evaluation(
         rule=rule,
         windows=windows,
+        smoothing_searched=search is not None,
         tracks=int(labels["track"].nunique()),
         sources=len(names),
         rows=len(labels),
@@ -178,7 +194,7 @@ def evaluate(
         tuned_here=decision is None,
         at_default=frames.metrics_at(Decision().thresholds),
         at_tuned=frames.metrics_at(thresholds),
-        cross_fitted=frames.cross_fitted() if decision is None and len(names) > 1 else None,
+        cross_fitted=frames.cross_fitted(search) if decision is None and len(names) > 1 else None,
         ranking=tuple(ranking(truth[:, j], probabilities[:, j]) for j in range(len(AU_NAMES))),
         calibration_error=faces.calibration_error(faces.probabilities),
         calibrated_error=faces.calibrated_error() if decision is None and faces.sources > 1 else None,
@@ -206,7 +222,9 @@ class _ScoredFrames:
             thresholds, self._f1_metrics(predictions), self._f1_metrics(predictions, self.has_face)
         )
 
-    def cross_fitted(self) -> F1Metrics:
+    def cross_fitted(self, search: SmoothingSearch | None) -> F1Metrics:
+        if search is not None and search.cross_fitted is not None:
+            return self._f1_metrics(search.cross_fitted)
         return self._f1_metrics(
             cross_fit_predictions(self.labels, self.probabilities, self.source, "element")
         )

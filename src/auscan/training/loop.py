@@ -10,12 +10,12 @@ last save and ends with the same weights as an uninterrupted one: order and drop
 position in an epoch, and everything else that a step depends on is in the saved state.
 
 Inputs: a `TrainConfig`. Returns: the folder of a run (run.py).
-See also: windows.py (windows), epoch.py (order and modality dropout), module.py (network), losses.py.
+See also: build.py (data, network and optimiser of a run), epoch.py (order and modality dropout), losses.py.
 """
 
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -24,56 +24,32 @@ import numpy as np
 import pandas as pd
 import torch
 from torch import Tensor, nn
-from torch.optim.swa_utils import AveragedModel
 from torch.utils.data import DataLoader
 
 from auscan.core.aus import AU_NAMES
-from auscan.core.config import CHECKPOINT_FORMAT, NetworkConfig
-from auscan.core.errors import AuscanError, InputError
-from auscan.datasets.features import Encoders
-from auscan.datasets.index import read_index
+from auscan.core.config import CHECKPOINT_FORMAT
+from auscan.core.errors import InputError
 from auscan.model.alignment import GranularityAlignment
+from auscan.training.build import (
+    Reporter,
+    build_accelerator,
+    build_modules,
+    initial_trained_config,
+    load_data,
+)
 from auscan.training.config import TrainConfig
 from auscan.training.distributed import gather_rows
-from auscan.training.encoder import CropEncoder
 from auscan.training.epoch import EpochBatches, EpochOrder, process_batches
-from auscan.training.find_encoders import find_encoders
-from auscan.training.losses import Criterion, Losses, Predictions, Views, positive_weights
-from auscan.training.module import (
-    FeatureNetwork,
-    FeatureSizes,
-    build_network,
-    network_config,
-    parameter_table,
-)
-from auscan.training.optim import (
-    ema_update,
-    keep_freed_memory,
-    parameter_groups,
-    warmup_cosine,
-    with_separate_rate,
-)
-from auscan.training.predict import mean_f1, score_tracks
-from auscan.training.run import RunFolder, TrainedConfig, load_trained, save_trained
+from auscan.training.losses import Losses, Predictions, Views
+from auscan.training.module import FeatureNetwork
+from auscan.training.optim import keep_freed_memory
+from auscan.training.predict import score_tracks, validation_score
+from auscan.training.run import RunFolder, load_trained, save_trained
 from auscan.training.scores import write_scores
-from auscan.training.windows import (
-    Batch,
-    CaughtErrors,
-    LabelledTrack,
-    WindowBatches,
-    check_features_from,
-    check_same_encoders,
-    load_tracks,
-    sample_audio,
-    split_tracks,
-    training_windows,
-)
+from auscan.training.windows import Batch, CaughtErrors, LabelledTrack, WindowBatches
 
 EXTRA_AUDIO_S = 0.1
 """Audio of a window beyond the reach of its outermost frames, in seconds."""
-
-Reporter = Callable[[str], None]
-"""Function that receives progress lines for people."""
 
 
 @dataclass
@@ -94,7 +70,7 @@ class TrainingResult:
     """Result of a run."""
 
     best: float
-    """Mean F1 on the validation split at 0.5; NaN without labels."""
+    """Best mean F1 on the validation split, at the thresholds of loop.stop_at; NaN without labels."""
     best_step: int
     steps: int
     folder: Path
@@ -118,79 +94,28 @@ class Trainer:
 
     def __init__(self, config: TrainConfig, report: Reporter) -> None:
         self.config = config
-        self.accelerator = _accelerator(config)
+        self.accelerator = build_accelerator(config)
         self.is_main = bool(self.accelerator.is_main_process)
         self.report: Reporter = report if self.is_main else _discard
-        self.index = read_index(config.data.index)
-        encoder = config.model.encoder
-        initial = None if encoder is None else find_encoders(encoder.start, encoder.visual, encoder.audio)
-        self.crop_size = None if initial is None else initial.crop_size
-        self.training_tracks, self.validation_tracks = split_tracks(
-            self.index, config.data, config.seed, self.crop_size, self.report
-        )
-        header = self.training_tracks[0].features.header
-        self.sizes = FeatureSizes.from_header(header)
-        for track in (*self.training_tracks, *self.validation_tracks):
-            check_same_encoders(track, self.training_tracks[0])
-        if initial is not None:
-            check_features_from(initial, self.training_tracks[0])
-        labelled = np.any([(track.labels >= 0).any(axis=0) for track in self.training_tracks], axis=0)  # [A]
-        self.trained_config = TrainedConfig(
-            untrained_aus=tuple(np.array(AU_NAMES)[~labelled].tolist()),
-            model=header.model,
-            encoders=header.encoders,
-            sizes=self.sizes,
-            network=_network_config(config, self.sizes, initial),
-            controls=config.model.controls,
-            encoder=encoder,
-            step=0,
-            score=None,
-        )
-        windows = training_windows(self.training_tracks, config.data)
-        sources = [self.training_tracks[window.track].source_video for window in windows]
-        self.epoch_order = EpochOrder(sources, config.data.balance, config.seed)
+        self.data = load_data(config, self.report)
+        self.trained_config = initial_trained_config(config, self.data)
+        self.epoch_order = EpochOrder(self.data.window_sources, config.data.balance, config.seed)
         self.audio_margin_s = config.model.network().fusion.reach_s + EXTRA_AUDIO_S
-        self.windows = WindowBatches(self.training_tracks, windows, self.audio_margin_s, config.data.margin)
+        self.windows = WindowBatches(
+            self.data.training, self.data.windows, self.audio_margin_s, config.data.margin
+        )
         self.windows_per_step = config.loop.batch * config.loop.accumulate * self.accelerator.num_processes
-        self.steps_per_epoch = math.ceil(len(windows) / self.windows_per_step)
+        self.steps_per_epoch = math.ceil(len(self.data.windows) / self.windows_per_step)
         self.total_steps = config.loop.epochs * self.steps_per_epoch
-        self._build(initial)
+        modules = build_modules(config, self.data, self.accelerator, self.total_steps, self.report)
+        self.network, self.averaged, self.criterion = modules.network, modules.averaged, modules.criterion
+        self.optimizer, self.schedule = modules.optimizer, modules.schedule
+        self.active_patches: int = getattr(modules.averaged.module.alignment, "active", 0)
         with self.accelerator.main_process_first():
             self.folder = RunFolder(config, creates=self.is_main)
         self.summary_writer = _summary_writer(config.out) if self.is_main else None
         self.progress = RunProgress()
         self._resume()
-
-    def _build(self, initial: Encoders | None) -> None:
-        """Build the network, moving average, optimiser, schedule and losses."""
-        config = self.config
-        torch.manual_seed(config.seed)
-        encoder_config, encoder = config.model.encoder, None
-        if encoder_config is not None and initial is not None:
-            encoder = CropEncoder(initial.visual, self.sizes.grid, encoder_config)
-        view_frames = config.loss.alignment_frames if config.loss.alignment else 0
-        network = build_network(self.sizes, config.model, view_frames, encoder)
-        self.report(parameter_table(network, self.sizes, config.model))
-        self.active_patches = getattr(network.alignment, "active", 0)
-        with torch.no_grad():
-            samples = torch.cat([network.audio_mix(each) for each in sample_audio(self.training_tracks)])
-        network.temporal.norm_audio.fit(samples)
-        self.averaged = AveragedModel(network, avg_fn=ema_update(config.optimizer.average))
-        self.averaged.to(self.accelerator.device).requires_grad_(False)
-        groups = parameter_groups(network, config.optimizer.weight_decay)
-        if encoder_config is not None and encoder is not None:
-            encoder_rate = config.optimizer.rate * encoder_config.rate_factor
-            groups = with_separate_rate(groups, encoder, encoder_rate)
-        optimizer = torch.optim.AdamW(groups, lr=config.optimizer.rate)
-        self.network, self.optimizer = self.accelerator.prepare(network, optimizer)
-        warmup = round(config.optimizer.warmup * self.total_steps)
-        self.schedule = torch.optim.lr_scheduler.LambdaLR(
-            optimizer, lambda step: warmup_cosine(step, warmup, self.total_steps)
-        )
-        labels = np.concatenate([track.labels[track.features.has_image] for track in self.training_tracks])
-        positives, negatives = (torch.from_numpy((labels == value).sum(0)) for value in (1, 0))
-        weights = positive_weights(positives, negatives, config.loss.positive_cap)
-        self.criterion = Criterion(config.loss, weights)
 
     def run(self) -> None:
         """Train and validate until the last epoch, or until the score no longer improves."""
@@ -270,11 +195,13 @@ class Trainer:
         finite = torch.cat([logits.isfinite().flatten(1).all(1) for _, logits in outputs]).tolist()
         wrong = {name for name, is_finite in zip(names, finite, strict=True) if not is_finite}
         tracks = ", ".join(sorted(wrong or set(names)))
+        data = self.config.data
+        caches = " or ".join(map(str, [data.cache, *(each.cache for each in data.more)]))
         return InputError(
             f"The loss of step {self.progress.step + 1} is {loss}, in windows of the tracks {tracks}. "
             f"The weights of this step are not saved. Lower optimizer.rate, or use another loop.precision "
             f"than {self.config.loop.precision}. If the pictures of a track are damaged, delete its folder "
-            f"in {self.config.data.cache} and run auscan extract again."
+            f"in {caches} and run auscan extract again."
         )
 
     def _losses(self, batch: Batch) -> tuple[Losses, Tensor]:
@@ -295,22 +222,26 @@ class Trainer:
     def _validate(self, epoch: int) -> None:
         """Score the validation tracks with the averaged weights; save them if they are the best so far."""
         progress = self.progress
-        scores = self._scores(self._averaged_network(), self.validation_tracks)
-        score, by_au = mean_f1(scores, self.validation_tracks, self.config.loop.rule)
-        value = -1.0 if math.isnan(score) else score
+        scores = self._scores(self._averaged_network(), self.data.validation)
+        score = validation_score(scores, self.data.validation, self.config.loop.rule)
+        chosen = score.tuned if self.config.loop.stop_at == "tuned" else score.fixed
+        value = -1.0 if math.isnan(chosen) else chosen
         is_best = value > progress.best or progress.best_step == 0
         progress.waited = 0 if is_best else progress.waited + 1
         if is_best:
             progress.best, progress.best_step = value, progress.step
         progress.stopped = progress.waited >= self.config.loop.patience
         if self.is_main:
-            self._save_network("last", score)
+            self._save_network("last", score.fixed)
             if is_best:
-                self._save_network("best", score)
-            named = dict(zip(AU_NAMES, by_au, strict=True))
-            self._write_log(epoch=epoch, kind="validation", mean_f1=score, **named)
+                self._save_network("best", score.fixed)
+            named = dict(zip(AU_NAMES, score.by_au, strict=True))
+            self._write_log(
+                epoch=epoch, kind="validation", mean_f1=score.fixed, mean_f1_tuned=score.tuned, **named
+            )
         self.report(
-            f"epoch {epoch + 1} of {self.config.loop.epochs}: mean F1 {score:.4f}, best {progress.best:.4f}"
+            f"epoch {epoch + 1} of {self.config.loop.epochs}: mean F1 {score.fixed:.4f} at 0.5, "
+            f"{score.tuned:.4f} at tuned thresholds; best {progress.best:.4f}"
         )
 
     def _scores(self, network: FeatureNetwork, tracks: list[LabelledTrack]) -> pd.DataFrame:
@@ -344,12 +275,10 @@ class Trainer:
         self.accelerator.wait_for_everyone()
         network, _ = load_trained(self.config.out / "best")
         network.to(self.accelerator.device)
-        splits = {"val": self.validation_tracks}
+        splits = {"val": self.data.validation}
         for split in self.config.data.score:
-            splits[split] = load_tracks(self.index, self.config.data.cache, [split], self.crop_size)
+            splits[split] = self.data.score_tracks(self.config, split)
         for split, tracks in splits.items():
-            for track in tracks:
-                check_same_encoders(track, self.training_tracks[0])
             table = self._scores(network, tracks)
             if self.is_main:
                 path = self.config.out / "scores" / f"{split}.parquet"
@@ -421,29 +350,6 @@ class Trainer:
                     if isinstance(value, float):
                         self.summary_writer.add_scalar(f"{values['kind']}/{name}", value, self.progress.step)
                 self.summary_writer.flush()
-
-
-def _network_config(config: TrainConfig, sizes: FeatureSizes, initial: Encoders | None) -> NetworkConfig:
-    """Return the settings of the network; a fine-tuning run has those of its initial encoders."""
-    network = network_config(sizes, config.model)
-    if initial is None:
-        return network
-    return network.model_copy(update={"visual": initial.config.visual, "audio": initial.config.audio})
-
-
-def _accelerator(config: TrainConfig) -> Any:
-    try:
-        from accelerate import Accelerator, DistributedDataParallelKwargs
-    except ImportError as error:
-        raise AuscanError(f"Training needs accelerate ({error}). Run: pip install 'auscan[train]'") from error
-    # In a batch without audio the fusion and audio-condition weights have no gradient.
-    unused = DistributedDataParallelKwargs(find_unused_parameters=True)
-    return Accelerator(
-        cpu=config.loop.device == "cpu",
-        mixed_precision=config.loop.precision,
-        gradient_accumulation_steps=config.loop.accumulate,
-        kwargs_handlers=[unused],
-    )
 
 
 def close_process_group() -> None:

@@ -32,11 +32,15 @@ MIN_POSITIVES = 1.0
 """Positives assumed for an AU that has none, so that its weight is finite."""
 
 
-def bce(logits: Tensor, labels: Tensor, positive_weight: Tensor) -> Tensor:
-    """Mean binary cross-entropy over the known labels; a positive of AU a has weight positive_weight[a]."""
+def bce(logits: Tensor, labels: Tensor, positive_weight: Tensor, smoothing: float = 0.0) -> Tensor:
+    """Mean binary cross-entropy over the known labels; a positive of AU a has weight positive_weight[a].
+
+    smoothing: probability of the wrong label in the targets (label smoothing)
+    """
     logits = _widen(logits)
     known = labels >= 0
     target = labels.clamp_min(0).to(logits.dtype)
+    target = target * (1.0 - 2.0 * smoothing) + smoothing
     loss = F.binary_cross_entropy_with_logits(logits, target, pos_weight=positive_weight, reduction="none")
     return _mean(loss, known)
 
@@ -175,7 +179,8 @@ class Criterion:
             "opening": (1.0, opening_loss(predictions.opening, labels, predictions.own_audio))
         }
         if config.bce:
-            terms["bce"] = config.bce, bce(logits, labels, self.positive_weight.to(logits.device))
+            positive_weight = self.positive_weight.to(logits.device)
+            terms["bce"] = config.bce, bce(logits, labels, positive_weight, config.label_smoothing)
         if config.asymmetric:
             gammas = (config.gamma_positive, config.gamma_negative, config.margin)
             terms["asymmetric"] = config.asymmetric, asymmetric(logits, labels, *gammas)

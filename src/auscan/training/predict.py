@@ -3,11 +3,12 @@
 A track of any length is scored as one sequence: the temporal model carries its state from chunk to chunk. To
 measure the value of long context, the context can be limited to chunks of a few frames.
 
-Inputs: a network and tracks (windows.py). Returns: a table of scores (scores.py), the mean F1.
+Inputs: a network and tracks (windows.py). Returns: a table of scores (scores.py), a `ValidationScore`.
 See also: evaluation.py (intervals, thresholds and other metrics).
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
@@ -19,11 +20,13 @@ from auscan.core.environment import chunk_slices
 from auscan.core.errors import InputError
 from auscan.training.metrics import Rule, count
 from auscan.training.module import FeatureNetwork
+from auscan.training.scores import TIME_COLUMN
 from auscan.training.smoothing import final_scores
+from auscan.training.thresholds import Decision, tune_thresholds
 from auscan.training.windows import LabelledTrack, collate, slice_track
 
 THRESHOLD = 0.5
-"""Threshold of the validation score; tuned thresholds would follow its noise."""
+"""Fixed threshold of the validation score."""
 BATCH_FRAMES = 1024
 """Frames of all chunks that are scored in one call; does not change results."""
 
@@ -55,17 +58,28 @@ def score_tracks(
     return pd.concat(tables, ignore_index=True)
 
 
-def mean_f1(scores: pd.DataFrame, tracks: Sequence[LabelledTrack], rule: Rule) -> tuple[float, list[float]]:
-    """Mean F1 at 0.5 over all labelled frames, with missing scores filled in, and F1 per AU; NaN without
-    labels.
-    """
+@dataclass(frozen=True)
+class ValidationScore:
+    """Mean F1 on the labelled frames of some tracks, with missing scores filled in; NaN without labels."""
+
+    fixed: float
+    """Mean F1 at `THRESHOLD`."""
+    tuned: float
+    """Mean F1 at the threshold of best F1 of each AU on these frames, which is optimistic."""
+    by_au: tuple[float, ...]
+    """[A] F1 at `THRESHOLD`."""
+
+
+def validation_score(scores: pd.DataFrame, tracks: Sequence[LabelledTrack], rule: Rule) -> ValidationScore:
+    """Compute the F1 of a table of scores against the labels of the tracks."""
     rows = pd.concat(
         [pd.DataFrame({"track": track.name, "frame": track.numbers}) for track in tracks], ignore_index=True
     )
     labels = np.concatenate([track.labels for track in tracks])
-    predictions = final_scores(scores, rows).probabilities >= THRESHOLD  # NaN counts as inactive
-    counts = count(labels, predictions, rule)
-    return counts.score(), counts.f1().tolist()
+    probabilities = final_scores(scores, rows).probabilities
+    fixed = count(labels, probabilities >= THRESHOLD, rule)  # NaN counts as inactive
+    tuned = Decision(tune_thresholds(labels, probabilities, rule)).predict(probabilities)
+    return ValidationScore(fixed.score(), count(labels, tuned, rule).score(), tuple(fixed.f1().tolist()))
 
 
 @torch.no_grad()
@@ -90,4 +104,5 @@ def _scores_table(track: LabelledTrack, probabilities: NDArray[np.float32]) -> p
     table.insert(0, "track", track.name)
     table.insert(1, "frame", track.numbers)
     table.insert(2, "has_face", track.features.has_image)
+    table[TIME_COLUMN] = track.features.times_s
     return table

@@ -12,6 +12,7 @@ from typing import Final
 import numpy as np
 import pandas as pd
 import pyarrow as pa  # type: ignore[import-untyped]
+import pyarrow.parquet as pq  # type: ignore[import-untyped]
 
 from auscan.core.aus import AU_NAMES
 from auscan.core.environment import atomic_path
@@ -19,6 +20,9 @@ from auscan.core.errors import InputError
 
 SCORE_COLUMNS: Final[tuple[str, ...]] = ("track", "frame", "has_face", *AU_NAMES)
 """Track name, frame number from 1, whether the frame has a detected face, twelve probabilities or NaN."""
+
+TIME_COLUMN: Final = "time_s"
+"""Optional column of scores: the time of the frame, for smoothing windows in seconds."""
 
 LABEL_COLUMNS: Final[tuple[str, ...]] = ("track", "split", "source_video", "frame", *AU_NAMES)
 """Columns read from an index (datasets/index.py); labels are 1, 0 or -1."""
@@ -43,8 +47,8 @@ def write_scores(path: Path, scores: pd.DataFrame) -> None:
 
 
 def check_scores(scores: pd.DataFrame, name: str) -> pd.DataFrame:
-    """Validate scores; returns them sorted by track and frame, with float32 probabilities. `name` is for
-    messages.
+    """Validate scores; returns them sorted by track and frame, with float32 probabilities, and `TIME_COLUMN`
+    if they have it. `name` is for messages.
 
     Raises InputError if a column is missing, a row has no track, a frame is not a whole number from 1 on or
     occurs twice in its track, or a probability lies outside 0 to 1. NaN marks a missing score and is valid.
@@ -67,6 +71,8 @@ def check_scores(scores: pd.DataFrame, name: str) -> pd.DataFrame:
     table.insert(0, "track", scores["track"].astype(str).to_numpy(object))
     table.insert(1, "frame", frames.astype(np.int64))
     table.insert(2, "has_face", scores["has_face"].to_numpy(bool))
+    if TIME_COLUMN in scores:
+        table[TIME_COLUMN] = scores[TIME_COLUMN].to_numpy(np.float64, na_value=np.nan)
     twice = table.duplicated(["track", "frame"])
     if twice.any():
         row = table[twice].iloc[0]
@@ -103,7 +109,9 @@ def _read(path: Path, columns: tuple[str, ...], content: str) -> pd.DataFrame:
     if not path.is_file():
         raise InputError(f"{path} does not exist. Give a Parquet file of {content}.")
     try:
-        return pd.read_parquet(path, columns=list(columns))
+        stored = pq.read_schema(path).names
+        optional = [TIME_COLUMN] if TIME_COLUMN in stored and TIME_COLUMN not in columns else []
+        return pd.read_parquet(path, columns=[*columns, *optional])
     except (OSError, ValueError, KeyError, pa.ArrowException) as error:
         reason = " ".join(str(error).split())[:200]
         raise InputError(

@@ -1,4 +1,4 @@
-"""Tune thresholds per AU for the best F1 and store them with their smoothing.
+"""Tune thresholds per AU for the best F1, search their smoothing, and store both.
 
 A threshold is valid only for the smoothing it was tuned after, so both are kept in one file and used
 together, in evaluation and in submissions. Tune on out-of-fold scores: thresholds tuned on training data, or
@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 from pydantic import ValidationError
 
@@ -23,7 +24,7 @@ from auscan.core.config import UNCALIBRATED, Calibration, OperatingPoints
 from auscan.core.environment import atomic_path
 from auscan.core.errors import InputError
 from auscan.training.metrics import Rule, label_mask
-from auscan.training.smoothing import NO_SMOOTHING, check_windows
+from auscan.training.smoothing import NO_SMOOTHING, Smoothing, final_scores
 
 DEFAULT: Final[float] = 0.5
 """The threshold without tuning, and if tuning finds nothing better."""
@@ -31,6 +32,13 @@ MIN_THRESHOLD: Final[float] = 0.05
 MAX_THRESHOLD: Final[float] = 0.95
 """Range of tuned thresholds, so that the threshold of a rare AU is not set by a few extreme frames."""
 
+CANDIDATES: Final[tuple[Smoothing, ...]] = (
+    Smoothing(),
+    *(Smoothing(s, "s", kind) for s in (0.1, 0.25, 0.5, 1.0, 2.0, 4.0) for kind in ("mean", "median")),
+)
+"""Smoothing that the search compares, the weakest first."""
+MIN_GAIN: Final[float] = 0.001
+"""Gain of F1 from which the search prefers a longer window."""
 
 FOLDS: Final[int] = 5
 """Folds of the source videos for cross-fitting: tune on four fifths, predict the rest."""
@@ -42,17 +50,18 @@ class Decision:
 
     thresholds: tuple[float, ...] = (DEFAULT,) * AU_COUNT
     """[A] an AU is active if its score is at least this."""
-    windows: tuple[int, ...] = NO_SMOOTHING
-    """[A] frames of the moving average, odd; 1 means no smoothing."""
+    windows: tuple[Smoothing, ...] = NO_SMOOTHING
+    """[A] smoothing of each AU."""
     calibration: Calibration = UNCALIBRATED
     """Calibration of the scores; used only by `auscan pack`, for a checkpoint."""
     operating_points: OperatingPoints | None = None
     """Further thresholds, on calibrated probabilities; used only by `auscan pack`."""
 
     def __post_init__(self) -> None:
-        check_windows(self.windows)
         if len(self.thresholds) != AU_COUNT or not all(0 <= t <= 1 for t in self.thresholds):
             raise InputError(f"Thresholds should be {AU_COUNT} numbers from 0 to 1, got {self.thresholds}.")
+        if len(self.windows) != AU_COUNT:
+            raise InputError(f"Smoothing should have {AU_COUNT} windows, got {len(self.windows)}.")
 
     def predict(self, probabilities: NDArray[np.float32]) -> NDArray[np.bool_]:
         """Final scores [R, A] -> bool [R, A]; NaN is inactive. The scores must be smoothed already."""
@@ -63,7 +72,7 @@ class Decision:
         """Write the decision to `path` as JSON."""
         content: dict[str, Any] = {
             "thresholds": _by_au_name(self.thresholds),
-            "smooth": _by_au_name(self.windows),
+            "smooth": smoothing_json(self.windows),
         }
         if self.operating_points is not None:
             points = self.operating_points.model_dump()
@@ -88,7 +97,7 @@ def read_decision(path: Path) -> Decision:
         thresholds = _values_in_au_order(content["thresholds"], float)
         windows = NO_SMOOTHING
         if "smooth" in content:
-            windows = tuple(int(window) for window in _values_in_au_order(content["smooth"], int))
+            windows = tuple(Smoothing.parse(str(window)) for window in _in_au_order(content["smooth"]))
         calibration, points = UNCALIBRATED, None
         if "calibration" in content:
             calibration = Calibration(**_groups_in_au_order(content["calibration"]))
@@ -133,6 +142,51 @@ def cross_fit_predictions(
     return predictions
 
 
+@dataclass(frozen=True, eq=False)
+class SmoothingSearch:
+    """Smoothing of each AU, chosen on R scored rows."""
+
+    windows: tuple[Smoothing, ...]
+    """[A] chosen on all rows."""
+    cross_fitted: NDArray[np.bool_] | None
+    """[R, A] predictions with the smoothing and threshold of each row chosen on other videos: an unbiased
+    estimate of the value of the search. None for a single video."""
+
+
+def search_smoothing(
+    scores: pd.DataFrame,
+    rows: pd.DataFrame,
+    labels: NDArray[np.integer],
+    counted: NDArray[np.bool_],
+    source: NDArray[np.integer],
+) -> SmoothingSearch:
+    """Choose for each AU the smoothing with the best F1 at its own tuned threshold.
+
+    scores, rows: as for `final_scores`; counted: mask of the R rows to use; labels [R, A] and source [R] of
+    those rows. Of windows whose F1 is within `MIN_GAIN` of the best, the first of `CANDIDATES` is chosen.
+    """
+    folds = list(held_out_rows(source)) if source.max() > 0 else []
+    used = [~held_out for held_out in folds] + [np.ones(len(labels), dtype=bool)]
+    f1 = np.zeros((len(used), len(CANDIDATES), AU_COUNT))
+    predictions = np.zeros((len(CANDIDATES), *labels.shape), dtype=bool)
+    for c, candidate in enumerate(CANDIDATES):
+        probabilities = final_scores(scores, rows, (candidate,) * AU_COUNT).probabilities[counted]
+        for j in range(AU_COUNT):
+            order = np.argsort(probabilities[:, j], kind="stable")  # so that each fold sorts in linear time
+            known = order[labels[order, j] >= 0]
+            for k, rows_used in enumerate(used):
+                kept = known[rows_used[known]]
+                threshold, f1[k, c, j] = best_f1(labels[kept, j], probabilities[kept, j])
+                if k < len(folds):
+                    predictions[c, folds[k], j] = probabilities[folds[k], j] >= np.float32(threshold)
+    chosen = np.argmax(f1 >= f1.max(axis=1, keepdims=True) - MIN_GAIN, axis=1)  # [folds + 1, A], the first
+    cross_fitted = np.zeros(labels.shape, dtype=bool)
+    for k, held_out in enumerate(folds):
+        for j in range(AU_COUNT):
+            cross_fitted[held_out, j] = predictions[chosen[k, j], held_out, j]
+    return SmoothingSearch(tuple(CANDIDATES[c] for c in chosen[-1]), cross_fitted if folds else None)
+
+
 def held_out_rows(source: NDArray[np.integer], folds: int = FOLDS) -> Iterator[NDArray[np.bool_]]:
     """Yield a mask [R] of the held-out rows of each fold: every row once, all rows of a source together."""
     # Videos with adjacent names may be similar, so shuffle them.
@@ -142,7 +196,13 @@ def held_out_rows(source: NDArray[np.integer], folds: int = FOLDS) -> Iterator[N
 
 
 def best_threshold(labels: NDArray[np.integer], scores: NDArray[np.float32]) -> float:
-    """Threshold of best F1, `MIN_THRESHOLD` to `MAX_THRESHOLD`, for labels [R] of 0 and 1, scores [R].
+    """Return the threshold of `best_f1`."""
+    return best_f1(labels, scores)[0]
+
+
+def best_f1(labels: NDArray[np.integer], scores: NDArray[np.float32]) -> tuple[float, float]:
+    """Threshold of best F1, `MIN_THRESHOLD` to `MAX_THRESHOLD`, for labels [R] of 0 and 1, scores [R]; and
+    that F1.
 
     Exact: every threshold between two distinct scores is tried. Of equally good ones the nearest to 0.5 is
     chosen, so an AU without a positive keeps 0.5. NaN scores are inactive at every threshold.
@@ -159,7 +219,7 @@ def best_threshold(labels: NDArray[np.integer], scores: NDArray[np.float32]) -> 
     denominator = len(ascending) - first + int(labels.sum())  # predicted + positives = 2 TP + FP + FN
     f1 = np.divide(2 * above[first], denominator, out=np.zeros(len(candidates)), where=denominator > 0)
     best = candidates[f1 == f1.max()]
-    return float(best[np.argmin(np.abs(best - DEFAULT))])
+    return float(best[np.argmin(np.abs(best - DEFAULT))]), float(f1.max())
 
 
 def candidate_thresholds(distinct: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -172,6 +232,13 @@ def candidate_thresholds(distinct: NDArray[np.float32]) -> NDArray[np.float32]:
     lower = np.concatenate([[np.float32(0)], distinct[:-1]])[: len(distinct)]
     middle = ((lower.astype(np.float64) + distinct) / 2).astype(np.float32)
     return np.where(middle > lower, middle, distinct)
+
+
+def smoothing_json(windows: Sequence[Smoothing]) -> dict[str, int | str]:
+    """Return the smoothing of each AU: a number of frames for a moving average over frames, else text."""
+    in_frames = Smoothing().unit, Smoothing().kind
+    values = [int(w.length) if (w.unit, w.kind) == in_frames else str(w) for w in windows]
+    return dict(zip(AU_NAMES, values, strict=True))
 
 
 def _by_au_name(values: Sequence[float]) -> dict[str, float]:
@@ -190,9 +257,14 @@ def _groups_in_au_order(groups: dict[str, dict[str, float]]) -> dict[str, tuple[
     return {name: tuple(_values_in_au_order(numbers, float)) for name, numbers in groups.items()}
 
 
-def _values_in_au_order(numbers: dict[str, float], kind: type) -> Sequence[float]:
-    if set(numbers) != set(AU_NAMES):
+def _in_au_order(values: dict[str, Any]) -> list[Any]:
+    if set(values) != set(AU_NAMES):
         raise ValueError(f"the keys should be {', '.join(AU_NAMES)}")
+    return [values[name] for name in AU_NAMES]
+
+
+def _values_in_au_order(numbers: dict[str, float], kind: type) -> Sequence[float]:
+    _in_au_order(numbers)
     wrong = [name for name in AU_NAMES if kind(numbers[name]) != numbers[name]]
     if wrong:
         raise ValueError(f"{wrong[0]} is {numbers[wrong[0]]!r}")

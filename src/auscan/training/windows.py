@@ -24,13 +24,10 @@ from auscan.core.errors import InputError
 from auscan.datasets.cache import TrackFeatures, open_track
 from auscan.datasets.crops import TrackCrops
 from auscan.datasets.features import Encoders
-from auscan.datasets.index import Index
+from auscan.datasets.index import COVER_COLUMNS, Index, read_index
 from auscan.datasets.track_lists import assign_folds
 from auscan.results.readers.annotations import NOT_ANNOTATED
-from auscan.training.config import DataConfig, FoldConfig
-
-COVER_COLUMNS = [f"{name}_covered" for name in AU_NAMES]
-"""Optional columns of the index: whether something covers the region of an AU, where that is known."""
+from auscan.training.config import DataConfig, FoldConfig, FurtherDataConfig
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,7 +76,7 @@ def load_tracks(
                 "again; it processes only the tracks that have changed."
             )
         labels = frames[list(AU_NAMES)].to_numpy(np.int8)
-        covers = frames.reindex(columns=COVER_COLUMNS, fill_value=NOT_ANNOTATED).to_numpy(np.int8)
+        covers = frames.reindex(columns=list(COVER_COLUMNS), fill_value=NOT_ANNOTATED).to_numpy(np.int8)
         numbers = frames["frame"].to_numpy(np.int64)
         crops = None if crop_size is None else TrackCrops(index.root, images, crop_size)
         tracks.append(LabelledTrack(name, str(track.source_video), numbers, labels, covers, features, crops))
@@ -102,7 +99,7 @@ def sample_audio(
 def split_tracks(
     index: Index, data: DataConfig, seed: int, crop_size: int | None, report: Callable[[str], None]
 ) -> tuple[list[LabelledTrack], list[LabelledTrack]]:
-    """Return the tracks to train on and to validate on; report if they share a source video.
+    """Return the tracks to train on and to validate on; report shared source videos and further data sets.
 
     seed: seed of shuffled labels; crop_size: side of the crops in pixels, None to train on features
     """
@@ -119,7 +116,29 @@ def split_tracks(
                 f"warning: {len(shared)} source videos, such as {min(shared)}, are in training and "
                 "validation, so the validation score is optimistic. data.folds splits by source video."
             )
-    return (with_shuffled_labels(training, seed) if data.shuffle_labels else training), validation
+    sets = [training, *(_load_further_data(each, crop_size, report) for each in data.more)]
+    if data.shuffle_labels:
+        sets = [with_shuffled_labels(tracks, seed) for tracks in sets]
+    return [track for tracks in sets for track in tracks], validation
+
+
+def _load_further_data(
+    further: FurtherDataConfig, crop_size: int | None, report: Callable[[str], None]
+) -> list[LabelledTrack]:
+    """Load the training tracks of a further data set and report the AUs that it codes.
+
+    Source videos get the name of the index, so that those of two data sets are distinct.
+    """
+    tracks = load_tracks(read_index(further.index), further.cache, further.train, crop_size)
+    labels = np.concatenate([track.labels for track in tracks])
+    coded = [
+        name for name, known in zip(AU_NAMES, np.any(labels >= 0, axis=0).tolist(), strict=True) if known
+    ]
+    report(
+        f"also training on {further.index}: {len(tracks)} tracks, {len(labels)} frames, "
+        f"labels of {', '.join(coded) or 'no AU'}"
+    )
+    return [replace(track, source_video=f"{further.index}/{track.source_video}") for track in tracks]
 
 
 def split_by_fold(
@@ -198,10 +217,10 @@ class Batch:
     """[B, Ta] bool."""
     own_audio: Tensor
     """[B, T] bool; False for frames of a window that has the audio of another one, and for padding."""
+    tracks: tuple[str, ...]
+    """Name of the track of each window."""
     in_window: Tensor | None = None
     """[B, T] bool, False in the margins of a window and in padding; None: no margins."""
-    tracks: tuple[str, ...] = ()
-    """Name of the track of each window, for messages."""
 
     def to(self, device: torch.device) -> Self:
         """Return the batch on a device."""
