@@ -15,6 +15,7 @@ from accelerate.state import AcceleratorState
 from safetensors.torch import load_file
 
 from auscan.core.errors import InputError
+from auscan.datasets.cache import quantise, restore
 from auscan.datasets.features import load_encoders
 from auscan.datasets.index import read_index
 from auscan.training.config import EncoderConfig, TrainConfig, check_train_config
@@ -65,6 +66,11 @@ def same_weights(one: Path, other: Path) -> bool:
     return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
 
 
+def round_as_cached(face: torch.Tensor, patches: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Round face to float16 and patches to int8 with a scale, as the cache does."""
+    return face.half(), torch.from_numpy(restore(*quantise(patches.half().numpy())))
+
+
 @pytest.mark.parametrize("kind", ["conv", "dinov2"])
 def test_before_training_crops_yield_the_logits_of_their_features(
     kind: str, request: pytest.FixtureRequest, tiny_checkpoint: Path, backbones: Path
@@ -83,7 +89,7 @@ def test_before_training_crops_yield_the_logits_of_their_features(
     whole = build_network(sizes, model, encoder=CropEncoder(start.visual, sizes.grid, model.encoder)).eval()
     whole.load_state_dict(plain.state_dict(), strict=False)
     assert whole.encoder is not None
-    whole.encoder.register_forward_hook(lambda module, inputs, tokens: tuple(each.half() for each in tokens))
+    whole.encoder.register_forward_hook(lambda module, inputs, tokens: round_as_cached(*tokens))
     batches = [
         collate([slice_track(each[0], slice(2, 12), 0.1), slice_track(each[1], slice(0, 7), 0.1)])
         for each in (features, crops)
