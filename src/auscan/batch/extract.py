@@ -24,7 +24,7 @@ from auscan.batch.ray_runner import RayRunner, connect, worker_resources
 from auscan.batch.run import InProcessRunner, ProgressListener, Runner, run
 from auscan.core.config import AlignmentConfig
 from auscan.core.environment import versions
-from auscan.core.errors import InputError
+from auscan.core.errors import InputError, MediaError
 from auscan.datasets.cache import CacheSize, read_header, track_folder
 from auscan.datasets.features import (
     Encoders,
@@ -36,6 +36,7 @@ from auscan.datasets.features import (
     use_threads,
 )
 from auscan.datasets.index import Index
+from auscan.media.discover import read_image
 from auscan.results.manifest import ManifestRecord
 from auscan.training.find_encoders import find_encoders
 
@@ -172,6 +173,16 @@ class Extraction:
             grid=self.grid,
             audio_width=self.encoders.audio_width,
         )
+
+    def enlarged_from(self) -> int | None:
+        """Return the side in pixels of the first readable picture if it is smaller than a crop, else None."""
+        for image in (image for track in self.tracks for image in track.images if image is not None):
+            try:
+                side = min(read_image(self.index.root / image).shape[:2])
+            except MediaError:
+                continue
+            return side if side < self.encoders.crop_size else None
+        return None
 
     def run_here(self, batch: int = 64, progress: Progress | None = None) -> list[ManifestRecord]:
         """Extract all pending tracks in this process; return one record per video.

@@ -79,6 +79,13 @@ def extract(
         f"{format_bytes(remaining.total)}."
     )
     typer.echo(_describe_patches(extraction.grid))
+    side = extraction.enlarged_from()
+    if side is not None:
+        typer.echo(
+            f"warning: pictures of {side} px are enlarged to {encoders.crop_size} px, but auscan detect cuts "
+            f"{encoders.crop_size} px from the frame, which is sharper than in training.",
+            err=True,
+        )
     with show_progress("extract") as progress:
         if ray is None or not extraction.jobs:
             records = extraction.run_here(batch, progress)

@@ -94,7 +94,11 @@ class TrackCrops:
 
 def read_crop(path: Path, side: int) -> NDArray[np.uint8]:
     """Return the picture resized to [side, side, 3] RGB.  Raises MediaError if it cannot be read."""
-    image = read_image(path)
+    return resize_crop(read_image(path), side)
+
+
+def resize_crop(image: NDArray[np.uint8], side: int) -> NDArray[np.uint8]:
+    """Resize a picture [H, W, 3] to [side, side, 3]."""
     if image.shape[:2] == (side, side):
         return image
     shrinks = image.shape[0] > side

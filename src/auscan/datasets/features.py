@@ -31,7 +31,7 @@ from auscan.datasets.cache import (
     TrackWriter,
     rows_digest,
 )
-from auscan.datasets.crops import read_crop
+from auscan.datasets.crops import resize_crop
 from auscan.datasets.index import Index
 from auscan.encoders.audio import build_audio_encoder
 from auscan.encoders.hub import with_arch
@@ -45,6 +45,7 @@ from auscan.encoders.visual import (
 )
 from auscan.inference.engine import encode_audio_stream, measure_level
 from auscan.media.audio import read_waveform
+from auscan.media.discover import read_image
 from auscan.model.checkpoint import load_checkpoint
 
 DECODE_THREADS: Final = 4
@@ -200,6 +201,7 @@ def expected_header(track: TrackRows, encoders: Encoders, grid: int) -> CacheHea
         width=encoders.width,
         grid=grid,
         audio_width=encoders.audio_width,
+        crop_size=encoders.crop_size,
     )
 
 
@@ -215,6 +217,8 @@ class _OpenTrack:
     track: TrackRows
     writer: TrackWriter
     unreadable: list[str]
+    picture_side: int | None = None
+    """Shorter side of the smallest picture so far, px."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -226,8 +230,8 @@ class _PendingImage:
     """Row in the track."""
     image: str
     """Path below the data set's folder."""
-    crop: Future[NDArray[np.uint8]]
-    """Decoded crop [S, S, 3]."""
+    crop: "Future[tuple[NDArray[np.uint8], int]]"
+    """Crop [S, S, 3], and the shorter side of the picture, px."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -259,7 +263,7 @@ class Extractor:
                 self._encode_batch(batch)
                 for open_track in batch.complete:
                     audio, start_s = self._audio_tokens.tokens_of(open_track.track.video)
-                    open_track.writer.finish(audio, start_s, open_track.unreadable)
+                    open_track.writer.finish(audio, start_s, open_track.unreadable, open_track.picture_side)
                     unreadable += open_track.unreadable
                 done += len(batch.rows)
                 progress(done, total)
@@ -269,10 +273,13 @@ class Extractor:
         rows, crops = [], []
         for row in batch.rows:
             try:
-                crops.append(row.crop.result())
-                rows.append(row)
+                crop, picture_side = row.crop.result()
             except MediaError:
                 row.track.unreadable.append(row.image)
+                continue
+            crops.append(crop)
+            rows.append(row)
+            row.track.picture_side = min(picture_side, row.track.picture_side or picture_side)
         if crops:
             face, patches = self.encoders.encode_faces(np.stack(crops), self.grid)
             for position, row in enumerate(rows):
@@ -292,10 +299,16 @@ class Extractor:
                 if len(batch.rows) == self.batch:
                     yield batch
                     batch = _ImageBatch([], [])
-                crop = decoders.submit(read_crop, self.root / image, self.encoders.crop_size)
+                crop = decoders.submit(_read_crop, self.root / image, self.encoders.crop_size)
                 batch.rows.append(_PendingImage(open_track, number, image, crop))
             batch.complete.append(open_track)
         yield batch
+
+
+def _read_crop(path: Path, side: int) -> tuple[NDArray[np.uint8], int]:
+    """Return the picture resized to [side, side, 3] RGB, and its shorter side in pixels."""
+    image = read_image(path)
+    return resize_crop(image, side), min(image.shape[:2])
 
 
 def _prefetch_one(batches: Iterator[_ImageBatch]) -> Iterator[_ImageBatch]:

@@ -64,6 +64,7 @@ from auscan.training.windows import (
     check_features_from,
     check_same_encoders,
     load_tracks,
+    smallest_enlarged,
     split_tracks,
     training_windows,
 )
@@ -142,6 +143,7 @@ class Trainer:
             network=_network_config(config, self.sizes, initial),
             controls=config.model.controls,
             encoder=encoder,
+            enlarged_from=smallest_enlarged(self.training_tracks),
             step=0,
             score=None,
         )
