@@ -84,7 +84,7 @@ def test_gpus_per_worker_requires_ray_and_a_gpu(index: Path, tiny_checkpoint: Pa
 def test_a_video_that_fails_is_reported(
     index: Path, tiny_checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("auscan.datasets.features._read_crop", lambda path, side: 1 / 0)
+    monkeypatch.setattr("auscan.datasets.features._read_crop", lambda path, detected, side: 1 / 0)
     arguments = ["extract", str(index), "--model", str(tiny_checkpoint), "--out", str(tmp_path / "cache")]
     result = CliRunner().invoke(app, arguments, catch_exceptions=False)
     assert result.exit_code == 1

@@ -267,7 +267,7 @@ def test_enlarged_pictures_are_recorded(
         headers = [open_track(tmp_path / name, track).header for track in "ab"]
         assert tuple(header.enlarged_from for header in headers) == sides
         assert [header.picture_side for header in headers] == [36, 40]
-        assert extraction.enlarged_from() == (40 if name == "large" else None)
+        assert extraction.enlarged_from == (40 if name == "large" else None)
         assert Extraction(index, used, tmp_path / name).pending == [], "the side is not known before"
 
 

@@ -73,6 +73,8 @@ class CacheHeader(Settings):
     """Start of the sound, seconds."""
     unreadable: tuple[str, ...] = ()
     """Pictures that cannot be decoded; they count as missing."""
+    crops: Literal["pictures", "video"] = "pictures"
+    """Source of the crops: the pictures, or the frames of the video where a face matches the picture."""
     crop_size: int | None = None
     """Side S of the encoder's crops, pixels; features of auscan 0.1.0 do not state it."""
     picture_side: int | None = None

@@ -126,7 +126,10 @@ def with_shuffled_labels(tracks: Sequence[LabelledTrack], seed: int) -> list[Lab
 
 def smallest_enlarged(tracks: Sequence[LabelledTrack]) -> int | None:
     """Return the side in pixels of the smallest picture that was enlarged to a crop, or None."""
-    sides = (track.features.header.enlarged_from for track in tracks)
+    sides = (
+        track.features.header.enlarged_from if track.crops is None else track.crops.enlarged_from()
+        for track in tracks
+    )
     return min((side for side in sides if side is not None), default=None)
 
 
