@@ -63,6 +63,7 @@ MARKERS = {
     "contracts/test_site.py": "slow",
     "datasets/synth": "slow",
     "datasets/test_features.py": "slow",
+    "datasets/test_video_crops.py": "slow",
     "datasets/test_same_instant.py": "slow",
     "encoders/test_hub.py": "slow",
     "encoders/test_hub_kinds.py": "slow",

@@ -50,6 +50,16 @@ def test_extract_estimates_its_size_and_does_nothing_when_all_features_exist(
     assert "Remaining: 0 tracks" in again.stdout
 
 
+def test_enlarged_pictures_are_a_warning(index: Path, tiny_checkpoint: Path, tmp_path: Path) -> None:
+    """The tiny encoder has crops of 32 px."""
+    arguments = ["extract", str(index), "--model", str(tiny_checkpoint), "--out", str(tmp_path / "cache")]
+    assert "enlarged" not in CliRunner().invoke(app, arguments, catch_exceptions=False).stderr
+    for number in (1, 3):
+        cv2.imwrite(str(tmp_path / f"{number}.png"), np.zeros((20, 24, 3), np.uint8))
+    warned = CliRunner().invoke(app, arguments, catch_exceptions=False)
+    assert "warning: pictures of 20 px are enlarged to 32 px, but auscan detect cuts" in warned.stderr
+
+
 def test_a_grid_is_a_number_or_full(index: Path, tiny_checkpoint: Path, tmp_path: Path) -> None:
     arguments = ["extract", str(index), "--model", str(tiny_checkpoint), "--out", str(tmp_path / "cache")]
     with pytest.raises(InputError, match="--grid wide is not valid"):
@@ -86,7 +96,7 @@ def test_gpus_per_worker_requires_ray_and_a_gpu(index: Path, tiny_checkpoint: Pa
 def test_a_video_that_fails_is_reported(
     index: Path, tiny_checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("auscan.datasets.features.read_crop", lambda path, side: 1 / 0)
+    monkeypatch.setattr("auscan.datasets.features._read_crop", lambda path, detected, side: 1 / 0)
     arguments = ["extract", str(index), "--model", str(tiny_checkpoint), "--out", str(tmp_path / "cache")]
     result = CliRunner().invoke(app, arguments, catch_exceptions=False)
     assert result.exit_code == 1

@@ -6,6 +6,7 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -253,6 +254,23 @@ def test_a_size_loads_local_weights_and_averages_patches(
     assert full.shape == (2, 256, 16)
     first_cell = full[0].reshape(16, 16, 16)[:2, :2].mean((0, 1))
     np.testing.assert_allclose(pooled[0, 0], first_cell, atol=np.abs(full).max() / 127)
+
+
+def test_enlarged_pictures_are_recorded(
+    make_index: Callable[..., Index], encoders: Encoders, backbones: Path, tmp_path: Path
+) -> None:
+    """The side, 36 or 40 px, is smaller than 224 px and larger than the 32 px of the tiny encoder."""
+    large = load_encoders("base", str(backbones / "dinov2"), str(backbones / "wavlm"))
+    index = make_index({"a": "x12", "b": "3"})
+    cv2.imwrite(str(index.root / "a" / "00003.png"), np.zeros((36, 50, 3), np.uint8))
+    for name, used, sides in (("large", large, (36, 40)), ("tiny", encoders, (None, None))):
+        extraction = Extraction(index, used, tmp_path / name)
+        extraction.run_here()
+        headers = [open_track(tmp_path / name, track).header for track in "ab"]
+        assert tuple(header.enlarged_from for header in headers) == sides
+        assert [header.picture_side for header in headers] == [36, 40]
+        assert extraction.enlarged_from == (40 if name == "large" else None)
+        assert Extraction(index, used, tmp_path / name).pending == [], "the side is not known before"
 
 
 def test_audio_is_normalised_over_the_whole_file(

@@ -119,7 +119,9 @@ def test_a_run_from_features_is_packed_with_its_encoders(
     assert (config.name, config.thresholds) == ("mine", thresholds)
     assert read_config(tmp_path / "packed") == config
     patches = 4 if grid == 2 else 16
-    assert f"- Active patches: k = 3 of N = {patches}.\n" in (tmp_path / "packed" / CARD_FILE).read_text()
+    card = (tmp_path / "packed" / CARD_FILE).read_text()
+    assert f"- Active patches: k = 3 of N = {patches}.\n" in card
+    assert "- Training crops: 32 px, not known to be enlarged.\n" in card
     start = load_encoders(str(tiny_checkpoint))
     trained_logits, packed_logits = logits_of_both(trained, tmp_path / "packed", start, 32)
     np.testing.assert_allclose(packed_logits, trained_logits, atol=1e-4)
@@ -170,6 +172,8 @@ def test_lora_weights_are_merged(dino_folders: tuple[Path, Path], backbones: Pat
     encoder = {"start": "base", **weights, "learn": "lora", "rank": 2, "rate_factor": 10.0}
     trained = run(dino_folders, tmp_path / "run", encoder=encoder)
     pack(trained, tmp_path / "packed")
+    card = (tmp_path / "packed" / CARD_FILE).read_text()
+    assert "- Training crops: pictures of 40 px enlarged to 224 px; `auscan detect` cuts 224 px from" in card
     start = load_encoders("base", **weights)
     assert not read_config(tmp_path / "packed").has_pose_occlusion, "no layer was trained for it"
     trained_logits, packed_logits = logits_of_both(trained, tmp_path / "packed", start, 224)

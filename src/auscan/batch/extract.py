@@ -24,9 +24,10 @@ from auscan.batch.ray_runner import RayRunner, connect, worker_resources
 from auscan.batch.run import InProcessRunner, ProgressListener, Runner, run
 from auscan.core.config import AlignmentConfig
 from auscan.core.environment import versions
-from auscan.core.errors import InputError
+from auscan.core.errors import InputError, MediaError
 from auscan.datasets.cache import CacheSize, read_header, track_folder
 from auscan.datasets.features import (
+    CropSource,
     Encoders,
     Extractor,
     Sources,
@@ -37,6 +38,7 @@ from auscan.datasets.features import (
     use_threads,
 )
 from auscan.datasets.index import Index
+from auscan.media.discover import read_image
 from auscan.results.manifest import ManifestRecord
 from auscan.training.find_encoders import find_encoders
 
@@ -73,6 +75,8 @@ class ExtractRequest:
     """Patches along one side after averaging."""
     batch: int
     """Pictures of a batch."""
+    crops: CropSource
+    """Source of the crops."""
 
 
 class ExtractWorker:
@@ -85,7 +89,9 @@ class ExtractWorker:
         """
         self._extractor, self._out = extractor, out
         device = str(extractor.encoders.device)
-        self._metadata = extract_metadata(extractor.encoders, extractor.grid, extractor.batch, device)
+        self._metadata = extract_metadata(
+            extractor.encoders, extractor.grid, extractor.batch, device, extractor.crops
+        )
 
     def __call__(self, job: Job, folder: Path, progress: Progress) -> ManifestRecord:
         """Process one video; see `JobFunction`."""
@@ -93,7 +99,7 @@ class ExtractWorker:
         return attempt(job, self._metadata, self._out, partial(self._extract_video, job, folder, progress))
 
     def _extract_video(self, job: VideoJob, folder: Path, progress: Progress) -> ManifestRecord:
-        unreadable = self._extractor(job.tracks, folder, progress)
+        warnings = self._extractor(job.tracks, folder, progress)
         files = {
             f"{track.name}/{name}": size
             for track in job.result_folders(folder)
@@ -102,18 +108,20 @@ class ExtractWorker:
         return replace(
             make_record(job, self._metadata, "done"),
             rows=sum(len(track.images) for track in job.tracks),
-            warnings=[f"not readable, counts as missing: {image}" for image in unreadable],
+            warnings=warnings,
             folder=".",
             files=files,
         )
 
 
-def extract_metadata(encoders: Encoders, grid: int, batch: int, device: str) -> RunMetadata:
+def extract_metadata(
+    encoders: Encoders, grid: int, batch: int, device: str, crops: CropSource
+) -> RunMetadata:
     """Return the metadata of a run; the digest of the encoders identifies the model."""
     return RunMetadata(
         model=encoders.name,
         model_sha256=encoders.digest,
-        config={"grid": grid, "batch": batch, "device": device},
+        config={"grid": grid, "batch": batch, "device": device, "crops": crops},
         versions={"python": platform.python_version(), **versions()},
         host=platform.node(),
     )
@@ -127,7 +135,7 @@ def load_extract_worker(request: ExtractRequest, out: Path) -> ExtractWorker:
     if request.threads is not None:
         use_threads(request.threads)
     encoders = find_encoders(request.model, request.visual, request.audio, request.device)
-    return ExtractWorker(Extractor(request.root, encoders, request.grid, request.batch), out)
+    return ExtractWorker(Extractor(request.root, encoders, request.grid, request.batch, request.crops), out)
 
 
 DEFAULT_GRID: Final = 8
@@ -137,10 +145,18 @@ DEFAULT_GRID: Final = 8
 class Extraction:
     """Extraction of the tracks of a data set that are not in the cache yet."""
 
-    def __init__(self, index: Index, encoders: Encoders, out: Path, grid: int | None = None) -> None:
+    def __init__(
+        self,
+        index: Index,
+        encoders: Encoders,
+        out: Path,
+        grid: int | None = None,
+        crops: CropSource | None = None,
+    ) -> None:
         """Find the tracks to extract.
 
         grid: patches along one side after averaging; None for the default
+        crops: source of the crops of tracks with a video; None: the video if pictures would be enlarged
 
         Raises InputError if the grid is finer than the encoder's, or if k >= N: nothing could be selected.
         """
@@ -159,6 +175,9 @@ class Extraction:
             )
         self.tracks = list(read_tracks(index))
         """All tracks of the index."""
+        self.enlarged_from = self._enlarged_from()
+        """Side in pixels of the first readable picture if it is smaller than a crop, else None."""
+        self.crops: CropSource = crops or ("pictures" if self.enlarged_from is None else "video")
         self.pending = [track for track in self.tracks if not self._is_extracted(track)]
         """Tracks to extract."""
         self.jobs = self._jobs()
@@ -174,13 +193,26 @@ class Extraction:
             audio_width=self.encoders.audio_width,
         )
 
+    def count_from_pictures(self) -> int:
+        """Return the number of tracks whose crops are the data set's pictures."""
+        return sum(self.crops == "pictures" or track.shown_in is None for track in self.tracks)
+
+    def _enlarged_from(self) -> int | None:
+        for image in (image for track in self.tracks for image in track.images if image is not None):
+            try:
+                side = min(read_image(self.index.root / image).shape[:2])
+            except MediaError:
+                continue
+            return side if side < self.encoders.crop_size else None
+        return None
+
     def run_here(self, batch: int = 64, progress: Progress | None = None) -> list[ManifestRecord]:
         """Extract all pending tracks in this process; return one record per video.
 
         batch: pictures of a batch
         progress: called with the number of processed pictures and the total number
         """
-        extractor = Extractor(self.index.root, self.encoders, self.grid, batch)
+        extractor = Extractor(self.index.root, self.encoders, self.grid, batch, self.crops)
         return self.run(InProcessRunner(ExtractWorker(extractor, self.out), self.listener(progress)))
 
     def run(self, runner: Runner) -> list[ManifestRecord]:
@@ -193,7 +225,9 @@ class Extraction:
 
     def _is_extracted(self, track: TrackRows) -> bool:
         header = read_header(track_folder(self.out, track.name))
-        return header is not None and header.matches(expected_header(track, self.encoders, self.grid))
+        return header is not None and header.matches(
+            expected_header(track, self.encoders, self.grid, self.crops)
+        )
 
     def _jobs(self) -> list[VideoJob]:
         videos: dict[str, list[TrackRows]] = {}
@@ -229,7 +263,9 @@ def make_ray_runner(
     """
     request = replace(request, threads=request.threads or 1)
     resources = worker_resources(request.threads or 1, request.device, gpus)
-    metadata = extract_metadata(extraction.encoders, request.grid, request.batch, request.device)
+    metadata = extract_metadata(
+        extraction.encoders, request.grid, request.batch, request.device, request.crops
+    )
     return RayRunner(
         connect(address), partial(load_extract_worker, request, extraction.out), metadata, listener, resources
     )

@@ -78,6 +78,12 @@ class CacheHeader(Settings):
     """Start of the sound, seconds."""
     unreadable: tuple[str, ...] = ()
     """Pictures that cannot be decoded; they count as missing."""
+    crops: Literal["pictures", "video"] = "pictures"
+    """Source of the crops: the pictures, or the frames of the video where a face matches the picture."""
+    crop_size: int | None = None
+    """Side S of the encoder's crops, pixels; features of auscan 0.1.0 do not state it."""
+    picture_side: int | None = None
+    """Shorter side of the smallest picture that was resized to a crop, pixels; None if not known or none."""
 
     def matches(self, other: "CacheHeader") -> bool:
         """Return whether two headers agree in all fields that are known before extraction.
@@ -85,8 +91,15 @@ class CacheHeader(Settings):
         A finished track whose header does not match is extracted again. The number format may differ: float16
         patches of auscan 0.1.0 are more exact.
         """
-        ignored = {"patch_numbers"} | {"audio_tokens", "audio_start_s", "unreadable"}  # found by extraction
+        found = {"audio_tokens", "audio_start_s", "unreadable", "picture_side"}  # known only after extraction
+        ignored = {"patch_numbers", "crop_size"} | found
         return self.model_dump(exclude=ignored) == other.model_dump(exclude=ignored)
+
+    @property
+    def enlarged_from(self) -> int | None:
+        """Side in pixels of the smallest picture if it was enlarged to a crop, else None."""
+        side, crop = self.picture_side, self.crop_size
+        return side if side is not None and crop is not None and side < crop else None
 
 
 def track_folder(cache: Path, track: str) -> Path:
@@ -236,9 +249,16 @@ class TrackWriter:
         self._face[row], self._has_image[row] = face, True
         self._patches[row], self._scales[row] = quantise(patches)
 
-    def finish(self, audio: NDArray[np.float16], audio_start_s: float, unreadable: list[str]) -> None:
+    def finish(
+        self,
+        audio: NDArray[np.float16],
+        audio_start_s: float,
+        unreadable: list[str],
+        picture_side: int | None = None,
+    ) -> None:
         """Write audio tokens [Ta, Da], mask and header, and rename the folder to its final name.
 
+        unreadable, picture_side: see CacheHeader.
         Raises InputError if the audio tokens are not finite.
         """
         self._check(f"audio encoder of {self.header.model}", "", audio)
@@ -251,6 +271,7 @@ class TrackWriter:
                 "audio_tokens": len(audio),
                 "audio_start_s": audio_start_s,
                 "unreadable": tuple(unreadable),
+                "picture_side": picture_side,
             }
         )
         (self._partial / HEADER_FILE).write_text(header.model_dump_json(indent=1) + "\n", encoding="utf-8")

@@ -6,6 +6,8 @@ segments as at inference and encoded once per video; for encoders that normalise
 twice. For an audio transformer the tokens are the means of groups of its layers, whose weights training
 learns (model/token_mix.py).
 
+Crops are the pictures of the index, or are cut from the frames of the video (video_crops.py).
+
 Inputs: an index (index.py) and encoders.  Returns: folders of features (cache.py).
 See also: batch/extract.py (pending tracks, workers), training/ (training on features).
 """
@@ -16,7 +18,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, cast
+from typing import Any, Final, Literal, cast
 
 import numpy as np
 import torch
@@ -41,8 +43,9 @@ from auscan.datasets.cache import (
     TrackWriter,
     rows_digest,
 )
-from auscan.datasets.crops import read_crop
+from auscan.datasets.crops import resize_crop
 from auscan.datasets.index import Index
+from auscan.datasets.video_crops import detected_crops, find_shown
 from auscan.encoders.audio import build_audio_encoder
 from auscan.encoders.hub import with_arch
 from auscan.encoders.visual import (
@@ -54,11 +57,15 @@ from auscan.encoders.visual import (
 )
 from auscan.inference.engine import AudioLevel, encode_audio_stream, measure_level
 from auscan.media.audio import read_waveform
+from auscan.media.discover import read_image
 from auscan.model.checkpoint import load_checkpoint
 from auscan.model.token_mix import token_parts
 
 DECODE_THREADS: Final = 4
 """Threads that decode pictures."""
+
+CropSource = Literal["pictures", "video"]
+"""Source of the crops of tracks with a video, see `CacheHeader`."""
 
 Progress = Callable[[int, int | None], None]
 """Function called with the pictures done and the total number of pictures."""
@@ -201,6 +208,10 @@ class TrackRows:
     """Video file if it has sound, else None."""
     images: list[str | None]
     """Picture paths [T] below the data set's folder; None without a picture."""
+    frames: NDArray[np.int64]
+    """Indices [T] of the frames in the video, from 0."""
+    shown_in: str | None
+    """Video file that shows the track; None without a video."""
     times_s: NDArray[np.float64]
     """Frame times [T], seconds."""
 
@@ -219,10 +230,14 @@ def read_tracks(index: Index) -> Iterator[TrackRows]:
         images = [image if isinstance(image, str) else None for image in frames["image"]]
         video = str(track.video) if isinstance(track.video, str) else None
         times_s = frames["timestamp"].to_numpy(np.float64)
-        yield TrackRows(name, video or name, video if track.has_audio else None, images, times_s)
+        indices = frames["frame"].to_numpy(np.int64) - 1
+        with_sound = video if track.has_audio else None
+        yield TrackRows(name, video or name, with_sound, images, indices, video, times_s)
 
 
-def expected_header(track: TrackRows, encoders: Encoders, grid: int) -> CacheHeader:
+def expected_header(
+    track: TrackRows, encoders: Encoders, grid: int, crops: CropSource = "pictures"
+) -> CacheHeader:
     """Return the header of a track's features, without the fields known only after extraction."""
     return CacheHeader(
         track=track.name,
@@ -235,6 +250,8 @@ def expected_header(track: TrackRows, encoders: Encoders, grid: int) -> CacheHea
         audio_width=encoders.audio_width,
         visual_parts=encoders.visual_parts,
         audio_parts=encoders.audio_parts,
+        crops="pictures" if track.shown_in is None else crops,
+        crop_size=encoders.crop_size,
     )
 
 
@@ -250,6 +267,29 @@ class _OpenTrack:
     track: TrackRows
     writer: TrackWriter
     unreadable: list[str]
+    picture_side: int | None = None
+    """Shorter side of the smallest picture that was resized to a crop so far, px."""
+    without_match: int = 0
+    """Number of pictures that no face of their frame matches, so far."""
+
+    @property
+    def rows(self) -> list[int]:
+        """Rows with a picture."""
+        return [number for number, image in enumerate(self.track.images) if image is not None]
+
+    def warnings(self) -> list[str]:
+        """Return a warning for each unreadable picture, and one for pictures that no face matches."""
+        found = [f"not readable, counts as missing: {image}" for image in self.unreadable]
+        if self.writer.header.crops == "video" and self.without_match:
+            found.append(
+                f"{self.track.name}: {self.without_match} of {len(self.rows)} crops are the data set's "
+                "pictures, because no face in the frame of the video surely matches them"
+            )
+        return found
+
+
+_Row = tuple[_OpenTrack, int, Sequence[NDArray[np.uint8]]]
+"""Track, row, and crops of the faces in its frame; none if crops are not cut from a video."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -261,8 +301,8 @@ class _PendingImage:
     """Row in the track."""
     image: str
     """Path below the data set's folder."""
-    crop: Future[NDArray[np.uint8]]
-    """Decoded crop [S, S, 3]."""
+    crop: "Future[tuple[NDArray[np.uint8], int | None]]"
+    """Crop [S, S, 3]; the shorter side of the picture in px, or None if the crop is from the video."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -277,37 +317,44 @@ class _ImageBatch:
 class Extractor:
     """Feature extractor: callable that writes the features of one video's tracks."""
 
-    def __init__(self, root: Path, encoders: Encoders, grid: int, batch: int = 64) -> None:
+    def __init__(
+        self, root: Path, encoders: Encoders, grid: int, batch: int = 64, crops: CropSource = "pictures"
+    ) -> None:
         """Store the settings.
 
         root: folder of the data set.  grid: patches per side after averaging.  batch: pictures per batch.
         """
-        self.root, self.encoders, self.grid, self.batch = root, encoders, grid, batch
+        self.root, self.encoders, self.grid, self.batch, self.crops = root, encoders, grid, batch, crops
         self._audio_tokens = _AudioTokenCache(root, encoders)
 
     def __call__(self, tracks: Sequence[TrackRows], folder: Path, progress: Progress) -> list[str]:
-        """Write the features of a video's tracks into the cache `folder`; return the unreadable pictures."""
-        unreadable: list[str] = []
+        """Write the features of a video's tracks into the cache `folder`; return warnings."""
+        warnings: list[str] = []
         total, done = count_images(tracks), 0
         with ThreadPoolExecutor(DECODE_THREADS) as decoders:
             for batch in _prefetch_one(self._batches(tracks, folder, decoders)):
                 self._encode_batch(batch)
                 for open_track in batch.complete:
                     audio, start_s = self._audio_tokens.tokens_of(open_track.track.video)
-                    open_track.writer.finish(audio, start_s, open_track.unreadable)
-                    unreadable += open_track.unreadable
+                    open_track.writer.finish(audio, start_s, open_track.unreadable, open_track.picture_side)
+                    warnings += open_track.warnings()
                 done += len(batch.rows)
                 progress(done, total)
-        return unreadable
+        return warnings
 
     def _encode_batch(self, batch: _ImageBatch) -> None:
         rows, crops = [], []
         for row in batch.rows:
             try:
-                crops.append(row.crop.result())
-                rows.append(row)
+                crop, picture_side = row.crop.result()
             except MediaError:
                 row.track.unreadable.append(row.image)
+                continue
+            crops.append(crop)
+            rows.append(row)
+            if picture_side is not None:
+                row.track.picture_side = min(picture_side, row.track.picture_side or picture_side)
+                row.track.without_match += 1
         if crops:
             face, patches = self.encoders.encode_faces(np.stack(crops), self.grid)
             for position, row in enumerate(rows):
@@ -318,19 +365,61 @@ class Extractor:
     ) -> Iterator[_ImageBatch]:
         """Yield batches of pictures across tracks; a track is complete in the batch of its last picture."""
         batch = _ImageBatch([], [])
-        for track in tracks:
-            writer = TrackWriter(folder, expected_header(track, self.encoders, self.grid), track.times_s)
-            open_track = _OpenTrack(track, writer, [])
-            for number, image in enumerate(track.images):
-                if image is None:
-                    continue
-                if len(batch.rows) == self.batch:
-                    yield batch
-                    batch = _ImageBatch([], [])
-                crop = decoders.submit(read_crop, self.root / image, self.encoders.crop_size)
-                batch.rows.append(_PendingImage(open_track, number, image, crop))
-            batch.complete.append(open_track)
+        for row in self._rows(tracks, folder):
+            if isinstance(row, _OpenTrack):
+                batch.complete.append(row)
+                continue
+            if len(batch.rows) == self.batch:
+                yield batch
+                batch = _ImageBatch([], [])
+            track, number, detected = row
+            image = track.track.images[number]
+            assert image is not None
+            crop = decoders.submit(_read_crop, self.root / image, detected, self.encoders.crop_size)
+            batch.rows.append(_PendingImage(track, number, image, crop))
         yield batch
+
+    def _rows(self, tracks: Sequence[TrackRows], folder: Path) -> Iterator[_Row | _OpenTrack]:
+        """Yield the rows with a picture, and each track after its last row."""
+        video = tracks[0].shown_in
+        if self.crops == "video" and video is not None:
+            yield from self._video_rows([self._open(track, folder) for track in tracks], self.root / video)
+            return
+        for track in tracks:
+            open_track = self._open(track, folder)
+            yield from ((open_track, number, ()) for number in open_track.rows)
+            yield open_track
+
+    def _video_rows(self, tracks: list[_OpenTrack], video: Path) -> Iterator[_Row | _OpenTrack]:
+        """Yield the rows of all tracks of a video in the order of its frames, with the faces of the frame."""
+        rows: dict[int, list[tuple[_OpenTrack, int]]] = {}
+        for track in tracks:
+            for number in track.rows:
+                rows.setdefault(int(track.track.frames[number]), []).append((track, number))
+        try:
+            for index, crops in detected_crops(video, max(rows, default=-1), self.encoders.crop_size):
+                yield from ((track, number, crops) for track, number in rows.pop(index, ()))
+        except MediaError:  # auscan prepare has already reported it
+            pass
+        for index in sorted(rows):  # frames that the video does not have
+            yield from ((track, number, ()) for track, number in rows[index])
+        yield from tracks
+
+    def _open(self, track: TrackRows, folder: Path) -> _OpenTrack:
+        header = expected_header(track, self.encoders, self.grid, self.crops)
+        return _OpenTrack(track, TrackWriter(folder, header, track.times_s), [])
+
+
+def _read_crop(
+    path: Path, detected: Sequence[NDArray[np.uint8]], side: int
+) -> tuple[NDArray[np.uint8], int | None]:
+    """Return the crop [side, side, 3] RGB of a row, and the shorter side of its picture in px.
+
+    detected: crops of the faces in the frame. If one shows the picture it is returned, with None.
+    """
+    image = read_image(path)
+    shown = find_shown(image, detected)
+    return (resize_crop(image, side), min(image.shape[:2])) if shown is None else (shown, None)
 
 
 def _prefetch_one(batches: Iterator[_ImageBatch]) -> Iterator[_ImageBatch]:

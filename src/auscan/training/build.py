@@ -42,6 +42,7 @@ from auscan.training.windows import (
     check_same_encoders,
     load_tracks,
     sample_audio,
+    smallest_enlarged,
     split_tracks,
     training_windows,
 )
@@ -119,6 +120,7 @@ def initial_trained_config(config: TrainConfig, data: TrainingData) -> TrainedCo
         network=_network_config(config, data),
         controls=config.model.controls,
         encoder=config.model.encoder,
+        enlarged_from=smallest_enlarged(data.training),
         step=0,
         score=None,
     )

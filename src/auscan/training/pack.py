@@ -31,6 +31,7 @@ Packed by `auscan pack` from a network that `auscan train` wrote at step {step}.
 - Encoders: {encoders}.
 - Mean F1 on its validation split at 0.5: {score}.
 - Active patches: {patches}.
+- Training crops: {crops}.
 - Untrained AUs, always empty: {untrained_aus}.
 - Calibrated by Platt scaling: {calibrated}.
 - Thresholds: {thresholds}.
@@ -134,6 +135,15 @@ def _join_encoders(
     return joined.eval()
 
 
+def _describe_crops(enlarged_from: int | None, crop_size: int) -> str:
+    if enlarged_from is None:
+        return f"{crop_size} px, not known to be enlarged"
+    return (
+        f"pictures of {enlarged_from} px enlarged to {crop_size} px; `auscan detect` cuts {crop_size} px "
+        "from the frame, which is sharper"
+    )
+
+
 def _card(config: CheckpointConfig, trained_config: TrainedConfig, encoders: Encoders) -> str:
     score = "not known" if trained_config.score is None else f"{trained_config.score:.4f}"
     count = trained_config.sizes.grid**2
@@ -144,6 +154,7 @@ def _card(config: CheckpointConfig, trained_config: TrainedConfig, encoders: Enc
         encoders=encoders.name,
         score=score,
         patches=f"k = {trained_config.network.alignment.active_count(count)} of N = {count}",
+        crops=_describe_crops(trained_config.enlarged_from, encoders.crop_size),
         untrained_aus=", ".join(config.untrained_aus) or "none",
         calibrated="no" if config.calibration == UNCALIBRATED else "on the scores of the thresholds",
         thresholds=", ".join(f"{au} {threshold:.3f}" for au, threshold in by_name),

@@ -162,6 +162,15 @@ def with_shuffled_labels(tracks: Sequence[LabelledTrack], seed: int) -> list[Lab
     return [replace(track, labels=labels) for track, labels in zip(tracks, shuffled, strict=True)]
 
 
+def smallest_enlarged(tracks: Sequence[LabelledTrack]) -> int | None:
+    """Return the side in pixels of the smallest picture that was enlarged to a crop, or None."""
+    sides = (
+        track.features.header.enlarged_from if track.crops is None else track.crops.enlarged_from()
+        for track in tracks
+    )
+    return min((side for side in sides if side is not None), default=None)
+
+
 def check_same_encoders(track: LabelledTrack, reference: LabelledTrack) -> None:
     """Raise InputError unless both tracks have features of the same encoders and grid."""
     header, expected = track.features.header, reference.features.header
