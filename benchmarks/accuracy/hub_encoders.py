@@ -31,7 +31,7 @@ from auscan.batch.extract import Extraction
 from auscan.core.config import SAMPLE_RATE_HZ, TOKEN_HOP
 from auscan.core.errors import CheckpointError
 from auscan.datasets.crops import read_crop
-from auscan.datasets.features import Encoders, load_encoders
+from auscan.datasets.frozen_encoders import Encoders, load_encoders
 from auscan.datasets.index import Index, read_index
 from auscan.datasets.prepare import prepare
 from auscan.datasets.synth.writer import write_dataset

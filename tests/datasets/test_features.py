@@ -23,7 +23,7 @@ from auscan.datasets.cache import (
     rows_digest,
     track_folder,
 )
-from auscan.datasets.features import Encoders, load_encoders
+from auscan.datasets.frozen_encoders import Encoders, load_encoders
 from auscan.datasets.index import Index
 from auscan.encoders.visual import pool_patches
 from auscan.inference.engine import AudioLevel

@@ -15,7 +15,7 @@ from auscan.core.aus import AU_COUNT
 from auscan.core.errors import InputError
 from auscan.datasets.cache import open_track
 from auscan.datasets.clock import ASSUMED, FrameClock
-from auscan.datasets.features import load_encoders
+from auscan.datasets.frozen_encoders import load_encoders
 from auscan.datasets.index import Index, Track, open_index_writer, read_index
 from auscan.datasets.video_crops import MIN_SIMILARITY, find_shown, similarity
 from auscan.faces.align import crop_face

@@ -8,7 +8,7 @@ import numpy as np
 from auscan.batch.extract import Extraction
 from auscan.core.aus import AU_COUNT
 from auscan.datasets.clock import ASSUMED, FrameClock
-from auscan.datasets.features import Encoders, Sources, load_encoders
+from auscan.datasets.frozen_encoders import Encoders, Sources, load_encoders
 from auscan.datasets.index import Track, open_index_writer, read_index
 
 TRACKS = {"900": ("train", 24), "901": ("train", 15), "902": ("val", 12)}

@@ -16,7 +16,7 @@ from safetensors.torch import load_file
 
 from auscan.core.errors import InputError
 from auscan.datasets.cache import quantise, restore
-from auscan.datasets.features import load_encoders
+from auscan.datasets.frozen_encoders import load_encoders
 from auscan.datasets.index import read_index
 from auscan.training.config import EncoderConfig, TrainConfig, check_train_config
 from auscan.training.encoder import CropEncoder, augment_crops

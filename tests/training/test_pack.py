@@ -22,7 +22,7 @@ from auscan.core.config import (
     OperatingPoints,
 )
 from auscan.core.errors import InputError
-from auscan.datasets.features import Encoders, load_encoders
+from auscan.datasets.frozen_encoders import Encoders, load_encoders
 from auscan.datasets.index import read_index
 from auscan.encoders.visual import pool_patches
 from auscan.inference.engine import AudioTokens

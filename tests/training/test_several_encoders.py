@@ -23,7 +23,7 @@ from auscan.core.config import (
 )
 from auscan.core.errors import InputError
 from auscan.datasets.cache import open_track
-from auscan.datasets.features import Encoders, load_encoders
+from auscan.datasets.frozen_encoders import Encoders, load_encoders
 from auscan.encoders.visual import HubVisualEncoder, pool_patches
 from auscan.inference.engine import AudioLevel, AudioTokens
 from auscan.inference.export import export, graph_specs, write_graph

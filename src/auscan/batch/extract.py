@@ -28,15 +28,13 @@ from auscan.core.errors import InputError, MediaError
 from auscan.datasets.cache import CacheSize, read_header, track_folder
 from auscan.datasets.features import (
     CropSource,
-    Encoders,
     Extractor,
-    Sources,
     TrackRows,
     count_images,
     expected_header,
     read_tracks,
-    use_threads,
 )
+from auscan.datasets.frozen_encoders import Encoders, Sources, use_threads
 from auscan.datasets.index import Index
 from auscan.media.discover import read_image
 from auscan.results.manifest import ManifestRecord

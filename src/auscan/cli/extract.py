@@ -78,7 +78,7 @@ def extract(
         raise InputError("--gpus-per-worker requires --ray.")
     from auscan.batch.extract import Extraction, ExtractRequest, make_ray_runner
     from auscan.datasets.cache import format_bytes
-    from auscan.datasets.features import use_threads
+    from auscan.datasets.frozen_encoders import use_threads
     from auscan.datasets.index import read_index
     from auscan.training.find_encoders import find_encoders
 

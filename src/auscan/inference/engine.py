@@ -281,7 +281,7 @@ def measure_level(audio: Iterable[Waveform]) -> AudioLevel:
 
 
 class AudioEncoder(Protocol):
-    """Object with `encode_audio`: an `InferenceEngine`, or the encoders of datasets/features.py."""
+    """Object with `encode_audio`: an `InferenceEngine`, or the encoders of datasets/frozen_encoders.py."""
 
     def encode_audio(
         self, samples: NDArray[np.float32], level: "AudioLevel | None" = None

@@ -20,7 +20,7 @@ from torch.optim.swa_utils import AveragedModel
 from auscan.core.aus import AU_NAMES
 from auscan.core.config import NetworkConfig
 from auscan.core.errors import AuscanError, InputError
-from auscan.datasets.features import Encoders
+from auscan.datasets.frozen_encoders import Encoders
 from auscan.datasets.index import Index, read_index
 from auscan.training.config import TrainConfig
 from auscan.training.encoder import CropEncoder

@@ -1,14 +1,14 @@
 """Find encoders by name: those of a size, of a checkpoint, or those fine-tuned by a training run.
 
 Inputs: a name or a folder. Returns: `Encoders`.
-See also: datasets/features.py (sizes and checkpoints), encoder.py (fine-tuning).
+See also: datasets/frozen_encoders.py (sizes and checkpoints), encoder.py (fine-tuning).
 """
 
 from pathlib import Path
 
 from auscan.core.config import LAYER_GROUPS
 from auscan.core.errors import InputError
-from auscan.datasets.features import Encoders, Sources, load_encoders
+from auscan.datasets.frozen_encoders import Encoders, Sources, load_encoders
 from auscan.training.encoder import unwrap_encoder
 from auscan.training.module import FeatureNetwork
 from auscan.training.run import TrainedConfig, find_trained, load_trained

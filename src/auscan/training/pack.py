@@ -14,7 +14,7 @@ from torch import nn
 from auscan.core.config import UNCALIBRATED, CheckpointConfig
 from auscan.core.environment import VERSION
 from auscan.core.errors import InputError
-from auscan.datasets.features import Encoders, Sources
+from auscan.datasets.frozen_encoders import Encoders, Sources
 from auscan.inference.score_track import calibrate, to_logits
 from auscan.model.checkpoint import save_checkpoint
 from auscan.model.network import AuscanNetwork

@@ -23,7 +23,7 @@ from auscan.core.aus import AU_NAMES
 from auscan.core.errors import InputError
 from auscan.datasets.cache import TrackFeatures, open_track
 from auscan.datasets.crops import TrackCrops
-from auscan.datasets.features import Encoders
+from auscan.datasets.frozen_encoders import Encoders
 from auscan.datasets.index import COVER_COLUMNS, Index, read_index
 from auscan.datasets.track_lists import assign_folds
 from auscan.results.readers.annotations import NOT_ANNOTATED
