@@ -63,6 +63,7 @@ MARKERS = {
     "contracts/test_site.py": "slow",
     "datasets/synth": "slow",
     "datasets/test_features.py": "slow",
+    "datasets/test_video_crops.py": "slow",
     "datasets/test_same_instant.py": "slow",
     "encoders/test_hub.py": "slow",
     "encoders/test_hub_kinds.py": "slow",
@@ -72,6 +73,7 @@ MARKERS = {
     "pipeline/test_demo.py": "slow",
     "pipeline/test_live.py": "slow",
     "pipeline/test_shipped.py": "slow",
+    "planted": "planted",
     "recipes": "slow",
     "results/figures/test_report.py": "slow",
     "server/test_attacks.py": "slow",
@@ -85,6 +87,7 @@ MARKERS = {
     "training/test_optim.py": "slow",
     "training/test_pack.py": "slow",
     "training/test_precision.py": "slow",
+    "training/test_several_encoders.py": "slow",
 }
 """The marker of all tests of a folder or module below tests/."""
 SLOW_FIXTURES = {"tiny_graphs", "backbones"}
@@ -98,7 +101,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         for path in (place, *place.parents):
             if path.as_posix() in MARKERS:
                 item.add_marker(MARKERS[path.as_posix()])
-        slow = {"browser", "ray", "train"} & {marker.name for marker in item.iter_markers()}
+        slow = {"browser", "ray", "train", "planted"} & {marker.name for marker in item.iter_markers()}
         if slow or SLOW_FIXTURES & set(getattr(item, "fixturenames", ())):
             item.add_marker("slow")
 

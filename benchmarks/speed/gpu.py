@@ -131,7 +131,7 @@ def training_throughput(size: str, device: torch.device) -> Throughput:
     def step() -> None:
         with torch.autocast(device.type, torch.bfloat16):
             output = network(batch)
-        criterion(output.logits, batch.labels, output.views).total.backward()
+        criterion(output).total.backward()
         optimizer.step()
         optimizer.zero_grad()
 
@@ -148,6 +148,9 @@ def random_batch(width: int) -> Batch:
         has_face=torch.ones(shape, dtype=torch.bool),
         times_s=(torch.arange(FRAMES, dtype=torch.float64) / 30).repeat(WINDOWS, 1),
         labels=torch.randint(0, 2, (*shape, AU_COUNT)).to(torch.int8),
+        covers=torch.full((*shape, AU_COUNT), -1, dtype=torch.int8),
+        own_audio=torch.ones(shape, dtype=torch.bool),
+        tracks=tuple(map(str, range(WINDOWS))),
         audio=torch.randn(WINDOWS, tokens, width).half(),
         audio_times_s=((torch.arange(tokens, dtype=torch.float64) + 0.5) / 50).repeat(WINDOWS, 1),
         audio_valid=torch.ones(WINDOWS, tokens, dtype=torch.bool),

@@ -77,6 +77,7 @@ def fake_detect(
         baseline=baseline,
         command="auscan.detect(...)",
         versions={"auscan": "0.1.0"},
+        warnings=("late.mp4: the sound is 0.20 s late.",) if Path(path).stem == "late" else (),
     )
     table = build_table(np.asarray(times), [track], THRESHOLDS)
     parsed = parse_baseline(baseline)

@@ -135,6 +135,19 @@ def test_a_face_too_short_for_its_baseline_is_reported(
     assert warning in stderr
 
 
+def test_the_warnings_of_a_run_are_printed_and_recorded(
+    tmp_path: Path, auscan: Auscan, write_video: WriteVideo
+) -> None:
+    video, out = write_video(tmp_path / "late.mp4"), tmp_path / "out"
+    code, stdout, stderr = auscan("detect", video, "--out", out, "--json", "--baseline", "0-9")
+    assert code == 0
+    warnings = json.loads(stdout)["warnings"]
+    assert warnings[0] == "late.mp4: the sound is 0.20 s late."
+    assert len(warnings) == 2
+    assert all(warning in stderr for warning in warnings)
+    assert read_result(out / "late").info.warnings == tuple(warnings[:1])
+
+
 def test_an_invalid_baseline_is_refused_before_any_work(
     tmp_path: Path, auscan: Auscan, write_video: WriteVideo
 ) -> None:

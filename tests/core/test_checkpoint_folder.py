@@ -230,12 +230,12 @@ def changed(change: Callable[[dict[str, Any]], None]) -> str:
     return json.dumps(content)
 
 
-@pytest.mark.parametrize("number", [2, 0, "1", None])
+@pytest.mark.parametrize("number", [3, 0, "1", None])
 def test_another_format_number_requires_another_version(tmp_path: Path, number: object) -> None:
     """The format is checked before unknown keys, because a newer format may have new keys."""
     text = changed(lambda content: content.update(format=number, brand_new=True))
     with pytest.raises(
-        CheckpointError, match=f"has format {number!r}; this version of auscan reads format 1"
+        CheckpointError, match=f"has format {number!r}; this version of auscan reads formats 1 to 2"
     ):
         read_config(write_config(tmp_path, text))
 

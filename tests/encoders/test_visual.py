@@ -53,6 +53,29 @@ def test_a_patch_token_sees_its_own_part_of_the_crop(encoder: ConvEncoder) -> No
         assert moved.argmax() == 4 * row + column
 
 
+def test_a_second_scale_gives_four_patches_for_each_cell_of_the_last_map() -> None:
+    """A fine patch sees its own part of the crop, and the last map around it."""
+    torch.manual_seed(1)
+    encoder = ConvEncoder(SMALL.model_copy(update={"patch_scales": 2})).eval()
+    crops = random_crops(32)
+    face, before = encoder(crops)
+    assert face.shape == (32, 16)
+    assert before.shape == (32, encoder.patch_count, 16) == (32, 8 * 8, 16)
+    for row, column in ((1, 6), (4, 2)):
+        touched = crops.clone()
+        touched[:, 4 * row : 4 * row + 4, 4 * column : 4 * column + 4] = 255
+        moved = (encoder(touched)[1] - before).norm(dim=-1).mean(0).view(8, 8)
+        most = divmod(int(moved.argmax()), 8)
+        assert max(abs(most[0] - row), abs(most[1] - column)) <= 1
+        assert moved[row, column] > 2 * moved.median()
+
+
+def test_the_global_token_is_the_same_with_one_scale_and_with_two(encoder: ConvEncoder) -> None:
+    both = ConvEncoder(SMALL.model_copy(update={"patch_scales": 2})).eval()
+    both.load_state_dict(encoder.state_dict(), strict=False)
+    assert torch.equal(both(random_crops(3))[0], encoder(random_crops(3))[0])
+
+
 def test_the_global_token_depends_on_position(encoder: ConvEncoder) -> None:
     """A mean over the map would not change if the map were mirrored."""
     crops = random_crops(1)

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -19,13 +20,15 @@ from auscan.core.checkpoint_folder import (
     verify_checksums,
     write_checksums,
 )
+from auscan.core.config import CheckpointConfig, NetworkConfig
 from auscan.core.errors import AuscanError, InputError
 from auscan.inference import export as exporting
 from auscan.inference.engine_parity import compare_engines
-from auscan.inference.export import GraphSpec, export, quantise, write_graph
+from auscan.inference.export import GraphSpec, export, graph_specs, quantise, write_graph
 from auscan.inference.onnx_engine import OnnxEngine, open_graph
 from auscan.inference.torch_engine import TorchEngine
 from auscan.model.checkpoint import load_checkpoint, save_checkpoint
+from auscan.model.network import AuscanNetwork
 
 
 @pytest.fixture(scope="module")
@@ -34,7 +37,7 @@ def crops() -> NDArray[np.uint8]:
 
 
 def test_the_folder_is_a_checkpoint_with_a_report(tiny_graphs: Path, tiny_checkpoint: Path) -> None:
-    assert {file.stem for file in tiny_graphs.glob("*.onnx")} == set(graph_names(blocks=2))
+    assert {file.stem for file in tiny_graphs.glob("*.onnx")} == set(graph_names(read_config(tiny_graphs)))
     assert read_config(tiny_graphs) == read_config(tiny_checkpoint)
     report = json.loads((tiny_graphs / EXPORT_FILE).read_text("utf-8"))
     assert report["precision"] == "float32"
@@ -45,6 +48,24 @@ def test_the_folder_is_a_checkpoint_with_a_report(tiny_graphs: Path, tiny_checkp
     assert (tiny_graphs / CHECKSUMS_FILE).is_file()
     verify_checksums(tiny_graphs, report["bytes"])
     assert not [file for file in tiny_graphs.iterdir() if ".part" in file.name]
+
+
+def test_the_pyramid_of_two_patch_scales_can_be_exported(
+    build_network: Callable[..., AuscanNetwork],
+    tiny_config: NetworkConfig,
+    tmp_path: Path,
+    crops: NDArray[np.uint8],
+) -> None:
+    visual = tiny_config.visual.model_copy(update={"patch_scales": 2})
+    network = build_network(tiny_config.model_copy(update={"visual": visual}))
+    config = CheckpointConfig(name="pyramid", auscan_version="0.2.0", network=network.config)
+    write_graph(tmp_path / "visual.onnx", graph_specs(network, config)["visual"])
+    graph, before = open_graph(tmp_path / "visual.onnx"), np.arange(len(crops))
+    carried = np.empty((0, *network.visual.patch_shape), np.float32)
+    (embedding,) = graph.run(["embedding"], {"crops": crops, "carried": carried, "before": before})
+    expected = network.visual(torch.from_numpy(crops)[:, None]).aligned.embedding[:, 0]
+    assert network.visual.patch_shape == (64, 16)
+    np.testing.assert_allclose(embedding, expected.detach().numpy(), atol=1e-4)
 
 
 def test_graphs_contain_no_paths_of_the_machine(tiny_graphs: Path) -> None:

@@ -15,7 +15,7 @@ from auscan.core.errors import CheckpointError, InputError
 from auscan.inference.engine import AudioTokens, ScanState
 from auscan.inference.load import load_engine
 from auscan.inference.onnx_engine import OnnxEngine, align_audio
-from auscan.inference.score_track import score_track
+from auscan.inference.score_track import predict_opening, score_track
 from auscan.inference.torch_engine import TorchEngine
 from auscan.model.bidirectional import DIRECTIONS, Direction
 from auscan.model.fusion import AsymmetricFusion, audio_at_frames, interpolate, tokens_before
@@ -106,13 +106,17 @@ def test_attributions_are_the_same(
         assert actual.dtype == expected.dtype == np.float32, name
         assert_allclose(actual, expected, atol=CLOSE, err_msg=name)
         assert np.std(expected) > 1e-3, name
-    weights = ours.attributions.patch_weights
-    assert ((weights > 0).sum(1) == 6).all()
-    assert (ours.attributions.attention[np.repeat(weights[:, None] == 0, 12, axis=1)] == 0).all()
-    assert_allclose(ours.attributions.attention.sum(-1), 1.0, atol=CLOSE)
+    for each in (ours, theirs):
+        assert_array_equal(each.gates, each.attributions.gates)
+    attention = ours.attributions.attention
+    assert ((attention > 0).sum(-1) == 6).all()
+    assert (((attention > 0).any(1)) == (ours.attributions.patch_weights > 0)).all()
+    assert_allclose(attention.sum(-1), 1.0, atol=CLOSE)
     for each in (engine, reference):
         assert each.has_attributions
-        assert each.encode_faces(crops, faces, previous).attributions is None
+        plain = each.encode_faces(crops, faces, previous)
+        assert plain.attributions is None
+        assert_allclose(plain.gates, theirs.gates, atol=CLOSE)
 
 
 @pytest.mark.parametrize("samples", [0, 319, 320, 16_000, 33_333])
@@ -133,13 +137,33 @@ def test_audio_is_fused_the_same(
     """For more frames than one call of the graph, and audio that ends before the frames."""
     sound = AudioTokens(normal(tokens, 12), 3.0 + 0.02 * np.arange(tokens))
     args = normal(frames, 16), 2.8 + 0.04 * np.arange(frames), sound
-    (x, audio_condition), (expected_x, expected_condition) = (
-        engine.fuse_audio(*args),
-        reference.fuse_audio(*args),
-    )
-    assert_allclose(x, expected_x, atol=CLOSE)
-    assert_allclose(0.0 if audio_condition is None else audio_condition, expected_condition, atol=CLOSE)
-    assert engine.fuse_audio(*args[:2], None)[1] is None
+    fused, expected = engine.fuse_audio(*args), reference.fuse_audio(*args)
+    for ours, theirs in zip(fused, expected, strict=True):
+        assert theirs is not None
+        assert_allclose(0.0 if ours is None else ours, theirs, atol=CLOSE)
+    silent = engine.fuse_audio(*args[:2], None)
+    assert silent.audio_condition is silent.audio_logits is None
+
+
+@pytest.mark.parametrize("tokens", [0, 1, 200])
+def test_the_opening_of_the_mouth_is_predicted_the_same(
+    engine: OnnxEngine, reference: TorchEngine, tokens: int
+) -> None:
+    sound = AudioTokens(normal(tokens, 12), 0.02 * np.arange(tokens))
+    for audio, heard in ((sound, tokens), (None, 0)):
+        ours, theirs = (each.mouth_opening(normal(30, 16), audio) for each in (engine, reference))
+        assert ours is not None
+        assert theirs is not None
+        assert (ours.seen.shape, ours.heard.shape) == ((30,), (heard,))
+        assert_allclose(ours.seen, theirs.seen, atol=CLOSE)
+        assert_allclose(ours.heard, theirs.heard, atol=CLOSE)
+
+
+def test_a_checkpoint_of_format_1_predicts_no_opening_and_has_no_late_path() -> None:
+    nano = OnnxEngine("nano")
+    assert nano.mouth_opening(normal(3, 128), None) is None
+    sound = AudioTokens(normal(20, 96), 0.02 * np.arange(20))
+    assert nano.fuse_audio(normal(3, 128), 0.04 * np.arange(3), sound).audio_logits is None
 
 
 @pytest.mark.parametrize("tokens", [0, 1, 200])
@@ -150,7 +174,7 @@ def test_the_audio_gate_is_the_same(engine: OnnxEngine, reference: TorchEngine, 
     gate = engine.audio_gate(*args, sound)
     assert gate.shape == (300,)
     assert_allclose(gate, reference.audio_gate(*args, sound), atol=CLOSE)
-    unmoved = (engine.fuse_audio(*args, sound)[0] == args[0]).all(axis=1)
+    unmoved = (engine.fuse_audio(*args, sound).x == args[0]).all(axis=1)
     assert ((gate == 0) == unmoved).all()
     assert unmoved.any()
     assert (gate[~unmoved] < 1).all()
@@ -203,6 +227,20 @@ def test_graphs_are_preferred_unless_a_gpu_is_requested(tiny_graphs: Path, tiny_
     assert isinstance(load_engine(tiny_checkpoint), TorchEngine)
     assert isinstance(load_engine("nano", backend="torch"), TorchEngine)
     assert load_engine(tiny_graphs).config == load_engine(tiny_checkpoint).config
+
+
+@pytest.mark.parametrize("frames", [1, 40])
+def test_the_opening_of_a_track_is_predicted_the_same(
+    engine: OnnxEngine, reference: TorchEngine, frames: int
+) -> None:
+    embedding, times_s = normal(frames, 16), 0.04 * np.arange(frames)
+    sound = AudioTokens(normal(100, 12), 0.02 * np.arange(100))
+    ours, theirs = (predict_opening(each, embedding, times_s, sound, 16) for each in (engine, reference))
+    assert ours is not None
+    assert theirs is not None
+    assert_allclose(ours[0], theirs[0], atol=CLOSE)
+    assert_allclose(ours[1].heard, theirs[1].heard, atol=CLOSE)
+    assert np.std(theirs[1].heard) > 1e-3
 
 
 def test_the_onnx_backend_refuses_a_gpu(tiny_graphs: Path) -> None:

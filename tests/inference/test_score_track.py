@@ -1,7 +1,8 @@
 """Test the scoring of tracks in chunks, and the calibration of probabilities."""
 
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -11,12 +12,15 @@ from numpy.typing import NDArray
 from scipy.special import expit
 
 from auscan.core.config import UNCALIBRATED, Calibration, CheckpointConfig, nano
-from auscan.inference.engine import AudioTokens
+from auscan.inference.engine import AudioTokens, InferenceEngine
 from auscan.inference.score_track import (
     audio_gates,
+    audio_margin_s,
     calibrate,
     fuse_nearby_audio,
+    predict_opening,
     probabilities,
+    reading_margin_s,
     score_track,
     to_logits,
 )
@@ -153,17 +157,76 @@ def test_only_the_audio_around_the_frames_is_used(
 
     monkeypatch.setattr(engine, "fuse_audio", record)
     hours = AudioTokens(np.tile(sound.tokens, (900, 1)), track[2][0] - 720.0 + 0.02 * np.arange(72_000))
-    x, audio_condition = fuse_nearby_audio(engine, track[0][:10], track[2][:10], hours)
+    near = fuse_nearby_audio(engine, track[0][:10], track[2][:10], hours)
     assert given[0] < 120
-    whole_x, whole_condition = fuse_audio(track[0][:10], track[2][:10], hours)
-    assert_allclose(x, whole_x, atol=1e-5)
-    assert audio_condition is not None
-    assert whole_condition is not None
-    assert_allclose(audio_condition, whole_condition, atol=1e-6)
+    whole = fuse_audio(track[0][:10], track[2][:10], hours)
+    for ours, expected in zip(near, whole, strict=True):
+        assert_allclose(ours, expected, atol=1e-5)
     later = AudioTokens(sound.tokens, sound.times_s + 100.0)
-    x, audio_condition = fuse_nearby_audio(engine, track[0], track[2], later)
-    assert audio_condition is None
-    assert_allclose(x, track[0])
+    silent = fuse_nearby_audio(engine, track[0], track[2], later)
+    assert silent.audio_condition is silent.audio_logits is None
+    assert_allclose(silent.x, track[0])
+
+
+def test_full_trust_changes_nothing_and_no_trust_equals_no_sound(
+    engine: TorchEngine, track: Arrays, sound: AudioTokens
+) -> None:
+    trusted, untrusted = np.ones(FRAMES, np.float32), np.zeros(FRAMES, np.float32)
+    heard, silent = score_track(engine, *track, sound), score_track(engine, *track, None)
+    assert_array_equal(score_track(engine, *track, sound, trust=trusted), heard)
+    assert_array_equal(score_track(engine, *track, sound, trust=untrusted), silent)
+    half = score_track(engine, *track, sound, trust=0.5 * trusted)
+    assert np.abs(half - heard).max() > 0.01
+    assert np.abs(half - silent).max() > 0.01
+
+
+def test_trust_scales_all_influence_of_the_sound_frame_by_frame(
+    engine: TorchEngine, track: Arrays, sound: AudioTokens
+) -> None:
+    trust = np.linspace(0, 1, FRAMES).astype(np.float32)
+    fused = fuse_nearby_audio(engine, track[0], track[2], sound)
+    scaled = fuse_nearby_audio(engine, track[0], track[2], sound, trust)
+    share = trust[:, None]
+    assert_allclose(scaled.x, (1 - share) * track[0] + share * fused.x, atol=1e-5)
+    assert fused.audio_condition is not None
+    assert fused.audio_logits is not None
+    assert_allclose(scaled.audio_condition, share * fused.audio_condition)
+    assert_allclose(scaled.audio_logits, share * fused.audio_logits)
+
+
+@pytest.mark.parametrize("chunk_frames", [1, 7, 32])
+def test_the_opening_is_predicted_for_all_frames_and_for_the_sound_around_them(
+    engine: TorchEngine, tiny_network: AuscanNetwork, track: Arrays, chunk_frames: int
+) -> None:
+    tokens = np.random.default_rng(1).standard_normal((900, 12)).astype(np.float32)
+    audio = AudioTokens(tokens, track[2][0] - 3.0 + 0.02 * np.arange(900))
+    predicted = predict_opening(engine, track[0], track[2], audio, chunk_frames)
+    assert predicted is not None
+    seen, heard = predicted
+    near = (audio.times_s > track[2][0] - 0.42) & (audio.times_s < track[2][-1] + 0.42)
+    assert near.sum() <= len(heard.times_s) < near.sum() + 10
+    with torch.no_grad():
+        temporal = tiny_network.temporal
+        expected = temporal.opening(torch.from_numpy(track[0]), temporal.norm_audio(torch.from_numpy(tokens)))
+    assert_allclose(seen, expected[0], atol=1e-5)
+    assert_allclose(heard.heard, expected[1][np.isin(audio.times_s, heard.times_s)], atol=1e-5)
+
+
+def test_without_sound_nearby_no_opening_is_predicted(
+    engine: TorchEngine, track: Arrays, sound: AudioTokens
+) -> None:
+    assert predict_opening(engine, track[0], track[2], None) is None
+    far = AudioTokens(sound.tokens, sound.times_s + 100.0)
+    assert predict_opening(engine, track[0], track[2], far) is None
+    format_1 = engine.config.model_copy(update={"format": 1})
+    old = SimpleNamespace(config=format_1)
+    assert predict_opening(cast(InferenceEngine, old), track[0], track[2], sound) is None
+
+
+def test_a_file_is_read_further_where_the_offset_of_its_sound_is_searched(engine: TorchEngine) -> None:
+    assert reading_margin_s(engine) == pytest.approx(audio_margin_s(engine) + 0.3)
+    old: Any = SimpleNamespace(config=engine.config.model_copy(update={"format": 1}))
+    assert reading_margin_s(old) == audio_margin_s(engine)
 
 
 @pytest.mark.parametrize("chunk_frames", [1, 7, FRAMES])
@@ -174,10 +237,10 @@ def test_audio_gates_equal_those_of_the_network_and_are_zero_without_audio(
     valid = torch.ones(1, 80, dtype=torch.bool)
     audio = (torch.from_numpy(each)[None] for each in (sound.tokens, sound.times_s))
     with torch.no_grad():
-        _, at_once = tiny_network.temporal.fusion(
+        at_once = tiny_network.temporal.fusion(
             *(torch.from_numpy(each)[None] for each in track[::2]), *audio, valid
         )
-    assert_allclose(gates, at_once[0].numpy(), atol=1e-5)
+    assert_allclose(gates, at_once.gate[0].numpy(), atol=1e-5)
     far = (track[2] < sound.times_s[0] - 0.5) | (track[2] > sound.times_s[-1] + 0.5)
     assert far.any()
     assert not far.all()

@@ -1,7 +1,6 @@
 """Test saving and loading of checkpoints, and the errors for damaged ones."""
 
 import json
-import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -76,20 +75,35 @@ def test_a_loaded_network_is_the_saved_one_ready_to_infer(
     assert config.thresholds[0] == pytest.approx(0.3)
 
 
-def test_weights_keep_their_names_on_disk(tiny_checkpoint: Path, tiny_network: AuscanNetwork) -> None:
-    """Names in the file are those of format 1, independent of the module names in the code."""
-    stored = load_file(tiny_checkpoint / WEIGHTS_FILE)
-    names = [
-        "visual.sight.weight",
-        "temporal.memory.blocks.0.ahead_scan.guide_proj.weight",
-        "temporal.memory.blocks.1.back_scan.guide_proj.weight",
-        "temporal.memory.blocks.1.back_scan.conv.bias",
-    ]
-    assert set(names) <= set(stored)
-    assert not [name for name in stored if re.search("forward|backward|audio_condition|occlusion", name)]
-    assert len(stored) == len(tiny_network.state_dict())
-    block = tiny_network.temporal.memory.blocks[1]
-    assert torch.equal(stored[names[2]], block.backward_scan.audio_condition.proj.weight)
+def test_a_checkpoint_of_format_1_gives_the_logits_of_auscan_0_1() -> None:
+    """The shipped nano has format 1. The figures were computed by the commit before format 2."""
+    network, config = load_checkpoint("nano")
+    assert config.format == 1
+    expected = [-0.91965, -0.90752, -1.12054, -0.83441, -0.62566, -1.6573]
+    expected += [-1.14341, -2.15, -1.67183, -1.83793, -0.12673, -1.68267]
+    assert logits_of(network, side=112)[0, 5].tolist() == pytest.approx(expected, abs=1e-4)
+
+
+def test_a_converted_checkpoint_has_no_late_path_and_one_selection_for_all_aus() -> None:
+    network, _ = load_checkpoint("nano")
+    temporal, alignment = network.temporal, network.visual.alignment
+    assert not any(weight.any() for weight in temporal.late_path.parameters())
+    assert not temporal.audio_condition.proj.weight.any()
+    assert not alignment.own_response.any()
+    assert torch.equal(alignment.gate.local.weight, alignment.contrast.local.weight)
+
+
+def test_a_converted_checkpoint_is_saved_as_format_2(tmp_path: Path) -> None:
+    network, config = load_checkpoint("nano")
+    save_checkpoint(tmp_path / "nano", network, config, "")
+    again, config = load_checkpoint(tmp_path / "nano")
+    assert config.format == 2
+    assert torch.equal(logits_of(again, side=112), logits_of(network, side=112))
+
+
+def test_a_weight_that_format_1_did_not_have_is_required_of_format_2(folder: Path) -> None:
+    corrupt_weights(folder, lambda weights: weights.pop("temporal.late_path.visual.weight"))
+    assert "1 missing (temporal.late_path.visual.weight)" in refusal(folder)
 
 
 def test_running_statistics_of_training_are_part_of_the_checkpoint(
@@ -202,7 +216,8 @@ def test_missing_weights_are_refused(folder: Path) -> None:
 
 def test_a_pickle_is_never_loaded(folder: Path) -> None:
     """Unpickling can run any code that is in the file."""
-    weights = load_file(folder / WEIGHTS_FILE)
+    # Copied, because load_file maps the file that is overwritten here.
+    weights = {name: value.clone() for name, value in load_file(folder / WEIGHTS_FILE).items()}
     torch.save(weights, folder / "pytorch_model.bin")
     torch.save(weights, folder / WEIGHTS_FILE)
     assert f"{WEIGHTS_FILE} cannot be read" in refusal(folder)
@@ -213,7 +228,7 @@ def test_a_pickle_is_never_loaded(folder: Path) -> None:
     [
         (lambda content: content.update(typo=1), "typo"),
         (lambda content: content["network"]["audio"].update(typo=1), r"network.audio.logmel.typo"),
-        (lambda content: content.update(format=2), "format 2"),
+        (lambda content: content.update(format=3), "format 3"),
         (lambda content: content["au_names"].reverse(), "au_names"),
     ],
 )

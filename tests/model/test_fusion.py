@@ -86,7 +86,7 @@ def test_the_window_equals_dense_attention_under_a_mask(
     module = randomised()
     *clip, valid = random_clip(frames, tokens, seed)
     valid = torch.rand(valid.shape, generator=torch.Generator().manual_seed(seed)) >= holes
-    updated, gate = module(*clip, valid)
+    updated, gate, _ = module(*clip, valid)
     expected_updated, expected_gate = dense_reference(module, *clip, valid)
     assert_close(updated, expected_updated, rtol=1e-9, atol=1e-9)
     assert_close(gate, expected_gate, rtol=1e-9, atol=1e-9)
@@ -94,7 +94,7 @@ def test_the_window_equals_dense_attention_under_a_mask(
 
 def test_an_untrained_fusion_leaves_the_visual_stream_unchanged() -> None:
     clip = random_clip()
-    updated, gate = AsymmetricFusion(WIDTH, AUDIO_WIDTH, CONFIG).double()(*clip)
+    updated, gate, _ = AsymmetricFusion(WIDTH, AUDIO_WIDTH, CONFIG).double()(*clip)
     assert torch.equal(updated, clip[0])
     assert gate.max() > 0.0
 
@@ -102,7 +102,7 @@ def test_an_untrained_fusion_leaves_the_visual_stream_unchanged() -> None:
 def test_without_a_token_in_reach_the_gate_is_exactly_zero_and_the_frame_is_unchanged() -> None:
     visual, frame_s, tokens, token_s, valid = random_clip()
     valid[0, 40:] = False
-    updated, gate = randomised()(visual, frame_s, tokens, token_s, valid)
+    updated, gate, _ = randomised()(visual, frame_s, tokens, token_s, valid)
     near = ((frame_s[:, :, None] - token_s[:, None, :]).abs() <= CONFIG.reach_s) & valid[:, None, :]
     audible = near.any(-1)
     assert 0 < int(audible[0].sum()) < audible.shape[1]
@@ -126,7 +126,7 @@ def without_sound(kind: str) -> tuple[Tensor, ...]:
 def test_without_audio_no_audio_weight_matters(kind: str) -> None:
     module = randomised()
     clip = without_sound(kind)
-    updated, gate = module(*clip)
+    updated, gate, _ = module(*clip)
     for weight in module.parameters():
         weight.data.normal_()
     assert torch.equal(module(*clip)[0], updated)
@@ -141,7 +141,7 @@ def test_frames_without_audio_cause_no_nan_in_gradients() -> None:
     tokens[0] = torch.nan
     visual.requires_grad_()
     tokens.requires_grad_()
-    updated, gate = module(visual, frame_s, tokens, token_s, valid)
+    updated, gate, _ = module(visual, frame_s, tokens, token_s, valid)
     (updated.square().sum() + gate.sum()).backward()
     for leaf in (visual, tokens, *module.parameters()):
         assert leaf.grad is not None
@@ -154,10 +154,10 @@ def test_frames_without_audio_cause_no_nan_in_gradients() -> None:
 def test_a_token_out_of_reach_has_no_influence() -> None:
     module = randomised()
     visual, frame_s, tokens, token_s, valid = random_clip()
-    before, gate_before = module(visual, frame_s, tokens, token_s, valid)
+    before, gate_before, _ = module(visual, frame_s, tokens, token_s, valid)
     changed = tokens.clone()
     changed[:, 55] = changed[:, 54].flip(-1)
-    after, gate_after = module(visual, frame_s, changed, token_s, valid)
+    after, gate_after, _ = module(visual, frame_s, changed, token_s, valid)
     reached = (frame_s - token_s[:, 55:56]).abs() <= CONFIG.reach_s
     assert torch.equal(after[~reached], before[~reached])
     assert torch.equal(gate_after[~reached], gate_before[~reached])
@@ -173,9 +173,9 @@ def test_invalid_tokens_may_hold_any_value_and_any_time() -> None:
     expected_condition = audio_at_frames(tokens, token_s, valid, frame_s)
     tokens = tokens.masked_fill(~valid[..., None], torch.nan)
     token_s = token_s.masked_fill(~valid, 0.0)
-    updated, gate = module(visual, frame_s, tokens, token_s, valid)
+    updated, gate, _ = module(visual, frame_s, tokens, token_s, valid)
     assert torch.equal(updated, expected[0])
-    assert torch.equal(gate, expected[1])
+    assert torch.equal(gate, expected.gate)
     audio_condition, audible = audio_at_frames(tokens, token_s, valid, frame_s)
     assert torch.equal(audio_condition, expected_condition[0])
     assert torch.equal(audible, expected_condition[1])
@@ -194,7 +194,7 @@ def test_the_result_does_not_depend_on_how_frames_are_chunked(
 def test_the_learned_time_bias_changes_the_result() -> None:
     module = randomised()
     visual, frame_s, tokens, token_s, valid = random_clip()
-    before, _ = module(visual, frame_s, tokens, token_s, valid)
+    before, *_ = module(visual, frame_s, tokens, token_s, valid)
     module.time_bias.data.zero_()
     assert (module(visual, frame_s, tokens, token_s, valid)[0] - before).abs().max() > 1e-3
 
@@ -204,9 +204,9 @@ def test_shorter_number_types_stay_near_the_exact_result(dtype: torch.dtype) -> 
     module = randomised(dtype)
     visual, frame_s, tokens, token_s, valid = random_clip()
     visual, tokens = visual.to(dtype), tokens.to(dtype)
-    updated, gate = module(visual, frame_s, tokens, token_s, valid)
+    updated, gate, _ = module(visual, frame_s, tokens, token_s, valid)
     assert updated.dtype == gate.dtype == dtype
-    expected, _ = module.double()(visual.double(), frame_s, tokens.double(), token_s, valid)
+    expected, _, _ = module.double()(visual.double(), frame_s, tokens.double(), token_s, valid)
     error = (updated.double() - expected).abs().max() / expected.abs().max()
     assert error < (1e-5 if dtype == torch.float32 else 0.05)
 

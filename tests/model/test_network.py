@@ -13,7 +13,7 @@ from auscan.core.aus import AU_COUNT
 from auscan.core.config import HubAudioConfig, HubVisualConfig, NetworkConfig, base, large
 from auscan.encoders.visual import HubVisualEncoder
 from auscan.faces.align import SIDE, TEMPLATE
-from auscan.model.alignment import alignment_loss
+from auscan.model.alignment import contrast_loss
 from auscan.model.head import ActionUnitHead
 from auscan.model.network import POINT_SCALE_PX, AudioInput, AuscanNetwork
 
@@ -190,7 +190,12 @@ def test_every_weight_learns_from_labels_points_pose_and_alignment(tiny_network:
     loss = (logits * torch.randn(logits.shape, generator=random)).sum()
     for prediction in (output.points, output.pose_occlusion):
         loss = loss + (prediction * torch.randn(prediction.shape, generator=random)).sum()
-    loss = loss + alignment_loss(aligned.global_view[:, 0], aligned.local_view[:, 0])
+    faces, regions = network.visual.alignment.contrast(aligned.face[:, 0], aligned.local[:, 0])
+    loss = loss + contrast_loss(
+        faces, regions, torch.zeros(len(faces), len(faces), AU_COUNT, dtype=torch.bool)
+    )
+    opening = network.temporal.opening(aligned.embedding, random_audio(network).tokens)
+    loss = loss + sum((each * torch.randn(each.shape, generator=random)).sum() for each in opening)
     loss.backward()
     idle = [name for name, weight in network.named_parameters() if weight.grad is None]
     still = [name for name, weight in network.named_parameters() if not weight.grad.any()]

@@ -89,7 +89,7 @@ def test_attributions_equal_the_engines_output_for_crops_cut_by_the_stored_point
     assert_allclose(attributions.attention, expected.attention, atol=0.5 * BYTE_STEP + 1e-5)
     assert_allclose(attributions.gates, expected.gates, atol=0.5 * BYTE_STEP + 1e-5)
     assert ((attributions.patches == 0) == (expected.patch_weights == 0)).all()
-    assert ((attributions.patches > 0).sum(axis=1) == 6).all()
+    assert ((attributions.attention > 0).sum(axis=2) <= 6).all(), "each AU attends to its six patches"
     assert attributions.attention[np.repeat(attributions.patches[:, None] == 0, 12, axis=1)].max() == 0
     assert np.ptp(attributions.attention, axis=0).max() > 0.05
 

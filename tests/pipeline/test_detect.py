@@ -3,6 +3,7 @@
 import json
 import shutil
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,16 @@ from auscan.core.aus import AU_NAMES
 from auscan.core.config import Calibration, HubAudioConfig, OperatingPoints
 from auscan.core.errors import CheckpointError, InputError, MediaError
 from auscan.faces.detector import FaceDetector
-from auscan.inference.engine import CONTEXT_S, SEGMENT_S, InferenceEngine, VisualFeatures
+from auscan.inference.engine import (
+    CONTEXT_S,
+    SEGMENT_S,
+    AudioLevel,
+    AudioTokens,
+    FusedFrames,
+    InferenceEngine,
+    MouthOpening,
+    VisualFeatures,
+)
 from auscan.inference.torch_engine import TorchEngine
 from auscan.media.audio import Waveform, read_waveform
 from auscan.media.video import read_frames
@@ -43,6 +53,7 @@ class RecordingEngine:
         self.logits: list[NDArray[np.float32]] = []
         self.elapsed: list[NDArray[np.float64]] = []
         self.batch_sizes: list[int] = []
+        self.fused: FusedFrames | None = None
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.engine, name)
@@ -56,9 +67,23 @@ class RecordingEngine:
             self.elapsed.append(args[2])
         return self.engine.scan_block(block, direction, *args)
 
+    def fuse_audio(self, *args: Any) -> FusedFrames:
+        self.fused = self.engine.fuse_audio(*args)
+        return self.fused
+
     def classify(self, *args: Any) -> NDArray[np.float32]:
-        self.logits.append(self.engine.classify(*args))
-        return self.logits[-1]
+        logits = self.engine.classify(*args)
+        late = None if self.fused is None else self.fused.audio_logits
+        self.logits.append(logits if late is None else logits + late)
+        return logits
+
+
+class TrustingEngine(RecordingEngine):
+    """Engine that hears no change of the opening of the mouth: no evidence against the only face."""
+
+    def mouth_opening(self, *args: Any) -> MouthOpening | None:
+        opening = self.engine.mouth_opening(*args)
+        return opening and MouthOpening(opening.seen, np.zeros_like(opening.heard))
 
 
 def uneven_times_s(count: int) -> NDArray[np.float64]:
@@ -181,11 +206,10 @@ def test_an_au_is_active_at_or_above_its_own_threshold(result: Result, engine: I
             assert_array_equal(table[f"{name}_c"].astype(float), (table[name] >= threshold).astype(float))
 
 
-def test_probabilities_are_the_sigmoid_of_the_networks_logits(
-    result: Result, logits: NDArray[np.float32]
-) -> None:
-    scores = probabilities(result)
-    expected = 1 / (1 + np.exp(-logits.astype(np.float64)))
+def test_probabilities_are_the_sigmoid_of_the_networks_logits(clip: Path, engine: InferenceEngine) -> None:
+    trusting = TrustingEngine(engine)
+    scores = probabilities(detect(clip, model=trusting))
+    expected = 1 / (1 + np.exp(-trusting.logits[0].astype(np.float64)))
     trained = [AU_NAMES.index(name) for name in TRAINED]
     assert_allclose(scores[:, trained], expected[:, trained], atol=1e-6)
 
@@ -363,9 +387,9 @@ def test_audio_out_of_reach_of_any_face_is_measured_but_not_encoded(
     noise = 0.1 * np.random.default_rng(0).standard_normal(125 * 16_000).astype(np.float32)
     encoded_s: list[float] = []
 
-    def encode(samples: NDArray[np.float32]) -> NDArray[np.float32]:
+    def encode(samples: NDArray[np.float32], level: AudioLevel | None = None) -> NDArray[np.float32]:
         encoded_s.append(len(samples) / 16_000)
-        return type(engine).encode_audio(engine, samples)
+        return type(engine).encode_audio(engine, samples, level)
 
     monkeypatch.setattr(engine, "encode_audio", encode)
     result = detect(write_clip(tmp_path / "left.mp4", images, times_s, noise), model=engine)
@@ -502,14 +526,65 @@ def test_a_source_that_cannot_be_read_is_a_media_error(
         detect(cut, model=engine)
 
 
+class SpeakingEngine(TrustingEngine):
+    """Engine whose only face speaks at 10 frames a second; the sound is 0.16 s late."""
+
+    def encode_faces(self, crops: NDArray[np.uint8], *args: Any, **options: bool) -> VisualFeatures:
+        features = super().encode_faces(crops, *args, **options)
+        return replace(features, gates=np.ones((len(crops), len(AU_NAMES)), np.float32))
+
+    def mouth_opening(self, embedding: NDArray[np.float32], audio: AudioTokens | None) -> MouthOpening:
+        knots = np.random.default_rng(0).normal(0, 1, 200)
+        picture_s = np.arange(len(embedding)) / 10
+        sound_s = np.empty(0) if audio is None else audio.times_s - 0.16
+        seen, heard = (np.interp(5 * times_s, np.arange(200), knots) for times_s in (picture_s, sound_s))
+        return MouthOpening(seen.astype(np.float32), heard.astype(np.float32))
+
+
+def test_a_late_sound_is_found_shifted_and_reported(
+    tmp_path: Path,
+    engine: InferenceEngine,
+    write_clip: Callable[..., Path],
+    face_images: Callable[[int], list[NDArray[np.uint8]]],
+) -> None:
+    times_s = np.arange(110) / 10
+    noise = (0.1 * np.random.default_rng(0).standard_normal(11 * 16_000)).astype(np.float32)
+    clip = write_clip(tmp_path / "late.mp4", face_images(110), times_s, noise)
+    late = detect(clip, model=SpeakingEngine(engine))
+    offset_s = late.info.sound_offset_s
+    assert offset_s == pytest.approx(0.16, abs=0.021)
+    assert late.summary()["sound_offset_s"] == offset_s
+    (warning,) = late.summary()["warnings"]
+    assert f"late.mp4: the sound is {offset_s:.2f} s late" in warning
+    assert late.table["speaking"].between(0, 1).all()
+    assert late.table["speaking"][50:].mean() > 0.7
+    shifted = write_clip(tmp_path / "shifted.mp4", face_images(110), times_s + 0.16, noise)
+    columns = [AU_NAMES.index(name) for name in TRAINED]
+    same, unshifted = (
+        np.abs(probabilities(detect(each, model=TrustingEngine(engine))) - probabilities(late))[
+            20:90, columns
+        ]
+        for each in (shifted, clip)
+    )
+    assert same.max() < 0.02
+    assert same.mean() < 0.2 * unshifted.mean()
+
+
+def test_speaking_is_unknown_without_sound(silent_clip: Path, engine: InferenceEngine) -> None:
+    silent = detect(silent_clip, model=engine)
+    assert silent.table["speaking"].isna().all()
+    assert silent.summary()["sound_offset_s"] is None
+
+
 def test_audio_is_scaled_over_the_whole_file_for_encoders_that_expect_it(
     clip: Path, engine: InferenceEngine, result: Result, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The sound that the table describes stays that of the file."""
     received: list[NDArray[np.float32]] = []
 
-    def encode(samples: NDArray[np.float32]) -> NDArray[np.float32]:
-        received.append(samples)
+    def encode(samples: NDArray[np.float32], level: AudioLevel | None = None) -> NDArray[np.float32]:
+        assert level is not None
+        received.append(level.scale(samples))
         return type(engine).encode_audio(engine, samples)
 
     audio = HubAudioConfig(normalise="file")

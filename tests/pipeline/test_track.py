@@ -69,6 +69,7 @@ def track_scores(face_id: int, frames: list[int]) -> TrackScores:
         np.full(count, 0.9, np.float32),
         np.random.default_rng(face_id + 100).uniform(0, 60, (count, 7)).astype(np.float32),
         values,
+        values[:, 0] if face_id else None,
     )
 
 

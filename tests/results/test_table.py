@@ -131,7 +131,7 @@ def test_the_columns_are_the_documented_ones_in_order(result: Result) -> None:
         "frame,timestamp,face_id,success,confidence,x,y,w,h,"
         "quality,reason,size,sharpness,brightness,contrast,yaw,pitch,covered,"
         "AU01,AU02,AU04,AU06,AU07,AU10,AU12,AU15,AU23,AU24,AU25,AU26,"
-        "AU01_c,AU02_c,AU04_c,AU06_c,AU07_c,AU10_c,AU12_c,AU15_c,AU23_c,AU24_c,AU25_c,AU26_c"
+        "AU01_c,AU02_c,AU04_c,AU06_c,AU07_c,AU10_c,AU12_c,AU15_c,AU23_c,AU24_c,AU25_c,AU26_c,speaking"
     )
     kinds = result.table.dtypes.astype(str)
     assert kinds[["frame", "timestamp", "face_id", "success"]].tolist() == [
@@ -164,6 +164,16 @@ def test_an_au_is_active_from_its_threshold_on(make_track: MakeTrack) -> None:
     )
     table = build_table(np.arange(3.0), [track], [0.7] * 12)
     assert table["AU12_c"].tolist() == [1.0, 0.0, 1.0]
+
+
+def test_speaking_stands_in_the_rows_of_its_face_and_is_unknown_elsewhere(make_track: MakeTrack) -> None:
+    speaks = replace(make_track(1, [1, 3]), speaking=np.float32([0.25, 1.0]))
+    table = build_table(np.arange(4.0), [make_track(0, [1, 2]), speaks], [0.5] * 12)
+    known = table[table["speaking"].notna()]
+    assert known[["frame", "face_id", "speaking"]].to_numpy().tolist() == [[1, 1, 0.25], [3, 1, 1.0]]
+    assert table["speaking"].dtype == np.float32
+    with pytest.raises(ValueError, match=r"speaking should be \[2\]"):
+        replace(speaks, speaking=np.zeros(3, np.float32))
 
 
 def test_an_untrained_au_is_unknown_in_every_row(result: Result) -> None:
@@ -310,6 +320,21 @@ def test_saved_files_have_the_same_content(result: Result, tmp_path: Path) -> No
     csv = pd.read_csv(folder / "aus.csv").fillna({"reason": ""}).astype(read.dtypes.to_dict())
     pd.testing.assert_frame_equal(csv, result.table)
     assert json.loads((folder / "summary.json").read_text()) == result.summary()
+
+
+def test_a_table_of_an_earlier_version_has_unknown_speaking(result: Result, tmp_path: Path) -> None:
+    path = result.save(tmp_path) / "aus.parquet"
+    stored = pq.read_table(path)
+    pq.write_table(stored.drop_columns("speaking"), path)
+    pd.testing.assert_frame_equal(read_result_table(path), result.table)
+    assert result.table["speaking"].isna().all()
+
+
+def test_speaking_outside_0_to_1_is_refused(result: Result, tmp_path: Path) -> None:
+    path = result.save(tmp_path) / "aus.parquet"
+    _rewrite(path, speaking=[1.5] * len(result.table))
+    with pytest.raises(InputError, match="speaking is outside 0 to 1"):
+        read_result_table(path)
 
 
 def test_the_parquet_metadata_describes_the_columns(result: Result, tmp_path: Path) -> None:

@@ -20,6 +20,7 @@ from accelerate.state import AcceleratorState
 from safetensors.torch import load_file
 
 from auscan.core.errors import CheckpointError, InputError
+from auscan.model.alignment import GranularityAlignment
 from auscan.training.config import TrainConfig, check_train_config
 from auscan.training.loop import train
 from auscan.training.optim import WeightAverage, average_share, parameter_groups, warmup_cosine
@@ -106,16 +107,16 @@ def test_training_improves_and_writes_all_its_files(folders: tuple[Path, Path], 
     assert network.alignment.position.shape == (4, 16)
 
 
-def test_a_run_of_a_version_with_another_number_of_active_patches_is_not_resumed(
+def test_a_run_of_a_version_with_another_network_is_not_resumed(
     folders: tuple[Path, Path], tmp_path: Path
 ) -> None:
     config = make_config(folders, tmp_path, loop={"epochs": 1})
     train(config)
     state = torch.load(tmp_path / STATE_FILE, weights_only=True)
-    assert state.pop("active_patches") == 3
+    assert state.pop("format") == 2
     torch.save(state, tmp_path / STATE_FILE)
     AcceleratorState._reset_state(reset_partial_state=True)
-    with pytest.raises(InputError, match="another number of active patches than 3"):
+    with pytest.raises(InputError, match="another version of auscan, with another network"):
         train(config)
 
 
@@ -198,16 +199,33 @@ def test_a_finished_run_only_writes_its_scores_again(folders: tuple[Path, Path],
     assert again.scores["val"].exists()
 
 
-def test_the_files_of_a_run_keep_the_names_of_format_1(folders: tuple[Path, Path], tmp_path: Path) -> None:
-    """A run started by an earlier version can be resumed, and its networks can be loaded."""
+def test_the_files_of_a_run_have_the_names_of_the_weights(folders: tuple[Path, Path], tmp_path: Path) -> None:
     train(make_config(folders, tmp_path, loop={"epochs": 1}))
     weights = load_file(tmp_path / "last" / "model.safetensors")
-    assert "temporal.memory.blocks.0.ahead_scan.guide_proj.weight" in weights
+    network, _ = load_trained(tmp_path / "last")
+    assert weights.keys() == network.state_dict().keys()
     state = torch.load(tmp_path / STATE_FILE, weights_only=True)
     assert state["network"].keys() == weights.keys()
     assert state["mean"].keys() == {"n_averaged", *(f"module.{name}" for name in weights)}
     config = json.loads((tmp_path / "last" / "config.json").read_text())
-    assert config["untaught"] == []
+    assert (config["format"], config["untaught"]) == (2, [])
+
+
+def test_training_anneals_the_selection_and_saves_networks_with_all_of_it(
+    folders: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    counts: list[int] = []
+    anneal = GranularityAlignment.anneal_selection
+
+    def record(alignment: GranularityAlignment, final: int, progress: float) -> None:
+        anneal(alignment, final, progress)
+        counts.append(alignment.active)
+
+    monkeypatch.setattr(GranularityAlignment, "anneal_selection", record)
+    train(make_config(folders, tmp_path, loop={"epochs": 4}))
+    assert counts[0] == 4, "all patches"
+    assert counts == sorted(counts, reverse=True)
+    assert counts[-1] == load_trained(tmp_path / "best")[0].alignment.active == 3
 
 
 def test_a_folder_with_other_settings_is_refused(folders: tuple[Path, Path], tmp_path: Path) -> None:

@@ -8,7 +8,19 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from auscan.training.config import LossConfig
-from auscan.training.losses import Criterion, asymmetric, bce, positive_weights, soft_f1
+from auscan.training.losses import (
+    MOUTH_AUS,
+    Criterion,
+    Predictions,
+    Views,
+    asymmetric,
+    bce,
+    contrast,
+    cover_loss,
+    opening_loss,
+    positive_weights,
+    soft_f1,
+)
 
 EVERY = LossConfig(bce=1, asymmetric=1, soft_f1=1, alignment=1)
 ONES = torch.ones(12)
@@ -25,10 +37,34 @@ def labels() -> Tensor:
     return torch.randint(-1, 2, (2, 5, 12), generator=torch.Generator().manual_seed(1)).to(torch.int8)
 
 
+def predictions(
+    logits: Tensor, labels: Tensor, views: Views | None = None, covers: Tensor | None = None
+) -> Predictions:
+    """Return predictions with gates and openings of 0, and without sound."""
+    shape, unknown = logits.shape, torch.full_like(labels, -1)
+    return Predictions(
+        logits=logits,
+        labels=labels,
+        gate_logits=torch.zeros(shape),
+        covers=unknown if covers is None else covers,
+        opening=torch.zeros(*shape[:-1], 2),
+        own_audio=torch.zeros(shape[:-1], dtype=torch.bool),
+        views=views,
+    )
+
+
+def views_of(faces: Tensor, regions: Tensor) -> Views:
+    """Return views of frames of different tracks without labels."""
+    numbers = torch.arange(len(faces))
+    unknown = torch.full((len(faces), 12), -1, dtype=torch.int8)
+    return Views(faces, regions, numbers, numbers.double(), unknown)
+
+
 def test_a_window_without_a_label_has_zero_loss_and_zero_gradient(logits: Tensor) -> None:
     """With -1 as a target, cross-entropy is negative and then NaN (pitfalls 3 and 12 of the protocol)."""
-    views = (torch.zeros(0, 4), torch.zeros(0, 4))
-    losses = Criterion(EVERY, ONES)(logits, torch.full((2, 5, 12), -1, dtype=torch.int8), views)
+    views = views_of(torch.zeros(0, 12, 4), torch.zeros(0, 12, 4))
+    unknown = torch.full((2, 5, 12), -1, dtype=torch.int8)
+    losses = Criterion(EVERY, ONES)(predictions(logits, unknown, views))
     losses.total.backward()
     assert losses.total.item() == 0.0
     assert logits.grad is not None
@@ -36,7 +72,7 @@ def test_a_window_without_a_label_has_zero_loss_and_zero_gradient(logits: Tensor
 
 
 def test_logits_without_a_label_have_no_gradient(logits: Tensor, labels: Tensor) -> None:
-    Criterion(EVERY, ONES)(logits, labels, None).total.backward()
+    Criterion(EVERY, ONES)(predictions(logits, labels)).total.backward()
     assert logits.grad is not None
     assert not logits.grad[labels < 0].any()
     assert logits.grad[labels >= 0].all()
@@ -112,20 +148,69 @@ def test_weights_of_positives_are_capped_both_ways() -> None:
 
 
 def test_the_weights_of_the_losses_are_those_of_the_config(logits: Tensor, labels: Tensor) -> None:
-    views = (F.normalize(torch.randn(6, 4), dim=-1), F.normalize(torch.randn(6, 4), dim=-1))
-    config = LossConfig(bce=2.0, asymmetric=0.0, soft_f1=0.5, alignment=0.1)
-    losses = Criterion(config, ONES)(logits, labels, views)
+    views = views_of(*(F.normalize(torch.randn(6, 12, 4), dim=-1) for _ in range(2)))
+    config = LossConfig(bce=2.0, asymmetric=0.0, soft_f1=0.5, alignment=0.1, covers=0.3)
+    covers = torch.ones_like(labels)
+    losses = Criterion(config, ONES)(predictions(logits, labels, views, covers))
     terms = losses.terms
-    assert set(terms) == {"bce", "soft_f1", "alignment"}
+    assert set(terms) == {"bce", "soft_f1", "alignment", "covers", "opening"}
     mixed = 2.0 * terms["bce"] + 0.5 * terms["soft_f1"] + 0.1 * terms["alignment"]
-    torch.testing.assert_close(losses.total, mixed)
-    assert set(Criterion(config, ONES)(logits, labels, None).terms) == {"bce", "soft_f1"}
+    torch.testing.assert_close(losses.total, mixed + 0.3 * terms["covers"] + terms["opening"])
+    config = LossConfig(covers=0.0)
+    assert set(Criterion(config, ONES)(predictions(logits, labels)).terms) == {"bce", "soft_f1", "opening"}
+
+
+def test_frames_within_a_second_or_with_equal_labels_are_no_negatives() -> None:
+    random = torch.Generator().manual_seed(2)
+    faces, regions = (F.normalize(torch.randn(3, 12, 4, generator=random), dim=-1) for _ in range(2))
+    track, time_s = torch.tensor([7, 7, 8]), torch.tensor([0.0, 1.0, 0.5], dtype=torch.float64)
+    labels = torch.full((3, 12), -1, dtype=torch.int8)
+    near = Views(faces, regions, track, time_s, labels)
+    moved = near._replace(time_s=torch.tensor([0.0, 1.1, 0.5], dtype=torch.float64))
+    assert contrast(near) < contrast(moved), "frames 0 and 1 are negatives only if they are further apart"
+    equal, different = labels.clone(), labels.clone()
+    equal[[0, 2]], different[0], different[2] = 1, 1, 0
+    assert contrast(near._replace(labels=equal)) != contrast(near)
+    torch.testing.assert_close(contrast(near._replace(labels=different)), contrast(near))
+
+
+def test_covered_regions_close_their_gates_and_weigh_as_much_as_visible_ones() -> None:
+    gate_logits = torch.zeros(4, 12, requires_grad=True)
+    covers = torch.full((4, 12), -1, dtype=torch.int8)
+    covers[0, 3], covers[1:, 3] = 1, 0
+    cover_loss(gate_logits, covers).backward()
+    assert gate_logits.grad is not None
+    assert gate_logits.grad[0, 3].item() == pytest.approx(0.25), "down"
+    assert gate_logits.grad[1:, 3].sum().item() == pytest.approx(-0.25), "up"
+    gate_logits.grad[:, 3] = 0
+    assert not gate_logits.grad.any(), "unknown"
+
+
+def test_the_opening_is_that_of_au25_or_au26_and_needs_the_own_voice() -> None:
+    labels = torch.full((4, 12), -1, dtype=torch.int8)
+    labels[:, MOUTH_AUS] = torch.tensor([[1, 0], [0, 0], [-1, 1], [-1, -1]], dtype=torch.int8)
+    own_audio = torch.tensor([True, True, False, True])
+    right = torch.tensor([[9.0, 9.0], [-9.0, -9.0], [9.0, -9.0], [-9.0, 9.0]])
+    assert opening_loss(right, labels, own_audio) < 1e-3
+    assert opening_loss(-right, labels, own_audio) > 8
 
 
 def test_without_any_face_the_views_still_have_a_gradient(logits: Tensor, labels: Tensor) -> None:
     """The gradient is 0; without one the other processes would wait for it."""
-    empty = torch.zeros(0, 4, requires_grad=True)
-    losses = Criterion(LossConfig(alignment=0.1), ONES)(logits, labels, (empty, empty))
+    empty = torch.zeros(0, 12, 4, requires_grad=True)
+    losses = Criterion(LossConfig(alignment=0.1), ONES)(predictions(logits, labels, views_of(empty, empty)))
     assert losses.terms["alignment"].item() == 0
     losses.total.backward()
     assert empty.grad is not None
+
+
+def test_label_smoothing_moves_both_targets_by_the_same_probability() -> None:
+    logits = torch.randn(7, 12, generator=torch.Generator().manual_seed(0))
+    labels = torch.randint(-1, 2, (7, 12), generator=torch.Generator().manual_seed(1)).to(torch.int8)
+    known = labels >= 0
+    target = torch.where(labels == 1, 0.9, 0.1)[known]
+    expected = F.binary_cross_entropy_with_logits(logits[known], target)
+    torch.testing.assert_close(bce(logits, labels, torch.ones(12), 0.1), expected)
+    config = LossConfig(soft_f1=0, label_smoothing=0.1)
+    losses = Criterion(config, torch.ones(12))(predictions(logits, labels))
+    torch.testing.assert_close(losses.terms["bce"], expected)

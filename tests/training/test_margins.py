@@ -89,7 +89,7 @@ def test_windows_with_margins_do_not_depend_on_their_batch(tracks: list[Labelled
             logits = network(alone).logits[0]
             torch.testing.assert_close(together.logits[row, : len(logits)], logits, atol=1e-5, rtol=1e-4)
     assert together.views is not None
-    assert len(together.views[0]) == 8
+    assert len(together.views.faces) == 8
 
 
 def test_margins_carry_no_gradient_and_no_label(tracks: list[LabelledTrack]) -> None:

@@ -15,8 +15,9 @@ from auscan.core.errors import InputError
 from auscan.training.build import mixed_precision
 from auscan.training.config import LoopConfig, TrainConfig, check_train_config
 from auscan.training.loop import Trainer, train
+from auscan.training.losses import Predictions
 from auscan.training.meter import LossMeter, NotFinite
-from auscan.training.module import FeatureNetwork, Output
+from auscan.training.module import FeatureNetwork
 from auscan.training.run import STATE_FILE
 from auscan.training.windows import Batch
 
@@ -61,7 +62,7 @@ def test_a_line_of_the_log_has_the_mean_loss_of_the_steps_since_the_line_before(
     AcceleratorState._reset_state(reset_partial_state=True)
     train(make_config(folders, tmp_path / "third", log_every=3))
     each, third = (dict(step_losses(tmp_path / run)) for run in ("each", "third"))
-    assert list(third) == [3, 6]
+    assert list(third) == [3, 6, 9]
     assert third[6] == pytest.approx((each[4] + each[5] + each[6]) / 3, rel=1e-6)
 
 
@@ -123,13 +124,13 @@ def test_a_loss_that_is_not_finite_stops_the_run_at_the_next_line_or_save(
     """The error names the first such step, though all later ones are not finite either."""
     forward, calls = FeatureNetwork.forward, []
 
-    def overflow(self: FeatureNetwork, batch: Batch) -> Output:
+    def overflow(self: FeatureNetwork, batch: Batch) -> Predictions:
         output = forward(self, batch)
         calls.append(batch.tracks)
         if len(calls) != 2:
             return output
         wrong = torch.arange(len(batch.tracks)) == 0
-        return Output(output.logits.masked_fill(wrong[:, None, None], torch.inf), output.views)
+        return output._replace(logits=output.logits.masked_fill(wrong[:, None, None], torch.inf))
 
     monkeypatch.setattr(FeatureNetwork, "forward", overflow)
     with pytest.raises(

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pytest
@@ -13,7 +14,7 @@ from auscan.core.aus import AU_NAMES
 from auscan.core.config import AlignmentConfig, FusionConfig, NetworkConfig, TemporalConfig
 from auscan.core.errors import InputError
 from auscan.datasets.index import read_index
-from auscan.model.checkpoint import load_stored_weights, stored_weights
+from auscan.model.migrate import from_format_1
 from auscan.model.network import AudioInput
 from auscan.training.config import ControlConfig, ModelConfig
 from auscan.training.controls import BiGru, LocalTransformer, Tcn, match_parameter_count, parameter_count
@@ -26,7 +27,7 @@ from auscan.training.module import (
     parameter_table,
 )
 from auscan.training.predict import score_tracks
-from auscan.training.windows import Batch, LabelledTrack, collate, load_tracks, slice_track
+from auscan.training.windows import Batch, LabelledTrack, collate, load_tracks, sample_audio, slice_track
 
 MODEL = ModelConfig(
     size="nano",
@@ -46,6 +47,8 @@ CONTROLS = [
     ControlConfig(temporal="bigru"),
     ControlConfig(temporal="none"),
     ControlConfig(guide="plain"),
+    ControlConfig(visual="all"),
+    ControlConfig(late_path=False),
 ]
 
 
@@ -104,12 +107,17 @@ def test_every_trained_weight_has_a_gradient(tracks: list[LabelledTrack], contro
     network = build(controls)
     output = network(slice_track(tracks[0], slice(0, 60), 0.6))
     loss = output.logits.square().sum()
+    loss = loss + output.opening.square().sum()
     if output.views is not None:
-        loss = loss + (output.views[0] * output.views[1]).sum()
+        loss = loss + (output.views.faces * output.views.regions).sum()
     loss.backward()
-    without = {name for name, weight in network.named_parameters() if weight.grad is None}
-    plain = {name for name in without if "audio_condition" in name}
-    assert without == (plain if controls.guide == "plain" else set())
+    trained = {name: weight for name, weight in network.named_parameters() if weight.requires_grad}
+    assert [name for name, weight in trained.items() if weight.grad is None] == []
+    frozen = {name for name, _ in network.named_parameters()} - trained.keys()
+    switched_off = {"plain": "audio_condition", False: "late_path"}
+    expected = [switched_off[each] for each in (controls.guide, controls.late_path) if each in switched_off]
+    assert all(any(part in name for part in expected) for name in frozen)
+    assert bool(frozen) == bool(expected)
 
 
 def test_features_of_frames_without_a_face_are_not_used(tracks: list[LabelledTrack]) -> None:
@@ -127,7 +135,7 @@ def test_missing_frames_are_skipped_as_at_inference(tracks: list[LabelledTrack])
     has_face = batch.has_face[0]
     rows = {
         name: getattr(batch, name)[:, has_face]
-        for name in ("face", "patches", "times_s", "labels", "has_face")
+        for name in ("face", "patches", "times_s", "labels", "covers", "own_audio", "has_face")
     }
     with torch.no_grad():
         dense = network(replace(batch, **rows)).logits[0]
@@ -139,7 +147,7 @@ def test_a_window_without_any_face_has_logits_of_0(tracks: list[LabelledTrack]) 
     output = build()(replace(batch, has_face=torch.zeros_like(batch.has_face)))
     assert not output.logits.any()
     assert output.views is not None
-    assert output.views[0].shape == (0, 16)
+    assert output.views.faces.shape == (0, 12, 16)
 
 
 def test_visible_frames_come_first_and_in_order() -> None:
@@ -238,7 +246,7 @@ def test_temporal_controls_without_a_state_do_not_exceed_their_reach(
     frames on either side.
     """
     torch.manual_seed(0)
-    memory = kind(16, 6, TemporalConfig(blocks=2, head_width=8), 8).eval()
+    memory = kind(16, TemporalConfig(blocks=2, head_width=8), 8).eval()
     for weight in memory.parameters():
         weight.data = 0.3 * torch.randn(weight.shape)
     x, times_s = torch.randn(1, 300, 16), torch.arange(300.0, dtype=torch.float64)[None] / 30
@@ -253,7 +261,7 @@ def test_temporal_controls_without_a_state_do_not_exceed_their_reach(
 
 def test_the_gru_covers_a_whole_track() -> None:
     torch.manual_seed(0)
-    memory = BiGru(16, 6, TemporalConfig(blocks=1), 8).eval()
+    memory = BiGru(16, TemporalConfig(blocks=1), 8).eval()
     memory.out.weight.data = torch.randn_like(memory.out.weight)
     x, times_s = torch.randn(1, 50, 16), torch.arange(50.0, dtype=torch.float64)[None] / 30
     other = x.clone()
@@ -268,11 +276,34 @@ def test_the_scan_is_conditioned_on_audio_only_if_configured(tracks: list[Labell
     sound = AudioInput(batch.audio.float(), batch.audio_times_s, batch.audio_valid)
     embedding = torch.randn(1, 30, 16)
     for controls, conditioned in ((ControlConfig(), True), (ControlConfig(guide="plain"), False)):
-        _, condition = build(controls).temporal.fuse_audio(embedding, batch.times_s, sound)
-        assert (condition is not None) is conditioned
-    face, condition = build(ControlConfig(fusion="none")).temporal.fuse_audio(embedding, batch.times_s, sound)
-    assert face is embedding
-    assert condition is not None
+        fused = build(controls).temporal.fuse_audio(embedding, batch.times_s, sound)
+        assert (fused.audio_condition is not None) is conditioned
+    plain = ControlConfig(fusion="none", guide="plain")
+    fused = build(plain).temporal.fuse_audio(embedding, batch.times_s, sound)
+    assert torch.equal(fused.x, embedding)
+    assert fused.audio_logits is not None
+
+
+def test_the_late_path_can_be_switched_off(tracks: list[LabelledTrack]) -> None:
+    batch = slice_track(tracks[0], slice(0, 30), 0.6)
+    sound = AudioInput(batch.audio.float(), batch.audio_times_s, batch.audio_valid)
+    fused = build(ControlConfig(late_path=False)).temporal.fuse_audio(
+        torch.randn(1, 30, 16), batch.times_s, sound
+    )
+    assert fused.audio_logits is None
+
+
+@pytest.mark.parametrize("temporal", ["mamba", "tcn", "transformer", "bigru", "none"])
+def test_every_temporal_model_gets_the_same_audio_condition(
+    tracks: list[LabelledTrack], temporal: Literal["mamba", "tcn", "transformer", "bigru", "none"]
+) -> None:
+    """A control without it would lose to the method for another reason than its memory."""
+    batch = slice_track(tracks[0], slice(0, 30), 0.6)
+    sound = AudioInput(batch.audio.float(), batch.audio_times_s, batch.audio_valid)
+    network, embedding = build(ControlConfig(fusion="none", temporal=temporal)), torch.randn(1, 30, 16)
+    fused = network.temporal.fuse_audio(embedding, batch.times_s, sound)
+    added = network.temporal.audio_condition.proj(fused.audio_condition)
+    torch.testing.assert_close(fused.x, embedding + added)
 
 
 def test_the_method_consists_of_the_parts_of_the_shipped_network() -> None:
@@ -289,22 +320,33 @@ def test_the_method_consists_of_the_parts_of_the_shipped_network() -> None:
 
 
 @pytest.mark.parametrize(
-    ("controls", "stored"),
+    ("controls", "stored", "name"),
     [
-        (ControlConfig(), "temporal.memory.blocks.0.ahead_scan.guide_proj.weight"),
-        (ControlConfig(), "temporal.memory.blocks.1.back_scan.guide_proj.weight"),
-        (ControlConfig(temporal="tcn"), "temporal.memory.guide_proj.weight"),
-        (ControlConfig(fusion="symmetric"), "temporal.fusion.face_asks.gate.weight"),
-        (ControlConfig(fusion="symmetric"), "temporal.fusion.voice_asks.gate.weight"),
-        (ControlConfig(fusion="symmetric"), "temporal.fusion.voice_in.weight"),
-        (ControlConfig(fusion="symmetric"), "temporal.fusion.voice_out.weight"),
+        (CONTROLS[0], "memory.blocks.0.ahead_scan.in_proj", "memory.blocks.0.forward_scan.in_proj"),
+        (CONTROLS[0], "memory.blocks.1.back_scan.norm", "memory.blocks.1.backward_scan.norm"),
+        (ControlConfig(temporal="tcn"), "memory.guide_proj", "audio_condition.proj"),
+        (ControlConfig(fusion="symmetric"), "fusion.face_asks.gate", "fusion.face_attention.gate"),
+        (ControlConfig(fusion="symmetric"), "fusion.voice_asks.gate", "fusion.audio_attention.gate"),
+        (ControlConfig(fusion="symmetric"), "fusion.voice_in", "fusion.audio_in"),
+        (ControlConfig(fusion="symmetric"), "fusion.voice_out", "fusion.audio_out"),
     ],
 )
-def test_weights_are_stored_under_the_names_of_format_1(controls: ControlConfig, stored: str) -> None:
+def test_weights_of_runs_of_format_1_are_converted(controls: ControlConfig, stored: str, name: str) -> None:
     network = build(controls)
-    weights = stored_weights(network)
-    assert stored in weights
-    load_stored_weights(network, weights)
+    weights = network.state_dict()
+    value = weights.pop(f"temporal.{name}.weight")
+    converted = from_format_1({**weights, f"temporal.{stored}.weight": value}, network)
+    assert torch.equal(converted[f"temporal.{name}.weight"], value)
+    network.load_state_dict(converted)
+
+
+def test_the_statistics_of_the_audio_are_those_of_the_training_tracks(tracks: list[LabelledTrack]) -> None:
+    network = build()
+    tokens = torch.cat(list(sample_audio(tracks)))
+    network.temporal.norm_audio.fit(tokens)
+    normed = network.temporal.norm_audio(tokens)
+    torch.testing.assert_close(normed.mean(0), torch.zeros(6), atol=1e-4, rtol=0)
+    torch.testing.assert_close(normed.std(0, correction=0), torch.ones(6), atol=1e-4, rtol=0)
 
 
 @pytest.mark.parametrize("context", [1, 16, 1000])

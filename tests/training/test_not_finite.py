@@ -14,7 +14,8 @@ from auscan.core.errors import InputError
 from auscan.datasets.index import read_index
 from auscan.training.config import TrainConfig, check_train_config
 from auscan.training.loop import train
-from auscan.training.module import FeatureNetwork, FeatureSizes, Output, build_network
+from auscan.training.losses import Predictions
+from auscan.training.module import FeatureNetwork, FeatureSizes, build_network
 from auscan.training.predict import score_tracks
 from auscan.training.run import STATE_FILE
 from auscan.training.windows import Batch, load_tracks, slice_track
@@ -57,7 +58,7 @@ def put(value: float, cache: Path, track: str, part: str) -> Path:
     return file
 
 
-@pytest.mark.parametrize("part", ["face", "patches", "audio"])
+@pytest.mark.parametrize("part", ["face", "scales", "audio"])
 @pytest.mark.parametrize("track", ["900", "903"], ids=["training", "validation"])
 def test_a_feature_that_is_not_finite_stops_the_run(
     folders: tuple[Path, Path], tmp_path: Path, track: str, part: str
@@ -74,7 +75,7 @@ def test_a_feature_that_is_not_finite_stops_the_run(
 def test_the_error_of_a_worker_that_loads_windows_is_one_line(
     folders: tuple[Path, Path], tmp_path: Path
 ) -> None:
-    put(np.nan, folders[1], "901_left", "patches")
+    put(np.nan, folders[1], "901_left", "scales")
     with pytest.raises(InputError, match="track 901_left") as caught:
         train(make_config(folders, tmp_path / "run", loop={"workers": 1}))
     assert "\n" not in str(caught.value)
@@ -85,10 +86,10 @@ def test_a_loss_that_is_not_finite_stops_the_run_before_anything_is_saved(
 ) -> None:
     forward = FeatureNetwork.forward
 
-    def overflow(self: FeatureNetwork, batch: Batch) -> Output:
+    def overflow(self: FeatureNetwork, batch: Batch) -> Predictions:
         output = forward(self, batch)
         wrong = torch.tensor([track == "901_right" for track in batch.tracks])
-        return Output(output.logits.masked_fill(wrong[:, None, None], torch.inf), output.views)
+        return output._replace(logits=output.logits.masked_fill(wrong[:, None, None], torch.inf))
 
     monkeypatch.setattr(FeatureNetwork, "forward", overflow)
     with pytest.raises(InputError, match=r"The loss of step \d+ is (nan|inf), .* tracks 901_right\. "):

@@ -11,14 +11,12 @@ import pytest
 import torch
 from accelerate.state import AcceleratorState
 from safetensors.torch import load_file
-from torch.nn import functional as F
 
 from auscan.core.aus import AU_NAMES
 from auscan.core.errors import CheckpointError, InputError
 from auscan.datasets.index import read_index
-from auscan.training.config import LossConfig, TrainConfig, check_train_config
+from auscan.training.config import TrainConfig, check_train_config
 from auscan.training.loop import Trainer, train
-from auscan.training.losses import Criterion, bce
 from auscan.training.predict import ValidationScore, score_tracks, validation_score
 from auscan.training.run import load_trained
 from auscan.training.scores import read_scores
@@ -101,17 +99,6 @@ def test_scores_far_from_one_half_have_a_tuned_score(folders: tuple[Path, Path],
     score = validation_score(table, tracks, "frame")
     assert (score.fixed, score.tuned) == (0.0, 1.0)
     assert score.by_au == (0.0,) * 12
-
-
-def test_label_smoothing_moves_both_targets_by_the_same_probability() -> None:
-    logits = torch.randn(7, 12, generator=torch.Generator().manual_seed(0))
-    labels = torch.randint(-1, 2, (7, 12), generator=torch.Generator().manual_seed(1)).to(torch.int8)
-    known = labels >= 0
-    target = torch.where(labels == 1, 0.9, 0.1)[known]
-    expected = F.binary_cross_entropy_with_logits(logits[known], target)
-    torch.testing.assert_close(bce(logits, labels, torch.ones(12), 0.1), expected)
-    config = LossConfig(soft_f1=0, label_smoothing=0.1)
-    torch.testing.assert_close(Criterion(config, torch.ones(12))(logits, labels, None).total, expected)
 
 
 @pytest.fixture(scope="module")

@@ -39,15 +39,14 @@ def test_training_steps_are_finite_and_lower_the_loss(
     assert isinstance(network.alignment, GranularityAlignment)
     network.alignment.score[2].bias.data.fill_(bias)
     selected: list[torch.Tensor] = []
-    network.alignment.register_forward_hook(lambda module, inputs, out: selected.append(out.patch_weights))
+    network.alignment.register_forward_hook(lambda module, inputs, out: selected.append(out.attention))
     criterion, losses = Criterion(LOSSES, torch.ones(12)), []
     optimizer = torch.optim.AdamW(network.parameters(), lr=5e-3)
     scaler = torch.amp.GradScaler("cpu", init_scale=1024.0, enabled=dtype == torch.float16)
-    labels = batch.labels.masked_fill(~batch.has_face[..., None], -1)
     for _ in range(STEPS):
         with nullcontext() if dtype == torch.float32 else torch.autocast("cpu", dtype):
             output = network(batch)
-            loss = criterion(output.logits, labels, output.views).total
+            loss = criterion(output).total
         assert loss.dtype == torch.float32
         assert loss.isfinite()
         scaler.scale(loss).backward()
@@ -59,6 +58,6 @@ def test_training_steps_are_finite_and_lower_the_loss(
         scaler.update()
         optimizer.zero_grad()
         losses.append(loss.item())
-    assert (selected[-1] == 0).sum(-1).min() >= 2, "patches were dropped"
+    assert ((selected[-1] == 0).sum(-1) >= 1).all(), "each AU drops a patch"
     assert sum(losses[-3:]) < 0.95 * sum(losses[:3])
     assert all(weight.isfinite().all() for weight in network.parameters())

@@ -29,8 +29,8 @@ from torch.nn import functional as F
 
 from auscan.core.aus import AU_NAMES
 from auscan.core.config import NetworkConfig
-from auscan.model.alignment import alignment_loss
-from auscan.model.mamba import SelectiveScan
+from auscan.model.alignment import contrast_loss
+from auscan.model.mamba import AudioCondition
 from auscan.model.network import POSE_SCALE_DEG, AuscanNetwork, VisualOutput
 from recipes.nano.data.real_clips import Frames
 from recipes.nano.data.real_faces import Faces
@@ -46,13 +46,17 @@ _CLOSED_GATE = -1e4
 def freeze_variant(network: AuscanNetwork, variant: str) -> None:
     """Disable and freeze, in place, the parts that a variant leaves out.  variant: one of VARIANTS."""
     if variant == "whole-face-only":
-        freeze_weight(network.visual.alignment.gate_weight, 0.0)
-        freeze_weight(network.visual.alignment.gate_bias, _CLOSED_GATE)
+        gate = network.visual.alignment.gate
+        freeze_weight(gate.agreement, 0.0)
+        freeze_weight(gate.evidence, 0.0)
+        freeze_weight(gate.bias, _CLOSED_GATE)
     if variant == "no-audio":
         freeze_weight(network.temporal.fusion.out.weight, 0.0)
-        for module in network.temporal.memory.modules():
-            if isinstance(module, SelectiveScan):
-                freeze_weight(module.audio_condition.proj.weight, 0.0)
+        for weight in network.temporal.late_path.visual.parameters():
+            freeze_weight(weight, 0.0)
+        for module in network.temporal.modules():
+            if isinstance(module, AudioCondition):
+                freeze_weight(module.proj.weight, 0.0)
 
 
 @torch.no_grad()
@@ -131,11 +135,14 @@ class FaceTraining(nn.Module):
             "points": 0.3 * masked_mean(F.smooth_l1_loss, output.points[:, 0] / 4.0, points),
             "pose_occlusion": 0.3
             * pose_occlusion_loss(output.pose_occlusion[:, 0].float(), batch.pose, batch.covered),
-            "alignment": 0.02
-            * alignment_loss(
-                output.aligned.global_view[:, 0].float(), output.aligned.local_view[:, 0].float()
-            ),
+            "alignment": 0.02 * self.contrast(output, labels),
         }
+
+    def contrast(self, output: VisualOutput, labels: Tensor) -> Tensor:
+        """Compute the contrast of faces and regions; frames with the same label are no negatives."""
+        aligned = output.aligned
+        views = self.network.visual.alignment.contrast(aligned.face[:, 0], aligned.local[:, 0])
+        return contrast_loss(*views, (labels[:, None] == labels) & (labels >= 0))
 
 
 def masked_mean(loss: Callable[..., Tensor], guess: Tensor, target: Tensor) -> Tensor:

@@ -297,11 +297,11 @@ class DetectWorker:
         result = write_result(job.path, folder, self._engine, self._request.options, command, progress)
         if size_and_mtime(job.path) != before:
             raise MediaError(f"{job.path} changed while it was read. Run it again when it is complete.")
-        warning = missing_baseline_warning(result)
+        missing_baseline = missing_baseline_warning(result)
         return replace(
             record,
             rows=len(result.table),
-            warnings=[] if warning is None else [warning],
+            warnings=[*result.info.warnings, *([] if missing_baseline is None else [missing_baseline])],
             folder=job.name,
             files=sync_folder(folder),
         )

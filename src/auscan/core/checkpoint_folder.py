@@ -24,7 +24,7 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from auscan.core.config import CheckpointConfig
+from auscan.core.config import CHECKPOINT_FORMAT, CheckpointConfig
 from auscan.core.environment import TRAIN_INSTALL_COMMAND
 from auscan.core.errors import CheckpointError
 
@@ -142,10 +142,11 @@ def find_checkpoint(name: str | Path) -> Path:
     raise CheckpointError(f"{name} {missing}. Give a checkpoint folder, or one of: {names}.")
 
 
-def graph_names(blocks: int) -> tuple[str, ...]:
-    """Return the names of the graphs of a network with `blocks` temporal blocks; files are <name>.onnx."""
-    scans = [scan_graph_name(block, direction) for block in range(blocks) for direction in GRAPH_DIRECTIONS]
-    return ("visual", "audio", "hear", *scans, "read")
+def graph_names(config: CheckpointConfig) -> tuple[str, ...]:
+    """Return the names of the graphs of a checkpoint; files are <name>.onnx. Format 1 has no opening.onnx."""
+    blocks = range(config.network.temporal.blocks)
+    scans = [scan_graph_name(block, direction) for block in blocks for direction in GRAPH_DIRECTIONS]
+    return ("visual", "audio", "hear", *scans, "read", *(["opening"] if config.format > 1 else []))
 
 
 def scan_graph_name(block: int, direction: str) -> str:
@@ -173,9 +174,10 @@ def read_config(folder: Path) -> CheckpointConfig:
                 f"auscan pack {folder} --out FOLDER"
             )
         stored_format = content.get("format") if isinstance(content, dict) else None
-        if stored_format != 1:
+        if stored_format not in range(1, CHECKPOINT_FORMAT + 1):
             raise CheckpointError(
-                f"{file} has format {stored_format!r}; this version of auscan reads format 1. "
+                f"{file} has format {stored_format!r}; this version of auscan reads formats 1 to "
+                f"{CHECKPOINT_FORMAT}. "
                 f"Install the version of auscan that wrote it, or a newer one."
             )
         config = CheckpointConfig.model_validate(content)

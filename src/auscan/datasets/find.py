@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Final
 
 from auscan.core.errors import InputError
+from auscan.datasets.covers import COVERS_NAME
 from auscan.datasets.track_lists import Kind, detect_kind
 from auscan.media.discover import VIDEO_SUFFIXES, natural_key
 
@@ -139,7 +140,8 @@ def _walk(root: Path, exclude: Path | None) -> _WalkResult:
             continue
         visited.add(real)
         subfolders[:] = sorted(name for name in subfolders if not _is_hidden(name))
-        _sort_files(walked, folder_path, files)
+        known = {COVERS_NAME} if folder_path == root else set()
+        _sort_files(walked, folder_path, [name for name in files if name not in known])
         subfolders[:] = [name for name in subfolders if not _record_folder(walked, folder_path / name)]
     return walked
 

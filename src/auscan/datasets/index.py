@@ -1,6 +1,7 @@
 """Write and read the index of a data set, two tables with a row per frame and a row per track.
 
-    frames.parquet   track, split, source_video, frame, image, has_image, timestamp, AU01 to AU26
+    frames.parquet   track, split, source_video, frame, image, has_image, timestamp, AU01 to AU26;
+                     AU01_covered to AU26_covered if the data set has covers.parquet
     tracks.parquet   files, counts, rates and warnings of each track
     report.md, report.json                                              (written by prepare.py)
 
@@ -56,6 +57,9 @@ FRAME_SCHEMA: Final = pa.schema(
 frame: number in the video, from 1.  image: path below the data set's folder, null without a picture.
 timestamp: seconds on the clock of the video and its sound.  AUs: 1 active, 0 inactive, -1 not annotated.
 """
+
+COVER_COLUMNS: Final[tuple[str, ...]] = tuple(f"{name}_covered" for name in AU_NAMES)
+"""Optional columns of frames.parquet: 1 the AU's region of the face is covered, 0 visible, -1 unknown."""
 
 TRACK_SCHEMA: Final = pa.schema(
     [
@@ -129,24 +133,28 @@ class Track:
     """Number of pictures whose frame number has no row."""
     coded: tuple[str, ...] = AU_NAMES
     """AUs that the data set codes."""
+    covers: NDArray[np.int8] | None = None
+    """Covers [N, A] of the AUs' regions: 1 covered, 0 visible, -1 unknown; None: all unknown."""
     warnings: tuple[str, ...] = ()
     """Warnings about the track's files."""
 
     def __post_init__(self) -> None:
         count = len(self.numbers)
-        shapes = (self.labels.shape, (len(self.images),), self.times_s.shape)
-        if shapes != ((count, AU_COUNT), (count,), (count,)):
+        covers = self.labels if self.covers is None else self.covers
+        shapes = (self.labels.shape, covers.shape, (len(self.images),), self.times_s.shape)
+        if shapes != ((count, AU_COUNT), (count, AU_COUNT), (count,), (count,)):
             raise ValueError(
-                f"Track {self.name} has {count} numbers, but labels, images and times of shapes {shapes}."
+                f"Track {self.name} has {count} numbers, but labels, covers, images and times of shapes "
+                f"{shapes}."
             )
 
 
 class IndexWriter:
     """Writer of an index; tracks are written one by one and not kept in memory."""
 
-    def __init__(self, frames: Any) -> None:
-        """Write rows to the ParquetWriter `frames`."""
-        self._frames = frames
+    def __init__(self, frames: Any, covers: bool = False) -> None:
+        """Write rows to the ParquetWriter `frames`; covers: with COVER_COLUMNS."""
+        self._frames, self._covers = frames, covers
         self._digest = hashlib.sha256()
         self.rows: list[dict[str, Any]] = []
         """Rows of tracks.parquet, one per track."""
@@ -154,27 +162,34 @@ class IndexWriter:
     def add(self, track: Track) -> None:
         """Write the rows of a track as one row group."""
         table = _frame_table(track)
+        if self._covers:
+            table = _with_covers(table, track)
         self._frames.write_table(table, row_group_size=max(1, table.num_rows))
         self._digest.update(track.labels.tobytes() + track.times_s.tobytes() + track.name.encode())
+        if track.covers is not None:
+            self._digest.update(track.covers.tobytes())
         self.rows.append(_track_row(track))
 
     @property
     def digest(self) -> str:
-        """Digest of all names, labels and times, equal in both tables of one index."""
+        """Digest of all names, labels, covers and times, equal in both tables of one index."""
         return self._digest.hexdigest()[:16]
 
 
 @contextmanager
-def open_index_writer(folder: Path, metadata: dict[str, Any]) -> Iterator[IndexWriter]:
+def open_index_writer(folder: Path, metadata: dict[str, Any], covers: bool = False) -> Iterator[IndexWriter]:
     """Yield a writer of an index in `folder`; store `metadata` in the footer of both tables.
 
+    covers: whether frames.parquet has COVER_COLUMNS.
     Both files are renamed into place after the last row, so an existing index stays valid until then.
     """
     with ExitStack() as stack:
         frames_path = stack.enter_context(atomic_path(folder / "frames.parquet"))
         tracks_path = stack.enter_context(atomic_path(folder / "tracks.parquet"))
-        with pq.ParquetWriter(frames_path, FRAME_SCHEMA, compression="zstd") as frames:
-            writer = IndexWriter(frames)
+        cover_fields = [(name, pa.int8()) for name in COVER_COLUMNS] if covers else []
+        schema = pa.schema([*FRAME_SCHEMA, *cover_fields])
+        with pq.ParquetWriter(frames_path, schema, compression="zstd") as frames:
+            writer = IndexWriter(frames, covers)
             yield writer
             metadata = {
                 "format_number": FORMAT_NUMBER,
@@ -253,6 +268,15 @@ def _frame_table(track: Track) -> Any:
         *(pa.array(np.ascontiguousarray(column)) for column in track.labels.T),
     ]
     return pa.Table.from_arrays(columns, schema=FRAME_SCHEMA)
+
+
+def _with_covers(table: Any, track: Track) -> Any:
+    """Return the table of a track with COVER_COLUMNS."""
+    unknown = np.full((len(track.numbers), AU_COUNT), NOT_ANNOTATED, np.int8)
+    covers = unknown if track.covers is None else track.covers
+    for name, column in zip(COVER_COLUMNS, covers.T, strict=True):
+        table = table.append_column(name, pa.array(np.ascontiguousarray(column), pa.int8()))
+    return table
 
 
 def _track_row(track: Track) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from auscan.core.environment import VERSION, atomic_path
 from auscan.core.errors import InputError
 from auscan.datasets.affwild2 import AffWild2, MultiTask
 from auscan.datasets.bp4d import Bp4d
+from auscan.datasets.covers import read_covers
 from auscan.datasets.dataset_tree import DatasetTree, walk_tree
 from auscan.datasets.disfa import Disfa
 from auscan.datasets.find import DatasetFiles, Roots, Unused, find_dataset_files
@@ -65,11 +66,11 @@ def prepare(
     root, out = root.resolve(), out.resolve()
     detected = _detect_dataset(root, out, dataset, roots or Roots())
     metadata = {"dataset": detected.dataset, "root": str(root), "auscan_version": VERSION}
-    rows = 0
-    with open_index_writer(out, metadata) as writer:
+    rows, covers = 0, read_covers(root)
+    with open_index_writer(out, metadata, covers is not None) as writer:
         for track in detected.reader.tracks():
             if track is not None:
-                writer.add(track)
+                writer.add(track if covers is None else covers.added_to(track))
                 rows += len(track.numbers)
             if progress is not None:
                 progress(rows, None)

@@ -6,7 +6,8 @@ for a whole track, pipeline/live.py for a running one.
 
     encode_faces   crops of any faces      -> frame embeddings, AU tokens, refined points
     encode_audio   a segment of audio      -> audio tokens
-    fuse_audio     frames, audio tokens    -> frames after the cross-attention, audio condition
+    fuse_audio     frames, audio tokens    -> frames after the cross-attention, audio condition and logits
+    mouth_opening  frames, audio tokens    -> opening of the mouth from the picture and from the sound
     scan_block     frames, one direction   -> update of a block, state after it
     classify       frames, AU tokens       -> logits
 
@@ -67,6 +68,9 @@ class VisualFeatures:
     if the checkpoint was trained for it (`has_pose_occlusion` of its config)."""
     last_patches: dict[int, NDArray[np.float32]]
     """Patches [N, Dv] of the last crop of each face; `previous` of the next call."""
+    gates: NDArray[np.float32] | None = None
+    """Gates [B, A] in 0..1: how far the local features of each AU can be trusted; None for format 1 and for
+    graphs without attributions."""
     attributions: FaceAttributions | None = None
     """Attributions; None unless requested."""
 
@@ -88,6 +92,27 @@ class ScanState(NamedTuple):
     """Last inputs of the short convolution [conv_width - 1, channels]."""
     memory: NDArray[np.float32]
     """State of the scan [H, P, N]."""
+
+
+class FusedFrames(NamedTuple):
+    """Frames after the sound was fused into them."""
+
+    x: NDArray[np.float32]
+    """Input of the temporal model [T, d]; the embedding, unchanged, for frames without sound."""
+    audio_condition: NDArray[np.float32] | None
+    """Audio condition [T, Da]; None without sound, which is equivalent to zeros."""
+    audio_logits: NDArray[np.float32] | None
+    """Audio logits [T, A], to be added to those of `classify`; None without sound or if the checkpoint has no
+    late path, which is equivalent to zeros."""
+
+
+class MouthOpening(NamedTuple):
+    """Logits of an open mouth, predicted from the picture and from the sound."""
+
+    seen: NDArray[np.float32]
+    """From each frame [T]."""
+    heard: NDArray[np.float32]
+    """From each audio token [Ta]."""
 
 
 class InferenceEngine(Protocol):
@@ -121,16 +146,27 @@ class InferenceEngine(Protocol):
         attributions: also return attributions; raises CheckpointError unless `has_attributions`
         """
 
-    def encode_audio(self, samples: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Encode samples [M] at 16 kHz as tokens [M // 320, Da]."""
+    def encode_audio(
+        self, samples: NDArray[np.float32], level: "AudioLevel | None" = None
+    ) -> NDArray[np.float32]:
+        """Encode samples [M] at 16 kHz as tokens [M // 320, Da].
+
+        level: level of the whole audio, for an encoder with normalise: file
+        """
 
     def fuse_audio(
         self, embedding: NDArray[np.float32], times_s: NDArray[np.float64], audio: AudioTokens | None
-    ) -> tuple[NDArray[np.float32], NDArray[np.float32] | None]:
-        """Fuse audio into the frames; return x [T, d] and the audio condition [T, Da].
+    ) -> FusedFrames:
+        """Fuse audio into the frames; without audio the embedding is unchanged.
 
         embedding: [T, d]    times_s: [T] seconds    audio: all tokens within reach; the cost grows with their
-        number Without audio: the embedding unchanged, and None.
+        number
+        """
+
+    def mouth_opening(self, embedding: NDArray[np.float32], audio: AudioTokens | None) -> MouthOpening | None:
+        """Predict the opening of the mouth for embedding [T, d] and for all audio tokens.
+
+        None for a checkpoint of format 1, which cannot predict it. Without audio `heard` is empty.
         """
 
     def audio_gate(
@@ -202,8 +238,7 @@ CONTEXT_S = 1.0
 """Audio on each side of a segment that is encoded with it; its tokens are dropped."""
 
 
-@dataclass(frozen=True, slots=True)
-class AudioLevel:
+class AudioLevel(NamedTuple):
     """Mean and standard deviation of audio, as transformers measures them over a file (do_normalize)."""
 
     mean: float
@@ -211,10 +246,9 @@ class AudioLevel:
     std: float
     """Standard deviation of the samples; above 0, also for silence."""
 
-    def scale(self, audio: Waveform) -> Waveform:
-        """Return the audio scaled to mean 0 and standard deviation 1 of the measured audio."""
-        samples = (audio.samples - np.float32(self.mean)) / np.float32(self.std)
-        return Waveform(samples, audio.start_s)
+    def scale(self, samples: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Scale samples [M] to mean 0 and standard deviation 1 of the measured audio."""
+        return (samples - np.float32(self.mean)) / np.float32(self.std)
 
 
 class AudioLevelMeter:
@@ -247,10 +281,15 @@ def measure_level(audio: Iterable[Waveform]) -> AudioLevel:
 
 
 class AudioEncoder(Protocol):
-    """Object with `encode_audio`: an `InferenceEngine`, or the encoders of datasets/features.py."""
+    """Object with `encode_audio`: an `InferenceEngine`, or the encoders of datasets/frozen_encoders.py."""
 
-    def encode_audio(self, samples: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Encode samples [M] at 16 kHz as tokens [M // 320, Da]."""
+    def encode_audio(
+        self, samples: NDArray[np.float32], level: "AudioLevel | None" = None
+    ) -> NDArray[np.float32]:
+        """Encode samples [M] at 16 kHz as tokens [M // 320, Da].
+
+        level: level of the whole audio, for an encoder with normalise: file
+        """
 
 
 @dataclass(frozen=True, slots=True)
@@ -259,6 +298,8 @@ class Segment:
 
     samples: NDArray[np.float32]
     """Samples [M] at 16 kHz, with context on both sides."""
+    level: AudioLevel | None
+    """Level of the whole audio, for an encoder with normalise: file."""
     token_slice: slice
     """Slice of the Ta tokens of the segment among all tokens of the samples."""
     times_s: NDArray[np.float64]
@@ -266,7 +307,8 @@ class Segment:
 
     def encode(self, encoder: AudioEncoder) -> AudioTokens:
         """Encode the samples and return the tokens of the segment."""
-        return AudioTokens(encoder.encode_audio(self.samples)[self.token_slice], self.times_s)
+        tokens = encoder.encode_audio(self.samples, self.level)
+        return AudioTokens(tokens[self.token_slice], self.times_s)
 
 
 def encode_audio_stream(
@@ -285,17 +327,19 @@ def encode_audio_stream(
 
 
 def segments(audio: Iterable[Waveform], level: AudioLevel | None = None) -> Iterator[Segment]:
-    """Split contiguous chunks of audio into segments, scaled by `level` if it is given.
+    """Split contiguous chunks of audio into segments, each with the level of the whole audio.
 
     Segments start at fixed times from the start of the audio, so no token depends on the chunks of the caller
     or on the choice of encoded segments. Only one segment is in memory.
     """
     first = 0  # index of the segment's first token in the stream
-    for start_s, samples, token_slice in _split(audio if level is None else map(level.scale, audio)):
+    for start_s, samples, token_slice in _split(audio):
         count = len(range(len(samples) // TOKEN_HOP)[token_slice])
         if count:
             indices = np.arange(first, first + count, dtype=np.float64)
-            yield Segment(samples, token_slice, start_s + (indices + 0.5) * (TOKEN_HOP / SAMPLE_RATE_HZ))
+            yield Segment(
+                samples, level, token_slice, start_s + (indices + 0.5) * (TOKEN_HOP / SAMPLE_RATE_HZ)
+            )
         first += count
 
 

@@ -7,6 +7,8 @@ Inputs: two `InferenceEngine`, crops of real faces. Returns: the differences of 
 See also: export.py (checks new graphs with this).
 """
 
+from collections.abc import Iterable
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -62,12 +64,16 @@ def _compare(
     times_s = np.arange(len(crops), dtype=np.float64) / RATE_HZ
     token_s = (np.arange(len(tokens[0]), dtype=np.float64) + 0.5) / TOKEN_RATE_HZ
     audio_tokens = [AudioTokens(each, token_s) for each in tokens]
-    (x, audio_condition), (other_x, other_condition) = (
+    fused, other_fused = (
         each.fuse_audio(ours.embedding, times_s, audio_tokens[0]) for each in (reference, other)
     )
-    assert audio_condition is not None
-    assert other_condition is not None
-    found["hear"] = max(_largest(x, other_x), _largest(audio_condition, other_condition))
+    found["hear"] = _largest_of(fused, other_fused)
+    opening, other_opening = (
+        each.mouth_opening(ours.embedding, audio_tokens[0]) for each in (reference, other)
+    )
+    if opening is not None and other_opening is not None:
+        found["opening"] = _largest_of(opening, other_opening)
+    x, audio_condition = fused.x, fused.audio_condition
     found["audio_gate"] = _largest(
         *(each.audio_gate(ours.embedding, times_s, audio_tokens[0]) for each in (reference, other))
     )
@@ -90,6 +96,14 @@ def _compare(
     probabilities = [1 / (1 + np.exp(-each.astype(np.float64))) for each in logits]
     found["mean_probability"] = float(np.abs(probabilities[0] - probabilities[1]).mean())
     return found
+
+
+def _largest_of(
+    ours: Iterable[NDArray[np.floating] | None], theirs: Iterable[NDArray[np.floating] | None]
+) -> float:
+    """Return the largest difference of several arrays; one that is missing on either side is not compared."""
+    pairs = zip(ours, theirs, strict=True)
+    return max(_largest(a, b) for a, b in pairs if a is not None and b is not None)
 
 
 def _largest(a: NDArray[np.floating], b: NDArray[np.floating]) -> float:

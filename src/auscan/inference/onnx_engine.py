@@ -26,7 +26,16 @@ from auscan.core.checkpoint_folder import (
 from auscan.core.config import MAX_TOKEN_DISTANCE_S, TOKEN_HOP, CheckpointConfig
 from auscan.core.environment import chunk_slices
 from auscan.core.errors import CheckpointError
-from auscan.inference.engine import AudioTokens, FaceAttributions, ScanState, VisualFeatures, previous_rows
+from auscan.inference.engine import (
+    AudioLevel,
+    AudioTokens,
+    FaceAttributions,
+    FusedFrames,
+    MouthOpening,
+    ScanState,
+    VisualFeatures,
+    previous_rows,
+)
 from auscan.model.bidirectional import Direction
 
 
@@ -98,7 +107,7 @@ class OnnxEngine:
         """
         folder = find_checkpoint(checkpoint)
         self._config = read_config(folder)
-        names = graph_names(self.blocks)
+        names = graph_names(self._config)
         verify_checksums(folder, [f"{name}.onnx" for name in names])
         self._graphs = {name: open_graph(folder / f"{name}.onnx", threads) for name in names}
         self._outputs = {
@@ -130,32 +139,49 @@ class OnnxEngine:
         """Encode crops [B, S, S, 3] RGB of the faces [B], given the previous patches [N, Dv] of each face."""
         before = previous_rows(faces, previous)
         no_patches = np.empty((0, *self._shape("visual", "carried")[1:]), np.float32)
-        embedding, au_tokens, points, pose_occlusion, patches, *by_head = self._run(
+        gates = ("gates",) if self._config.format > 1 and "gates" in self._outputs["visual"] else ()
+        embedding, au_tokens, points, pose_occlusion, patches, *others = self._run(
             "visual",
-            FEATURES + ATTRIBUTIONS if attributions else FEATURES,
+            FEATURES + (ATTRIBUTIONS if attributions else gates),
             crops=crops,
             carried=np.stack(before.carried) if before.carried else no_patches,
             before=before.rows,
         )
         # Copied, because a view would keep the patches of the whole call alive.
         last = {face: patches[row].copy() for face, row in before.last.items()}
-        averaged = FaceAttributions.from_heads(*by_head) if attributions else None
-        return VisualFeatures(embedding, au_tokens, points, pose_occlusion, last, averaged)
+        averaged = FaceAttributions.from_heads(*others) if attributions else None
+        return VisualFeatures(
+            *(embedding, au_tokens, points, pose_occlusion, last),
+            others[-1] if gates else None,
+            averaged,
+        )
 
-    def encode_audio(self, samples: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Encode samples [M] at 16 kHz as tokens [M // 320, Da]."""
+    def encode_audio(
+        self, samples: NDArray[np.float32], level: AudioLevel | None = None
+    ) -> NDArray[np.float32]:
+        """Encode samples [M] at 16 kHz, with the level of the whole audio, as tokens [M // 320, Da]."""
+        if level is not None:
+            samples = level.scale(samples)
         if len(samples) < TOKEN_HOP:
             return np.empty((0, *self._shape("hear", "tokens")[1:]), np.float32)
         return self._run("audio", ("tokens",), samples=samples)[0]
 
     def fuse_audio(
         self, embedding: NDArray[np.float32], times_s: NDArray[np.float64], audio: AudioTokens | None
-    ) -> tuple[NDArray[np.float32], NDArray[np.float32] | None]:
-        """Return x [T, d] and condition [T, Da] for embedding [T, d], times_s [T]; x, None without audio."""
+    ) -> FusedFrames:
+        """Fuse audio into the frames: embedding [T, d], times_s [T]."""
         if audio is None or not len(audio.tokens):
-            return embedding, None
-        x, audio_condition = self._run_fusion(("x", "guide"), embedding, times_s, audio)
-        return x, audio_condition
+            return FusedFrames(embedding, None, None)
+        wanted = ("x", "guide") if self._config.format == 1 else ("x", "guide", "audio_logits")
+        x, audio_condition, *late = self._run_fusion(wanted, embedding, times_s, audio)
+        return FusedFrames(x, audio_condition, late[0] if late else None)
+
+    def mouth_opening(self, embedding: NDArray[np.float32], audio: AudioTokens | None) -> MouthOpening | None:
+        """Predict the opening from embedding [T, d] and from the audio tokens; None for format 1."""
+        if self._config.format == 1:
+            return None
+        tokens = self.encode_audio(np.empty(0, np.float32)) if audio is None else audio.tokens
+        return MouthOpening(*self._run("opening", ("seen", "heard"), embedding=embedding, tokens=tokens))
 
     def audio_gate(
         self, embedding: NDArray[np.float32], times_s: NDArray[np.float64], audio: AudioTokens | None

@@ -22,7 +22,8 @@ from numpy.typing import NDArray
 from auscan.core.aus import AU_NAMES
 from auscan.core.config import TOKEN_RATE_HZ, Calibration, CheckpointConfig
 from auscan.core.environment import chunk_slices
-from auscan.inference.engine import AudioTokens, InferenceEngine, ScanState
+from auscan.inference.engine import AudioTokens, FusedFrames, InferenceEngine, MouthOpening, ScanState
+from auscan.inference.synchrony import MAX_OFFSET_S, VOICE_REACH_S, HeardOpening
 from auscan.model.bidirectional import Direction, elapsed_frames, scan_bidirectional
 
 MAX_LOGIT = 700.0
@@ -93,6 +94,7 @@ def score_track(
     audio: AudioTokenSource | None,
     chunk_frames: int = CHUNK_FRAMES,
     allocate: Allocate | None = None,
+    trust: NDArray[np.float32] | None = None,
 ) -> NDArray[np.float32]:
     """Compute the logits [T, A] of one whole track.
 
@@ -100,20 +102,37 @@ def score_track(
     none
     chunk_frames: frames of a chunk; does not change results
     allocate: called for two arrays [T, d] and, with audio, one [T, Da]; None uses memory
+    trust: how far the sound belongs to the face, 0 to 1: [T]; None: fully
     """
     allocate = _allocate_in_memory if allocate is None else allocate
     count = len(times_s)
     chunks = chunk_slices(count, chunk_frames)
     x, spare = allocate(embedding.shape), allocate(embedding.shape)
     audio_condition = None if audio is None else allocate((count, audio.tokens.shape[1]))
+    audio_logits: dict[int, NDArray[np.float32] | None] = {}
     for chunk in chunks:
-        x[chunk], condition = fuse_nearby_audio(engine, embedding[chunk], times_s[chunk], audio)
+        shares = None if trust is None else trust[chunk]
+        fused = fuse_nearby_audio(engine, embedding[chunk], times_s[chunk], audio, shares)
+        x[chunk], audio_logits[chunk.start] = fused.x, fused.audio_logits
         if audio_condition is not None:
-            audio_condition[chunk] = 0.0 if condition is None else condition
+            audio_condition[chunk] = 0.0 if fused.audio_condition is None else fused.audio_condition
     for block in range(engine.blocks):
         _scan_track(engine, block, x, audio_condition, times_s, chunks, spare)
         x, spare = spare, x
-    return np.concatenate([engine.classify(x[chunk], au_tokens[chunk]) for chunk in chunks])
+    return np.concatenate(
+        [classify_frames(engine, x[chunk], au_tokens[chunk], audio_logits[chunk.start]) for chunk in chunks]
+    )
+
+
+def classify_frames(
+    engine: InferenceEngine,
+    x: NDArray[np.float32],
+    au_tokens: NDArray[np.float32],
+    audio_logits: NDArray[np.float32] | None,
+) -> NDArray[np.float32]:
+    """Compute the logits [T, A] of frames: those of the head plus the audio logits [T, A], if any."""
+    logits = engine.classify(x, au_tokens)
+    return logits if audio_logits is None else logits + audio_logits
 
 
 def fuse_nearby_audio(
@@ -121,18 +140,73 @@ def fuse_nearby_audio(
     embedding: NDArray[np.float32],
     times_s: NDArray[np.float64],
     audio: AudioTokenSource | None,
-) -> tuple[NDArray[np.float32], NDArray[np.float32] | None]:
-    """Run `InferenceEngine.fuse_audio` with only the audio in reach: x [T, d], condition [T, Da] or None.
+    trust: NDArray[np.float32] | None = None,
+) -> FusedFrames:
+    """Run `InferenceEngine.fuse_audio` with only the audio in reach of the frames [T, d].
 
-    The condition is also None if no audio is in reach, which is equivalent to zeros.
+    trust: [T] in 0..1, scales the influence of the sound; None: 1 for all frames
     """
-    nearby = _audio_within_reach(engine, times_s, audio)
-    return (embedding, None) if nearby is None else engine.fuse_audio(embedding, times_s, nearby)
+    nearby = _audio_within_reach(times_s, audio, audio_margin_s(engine))
+    if nearby is None:
+        return FusedFrames(embedding, None, None)
+    fused = engine.fuse_audio(embedding, times_s, nearby)
+    return fused if trust is None else _scale_audio(embedding, fused, trust[:, None])
+
+
+def _scale_audio(
+    embedding: NDArray[np.float32], fused: FusedFrames, trust: NDArray[np.float32]
+) -> FusedFrames:
+    """Scale what the sound changed by the trust [T, 1]; where that is 1, the frames are exactly `fused`."""
+    scaled = embedding + trust * (fused.x - embedding)
+    return FusedFrames(
+        np.where(trust == 1.0, fused.x, scaled),
+        *(None if each is None else trust * each for each in (fused.audio_condition, fused.audio_logits)),
+    )
+
+
+def predict_opening(
+    engine: InferenceEngine,
+    embedding: RowStorage,
+    times_s: NDArray[np.float64],
+    audio: AudioTokenSource | None,
+    chunk_frames: int = CHUNK_FRAMES,
+) -> tuple[NDArray[np.float32], HeardOpening] | None:
+    """Predict the opening of the mouth in each frame [T], and in the sound that may belong to the frames.
+
+    embedding: [T, d]    times_s: [T] seconds    chunk_frames: does not change results
+    None without sound, and for a checkpoint of format 1, which cannot predict it.
+    """
+    if audio is None or not len(times_s) or engine.config.format == 1:
+        return None
+    margin_s = VOICE_REACH_S + MAX_OFFSET_S
+    first, last = np.searchsorted(audio.times_s, [times_s[0] - margin_s, times_s[-1] + margin_s])
+    if first == last:
+        return None
+
+    def predict(frames: NDArray[np.float32], tokens: AudioTokens | None) -> MouthOpening:
+        opening = engine.mouth_opening(frames, tokens)
+        assert opening is not None
+        return opening
+
+    frame_chunks = chunk_slices(len(times_s), chunk_frames)
+    token_chunks = chunk_slices(int(last - first), chunk_frames, int(first))
+    seen = [predict(embedding[chunk], None).seen for chunk in frame_chunks]
+    heard = [
+        predict(embedding[:0], AudioTokens(audio.tokens[chunk], audio.times_s[chunk])).heard
+        for chunk in token_chunks
+    ]
+    return np.concatenate(seen), HeardOpening(audio.times_s[first:last], np.concatenate(heard))
 
 
 def audio_margin_s(engine: InferenceEngine) -> float:
     """Return the largest distance between a frame and an audio token that can affect it, in seconds."""
     return engine.config.network.fusion.reach_s + 2 / TOKEN_RATE_HZ  # the reach and the next token
+
+
+def reading_margin_s(engine: InferenceEngine) -> float:
+    """Return `audio_margin_s` for a file whose offset of the sound is not known yet, in seconds."""
+    margin_s = audio_margin_s(engine)
+    return margin_s if engine.config.format == 1 else max(margin_s, VOICE_REACH_S) + MAX_OFFSET_S
 
 
 def audio_gates(
@@ -150,7 +224,7 @@ def audio_gates(
     """
     gates = np.zeros(len(times_s), np.float32)
     for chunk in chunk_slices(len(times_s), chunk_frames):
-        nearby = _audio_within_reach(engine, times_s[chunk], audio)
+        nearby = _audio_within_reach(times_s[chunk], audio, audio_margin_s(engine))
         gates[chunk] = engine.audio_gate(embedding[chunk], times_s[chunk], nearby)
     return gates
 
@@ -179,12 +253,11 @@ def _scan_track(
 
 
 def _audio_within_reach(
-    engine: InferenceEngine, times_s: NDArray[np.float64], audio: AudioTokenSource | None
+    times_s: NDArray[np.float64], audio: AudioTokenSource | None, reach_s: float
 ) -> AudioTokens | None:
-    """Return the audio tokens within reach of the frames at times_s [T]; None if there are none."""
+    """Return the audio tokens within `reach_s` of the frames at times_s [T]; None if there are none."""
     if audio is None or not len(times_s):
         return None
-    reach_s = audio_margin_s(engine)
     first, last = np.searchsorted(audio.times_s, [times_s[0] - reach_s, times_s[-1] + reach_s])
     return None if first == last else AudioTokens(audio.tokens[first:last], audio.times_s[first:last])
 

@@ -15,7 +15,16 @@ from torch import Tensor
 
 from auscan.core.config import CheckpointConfig
 from auscan.core.errors import InputError
-from auscan.inference.engine import AudioTokens, FaceAttributions, ScanState, VisualFeatures, previous_rows
+from auscan.inference.engine import (
+    AudioLevel,
+    AudioTokens,
+    FaceAttributions,
+    FusedFrames,
+    MouthOpening,
+    ScanState,
+    VisualFeatures,
+    previous_rows,
+)
 from auscan.model.bidirectional import Direction
 from auscan.model.checkpoint import load_checkpoint
 from auscan.model.mamba import BiMambaBlock, TorchScanState
@@ -82,26 +91,39 @@ class TorchEngine:
             _array(output.pose_occlusion[:, 0]),
             # Copied, because a view would keep the patches of the whole call alive.
             {face: last[row].copy() for face, row in before.last.items()},
+            None if self._config.format == 1 else _array(aligned.gates[:, 0]),
             FaceAttributions.from_heads(*(_array(each[:, 0]) for each in by_head)) if attributions else None,
         )
 
     @torch.inference_mode()
-    def encode_audio(self, samples: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Encode samples [M] at 16 kHz as tokens [M // 320, Da]."""
-        return _array(self.network.audio(self._tensor(samples)[None])[0])
+    def encode_audio(
+        self, samples: NDArray[np.float32], level: AudioLevel | None = None
+    ) -> NDArray[np.float32]:
+        """Encode samples [M] at 16 kHz, with the level of the whole audio, as tokens [M // 320, Da]."""
+        return _array(self.network.encode_audio(self._tensor(samples)[None], level)[0])
 
     @torch.inference_mode()
     def fuse_audio(
         self, embedding: NDArray[np.float32], times_s: NDArray[np.float64], audio: AudioTokens | None
-    ) -> tuple[NDArray[np.float32], NDArray[np.float32] | None]:
-        """Return x [T, d] and condition [T, Da] for embedding [T, d], times_s [T]; x, None without audio."""
+    ) -> FusedFrames:
+        """Fuse audio into the frames: embedding [T, d], times_s [T]."""
         if audio is None:
-            return embedding, None
-        x, audio_condition = self.network.temporal.fuse_audio(
+            return FusedFrames(embedding, None, None)
+        fused = self.network.temporal.fuse_audio(
             self._tensor(embedding)[None], self._tensor(times_s)[None], self._audio_input(audio)
         )
-        assert audio_condition is not None
-        return _array(x[0]), _array(audio_condition[0])
+        optional = (None if each is None else _array(each[0]) for each in fused[1:])
+        return FusedFrames(_array(fused.x[0]), *optional)
+
+    @torch.inference_mode()
+    def mouth_opening(self, embedding: NDArray[np.float32], audio: AudioTokens | None) -> MouthOpening | None:
+        """Predict the opening from embedding [T, d] and from the audio tokens; None for format 1."""
+        if self._config.format == 1:
+            return None
+        temporal = self.network.temporal
+        tokens = np.empty((0, self.network.audio_mix.width), np.float32) if audio is None else audio.tokens
+        seen, heard = temporal.opening(self._tensor(embedding), temporal.norm_audio(self._tensor(tokens)))
+        return MouthOpening(_array(seen), _array(heard))
 
     @torch.inference_mode()
     def audio_gate(
@@ -111,14 +133,15 @@ class TorchEngine:
         if audio is None:
             return np.zeros(len(times_s), np.float32)
         inputs = self._audio_input(audio)
-        _, gate = self.network.temporal.fusion(
+        temporal = self.network.temporal
+        fused = temporal.fusion(
             self._tensor(embedding)[None],
             self._tensor(times_s)[None],
-            inputs.tokens,
+            temporal.norm_audio(inputs.tokens),
             inputs.times_s,
             inputs.valid,
         )
-        return _array(gate[0])
+        return _array(fused.gate[0])
 
     @torch.inference_mode()
     def scan_block(

@@ -5,14 +5,11 @@ config.
 See also: core/checkpoint_folder.py (layout, config and checksums of the folder).
 """
 
-import re
-from collections.abc import Mapping
 from pathlib import Path
 
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
-from torch import Tensor, nn
 
 from auscan.core.checkpoint_folder import (
     CARD_FILE,
@@ -25,59 +22,27 @@ from auscan.core.checkpoint_folder import (
     verify_checksums,
     write_checksums,
 )
-from auscan.core.config import CheckpointConfig
+from auscan.core.config import CHECKPOINT_FORMAT, CheckpointConfig
 from auscan.core.errors import CheckpointError
+from auscan.model.migrate import from_format_1
 from auscan.model.network import AuscanNetwork
 
 SHOWN_NAMES = 3
 """Number of mismatched weights that an error message names."""
-STORED_NAMES = {
-    "forward_scan": "ahead_scan",
-    "backward_scan": "back_scan",
-    "audio_condition.proj": "guide_proj",
-    "visual.pose_occlusion": "visual.sight",
-    "fusion.face_attention": "fusion.face_asks",
-    "fusion.audio_attention": "fusion.voice_asks",
-    "fusion.audio_in": "fusion.voice_in",
-    "fusion.audio_out": "fusion.voice_out",
-}
-"""Modules with another name in model.safetensors (format 1): name in the code -> name in the file."""
-
-
-def stored_names(module: nn.Module) -> dict[str, str]:
-    """Return the name of every weight of `module` in model.safetensors, in the order of its state_dict."""
-    names = {}
-    for name in module.state_dict():
-        stored = name
-        for inside, outside in STORED_NAMES.items():
-            stored = re.sub(rf"(^|\.){re.escape(inside)}\.", rf"\1{outside}.", stored)
-        names[name] = stored
-    return names
-
-
-def stored_weights(module: nn.Module) -> dict[str, Tensor]:
-    """Return the state_dict of `module` as it is written to model.safetensors."""
-    names = stored_names(module)
-    return {names[name]: value.detach().cpu().contiguous() for name, value in module.state_dict().items()}
-
-
-def load_stored_weights(module: nn.Module, weights: Mapping[str, Tensor]) -> None:
-    """Load weights with the names of model.safetensors; raise RuntimeError if they do not fit `module`."""
-    names = {stored: name for name, stored in stored_names(module).items()}
-    module.load_state_dict({names.get(stored, stored): value for stored, value in weights.items()})
 
 
 def save_checkpoint(folder: Path, network: AuscanNetwork, config: CheckpointConfig, card: str) -> None:
     """Write weights, config, model card and checksums, each file atomically.
 
-    The network settings in `config` are replaced by those of `network`. Graphs of earlier weights are
-    deleted.
+    The network settings in `config` are replaced by those of `network`, its format by the current one. Graphs
+    of earlier weights are deleted.
     """
     folder.mkdir(parents=True, exist_ok=True)
     for stale in (*folder.glob("*.onnx"), folder / EXPORT_FILE, folder / CHECKSUMS_FILE):
         stale.unlink(missing_ok=True)
-    config = config.model_copy(update={"network": network.config})
-    save_file(stored_weights(network), folder / f"{WEIGHTS_FILE}.part")
+    config = config.model_copy(update={"network": network.config, "format": CHECKPOINT_FORMAT})
+    weights = {name: value.detach().cpu().contiguous() for name, value in network.state_dict().items()}
+    save_file(weights, folder / f"{WEIGHTS_FILE}.part")
     (folder / f"{WEIGHTS_FILE}.part").replace(folder / WEIGHTS_FILE)
     for name, text in ((CARD_FILE, card), (CONFIG_FILE, config.to_json())):
         (folder / f"{name}.part").write_text(text, encoding="utf-8")
@@ -88,6 +53,7 @@ def save_checkpoint(folder: Path, network: AuscanNetwork, config: CheckpointConf
 def load_checkpoint(checkpoint: str | Path) -> tuple[AuscanNetwork, CheckpointConfig]:
     """Load the network, in evaluation mode, and its config from a shipped name or a folder.
 
+    Weights of format 1 are converted in memory (migrate.py).
     Raises CheckpointError if the folder or its config is missing or invalid, if a weight is missing, unknown
     or misshapen, or if a file does not match its checksum.
     """
@@ -101,8 +67,10 @@ def load_checkpoint(checkpoint: str | Path) -> tuple[AuscanNetwork, CheckpointCo
             f"{folder / WEIGHTS_FILE} cannot be read ({error}). Copy the checkpoint again."
         ) from error
     network = _build(folder, config)
+    if config.format == 1:
+        weights = from_format_1(weights, network)
     _check(folder, {name: tuple(value.shape) for name, value in weights.items()}, network)
-    load_stored_weights(network, weights)
+    network.load_state_dict(weights)
     return network.eval().requires_grad_(False), config
 
 
@@ -119,8 +87,7 @@ def _build(folder: Path, config: CheckpointConfig) -> AuscanNetwork:
 
 def _check(folder: Path, stored: dict[str, torch.Size | tuple[int, ...]], network: AuscanNetwork) -> None:
     """Raise CheckpointError unless the stored weights are the network's, name by name and shape by shape."""
-    stored_as = stored_names(network)
-    expected = {stored_as[name]: tuple(value.shape) for name, value in network.state_dict().items()}
+    expected = {name: tuple(value.shape) for name, value in network.state_dict().items()}
     mismatches = {
         "missing": [name for name in expected if name not in stored],
         "unknown": [name for name in stored if name not in expected],

@@ -8,8 +8,9 @@ Tokens have a fixed rate, so each frame gathers a fixed number of them and the c
 
 Inputs: visual [B, T, d] at frame times [B, T] in seconds, audio tokens [B, Ta, Da] at times [B, Ta] in
 seconds.
-Returns: visual [B, T, d], gate [B, T]; from `audio_at_frames` the audio condition [B, T, Da].
-See also: encoders/audio.py (audio tokens), mamba.py (long-range temporal model).
+Returns: `Fused`; from `audio_at_frames` the audio condition [B, T, Da].
+See also: encoders/audio.py (audio tokens), late_path.py (audio to logits), mamba.py (long-range temporal
+model).
 """
 
 import math
@@ -23,8 +24,13 @@ from auscan.core.config import MAX_TOKEN_DISTANCE_S, TOKEN_RATE_HZ, FusionConfig
 
 KNOT_SPACING_S = 0.05
 """Spacing of the knots of the learned relative-time bias, seconds; linear between knots."""
+PEAK_WIDTH_S = 0.1
+"""Width of the relative-time bias at the start: the bias falls by 1 per width. A frame then attends to the
+audio around it; a mean over the whole window says little about a mouth (docs/method.md)."""
+OPEN_GATE_BIAS = 2.0
+"""Bias of the gate at the start; the gate opens to 0.88."""
 FRAMES_AT_ONCE = 64
-"""Frames whose windows are gathered in one step, so that they fit the cache; does not change results."""
+"""Frames whose windows are gathered in one step on a CPU, so that they fit the cache."""
 
 
 def tokens_before(time_s: Tensor, token_s: Tensor, token_valid: Tensor) -> Tensor:
@@ -90,6 +96,40 @@ def _neighbours(token_s: Tensor, token_valid: Tensor, frame_s: Tensor) -> tuple[
     return index, torch.where(near.all(-1, keepdim=True), linear, near.to(linear.dtype))
 
 
+class Fused(NamedTuple):
+    """Output of the fusion for T frames."""
+
+    visual: Tensor
+    """Visual stream [B, T, d] after the update."""
+    gate: Tensor
+    """Gate [B, T] in 0..1, exactly 0 where no valid token is in reach."""
+    attended: Tensor
+    """Audio that the frames attend to [B, T, d], before the gate; exactly 0 where the gate is."""
+
+
+class ChannelNorm(nn.Module):
+    """Standardise each channel by a stored mean and standard deviation, those of the training data."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.register_buffer("mean", torch.zeros(width))
+        self.register_buffer("std", torch.ones(width))
+        self.mean: Tensor
+        self.std: Tensor
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        """Standardise tokens [..., Da]."""
+        return (tokens - self.mean) / self.std
+
+    def fit(self, tokens: Tensor) -> None:
+        """Set mean and standard deviation to those of tokens [n, Da]; a constant channel keeps its scale."""
+        if not len(tokens):
+            return
+        std, mean = torch.std_mean(tokens.double(), dim=0, correction=0)
+        self.mean.copy_(mean)
+        self.std.copy_(torch.where(std > 1e-6, std, torch.ones_like(std)))
+
+
 class AttentionWindow(NamedTuple):
     """W tokens around each frame."""
 
@@ -120,8 +160,11 @@ class AsymmetricFusion(nn.Module):
         self.key = nn.Linear(audio_width, width)
         self.value = nn.Linear(audio_width, width)
         knots = 2 * max(1, round(config.reach_s / KNOT_SPACING_S)) + 1
-        self.time_bias = nn.Parameter(torch.zeros(knots, config.heads))
+        offset_s = torch.linspace(-config.reach_s, config.reach_s, knots)
+        peak = -(offset_s.abs() / PEAK_WIDTH_S)
+        self.time_bias = nn.Parameter(peak[:, None].repeat(1, config.heads))
         self.gate = nn.Linear(2 * width, 1)
+        nn.init.constant_(self.gate.bias, OPEN_GATE_BIAS)
         self.out = nn.Linear(width, width, bias=False)
         nn.init.zeros_(self.out.weight)  # an untrained network leaves the visual stream unchanged
 
@@ -132,38 +175,35 @@ class AsymmetricFusion(nn.Module):
         tokens: Tensor | None = None,
         token_s: Tensor | None = None,
         token_valid: Tensor | None = None,
-    ) -> tuple[Tensor, Tensor]:
+    ) -> Fused:
         """Update the visual stream from the audio around each frame.
 
         visual: [B, T, d]    frame_s: [B, T] seconds, float64 like token_s (float32 is too coarse after hours)
         tokens: [B, Ta, Da]    token_s: [B, Ta] seconds, ascending for valid tokens    token_valid: [B, Ta]
-        bool Pass None for all three if there is no audio. Invalid tokens may have any value.
-        Returns visual [B, T, d] and gate [B, T] in 0..1, exactly 0 where no valid token is in reach.
+        bool
+        Pass None for all three if there is no audio. Invalid tokens may have any value.
         """
         if tokens is None or token_s is None or token_valid is None or tokens.shape[1] == 0:
-            return visual, visual.new_zeros(visual.shape[:2])
+            return Fused(visual, visual.new_zeros(visual.shape[:2]), torch.zeros_like(visual))
         key, value = self.project_keys_values(tokens.masked_fill(~token_valid[..., None], 0.0))
         # Start one token early: rounding may put a token at the edge of the reach on either side.
         first = tokens_before(frame_s - self.reach_s, token_s, token_valid) - 1  # [B, T]
-        chunks = zip(
-            *(torch.split(each, FRAMES_AT_ONCE, 1) for each in (visual, frame_s, first)), strict=True
-        )
+        # On a GPU one large step is faster than many that fit a cache.
+        at_once = FRAMES_AT_ONCE if visual.device.type == "cpu" else max(1, visual.shape[1])
+        chunks = zip(*(torch.split(each, at_once, 1) for each in (visual, frame_s, first)), strict=True)
         outputs = [
             self.attend(chunk, self._window(chunk_s, chunk_first, token_s, token_valid), key, value)
             for chunk, chunk_s, chunk_first in chunks
         ]
-        updated, gates = zip(*outputs, strict=True)
-        return torch.cat(updated, dim=1), torch.cat(gates, dim=1)
+        return Fused(*(torch.cat(each, dim=1) for each in zip(*outputs, strict=True)))
 
     def project_keys_values(self, tokens: Tensor) -> tuple[Tensor, Tensor]:
         """Project audio tokens [B, Ta, Da] to keys and values [B, Ta, d]."""
         normed = self.norm_audio(tokens)  # [B, Ta, Da]
         return self.key(normed), self.value(normed)
 
-    def attend(
-        self, visual: Tensor, window: AttentionWindow, key: Tensor, value: Tensor
-    ) -> tuple[Tensor, Tensor]:
-        """Attend from frames [B, T, d] to keys and values [B, Ta, d] -> visual [B, T, d], gate [B, T]."""
+    def attend(self, visual: Tensor, window: AttentionWindow, key: Tensor, value: Tensor) -> Fused:
+        """Attend from frames [B, T, d] to keys and values [B, Ta, d]."""
         indices, audible, offset_s = window
         keys, values = take(key, indices), take(value, indices)  # [B, T, W, d] each
         # Each head has a query with 0 in the channels of the other heads, and keeps its own channels of the
@@ -185,7 +225,7 @@ class AsymmetricFusion(nn.Module):
         gate = torch.sigmoid(self.gate(torch.cat([normed, attended], dim=-1))).squeeze(-1)  # [B, T]
         gate = gate.masked_fill(~any_audible, 0.0)
         update = (gate[..., None] * self.out(attended)).masked_fill(~any_audible[..., None], 0.0)  # [B, T, d]
-        return visual + update, gate
+        return Fused(visual + update, gate, attended.masked_fill(~any_audible[..., None], 0.0))
 
     def _window(
         self, frame_s: Tensor, first: Tensor, token_s: Tensor, token_valid: Tensor

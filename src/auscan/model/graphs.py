@@ -3,6 +3,7 @@
     VisualGraph       crops of any faces                              encode_faces    visual.onnx
     AudioGraph        a segment of audio                              encode_audio    audio.onnx
     FusionGraph       frames, audio tokens, windows of the frames     fuse_audio      hear.onnx
+    OpeningGraph      frames, audio tokens                            mouth_opening   opening.onnx
     ScanGraph         a short chunk, one block, one direction         scan_block      sweep_*.onnx
     ClassifierGraph   frames and AU tokens                            classify        read.onnx
 
@@ -59,26 +60,26 @@ class VisualGraph(nn.Module):
 
 
 class AudioGraph(nn.Module):
-    """Audio encoder, with the spectrum as a convolution."""
+    """Audio encoder and mix of its tokens, with the spectrum as a convolution."""
 
-    def __init__(self, encoder: nn.Module) -> None:
+    def __init__(self, encoder: nn.Module, mix: nn.Module) -> None:
         super().__init__()
-        self.encoder = copy.deepcopy(encoder)
+        self.encoder, self.mix = copy.deepcopy(encoder), mix
         if isinstance(self.encoder, LogMelEncoder):
             self.encoder.log_mel = SpectrumByConvolution(self.encoder)  # type: ignore[method-assign]
 
     def forward(self, samples: Tensor) -> Tensor:
         """Encode samples [M] at 16 kHz, M >= 320, as tokens [M // 320, Da]."""
-        tokens: Tensor = self.encoder(samples[None])[0]
+        tokens: Tensor = self.mix(self.encoder(samples[None]))[0]
         return tokens
 
 
 class FusionGraph(nn.Module):
-    """Cross-attention; the caller computes the windows and neighbours of the frames from the times."""
+    """Cross-attention and late path; the caller computes the windows and neighbours of the frames."""
 
     def __init__(self, stage: TemporalStage) -> None:
         super().__init__()
-        self.fusion = stage.fusion
+        self.stage = stage
 
     def forward(
         self,
@@ -89,18 +90,38 @@ class FusionGraph(nn.Module):
         offset_s: Tensor,
         neighbours: Tensor,
         weights: Tensor,
-    ) -> tuple[Tensor, Tensor, Tensor]:
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Fuse audio tokens into frames.
 
         embedding: [T, d]    tokens: [Ta, Da]
         window, audible, offset_s: [T, W], the fields of `AttentionWindow`
         neighbours, weights: [T, 2], tokens before and after each frame and their interpolation weights
-        Returns x [T, d], audio condition [T, Da] and gate [T].
+        Returns x [T, d], audio condition [T, Da], gate [T] and audio logits [T, A].
         """
-        key, value = self.fusion.project_keys_values(tokens[None])
+        frames, tokens = embedding[None], self.stage.norm_audio(tokens[None])
+        key, value = self.stage.fusion.project_keys_values(tokens)
         attention_window = AttentionWindow(window[None], audible[None], offset_s[None])
-        x, gate = self.fusion.attend(embedding[None], attention_window, key, value)
-        return x[0], interpolate(tokens[None], neighbours[None], weights[None])[0], gate[0]
+        fused = self.stage.fusion.attend(frames, attention_window, key, value)
+        condition = interpolate(tokens, neighbours[None], weights[None])
+        x, audio_condition, audio_logits = self.stage.add_audio(
+            frames, fused.visual, fused.attended, condition
+        )
+        assert audio_condition is not None
+        assert audio_logits is not None
+        return x[0], audio_condition[0], fused.gate[0], audio_logits[0]
+
+
+class OpeningGraph(nn.Module):
+    """Opening of the mouth, from the picture and from the sound."""
+
+    def __init__(self, stage: TemporalStage) -> None:
+        super().__init__()
+        self.norm_audio, self.opening = stage.norm_audio, stage.opening
+
+    def forward(self, embedding: Tensor, tokens: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the logits [T] of frames [T, d] and [Ta] of audio tokens [Ta, Da]."""
+        seen, heard = self.opening(embedding[None], self.norm_audio(tokens[None]))
+        return seen[0], heard[0]
 
 
 class ScanGraph(nn.Module):

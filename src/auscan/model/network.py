@@ -4,7 +4,7 @@ The network has three stages with plain tensors between them, so that each can b
 from cached features:
 
     visual     crops [B, T, S, S, 3]             -> frame embedding [B, T, d], AU tokens [B, T, A, da]
-    audio      waveform [B, M] at 16 kHz         -> audio tokens [B, Ta, Da]
+    audio      waveform [B, M] at 16 kHz         -> audio tokens [B, Ta, Da]    (`encode_audio`)
     temporal   embeddings, AU tokens, audio      -> logits [B, T, A]
 
 Inputs: face crops, frame times in seconds, audio tokens. Returns: logits [B, T, A], before the sigmoid.
@@ -12,6 +12,7 @@ See also: checkpoint.py (weights), graphs.py (the stages as exportable graphs).
 """
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -22,9 +23,11 @@ from auscan.encoders.hub import with_arch
 from auscan.encoders.visual import build_visual_encoder, pool_patches
 from auscan.faces.align import SIDE, TEMPLATE
 from auscan.model.alignment import AlignmentOutput, GranularityAlignment
-from auscan.model.fusion import AsymmetricFusion, audio_at_frames
+from auscan.model.fusion import AsymmetricFusion, ChannelNorm, audio_at_frames
 from auscan.model.head import ActionUnitHead
-from auscan.model.mamba import CHUNK_FRAMES, BiMamba
+from auscan.model.late_path import LatePath, OpeningHeads
+from auscan.model.mamba import CHUNK_FRAMES, AudioCondition, BiMamba
+from auscan.model.token_mix import TokenMix, token_parts
 
 POINT_SCALE_PX = 4.0
 """Crop pixels per unit of the points layer; about the typical error of a face detector."""
@@ -43,7 +46,7 @@ class VisualOutput:
     pose_occlusion: Tensor
     """Head pose and occlusion [B, T, 3]: yaw and pitch in degrees, covered share of the face 0 to 1."""
     face: Tensor
-    """Global token of the encoder [B, T, Dv]."""
+    """Global token [B, T, Dv]."""
     last_patches: Tensor
     """Patches of the last frame [B, N, Dv]; `previous` of the next call."""
 
@@ -60,6 +63,17 @@ class AudioInput:
     """Mask [B, Ta] bool; False for padding and for times without audio."""
 
 
+class TorchFusedFrames(NamedTuple):
+    """Frames after the sound was fused into them."""
+
+    x: Tensor
+    """Input of the temporal model [B, T, d]; the embedding, unchanged, for frames without sound."""
+    audio_condition: Tensor | None
+    """Audio condition [B, T, Da], 0 for frames without sound; None without sound."""
+    audio_logits: Tensor | None
+    """Audio logits [B, T, A], added to those of the head; 0 for frames without sound, None without sound."""
+
+
 class VisualStage(nn.Module):
     """Visual stage: face crops to frame embeddings and AU tokens, from the current and the previous frame."""
 
@@ -73,9 +87,10 @@ class VisualStage(nn.Module):
                 f"The patch grid {self.grid} is finer than the {side} x {side} patches of the encoder; "
                 f"choose a grid of at most {side}."
             )
-        self.alignment = GranularityAlignment(self.encoder.width, self.grid**2, config.alignment)
-        self.points = nn.Linear(self.encoder.width, 10)
-        self.pose_occlusion = nn.Linear(self.encoder.width, 3)
+        self.mix = TokenMix(self.encoder.width, token_parts(self.encoder), config.alignment.width)
+        self.alignment = GranularityAlignment(self.mix.width, self.grid**2, config.alignment)
+        self.points = nn.Linear(self.mix.width, 10)
+        self.pose_occlusion = nn.Linear(self.mix.width, 3)
         template = torch.from_numpy(TEMPLATE) * (self.encoder.crop_size / SIDE)
         self.register_buffer("template", template, persistent=False)
 
@@ -91,7 +106,7 @@ class VisualStage(nn.Module):
     @property
     def patch_shape(self) -> tuple[int, int]:
         """Shape (N, Dv) of the patches of one frame, on the grid of the alignment."""
-        return self.alignment.position.shape[0], self.encoder.width
+        return self.alignment.position.shape[0], self.mix.width
 
     def encode_rows(self, crops: Tensor, carried: Tensor, before: Tensor) -> VisualOutput:
         """Encode B frames of any faces (T = 1), each with the index of its previous frame.
@@ -115,7 +130,7 @@ class VisualStage(nn.Module):
     def _encode(self, crops: Tensor) -> tuple[Tensor, Tensor]:
         """Encode crops [F, S, S, 3] uint8 as face [F, Dv] and patches [F, N, Dv] on the alignment's grid."""
         face, patches = self.encoder(crops)
-        return face, pool_patches(patches, self.grid)
+        return self.mix(face), self.mix(pool_patches(patches, self.grid))
 
     def _align(self, face: Tensor, patches: Tensor, previous: Tensor | None) -> VisualOutput:
         """Align face [B, T, Dv] and patches [B, T, N, Dv], given the previous patches [B, N, Dv] or None."""
@@ -125,13 +140,18 @@ class VisualStage(nn.Module):
 
 
 class TemporalStage(nn.Module):
-    """Temporal stage: cross-attention, audio-conditioned BiMamba, AU head."""
+    """Temporal stage: cross-attention, late path, audio-conditioned BiMamba, AU head."""
 
     def __init__(self, config: NetworkConfig, audio_width: int) -> None:
         super().__init__()
-        self.fusion = AsymmetricFusion(config.alignment.width, audio_width, config.fusion)
-        self.memory = BiMamba(config.alignment.width, audio_width, config.temporal)
-        self.head = ActionUnitHead(config.alignment.width, config.alignment.au_width)
+        width = config.alignment.width
+        self.norm_audio = ChannelNorm(audio_width)
+        self.fusion = AsymmetricFusion(width, audio_width, config.fusion)
+        self.audio_condition = AudioCondition(audio_width, width)
+        self.late_path = LatePath(width, audio_width)
+        self.opening = OpeningHeads(width, audio_width)
+        self.memory = BiMamba(width, audio_width, config.temporal)
+        self.head = ActionUnitHead(width, config.alignment.au_width)
 
     def forward(
         self,
@@ -146,22 +166,34 @@ class TemporalStage(nn.Module):
         embedding: [B, T, d]    au_tokens: [B, T, A, da]    frame_s: [B, T] float64, seconds
         audio: None if there is none    valid: [B, T] bool, False for padding at the end of a clip
         """
-        x, audio_condition = self.fuse_audio(embedding, frame_s, audio)
-        logits: Tensor = self.head(self.memory(x, audio_condition, frame_s, valid), au_tokens)
-        return logits
+        fused = self.fuse_audio(embedding, frame_s, audio)
+        state = self.memory(fused.x, fused.audio_condition, frame_s, valid)
+        return self.classify(state, au_tokens, fused.audio_logits)
 
-    def fuse_audio(
-        self, embedding: Tensor, frame_s: Tensor, audio: AudioInput | None
-    ) -> tuple[Tensor, Tensor | None]:
-        """Return the embedding after the cross-attention [B, T, d] and the audio condition [B, T, Da].
-
-        Without audio: the embedding unchanged, and None.
-        """
+    def fuse_audio(self, embedding: Tensor, frame_s: Tensor, audio: AudioInput | None) -> TorchFusedFrames:
+        """Fuse the audio around each frame into the embedding [B, T, d]; without audio it is unchanged."""
         if audio is None:
-            return embedding, None
+            return TorchFusedFrames(embedding, None, None)
+        audio = AudioInput(self.norm_audio(audio.tokens), audio.times_s, audio.valid)
+        fused = self.fusion(embedding, frame_s, audio.tokens, audio.times_s, audio.valid)
         audio_condition, _ = audio_at_frames(audio.tokens, audio.times_s, audio.valid, frame_s)
-        updated, _ = self.fusion(embedding, frame_s, audio.tokens, audio.times_s, audio.valid)
-        return updated, audio_condition
+        return self.add_audio(embedding, fused.visual, fused.attended, audio_condition)
+
+    def add_audio(
+        self, embedding: Tensor, visual: Tensor, attended: Tensor, audio_condition: Tensor
+    ) -> TorchFusedFrames:
+        """Add the audio condition to the temporal model's input, and compute the audio logits.
+
+        embedding, visual: [B, T, d] before and after the fusion    attended: [B, T, d]
+        audio_condition: [B, T, Da]
+        """
+        audio_logits = self.late_path(embedding, audio_condition, attended)
+        return TorchFusedFrames(self.audio_condition(visual, audio_condition), audio_condition, audio_logits)
+
+    def classify(self, state: Tensor, au_tokens: Tensor, audio_logits: Tensor | None) -> Tensor:
+        """Return the logits [..., A] of the head plus the audio logits [..., A], if there are any."""
+        logits: Tensor = self.head(state, au_tokens)
+        return logits if audio_logits is None else logits + audio_logits
 
     @torch.no_grad()
     def forward_long(
@@ -178,11 +210,12 @@ class TemporalStage(nn.Module):
         chunk_frames: frames of a chunk; does not change results
         Memory grows only with the size of the inputs.
         """
-        x, audio_condition = self.fuse_audio(embedding[None], frame_s[None], audio)
-        condition = None if audio_condition is None else audio_condition[0]  # [T, Da]
-        state = self.memory.forward_long(x[0], condition, frame_s, chunk_frames)
-        logits: Tensor = self.head(state, au_tokens)
-        return logits
+        fused = self.fuse_audio(embedding[None], frame_s[None], audio)
+        condition, audio_logits = (
+            None if each is None else each[0] for each in (fused.audio_condition, fused.audio_logits)
+        )  # [T, Da], [T, A]
+        state = self.memory.forward_long(fused.x[0], condition, frame_s, chunk_frames)
+        return self.classify(state, au_tokens, audio_logits)
 
 
 class AuscanNetwork(nn.Module):
@@ -192,7 +225,8 @@ class AuscanNetwork(nn.Module):
         super().__init__()
         self.visual = VisualStage(config)
         self.audio = build_audio_encoder(config.audio)
-        self.temporal = TemporalStage(config, self.audio.width)
+        self.audio_mix = TokenMix(self.audio.width, token_parts(self.audio), config.alignment.width)
+        self.temporal = TemporalStage(config, self.audio_mix.width)
         # With the transformers settings filled in, the network can be rebuilt from the config without the
         # hub. With the number of active patches filled in, it does not depend on the default share.
         self.config = config.model_copy(
@@ -202,6 +236,15 @@ class AuscanNetwork(nn.Module):
                 "alignment": config.alignment.with_active_count(self.visual.patch_shape[0]),
             }
         )
+
+    def encode_audio(self, waveform: Tensor, level: tuple[float, float] | None = None) -> Tensor:
+        """Encode a waveform [B, M] at 16 kHz as tokens [B, M // 320, Da].
+
+        level: mean and standard deviation of the whole audio, for an encoder with normalise: file
+        """
+        tokens: Tensor = self.audio(waveform) if level is None else self.audio(waveform, level)
+        mixed: Tensor = self.audio_mix(tokens)
+        return mixed
 
     def forward(self, crops: Tensor, frame_s: Tensor, audio: AudioInput | None = None) -> Tensor:
         """Compute logits [B, T, A] from crops [B, T, S, S, 3] uint8 at frame_s [B, T] float64 seconds."""

@@ -44,7 +44,7 @@ from auscan.inference.engine import (
     Segment,
     segments,
 )
-from auscan.inference.score_track import audio_margin_s
+from auscan.inference.score_track import reading_margin_s
 from auscan.media.audio import JITTER_S, Waveform
 from auscan.media.video import Frame
 from auscan.pipeline.track import SpooledArray
@@ -183,6 +183,10 @@ class SpooledAudioTokens:
     times_s: NDArray[np.float64]
     """Times [Ta] of their centres, seconds."""
 
+    def shifted(self, offset_s: float) -> "SpooledAudioTokens":
+        """Return the tokens with the offset of the sound taken from their times."""
+        return SpooledAudioTokens(self.tokens, self.times_s - offset_s) if offset_s else self
+
 
 class AudioTokenReader:
     """Reader of a file's audio; encodes the segments near faces and reads at most one segment ahead."""
@@ -195,7 +199,7 @@ class AudioTokenReader:
         chunks: the whole audio in contiguous chunks; None if the source has no audio.
         level: level of the whole audio, for an encoder with normalise: file
         """
-        self._engine, self._margin_s = engine, audio_margin_s(engine)
+        self._engine, self._margin_s = engine, reading_margin_s(engine)
         self._segments = prefetch(() if chunks is None else segments(chunks, level), 1)
         self._read_s = -np.inf
         self._unencoded: list[Segment] = []  # still within reach of a later frame
@@ -251,7 +255,7 @@ class AudioTokenBuffer:
     def __init__(self, engine: InferenceEngine, normalise: bool = False) -> None:
         """Create the buffer.
 
-        normalise: scale the audio by the level so far, for an encoder with normalise: file
+        normalise: measure the level of the audio so far, for an encoder with normalise: file
         """
         self._engine = engine
         self._level = AudioLevelMeter() if normalise else None
@@ -308,10 +312,8 @@ class AudioTokenBuffer:
 
     def _encode(self, count: int) -> NDArray[np.float32]:
         """Encode the first `count` samples of the buffer; return their tokens without the final ones."""
-        samples = self._buffer[:count]
-        if self._level is not None:
-            samples = self._level.level.scale(Waveform(samples, 0.0)).samples
-        return self._engine.encode_audio(samples)[self._context // TOKEN_HOP :]
+        level = None if self._level is None else self._level.level
+        return self._engine.encode_audio(self._buffer[:count], level)[self._context // TOKEN_HOP :]
 
     def _append_finished(self, tokens: NDArray[np.float32]) -> None:
         if not len(tokens):

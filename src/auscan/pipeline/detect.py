@@ -6,7 +6,8 @@
       -> VoiceActivityDetector.observe    measure loudness and speech
     FaceEncoder                         main thread: encode the crops of all faces together
     AudioTokenReader.advance            main thread: encode the audio around the faces
-    FaceTrack.score -> TableBuilder     main thread, once a face has left: score its track, build rows
+    TrackQueue                          main thread, once a face has left: find the offset of the sound
+    FaceTrack.score -> TableBuilder     main thread: score its track, build rows
     FaceTrack.attributions              main thread: its attributions, if requested
 
 Memory holds a few frames and crops, and the table; features of each frame are stored on disk.
@@ -46,6 +47,7 @@ from auscan.pipeline.face_features import (
     crop_faces,
 )
 from auscan.pipeline.track import FaceTrack, RowsCallback, TableBuilder
+from auscan.pipeline.track_queue import TrackQueue, WaitingTrack
 from auscan.results.attributions import (
     ATTRIBUTIONS_FILE,
     Attributions,
@@ -122,7 +124,7 @@ def detect(
         closing(_read_crops(read_frames(source, folder_rate_hz), engine)) as frames,
     ):
         report = None if progress is None else partial(_report, progress, expected)
-        _process_frames(frames, audio, engine, builder, report, on_attributions)
+        offset_s = _process_frames(frames, audio, engine, builder, report, on_attributions)
         has_audio = audio.has_audio
     table = builder.finish()
     info = RunInfo(
@@ -140,6 +142,8 @@ def detect(
         baseline=baseline,
         command=shlex.join(["auscan", "detect", str(source)]),
         versions=versions(),
+        sound_offset_s=offset_s,
+        warnings=(sound_offset_warning(source.name, offset_s),) if offset_s else (),
     )
     side = engine.config.network.visual.crop_size
     kept = concatenate(attribution_parts, side) if attributions is True else None
@@ -171,8 +175,12 @@ def _process_frames(
     builder: TableBuilder,
     progress: Callable[[int], None] | None,
     on_attributions: AttributionsCallback | None,
-) -> None:
-    """Encode the faces of all frames, and score each track once its face has left."""
+) -> float | None:
+    """Encode the faces of all frames, and score each track once its face has left.
+
+    Returns the seconds by which the sound is late; None if that was not searched for.
+    """
+    queue = TrackQueue(engine)
     encoder = FaceEncoder(engine, attributions=on_attributions is not None)
     tracks: dict[int, FaceTrack] = {}
     for batch in batch_frames(frames, BATCH_CROPS):
@@ -185,11 +193,17 @@ def _process_frames(
         now_s = builder.times_s[-1]
         for track in [track for track in tracks.values() if now_s - track.times_s[-1] > MAX_GAP_S]:
             encoder.drop(track.face_id)
-            _finish_track(tracks.pop(track.face_id), audio, engine, builder, on_attributions)
-        builder.flush(min((track.frames[0] for track in tracks.values()), default=len(builder.times_s)))
+            queue.add(tracks.pop(track.face_id), audio.tokens)
+        for waiting in queue.ready():
+            _finish_track(waiting, queue.offset_s, audio, engine, builder, on_attributions)
+        first_frames = (track.frames[0] for track in tracks.values())
+        builder.flush(int(min(*first_frames, queue.first_frame, len(builder.times_s))))
     audio.advance(np.inf, has_faces=False)
-    while tracks:
-        _finish_track(tracks.pop(min(tracks)), audio, engine, builder, on_attributions)
+    for face_id in sorted(tracks):
+        queue.add(tracks.pop(face_id), audio.tokens)
+    for waiting in queue.ready(at_end=True):
+        _finish_track(waiting, queue.offset_s, audio, engine, builder, on_attributions)
+    return queue.offset_s
 
 
 def _add_faces(frame: FrameFeatures, tracks: dict[int, FaceTrack]) -> None:
@@ -201,16 +215,20 @@ def _add_faces(frame: FrameFeatures, tracks: dict[int, FaceTrack]) -> None:
 
 
 def _finish_track(
-    track: FaceTrack,
+    waiting: WaitingTrack,
+    offset_s: float | None,
     audio: AudioTokenReader,
     engine: InferenceEngine,
     builder: TableBuilder,
     on_attributions: AttributionsCallback | None,
 ) -> None:
     """Score a track; the audio within reach of its last frame was encoded with that frame."""
-    builder.add_track(track.score(engine, audio.tokens))
+    shift_s = offset_s or 0.0
+    recorded = audio.tokens
+    tokens = None if recorded is None else recorded.shifted(shift_s)
+    builder.add_track(waiting.track.score(engine, tokens, waiting.opening, shift_s))
     if on_attributions is not None:
-        for part in track.attributions(engine, audio.tokens):
+        for part in waiting.track.attributions(engine, tokens):
             on_attributions(part)
 
 
@@ -266,6 +284,12 @@ def write_result(
         if not options.attributions:
             file.unlink(missing_ok=True)  # written only for the report, or left by an earlier run
     return result
+
+
+def sound_offset_warning(source: str, offset_s: float) -> str:
+    """Describe the offset of the sound: positive seconds if the sound is late."""
+    when = "late" if offset_s > 0 else "early"
+    return f"{source}: the sound is {abs(offset_s):.2f} s {when}; it was shifted before scoring."
 
 
 def missing_baseline_warning(result: Result) -> str | None:

@@ -13,13 +13,20 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from auscan.core.aus import AU_NAMES
 from auscan.faces.align import SIDE, crop_face, crop_transform, measure_quality, to_frame
 from auscan.faces.tracking import TrackedFace, TrackerConfig
 from auscan.inference.engine import FaceAttributions, InferenceEngine
 from auscan.media.video import Frame
+from auscan.results.table import MIN_QUALITY, check_quality
 
 MAX_GAP_S = TrackerConfig().max_gap_s
 """Seconds after which an unseen face is dropped; if it returns, it is given a new face_id."""
+
+MOUTH_GATES = [AU_NAMES.index(name) for name in ("AU25", "AU26")]
+"""AUs whose gates tell how far the mouth can be seen."""
+HIDDEN_GATE, VISIBLE_GATE = 0.5, 0.8
+"""Mean of these gates at which the mouth counts as hidden and as visible; linear between them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +69,10 @@ class FaceFeatures:
     """AU tokens [A, da]."""
     quality_features: NDArray[np.float32]
     """Quality features [P], in the order of `results.quality.QUALITY_FEATURE_COLUMNS`."""
+    mouth_visible: float
+    """How far the mouth can be seen, 0 to 1: none in a face that is not scored."""
+    face_count: int
+    """Number of faces in the frame."""
     attributions: FaceAttributions | None = None
     """Attention maps and gates, B = 1; None unless requested."""
 
@@ -118,14 +129,15 @@ class FaceEncoder:
     def __call__(self, frames: Sequence[FrameCrops]) -> list[FrameFeatures]:
         """Encode the crops of consecutive frames, all faces together."""
         crops = [crop for frame in frames for crop in frame.crops]
-        faces = iter(self._encode(crops) if crops else [])
+        counts = [len(frame.crops) for frame in frames for _ in frame.crops]
+        faces = iter(self._encode(crops, counts) if crops else [])
         return [FrameFeatures(f.index, f.time_s, [next(faces) for _ in f.crops]) for f in frames]
 
     def drop(self, face_id: int) -> None:
         """Release the state of a face that has left."""
         self._previous_patches.pop(face_id, None)
 
-    def _encode(self, crops: Sequence[FaceCrop]) -> list[FaceFeatures]:
+    def _encode(self, crops: Sequence[FaceCrop], counts: Sequence[int]) -> list[FaceFeatures]:
         pixels = np.stack([crop.pixels for crop in crops])  # [B, S, S, 3]
         faces = [crop.face.face_id for crop in crops]
         features = self._engine.encode_faces(
@@ -137,14 +149,35 @@ class FaceEncoder:
             if self._engine.config.has_pose_occlusion
             else np.full_like(features.pose_occlusion, np.nan)
         )
+        image_quality = np.stack([crop.image_quality for crop in crops])
+        quality_features = np.concatenate([image_quality, pose_occlusion], axis=1)  # [B, P]
+        visible = mouth_visibility(features.gates, quality_features)
         return [
             FaceFeatures(
                 crop.face,
                 to_frame(features.points[i], crop.transform),
                 features.embedding[i],
                 features.au_tokens[i],
-                np.concatenate([crop.image_quality, pose_occlusion[i]]),
+                quality_features[i],
+                float(visible[i]),
+                counts[i],
                 features.attributions and features.attributions.rows(slice(i, i + 1)),
             )
             for i, crop in enumerate(crops)
         ]
+
+
+def mouth_visibility(
+    gates: NDArray[np.float32] | None, quality_features: NDArray[np.float32]
+) -> NDArray[np.float64]:
+    """Return how far the mouth can be seen: [B] in 0..1.
+
+    gates: [B, A], None if the checkpoint does not return them    quality_features: [B, P]
+    A mouth is visible in a face that is scored, as far as the gates of its AUs trust what is seen there.
+    """
+    quality = check_quality(quality_features)[0].astype(np.float64)
+    visible = np.where(quality < MIN_QUALITY, 0.0, quality)
+    if gates is None:
+        return visible
+    opened = gates[:, MOUTH_GATES].mean(axis=1)
+    return np.asarray(visible * np.clip((opened - HIDDEN_GATE) / (VISIBLE_GATE - HIDDEN_GATE), 0.0, 1.0))

@@ -30,7 +30,13 @@ from auscan.faces.detector import FaceDetector
 from auscan.faces.tracking import KeyframeTracker, TrackedFace
 from auscan.inference.engine import AudioTokens, InferenceEngine, ScanState
 from auscan.inference.load import load_engine
-from auscan.inference.score_track import fuse_nearby_audio, probabilities
+from auscan.inference.score_track import (
+    classify_frames,
+    fuse_nearby_audio,
+    predict_opening,
+    probabilities,
+)
+from auscan.inference.synchrony import MouthFrames, VoiceEvidence, VoiceTrust, follow_voice
 from auscan.media.audio import Waveform
 from auscan.media.video import Frame
 from auscan.model.bidirectional import DIRECTIONS, Direction, elapsed_frames, scan_bidirectional
@@ -65,6 +71,8 @@ class LiveTrack:
     """Forward scan state of each block after the last emitted frame."""
     _emitted_s: float | None = None
     """Time of the last emitted frame, seconds; None before the first one."""
+    _evidence: VoiceEvidence | None = None
+    """Evidence whose voice the sound is, after the last emitted frame."""
 
     def add(self, index: int, time_s: float, features: FaceFeatures) -> None:
         """Append the features of the next frame with this face."""
@@ -73,20 +81,44 @@ class LiveTrack:
 
     def emit(
         self, until_s: float, audio: AudioTokens | None
-    ) -> tuple[list[PendingFrame], NDArray[np.float32]]:
-        """Remove the frames up to `until_s` from the window; return them and their logits [n, A]."""
+    ) -> tuple[list[PendingFrame], NDArray[np.float32], NDArray[np.float32]]:
+        """Remove the frames up to `until_s` from the window; return them, logits [n, A] and speaking [n]."""
         times_s = np.array([frame.time_s for frame in self.window])
         count = int(np.searchsorted(times_s, until_s, side="right"))
         if count == 0:
-            return [], np.empty((0, AU_COUNT), np.float32)
+            return [], np.empty((0, AU_COUNT), np.float32), np.empty(0, np.float32)
         embedding = np.stack([frame.features.embedding for frame in self.window])  # [T, d]
-        x, audio_condition = fuse_nearby_audio(self.engine, embedding, times_s, audio)
+        voice = self._follow_voice(embedding, times_s, audio, count)
+        trust = None if voice is None else voice.trust
+        fused = fuse_nearby_audio(self.engine, embedding, times_s, audio, trust)
+        x = fused.x
         for block in range(self.engine.blocks):
-            x = self._scan_window(block, x, audio_condition, times_s, count)
+            x = self._scan_window(block, x, fused.audio_condition, times_s, count)
         au_tokens = np.stack([frame.features.au_tokens for frame in self.window[:count]])
         emitted, self.window = self.window[:count], self.window[count:]
         self._emitted_s = emitted[-1].time_s
-        return emitted, self.engine.classify(x[:count], au_tokens)
+        audio_logits = None if fused.audio_logits is None else fused.audio_logits[:count]
+        speaking = np.full(count, np.nan, np.float32) if voice is None else voice.speaking[:count]
+        return emitted, classify_frames(self.engine, x[:count], au_tokens, audio_logits), speaking
+
+    def _follow_voice(
+        self,
+        embedding: NDArray[np.float32],
+        times_s: NDArray[np.float64],
+        audio: AudioTokens | None,
+        count: int,
+    ) -> VoiceTrust | None:
+        """Return trust and speaking of the window [T]; advance the evidence by `count` frames."""
+        predicted = predict_opening(self.engine, embedding, times_s, audio)
+        if predicted is None:
+            return None
+        seen, heard = predicted
+        visible = np.array([frame.features.mouth_visible for frame in self.window], np.float32)
+        faces = np.array([frame.features.face_count for frame in self.window], np.int64)
+        mouth = MouthFrames(times_s, seen, visible, faces)
+        emitted, self._evidence = follow_voice(mouth.rows(slice(0, count)), heard, self._evidence)
+        rest, _ = follow_voice(mouth.rows(slice(count, None)), heard, self._evidence)
+        return VoiceTrust(*(np.concatenate(each) for each in zip(emitted, rest, strict=True)))
 
     def _scan_window(
         self,
@@ -244,9 +276,10 @@ class LiveDetector:
         audio = self._audio.tokens()
         faces: dict[int, list[Row]] = {}
         for face_id in sorted(self._tracks):
-            emitted, logits = self._tracks[face_id].emit(until_s, audio)
-            for frame, probability_row in zip(emitted, probabilities(logits, self.config), strict=True):
-                row = self._build_row(frame.index, frame.time_s, frame.features, probability_row)
+            emitted, logits, speaking = self._tracks[face_id].emit(until_s, audio)
+            scores = zip(emitted, probabilities(logits, self.config), speaking, strict=True)
+            for frame, probability_row, voice in scores:
+                row = self._build_row(frame.index, frame.time_s, frame.features, probability_row, voice)
                 faces.setdefault(frame.index, []).append(row)
         count = sum(time_s <= until_s for _, time_s in self._pending)
         ready, self._pending = self._pending[:count], self._pending[count:]
@@ -254,11 +287,16 @@ class LiveDetector:
         return [
             row
             for index, time_s in ready
-            for row in faces.get(index) or [self._build_row(index, time_s, None, unknown)]
+            for row in faces.get(index) or [self._build_row(index, time_s, None, unknown, np.nan)]
         ]
 
     def _build_row(
-        self, index: int, time_s: float, features: FaceFeatures | None, probability_row: NDArray[np.float32]
+        self,
+        index: int,
+        time_s: float,
+        features: FaceFeatures | None,
+        probability_row: NDArray[np.float32],
+        speaking: float,
     ) -> Row:
         face = None if features is None else features.face
         row: Row = {
@@ -285,6 +323,7 @@ class LiveDetector:
         ]
         row.update(zip(AU_NAMES, values, strict=True))
         row.update(zip(ACTIVE_COLUMNS, active, strict=True))
+        row["speaking"] = None if np.isnan(speaking) else float(speaking)
         return row
 
 

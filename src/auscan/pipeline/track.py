@@ -18,7 +18,7 @@ import math
 import tempfile
 import weakref
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 import pandas as pd
@@ -26,7 +26,14 @@ from numpy.typing import DTypeLike, NDArray
 
 from auscan.core.environment import chunk_slices
 from auscan.inference.engine import FaceAttributions, InferenceEngine
-from auscan.inference.score_track import AudioTokenSource, audio_gates, probabilities, score_track
+from auscan.inference.score_track import (
+    AudioTokenSource,
+    audio_gates,
+    predict_opening,
+    probabilities,
+    score_track,
+)
+from auscan.inference.synchrony import HeardOpening, MouthFrames, follow_voice
 from auscan.pipeline.face_features import FaceFeatures
 from auscan.results.attributions import ROW_GROUP_SIZE, Attributions, to_bytes, to_nonzero_bytes
 from auscan.results.events import Baseline, add_baseline_columns, resting_level
@@ -134,6 +141,15 @@ GEOMETRY_WIDTH = 15
 """Numbers for box (4), score (1) and five points (10); the quality features follow them in a row."""
 
 
+class TrackOpening(NamedTuple):
+    """Opening of the mouth over a track."""
+
+    mouth: MouthFrames
+    """What is seen."""
+    heard: HeardOpening
+    """What is heard around the track, as recorded."""
+
+
 class FaceTrack:
     """Track of one face while its video is processed."""
 
@@ -148,6 +164,7 @@ class FaceTrack:
         self._geometry = SpooledArray((GEOMETRY_WIDTH + len(first.quality_features),))
         self._embeddings = SpooledArray(first.embedding.shape)
         self._au_tokens = SpooledArray(first.au_tokens.shape)
+        self._visibility = SpooledArray((2,))  # of the mouth, and the number of faces in the frame
         self._attributions = None if first.attributions is None else AttributionBuffer(first.attributions)
 
     def add(self, frame: int, time_s: float, features: FaceFeatures) -> None:
@@ -160,6 +177,7 @@ class FaceTrack:
         self._geometry.append(row[None].astype(np.float32))
         self._embeddings.append(features.embedding[None])
         self._au_tokens.append(features.au_tokens[None])
+        self._visibility.append(np.array([[features.mouth_visible, features.face_count]], np.float32))
         if self._attributions is not None:
             self._attributions.add(features)
 
@@ -169,8 +187,30 @@ class FaceTrack:
             track = self.face_id, self.frames, self.times_s, self._embeddings
             yield from self._attributions.chunks(*track, engine, audio)
 
-    def score(self, engine: InferenceEngine, audio: AudioTokenSource | None) -> TrackScores:
-        """Score the whole track with the temporal stage."""
+    def opening(self, engine: InferenceEngine, audio: AudioTokenSource | None) -> TrackOpening | None:
+        """Return the opening of the mouth; None without sound and for a checkpoint that cannot predict it."""
+        times_s = np.asarray(self.times_s, dtype=np.float64)
+        predicted = predict_opening(engine, self._embeddings, times_s, audio)
+        if predicted is None:
+            return None
+        seen, heard = predicted
+        visible, faces = self._visibility[:].T
+        return TrackOpening(MouthFrames(times_s, seen, visible, faces.astype(np.int64)), heard)
+
+    def score(
+        self,
+        engine: InferenceEngine,
+        audio: AudioTokenSource | None,
+        opening: TrackOpening | None = None,
+        offset_s: float = 0.0,
+    ) -> TrackScores:
+        """Score the whole track with the temporal stage.
+
+        audio: tokens around the track, shifted by the offset of the sound
+        opening: decides how far the sound belongs to the face; None: fully
+        offset_s: seconds by which the sound was late
+        """
+        voice = None if opening is None else follow_voice(opening.mouth, opening.heard.shifted(offset_s))[0]
         logits = score_track(
             engine,
             self._embeddings,
@@ -178,6 +218,7 @@ class FaceTrack:
             np.asarray(self.times_s, dtype=np.float64),
             audio,
             allocate=SpooledArray.allocate,
+            trust=None if voice is None else voice.trust,
         )
         geometry = self._geometry[:]  # [T, 15 + P]
         return TrackScores(
@@ -188,6 +229,7 @@ class FaceTrack:
             scores=geometry[:, 4],
             quality_features=geometry[:, GEOMETRY_WIDTH:],
             probabilities=probabilities(logits, engine.config),
+            speaking=None if voice is None else voice.speaking,
         )
 
 
@@ -278,4 +320,5 @@ def _slice_track(track: TrackScores, first: int, until: int) -> TrackScores:
         track.scores[rows],
         track.quality_features[rows],
         track.probabilities[rows],
+        None if track.speaking is None else track.speaking[rows],
     )

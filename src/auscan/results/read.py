@@ -55,5 +55,6 @@ def _run_info(summary: dict[str, Any]) -> RunInfo:
         baseline=summary["baseline"],
         command=summary["command"],
         versions=summary["versions"],
+        sound_offset_s=summary.get("sound_offset_s"),  # auscan 0.1 did not search for it
         warnings=tuple(summary["warnings"]),
     )

@@ -186,6 +186,8 @@ class RunInfo:
     """Command line that gives this result again."""
     versions: Mapping[str, str]
     """Versions by package name, including `auscan`."""
+    sound_offset_s: float | None = None
+    """Seconds by which the sound was late and was shifted; None if that was not searched for."""
     warnings: tuple[str, ...] = ()
     """Warnings of the run, one sentence each."""
 
@@ -266,6 +268,7 @@ class Result:
             "reasons": reason_counts(self.table),
             "keep_all": self.info.keep_all,
             "modalities": {"video": True, "audio": self.info.has_audio},
+            "sound_offset_s": self.info.sound_offset_s,
             "seconds_active": seconds,
             "base_rate": base_rates(self.table),
             "aus": au_statistics(self.table, self.events, seconds),

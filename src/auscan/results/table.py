@@ -107,6 +107,7 @@ COLUMNS: Final[tuple[str, ...]] = (
     *QUALITY_FEATURE_COLUMNS,
     *AU_NAMES,
     *ACTIVE_COLUMNS,
+    "speaking",
 )
 """Columns of the table, in this order."""
 
@@ -134,6 +135,7 @@ UNITS: Final[dict[str, str]] = {
         f"{name}_c": f"1 where {name} reaches its threshold, else 0; empty where unknown or not scored"
         for name in AU_NAMES
     },
+    "speaking": "how far the voice heard is that of this face, and active, 0 to 1; empty if unknown",
     **{
         f"{name}_b": f"{name} above the baseline of the face, 0 to 1; empty if the face has no baseline"
         for name in AU_NAMES
@@ -167,6 +169,8 @@ class TrackScores:
     """[T, P] in the order of QUALITY_FEATURE_COLUMNS; NaN if unknown."""
     probabilities: NDArray[np.float32]
     """[T, A]; the column of an untrained AU is NaN."""
+    speaking: NDArray[np.float32] | None = None
+    """[T] how far the voice heard is that of this face, and active, 0 to 1; NaN or None if unknown."""
 
     def __post_init__(self) -> None:
         count = len(self.frames)
@@ -181,6 +185,8 @@ class TrackScores:
         for name, shape in expected_shapes.items():
             if getattr(self, name).shape != shape:
                 raise ValueError(f"{name} should be {list(shape)}, got {list(getattr(self, name).shape)}.")
+        if self.speaking is not None and self.speaking.shape != (count,):
+            raise ValueError(f"speaking should be [{count}], got {list(self.speaking.shape)}.")
         if self.face_id < 0:
             raise ValueError(f"face_id should be 0 or more, got {self.face_id}.")
         if np.any(np.diff(self.frames) <= 0):
@@ -217,6 +223,13 @@ def build_table(
     )  # [R, P]
     aus = np.concatenate([*(t.probabilities for t in tracks), np.full((len(empty_frames), AU_COUNT), np.nan)])
 
+    speaking = np.concatenate(
+        [
+            *(np.full(len(t.frames), np.nan) if t.speaking is None else t.speaking for t in tracks),
+            np.full(len(empty_frames), np.nan),
+        ]
+    )
+
     aus = aus.astype(np.float32)  # [R, A]
     quality, reason = check_quality(quality_features)
     active = apply_thresholds(aus, (reason == "") | keep_all, thresholds)
@@ -233,6 +246,7 @@ def build_table(
             **dict(zip(QUALITY_FEATURE_COLUMNS, quality_features.T, strict=True)),
             **dict(zip(AU_NAMES, aus.T, strict=True)),
             **dict(zip(ACTIVE_COLUMNS, active.T, strict=True)),
+            "speaking": speaking.astype(np.float32),
         }
     )
     if table.duplicated(["frame", "face_id"]).any():
@@ -329,6 +343,8 @@ def read_result_table(path: str | Path) -> pd.DataFrame:
             if METADATA_KEY not in stored.key_value_metadata:
                 raise ValueError("it has no auscan metadata")
             table: pd.DataFrame = stored.to_pandas()
+        if "speaking" not in table:  # written by auscan 0.1
+            table.insert(len(COLUMNS) - 1, "speaking", np.float32(np.nan))
         check_columns(table)
         table = table.astype({"reason": "str"})  # fastparquet returns object
         _check_values(table)
@@ -344,6 +360,8 @@ def _check_values(table: pd.DataFrame) -> None:
     known = table.filter(regex=r"^AU\d\d(_b)?$").to_numpy()
     if np.any((known < 0) | (known > 1)):
         raise ValueError("a probability is outside 0 to 1")
+    if np.any((table["speaking"] < 0) | (table["speaking"] > 1)):
+        raise ValueError("speaking is outside 0 to 1")
     if not table["success"].isin([0, 1]).all() or (table["success"].eq(1) & table["face_id"].lt(0)).any():
         raise ValueError("success and face_id contradict each other")
     if not table["reason"].isin(["", *REASONS]).all() or not table["quality"].between(0, 1).all():

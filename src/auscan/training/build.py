@@ -19,7 +19,7 @@ from torch.optim.lr_scheduler import LambdaLR
 from auscan.core.aus import AU_NAMES
 from auscan.core.config import NetworkConfig
 from auscan.core.errors import AuscanError, InputError
-from auscan.datasets.features import Encoders
+from auscan.datasets.frozen_encoders import Encoders
 from auscan.datasets.index import Index, read_index
 from auscan.training.config import LoopConfig, TrainConfig
 from auscan.training.encoder import CropEncoder
@@ -46,6 +46,8 @@ from auscan.training.windows import (
     check_features_from,
     check_same_encoders,
     load_tracks,
+    sample_audio,
+    smallest_enlarged,
     split_tracks,
     training_windows,
 )
@@ -123,6 +125,7 @@ def initial_trained_config(config: TrainConfig, data: TrainingData) -> TrainedCo
         network=_network_config(config, data),
         controls=config.model.controls,
         encoder=config.model.encoder,
+        enlarged_from=smallest_enlarged(data.training),
         step=0,
         score=None,
     )
@@ -152,12 +155,14 @@ def build_modules(
     view_frames = config.loss.alignment_frames if config.loss.alignment else 0
     network = build_network(data.sizes, config.model, view_frames, encoder)
     report(parameter_table(network, data.sizes, config.model))
-    if config.model.start_from is not None:
+    if config.model.start_from is None:
+        with torch.no_grad():
+            samples = torch.cat([network.audio_mix(each) for each in sample_audio(data.training)])
+        network.temporal.norm_audio.fit(samples)
+    else:  # with its statistics of the audio, which belong to its weights
         _load_initial_weights(network, config.model.start_from, data)
         report(f"starting from the weights of {config.model.start_from}")
     averaged = WeightAverage(network, config.optimizer.average, accelerator.device)
-    if config.loop.compile:
-        compile_parts(network)
     optimizer = torch.optim.AdamW(_parameter_groups(config, network), lr=config.optimizer.rate)
     prepared_network, prepared_optimizer = accelerator.prepare(network, optimizer)
     warmup = round(config.optimizer.warmup * total_steps)
@@ -192,16 +197,6 @@ def mixed_precision(loop: LoopConfig) -> Literal["no", "bf16", "fp16"]:
         return loop.precision
     on_gpu = loop.device == "auto" and torch.cuda.is_available()
     return "bf16" if on_gpu and torch.cuda.is_bf16_supported(including_emulation=False) else "no"
-
-
-def compile_parts(network: FeatureNetwork) -> None:
-    """Compile the parts that are the same graph for every batch: the encoder and the alignment.
-
-    The temporal stage is left out: its scan is a loop over chunks, which would be compiled for each length.
-    """
-    network.alignment.compile(dynamic=True)
-    if network.encoder is not None:
-        network.encoder.visual.compile(dynamic=True)
 
 
 def _network_config(config: TrainConfig, data: TrainingData) -> NetworkConfig:

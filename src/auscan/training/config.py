@@ -95,8 +95,9 @@ class DataConfig(Settings):
 class ControlConfig(Settings):
     """Controls: replacements for parts of the network, with about as many weights."""
 
-    visual: Literal["alignment", "global"] = "alignment"
-    """Granularity alignment, or the global token alone."""
+    visual: Literal["alignment", "all", "global"] = "alignment"
+    """alignment: granularity alignment; all: without selection, each AU attends to all patches; global: the
+    global token alone."""
     fusion: Literal["asymmetric", "symmetric", "concat", "none"] = "asymmetric"
     """asymmetric: face attends to audio; symmetric: both attend to each other; concat: both concatenated
     frame by frame; none: no fusion."""
@@ -105,6 +106,8 @@ class ControlConfig(Settings):
     alone."""
     guide: Literal["audio", "plain"] = "audio"
     """Whether the temporal model is conditioned on audio."""
+    late_path: bool = True
+    """Whether the late path adds audio logits (model/late_path.py)."""
 
 
 class EncoderConfig(Settings):
@@ -113,9 +116,10 @@ class EncoderConfig(Settings):
     start: str
     """Initial weights, as for `auscan extract --model`: nano, base, large, or the folder of a checkpoint or
     of another such run. The cache must have been made with the same encoders."""
-    visual: str | None = None
-    """With base or large: visual weights, a local folder or hub name, as for `auscan extract --visual`."""
-    audio: str | None = None
+    visual: str | tuple[str, ...] | None = None
+    """With base or large: visual weights, a local folder or hub name or a list of them, as for
+    `auscan extract --visual`."""
+    audio: str | tuple[str, ...] | None = None
     """With base or large: audio weights, as for `auscan extract --audio`."""
     learn: Literal["all", "blocks", "lora"] = "all"
     """Weights to train: all, the last blocks and the layers after them, or low-rank adapters
@@ -186,6 +190,9 @@ class LossConfig(Settings):
     """Contrastive loss between face and regions (model/alignment.py); only with visual: alignment."""
     alignment_frames: int = Field(default=4, ge=1)
     """Frames of each window in the alignment loss, spread evenly because adjacent frames are nearly equal."""
+    covers: float = Field(default=0.1, ge=0)
+    """Binary cross-entropy of the gates, for regions that are known to be covered or visible; only with
+    visual: alignment or all, and only for data sets with the columns AU01_covered and so on."""
 
 
 class DropoutConfig(Settings):
@@ -236,8 +243,6 @@ class LoopConfig(Settings):
     """auto uses the device that accelerate finds: one or several GPUs, or the CPU."""
     precision: Literal["auto", "no", "bf16", "fp16"] = "auto"
     """Mixed precision; no is float32, auto is bf16 on a GPU that supports it and float32 elsewhere."""
-    compile: bool = False
-    """Compile alignment and encoder with torch.compile: minutes at the start, then faster steps on a GPU."""
     workers: int = Field(default=0, ge=0)
     """Processes that load windows in advance; 0 loads them in the training process."""
     rule: Rule = "frame"

@@ -4,7 +4,7 @@ A control has the place and the arguments of one part of the network, so the res
 
     GlobalTokenAlignment                         of GranularityAlignment; uses the global token alone
     ConcatFusion, SymmetricFusion, NoFusion      of AsymmetricFusion
-    Tcn, LocalTransformer, BiGru, FramewiseMlp   of BiMamba; all of them read the audio condition
+    Tcn, LocalTransformer, BiGru, FramewiseMlp   of BiMamba; their input has the audio condition added
 
 The inner width of a control is chosen so that it has about as many weights as the part it replaces
 (`match_parameter_count`). `NoFusion` has none.
@@ -22,16 +22,18 @@ from torch.nn import functional as F
 
 from auscan.core.aus import AU_COUNT
 from auscan.core.config import AlignmentConfig, FusionConfig, NetworkConfig, TemporalConfig
-from auscan.model.alignment import AlignmentOutput, GranularityAlignment, unit_vectors
-from auscan.model.fusion import AsymmetricFusion, audio_at_frames
-from auscan.model.mamba import CHUNK_FRAMES, AudioCondition, BiMamba
-from auscan.model.network import AudioInput, TemporalStage
+from auscan.model.alignment import AlignmentOutput, GranularityAlignment
+from auscan.model.fusion import AsymmetricFusion, Fused, audio_at_frames
+from auscan.model.mamba import CHUNK_FRAMES, BiMamba
+from auscan.model.network import AudioInput, TemporalStage, TorchFusedFrames
 from auscan.training.config import ControlConfig
 
 ATTENTION_REACH: Final = 64
 """Frames on either side that a block of the local transformer attends to."""
 KERNEL_FRAMES: Final = 5
 """Frames under a filter of the TCN."""
+CLOSED_GATE_LOGIT: Final = -1e4
+"""Logit of a gate without regions; its sigmoid is 0."""
 MAX_WIDTH: Final = 1 << 14
 """Largest inner width of a control."""
 
@@ -69,14 +71,14 @@ class GlobalTokenAlignment(nn.Module):
         self.norm = nn.LayerNorm(config.width)
 
     def forward(self, face: Tensor, patches: Tensor, previous: Tensor | None = None) -> AlignmentOutput:
-        """face [B, T, Dv] -> AlignmentOutput with weights and gates of 0 and two equal views."""
+        """face [B, T, Dv] -> AlignmentOutput with closed gates, patch weights and local features of 0."""
         g = self.face(face)  # [B, T, d]
         au_tokens = self.expect(g).unflatten(-1, (AU_COUNT, self.au_width))  # [B, T, A, da]
-        view = unit_vectors(g)
         zeros = face.new_zeros(*patches.shape[:3])  # [B, T, N]
         attention = zeros[:, :, None, None].expand(-1, -1, AU_COUNT, 1, -1)  # [B, T, A, 1, N]
-        gates = face.new_zeros(*au_tokens.shape[:3])
-        return AlignmentOutput(self.norm(g), au_tokens, zeros, gates, attention, view, view)
+        closed = face.new_full(au_tokens.shape[:3], CLOSED_GATE_LOGIT)  # [B, T, A]
+        no_local = torch.zeros_like(au_tokens)
+        return AlignmentOutput(self.norm(g), au_tokens, zeros, closed, attention, g, no_local)
 
 
 class NoFusion(nn.Module):
@@ -84,9 +86,9 @@ class NoFusion(nn.Module):
 
     def forward(
         self, visual: Tensor, frame_s: Tensor, tokens: Tensor, token_s: Tensor, token_valid: Tensor
-    ) -> tuple[Tensor, Tensor]:
-        """Return visual [B, T, d] and a gate [B, T] of 0."""
-        return visual, visual.new_zeros(visual.shape[:2])
+    ) -> Fused:
+        """Return visual [B, T, d], a gate [B, T] of 0 and no attended audio."""
+        return Fused(visual, visual.new_zeros(visual.shape[:2]), torch.zeros_like(visual))
 
 
 class ConcatFusion(nn.Module):
@@ -101,12 +103,13 @@ class ConcatFusion(nn.Module):
 
     def forward(
         self, visual: Tensor, frame_s: Tensor, tokens: Tensor, token_s: Tensor, token_valid: Tensor
-    ) -> tuple[Tensor, Tensor]:
-        """Return the updated visual [B, T, d] and a gate [B, T]: 1 for frames with audio."""
+    ) -> Fused:
+        """Return the updated visual [B, T, d] and a gate [B, T] of 1 for frames with audio."""
         audio, audible = audio_at_frames(tokens, token_s, token_valid, frame_s)  # [B, T, Da], [B, T]
         mixed = self.mix(torch.cat([self.norm_visual(visual), self.norm_audio(audio)], dim=-1))
         # As in the method, frames without audio pass through unchanged.
-        return visual + self.out(mixed).masked_fill(~audible[..., None], 0.0), audible.to(visual.dtype)
+        update = self.out(mixed).masked_fill(~audible[..., None], 0.0)
+        return Fused(visual + update, audible.to(visual.dtype), torch.zeros_like(visual))
 
 
 class SymmetricFusion(nn.Module):
@@ -120,41 +123,34 @@ class SymmetricFusion(nn.Module):
         self.face_out = nn.Linear(inner_width, width, bias=False)
         self.audio_out = nn.Linear(inner_width, audio_width, bias=False)
 
-    def update_both(
-        self, visual: Tensor, frame_s: Tensor, audio: AudioInput
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        """Return the updated face [B, T, d] and audio [B, Ta, Da], and the gate of the face [B, T]."""
+    def update_both(self, visual: Tensor, frame_s: Tensor, audio: AudioInput) -> tuple[Fused, Tensor]:
+        """Return the updated face, without attended audio, and the updated audio [B, Ta, Da]."""
         face, tokens = self.face_in(visual), self.audio_in(audio.tokens)
         all_valid = torch.ones_like(frame_s, dtype=torch.bool)
-        new_face, gate = self.face_attention(face, frame_s, tokens, audio.times_s, audio.valid)
-        new_tokens, _ = self.audio_attention(tokens, audio.times_s, face, frame_s, all_valid)
-        return (
-            visual + self.face_out(new_face - face),
-            audio.tokens + self.audio_out(new_tokens - tokens),
-            gate,
-        )
+        new_face = self.face_attention(face, frame_s, tokens, audio.times_s, audio.valid)
+        new_tokens = self.audio_attention(tokens, audio.times_s, face, frame_s, all_valid).visual
+        visual = visual + self.face_out(new_face.visual - face)
+        fused = Fused(visual, new_face.gate, torch.zeros_like(visual))
+        return fused, audio.tokens + self.audio_out(new_tokens - tokens)
 
     def forward(
         self, visual: Tensor, frame_s: Tensor, tokens: Tensor, token_s: Tensor, token_valid: Tensor
-    ) -> tuple[Tensor, Tensor]:
+    ) -> Fused:
         """Return the updated visual [B, T, d] and its gate [B, T], as AsymmetricFusion."""
-        face, _, gate = self.update_both(visual, frame_s, AudioInput(tokens, token_s, token_valid))
-        return face, gate
+        return self.update_both(visual, frame_s, AudioInput(tokens, token_s, token_valid))[0]
 
 
 class _TemporalControl(nn.Module):
-    """Base of the temporal controls: audio condition, padding, and whole tracks in one call."""
+    """Base of the temporal controls: padding, and whole tracks in one call.
 
-    def __init__(self, width: int, audio_width: int) -> None:
-        super().__init__()
-        self.audio_condition = AudioCondition(audio_width, width)
+    Their input has the audio condition added (`TemporalStage.add_audio`), as that of BiMamba.
+    """
 
     def forward(
         self, x: Tensor, audio_condition: Tensor | None, times_s: Tensor, valid: Tensor | None = None
     ) -> Tensor:
         """[B, T, d], [B, T, Da] or None, [B, T] s, [B, T] bool (padding at the end) -> [B, T, d]."""
         valid = torch.ones_like(times_s, dtype=torch.bool) if valid is None else valid
-        x = self.audio_condition(x, audio_condition)
         return self.mix_frames(x.masked_fill(~valid[..., None], 0.0), valid)
 
     def mix_frames(self, x: Tensor, valid: Tensor) -> Tensor:
@@ -173,8 +169,8 @@ class _TemporalControl(nn.Module):
 class FramewiseMlp(_TemporalControl):
     """Replacement of the temporal model without memory: two layers a block on each frame alone."""
 
-    def __init__(self, width: int, audio_width: int, config: TemporalConfig, hidden: int) -> None:
-        super().__init__(width, audio_width)
+    def __init__(self, width: int, config: TemporalConfig, hidden: int) -> None:
+        super().__init__()
         self.blocks = nn.ModuleList(_feed_forward(width, hidden) for _ in range(config.blocks))
 
     def mix_frames(self, x: Tensor, valid: Tensor) -> Tensor:
@@ -187,8 +183,8 @@ class FramewiseMlp(_TemporalControl):
 class Tcn(_TemporalControl):
     """Convolutions over time in both directions; the dilation doubles from layer to layer."""
 
-    def __init__(self, width: int, audio_width: int, config: TemporalConfig, hidden: int) -> None:
-        super().__init__(width, audio_width)
+    def __init__(self, width: int, config: TemporalConfig, hidden: int) -> None:
+        super().__init__()
         self.norms = nn.ModuleList(nn.RMSNorm(width, eps=1e-5) for _ in range(2 * config.blocks))
         self.convs = nn.ModuleList(
             nn.Conv1d(width, hidden, KERNEL_FRAMES, padding=2 * 2**i, dilation=2**i)
@@ -208,8 +204,8 @@ class Tcn(_TemporalControl):
 class BiGru(_TemporalControl):
     """Gated recurrent units in both directions."""
 
-    def __init__(self, width: int, audio_width: int, config: TemporalConfig, hidden: int) -> None:
-        super().__init__(width, audio_width)
+    def __init__(self, width: int, config: TemporalConfig, hidden: int) -> None:
+        super().__init__()
         self.norm = nn.RMSNorm(width, eps=1e-5)
         self.cells = nn.GRU(width, hidden, config.blocks, batch_first=True, bidirectional=True)
         self.out = _zero_init(nn.Linear(2 * hidden, width, bias=False))
@@ -230,8 +226,8 @@ class BiGru(_TemporalControl):
 class LocalTransformer(_TemporalControl):
     """Attention to the frames within `ATTENTION_REACH` on either side; the cost is linear in T."""
 
-    def __init__(self, width: int, audio_width: int, config: TemporalConfig, hidden: int) -> None:
-        super().__init__(width, audio_width)
+    def __init__(self, width: int, config: TemporalConfig, hidden: int) -> None:
+        super().__init__()
         self.attentions = nn.ModuleList(
             _LocalAttention(width, width // config.head_width) for _ in range(config.blocks)
         )
@@ -311,29 +307,44 @@ class ControlledTemporalStage(TemporalStage):
 
     def __init__(self, config: NetworkConfig, audio_width: int, controls: ControlConfig) -> None:
         super().__init__(config, audio_width)
-        self.audio_conditioned = controls.guide == "audio"
+        self.audio_conditioned, self.has_late_path = controls.guide == "audio", controls.late_path
         self.add_module("fusion", build_fusion(config, audio_width, controls, parameter_count(self.fusion)))
         self.add_module("memory", build_memory(config, audio_width, controls, parameter_count(self.memory)))
+        if not self.has_late_path:  # weights that are not used would have no gradient
+            self.late_path.requires_grad_(False)
+        if not self.audio_conditioned:
+            for name, weight in self.named_parameters():
+                weight.requires_grad_("audio_condition" not in name and weight.requires_grad)
 
-    def fuse_audio(
-        self, embedding: Tensor, frame_s: Tensor, audio: AudioInput | None
-    ) -> tuple[Tensor, Tensor | None]:
-        """As TemporalStage.fuse_audio; the audio condition is None if the config switches it off."""
+    def fuse_audio(self, embedding: Tensor, frame_s: Tensor, audio: AudioInput | None) -> TorchFusedFrames:
+        """As TemporalStage.fuse_audio; symmetric fusion updates the audio as well."""
         fusion: nn.Module = self.fusion
         if audio is None or not isinstance(fusion, SymmetricFusion):
-            updated, audio_condition = super().fuse_audio(embedding, frame_s, audio)
-            return updated, audio_condition if self.audio_conditioned else None
-        updated, tokens, _ = fusion.update_both(embedding, frame_s, audio)
+            return super().fuse_audio(embedding, frame_s, audio)
+        audio = AudioInput(self.norm_audio(audio.tokens), audio.times_s, audio.valid)
+        fused, tokens = fusion.update_both(embedding, frame_s, audio)
         audio_condition, _ = audio_at_frames(tokens, audio.times_s, audio.valid, frame_s)
-        return updated, audio_condition if self.audio_conditioned else None
+        return self.add_audio(embedding, fused.visual, fused.attended, audio_condition)
+
+    def add_audio(
+        self, embedding: Tensor, visual: Tensor, attended: Tensor, audio_condition: Tensor
+    ) -> TorchFusedFrames:
+        """As TemporalStage.add_audio, without the parts that the config switches off."""
+        fused = super().add_audio(embedding, visual, attended, audio_condition)
+        audio_logits = fused.audio_logits if self.has_late_path else None
+        if not self.audio_conditioned:
+            return TorchFusedFrames(visual, None, audio_logits)
+        return fused._replace(audio_logits=audio_logits)
 
 
 def build_alignment(
     token_width: int, patch_count: int, config: AlignmentConfig, controls: ControlConfig
 ) -> nn.Module:
     """Build the part that encodes one frame."""
+    if controls.visual == "all":
+        config = config.model_copy(update={"active_patches": patch_count})
     alignment = GranularityAlignment(token_width, patch_count, config)
-    if controls.visual == "alignment":
+    if controls.visual != "global":
         return alignment
     return match_parameter_count(
         lambda hidden: GlobalTokenAlignment(token_width, config, hidden), parameter_count(alignment)
@@ -364,4 +375,4 @@ def build_memory(config: NetworkConfig, audio_width: int, controls: ControlConfi
         return BiMamba(width, audio_width, temporal)
     controls_by_name = {"tcn": Tcn, "transformer": LocalTransformer, "bigru": BiGru, "none": FramewiseMlp}
     kind = controls_by_name[controls.temporal]
-    return match_parameter_count(lambda hidden: kind(width, audio_width, temporal, hidden), budget)
+    return match_parameter_count(lambda hidden: kind(width, temporal, hidden), budget)

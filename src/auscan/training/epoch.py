@@ -117,6 +117,7 @@ def _with_audio_of(window: Batch, other: Batch) -> Batch:
         audio=other.audio,
         audio_times_s=other.audio_times_s + offset_s,
         audio_valid=other.audio_valid,
+        own_audio=torch.zeros_like(window.own_audio),
     )
 
 

@@ -5,9 +5,9 @@
         score the validation tracks; keep the best; stop if the score no longer improves
 
 accelerate runs it on one or several GPUs (bf16 by default) or the CPU (float32). Several processes, each with
-a part of a step's windows, compute what one process with all of them would. An interrupted run resumes from its
-last save and ends with the same weights as an uninterrupted one: order and dropout depend on the seed and the
-position in an epoch, and everything else that a step depends on is in the saved state.
+a part of a step's windows, compute what one process with all of them would. An interrupted run resumes from
+its last save and ends with the same weights as an uninterrupted one: order and dropout depend on the seed and
+the position in an epoch, and everything else that a step depends on is in the saved state.
 
 Inputs: a `TrainConfig`. Returns: the folder of a run (run.py).
 See also: build.py (data, network and optimiser of a run), epoch.py (order and modality dropout), losses.py.
@@ -26,8 +26,9 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from auscan.core.aus import AU_NAMES
+from auscan.core.config import CHECKPOINT_FORMAT
 from auscan.core.errors import InputError
-from auscan.model.checkpoint import load_stored_weights, stored_weights
+from auscan.model.alignment import GranularityAlignment
 from auscan.training.build import (
     Reporter,
     build_accelerator,
@@ -38,7 +39,7 @@ from auscan.training.build import (
 from auscan.training.config import TrainConfig
 from auscan.training.distributed import gather_rows
 from auscan.training.epoch import EpochBatches, EpochOrder, process_batches
-from auscan.training.losses import Losses
+from auscan.training.losses import Losses, Predictions, Views
 from auscan.training.meter import LossMeter, Throughput
 from auscan.training.module import FeatureNetwork
 from auscan.training.optim import keep_freed_memory
@@ -109,6 +110,7 @@ class Trainer:
         modules = build_modules(config, self.data, self.accelerator, self.total_steps, self.report)
         self.network, self.averaged, self.criterion = modules.network, modules.averaged, modules.criterion
         self.optimizer, self.schedule = modules.optimizer, modules.schedule
+        self.active_patches: int = getattr(modules.averaged.module.alignment, "active", 0)
         with self.accelerator.main_process_first():
             self.folder = RunFolder(config, creates=self.is_main)
         self.summary_writer = _summary_writer(config.out) if self.is_main else None
@@ -167,6 +169,9 @@ class Trainer:
     def _step(self, micro_batches: list[Batch]) -> None:
         """One step of the optimiser; its losses, averaged over its batches, go to the meter."""
         self.network.train()
+        module = self.accelerator.unwrap_model(self.network)
+        if isinstance(module.alignment, GranularityAlignment):
+            module.alignment.anneal_selection(self.active_patches, self.progress.step / self.total_steps)
         sums: dict[str, Tensor] = {}
         finite: list[Tensor] = []
         for batch in (each.to(self.accelerator.device) for each in micro_batches):
@@ -205,16 +210,15 @@ class Trainer:
 
         Only this process's outputs have gradients.
         """
-        output = self.network(batch)
-        labels = batch.labels.masked_fill(~batch.has_face[..., None], -1)
-        logits, labels = (self._gather(each.flatten(0, 1)) for each in (output.logits, labels))  # [F, A] each
-        views = output.views
-        if views is not None:
-            views = self._gather(views[0]), self._gather(views[1])
-        return self.criterion(logits, labels, views), output.logits.detach()
+        own: Predictions = self.network(batch)
 
-    def _gather(self, rows: Tensor) -> Tensor:
-        return gather_rows(self.accelerator, rows)
+        def gather(rows: Tensor | Views | None) -> Tensor | None:
+            return gather_rows(self.accelerator, rows) if isinstance(rows, Tensor) else None
+
+        flat = (each.flatten(0, 1) if isinstance(each, Tensor) else each for each in own)  # [F, ...]
+        views = None if own.views is None else Views(*map(gather, own.views))  # type: ignore[arg-type]
+        predictions = Predictions(*map(gather, flat))._replace(views=views)  # type: ignore[arg-type]
+        return self.criterion(predictions), own.logits.detach()
 
     def _validate(self, epoch: int) -> None:
         """Score the validation tracks with the averaged weights; save them if they are the best so far."""
@@ -290,14 +294,14 @@ class Trainer:
             return
         scaler = self.accelerator.scaler
         state = {
-            **{name: stored_weights(module) for name, module in self._modules().items()},
+            **{name: module.state_dict() for name, module in self._modules().items()},
             "optimizer": self.optimizer.state_dict(),
             "schedule": self.schedule.state_dict(),
             "scaler": None if scaler is None else scaler.state_dict(),
             "random": torch.get_rng_state(),
             "losses": self.losses.state(),
             "group": self.windows_per_step,
-            "active_patches": self.trained_config.network.alignment.active_patches,
+            "format": CHECKPOINT_FORMAT,
             **vars(self.progress),
         }
         self.folder.save_state(state)
@@ -315,14 +319,13 @@ class Trainer:
                 f"{self.config.out} contains a run with {state['group']} windows a step; now it would have "
                 f"{self.windows_per_step}. Resume with the same number of processes as before."
             )
-        active = self.trained_config.network.alignment.active_patches
-        if state.get("active_patches") != active:
+        if state.get("format") != CHECKPOINT_FORMAT:
             raise InputError(
-                f"{self.config.out} contains a run of another version of auscan, with another number of "
-                f"active patches than {active}. Resume it with that version, or set another folder."
+                f"{self.config.out} contains a run of another version of auscan, with another network. "
+                f"Resume it with that version, or set another folder."
             )
         for name, module in self._modules().items():
-            load_stored_weights(module, state[name])
+            module.load_state_dict(state[name])
         self.optimizer.load_state_dict(state["optimizer"])
         self.schedule.load_state_dict(state["schedule"])
         if self.accelerator.scaler is not None:

@@ -4,22 +4,30 @@
     asymmetric   loss that discounts easy negatives (Ridnik et al. 2021)
     soft_f1      1 minus the F1 of probabilities in place of decisions, over the batch
     alignment    contrastive loss: a face should match its own regions (model/alignment.py)
+    covers       binary cross-entropy of the gates, where it is known what covers a region
+    opening      binary cross-entropy of the opening of the mouth, from the picture and from the sound
 
-Inputs: logits [..., A] and labels [..., A] of 1, 0 and -1. Returns: scalars, computed in float32 at least,
-because sums over a batch and limits such as 1e-8 do not fit half precision; without any label exactly 0,
-never NaN.
+Inputs: `Predictions`, among them logits and labels of 1, 0 and -1. Returns: scalars, computed in float32 at
+least, because sums over a batch and limits such as 1e-8 do not fit half precision; without any label exactly
+0, never NaN.
 See also: config.py (`LossConfig`, their weights).
 """
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from auscan.model.alignment import alignment_loss
+from auscan.core.aus import AU_NAMES
+from auscan.model.alignment import contrast_loss
 from auscan.training.config import LossConfig
 
+SAME_STATE_S = 1.0
+"""Largest distance of two frames of a track that are too similar to be negatives in the contrast, seconds."""
+MOUTH_AUS = [AU_NAMES.index(name) for name in ("AU25", "AU26")]
+"""Columns of the AUs that open the mouth."""
 MIN_POSITIVES = 1.0
 """Positives assumed for an AU that has none, so that its weight is finite."""
 
@@ -76,6 +84,76 @@ def positive_weights(positives: Tensor, negatives: Tensor, cap: float) -> Tensor
     return ratio.clamp(1.0 / cap, cap).float()
 
 
+class Views(NamedTuple):
+    """Faces and regions of V frames for the contrast."""
+
+    faces: Tensor
+    """[V, A, d], see `RegionContrast`."""
+    regions: Tensor
+    """[V, A, d]."""
+    track: Tensor
+    """Number of the frame's track [V] int64, the same in all processes."""
+    time_s: Tensor
+    """[V] float64."""
+    labels: Tensor
+    """[V, A] int8."""
+
+
+class Predictions(NamedTuple):
+    """Predictions of the network for frames [B, T] or [F], and what they are compared with."""
+
+    logits: Tensor
+    """[..., A]."""
+    labels: Tensor
+    """[..., A] int8; -1 for frames without a face."""
+    gate_logits: Tensor | None
+    """Gates before the sigmoid [..., A]; None without regions."""
+    covers: Tensor
+    """[..., A] int8: 1 region covered, 0 visible, -1 unknown."""
+    opening: Tensor
+    """Logits of the opening of the mouth [..., 2]: from the picture, from the sound."""
+    own_audio: Tensor
+    """[...] bool; False for frames without audio or with the audio of someone else."""
+    views: Views | None
+    """None without regions or without a contrast."""
+
+
+def contrast(views: Views) -> Tensor:
+    """Contrast of faces and regions. Frames of one track within `SAME_STATE_S`, and frames with the same
+    label of an AU, are not negatives of each other.
+    """
+    if not len(views.faces):  # without any face: 0, with a gradient
+        return _widen(views.faces.sum() + views.regions.sum())
+    same_track = views.track[:, None] == views.track  # [V, V]
+    near = same_track & ((views.time_s[:, None] - views.time_s).abs() <= SAME_STATE_S)
+    same_label = (views.labels[:, None] == views.labels) & (views.labels >= 0)  # [V, V, A]
+    return contrast_loss(views.faces, views.regions, near[..., None] | same_label)
+
+
+def cover_loss(gate_logits: Tensor, covers: Tensor) -> Tensor:
+    """Binary cross-entropy of the gates [..., A], where it is known whether a region is covered.
+
+    Covered and visible regions weigh the same, however rare covers are; the gate of a covered region has the
+    target 0.
+    """
+    logits = _widen(gate_logits)
+    loss = F.binary_cross_entropy_with_logits(logits, (covers == 0).to(logits.dtype), reduction="none")
+    return (_mean(loss, covers == 0) + _mean(loss, covers == 1)) / 2
+
+
+def opening_loss(opening: Tensor, labels: Tensor, own_audio: Tensor) -> Tensor:
+    """Binary cross-entropy of the opening [..., 2] predicted from the picture and from the sound.
+
+    The mouth counts as open if AU25 or AU26 is active. Frames without their own sound train the picture's
+    prediction alone.
+    """
+    logits = _widen(opening)
+    is_open = labels[..., MOUTH_AUS].amax(-1, keepdim=True)  # [..., 1]; -1: neither AU has a label
+    target = (is_open == 1).to(logits.dtype).expand_as(logits)
+    counted = (is_open >= 0) & torch.stack([torch.ones_like(own_audio), own_audio], dim=-1)  # [..., 2]
+    return _mean(F.binary_cross_entropy_with_logits(logits, target, reduction="none"), counted)
+
+
 @dataclass(frozen=True, eq=False)
 class Losses:
     """Losses of one step."""
@@ -93,24 +171,26 @@ class Criterion:
         """positive_weight: [A], from `positive_weights`."""
         self.config, self.positive_weight = config, positive_weight
 
-    def __call__(self, logits: Tensor, labels: Tensor, views: tuple[Tensor, Tensor] | None) -> Losses:
-        """logits [..., A], labels [..., A]; views: two tensors [F, d] for the alignment loss, or None."""
-        config, logits_f32 = self.config, _widen(logits)
-        terms: dict[str, tuple[float, Tensor]] = {}
+    def __call__(self, predictions: Predictions) -> Losses:
+        """Compute the losses of all frames."""
+        config, labels = self.config, predictions.labels
+        logits = _widen(predictions.logits)
+        terms: dict[str, tuple[float, Tensor]] = {
+            "opening": (1.0, opening_loss(predictions.opening, labels, predictions.own_audio))
+        }
         if config.bce:
-            positive_weight = self.positive_weight.to(logits_f32.device)
-            terms["bce"] = config.bce, bce(logits_f32, labels, positive_weight, config.label_smoothing)
+            positive_weight = self.positive_weight.to(logits.device)
+            terms["bce"] = config.bce, bce(logits, labels, positive_weight, config.label_smoothing)
         if config.asymmetric:
             gammas = (config.gamma_positive, config.gamma_negative, config.margin)
-            terms["asymmetric"] = config.asymmetric, asymmetric(logits_f32, labels, *gammas)
+            terms["asymmetric"] = config.asymmetric, asymmetric(logits, labels, *gammas)
         if config.soft_f1:
-            terms["soft_f1"] = config.soft_f1, soft_f1(logits_f32, labels)
-        if config.alignment and views is not None:
-            face, regions = views
-            # Without any face: 0, with a gradient.
-            loss = alignment_loss(face, regions) if len(face) else _widen(face.sum() + regions.sum())
-            terms["alignment"] = config.alignment, loss
-        total = logits_f32.sum() * 0.0  # has a gradient even if no loss is in use
+            terms["soft_f1"] = config.soft_f1, soft_f1(logits, labels)
+        if config.alignment and predictions.views is not None:
+            terms["alignment"] = config.alignment, contrast(predictions.views)
+        if config.covers and predictions.gate_logits is not None:
+            terms["covers"] = config.covers, cover_loss(predictions.gate_logits, predictions.covers)
+        total = logits.sum() * 0.0  # has a gradient even if no loss is in use
         for weight, loss in terms.values():
             total = total + weight * loss
         return Losses(total, {name: loss.detach() for name, (_, loss) in terms.items()})

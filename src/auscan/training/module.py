@@ -4,11 +4,12 @@ Frames without a face are skipped, as at inference, where a track has no rows fo
 are packed together, each with its own time, so the temporal model sees the length of a gap and audio is
 attended to at the right time. Logits of skipped frames are 0 and are not used.
 
-Inputs: batches of features or of crops (windows.py), or one whole track. Returns: logits.
+Inputs: batches of features or of crops (windows.py), or one whole track. Returns: `Predictions`, logits.
 See also: model/ (the parts), controls.py (their replacements), encoder.py, losses.py.
 """
 
-from dataclasses import dataclass
+from typing import NamedTuple
+from zlib import crc32
 
 import numpy as np
 import torch
@@ -16,23 +17,28 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from auscan.core.aus import AU_COUNT
-from auscan.core.config import NetworkConfig, Settings
+from auscan.core.config import NetworkConfig, Settings, TokenPart
 from auscan.core.environment import chunk_slices
 from auscan.core.errors import InputError
 from auscan.datasets.cache import CacheHeader, TrackFeatures
 from auscan.datasets.crops import TrackCrops
 from auscan.model.alignment import AlignmentOutput, GranularityAlignment
+from auscan.model.fusion import audio_at_frames
 from auscan.model.mamba import BiMamba
 from auscan.model.network import AudioInput
+from auscan.model.token_mix import TokenMix
 from auscan.training.config import ControlConfig, ModelConfig
 from auscan.training.controls import ControlledTemporalStage, build_alignment, parameter_count
 from auscan.training.encoder import CropEncoder
+from auscan.training.losses import Predictions, Views
 from auscan.training.windows import Batch
 
 PADDING_S = 1e9
 """Time of padded frames, in seconds: out of reach of all audio."""
 CHUNK_FRAMES = 512
 """Frames of a whole track that alignment encodes in one call; does not change results."""
+CHUNK_TOKENS = 4096
+"""Audio tokens of a whole track that are mixed in one call; does not change results."""
 
 
 class FeatureSizes(Settings):
@@ -44,22 +50,32 @@ class FeatureSizes(Settings):
     """Patches along one side of the grid."""
     audio_width: int
     """Da."""
+    visual_parts: tuple[TokenPart, ...] = ()
+    """Parts of a visual token; see datasets/cache.py."""
+    audio_parts: tuple[TokenPart, ...] = ()
+    """Parts of an audio token."""
 
     @classmethod
     def from_header(cls, header: CacheHeader) -> "FeatureSizes":
         """Return the sizes of a track's features."""
-        return cls(width=header.width, grid=header.grid, audio_width=header.audio_width)
+        return cls(
+            width=header.width,
+            grid=header.grid,
+            audio_width=header.audio_width,
+            visual_parts=header.visual_parts,
+            audio_parts=header.audio_parts,
+        )
 
 
-@dataclass(frozen=True, eq=False)
-class Output:
-    """Output of the network for a batch."""
+class Frames(NamedTuple):
+    """L frames with a face of each of B windows, packed."""
 
-    logits: Tensor
-    """[B, T, A], 0 for frames without a face."""
-    views: tuple[Tensor, Tensor] | None
-    """Face and region embeddings [F, d] of some frames of each window, for the alignment loss; None without
-    regions."""
+    order: Tensor
+    """Positions of the frames in their window [B, L] int64."""
+    times_s: Tensor
+    """Times [B, L] float64; `PADDING_S` for padding."""
+    valid: Tensor
+    """[B, L] bool, False for padding."""
 
 
 class FeatureNetwork(nn.Module):
@@ -76,37 +92,80 @@ class FeatureNetwork(nn.Module):
         """view_frames: frames of each window with views; encoder: None to use cached features."""
         super().__init__()
         self.encoder = encoder
-        self.view_frames = view_frames if controls.visual == "alignment" else 0
-        self.alignment = build_alignment(sizes.width, sizes.grid**2, config.alignment, controls)
-        self.temporal = ControlledTemporalStage(config, sizes.audio_width, controls)
+        width = config.alignment.width
+        self.visual_mix = TokenMix(sizes.width, sizes.visual_parts, width)
+        self.audio_mix = TokenMix(sizes.audio_width, sizes.audio_parts, width)
+        self.alignment = build_alignment(self.visual_mix.width, sizes.grid**2, config.alignment, controls)
+        self.view_frames = view_frames if isinstance(self.alignment, GranularityAlignment) else 0
+        if isinstance(self.alignment, GranularityAlignment) and not view_frames:
+            self.alignment.contrast.requires_grad_(False)  # not used
+        self.temporal = ControlledTemporalStage(config, self.audio_mix.width, controls)
 
-    def forward(self, batch: Batch) -> Output:
-        """Return the logits of B windows. Logits in the margins of windows are 0 and have no gradient."""
+    def forward(self, batch: Batch) -> Predictions:
+        """Return the predictions for all frames [B, T] of the windows.
+
+        Those of frames without a face and of the margins of windows are 0 and have no gradient.
+        """
         if batch.in_window is None:
             return self._forward_windows(batch)
-        outputs = [self._forward_with_margins(batch.window(number)) for number in range(len(batch.has_face))]
-        views = [each.views for each in outputs if each.views is not None]
-        face, regions = (torch.cat(each) for each in zip(*views, strict=True)) if views else (None, None)
-        both = None if face is None or regions is None else (face, regions)
-        return Output(torch.cat([each.logits for each in outputs]), both)
+        windows = [self._forward_with_margins(batch.window(number)) for number in range(len(batch.has_face))]
+        views = [each.views for each in windows if each.views is not None]
+        joined = Views(*map(torch.cat, zip(*views, strict=True))) if views else None
+        gates = [each.gate_logits for each in windows if each.gate_logits is not None]
+        return Predictions(
+            logits=torch.cat([each.logits for each in windows]),
+            labels=torch.cat([each.labels for each in windows]),
+            gate_logits=torch.cat(gates) if gates else None,
+            covers=torch.cat([each.covers for each in windows]),
+            opening=torch.cat([each.opening for each in windows]),
+            own_audio=torch.cat([each.own_audio for each in windows]),
+            views=joined,
+        )
 
-    def _forward_windows(self, batch: Batch) -> Output:
+    def _forward_windows(self, batch: Batch) -> Predictions:
         """Process windows in parallel, each on its own."""
         order, valid = pack_visible_frames(batch.has_face)  # [B, L], [B, L]
         rows = torch.arange(len(order), device=order.device)[:, None]  # [B, 1]
         face, patches = self._tokens(batch, rows, order, valid)
         aligned: AlignmentOutput = self.alignment(face, patches)
-        audio = AudioInput(batch.audio.float(), batch.audio_times_s, batch.audio_valid)
+        audio = AudioInput(self.audio_mix(batch.audio.float()), batch.audio_times_s, batch.audio_valid)
         frame_s = batch.times_s[rows, order].masked_fill(~valid, PADDING_S)
         # Autocast may have made them half precision; sums over time are kept in float32.
         embedding, au_tokens = aligned.embedding.float(), aligned.au_tokens.float()
-        packed = self.temporal(embedding, au_tokens, frame_s, audio, valid)  # [B, L, A]
-        packed = packed.float().masked_fill(~valid[..., None], 0.0)
-        logits = packed.new_zeros(*batch.has_face.shape, AU_COUNT)
-        logits = logits.scatter(1, order[..., None].expand_as(packed), packed)  # [B, T, A]
-        return Output(logits, self._views(aligned, valid))
+        logits = self.temporal(embedding, au_tokens, frame_s, audio, valid)  # [B, L, A]
+        return self._predictions(batch, aligned, logits, audio, Frames(order, frame_s, valid))
 
-    def _forward_with_margins(self, batch: Batch) -> Output:
+    def _predictions(
+        self, batch: Batch, aligned: AlignmentOutput, logits: Tensor, audio: AudioInput, frames: Frames
+    ) -> Predictions:
+        """Spread the outputs for L packed frames over the frames [B, T] of the batch."""
+
+        def spread(packed: Tensor) -> Tensor:
+            """[B, L, n] -> [B, T, n], 0 for other frames."""
+            packed = packed.float().masked_fill(~frames.valid[..., None], 0.0)
+            index = frames.order[..., None].expand_as(packed)
+            return packed.new_zeros(*batch.has_face.shape, packed.shape[-1]).scatter(1, index, packed)
+
+        has_regions = isinstance(self.alignment, GranularityAlignment)
+        opening, audible = self._opening(aligned.embedding.float(), audio, frames.times_s)
+        unknown = ~batch.has_face[..., None]
+        return Predictions(
+            logits=spread(logits),
+            labels=batch.labels.masked_fill(unknown, -1),
+            gate_logits=spread(aligned.gate_logits) if has_regions else None,
+            covers=batch.covers.masked_fill(unknown, -1),
+            opening=spread(opening),
+            own_audio=(spread(audible[..., None])[..., 0] > 0) & batch.own_audio,
+            views=self._views(batch, aligned, frames),
+        )
+
+    def _opening(self, embedding: Tensor, audio: AudioInput, frame_s: Tensor) -> tuple[Tensor, Tensor]:
+        """Opening of the mouth [B, L, 2] from the picture and, interpolated, from the sound; mask [B, L]."""
+        seen, heard = self.temporal.opening(embedding, self.temporal.norm_audio(audio.tokens))
+        at_frames, audible = audio_at_frames(heard[..., None], audio.times_s, audio.valid, frame_s)
+        return torch.stack([seen, at_frames[..., 0]], dim=-1), audible
+
+    def _forward_with_margins(self, batch: Batch) -> Predictions:
         """Process one window whose margins are scanned first, without gradients (model/mamba.py)."""
         assert batch.in_window is not None
         in_window, used = batch.in_window[0], batch.has_face[0].clone()  # [T] each
@@ -116,9 +175,9 @@ class FeatureNetwork(nn.Module):
         window_rows = in_window[rows].nonzero()[:, 0]
         window = slice(int(window_rows[0]), int(window_rows[-1]) + 1)
         has_face, frame_s = batch.has_face[:, rows], batch.times_s[:, rows]  # [1, L] each
-        audio = AudioInput(batch.audio.float(), batch.audio_times_s, batch.audio_valid)
+        audio = AudioInput(self.audio_mix(batch.audio.float()), batch.audio_times_s, batch.audio_valid)
         first_window = torch.zeros_like(rows[:1])[None]  # [1, 1]
-        grad_enabled, previous, fused, aligned = torch.is_grad_enabled(), None, [], None
+        grad_enabled, previous, fused, aligned = torch.is_grad_enabled(), None, {}, None
         before = chunk_slices(window.start, CHUNK_FRAMES)
         after = chunk_slices(len(rows) - window.stop, CHUNK_FRAMES, window.stop)
         for chunk in (*before, window, *after):
@@ -128,46 +187,56 @@ class FeatureNetwork(nn.Module):
                 chunk_aligned: AlignmentOutput = self.alignment(face, patches, previous)
                 previous = patches[:, -1].detach()
                 embedding = chunk_aligned.embedding.float()
-                fused.append(self.temporal.fuse_audio(embedding, frame_s[:, chunk], audio))
+                fused[chunk.start] = self.temporal.fuse_audio(embedding, frame_s[:, chunk], audio)
             aligned = chunk_aligned if is_window else aligned
         assert aligned is not None
-        x = torch.cat([embedding[0] for embedding, _ in fused])  # [L, d]
-        conditions = [audio_condition[0] for _, audio_condition in fused if audio_condition is not None]
+        x = torch.cat([each.x[0] for each in fused.values()])  # [L, d]
+        conditions = [each.audio_condition[0] for each in fused.values() if each.audio_condition is not None]
         audio_condition = torch.cat(conditions) if conditions else None  # [L, Da]
         memory = self.temporal.memory
         assert isinstance(memory, BiMamba)
         state = memory.forward_long(x, audio_condition, frame_s[0], grad_window=window)[window]  # [Tw, d]
-        packed = self.temporal.head(state, aligned.au_tokens[0].float()).float()  # [Tw, A]
-        packed = packed.masked_fill(~has_face[0, window, None], 0.0)
-        logits = packed.new_zeros(*batch.has_face.shape, AU_COUNT)
-        logits = logits.index_put((torch.zeros_like(rows[window]), rows[window]), packed)  # [1, T, A]
-        return Output(logits, self._views(aligned, has_face[:, window]))
+        audio_logits = fused[window.start].audio_logits
+        logits = self.temporal.classify(state[None], aligned.au_tokens.float(), audio_logits)  # [1, Tw, A]
+        frames = Frames(rows[None, window], frame_s[:, window], has_face[:, window])
+        return self._predictions(batch, aligned, logits, audio, frames)
 
     def _tokens(self, batch: Batch, rows: Tensor, order: Tensor, valid: Tensor) -> tuple[Tensor, Tensor]:
-        """Face [B, L, Dv] and patches [B, L, N, Dv] of the frames with a face; only those are encoded."""
+        """Mixed face [B, L, Dv] and patches [B, L, N, Dv] of the frames with a face."""
         if self.encoder is None:
             assert batch.face is not None
             assert batch.patches is not None
-            return batch.face[rows, order].float(), batch.patches[rows, order].float()
+            return self._mix(batch.face[rows, order], batch.patches[rows, order])
         assert batch.crops is not None
-        # Without any face, one frame of each window is encoded all the same: every weight needs a gradient.
+        # Only frames with a face are encoded. Without any, one frame of each window is encoded all the same:
+        # every weight needs a gradient.
         encoded = valid if valid.any() else torch.ones_like(valid)
         tokens = self.encoder(batch.crops[rows, order][encoded])
         face, patches = (_scatter_rows(each.float(), encoded) for each in tokens)
-        return face, patches
+        return self._mix(face, patches)
 
-    def _views(self, aligned: AlignmentOutput, valid: Tensor) -> tuple[Tensor, Tensor] | None:
-        """Return the two views of up to `view_frames` frames of each window, spread evenly."""
+    def _mix(self, face: Tensor, patches: Tensor) -> tuple[Tensor, Tensor]:
+        """Mix face [..., Dv] and patches [..., N, Dv] of one or several encoders, as float32."""
+        return self.visual_mix(face.float()), self.visual_mix(patches.float())
+
+    def _views(self, batch: Batch, aligned: AlignmentOutput, frames: Frames) -> Views | None:
+        """Return the views of up to `view_frames` frames of each window, spread evenly."""
         if not self.view_frames:
             return None
+        assert isinstance(self.alignment, GranularityAlignment)
+        valid = frames.valid
         count = valid.sum(1, keepdim=True)  # [B, 1]
         share = (torch.arange(self.view_frames, device=valid.device) + 0.5) / self.view_frames
         frame = (share * count).long()  # [B, F], the middle of each of F equal parts
         distinct = torch.ones_like(frame, dtype=torch.bool)
         distinct[:, 1:] = frame[:, 1:] > frame[:, :-1]  # a short window has fewer views
         distinct &= frame < count
-        window = torch.arange(len(valid), device=valid.device)[:, None]
-        return aligned.global_view[window, frame][distinct], aligned.local_view[window, frame][distinct]
+        window = torch.arange(len(valid), device=valid.device)[:, None].expand_as(frame)[distinct]  # [V]
+        frame = frame[distinct]  # [V]
+        faces, regions = self.alignment.contrast(aligned.face[window, frame], aligned.local[window, frame])
+        numbers = torch.tensor([crc32(track.encode()) for track in batch.tracks], device=valid.device)
+        labels = batch.labels[window, frames.order[window, frame]]
+        return Views(faces, regions, numbers[window], frames.times_s[window, frame], labels)
 
     @torch.no_grad()
     def predict_track(self, features: TrackFeatures, crops: TrackCrops | None = None) -> NDArray[np.float32]:
@@ -189,16 +258,15 @@ class FeatureNetwork(nn.Module):
             embeddings.append(aligned.embedding[0])
             au_tokens.append(aligned.au_tokens[0])
         frame_s = torch.from_numpy(features.times_s[rows]).to(device)
-        logits = self.temporal.forward_long(
-            torch.cat(embeddings), torch.cat(au_tokens), frame_s, _audio_input(features, device)
-        )
+        audio = self._track_audio(features, device)
+        logits = self.temporal.forward_long(torch.cat(embeddings), torch.cat(au_tokens), frame_s, audio)
         out[rows] = torch.sigmoid(logits.float()).cpu().numpy()
         return out
 
     def _track_tokens(
         self, features: TrackFeatures, crops: TrackCrops | None, rows: NDArray[np.intp], device: torch.device
     ) -> tuple[Tensor, Tensor]:
-        """Face [1, L, Dv] and patches [1, L, N, Dv] of some rows of a track that have a crop."""
+        """Mixed face [1, L, Dv] and patches [1, L, N, Dv] of some rows of a track that have a crop."""
         if self.encoder is None:
             face, patches = (
                 torch.from_numpy(np.array(features.read(name, rows))).to(device)
@@ -208,7 +276,19 @@ class FeatureNetwork(nn.Module):
             assert crops is not None
             pixels = crops.read(rows, np.ones(len(rows), bool))
             face, patches = self.encoder(torch.from_numpy(pixels).to(device))
-        return face.float()[None], patches.float()[None]
+        return self._mix(face[None], patches[None])
+
+    def _track_audio(self, features: TrackFeatures, device: torch.device) -> AudioInput | None:
+        """All audio tokens of a track, mixed; None without sound."""
+        if not len(features.audio):
+            return None
+        chunks = (
+            torch.from_numpy(np.array(features.read("audio", chunk))).to(device).float()
+            for chunk in chunk_slices(len(features.audio), CHUNK_TOKENS)
+        )
+        tokens = torch.cat([self.audio_mix(chunk) for chunk in chunks])[None]
+        times_s = torch.from_numpy(features.audio_times_s()).to(device)[None]
+        return AudioInput(tokens, times_s, torch.ones(tokens.shape[:2], dtype=torch.bool, device=device))
 
 
 def build_network(
@@ -248,7 +328,8 @@ def parameter_table(network: FeatureNetwork, sizes: FeatureSizes, model: ModelCo
     with torch.device("meta"):
         plain = FeatureNetwork(sizes, model.network(), ControlConfig())
     lines = ["weights      this run     the method"]
-    for name in ("alignment", "temporal.fusion", "temporal.memory", "temporal.head"):
+    mixes = [name for name in ("visual_mix", "audio_mix") if parameter_count(network.get_submodule(name))]
+    for name in (*mixes, "alignment", "temporal.fusion", "temporal.memory", "temporal.head"):
         count, plain_count = (parameter_count(each.get_submodule(name)) for each in (network, plain))
         lines.append(f"{name.rpartition('.')[2]:10} {count:10,} {plain_count:14,}")
     in_encoder = 0 if network.encoder is None else parameter_count(network.encoder)
@@ -279,11 +360,3 @@ def pack_visible_frames(has_face: Tensor) -> tuple[Tensor, Tensor]:
 def _scatter_rows(rows: Tensor, mask: Tensor) -> Tensor:
     """Scatter rows [F, ...] to the positions where mask [B, L] is True, 0 elsewhere: [B, L, ...]."""
     return rows.new_zeros(*mask.shape, *rows.shape[1:]).index_put((mask,), rows)
-
-
-def _audio_input(features: TrackFeatures, device: torch.device) -> AudioInput | None:
-    if not len(features.audio):
-        return None
-    tokens = torch.from_numpy(np.array(features.read("audio"))).to(device).float()[None]
-    times_s = torch.from_numpy(features.audio_times_s()).to(device)[None]
-    return AudioInput(tokens, times_s, torch.ones(tokens.shape[:2], dtype=torch.bool, device=device))

@@ -23,10 +23,10 @@ from safetensors.torch import load_file, save_file
 
 from auscan.core.aus import AU_NAMES
 from auscan.core.checkpoint_folder import CONFIG_FILE, WEIGHTS_FILE
-from auscan.core.config import NetworkConfig, Settings
+from auscan.core.config import CHECKPOINT_FORMAT, NetworkConfig, Settings
 from auscan.core.environment import VERSION, atomic_path
 from auscan.core.errors import CheckpointError, InputError
-from auscan.model.checkpoint import load_stored_weights, stored_weights
+from auscan.model.migrate import from_format_1
 from auscan.training.config import ControlConfig, EncoderConfig, TrainConfig
 from auscan.training.encoder import build_crop_encoder
 from auscan.training.module import FeatureNetwork, FeatureSizes
@@ -40,7 +40,7 @@ class TrainedConfig(Settings):
 
     model_config = ConfigDict(populate_by_name=True)
 
-    format: Literal[1] = 1
+    format: Literal[1, 2] = CHECKPOINT_FORMAT
     kind: Literal["features"] = "features"
     """Not a checkpoint for `auscan detect`: the audio encoder is missing and, without `encoder`, the visual
     one. The inputs are the features of these encoders."""
@@ -61,6 +61,8 @@ class TrainedConfig(Settings):
     controls: ControlConfig
     encoder: EncoderConfig | None = None
     """How the visual encoder was fine-tuned; its weights are then stored here. None: trained on features."""
+    enlarged_from: int | None = None
+    """Side in pixels of the smallest picture that was enlarged to a crop; None if none or not known."""
     step: int
     score: float | None
     """Mean F1 on the validation split at 0.5."""
@@ -70,7 +72,7 @@ class TrainedConfig(Settings):
 def save_trained(folder: Path, network: FeatureNetwork, config: TrainedConfig) -> None:
     """Write the weights, then the settings."""
     with atomic_path(folder / WEIGHTS_FILE) as path:
-        save_file(stored_weights(network), path)
+        save_file({name: value.cpu().contiguous() for name, value in network.state_dict().items()}, path)
     with atomic_path(folder / CONFIG_FILE) as path:
         path.write_text(config.model_dump_json(indent=2, by_alias=True) + "\n", encoding="utf-8")
 
@@ -83,7 +85,8 @@ def load_trained(folder: Path) -> tuple[FeatureNetwork, TrainedConfig]:
         if config.encoder is not None:
             encoder = build_crop_encoder(config.network.visual, config.sizes.grid, config.encoder)
         network = FeatureNetwork(config.sizes, config.network, config.controls, encoder=encoder)
-        load_stored_weights(network, load_file(folder / WEIGHTS_FILE))
+        weights = load_file(folder / WEIGHTS_FILE)
+        network.load_state_dict(from_format_1(weights, network) if config.format == 1 else weights)
     except (OSError, ValidationError, SafetensorError, RuntimeError) as error:
         reason = " ".join(str(error).split())[:200]
         raise CheckpointError(

@@ -8,7 +8,7 @@ Returns: lists of tracks, batches of tensors. Raises InputError if index and fea
 See also: epoch.py (windows of an epoch), module.py (frames without a crop), datasets/track_lists.py (folds).
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any, Self
@@ -23,8 +23,8 @@ from auscan.core.aus import AU_NAMES
 from auscan.core.errors import InputError
 from auscan.datasets.cache import TrackFeatures, open_track
 from auscan.datasets.crops import TrackCrops
-from auscan.datasets.features import Encoders
-from auscan.datasets.index import Index, read_index
+from auscan.datasets.frozen_encoders import Encoders
+from auscan.datasets.index import COVER_COLUMNS, Index, read_index
 from auscan.datasets.track_lists import assign_folds
 from auscan.results.readers.annotations import NOT_ANNOTATED
 from auscan.training.config import DataConfig, FoldConfig, FurtherDataConfig
@@ -40,6 +40,8 @@ class LabelledTrack:
     """[T] frame numbers, from 1."""
     labels: NDArray[np.int8]
     """[T, A] of 1, 0 and -1."""
+    covers: NDArray[np.int8]
+    """[T, A]: 1 the AU's region of the face is covered, 0 visible, -1 unknown."""
     features: TrackFeatures
     crops: TrackCrops | None = None
     """Crops, if the encoder is fine-tuned; they then replace face and patches."""
@@ -74,10 +76,24 @@ def load_tracks(
                 "again; it processes only the tracks that have changed."
             )
         labels = frames[list(AU_NAMES)].to_numpy(np.int8)
+        covers = frames.reindex(columns=list(COVER_COLUMNS), fill_value=NOT_ANNOTATED).to_numpy(np.int8)
         numbers = frames["frame"].to_numpy(np.int64)
         crops = None if crop_size is None else TrackCrops(index.root, images, crop_size)
-        tracks.append(LabelledTrack(name, str(track.source_video), numbers, labels, features, crops))
+        tracks.append(LabelledTrack(name, str(track.source_video), numbers, labels, covers, features, crops))
     return tracks
+
+
+def sample_audio(
+    tracks: Sequence[LabelledTrack], per_track: int = 500, total: int = 200_000
+) -> Iterator[Tensor]:
+    """Yield audio tokens [n, Da] of each track, spread evenly over time, to measure their statistics.
+
+    per_track, total: largest number of tokens of a track, and of all tracks
+    """
+    count = min(per_track, max(1, total // len(tracks)))
+    for track in tracks:
+        every = slice(None, None, max(1, len(track.features.audio) // count))
+        yield torch.from_numpy(np.array(track.features.read("audio", every))).float()
 
 
 def split_tracks(
@@ -146,6 +162,15 @@ def with_shuffled_labels(tracks: Sequence[LabelledTrack], seed: int) -> list[Lab
     return [replace(track, labels=labels) for track, labels in zip(tracks, shuffled, strict=True)]
 
 
+def smallest_enlarged(tracks: Sequence[LabelledTrack]) -> int | None:
+    """Return the side in pixels of the smallest picture that was enlarged to a crop, or None."""
+    sides = (
+        track.features.header.enlarged_from if track.crops is None else track.crops.enlarged_from()
+        for track in tracks
+    )
+    return min((side for side in sides if side is not None), default=None)
+
+
 def check_same_encoders(track: LabelledTrack, reference: LabelledTrack) -> None:
     """Raise InputError unless both tracks have features of the same encoders and grid."""
     header, expected = track.features.header, reference.features.header
@@ -182,7 +207,7 @@ class Batch:
     face: Tensor | None
     """[B, T, Dv] float16; None with crops."""
     patches: Tensor | None
-    """[B, T, N, Dv] float16; None with crops."""
+    """[B, T, N, Dv] float32; None with crops."""
     crops: Tensor | None
     """[B, T, S, S, 3] uint8 RGB, black for frames without a crop; None with features."""
     has_face: Tensor
@@ -191,16 +216,20 @@ class Batch:
     """[B, T] float64."""
     labels: Tensor
     """[B, T, A] int8; -1 for padding."""
+    covers: Tensor
+    """[B, T, A] int8: 1 region covered, 0 visible, -1 unknown and for padding."""
     audio: Tensor
     """[B, Ta, Da] float16."""
     audio_times_s: Tensor
     """[B, Ta] float64."""
     audio_valid: Tensor
     """[B, Ta] bool."""
+    own_audio: Tensor
+    """[B, T] bool; False for frames of a window that has the audio of another one, and for padding."""
+    tracks: tuple[str, ...]
+    """Name of the track of each window."""
     in_window: Tensor | None = None
     """[B, T] bool, False in the margins of a window and in padding; None: no margins."""
-    tracks: tuple[str, ...] = ()
-    """Name of the track of each window, for messages."""
 
     def to(self, device: torch.device) -> Self:
         """Return the batch on a device. The copy of a pinned batch to a GPU is not waited for."""
@@ -309,12 +338,16 @@ def slice_track(track: LabelledTrack, rows: slice, audio_margin_s: float) -> Bat
         "has_face": has_face,
         "times_s": times_s,
         "labels": track.labels[rows],
+        "covers": track.covers[rows],
         "audio": audio,
         "audio_times_s": features.audio_times_s(tokens),
         "audio_valid": np.ones(len(audio), bool),
+        "own_audio": np.ones(len(times_s), bool),
     }
     tensors: dict[str, Any] = {"face": None, "patches": None, "crops": None, "tracks": (track.name,)}
-    tensors |= {name: torch.from_numpy(np.array(array))[None] for name, array in arrays.items()}
+    # Slices of a memory map are copied; decoded arrays, which are large, are not.
+    owned = {name: np.require(array, requirements=["O", "W"]) for name, array in arrays.items()}
+    tensors |= {name: torch.from_numpy(array)[None] for name, array in owned.items()}
     return Batch(**tensors)
 
 
@@ -333,14 +366,14 @@ def slice_track_with_margin(
     batch = slice_track(track, rows, audio_margin_s)
     in_window = torch.zeros_like(batch.has_face)
     in_window[:, window.start - rows.start : window.stop - rows.start] = True
-    return replace(
-        batch, in_window=in_window, labels=batch.labels.masked_fill(~in_window[..., None], NOT_ANNOTATED)
-    )
+    beyond = ~in_window[..., None]
+    labels, covers = (each.masked_fill(beyond, NOT_ANNOTATED) for each in (batch.labels, batch.covers))
+    return replace(batch, in_window=in_window, labels=labels, covers=covers)
 
 
 def collate(windows: Sequence[Batch]) -> Batch:
     """Join batches of one into one batch; shorter windows are padded with frames without a face."""
-    padding = {"labels": NOT_ANNOTATED}
+    padding = {"labels": NOT_ANNOTATED, "covers": NOT_ANNOTATED}
     collated: dict[str, Any] = {}
     for each in fields(Batch):
         if getattr(windows[0], each.name) is None:
@@ -350,10 +383,9 @@ def collate(windows: Sequence[Batch]) -> Batch:
             collated[each.name] = tuple(track for window in windows for track in window.tracks)
             continue
         values = [getattr(window, each.name)[0] for window in windows]
-        out = values[0].new_full(
-            (len(values), max(map(len, values)), *values[0].shape[1:]), padding.get(each.name, 0)
-        )
+        out = values[0].new_empty((len(values), max(map(len, values)), *values[0].shape[1:]))
         for row, value in enumerate(values):
             out[row, : len(value)] = value
+            out[row, len(value) :] = padding.get(each.name, 0)
         collated[each.name] = out
     return Batch(**collated)
