@@ -182,7 +182,7 @@ def test_one_interrupt_lets_running_inputs_finish(tmp_path: Path) -> None:
     out = tmp_path / "out"
     batch = begin(write_inputs(tmp_path / "in", *names), out, 2)
     assert batch.stdout is not None
-    assert batch.stdout.readline() == "slow-0.mp4\n"
+    assert batch.stdout.readline() in ("slow-0.mp4\n", "slow-1.mp4\n"), "two run side by side"
     os.killpg(batch.pid, signal.SIGINT)
     rest = batch.communicate()[0].splitlines()
     assert 1 <= len(rest) <= 3, "the inputs that were running"

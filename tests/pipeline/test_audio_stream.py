@@ -20,6 +20,7 @@ from auscan.core.config import SAMPLE_RATE_HZ, TOKEN_HOP
 from auscan.inference.engine import (
     CONTEXT_S,
     SEGMENT_S,
+    AudioLevel,
     AudioTokens,
     InferenceEngine,
     encode_audio_stream,
@@ -145,9 +146,11 @@ class CountingEngine:
     def __getattr__(self, name: str) -> Any:
         return getattr(self.engine, name)
 
-    def encode_audio(self, samples: NDArray[np.float32]) -> NDArray[np.float32]:
+    def encode_audio(
+        self, samples: NDArray[np.float32], level: AudioLevel | None = None
+    ) -> NDArray[np.float32]:
         self.seconds += len(samples) / SAMPLE_RATE_HZ
-        return self.engine.encode_audio(samples)
+        return self.engine.encode_audio(samples, level)
 
 
 @pytest.fixture
@@ -222,7 +225,9 @@ class Recorder:
     def __init__(self) -> None:
         self.seconds: list[float] = []
 
-    def encode_audio(self, samples: NDArray[np.float32]) -> NDArray[np.float32]:
+    def encode_audio(
+        self, samples: NDArray[np.float32], level: AudioLevel | None = None
+    ) -> NDArray[np.float32]:
         self.seconds.append(len(samples) / SAMPLE_RATE_HZ)
         return np.zeros((len(samples) // TOKEN_HOP, 1), np.float32)
 
@@ -239,9 +244,12 @@ def test_live_only_the_last_second_is_encoded_again_after_a_second_of_context() 
 
 
 class PassThrough:
-    """Audio encoder whose tokens are the first sample of each 20 ms."""
+    """Audio encoder whose tokens are the first scaled sample of each 20 ms."""
 
-    def encode_audio(self, samples: NDArray[np.float32]) -> NDArray[np.float32]:
+    def encode_audio(
+        self, samples: NDArray[np.float32], level: AudioLevel | None = None
+    ) -> NDArray[np.float32]:
+        samples = samples if level is None else level.scale(samples)
         return samples[: len(samples) // TOKEN_HOP * TOKEN_HOP : TOKEN_HOP, None]
 
 

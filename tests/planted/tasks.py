@@ -315,8 +315,8 @@ def voice_trust(stage: ControlledTemporalStage, clips: Clips, audio: AudioInput)
 class RestTask:
     """An AU is active if a feature is above that of the resting face, which is seen once, at the start."""
 
-    frames, rate_hz = 132, 2.0
-    """66 s; the TCN reaches 30 frames, 15 s."""
+    frames, rate_hz = 66, 1.0
+    """66 s; the TCN reaches 30 frames."""
 
     def __init__(self) -> None:
         random = torch.Generator().manual_seed(0)
@@ -326,7 +326,7 @@ class RestTask:
         """Draw clips; the frames of the resting face have labels of -1."""
         rest = torch.rand(count, 1, generator=random) * 4 - 2
         level = torch.rand(count, self.frames, generator=random) * 4 - 2
-        is_rest = torch.arange(self.frames) < 4  # 2 s
+        is_rest = torch.arange(self.frames) < 2  # 2 s
         level = torch.where(is_rest, rest, level)
         labels = (level > rest).long()
         labels[:, is_rest] = -1

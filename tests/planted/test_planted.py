@@ -118,7 +118,7 @@ def test_sound_reaches_a_covered_mouth_if_it_is_late() -> None:
         "asymmetric": plain,
         "asymmetric and late path": {**plain, "late_path": True},
     }
-    stages = {name: train_fusion(VoiceTask(late_s=0.12), 300, **controls) for name, controls in arms.items()}
+    stages = {name: train_fusion(VoiceTask(late_s=0.12), 200, **controls) for name, controls in arms.items()}
     covered = VoiceTask(covered=1.0, late_s=0.12)
     figures = {name: covered_auc(stage, covered) for name, stage in stages.items()}
     clips = covered.sample(64, new_random())
@@ -137,7 +137,7 @@ def test_sound_reaches_a_covered_mouth_if_it_is_late() -> None:
 def test_the_voice_of_someone_else_does_no_harm() -> None:
     """With the gate of inference/synchrony.py, on frames that are covered but for a hint."""
     task = VoiceTask(hint=0.06)
-    figures = other_voice_aucs(train_fusion(task, 200), task)
+    figures = other_voice_aucs(train_fusion(task, 120), task)
     show("whose voice", figures)
     assert figures["own voice"] > figures["no voice"] + 0.1, "or the task is void"
     assert figures["other voice"] < figures["no voice"] - 0.03, "or the task is void"
@@ -147,7 +147,7 @@ def test_the_voice_of_someone_else_does_no_harm() -> None:
 
 
 def test_the_state_space_remembers_a_resting_face_for_a_minute() -> None:
-    figures = {temporal: train_memory(RestTask(), 400, temporal) for temporal in ("mamba", "tcn")}
+    figures = {temporal: train_memory(RestTask(), 500, temporal) for temporal in ("mamba", "tcn")}
     clips = RestTask().sample(128, new_random())
     known = clips.labels >= 0
     figures["oracle"] = float(roc_auc_score(clips.labels[known], clips.oracle[known]))
