@@ -63,6 +63,7 @@ MARKERS = {
     "contracts/test_site.py": "slow",
     "datasets/synth": "slow",
     "datasets/test_features.py": "slow",
+    "datasets/test_video_crops.py": "slow",
     "datasets/test_same_instant.py": "slow",
     "encoders/test_hub.py": "slow",
     "encoders/test_hub_kinds.py": "slow",
@@ -86,6 +87,7 @@ MARKERS = {
     "training/test_optim.py": "slow",
     "training/test_pack.py": "slow",
     "training/test_precision.py": "slow",
+    "training/test_several_encoders.py": "slow",
 }
 """The marker of all tests of a folder or module below tests/."""
 SLOW_FIXTURES = {"tiny_graphs", "backbones"}

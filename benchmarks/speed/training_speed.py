@@ -1,6 +1,6 @@
 """Measure frames a second of training from features, and of reading them.
 
-    python benchmarks/speed/training_speed.py [--size base] [--frames 24000] [--threads 2] [--precision no]
+    python benchmarks/speed/training_speed.py [--size base] [--grid 8] [--threads 2] [--precision no]
 
 Writes random features of the size of `auscan extract` into a temporary folder, then measures in one run:
 reading windows alone, whole steps (read, forward, losses, backward, optimiser), and a large matrix product as
@@ -42,6 +42,7 @@ def main() -> None:
     """Run the benchmark and print its figures."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--size", choices=list(WIDTHS), default="base", help="size of encoders and network")
+    parser.add_argument("--grid", type=int, default=8, help="patches per side")
     parser.add_argument("--frames", type=int, default=24_000, help="frames of random features")
     parser.add_argument("--batch", type=int, default=4, help="windows in a batch")
     parser.add_argument("--steps", type=int, default=8, help="training steps to time")
@@ -52,7 +53,7 @@ def main() -> None:
     torch.set_num_threads(args.threads)
     keep_freed_memory()  # as `auscan train` does
     width, audio_width = WIDTHS[args.size]
-    sizes = FeatureSizes(width=width, grid=4, audio_width=audio_width)
+    sizes = FeatureSizes(width=width, grid=args.grid, audio_width=audio_width)
     with tempfile.TemporaryDirectory() as folder:
         tracks = random_tracks(Path(folder), sizes, args.frames)
         windows = [
@@ -70,7 +71,7 @@ def main() -> None:
         training = frames_per_s(lambda group: step(batches[group]), groups[: args.steps])
     limit = arithmetic_limit()
     epoch_min = EPOCH_FRAMES / training.wall / 60
-    print(f"reading alone   {reading.wall:9.0f} frames/s")
+    print(f"reading alone   {reading.wall:9.0f} frames/s, {reading.core:.0f} per second of processor time")
     print(f"whole steps     {training.wall:9.0f} frames/s: an epoch in {epoch_min:.1f} min")
     print(f"a core's share  {training.core:9.0f} frames per second of processor time")
     print(f"reading is {training.wall / reading.wall:.1%} of a step")

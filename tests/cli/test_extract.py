@@ -9,6 +9,7 @@ from typer.testing import CliRunner
 
 from auscan.cli.main import app
 from auscan.core.aus import AU_COUNT
+from auscan.core.config import TokenPart
 from auscan.core.errors import InputError
 from auscan.datasets.cache import open_track
 from auscan.datasets.clock import ASSUMED, FrameClock
@@ -42,11 +43,21 @@ def test_extract_estimates_its_size_and_does_nothing_when_all_features_exist(
     arguments = ["extract", str(index), "--model", str(tiny_checkpoint), "--out", str(tmp_path / "cache")]
     first = CliRunner().invoke(app, arguments, catch_exceptions=False)
     assert first.exit_code == 0
-    assert "1 tracks, 3 frames, 0.0 min of sound: about 1.66 kB on disk. Remaining: 1 tracks" in first.stdout
+    assert "1 tracks, 3 frames, 0.0 min of sound: about 1.08 kB on disk. Remaining: 1 tracks" in first.stdout
     assert "N = 16 patches a frame (4 x 4), of which a new network keeps k = 4" in first.stdout
     assert open_track(tmp_path / "cache", "a").has_image.tolist() == [True, False, True]
     again = CliRunner().invoke(app, arguments, catch_exceptions=False)
     assert "Remaining: 0 tracks" in again.stdout
+
+
+def test_enlarged_pictures_are_a_warning(index: Path, tiny_checkpoint: Path, tmp_path: Path) -> None:
+    """The tiny encoder has crops of 32 px."""
+    arguments = ["extract", str(index), "--model", str(tiny_checkpoint), "--out", str(tmp_path / "cache")]
+    assert "enlarged" not in CliRunner().invoke(app, arguments, catch_exceptions=False).stderr
+    for number in (1, 3):
+        cv2.imwrite(str(tmp_path / f"{number}.png"), np.zeros((20, 24, 3), np.uint8))
+    warned = CliRunner().invoke(app, arguments, catch_exceptions=False)
+    assert "warning: pictures of 20 px are enlarged to 32 px, but auscan detect cuts" in warned.stderr
 
 
 def test_a_grid_is_a_number_or_full(index: Path, tiny_checkpoint: Path, tmp_path: Path) -> None:
@@ -55,8 +66,21 @@ def test_a_grid_is_a_number_or_full(index: Path, tiny_checkpoint: Path, tmp_path
         CliRunner().invoke(app, [*arguments, "--grid", "wide"], catch_exceptions=False)
     CliRunner().invoke(app, [*arguments, "--grid", "2"], catch_exceptions=False)
     assert open_track(tmp_path / "cache", "a").patches.shape == (3, 4, 16)
-    single = CliRunner().invoke(app, [*arguments, "--grid", "1"], catch_exceptions=False)
-    assert "N = 1 patch a frame: a network has nothing to select" in single.stdout
+    full = CliRunner().invoke(app, [*arguments, "--grid", "full"], catch_exceptions=False)
+    assert "N = 16 patches a frame (4 x 4)" in full.stdout
+    with pytest.raises(InputError, match=r"k = 1 of N = 1 patches a frame, so it could select nothing"):
+        CliRunner().invoke(app, [*arguments, "--grid", "1"], catch_exceptions=False)
+
+
+def test_repeated_weights_are_several_encoders(index: Path, backbones: Path, tmp_path: Path) -> None:
+    arguments = ["extract", str(index), "--out", str(tmp_path / "cache"), "--grid", "2"]
+    for option, name in (("--visual", "dinov2"), ("--visual", "registers"), ("--audio", "wavlm")):
+        arguments += [option, str(backbones / name)]
+    outcome = CliRunner().invoke(app, arguments, catch_exceptions=False)
+    assert outcome.exit_code == 0
+    header = open_track(tmp_path / "cache", "a").header
+    assert header.visual_parts == (TokenPart(width=16), TokenPart(width=16))
+    assert header.audio_parts == (TokenPart(width=16, groups=3),)
 
 
 def test_gpus_per_worker_requires_ray_and_a_gpu(index: Path, tiny_checkpoint: Path, tmp_path: Path) -> None:
@@ -72,7 +96,7 @@ def test_gpus_per_worker_requires_ray_and_a_gpu(index: Path, tiny_checkpoint: Pa
 def test_a_video_that_fails_is_reported(
     index: Path, tiny_checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("auscan.datasets.features.read_crop", lambda path, side: 1 / 0)
+    monkeypatch.setattr("auscan.datasets.features._read_crop", lambda path, detected, side: 1 / 0)
     arguments = ["extract", str(index), "--model", str(tiny_checkpoint), "--out", str(tmp_path / "cache")]
     result = CliRunner().invoke(app, arguments, catch_exceptions=False)
     assert result.exit_code == 1

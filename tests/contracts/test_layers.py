@@ -35,6 +35,7 @@ TORCH_MAY_BE_IMPORTED_BY = {
     "auscan.inference.export",
     "auscan.inference.torch_engine",
     "auscan.datasets.features",
+    "auscan.datasets.frozen_encoders",
     "auscan.training",
 }
 

@@ -24,7 +24,10 @@ from auscan.core.config import (
     NetworkConfig,
     OperatingPoints,
     Settings,
+    SeveralAudioConfig,
+    SeveralVisualConfig,
     TemporalConfig,
+    TokenPart,
     base,
     large,
     nano,
@@ -36,8 +39,11 @@ CHECKPOINT = CheckpointConfig(name="tiny", auscan_version="0.1.0", network=nano(
 CONFIGS: list[Settings] = [
     ConvVisualConfig(),
     HubVisualConfig(),
+    SeveralVisualConfig(members=(HubVisualConfig(), HubVisualConfig(kind="clip"))),
     LogMelAudioConfig(),
     HubAudioConfig(),
+    SeveralAudioConfig(members=(HubAudioConfig(), HubAudioConfig(kind="whisper"))),
+    TokenPart(width=16),
     AlignmentConfig(),
     FusionConfig(),
     TemporalConfig(),
@@ -91,6 +97,18 @@ def test_the_kind_selects_the_encoder() -> None:
     assert network.visual == HubVisualConfig(source="somewhere")
     with pytest.raises(ValidationError, match="kind"):
         NetworkConfig.model_validate({"visual": {"crop_size": 112}, "audio": {"kind": "wavlm"}})
+
+
+def test_several_encoders_have_the_largest_crop_and_normalise_if_one_does() -> None:
+    visual = SeveralVisualConfig(members=(HubVisualConfig(crop_size=32), HubVisualConfig(crop_size=48)))
+    assert visual.crop_size == 48
+    for members, expected in ((("no", "file"), True), (("no", "segment"), False)):
+        audio = SeveralAudioConfig(members=tuple(HubAudioConfig(normalise=each) for each in members))
+        network = NetworkConfig(visual=visual, audio=audio)
+        assert network.normalises_file is expected
+        assert NetworkConfig.model_validate_json(network.model_dump_json()) == network
+    with pytest.raises(ValidationError, match="at least 2 items"):
+        SeveralAudioConfig(members=(HubAudioConfig(),))
 
 
 def test_each_stage_of_the_compact_encoder_halves_the_map() -> None:

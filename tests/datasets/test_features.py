@@ -6,11 +6,13 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 import torch
 
 from auscan.batch.extract import Extraction
+from auscan.core.config import TokenPart
 from auscan.core.errors import CheckpointError, InputError
 from auscan.datasets.cache import (
     CacheSize,
@@ -21,9 +23,10 @@ from auscan.datasets.cache import (
     rows_digest,
     track_folder,
 )
-from auscan.datasets.features import Encoders, load_encoders
+from auscan.datasets.frozen_encoders import Encoders, load_encoders
 from auscan.datasets.index import Index
 from auscan.encoders.visual import pool_patches
+from auscan.inference.engine import AudioLevel
 from auscan.media.audio import read_waveform
 from auscan.results.manifest import read_records, to_json_line
 
@@ -51,7 +54,8 @@ def test_every_row_keeps_its_own_features_across_batches(
             expected = np.zeros_like(one["1"]) if sign == "-" else one[sign]
             np.testing.assert_allclose(track.face[row], expected, atol=2e-3)
     assert track.patches.shape == (5, 16, 16)
-    assert track.face.dtype == track.patches.dtype == track.audio.dtype == np.float16
+    assert track.face.dtype == track.audio.dtype == np.float16
+    assert track.patches.dtype == np.int8
 
 
 def test_both_persons_of_a_video_share_audio_and_others_have_none(
@@ -244,12 +248,29 @@ def test_a_size_loads_local_weights_and_averages_patches(
     encoders = load_encoders("base", str(backbones / "registers"), str(backbones / "wavlm"))
     assert encoders.grid == 16
     Extraction(make_index({"talk": "12"}), encoders, tmp_path / "cache").run_here()
-    Extraction(make_index({"talk": "12"}), encoders, tmp_path / "full", grid=None).run_here()
-    pooled, full = (open_track(tmp_path / name, "talk") for name in ("cache", "full"))
-    assert pooled.patches.shape == (2, 16, 16)
-    assert full.patches.shape == (2, 256, 16)
-    first_cell = full.patches[0].reshape(16, 16, 16)[:4, :4].astype(np.float32).mean((0, 1))
-    np.testing.assert_allclose(pooled.patches[0, 0], first_cell, atol=5e-3)
+    Extraction(make_index({"talk": "12"}), encoders, tmp_path / "full", grid=16).run_here()
+    pooled, full = (open_track(tmp_path / name, "talk").read("patches") for name in ("cache", "full"))
+    assert pooled.shape == (2, 64, 16), "8 x 8 by default"
+    assert full.shape == (2, 256, 16)
+    first_cell = full[0].reshape(16, 16, 16)[:2, :2].mean((0, 1))
+    np.testing.assert_allclose(pooled[0, 0], first_cell, atol=np.abs(full).max() / 127)
+
+
+def test_enlarged_pictures_are_recorded(
+    make_index: Callable[..., Index], encoders: Encoders, backbones: Path, tmp_path: Path
+) -> None:
+    """The side, 36 or 40 px, is smaller than 224 px and larger than the 32 px of the tiny encoder."""
+    large = load_encoders("base", str(backbones / "dinov2"), str(backbones / "wavlm"))
+    index = make_index({"a": "x12", "b": "3"})
+    cv2.imwrite(str(index.root / "a" / "00003.png"), np.zeros((36, 50, 3), np.uint8))
+    for name, used, sides in (("large", large, (36, 40)), ("tiny", encoders, (None, None))):
+        extraction = Extraction(index, used, tmp_path / name)
+        extraction.run_here()
+        headers = [open_track(tmp_path / name, track).header for track in "ab"]
+        assert tuple(header.enlarged_from for header in headers) == sides
+        assert [header.picture_side for header in headers] == [36, 40]
+        assert extraction.enlarged_from == (40 if name == "large" else None)
+        assert Extraction(index, used, tmp_path / name).pending == [], "the side is not known before"
 
 
 def test_audio_is_normalised_over_the_whole_file(
@@ -269,9 +290,10 @@ def test_audio_is_normalised_over_the_whole_file(
     received: list[np.ndarray] = []
     encode = Encoders.encode_audio
 
-    def encode_and_record(self: Encoders, samples: np.ndarray) -> np.ndarray:
-        received.append(samples)
-        return encode(self, samples)
+    def encode_and_record(self: Encoders, samples: np.ndarray, level: AudioLevel | None) -> np.ndarray:
+        assert level is not None
+        received.append(level.scale(samples))
+        return encode(self, samples, level)
 
     monkeypatch.setattr(Encoders, "encode_audio", encode_and_record)
     Extraction(index, encoders, tmp_path / "cache").run_here()
@@ -284,9 +306,38 @@ def test_audio_is_normalised_over_the_whole_file(
     np.testing.assert_allclose(stored, encode(plain, scaled), atol=5e-3)
 
 
+def test_layer_groups_are_cached_side_by_side_and_the_header_says_so(
+    make_index: Callable[..., Index], backbones: Path, tmp_path: Path
+) -> None:
+    """Three layers, with the input of the first, make three groups."""
+    weights = str(backbones / "registers"), str(backbones / "wavlm")
+    Extraction(make_index({"talk": "1"}), load_encoders("base", *weights), tmp_path / "cache").run_here()
+    track = open_track(tmp_path / "cache", "talk")
+    assert track.audio.shape == (len(track.audio), 48)
+    assert (track.header.audio_width, track.header.visual_parts) == (48, ())
+    assert track.header.audio_parts == (TokenPart(width=16, groups=3),)
+    groups = track.audio.astype(np.float32).reshape(-1, 16)
+    np.testing.assert_allclose(groups.mean(-1), 0, atol=1e-2)
+    np.testing.assert_allclose(groups.std(-1), 1, atol=1e-2)
+
+
+def test_headers_without_parts_are_read(make_index: Callable[..., Index], tmp_path: Path) -> None:
+    """Features of auscan 0.1.0 have no parts in their headers."""
+    index, encoders = make_index({"talk": "1"}), load_encoders("nano")
+    Extraction(index, encoders, tmp_path / "cache").run_here()
+    file = tmp_path / "cache" / "talk" / "header.json"
+    content = json.loads(file.read_text())
+    assert (content.pop("visual_parts"), content.pop("audio_parts")) == ([], [])
+    file.write_text(json.dumps(content))
+    assert open_track(tmp_path / "cache", "talk").header.audio_parts == ()
+    assert not Extraction(index, encoders, tmp_path / "cache").pending
+
+
 def test_features_of_version_0_1_0_remain_valid(backbones: Path) -> None:
-    """The digest of the encoders is that of the settings which that version had."""
-    encoders = load_encoders("base", str(backbones / "registers"), str(backbones / "wavlm"))
+    """The digest of the encoders is that of the settings which that version had, without layer groups."""
+    weights = str(backbones / "registers"), str(backbones / "wavlm")
+    encoders = load_encoders("base", *weights, layer_groups=None)
+    assert load_encoders("base", *weights).digest != encoders.digest
     old = [
         {"kind": "dinov2", "crop_size": 224, "arch": encoders.config.visual.arch},
         {"kind": "wavlm", "arch": encoders.config.audio.arch},
@@ -310,6 +361,8 @@ def test_impossible_requests_raise_errors_that_say_why(
 ) -> None:
     with pytest.raises(InputError, match="has 4 patches per side"):
         Extraction(make_index({"a": "1"}), encoders, tmp_path, grid=5)
+    with pytest.raises(InputError, match=r"keep k = 1 of N = 1 patches .* select nothing\. Choose 2 to 4"):
+        Extraction(make_index({"a": "1"}), encoders, tmp_path, grid=1)
     with pytest.raises(InputError, match="has its own encoders"):
         load_encoders(str(tiny_checkpoint), visual="elsewhere")
     with pytest.raises(CheckpointError, match="nowhere"):
@@ -331,16 +384,18 @@ def test_the_size_on_disk_is_estimated(
 
 
 @pytest.mark.parametrize(
-    ("width", "grid", "shown"),
-    [(768, 4, "75.4 GB"), (768, 16, "1.04 TB"), (1024, 4, "101 GB"), (1024, 16, "1.39 TB")],
+    ("model", "widths", "grids"),
+    [("nano", (256, 96), (4, 7)), ("base", (768, 3072), (4, 8, 16)), ("large", (1024, 4096), (4, 8, 16))],
 )
-def test_the_table_in_the_docs_is_right(width: int, grid: int, shown: str) -> None:
+def test_the_table_in_the_docs_is_right(model: str, widths: tuple[int, int], grids: tuple[int, ...]) -> None:
     """docs/features.md lists the sizes for all frames of Aff-Wild2, at 30 frames/s and fully with sound."""
-    frames = 2_630_000
-    size = CacheSize(frames=frames, sound_s=frames / 30, width=width, grid=grid, audio_width=width)
-    assert format_bytes(size.total) == shown
-    docs = Path(__file__).parents[2] / "docs" / "features.md"
-    assert shown in docs.read_text(encoding="utf-8")
+    frames, (width, audio_width) = 2_630_000, widths
+    docs = (Path(__file__).parents[2] / "docs" / "features.md").read_text(encoding="utf-8")
+    for grid in grids:
+        size = CacheSize(frames=frames, sound_s=frames / 30, width=width, grid=grid, audio_width=audio_width)
+        float16 = size.total + frames * grid**2 * (width - 4)  # 2 Dv instead of Dv + 4 bytes a patch
+        sizes = f"{format_bytes(float16)} | **{format_bytes(size.total)}**"
+        assert f"| `{model}` | {width}, {audio_width} | {grid} x {grid} | {sizes} |" in docs
 
 
 def test_track_names_that_are_not_file_names_have_a_folder(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 from torch.testing import assert_close
 
-from auscan.core.config import SAMPLE_RATE_HZ, TOKEN_HOP, HubAudioConfig, HubVisualConfig
+from auscan.core.config import SAMPLE_RATE_HZ, TOKEN_HOP, HubAudioConfig, HubVisualConfig, TokenPart
 from auscan.core.errors import CheckpointError
 from auscan.encoders.audio import HubAudioEncoder
 from auscan.encoders.hub import with_arch
@@ -139,8 +139,8 @@ def visual_encoder(folder: Path, **settings: Any) -> HubVisualEncoder:
     return HubVisualEncoder(HubVisualConfig(source=str(folder), **settings))
 
 
-def audio_encoder(folder: Path) -> HubAudioEncoder:
-    return HubAudioEncoder(HubAudioConfig(source=str(folder)))
+def audio_encoder(folder: Path, **settings: Any) -> HubAudioEncoder:
+    return HubAudioEncoder(HubAudioConfig(source=str(folder), **settings))
 
 
 def random_crops(count: int = 3, side: int = SIDE) -> Tensor:
@@ -188,33 +188,73 @@ def test_visual_tokens_equal_those_of_a_plain_pipeline(folders: Path, name: str)
     assert face.std() > 0.1
 
 
-@pytest.mark.parametrize("name", AUDIO)
-def test_audio_tokens_equal_those_of_a_plain_pipeline(folders: Path, name: str) -> None:
-    """The pipeline gets the zeros that centre the tokens on their 20 ms, after its normalisation."""
+def pipeline_layers(folder: Path, samples: np.ndarray) -> Tensor:
+    """Return the outputs [L + 1, Ta, D] of all layers of the plain transformers pipeline.
+
+    The pipeline gets the zeros that centre the tokens on their 20 ms, after its normalisation.
+    """
     from transformers import AutoFeatureExtractor, AutoModel
 
-    samples, encoder = speech_like(5 * SAMPLE_RATE_HZ), audio_encoder(folders / name)
-    extractor = AutoFeatureExtractor.from_pretrained(folders / name)
-    model = AutoModel.from_pretrained(folders / name, dtype=torch.float32).eval()
-    how = {"sampling_rate": SAMPLE_RATE_HZ, "return_tensors": "pt"}
+    extractor = AutoFeatureExtractor.from_pretrained(folder)
+    model = AutoModel.from_pretrained(folder, dtype=torch.float32).eval()
+    how, count = {"sampling_rate": SAMPLE_RATE_HZ, "return_tensors": "pt"}, len(samples) // TOKEN_HOP
     with torch.no_grad():
-        if name == "whisper":
+        if folder.name == "whisper":
             padded = np.concatenate([np.zeros(TOKEN_HOP // 2, np.float32), samples])
             features = extractor(padded, **how)["input_features"]
             states = model.get_encoder()(features, output_hidden_states=True).hidden_states
-            expected = torch.stack(states).mean(0)[:, 1:251]
-        else:
-            values = extractor(samples, **how)["input_values"]
-            values = torch.nn.functional.pad(values, (40, 40 + TOKEN_HOP))
-            expected = torch.stack(model(values, output_hidden_states=True).hidden_states).mean(0)[:, :250]
-        audio = Waveform(samples, 0.0)
-        if encoder.normalise == "file":
-            audio = measure_level([audio]).scale(audio)
-        tokens = encoder(torch.from_numpy(audio.samples)[None])
+            return torch.cat(states)[:, 1 : 1 + count]
+        values = extractor(samples, **how)["input_values"]
+        values = torch.nn.functional.pad(values, (40, 40 + TOKEN_HOP))
+        return torch.cat(model(values, output_hidden_states=True).hidden_states)[:, :count]
+
+
+@pytest.mark.parametrize("name", AUDIO)
+def test_audio_tokens_equal_those_of_a_plain_pipeline(folders: Path, name: str) -> None:
+    samples, encoder = speech_like(5 * SAMPLE_RATE_HZ), audio_encoder(folders / name)
+    level = measure_level([Waveform(samples, 0.0)])
+    tokens = encoder(torch.from_numpy(samples)[None], level)
     assert encoder.normalise == ("file" if name in ("wavlm-large", "wav2vec2") else "no")
     assert tokens.shape == (1, 250, WIDTH)
-    assert_close(tokens, expected, atol=1e-4, rtol=1e-4)
+    assert_close(tokens[0], pipeline_layers(folders / name, samples).mean(0), atol=1e-4, rtol=1e-4)
     assert tokens.std() > 0.05
+
+
+@pytest.mark.parametrize(("wanted", "sizes"), [(2, (2, 1)), (4, (1, 1, 1))])
+@pytest.mark.parametrize("name", AUDIO)
+def test_groups_are_means_of_normalised_layers_of_a_plain_pipeline(
+    folders: Path, name: str, wanted: int, sizes: tuple[int, ...]
+) -> None:
+    """Three layers, with the input of the first; there are no more groups than layers."""
+    samples, encoder = speech_like(2 * SAMPLE_RATE_HZ), audio_encoder(folders / name, layer_groups=wanted)
+    tokens = encoder(torch.from_numpy(samples)[None], measure_level([Waveform(samples, 0.0)]))[0]
+    layers = pipeline_layers(folders / name, samples)
+    deviation = (layers.var(-1, keepdim=True, correction=0) + 1e-5).sqrt()
+    normed = (layers - layers.mean(-1, keepdim=True)) / deviation
+    expected = torch.cat([group.mean(0) for group in normed.split(sizes)], dim=-1)
+    assert tokens.shape == (100, len(sizes) * WIDTH)
+    assert_close(tokens, expected, atol=1e-4, rtol=1e-4)
+    assert encoder.parts == (TokenPart(width=WIDTH, groups=len(sizes)),)
+    assert not [name for name, _ in encoder.named_parameters() if "layer_weights" in name]
+
+
+def test_sound_longer_than_the_window_of_whisper_is_refused(folders: Path) -> None:
+    """The segments of inference/engine.py are shorter."""
+    encoder = audio_encoder(folders / "whisper")
+    assert encoder(torch.zeros(1, 22 * SAMPLE_RATE_HZ)).shape == (1, 1100, WIDTH)
+    with pytest.raises(ValueError, match="Whisper reads 480000"):
+        encoder(torch.zeros(1, 30 * SAMPLE_RATE_HZ))
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_the_spectrum_of_whisper_is_exact_under_autocast(folders: Path, dtype: torch.dtype) -> None:
+    """The power of a loud tone exceeds the range of float16, and that of silence underflows."""
+    log_mel = audio_encoder(folders / "whisper").log_mel
+    assert log_mel is not None
+    tone = torch.sin(0.3 * torch.arange(16_000))[None] * torch.linspace(0, 1, 16_000)
+    expected = log_mel(tone)
+    with torch.autocast("cpu", dtype):
+        assert torch.equal(log_mel(tone), expected)
 
 
 @pytest.mark.parametrize("name", VISUAL)

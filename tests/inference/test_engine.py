@@ -12,6 +12,7 @@ from auscan.core.config import TOKEN_HOP
 from auscan.inference.engine import (
     CONTEXT_S,
     SEGMENT_S,
+    AudioLevel,
     AudioTokens,
     encode_audio_stream,
     measure_level,
@@ -24,13 +25,16 @@ START_S = 5.25
 
 
 class MeanEncoder:
-    """Encoder with the mean of 320 samples as token; records the length of each call."""
+    """Encoder with the mean of 320 scaled samples as token; records the length of each call."""
 
     def __init__(self) -> None:
         self.lengths: list[int] = []
 
-    def encode_audio(self, samples: NDArray[np.float32]) -> NDArray[np.float32]:
+    def encode_audio(
+        self, samples: NDArray[np.float32], level: AudioLevel | None = None
+    ) -> NDArray[np.float32]:
         self.lengths.append(len(samples))
+        samples = samples if level is None else level.scale(samples)
         count = len(samples) // TOKEN_HOP
         return samples[: count * TOKEN_HOP].reshape(count, TOKEN_HOP).mean(1, keepdims=True)
 
@@ -144,4 +148,4 @@ def test_a_level_scales_all_segments_alike(noise: NDArray[np.float32]) -> None:
 def test_the_level_of_silence_scales_nothing_to_infinity(samples: NDArray[np.float32]) -> None:
     level = measure_level([Waveform(samples, 0.0)])
     assert level.std > 0
-    assert np.isfinite(level.scale(Waveform(samples, 0.0)).samples).all()
+    assert np.isfinite(level.scale(samples)).all()

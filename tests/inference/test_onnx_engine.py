@@ -15,7 +15,7 @@ from auscan.core.errors import CheckpointError, InputError
 from auscan.inference.engine import AudioTokens, ScanState
 from auscan.inference.load import load_engine
 from auscan.inference.onnx_engine import OnnxEngine, align_audio
-from auscan.inference.score_track import score_track
+from auscan.inference.score_track import predict_opening, score_track
 from auscan.inference.torch_engine import TorchEngine
 from auscan.model.bidirectional import DIRECTIONS, Direction
 from auscan.model.fusion import AsymmetricFusion, audio_at_frames, interpolate, tokens_before
@@ -227,6 +227,20 @@ def test_graphs_are_preferred_unless_a_gpu_is_requested(tiny_graphs: Path, tiny_
     assert isinstance(load_engine(tiny_checkpoint), TorchEngine)
     assert isinstance(load_engine("nano", backend="torch"), TorchEngine)
     assert load_engine(tiny_graphs).config == load_engine(tiny_checkpoint).config
+
+
+@pytest.mark.parametrize("frames", [1, 40])
+def test_the_opening_of_a_track_is_predicted_the_same(
+    engine: OnnxEngine, reference: TorchEngine, frames: int
+) -> None:
+    embedding, times_s = normal(frames, 16), 0.04 * np.arange(frames)
+    sound = AudioTokens(normal(100, 12), 0.02 * np.arange(100))
+    ours, theirs = (predict_opening(each, embedding, times_s, sound, 16) for each in (engine, reference))
+    assert ours is not None
+    assert theirs is not None
+    assert_allclose(ours[0], theirs[0], atol=CLOSE)
+    assert_allclose(ours[1].heard, theirs[1].heard, atol=CLOSE)
+    assert np.std(theirs[1].heard) > 1e-3
 
 
 def test_the_onnx_backend_refuses_a_gpu(tiny_graphs: Path) -> None:

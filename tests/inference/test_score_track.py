@@ -15,10 +15,12 @@ from auscan.core.config import UNCALIBRATED, Calibration, CheckpointConfig, nano
 from auscan.inference.engine import AudioTokens, InferenceEngine
 from auscan.inference.score_track import (
     audio_gates,
+    audio_margin_s,
     calibrate,
     fuse_nearby_audio,
     predict_opening,
     probabilities,
+    reading_margin_s,
     score_track,
     to_logits,
 )
@@ -219,6 +221,12 @@ def test_without_sound_nearby_no_opening_is_predicted(
     format_1 = engine.config.model_copy(update={"format": 1})
     old = SimpleNamespace(config=format_1)
     assert predict_opening(cast(InferenceEngine, old), track[0], track[2], sound) is None
+
+
+def test_a_file_is_read_further_where_the_offset_of_its_sound_is_searched(engine: TorchEngine) -> None:
+    assert reading_margin_s(engine) == pytest.approx(audio_margin_s(engine) + 0.3)
+    old: Any = SimpleNamespace(config=engine.config.model_copy(update={"format": 1}))
+    assert reading_margin_s(old) == audio_margin_s(engine)
 
 
 @pytest.mark.parametrize("chunk_frames", [1, 7, FRAMES])

@@ -190,9 +190,8 @@ def test_a_constant_offset_is_found_and_is_positive_if_the_sound_is_late(late_s:
     offset = SoundOffset()
     offset.add(face(voice, late_s=late_s), voice)
     assert offset.find_s() == pytest.approx(late_s, abs=0.021)
-    shifted = HeardOpening(voice.times_s - offset.find_s(), voice.heard)
     corrected = SoundOffset()
-    corrected.add(face(voice, late_s=late_s), shifted)
+    corrected.add(face(voice, late_s=late_s), voice.shifted(offset.find_s()))
     assert corrected.find_s() == 0
 
 
@@ -205,6 +204,13 @@ def test_an_offset_needs_eight_seconds_of_evidence_over_all_tracks() -> None:
     offset.add(face(opening(5, 1), late_s=0.2), opening(5, 1))
     assert offset.evidence_s > MIN_OFFSET_EVIDENCE_S
     assert offset.find_s() == pytest.approx(0.2, abs=0.021)
+
+
+@pytest.mark.parametrize("late_s", [-0.02, 0.0, 0.02])
+def test_an_offset_that_gains_nothing_is_not_used(late_s: float) -> None:
+    offset = SoundOffset()
+    offset.add(face(opening(12, 0), late_s=late_s), opening(12, 0))
+    assert offset.find_s() == 0
 
 
 def test_no_offset_is_found_in_another_voice_or_beyond_the_range() -> None:

@@ -263,7 +263,8 @@ def test_live_audio_is_scaled_by_the_level_of_the_audio_so_far() -> None:
 
 def test_the_audio_of_a_file_is_scaled_by_the_level_that_is_given() -> None:
     engine: Any = CountingEngine(PassThrough())  # type: ignore[arg-type]
-    engine.engine.config = SimpleNamespace(network=SimpleNamespace(fusion=SimpleNamespace(reach_s=0.5)))
+    network = SimpleNamespace(fusion=SimpleNamespace(reach_s=0.5))
+    engine.engine.config = SimpleNamespace(format=2, network=network)
     level = measure_level(minutes_of_noise())
     with closing(AudioTokenReader(engine, minutes_of_noise(), level)) as audio:
         audio.advance(10.0, has_faces=True)

@@ -24,6 +24,7 @@ from auscan.faces.detector import FaceDetector
 from auscan.inference.engine import (
     CONTEXT_S,
     SEGMENT_S,
+    AudioLevel,
     AudioTokens,
     FusedFrames,
     InferenceEngine,
@@ -386,9 +387,9 @@ def test_audio_out_of_reach_of_any_face_is_measured_but_not_encoded(
     noise = 0.1 * np.random.default_rng(0).standard_normal(125 * 16_000).astype(np.float32)
     encoded_s: list[float] = []
 
-    def encode(samples: NDArray[np.float32]) -> NDArray[np.float32]:
+    def encode(samples: NDArray[np.float32], level: AudioLevel | None = None) -> NDArray[np.float32]:
         encoded_s.append(len(samples) / 16_000)
-        return type(engine).encode_audio(engine, samples)
+        return type(engine).encode_audio(engine, samples, level)
 
     monkeypatch.setattr(engine, "encode_audio", encode)
     result = detect(write_clip(tmp_path / "left.mp4", images, times_s, noise), model=engine)
@@ -581,8 +582,9 @@ def test_audio_is_scaled_over_the_whole_file_for_encoders_that_expect_it(
     """The sound that the table describes stays that of the file."""
     received: list[NDArray[np.float32]] = []
 
-    def encode(samples: NDArray[np.float32]) -> NDArray[np.float32]:
-        received.append(samples)
+    def encode(samples: NDArray[np.float32], level: AudioLevel | None = None) -> NDArray[np.float32]:
+        assert level is not None
+        received.append(level.scale(samples))
         return type(engine).encode_audio(engine, samples)
 
     audio = HubAudioConfig(normalise="file")

@@ -14,11 +14,18 @@ from numpy.typing import NDArray
 
 from auscan.core.aus import AU_NAMES
 from auscan.faces.tracking import STRIDE
-from auscan.inference.engine import AudioTokens, InferenceEngine, MouthOpening, encode_audio_stream
+from auscan.inference.engine import (
+    AudioTokens,
+    FusedFrames,
+    InferenceEngine,
+    MouthOpening,
+    encode_audio_stream,
+)
 from auscan.inference.torch_engine import TorchEngine
 from auscan.media.audio import Waveform, read_waveform
 from auscan.media.stream import read_stream
 from auscan.media.video import Frame
+from auscan.pipeline import live
 from auscan.pipeline.audio_stream import AudioTokenBuffer
 from auscan.pipeline.detect import detect
 from auscan.pipeline.face_features import FaceEncoder
@@ -241,3 +248,27 @@ def test_whose_voice_it_is_does_not_depend_on_when_rows_are_emitted(
     for lag_s in (0.2, 0.5, math.inf):
         speaking = as_table(run(clip, followed, lag_s))[:, COLUMNS.index("speaking")]
         assert_allclose(speaking, expected, atol=1e-4)
+
+
+def test_the_frames_of_the_look_ahead_are_trusted_as_if_they_were_emitted(
+    clip: Path, engine: InferenceEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Sound that is not received yet may change the trust of the last 0.2 s."""
+    trusts: list[dict[float, float]] = []
+    fuse = live.fuse_nearby_audio
+
+    def record(engine: Any, embedding: Any, times_s: Any, audio: Any, trust: Any) -> FusedFrames:
+        trusts.append(dict(zip(times_s.tolist(), trust.tolist(), strict=True)))
+        return fuse(engine, embedding, times_s, audio, trust)
+
+    monkeypatch.setattr(live, "fuse_nearby_audio", record)
+    followed = cast(InferenceEngine, FollowedEngine(engine))
+    run(clip, followed, math.inf)
+    (whole,) = trusts
+    assert np.std(list(whole.values())) > 0.1
+    trusts.clear()
+    run(clip, followed, 0.5)
+    assert len(trusts) > 2
+    for part in trusts:
+        final = [time_s for time_s in part if time_s < max(part) - 0.2]
+        assert_allclose([part[time_s] for time_s in final], [whole[time_s] for time_s in final], atol=1e-4)

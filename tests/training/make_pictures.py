@@ -8,7 +8,7 @@ import numpy as np
 from auscan.batch.extract import Extraction
 from auscan.core.aus import AU_COUNT
 from auscan.datasets.clock import ASSUMED, FrameClock
-from auscan.datasets.features import load_encoders
+from auscan.datasets.frozen_encoders import Encoders, Sources, load_encoders
 from auscan.datasets.index import Track, open_index_writer, read_index
 
 TRACKS = {"900": ("train", 24), "901": ("train", 15), "902": ("val", 12)}
@@ -17,9 +17,14 @@ SIDE = 40
 
 
 def make_pictures(
-    folder: Path, model: str, visual: str | None = None, audio: str | None = None, grid: int | None = 2
+    folder: Path,
+    model: str,
+    visual: Sources = None,
+    audio: Sources = None,
+    grid: int | None = 2,
+    encoders: Encoders | None = None,
 ) -> tuple[Path, Path]:
-    """Write pictures, an index and the features of `model`; returns the folders of index and features.
+    """Write pictures, an index and the features of `model` or of `encoders`; returns both folders.
 
     Every fifth frame has no picture; the labels of all AUs are those of AU01.
     """
@@ -48,6 +53,6 @@ def make_pictures(
                     clock=FrameClock(times_s=np.empty(0), rate_hz=30.0, source=ASSUMED),
                 )
             )
-    encoders = load_encoders(model, visual, audio)
+    encoders = encoders or load_encoders(model, visual, audio)
     Extraction(read_index(folder / "index"), encoders, folder / "cache", grid).run_here()
     return folder / "index", folder / "cache"

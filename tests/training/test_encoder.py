@@ -15,7 +15,8 @@ from accelerate.state import AcceleratorState
 from safetensors.torch import load_file
 
 from auscan.core.errors import InputError
-from auscan.datasets.features import load_encoders
+from auscan.datasets.cache import quantise, restore
+from auscan.datasets.frozen_encoders import load_encoders
 from auscan.datasets.index import read_index
 from auscan.training.config import EncoderConfig, TrainConfig, check_train_config
 from auscan.training.encoder import CropEncoder, augment_crops
@@ -65,6 +66,11 @@ def same_weights(one: Path, other: Path) -> bool:
     return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
 
 
+def round_as_cached(face: torch.Tensor, patches: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Round face to float16 and patches to int8 with a scale, as the cache does."""
+    return face.half(), torch.from_numpy(restore(*quantise(patches.half().numpy())))
+
+
 @pytest.mark.parametrize("kind", ["conv", "dinov2"])
 def test_before_training_crops_yield_the_logits_of_their_features(
     kind: str, request: pytest.FixtureRequest, tiny_checkpoint: Path, backbones: Path
@@ -83,7 +89,7 @@ def test_before_training_crops_yield_the_logits_of_their_features(
     whole = build_network(sizes, model, encoder=CropEncoder(start.visual, sizes.grid, model.encoder)).eval()
     whole.load_state_dict(plain.state_dict(), strict=False)
     assert whole.encoder is not None
-    whole.encoder.register_forward_hook(lambda module, inputs, tokens: tuple(each.half() for each in tokens))
+    whole.encoder.register_forward_hook(lambda module, inputs, tokens: round_as_cached(*tokens))
     batches = [
         collate([slice_track(each[0], slice(2, 12), 0.1), slice_track(each[1], slice(0, 7), 0.1)])
         for each in (features, crops)
@@ -237,3 +243,25 @@ def test_augmentation_depends_on_the_generator_and_is_the_same_within_a_window(
     assert (moved[~has_face] == constant.crops[0, ~has_face]).all(), "frames without a picture are unchanged"
     differences = (moved[has_face].float() - moved[has_face][:1].float()).abs().mean((1, 2, 3))
     assert differences.max() < 15, "frames of a window differ only by noise"
+
+
+def test_recomputed_activations_give_the_same_gradients(backbones: Path) -> None:
+    """And the blocks stay in evaluation mode otherwise: no path is dropped."""
+    crops = torch.randint(0, 256, (3, 70, 70, 3), dtype=torch.uint8)
+    gradients = []
+    for recompute in (False, True):
+        visual = load_encoders("base", str(backbones / "dinov2"), str(backbones / "wavlm")).visual
+        settings = EncoderConfig(start="base", recompute=recompute)
+        encoder = CropEncoder(visual, 2, settings).train()
+        face, patches = encoder(crops)
+        (face.square().sum() + patches.square().sum()).backward()
+        gradients.append([weight.grad for weight in encoder.parameters() if weight.grad is not None])
+    assert len(gradients[0]) == len(gradients[1]) > 10
+    for plain, recomputed in zip(*gradients, strict=True):
+        torch.testing.assert_close(recomputed, plain)
+
+
+def test_activations_of_a_convolutional_encoder_cannot_be_recomputed(tiny_checkpoint: Path) -> None:
+    visual = load_encoders(str(tiny_checkpoint)).visual
+    with pytest.raises(InputError, match="recompute supports encoders from transformers only"):
+        CropEncoder(visual, 2, EncoderConfig(start="nano", recompute=True))

@@ -23,7 +23,7 @@ from auscan.core.errors import CheckpointError, InputError
 from auscan.model.alignment import GranularityAlignment
 from auscan.training.config import TrainConfig, check_train_config
 from auscan.training.loop import train
-from auscan.training.optim import ema_update, parameter_groups, warmup_cosine
+from auscan.training.optim import WeightAverage, average_share, parameter_groups, warmup_cosine
 from auscan.training.run import STATE_FILE, load_trained
 from auscan.training.scores import read_scores
 
@@ -329,10 +329,26 @@ def test_the_rate_rises_then_falls_along_a_cosine() -> None:
 
 
 def test_the_ema_is_faster_during_the_first_steps() -> None:
-    update, zero, one = ema_update(0.999), torch.zeros(1), torch.ones(1)
-    assert update(zero, one, 1).item() == pytest.approx(1 - 2 / 11)
-    assert update(zero, one, 10**6).item() == pytest.approx(0.001, rel=1e-3)
-    assert ema_update(0.0)(zero, one, 5).item() == 1.0
+    assert average_share(0.999, 0) == 1.0
+    assert average_share(0.999, 1) == pytest.approx(1 - 2 / 11)
+    assert average_share(0.999, 10**6) == pytest.approx(0.001, rel=1e-3)
+    assert average_share(0.0, 5) == 1.0
+
+
+def test_the_average_is_that_of_torchs_averaged_model() -> None:
+    layer = torch.nn.Linear(3, 2)
+    mean = WeightAverage(layer, 0.9, torch.device("cpu"))
+    expected = torch.optim.swa_utils.AveragedModel(
+        layer, avg_fn=lambda mean, new, count: torch.lerp(mean, new, average_share(0.9, int(count)))
+    )
+    for _ in range(5):
+        layer.weight.data.normal_()
+        mean.update(layer)
+        expected.update_parameters(layer)
+    assert mean.state_dict().keys() == expected.state_dict().keys()
+    for name, value in mean.state_dict().items():
+        assert torch.equal(value, expected.state_dict()[name])
+    assert not any(weight.requires_grad for weight in mean.parameters())
 
 
 def test_only_matrices_decay() -> None:

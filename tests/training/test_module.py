@@ -342,7 +342,7 @@ def test_weights_of_runs_of_format_1_are_converted(controls: ControlConfig, stor
 
 def test_the_statistics_of_the_audio_are_those_of_the_training_tracks(tracks: list[LabelledTrack]) -> None:
     network = build()
-    tokens = sample_audio(tracks)
+    tokens = torch.cat(list(sample_audio(tracks)))
     network.temporal.norm_audio.fit(tokens)
     normed = network.temporal.norm_audio(tokens)
     torch.testing.assert_close(normed.mean(0), torch.zeros(6), atol=1e-4, rtol=0)

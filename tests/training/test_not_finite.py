@@ -58,7 +58,7 @@ def put(value: float, cache: Path, track: str, part: str) -> Path:
     return file
 
 
-@pytest.mark.parametrize("part", ["face", "patches", "audio"])
+@pytest.mark.parametrize("part", ["face", "scales", "audio"])
 @pytest.mark.parametrize("track", ["900", "903"], ids=["training", "validation"])
 def test_a_feature_that_is_not_finite_stops_the_run(
     folders: tuple[Path, Path], tmp_path: Path, track: str, part: str
@@ -75,7 +75,7 @@ def test_a_feature_that_is_not_finite_stops_the_run(
 def test_the_error_of_a_worker_that_loads_windows_is_one_line(
     folders: tuple[Path, Path], tmp_path: Path
 ) -> None:
-    put(np.nan, folders[1], "901_left", "patches")
+    put(np.nan, folders[1], "901_left", "scales")
     with pytest.raises(InputError, match="track 901_left") as caught:
         train(make_config(folders, tmp_path / "run", loop={"workers": 1}))
     assert "\n" not in str(caught.value)

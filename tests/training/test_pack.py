@@ -1,5 +1,6 @@
 """A packed checkpoint has the same logits in the inference engine as the trained network."""
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,7 @@ from auscan.core.config import (
     OperatingPoints,
 )
 from auscan.core.errors import InputError
-from auscan.datasets.features import Encoders, load_encoders
+from auscan.datasets.frozen_encoders import Encoders, load_encoders
 from auscan.datasets.index import read_index
 from auscan.encoders.visual import pool_patches
 from auscan.inference.engine import AudioTokens
@@ -118,7 +119,9 @@ def test_a_run_from_features_is_packed_with_its_encoders(
     assert (config.name, config.thresholds) == ("mine", thresholds)
     assert read_config(tmp_path / "packed") == config
     patches = 4 if grid == 2 else 16
-    assert f"- Active patches: k = 3 of N = {patches}.\n" in (tmp_path / "packed" / CARD_FILE).read_text()
+    card = (tmp_path / "packed" / CARD_FILE).read_text()
+    assert f"- Active patches: k = 3 of N = {patches}.\n" in card
+    assert "- Training crops: 32 px, not known to be enlarged.\n" in card
     start = load_encoders(str(tiny_checkpoint))
     trained_logits, packed_logits = logits_of_both(trained, tmp_path / "packed", start, 32)
     np.testing.assert_allclose(packed_logits, trained_logits, atol=1e-4)
@@ -169,6 +172,8 @@ def test_lora_weights_are_merged(dino_folders: tuple[Path, Path], backbones: Pat
     encoder = {"start": "base", **weights, "learn": "lora", "rank": 2, "rate_factor": 10.0}
     trained = run(dino_folders, tmp_path / "run", encoder=encoder)
     pack(trained, tmp_path / "packed")
+    card = (tmp_path / "packed" / CARD_FILE).read_text()
+    assert "- Training crops: pictures of 40 px enlarged to 224 px; `auscan detect` cuts 224 px from" in card
     start = load_encoders("base", **weights)
     assert not read_config(tmp_path / "packed").has_pose_occlusion, "no layer was trained for it"
     trained_logits, packed_logits = logits_of_both(trained, tmp_path / "packed", start, 224)
@@ -196,6 +201,18 @@ def test_controls_cannot_be_packed_but_their_encoder_can_be_used(
     config = pack(second, tmp_path / "packed", model=str(first / "best"))
     assert config.name == "packed"
     assert load_encoders(str(tmp_path / "packed")).digest == encoders.digest
+
+
+def test_a_run_of_0_1_0_that_selects_nothing_is_not_packed(
+    picture_folders: tuple[Path, Path], tmp_path: Path
+) -> None:
+    trained = run(picture_folders, tmp_path / "run") / "best"
+    config = json.loads((trained / "config.json").read_text())
+    config["network"]["alignment"]["active_patches"] = 64
+    (trained / "config.json").write_text(json.dumps(config))
+    with pytest.raises(InputError, match=r"best keeps k = 64 patches .* N = 4, so it selects nothing"):
+        pack(trained, tmp_path / "packed")
+    assert not (tmp_path / "packed").exists()
 
 
 def test_encoders_that_did_not_make_the_features_are_refused(

@@ -77,9 +77,9 @@ def folders(
     tracks = {"900": ("train", 300), "mute901": ("train", 165), "902": ("train", 12)}
     tracks |= {"903": ("val", 40), "904": ("val", 20)}
     index, cache = make_features(tmp_path_factory.mktemp("data"), tracks)
-    for file in cache.glob("*/patches.npy"):  # between equal patches, rounding would decide
-        patches = np.load(file)
-        np.save(file, patches + np.arange(patches.shape[1], dtype=np.float16)[:, None])
+    for file in cache.glob("*/scales.npy"):  # between equal patches, rounding would decide
+        scales = np.load(file)
+        np.save(file, scales * np.arange(1, 1 + scales.shape[1], dtype=np.float32))
     return index, cache
 
 

@@ -15,25 +15,28 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from typing import Final
 
 from auscan.batch.jobs import Job, Progress, RunMetadata, attempt, make_record
 from auscan.batch.output_folder import sync_folder
 from auscan.batch.plan import UNSHARDED
 from auscan.batch.ray_runner import RayRunner, connect, worker_resources
 from auscan.batch.run import InProcessRunner, ProgressListener, Runner, run
+from auscan.core.config import AlignmentConfig
 from auscan.core.environment import versions
-from auscan.core.errors import InputError
+from auscan.core.errors import InputError, MediaError
 from auscan.datasets.cache import CacheSize, read_header, track_folder
 from auscan.datasets.features import (
-    Encoders,
+    CropSource,
     Extractor,
     TrackRows,
     count_images,
     expected_header,
     read_tracks,
-    use_threads,
 )
+from auscan.datasets.frozen_encoders import Encoders, Sources, use_threads
 from auscan.datasets.index import Index
+from auscan.media.discover import read_image
 from auscan.results.manifest import ManifestRecord
 from auscan.training.find_encoders import find_encoders
 
@@ -58,10 +61,10 @@ class ExtractRequest:
     """Folder of the data set."""
     model: str
     """Checkpoint, as for `find_encoders`."""
-    visual: str | None
-    """Visual encoder, as for `find_encoders`."""
-    audio: str | None
-    """Audio encoder, as for `find_encoders`."""
+    visual: Sources
+    """Visual encoders, as for `find_encoders`."""
+    audio: Sources
+    """Audio encoders, as for `find_encoders`."""
     device: str
     """Device of the encoders."""
     threads: int | None
@@ -70,6 +73,8 @@ class ExtractRequest:
     """Patches along one side after averaging."""
     batch: int
     """Pictures of a batch."""
+    crops: CropSource
+    """Source of the crops."""
 
 
 class ExtractWorker:
@@ -82,7 +87,9 @@ class ExtractWorker:
         """
         self._extractor, self._out = extractor, out
         device = str(extractor.encoders.device)
-        self._metadata = extract_metadata(extractor.encoders, extractor.grid, extractor.batch, device)
+        self._metadata = extract_metadata(
+            extractor.encoders, extractor.grid, extractor.batch, device, extractor.crops
+        )
 
     def __call__(self, job: Job, folder: Path, progress: Progress) -> ManifestRecord:
         """Process one video; see `JobFunction`."""
@@ -90,7 +97,7 @@ class ExtractWorker:
         return attempt(job, self._metadata, self._out, partial(self._extract_video, job, folder, progress))
 
     def _extract_video(self, job: VideoJob, folder: Path, progress: Progress) -> ManifestRecord:
-        unreadable = self._extractor(job.tracks, folder, progress)
+        warnings = self._extractor(job.tracks, folder, progress)
         files = {
             f"{track.name}/{name}": size
             for track in job.result_folders(folder)
@@ -99,18 +106,20 @@ class ExtractWorker:
         return replace(
             make_record(job, self._metadata, "done"),
             rows=sum(len(track.images) for track in job.tracks),
-            warnings=[f"not readable, counts as missing: {image}" for image in unreadable],
+            warnings=warnings,
             folder=".",
             files=files,
         )
 
 
-def extract_metadata(encoders: Encoders, grid: int, batch: int, device: str) -> RunMetadata:
+def extract_metadata(
+    encoders: Encoders, grid: int, batch: int, device: str, crops: CropSource
+) -> RunMetadata:
     """Return the metadata of a run; the digest of the encoders identifies the model."""
     return RunMetadata(
         model=encoders.name,
         model_sha256=encoders.digest,
-        config={"grid": grid, "batch": batch, "device": device},
+        config={"grid": grid, "batch": batch, "device": device, "crops": crops},
         versions={"python": platform.python_version(), **versions()},
         host=platform.node(),
     )
@@ -124,28 +133,49 @@ def load_extract_worker(request: ExtractRequest, out: Path) -> ExtractWorker:
     if request.threads is not None:
         use_threads(request.threads)
     encoders = find_encoders(request.model, request.visual, request.audio, request.device)
-    return ExtractWorker(Extractor(request.root, encoders, request.grid, request.batch), out)
+    return ExtractWorker(Extractor(request.root, encoders, request.grid, request.batch, request.crops), out)
+
+
+DEFAULT_GRID: Final = 8
+"""Default number of patches per side after averaging; the encoder's own if that is lower."""
 
 
 class Extraction:
     """Extraction of the tracks of a data set that are not in the cache yet."""
 
-    def __init__(self, index: Index, encoders: Encoders, out: Path, grid: int | None = 4) -> None:
+    def __init__(
+        self,
+        index: Index,
+        encoders: Encoders,
+        out: Path,
+        grid: int | None = None,
+        crops: CropSource | None = None,
+    ) -> None:
         """Find the tracks to extract.
 
-        grid: patches along one side after averaging; None keeps all
+        grid: patches along one side after averaging; None for the default
+        crops: source of the crops of tracks with a video; None: the video if pictures would be enlarged
 
-        Raises InputError if the grid is finer than the encoder's.
+        Raises InputError if the grid is finer than the encoder's, or if k >= N: nothing could be selected.
         """
         self.index, self.encoders, self.out = index, encoders, out
-        self.grid = encoders.grid if grid is None else grid
-        if not 1 <= self.grid <= encoders.grid:
+        self.grid = min(DEFAULT_GRID, encoders.grid) if grid is None else grid
+        count, active = self.grid**2, AlignmentConfig().active_count(self.grid**2)
+        if self.grid > encoders.grid:
             raise InputError(
                 f"A grid of {self.grid} is not possible: {encoders.name} has {encoders.grid} patches per "
-                f"side. Choose 1 to {encoders.grid}."
+                f"side. Choose 2 to {encoders.grid}."
+            )
+        if active >= count:
+            raise InputError(
+                f"A grid of {self.grid} is not possible: a network would keep k = {active} of N = {count} "
+                f"patches a frame, so it could select nothing. Choose 2 to {encoders.grid}."
             )
         self.tracks = list(read_tracks(index))
         """All tracks of the index."""
+        self.enlarged_from = self._enlarged_from()
+        """Side in pixels of the first readable picture if it is smaller than a crop, else None."""
+        self.crops: CropSource = crops or ("pictures" if self.enlarged_from is None else "video")
         self.pending = [track for track in self.tracks if not self._is_extracted(track)]
         """Tracks to extract."""
         self.jobs = self._jobs()
@@ -161,13 +191,26 @@ class Extraction:
             audio_width=self.encoders.audio_width,
         )
 
+    def count_from_pictures(self) -> int:
+        """Return the number of tracks whose crops are the data set's pictures."""
+        return sum(self.crops == "pictures" or track.shown_in is None for track in self.tracks)
+
+    def _enlarged_from(self) -> int | None:
+        for image in (image for track in self.tracks for image in track.images if image is not None):
+            try:
+                side = min(read_image(self.index.root / image).shape[:2])
+            except MediaError:
+                continue
+            return side if side < self.encoders.crop_size else None
+        return None
+
     def run_here(self, batch: int = 64, progress: Progress | None = None) -> list[ManifestRecord]:
         """Extract all pending tracks in this process; return one record per video.
 
         batch: pictures of a batch
         progress: called with the number of processed pictures and the total number
         """
-        extractor = Extractor(self.index.root, self.encoders, self.grid, batch)
+        extractor = Extractor(self.index.root, self.encoders, self.grid, batch, self.crops)
         return self.run(InProcessRunner(ExtractWorker(extractor, self.out), self.listener(progress)))
 
     def run(self, runner: Runner) -> list[ManifestRecord]:
@@ -180,7 +223,9 @@ class Extraction:
 
     def _is_extracted(self, track: TrackRows) -> bool:
         header = read_header(track_folder(self.out, track.name))
-        return header is not None and header.matches(expected_header(track, self.encoders, self.grid))
+        return header is not None and header.matches(
+            expected_header(track, self.encoders, self.grid, self.crops)
+        )
 
     def _jobs(self) -> list[VideoJob]:
         videos: dict[str, list[TrackRows]] = {}
@@ -216,7 +261,9 @@ def make_ray_runner(
     """
     request = replace(request, threads=request.threads or 1)
     resources = worker_resources(request.threads or 1, request.device, gpus)
-    metadata = extract_metadata(extraction.encoders, request.grid, request.batch, request.device)
+    metadata = extract_metadata(
+        extraction.encoders, request.grid, request.batch, request.device, request.crops
+    )
     return RayRunner(
         connect(address), partial(load_extract_worker, request, extraction.out), metadata, listener, resources
     )

@@ -80,10 +80,10 @@ def pack(
         str | None, typer.Option("--model", help="Checkpoint with the encoders, if the run's has moved.")
     ] = None,
     visual: Annotated[
-        str | None, typer.Option("--visual", help="Visual weights, as for `auscan extract`.")
+        list[str] | None, typer.Option("--visual", help="Visual weights, as for `auscan extract`.")
     ] = None,
     audio: Annotated[
-        str | None, typer.Option("--audio", help="Audio weights, as for `auscan extract`.")
+        list[str] | None, typer.Option("--audio", help="Audio weights, as for `auscan extract`.")
     ] = None,
 ) -> None:
     """Pack encoders and network of RUN into a checkpoint for `auscan detect --model`."""

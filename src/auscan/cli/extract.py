@@ -7,7 +7,7 @@ See also: datasets/features.py (features), batch/extract.py (jobs).
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
@@ -16,6 +16,7 @@ from auscan.cli.progress import show_progress
 from auscan.core.errors import EXIT_INTERRUPTED, InputError, exit_code_of
 
 if TYPE_CHECKING:
+    from auscan.datasets.features import CropSource
     from auscan.results.manifest import ManifestRecord
 
 MAX_WARNINGS = 5
@@ -29,16 +30,34 @@ def extract(
         str, typer.Option("--model", help="base, large, nano, a checkpoint folder, or an end-to-end run.")
     ] = "base",
     visual: Annotated[
-        str | None,
-        typer.Option("--visual", help="Visual weights for base or large: local folder or hub name@revision."),
+        list[str] | None,
+        typer.Option(
+            "--visual",
+            help="Visual weights for base or large: local folder or hub name@revision. Repeat for several.",
+        ),
     ] = None,
     audio: Annotated[
-        str | None,
-        typer.Option("--audio", help="Audio weights for base or large: local folder or hub name@revision."),
+        list[str] | None,
+        typer.Option(
+            "--audio",
+            help="Audio weights for base or large: local folder or hub name@revision. Repeat for several.",
+        ),
     ] = None,
     grid: Annotated[
-        str, typer.Option("--grid", metavar="G", help="Average patches to G x G; `full` keeps all.")
-    ] = "4",
+        str | None,
+        typer.Option(
+            "--grid",
+            metavar="G",
+            help="Average patches to G x G; `full` keeps all. Default: 8, or all if the encoder has fewer.",
+        ),
+    ] = None,
+    crops: Annotated[
+        str | None,
+        typer.Option(
+            "--crops",
+            help="Source of the crops: video or pictures. Default: video if pictures would be enlarged.",
+        ),
+    ] = None,
     root: Annotated[
         Path | None, typer.Option("--root", help="New folder of the data set, if it has moved.")
     ] = None,
@@ -51,13 +70,15 @@ def extract(
     gpus_per_worker: GpusPerWorkerOption = None,
 ) -> None:
     """Compute visual and audio features of all tracks in INDEX; resumes an interrupted run."""
-    if grid != "full" and not grid.isdecimal():
+    if grid not in (None, "full") and not grid.isdecimal():
         raise InputError(f"--grid {grid} is not valid. Give a number such as 4, or full.")
+    if crops not in (None, "video", "pictures"):
+        raise InputError(f"--crops {crops} is not valid. Give video or pictures.")
     if gpus_per_worker is not None and ray is None:
         raise InputError("--gpus-per-worker requires --ray.")
     from auscan.batch.extract import Extraction, ExtractRequest, make_ray_runner
     from auscan.datasets.cache import format_bytes
-    from auscan.datasets.features import use_threads
+    from auscan.datasets.frozen_encoders import use_threads
     from auscan.datasets.index import read_index
     from auscan.training.find_encoders import find_encoders
 
@@ -65,7 +86,9 @@ def extract(
         use_threads(threads)
     dataset_index = read_index(index, root)
     encoders = find_encoders(model, visual, audio, device if ray is None else "cpu")
-    extraction = Extraction(dataset_index, encoders, out, None if grid == "full" else int(grid))
+    patches_per_side = encoders.grid if grid == "full" else None if grid is None else int(grid)
+    source = cast("CropSource | None", crops)
+    extraction = Extraction(dataset_index, encoders, out, patches_per_side, source)
     total, remaining = extraction.cache_size(extraction.tracks), extraction.cache_size(extraction.pending)
     typer.echo(
         f"{len(extraction.tracks)} tracks, {total.frames} frames, {total.sound_s / 60:.1f} min of sound: "
@@ -73,13 +96,24 @@ def extract(
         f"{format_bytes(remaining.total)}."
     )
     typer.echo(_describe_patches(extraction.grid))
+    side, from_pictures = extraction.enlarged_from, extraction.count_from_pictures()
+    typer.echo(
+        f"Crops: {encoders.crop_size} px, of {len(extraction.tracks) - from_pictures} tracks from the video "
+        f"and of {from_pictures} tracks from the pictures."
+    )
+    if side is not None and from_pictures:
+        typer.echo(
+            f"warning: pictures of {side} px are enlarged to {encoders.crop_size} px, but auscan detect cuts "
+            f"{encoders.crop_size} px from the frame, which is sharper than in training.",
+            err=True,
+        )
     with show_progress("extract") as progress:
         if ray is None or not extraction.jobs:
             records = extraction.run_here(batch, progress)
         else:
             request = ExtractRequest(
                 root=dataset_index.root, model=model, visual=visual, audio=audio, device=device,
-                threads=threads, grid=extraction.grid, batch=batch,
+                threads=threads, grid=extraction.grid, batch=batch, crops=extraction.crops,
             )  # fmt: skip
             listener = extraction.listener(progress)
             records = extraction.run(make_ray_runner(request, extraction, ray, gpus_per_worker, listener))
@@ -91,14 +125,9 @@ def _describe_patches(grid: int) -> str:
     from auscan.core.config import AlignmentConfig
 
     count, alignment = grid**2, AlignmentConfig()
-    active = alignment.active_count(count)
-    if active == count:
-        return (
-            f"N = {count} patch a frame: a network has nothing to select, so auscan train needs "
-            "model.controls.visual: global. Use a larger --grid to train with patches."
-        )
     return (
-        f"N = {count} patches a frame ({grid} x {grid}), of which a new network keeps k = {active} "
+        f"N = {count} patches a frame ({grid} x {grid}), of which a new network keeps "
+        f"k = {alignment.active_count(count)} "
         f"(model.alignment.active_share {alignment.active_share}; k must be below {count})."
     )
 
@@ -112,7 +141,7 @@ def _print_summary(records: "Sequence[ManifestRecord]", remaining: int, out: Pat
     for _, error in failures:
         typer.echo(f"auscan: {error}", err=True)
     frames = sum(record.rows for record in records)
-    typer.echo(f"{frames} frames written to {out}, {len(warnings)} unreadable pictures")
+    typer.echo(f"{frames} frames written to {out}, {len(warnings)} warnings")
     codes = [exit_code_of(error_class) for error_class, _ in failures]
     if remaining:
         typer.echo(f"{remaining} videos remain. Run the same command again to process them.", err=True)

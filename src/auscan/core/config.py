@@ -32,6 +32,8 @@ MAX_TOKEN_DISTANCE_S = 1.5 / TOKEN_RATE_HZ
 """Largest distance in time between a frame and the audio token used for it."""
 ELAPSED_UNIT_HZ = 30.0
 """Unit of elapsed time, 1/30 s: about 1 per frame at common frame rates."""
+LAYER_GROUPS = 4
+"""Groups of layers of an audio transformer whose means are kept as audio tokens."""
 MAX_ELAPSED = 30.0
 """Upper limit of elapsed time, 1 s: the state must not decay completely while a face is absent."""
 
@@ -106,6 +108,19 @@ class HubVisualConfig(Settings):
     """Standard deviation of red, green and blue that divides after that. None: as for the mean."""
 
 
+class SeveralVisualConfig(Settings):
+    """Settings of several vision transformers whose tokens are concatenated (encoders/visual.py)."""
+
+    kind: Literal["several"] = "several"
+    members: tuple[HubVisualConfig, ...] = Field(min_length=2)
+    """The encoders, in the order of their tokens."""
+
+    @property
+    def crop_size(self) -> int:
+        """Side S of the crops, pixels: that of the largest member; the others get resized crops."""
+        return max(member.crop_size for member in self.members)
+
+
 class LogMelAudioConfig(Settings):
     """Settings of the compact log-mel audio encoder (encoders/audio.py)."""
 
@@ -119,8 +134,7 @@ class LogMelAudioConfig(Settings):
 
 
 class HubAudioConfig(Settings):
-    """Settings of an audio transformer from transformers with a learned weighted sum of its layers
-    (encoders/audio.py)."""
+    """Settings of an audio transformer from transformers (encoders/audio.py)."""
 
     kind: Literal["wavlm", "hubert", "wav2vec2", "whisper"] = "wavlm"
     """Architecture; set from the weights when they are loaded from `source`. Of Whisper only the encoder."""
@@ -134,6 +148,40 @@ class HubAudioConfig(Settings):
     it is split into segments; segment: by the level of each segment, as in auscan 0.1.0. None: file if
     preprocessor_config.json has do_normalize; in a checkpoint of 0.1.0 segment if the first layers have
     layer norm."""
+    layer_groups: int | None = Field(default=None, ge=1)
+    """Groups of consecutive layers whose means are the tokens, concatenated; at most one group a layer. The
+    network learns their weights (model/token_mix.py). None: one weighted sum over all layers, as in auscan
+    0.1.0."""
+
+
+class SeveralAudioConfig(Settings):
+    """Settings of several audio transformers whose tokens are concatenated (encoders/audio.py)."""
+
+    kind: Literal["several"] = "several"
+    members: tuple[HubAudioConfig, ...] = Field(min_length=2)
+    """The encoders, in the order of their tokens."""
+
+
+class TokenPart(Settings):
+    """Part of a token that one encoder computes."""
+
+    width: int = Field(ge=1)
+    """Channels of each group."""
+    groups: int = Field(default=1, ge=1)
+    """Groups of layers, one after the other."""
+
+    @property
+    def channels(self) -> int:
+        """Channels of the part."""
+        return self.width * self.groups
+
+
+VisualConfig = Annotated[
+    ConvVisualConfig | HubVisualConfig | SeveralVisualConfig, Field(discriminator="kind")
+]
+"""Settings of a visual encoder."""
+AudioConfig = Annotated[LogMelAudioConfig | HubAudioConfig | SeveralAudioConfig, Field(discriminator="kind")]
+"""Settings of an audio encoder."""
 
 
 class AlignmentConfig(Settings):
@@ -190,8 +238,8 @@ class TemporalConfig(Settings):
 class NetworkConfig(Settings):
     """Settings that define the network without its weights."""
 
-    visual: Annotated[ConvVisualConfig | HubVisualConfig, Field(discriminator="kind")]
-    audio: Annotated[LogMelAudioConfig | HubAudioConfig, Field(discriminator="kind")]
+    visual: VisualConfig
+    audio: AudioConfig
     alignment: AlignmentConfig = AlignmentConfig()
     fusion: FusionConfig = FusionConfig()
     temporal: TemporalConfig = TemporalConfig()
@@ -200,8 +248,9 @@ class NetworkConfig(Settings):
 
     @property
     def normalises_file(self) -> bool:
-        """Whether audio is scaled by the level of its whole file before it is encoded."""
-        return isinstance(self.audio, HubAudioConfig) and self.audio.normalise == "file"
+        """Whether the audio encoder, or one of several, scales audio by the level of its whole file."""
+        members = self.audio.members if isinstance(self.audio, SeveralAudioConfig) else (self.audio,)
+        return any(isinstance(each, HubAudioConfig) and each.normalise == "file" for each in members)
 
 
 def nano() -> NetworkConfig:
@@ -217,7 +266,7 @@ def base() -> NetworkConfig:
     """Return settings with DINOv2-B and WavLM-base; weights are read from the hub or a local folder."""
     return NetworkConfig(
         visual=HubVisualConfig(source="facebook/dinov2-base"),
-        audio=HubAudioConfig(source="microsoft/wavlm-base"),
+        audio=HubAudioConfig(source="microsoft/wavlm-base", layer_groups=LAYER_GROUPS),
         alignment=AlignmentConfig(width=256, au_width=64),
         temporal=TemporalConfig(blocks=4, head_width=64, state_width=64),
     )
@@ -227,7 +276,7 @@ def large() -> NetworkConfig:
     """Return settings with DINOv2-L and WavLM-large; weights are read from the hub or a local folder."""
     return NetworkConfig(
         visual=HubVisualConfig(source="facebook/dinov2-large"),
-        audio=HubAudioConfig(source="microsoft/wavlm-large"),
+        audio=HubAudioConfig(source="microsoft/wavlm-large", layer_groups=LAYER_GROUPS),
         alignment=AlignmentConfig(width=384, au_width=64, heads=8),
         fusion=FusionConfig(heads=8),
         temporal=TemporalConfig(blocks=6, head_width=64, state_width=64),

@@ -91,10 +91,20 @@ class TrackCrops:
                 crops[position] = read_crop(self.root / image, self.side)
         return crops
 
+    def enlarged_from(self) -> int | None:
+        """Return the shorter side of the first picture in pixels if it is smaller than a crop, else None."""
+        first = next((image for image in self.images if image is not None), None)
+        side = self.side if first is None else min(read_image(self.root / first).shape[:2])
+        return side if side < self.side else None
+
 
 def read_crop(path: Path, side: int) -> NDArray[np.uint8]:
     """Return the picture resized to [side, side, 3] RGB.  Raises MediaError if it cannot be read."""
-    image = read_image(path)
+    return resize_crop(read_image(path), side)
+
+
+def resize_crop(image: NDArray[np.uint8], side: int) -> NDArray[np.uint8]:
+    """Resize a picture [H, W, 3] to [side, side, 3]."""
     if image.shape[:2] == (side, side):
         return image
     shrinks = image.shape[0] > side

@@ -3,157 +3,47 @@
 Batches are filled across the tracks of a video and never span two videos. The features of a video therefore
 do not depend on the worker that extracts it or on the order of the videos. Sound is split into the same
 segments as at inference and encoded once per video; for encoders that normalise over the file it is read
-twice. The layers of an audio transformer are summed here, with the checkpoint's weights or with equal weights
-without a checkpoint; training on features does not learn this sum.
+twice. For an audio transformer the tokens are the means of groups of its layers, whose weights training
+learns (model/token_mix.py).
 
-Inputs: an index (index.py) and encoders.  Returns: folders of features (cache.py).
+Crops are the pictures of the index, or are cut from the frames of the video (video_crops.py).
+
+Inputs: an index (index.py) and encoders (frozen_encoders.py).  Returns: folders of features (cache.py).
 See also: batch/extract.py (pending tracks, workers), training/ (training on features).
 """
 
-import hashlib
-import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, cast
+from typing import Final, Literal
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
 
-from auscan.core.checkpoint_folder import UNSHIPPED_SIZES
-from auscan.core.config import HubAudioConfig, HubVisualConfig, NetworkConfig, Settings, base, large
-from auscan.core.errors import InputError, MediaError
+from auscan.core.errors import MediaError
 from auscan.datasets.cache import (
     CacheHeader,
     TrackWriter,
     rows_digest,
 )
-from auscan.datasets.crops import read_crop
+from auscan.datasets.crops import resize_crop
+from auscan.datasets.frozen_encoders import Encoders, to_float16
 from auscan.datasets.index import Index
-from auscan.encoders.audio import build_audio_encoder
-from auscan.encoders.hub import with_arch
-from auscan.encoders.visual import (
-    IMAGENET_MEAN,
-    IMAGENET_STD,
-    ConvEncoder,
-    HubVisualEncoder,
-    build_visual_encoder,
-    pool_patches,
-)
+from auscan.datasets.video_crops import detected_crops, find_shown
 from auscan.inference.engine import encode_audio_stream, measure_level
 from auscan.media.audio import read_waveform
-from auscan.model.checkpoint import load_checkpoint
+from auscan.media.discover import read_image
 
 DECODE_THREADS: Final = 4
 """Threads that decode pictures."""
 
+CropSource = Literal["pictures", "video"]
+"""Source of the crops of tracks with a video, see `CacheHeader`."""
+
 Progress = Callable[[int, int | None], None]
 """Function called with the pictures done and the total number of pictures."""
-
-
-class Encoders:
-    """Visual and audio encoder of a model, frozen, on one device."""
-
-    def __init__(
-        self,
-        name: str,
-        config: NetworkConfig,
-        visual: ConvEncoder | HubVisualEncoder,
-        audio: nn.Module,
-        device: str,
-        points: nn.Module | None = None,
-        pose_occlusion: nn.Module | None = None,
-    ) -> None:
-        """Freeze the encoders and move them to `device`.
-
-        points, pose_occlusion: layers that predict five points, and head pose and occlusion, from the global
-        token; None if untrained.
-        """
-        self.name, self.config, self.device = name, config, torch.device(device)
-        self.crop_size = config.visual.crop_size
-        self.visual = visual.eval().requires_grad_(False).to(self.device)
-        self.audio = audio.eval().requires_grad_(False).to(self.device)
-        self.points, self.pose_occlusion = points, pose_occlusion
-        self.digest = _digest(config, visual, audio)
-        self.width, self.audio_width = visual.width, cast(int, audio.width)
-        self.grid = round(visual.patch_count**0.5)
-        """Patches per side before averaging."""
-
-    @torch.inference_mode()
-    def encode_faces(
-        self, crops: NDArray[np.uint8], grid: int
-    ) -> tuple[NDArray[np.float16], NDArray[np.float16]]:
-        """Encode crops [B, S, S, 3] RGB into global tokens [B, Dv] and pooled patches [B, grid ** 2, Dv]."""
-        with self._autocast():
-            face, patches = self.visual(torch.from_numpy(crops).to(self.device))
-        return _to_float16(face), _to_float16(pool_patches(patches.float(), grid))
-
-    @torch.inference_mode()
-    def encode_audio(self, samples: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Encode samples [M] at 16 kHz; return tokens [M // 320, Da].  Implements `AudioEncoder`."""
-        with self._autocast():
-            tokens = self.audio(torch.from_numpy(samples)[None].to(self.device))[0]
-        out: NDArray[np.float32] = tokens.float().cpu().numpy()
-        return out
-
-    def _autocast(self) -> Any:
-        """Return an autocast context: half precision on CUDA. Features are stored as float16 in any case."""
-        return torch.autocast(self.device.type, torch.float16, enabled=self.device.type == "cuda")
-
-
-def load_encoders(
-    model: str, visual: str | None = None, audio: str | None = None, device: str = "cpu"
-) -> Encoders:
-    """Load the encoders of a size ('base', 'large'), a shipped checkpoint ('nano') or a checkpoint folder.
-
-    visual, audio: local folders or hub names that replace the DINOv2 and WavLM weights of a size; any kind of
-    encoders/hub.py.
-    Raises CheckpointError if the weights cannot be loaded, and InputError if `visual` or `audio` is given
-    with a checkpoint or the device is not available.
-    """
-    check_device(device)
-    if model not in UNSHIPPED_SIZES:
-        if visual or audio:
-            raise InputError(f"{model} has its own encoders. Omit --visual and --audio.")
-        network, checkpoint = load_checkpoint(model)
-        stage = network.visual
-        return Encoders(
-            checkpoint.name,
-            checkpoint.network,
-            stage.encoder,
-            network.audio,
-            device,
-            points=stage.points,
-            pose_occlusion=stage.pose_occlusion if checkpoint.has_pose_occlusion else None,
-        )
-    config = {"base": base, "large": large}[model]()
-    visual_config = config.visual.model_copy(update={"source": visual} if visual else {})
-    audio_config = config.audio.model_copy(update={"source": audio} if audio else {})
-    visual_encoder, audio_encoder = build_visual_encoder(visual_config), build_audio_encoder(audio_config)
-    config = config.model_copy(
-        update={
-            "visual": with_arch(visual_config, visual_encoder),
-            "audio": with_arch(audio_config, audio_encoder),
-        }
-    )
-    return Encoders(model, config, visual_encoder, audio_encoder, device)
-
-
-def use_threads(count: int) -> None:
-    """Set the number of threads of the encoders in this process."""
-    torch.set_num_threads(count)
-
-
-def check_device(device: str) -> None:
-    """Raise InputError if torch does not support the device or this machine does not have it."""
-    try:
-        torch.empty(0, device=device)
-    except (RuntimeError, AssertionError) as error:
-        reason = str(error).splitlines()[0]
-        raise InputError(f"The device {device!r} cannot be used ({reason}). Try cpu.") from error
 
 
 @dataclass(frozen=True, eq=False)
@@ -168,6 +58,10 @@ class TrackRows:
     """Video file if it has sound, else None."""
     images: list[str | None]
     """Picture paths [T] below the data set's folder; None without a picture."""
+    frames: NDArray[np.int64]
+    """Indices [T] of the frames in the video, from 0."""
+    shown_in: str | None
+    """Video file that shows the track; None without a video."""
     times_s: NDArray[np.float64]
     """Frame times [T], seconds."""
 
@@ -186,10 +80,14 @@ def read_tracks(index: Index) -> Iterator[TrackRows]:
         images = [image if isinstance(image, str) else None for image in frames["image"]]
         video = str(track.video) if isinstance(track.video, str) else None
         times_s = frames["timestamp"].to_numpy(np.float64)
-        yield TrackRows(name, video or name, video if track.has_audio else None, images, times_s)
+        indices = frames["frame"].to_numpy(np.int64) - 1
+        with_sound = video if track.has_audio else None
+        yield TrackRows(name, video or name, with_sound, images, indices, video, times_s)
 
 
-def expected_header(track: TrackRows, encoders: Encoders, grid: int) -> CacheHeader:
+def expected_header(
+    track: TrackRows, encoders: Encoders, grid: int, crops: CropSource = "pictures"
+) -> CacheHeader:
     """Return the header of a track's features, without the fields known only after extraction."""
     return CacheHeader(
         track=track.name,
@@ -200,6 +98,10 @@ def expected_header(track: TrackRows, encoders: Encoders, grid: int) -> CacheHea
         width=encoders.width,
         grid=grid,
         audio_width=encoders.audio_width,
+        visual_parts=encoders.visual_parts,
+        audio_parts=encoders.audio_parts,
+        crops="pictures" if track.shown_in is None else crops,
+        crop_size=encoders.crop_size,
     )
 
 
@@ -215,6 +117,29 @@ class _OpenTrack:
     track: TrackRows
     writer: TrackWriter
     unreadable: list[str]
+    picture_side: int | None = None
+    """Shorter side of the smallest picture that was resized to a crop so far, px."""
+    without_match: int = 0
+    """Number of pictures that no face of their frame matches, so far."""
+
+    @property
+    def rows(self) -> list[int]:
+        """Rows with a picture."""
+        return [number for number, image in enumerate(self.track.images) if image is not None]
+
+    def warnings(self) -> list[str]:
+        """Return a warning for each unreadable picture, and one for pictures that no face matches."""
+        found = [f"not readable, counts as missing: {image}" for image in self.unreadable]
+        if self.writer.header.crops == "video" and self.without_match:
+            found.append(
+                f"{self.track.name}: {self.without_match} of {len(self.rows)} crops are the data set's "
+                "pictures, because no face in the frame of the video surely matches them"
+            )
+        return found
+
+
+_Row = tuple[_OpenTrack, int, Sequence[NDArray[np.uint8]]]
+"""Track, row, and crops of the faces in its frame; none if crops are not cut from a video."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -226,8 +151,8 @@ class _PendingImage:
     """Row in the track."""
     image: str
     """Path below the data set's folder."""
-    crop: Future[NDArray[np.uint8]]
-    """Decoded crop [S, S, 3]."""
+    crop: "Future[tuple[NDArray[np.uint8], int | None]]"
+    """Crop [S, S, 3]; the shorter side of the picture in px, or None if the crop is from the video."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -242,37 +167,44 @@ class _ImageBatch:
 class Extractor:
     """Feature extractor: callable that writes the features of one video's tracks."""
 
-    def __init__(self, root: Path, encoders: Encoders, grid: int, batch: int = 64) -> None:
+    def __init__(
+        self, root: Path, encoders: Encoders, grid: int, batch: int = 64, crops: CropSource = "pictures"
+    ) -> None:
         """Store the settings.
 
         root: folder of the data set.  grid: patches per side after averaging.  batch: pictures per batch.
         """
-        self.root, self.encoders, self.grid, self.batch = root, encoders, grid, batch
+        self.root, self.encoders, self.grid, self.batch, self.crops = root, encoders, grid, batch, crops
         self._audio_tokens = _AudioTokenCache(root, encoders)
 
     def __call__(self, tracks: Sequence[TrackRows], folder: Path, progress: Progress) -> list[str]:
-        """Write the features of a video's tracks into the cache `folder`; return the unreadable pictures."""
-        unreadable: list[str] = []
+        """Write the features of a video's tracks into the cache `folder`; return warnings."""
+        warnings: list[str] = []
         total, done = count_images(tracks), 0
         with ThreadPoolExecutor(DECODE_THREADS) as decoders:
             for batch in _prefetch_one(self._batches(tracks, folder, decoders)):
                 self._encode_batch(batch)
                 for open_track in batch.complete:
                     audio, start_s = self._audio_tokens.tokens_of(open_track.track.video)
-                    open_track.writer.finish(audio, start_s, open_track.unreadable)
-                    unreadable += open_track.unreadable
+                    open_track.writer.finish(audio, start_s, open_track.unreadable, open_track.picture_side)
+                    warnings += open_track.warnings()
                 done += len(batch.rows)
                 progress(done, total)
-        return unreadable
+        return warnings
 
     def _encode_batch(self, batch: _ImageBatch) -> None:
         rows, crops = [], []
         for row in batch.rows:
             try:
-                crops.append(row.crop.result())
-                rows.append(row)
+                crop, picture_side = row.crop.result()
             except MediaError:
                 row.track.unreadable.append(row.image)
+                continue
+            crops.append(crop)
+            rows.append(row)
+            if picture_side is not None:
+                row.track.picture_side = min(picture_side, row.track.picture_side or picture_side)
+                row.track.without_match += 1
         if crops:
             face, patches = self.encoders.encode_faces(np.stack(crops), self.grid)
             for position, row in enumerate(rows):
@@ -283,19 +215,61 @@ class Extractor:
     ) -> Iterator[_ImageBatch]:
         """Yield batches of pictures across tracks; a track is complete in the batch of its last picture."""
         batch = _ImageBatch([], [])
-        for track in tracks:
-            writer = TrackWriter(folder, expected_header(track, self.encoders, self.grid), track.times_s)
-            open_track = _OpenTrack(track, writer, [])
-            for number, image in enumerate(track.images):
-                if image is None:
-                    continue
-                if len(batch.rows) == self.batch:
-                    yield batch
-                    batch = _ImageBatch([], [])
-                crop = decoders.submit(read_crop, self.root / image, self.encoders.crop_size)
-                batch.rows.append(_PendingImage(open_track, number, image, crop))
-            batch.complete.append(open_track)
+        for row in self._rows(tracks, folder):
+            if isinstance(row, _OpenTrack):
+                batch.complete.append(row)
+                continue
+            if len(batch.rows) == self.batch:
+                yield batch
+                batch = _ImageBatch([], [])
+            track, number, detected = row
+            image = track.track.images[number]
+            assert image is not None
+            crop = decoders.submit(_read_crop, self.root / image, detected, self.encoders.crop_size)
+            batch.rows.append(_PendingImage(track, number, image, crop))
         yield batch
+
+    def _rows(self, tracks: Sequence[TrackRows], folder: Path) -> Iterator[_Row | _OpenTrack]:
+        """Yield the rows with a picture, and each track after its last row."""
+        video = tracks[0].shown_in
+        if self.crops == "video" and video is not None:
+            yield from self._video_rows([self._open(track, folder) for track in tracks], self.root / video)
+            return
+        for track in tracks:
+            open_track = self._open(track, folder)
+            yield from ((open_track, number, ()) for number in open_track.rows)
+            yield open_track
+
+    def _video_rows(self, tracks: list[_OpenTrack], video: Path) -> Iterator[_Row | _OpenTrack]:
+        """Yield the rows of all tracks of a video in the order of its frames, with the faces of the frame."""
+        rows: dict[int, list[tuple[_OpenTrack, int]]] = {}
+        for track in tracks:
+            for number in track.rows:
+                rows.setdefault(int(track.track.frames[number]), []).append((track, number))
+        try:
+            for index, crops in detected_crops(video, max(rows, default=-1), self.encoders.crop_size):
+                yield from ((track, number, crops) for track, number in rows.pop(index, ()))
+        except MediaError:  # auscan prepare has already reported it
+            pass
+        for index in sorted(rows):  # frames that the video does not have
+            yield from ((track, number, ()) for track, number in rows[index])
+        yield from tracks
+
+    def _open(self, track: TrackRows, folder: Path) -> _OpenTrack:
+        header = expected_header(track, self.encoders, self.grid, self.crops)
+        return _OpenTrack(track, TrackWriter(folder, header, track.times_s), [])
+
+
+def _read_crop(
+    path: Path, detected: Sequence[NDArray[np.uint8]], side: int
+) -> tuple[NDArray[np.uint8], int | None]:
+    """Return the crop [side, side, 3] RGB of a row, and the shorter side of its picture in px.
+
+    detected: crops of the faces in the frame. If one shows the picture it is returned, with None.
+    """
+    image = read_image(path)
+    shown = find_shown(image, detected)
+    return (resize_crop(image, side), min(image.shape[:2])) if shown is None else (shown, None)
 
 
 def _prefetch_one(batches: Iterator[_ImageBatch]) -> Iterator[_ImageBatch]:
@@ -338,41 +312,4 @@ class _AudioTokenCache:
         if tokens is None:
             return self._no_tokens()
         half_token_s = (tokens.times_s[1] - tokens.times_s[0]) / 2 if len(tokens.times_s) > 1 else 0.01
-        return _to_float16(torch.from_numpy(tokens.tokens)), float(tokens.times_s[0] - half_token_s)
-
-
-def _to_float16(values: Tensor) -> NDArray[np.float16]:
-    """Round to float16; finite numbers beyond its range become its limits, infinite ones stay infinite."""
-    limit, values = torch.finfo(torch.float16).max, values.float()
-    limited = torch.where(values.isinf(), values, values.clamp(-limit, limit))
-    half: NDArray[np.float16] = limited.half().cpu().numpy()
-    return half
-
-
-def _digest(config: NetworkConfig, visual: nn.Module, audio: nn.Module) -> str:
-    """Return a digest of the encoders' settings and weights, independent of the folder they came from."""
-    settings = [_digest_settings(config.visual), _digest_settings(config.audio)]
-    digest = hashlib.sha256(json.dumps(settings, sort_keys=True, default=str).encode())
-    for module in (visual, audio):
-        for name, value in sorted(module.state_dict().items()):
-            digest.update(name.encode())
-            digest.update(value.detach().cpu().contiguous().numpy().tobytes())
-    return digest.hexdigest()[:16]
-
-
-def _digest_settings(config: Settings) -> dict[str, Any]:
-    """Return the settings of an encoder that change its tokens.
-
-    Settings that auscan 0.1.0 did not have are left out if they have the values that it used, so that
-    features of that version remain valid.
-    """
-    settings = config.model_dump(exclude={"source"})
-    used: dict[str, Any] = {}
-    if isinstance(config, HubVisualConfig):
-        used = {"pixel_scale": 255.0, "mean": IMAGENET_MEAN, "std": IMAGENET_STD}
-    elif isinstance(config, HubAudioConfig):
-        has_layer_norm = (config.arch or {}).get("feat_extract_norm") == "layer"
-        used = {"normalise": "segment" if has_layer_norm else "no"}
-    return {
-        name: value for name, value in settings.items() if name not in used or value not in (None, used[name])
-    }
+        return to_float16(torch.from_numpy(tokens.tokens)), float(tokens.times_s[0] - half_token_s)

@@ -1,16 +1,17 @@
 """Encode 16 kHz audio as audio tokens, 50 per second.
 
-Two encoders have the same interface; the kind of config selects one:
+Three encoders have the same interface; the kind of config selects one:
 
-    LogMelEncoder     encoder of nano: log-mel bands and a few convolutions, trained in this repository
-    HubAudioEncoder   WavLM, HuBERT, wav2vec 2.0 or the encoder of Whisper from transformers, a learned
-                      weighted sum over its layers, frozen by default
+    LogMelEncoder         encoder of nano: log-mel bands and a few convolutions, trained in this repository
+    HubAudioEncoder       WavLM, HuBERT, wav2vec 2.0 or the encoder of Whisper from transformers, frozen by
+                          default: the means of groups of its layers, or one weighted sum over all of them
+    SeveralAudioEncoder   several HubAudioEncoders, tokens concatenated
 
-Inputs: waveform [B, M] float32 at 16 kHz. If the config has normalise: file, the caller scales it first by
-the level of the whole file (inference/engine.py).
+Inputs: waveform [B, M] float32 at 16 kHz, and the mean and standard deviation of the whole file, by which
+encoders with normalise: file scale it.
 Returns: tokens [B, Ta, Da]; token i is centred (i + 0.5) * 20 ms after the first sample.
-See also: hub.py (loads transformers models), inference/engine.py (audio of any length), model/fusion.py
-(tokens at frame times).
+See also: hub.py (loads transformers models), inference/engine.py (audio of any length), model/token_mix.py
+(learned weights of the layer groups), model/fusion.py (tokens at frame times).
 """
 
 import math
@@ -20,7 +21,15 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from auscan.core.config import SAMPLE_RATE_HZ, TOKEN_HOP, HubAudioConfig, LogMelAudioConfig
+from auscan.core.config import (
+    SAMPLE_RATE_HZ,
+    TOKEN_HOP,
+    AudioConfig,
+    HubAudioConfig,
+    LogMelAudioConfig,
+    SeveralAudioConfig,
+    TokenPart,
+)
 from auscan.core.errors import CheckpointError
 from auscan.encoders.hub import Backbone, load_backbone
 
@@ -96,7 +105,11 @@ class LogMelEncoder(nn.Module):
 
 
 class HubAudioEncoder(nn.Module):
-    """Audio transformer: softmax-weighted sum of all its layers (SUPERB, Yang et al. 2021).
+    """Audio transformer: the means of groups of its layers, concatenated.
+
+    Layers differ in scale, so each is normalised first, without learned weights. The network learns a
+    weighted sum of the groups (model/token_mix.py). Without groups: one softmax-weighted sum of all layers,
+    as they are (SUPERB, Yang et al. 2021), whose weights only an end-to-end training could learn.
 
     Raises CheckpointError if the weights can be loaded neither from the hub nor from a local folder, are of
     another kind or not finite, or expect another sample rate or token rate.
@@ -108,21 +121,31 @@ class HubAudioEncoder(nn.Module):
         self.backbone = loaded.model
         self.kind = loaded.kind
         arch = self.backbone.config
-        self.width: int = arch.hidden_size
+        count = arch.num_hidden_layers + 1
+        self.groups = min(config.layer_groups, count) if config.layer_groups is not None else None
+        part = TokenPart(width=arch.hidden_size, groups=self.groups or 1)
+        self.parts: tuple[TokenPart, ...] = (part,)
+        self.width = part.channels
         self.normalise = resolve_normalisation(config, loaded)
         self.preprocessing: dict[str, Any] = {"kind": self.kind, "normalise": self.normalise}
         self.log_mel = WhisperLogMel(arch) if self.kind == "whisper" else None
-        self.layer_weights = nn.Parameter(torch.zeros(arch.num_hidden_layers + 1))
+        if self.groups is None:
+            self.layer_weights = nn.Parameter(torch.zeros(count))
         self.backbone.requires_grad_(False).eval()
 
-    def forward(self, waveform: Tensor) -> Tensor:
+    def forward(self, waveform: Tensor, level: tuple[float, float] | None = None) -> Tensor:
         """Encode a waveform [B, M] as tokens [B, Ta, Da] with Ta = M // 320; Ta is 0 below 320 samples.
+
+        level: mean and standard deviation of the whole file, applied with normalise: file
 
         Raises ValueError if the waveform does not fit into the window of Whisper, 29.99 s.
         """
         count = waveform.shape[1] // TOKEN_HOP
         if self.normalise == "segment":
             waveform = F.layer_norm(waveform, waveform.shape[-1:])
+        elif self.normalise == "file" and level is not None:
+            mean, std = level
+            waveform = (waveform - mean) / std
         if self.log_mel is not None:
             # Whisper's token i is centred on sample 320 i. Zeros before the first sample move token i + 1 to
             # sample 320 i + 160, the centre of its 20 ms.
@@ -132,16 +155,36 @@ class HubAudioEncoder(nn.Module):
             # its 20 ms.
             first, inputs = 0, F.pad(waveform, (40, 40 + TOKEN_HOP))
         states = self.backbone(inputs, output_hidden_states=True).hidden_states
-        weights = torch.softmax(self.layer_weights, dim=0)
-        tokens = sum(weight * state for weight, state in zip(weights, states, strict=True))
-        assert isinstance(tokens, Tensor)
-        return tokens[:, first : first + count]
+        return self._join_layers([state[:, first : first + count] for state in states])
+
+    def _join_layers(self, states: list[Tensor]) -> Tensor:
+        """Return the tokens [B, Ta, Da] of the layers' outputs, L + 1 tensors [B, Ta, D]."""
+        if self.groups is None:
+            weights = torch.softmax(self.layer_weights, dim=0)
+            return torch.stack([weight * state for weight, state in zip(weights, states, strict=True)]).sum(0)
+        normed = torch.stack([F.layer_norm(state, state.shape[-1:]) for state in states])
+        return torch.cat([group.mean(0) for group in torch.tensor_split(normed, self.groups)], dim=-1)
 
     def train(self, mode: bool = True) -> Self:
         """Set training mode except for the frozen backbone, which would drop layers and mask its input."""
         super().train(mode)
         self.backbone.eval()
         return self
+
+
+class SeveralAudioEncoder(nn.Module):
+    """Several audio transformers; their tokens are concatenated."""
+
+    def __init__(self, config: SeveralAudioConfig) -> None:
+        super().__init__()
+        members = [HubAudioEncoder(member) for member in config.members]
+        self.members = nn.ModuleList(members)
+        self.parts: tuple[TokenPart, ...] = tuple(part for member in members for part in member.parts)
+        self.width = sum(member.width for member in members)
+
+    def forward(self, waveform: Tensor, level: tuple[float, float] | None = None) -> Tensor:
+        """Encode a waveform [B, M] as tokens [B, Ta, Da]; see `HubAudioEncoder`."""
+        return torch.cat([member(waveform, level) for member in self.members], dim=-1)
 
 
 class WhisperLogMel(nn.Module):
@@ -179,11 +222,12 @@ class WhisperLogMel(nn.Module):
                 "audio in segments (inference/engine.py)"
             )
         padded = F.pad(waveform, (0, missing))
-        spectrum = torch.stft(padded, WHISPER_FFT, WHISPER_HOP, window=self.window, return_complex=True)
-        power = spectrum[..., :-1].abs().square()  # [B, bins, 2 Ta]
-        log_mel = (self.filters @ power).clamp_min(1e-10).log10()
-        log_mel = torch.maximum(log_mel, log_mel.amax((1, 2), keepdim=True) - 8.0)
-        return (log_mel + 4.0) / 4.0
+        with torch.autocast(waveform.device.type, enabled=False):  # power exceeds the range of float16
+            spectrum = torch.stft(padded, WHISPER_FFT, WHISPER_HOP, window=self.window, return_complex=True)
+            power = spectrum[..., :-1].abs().square()  # [B, bins, 2 Ta]
+            log_mel = (self.filters @ power).clamp_min(1e-10).log10()
+            log_mel = torch.maximum(log_mel, log_mel.amax((1, 2), keepdim=True) - 8.0)
+            return (log_mel + 4.0) / 4.0
 
 
 def resolve_normalisation(config: HubAudioConfig, loaded: Backbone) -> Literal["no", "segment", "file"]:
@@ -217,6 +261,8 @@ def resolve_normalisation(config: HubAudioConfig, loaded: Backbone) -> Literal["
     return "file" if content.get("do_normalize", usual) else "no"
 
 
-def build_audio_encoder(config: LogMelAudioConfig | HubAudioConfig) -> LogMelEncoder | HubAudioEncoder:
+def build_audio_encoder(config: AudioConfig) -> LogMelEncoder | HubAudioEncoder | SeveralAudioEncoder:
     """Build the encoder for a config."""
+    if isinstance(config, SeveralAudioConfig):
+        return SeveralAudioEncoder(config)
     return LogMelEncoder(config) if isinstance(config, LogMelAudioConfig) else HubAudioEncoder(config)

@@ -233,15 +233,18 @@ def _read_preprocessing(name: str, revision: str | None) -> dict[str, Any]:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Suppress the report of transformers about weights that are not used, such as those of a text model."""
+    """Suppress the progress bar of transformers and its report about weights that are not used."""
     from transformers.utils import logging
 
-    before = logging.get_verbosity()
+    verbosity, has_bar = logging.get_verbosity(), logging.is_progress_bar_enabled()
     logging.set_verbosity_error()
+    logging.disable_progress_bar()
     try:
         yield
     finally:
-        logging.set_verbosity(before)
+        logging.set_verbosity(verbosity)
+        if has_bar:
+            logging.enable_progress_bar()
 
 
 def with_arch(config: Any, encoder: nn.Module) -> Any:
@@ -250,6 +253,9 @@ def with_arch(config: Any, encoder: nn.Module) -> Any:
     These are the transformers settings, the kind and the preprocessing. If the weights were loaded from the
     hub, `source` becomes name@commit. Configs of other encoders are returned unchanged.
     """
+    if isinstance(getattr(encoder, "members", None), nn.ModuleList):
+        pairs = zip(config.members, encoder.members, strict=True)  # type: ignore[arg-type]
+        return config.model_copy(update={"members": tuple(with_arch(*pair) for pair in pairs)})
     if not isinstance(getattr(encoder, "backbone", None), nn.Module):
         return config
     backbone: Any = encoder.backbone

@@ -1,11 +1,12 @@
 """Encode aligned face crops as one global token and a grid of patch tokens per frame.
 
-Two encoders have the same interface; the kind of config selects one:
+Three encoders have the same interface; the kind of config selects one:
 
-    ConvEncoder        encoder of nano: compact, convolutional, trained from scratch in this repository
-    HubVisualEncoder   DINOv2, DINOv3, CLIP, SigLIP or ViT from transformers, any size, frozen by default
+    ConvEncoder            encoder of nano: compact, convolutional, trained from scratch in this repository
+    HubVisualEncoder       DINOv2, DINOv3, CLIP, SigLIP or ViT from transformers, any size, frozen by default
+    SeveralVisualEncoder   several HubVisualEncoders, tokens concatenated
 
-Both include their preprocessing, so that training and inference use the same. Crops are already aligned and
+They include their preprocessing, so that training and inference use the same. Crops are already aligned and
 have the size of the encoder. Of the preprocessing of a transformers model only rescaling and normalisation
 therefore apply; it is not resized or cropped again.
 
@@ -21,7 +22,14 @@ from pydantic import ValidationError
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from auscan.core.config import ConvVisualConfig, HubVisualConfig, Rgb
+from auscan.core.config import (
+    ConvVisualConfig,
+    HubVisualConfig,
+    Rgb,
+    SeveralVisualConfig,
+    TokenPart,
+    VisualConfig,
+)
 from auscan.core.errors import CheckpointError
 from auscan.encoders.hub import Backbone, load_backbone
 
@@ -274,6 +282,54 @@ def pool_patches(patches: Tensor, grid: int) -> Tensor:
     return F.adaptive_avg_pool2d(square, grid).flatten(2).transpose(1, 2)
 
 
-def build_visual_encoder(config: ConvVisualConfig | HubVisualConfig) -> ConvEncoder | HubVisualEncoder:
+class SeveralVisualEncoder(nn.Module):
+    """Several vision transformers on the same crops; their tokens are concatenated.
+
+    Crops have the size of the largest member and are resized for the others. Patches are averaged to the
+    coarsest grid of all members. The tokens of each member are normalised without learned weights, so that
+    none dominates in scale; model/token_mix.py projects them.
+    """
+
+    def __init__(self, config: SeveralVisualConfig) -> None:
+        super().__init__()
+        members = [HubVisualEncoder(member) for member in config.members]
+        self.members = nn.ModuleList(members)
+        self.crop_size = max(member.crop_size for member in members)
+        self.patch_count = min(member.patch_count for member in members)
+        self.parts: tuple[TokenPart, ...] = tuple(TokenPart(width=member.width) for member in members)
+        self.width = sum(member.width for member in members)
+
+    @property
+    def encoders(self) -> list[HubVisualEncoder]:
+        """The members."""
+        return [member for member in self.members if isinstance(member, HubVisualEncoder)]
+
+    def forward(self, crops: Tensor) -> tuple[Tensor, Tensor]:
+        """Encode crops [T, S, S, 3] uint8 as global tokens [T, Dv] and patches [T, N, Dv]."""
+        grid = round(self.patch_count**0.5)
+        faces, patches = [], []
+        for member in self.encoders:
+            face, fine = member(resize_crops(crops, member.crop_size))
+            faces.append(F.layer_norm(face, face.shape[-1:]))
+            patches.append(F.layer_norm(pool_patches(fine, grid), face.shape[-1:]))
+        return torch.cat(faces, dim=-1), torch.cat(patches, dim=-1)
+
+
+def resize_crops(crops: Tensor, side: int) -> Tensor:
+    """Resize crops [T, S, S, 3] to a side in pixels, bilinear with antialiasing; float unless it fits."""
+    if crops.shape[1] == side:
+        return crops
+    pixels = crops.permute(0, 3, 1, 2).float()
+    resized = F.interpolate(pixels, (side, side), mode="bilinear", antialias=True)
+    return resized.permute(0, 2, 3, 1)
+
+
+VisualEncoder = ConvEncoder | HubVisualEncoder | SeveralVisualEncoder
+"""Any visual encoder."""
+
+
+def build_visual_encoder(config: VisualConfig) -> VisualEncoder:
     """Build the encoder for a config."""
+    if isinstance(config, SeveralVisualConfig):
+        return SeveralVisualEncoder(config)
     return ConvEncoder(config) if isinstance(config, ConvVisualConfig) else HubVisualEncoder(config)

@@ -146,8 +146,13 @@ class InferenceEngine(Protocol):
         attributions: also return attributions; raises CheckpointError unless `has_attributions`
         """
 
-    def encode_audio(self, samples: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Encode samples [M] at 16 kHz as tokens [M // 320, Da]."""
+    def encode_audio(
+        self, samples: NDArray[np.float32], level: "AudioLevel | None" = None
+    ) -> NDArray[np.float32]:
+        """Encode samples [M] at 16 kHz as tokens [M // 320, Da].
+
+        level: level of the whole audio, for an encoder with normalise: file
+        """
 
     def fuse_audio(
         self, embedding: NDArray[np.float32], times_s: NDArray[np.float64], audio: AudioTokens | None
@@ -233,8 +238,7 @@ CONTEXT_S = 1.0
 """Audio on each side of a segment that is encoded with it; its tokens are dropped."""
 
 
-@dataclass(frozen=True, slots=True)
-class AudioLevel:
+class AudioLevel(NamedTuple):
     """Mean and standard deviation of audio, as transformers measures them over a file (do_normalize)."""
 
     mean: float
@@ -242,10 +246,9 @@ class AudioLevel:
     std: float
     """Standard deviation of the samples; above 0, also for silence."""
 
-    def scale(self, audio: Waveform) -> Waveform:
-        """Return the audio scaled to mean 0 and standard deviation 1 of the measured audio."""
-        samples = (audio.samples - np.float32(self.mean)) / np.float32(self.std)
-        return Waveform(samples, audio.start_s)
+    def scale(self, samples: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Scale samples [M] to mean 0 and standard deviation 1 of the measured audio."""
+        return (samples - np.float32(self.mean)) / np.float32(self.std)
 
 
 class AudioLevelMeter:
@@ -278,10 +281,15 @@ def measure_level(audio: Iterable[Waveform]) -> AudioLevel:
 
 
 class AudioEncoder(Protocol):
-    """Object with `encode_audio`: an `InferenceEngine`, or the encoders of datasets/features.py."""
+    """Object with `encode_audio`: an `InferenceEngine`, or the encoders of datasets/frozen_encoders.py."""
 
-    def encode_audio(self, samples: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Encode samples [M] at 16 kHz as tokens [M // 320, Da]."""
+    def encode_audio(
+        self, samples: NDArray[np.float32], level: "AudioLevel | None" = None
+    ) -> NDArray[np.float32]:
+        """Encode samples [M] at 16 kHz as tokens [M // 320, Da].
+
+        level: level of the whole audio, for an encoder with normalise: file
+        """
 
 
 @dataclass(frozen=True, slots=True)
@@ -290,6 +298,8 @@ class Segment:
 
     samples: NDArray[np.float32]
     """Samples [M] at 16 kHz, with context on both sides."""
+    level: AudioLevel | None
+    """Level of the whole audio, for an encoder with normalise: file."""
     token_slice: slice
     """Slice of the Ta tokens of the segment among all tokens of the samples."""
     times_s: NDArray[np.float64]
@@ -297,7 +307,8 @@ class Segment:
 
     def encode(self, encoder: AudioEncoder) -> AudioTokens:
         """Encode the samples and return the tokens of the segment."""
-        return AudioTokens(encoder.encode_audio(self.samples)[self.token_slice], self.times_s)
+        tokens = encoder.encode_audio(self.samples, self.level)
+        return AudioTokens(tokens[self.token_slice], self.times_s)
 
 
 def encode_audio_stream(
@@ -316,17 +327,19 @@ def encode_audio_stream(
 
 
 def segments(audio: Iterable[Waveform], level: AudioLevel | None = None) -> Iterator[Segment]:
-    """Split contiguous chunks of audio into segments, scaled by `level` if it is given.
+    """Split contiguous chunks of audio into segments, each with the level of the whole audio.
 
     Segments start at fixed times from the start of the audio, so no token depends on the chunks of the caller
     or on the choice of encoded segments. Only one segment is in memory.
     """
     first = 0  # index of the segment's first token in the stream
-    for start_s, samples, token_slice in _split(audio if level is None else map(level.scale, audio)):
+    for start_s, samples, token_slice in _split(audio):
         count = len(range(len(samples) // TOKEN_HOP)[token_slice])
         if count:
             indices = np.arange(first, first + count, dtype=np.float64)
-            yield Segment(samples, token_slice, start_s + (indices + 0.5) * (TOKEN_HOP / SAMPLE_RATE_HZ))
+            yield Segment(
+                samples, level, token_slice, start_s + (indices + 0.5) * (TOKEN_HOP / SAMPLE_RATE_HZ)
+            )
         first += count
 
 

@@ -38,7 +38,7 @@ from auscan.core.checkpoint_folder import (
     scan_graph_name,
     write_checksums,
 )
-from auscan.core.config import SAMPLE_RATE_HZ, TOKEN_HOP, CheckpointConfig
+from auscan.core.config import SAMPLE_RATE_HZ, TOKEN_HOP, CheckpointConfig, SeveralAudioConfig
 from auscan.core.environment import atomic_path, versions
 from auscan.core.errors import AuscanError, InputError
 from auscan.inference.engine_parity import compare_engines
@@ -84,10 +84,11 @@ def export(checkpoint: str | Path, out: Path, crops: NDArray[np.uint8], int8: bo
     crops: [n, S, S, 3] uint8 RGB crops of real faces, for the comparison and the int8 calibration
     int8: quantise the residual convolutions of the visual stage to 8 bits; everything else stays float32
 
-    Raises InputError if the crops have another shape or type, AuscanError if the graphs differ too much from
-    PyTorch.
+    Raises InputError if the crops have another shape or type or the audio encoders need different inputs,
+    AuscanError if the graphs differ too much from PyTorch.
     """
     reference = TorchEngine(checkpoint, "cpu")
+    _check_one_sound(checkpoint, reference.config)
     side = reference.config.network.visual.crop_size
     if crops.ndim != 4 or crops.shape[1:] != (side, side, 3) or crops.dtype != np.uint8 or not len(crops):
         raise InputError(
@@ -118,10 +119,23 @@ def export(checkpoint: str | Path, out: Path, crops: NDArray[np.uint8], int8: bo
     return report
 
 
+def _check_one_sound(checkpoint: str | Path, config: CheckpointConfig) -> None:
+    """Raise InputError if some audio encoders need the sound scaled by its level, and others as it is."""
+    audio = config.network.audio
+    if not isinstance(audio, SeveralAudioConfig):
+        return
+    if len({each.normalise == "file" for each in audio.members}) > 1:
+        kinds = ", ".join(f"{each.kind}: {each.normalise}" for each in audio.members)
+        raise InputError(
+            f"{checkpoint} cannot be exported: its audio encoders scale sound differently ({kinds}), and a "
+            "graph has one input for all. Run it with --backend torch."
+        )
+
+
 def graph_specs(network: AuscanNetwork, config: CheckpointConfig) -> dict[str, GraphSpec]:
     """Return the specification of each graph of a network, by name, with example inputs for tracing."""
     side, width = config.network.visual.crop_size, config.network.alignment.width
-    au_width, audio_width = config.network.alignment.au_width, network.audio.width
+    au_width, audio_width = config.network.alignment.au_width, network.audio_mix.width
     frames, tokens, window = 50, 80, network.temporal.fusion.window
     x = (torch.randn(frames, width), "T")
     audio_condition = (torch.randn(frames, audio_width), "T")
@@ -139,7 +153,7 @@ def graph_specs(network: AuscanNetwork, config: CheckpointConfig) -> dict[str, G
             ),
         ),
         "audio": GraphSpec(
-            module=AudioGraph(network.audio),
+            module=AudioGraph(network.audio, network.audio_mix),
             inputs={"samples": (torch.randn(SAMPLE_RATE_HZ), "M")},
             outputs=("tokens",),
         ),

@@ -27,6 +27,7 @@ from auscan.core.config import MAX_TOKEN_DISTANCE_S, TOKEN_HOP, CheckpointConfig
 from auscan.core.environment import chunk_slices
 from auscan.core.errors import CheckpointError
 from auscan.inference.engine import (
+    AudioLevel,
     AudioTokens,
     FaceAttributions,
     FusedFrames,
@@ -155,8 +156,12 @@ class OnnxEngine:
             averaged,
         )
 
-    def encode_audio(self, samples: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Encode samples [M] at 16 kHz as tokens [M // 320, Da]."""
+    def encode_audio(
+        self, samples: NDArray[np.float32], level: AudioLevel | None = None
+    ) -> NDArray[np.float32]:
+        """Encode samples [M] at 16 kHz, with the level of the whole audio, as tokens [M // 320, Da]."""
+        if level is not None:
+            samples = level.scale(samples)
         if len(samples) < TOKEN_HOP:
             return np.empty((0, *self._shape("hear", "tokens")[1:]), np.float32)
         return self._run("audio", ("tokens",), samples=samples)[0]

@@ -16,6 +16,7 @@ from torch import Tensor
 from auscan.core.config import CheckpointConfig
 from auscan.core.errors import InputError
 from auscan.inference.engine import (
+    AudioLevel,
     AudioTokens,
     FaceAttributions,
     FusedFrames,
@@ -95,9 +96,11 @@ class TorchEngine:
         )
 
     @torch.inference_mode()
-    def encode_audio(self, samples: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Encode samples [M] at 16 kHz as tokens [M // 320, Da]."""
-        return _array(self.network.audio(self._tensor(samples)[None])[0])
+    def encode_audio(
+        self, samples: NDArray[np.float32], level: AudioLevel | None = None
+    ) -> NDArray[np.float32]:
+        """Encode samples [M] at 16 kHz, with the level of the whole audio, as tokens [M // 320, Da]."""
+        return _array(self.network.encode_audio(self._tensor(samples)[None], level)[0])
 
     @torch.inference_mode()
     def fuse_audio(
@@ -118,7 +121,7 @@ class TorchEngine:
         if self._config.format == 1:
             return None
         temporal = self.network.temporal
-        tokens = np.empty((0, self.network.audio.width), np.float32) if audio is None else audio.tokens
+        tokens = np.empty((0, self.network.audio_mix.width), np.float32) if audio is None else audio.tokens
         seen, heard = temporal.opening(self._tensor(embedding), temporal.norm_audio(self._tensor(tokens)))
         return MouthOpening(_array(seen), _array(heard))
 

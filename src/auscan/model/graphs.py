@@ -60,17 +60,17 @@ class VisualGraph(nn.Module):
 
 
 class AudioGraph(nn.Module):
-    """Audio encoder, with the spectrum as a convolution."""
+    """Audio encoder and mix of its tokens, with the spectrum as a convolution."""
 
-    def __init__(self, encoder: nn.Module) -> None:
+    def __init__(self, encoder: nn.Module, mix: nn.Module) -> None:
         super().__init__()
-        self.encoder = copy.deepcopy(encoder)
+        self.encoder, self.mix = copy.deepcopy(encoder), mix
         if isinstance(self.encoder, LogMelEncoder):
             self.encoder.log_mel = SpectrumByConvolution(self.encoder)  # type: ignore[method-assign]
 
     def forward(self, samples: Tensor) -> Tensor:
         """Encode samples [M] at 16 kHz, M >= 320, as tokens [M // 320, Da]."""
-        tokens: Tensor = self.encoder(samples[None])[0]
+        tokens: Tensor = self.mix(self.encoder(samples[None]))[0]
         return tokens
 
 

@@ -4,7 +4,7 @@ The network has three stages with plain tensors between them, so that each can b
 from cached features:
 
     visual     crops [B, T, S, S, 3]             -> frame embedding [B, T, d], AU tokens [B, T, A, da]
-    audio      waveform [B, M] at 16 kHz         -> audio tokens [B, Ta, Da]
+    audio      waveform [B, M] at 16 kHz         -> audio tokens [B, Ta, Da]    (`encode_audio`)
     temporal   embeddings, AU tokens, audio      -> logits [B, T, A]
 
 Inputs: face crops, frame times in seconds, audio tokens. Returns: logits [B, T, A], before the sigmoid.
@@ -27,6 +27,7 @@ from auscan.model.fusion import AsymmetricFusion, ChannelNorm, audio_at_frames
 from auscan.model.head import ActionUnitHead
 from auscan.model.late_path import LatePath, OpeningHeads
 from auscan.model.mamba import CHUNK_FRAMES, AudioCondition, BiMamba
+from auscan.model.token_mix import TokenMix, token_parts
 
 POINT_SCALE_PX = 4.0
 """Crop pixels per unit of the points layer; about the typical error of a face detector."""
@@ -45,7 +46,7 @@ class VisualOutput:
     pose_occlusion: Tensor
     """Head pose and occlusion [B, T, 3]: yaw and pitch in degrees, covered share of the face 0 to 1."""
     face: Tensor
-    """Global token of the encoder [B, T, Dv]."""
+    """Global token [B, T, Dv]."""
     last_patches: Tensor
     """Patches of the last frame [B, N, Dv]; `previous` of the next call."""
 
@@ -86,9 +87,10 @@ class VisualStage(nn.Module):
                 f"The patch grid {self.grid} is finer than the {side} x {side} patches of the encoder; "
                 f"choose a grid of at most {side}."
             )
-        self.alignment = GranularityAlignment(self.encoder.width, self.grid**2, config.alignment)
-        self.points = nn.Linear(self.encoder.width, 10)
-        self.pose_occlusion = nn.Linear(self.encoder.width, 3)
+        self.mix = TokenMix(self.encoder.width, token_parts(self.encoder), config.alignment.width)
+        self.alignment = GranularityAlignment(self.mix.width, self.grid**2, config.alignment)
+        self.points = nn.Linear(self.mix.width, 10)
+        self.pose_occlusion = nn.Linear(self.mix.width, 3)
         template = torch.from_numpy(TEMPLATE) * (self.encoder.crop_size / SIDE)
         self.register_buffer("template", template, persistent=False)
 
@@ -104,7 +106,7 @@ class VisualStage(nn.Module):
     @property
     def patch_shape(self) -> tuple[int, int]:
         """Shape (N, Dv) of the patches of one frame, on the grid of the alignment."""
-        return self.alignment.position.shape[0], self.encoder.width
+        return self.alignment.position.shape[0], self.mix.width
 
     def encode_rows(self, crops: Tensor, carried: Tensor, before: Tensor) -> VisualOutput:
         """Encode B frames of any faces (T = 1), each with the index of its previous frame.
@@ -128,7 +130,7 @@ class VisualStage(nn.Module):
     def _encode(self, crops: Tensor) -> tuple[Tensor, Tensor]:
         """Encode crops [F, S, S, 3] uint8 as face [F, Dv] and patches [F, N, Dv] on the alignment's grid."""
         face, patches = self.encoder(crops)
-        return face, pool_patches(patches, self.grid)
+        return self.mix(face), self.mix(pool_patches(patches, self.grid))
 
     def _align(self, face: Tensor, patches: Tensor, previous: Tensor | None) -> VisualOutput:
         """Align face [B, T, Dv] and patches [B, T, N, Dv], given the previous patches [B, N, Dv] or None."""
@@ -223,7 +225,8 @@ class AuscanNetwork(nn.Module):
         super().__init__()
         self.visual = VisualStage(config)
         self.audio = build_audio_encoder(config.audio)
-        self.temporal = TemporalStage(config, self.audio.width)
+        self.audio_mix = TokenMix(self.audio.width, token_parts(self.audio), config.alignment.width)
+        self.temporal = TemporalStage(config, self.audio_mix.width)
         # With the transformers settings filled in, the network can be rebuilt from the config without the
         # hub. With the number of active patches filled in, it does not depend on the default share.
         self.config = config.model_copy(
@@ -233,6 +236,15 @@ class AuscanNetwork(nn.Module):
                 "alignment": config.alignment.with_active_count(self.visual.patch_shape[0]),
             }
         )
+
+    def encode_audio(self, waveform: Tensor, level: tuple[float, float] | None = None) -> Tensor:
+        """Encode a waveform [B, M] at 16 kHz as tokens [B, M // 320, Da].
+
+        level: mean and standard deviation of the whole audio, for an encoder with normalise: file
+        """
+        tokens: Tensor = self.audio(waveform) if level is None else self.audio(waveform, level)
+        mixed: Tensor = self.audio_mix(tokens)
+        return mixed
 
     def forward(self, crops: Tensor, frame_s: Tensor, audio: AudioInput | None = None) -> Tensor:
         """Compute logits [B, T, A] from crops [B, T, S, S, 3] uint8 at frame_s [B, T] float64 seconds."""

@@ -255,7 +255,7 @@ class AudioTokenBuffer:
     def __init__(self, engine: InferenceEngine, normalise: bool = False) -> None:
         """Create the buffer.
 
-        normalise: scale the audio by the level so far, for an encoder with normalise: file
+        normalise: measure the level of the audio so far, for an encoder with normalise: file
         """
         self._engine = engine
         self._level = AudioLevelMeter() if normalise else None
@@ -312,10 +312,8 @@ class AudioTokenBuffer:
 
     def _encode(self, count: int) -> NDArray[np.float32]:
         """Encode the first `count` samples of the buffer; return their tokens without the final ones."""
-        samples = self._buffer[:count]
-        if self._level is not None:
-            samples = self._level.level.scale(Waveform(samples, 0.0)).samples
-        return self._engine.encode_audio(samples)[self._context // TOKEN_HOP :]
+        level = None if self._level is None else self._level.level
+        return self._engine.encode_audio(self._buffer[:count], level)[self._context // TOKEN_HOP :]
 
     def _append_finished(self, tokens: NDArray[np.float32]) -> None:
         if not len(tokens):

@@ -8,21 +8,20 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 from torch.optim.lr_scheduler import LambdaLR
-from torch.optim.swa_utils import AveragedModel
 
 from auscan.core.aus import AU_NAMES
 from auscan.core.config import NetworkConfig
 from auscan.core.errors import AuscanError, InputError
-from auscan.datasets.features import Encoders
+from auscan.datasets.frozen_encoders import Encoders
 from auscan.datasets.index import Index, read_index
-from auscan.training.config import TrainConfig
+from auscan.training.config import LoopConfig, TrainConfig
 from auscan.training.encoder import CropEncoder
 from auscan.training.find_encoders import find_encoders
 from auscan.training.losses import Criterion, positive_weights
@@ -33,7 +32,13 @@ from auscan.training.module import (
     network_config,
     parameter_table,
 )
-from auscan.training.optim import ema_update, parameter_groups, warmup_cosine, with_separate_rate
+from auscan.training.optim import (
+    WeightAverage,
+    allow_tf32,
+    parameter_groups,
+    warmup_cosine,
+    with_separate_rate,
+)
 from auscan.training.run import TrainedConfig, find_trained, load_trained
 from auscan.training.windows import (
     LabelledTrack,
@@ -42,6 +47,7 @@ from auscan.training.windows import (
     check_same_encoders,
     load_tracks,
     sample_audio,
+    smallest_enlarged,
     split_tracks,
     training_windows,
 )
@@ -119,6 +125,7 @@ def initial_trained_config(config: TrainConfig, data: TrainingData) -> TrainedCo
         network=_network_config(config, data),
         controls=config.model.controls,
         encoder=config.model.encoder,
+        enlarged_from=smallest_enlarged(data.training),
         step=0,
         score=None,
     )
@@ -130,8 +137,7 @@ class TrainingModules:
 
     network: Any
     """`FeatureNetwork`, wrapped by accelerate."""
-    averaged: AveragedModel
-    """Moving average of the weights."""
+    averaged: WeightAverage
     optimizer: Any
     """AdamW, wrapped by accelerate."""
     schedule: LambdaLR
@@ -150,34 +156,47 @@ def build_modules(
     network = build_network(data.sizes, config.model, view_frames, encoder)
     report(parameter_table(network, data.sizes, config.model))
     if config.model.start_from is None:
-        network.temporal.norm_audio.fit(sample_audio(data.training))
+        with torch.no_grad():
+            samples = torch.cat([network.audio_mix(each) for each in sample_audio(data.training)])
+        network.temporal.norm_audio.fit(samples)
     else:  # with its statistics of the audio, which belong to its weights
         _load_initial_weights(network, config.model.start_from, data)
         report(f"starting from the weights of {config.model.start_from}")
-    averaged = AveragedModel(network, avg_fn=ema_update(config.optimizer.average))
-    averaged.to(accelerator.device).requires_grad_(False)
+    averaged = WeightAverage(network, config.optimizer.average, accelerator.device)
     optimizer = torch.optim.AdamW(_parameter_groups(config, network), lr=config.optimizer.rate)
     prepared_network, prepared_optimizer = accelerator.prepare(network, optimizer)
     warmup = round(config.optimizer.warmup * total_steps)
     schedule = LambdaLR(optimizer, lambda step: warmup_cosine(step, warmup, total_steps))
-    criterion = Criterion(config.loss, _positive_weights(config, data))
+    criterion = Criterion(config.loss, _positive_weights(config, data).to(accelerator.device))
     return TrainingModules(prepared_network, averaged, prepared_optimizer, schedule, criterion)
 
 
 def build_accelerator(config: TrainConfig) -> Any:
-    """Return accelerate's `Accelerator` for the settings. Raises AuscanError if it is not installed."""
+    """Return accelerate's `Accelerator` for the settings; allows TF32.
+
+    Raises AuscanError if accelerate is not installed.
+    """
     try:
         from accelerate import Accelerator, DistributedDataParallelKwargs
     except ImportError as error:
         raise AuscanError(f"Training needs accelerate ({error}). Run: pip install 'auscan[train]'") from error
+    allow_tf32()
     # In a batch without audio the fusion and audio-condition weights have no gradient.
     unused = DistributedDataParallelKwargs(find_unused_parameters=True)
     return Accelerator(
         cpu=config.loop.device == "cpu",
-        mixed_precision=config.loop.precision,
+        mixed_precision=mixed_precision(config.loop),
         gradient_accumulation_steps=config.loop.accumulate,
         kwargs_handlers=[unused],
     )
+
+
+def mixed_precision(loop: LoopConfig) -> Literal["no", "bf16", "fp16"]:
+    """Return the precision of a run: auto is bf16 on a GPU that computes it, and float32 elsewhere."""
+    if loop.precision != "auto":
+        return loop.precision
+    on_gpu = loop.device == "auto" and torch.cuda.is_available()
+    return "bf16" if on_gpu and torch.cuda.is_bf16_supported(including_emulation=False) else "no"
 
 
 def _network_config(config: TrainConfig, data: TrainingData) -> NetworkConfig:

@@ -116,9 +116,10 @@ class EncoderConfig(Settings):
     start: str
     """Initial weights, as for `auscan extract --model`: nano, base, large, or the folder of a checkpoint or
     of another such run. The cache must have been made with the same encoders."""
-    visual: str | None = None
-    """With base or large: visual weights, a local folder or hub name, as for `auscan extract --visual`."""
-    audio: str | None = None
+    visual: str | tuple[str, ...] | None = None
+    """With base or large: visual weights, a local folder or hub name or a list of them, as for
+    `auscan extract --visual`."""
+    audio: str | tuple[str, ...] | None = None
     """With base or large: audio weights, as for `auscan extract --audio`."""
     learn: Literal["all", "blocks", "lora"] = "all"
     """Weights to train: all, the last blocks and the layers after them, or low-rank adapters
@@ -130,6 +131,9 @@ class EncoderConfig(Settings):
     """Rank of the adapter of each matrix of the transformer, with learn: lora."""
     rate_factor: float = Field(default=0.1, gt=0)
     """Learning rate of the encoder as a share of optimizer.rate."""
+    recompute: bool = False
+    """Recompute the activations of transformer blocks in the backward pass (gradient checkpointing): less
+    memory, about a third more time."""
     augment: bool = True
     """Augment the crops: random geometry, tone, blur, noise and occlusion, drawn once per window."""
 
@@ -237,8 +241,8 @@ class LoopConfig(Settings):
     """Steps between two lines of the log."""
     device: Literal["auto", "cpu"] = "auto"
     """auto uses the device that accelerate finds: one or several GPUs, or the CPU."""
-    precision: Literal["no", "bf16", "fp16"] = "no"
-    """Mixed precision; no is float32."""
+    precision: Literal["auto", "no", "bf16", "fp16"] = "auto"
+    """Mixed precision; no is float32, auto is bf16 on a GPU that supports it and float32 elsewhere."""
     workers: int = Field(default=0, ge=0)
     """Processes that load windows in advance; 0 loads them in the training process."""
     rule: Rule = "frame"

@@ -25,12 +25,14 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from auscan.core.config import ConvVisualConfig, HubVisualConfig
+from auscan.core.config import VisualConfig
 from auscan.core.errors import AuscanError, InputError
 from auscan.encoders.visual import (
     ConvEncoder,
     HubVisualEncoder,
     ResidualBlock,
+    SeveralVisualEncoder,
+    VisualEncoder,
     build_visual_encoder,
     pool_patches,
 )
@@ -53,7 +55,7 @@ BLUR_SHARE, NOISE_SHARE, OCCLUSION_SHARE = 0.25, 0.4, 0.3
 class CropEncoder(nn.Module):
     """Visual encoder with the trainable part selected by `config`; patches are averaged to a grid."""
 
-    def __init__(self, visual: ConvEncoder | HubVisualEncoder, grid: int, config: EncoderConfig) -> None:
+    def __init__(self, visual: VisualEncoder, grid: int, config: EncoderConfig) -> None:
         """Modify and keep `visual`. Raises InputError if it has too few blocks or does not support LoRA."""
         super().__init__()
         self.grid, self.learn = grid, config.learn
@@ -63,8 +65,9 @@ class CropEncoder(nn.Module):
                 block.requires_grad_(True)
         elif config.learn == "lora":
             _add_lora(visual, config.rank)
+        self._recomputed = _recomputable_blocks(visual) if config.recompute else []
         # On a CPU convolutions run faster with channels last.
-        self.visual: ConvEncoder | HubVisualEncoder = visual
+        self.visual: VisualEncoder = visual
         self.visual.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.visual.eval()
 
@@ -78,17 +81,17 @@ class CropEncoder(nn.Module):
         """Keep the encoder in evaluation mode (see above); its weights are trained all the same."""
         super().train(mode)
         self.visual.eval()
+        for block in self._recomputed:  # only the block's own flag: its layers stay in evaluation mode
+            block.training = mode
         return self
 
 
-def build_crop_encoder(
-    visual: ConvVisualConfig | HubVisualConfig, grid: int, config: EncoderConfig
-) -> CropEncoder:
+def build_crop_encoder(visual: VisualConfig, grid: int, config: EncoderConfig) -> CropEncoder:
     """Build an encoder of the same shape, whose weights are to be loaded."""
     return CropEncoder(build_visual_encoder(visual), grid, config)
 
 
-def unwrap_encoder(encoder: CropEncoder) -> ConvEncoder | HubVisualEncoder:
+def unwrap_encoder(encoder: CropEncoder) -> VisualEncoder:
     """Return the encoder alone, with low-rank adapters merged into its matrices. Modifies `encoder`."""
     if encoder.learn == "lora":
         from peft.tuners.tuners_utils import BaseTunerLayer
@@ -100,8 +103,10 @@ def unwrap_encoder(encoder: CropEncoder) -> ConvEncoder | HubVisualEncoder:
     return encoder.visual.requires_grad_(False)
 
 
-def _last_blocks(visual: ConvEncoder | HubVisualEncoder, count: int) -> list[nn.Module]:
-    """Return the last `count` blocks and the layers after them."""
+def _last_blocks(visual: VisualEncoder, count: int) -> list[nn.Module]:
+    """Return the last `count` blocks and the layers after them; of several encoders, those of each."""
+    if isinstance(visual, SeveralVisualEncoder):
+        return [layer for member in visual.encoders for layer in _last_blocks(member, count)]
     if isinstance(visual, ConvEncoder):
         blocks: list[nn.Module] = [layer for layer in visual.layers if isinstance(layer, ResidualBlock)]
         final_layers: list[nn.Module] = [visual.pool, visual.norm_global, visual.norm_patches]
@@ -115,9 +120,25 @@ def _last_blocks(visual: ConvEncoder | HubVisualEncoder, count: int) -> list[nn.
     return [*blocks[-count:], *final_layers]
 
 
-def _add_lora(visual: ConvEncoder | HubVisualEncoder, rank: int) -> None:
+def _recomputable_blocks(visual: VisualEncoder) -> list[nn.Module]:
+    """Switch on gradient checkpointing, and return the blocks that apply it if they are in training mode."""
+    blocks: list[nn.Module] = []
+    for member in visual.encoders if isinstance(visual, SeveralVisualEncoder) else [visual]:
+        if not isinstance(member, HubVisualEncoder):
+            raise InputError(
+                "model.encoder.recompute supports encoders from transformers only, such as DINOv2. Omit it."
+            )
+        # transformers renamed it in the course of version 5.
+        old = "gradient_checkpointing_enable"
+        enable = getattr(member.backbone, "activation_checkpointing_enable", None)
+        (enable or getattr(member.backbone, old))({"use_reentrant": False})
+        blocks += member.blocks
+    return blocks
+
+
+def _add_lora(visual: VisualEncoder, rank: int) -> None:
     """Add low-rank adapters to the matrices of a transformer, which stay fixed (LoRA, Hu et al. 2021)."""
-    if not isinstance(visual, HubVisualEncoder):
+    if isinstance(visual, ConvEncoder):
         raise InputError(
             "model.encoder.learn: lora supports encoders from transformers only, such as DINOv2. Use learn: "
             "all or learn: blocks."
@@ -126,8 +147,9 @@ def _add_lora(visual: ConvEncoder | HubVisualEncoder, rank: int) -> None:
         from peft import LoraConfig, inject_adapter_in_model
     except ImportError as error:
         raise AuscanError(f"LoRA needs peft ({error}). Run: pip install 'auscan[train]'") from error
-    settings = LoraConfig(r=rank, lora_alpha=2 * rank, target_modules="all-linear")
-    visual.backbone = inject_adapter_in_model(settings, visual.backbone)
+    for encoder in visual.encoders if isinstance(visual, SeveralVisualEncoder) else [visual]:
+        settings = LoraConfig(r=rank, lora_alpha=2 * rank, target_modules="all-linear")
+        encoder.backbone = inject_adapter_in_model(settings, encoder.backbone)
 
 
 def augment_crops(batch: Batch, rng: np.random.Generator) -> Batch:

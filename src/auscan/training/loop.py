@@ -4,17 +4,16 @@
         for each step    forward, losses, backward, clip, step, moving average of the weights
         score the validation tracks; keep the best; stop if the score no longer improves
 
-accelerate runs it on one or several GPUs or the CPU, in float32, bf16 or fp16. Several processes, each with a
-part of a step's windows, compute what one process with all of them would. An interrupted run resumes from its
-last save and ends with the same weights as an uninterrupted one: order and dropout depend on the seed and the
-position in an epoch, and everything else that a step depends on is in the saved state.
+accelerate runs it on one or several GPUs (bf16 by default) or the CPU (float32). Several processes, each with
+a part of a step's windows, compute what one process with all of them would. An interrupted run resumes from
+its last save and ends with the same weights as an uninterrupted one: order and dropout depend on the seed and
+the position in an epoch, and everything else that a step depends on is in the saved state.
 
 Inputs: a `TrainConfig`. Returns: the folder of a run (run.py).
 See also: build.py (data, network and optimiser of a run), epoch.py (order and modality dropout), losses.py.
 """
 
 import math
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -41,6 +40,7 @@ from auscan.training.config import TrainConfig
 from auscan.training.distributed import gather_rows
 from auscan.training.epoch import EpochBatches, EpochOrder, process_batches
 from auscan.training.losses import Losses, Predictions, Views
+from auscan.training.meter import LossMeter, Throughput
 from auscan.training.module import FeatureNetwork
 from auscan.training.optim import keep_freed_memory
 from auscan.training.predict import score_tracks, validation_score
@@ -114,23 +114,26 @@ class Trainer:
         with self.accelerator.main_process_first():
             self.folder = RunFolder(config, creates=self.is_main)
         self.summary_writer = _summary_writer(config.out) if self.is_main else None
-        self.progress = RunProgress()
+        self.progress, self.losses = RunProgress(), LossMeter()
         self._resume()
 
     def run(self) -> None:
         """Train and validate until the last epoch, or until the score no longer improves."""
-        progress, throughput = self.progress, _Throughput()
+        progress, throughput = self.progress, Throughput()
         while progress.step < self.total_steps and not progress.stopped:
             epoch, first = divmod(progress.step, self.steps_per_epoch)
             for micro_batches in self._step_batches(epoch, first):
-                losses = self._step(micro_batches)
+                self._step(micro_batches)
                 progress.step += 1
                 throughput.add(sum(int(batch.has_face.sum()) for batch in micro_batches))
                 last = progress.step % self.steps_per_epoch == 0
                 if progress.step % self.config.loop.log_every == 0:
-                    self._log(epoch, losses, throughput)
+                    self._check_losses()
+                    self._log(epoch, throughput)
                 if progress.step % self.config.loop.save_every == 0 and not last:
+                    self._check_losses()
                     self._save()
+            self._check_losses()
             self._validate(epoch)
             self._save()
 
@@ -152,6 +155,7 @@ class Trainer:
             num_workers=config.loop.workers,
             generator=torch.Generator(),
             collate_fn=_identity,
+            pin_memory=self.accelerator.device.type == "cuda",
         )
         micro_batches: list[Batch] = []
         for batch in loader:
@@ -162,46 +166,43 @@ class Trainer:
                 yield micro_batches
                 micro_batches = []
 
-    def _step(self, micro_batches: list[Batch]) -> dict[str, float]:
-        """One step of the optimiser; returns the losses of all processes, averaged over its batches."""
+    def _step(self, micro_batches: list[Batch]) -> None:
+        """One step of the optimiser; its losses, averaged over its batches, go to the meter."""
         self.network.train()
         module = self.accelerator.unwrap_model(self.network)
         if isinstance(module.alignment, GranularityAlignment):
             module.alignment.anneal_selection(self.active_patches, self.progress.step / self.total_steps)
-        sums: dict[str, float] = {}
-        outputs: list[tuple[Batch, Tensor]] = []
+        sums: dict[str, Tensor] = {}
+        finite: list[Tensor] = []
         for batch in (each.to(self.accelerator.device) for each in micro_batches):
             with self.accelerator.accumulate(self.network):
                 losses, logits = self._losses(batch)
-                outputs.append((batch, logits))
+                finite.append(logits.isfinite().flatten(1).all(1))
                 # accelerate averages gradients over processes, but they are to be summed: see distributed.py.
                 self.accelerator.backward(losses.total * self.accelerator.num_processes)
                 if self.accelerator.sync_gradients:
                     self.accelerator.clip_grad_norm_(self.network.parameters(), self.config.optimizer.clip)
                 self.optimizer.step()
                 self.optimizer.zero_grad()
-            for name, value in {"loss": losses.total, **losses.terms}.items():
-                sums[name] = sums.get(name, 0.0) + value.item() / len(micro_batches)
-        # The losses are on the host for the log in any case, so the check does not wait for the device.
-        if not math.isfinite(sums["loss"]):
-            raise self._loss_error(sums["loss"], outputs)
+            for name, value in {"loss": losses.total.detach(), **losses.terms}.items():
+                sums[name] = sums.get(name, 0.0) + value / len(micro_batches)
+        tracks = tuple(track for batch in micro_batches for track in batch.tracks)
+        self.losses.add(self.progress.step + 1, sums, tracks, torch.cat(finite))
         self.schedule.step()
-        self.averaged.update_parameters(self.accelerator.unwrap_model(self.network))
-        return sums
+        self.averaged.update(self.accelerator.unwrap_model(self.network))
 
-    def _loss_error(self, loss: float, outputs: list[tuple[Batch, Tensor]]) -> InputError:
-        """Return the error of a step whose loss is not finite; it names the tracks with such scores."""
-        names = [track for batch, _ in outputs for track in batch.tracks]
-        finite = torch.cat([logits.isfinite().flatten(1).all(1) for _, logits in outputs]).tolist()
-        wrong = {name for name, is_finite in zip(names, finite, strict=True) if not is_finite}
-        tracks = ", ".join(sorted(wrong or set(names)))
+    def _check_losses(self) -> None:
+        """Raise InputError if a loss since the last check is not finite; it names the step and the tracks."""
+        wrong = self.losses.first_not_finite()
+        if wrong is None:
+            return
         data = self.config.data
         caches = " or ".join(map(str, [data.cache, *(each.cache for each in data.more)]))
-        return InputError(
-            f"The loss of step {self.progress.step + 1} is {loss}, in windows of the tracks {tracks}. "
-            f"The weights of this step are not saved. Lower optimizer.rate, or use another loop.precision "
-            f"than {self.config.loop.precision}. If the pictures of a track are damaged, delete its folder "
-            f"in {caches} and run auscan extract again."
+        raise InputError(
+            f"The loss of step {wrong.step} is {wrong.loss}, in windows of the tracks "
+            f"{', '.join(wrong.tracks)}. No weights are saved from this step on. Lower optimizer.rate, or "
+            f"use another loop.precision than {self.accelerator.mixed_precision}. If the pictures of a track "
+            f"are damaged, delete its folder in {caches} and run auscan extract again."
         )
 
     def _losses(self, batch: Batch) -> tuple[Losses, Tensor]:
@@ -298,6 +299,7 @@ class Trainer:
             "schedule": self.schedule.state_dict(),
             "scaler": None if scaler is None else scaler.state_dict(),
             "random": torch.get_rng_state(),
+            "losses": self.losses.state(),
             "group": self.windows_per_step,
             "format": CHECKPOINT_FORMAT,
             **vars(self.progress),
@@ -329,6 +331,8 @@ class Trainer:
         if self.accelerator.scaler is not None:
             self.accelerator.scaler.load_state_dict(state["scaler"])
         torch.set_rng_state(state["random"])
+        if "losses" in state:  # states of earlier versions have none
+            self.losses.load_state(state["losses"], self.accelerator.device)
         self.progress = RunProgress(**{name: state[name] for name in vars(RunProgress())})
         self.report(f"resuming from step {self.progress.step} of {self.total_steps}")
 
@@ -336,9 +340,11 @@ class Trainer:
         """Return the modules saved in state.pt, by key."""
         return {"network": self.accelerator.unwrap_model(self.network), "mean": self.averaged}
 
-    def _log(self, epoch: int, losses: dict[str, float], throughput: "_Throughput") -> None:
-        rate = self.schedule.get_last_lr()[0]
-        self._write_log(epoch=epoch, kind="training", rate=rate, frames_per_s=throughput.restart(), **losses)
+    def _log(self, epoch: int, throughput: Throughput) -> None:
+        rate, frames_per_s = self.schedule.get_last_lr()[0], throughput.restart()
+        self._write_log(
+            epoch=epoch, kind="training", rate=rate, frames_per_s=frames_per_s, **self.losses.read()
+        )
 
     def _write_log(self, **values: Any) -> None:
         if self.is_main:
@@ -357,24 +363,6 @@ def close_process_group() -> None:
     from accelerate import PartialState
 
     PartialState().destroy_process_group()
-
-
-class _Throughput:
-    """Frames per second since the last call of `restart`."""
-
-    def __init__(self) -> None:
-        self._frames, self._since_s = 0, time.monotonic()
-
-    def add(self, frames: int) -> None:
-        """Count `frames` more frames."""
-        self._frames += frames
-
-    def restart(self) -> float:
-        """Return the frames per second and restart the count."""
-        now_s = time.monotonic()
-        frames_per_s = self._frames / max(now_s - self._since_s, 1e-9)
-        self._frames, self._since_s = 0, now_s
-        return round(frames_per_s, 1)
 
 
 def _summary_writer(folder: Path) -> Any | None:

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from auscan.core.aus import AU_COUNT
-from auscan.core.config import NetworkConfig, Settings
+from auscan.core.config import NetworkConfig, Settings, TokenPart
 from auscan.core.environment import chunk_slices
 from auscan.core.errors import InputError
 from auscan.datasets.cache import CacheHeader, TrackFeatures
@@ -26,6 +26,7 @@ from auscan.model.alignment import AlignmentOutput, GranularityAlignment
 from auscan.model.fusion import audio_at_frames
 from auscan.model.mamba import BiMamba
 from auscan.model.network import AudioInput
+from auscan.model.token_mix import TokenMix
 from auscan.training.config import ControlConfig, ModelConfig
 from auscan.training.controls import ControlledTemporalStage, build_alignment, parameter_count
 from auscan.training.encoder import CropEncoder
@@ -36,6 +37,8 @@ PADDING_S = 1e9
 """Time of padded frames, in seconds: out of reach of all audio."""
 CHUNK_FRAMES = 512
 """Frames of a whole track that alignment encodes in one call; does not change results."""
+CHUNK_TOKENS = 4096
+"""Audio tokens of a whole track that are mixed in one call; does not change results."""
 
 
 class FeatureSizes(Settings):
@@ -47,11 +50,21 @@ class FeatureSizes(Settings):
     """Patches along one side of the grid."""
     audio_width: int
     """Da."""
+    visual_parts: tuple[TokenPart, ...] = ()
+    """Parts of a visual token; see datasets/cache.py."""
+    audio_parts: tuple[TokenPart, ...] = ()
+    """Parts of an audio token."""
 
     @classmethod
     def from_header(cls, header: CacheHeader) -> "FeatureSizes":
         """Return the sizes of a track's features."""
-        return cls(width=header.width, grid=header.grid, audio_width=header.audio_width)
+        return cls(
+            width=header.width,
+            grid=header.grid,
+            audio_width=header.audio_width,
+            visual_parts=header.visual_parts,
+            audio_parts=header.audio_parts,
+        )
 
 
 class Frames(NamedTuple):
@@ -79,11 +92,14 @@ class FeatureNetwork(nn.Module):
         """view_frames: frames of each window with views; encoder: None to use cached features."""
         super().__init__()
         self.encoder = encoder
-        self.alignment = build_alignment(sizes.width, sizes.grid**2, config.alignment, controls)
+        width = config.alignment.width
+        self.visual_mix = TokenMix(sizes.width, sizes.visual_parts, width)
+        self.audio_mix = TokenMix(sizes.audio_width, sizes.audio_parts, width)
+        self.alignment = build_alignment(self.visual_mix.width, sizes.grid**2, config.alignment, controls)
         self.view_frames = view_frames if isinstance(self.alignment, GranularityAlignment) else 0
         if isinstance(self.alignment, GranularityAlignment) and not view_frames:
             self.alignment.contrast.requires_grad_(False)  # not used
-        self.temporal = ControlledTemporalStage(config, sizes.audio_width, controls)
+        self.temporal = ControlledTemporalStage(config, self.audio_mix.width, controls)
 
     def forward(self, batch: Batch) -> Predictions:
         """Return the predictions for all frames [B, T] of the windows.
@@ -112,7 +128,7 @@ class FeatureNetwork(nn.Module):
         rows = torch.arange(len(order), device=order.device)[:, None]  # [B, 1]
         face, patches = self._tokens(batch, rows, order, valid)
         aligned: AlignmentOutput = self.alignment(face, patches)
-        audio = AudioInput(batch.audio.float(), batch.audio_times_s, batch.audio_valid)
+        audio = AudioInput(self.audio_mix(batch.audio.float()), batch.audio_times_s, batch.audio_valid)
         frame_s = batch.times_s[rows, order].masked_fill(~valid, PADDING_S)
         # Autocast may have made them half precision; sums over time are kept in float32.
         embedding, au_tokens = aligned.embedding.float(), aligned.au_tokens.float()
@@ -159,7 +175,7 @@ class FeatureNetwork(nn.Module):
         window_rows = in_window[rows].nonzero()[:, 0]
         window = slice(int(window_rows[0]), int(window_rows[-1]) + 1)
         has_face, frame_s = batch.has_face[:, rows], batch.times_s[:, rows]  # [1, L] each
-        audio = AudioInput(batch.audio.float(), batch.audio_times_s, batch.audio_valid)
+        audio = AudioInput(self.audio_mix(batch.audio.float()), batch.audio_times_s, batch.audio_valid)
         first_window = torch.zeros_like(rows[:1])[None]  # [1, 1]
         grad_enabled, previous, fused, aligned = torch.is_grad_enabled(), None, {}, None
         before = chunk_slices(window.start, CHUNK_FRAMES)
@@ -186,17 +202,22 @@ class FeatureNetwork(nn.Module):
         return self._predictions(batch, aligned, logits, audio, frames)
 
     def _tokens(self, batch: Batch, rows: Tensor, order: Tensor, valid: Tensor) -> tuple[Tensor, Tensor]:
-        """Face [B, L, Dv] and patches [B, L, N, Dv] of the frames with a face; only those are encoded."""
+        """Mixed face [B, L, Dv] and patches [B, L, N, Dv] of the frames with a face."""
         if self.encoder is None:
             assert batch.face is not None
             assert batch.patches is not None
-            return batch.face[rows, order].float(), batch.patches[rows, order].float()
+            return self._mix(batch.face[rows, order], batch.patches[rows, order])
         assert batch.crops is not None
-        # Without any face, one frame of each window is encoded all the same: every weight needs a gradient.
+        # Only frames with a face are encoded. Without any, one frame of each window is encoded all the same:
+        # every weight needs a gradient.
         encoded = valid if valid.any() else torch.ones_like(valid)
         tokens = self.encoder(batch.crops[rows, order][encoded])
         face, patches = (_scatter_rows(each.float(), encoded) for each in tokens)
-        return face, patches
+        return self._mix(face, patches)
+
+    def _mix(self, face: Tensor, patches: Tensor) -> tuple[Tensor, Tensor]:
+        """Mix face [..., Dv] and patches [..., N, Dv] of one or several encoders, as float32."""
+        return self.visual_mix(face.float()), self.visual_mix(patches.float())
 
     def _views(self, batch: Batch, aligned: AlignmentOutput, frames: Frames) -> Views | None:
         """Return the views of up to `view_frames` frames of each window, spread evenly."""
@@ -237,16 +258,15 @@ class FeatureNetwork(nn.Module):
             embeddings.append(aligned.embedding[0])
             au_tokens.append(aligned.au_tokens[0])
         frame_s = torch.from_numpy(features.times_s[rows]).to(device)
-        logits = self.temporal.forward_long(
-            torch.cat(embeddings), torch.cat(au_tokens), frame_s, _audio_input(features, device)
-        )
+        audio = self._track_audio(features, device)
+        logits = self.temporal.forward_long(torch.cat(embeddings), torch.cat(au_tokens), frame_s, audio)
         out[rows] = torch.sigmoid(logits.float()).cpu().numpy()
         return out
 
     def _track_tokens(
         self, features: TrackFeatures, crops: TrackCrops | None, rows: NDArray[np.intp], device: torch.device
     ) -> tuple[Tensor, Tensor]:
-        """Face [1, L, Dv] and patches [1, L, N, Dv] of some rows of a track that have a crop."""
+        """Mixed face [1, L, Dv] and patches [1, L, N, Dv] of some rows of a track that have a crop."""
         if self.encoder is None:
             face, patches = (
                 torch.from_numpy(np.array(features.read(name, rows))).to(device)
@@ -256,7 +276,19 @@ class FeatureNetwork(nn.Module):
             assert crops is not None
             pixels = crops.read(rows, np.ones(len(rows), bool))
             face, patches = self.encoder(torch.from_numpy(pixels).to(device))
-        return face.float()[None], patches.float()[None]
+        return self._mix(face[None], patches[None])
+
+    def _track_audio(self, features: TrackFeatures, device: torch.device) -> AudioInput | None:
+        """All audio tokens of a track, mixed; None without sound."""
+        if not len(features.audio):
+            return None
+        chunks = (
+            torch.from_numpy(np.array(features.read("audio", chunk))).to(device).float()
+            for chunk in chunk_slices(len(features.audio), CHUNK_TOKENS)
+        )
+        tokens = torch.cat([self.audio_mix(chunk) for chunk in chunks])[None]
+        times_s = torch.from_numpy(features.audio_times_s()).to(device)[None]
+        return AudioInput(tokens, times_s, torch.ones(tokens.shape[:2], dtype=torch.bool, device=device))
 
 
 def build_network(
@@ -296,7 +328,8 @@ def parameter_table(network: FeatureNetwork, sizes: FeatureSizes, model: ModelCo
     with torch.device("meta"):
         plain = FeatureNetwork(sizes, model.network(), ControlConfig())
     lines = ["weights      this run     the method"]
-    for name in ("alignment", "temporal.fusion", "temporal.memory", "temporal.head"):
+    mixes = [name for name in ("visual_mix", "audio_mix") if parameter_count(network.get_submodule(name))]
+    for name in (*mixes, "alignment", "temporal.fusion", "temporal.memory", "temporal.head"):
         count, plain_count = (parameter_count(each.get_submodule(name)) for each in (network, plain))
         lines.append(f"{name.rpartition('.')[2]:10} {count:10,} {plain_count:14,}")
     in_encoder = 0 if network.encoder is None else parameter_count(network.encoder)
@@ -327,11 +360,3 @@ def pack_visible_frames(has_face: Tensor) -> tuple[Tensor, Tensor]:
 def _scatter_rows(rows: Tensor, mask: Tensor) -> Tensor:
     """Scatter rows [F, ...] to the positions where mask [B, L] is True, 0 elsewhere: [B, L, ...]."""
     return rows.new_zeros(*mask.shape, *rows.shape[1:]).index_put((mask,), rows)
-
-
-def _audio_input(features: TrackFeatures, device: torch.device) -> AudioInput | None:
-    if not len(features.audio):
-        return None
-    tokens = torch.from_numpy(np.array(features.read("audio"))).to(device).float()[None]
-    times_s = torch.from_numpy(features.audio_times_s()).to(device)[None]
-    return AudioInput(tokens, times_s, torch.ones(tokens.shape[:2], dtype=torch.bool, device=device))

@@ -8,13 +8,14 @@ Inputs: numbers, and the weights of a network. Returns: factors, and parameter g
 See also: loop.py (the optimiser and its steps).
 """
 
+import copy
 import ctypes
 import math
 import sys
-from collections.abc import Callable
 from typing import Any
 
-from torch import Tensor, lerp, nn
+import torch
+from torch import Tensor, nn
 
 TRIM_THRESHOLD, MMAP_THRESHOLD = -1, -3
 """Numbers of the settings of mallopt in malloc.h."""
@@ -29,14 +30,40 @@ def warmup_cosine(step: int, warmup: int, total: int) -> float:
     return 0.5 * (1 + math.cos(math.pi * (step - warmup) / max(1, total - warmup)))
 
 
-def ema_update(decay: float) -> Callable[[Tensor, Tensor, Tensor | int], Tensor]:
-    """Return the update of the moving average of the weights, which is faster during the first steps."""
+class WeightAverage(nn.Module):
+    """Exponential moving average of the weights of a network, on its device.
 
-    def update(mean: Tensor, new: Tensor, count: Tensor | int) -> Tensor:
-        updates = float(count)
-        return lerp(mean, new, 1.0 - min(decay, (1.0 + updates) / (10.0 + updates)) if decay else 1.0)
+    The number of updates is kept on the host: torch's `AveragedModel` reads it from the device for every
+    weight, and each step then waits for the device.
+    """
 
-    return update
+    n_averaged: Tensor
+
+    def __init__(self, network: nn.Module, decay: float, device: torch.device) -> None:
+        """decay: weight of the mean in an update; 0 keeps the last weights."""
+        super().__init__()
+        self.module = copy.deepcopy(network).to(device).requires_grad_(False)
+        self.register_buffer("n_averaged", torch.tensor(0))
+        self._decay = decay
+
+    @torch.no_grad()
+    def update(self, network: nn.Module) -> None:
+        """Move the mean towards the weights of `network`."""
+        means: list[Tensor] = list(self.module.parameters())
+        weights: list[Tensor] = list(network.parameters())
+        torch._foreach_lerp_(means, weights, average_share(self._decay, int(self.n_averaged)))
+        self.n_averaged += 1
+
+
+def average_share(decay: float, updates: int) -> float:
+    """Weight of the new weights in the moving average after some updates; larger during the first steps."""
+    return 1.0 - min(decay, (1.0 + updates) / (10.0 + updates)) if decay and updates else 1.0
+
+
+def allow_tf32() -> None:
+    """Let GPUs compute float32 matrix products in TF32: 10 bits of mantissa, several times as fast."""
+    torch.backends.cuda.matmul.allow_tf32 = True
+    torch.backends.cudnn.allow_tf32 = True
 
 
 def parameter_groups(network: nn.Module, weight_decay: float) -> list[dict[str, Any]]:

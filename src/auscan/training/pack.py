@@ -14,7 +14,7 @@ from torch import nn
 from auscan.core.config import UNCALIBRATED, CheckpointConfig
 from auscan.core.environment import VERSION
 from auscan.core.errors import InputError
-from auscan.datasets.features import Encoders
+from auscan.datasets.frozen_encoders import Encoders, Sources
 from auscan.inference.score_track import calibrate, to_logits
 from auscan.model.checkpoint import save_checkpoint
 from auscan.model.network import AuscanNetwork
@@ -31,6 +31,7 @@ Packed by `auscan pack` from a network that `auscan train` wrote at step {step}.
 - Encoders: {encoders}.
 - Mean F1 on its validation split at 0.5: {score}.
 - Active patches: {patches}.
+- Training crops: {crops}.
 - Untrained AUs, always empty: {untrained_aus}.
 - Calibrated by Platt scaling: {calibrated}.
 - Thresholds: {thresholds}.
@@ -45,8 +46,8 @@ def pack(
     decision: Decision | None = None,
     name: str | None = None,
     model: str | None = None,
-    visual: str | None = None,
-    audio: str | None = None,
+    visual: Sources = None,
+    audio: Sources = None,
 ) -> CheckpointConfig:
     """Write the checkpoint of a run, or of its best/ or last/, into `out`; returns its config.
 
@@ -54,8 +55,8 @@ def pack(
     name: the model's id; None: the name of `out`.
     model, visual, audio: encoders of its features, if the run found them elsewhere.
 
-    Raises InputError for a run with controls, which a checkpoint cannot store, and for other encoders;
-    CheckpointError if there is no trained network.
+    Raises InputError for a run with controls, which a checkpoint cannot store, for one that selects nothing,
+    and for other encoders; CheckpointError if there is no trained network.
     """
     trained = find_trained(run) or run
     network, trained_config = load_trained(trained)
@@ -66,6 +67,7 @@ def pack(
             f"{trained} was trained with controls ({controls}), which a checkpoint cannot store. To use its "
             "fine-tuned encoder, pass the folder to auscan extract --model."
         )
+    _check_selection(trained, trained_config)
     encoders = encoders_of(network, trained_config, model, visual, audio)
     joined = _join_encoders(network, trained_config, encoders)
     decision = decision or Decision()
@@ -82,6 +84,18 @@ def pack(
     )
     save_checkpoint(out, joined, config, _card(config, trained_config, encoders))
     return config
+
+
+def _check_selection(trained: Path, trained_config: TrainedConfig) -> None:
+    """Raise InputError if the network keeps all patches, as those of auscan 0.1.0 could."""
+    alignment, count = trained_config.network.alignment, trained_config.sizes.grid**2
+    if alignment.active_count(count) == count:
+        raise InputError(
+            f"{trained} keeps k = {alignment.active_patches} patches a frame, but its features have "
+            f"N = {count}, so it selects nothing. Train it again: without model.alignment.active_patches it "
+            f"keeps a share of {alignment.active_share}. To pack it as it is, use the version of auscan that "
+            "trained it."
+        )
 
 
 def to_calibrated_thresholds(decision: Decision) -> tuple[float, ...]:
@@ -105,6 +119,8 @@ def _join_encoders(
     joined = AuscanNetwork(trained_config.network.model_copy(update=update))
     joined.visual.encoder.load_state_dict(encoders.visual.state_dict())
     joined.audio.load_state_dict(encoders.audio.state_dict())
+    joined.visual.mix.load_state_dict(network.visual_mix.state_dict())
+    joined.audio_mix.load_state_dict(network.audio_mix.state_dict())
     joined.visual.alignment.load_state_dict(network.alignment.state_dict())
     joined.temporal.load_state_dict(network.temporal.state_dict())
     for layer, trained in (
@@ -119,17 +135,26 @@ def _join_encoders(
     return joined.eval()
 
 
+def _describe_crops(enlarged_from: int | None, crop_size: int) -> str:
+    if enlarged_from is None:
+        return f"{crop_size} px, not known to be enlarged"
+    return (
+        f"pictures of {enlarged_from} px enlarged to {crop_size} px; `auscan detect` cuts {crop_size} px "
+        "from the frame, which is sharper"
+    )
+
+
 def _card(config: CheckpointConfig, trained_config: TrainedConfig, encoders: Encoders) -> str:
     score = "not known" if trained_config.score is None else f"{trained_config.score:.4f}"
     count = trained_config.sizes.grid**2
-    active = trained_config.network.alignment.active_count(count)
     by_name = zip(config.au_names, config.thresholds, strict=True)
     return CARD.format(
         name=config.name,
         step=trained_config.step,
         encoders=encoders.name,
         score=score,
-        patches=f"k = {active} of N = {count}" + (", so none is discarded" if active == count else ""),
+        patches=f"k = {trained_config.network.alignment.active_count(count)} of N = {count}",
+        crops=_describe_crops(trained_config.enlarged_from, encoders.crop_size),
         untrained_aus=", ".join(config.untrained_aus) or "none",
         calibrated="no" if config.calibration == UNCALIBRATED else "on the scores of the thresholds",
         thresholds=", ".join(f"{au} {threshold:.3f}" for au, threshold in by_name),

@@ -61,6 +61,8 @@ class TrainedConfig(Settings):
     controls: ControlConfig
     encoder: EncoderConfig | None = None
     """How the visual encoder was fine-tuned; its weights are then stored here. None: trained on features."""
+    enlarged_from: int | None = None
+    """Side in pixels of the smallest picture that was enlarged to a crop; None if none or not known."""
     step: int
     score: float | None
     """Mean F1 on the validation split at 0.5."""

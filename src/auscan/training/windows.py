@@ -8,7 +8,7 @@ Returns: lists of tracks, batches of tensors. Raises InputError if index and fea
 See also: epoch.py (windows of an epoch), module.py (frames without a crop), datasets/track_lists.py (folds).
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any, Self
@@ -23,7 +23,7 @@ from auscan.core.aus import AU_NAMES
 from auscan.core.errors import InputError
 from auscan.datasets.cache import TrackFeatures, open_track
 from auscan.datasets.crops import TrackCrops
-from auscan.datasets.features import Encoders
+from auscan.datasets.frozen_encoders import Encoders
 from auscan.datasets.index import COVER_COLUMNS, Index, read_index
 from auscan.datasets.track_lists import assign_folds
 from auscan.results.readers.annotations import NOT_ANNOTATED
@@ -83,15 +83,17 @@ def load_tracks(
     return tracks
 
 
-def sample_audio(tracks: Sequence[LabelledTrack], per_track: int = 500, total: int = 200_000) -> Tensor:
-    """Return audio tokens [n, Da] of the tracks, spread evenly over time, to measure their statistics.
+def sample_audio(
+    tracks: Sequence[LabelledTrack], per_track: int = 500, total: int = 200_000
+) -> Iterator[Tensor]:
+    """Yield audio tokens [n, Da] of each track, spread evenly over time, to measure their statistics.
 
     per_track, total: largest number of tokens of a track, and of all tracks
     """
     count = min(per_track, max(1, total // len(tracks)))
-    rows = (slice(None, None, max(1, len(track.features.audio) // count)) for track in tracks)
-    samples = [track.features.read("audio", every) for track, every in zip(tracks, rows, strict=True)]
-    return torch.from_numpy(np.concatenate(samples)).float()
+    for track in tracks:
+        every = slice(None, None, max(1, len(track.features.audio) // count))
+        yield torch.from_numpy(np.array(track.features.read("audio", every))).float()
 
 
 def split_tracks(
@@ -160,6 +162,15 @@ def with_shuffled_labels(tracks: Sequence[LabelledTrack], seed: int) -> list[Lab
     return [replace(track, labels=labels) for track, labels in zip(tracks, shuffled, strict=True)]
 
 
+def smallest_enlarged(tracks: Sequence[LabelledTrack]) -> int | None:
+    """Return the side in pixels of the smallest picture that was enlarged to a crop, or None."""
+    sides = (
+        track.features.header.enlarged_from if track.crops is None else track.crops.enlarged_from()
+        for track in tracks
+    )
+    return min((side for side in sides if side is not None), default=None)
+
+
 def check_same_encoders(track: LabelledTrack, reference: LabelledTrack) -> None:
     """Raise InputError unless both tracks have features of the same encoders and grid."""
     header, expected = track.features.header, reference.features.header
@@ -196,7 +207,7 @@ class Batch:
     face: Tensor | None
     """[B, T, Dv] float16; None with crops."""
     patches: Tensor | None
-    """[B, T, N, Dv] float16; None with crops."""
+    """[B, T, N, Dv] float32; None with crops."""
     crops: Tensor | None
     """[B, T, S, S, 3] uint8 RGB, black for frames without a crop; None with features."""
     has_face: Tensor
@@ -221,11 +232,17 @@ class Batch:
     """[B, T] bool, False in the margins of a window and in padding; None: no margins."""
 
     def to(self, device: torch.device) -> Self:
-        """Return the batch on a device."""
-        moved: dict[str, Any] = {each.name: getattr(self, each.name) for each in fields(self)}
-        for name, value in moved.items():
-            moved[name] = value.to(device, non_blocking=True) if isinstance(value, Tensor) else value
-        return type(self)(**moved)
+        """Return the batch on a device. The copy of a pinned batch to a GPU is not waited for."""
+        return self._map(lambda tensor: tensor.to(device, non_blocking=True))
+
+    def pin_memory(self) -> Self:
+        """Return the batch in pinned memory. A loader with `pin_memory` calls this."""
+        return self._map(Tensor.pin_memory)
+
+    def _map(self, change: Callable[[Tensor], Tensor]) -> Self:
+        values = {each.name: getattr(self, each.name) for each in fields(self)}
+        changed = {name: change(value) for name, value in values.items() if isinstance(value, Tensor)}
+        return type(self)(**{**values, **changed})
 
     def window(self, number: int) -> Self:
         """Return one window as a batch of one."""
@@ -328,7 +345,9 @@ def slice_track(track: LabelledTrack, rows: slice, audio_margin_s: float) -> Bat
         "own_audio": np.ones(len(times_s), bool),
     }
     tensors: dict[str, Any] = {"face": None, "patches": None, "crops": None, "tracks": (track.name,)}
-    tensors |= {name: torch.from_numpy(np.array(array))[None] for name, array in arrays.items()}
+    # Slices of a memory map are copied; decoded arrays, which are large, are not.
+    owned = {name: np.require(array, requirements=["O", "W"]) for name, array in arrays.items()}
+    tensors |= {name: torch.from_numpy(array)[None] for name, array in owned.items()}
     return Batch(**tensors)
 
 
@@ -364,10 +383,9 @@ def collate(windows: Sequence[Batch]) -> Batch:
             collated[each.name] = tuple(track for window in windows for track in window.tracks)
             continue
         values = [getattr(window, each.name)[0] for window in windows]
-        out = values[0].new_full(
-            (len(values), max(map(len, values)), *values[0].shape[1:]), padding.get(each.name, 0)
-        )
+        out = values[0].new_empty((len(values), max(map(len, values)), *values[0].shape[1:]))
         for row, value in enumerate(values):
             out[row, : len(value)] = value
+            out[row, len(value) :] = padding.get(each.name, 0)
         collated[each.name] = out
     return Batch(**collated)
