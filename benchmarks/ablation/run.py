@@ -42,7 +42,7 @@ SIDE_PX: Final = 192
 SEED: Final = 16
 """Seed of the data."""
 CONDITIONS: Final = Conditions(
-    covered_speech=0.4, other_voice=0.5, blank_every_s=20.0, occluders=("hand", "microphone", "card")
+    covered_speech=0.4, other_voice=0.5, blank_every_s=30.0, occluders=("hand", "microphone", "card")
 )
 ARMS: Final[dict[str, dict[str, Any]]] = {
     "full": {},
