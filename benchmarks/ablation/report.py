@@ -34,25 +34,25 @@ COMPARED = (*OWN, "free faces", "free, ambiguous rest", "free, yaw above 30 degr
 """Measures by which the networks are compared."""
 LEAD = """# Ablation: contribution of each part
 
-AUC of the full network, of networks without one part, and of networks with another part in its place, on rendered
-people under hard conditions: half of the covered speech has another person's voice, a card with a moving mouth covers
-some mouths, faces are blanked, and labels are relative to a resting face. The figures show the contribution of a part
-on this task, not the accuracy on real faces. The encoders are those of `nano` as shipped, not fine-tuned.
+AUC of the full network, of networks without one part, and of networks with another part in its place, on
+rendered people under hard conditions: half of the covered speech has another person's voice, a card with a
+moving mouth covers some mouths, faces are blanked, and labels are relative to a resting face. The figures
+show the contribution of a part on this task, not the accuracy on real faces. The encoders are those of `nano`
+as shipped, not fine-tuned.
 """
-HOW = """## How to run
+HOW = """## Method
 
-```console
-python benchmarks/ablation/run.py WORK --seeds 5 --write  # needs an hour or more
-```
+`python benchmarks/ablation/run.py WORK --seeds 5 --write` renders 30 training, 6 validation and 10 test
+people with 40 s each at 25 frames a second ([synth.md](../synth.md)), extracts nano's features on its full
+7x7 grid, and trains small networks (width 64, two temporal blocks) for up to 6 epochs. The best epoch by mean
+F1 at tuned thresholds on the validation people is scored, with the track's own sound, without sound and with
+another track's. It takes hours on one core; an interrupted run resumes.
 
-The script renders 30 training, 6 validation and 10 test people with 40 s each at 25 frames a second
-([synth.md](../synth.md)), extracts nano's features on its full 7x7 grid, and trains small networks (width 64, two
-temporal blocks) for up to 8 epochs. The best epoch by mean F1 at tuned thresholds on the validation people is scored. A
-network is scored three times on the test people: with its own sound, without sound and with another track's.
-*Covered* are frames in which at least 60 % of the mouth is covered while the person speaks with the own voice;
-*free* are frames with at most 15 % of mouth and of eyes with brows covered. Intervals are the middle 95 % of 1,000 bootstrap draws
-over test people and seeds; differences are paired. The smallest detectable difference is 2.8 standard errors (80 %
-power at the 5 % level). Not part of the task: a face in the background.
+*Covered* are frames in which at least 60 % of the mouth is covered while the person speaks with the own
+voice; *free* are frames with at most 15 % of the mouth, and of eyes with brows, covered. Intervals are the
+middle 95 % of 1,000 bootstrap draws over test people and seeds; differences are paired. The smallest
+detectable difference is 2.8 standard errors (80 % power at the 5 % level). Not part of the task: a face in
+the background.
 """
 
 
@@ -75,13 +75,13 @@ def write_report(work: Path, arms: list[str], out: Path) -> None:
         s for s in range(100) if not all((runs / f"{arm} {s}" / "test.parquet").exists() for arm in arms)
     )
     if seeds == 0:
-        print("no seed is finished, so there is no report")
+        print("no seed of all networks is finished, so there is no report yet")
         return
     frames = read_test_frames(work)
     results = {arm: read_results(work, arm, seeds, frames) for arm in arms}
     lines = [
         LEAD,
-        f"{len(frames.rows):,} test frames of {frames.videos} people; {seeds} finished seeds of each network.\n",
+        f"{len(frames.rows):,} test frames of {frames.videos} people; {seeds} finished seeds.\n",
         *["## The full network\n", *full_table(results["full"], frames), ""],
         *["## Gates and selection of the full network\n", *gate_table(results["full"], frames), ""],
         *["## Networks\n", "Mean AUC (95 % interval):\n", *arms_table(results), ""],

@@ -7,7 +7,7 @@ train each network of `ARMS` on them with each seed, and score the test people w
 with another track's sound. Encoders are not fine-tuned, so the figures compare the parts, not the final
 accuracy. Seeds are the outer loop: an interrupted run has whole seeds, and resumes. --write writes
 docs/benchmarks/ablation.md from the finished seeds. One process on one core needs about 15 minutes for the
-data and 15 minutes a seed. Needs `pip install '.[train]'`.
+data and half an hour a seed. Needs `pip install '.[train]'`.
 
 See also: hearing.py (scoring one network), scores.py (conditions, intervals), report.py (tables).
 """
@@ -51,7 +51,6 @@ ARMS: Final[dict[str, dict[str, Any]]] = {
     "concatenation": {"fusion": "concat"},
     "symmetric attention": {"fusion": "symmetric"},
     "without audio guidance": {"guide": "plain"},
-    "without any sound": {"fusion": "none", "guide": "plain", "late_path": False},
     "global token": {"visual": "global"},
     "all patches": {"visual": "all"},
     "gates without targets": {"covers": 0.0},
@@ -138,7 +137,7 @@ def network_settings(work: Path, name: str, seed: int) -> dict[str, Any]:
         "loss": {"covers": covers},
         "dropout": {"no_sound": 0.3, "other_sound": 0.0},
         "optimizer": {"rate": 2e-3, "average": 0.98},
-        "loop": {"epochs": 8, "batch": 2, "patience": 3, "device": "cpu", "stop_at": "tuned"},
+        "loop": {"epochs": 6, "batch": 2, "patience": 3, "device": "cpu", "stop_at": "tuned"},
     }
 
 

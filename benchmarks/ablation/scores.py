@@ -143,7 +143,7 @@ class PairCounts:
     """Pairs of a positive and a negative frame, by their videos."""
 
     right: Floats
-    """[V, V] pairs of a positive of one and a negative of the other video in the right order; ties are 0.5."""
+    """[V, V] correctly ordered pairs of a positive of one and a negative of the other; ties are 0.5."""
     positives: Floats
     """[V]."""
     negatives: Floats
