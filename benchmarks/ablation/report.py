@@ -83,7 +83,13 @@ def write_report(work: Path, arms: list[str], out: Path) -> None:
         LEAD,
         f"{len(frames.rows):,} test frames of {frames.videos} people; {seeds} finished seeds.\n",
         *["## The full network\n", *full_table(results["full"], frames), ""],
-        *["## Gates and selection of the full network\n", *gate_table(results["full"], frames), ""],
+        *[
+            "## Gates and selection\n",
+            *gate_table(results, frames),
+            "",
+            *selection_table(results["full"], frames),
+            "",
+        ],
         *["## Networks\n", "Mean AUC (95 % interval):\n", *arms_table(results), ""],
         "AUC of the full network minus that of another (95 % interval; smallest detectable difference):\n",
         *[*difference_table(results), ""],
@@ -148,39 +154,47 @@ def opening_lines(full: ArmResults, frames: HeldOutFrames) -> list[str]:
     return _table(["opening in clean speech", "AUC of opening >= 0.5", "correlation with the opening"], rows)
 
 
-def gate_table(full: ArmResults, frames: HeldOutFrames) -> list[str]:
-    """Return the means of the gates and the share of active patches on face and covers."""
+def gate_table(results: dict[str, ArmResults], frames: HeldOutFrames) -> list[str]:
+    """Return how well the gates tell covered from visible regions, with and without targets."""
     blank = frames.rows["blank"].to_numpy()
-    covered, visible = (frames.covers == value for value in (1, 0))
-    covered = covered & ~blank[:, None]
-    known = {"mouth": MOUTH_AUS, "eyes and brows": ~MOUTH_AUS}
-    gates = [values_at(table, frames, GATES) for table in full.measures]
+    covered = (frames.covers == 1) & ~blank[:, None]
+    visible = frames.covers == 0
     rows = []
-    for region, aus in known.items():
-        values = np.array(
-            [_gate_figures(each[:, aus], covered[:, aus], visible[:, aus], blank) for each in gates]
-        )
-        rows.append([region, *(f"{value:.3f}" for value in values.mean(0))])
-    head = ["gates of", "AUC covered or visible", "mean covered", "mean visible", "mean blank"]
-    active = [values_at(table, frames, ("active_on_face", "active_on_mouth")) for table in full.measures]
-    mouth_covered, mouth_visible = (each[:, AU_NAMES.index("AU25")] for each in (covered, visible))
+    for arm in ("full", "gates without targets"):
+        gates = [values_at(table, frames, GATES) for table in results[arm].measures]
+        for region, aus in (("mouth", MOUTH_AUS), ("eyes and brows", ~MOUTH_AUS)):
+            known = covered[:, aus], visible[:, aus], blank
+            figures = np.mean([_gate_figures(each[:, aus], *known) for each in gates], axis=0)
+            rows.append([arm, region, *(f"{value:.3f}" for value in figures)])
+    head = [
+        "network",
+        "gates of",
+        "AUC of visible against covered",
+        "mean covered",
+        "mean visible",
+        "mean blank",
+    ]
+    return _table(head, rows)
+
+
+def selection_table(full: ArmResults, frames: HeldOutFrames) -> list[str]:
+    """Return the share of active patches on the face, on a visible mouth and on its cover."""
+    blank = frames.rows["blank"].to_numpy()
+    mouth = frames.covers[:, AU_NAMES.index("AU25")]
+    columns = ("active_on_face", "active_on_mouth")
+    active = [values_at(table, frames, columns) for table in full.measures]
+    kept = (~blank, mouth == 0, (mouth == 1) & ~blank)
     shares = [
-        [each[~blank, 0].mean(), each[mouth_visible, 1].mean(), each[mouth_covered, 1].mean()]
-        for each in active
+        [each[rows, column].mean() for rows, column in zip(kept, (0, 1, 1), strict=True)] for each in active
     ]
-    face, mouth = (float(region.mean()) for region in patch_regions(GRID))
-    selection = [
+    on_face, on_mouth = (f"{region.mean():.3f}" for region in patch_regions(GRID))
+    rows = [
         ["selected", *(f"{value:.3f}" for value in np.mean(shares, axis=0))],
-        ["k random patches", f"{face:.3f}", f"{mouth:.3f}", f"{mouth:.3f}"],
+        ["k random patches", on_face, on_mouth, on_mouth],
     ]
-    share_head = [
-        "share of active patches",
-        "on the face",
-        "of mouth AUs, on the visible mouth",
-        "on its cover",
-    ]
+    head = ["share of active patches", "on the face", "of mouth AUs, on the visible mouth", "on its cover"]
     note = "Face and mouth are fixed regions of the aligned crop, not the rendered ones."
-    return [*_table(head, rows), "", *_table(share_head, selection), "", note]
+    return [*_table(head, rows), "", note]
 
 
 def _gate_figures(gates: Floats, covered: Floats, visible: Floats, blank: Floats) -> list[float]:
