@@ -1,286 +1,246 @@
-"""Write the tables and figures of the ablation.
+"""Write the tables of the ablation from the finished seeds.
 
-Inputs: the work folder of run.py, the ground truth. Returns: ablation.md, and two pictures for each face
-model.
-See also: run.py (training), scores.py (metrics).
+Inputs: the work folder of run.py. Returns: ablation.md.
+See also: run.py (training), hearing.py (scores of a network), scores.py (AUCs, intervals).
 """
 
+import json
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
 
-import matplotlib
-import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
+from sklearn.metrics import roc_auc_score
 
-from auscan.training.scores import read_scores
-from auscan.training.thresholds import Decision, tune_thresholds
+from auscan.core.aus import AU_COUNT, AU_NAMES
+from benchmarks.ablation.hearing import GATES, MOUTH_AUS, patch_regions
 from benchmarks.ablation.scores import (
-    AMBIGUOUS_REST,
-    CONDITIONS,
-    MIN_POSITIVES,
-    EvaluationRows,
-    counts,
-    draw_videos,
-    f1_draws,
+    DETECTABLE,
+    Floats,
+    HeldOutFrames,
+    draw_seeds,
+    draw_weights,
     interval,
     mean_auc,
-    probabilities_at,
+    read_test_frames,
+    values_at,
 )
 
-matplotlib.use("Agg")
-COLOURS: Final = {"full": "#0072B2", "TCN": "#E69F00", "windowed Transformer": "#009E73"}
-"""Okabe-Ito palette, safe for colour-blind readers."""
+GRID = 7
+"""Patches along one side."""
+OWN = ("AU25 covered, own sound", "AU26 covered, own sound")
+COMPARED = (*OWN, "free faces", "free, ambiguous rest", "free, yaw above 30 degrees")
+"""Measures by which the networks are compared."""
+LEAD = """# Ablation: contribution of each part
+
+AUC of the full network, of networks without one part, and of networks with another part in its place, on
+rendered people under hard conditions: half of the covered speech has another person's voice, a card with a
+moving mouth covers some mouths, faces are blanked, and labels are relative to a resting face. The figures
+show the contribution of a part on this task, not the accuracy on real faces. The encoders are those of `nano`
+as shipped, not fine-tuned.
+"""
+HOW = """## Method
+
+`python benchmarks/ablation/run.py WORK --seeds 5 --write` renders 30 training, 6 validation and 10 test
+people with 40 s each at 25 frames a second ([synth.md](../synth.md)), extracts nano's features on its full
+7x7 grid, and trains small networks (width 64, two temporal blocks) for up to 6 epochs. The best epoch by mean
+F1 at tuned thresholds on the validation people is scored, with the track's own sound, without sound and with
+another track's. It takes hours on one core; an interrupted run resumes.
+
+*Covered* are frames in which at least 60 % of the mouth is covered while the person speaks with the own
+voice; *free* are frames with at most 15 % of the mouth, and of eyes with brows, covered. Intervals are the
+middle 95 % of 1,000 bootstrap draws over test people and seeds; differences are paired. The smallest
+detectable difference is 2.8 standard errors (80 % power at the 5 % level). Not part of the task: a face in
+the background.
+"""
 
 
 @dataclass(frozen=True, eq=False)
-class NetworkResults:
-    """Results of one network on one face model, over all seeds."""
+class ArmResults:
+    """Results of the finished seeds of one network."""
 
-    draws: dict[str, NDArray[np.float64]]
-    """[1 + D] mean F1 by condition: of the original videos, then of every bootstrap draw."""
-    auc: dict[str, NDArray[np.float64]]
-    """[S] mean AUC by condition and seed."""
-
-
-@dataclass(frozen=True, eq=False)
-class FaceModelRuns:
-    """Runs and ground truth of one face model."""
-
-    folder: Path
-    val: EvaluationRows
-    evaluation: EvaluationRows
-    seeds: int
-
-    def network_results(self, name: str, context: str = "whole") -> NetworkResults:
-        """Compute the results of all seeds of one network."""
-        draws = draw_videos(self.evaluation.videos)
-        by_seed: dict[str, list[NDArray[np.float64]]] = {condition: [] for condition in CONDITIONS}
-        auc: dict[str, list[float]] = {condition: [] for condition in CONDITIONS}
-        for seed in range(self.seeds):
-            run = self.folder / "runs" / f"{name} {seed}"
-            decision = Decision(tune_thresholds(self.val.labels.astype(int), self._val(run)))
-            probabilities = probabilities_at(self._read(run / "held", context), self.evaluation)
-            predicted = decision.predict(probabilities)
-            for condition in CONDITIONS:
-                by_seed[condition].append(counts(predicted, self.evaluation, condition))
-                auc[condition].append(mean_auc(probabilities, self.evaluation, condition))
-        return NetworkResults(
-            {condition: f1_draws(np.stack(each), draws) for condition, each in by_seed.items()},
-            {condition: np.array(each) for condition, each in auc.items()},
-        )
-
-    def f1_of_all_active(self) -> dict[str, float]:
-        """Compute the mean F1 of predicting every AU as active, by condition."""
-        every = np.ones_like(self.evaluation.labels)
-        first = draw_videos(self.evaluation.videos)[:1]
-        return {
-            condition: float(f1_draws(counts(every, self.evaluation, condition)[None], first)[0])
-            for condition in CONDITIONS
-        }
-
-    def _val(self, run: Path) -> NDArray[np.float32]:
-        """Read the probabilities [R, A] of the validation rows."""
-        return probabilities_at(read_scores(run / "scores" / "val.parquet").assign(part="tracks"), self.val)
-
-    def _read(self, folder: Path, context: str) -> pd.DataFrame:
-        """Read the scores of all evaluation data sets at one chunk length."""
-        tables = (
-            read_scores(path).assign(part=path.name.split("-")[0])
-            for path in folder.glob(f"*-{context}.parquet")
-        )
-        return pd.concat(tables, ignore_index=True)
+    auc: dict[str, Floats]
+    """[1 + D] AUC by measure, averaged over drawn seeds."""
+    measures: list[pd.DataFrame]
+    """Table of measures of each seed."""
+    curve: Floats
+    """[S, E] validation F1 at tuned thresholds by epoch; NaN after the last one."""
 
 
-def write_report(
-    work: Path,
-    truth: dict[str, tuple[EvaluationRows, EvaluationRows]],
-    networks: list[str],
-    contexts: dict[str, tuple[str, ...]],
-    seeds: int,
-    out: Path,
-) -> None:
-    """Write ablation.md and its pictures into `out`. contexts: chunk lengths by network."""
-    out.mkdir(parents=True, exist_ok=True)
-    lines = [f"# {TITLE}", "", *SUMMARY]
-    for face, (val, evaluation) in truth.items():
-        runs = FaceModelRuns(work / face, val, evaluation, seeds)
-        results = {name: runs.network_results(name) for name in networks}
-        lines += ["", f"## {TITLES[face]}", "", *description(runs)]
-        lines += [
-            "",
-            *f1_table(results, runs.f1_of_all_active()),
-            "",
-            *difference_table(results),
-            "",
-            *auc_table(results),
-        ]
-        lines += ["", f"![Mean F1 by condition](ablation-{face}-conditions.png)"]
-        conditions_figure(results, out / f"ablation-{face}-conditions.png", TITLES[face])
-        by_context = {
-            name: {length: runs.network_results(name, length) for length in lengths}
-            for name, lengths in contexts.items()
-        }
-        lines += ["", *context_table(by_context), "", f"![Mean F1 by context](ablation-{face}-context.png)"]
-        context_figure(by_context, out / f"ablation-{face}-context.png", TITLES[face])
-    lines += ["", *METHOD]
-    (out / "ablation.md").write_text("\n".join(lines) + "\n", encoding="utf-8")
-    print(out / "ablation.md")
-
-
-TITLES: Final = {"builtin": "Built-in face model", "ict": "ICT-FaceKit face model"}
-TITLE: Final = "Ablation: contribution of each part"
-SUMMARY: Final = (
-    "Mean F1 of the full network, of networks without one part, and of networks with another part in its "
-    "place, on rendered people. The figures show the contribution of a part on this task, not the accuracy "
-    "on real faces.",
-)
-METHOD: Final = (
-    "## How it was measured",
-    "",
-    "`python benchmarks/ablation/run.py WORK --ict ict_facekit.npz --write` renders people with exact labels "
-    "([synth.md](../synth.md)), fine-tunes nano's visual encoder on some of them, trains small networks on "
-    "its features of others, and scores people that were used for neither.",
-    "",
-    "F1 is pooled over frames with a face crop, at thresholds tuned on validation tracks. Means are over the "
-    f"AUs with at least {MIN_POSITIVES} positives under the condition, then over seeds. Brackets are 95 % "
-    "intervals over source videos (1,000 bootstrap draws). Differences are paired, so their intervals are "
-    f"narrower. A resting face is ambiguous in an AU if it shows the AU by {AMBIGUOUS_REST:g} or more; the "
-    "last column counts only such AUs.",
-)
-
-
-def description(runs: FaceModelRuns) -> list[str]:
-    """Return a sentence about the size of the evaluation data."""
-    shares = ", ".join(
-        f"{condition} {runs.evaluation.masks[condition].any(1).mean():.1%}" for condition in CONDITIONS[1:]
+def write_report(work: Path, arms: list[str], out: Path) -> None:
+    """Write ablation.md into `out` from the seeds that all networks have finished."""
+    runs = work / "runs"
+    seeds = next(
+        s for s in range(100) if not all((runs / f"{arm} {s}" / "test.parquet").exists() for arm in arms)
     )
-    return [
-        f"Held out: {len(runs.evaluation.rows):,} frames of {runs.evaluation.videos} source videos; "
-        f"{runs.seeds} seeds. Shares of frames: {shares}."
+    if seeds == 0:
+        print("no seed of all networks is finished, so there is no report yet")
+        return
+    frames = read_test_frames(work)
+    results = {arm: read_results(work, arm, seeds, frames) for arm in arms}
+    lines = [
+        LEAD,
+        f"{len(frames.rows):,} test frames of {frames.videos} people; {seeds} finished seeds.\n",
+        *["## The full network\n", *full_table(results["full"], frames), ""],
+        *[
+            "## Gates and selection\n",
+            *gate_table(results, frames),
+            "",
+            *selection_table(results["full"], frames),
+            "",
+        ],
+        *["## Networks\n", "Mean AUC (95 % interval):\n", *arms_table(results), ""],
+        "AUC of the full network minus that of another (95 % interval; smallest detectable difference):\n",
+        *[*difference_table(results), ""],
+        *["## Training curves\n", "Mean F1 of the validation people at tuned thresholds, by epoch:\n"],
+        *[*curve_table(results), "", HOW],
     ]
+    (out / "ablation.md").write_text("\n".join(lines), "utf-8")
+    print(f"{out / 'ablation.md'}: {seeds} seeds")
 
 
-def f1_table(results: dict[str, NetworkResults], f1_of_all_active: dict[str, float]) -> list[str]:
-    """Return the table of mean F1 with intervals."""
+def read_results(work: Path, arm: str, seeds: int, frames: HeldOutFrames) -> ArmResults:
+    """Compute the AUCs of some seeds of one network."""
+    weights, by_seed = draw_weights(frames.videos), draw_seeds(seeds)
+    aucs: dict[str, list[Floats]] = {name: [] for name in frames.measures()}
+    tables, curves = [], np.full((seeds, 100), np.nan)
+    for seed in range(seeds):
+        run = work / "runs" / f"{arm} {seed}"
+        scores, tables = (
+            pd.read_parquet(run / "test.parquet"),
+            [*tables, pd.read_parquet(run / "measures.parquet")],
+        )
+        by_sound = {s: values_at(table, frames, AU_NAMES) for s, table in scores.groupby("sound")}
+        for name, measure in frames.measures().items():
+            aucs[name].append(mean_auc(by_sound[measure.sound], frames, measure.mask, weights))
+        log = [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()]
+        for entry in log:
+            if entry.get("kind") == "validation":
+                curves[seed, entry["epoch"]] = entry["mean_f1_tuned"]
+    auc = {name: (by_seed * np.stack(each, axis=1)).sum(1) for name, each in aucs.items()}
+    return ArmResults(auc, tables, curves[:, np.isfinite(curves).any(0)])
+
+
+def full_table(full: ArmResults, frames: HeldOutFrames) -> list[str]:
+    """Return the table of the full network with its own, no and another's sound, and the ceiling."""
+    measures, weights = frames.measures(), draw_weights(frames.videos)
+    opening = np.repeat(frames.rows["opening"].to_numpy(np.float64)[:, None], AU_COUNT, axis=1)
+    rows = []
+    for au in ("AU25", "AU26"):
+        names = [f"{au} covered, {sound} sound" for sound in ("own", "none", "other")]
+        others = [f"{au} covered, another's voice, {sound}" for sound in ("heard", "no sound")]
+        oracle = mean_auc(opening, frames, measures[names[0]].mask, weights)
+        gain = full.auc[names[0]] - full.auc[names[1]]
+        cells = [_cell(full.auc[name]) for name in (*names, *others)]
+        rows.append([au, *cells[:3], _cell(gain, "+.3f"), *cells[3:], _cell(oracle)])
+    head = [
+        "covered mouth, speech", "own sound", "no sound", "another track's sound", "own minus none",
+        "another's voice heard", "the same without sound", "oracle: true opening",
+    ]  # fmt: skip
+    return [*_table(head, rows), "", *opening_lines(full, frames)]
+
+
+def opening_lines(full: ArmResults, frames: HeldOutFrames) -> list[str]:
+    """Return a table of the predicted opening of the mouth in clean speech, against the true one."""
+    free = frames.free & frames.clean_speech
+    rows = []
+    for name, mask in (("seen", free), ("heard", frames.clean_speech)):
+        opening = frames.rows["opening"].to_numpy()[mask]
+        values = [values_at(table, frames, (name,))[mask, 0] for table in full.measures]
+        auc = [roc_auc_score(opening >= 0.5, each) for each in values]
+        correlation = [np.corrcoef(opening, each)[0, 1] for each in values]
+        rows.append([name, f"{np.mean(auc):.3f}", f"{np.mean(correlation):.3f}"])
+    return _table(["opening in clean speech", "AUC of opening >= 0.5", "correlation with the opening"], rows)
+
+
+def gate_table(results: dict[str, ArmResults], frames: HeldOutFrames) -> list[str]:
+    """Return how well the gates tell covered from visible regions, with and without targets."""
+    blank = frames.rows["blank"].to_numpy()
+    covered = (frames.covers == 1) & ~blank[:, None]
+    visible = frames.covers == 0
+    rows = []
+    for arm in ("full", "gates without targets"):
+        gates = [values_at(table, frames, GATES) for table in results[arm].measures]
+        for region, aus in (("mouth", MOUTH_AUS), ("eyes and brows", ~MOUTH_AUS)):
+            known = covered[:, aus], visible[:, aus], blank
+            figures = np.mean([_gate_figures(each[:, aus], *known) for each in gates], axis=0)
+            rows.append([arm, region, *(f"{value:.3f}" for value in figures)])
+    head = [
+        "network",
+        "gates of",
+        "AUC of visible against covered",
+        "mean covered",
+        "mean visible",
+        "mean blank",
+    ]
+    return _table(head, rows)
+
+
+def selection_table(full: ArmResults, frames: HeldOutFrames) -> list[str]:
+    """Return the share of active patches on the face, on a visible mouth and on its cover."""
+    blank = frames.rows["blank"].to_numpy()
+    mouth = frames.covers[:, AU_NAMES.index("AU25")]
+    columns = ("active_on_face", "active_on_mouth")
+    active = [values_at(table, frames, columns) for table in full.measures]
+    kept = (~blank, mouth == 0, (mouth == 1) & ~blank)
+    shares = [
+        [each[rows, column].mean() for rows, column in zip(kept, (0, 1, 1), strict=True)] for each in active
+    ]
+    on_face, on_mouth = (f"{region.mean():.3f}" for region in patch_regions(GRID))
     rows = [
-        [name, *(f"{each.draws[c][0]:.3f} ({_range(each.draws[c])})" for c in CONDITIONS)]
-        for name, each in results.items()
+        ["selected", *(f"{value:.3f}" for value in np.mean(shares, axis=0))],
+        ["k random patches", on_face, on_mouth, on_mouth],
     ]
-    rows.append(["every AU active", *(f"{f1_of_all_active[condition]:.3f}" for condition in CONDITIONS)])
-    return ["Mean F1:", "", *_table(["network", *CONDITIONS], rows)]
+    head = ["share of active patches", "on the face", "of mouth AUs, on the visible mouth", "on its cover"]
+    note = "Face and mouth are fixed regions of the aligned crop, not the rendered ones."
+    return [*_table(head, rows), "", note]
 
 
-def difference_table(results: dict[str, NetworkResults]) -> list[str]:
-    """Return the table of the full model's mean F1 minus that of each other network, paired."""
-    full, rows = results["full"], []
-    for name, each in results.items():
-        if name != "full":
-            gains = [full.draws[condition] - each.draws[condition] for condition in CONDITIONS]
-            rows.append([name, *(f"{gain[0]:+.3f} ({_range(gain, '+.3f')})" for gain in gains)])
-    return ["Mean F1 of the full network minus that of:", "", *_table(["network", *CONDITIONS], rows)]
+def _gate_figures(gates: Floats, covered: Floats, visible: Floats, blank: Floats) -> list[float]:
+    """AUC of visible against covered, mean over AUs; mean gate of covered, visible and blank regions."""
+    aucs = []
+    for au in range(gates.shape[1]):
+        known = covered[:, au] | visible[:, au]
+        if covered[known, au].any() and visible[known, au].any():
+            aucs.append(roc_auc_score(visible[known, au], gates[known, au]))
+    return [np.mean(aucs), gates[covered].mean(), gates[visible].mean(), gates[blank].mean()]
 
 
-def auc_table(results: dict[str, NetworkResults]) -> list[str]:
-    """Return the table of mean AUC with the lowest and the highest seed."""
-    rows = [
-        [
-            name,
-            *(
-                f"{each.auc[c].mean():.3f} ({each.auc[c].min():.3f} to {each.auc[c].max():.3f})"
-                for c in CONDITIONS
-            ),
-        ]
-        for name, each in results.items()
-    ]
-    return [
-        "Mean AUC (lowest and highest seed):",
-        "",
-        *_table(["network", *CONDITIONS], rows),
-    ]
+def arms_table(results: dict[str, ArmResults]) -> list[str]:
+    """Return the AUC of every network."""
+    rows = [[arm, *(_cell(each.auc[name]) for name in COMPARED)] for arm, each in results.items()]
+    return _table(["network", *COMPARED], rows)
 
 
-def context_table(by_context: dict[str, dict[str, NetworkResults]]) -> list[str]:
-    """Return the table of mean F1 by chunk length."""
-    lengths = list(next(iter(by_context.values())))
-    rows = [
-        [f"{name}, {condition}", *(f"{each[length].draws[condition][0]:.3f}" for length in lengths)]
-        for name, each in by_context.items()
-        for condition in (CONDITIONS[0], CONDITIONS[-1])
-    ]
-    return [
-        "Mean F1 by context: tracks are cut into chunks of this many frames (ten a second) and each chunk is "
-        "scored alone. The networks were trained on windows of 600 frames.",
-        "",
-        *_table(["network", *lengths], rows),
-    ]
+def difference_table(results: dict[str, ArmResults]) -> list[str]:
+    """Return the paired differences of the full network to the others."""
+    rows = []
+    for arm, each in results.items():
+        if arm != "full":
+            differences = [results["full"].auc[name] - each.auc[name] for name in COMPARED]
+            cells = (f"{_cell(d, '+.3f')}; {DETECTABLE * np.nanstd(d[1:]):.3f}" for d in differences)
+            rows.append([arm, *cells])
+    return _table(["network", *COMPARED], rows)
 
 
-def conditions_figure(results: dict[str, NetworkResults], path: Path, title: str) -> None:
-    """Plot the difference to the full network: a panel for each condition, a row for each network."""
-    others = [name for name in results if name != "full"]
-    figure, panels = plt.subplots(1, len(CONDITIONS), figsize=(15, 4.4), sharey=True)
-    for panel, condition in zip(panels, CONDITIONS, strict=True):
-        for place, name in enumerate(others):
-            gain = results["full"].draws[condition] - results[name].draws[condition]
-            low, high = interval(gain[1:])
-            colour = "#0072B2" if low > 0 else "#D55E00" if high < 0 else "#777777"
-            panel.plot([low, high], [place, place], color=colour, linewidth=2)
-            panel.plot(gain[0], place, "o", color=colour, markersize=5)
-        panel.axvline(0, color="black", linewidth=0.8)
-        panel.set_title(condition.replace(", ", ",\n"), fontsize=9)
-        panel.set_xlabel("difference in mean F1", fontsize=8)
-        panel.tick_params(labelsize=8)
-    panels[0].set_yticks(range(len(others)), others)
-    panels[0].invert_yaxis()
-    figure.suptitle(
-        f"{title}: mean F1 of the full network minus that of others, 95 % intervals over source videos"
-    )
-    _save(figure, path)
+def curve_table(results: dict[str, ArmResults]) -> list[str]:
+    """Return the validation F1 by epoch, averaged over the seeds that reached it."""
+    epochs = max(each.curve.shape[1] for each in results.values())
+    rows = []
+    for arm, each in results.items():
+        means = np.nanmean(each.curve, axis=0)
+        rows.append([arm, *(f"{value:.3f}" for value in means), *[""] * (epochs - len(means))])
+    return _table(["network", *(str(epoch + 1) for epoch in range(epochs))], rows)
 
 
-def context_figure(by_context: dict[str, dict[str, NetworkResults]], path: Path, title: str) -> None:
-    """Plot mean F1 against chunk length."""
-    figure, panels = plt.subplots(1, 2, figsize=(10, 4), sharex=True)
-    for panel, condition in zip(panels, (CONDITIONS[0], CONDITIONS[-1]), strict=True):
-        for name, each in by_context.items():
-            middle = [each[length].draws[condition][0] for length in each]
-            low, high = zip(*(interval(each[length].draws[condition][1:]) for length in each), strict=True)
-            panel.plot(
-                range(len(each)),
-                middle,
-                "o-",
-                color=COLOURS[name],
-                label="state space" if name == "full" else name,
-            )
-            panel.fill_between(range(len(each)), low, high, color=COLOURS[name], alpha=0.12, linewidth=0)
-            panel.set_xticks(range(len(each)), list(each))
-        panel.set_title(condition)
-        panel.set_xlabel("frames in a chunk, ten a second")
-    panels[0].set_ylabel("mean F1")
-    panels[0].legend(loc="lower right")
-    figure.suptitle(title)
-    _save(figure, path)
-
-
-def _range(draws: NDArray[np.float64], form: str = ".3f") -> str:
-    """Format the 95 % interval of draws [1 + D]."""
-    low, high = interval(draws[1:])
-    return f"{low:{form}} to {high:{form}}"
+def _cell(draws: Floats, form: str = ".3f") -> str:
+    """Format a value and its 95 % interval, from draws [1 + D]."""
+    low, high = interval(draws)
+    return f"{draws[0]:{form}} ({low:{form}} to {high:{form}})"
 
 
 def _table(head: Iterable[str], rows: list[list[str]]) -> list[str]:
     """Return a Markdown table as lines."""
     head = list(head)
-    lines = [head, ["---"] * len(head), *rows]
-    return [f"| {' | '.join(line)} |" for line in lines]
-
-
-def _save(figure: plt.Figure, path: Path) -> None:
-    """Save and close a figure."""
-    figure.tight_layout()
-    figure.savefig(path, dpi=110)
-    plt.close(figure)
+    return [f"| {' | '.join(line)} |" for line in (head, ["---"] * len(head), *rows)]

@@ -40,7 +40,19 @@ def test_the_same_seed_gives_the_same_behaviour_and_another_a_different_one() ->
 def test_aus_are_about_as_frequent_as_in_aff_wild2(labels: np.ndarray) -> None:
     rates = labels.mean(axis=0)
     assert np.all(rates > 0.5 * BASE_RATES - 0.005)
-    assert np.all(rates < 1.5 * BASE_RATES + 0.01)
+    without_speech = np.arange(AU_COUNT) != AU["AU26"]
+    assert np.all(rates[without_speech] < 1.5 * BASE_RATES[without_speech] + 0.01)
+
+
+def test_wide_syllables_drop_the_jaw_in_a_third_of_speech_and_silence_does_not(
+    many: list[FacialBehaviour], labels: np.ndarray
+) -> None:
+    speaking = np.concatenate([each.speaking for each in many])
+    opening = np.concatenate([each.opening for each in many])
+    jaw = labels[:, AU["AU26"]] == 1
+    assert 0.3 < jaw[speaking].mean() < 0.42
+    assert jaw[opening > 0.65].all()
+    assert jaw[~speaking].mean() < 1.5 * BASE_RATES[AU["AU26"]]
 
 
 def test_aus_of_one_expression_co_occur(labels: np.ndarray) -> None:

@@ -3,7 +3,7 @@
 import numpy as np
 
 from auscan.core.config import SAMPLE_RATE_HZ
-from auscan.datasets.synth.dynamics import CLOCK_HZ, FacialBehaviour, simulate
+from auscan.datasets.synth.dynamics import CLOCK_HZ, FacialBehaviour, runs, simulate
 from auscan.datasets.synth.voice import (
     Speaker,
     background_music,
@@ -65,6 +65,22 @@ def test_unvoiced_sounds_are_higher_than_voiced_ones() -> None:
     crossings = np.abs(np.diff(np.signbit(wave))).astype(float)
     rate = loudness(np.append(crossings, 0.0), len(person.opening))
     assert rate[person.unvoiced > 0].mean() > 1.5 * rate[person.voiced > 0.5].mean()
+
+
+def test_where_the_voice_is_not_the_persons_own_it_says_other_words_at_the_same_time() -> None:
+    person = speaking_person()
+    own_voice = np.ones(len(person.opening), bool)
+    start, end = max(runs(person.speaking), key=lambda run: run[1] - run[0])
+    own_voice[start:end] = False
+    heard, without = (
+        loudness(synthesise_speech(np.random.default_rng(0), SPEAKER, person, own), len(own_voice))
+        for own in (None, own_voice)
+    )
+    assert np.corrcoef(heard[start:end], person.voiced[start:end])[0, 1] > 0.6
+    assert np.corrcoef(without[start:end], person.voiced[start:end])[0, 1] < 0.4
+    assert without[start:end].mean() > 0.3 * heard[start:end].mean()
+    elsewhere = person.speaking & own_voice
+    assert np.corrcoef(without[elsewhere], person.voiced[elsewhere])[0, 1] > 0.6
 
 
 def test_disturbances_are_audible_without_a_person_speaking() -> None:

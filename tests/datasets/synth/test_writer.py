@@ -13,10 +13,11 @@ from typer.testing import CliRunner
 from auscan.cli.main import app
 from auscan.core.aus import AU_NAMES
 from auscan.core.errors import AuscanError, InputError
+from auscan.datasets.index import COVER_COLUMNS, read_index
 from auscan.datasets.prepare import prepare
 from auscan.datasets.synth.builtin import builtin_face
-from auscan.datasets.synth.plan import VideoPlan, plan_videos
-from auscan.datasets.synth.video import HEADER, make_video
+from auscan.datasets.synth.plan import Conditions, VideoPlan, plan_videos
+from auscan.datasets.synth.video import COVERED, HEADER, VISIBLE, make_video
 from auscan.datasets.synth.writer import write_dataset, write_test_files
 from auscan.datasets.track_lists import detect_kind, read_counts, read_list, read_template
 
@@ -101,6 +102,42 @@ def test_annotations_agree_with_the_ground_truth_wherever_they_are_given(
         assert not known.all()
         off.add(len(rows) - len(true))
     assert len(off) > 1
+
+
+def test_covers_of_the_index_are_those_of_the_rendered_frames(
+    dataset: Path, frames: pd.DataFrame, tmp_path: Path
+) -> None:
+    prepare(dataset, tmp_path)
+    read = read_index(tmp_path).frames[["track", "frame", *COVER_COLUMNS]]
+    joined = read.merge(frames.rename(columns={"number": "frame"}), on=["track", "frame"])
+    mouth, brow = joined["AU25_covered"], joined["AU04_covered"]
+    assert {-1, 0, 1} == set(mouth)
+    assert (mouth[~joined["has_image"]] == -1).all()
+    assert (joined["mouth_share"][mouth == 1] >= COVERED).all()
+    assert (joined["mouth_share"][mouth == 0] <= VISIBLE).all()
+    assert (joined["eyes_share"][brow == 0] <= VISIBLE).all()
+    assert (joined["AU12_covered"] == mouth).all()
+    covered = joined["mouth_covered"] & joined["has_image"]
+    assert (mouth[covered] == 1).mean() > 0.7
+    assert (mouth[~joined["mouth_covered"] & joined["has_image"]] == 0).mean() > 0.7
+
+
+def test_hard_conditions_cover_speech_replace_voices_and_blank_faces(tmp_path: Path) -> None:
+    hard = Conditions(covered_speech=1.0, other_voice=1.0, blank_every_s=1.0, occluders=("card",))
+    plan = replace(small_plan(3), seconds=20.0, rate_hz=5.0, conditions=hard)
+    video = make_video(plan, builtin_face(), tmp_path)
+    frames = video.frames
+    assert set(video.tracks["holds"]) == {"card"}
+    assert frames["mouth_covered"][frames["speaking"]].mean() > 0.8
+    assert not frames["own_voice"][frames["speaking"]].any()
+    blank = (frames["blank"] & frames["has_image"]).to_numpy()
+    assert 0.1 < blank.mean() < 0.9
+    assert (video.covers.loc[blank, list(COVER_COLUMNS)] == 1).all().all()
+    at = np.flatnonzero(blank)[1]
+    crop = cv2.imread(
+        str(tmp_path / "cropped_aligned" / frames["track"][at] / f"{frames['number'][at]:05d}.jpg")
+    )
+    assert crop[20:92, 20:92].std() < 20
 
 
 def test_test_tracks_have_no_labels(dataset: Path) -> None:

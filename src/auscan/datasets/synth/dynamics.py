@@ -2,7 +2,8 @@
 
 All curves are sampled on a clock of CLOCK_HZ ticks per second, independent of a video's frame rate. An AU's
 episodes are the times at which a smooth random curve is above a threshold. The curves of AUs that occur
-together are correlated, and the thresholds reproduce each AU's base rate in Aff-Wild2. Within an episode the
+together are correlated, and the thresholds reproduce each AU's base rate in Aff-Wild2, except that speech
+adds to AU26's. Within an episode the
 intensity has an onset, a steady apex and an offset.
 
 Label rule: an AU is active (1) if its movement away from the person's resting face is at least LABEL_LEVEL.
@@ -174,9 +175,8 @@ def _rate_outside_speech(au: int, speaks: bool) -> float:
 
 def _onset_apex_offset(random: Random, active: NDArray[np.bool_]) -> Array:
     """Return intensities [K] for a mask of episodes [K]; each episode has a random apex, onset and offset."""
-    edges = np.flatnonzero(np.diff(np.r_[0, active.view(np.int8), 0]))
     intensities = np.zeros(len(active))
-    for start, end in zip(edges[::2], edges[1::2], strict=True):
+    for start, end in runs(active):
         apex = random.uniform(0.6, 1.0)
         onset, offset = random.uniform(0.15, 0.5), random.uniform(0.25, 0.8)  # s
         margin = int(CLOCK_HZ)
@@ -193,8 +193,8 @@ def _onset_apex_offset(random: Random, active: NDArray[np.bool_]) -> Array:
 def _add_speech_movement(movement: Array, opening: Array, speaking: NDArray[np.bool_]) -> None:
     """Add speech to movement [K, A] in place, and suppress AUs that exclude each other."""
     movement[:, _AU25] = np.maximum(movement[:, _AU25], opening)
-    # Syllables also move the jaw, but rarely as far as LABEL_LEVEL.
-    movement[:, _AU26] = np.maximum(movement[:, _AU26], 0.5 * opening**1.5)
+    # Wide syllables move the jaw beyond LABEL_LEVEL, in about 30 % of speech, so AU26 is audible.
+    movement[:, _AU26] = np.maximum(movement[:, _AU26], opening**1.5)
     movement[:, _AU25] = np.maximum(movement[:, _AU25], np.minimum(1, 1.2 * movement[:, _AU26]))
     pressed = uniform_filter1d(movement[:, _LIP_PRESS_AUS].max(axis=1), 5)
     pressing = np.clip(5 * (pressed - TRACE), 0, 1)
@@ -212,12 +212,35 @@ def simulate_speech(random: Random, ticks: int) -> tuple[NDArray[np.bool_], Arra
     while tick < ticks:
         end = min(ticks, tick + int(random.uniform(2.5, 8.0) * CLOCK_HZ))
         speaking[tick:end] = True
-        while tick < end:
-            for _ in range(random.integers(3, 12)):
-                tick = _syllable(random, tick, end, opening, voiced, unvoiced)
-            tick += int(random.uniform(0.08, 0.35) * CLOCK_HZ)
+        _utterance(random, tick, end, opening, voiced, unvoiced)
         tick = end + int(random.exponential(4.3) * CLOCK_HZ)
-    return speaking, np.clip(gaussian_filter1d(opening, 2.0), 0, 1), voiced, unvoiced
+    return speaking, _smooth_opening(opening), voiced, unvoiced
+
+
+def simulate_utterances(random: Random, speaking: NDArray[np.bool_]) -> tuple[Array, Array, Array]:
+    """Simulate words in each run of a mask [K] of speech; return opening, voiced and unvoiced, each [K]."""
+    opening, voiced, unvoiced = (np.zeros(len(speaking)) for _ in range(3))
+    for start, end in runs(speaking):
+        _utterance(random, start, end, opening, voiced, unvoiced)
+    return _smooth_opening(opening), voiced, unvoiced
+
+
+def runs(mask: NDArray[np.bool_]) -> list[tuple[int, int]]:
+    """Return start and end of each run of True in a mask [K]."""
+    edges = np.flatnonzero(np.diff(np.r_[0, mask.view(np.int8), 0])).tolist()
+    return list(zip(edges[::2], edges[1::2], strict=True))
+
+
+def _smooth_opening(opening: Array) -> Array:
+    return np.asarray(np.clip(gaussian_filter1d(opening, 2.0), 0, 1))
+
+
+def _utterance(random: Random, tick: int, end: int, opening: Array, voiced: Array, unvoiced: Array) -> None:
+    """Write words and the pauses between them from `tick` to `end` in place."""
+    while tick < end:
+        for _ in range(random.integers(3, 12)):
+            tick = _syllable(random, tick, end, opening, voiced, unvoiced)
+        tick += int(random.uniform(0.08, 0.35) * CLOCK_HZ)
 
 
 def _silence(ticks: int) -> tuple[NDArray[np.bool_], Array, Array, Array]:

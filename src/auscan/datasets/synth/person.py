@@ -15,7 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter1d
 
-from auscan.datasets.synth.dynamics import CLOCK_HZ, Array, FacialBehaviour, Random, simulate
+from auscan.datasets.synth.dynamics import CLOCK_HZ, Array, FacialBehaviour, Random, runs, simulate
+from auscan.datasets.synth.plan import USUAL, Conditions
 from auscan.datasets.synth.voice import Speaker
 
 Floats = NDArray[np.float32]
@@ -115,11 +116,15 @@ class Person:
     speaker: Speaker
     """Voice."""
     mouth_occluder: str
-    """Object that occludes the mouth: "hand" or "microphone"."""
+    """Object that occludes the mouth: "hand", "microphone" or "card"."""
     mouth_occlusion: Array
     """Position [K] of the occluder, from 0 (away) to 1 (in front of the mouth)."""
     eye_occlusion: Array
     """Position [K] of a hand, from 0 (away) to 1 (in front of the eyes)."""
+    blank: NDArray[np.bool_]
+    """Mask [K] of times at which a grey area replaces the whole face."""
+    own_voice: NDArray[np.bool_]
+    """Mask [K], False in utterances in which another person's voice replaces the person's."""
     glasses: bool
     """Whether the person wears glasses."""
     fringe: bool
@@ -154,11 +159,19 @@ def _palette(random: Random) -> Floats:
 
 
 def sample_person(
-    random: Random, face: Face, traits: PersonTraits, seconds: float, speaks: bool = True
+    random: Random,
+    face: Face,
+    traits: PersonTraits,
+    seconds: float,
+    speaks: bool = True,
+    conditions: Conditions = USUAL,
 ) -> Person:
     """Sample a person's behaviour and occlusions in one video; the resting face belongs to the traits."""
     behaviour = simulate(random, seconds, np.random.default_rng(traits.rest_seed), speaks)
     ticks = len(behaviour.opening)
+    occluder = str(random.choice(conditions.occluders))
+    mouth_episodes = _mouth_occlusion_episodes(random, behaviour, conditions.covered_speech)
+    eye_occlusion = _smooth_transitions(_episodes(random, ticks, every_s=45))
     return Person(
         shape=face.shape(traits.identity),
         colours=face.colours(traits.palette),
@@ -166,23 +179,24 @@ def sample_person(
         hair=np.asarray(traits.palette[PAINTS.index("hair")], np.float64),
         behaviour=behaviour,
         speaker=traits.speaker,
-        mouth_occluder=str(random.choice(["hand", "microphone"])),
-        mouth_occlusion=_smooth_transitions(_mouth_occlusion_episodes(random, behaviour)),
-        eye_occlusion=_smooth_transitions(_episodes(random, ticks, every_s=45)),
+        mouth_occluder=occluder,
+        mouth_occlusion=_smooth_transitions(mouth_episodes),
+        eye_occlusion=eye_occlusion,
+        blank=_blank_episodes(random, ticks, conditions.blank_every_s),
+        own_voice=_own_voice(random, behaviour.speaking, mouth_episodes > 0, conditions.other_voice),
         glasses=traits.glasses,
         fringe=traits.fringe,
     )
 
 
-def _mouth_occlusion_episodes(random: Random, behaviour: FacialBehaviour) -> Array:
-    """Sample occlusion episodes [K] of 0 or 1, in a third of the utterances.
+def _mouth_occlusion_episodes(random: Random, behaviour: FacialBehaviour, share: float) -> Array:
+    """Sample occlusion episodes [K] of 0 or 1, in a share of the utterances.
 
     Episodes also occur in silence, so that speech cannot be inferred from an occlusion.
     """
     occluded = _episodes(random, len(behaviour.speaking), every_s=30)
-    edges = np.flatnonzero(np.diff(np.r_[0, behaviour.speaking.view(np.int8), 0]))
-    for start, end in zip(edges[::2], edges[1::2], strict=True):
-        if random.random() < 0.33:
+    for start, end in runs(behaviour.speaking):
+        if random.random() < share:
             occluded[start : end + int(random.uniform(-0.5, 1.0) * CLOCK_HZ)] = 1
     return occluded
 
@@ -195,6 +209,25 @@ def _episodes(random: Random, ticks: int, every_s: float) -> Array:
         occluded[tick:end] = 1
         tick = end + int(random.exponential(every_s) * CLOCK_HZ)
     return occluded
+
+
+def _blank_episodes(random: Random, ticks: int, every_s: float | None) -> NDArray[np.bool_]:
+    """Sample times [K] at which the face is replaced; none if `every_s` is None."""
+    if every_s is None:
+        return np.zeros(ticks, bool)
+    return _episodes(random, ticks, every_s) > 0
+
+
+def _own_voice(
+    random: Random, speaking: NDArray[np.bool_], covered: NDArray[np.bool_], share: float
+) -> NDArray[np.bool_]:
+    """Sample a mask [K] that is False in a share of the utterances with a covered mouth."""
+    own = np.ones(len(speaking), bool)
+    if share:
+        for start, end in runs(speaking):
+            if covered[start:end].mean() > 0.5 and random.random() < share:
+                own[start:end] = False
+    return own
 
 
 def _smooth_transitions(episodes: Array) -> Array:

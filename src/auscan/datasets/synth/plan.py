@@ -84,6 +84,24 @@ CASES: Final[tuple[RecordingCase, ...]] = (
 
 
 @dataclass(frozen=True, kw_only=True)
+class Conditions:
+    """Difficulty of the videos; the ablation of the network uses harder ones."""
+
+    covered_speech: float = 0.33
+    """Share of the utterances with a covered mouth."""
+    other_voice: float = 0.0
+    """Share of these utterances in which another person's voice replaces the person's."""
+    occluders: tuple[str, ...] = ("hand", "microphone")
+    """Objects that may cover the mouth; also "card", which shows a moving mouth."""
+    blank_every_s: float | None = None
+    """Mean time between episodes with a grey area over the whole face, in seconds; None: no such episode."""
+
+
+USUAL: Final = Conditions()
+"""Conditions of `auscan synth`."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class VideoPlan:
     """Plan of one video."""
 
@@ -107,6 +125,8 @@ class VideoPlan:
     """Seed of the video, except for its persons' traits."""
     person_seed: tuple[int, ...]
     """Seed of the persons' traits, shared by the parts of a recording."""
+    conditions: Conditions = field(default=USUAL)
+    """Occlusions and voices."""
     tracks: tuple[str, ...] = field(default=())
     """Track names, one per person."""
 

@@ -26,6 +26,16 @@ _SUPERSAMPLING: Final[int] = 2  # faces are drawn at this factor and averaged do
 
 _NOISE_SLACK: Final[int] = 64  # largest random shift of the noise pattern per frame, px
 
+_MOUTH_CM: Final = (3.2, 1.8)  # half width and half height of the mouth region
+
+_EYES_CM: Final = (5.5, 2.4)  # of eyes and brows
+
+_BROWS_CM: Final = 0.9  # from the eyes up to the centre of the region of eyes and brows
+
+_BLANK_CM: Final = 22.0  # radius of the grey area over a face
+
+_CARD_HZ: Final = 2.3  # openings per second of the mouth on a card
+
 _SHIFT: Final[int] = 4  # fractional bits of OpenCV's coordinates, so that occluders move by less than a pixel
 
 
@@ -65,6 +75,8 @@ class SceneFrame:
     """Picture [H, W, 3] RGB."""
     points: tuple[Floats, ...]
     """Five points [5, 2] px of each person, visible or not, in the order of align.TEMPLATE."""
+    covered: tuple[Floats, ...]
+    """Covered share [2] of each person's mouth, and of eyes with brows, by pixels, 0 to 1."""
 
 
 def sample_scene(
@@ -123,7 +135,7 @@ def render_frame(
     frame = scene.background.copy()
     sway = persons[0].behaviour.interpolate(np.array([time_s]), scene.sway)[0]
     light = float(persons[0].behaviour.interpolate(np.array([time_s]), scene.light)[0])
-    points = []
+    points, covered = [], []
     for person, position_px in zip(persons, scene.positions_px, strict=True):
         pose = person.behaviour.interpolate(np.array([time_s]), person.behaviour.pose)[0]
         view = View(
@@ -134,14 +146,20 @@ def render_frame(
             position_px[0] + sway[0],
             position_px[1] + sway[1],
         )
-        points.append(_draw_person(frame, face, person, view, scene, time_s))
-    return SceneFrame(
-        _apply_camera(_apply_light(frame, light * scene.light_colour), scene, index), tuple(points)
-    )
+        person_points, shares = _draw_person(frame, face, person, view, scene, time_s)
+        points.append(person_points)
+        covered.append(shares)
+    image = _apply_camera(_apply_light(frame, light * scene.light_colour), scene, index)
+    return SceneFrame(image, tuple(points), tuple(covered))
 
 
-def _draw_person(frame: Image, face: Face, person: Person, view: View, scene: Scene, time_s: float) -> Floats:
-    """Draw one person and their occluders into the frame; return their five points [5, 2] in px."""
+def _draw_person(
+    frame: Image, face: Face, person: Person, view: View, scene: Scene, time_s: float
+) -> tuple[Floats, Floats]:
+    """Draw one person and their occluders into the frame.
+
+    Returns their five points [5, 2] in px, and the covered shares [2] of mouth and eyes.
+    """
     behaviour = person.behaviour
     now = np.array([time_s])
     intensities = behaviour.rest + behaviour.interpolate(now, behaviour.movement)[0]
@@ -149,8 +167,23 @@ def _draw_person(frame: Image, face: Face, person: Person, view: View, scene: Sc
     colours = _shade(face, person, vertices, view, scene)
     _composite_face(frame, face, vertices, colours, view)
     points = project(face.points(vertices), view)[:, :2]
-    _draw_props(frame, person, view, points, now)
-    return points
+    _draw_accessories(frame, person, view)
+    regions = [
+        _region(frame, points[3:].mean(axis=0), _MOUTH_CM, view.scale),
+        _region(frame, points[:2].mean(axis=0) - [0, _BROWS_CM * view.scale], _EYES_CM, view.scale),
+    ]
+    free = [each.copy() for each in regions]
+    _draw_occluders(frame, person, view, points, time_s)
+    shares = [(before != after).any(axis=2).mean() for before, after in zip(free, regions, strict=True)]
+    return points, np.array(shares, np.float32)
+
+
+def _region(frame: Image, centre: Points, half_cm: tuple[float, float], scale: float) -> Image:
+    """Return a view of a rectangle of the frame around `centre` [2] px; at least one pixel."""
+    height, width = frame.shape[:2]
+    low = np.clip(np.floor(centre - np.array(half_cm) * scale), 0, [width - 1, height - 1]).astype(int)
+    high = np.clip(np.ceil(centre + np.array(half_cm) * scale), low + 1, [width, height]).astype(int)
+    return frame[low[1] : high[1], low[0] : high[0]]
 
 
 def _shade(face: Face, person: Person, vertices: Floats, view: View, scene: Scene) -> Floats:
@@ -180,9 +213,7 @@ def _composite_face(frame: Image, face: Face, vertices: Floats, colours: Floats,
     frame[y0:y1, x0:x1] = np.clip(small + (1 - alpha) * frame[y0:y1, x0:x1], 0, 255)
 
 
-def _draw_props(image: Image, person: Person, view: View, points: Floats, now: Array) -> None:
-    behaviour = person.behaviour
-    mouth, eyes = points[3:].mean(axis=0), points[:2].mean(axis=0)
+def _draw_accessories(image: Image, person: Person, view: View) -> None:
     if person.glasses:
         turn = np.linspace(0, 2 * np.pi, 24, endpoint=False)
         ring = np.stack([2.5 * np.cos(turn), 2.0 * np.sin(turn) - 0.2], axis=1)
@@ -198,15 +229,25 @@ def _draw_props(image: Image, person: Person, view: View, points: Floats, now: A
         draw_strands(
             image, project(roots, view)[:, :2], project(roots + fall, view)[:, :2], view.scale, person.hair
         )
+
+
+def _draw_occluders(image: Image, person: Person, view: View, points: Floats, time_s: float) -> None:
+    behaviour, now = person.behaviour, np.array([time_s])
+    mouth, eyes = points[3:].mean(axis=0), points[:2].mean(axis=0)
     approach = np.array([8.0, 26.0]) * view.scale  # offset of an occluder that is away, px
     occlusion = float(behaviour.interpolate(now, person.mouth_occlusion)[0])
     if occlusion > 0.02 and person.mouth_occluder == "hand":
         draw_hand(image, mouth + (1 - occlusion) * approach, view.scale, person.skin)
+    elif occlusion > 0.02 and person.mouth_occluder == "card":
+        opening = 0.5 + 0.5 * np.sin(2 * np.pi * _CARD_HZ * time_s)
+        draw_card(image, mouth + (1 - occlusion) * approach, view.scale, person.skin, opening)
     elif occlusion > 0.02:
         draw_microphone(image, mouth + (1 - occlusion) * approach, view.scale)
     occlusion = float(behaviour.interpolate(now, person.eye_occlusion)[0])
     if occlusion > 0.02:
         draw_hand(image, eyes + (1 - occlusion) * approach, view.scale, person.skin)
+    if behaviour.interpolate(now, person.blank.astype(float))[0] >= 0.5:
+        _line(image, tuple(points[2]), tuple(points[2]), np.full(3, 118.0), 2 * _BLANK_CM * view.scale)
 
 
 def _apply_light(frame: Image, factors: Floats) -> Image:
@@ -291,6 +332,20 @@ def draw_microphone(image: Image, at: Points, scale: float) -> None:
         grey * 3.2,
         0.5 * scale,
     )
+
+
+def draw_card(image: Image, at: Points, scale: float, skin: Array, opening: float) -> None:
+    """Draw a card in front of the point [2] px that shows a mouth, opened by 0 to 1, on skin."""
+    _line(image, (at[0] - scale, at[1]), (at[0] + scale, at[1]), np.full(3, 225.0), 8.4 * scale)
+    _line(image, (at[0] - scale, at[1]), (at[0] + scale, at[1]), skin, 7.6 * scale)
+    centre = tuple(np.round(at * 2**_SHIFT).astype(int).tolist())
+    for width, height, colour in (
+        (2.5, 0.55 + 0.9 * opening, skin * [0.86, 0.62, 0.64]),
+        (2.0, 0.08 + 0.8 * opening, np.array([52.0, 20.0, 22.0])),
+    ):
+        axes = tuple(round(each * scale * 2**_SHIFT) for each in (width, height))
+        colour = np.clip(colour, 0, 255).tolist()
+        cv2.ellipse(image, centre, axes, 0, 0, 360, colour, cv2.FILLED, cv2.LINE_AA, _SHIFT)
 
 
 def _line(

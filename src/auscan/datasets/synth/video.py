@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 
 from auscan.core.aus import AU_NAMES
 from auscan.core.config import SAMPLE_RATE_HZ
+from auscan.datasets.index import COVER_COLUMNS
 from auscan.datasets.synth.dynamics import Array, Random, labels_of, ticks_for
 from auscan.datasets.synth.person import OCCLUDED, Face, Person, sample_person, sample_traits
 from auscan.datasets.synth.plan import Missing, VideoPlan, sample_frame_times
@@ -47,6 +48,15 @@ UNLABELLED_SHARE: Final[float] = 0.05
 HEADER: Final[str] = ",".join(f"AU{int(name[2:])}" for name in AU_NAMES)
 """First line of an annotation file."""
 
+COVERED: Final[float] = 0.6
+"""Covered share of a region from which its AUs count as covered."""
+
+VISIBLE: Final[float] = 0.15
+"""Covered share of a region up to which its AUs count as visible."""
+
+_IS_UPPER: Final = np.isin(AU_NAMES, ("AU01", "AU02", "AU04", "AU06", "AU07"))
+"""Mask [A] of the AUs of eyes and brows; the others are of the mouth."""
+
 _LATE_AUDIO_S: Final[float] = 0.8
 """Start of a late sound stream, seconds."""
 
@@ -64,6 +74,8 @@ class SyntheticVideo:
 
     frames: pd.DataFrame
     """Ground truth with one row per frame and track."""
+    covers: pd.DataFrame
+    """Covers of the AU regions with one row per frame and track, as in covers.parquet."""
     tracks: pd.DataFrame
     """One row per track: its resting face and properties that are constant over frames."""
     rows: dict[str, int]
@@ -80,15 +92,17 @@ def make_video(plan: VideoPlan, face: Face, out: Path) -> SyntheticVideo:
         random, plan.width, plan.height, ticks, len(persons), plan.case.dark, plan.case.low_quality
     )
     disturbance = [None, None, "voice", "music"][random.integers(4)]
-    speech = [synthesise_speech(random, p.speaker, p.behaviour) for p in persons]
+    speech = [synthesise_speech(random, p.speaker, p.behaviour, p.own_voice) for p in persons]
     wave = mix_audio(random, ticks, speech, disturbance)
     truths = [_ground_truth(person, scene, times_s) for person in persons]
     missing = _missing_images(random, plan, truths)
     rendered = ((s, render_frame(scene, face, persons, s, index)) for index, s in enumerate(times_s.tolist()))
-    _write_media(random, plan, rendered, None if plan.case.sound == "none" else wave, missing, out)
+    shares = _write_media(random, plan, rendered, None if plan.case.sound == "none" else wave, missing, out)
     rows: dict[str, int] = {}
-    tables, summaries = [], []
-    for track, person, truth, missing_here in zip(plan.tracks, persons, truths, missing, strict=True):
+    tables, covers, summaries = [], [], []
+    for track, person, truth, missing_here, shares_here in zip(
+        plan.tracks, persons, truths, missing, shares, strict=True
+    ):
         labels = labels_of(truth.filter(regex=r"^AU\d\d$").to_numpy())
         annotated = corrupt_labels(random, labels, plan.case.surplus, plan.case.partial_labels)
         rows[track] = len(annotated)
@@ -100,16 +114,22 @@ def make_video(plan: VideoPlan, face: Face, out: Path) -> SyntheticVideo:
         truth["has_image"] = ~missing_here
         for j, name in enumerate(AU_NAMES):
             truth[f"{name}_label"] = labels[:, j]
+        truth["mouth_share"], truth["eyes_share"] = shares_here.T
+        covers.append(cover_table(track, truth, person.fringe))
         tables.append(truth)
         summaries.append(_track_summary(plan, track, person, disturbance))
-    return SyntheticVideo(pd.concat(tables, ignore_index=True), pd.DataFrame(summaries), rows)
+    frames, covers_of_all = (pd.concat(each, ignore_index=True) for each in (tables, covers))
+    return SyntheticVideo(frames, covers_of_all, pd.DataFrame(summaries), rows)
 
 
 def _persons(random: Random, plan: VideoPlan, face: Face) -> tuple[Person, ...]:
     """Sample one person per track; the traits are the same in all parts of a recording."""
     identity_random = np.random.default_rng(plan.person_seed)
     person_traits = [sample_traits(identity_random, face) for _ in plan.tracks]
-    return tuple(sample_person(random, face, each, plan.seconds + _AUDIO_TAIL_S) for each in person_traits)
+    seconds = plan.seconds + _AUDIO_TAIL_S
+    return tuple(
+        sample_person(random, face, each, seconds, conditions=plan.conditions) for each in person_traits
+    )
 
 
 def _missing_images(random: Random, plan: VideoPlan, truths: list[pd.DataFrame]) -> list[NDArray[np.bool_]]:
@@ -144,6 +164,8 @@ def _ground_truth(person: Person, scene: Scene, times_s: Array) -> pd.DataFrame:
         "mouth_covered": mouth_covered,
         "eyes_covered": at_frames(person.eye_occlusion) >= OCCLUDED,
         "covered_while_speaking": mouth_covered & speaking,
+        "own_voice": at_frames(person.own_voice.astype(float)) >= 0.5,
+        "blank": at_frames(person.blank.astype(float)) >= 0.5,
         "large_yaw": np.abs(pose[:, 0]) > 35,
         "dark": at_frames(scene.light) < DARK,
     }
@@ -173,10 +195,11 @@ def _write_media(
     wave: NDArray[np.float32] | None,
     missing: list[NDArray[np.bool_]],
     out: Path,
-) -> None:
+) -> NDArray[np.float32]:
     """Write the video from its frames and times, and the aligned pictures of its tracks.
 
     wave: sound [M], or None.  missing: masks [T] of frames without a picture, per track.
+    Returns the covered shares [P, T, 2] of mouth and eyes of each track.
     """
     path = out / plan.path
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -185,9 +208,11 @@ def _write_media(
         folder.mkdir(parents=True, exist_ok=True)
     compression, jpeg = int(random.integers(20, 34)), int(random.integers(70, 96))
     audio_start_s = _LATE_AUDIO_S if plan.case.sound == "late" else 0.0
+    covered = []
     with VideoFile(path, (plan.width, plan.height), plan.rate_hz, wave, compression, audio_start_s) as file:
         for index, (time_s, rendered) in enumerate(rendered_frames):
             file.add(rendered.image, time_s)
+            covered.append(np.stack(rendered.covered))
             for folder, points, missing_here in zip(folders, rendered.points, missing, strict=True):
                 if not missing_here[index]:
                     _write_jpeg(folder / f"{index + 1:05d}.jpg", crop_face(rendered.image, points), jpeg)
@@ -195,6 +220,25 @@ def _write_media(
         if missing_here.mean() > 0.4:
             (folder / f"{int(np.argmax(missing_here)) + 1:05d}.jpg").touch()  # picture of 0 bytes
             (folder / ".DS_Store").touch()
+    return np.stack(covered, axis=1)
+
+
+def cover_table(track: str, truth: pd.DataFrame, fringe: bool) -> pd.DataFrame:
+    """Return the covers of a track's AU regions: 1 covered, 0 visible, -1 in between or without a picture.
+
+    fringe: whether hair hangs over the brows, so that those of the eyes are known only if they are covered.
+    """
+    shares = np.where(
+        _IS_UPPER, truth[["eyes_share"]].to_numpy(), truth[["mouth_share"]].to_numpy()
+    )  # [T, A]
+    covers = np.where(shares >= COVERED, 1, np.where(shares <= VISIBLE, 0, -1))
+    if fringe:
+        covers[:, _IS_UPPER] = np.where(covers[:, _IS_UPPER] == 1, 1, -1)
+    covers[~truth["has_image"].to_numpy()] = -1
+    table = pd.DataFrame(covers.astype(np.int8), columns=list(COVER_COLUMNS))
+    table.insert(0, "track", track)
+    table.insert(1, "frame", truth["number"].to_numpy())
+    return table
 
 
 def _write_jpeg(path: Path, crop: NDArray[np.uint8], quality: int) -> None:

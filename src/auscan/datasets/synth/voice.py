@@ -22,6 +22,7 @@ from auscan.datasets.synth.dynamics import (
     FacialBehaviour,
     Random,
     simulate_speech,
+    simulate_utterances,
     smooth_noise,
 )
 
@@ -64,9 +65,19 @@ def mix_audio(random: Random, ticks: int, speech: list[Wave], disturbance: str |
     return np.asarray(np.clip(wave, -1, 1), np.float32)
 
 
-def synthesise_speech(random: Random, speaker: Speaker, behaviour: FacialBehaviour) -> Wave:
-    """Synthesise a person's speech [M], silent while the person does not speak."""
-    return _synthesise(random, speaker, behaviour.opening, behaviour.voiced, behaviour.unvoiced)
+def synthesise_speech(
+    random: Random, speaker: Speaker, behaviour: FacialBehaviour, own_voice: NDArray[np.bool_] | None = None
+) -> Wave:
+    """Synthesise a person's speech [M], silent while the person does not speak.
+
+    own_voice: mask [K]; where it is False, another voice says other words while the person moves the mouth.
+    """
+    own = np.ones(len(behaviour.opening), bool) if own_voice is None else own_voice
+    wave = _synthesise(random, speaker, behaviour.opening, behaviour.voiced * own, behaviour.unvoiced * own)
+    if own.all():
+        return wave
+    opening, voiced, unvoiced = simulate_utterances(random, behaviour.speaking & ~own)
+    return wave + _synthesise(random, Speaker.sample(random), opening, voiced, unvoiced)
 
 
 def background_speech(random: Random, ticks: int) -> Wave:

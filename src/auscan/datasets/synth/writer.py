@@ -4,6 +4,7 @@
     cropped_aligned/<track>/00001.jpg     faces, 112 x 112 px
     Third ABAW Annotations/...            labels of the training and validation set
     test_set/...                          list, expected counts, templates of two editions
+    covers.parquet                        covers of the AU regions (covers.py)
     truth/frames.parquet, tracks.parquet  ground truth of all splits; not for training
 
 Inputs: an output folder, the number of videos, a seed, optionally ICT-FaceKit's face.  Returns: counts.
@@ -11,7 +12,7 @@ See also: plan.py (plans), video.py (one video).
 """
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ProcessPoolExecutor
 from functools import cache
 from itertools import repeat
@@ -23,6 +24,7 @@ import pandas as pd
 
 from auscan.core.aus import AU_NAMES
 from auscan.core.errors import InputError
+from auscan.datasets.covers import COVERS_NAME
 from auscan.datasets.synth.builtin import builtin_face
 from auscan.datasets.synth.dynamics import Random
 from auscan.datasets.synth.ict import ict_face
@@ -61,9 +63,33 @@ def write_dataset(
 
     Raises InputError if `out` is not empty, or a number or the face file is invalid.
     """
+    settings = {
+        "videos": videos,
+        "seed": seed,
+        "seconds": seconds,
+        "rate_hz": rate_hz,
+        "face": "ict" if face_file else "builtin",
+    }
+    return write_videos(
+        out, plan_videos(videos, seconds, seed, rate_hz), seed, settings, face_file, workers, progress
+    )
+
+
+def write_videos(
+    out: Path,
+    plans: list[VideoPlan],
+    seed: int,
+    settings: Mapping[str, object],
+    face_file: Path | None = None,
+    workers: int = 1,
+    progress: Progress = lambda done, total: None,
+) -> dict[str, int]:
+    """Write a data set of planned videos, as `write_dataset`.
+
+    settings: content of truth/settings.json.
+    """
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise InputError(f"{out} is not an empty folder. Choose a new folder, or empty this one.")
-    plans = plan_videos(videos, seconds, seed, rate_hz)
     _load_face(face_file)  # refuse an invalid face file before any file is written
     out.mkdir(parents=True, exist_ok=True)
     synthetic_videos, done = [], 0
@@ -82,16 +108,11 @@ def write_dataset(
     truth.mkdir()
     frames = pd.concat([video.frames for video in synthetic_videos], ignore_index=True)
     tracks = pd.concat([video.tracks for video in synthetic_videos], ignore_index=True)
+    covers = pd.concat([video.covers for video in synthetic_videos], ignore_index=True)
+    covers.to_parquet(out / COVERS_NAME, index=False)
     frames.to_parquet(truth / "frames.parquet", index=False)
     tracks.to_parquet(truth / "tracks.parquet", index=False)
-    settings = {
-        "videos": videos,
-        "seed": seed,
-        "seconds": seconds,
-        "rate_hz": rate_hz,
-        "face": "ict" if face_file else "builtin",
-    }
-    (truth / "settings.json").write_text(json.dumps(settings, indent=2) + "\n", "ascii")
+    (truth / "settings.json").write_text(json.dumps(dict(settings), indent=2) + "\n", "ascii")
     return {"videos": len(plans), "tracks": len(tracks), "frames": len(frames)}
 
 
