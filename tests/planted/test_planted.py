@@ -147,7 +147,7 @@ def test_the_voice_of_someone_else_does_no_harm() -> None:
 
 
 def test_the_state_space_remembers_a_resting_face_for_a_minute() -> None:
-    figures = {temporal: train_memory(RestTask(), 500, temporal) for temporal in ("mamba", "tcn")}
+    figures = {temporal: train_memory(RestTask(), 600, temporal) for temporal in ("mamba", "tcn")}
     clips = RestTask().sample(128, new_random())
     known = clips.labels >= 0
     figures["oracle"] = float(roc_auc_score(clips.labels[known], clips.oracle[known]))
