@@ -27,6 +27,8 @@ from benchmarks.ablation.scores import (
     values_at,
 )
 
+ENOUGH_SEEDS = 5
+"""Number of seeds from which networks are compared."""
 GRID = 7
 """Patches along one side."""
 OWN = ("AU25 covered, own sound", "AU26 covered, own sound")
@@ -52,7 +54,7 @@ another track's. It takes hours on one core; an interrupted run resumes.
 voice; *free* are frames with at most 15 % of the mouth, and of eyes with brows, covered. Intervals are the
 middle 95 % of 1,000 bootstrap draws over test people and seeds; differences are paired. The smallest
 detectable difference is 2.8 standard errors (80 % power at the 5 % level). Not part of the task: a face in
-the background.
+the background, and a resting face that was seen minutes before (videos last 40 s).
 """
 
 
@@ -81,7 +83,8 @@ def write_report(work: Path, arms: list[str], out: Path) -> None:
     results = {arm: read_results(work, arm, seeds, frames) for arm in arms}
     lines = [
         LEAD,
-        f"{len(frames.rows):,} test frames of {frames.videos} people; {seeds} finished seeds.\n",
+        f"{len(frames.rows):,} test frames of {frames.videos} people; finished seeds: {seeds}.",
+        few_seeds(seeds),
         *["## The full network\n", *full_table(results["full"], frames), ""],
         *[
             "## Gates and selection\n",
@@ -98,6 +101,16 @@ def write_report(work: Path, arms: list[str], out: Path) -> None:
     ]
     (out / "ablation.md").write_text("\n".join(lines), "utf-8")
     print(f"{out / 'ablation.md'}: {seeds} seeds")
+
+
+def few_seeds(seeds: int) -> str:
+    """Return a warning if the seeds are too few to compare networks, else an empty text."""
+    if seeds >= ENOUGH_SEEDS:
+        return ""
+    return (
+        f"Fewer than {ENOUGH_SEEDS} seeds: the intervals hardly contain the variation between trainings, so\n"
+        "small differences between networks mean nothing yet.\n"
+    )
 
 
 def read_results(work: Path, arm: str, seeds: int, frames: HeldOutFrames) -> ArmResults:
