@@ -17,7 +17,7 @@ import pandas as pd
 import torch
 from numpy.typing import NDArray
 
-from auscan.core.aus import AU_NAMES
+from auscan.core.aus import AFFWILD2_AUS
 from auscan.core.environment import atomic_path
 from auscan.datasets.cache import TrackFeatures
 from auscan.datasets.index import read_index
@@ -27,9 +27,9 @@ from auscan.training.module import FeatureNetwork
 from auscan.training.run import load_trained
 from auscan.training.windows import load_tracks
 
-GATES: Final = tuple(f"{name}_gate" for name in AU_NAMES)
+GATES: Final = tuple(f"{name}_gate" for name in AFFWILD2_AUS)
 """Columns of the gates."""
-MOUTH_AUS: Final = np.isin(AU_NAMES, ("AU10", "AU12", "AU15", "AU23", "AU24", "AU25", "AU26"))
+MOUTH_AUS: Final = np.isin(AFFWILD2_AUS, ("AU10", "AU12", "AU15", "AU23", "AU24", "AU25", "AU26"))
 """Mask [A] of the AUs whose region is the mouth."""
 FACE_CENTRE_PX: Final = (56.0, 66.0)
 FACE_RADII_PX: Final = (38.0, 50.0)
@@ -46,7 +46,7 @@ def score_network(run: Path, work: Path) -> None:
     for number, track in enumerate(tracks):
         other = tracks[(number + 1) % len(tracks)].features
         for sound, features in with_sounds(track.features, other).items():
-            table = pd.DataFrame(network.predict_track(features), columns=list(AU_NAMES))
+            table = pd.DataFrame(network.predict_track(features), columns=list(AFFWILD2_AUS))
             table.insert(0, "sound", sound)
             scores.append(_named(table, track.name, track.numbers))
         measures.append(_named(measure_track(network, track.features), track.name, track.numbers))

@@ -26,7 +26,7 @@ import torch
 from numpy.typing import NDArray
 
 sys.path.insert(0, str(Path(__file__).parents[2]))  # the repository, for recipes and benchmarks
-from auscan.core.aus import AU_COUNT, AU_NAMES
+from auscan.core.aus import AFFWILD2_AUS, AU_COUNT
 from auscan.core.config import NetworkConfig, nano
 from auscan.faces.align import SIDE, crop_face
 from auscan.model.network import AuscanNetwork
@@ -55,7 +55,7 @@ LEVEL = 2
 TURNED_DEG = 30
 """Yaw above which a rendered head counts as turned, degrees."""
 AUDIO_NAMES = {"own": "own audio", "none": "no audio", "other": "other audio"}
-DIRECT = [j for j, name in enumerate(AU_NAMES) if name in RULES]
+DIRECT = [j for j, name in enumerate(AFFWILD2_AUS) if name in RULES]
 """Columns of the AUs with a teacher score."""
 
 

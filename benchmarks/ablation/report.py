@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 from sklearn.metrics import roc_auc_score
 
-from auscan.core.aus import AU_COUNT, AU_NAMES
+from auscan.core.aus import AFFWILD2_AUS, AU_COUNT
 from benchmarks.ablation.hearing import GATES, MOUTH_AUS, patch_regions
 from benchmarks.ablation.scores import (
     DETECTABLE,
@@ -124,7 +124,7 @@ def read_results(work: Path, arm: str, seeds: int, frames: HeldOutFrames) -> Arm
             pd.read_parquet(run / "test.parquet"),
             [*tables, pd.read_parquet(run / "measures.parquet")],
         )
-        by_sound = {s: values_at(table, frames, AU_NAMES) for s, table in scores.groupby("sound")}
+        by_sound = {s: values_at(table, frames, AFFWILD2_AUS) for s, table in scores.groupby("sound")}
         for name, measure in frames.measures().items():
             aucs[name].append(mean_auc(by_sound[measure.sound], frames, measure.mask, weights))
         log = [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()]
@@ -193,7 +193,7 @@ def gate_table(results: dict[str, ArmResults], frames: HeldOutFrames) -> list[st
 def selection_table(full: ArmResults, frames: HeldOutFrames) -> list[str]:
     """Return the share of active patches on the face, on a visible mouth and on its cover."""
     blank = frames.rows["blank"].to_numpy()
-    mouth = frames.covers[:, AU_NAMES.index("AU25")]
+    mouth = frames.covers[:, AFFWILD2_AUS.index("AU25")]
     columns = ("active_on_face", "active_on_mouth")
     active = [values_at(table, frames, columns) for table in full.measures]
     kept = (~blank, mouth == 0, (mouth == 1) & ~blank)

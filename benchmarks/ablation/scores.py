@@ -19,7 +19,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from auscan.core.aus import AU_COUNT, AU_NAMES
+from auscan.core.aus import AFFWILD2_AUS, AU_COUNT
 from auscan.datasets.covers import COVERS_NAME
 from auscan.datasets.index import COVER_COLUMNS
 
@@ -74,7 +74,7 @@ class HeldOutFrames:
     @property
     def covered_speech(self) -> Mask:
         """Return the mask [R] of speech with a covered mouth, without a blank, with any voice."""
-        covered = self.covers[:, AU_NAMES.index("AU25")] == 1
+        covered = self.covers[:, AFFWILD2_AUS.index("AU25")] == 1
         return np.asarray(covered & (self.rows["speaking"] & ~self.rows["blank"]).to_numpy())
 
     @property
@@ -91,12 +91,12 @@ class HeldOutFrames:
     def measures(self) -> dict[str, Measure]:
         """Return the measures by name."""
         every = np.ones((len(self.rows), AU_COUNT), bool)
-        rest = self.rows[[f"{name}_rest" for name in AU_NAMES]].to_numpy() >= AMBIGUOUS_REST
+        rest = self.rows[[f"{name}_rest" for name in AFFWILD2_AUS]].to_numpy() >= AMBIGUOUS_REST
         yaw = (self.rows["yaw"].abs() > LARGE_YAW_DEG).to_numpy()
         other_voice = self.covered_speech & ~self.speech
         found = {}
         for name in ("AU25", "AU26"):
-            only = every & (np.array(AU_NAMES) == name)
+            only = every & (np.array(AFFWILD2_AUS) == name)
             for sound in ("own", "none", "other"):
                 found[f"{name} covered, {sound} sound"] = Measure(sound, only & self.speech[:, None])
             for sound in ("own", "none"):
@@ -123,7 +123,7 @@ def read_test_frames(work: Path) -> HeldOutFrames:
     rows = rows[rows["has_image"]].sort_values(["track", "frame"], ignore_index=True)
     return HeldOutFrames(
         rows=rows,
-        labels=rows[[f"{name}_label" for name in AU_NAMES]].to_numpy() == 1,
+        labels=rows[[f"{name}_label" for name in AFFWILD2_AUS]].to_numpy() == 1,
         covers=rows[list(COVER_COLUMNS)].to_numpy(np.int8),
         video=pd.factorize(rows["video"], sort=True)[0].astype(np.int64),
     )

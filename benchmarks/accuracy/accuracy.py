@@ -29,7 +29,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 sys.path.insert(0, str(Path(__file__).parents[2]))  # the repository, for recipes and benchmarks
-from auscan.core.aus import AU_NAMES
+from auscan.core.aus import AFFWILD2_AUS
 from auscan.core.checkpoint_folder import CARD_FILE
 from auscan.core.environment import versions
 from auscan.results.table import ACTIVE_COLUMNS, BOX_COLUMNS, read_result_table
@@ -101,7 +101,7 @@ def clips_part(data: Path, model: str, every: int) -> list[str]:
     matched = [match(table, clip.truth) for table, clip in zip(tables, clips, strict=True)]
     scores = agreement(pd.concat(matched), np.concatenate([clip.truth.labels for clip in clips]))
     within = within_clips(
-        (table[list(AU_NAMES)].to_numpy(np.float64), clip.truth.scores, clip.truth.soft)
+        (table[list(AFFWILD2_AUS)].to_numpy(np.float64), clip.truth.scores, clip.truth.soft)
         for table, clip in zip(matched, clips, strict=True)
     )
     names = ", ".join(clip.path.stem for clip in clips)
@@ -182,7 +182,9 @@ def match(table: pd.DataFrame, truth: Truth) -> pd.DataFrame:
 
 def agreement(found: pd.DataFrame, labels: NDArray[np.integer]) -> pd.DataFrame:
     """Compute positives, auc, f1, f1_scored and ece of each AU with labels, over the rows with a face."""
-    probabilities, active = (found[list(names)].to_numpy(np.float64) for names in (AU_NAMES, ACTIVE_COLUMNS))
+    probabilities, active = (
+        found[list(names)].to_numpy(np.float64) for names in (AFFWILD2_AUS, ACTIVE_COLUMNS)
+    )
     scores = au_metrics(labels, probabilities, active)
     active[found["reason"] != ""] = np.nan
     scores.insert(3, "f1_scored", au_metrics(labels, probabilities, active)["f1"])
@@ -236,7 +238,7 @@ def by_group(
 
 def with_mean(scores: pd.DataFrame) -> list[str]:
     """Return the table with a row of means, as Markdown lines."""
-    table = scores.reindex([name for name in AU_NAMES if name in scores.index])
+    table = scores.reindex([name for name in AFFWILD2_AUS if name in scores.index])
     mean = table.mean().to_frame("mean").T
     return markdown(pd.concat([table, mean]), "AU", FORMS)
 

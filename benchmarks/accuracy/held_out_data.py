@@ -23,7 +23,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from auscan.core.aus import AU_NAMES
+from auscan.core.aus import AFFWILD2_AUS
 from auscan.core.config import SAMPLE_RATE_HZ
 from auscan.media.audio import Waveform, read_waveform
 from auscan.media.video import Frame, read_frames
@@ -146,8 +146,8 @@ def _teacher_truth(table: pd.DataFrame, gaps: NDArray[np.float32]) -> Truth:
     targets: Targets = teacher_targets(table, gaps)
     scores = np.full(targets.soft.shape, np.nan, np.float32)
     for name, (shape, _) in RULES.items():
-        scores[:, AU_NAMES.index(name)] = gaps if shape == "lip_gap" else blendshape(table, shape)
-    targets.labels[:, [AU_NAMES.index(name) for name in NO_TEACHER]] = -1
+        scores[:, AFFWILD2_AUS.index(name)] = gaps if shape == "lip_gap" else blendshape(table, shape)
+    targets.labels[:, [AFFWILD2_AUS.index(name) for name in NO_TEACHER]] = -1
     points = np.stack([table[[f"{n}_x", f"{n}_y"]].to_numpy(np.float32) for n in POINTS], axis=1)
     return Truth(targets.labels, points, targets.soft, scores)
 

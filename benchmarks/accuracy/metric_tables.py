@@ -15,7 +15,7 @@ from scipy.special import logit
 from scipy.stats import rankdata
 from sklearn.metrics import f1_score, roc_auc_score
 
-from auscan.core.aus import AU_NAMES
+from auscan.core.aus import AFFWILD2_AUS
 from auscan.training.metrics import calibration_error
 
 MIN_POSITIVES = 5
@@ -35,7 +35,7 @@ def au_metrics(
     f1 compares `active` (1, 0, NaN) with the labels, over the rows in which it is not NaN.
     """
     rows = {}
-    for j, name in enumerate(AU_NAMES):
+    for j, name in enumerate(AFFWILD2_AUS):
         known = (labels[:, j] >= 0) & ~np.isnan(probabilities[:, j])
         truth, predicted = labels[known, j], probabilities[known, j]
         if min(truth.sum(), len(truth) - truth.sum()) < MIN_POSITIVES:
@@ -66,7 +66,7 @@ def within_clips(clips: Iterable[tuple[NDArray[np.floating], ...]]) -> pd.DataFr
     """
     found: dict[str, list[tuple[float, float, float]]] = {}
     for probabilities, scores, soft in clips:
-        for j, name in enumerate(AU_NAMES):
+        for j, name in enumerate(AFFWILD2_AUS):
             known = ~np.isnan(scores[:, j]) & ~np.isnan(probabilities[:, j])
             if known.sum() <= MIN_FRAMES or soft[known, j].std() <= MIN_SPREAD:
                 continue
@@ -79,7 +79,7 @@ def within_clips(clips: Iterable[tuple[NDArray[np.floating], ...]]) -> pd.DataFr
             found.setdefault(name, []).append(
                 (plain, rank, np.corrcoef(logit(predicted), logit(target))[0, 1])
             )
-    rows = {name: (len(found[name]), *np.mean(found[name], axis=0)) for name in AU_NAMES if name in found}
+    rows = {name: (len(found[name]), *np.mean(found[name], axis=0)) for name in AFFWILD2_AUS if name in found}
     return pd.DataFrame.from_dict(rows, orient="index", columns=["clips", "r", "rank", "r_logit"])
 
 

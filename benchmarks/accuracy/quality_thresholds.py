@@ -22,7 +22,7 @@ from rich.table import Table
 from sklearn.metrics import roc_auc_score
 
 sys.path.insert(0, str(Path(__file__).parents[2]))  # the repository, for recipes and benchmarks
-from auscan.core.aus import AU_NAMES
+from auscan.core.aus import AFFWILD2_AUS
 from auscan.faces.align import crop_face, crop_transform, measure_quality, to_crop
 from auscan.inference.engine import InferenceEngine
 from auscan.inference.load import load_engine
@@ -133,7 +133,7 @@ def score(engine: InferenceEngine, crops: Image) -> tuple[NDArray[np.float32], N
 def mean_auc(logits: NDArray[np.float32], labels: NDArray[np.int8]) -> float:
     """Compute the mean ROC-AUC over the AUs with a teacher score (not AU06)."""
     aucs = []
-    for column, name in enumerate(AU_NAMES):
+    for column, name in enumerate(AFFWILD2_AUS):
         known = labels[:, column] >= 0
         if name != "AU06" and len(np.unique(labels[known, column])) == 2:
             aucs.append(roc_auc_score(labels[known, column], logits[known, column]))

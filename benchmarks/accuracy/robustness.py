@@ -30,7 +30,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 sys.path.insert(0, str(Path(__file__).parents[2]))  # the repository, for recipes and benchmarks
-from auscan.core.aus import AU_NAMES
+from auscan.core.aus import AFFWILD2_AUS
 from auscan.inference.engine import AudioTokens, InferenceEngine, encode_audio_stream
 from auscan.inference.load import load_engine
 from auscan.inference.score_track import probabilities
@@ -229,7 +229,7 @@ def metrics_of_logits(
     share = probabilities(logits, engine.config)
     active = np.where(np.isnan(share), np.nan, share >= np.asarray(engine.config.thresholds, np.float32))
     found = ~np.isnan(logits).all(axis=1)
-    table = au_metrics(labels, share, active).drop(columns="positives").reindex(list(AU_NAMES))
+    table = au_metrics(labels, share, active).drop(columns="positives").reindex(list(AFFWILD2_AUS))
     return table.rename_axis("AU").reset_index().assign(found=found.mean(), rows=len(logits))
 
 
@@ -279,7 +279,7 @@ def match_known_face(
     frames: int,
 ) -> NDArray[np.float32]:
     """Return logits [T, A] of the tracked face nearest to the known one; NaN if none is near enough."""
-    out = np.full((frames, len(AU_NAMES)), np.nan, np.float32)
+    out = np.full((frames, len(AFFWILD2_AUS)), np.nan, np.float32)
     nearest = np.full(frames, SAME_FACE)
     for track in tracks:
         logits = track.score(engine, audio)

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from auscan.core.aus import AU_NAMES
+from auscan.core.aus import AFFWILD2_AUS
 from auscan.inference.engine import InferenceEngine
 from auscan.inference.load import load_engine
 from auscan.media.stream import read_stream
@@ -37,7 +37,7 @@ def run_live(path: Path, engine: InferenceEngine, lag_s: float) -> list[Row]:
 def differences(path: Path, engine: InferenceEngine, lags_s: list[float]) -> list[NDArray[np.float64]]:
     """Return, for each lag, |live - offline| [n] of every frame, face and trained AU of a clip."""
     table = detect(path, model=engine).table
-    offline = table[list(AU_NAMES)].to_numpy(np.float64)
+    offline = table[list(AFFWILD2_AUS)].to_numpy(np.float64)
     found = []
     for lag_s in lags_s:
         rows = run_live(path, engine, lag_s)
@@ -45,7 +45,7 @@ def differences(path: Path, engine: InferenceEngine, lags_s: list[float]) -> lis
         if keys != list(zip(table["frame"], table["face_id"], strict=True)):
             raise SystemExit(f"{path.name}: the rows (frame, face_id) of live and offline differ.")
         live = np.array(
-            [[np.nan if row[n] is None else row[n] for n in AU_NAMES] for row in rows], np.float64
+            [[np.nan if row[n] is None else row[n] for n in AFFWILD2_AUS] for row in rows], np.float64
         )
         gap = np.abs(live - offline)
         found.append(gap[~np.isnan(gap)])

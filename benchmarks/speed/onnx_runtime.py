@@ -29,7 +29,7 @@ from rich.console import Console
 from rich.table import Table
 
 sys.path.insert(0, str(Path(__file__).parents[2]))  # the repository, for recipes and benchmarks
-from auscan.core.aus import AU_NAMES
+from auscan.core.aus import AFFWILD2_AUS
 from auscan.core.checkpoint_folder import SHIPPED_CHECKPOINTS
 from auscan.core.environment import versions
 from auscan.inference.export import CalibrationCrops, export, residual_convolutions
@@ -171,7 +171,7 @@ def differences(float32: Path, data: Path) -> Table:
     table = Table("quantity", "float32", "shipped", "difference", title="shipped model against float32")
     scores = [clip_scores(model, data / "clips") for model in (float32, SHIPPED_CHECKPOINTS / "nano")]
     both = scores[0].merge(scores[1], on=["clip", "frame", "face_id"], suffixes=("", "_int8"))
-    ours, theirs = (both[[f"{name}{end}" for name in AU_NAMES]].to_numpy() for end in ("", "_int8"))
+    ours, theirs = (both[[f"{name}{end}" for name in AFFWILD2_AUS]].to_numpy() for end in ("", "_int8"))
     off = np.abs(ours - theirs)
     table.add_row("faces scored in clips", *(str(len(each)) for each in scores), "")
     table.add_row("mean probability", f"{ours.mean():.4f}", f"{theirs.mean():.4f}", f"{off.mean():.4f}")

@@ -12,7 +12,7 @@ import os
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from auscan.core.aus import AU_NAMES
+    from auscan.core.aus import AFFWILD2_AUS
     from auscan.core.errors import (
         AuscanError,
         CheckpointError,
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 __all__ = [
-    "AU_NAMES",
+    "AFFWILD2_AUS",
     "AuscanError",
     "CheckpointError",
     "CrashError",
@@ -61,7 +61,7 @@ __all__ = [
 ]
 
 _MODULES = {
-    "AU_NAMES": "auscan.core.aus",
+    "AFFWILD2_AUS": "auscan.core.aus",
     "LiveDetector": "auscan.pipeline.live",
     "Result": "auscan.results.result",
     "RunInfo": "auscan.results.result",

@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 from numpy.typing import NDArray
 
-from auscan.core.aus import AU_NAMES
+from auscan.core.aus import AFFWILD2_AUS
 from auscan.faces.detector import FaceDetector
 from auscan.inference.engine import InferenceEngine
 from auscan.inference.load import load_engine
@@ -71,13 +71,13 @@ def test_pictures_are_scored_after_corruption(
     """The same smiling face ten times, labelled without a smile in five; AU23 is not labelled."""
     data = cv2.imencode(".png", portrait[..., ::-1])[1].tobytes()
     labels = np.tile(np.int8([[1], [0]]), (5, 12))
-    labels[:, AU_NAMES.index("AU23")] = -1
+    labels[:, AFFWILD2_AUS.index("AU23")] = -1
     yaw = pd.DataFrame({"yaw": [0.0] * 8 + [20.0] * 2})
     pictures = LabelledPictures([data] * 10, truth(10, points, labels), yaw)
     clean = measure_condition(Condition("faces", "clean", 0), pictures, {"nano": nano}, np.inf)
     assert set(clean["group"]) == {"all", "0 to 15", "15 to 30"}
     all_faces = clean[clean["group"] == "all"].set_index("AU")
-    assert list(all_faces.index) == list(AU_NAMES)
+    assert list(all_faces.index) == list(AFFWILD2_AUS)
     assert all_faces["found"].tolist() == [1.0] * 12
     assert all_faces.loc["AU12", ["auc", "f1"]].tolist() == pytest.approx([0.5, 2 / 3])
     assert np.isnan(all_faces.loc["AU23", "auc"])
@@ -127,7 +127,7 @@ def test_the_report_has_every_model_and_condition_and_writes_the_curves(tmp_path
                     figures = {"auc": 0.9 - 0.1 * number - 0.05 * condition.level, "f1": 0.7, "ece": 0.02}
                     figures |= {"found": 1 - 0.1 * condition.level, "rows": 50, "model": model}
                     about = {"source": source, "kind": condition.kind, "level": condition.level}
-                    rows += [{"AU": name, "group": group, **figures, **about} for name in AU_NAMES]
+                    rows += [{"AU": name, "group": group, **figures, **about} for name in AFFWILD2_AUS]
     results = pd.DataFrame(rows)
     gone = (results["kind"] == "noise") & (results["level"] == 3)
     results.loc[gone, ["auc", "f1", "ece"]] = np.nan

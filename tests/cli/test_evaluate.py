@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 
 from auscan.cli.main import main
-from auscan.core.aus import AU_NAMES
+from auscan.core.aus import AFFWILD2_AUS
 
 TRACKS = {"v1_left": 30, "v1_right": 20, "v2": 40}
 HEADER = "image_location,AU1,AU2,AU4,AU6,AU7,AU10,AU12,AU15,AU23,AU24,AU25,AU26"
@@ -30,7 +30,7 @@ def write_scores(path: Path, seed: int) -> Path:
     rows = sum(TRACKS.values())
     values = (TRUTH * 0.4 + 0.6 * random.random((rows, 12))).astype(np.float32)
     values[5] = np.nan
-    table = pd.DataFrame(values, columns=list(AU_NAMES))
+    table = pd.DataFrame(values, columns=list(AFFWILD2_AUS))
     table["track"] = np.repeat(list(TRACKS), list(TRACKS.values()))
     table["frame"] = np.concatenate([np.arange(1, count + 1) for count in TRACKS.values()])
     table["has_face"] = ~np.isnan(values[:, 0])
@@ -50,7 +50,7 @@ def scores(tmp_path: Path) -> Path:
 def index(tmp_path: Path, scores: Path) -> Path:
     """The columns of an index that evaluation needs, with the types of datasets/index.py."""
     rows = pd.read_parquet(scores)[["track", "frame"]]
-    table = pd.DataFrame(TRUTH, columns=list(AU_NAMES))
+    table = pd.DataFrame(TRUTH, columns=list(AFFWILD2_AUS))
     table["track"] = rows["track"].astype("category")
     table["frame"] = rows["frame"].astype(np.int32)
     table["split"] = pd.Categorical(["val"] * len(rows))
@@ -75,7 +75,7 @@ def test_the_notes_state_the_evaluated_frames_and_that_tuned_scores_are_optimist
 ) -> None:
     assert run(monkeypatch, "evaluate", index, scores) == 0
     stdout = capsys.readouterr().out
-    assert all(name in stdout for name in (*AU_NAMES, "f1_all", "f1_faces", "kappa"))
+    assert all(name in stdout for name in (*AFFWILD2_AUS, "f1_all", "f1_faces", "kappa"))
     assert "89 of 90 frames are evaluated: 3 tracks, 2 source videos. 1 frames without a face" in stdout
     assert "tuned on the evaluated frames" in stdout
     assert "tuned on the other videos, f1_all is" in stdout
@@ -98,7 +98,7 @@ def test_saved_thresholds_reproduce_the_same_numbers(
     tuned = json.loads(capsys.readouterr().out)
     assert run(monkeypatch, *arguments, "--thresholds", kept, "--out", tmp_path / "report") == 0
     given = json.loads(capsys.readouterr().out)
-    assert tuned["smooth"] == given["smooth"] == dict.fromkeys(AU_NAMES, 3) | {"AU23": 1}
+    assert tuned["smooth"] == given["smooth"] == dict.fromkeys(AFFWILD2_AUS, 3) | {"AU23": 1}
     assert tuned["at_tuned"] == given["at_tuned"]
     assert tuned["calibration_error"] == given["calibration_error"]
     assert (tuned["calibrated_error"] is None, given["calibrated_error"] is None) == (False, True)

@@ -10,7 +10,7 @@ import pympi
 import pytest
 
 from auscan.cli.main import main
-from auscan.core.aus import AU_NAMES
+from auscan.core.aus import AFFWILD2_AUS
 from auscan.results.exports.write import FORMATS
 from auscan.results.result import Result, RunInfo
 from auscan.results.table import TrackScores, build_table
@@ -38,7 +38,7 @@ def folder(tmp_path: Path) -> Path:
     count = 1500
     angle = np.arange(count)[:, None] / 25 * np.linspace(1, 4, 12) + np.arange(12)
     probabilities = (0.5 + 0.5 * np.sin(angle)).astype(np.float32)
-    probabilities[:, AU_NAMES.index("AU23")] = np.nan
+    probabilities[:, AFFWILD2_AUS.index("AU23")] = np.nan
     track = TrackScores(
         face_id=0,
         frames=np.arange(count),

@@ -168,7 +168,7 @@ def test_imports_are_found_in_every_form_and_place() -> None:
         "import auscan": ["auscan"],
         "from auscan import detect": ["auscan"],
         "import auscan.model.scan as s, os": ["auscan.model.scan", "os"],
-        "from auscan.core.aus import AU_NAMES": ["auscan.core.aus"],
+        "from auscan.core.aus import AFFWILD2_AUS": ["auscan.core.aus"],
         "from auscan.core import aus, config": ["auscan.core.aus", "auscan.core"],
         "def f():\n    if True:\n        from auscan.cli import main": ["auscan.cli"],
         "if TYPE_CHECKING:\n    from auscan.cli import main": ["auscan.cli"],

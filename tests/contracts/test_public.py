@@ -13,7 +13,7 @@ from packaging.version import Version
 import auscan
 
 PUBLIC = [
-    "AU_NAMES",
+    "AFFWILD2_AUS",
     "AuscanError",
     "CheckpointError",
     "CrashError",

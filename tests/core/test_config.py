@@ -11,7 +11,7 @@ import pytest
 from pydantic import ValidationError
 
 from auscan.core import config
-from auscan.core.aus import AU_NAMES
+from auscan.core.aus import AFFWILD2_AUS
 from auscan.core.config import (
     AlignmentConfig,
     Calibration,
@@ -123,8 +123,8 @@ def test_each_stage_of_the_compact_encoder_halves_the_map() -> None:
         ({"format": 3}, "format"),
         ({"thresholds": [0.5] * 11}, "thresholds"),
         ({"thresholds": [0.5] * 13}, "thresholds"),
-        ({"au_names": [*AU_NAMES[1:], AU_NAMES[0]]}, "au_names"),
-        ({"au_names": AU_NAMES[:-1]}, "au_names"),
+        ({"au_names": [*AFFWILD2_AUS[1:], AFFWILD2_AUS[0]]}, "au_names"),
+        ({"au_names": AFFWILD2_AUS[:-1]}, "au_names"),
         ({"untaught": ["AU23", "AU3"]}, "AU3"),
         ({"crop_template": "eyes"}, "crop_template"),
         ({"sample_rate_hz": 8000}, "sample_rate_hz"),

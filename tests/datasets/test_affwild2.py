@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from auscan.core.aus import AU_NAMES
+from auscan.core.aus import AFFWILD2_AUS
 from auscan.core.errors import InputError
 from auscan.datasets.find import Roots
 from auscan.datasets.index import Index, read_index
@@ -76,7 +76,7 @@ def test_persons_of_one_video_share_its_clock_and_source_and_keep_their_own_pict
 def test_the_index_has_the_types_that_others_rely_on(tmp_path: Path) -> None:
     index, _ = indexed(two_people(tmp_path))
     types = index.frames.dtypes.astype(str).to_dict()
-    assert {types[au] for au in AU_NAMES} == {"int8"}
+    assert {types[au] for au in AFFWILD2_AUS} == {"int8"}
     assert (types["frame"], types["timestamp"], types["has_image"]) == ("int32", "float64", "bool")
     assert types["track"] == types["split"] == types["source_video"] == "category"
     assert index.root == tmp_path
@@ -218,7 +218,7 @@ def test_a_template_determines_the_rows_of_the_test_set_and_provides_no_labels(
     left = rows_of(index, "905_left")
     assert left["frame"].tolist() == [1, 2, 3, 4, 5]
     assert left["has_image"].tolist() == [False, True, True, False, False]
-    assert np.all(left[list(AU_NAMES)] == -1)
+    assert np.all(left[list(AFFWILD2_AUS)] == -1)
     assert summary["splits"]["test"]["rows"] == 8
     assert summary["splits"]["test"]["all_ones_f1"] is None
 

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from auscan.core.aus import AU_NAMES
+from auscan.core.aus import AFFWILD2_AUS
 from auscan.core.errors import InputError
 from auscan.datasets import bp4d, disfa
 from auscan.datasets.index import Index, read_index
@@ -42,7 +42,7 @@ def test_disfa_aus_are_active_from_intensity_two_and_pictures_are_numbered_from_
     index, summary = indexed(disfa_tree(tmp_path), dataset)
     assert labels_of(index, "SN001", "AU01") == [0, 0, 1]
     assert labels_of(index, "SN001", "AU12") == [1, 1, 0]
-    for au in set(AU_NAMES) - {"AU01", "AU12"}:
+    for au in set(AFFWILD2_AUS) - {"AU01", "AU12"}:
         assert labels_of(index, "SN001", au) == [-1, -1, -1]
     assert index.frames["image"].fillna("").tolist() == ["images/SN001/0.jpg", "", "images/SN001/2.jpg"]
     assert index.frames["timestamp"].tolist() == pytest.approx([0, 0.04, 0.08])
@@ -190,4 +190,4 @@ def test_all_data_sets_result_in_tables_of_the_same_form(tmp_path: Path) -> None
     first, second = indexed(tmp_path / "a")[0], indexed(tmp_path / "b")[0]
     assert first.frames.dtypes.astype(str).to_dict() == second.frames.dtypes.astype(str).to_dict()
     assert list(first.tracks) == list(second.tracks)
-    assert np.isin(second.frames[list(AU_NAMES)].to_numpy(), (-1, 0, 1)).all()
+    assert np.isin(second.frames[list(AFFWILD2_AUS)].to_numpy(), (-1, 0, 1)).all()

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from auscan.core.aus import AU_NAMES
+from auscan.core.aus import AFFWILD2_AUS
 from auscan.datasets.find import Unused
 from auscan.datasets.report import PUBLISHED_PERCENT, as_markdown, summarise
 
@@ -49,7 +49,7 @@ def test_positives_are_summed_over_annotated_labels_only() -> None:
         row("904", positives=[0] * 12, annotated=[0] * 12),
     ]
     split = summarise(rows, [], METADATA)["splits"]["train"]
-    assert split["positive_percent"] == dict.fromkeys(AU_NAMES, 50.0)
+    assert split["positive_percent"] == dict.fromkeys(AFFWILD2_AUS, 50.0)
     assert split["positives"]["AU24"] == 10
 
 

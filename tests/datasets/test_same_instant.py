@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from auscan.core.aus import AU_NAMES
+from auscan.core.aus import AFFWILD2_AUS
 from auscan.datasets.index import read_index
 from auscan.datasets.prepare import prepare
 from auscan.media.audio import read_waveform
@@ -67,7 +67,7 @@ def test_label_picture_frame_and_sound_are_of_one_instant(
     checked = 0
     for row in index.frames.to_dict("records"):
         k = row["frame"]
-        assert int("".join(str(row[au]) for au in AU_NAMES), 2) == k
+        assert int("".join(str(row[au]) for au in AFFWILD2_AUS), 2) == k
         assert row["has_image"] == (k in with_picture)
         if row["has_image"]:
             assert read_number(read_image(index.root / row["image"])) == k

@@ -11,7 +11,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 from numpy.typing import NDArray
 from scipy.special import expit
 
-from auscan.core.config import UNCALIBRATED, Calibration, CheckpointConfig, nano
+from auscan.core.config import Calibration, CheckpointConfig, nano
 from auscan.inference.engine import AudioTokens, InferenceEngine
 from auscan.inference.score_track import (
     audio_gates,
@@ -35,7 +35,7 @@ CALIBRATION = Calibration(
 
 
 def test_without_a_calibration_probabilities_are_the_sigmoid() -> None:
-    np.testing.assert_allclose(calibrate(LOGITS, UNCALIBRATED), expit(LOGITS.astype(float)))
+    np.testing.assert_allclose(calibrate(LOGITS, None), expit(LOGITS.astype(float)))
 
 
 def test_calibrated_probabilities_are_those_of_the_definition_and_rise_with_the_logits() -> None:
@@ -64,7 +64,7 @@ def test_an_untrained_au_is_nan_for_any_calibration() -> None:
 
 def test_logits_can_be_recovered_from_probabilities() -> None:
     near = np.clip(LOGITS, -12, 12)
-    np.testing.assert_allclose(to_logits(calibrate(near, UNCALIBRATED)), near, atol=1e-6)
+    np.testing.assert_allclose(to_logits(calibrate(near, None)), near, atol=1e-6)
     assert np.abs(to_logits(np.array([0.0, 1.0]))).max() == pytest.approx(16.1, abs=0.1)
     assert np.isnan(to_logits(np.array([np.nan]))).all()
 

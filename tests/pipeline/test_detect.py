@@ -17,7 +17,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 from numpy.typing import NDArray
 from scipy.special import expit, logit
 
-from auscan.core.aus import AU_NAMES
+from auscan.core.aus import AFFWILD2_AUS
 from auscan.core.config import Calibration, HubAudioConfig, OperatingPoints
 from auscan.core.errors import CheckpointError, InputError, MediaError
 from auscan.faces.detector import FaceDetector
@@ -42,7 +42,7 @@ from auscan.results.result import Result, apply_baseline
 from auscan.results.table import ACTIVE_COLUMNS, METADATA_KEY, NO_FACE
 
 FRAMES = 40
-TRAINED = [name for name in AU_NAMES if name != "AU23"]
+TRAINED = [name for name in AFFWILD2_AUS if name != "AU23"]
 
 
 class RecordingEngine:
@@ -140,7 +140,7 @@ def logits(result: Result, recorder: RecordingEngine) -> NDArray[np.float32]:
 
 
 def probabilities(result: Result) -> NDArray[np.float64]:
-    return result.to_pandas()[list(AU_NAMES)].to_numpy()
+    return result.to_pandas()[list(AFFWILD2_AUS)].to_numpy()
 
 
 def test_every_decoded_frame_has_a_row_with_its_time_in_the_container(clip: Path, result: Result) -> None:
@@ -167,7 +167,7 @@ def test_an_untrained_au_is_unknown_in_every_row(result: Result) -> None:
     assert table["AU23"].isna().all()
     assert table["AU23_c"].isna().all()
     assert table[[f"{name}_c" for name in TRAINED]].notna().all(axis=None)
-    assert np.isnan(result.tracks[0].probabilities[:, AU_NAMES.index("AU23")]).all()
+    assert np.isnan(result.tracks[0].probabilities[:, AFFWILD2_AUS.index("AU23")]).all()
 
 
 def test_untrained_pose_and_occlusion_are_unknown_and_give_no_reason(
@@ -201,7 +201,7 @@ def test_low_quality_faces_are_scored_on_request(
 
 def test_an_au_is_active_at_or_above_its_own_threshold(result: Result, engine: InferenceEngine) -> None:
     table = result.to_pandas()
-    for name, threshold in zip(AU_NAMES, engine.config.thresholds, strict=True):
+    for name, threshold in zip(AFFWILD2_AUS, engine.config.thresholds, strict=True):
         if name in TRAINED:
             assert_array_equal(table[f"{name}_c"].astype(float), (table[name] >= threshold).astype(float))
 
@@ -210,7 +210,7 @@ def test_probabilities_are_the_sigmoid_of_the_networks_logits(clip: Path, engine
     trusting = TrustingEngine(engine)
     scores = probabilities(detect(clip, model=trusting))
     expected = 1 / (1 + np.exp(-trusting.logits[0].astype(np.float64)))
-    trained = [AU_NAMES.index(name) for name in TRAINED]
+    trained = [AFFWILD2_AUS.index(name) for name in TRAINED]
     assert_allclose(scores[:, trained], expected[:, trained], atol=1e-6)
 
 
@@ -416,7 +416,7 @@ def test_frames_without_a_face_have_a_row_of_unknown_values(
     assert table["success"].tolist() == (~absent).astype(int).tolist()
     assert (table.loc[absent, "face_id"] == NO_FACE).all()
     assert (table.loc[absent, "confidence"] == 0).all()
-    empty = ["x", "y", "w", "h", *AU_NAMES, *(f"{name}_c" for name in AU_NAMES)]
+    empty = ["x", "y", "w", "h", *AFFWILD2_AUS, *(f"{name}_c" for name in AFFWILD2_AUS)]
     assert table.loc[absent, empty].isna().all(axis=None)
     assert (table.loc[~absent, "face_id"] == 0).all()
     assert table.loc[~absent, TRAINED].notna().all(axis=None)
@@ -531,7 +531,7 @@ class SpeakingEngine(TrustingEngine):
 
     def encode_faces(self, crops: NDArray[np.uint8], *args: Any, **options: bool) -> VisualFeatures:
         features = super().encode_faces(crops, *args, **options)
-        return replace(features, gates=np.ones((len(crops), len(AU_NAMES)), np.float32))
+        return replace(features, gates=np.ones((len(crops), len(AFFWILD2_AUS)), np.float32))
 
     def mouth_opening(self, embedding: NDArray[np.float32], audio: AudioTokens | None) -> MouthOpening:
         knots = np.random.default_rng(0).normal(0, 1, 200)
@@ -559,7 +559,7 @@ def test_a_late_sound_is_found_shifted_and_reported(
     assert late.table["speaking"].between(0, 1).all()
     assert late.table["speaking"][50:].mean() > 0.7
     shifted = write_clip(tmp_path / "shifted.mp4", face_images(110), times_s + 0.16, noise)
-    columns = [AU_NAMES.index(name) for name in TRAINED]
+    columns = [AFFWILD2_AUS.index(name) for name in TRAINED]
     same, unshifted = (
         np.abs(probabilities(detect(each, model=TrustingEngine(engine))) - probabilities(late))[
             20:90, columns

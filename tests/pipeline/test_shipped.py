@@ -10,7 +10,7 @@ import pytest
 from numpy.typing import NDArray
 
 import auscan
-from auscan.core.aus import AU_NAMES
+from auscan.core.aus import AFFWILD2_AUS
 from auscan.core.checkpoint_folder import CARD_FILE, SHIPPED_CHECKPOINTS
 from auscan.core.config import SAMPLE_RATE_HZ, nano
 from auscan.inference.engine import InferenceEngine
@@ -137,7 +137,7 @@ def test_the_shipped_model_works_with_and_without_audio(
         assert result.info.has_audio == (samples is not None)
         table = result.to_pandas()
         assert (table[["AU12_c", "AU25_c"]] == 1).mean().min() >= 0.8
-        scores.append(table[list(AU_NAMES)].to_numpy())
+        scores.append(table[list(AFFWILD2_AUS)].to_numpy())
     assert np.nanmax(np.abs(scores[0] - scores[1])) > 1e-6
 
 
@@ -145,7 +145,7 @@ def test_untrained_aus_are_always_nan_and_all_others_never(
     demo_result: auscan.Result, nano_engine: InferenceEngine
 ) -> None:
     faces = demo_result.to_pandas().query("success == 1")
-    for name in AU_NAMES:
+    for name in AFFWILD2_AUS:
         assert faces[name].isna().all() == (name in nano_engine.config.untrained_aus), name
         assert faces[name].isna().any() == (name in nano_engine.config.untrained_aus), name
 
@@ -153,7 +153,7 @@ def test_untrained_aus_are_always_nan_and_all_others_never(
 def test_the_checkpoint_is_nano_and_small_enough_to_ship(nano_engine: InferenceEngine) -> None:
     config = nano_engine.config
     assert config.name == "nano"
-    assert config.au_names == AU_NAMES
+    assert config.au_names == AFFWILD2_AUS
     assert config.licence == "Apache-2.0"
     assert (config.network.visual.kind, config.network.audio.kind) == ("conv", "logmel")
     assert config.network == nano(), "The named size and the shipped weights have drifted apart."

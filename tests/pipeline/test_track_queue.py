@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from auscan.core.aus import AU_NAMES
+from auscan.core.aus import AFFWILD2_AUS
 from auscan.faces.tracking import TrackedFace
 from auscan.inference.engine import AudioTokens, InferenceEngine, MouthOpening
 from auscan.pipeline import track_queue
@@ -139,7 +139,7 @@ def test_the_mouth_is_visible_in_a_scored_face_as_far_as_the_gates_of_its_aus_ar
     covered = QUALITY_FEATURE_COLUMNS.index("covered")
     features[:, 0] = 40.0
     features[:, covered] = [0.0, 0.0, 0.0, 0.15, 0.4]
-    gates = np.full((5, len(AU_NAMES)), 0.1, np.float32)
+    gates = np.full((5, len(AFFWILD2_AUS)), 0.1, np.float32)
     gates[:, MOUTH_GATES] = np.array([[0.95], [0.65], [0.4], [0.95], [0.95]])
     graded = float(check_quality(features)[0][3])
     assert 0.5 < graded < 1

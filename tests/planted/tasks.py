@@ -22,7 +22,7 @@ from sklearn.metrics import roc_auc_score
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from auscan.core.aus import AU_COUNT, AU_NAMES
+from auscan.core.aus import AFFWILD2_AUS, AU_COUNT
 from auscan.core.config import AlignmentConfig, FusionConfig, NetworkConfig, TemporalConfig, nano
 from auscan.encoders.visual import pool_patches
 from auscan.inference.synchrony import HeardOpening, MouthFrames, follow_voice
@@ -39,7 +39,7 @@ SIDE = 7
 FACE_SIDE = 4
 """Patches along a side of the face, which lies anywhere in the crop."""
 TOKEN_WIDTH = 24
-AU25 = AU_NAMES.index("AU25")
+AU25 = AFFWILD2_AUS.index("AU25")
 
 
 def train(

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from scipy.special import expit
 
 import auscan
-from auscan.core.aus import AU_NAMES
+from auscan.core.aus import AFFWILD2_AUS
 from auscan.core.checkpoint_folder import CARD_FILE, WEIGHTS_FILE, read_config, verify_checksums
 from auscan.inference.engine import encode_audio_stream
 from auscan.inference.load import load_engine
@@ -56,9 +56,9 @@ def test_the_card_has_a_row_for_each_au_and_a_lower_calibration_error_after_cali
     text = card_text(development, fit_calibrated_thresholds(development.labels, development.logits))
     assert "On 588 faces of 150 people" in text
     rows = {line.split(" | ")[0].strip("| "): line.strip("| ").split(" | ") for line in text.splitlines()}
-    assert [name for name in rows if name in AU_NAMES] == list(AU_NAMES)
+    assert [name for name in rows if name in AFFWILD2_AUS] == list(AFFWILD2_AUS)
     assert "not trained" in rows["AU23"]
-    assert all(float(rows[name][4]) < float(rows[name][3]) for name in AU_NAMES if name != "AU23")
+    assert all(float(rows[name][4]) < float(rows[name][3]) for name in AFFWILD2_AUS if name != "AU23")
     precise, sensitive = rows["precise"], rows["sensitive"]
     assert float(precise[1]) > float(sensitive[1])
     assert float(precise[2]) < float(sensitive[2])
@@ -101,7 +101,7 @@ def test_pictures_in_memory_have_the_scores_of_detect(portrait: NDArray[np.uint8
     for row, image in enumerate(images):
         cv2.imwrite(str(tmp_path / "picture.png"), image[..., ::-1])
         table = auscan.detect(tmp_path / "picture.png", model=engine).table
-        expected = table.nlargest(1, "confidence")[list(AU_NAMES)].to_numpy()[0]
+        expected = table.nlargest(1, "confidence")[list(AFFWILD2_AUS)].to_numpy()[0]
         np.testing.assert_allclose(predictions[row], expected, atol=1e-4)
     assert np.isnan(predictions[1]).all()
 
@@ -118,6 +118,6 @@ def test_clips_in_memory_have_the_scores_of_detect(tmp_path: Path) -> None:
     for face_id, track in tracks.items():
         rows = table[table["face_id"] == face_id]
         predictions = probabilities(track.score(engine, sound), engine.config)
-        np.testing.assert_allclose(predictions, rows[list(AU_NAMES)].to_numpy(), atol=1e-4)
+        np.testing.assert_allclose(predictions, rows[list(AFFWILD2_AUS)].to_numpy(), atol=1e-4)
         assert track.frames == rows["frame"].tolist()
         assert np.nanmax(np.abs(probabilities(track.score(engine, None), engine.config) - predictions)) > 1e-3

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from auscan.core.aus import AU_COUNT, AU_NAMES
+from auscan.core.aus import AFFWILD2_AUS, AU_COUNT
 from auscan.faces.align import TEMPLATE, crop_transform, to_crop
 from recipes.nano.render.appearance import TEST_SEEDS, draw_appearance
 from recipes.nano.render.expressions import GAP_OFF, GAP_ON, OFF, ON, draw_expression, labels_of, soft_targets
@@ -25,7 +25,7 @@ from recipes.nano.train.face_batches import crop_rendered
 
 ICT = Path(__file__).parents[3] / "shared" / "data" / "ict_facekit.npz"
 with_ict = pytest.mark.skipif(not ICT.is_file(), reason="needs a copy of ICT-FaceKit")
-AU25 = AU_NAMES.index("AU25")
+AU25 = AFFWILD2_AUS.index("AU25")
 
 
 @pytest.fixture(scope="module")
@@ -106,7 +106,7 @@ def test_lips_labelled_as_parted_are_parted_in_the_mesh(head: Head) -> None:
 def test_one_side_of_the_face_can_move_alone(head: Head) -> None:
     person, none = draw_appearance(head, 3), np.zeros(AU_COUNT, np.float32)
     smile = none.copy()
-    smile[AU_NAMES.index("AU12")] = 1
+    smile[AFFWILD2_AUS.index("AU12")] = 1
     extras = np.zeros(len(EXTRA_NAMES), np.float32)
     moved = head.vertices(person.shape, smile, none, extras) - person.shape
     far = np.linalg.norm(moved, axis=1)

@@ -5,7 +5,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from auscan.core.aus import AU_NAMES
+from auscan.core.aus import AFFWILD2_AUS
 from auscan.results.result import Result, RunInfo
 from auscan.results.table import TrackScores, build_table
 
@@ -18,7 +18,7 @@ def _track(face_id: int, frames: list[int], seed: int = 0) -> TrackScores:
     rng = np.random.default_rng(seed + face_id)
     count = len(frames)
     probabilities = rng.random((count, 12), np.float32)
-    probabilities[:, AU_NAMES.index("AU23")] = np.nan
+    probabilities[:, AFFWILD2_AUS.index("AU23")] = np.nan
     return TrackScores(
         face_id=face_id,
         frames=np.array(frames, np.int64),

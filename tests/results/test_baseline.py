@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from scipy.special import expit, logit
 
-from auscan.core.aus import AU_NAMES
+from auscan.core.aus import AFFWILD2_AUS
 from auscan.core.errors import InputError
 from auscan.results.events import (
     MIN_BASELINE_FRAMES,
@@ -28,7 +28,7 @@ from auscan.results.table import ACTIVE_COLUMNS, BASELINE_COLUMNS, COLUMNS, Trac
 MakeTrack = Callable[..., TrackScores]
 MakeResult = Callable[..., Result]
 TENTH = np.array([NEUTRAL])
-AU12, AU23 = AU_NAMES.index("AU12"), AU_NAMES.index("AU23")
+AU12, AU23 = AFFWILD2_AUS.index("AU12"), AFFWILD2_AUS.index("AU23")
 
 
 @pytest.mark.parametrize(
@@ -122,7 +122,7 @@ def test_both_values_are_kept_and_labels_follow_the_one_above_the_baseline(smile
     smiler = replace(smiler, info=replace(smiler.info, thresholds=(0.35,) * 12))
     plain, above = apply_baseline(smiler, "none"), apply_baseline(smiler, "median")
     assert tuple(above.table.columns) == (*COLUMNS, *BASELINE_COLUMNS)
-    pd.testing.assert_frame_equal(above.table[list(AU_NAMES)], smiler.table[list(AU_NAMES)])
+    pd.testing.assert_frame_equal(above.table[list(AFFWILD2_AUS)], smiler.table[list(AFFWILD2_AUS)])
     assert set(column(plain, "AU12_c")) == {1}
     assert column(above, "AU12_b")[0] == pytest.approx(NEUTRAL)
     assert column(above, "AU12_c").tolist() == [0] * 40 + [1] * 20

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from auscan.core.aus import AU_NAMES
+from auscan.core.aus import AFFWILD2_AUS
 from auscan.core.errors import InputError
 from auscan.results.events import EVENT_COLUMNS, EventSettings, Speech, find_events
 from auscan.results.table import TrackScores, build_table, frame_durations_s
@@ -17,7 +17,7 @@ from auscan.results.table import TrackScores, build_table, frame_durations_s
 MakeTrack = Callable[..., TrackScores]
 RATE_HZ = 20  # a frame lasts 0.05 s
 HALF = (0.5,) * 12
-AU12 = AU_NAMES.index("AU12")
+AU12 = AFFWILD2_AUS.index("AU12")
 PLAIN = EventSettings(release=0.5, shortest_s=0, bridge_s=0.1)
 
 
@@ -149,7 +149,7 @@ def test_unscored_rows_are_unknown_like_rows_without_a_face() -> None:
 
 def test_events_use_the_values_above_the_baseline_if_there_is_one() -> None:
     table = table_of({0: [0.9, 0.9, 0.9]})
-    for name in AU_NAMES:
+    for name in AFFWILD2_AUS:
         table[f"{name}_b"] = np.float32(0.1)
     table["AU12_b"] = np.float32([0.1, 0.9, 0.9])
     assert frames_of(find_events(table, HALF, PLAIN)) == [(1, 1, 2)]
@@ -160,8 +160,8 @@ def test_events_are_sorted_by_face_then_au_then_time(make_track: MakeTrack) -> N
     values = rng.random((200, 12)).astype(np.float32)
     tracks = [replace(make_track(i, list(range(200))), probabilities=values) for i in (2, 0)]
     events = find_events(build_table(np.arange(200) / 25, tracks, HALF), HALF, PLAIN)
-    key = events.assign(au=[AU_NAMES.index(name) for name in events["AU"]])[["face_id", "au", "onset"]]
-    assert set(events["AU"]) == set(AU_NAMES)
+    key = events.assign(au=[AFFWILD2_AUS.index(name) for name in events["AU"]])[["face_id", "au", "onset"]]
+    assert set(events["AU"]) == set(AFFWILD2_AUS)
     assert key.equals(key.sort_values(["face_id", "au", "onset"]))
 
 
@@ -169,7 +169,7 @@ def test_an_untrained_au_has_no_events(make_track: MakeTrack) -> None:
     events = find_events(
         build_table(np.arange(9) / 25, [make_track(0, list(range(9)))], HALF), (0.0,) * 12, PLAIN
     )
-    assert set(AU_NAMES) - set(events["AU"]) == {"AU23"}
+    assert set(AFFWILD2_AUS) - set(events["AU"]) == {"AU23"}
 
 
 @pytest.mark.parametrize("curves", [{0: [None, None]}, {0: [0.9]}, {0: [0.1, 0.1]}])

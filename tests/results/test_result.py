@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from auscan.core.aus import AU_NAMES
+from auscan.core.aus import AFFWILD2_AUS
 from auscan.core.errors import InputError
 from auscan.results.events import EVENT_COLUMNS, Speech
 from auscan.results.read import read_result
@@ -18,7 +18,7 @@ from auscan.results.table import TrackScores
 
 MakeTrack = Callable[..., TrackScores]
 MakeResult = Callable[..., Result]
-AU12, AU23 = AU_NAMES.index("AU12"), AU_NAMES.index("AU23")
+AU12, AU23 = AFFWILD2_AUS.index("AU12"), AFFWILD2_AUS.index("AU23")
 
 
 @pytest.fixture

@@ -18,7 +18,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from auscan.core.aus import AU_NAMES
+from auscan.core.aus import AFFWILD2_AUS
 from auscan.core.errors import InputError
 from auscan.results.result import Result, base_rates, seconds_active
 from auscan.results.table import (
@@ -154,7 +154,7 @@ def test_a_frame_without_a_face_is_unknown_and_not_zero(result: Result) -> None:
     assert row["confidence"] == 0
     assert (row["quality"], row["reason"]) == (0, "no_face")
     assert row[list(QUALITY_FEATURE_COLUMNS)].isna().all()
-    assert row[["x", "y", "w", "h", *AU_NAMES, *(f"{name}_c" for name in AU_NAMES)]].isna().all()
+    assert row[["x", "y", "w", "h", *AFFWILD2_AUS, *(f"{name}_c" for name in AFFWILD2_AUS)]].isna().all()
 
 
 def test_an_au_is_active_from_its_threshold_on(make_track: MakeTrack) -> None:
@@ -342,7 +342,7 @@ def test_the_parquet_metadata_describes_the_columns(result: Result, tmp_path: Pa
     stored = json.loads(schema.metadata[b"auscan"])
     assert stored["auscan"] == "0.1.0"
     assert stored["model"] == "tiny"
-    assert stored["au_names"] == list(AU_NAMES)
+    assert stored["au_names"] == list(AFFWILD2_AUS)
     assert list(stored["thresholds"].values()) == list(result.info.thresholds)
     assert set(stored["units"]) == set(COLUMNS)
 

@@ -10,13 +10,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from auscan.core.aus import AU_NAMES
+from auscan.core.aus import AFFWILD2_AUS
 from auscan.results.table import read_result_table
 
 SAVING_WORKER = """
 import pathlib, sys
 import numpy as np
-from auscan.core.aus import AU_NAMES
+from auscan.core.aus import AFFWILD2_AUS
 from auscan.results.table import read_result_table
 from auscan.results.result import Result, RunInfo
 from auscan.results.events import Speech
@@ -64,7 +64,7 @@ def test_the_table_response_equals_the_table_bit_for_bit(done: tuple[Any, str, P
     head, columns = unpack(client.request("GET", f"{address}/table").body)
     stored = read_result_table(folder / "aus.parquet")
     assert head["rows"] == len(stored)
-    for name in ("timestamp", "frame", "face_id", "x", "h", *AU_NAMES):
+    for name in ("timestamp", "frame", "face_id", "x", "h", *AFFWILD2_AUS):
         np.testing.assert_array_equal(columns[name], stored[name].to_numpy(), name)
     assert [head["reasons"][code] for code in columns["reason"]] == stored["reason"].to_list()
 

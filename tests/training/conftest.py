@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 from numpy.typing import NDArray
 
-from auscan.core.aus import AU_NAMES
+from auscan.core.aus import AFFWILD2_AUS
 
 
 def _scores(tracks: dict[str, int], seed: int = 0, missing: float = 0.0) -> pd.DataFrame:
@@ -19,7 +19,7 @@ def _scores(tracks: dict[str, int], seed: int = 0, missing: float = 0.0) -> pd.D
     values = random.random((rows, 12)).astype(np.float32)
     has_face = random.random(rows) >= missing
     values[~has_face] = np.nan
-    table = pd.DataFrame(values, columns=list(AU_NAMES))
+    table = pd.DataFrame(values, columns=list(AFFWILD2_AUS))
     table.insert(0, "track", np.repeat(list(tracks), list(tracks.values())))
     table.insert(1, "frame", np.concatenate([np.arange(1, count + 1) for count in tracks.values()]))
     table.insert(2, "has_face", has_face)
@@ -37,7 +37,7 @@ def make_labels() -> Callable[..., pd.DataFrame]:
     """Return make_labels(rows, labels [R, 12], source), which makes index rows for `rows` (track, frame)."""
 
     def make(rows: pd.DataFrame, labels: NDArray[np.int8], source: list[str] | None = None) -> pd.DataFrame:
-        table = pd.DataFrame(labels, columns=list(AU_NAMES))
+        table = pd.DataFrame(labels, columns=list(AFFWILD2_AUS))
         table.insert(0, "track", rows["track"].to_numpy())
         table.insert(1, "split", "val")
         table.insert(2, "source_video", rows["track"].to_numpy() if source is None else source)

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 
-from auscan.core.aus import AU_COUNT, AU_NAMES
+from auscan.core.aus import AFFWILD2_AUS, AU_COUNT
 from auscan.datasets.cache import CacheHeader, TrackWriter, rows_digest
 from auscan.datasets.clock import ASSUMED, FrameClock
 from auscan.datasets.index import Track, open_index_writer
@@ -46,7 +46,7 @@ def make_features(
             active = np.repeat(active, 10, axis=0)[:frames]
             labels = active.astype(np.int8)
             labels[rng.random(frames) < 0.1] = -1
-            labels[:, [AU_NAMES.index(au) for au in uncoded]] = -1
+            labels[:, [AFFWILD2_AUS.index(au) for au in uncoded]] = -1
             seen = rng.random(frames) >= holes
             images = [f"{name}/{row}.jpg" if seen[row] else None for row in range(frames)]
             times_s = np.arange(frames) / RATE_HZ
@@ -76,7 +76,7 @@ def make_features(
                 audio_width=AUDIO_WIDTH,
             )
             shown = active.copy()
-            shown[:, AU_NAMES.index("AU25")] = False
+            shown[:, AFFWILD2_AUS.index("AU25")] = False
             face = 0.3 * shown @ face_of + 0.3 * rng.normal(size=(frames, WIDTH))
             patches = np.repeat(face[:, None], GRID**2, axis=1)
             writer = TrackWriter(folder / "cache", header, times_s)
@@ -84,7 +84,7 @@ def make_features(
                 writer.write_row(row, face[row].astype(np.float16), patches[row].astype(np.float16))
             tokens = 0 if name.startswith("mute") else int(frames / RATE_HZ * 50)
             spoken = active[np.minimum((np.arange(tokens) + 0.5) * 0.02 * RATE_HZ, frames - 1).astype(int)]
-            audio = spoken[:, AU_NAMES.index("AU25"), None] * audio_of
+            audio = spoken[:, AFFWILD2_AUS.index("AU25"), None] * audio_of
             audio = audio + 0.3 * rng.normal(size=(tokens, AUDIO_WIDTH))
             writer.finish(audio.astype(np.float16), 0.0, [])
     return folder / "index", folder / "cache"

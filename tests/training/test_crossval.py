@@ -13,7 +13,7 @@ import pytest
 import torch
 from accelerate.state import AcceleratorState
 
-from auscan.core.aus import AU_NAMES
+from auscan.core.aus import AFFWILD2_AUS
 from auscan.core.errors import InputError
 from auscan.training.config import TrainConfig, check_train_config
 from auscan.training.crossval import cross_validate, fold_config, mean_scores
@@ -58,8 +58,8 @@ def test_every_track_is_scored_by_a_network_not_trained_on_its_video(config: Tra
 def test_scores_of_the_test_split_are_the_mean_of_the_folds(config: TrainConfig) -> None:
     outcome = cross_validate(config, count=2)
     parts = [read_scores(config.out / f"fold{k}" / "scores" / "test.parquet") for k in range(2)]
-    mean = (parts[0][list(AU_NAMES)] + parts[1][list(AU_NAMES)]) / 2
-    np.testing.assert_allclose(read_scores(outcome.scores["test"])[list(AU_NAMES)], mean, atol=1e-6)
+    mean = (parts[0][list(AFFWILD2_AUS)] + parts[1][list(AFFWILD2_AUS)]) / 2
+    np.testing.assert_allclose(read_scores(outcome.scores["test"])[list(AFFWILD2_AUS)], mean, atol=1e-6)
     again = cross_validate(config, count=2)
     assert again.best == outcome.best, "finished folds are not trained again"
 
@@ -78,20 +78,20 @@ Make = Callable[..., pd.DataFrame]
 
 def test_the_mean_of_each_frame_and_au_does_not_depend_on_row_order(make_scores: Make) -> None:
     tables = [make_scores({"a": 4, "b": 3}, seed=seed) for seed in range(3)]
-    expected = np.mean([table[list(AU_NAMES)] for table in tables], axis=0)
+    expected = np.mean([table[list(AFFWILD2_AUS)] for table in tables], axis=0)
     mean = mean_scores([tables[0], tables[1].iloc[::-1], tables[2]], ["x", "y", "z"])
-    np.testing.assert_allclose(mean[list(AU_NAMES)].to_numpy(), expected, rtol=1e-6)
+    np.testing.assert_allclose(mean[list(AFFWILD2_AUS)].to_numpy(), expected, rtol=1e-6)
     assert mean["frame"].tolist() == [1, 2, 3, 4, 1, 2, 3]
 
 
 def test_a_missing_score_is_left_out_of_the_mean(make_scores: Make) -> None:
     one, other = make_scores({"a": 3}, seed=0), make_scores({"a": 3}, seed=1)
-    one.loc[1, list(AU_NAMES)], one.loc[1, "has_face"] = np.nan, False
+    one.loc[1, list(AFFWILD2_AUS)], one.loc[1, "has_face"] = np.nan, False
     for table in (one, other):
-        table.loc[2, list(AU_NAMES)], table.loc[2, "has_face"] = np.nan, False
+        table.loc[2, list(AFFWILD2_AUS)], table.loc[2, "has_face"] = np.nan, False
     mean = mean_scores([one, other], ["x", "y"])
-    np.testing.assert_array_equal(mean.loc[1, list(AU_NAMES)], other.loc[1, list(AU_NAMES)])
-    assert mean.loc[2, list(AU_NAMES)].isna().all()
+    np.testing.assert_array_equal(mean.loc[1, list(AFFWILD2_AUS)], other.loc[1, list(AFFWILD2_AUS)])
+    assert mean.loc[2, list(AFFWILD2_AUS)].isna().all()
     assert mean["has_face"].tolist() == [True, True, False]
 
 

@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 from sklearn.metrics import average_precision_score, cohen_kappa_score, f1_score, roc_auc_score
 
-from auscan.core.aus import AU_NAMES
+from auscan.core.aus import AFFWILD2_AUS
 from auscan.core.errors import InputError
 from auscan.inference.score_track import to_logits
 from auscan.training.evaluation import Evaluation, evaluate, write_figure
@@ -27,7 +27,7 @@ def tables(make_scores: Make, make_labels: Make) -> tuple[pd.DataFrame, pd.DataF
     """Labels correlated with noisy scores; a tenth of the frames has no face, some have no labels."""
     scores = make_scores(TRACKS, missing=0.1)
     random = np.random.default_rng(5)
-    known = scores[list(AU_NAMES)].fillna(0.5).to_numpy()
+    known = scores[list(AFFWILD2_AUS)].fillna(0.5).to_numpy()
     truth = (known + random.normal(0, 0.2, known.shape) > 0.6).astype(np.int8)
     truth[random.random(len(truth)) < 0.1] = -1
     truth[3, 2] = -1
@@ -43,7 +43,7 @@ def evaluation(tables: tuple[pd.DataFrame, pd.DataFrame]) -> Evaluation:
 def test_f1_faces_is_scikit_learns_on_the_frames_with_a_face(
     tables: tuple[pd.DataFrame, pd.DataFrame], evaluation: Evaluation
 ) -> None:
-    labels, scores = (table[list(AU_NAMES)].to_numpy() for table in tables)
+    labels, scores = (table[list(AFFWILD2_AUS)].to_numpy() for table in tables)
     kept = (labels >= 0).all(axis=1) & tables[1]["has_face"].to_numpy()
     expected = f1_score(labels[kept], scores[kept] >= 0.5, average="macro")
     assert evaluation.at_default.f1_faces.counts.score() == pytest.approx(expected)
@@ -55,10 +55,10 @@ def test_f1_all_counts_every_labelled_frame_with_filled_scores(
     tables: tuple[pd.DataFrame, pd.DataFrame], evaluation: Evaluation
 ) -> None:
     labels, scores = tables
-    filled = scores.groupby("track")[list(AU_NAMES)].transform(
+    filled = scores.groupby("track")[list(AFFWILD2_AUS)].transform(
         lambda column: column.interpolate(limit_direction="both")
     )
-    truth = labels[list(AU_NAMES)].to_numpy()
+    truth = labels[list(AFFWILD2_AUS)].to_numpy()
     kept = (truth >= 0).all(axis=1)
     assert evaluation.frames == kept.sum()
     assert evaluation.rows == len(labels)
@@ -111,7 +111,7 @@ def test_always_predicting_active_has_the_f1_stated_in_the_report(
     tables: tuple[pd.DataFrame, pd.DataFrame],
 ) -> None:
     labels, scores = tables
-    scores[list(AU_NAMES)] = np.float32(1)
+    scores[list(AFFWILD2_AUS)] = np.float32(1)
     report = evaluate(labels, scores).to_dict()
     assert report["at_default"]["f1_all"]["f1"] == pytest.approx(report["labels"]["f1_of_always_yes"])
     assert report["at_default"]["f1_all"]["mean"] == pytest.approx(report["labels"]["mean_f1_of_always_yes"])
@@ -121,8 +121,8 @@ def test_scores_without_a_label_change_nothing(
     tables: tuple[pd.DataFrame, pd.DataFrame], evaluation: Evaluation
 ) -> None:
     labels, scores = tables
-    out = (labels[list(AU_NAMES)] < 0).any(axis=1) & scores["has_face"]
-    scores.loc[out, list(AU_NAMES)] = 1 - scores.loc[out, list(AU_NAMES)]
+    out = (labels[list(AFFWILD2_AUS)] < 0).any(axis=1) & scores["has_face"]
+    scores.loc[out, list(AFFWILD2_AUS)] = 1 - scores.loc[out, list(AFFWILD2_AUS)]
     # A frame's own score also fills its neighbours without a face, so only f1_faces cannot change.
     changed, before = evaluate(labels, scores).to_dict(), evaluation.to_dict()
     assert out.any()
@@ -134,7 +134,7 @@ def test_a_data_set_with_eight_coded_aus_is_scored_on_these(
 ) -> None:
     labels, scores = tables
     coded = ["AU01", "AU02", "AU04", "AU06", "AU12", "AU15", "AU25", "AU26"]
-    labels[[name for name in AU_NAMES if name not in coded]] = -1
+    labels[[name for name in AFFWILD2_AUS if name not in coded]] = -1
     report = evaluate(labels, scores).to_dict()
     figures = report["at_default"]["f1_all"]
     assert [name for name, f1 in figures["f1"].items() if f1 is not None] == coded
@@ -168,7 +168,7 @@ def test_frames_never_labelled_for_all_aus_need_the_rule_element(
 def test_the_calibration_error_covers_the_frames_with_a_face(
     tables: tuple[pd.DataFrame, pd.DataFrame], evaluation: Evaluation
 ) -> None:
-    labels, scores = (table[list(AU_NAMES)].to_numpy() for table in tables)
+    labels, scores = (table[list(AFFWILD2_AUS)].to_numpy() for table in tables)
     kept = (labels >= 0).all(axis=1) & tables[1]["has_face"].to_numpy()
     expected = [calibration_error(labels[kept, j], scores[kept, j]) for j in range(12)]
     assert evaluation.calibration_error == pytest.approx(expected)
@@ -207,7 +207,7 @@ def test_the_figure_opens_offline(evaluation: Evaluation, tmp_path: Path) -> Non
 
 def test_a_single_video_can_be_drawn(make_scores: Make, make_labels: Make, tmp_path: Path) -> None:
     scores = make_scores({"a": 20})
-    labels = make_labels(scores, (scores[list(AU_NAMES)] > 0.4).to_numpy(np.int8))
+    labels = make_labels(scores, (scores[list(AFFWILD2_AUS)] > 0.4).to_numpy(np.int8))
     evaluation = evaluate(labels, scores)
     assert evaluation.to_dict()["at_default"]["f1_all"]["interval"] == [None, None]
     write_figure(tmp_path / "evaluation.html", evaluation)

@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from auscan.core.aus import AU_NAMES
+from auscan.core.aus import AFFWILD2_AUS
 from auscan.core.config import AlignmentConfig, FusionConfig, NetworkConfig, TemporalConfig
 from auscan.core.errors import InputError
 from auscan.datasets.index import read_index
@@ -353,7 +353,7 @@ def test_the_statistics_of_the_audio_are_those_of_the_training_tracks(tracks: li
 def test_a_chunk_does_not_depend_on_the_others(tracks: list[LabelledTrack], context: int) -> None:
     network, track = build(), tracks[0]
     table = score_tracks(network, [track], context, audio_margin_s=0.6)
-    scores = table[list(AU_NAMES)].to_numpy(np.float32)
+    scores = table[list(AFFWILD2_AUS)].to_numpy(np.float32)
     has_face = track.features.has_image
     assert np.isnan(scores[~has_face]).all()
     with torch.no_grad():
@@ -361,7 +361,7 @@ def test_a_chunk_does_not_depend_on_the_others(tracks: list[LabelledTrack], cont
             part = slice(start, start + context) if context < 1000 else slice(0, len(has_face))
             alone = torch.sigmoid(network(slice_track(track, part, 0.6)).logits[0]).numpy()
             np.testing.assert_allclose(scores[part][has_face[part]], alone[has_face[part]], atol=1e-5)
-    whole = score_tracks(network, [track], None, audio_margin_s=0.6)[list(AU_NAMES)].to_numpy(np.float32)
+    whole = score_tracks(network, [track], None, audio_margin_s=0.6)[list(AFFWILD2_AUS)].to_numpy(np.float32)
     if context == 1000:
         np.testing.assert_allclose(scores[has_face], whole[has_face], atol=1e-5)
     else:

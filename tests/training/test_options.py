@@ -12,7 +12,7 @@ import torch
 from accelerate.state import AcceleratorState
 from safetensors.torch import load_file
 
-from auscan.core.aus import AU_NAMES
+from auscan.core.aus import AFFWILD2_AUS
 from auscan.core.errors import CheckpointError, InputError
 from auscan.datasets.index import read_index
 from auscan.training.config import TrainConfig, check_train_config
@@ -95,7 +95,7 @@ def test_scores_far_from_one_half_have_a_tuned_score(folders: tuple[Path, Path],
     tracks = load_tracks(read_index(folders[0]), folders[1], ["val"])
     table = score_tracks(load_trained(tmp_path / "best")[0], tracks, None, 0.6)
     labels = np.concatenate([track.labels for track in tracks])
-    table[list(AU_NAMES)] = np.where(labels == 1, np.float32(0.4), np.float32(0.3))
+    table[list(AFFWILD2_AUS)] = np.where(labels == 1, np.float32(0.4), np.float32(0.3))
     score = validation_score(table, tracks, "frame")
     assert (score.fixed, score.tuned) == (0.0, 1.0)
     assert score.by_au == (0.0,) * 12
@@ -104,7 +104,7 @@ def test_scores_far_from_one_half_have_a_tuned_score(folders: tuple[Path, Path],
 @pytest.fixture(scope="module")
 def disfa(make_features: MakeFeatures, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     """A second data set: it codes AU01 and AU25 only, and a track has the name of one in the first."""
-    uncoded = tuple(name for name in AU_NAMES if name not in ("AU01", "AU25"))
+    uncoded = tuple(name for name in AFFWILD2_AUS if name not in ("AU01", "AU25"))
     tracks = {"900": ("fold1", 60), "SN002": ("fold2", 60), "SN003": ("fold3", 60)}
     return make_features(tmp_path_factory.mktemp("disfa"), tracks, seed=4, uncoded=uncoded)
 
@@ -162,8 +162,8 @@ def test_shuffled_labels_stay_in_their_data_set(
     data = {**more(disfa, "fold1"), "shuffle_labels": True}
     trainer = Trainer(make_config(folders, tmp_path, data=data), print)
     labels = trainer.data.training[-1].labels
-    assert (labels[:, AU_NAMES.index("AU01")] >= 0).any()
-    assert (labels[:, AU_NAMES.index("AU02")] == -1).all()
+    assert (labels[:, AFFWILD2_AUS.index("AU01")] >= 0).any()
+    assert (labels[:, AFFWILD2_AUS.index("AU02")] == -1).all()
 
 
 def test_a_run_starts_from_the_weights_of_another(

@@ -13,7 +13,6 @@ from accelerate.state import AcceleratorState
 from auscan.batch.extract import Extraction
 from auscan.core.checkpoint_folder import CARD_FILE, read_config
 from auscan.core.config import (
-    UNCALIBRATED,
     Calibration,
     CheckpointConfig,
     HubAudioConfig,
@@ -146,7 +145,7 @@ def test_a_packed_checkpoint_is_calibrated_and_has_the_same_predictions(
     config = pack(trained, tmp_path / "packed", decision, model=str(tiny_checkpoint))
     assert (config.calibration, config.operating_points) == (calibration, points)
     logits = np.random.default_rng(0).normal(0, 2, (200, 12))
-    before = calibrate(logits, UNCALIBRATED) >= np.asarray(rising)
+    before = calibrate(logits, None) >= np.asarray(rising)
     np.testing.assert_array_equal(calibrate(logits, calibration) >= np.asarray(config.thresholds), before)
 
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from numpy.typing import NDArray
 
-from auscan.core.aus import AU_NAMES
+from auscan.core.aus import AFFWILD2_AUS
 from auscan.core.errors import InputError
 from auscan.training.smoothing import (
     NO_SMOOTHING,
@@ -77,14 +77,14 @@ def test_rows_have_the_scores_of_their_own_track_and_frame(make_scores: Make) ->
     scores = make_scores({"a": 4, "a_left": 6})
     rows = scores[["track", "frame"]].sample(frac=1, random_state=0)
     final = final_scores(scores, rows)
-    np.testing.assert_array_equal(final.probabilities, scores.loc[rows.index, list(AU_NAMES)].to_numpy())
+    np.testing.assert_array_equal(final.probabilities, scores.loc[rows.index, list(AFFWILD2_AUS)].to_numpy())
     assert final.has_face.all()
 
 
 def test_rows_beyond_the_scores_repeat_the_end_and_have_no_face(make_scores: Make) -> None:
     scores = make_scores({"a": 6}).iloc[2:4]  # frames 3 and 4
     final = final_scores(scores, pd.DataFrame({"track": "a", "frame": [1, 3, 4, 9]}))
-    aus = scores[list(AU_NAMES)].to_numpy()
+    aus = scores[list(AFFWILD2_AUS)].to_numpy()
     np.testing.assert_array_equal(final.probabilities, aus[[0, 0, 1, 1]])
     assert final.has_face.tolist() == [False, True, True, False]
 
@@ -94,7 +94,7 @@ def test_a_frame_missing_from_the_table_is_a_gap_in_time(make_scores: Make) -> N
     whole = make_scores({"a": 9})
     without = whole.drop(index=[3, 4])
     holes = whole.copy()
-    holes.loc[[3, 4], list(AU_NAMES)] = np.nan
+    holes.loc[[3, 4], list(AFFWILD2_AUS)] = np.nan
     rows = whole[["track", "frame"]]
     windows = (Smoothing(3),) * 12
     one, other = (final_scores(scores, rows, windows).probabilities for scores in (without, holes))
@@ -104,8 +104,8 @@ def test_a_frame_missing_from_the_table_is_a_gap_in_time(make_scores: Make) -> N
 
 def test_smoothing_does_not_cross_tracks(make_scores: Make) -> None:
     scores = make_scores({"a": 3, "b": 3})
-    scores.loc[scores["track"] == "a", list(AU_NAMES)] = 0.0
-    scores.loc[scores["track"] == "b", list(AU_NAMES)] = 1.0
+    scores.loc[scores["track"] == "a", list(AFFWILD2_AUS)] = 0.0
+    scores.loc[scores["track"] == "b", list(AFFWILD2_AUS)] = 1.0
     final = final_scores(scores, scores, (Smoothing(11),) * 12)
     assert final.probabilities[:3].max() == 0
     assert final.probabilities[3:].min() == 1

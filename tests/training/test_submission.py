@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from auscan.core.aus import AU_NAMES
+from auscan.core.aus import AFFWILD2_AUS
 from auscan.core.errors import InputError
 from auscan.training.smoothing import Smoothing
 from auscan.training.submission import (
@@ -60,7 +60,7 @@ def test_header_and_rows_are_the_templates_byte_for_byte(
     scores = make_scores(TRACKS)
     submission, _ = write_submission(scores, template, tmp_path / "out.txt")
     written = (tmp_path / "out.txt").read_bytes()
-    by_row = scores.set_index(["track", "frame"])[list(AU_NAMES)]
+    by_row = scores.set_index(["track", "frame"])[list(AFFWILD2_AUS)]
     expected = [HEADER]
     for track, count in TRACKS.items():
         for number in range(1, count + 1):
@@ -79,7 +79,7 @@ def test_tracks_may_be_in_any_order_and_interleaved(tmp_path: Path, make_scores:
     write_submission(scores, template, tmp_path / "out.txt")
     lines = (tmp_path / "out.txt").read_text().splitlines()[1:]
     assert [line.partition(",")[0] for line in lines] == shuffled
-    by_row = scores.set_index(["track", "frame"])[list(AU_NAMES)]
+    by_row = scores.set_index(["track", "frame"])[list(AFFWILD2_AUS)]
     for line in lines:
         location, _, labels = line.partition(",")
         track, _, image = location.rpartition("/")
@@ -116,7 +116,7 @@ def test_frames_without_a_face_are_filled_and_never_minus_one(
 
 def test_thresholds_and_smoothing_are_used(tmp_path: Path, template: Path, make_scores: Make) -> None:
     scores = make_scores(TRACKS)
-    scores[list(AU_NAMES)] = np.float32(0.3)
+    scores[list(AFFWILD2_AUS)] = np.float32(0.3)
     all_yes, _ = write_submission(
         scores, template, tmp_path / "1.txt", Decision((0.3,) * 12, (Smoothing(5),) * 12)
     )
@@ -291,7 +291,7 @@ def test_a_list_with_numbers_of_frames_yields_one_file_per_track(tmp_path: Path,
     }
     assert HEADER.partition(",")[2] == TRACK_HEADER
     assert {lines[0] for lines in written.values()} == {TRACK_HEADER}
-    truth = scores.loc[scores["track"] == "video900_1", list(AU_NAMES)].to_numpy() >= 0.5
+    truth = scores.loc[scores["track"] == "video900_1", list(AFFWILD2_AUS)].to_numpy() >= 0.5
     assert written["video900_1.txt"][1:] == [",".join(str(int(v)) for v in row) for row in truth]
     assert [path.name for path in (tmp_path / "new").iterdir()] == ["out"]
 

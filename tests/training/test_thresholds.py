@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from auscan.core.aus import AU_NAMES
+from auscan.core.aus import AFFWILD2_AUS
 from auscan.core.config import Calibration, OperatingPoints
 from auscan.core.errors import InputError
 from auscan.training.metrics import count
@@ -133,9 +133,9 @@ def test_a_decision_stores_calibration_and_operating_points(tmp_path: Path) -> N
 @pytest.mark.parametrize(
     "more",
     [
-        {"calibration": {"scale": dict.fromkeys(AU_NAMES, 0.0)}},
-        {"calibration": {"scales": dict.fromkeys(AU_NAMES, 1.0)}},
-        {"operating_points": {"precise": dict.fromkeys(AU_NAMES, 0.5)}},
+        {"calibration": {"scale": dict.fromkeys(AFFWILD2_AUS, 0.0)}},
+        {"calibration": {"scales": dict.fromkeys(AFFWILD2_AUS, 1.0)}},
+        {"operating_points": {"precise": dict.fromkeys(AFFWILD2_AUS, 0.5)}},
         {"operating_points": 3},
     ],
 )
@@ -205,19 +205,21 @@ def noisy_scores() -> tuple[pd.DataFrame, pd.DataFrame]:
         values[:, 0] += rng.normal(0, 0.15, 800)
         spikes = rng.random(800) < 0.1
         values[spikes, 2] = 1 - 1.0 * truth[spikes, 2]
-        table = pd.DataFrame(np.clip(values, 0, 1).astype(np.float32), columns=list(AU_NAMES))
+        table = pd.DataFrame(np.clip(values, 0, 1).astype(np.float32), columns=list(AFFWILD2_AUS))
         table.insert(0, "track", track)
         table.insert(1, "frame", np.arange(1, 801))
         table.insert(2, "has_face", True)
         table["time_s"] = table["frame"] / 10
         scores.append(table)
-        labels.append(pd.DataFrame(truth, columns=list(AU_NAMES)).assign(track=track, frame=table["frame"]))
+        labels.append(
+            pd.DataFrame(truth, columns=list(AFFWILD2_AUS)).assign(track=track, frame=table["frame"])
+        )
     return pd.concat(scores, ignore_index=True), pd.concat(labels, ignore_index=True)
 
 
 def test_the_search_finds_a_long_window_for_slow_labels_and_none_for_fast_ones() -> None:
     scores, rows = noisy_scores()
-    labels, counted = rows[list(AU_NAMES)].to_numpy(np.int8), np.ones(len(rows), bool)
+    labels, counted = rows[list(AFFWILD2_AUS)].to_numpy(np.int8), np.ones(len(rows), bool)
     source = pd.factorize(rows["track"])[0]
     search = search_smoothing(scores, rows, labels, counted, source)
     assert search.windows[0].frames(10) >= 5
@@ -237,7 +239,7 @@ def test_the_search_finds_a_long_window_for_slow_labels_and_none_for_fast_ones()
 
 def test_the_cross_fitted_predictions_of_a_video_do_not_use_its_labels() -> None:
     scores, rows = noisy_scores()
-    labels, counted = rows[list(AU_NAMES)].to_numpy(np.int8), np.ones(len(rows), bool)
+    labels, counted = rows[list(AFFWILD2_AUS)].to_numpy(np.int8), np.ones(len(rows), bool)
     source = pd.factorize(rows["track"])[0]
     held_out = source == 1
     before = search_smoothing(scores, rows, labels, counted, source).cross_fitted

@@ -19,7 +19,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 sys.path.insert(0, str(Path(__file__).parents[3]))  # the repository, for recipes and benchmarks
-from auscan.core.aus import AU_NAMES
+from auscan.core.aus import AFFWILD2_AUS
 from auscan.core.checkpoint_folder import CARD_FILE, CONFIG_FILE, read_config, write_checksums
 from auscan.core.config import Calibration, CheckpointConfig, OperatingPoints
 from auscan.core.environment import atomic_path
@@ -55,7 +55,7 @@ def calibrate_checkpoint(folder: Path, data: Path) -> str:
     """Write calibration, thresholds and operating points into a checkpoint. Return the text for its card."""
     engine = load_engine(folder)
     development = score_development(engine, data / "faces_train.parquet")
-    trained = np.array([name not in engine.config.untrained_aus for name in AU_NAMES])
+    trained = np.array([name not in engine.config.untrained_aus for name in AFFWILD2_AUS])
     rendered_only = trained & ~(development.labels >= 0).any(axis=0)
     if rendered_only.any():
         development = concatenate(

@@ -13,8 +13,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from sklearn.metrics import f1_score, precision_score, recall_score, roc_auc_score
 
-from auscan.core.aus import AU_NAMES
-from auscan.core.config import UNCALIBRATED
+from auscan.core.aus import AFFWILD2_AUS
 from auscan.core.environment import atomic_path
 from auscan.inference.score_track import calibrate
 from auscan.training.metrics import calibration_error
@@ -73,7 +72,7 @@ def card_text(development: Development, calibrated: CalibratedThresholds) -> str
     )
     if development.rendered:
         only = ~(development.labels[real] >= 0).any(axis=0) & (development.labels >= 0).any(axis=0)
-        names = ", ".join(np.asarray(AU_NAMES)[only])
+        names = ", ".join(np.asarray(AFFWILD2_AUS)[only])
         note += f" {names}: on {development.rendered} rendered faces of other people, by exact labels."
     last = (f"{mean[column]:.3f}" for column in ("auc", "before", "after", "f1"))
     return "\n".join(
@@ -91,8 +90,8 @@ def card_text(development: Development, calibrated: CalibratedThresholds) -> str
 def agreement_table(development: Development, predictions: CrossFitPredictions) -> pd.DataFrame:
     """Compute base rate, AUC, calibration error before and after, and F1 of each AU with labels."""
     rows = {}
-    plain = calibrate(development.logits, UNCALIBRATED)
-    for j, name in enumerate(AU_NAMES):
+    plain = calibrate(development.logits, None)
+    for j, name in enumerate(AFFWILD2_AUS):
         known = (development.labels[:, j] >= 0) & ~np.isnan(development.logits[:, j])
         if known.any():
             truth = development.labels[known, j]
@@ -110,7 +109,7 @@ def agreement_lines(table: pd.DataFrame, calibrated: CalibratedThresholds) -> li
     """Return the first table, as Markdown lines."""
     titles = ("AU", "positives", "AUC", "ECE before", "after", "F1", *POINTS)
     lines = ["| " + " | ".join(titles) + " |", "| --- " * len(titles) + "|"]
-    for j, name in enumerate(AU_NAMES):
+    for j, name in enumerate(AFFWILD2_AUS):
         if name not in table.index:
             lines.append(f"| {name} | - | not trained" + " | -" * (len(titles) - 3) + " |")
             continue
@@ -131,7 +130,7 @@ def point_lines(development: Development, predictions: CrossFitPredictions) -> l
     ]
     for point in POINTS:
         rows = []
-        for j in range(len(AU_NAMES)):
+        for j in range(len(AFFWILD2_AUS)):
             known = (development.labels[:, j] >= 0) & ~np.isnan(development.logits[:, j])
             if known.any():
                 truth, active = development.labels[known, j], predictions.active[point][known, j]

@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from auscan.core.aus import AU_NAMES
+from auscan.core.aus import AFFWILD2_AUS
 
 RULES: dict[str, tuple[str, float]] = {
     "AU01": ("browInnerUp", 0.25),
@@ -68,15 +68,15 @@ def lip_gap(landmarks: NDArray[np.floating]) -> NDArray[np.float32]:
 
 def teacher_targets(table: pd.DataFrame, lip_gaps: NDArray[np.floating]) -> Targets:
     """Convert the rows of `table`, with lip gaps [n], into labels and soft targets."""
-    labels = np.full((len(table), len(AU_NAMES)), -1, dtype=np.int8)
-    soft = np.zeros((len(table), len(AU_NAMES)), dtype=np.float32)
+    labels = np.full((len(table), len(AFFWILD2_AUS)), -1, dtype=np.int8)
+    soft = np.zeros((len(table), len(AFFWILD2_AUS)), dtype=np.float32)
     for au, (name, least) in RULES.items():
         score = lip_gaps if name == "lip_gap" else blendshape(table, name)
-        column = AU_NAMES.index(au)
+        column = AFFWILD2_AUS.index(au)
         labels[:, column] = score > least
         soft[:, column] = 1 / (1 + np.exp(-(score - least) / (0.4 * least)))
     squint, smile = blendshape(table, "eyeSquint"), blendshape(table, "mouthSmile")
-    cheek = AU_NAMES.index("AU06")
+    cheek = AFFWILD2_AUS.index("AU06")
     on = (squint > CHEEK_ON[0]) & (smile > CHEEK_ON[1])
     off = (squint < CHEEK_OFF[0]) & (smile < CHEEK_OFF[1])
     labels[on, cheek] = 1

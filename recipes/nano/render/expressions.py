@@ -15,14 +15,14 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from auscan.core.aus import AU_COUNT, AU_NAMES
+from auscan.core.aus import AFFWILD2_AUS, AU_COUNT
 from auscan.datasets.synth.person import Floats
 from recipes.nano.render.head_mesh import EXTRA_NAMES
 
 Random = np.random.Generator
-ON = np.where(np.isin(AU_NAMES, ["AU04", "AU12"]), 0.6, 0.5)
+ON = np.where(np.isin(AFFWILD2_AUS, ["AU04", "AU12"]), 0.6, 0.5)
 """[A]: upper threshold."""
-OFF = np.where(np.isin(AU_NAMES, ["AU04", "AU12"]), 0.35, 0.3)
+OFF = np.where(np.isin(AFFWILD2_AUS, ["AU04", "AU12"]), 0.35, 0.3)
 """[A]: lower threshold. Both are near the teacher's thresholds on rendered faces
 (docs/benchmarks/rendered_data.md)."""
 GAP_ON, GAP_OFF = 0.03, 0.015
@@ -54,9 +54,9 @@ AU_COMBINATIONS = (
     ),
 )
 """AUs that occur together in joy, surprise, anger, sadness, disgust, fear, doubt."""
-_SHUT = [AU_NAMES.index(name) for name in ("AU23", "AU24")]
-_OPEN = [AU_NAMES.index(name) for name in ("AU25", "AU26")]
-_AU25 = AU_NAMES.index("AU25")
+_SHUT = [AFFWILD2_AUS.index(name) for name in ("AU23", "AU24")]
+_OPEN = [AFFWILD2_AUS.index(name) for name in ("AU25", "AU26")]
+_AU25 = AFFWILD2_AUS.index("AU25")
 _BASE_RATES = np.array([0.17, 0.19, 0.14, 0.28, 0.24, 0.2, 0.16, 0.18, 0.38, 0.32, 0.06, 0.22])
 """[A]: probability of each AU outside the combinations, chosen so that all are about equally frequent."""
 
@@ -82,7 +82,7 @@ def draw_expression(random: Random) -> Expression:
     elif kind != "rest":
         if kind == "together" or random.random() < 0.4:
             chosen = AU_COMBINATIONS[random.integers(len(AU_COMBINATIONS))]
-            active[[AU_NAMES.index(name) for name in chosen]] = True
+            active[[AFFWILD2_AUS.index(name) for name in chosen]] = True
         active |= random.random(AU_COUNT) < _BASE_RATES
     traces = random.uniform(0, 0.25, AU_COUNT) * (random.random(AU_COUNT) < 0.35)
     between = random.uniform(OFF, ON) * (random.random(AU_COUNT) < 0.05)

@@ -12,7 +12,7 @@ from numba import njit
 from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
-from auscan.core.aus import AU_NAMES
+from auscan.core.aus import AFFWILD2_AUS
 from auscan.datasets.synth.builtin_aus import EYE_X, hill
 from auscan.datasets.synth.ict import ict_expressions, ict_face
 from auscan.datasets.synth.person import PAINTS, Face, Floats
@@ -84,7 +84,7 @@ class Head:
 def load_head(path: Path) -> Head:
     """Load the head from an ict_facekit.npz. Raise InputError for another file."""
     face = ict_face(path, _IDENTITIES)
-    strength = np.array([AU_GAINS.get(name, 1.0) for name in AU_NAMES], np.float32)[:, None, None]
+    strength = np.array([AU_GAINS.get(name, 1.0) for name in AFFWILD2_AUS], np.float32)[:, None, None]
     face = replace(face, au_deltas=face.au_deltas * strength)
     x, y, z = face.neutral.T
     paint = dict(zip(PAINTS, face.paint.T, strict=True))
@@ -134,9 +134,9 @@ def _wrinkle_deltas(neutral: Floats, bare: NDArray[np.bool_]) -> Floats:
         - hill(x, y, 3.0, -6.9, 0.3, 0.6, 0.12, both=True),
     }
     seen = bare * np.clip((z - 3) / 3, 0, 1)
-    found = np.zeros((len(AU_NAMES), len(x), 3), np.float32)
+    found = np.zeros((len(AFFWILD2_AUS), len(x), 3), np.float32)
     for name, rise in rises.items():
-        found[AU_NAMES.index(name), :, 2] = rise * seen
+        found[AFFWILD2_AUS.index(name), :, 2] = rise * seen
     return found
 
 

@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter1d
 
 sys.path.insert(0, str(Path(__file__).parents[3]))  # the repository, for recipes and benchmarks
-from auscan.core.aus import AU_COUNT, AU_NAMES
+from auscan.core.aus import AFFWILD2_AUS, AU_COUNT
 from auscan.datasets.synth.dynamics import CLOCK_HZ, FacialBehaviour, simulate, smooth_noise, ticks_for
 from auscan.datasets.synth.person import Floats
 from auscan.datasets.synth.voice import mix_audio
@@ -60,9 +60,9 @@ from recipes.nano.render.speech_synthesis import SyntheticSpeech, draw_speech, n
 
 SECONDS = 10.0
 RATES_HZ = (12.5, 15.0, 20.0, 25.0, 25.0, 25.0, 30.0)
-_AU25, _AU26 = AU_NAMES.index("AU25"), AU_NAMES.index("AU26")
-_SHUT = [AU_NAMES.index(name) for name in ("AU23", "AU24")]
-_RARE = [AU_NAMES.index(name) for name in ("AU02", "AU15", "AU23", "AU24", "AU26")]
+_AU25, _AU26 = AFFWILD2_AUS.index("AU25"), AFFWILD2_AUS.index("AU26")
+_SHUT = [AFFWILD2_AUS.index(name) for name in ("AU23", "AU24")]
+_RARE = [AFFWILD2_AUS.index(name) for name in ("AU02", "AU15", "AU23", "AU24", "AU26")]
 
 
 @dataclass(frozen=True, eq=False)

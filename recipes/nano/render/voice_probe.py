@@ -19,7 +19,7 @@ from sklearn.linear_model import Ridge
 from sklearn.metrics import roc_auc_score
 
 sys.path.insert(0, str(Path(__file__).parents[3]))  # the repository, for recipes and benchmarks
-from auscan.core.aus import AU_NAMES
+from auscan.core.aus import AFFWILD2_AUS
 from auscan.media.audio import read_waveform
 from recipes.nano.data.teacher_labels import RULES, blendshape
 from recipes.nano.render.expressions import labels_of
@@ -78,7 +78,7 @@ def rendered_clip(head: Head, person: int) -> ProbeClip | None:
         )
         gaps.append(head.lip_gap(vertices))
     labels = labels_of(clip.intensities, np.array(gaps))
-    return features(clip.wave, clip.times_s), labels[:, [AU_NAMES.index(name) for name in AUS]]
+    return features(clip.wave, clip.times_s), labels[:, [AFFWILD2_AUS.index(name) for name in AUS]]
 
 
 def real_clip(path: Path) -> ProbeClip | None:

@@ -23,7 +23,7 @@ from sklearn.metrics import roc_auc_score
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from auscan.core.aus import AU_COUNT, AU_NAMES
+from auscan.core.aus import AFFWILD2_AUS, AU_COUNT
 from auscan.core.config import TOKEN_HOP
 from auscan.model.fusion import audio_at_frames
 from auscan.model.network import AudioInput, AuscanNetwork
@@ -41,7 +41,7 @@ from recipes.nano.train.clip_windows import (
 )
 from recipes.nano.train.face_stage import log, parameter_groups, resume, save, warmup_cosine
 
-MOUTH_AUS = [AU_NAMES.index("AU25"), AU_NAMES.index("AU26")]
+MOUTH_AUS = [AFFWILD2_AUS.index("AU25"), AFFWILD2_AUS.index("AU26")]
 """Columns of the AUs that audio can predict."""
 LOGIT_SCALE = 1.6
 """Approximate factor of calibration on logits; labels are sharper than soft targets."""
@@ -101,7 +101,7 @@ def development_scores(network: AuscanNetwork, kept: list[DevelopmentTrack]) -> 
     network.eval()
     labels = np.concatenate([each.track.labels for each in kept])
     free = [track_logits(network, each.track, each.free, each.track) for each in kept]
-    direct = [j for j, name in enumerate(AU_NAMES) if name != "AU06"]
+    direct = [j for j, name in enumerate(AFFWILD2_AUS) if name != "AU06"]
     scores = {
         "clip_auc": mean_auc(labels, np.concatenate(free), direct),
         "within": within_clip_correlation(kept, free),
@@ -130,7 +130,7 @@ def within_clip_correlation(kept: list[DevelopmentTrack], logits: list[NDArray[n
     """Compute the mean correlation over the tracks and AUs in which the teacher varies."""
     found = []
     for each, values in zip(kept, logits, strict=True):
-        for column, name in enumerate(AU_NAMES):
+        for column, name in enumerate(AFFWILD2_AUS):
             mine = each.track.labels[:, column] >= 0
             soft = each.track.soft[mine, column]
             if name != "AU06" and mine.sum() > 30 and soft.std() > MIN_SPREAD:

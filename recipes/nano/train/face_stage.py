@@ -27,7 +27,7 @@ from sklearn.metrics import roc_auc_score
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from auscan.core.aus import AU_NAMES
+from auscan.core.aus import AFFWILD2_AUS
 from auscan.core.config import NetworkConfig
 from auscan.model.alignment import contrast_loss
 from auscan.model.mamba import AudioCondition
@@ -256,7 +256,7 @@ def development_auc(model: FaceTraining, faces: Faces) -> dict[str, float]:
     crops, labels = development_crops(faces)
     logits = predict_crops(model, crops)
     aucs = {}
-    for column, name in enumerate(AU_NAMES):
+    for column, name in enumerate(AFFWILD2_AUS):
         known = labels[:, column] >= 0
         if known.any():
             aucs[name] = float(roc_auc_score(labels[known, column], logits[known, column]))

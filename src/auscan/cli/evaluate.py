@@ -99,7 +99,7 @@ def _print_table(evaluation: "Evaluation") -> None:
     from rich.console import Console
     from rich.table import Table
 
-    from auscan.core.aus import AU_NAMES
+    from auscan.core.aus import AFFWILD2_AUS
 
     default, tuned = evaluation.at_default, evaluation.at_tuned
     # Narrow enough for a terminal of 80 columns.
@@ -108,7 +108,7 @@ def _print_table(evaluation: "Evaluation") -> None:
         table.add_column(title, justify="right", no_wrap=True)
     counts, ends = default.f1_all.counts, (default.f1_all.interval, tuned.f1_all.interval)
     f1, f1_tuned = counts.f1(), tuned.f1_all.counts.f1()
-    for j, name in enumerate(AU_NAMES):
+    for j, name in enumerate(AFFWILD2_AUS):
         table.add_row(
             name,
             _format_share(counts.positives()[j], counts.labelled()[j]),
@@ -145,7 +145,7 @@ def _print_table(evaluation: "Evaluation") -> None:
 
 def _notes(evaluation: "Evaluation") -> list[str]:
     """Return the sentences printed below the table."""
-    from auscan.core.aus import AU_NAMES
+    from auscan.core.aus import AFFWILD2_AUS
 
     notes = [
         f"{evaluation.frames} of {evaluation.rows} frames are evaluated: {evaluation.tracks} tracks, "
@@ -162,7 +162,7 @@ def _notes(evaluation: "Evaluation") -> list[str]:
     if evaluation.tuned_here:
         notes.append("The thresholds were tuned on the evaluated frames, so the tuned F1 is optimistic.")
     if evaluation.smoothing_searched:
-        chosen = zip(AU_NAMES, evaluation.windows, strict=True)
+        chosen = zip(AFFWILD2_AUS, evaluation.windows, strict=True)
         notes.append(
             "Smoothing of best F1 on these frames (1: none): "
             f"{', '.join(f'{name} {window}' for name, window in chosen)}."

@@ -23,7 +23,7 @@ from auscan.cli.model_options import (
     OperatingPointOption,
     ThreadsOption,
 )
-from auscan.core.aus import AU_NAMES
+from auscan.core.aus import AFFWILD2_AUS
 from auscan.core.errors import InputError
 
 if TYPE_CHECKING:
@@ -94,8 +94,8 @@ class MjpegPage:
             DrawnFace(
                 int(row["face_id"] or 0),
                 (float(row["x"] or 0), float(row["y"] or 0), float(row["w"] or 0), float(row["h"] or 0)),
-                np.array([np.nan if row[name] is None else row[name] for name in AU_NAMES], np.float32),
-                np.array([row[f"{name}_c"] == 1 for name in AU_NAMES]),
+                np.array([np.nan if row[name] is None else row[name] for name in AFFWILD2_AUS], np.float32),
+                np.array([row[f"{name}_c"] == 1 for name in AFFWILD2_AUS]),
                 str(row["reason"]),
             )
             for row in rows

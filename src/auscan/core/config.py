@@ -14,12 +14,13 @@ negatives depends on the study:
 See also: training/operating_points.py (chooses the thresholds), pipeline/detect.py (writes the outputs).
 """
 
+from collections.abc import Sized
 from dataclasses import asdict, dataclass
 from typing import Annotated, Any, Final, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator, model_validator
 
-from auscan.core.aus import AU_COUNT, AU_NAMES
+from auscan.core.aus import AFFWILD2_AUS, check_au_names
 from auscan.core.errors import InputError
 
 SAMPLE_RATE_HZ = 16_000
@@ -190,7 +191,7 @@ class AlignmentConfig(Settings):
     width: int = 128
     """Channels d of the frame embedding and of the temporal stage."""
     au_width: int = 32
-    """Channels da of each of the 12 AU tokens."""
+    """Channels da of each AU token."""
     heads: int = 4
     """Heads of the attention from AU queries to active patches."""
     active_patches: int | None = Field(default=None, ge=1)
@@ -245,6 +246,10 @@ class NetworkConfig(Settings):
     temporal: TemporalConfig = TemporalConfig()
     grid: int | None = Field(default=None, ge=1)
     """Patches along a side after averaging, before the alignment; None: no averaging (model/network.py)."""
+    au_names: Annotated[tuple[str, ...], AfterValidator(check_au_names)] = Field(
+        default=AFFWILD2_AUS, exclude=True
+    )
+    """AU of each output [A], in order. A checkpoint stores them beside the network, not in it."""
 
     @property
     def normalises_file(self) -> bool:
@@ -283,16 +288,16 @@ def large() -> NetworkConfig:
     )
 
 
-PerAu = Annotated[tuple[float, ...], Field(min_length=AU_COUNT, max_length=AU_COUNT)]
-"""One number per AU, in the order of `AU_NAMES`."""
+PerAu = tuple[float, ...]
+"""One number per AU, in the order of the AUs of the checkpoint."""
 
 
 class Calibration(Settings):
     """Platt scaling per AU: probability = sigmoid(scale * logit + shift)."""
 
-    scale: PerAu = (1.0,) * AU_COUNT
+    scale: PerAu
     """Factor of the logit; above 0, so that calibration keeps the order of frames."""
-    shift: PerAu = (0.0,) * AU_COUNT
+    shift: PerAu
     """Added after scaling."""
 
     @field_validator("scale")
@@ -301,10 +306,6 @@ class Calibration(Settings):
         if not all(0 < each < float("inf") for each in scale):
             raise ValueError(f"must be above 0 for every AU, got {scale}")
         return scale
-
-
-UNCALIBRATED = Calibration()
-"""Calibration that does not change the logits."""
 
 
 class OperatingPoints(Settings):
@@ -324,18 +325,18 @@ class CheckpointConfig(Settings):
     """Number of the checkpoint format; other numbers are refused."""
     name: str
     """Name of the model, as written to results."""
-    au_names: tuple[str, ...] = AU_NAMES
-    """AU of each output column, in order."""
+    au_names: tuple[str, ...] = ()
+    """AU of each output column, in order: those of the network, which has them from here when it is read."""
     untrained_aus: tuple[str, ...] = Field(
         default=(), validation_alias="untaught", serialization_alias="untaught"
     )
     """AUs without training labels. Their columns are NaN in results."""
     has_pose_occlusion: bool = Field(default=False, validation_alias="sight", serialization_alias="sight")
     """Whether the visual stage was trained on head pose and occlusion. If not, both are NaN in results."""
-    calibration: Calibration = UNCALIBRATED
-    """Calibration of the logits; by default none."""
-    thresholds: PerAu = (0.5,) * AU_COUNT
-    """An AU is active if its calibrated probability is at least its threshold."""
+    calibration: Calibration | None = None
+    """Calibration of the logits; None: not calibrated."""
+    thresholds: PerAu = ()
+    """An AU is active if its calibrated probability is at least its threshold; 0.5 each if not given."""
     operating_points: OperatingPoints | None = None
     """Thresholds of the other operating points; None if none were chosen."""
     crop_template: Literal["arcface-112"] = "arcface-112"
@@ -351,20 +352,35 @@ class CheckpointConfig(Settings):
     network: NetworkConfig
     """Settings of the network."""
 
-    @field_validator("au_names")
+    @model_validator(mode="before")
     @classmethod
-    def _check_au_names(cls, names: tuple[str, ...]) -> tuple[str, ...]:
-        if names != AU_NAMES:
-            raise ValueError(f"must be {', '.join(AU_NAMES)}, the order of the output columns")
-        return names
+    def _join_au_names(cls, values: Any) -> Any:
+        """Copy the AUs from the file to the network, or from a network to the file; fill in thresholds."""
+        if not isinstance(values, dict):
+            return values
+        values, network = dict(values), values.get("network")
+        if "au_names" not in values and isinstance(network, NetworkConfig):
+            values["au_names"] = network.au_names
+        names = values.setdefault("au_names", AFFWILD2_AUS)
+        if isinstance(network, dict):
+            values["network"] = {**network, "au_names": names}
+        values.setdefault("thresholds", (0.5,) * len(names) if isinstance(names, Sized) else ())
+        return values
 
-    @field_validator("untrained_aus")
-    @classmethod
-    def _check_untrained_aus(cls, names: tuple[str, ...]) -> tuple[str, ...]:
-        for name in names:
-            if name not in AU_NAMES:
-                raise ValueError(f"{name!r} is not one of {', '.join(AU_NAMES)}")
-        return names
+    @model_validator(mode="after")
+    def _check_aus(self) -> "CheckpointConfig":
+        names = self.au_names
+        if names != self.network.au_names:
+            raise ValueError(f"au_names must be those of the network, {', '.join(self.network.au_names)}")
+        for name in self.untrained_aus:
+            if name not in names:
+                raise ValueError(f"untaught: {name!r} is not one of {', '.join(names)}")
+        points = self.operating_points.model_dump() if self.operating_points else {}
+        scaling = self.calibration.model_dump() if self.calibration else {}
+        for key, numbers in {"thresholds": self.thresholds, **points, **scaling}.items():
+            if len(numbers) != len(names):
+                raise ValueError(f"{key} must have {len(names)} numbers, one per AU, got {len(numbers)}")
+        return self
 
     def to_json(self) -> str:
         """Return the text of config.json; fields with an alias keep their stored key."""

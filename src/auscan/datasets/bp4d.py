@@ -18,7 +18,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from auscan.core.aus import AU_COUNT, AU_NAMES
+from auscan.core.aus import AFFWILD2_AUS, AU_COUNT
 from auscan.core.errors import InputError
 from auscan.datasets.clock import read_clock
 from auscan.datasets.crops import TrackPictures, list_pictures
@@ -39,7 +39,7 @@ FOLDS: Final[tuple[str, ...]] = (
 )
 """People in each of the three folds used in the literature."""
 
-CODED: Final[tuple[str, ...]] = tuple(name for name in AU_NAMES if name not in ("AU25", "AU26"))
+CODED: Final[tuple[str, ...]] = tuple(name for name in AFFWILD2_AUS if name not in ("AU25", "AU26"))
 """AUs of auscan that BP4D codes."""
 
 _LABEL_FILE = re.compile(r"([FM]\d{3})_(T\d+)\.csv", re.IGNORECASE)
@@ -109,7 +109,7 @@ def _read(path: Path) -> tuple[NDArray[np.int64], NDArray[np.int8], int]:
         fields = line.split(",")
         if len(fields) != len(columns) or not fields[0].strip().isdigit():
             raise InputError(f"{path} has a line {line!r}; expected {len(columns)} numbers.")
-        codes = [fields[column_of_au[name]].strip() if name in column_of_au else "9" for name in AU_NAMES]
+        codes = [fields[column_of_au[name]].strip() if name in column_of_au else "9" for name in AFFWILD2_AUS]
         unknown += sum(label_value(code) is None and code != "9" for code in codes)
         values = [label_value(code) for code in codes]
         rows.append([NOT_ANNOTATED if value is None else value for value in values])

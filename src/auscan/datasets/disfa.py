@@ -19,7 +19,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from auscan.core.aus import AU_COUNT, AU_NAMES
+from auscan.core.aus import AFFWILD2_AUS, AU_COUNT
 from auscan.core.errors import InputError
 from auscan.datasets.clock import read_clock
 from auscan.datasets.crops import list_pictures
@@ -62,7 +62,7 @@ class Disfa:
         for path in self.tree.files:
             match = _LABEL_FILE.fullmatch(path.name)
             self.tree.used.update([path] if match else [])
-            if match and f"AU{int(match[2]):02d}" in AU_NAMES:
+            if match and f"AU{int(match[2]):02d}" in AFFWILD2_AUS:
                 files.setdefault(match[1].upper(), {})[f"AU{int(match[2]):02d}"] = path
         for person, by_au in sorted(files.items()):
             try:
@@ -79,7 +79,7 @@ class Disfa:
             raise InputError(f"{person} has no label lines. Unpack the labels again.")
         labels = np.full((len(numbers), AU_COUNT), NOT_ANNOTATED, np.int8)  # [N, A]
         for name, row in rows.items():
-            labels[:, AU_NAMES.index(name)] = [row.get(n, NOT_ANNOTATED) for n in numbers.tolist()]
+            labels[:, AFFWILD2_AUS.index(name)] = [row.get(n, NOT_ANNOTATED) for n in numbers.tolist()]
         video = self.tree.video(person, substring=True)
         clock = read_clock(video, RATE_HZ)
         folder, images, beyond = self._images(person, numbers)

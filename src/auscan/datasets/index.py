@@ -26,7 +26,7 @@ import pyarrow as pa  # type: ignore[import-untyped]
 import pyarrow.parquet as pq  # type: ignore[import-untyped]
 from numpy.typing import NDArray
 
-from auscan.core.aus import AU_COUNT, AU_NAMES
+from auscan.core.aus import AFFWILD2_AUS, AU_COUNT
 from auscan.core.environment import atomic_path
 from auscan.core.errors import InputError
 from auscan.datasets.clock import FrameClock
@@ -49,7 +49,7 @@ FRAME_SCHEMA: Final = pa.schema(
         ("image", pa.string()),
         ("has_image", pa.bool_()),
         ("timestamp", pa.float64()),
-        *((name, pa.int8()) for name in AU_NAMES),
+        *((name, pa.int8()) for name in AFFWILD2_AUS),
     ]
 )
 """Columns of frames.parquet.
@@ -58,7 +58,7 @@ frame: number in the video, from 1.  image: path below the data set's folder, nu
 timestamp: seconds on the clock of the video and its sound.  AUs: 1 active, 0 inactive, -1 not annotated.
 """
 
-COVER_COLUMNS: Final[tuple[str, ...]] = tuple(f"{name}_covered" for name in AU_NAMES)
+COVER_COLUMNS: Final[tuple[str, ...]] = tuple(f"{name}_covered" for name in AFFWILD2_AUS)
 """Optional columns of frames.parquet: 1 the AU's region of the face is covered, 0 visible, -1 unknown."""
 
 TRACK_SCHEMA: Final = pa.schema(
@@ -131,7 +131,7 @@ class Track:
     """Frame rate in the track's name."""
     images_beyond: int = 0
     """Number of pictures whose frame number has no row."""
-    coded: tuple[str, ...] = AU_NAMES
+    coded: tuple[str, ...] = AFFWILD2_AUS
     """AUs that the data set codes."""
     covers: NDArray[np.int8] | None = None
     """Covers [N, A] of the AUs' regions: 1 covered, 0 visible, -1 unknown; None: all unknown."""
@@ -193,7 +193,7 @@ def open_index_writer(folder: Path, metadata: dict[str, Any], covers: bool = Fal
             yield writer
             metadata = {
                 "format_number": FORMAT_NUMBER,
-                "au_names": AU_NAMES,
+                "au_names": AFFWILD2_AUS,
                 **metadata,
                 "digest": writer.digest,
             }
@@ -281,7 +281,7 @@ def _with_covers(table: Any, track: Track) -> Any:
 
 def _track_row(track: Track) -> dict[str, Any]:
     known = track.labels != NOT_ANNOTATED  # [N, A]
-    coded = known[:, [name in track.coded for name in AU_NAMES]]  # [N, coded AUs]
+    coded = known[:, [name in track.coded for name in AFFWILD2_AUS]]  # [N, coded AUs]
     complete = coded.all(axis=1)
     missing_image = np.array([image is None for image in track.images], bool)
     info = track.clock.info

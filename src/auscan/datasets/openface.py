@@ -17,7 +17,7 @@ from typing import Final
 import numpy as np
 import pandas as pd
 
-from auscan.core.aus import AU_COUNT, AU_NAMES
+from auscan.core.aus import AFFWILD2_AUS, AU_COUNT
 from auscan.core.errors import InputError
 from auscan.datasets.clock import CONTAINER, FrameClock, read_clock
 from auscan.datasets.crops import TrackPictures, list_pictures
@@ -28,7 +28,7 @@ from auscan.datasets.track_assembly import length_warnings, relative_path
 from auscan.results.readers.annotations import NOT_ANNOTATED
 from auscan.results.readers.toolkits import read_openface_table
 
-CODED: Final[tuple[str, ...]] = tuple(name for name in AU_NAMES if name != "AU24")
+CODED: Final[tuple[str, ...]] = tuple(name for name in AFFWILD2_AUS if name != "AU24")
 """AUs of auscan that OpenFace predicts; AU24 is not among them."""
 
 
@@ -61,7 +61,7 @@ class OpenFace:
         numbers = rows["frame"].to_numpy(np.int64)
         times_s = rows["timestamp"].to_numpy(np.float64)
         labels = np.full((len(rows), AU_COUNT), NOT_ANNOTATED, np.int8)  # [N, A]
-        for j, au in enumerate(AU_NAMES):
+        for j, au in enumerate(AFFWILD2_AUS):
             if f"{au}_c" in rows:
                 values = rows[f"{au}_c"].to_numpy(np.float64)
                 valid = np.isin(values, (0, 1)) & (rows["success"].to_numpy(np.float64) == 1)

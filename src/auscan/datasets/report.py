@@ -8,7 +8,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
-from auscan.core.aus import AU_NAMES
+from auscan.core.aus import AFFWILD2_AUS
 from auscan.datasets.clock import LENGTH_SLACK
 from auscan.datasets.find import Unused
 
@@ -38,7 +38,7 @@ def summarise(rows: Sequence[Row], unused: Sequence[Unused], metadata: Mapping[s
     return {
         **metadata,
         "splits": {split: _summarise_split(row for row in rows if row["split"] == split) for split in splits},
-        "published_positive_percent": dict(zip(AU_NAMES, PUBLISHED_PERCENT, strict=True))
+        "published_positive_percent": dict(zip(AFFWILD2_AUS, PUBLISHED_PERCENT, strict=True))
         if is_affwild2
         else None,
         "published_rows_labelled": PUBLISHED_LABELLED if is_affwild2 else None,
@@ -92,9 +92,9 @@ def _summarise_split(rows: Iterator[Row]) -> dict[str, Any]:
         "tracks_without_video": sum(row["video"] is None for row in chosen),
         "tracks_without_sound": sum(not row["has_audio"] for row in chosen),
         "tracks_without_pictures": sum(row["rows_without_image"] == row["rows"] for row in chosen),
-        "positives": dict(zip(AU_NAMES, positives, strict=True)),
-        "annotated": dict(zip(AU_NAMES, annotated, strict=True)),
-        "positive_percent": dict(zip(AU_NAMES, percents, strict=True)),
+        "positives": dict(zip(AFFWILD2_AUS, positives, strict=True)),
+        "annotated": dict(zip(AFFWILD2_AUS, annotated, strict=True)),
+        "positive_percent": dict(zip(AFFWILD2_AUS, percents, strict=True)),
         # Baseline: predicting 1 for every frame has an F1 of 2p / (1 + p), with p the rate of positives.
         "all_ones_f1": sum(2 * rate / (1 + rate) for rate in rates) / len(rates) if rates else None,
     }
@@ -195,7 +195,7 @@ def _positives_section(summary: Mapping[str, Any]) -> str:
     published = summary["published_positive_percent"]
     heads = ["AU", *(f"{name}: positives" for name in splits), *(f"{name}: %" for name in splits)]
     rows = []
-    for au in AU_NAMES:
+    for au in AFFWILD2_AUS:
         row = [au, *(f"{s['positives'][au]:,}" for s in splits.values())]
         row += [_percent(s["positive_percent"][au]) for s in splits.values()]
         rows.append(row + _published_cells(au, splits, published))

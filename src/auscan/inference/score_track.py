@@ -19,7 +19,6 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from auscan.core.aus import AU_NAMES
 from auscan.core.config import TOKEN_RATE_HZ, Calibration, CheckpointConfig
 from auscan.core.environment import chunk_slices
 from auscan.inference.engine import AudioTokens, FusedFrames, InferenceEngine, MouthOpening, ScanState
@@ -35,14 +34,16 @@ MIN_PROBABILITY = 1e-7
 def probabilities(logits: NDArray[np.floating], config: CheckpointConfig) -> NDArray[np.float32]:
     """Return calibrated probabilities [..., A] for logits [..., A]; NaN for untrained AUs."""
     shares = calibrate(logits, config.calibration)
-    shares[..., [AU_NAMES.index(name) for name in config.untrained_aus]] = np.nan
+    shares[..., [config.au_names.index(name) for name in config.untrained_aus]] = np.nan
     return shares.astype(np.float32)
 
 
-def calibrate(logits: NDArray[np.floating], calibration: Calibration) -> NDArray[np.float64]:
-    """Compute sigmoid(scale * logit + shift) per AU (Platt scaling): [..., A]."""
-    scale, shift = np.asarray(calibration.scale), np.asarray(calibration.shift)
-    u = np.clip(scale * logits.astype(np.float64) + shift, -MAX_LOGIT, MAX_LOGIT)
+def calibrate(logits: NDArray[np.floating], calibration: Calibration | None) -> NDArray[np.float64]:
+    """Compute sigmoid(scale * logit + shift) per AU (Platt scaling): [..., A]; None: sigmoid(logit)."""
+    u = logits.astype(np.float64)
+    if calibration is not None:
+        u = np.asarray(calibration.scale) * u + np.asarray(calibration.shift)
+    u = np.clip(u, -MAX_LOGIT, MAX_LOGIT)
     return np.asarray(1.0 / (1.0 + np.exp(-u)))
 
 

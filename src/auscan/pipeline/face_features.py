@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from auscan.core.aus import AU_NAMES
+from auscan.core.aus import AFFWILD2_AUS
 from auscan.faces.align import SIDE, crop_face, crop_transform, measure_quality, to_frame
 from auscan.faces.tracking import TrackedFace, TrackerConfig
 from auscan.inference.engine import FaceAttributions, InferenceEngine
@@ -23,7 +23,7 @@ from auscan.results.table import MIN_QUALITY, check_quality
 MAX_GAP_S = TrackerConfig().max_gap_s
 """Seconds after which an unseen face is dropped; if it returns, it is given a new face_id."""
 
-MOUTH_GATES = [AU_NAMES.index(name) for name in ("AU25", "AU26")]
+MOUTH_GATES = [AFFWILD2_AUS.index(name) for name in ("AU25", "AU26")]
 """AUs whose gates tell how far the mouth can be seen."""
 HIDDEN_GATE, VISIBLE_GATE = 0.5, 0.8
 """Mean of these gates at which the mouth counts as hidden and as visible; linear between them."""

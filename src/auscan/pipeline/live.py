@@ -23,7 +23,7 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
-from auscan.core.aus import AU_COUNT, AU_NAMES
+from auscan.core.aus import AFFWILD2_AUS, AU_COUNT
 from auscan.core.config import CheckpointConfig, OperatingPoint, with_operating_point
 from auscan.core.environment import chunk_slices
 from auscan.faces.detector import FaceDetector
@@ -283,7 +283,7 @@ class LiveDetector:
                 faces.setdefault(frame.index, []).append(row)
         count = sum(time_s <= until_s for _, time_s in self._pending)
         ready, self._pending = self._pending[:count], self._pending[count:]
-        unknown = np.full(len(AU_NAMES), np.nan, np.float32)
+        unknown = np.full(len(AFFWILD2_AUS), np.nan, np.float32)
         return [
             row
             for index, time_s in ready
@@ -321,7 +321,7 @@ class LiveDetector:
             int(p >= np.float32(threshold)) if scored and p is not None else None
             for p, threshold in zip(values, self.config.thresholds, strict=True)
         ]
-        row.update(zip(AU_NAMES, values, strict=True))
+        row.update(zip(AFFWILD2_AUS, values, strict=True))
         row.update(zip(ACTIVE_COLUMNS, active, strict=True))
         row["speaking"] = None if np.isnan(speaking) else float(speaking)
         return row

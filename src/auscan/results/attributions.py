@@ -24,7 +24,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from auscan.core.aus import AU_COUNT, AU_NAMES
+from auscan.core.aus import AFFWILD2_AUS, AU_COUNT
 from auscan.core.environment import atomic_path, chunk_slices
 from auscan.core.errors import InputError
 
@@ -145,7 +145,7 @@ class AttributionsWriter:
 
     def __init__(self, path: Path, metadata: dict[str, Any]) -> None:
         """metadata: see `attributions_metadata`."""
-        self._path, self._metadata = path, {**metadata, "au_names": list(AU_NAMES), "units": UNITS}
+        self._path, self._metadata = path, {**metadata, "au_names": list(AFFWILD2_AUS), "units": UNITS}
         self._files = ExitStack()
         self._pending: list[pd.DataFrame] = []
 

@@ -43,7 +43,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from auscan.core.aus import AU_COUNT, AU_NAMES
+from auscan.core.aus import AFFWILD2_AUS, AU_COUNT
 from auscan.core.environment import atomic_path
 from auscan.core.errors import InputError
 from auscan.results.table import (
@@ -191,7 +191,7 @@ def find_events(
 ) -> pd.DataFrame:
     """Find the events of each face and AU in the table of a result: `EVENT_COLUMNS`, one row for each event.
 
-    Rows are sorted by face_id, AU (in the order of AU_NAMES) and onset.
+    Rows are sorted by face_id, AU (in the order of AFFWILD2_AUS) and onset.
     thresholds: [A], those of the result (`result.info.thresholds`) or others. The `AU.._c` of the table only
     tell whether a row was scored.
 
@@ -211,7 +211,7 @@ def find_events(
     faces = table["face_id"].to_numpy()
     order = np.lexsort((frames, faces))
     found = []
-    for j, name in enumerate(AU_NAMES):
+    for j, name in enumerate(AFFWILD2_AUS):
         values = table[value_column(table, name)].to_numpy(np.float32)
         known_rows = order[~(np.isnan(values) | table[ACTIVE_COLUMNS[j]].isna().to_numpy())[order]]
         curve = _Curve(
@@ -224,7 +224,7 @@ def find_events(
         found.append(_events(curve, np.float32(thresholds[j]), settings).assign(au=j))
     events = pd.concat(found, ignore_index=True)
     events = events.sort_values(["face_id", "au", "onset"], ignore_index=True)
-    events["AU"] = pd.Series(np.array(AU_NAMES, object)[events["au"].to_numpy(int)], dtype="str")
+    events["AU"] = pd.Series(np.array(AFFWILD2_AUS, object)[events["au"].to_numpy(int)], dtype="str")
     onset, offset = events["onset"].to_numpy(), events["offset"].to_numpy()
     events["speech"] = np.nan if speech is None else speech.share(onset, offset)
     return events[list(EVENT_COLUMNS)]
@@ -366,7 +366,7 @@ def resting_levels(table: pd.DataFrame, baseline: Baseline, keep_all: bool) -> d
     """Return the levels [A] of each face of a table, by face_id."""
     return {
         face_id: resting_level(
-            rows[list(AU_NAMES)].to_numpy(np.float32),
+            rows[list(AFFWILD2_AUS)].to_numpy(np.float32),
             rows["timestamp"].to_numpy(np.float64),
             rows["reason"].eq("").to_numpy() | keep_all,
             baseline,
@@ -388,7 +388,9 @@ def add_baseline_columns(
     ids, row_of_id = np.unique(table["face_id"].to_numpy(), return_inverse=True)
     unknown = np.full(AU_COUNT, np.nan)
     level = np.array([levels.get(int(face_id), unknown) for face_id in ids]).reshape(-1, AU_COUNT)[row_of_id]
-    values = subtract_baseline(table[list(AU_NAMES)].to_numpy(np.float32), level, neutral_point(thresholds))
+    values = subtract_baseline(
+        table[list(AFFWILD2_AUS)].to_numpy(np.float32), level, neutral_point(thresholds)
+    )
     active = apply_thresholds(values, table["reason"].eq("").to_numpy() | keep_all, thresholds)
     columns = {
         **dict(zip(ACTIVE_COLUMNS, active.T, strict=True)),
@@ -405,6 +407,6 @@ def replace_baseline(
     if baseline is not None:
         levels = resting_levels(table, baseline, keep_all)
         return add_baseline_columns(table, levels, thresholds, keep_all)
-    values = table[list(AU_NAMES)].to_numpy(np.float32)
+    values = table[list(AFFWILD2_AUS)].to_numpy(np.float32)
     active = apply_thresholds(values, table["reason"].eq("").to_numpy() | keep_all, thresholds)
     return table.assign(**dict(zip(ACTIVE_COLUMNS, active.T, strict=True)))

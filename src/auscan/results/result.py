@@ -20,7 +20,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from auscan.core.aus import AU_COUNT, AU_MEANINGS, AU_NAMES
+from auscan.core.aus import AFFWILD2_AUS, AU_COUNT, AU_MEANINGS
 from auscan.core.environment import atomic_path
 from auscan.core.errors import InputError
 from auscan.results.attributions import (
@@ -71,13 +71,13 @@ def seconds_active(table: pd.DataFrame) -> dict[str, float | None]:
     known = ~np.isnan(any_face).all(axis=0)
     active_s = durations @ (np.nan_to_num(any_face) > 0)  # [A]
     no_face = not table["success"].any()
-    return {name: float(active_s[j]) if known[j] or no_face else None for j, name in enumerate(AU_NAMES)}
+    return {name: float(active_s[j]) if known[j] or no_face else None for j, name in enumerate(AFFWILD2_AUS)}
 
 
 def base_rates(table: pd.DataFrame) -> dict[str, float | None]:
     """Return for each AU the share of scored face rows in which it is active; None without scored rows."""
     rates = table[list(ACTIVE_COLUMNS)].mean()  # ignores NaN
-    return {name: _number(rates[f"{name}_c"]) for name in AU_NAMES}
+    return {name: _number(rates[f"{name}_c"]) for name in AFFWILD2_AUS}
 
 
 def reason_counts(table: pd.DataFrame) -> dict[str, int]:
@@ -96,9 +96,9 @@ def au_statistics(
     mean_probability is the mean of `AU..` (not of `AU.._b`) over the rows in which the AU is scored.
     """
     rates = base_rates(table)
-    durations = {name: events.loc[events["AU"] == name, "duration"] for name in AU_NAMES}
+    durations = {name: events.loc[events["AU"] == name, "duration"] for name in AFFWILD2_AUS}
     statistics: dict[str, Statistics] = {}
-    for name in AU_NAMES:
+    for name in AFFWILD2_AUS:
         count = len(durations[name])
         statistics[name] = {
             "base_rate": rates[name],
@@ -126,7 +126,7 @@ def face_statistics(
         active = rows[list(ACTIVE_COLUMNS)].to_numpy()  # [T, A]
         active_s = durations_s[rows.index].to_numpy() @ (np.nan_to_num(active) > 0)
         known = ~np.isnan(active).all(axis=0)
-        seconds = {name: float(active_s[j]) if known[j] else None for j, name in enumerate(AU_NAMES)}
+        seconds = {name: float(active_s[j]) if known[j] else None for j, name in enumerate(AFFWILD2_AUS)}
         face: dict[str, Any] = {
             "face_id": face_id,
             "first_s": float(rows["timestamp"].iloc[0]),
@@ -143,7 +143,7 @@ def face_statistics(
 def _level(level: NDArray[np.float64]) -> dict[str, float | None] | None:
     if np.isnan(level).all():
         return None
-    return {name: _number(value) for name, value in zip(AU_NAMES, level, strict=True)}
+    return {name: _number(value) for name, value in zip(AFFWILD2_AUS, level, strict=True)}
 
 
 def _number(value: float) -> float | None:
@@ -352,7 +352,7 @@ def apply_baseline(result: Result, baseline: str) -> Result:
 
 
 def _by_au(values: Iterable[float]) -> dict[str, float]:
-    return {name: float(value) for name, value in zip(AU_NAMES, values, strict=True)}
+    return {name: float(value) for name, value in zip(AFFWILD2_AUS, values, strict=True)}
 
 
 def _mask_untrained(values: dict[str, float | None], untrained_aus: Sequence[str]) -> dict[str, float | None]:

@@ -27,7 +27,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from auscan.core.aus import AU_COUNT, AU_MEANINGS, AU_NAMES
+from auscan.core.aus import AFFWILD2_AUS, AU_COUNT, AU_MEANINGS
 from auscan.core.environment import atomic_path
 from auscan.core.errors import InputError
 
@@ -98,20 +98,20 @@ NO_FACE: Final[int] = -1
 
 BOX_COLUMNS: Final[tuple[str, ...]] = ("x", "y", "w", "h")
 """Columns of the face box."""
-ACTIVE_COLUMNS: Final[tuple[str, ...]] = tuple(f"{name}_c" for name in AU_NAMES)
+ACTIVE_COLUMNS: Final[tuple[str, ...]] = tuple(f"{name}_c" for name in AFFWILD2_AUS)
 """Columns of the labels: 1 active, 0 inactive, NaN unknown or not scored."""
 COLUMNS: Final[tuple[str, ...]] = (
     *("frame", "timestamp", "face_id", "success", "confidence"),
     *BOX_COLUMNS,
     *("quality", "reason"),
     *QUALITY_FEATURE_COLUMNS,
-    *AU_NAMES,
+    *AFFWILD2_AUS,
     *ACTIVE_COLUMNS,
     "speaking",
 )
 """Columns of the table, in this order."""
 
-BASELINE_COLUMNS: Final[tuple[str, ...]] = tuple(f"{name}_b" for name in AU_NAMES)
+BASELINE_COLUMNS: Final[tuple[str, ...]] = tuple(f"{name}_b" for name in AFFWILD2_AUS)
 """Columns after `COLUMNS` if there is a person baseline; `AU.._c` is then computed from them."""
 
 UNITS: Final[dict[str, str]] = {
@@ -133,12 +133,12 @@ UNITS: Final[dict[str, str]] = {
     **{name: f"probability of {meaning}, 0 to 1" for name, meaning in AU_MEANINGS.items()},
     **{
         f"{name}_c": f"1 where {name} reaches its threshold, else 0; empty where unknown or not scored"
-        for name in AU_NAMES
+        for name in AFFWILD2_AUS
     },
     "speaking": "how far the voice heard is that of this face, and active, 0 to 1; empty if unknown",
     **{
         f"{name}_b": f"{name} above the baseline of the face, 0 to 1; empty if the face has no baseline"
-        for name in AU_NAMES
+        for name in AFFWILD2_AUS
     },
 }
 """Description of each column; written into the Parquet metadata."""
@@ -244,7 +244,7 @@ def build_table(
             "quality": quality,
             "reason": pd.Series(reason, dtype="str"),
             **dict(zip(QUALITY_FEATURE_COLUMNS, quality_features.T, strict=True)),
-            **dict(zip(AU_NAMES, aus.T, strict=True)),
+            **dict(zip(AFFWILD2_AUS, aus.T, strict=True)),
             **dict(zip(ACTIVE_COLUMNS, active.T, strict=True)),
             "speaking": speaking.astype(np.float32),
         }
@@ -310,8 +310,8 @@ def table_metadata(
         "source": source,
         "model": model,
         "operating_point": operating_point,
-        "au_names": list(AU_NAMES),
-        "thresholds": dict(zip(AU_NAMES, thresholds, strict=True)),
+        "au_names": list(AFFWILD2_AUS),
+        "thresholds": dict(zip(AFFWILD2_AUS, thresholds, strict=True)),
         "untaught": list(untrained_aus),
         "baseline": baseline,
         "judged_by": "AU.." if baseline == "none" else "AU.._b",

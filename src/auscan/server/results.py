@@ -17,7 +17,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from auscan.core.aus import AU_NAMES
+from auscan.core.aus import AFFWILD2_AUS
 from auscan.faces.align import crop_transform
 from auscan.results.attributions import ATTRIBUTIONS_FILE, read_attributions
 from auscan.results.events import NO_BASELINE, find_events
@@ -53,7 +53,7 @@ def table_for_page(folder: Path, baseline: str = NO_BASELINE) -> bytes:
     table = _read(folder, baseline).table
     reasons, reason = np.unique(table["reason"].to_numpy(str), return_inverse=True)
     columns = {name: table[name].to_numpy(kind) for name, kind in _PAGE_COLUMNS.items()}
-    columns |= {name: table[value_column(table, name)].to_numpy(np.float32) for name in AU_NAMES}
+    columns |= {name: table[value_column(table, name)].to_numpy(np.float32) for name in AFFWILD2_AUS}
     columns["reason"] = reason.astype(np.uint8)
     columns["judged"] = table[list(ACTIVE_COLUMNS)].notna().any(axis=1).to_numpy(np.uint8)
     types = {name: column.dtype.name for name, column in columns.items()}

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.optim.lr_scheduler import LambdaLR
 
-from auscan.core.aus import AU_NAMES
+from auscan.core.aus import AFFWILD2_AUS
 from auscan.core.config import NetworkConfig
 from auscan.core.errors import AuscanError, InputError
 from auscan.datasets.frozen_encoders import Encoders
@@ -83,7 +83,7 @@ class TrainingData:
     def untrained_aus(self) -> tuple[str, ...]:
         """AUs without any training label."""
         labelled = np.any([(track.labels >= 0).any(axis=0) for track in self.training], axis=0)  # [A]
-        return tuple(np.array(AU_NAMES)[~labelled].tolist())
+        return tuple(np.array(AFFWILD2_AUS)[~labelled].tolist())
 
     def labels(self) -> NDArray[np.int8]:
         """Return the labels [F, A] of all training frames that have a crop."""

@@ -17,7 +17,7 @@ from typing import Final
 import numpy as np
 import pandas as pd
 
-from auscan.core.aus import AU_NAMES
+from auscan.core.aus import AFFWILD2_AUS
 from auscan.core.errors import InputError
 from auscan.training.config import FoldConfig, TrainConfig
 from auscan.training.loop import train
@@ -79,15 +79,15 @@ def mean_scores(tables: Sequence[pd.DataFrame], names: Sequence[str]) -> pd.Data
     first = checked[0]
     for table, name in zip(checked[1:], names[1:], strict=True):
         _check_same_frames(first, table, names[0], name)
-    total = np.zeros((len(first), len(AU_NAMES)))
+    total = np.zeros((len(first), len(AFFWILD2_AUS)))
     number = np.zeros_like(total)
     for table in checked:
-        values = table[list(AU_NAMES)].to_numpy(np.float64)
+        values = table[list(AFFWILD2_AUS)].to_numpy(np.float64)
         total += np.nan_to_num(values, nan=0.0)
         number += ~np.isnan(values)
     mean = np.divide(total, number, out=np.full_like(total, np.nan), where=number > 0)
     result = first.copy()
-    result[list(AU_NAMES)] = mean.astype(np.float32)
+    result[list(AFFWILD2_AUS)] = mean.astype(np.float32)
     result["has_face"] = np.logical_or.reduce([table["has_face"].to_numpy() for table in checked])
     return result
 

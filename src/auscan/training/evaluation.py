@@ -24,7 +24,7 @@ import pandas as pd
 import plotly.graph_objects as go
 from numpy.typing import NDArray
 
-from auscan.core.aus import AU_MEANINGS, AU_NAMES
+from auscan.core.aus import AFFWILD2_AUS, AU_MEANINGS
 from auscan.core.environment import atomic_path
 from auscan.core.errors import InputError
 from auscan.inference.score_track import to_logits
@@ -160,7 +160,7 @@ def evaluate(
     """
     if decision is not None:
         windows = decision.windows
-    truth = labels[list(AU_NAMES)].to_numpy(np.int8)
+    truth = labels[list(AFFWILD2_AUS)].to_numpy(np.int8)
     coded: NDArray[np.bool_] = np.any(truth >= 0, axis=0)
     mask = label_mask(truth, rule, coded)
     counted: NDArray[np.bool_] = np.any(mask, axis=1)
@@ -195,7 +195,7 @@ def evaluate(
         at_default=frames.metrics_at(Decision().thresholds),
         at_tuned=frames.metrics_at(thresholds),
         cross_fitted=frames.cross_fitted(search) if decision is None and len(names) > 1 else None,
-        ranking=tuple(ranking(truth[:, j], probabilities[:, j]) for j in range(len(AU_NAMES))),
+        ranking=tuple(ranking(truth[:, j], probabilities[:, j]) for j in range(len(AFFWILD2_AUS))),
         calibration_error=faces.calibration_error(faces.probabilities),
         calibrated_error=faces.calibrated_error() if decision is None and faces.sources > 1 else None,
         calibrated_thresholds=(
@@ -266,12 +266,12 @@ def _f1_json(metrics: F1Metrics) -> dict[str, Any]:
         "interval": [_finite_or_none(end) for end in ends.score],
         "f1": _by_au(f1),
         "f1_interval": {
-            name: [_finite_or_none(end) for end in ends.f1[:, j]] for j, name in enumerate(AU_NAMES)
+            name: [_finite_or_none(end) for end in ends.f1[:, j]] for j, name in enumerate(AFFWILD2_AUS)
         },
         "kappa": _by_au(metrics.kappa),
         "counts": {
             name: {kind: int(getattr(counts, kind)[j]) for kind in ("tp", "fp", "fn", "tn")}
-            for j, name in enumerate(AU_NAMES)
+            for j, name in enumerate(AFFWILD2_AUS)
         },
     }
 
@@ -282,8 +282,8 @@ def _label_json(counts: Counts) -> dict[str, Any]:
     rate = positives / np.where(labelled > 0, labelled, np.nan)
     always = 2 * rate / (1 + rate)
     return {
-        "labelled": dict(zip(AU_NAMES, labelled.tolist(), strict=True)),
-        "positives": dict(zip(AU_NAMES, positives.tolist(), strict=True)),
+        "labelled": dict(zip(AFFWILD2_AUS, labelled.tolist(), strict=True)),
+        "positives": dict(zip(AFFWILD2_AUS, positives.tolist(), strict=True)),
         "base_rate": _by_au(rate),
         "f1_of_always_yes": _by_au(always),
         "mean_f1_of_always_yes": _finite_or_none(float(np.nanmean(always))),
@@ -296,7 +296,7 @@ def _calibration_json(errors: tuple[float, ...]) -> dict[str, Any]:
 
 
 def _by_au(values: Any) -> dict[str, float | None]:
-    return {name: _finite_or_none(float(value)) for name, value in zip(AU_NAMES, values, strict=True)}
+    return {name: _finite_or_none(float(value)) for name, value in zip(AFFWILD2_AUS, values, strict=True)}
 
 
 def _finite_or_none(value: float) -> float | None:
@@ -352,4 +352,4 @@ def _add_bars(figure: go.Figure, name: str, metrics: F1Metrics, colour: str) -> 
 
 
 def _au_labels() -> list[str]:
-    return [f"{name}<br>{AU_MEANINGS[name].replace(' ', '<br>')}" for name in AU_NAMES]
+    return [f"{name}<br>{AU_MEANINGS[name].replace(' ', '<br>')}" for name in AFFWILD2_AUS]

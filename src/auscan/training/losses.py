@@ -20,13 +20,13 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from auscan.core.aus import AU_NAMES
+from auscan.core.aus import AFFWILD2_AUS
 from auscan.model.alignment import contrast_loss
 from auscan.training.config import LossConfig
 
 SAME_STATE_S = 1.0
 """Largest distance of two frames of a track that are too similar to be negatives in the contrast, seconds."""
-MOUTH_AUS = [AU_NAMES.index(name) for name in ("AU25", "AU26")]
+MOUTH_AUS = [AFFWILD2_AUS.index(name) for name in ("AU25", "AU26")]
 """Columns of the AUs that open the mouth."""
 MIN_POSITIVES = 1.0
 """Positives assumed for an AU that has none, so that its weight is finite."""

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from torch import nn
 
-from auscan.core.config import UNCALIBRATED, CheckpointConfig
+from auscan.core.config import CheckpointConfig
 from auscan.core.environment import VERSION
 from auscan.core.errors import InputError
 from auscan.datasets.frozen_encoders import Encoders, Sources
@@ -100,7 +100,7 @@ def _check_selection(trained: Path, trained_config: TrainedConfig) -> None:
 
 def to_calibrated_thresholds(decision: Decision) -> tuple[float, ...]:
     """Convert the thresholds of a decision, which apply to raw scores, to calibrated probabilities."""
-    if decision.calibration == UNCALIBRATED:
+    if decision.calibration is None:
         return decision.thresholds
     logits = to_logits(np.asarray(decision.thresholds))
     return tuple(calibrate(logits, decision.calibration).tolist())
@@ -156,7 +156,7 @@ def _card(config: CheckpointConfig, trained_config: TrainedConfig, encoders: Enc
         patches=f"k = {trained_config.network.alignment.active_count(count)} of N = {count}",
         crops=_describe_crops(trained_config.enlarged_from, encoders.crop_size),
         untrained_aus=", ".join(config.untrained_aus) or "none",
-        calibrated="no" if config.calibration == UNCALIBRATED else "on the scores of the thresholds",
+        calibrated="no" if config.calibration is None else "on the scores of the thresholds",
         thresholds=", ".join(f"{au} {threshold:.3f}" for au, threshold in by_name),
         points="no (no trained layer)" if encoders.points is None else "yes",
         pose_occlusion="no (no trained layer)" if encoders.pose_occlusion is None else "yes",

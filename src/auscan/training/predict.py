@@ -15,7 +15,7 @@ import pandas as pd
 import torch
 from numpy.typing import NDArray
 
-from auscan.core.aus import AU_COUNT, AU_NAMES
+from auscan.core.aus import AFFWILD2_AUS, AU_COUNT
 from auscan.core.environment import chunk_slices
 from auscan.core.errors import InputError
 from auscan.training.metrics import Rule, count
@@ -100,7 +100,7 @@ def _predict_in_chunks(
 
 
 def _scores_table(track: LabelledTrack, probabilities: NDArray[np.float32]) -> pd.DataFrame:
-    table = pd.DataFrame(dict(zip(AU_NAMES, probabilities.T, strict=True)))
+    table = pd.DataFrame(dict(zip(AFFWILD2_AUS, probabilities.T, strict=True)))
     table.insert(0, "track", track.name)
     table.insert(1, "frame", track.numbers)
     table.insert(2, "has_face", track.features.has_image)

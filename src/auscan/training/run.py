@@ -21,7 +21,7 @@ from pydantic import ConfigDict, Field, ValidationError
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
-from auscan.core.aus import AU_NAMES
+from auscan.core.aus import AFFWILD2_AUS
 from auscan.core.checkpoint_folder import CONFIG_FILE, WEIGHTS_FILE
 from auscan.core.config import CHECKPOINT_FORMAT, NetworkConfig, Settings
 from auscan.core.environment import VERSION, atomic_path
@@ -44,7 +44,7 @@ class TrainedConfig(Settings):
     kind: Literal["features"] = "features"
     """Not a checkpoint for `auscan detect`: the audio encoder is missing and, without `encoder`, the visual
     one. The inputs are the features of these encoders."""
-    au_names: tuple[str, ...] = AU_NAMES
+    au_names: tuple[str, ...] = AFFWILD2_AUS
     untrained_aus: tuple[str, ...] = Field(
         default=(), validation_alias="untaught", serialization_alias="untaught"
     )

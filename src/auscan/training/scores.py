@@ -14,17 +14,17 @@ import pandas as pd
 import pyarrow as pa  # type: ignore[import-untyped]
 import pyarrow.parquet as pq  # type: ignore[import-untyped]
 
-from auscan.core.aus import AU_NAMES
+from auscan.core.aus import AFFWILD2_AUS
 from auscan.core.environment import atomic_path
 from auscan.core.errors import InputError
 
-SCORE_COLUMNS: Final[tuple[str, ...]] = ("track", "frame", "has_face", *AU_NAMES)
+SCORE_COLUMNS: Final[tuple[str, ...]] = ("track", "frame", "has_face", *AFFWILD2_AUS)
 """Track name, frame number from 1, whether the frame has a detected face, twelve probabilities or NaN."""
 
 TIME_COLUMN: Final = "time_s"
 """Optional column of scores: the time of the frame, for smoothing windows in seconds."""
 
-LABEL_COLUMNS: Final[tuple[str, ...]] = ("track", "split", "source_video", "frame", *AU_NAMES)
+LABEL_COLUMNS: Final[tuple[str, ...]] = ("track", "split", "source_video", "frame", *AFFWILD2_AUS)
 """Columns read from an index (datasets/index.py); labels are 1, 0 or -1."""
 
 ALL_SPLITS: Final[str] = "all"
@@ -61,13 +61,13 @@ def check_scores(scores: pd.DataFrame, name: str) -> pd.DataFrame:
         )
     if scores[["track", "has_face"]].isna().any(axis=None):
         raise InputError(f"{name} has a row without track or has_face. Fill in both columns in every row.")
-    aus = scores[list(AU_NAMES)].to_numpy(np.float32, na_value=np.nan)
+    aus = scores[list(AFFWILD2_AUS)].to_numpy(np.float32, na_value=np.nan)
     frames = scores["frame"].to_numpy(np.float64, na_value=np.nan)
     if not np.all((frames >= 1) & (frames == np.floor(frames))):
         raise InputError(f"{name} has a frame that is not a whole number from 1 on. Number frames from 1.")
     if np.any((aus < 0) | (aus > 1)):
         raise InputError(f"{name} has a probability outside 0 to 1. Write sigmoid outputs, not logits.")
-    table = pd.DataFrame(dict(zip(AU_NAMES, aus.T, strict=True)))
+    table = pd.DataFrame(dict(zip(AFFWILD2_AUS, aus.T, strict=True)))
     table.insert(0, "track", scores["track"].astype(str).to_numpy(object))
     table.insert(1, "frame", frames.astype(np.int64))
     table.insert(2, "has_face", scores["has_face"].to_numpy(bool))
@@ -96,7 +96,7 @@ def read_labels(index: Path, split: str) -> pd.DataFrame:
         labels = labels[labels["split"] == split]
     if labels.empty:
         raise InputError(f"{index} has no split {split!r}. It has {', '.join(found) or 'no rows'}.")
-    labelled = (labels[list(AU_NAMES)] >= 0).any(axis=1)
+    labelled = (labels[list(AFFWILD2_AUS)] >= 0).any(axis=1)
     if not labelled.any():
         raise InputError(f"No frame of split {split!r} in {index} has a label, so it cannot be evaluated.")
     if split == ALL_SPLITS:

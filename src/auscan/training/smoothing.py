@@ -20,7 +20,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from auscan.core.aus import AU_COUNT, AU_NAMES, canonical_name
+from auscan.core.aus import AFFWILD2_AUS, AU_COUNT, canonical_name
 from auscan.core.errors import InputError
 from auscan.training.scores import TIME_COLUMN
 
@@ -76,7 +76,7 @@ def parse_windows(text: str) -> tuple[Smoothing, ...]:
     AUs that are not named have the plain window, or no smoothing if there is none.
     Raises InputError for a window that cannot be used or a name that is not an AU.
     """
-    windows = dict.fromkeys(AU_NAMES, Smoothing())
+    windows = dict.fromkeys(AFFWILD2_AUS, Smoothing())
     for position, part in enumerate(text.split(",")):
         name, equals, window = part.rpartition("=")
         if position > 0 and not equals:
@@ -84,7 +84,7 @@ def parse_windows(text: str) -> tuple[Smoothing, ...]:
         if equals:
             windows[canonical_name(name)] = Smoothing.parse(window)
         else:
-            windows = dict.fromkeys(AU_NAMES, Smoothing.parse(window))
+            windows = dict.fromkeys(AFFWILD2_AUS, Smoothing.parse(window))
     return tuple(windows.values())
 
 
@@ -146,7 +146,7 @@ def final_scores(
             f"The scores lack {len(absent)} of {len(output_rows)} tracks: {shown}. Score these tracks first."
         )
     frames, output_frames = scores["frame"].to_numpy(np.int64), rows["frame"].to_numpy(np.int64)
-    values, faces = scores[list(AU_NAMES)].to_numpy(np.float32), scores["has_face"].to_numpy(bool)
+    values, faces = scores[list(AFFWILD2_AUS)].to_numpy(np.float32), scores["has_face"].to_numpy(bool)
     in_seconds = any(window.unit == "s" for window in windows)
     times_s = _frame_times(scores) if in_seconds else None
     probabilities = np.empty((len(rows), AU_COUNT), dtype=np.float32)

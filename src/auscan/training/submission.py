@@ -34,13 +34,13 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from auscan.core.aus import AU_COUNT, AU_NAMES, canonical_name
+from auscan.core.aus import AFFWILD2_AUS, AU_COUNT, canonical_name
 from auscan.core.environment import atomic_path, is_plain_name
 from auscan.core.errors import InputError
 from auscan.training.smoothing import final_scores
 from auscan.training.thresholds import Decision
 
-TRACK_HEADER: Final[str] = ",".join(f"AU{int(name[2:])}" for name in AU_NAMES)
+TRACK_HEADER: Final[str] = ",".join(f"AU{int(name[2:])}" for name in AFFWILD2_AUS)
 """First line of the file of one track."""
 ALLOWED_DIFFERENCE: Final[int] = 2
 """Frames by which a track's scores may be shorter or longer than the template."""
@@ -208,7 +208,7 @@ def _check_header(header: str, path: Path) -> None:
         names = [canonical_name(name) for name in header.split(",")[1:]]
     except InputError as error:
         raise InputError(f"{path}, line 1: {error}") from error
-    if names != list(AU_NAMES):
+    if names != list(AFFWILD2_AUS):
         raise InputError(f"{path}, line 1: the columns should be {_FIRST_COLUMN},{TRACK_HEADER}.")
 
 
@@ -326,7 +326,7 @@ def _parse_row(labels: str, path: Path, number: int) -> int:
 
 def _summarise(codes: list[int], tracks: int) -> Submission:
     bits = np.asarray(codes)[:, None] // _BIT_VALUES % 2  # [R, A]
-    return Submission(tracks, len(codes), dict(zip(AU_NAMES, bits.mean(axis=0).tolist(), strict=True)))
+    return Submission(tracks, len(codes), dict(zip(AFFWILD2_AUS, bits.mean(axis=0).tolist(), strict=True)))
 
 
 def _read_bytes(path: Path) -> bytes:

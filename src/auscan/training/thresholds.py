@@ -19,8 +19,8 @@ import pandas as pd
 from numpy.typing import NDArray
 from pydantic import ValidationError
 
-from auscan.core.aus import AU_COUNT, AU_NAMES
-from auscan.core.config import UNCALIBRATED, Calibration, OperatingPoints
+from auscan.core.aus import AFFWILD2_AUS, AU_COUNT
+from auscan.core.config import Calibration, OperatingPoints
 from auscan.core.environment import atomic_path
 from auscan.core.errors import InputError
 from auscan.training.metrics import Rule, label_mask
@@ -52,7 +52,7 @@ class Decision:
     """[A] an AU is active if its score is at least this."""
     windows: tuple[Smoothing, ...] = NO_SMOOTHING
     """[A] smoothing of each AU."""
-    calibration: Calibration = UNCALIBRATED
+    calibration: Calibration | None = None
     """Calibration of the scores; used only by `auscan pack`, for a checkpoint."""
     operating_points: OperatingPoints | None = None
     """Further thresholds, on calibrated probabilities; used only by `auscan pack`."""
@@ -77,7 +77,7 @@ class Decision:
         if self.operating_points is not None:
             points = self.operating_points.model_dump()
             content["operating_points"] = {name: _by_au_name(values) for name, values in points.items()}
-        if self.calibration != UNCALIBRATED:
+        if self.calibration is not None:
             scale, shift = self.calibration.scale, self.calibration.shift
             content["calibration"] = {"scale": _by_au_name(scale), "shift": _by_au_name(shift)}
         with atomic_path(path) as temporary:
@@ -98,7 +98,7 @@ def read_decision(path: Path) -> Decision:
         windows = NO_SMOOTHING
         if "smooth" in content:
             windows = tuple(Smoothing.parse(str(window)) for window in _in_au_order(content["smooth"]))
-        calibration, points = UNCALIBRATED, None
+        calibration, points = None, None
         if "calibration" in content:
             calibration = Calibration(**_groups_in_au_order(content["calibration"]))
         if "operating_points" in content:
@@ -238,11 +238,11 @@ def smoothing_json(windows: Sequence[Smoothing]) -> dict[str, int | str]:
     """Return the smoothing of each AU: a number of frames for a moving average over frames, else text."""
     in_frames = Smoothing().unit, Smoothing().kind
     values = [int(w.length) if (w.unit, w.kind) == in_frames else str(w) for w in windows]
-    return dict(zip(AU_NAMES, values, strict=True))
+    return dict(zip(AFFWILD2_AUS, values, strict=True))
 
 
 def _by_au_name(values: Sequence[float]) -> dict[str, float]:
-    return dict(zip(AU_NAMES, values, strict=True))
+    return dict(zip(AFFWILD2_AUS, values, strict=True))
 
 
 def _describe_error(error: Exception) -> str:
@@ -258,14 +258,14 @@ def _groups_in_au_order(groups: dict[str, dict[str, float]]) -> dict[str, tuple[
 
 
 def _in_au_order(values: dict[str, Any]) -> list[Any]:
-    if set(values) != set(AU_NAMES):
-        raise ValueError(f"the keys should be {', '.join(AU_NAMES)}")
-    return [values[name] for name in AU_NAMES]
+    if set(values) != set(AFFWILD2_AUS):
+        raise ValueError(f"the keys should be {', '.join(AFFWILD2_AUS)}")
+    return [values[name] for name in AFFWILD2_AUS]
 
 
 def _values_in_au_order(numbers: dict[str, float], kind: type) -> Sequence[float]:
     _in_au_order(numbers)
-    wrong = [name for name in AU_NAMES if kind(numbers[name]) != numbers[name]]
+    wrong = [name for name in AFFWILD2_AUS if kind(numbers[name]) != numbers[name]]
     if wrong:
         raise ValueError(f"{wrong[0]} is {numbers[wrong[0]]!r}")
-    return [kind(numbers[name]) for name in AU_NAMES]
+    return [kind(numbers[name]) for name in AFFWILD2_AUS]

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from auscan.core.aus import AU_NAMES
+from auscan.core.aus import AFFWILD2_AUS
 from auscan.core.errors import InputError
 from auscan.datasets.cache import TrackFeatures, open_track
 from auscan.datasets.crops import TrackCrops
@@ -75,7 +75,7 @@ def load_tracks(
                 f"The features of {name} in {cache} do not match the rows of the index. Run auscan extract "
                 "again; it processes only the tracks that have changed."
             )
-        labels = frames[list(AU_NAMES)].to_numpy(np.int8)
+        labels = frames[list(AFFWILD2_AUS)].to_numpy(np.int8)
         covers = frames.reindex(columns=list(COVER_COLUMNS), fill_value=NOT_ANNOTATED).to_numpy(np.int8)
         numbers = frames["frame"].to_numpy(np.int64)
         crops = None if crop_size is None else TrackCrops(index.root, images, crop_size)
@@ -132,7 +132,7 @@ def _load_further_data(
     tracks = load_tracks(read_index(further.index), further.cache, further.train, crop_size)
     labels = np.concatenate([track.labels for track in tracks])
     coded = [
-        name for name, known in zip(AU_NAMES, np.any(labels >= 0, axis=0).tolist(), strict=True) if known
+        name for name, known in zip(AFFWILD2_AUS, np.any(labels >= 0, axis=0).tolist(), strict=True) if known
     ]
     report(
         f"also training on {further.index}: {len(tracks)} tracks, {len(labels)} frames, "

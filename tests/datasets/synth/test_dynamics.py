@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from auscan.core.aus import AU_COUNT, AU_NAMES
+from auscan.core.aus import AFFWILD2_AUS, AU_COUNT
 from auscan.datasets.synth.dynamics import (
     BASE_RATES,
     CLOCK_HZ,
@@ -14,7 +14,7 @@ from auscan.datasets.synth.dynamics import (
     simulate,
 )
 
-AU = {name: j for j, name in enumerate(AU_NAMES)}
+AU = {name: j for j, name in enumerate(AFFWILD2_AUS)}
 
 
 def simulate_person(seed: int, seconds: float = 25, speaks: bool = True) -> FacialBehaviour:

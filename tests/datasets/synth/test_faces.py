@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from auscan.core.aus import AU_COUNT, AU_NAMES
+from auscan.core.aus import AFFWILD2_AUS, AU_COUNT
 from auscan.core.errors import InputError
 from auscan.datasets.synth.builtin import builtin_face
 from auscan.datasets.synth.ict import MAPPING, au_deltas, ict_face
@@ -25,7 +25,7 @@ def face(request: pytest.FixtureRequest) -> Face:
 
 
 def moved(face: Face, au: str) -> np.ndarray:
-    return face.au_deltas[AU_NAMES.index(au)]
+    return face.au_deltas[AFFWILD2_AUS.index(au)]
 
 
 def strongest(face: Face, au: str) -> float:
@@ -113,7 +113,7 @@ def test_au26_lowers_the_chin_and_au25_hardly_moves_it(face: Face) -> None:
 
 
 def test_the_mapping_covers_all_aus_and_none_uses_pucker() -> None:
-    assert tuple(MAPPING) == AU_NAMES
+    assert tuple(MAPPING) == AFFWILD2_AUS
     assert not any("mouthPucker" in parts for parts in MAPPING.values())
 
 
@@ -123,7 +123,7 @@ def test_left_and_right_expressions_are_both_used() -> None:
     )
     deltas = np.ones((len(names), 4, 3), np.float32)
     found = au_deltas(names, deltas)
-    assert np.allclose(found[AU_NAMES.index("AU02")], 2 * MAPPING["AU02"]["browOuterUp"])
+    assert np.allclose(found[AFFWILD2_AUS.index("AU02")], 2 * MAPPING["AU02"]["browOuterUp"])
 
 
 def test_a_file_without_a_face_is_refused_with_its_name(tmp_path: Path) -> None:

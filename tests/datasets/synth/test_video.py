@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from auscan.core.aus import AU_NAMES
+from auscan.core.aus import AFFWILD2_AUS
 from auscan.core.config import SAMPLE_RATE_HZ
 from auscan.datasets.synth.video import (
     UNLABELLED_SHARE,
@@ -19,7 +19,7 @@ from auscan.media.video import probe, read_frames
 
 
 def rows(count: int = 400) -> np.ndarray:
-    return np.random.default_rng(0).integers(0, 2, (count, len(AU_NAMES))).astype(np.int8)
+    return np.random.default_rng(0).integers(0, 2, (count, len(AFFWILD2_AUS))).astype(np.int8)
 
 
 @pytest.mark.parametrize("surplus", [-1, 0, 1, 2])
@@ -43,7 +43,7 @@ def test_unlabelled_rows_come_in_runs_and_have_no_label_at_all() -> None:
 def test_rows_may_be_partly_labelled() -> None:
     corrupted = corrupt_labels(np.random.default_rng(1), rows(), 0, partial_labels=True)
     unknown = (corrupted == -1).sum(axis=1)
-    assert ((unknown > 0) & (unknown < len(AU_NAMES))).any()
+    assert ((unknown > 0) & (unknown < len(AFFWILD2_AUS))).any()
 
 
 def test_images_are_missing_never_rarely_or_mostly() -> None:

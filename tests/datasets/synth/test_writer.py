@@ -11,7 +11,7 @@ import pytest
 from typer.testing import CliRunner
 
 from auscan.cli.main import app
-from auscan.core.aus import AU_NAMES
+from auscan.core.aus import AFFWILD2_AUS
 from auscan.core.errors import AuscanError, InputError
 from auscan.datasets.index import COVER_COLUMNS, read_index
 from auscan.datasets.prepare import prepare
@@ -63,7 +63,7 @@ def test_equal_seeds_result_in_equal_truth_and_pictures_and_other_seeds_differ(t
     pd.testing.assert_frame_equal(one.frames, same.frames)
     pd.testing.assert_frame_equal(one.tracks, same.tracks)
     assert pictures(tmp_path / "a") == pictures(tmp_path / "b")
-    assert not one.frames[list(AU_NAMES)].equals(other.frames[list(AU_NAMES)])
+    assert not one.frames[list(AFFWILD2_AUS)].equals(other.frames[list(AFFWILD2_AUS)])
     assert set(pictures(tmp_path / "a").values()).isdisjoint(pictures(tmp_path / "c").values())
 
 
@@ -82,7 +82,7 @@ def test_truth_has_a_row_for_every_frame_of_every_track(frames: pd.DataFrame) ->
         assert np.array_equal(track["number"], np.arange(1, len(track) + 1))
         assert track["time_s"].is_monotonic_increasing
     assert frames["track"].nunique() == 14
-    movement = frames[list(AU_NAMES)].to_numpy()
+    movement = frames[list(AFFWILD2_AUS)].to_numpy()
     assert movement.min() >= 0
     assert movement.max() <= 1.01
 
@@ -95,7 +95,7 @@ def test_annotations_agree_with_the_ground_truth_wherever_they_are_given(
     off = set()
     for path in files:
         rows = np.loadtxt(path, delimiter=",", skiprows=1, dtype=int)
-        true = frames[frames["track"] == path.stem][[f"{name}_label" for name in AU_NAMES]].to_numpy()
+        true = frames[frames["track"] == path.stem][[f"{name}_label" for name in AFFWILD2_AUS]].to_numpy()
         shared = min(len(rows), len(true))
         known = rows[:shared] != -1
         assert np.array_equal(rows[:shared][known], true[:shared][known])
@@ -170,7 +170,7 @@ def test_the_data_set_has_all_irregularities_of_aff_wild2(dataset: Path) -> None
 
 def test_parts_of_a_recording_share_a_resting_face_and_other_recordings_differ(dataset: Path) -> None:
     tracks = pd.read_parquet(dataset / "truth" / "tracks.parquet").set_index("track")
-    rest = tracks[[f"{name}_rest" for name in AU_NAMES]]
+    rest = tracks[[f"{name}_rest" for name in AFFWILD2_AUS]]
     parts = sorted(name for name in rest.index if name.startswith("video") and name.endswith(("_1", "_2")))
     assert len(parts) == 2
     assert rest.loc[parts[0]].equals(rest.loc[parts[1]])

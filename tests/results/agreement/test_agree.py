@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.metrics import cohen_kappa_score, f1_score
 
-from auscan.core.aus import AU_NAMES
+from auscan.core.aus import AFFWILD2_AUS
 from auscan.core.errors import InputError
 from auscan.results.agreement.agree import COLUMNS, AgreementSettings, compute_agreement
 from auscan.results.agreement.figure import write_figure
@@ -19,7 +19,7 @@ from auscan.results.agreement.measures import match_events
 from auscan.results.agreement.timeline import align_codings
 from auscan.results.readers.coding import Coding, EventCoding, FrameCoding
 
-AU12 = AU_NAMES.index("AU12")
+AU12 = AFFWILD2_AUS.index("AU12")
 
 
 def frames(

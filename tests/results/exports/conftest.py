@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from auscan.core.aus import AU_NAMES
+from auscan.core.aus import AFFWILD2_AUS
 from auscan.results.result import Result, RunInfo
 from auscan.results.table import TrackScores, build_table
 
@@ -24,7 +24,7 @@ def track(
     """
     count = len(probabilities)
     probabilities = probabilities.copy()
-    probabilities[:, AU_NAMES.index("AU23")] = np.nan
+    probabilities[:, AFFWILD2_AUS.index("AU23")] = np.nan
     quality_features = np.tile(np.float32(CLEAR), (count, 1))
     if dark is not None:
         quality_features[dark] = DARK

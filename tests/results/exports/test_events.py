@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from numpy.testing import assert_allclose
 from praatio import textgrid
 
-from auscan.core.aus import AU_NAMES
+from auscan.core.aus import AFFWILD2_AUS
 from auscan.core.errors import InputError
 from auscan.results.exports.bids import bids_name, write_bids
 from auscan.results.exports.tiers import SCHEMA, write_elan, write_textgrid
@@ -26,7 +26,7 @@ from auscan.results.result import Result
 
 from .conftest import result_of, track
 
-TIERS = [f"{au} face {face}" for face in (0, 1) for au in AU_NAMES if au != "AU23"]
+TIERS = [f"{au} face {face}" for face in (0, 1) for au in AFFWILD2_AUS if au != "AU23"]
 
 
 def expected(result: Result, tier: str) -> pd.DataFrame:

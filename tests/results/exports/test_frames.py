@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 from numpy.testing import assert_allclose, assert_array_equal
 
-from auscan.core.aus import AU_NAMES
+from auscan.core.aus import AFFWILD2_AUS
 from auscan.results.exports import openface, pyfeat
 from auscan.results.exports.openface import write_openface
 from auscan.results.exports.pyfeat import write_pyfeat
@@ -28,7 +28,7 @@ PYFEAT_COLUMNS = (
 
 def trained_aus() -> list[str]:
     """Return the AUs of the tiny model."""
-    return [name for name in AU_NAMES if name != "AU23"]
+    return [name for name in AFFWILD2_AUS if name != "AU23"]
 
 
 def test_openface_has_the_header_of_its_recorder() -> None:

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from auscan.core.aus import AU_NAMES
+from auscan.core.aus import AFFWILD2_AUS
 from auscan.core.errors import InputError
 from auscan.results.events import Speech
 from auscan.results.figures.plots import (
@@ -46,8 +46,8 @@ def smile(make_result: MakeResult, make_track: MakeTrack) -> Result:
     frames = [*range(40), *range(45, 50)]
     track = make_track(3, frames)
     track.probabilities[:] = 0.1
-    track.probabilities[25:36, AU_NAMES.index("AU12")] = 0.9
-    track.probabilities[30, AU_NAMES.index("AU12")] = 0.95
+    track.probabilities[25:36, AFFWILD2_AUS.index("AU12")] = 0.9
+    track.probabilities[30, AFFWILD2_AUS.index("AU12")] = 0.95
     track.quality_features[10:20, QUALITY_FEATURE_COLUMNS.index("yaw")] = 80
     result = make_result((np.arange(50) / 25).tolist(), [track])
     return replace(
@@ -57,7 +57,7 @@ def smile(make_result: MakeResult, make_track: MakeTrack) -> Result:
 
 def test_an_event_is_a_strip_with_a_mark_at_its_apex(smile: Result) -> None:
     figure = smile.plot()
-    row = AU_NAMES.index("AU12") + 1
+    row = AFFWILD2_AUS.index("AU12") + 1
     (mark,) = _traces(figure, row, "markers")
     assert mark.x == pytest.approx([1.2])
     assert mark.y == pytest.approx([0.95])

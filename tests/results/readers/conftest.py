@@ -2,9 +2,9 @@
 
 from pathlib import Path
 
-from auscan.core.aus import AU_COUNT, AU_NAMES
+from auscan.core.aus import AFFWILD2_AUS, AU_COUNT
 
-HEADER = ",".join(name.replace("AU0", "AU") for name in AU_NAMES)
+HEADER = ",".join(name.replace("AU0", "AU") for name in AFFWILD2_AUS)
 
 
 def label_line(number: int) -> str:

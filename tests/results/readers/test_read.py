@@ -8,7 +8,7 @@ import pympi
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
-from auscan.core.aus import AU_NAMES
+from auscan.core.aus import AFFWILD2_AUS
 from auscan.core.errors import InputError
 from auscan.results.exports.openface import write_openface
 from auscan.results.exports.pyfeat import write_pyfeat
@@ -20,7 +20,7 @@ from auscan.results.table import ACTIVE_COLUMNS
 
 from .conftest import HEADER, label_line, write_text
 
-AU12, AU23, AU24 = (AU_NAMES.index(name) for name in ("AU12", "AU23", "AU24"))
+AU12, AU23, AU24 = (AFFWILD2_AUS.index(name) for name in ("AU12", "AU23", "AU24"))
 
 
 def frame_codings(path: Path) -> list[FrameCoding]:
@@ -59,7 +59,7 @@ def test_an_exported_eaf_is_read_back_with_the_same_events(tmp_path: Path, resul
         events = result.events[result.events["face_id"] == coding.face]
         assert coding.events["AU"].tolist() == events["AU"].tolist()
         assert_allclose(coding.events[["onset", "offset"]], events[["onset", "offset"]], atol=0.0011)
-        assert coding.coded.tolist() == [name != "AU23" for name in AU_NAMES]
+        assert coding.coded.tolist() == [name != "AU23" for name in AFFWILD2_AUS]
 
 
 def test_exported_openface_and_pyfeat_files_are_read_back_with_the_same_frames(
@@ -109,7 +109,7 @@ def test_tier_names_are_recognised_in_every_spelling(tmp_path: Path) -> None:
     assert (one.face, other.face) == (0, 2)
     assert one.events.to_numpy().tolist() == [["AU12", 1.0, 2.0], ["AU12", 3.0, 3.5]]
     assert other.events.to_numpy().tolist() == [["AU04", 0.5, 0.7]]
-    assert [name for name, coded in zip(AU_NAMES, one.coded, strict=True) if coded] == ["AU01", "AU12"]
+    assert [name for name, coded in zip(AFFWILD2_AUS, one.coded, strict=True) if coded] == ["AU01", "AU12"]
 
 
 def test_two_tiers_of_one_au_are_one_coding(tmp_path: Path) -> None:

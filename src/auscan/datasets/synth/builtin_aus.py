@@ -17,7 +17,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from auscan.core.aus import AU_NAMES
+from auscan.core.aus import AFFWILD2_AUS
 
 Array = NDArray[np.float64]
 
@@ -135,7 +135,7 @@ class Skin:
 
 def au_fields(skin: Skin) -> Array:
     """Return the displacement [A, V, 3] of each AU at intensity 1, cm."""
-    return np.stack([_AU_FIELDS[name](skin) for name in AU_NAMES])
+    return np.stack([_AU_FIELDS[name](skin) for name in AFFWILD2_AUS])
 
 
 def identity_fields(skin: Skin) -> Array:

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter1d, uniform_filter1d
 from scipy.special import ndtri
 
-from auscan.core.aus import AU_COUNT, AU_NAMES
+from auscan.core.aus import AFFWILD2_AUS, AU_COUNT
 
 Array = NDArray[np.float64]
 
@@ -77,9 +77,9 @@ _SPEECH_SHARE: Final[float] = 0.55
 _LIPS_PARTED_IN_SPEECH: Final[float] = 0.51
 """Measured share of speech in which the opening of the lips is at least LABEL_LEVEL."""
 
-_AU25, _AU26 = AU_NAMES.index("AU25"), AU_NAMES.index("AU26")
+_AU25, _AU26 = AFFWILD2_AUS.index("AU25"), AFFWILD2_AUS.index("AU26")
 
-_LIP_PRESS_AUS = [AU_NAMES.index(name) for name in ("AU23", "AU24")]
+_LIP_PRESS_AUS = [AFFWILD2_AUS.index(name) for name in ("AU23", "AU24")]
 
 
 @dataclass(frozen=True, eq=False)
@@ -150,7 +150,7 @@ def _simulate_movement(random: Random, ticks: int, speaks: bool) -> Array:
     """Return AU intensities [K, A] without the movement of speech."""
     shared = np.stack([smooth_noise(random, ticks, 1.4) for _ in range(5)], axis=1)  # [K, 5]
     movement = np.empty((ticks, AU_COUNT))
-    for j, name in enumerate(AU_NAMES):
+    for j, name in enumerate(AFFWILD2_AUS):
         weights = np.array(_FACTOR_LOADINGS[name])
         own = np.sqrt(max(0.1, 1 - (weights**2).sum()))
         curve = shared @ weights + own * smooth_noise(random, ticks, _EPISODE_S[j])

@@ -16,7 +16,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from auscan.core.aus import AU_NAMES
+from auscan.core.aus import AFFWILD2_AUS
 from auscan.core.errors import InputError
 from auscan.datasets.synth.person import PAINTS, Face, Floats, quads_to_triangles
 
@@ -87,7 +87,7 @@ def _read(path: Path) -> dict[str, NDArray[np.generic]]:
 
 def au_deltas(names: list[str], deltas: Floats) -> Floats:
     """Return AU deltas [A, V, 3] from expression deltas [E, V, 3].  Raises InputError if one is missing."""
-    return np.stack([_weighted(names, deltas, MAPPING[au], au) for au in AU_NAMES])
+    return np.stack([_weighted(names, deltas, MAPPING[au], au) for au in AFFWILD2_AUS])
 
 
 def _weighted(

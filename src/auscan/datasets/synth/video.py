@@ -22,7 +22,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from auscan.core.aus import AU_NAMES
+from auscan.core.aus import AFFWILD2_AUS
 from auscan.core.config import SAMPLE_RATE_HZ
 from auscan.datasets.index import COVER_COLUMNS
 from auscan.datasets.synth.dynamics import Array, Random, labels_of, ticks_for
@@ -45,7 +45,7 @@ SPLIT_FOLDER_NAMES: Final[dict[str, str]] = {"train": "Train_Set", "val": "Valid
 UNLABELLED_SHARE: Final[float] = 0.05
 """Share of rows labelled -1."""
 
-HEADER: Final[str] = ",".join(f"AU{int(name[2:])}" for name in AU_NAMES)
+HEADER: Final[str] = ",".join(f"AU{int(name[2:])}" for name in AFFWILD2_AUS)
 """First line of an annotation file."""
 
 COVERED: Final[float] = 0.6
@@ -54,7 +54,7 @@ COVERED: Final[float] = 0.6
 VISIBLE: Final[float] = 0.15
 """Covered share of a region up to which its AUs count as visible."""
 
-_IS_UPPER: Final = np.isin(AU_NAMES, ("AU01", "AU02", "AU04", "AU06", "AU07"))
+_IS_UPPER: Final = np.isin(AFFWILD2_AUS, ("AU01", "AU02", "AU04", "AU06", "AU07"))
 """Mask [A] of the AUs of eyes and brows; the others are of the mouth."""
 
 _LATE_AUDIO_S: Final[float] = 0.8
@@ -112,7 +112,7 @@ def make_video(plan: VideoPlan, face: Face, out: Path) -> SyntheticVideo:
             )
         truth.insert(0, "track", track)
         truth["has_image"] = ~missing_here
-        for j, name in enumerate(AU_NAMES):
+        for j, name in enumerate(AFFWILD2_AUS):
             truth[f"{name}_label"] = labels[:, j]
         truth["mouth_share"], truth["eyes_share"] = shares_here.T
         covers.append(cover_table(track, truth, person.fringe))
@@ -156,7 +156,7 @@ def _ground_truth(person: Person, scene: Scene, times_s: Array) -> pd.DataFrame:
     columns = {
         "number": np.arange(1, len(times_s) + 1),
         "time_s": times_s,
-        **dict(zip(AU_NAMES, at_frames(behaviour.movement).T.astype(np.float32), strict=True)),
+        **dict(zip(AFFWILD2_AUS, at_frames(behaviour.movement).T.astype(np.float32), strict=True)),
         **dict(zip(("yaw", "pitch", "roll"), pose.T.astype(np.float32), strict=True)),
         "opening": at_frames(behaviour.opening).astype(np.float32),
         "voiced": at_frames(behaviour.voiced).astype(np.float32),
@@ -184,7 +184,7 @@ def _track_summary(plan: VideoPlan, track: str, person: Person, disturbance: str
         "fringe": person.fringe,
         "holds": person.mouth_occluder,
         "poor": plan.case.low_quality,
-        **{f"{name}_rest": float(person.behaviour.rest[j]) for j, name in enumerate(AU_NAMES)},
+        **{f"{name}_rest": float(person.behaviour.rest[j]) for j, name in enumerate(AFFWILD2_AUS)},
     }
 
 
@@ -266,7 +266,7 @@ def corrupt_labels(random: Random, labels: Labels, surplus: int, partial_labels:
         remaining -= length
     if partial_labels:
         start = int(random.integers(0, max(1, len(rows) - 20)))
-        rows[start : start + 20, random.choice(len(AU_NAMES), 3, replace=False)] = -1
+        rows[start : start + 20, random.choice(len(AFFWILD2_AUS), 3, replace=False)] = -1
     return rows
 
 

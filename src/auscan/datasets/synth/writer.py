@@ -22,7 +22,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from auscan.core.aus import AU_NAMES
+from auscan.core.aus import AFFWILD2_AUS
 from auscan.core.errors import InputError
 from auscan.datasets.covers import COVERS_NAME
 from auscan.datasets.synth.builtin import builtin_face
@@ -143,7 +143,7 @@ def write_test_files(folder: Path, counts: dict[str, int], random: Random) -> No
     """
     locations = [f"{track}/{n:05d}.jpg" for track, count in counts.items() for n in range(1, count + 1)]
     header = f"image_location,{HEADER}"
-    placeholders = random.integers(0, 2, (len(locations), len(AU_NAMES))).tolist()
+    placeholders = random.integers(0, 2, (len(locations), len(AFFWILD2_AUS))).tolist()
     filled = [f"{at},{','.join(map(str, row))}" for at, row in zip(locations, placeholders, strict=True)]
     texts = {
         _LIST_NAME: list(counts),

@@ -21,7 +21,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from auscan.core.aus import AU_COUNT, AU_NAMES
+from auscan.core.aus import AFFWILD2_AUS, AU_COUNT
 from auscan.core.errors import InputError
 from auscan.results.events import find_events
 from auscan.results.readers.coding import Coding, EventCoding, FrameCoding, Scale
@@ -148,7 +148,7 @@ def _align(coding: Coding, timeline: SharedTimeline) -> AlignedCoding:
 def _align_events(coding: EventCoding, timeline: SharedTimeline) -> AlignedCoding:
     labels = np.where(coding.coded, 0.0, np.nan).astype(np.float32)
     labels = np.repeat(labels[None], len(timeline.begin_s), axis=0)  # [G, A]
-    for j, name in enumerate(AU_NAMES):
+    for j, name in enumerate(AFFWILD2_AUS):
         events = coding.events[coding.events["AU"] == name]
         labels[within(timeline.middle_s, events[["onset", "offset"]].to_numpy(np.float64)), j] = 1.0
     return AlignedCoding(labels, None, None, coding.events)
@@ -167,6 +167,6 @@ def events_from_labels(coding: FrameCoding) -> pd.DataFrame:
     assert coding.times_s is not None
     rows = {"frame": coding.frames, "timestamp": coding.times_s, "face_id": 0}
     table = pd.DataFrame(rows)
-    table[list(AU_NAMES)] = coding.labels
+    table[list(AFFWILD2_AUS)] = coding.labels
     table[list(ACTIVE_COLUMNS)] = coding.labels
     return find_events(table, (0.5,) * AU_COUNT)[["AU", "onset", "offset"]]

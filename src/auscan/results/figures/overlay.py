@@ -19,7 +19,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from auscan.core.aus import AU_MEANINGS, AU_NAMES
+from auscan.core.aus import AFFWILD2_AUS, AU_MEANINGS
 from auscan.core.environment import atomic_path
 from auscan.core.errors import MediaError
 from auscan.results.events import Speech
@@ -47,7 +47,7 @@ _BAR_BACKGROUND: Final[Colour] = (52, 56, 63)
 _TEXT: Final[Colour] = (240, 240, 240)
 _FAINT_TEXT: Final[Colour] = (150, 155, 163)
 _SPEECH: Final[Colour] = (120, 210, 170)
-_SOUND_ROW: Final[int] = len(AU_NAMES)  # the row below the last AU
+_SOUND_ROW: Final[int] = len(AFFWILD2_AUS)  # the row below the last AU
 _SOUND_RANGE_DB: Final[float] = 60.0  # span of the sound bar below full scale
 _FONT: Final[int] = cv2.FONT_HERSHEY_SIMPLEX
 
@@ -159,7 +159,7 @@ class Painter:
         # Both sides must be even, because yuv420p halves them.
         size = (canvas_height + canvas_height % 2, (self._width + panel_width + 1) // 2 * 2, 3)
         self._blank: Image = np.full(size, _BACKGROUND, np.uint8)
-        for j, name in enumerate(AU_NAMES):
+        for j, name in enumerate(AFFWILD2_AUS):
             self._label(j, name, AU_MEANINGS[name])
         self._label(_SOUND_ROW, "sound", "level")
 
@@ -293,7 +293,7 @@ class Painter:
 def _faces_by_frame(table: pd.DataFrame) -> dict[int, list[DrawnFace]]:
     rows = table[table["success"] == 1]
     boxes = rows[list(BOX_COLUMNS)].to_numpy(float)
-    aus = rows[list(AU_NAMES)].to_numpy(np.float32)
+    aus = rows[list(AFFWILD2_AUS)].to_numpy(np.float32)
     active = rows[list(ACTIVE_COLUMNS)].to_numpy() == 1
     faces: dict[int, list[DrawnFace]] = {}
     columns = (rows["frame"], rows["face_id"], boxes, aus, active, rows["reason"])

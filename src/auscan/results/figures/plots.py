@@ -20,7 +20,7 @@ import plotly.graph_objects as go
 from numpy.typing import NDArray
 from plotly.subplots import make_subplots
 
-from auscan.core.aus import AU_MEANINGS, AU_NAMES
+from auscan.core.aus import AFFWILD2_AUS, AU_MEANINGS
 from auscan.results.events import Speech
 from auscan.results.table import ACTIVE_COLUMNS, frame_durations_s, frame_times_s, value_column
 
@@ -88,10 +88,10 @@ def face_figure(data: FigureData, face_id: int, limit: int = MAX_POINTS) -> go.F
         raise ValueError(f"The table has no face {face_id}.")
     times = _frame_times(data.table)
     events = data.events[data.events["face_id"] == face_id]
-    heights_px = [26] * len(AU_NAMES) + [26] + ([8] if data.sound is not None else [])
+    heights_px = [26] * len(AFFWILD2_AUS) + [26] + ([8] if data.sound is not None else [])
     figure = _make_rows(heights_px)
     index = np.searchsorted(times.frames, rows["frame"])
-    for j, name in enumerate(AU_NAMES):
+    for j, name in enumerate(AFFWILD2_AUS):
         untrained = name in data.untrained_aus
         note = " (not trained)" if untrained else ""
         _add_row_title(figure, j + 1, f"<b>{name}</b> {AU_MEANINGS[name]}{note}")

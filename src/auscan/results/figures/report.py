@@ -19,7 +19,7 @@ import pandas as pd
 import plotly.graph_objects as go
 from plotly.offline import get_plotlyjs
 
-from auscan.core.aus import AU_DESCRIPTIONS, AU_MEANINGS, AU_NAMES
+from auscan.core.aus import AFFWILD2_AUS, AU_DESCRIPTIONS, AU_MEANINGS
 from auscan.core.environment import atomic_path
 from auscan.results.attributions import Attributions
 from auscan.results.figures.heat import Image, draw_apex
@@ -127,7 +127,7 @@ def _strongest(events: pd.DataFrame, count: int) -> pd.DataFrame:
 
 def _apex_context(apex: Apex) -> dict[str, Any]:
     """Return the template variables of an apex; gates are None if attributions were not kept."""
-    row, j = apex.attributions, AU_NAMES.index(apex.au)
+    row, j = apex.attributions, AFFWILD2_AUS.index(apex.au)
     return {
         "face_id": apex.face_id,
         "au": apex.au,
@@ -202,7 +202,9 @@ def _timeline_text(rows: pd.DataFrame) -> str:
     shares = rows[list(ACTIVE_COLUMNS)].mean().to_numpy()
     order = np.argsort(-np.nan_to_num(shares), kind="stable")
     active_texts = [
-        f"{AU_NAMES[j]} ({AU_MEANINGS[AU_NAMES[j]]}) in {shares[j]:.0%}" for j in order if shares[j] > 0
+        f"{AFFWILD2_AUS[j]} ({AU_MEANINGS[AFFWILD2_AUS[j]]}) in {shares[j]:.0%}"
+        for j in order
+        if shares[j] > 0
     ]
     if not active_texts:
         return f"{seen}; no action unit reached its threshold."

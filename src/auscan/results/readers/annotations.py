@@ -17,16 +17,16 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from auscan.core.aus import AU_COUNT, AU_NAMES
+from auscan.core.aus import AFFWILD2_AUS, AU_COUNT
 from auscan.core.errors import InputError
 
 NOT_ANNOTATED: Final[int] = -1
 """Label of an AU that was not annotated in a frame."""
 
 FIRST_EDITION: Final[tuple[str, ...]] = ("AU01", "AU02", "AU04", "AU06", "AU12", "AU15", "AU20", "AU25")
-"""The eight columns of edition 1; AU20 is not one of AU_NAMES."""
+"""The eight columns of edition 1; AU20 is not one of AFFWILD2_AUS."""
 
-COLUMN_ORDERS: Final[dict[int, tuple[str, ...]]] = {AU_COUNT: AU_NAMES, len(FIRST_EDITION): FIRST_EDITION}
+COLUMN_ORDERS: Final[dict[int, tuple[str, ...]]] = {AU_COUNT: AFFWILD2_AUS, len(FIRST_EDITION): FIRST_EDITION}
 """AUs of a file by its number of columns. Headers are not read, because their spelling varies."""
 
 
@@ -70,7 +70,7 @@ def label_value(text: str) -> int | None:
 @dataclass(frozen=True)
 class _ParsedLine:
     values: tuple[int, ...]
-    """[A] one label for each of AU_NAMES."""
+    """[A] one label for each of AFFWILD2_AUS."""
     problem: str | None = None
     """Why the line is invalid, or None."""
 
@@ -106,7 +106,7 @@ def _parse(line: str, column_order: Sequence[str]) -> _ParsedLine:
         problem = "empty" if not line.strip() else f"with other than {len(column_order)} columns"
         return _ParsedLine((NOT_ANNOTATED,) * AU_COUNT, problem)
     values = dict(zip(column_order, (label_value(field) for field in fields), strict=True))
-    row = tuple(_label_or_missing(values.get(name)) for name in AU_NAMES)
+    row = tuple(_label_or_missing(values.get(name)) for name in AFFWILD2_AUS)
     return _ParsedLine(row, "with a value other than 0, 1 or -1" if None in values.values() else None)
 
 

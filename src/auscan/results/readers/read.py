@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from auscan.core.aus import AU_NAMES
+from auscan.core.aus import AFFWILD2_AUS
 from auscan.core.errors import InputError
 from auscan.results.exports.content import open_result, result_folder
 from auscan.results.readers.annotations import read_annotations
@@ -60,7 +60,7 @@ def codings_from_result(result: Result, name: str) -> list[FrameCoding]:
     table = result.table
     frames = table["frame"].drop_duplicates().to_numpy(np.int64)
     times_s = frame_times_s(table)
-    columns = [value_column(table, au) for au in AU_NAMES]
+    columns = [value_column(table, au) for au in AFFWILD2_AUS]
     codings = []
     for face, rows in by_face(table):
         face_rows = rows.set_index("frame").reindex(frames)

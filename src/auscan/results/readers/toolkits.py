@@ -18,7 +18,7 @@ from typing import Final
 import numpy as np
 import pandas as pd
 
-from auscan.core.aus import AU_NAMES
+from auscan.core.aus import AFFWILD2_AUS
 from auscan.core.errors import InputError
 from auscan.results.readers.coding import FrameCoding
 
@@ -44,7 +44,7 @@ def read_openface_table(path: Path) -> pd.DataFrame:
         raise InputError(f"{path} cannot be read as a table ({error}).") from error
     table.columns = table.columns.str.strip()
     missing = [name for name in REQUIRED_COLUMNS if name not in table]
-    if missing or not any(f"{name}_c" in table for name in AU_NAMES):
+    if missing or not any(f"{name}_c" in table for name in AFFWILD2_AUS):
         missing_text = ", ".join(missing) or "presences (_c)"
         raise InputError(f"{path} is not an OpenFace table of a video with AUs: it lacks {missing_text}.")
     if "face_id" not in table:  # OpenFace 1 has no face_id
@@ -58,8 +58,8 @@ def read_openface(path: Path) -> list[FrameCoding]:
     codings = []
     for face, rows in table.groupby("face_id", sort=True):
         found = rows["success"].to_numpy(np.float64)[:, None] == 1
-        presences = rows.reindex(columns=[f"{name}_c" for name in AU_NAMES]).to_numpy(np.float32)
-        intensities = rows.reindex(columns=[f"{name}_r" for name in AU_NAMES]).to_numpy(np.float32)
+        presences = rows.reindex(columns=[f"{name}_c" for name in AFFWILD2_AUS]).to_numpy(np.float32)
+        intensities = rows.reindex(columns=[f"{name}_r" for name in AFFWILD2_AUS]).to_numpy(np.float32)
         known = found & np.isin(presences, (0, 1))
         has_values = not np.isnan(intensities).all()
         codings.append(
@@ -84,7 +84,7 @@ def is_pyfeat(path: Path) -> bool:
     """Return whether the header of a CSV file is that of py-feat."""
     with path.open(encoding="utf-8-sig", errors="replace") as file:
         fields = {field.strip() for field in file.readline().split(",")}
-    return {"frame", "FaceScore"} <= fields and any(name in fields for name in AU_NAMES)
+    return {"frame", "FaceScore"} <= fields and any(name in fields for name in AFFWILD2_AUS)
 
 
 def read_pyfeat(path: Path) -> list[FrameCoding]:
@@ -100,7 +100,7 @@ def read_pyfeat(path: Path) -> list[FrameCoding]:
         rows = rows.sort_values("frame")
         if rows["frame"].duplicated().any():
             raise InputError(f"{path} has several faces in a frame and no Identity column to separate them.")
-        values = rows.reindex(columns=list(AU_NAMES)).to_numpy(np.float32)
+        values = rows.reindex(columns=list(AFFWILD2_AUS)).to_numpy(np.float32)
         labels = np.where(np.isnan(values), np.nan, values >= ACTIVE_THRESHOLD).astype(np.float32)
         frames = rows["frame"].to_numpy(np.int64)
         codings.append(
