@@ -69,7 +69,7 @@ def score_crops(engine: InferenceEngine, crops: NDArray[np.uint8]) -> NDArray[np
             one = slice(i, i + 1)
             logits[start + i] = score_track(
                 engine, features.embedding[one], features.au_tokens[one], time_s, None
-            )[0]
+            ).logits[0]
     return logits
 
 
@@ -91,7 +91,7 @@ class EncodedTrack:
     def score(self, engine: InferenceEngine, sound: AudioTokens | None) -> NDArray[np.float32]:
         """Run the temporal stage with or without audio. Return logits [T, A]."""
         times_s = np.asarray(self.times_s, np.float64)
-        return score_track(engine, np.stack(self.embedding), np.stack(self.au_tokens), times_s, sound)
+        return score_track(engine, np.stack(self.embedding), np.stack(self.au_tokens), times_s, sound).logits
 
 
 def crop_clip(frames: Iterable[Frame], side: int) -> list[FrameCrops]:

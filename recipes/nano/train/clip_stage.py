@@ -85,7 +85,7 @@ def track_logits(
         times_s = source.sound_start_s + token_offsets_s(count)
         audio = AudioInput(tokens, times_s[None], torch.ones(1, count, dtype=torch.bool))
     frames_s = torch.from_numpy(track.times_s)
-    logits = network.temporal.forward_long(features.embedding, features.au_tokens, frames_s, audio)
+    logits = network.temporal.forward_long(features.embedding, features.au_tokens, frames_s, audio).logits
     out: NDArray[np.float32] = logits.numpy()
     return out
 
@@ -272,7 +272,7 @@ def clip_loss(network: AuscanNetwork, audio_head: nn.Module, windows: ClipWindow
     window, settings = windows.window(step), windows.settings
     features, times_s = window.features, window.times_s
     audio = encode_audio(network, window.audio) if step >= settings.steps_without_audio else None
-    logits = network.temporal(features.embedding, features.au_tokens, times_s, audio)
+    logits = network.temporal(features.embedding, features.au_tokens, times_s, audio).logits
     loss = masked_bce(logits, window.labels, window.soft)
     loss = loss + settings.correlation_loss * correlation_loss(logits, window.labels, window.soft)
     if audio is not None:
@@ -281,5 +281,5 @@ def clip_loss(network: AuscanNetwork, audio_head: nn.Module, windows: ClipWindow
         loss = loss + settings.audio_loss * masked_bce(audio_head(tokens), audible, window.soft)
     single, single_labels, single_soft = windows.faces[step % len(windows.faces)]
     moment = torch.zeros(len(single_labels), 1, dtype=torch.float64)
-    alone = network.temporal(single.embedding[:, None], single.au_tokens[:, None], moment)[:, 0]
+    alone = network.temporal(single.embedding[:, None], single.au_tokens[:, None], moment).logits[:, 0]
     return loss + masked_bce(alone, single_labels, single_soft)
