@@ -32,6 +32,7 @@ from auscan.inference.score_track import (
     predict_opening,
     probabilities,
     score_track,
+    trained_intensities,
 )
 from auscan.inference.synchrony import HeardOpening, MouthFrames, follow_voice
 from auscan.pipeline.face_features import FaceFeatures
@@ -212,7 +213,7 @@ class FaceTrack:
         offset_s: seconds by which the sound was late
         """
         voice = None if opening is None else follow_voice(opening.mouth, opening.heard.shifted(offset_s))[0]
-        logits = score_track(
+        scores = score_track(
             engine,
             self._embeddings,
             self._au_tokens,
@@ -229,8 +230,9 @@ class FaceTrack:
             points=geometry[:, 5:GEOMETRY_WIDTH].reshape(-1, 5, 2),
             scores=geometry[:, 4],
             quality_features=geometry[:, GEOMETRY_WIDTH:],
-            probabilities=probabilities(logits, engine.config),
+            probabilities=probabilities(scores.logits, engine.config),
             speaking=None if voice is None else voice.speaking,
+            intensity=trained_intensities(scores.intensity, engine.config),
         )
 
 
@@ -322,4 +324,5 @@ def _slice_track(track: TrackScores, first: int, until: int) -> TrackScores:
         track.quality_features[rows],
         track.probabilities[rows],
         None if track.speaking is None else track.speaking[rows],
+        None if track.intensity is None else track.intensity[rows],
     )
