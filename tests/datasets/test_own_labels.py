@@ -348,6 +348,17 @@ def test_the_majority_of_the_coders_is_the_label(folder: Path) -> None:
     np.testing.assert_array_equal(two.frames["AU12"], [-1] * 15 + [1] * 15 + [-1] * 15 + [0] * 15)
 
 
+def test_copies_of_an_exported_file_are_codings_of_those_who_corrected_them(folder: Path) -> None:
+    for coder, stop in (("anna", 1), ("ben", 2)):
+        path = folder / f"clip_auscan_{coder}.eaf"
+        write_eaf(path, {"AU12 face 0": [(0, stop, "0.81")]}, annotator="auscan")
+        media = '<MEDIA_DESCRIPTOR MEDIA_URL="./clip.mp4"/></HEADER>'
+        path.write_text(path.read_text().replace('"milliseconds"/>', f'"milliseconds">{media}'))
+    index, _ = index_of(folder, coder="anna")
+    assert (index.frames["AU12"] == 1).sum() == 30
+    assert index.tracks[["track", "face", "coder"]].values.tolist() == [["clip_face0", "0", "anna"]]
+
+
 def test_coders_and_videos_are_also_read_from_columns(folder: Path, clip: bytes) -> None:
     (folder / "other.mp4").write_bytes(clip)
     (folder / "all.csv").write_text(

@@ -47,7 +47,10 @@ UNNAMED: Final = "unnamed"
 """Name of a coder that neither file nor name states."""
 _AFTER_STOP_S: Final = 1.0
 """Time after the end of the video at which an event is taken for an error, seconds."""
-_PLAIN_ENDINGS: Final = frozenset({"", "events", "auscan", "aus", "au", "labels", "codes", "coding", "facs"})
+_PLAIN_ENDINGS: Final = frozenset(
+    {"", "events", "auscan", "aus", "au", "labels", "codes", "coding", "facs"}
+    | {"boris", "datavyu", "elan", "praat"}
+)
 """Ends of file names that are not the name of a coder."""
 
 
@@ -182,15 +185,14 @@ class OwnLabels:
 
     def _video_of(self, sheet: CoderSheet) -> tuple[Path | None, str]:
         """Return the video of a sheet, and the rest of the file's name after that of the video."""
-        for stated in (sheet.video, bids_name(sheet.video) if sheet.video else None):
-            if stated and stated.casefold() in self._videos:
-                return self._videos[stated.casefold()], ""
-        stem = sheet.path.stem.casefold()
-        names = [n for n in self._videos if stem == n or re.match(rf"{re.escape(n)}[ ._@-]", stem)]
-        if not names:
+        stem = sheet.path.stem
+        begins = [n for n in self._videos if re.match(rf"{re.escape(n)}(?:[ ._@-]|$)", stem.casefold())]
+        stated = sheet.video.casefold() if sheet.video else ""
+        names = [name for name in (stated, bids_name(stated)) if name in self._videos]
+        name = next(iter(names), None) or max(begins, key=len, default=None)
+        if name is None:
             return None, ""
-        name = max(names, key=len)
-        rest = [part for part in re.split(r"[ ._@-]+", sheet.path.stem[len(name) :]) if part]
+        rest = re.split(r"[ ._@-]+", stem[len(name) :]) if name in begins else []
         return self._videos[name], "_".join(p for p in rest if p.casefold() not in _PLAIN_ENDINGS)
 
     def _folder_coder(self, path: Path, video: Path) -> str:
