@@ -73,10 +73,16 @@ def load_tracks(
         times_s = frames["timestamp"].to_numpy(np.float64)
         images = [image if isinstance(image, str) else None for image in frames["image"]]
         missing = [image is None for image in images]
+        without_pictures = isinstance(getattr(track, "face", None), str)
+        if without_pictures and crop_size is not None:
+            raise InputError(
+                f"{name} has no pictures of the face, which training of the encoder needs. Train on "
+                "features: leave out model.encoder."
+            )
         if (
             len(times_s) != features.header.rows
             or not np.allclose(times_s, features.times_s)
-            or features.has_image[missing].any()
+            or (features.has_image[missing].any() and not without_pictures)
         ):
             raise InputError(
                 f"The features of {name} in {cache} do not match the rows of the index. Run auscan extract "
