@@ -122,8 +122,8 @@ def compare(
         rule=rule,
         frames=int(kept.counted.sum()),
         sources=kept.sources,
-        f1=_compare_f1(kept, *active, draws=draws),
-        auc=_compare_auc(kept, *finals, draws=draws),
+        f1=_compare_f1(kept, active, draws),
+        auc=_compare_auc(kept, finals, draws),
     )
 
 
@@ -132,27 +132,25 @@ def _other_columns(table: pd.DataFrame) -> list[str]:
     return [column for column in table.columns if column not in aus]
 
 
-def _compare_f1(kept: CountedLabels, a: NDArray[np.bool_], b: NDArray[np.bool_], draws: int) -> Difference:
+def _compare_f1(kept: CountedLabels, predictions: Sequence[NDArray[np.bool_]], draws: int) -> Difference:
     values, drawn = [], []
-    for active in (a, b):
+    for active in predictions:
         counts = count_by(kept.source, kept.sources, kept.labels, active, "element")
         values.append(np.append(counts.pooled().f1(), counts.pooled().score()))
         drawn.append(np.column_stack(bootstrap(counts, draws)))  # [D, A + 1]
     return _difference(kept, values, drawn)
 
 
-def _compare_auc(
-    kept: CountedLabels, a: NDArray[np.float32], b: NDArray[np.float32], draws: int
-) -> Difference:
+def _compare_auc(kept: CountedLabels, scores: Sequence[NDArray[np.float32]], draws: int) -> Difference:
     # Frames that one of the two cannot score are left out of both.
-    labels = np.where(np.isnan(a) | np.isnan(b), -1, kept.labels)
+    labels = np.where(np.isnan(scores[0]) | np.isnan(scores[1]), -1, kept.labels)
     values, drawn = [], []
-    for scores in (a, b):
-        columns = list(zip(labels.T, scores.T, strict=True))
+    for each in scores:
+        columns = list(zip(labels.T, each.T, strict=True))
         auc = np.array([ranking(*column).auc for column in columns])
         levels = [count_levels(*column, kept.source, kept.sources) for column in columns]
         values.append(_with_mean(auc))
-        drawn.append(_with_mean(np.stack([ranking_draws(each, draws)[0] for each in levels], axis=-1)))
+        drawn.append(_with_mean(np.stack([ranking_draws(counts, draws)[0] for counts in levels], axis=-1)))
     return _difference(kept, values, drawn)
 
 
