@@ -232,7 +232,7 @@ class FaceTrack:
             quality_features=geometry[:, GEOMETRY_WIDTH:],
             probabilities=probabilities(scores.logits, engine.config),
             speaking=None if voice is None else voice.speaking,
-            intensity=trained_intensities(scores.intensity, engine.config),
+            intensities=trained_intensities(scores.intensity, engine.config),
         )
 
 
@@ -324,5 +324,5 @@ def _slice_track(track: TrackScores, first: int, until: int) -> TrackScores:
         track.quality_features[rows],
         track.probabilities[rows],
         None if track.speaking is None else track.speaking[rows],
-        None if track.intensity is None else track.intensity[rows],
+        None if track.intensities is None else track.intensities[rows],
     )

@@ -171,7 +171,7 @@ class TrackScores:
     """[T, A]; the column of an untrained AU is NaN."""
     speaking: NDArray[np.float32] | None = None
     """[T] how far the voice heard is that of this face, and active, 0 to 1; NaN or None if unknown."""
-    intensity: NDArray[np.float32] | None = None
+    intensities: NDArray[np.float32] | None = None
     """[T, A] intensities, 0 to 5, NaN for an untrained AU; None for a checkpoint without intensities."""
 
     def __post_init__(self) -> None:
@@ -187,8 +187,8 @@ class TrackScores:
         for name, shape in expected_shapes.items():
             if getattr(self, name).shape != shape:
                 raise ValueError(f"{name} should be {list(shape)}, got {list(getattr(self, name).shape)}.")
-        if self.intensity is not None and self.intensity.shape != self.probabilities.shape:
-            raise ValueError(f"intensity should be {list(self.probabilities.shape)}, as the probabilities.")
+        if self.intensities is not None and self.intensities.shape != self.probabilities.shape:
+            raise ValueError(f"intensities should be {list(self.probabilities.shape)}, as the probabilities.")
         if self.speaking is not None and self.speaking.shape != (count,):
             raise ValueError(f"speaking should be [{count}], got {list(self.speaking.shape)}.")
         if self.face_id < 0:
