@@ -85,6 +85,22 @@ def test_the_notes_state_the_evaluated_frames_and_that_tuned_scores_are_optimist
     assert max(map(len, stdout.splitlines())) <= 140
 
 
+def test_the_table_keeps_au_names_and_row_labels_at_80_columns_and_in_a_pipe(
+    index: Path, scores: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The table was once a few columns too wide, so its first column had no room and was dropped."""
+    for columns in ("80", "40"):
+        monkeypatch.setattr("sys.argv", ["auscan", "evaluate", str(index), str(scores)])
+        monkeypatch.setenv("COLUMNS", columns)
+        with pytest.raises(SystemExit):
+            main()
+        table = capsys.readouterr().out.partition("\n\n")[0].splitlines()
+        first = [line.split()[0] for line in table if not line.startswith("-")]
+        assert first == ["pos.", *AFFWILD2_AUS, "f1_all", "f1_faces"]
+        assert max(map(len, table)) <= 80
+        assert all(len(line.split()) == 11 for line in table[2:14]), "no cell is left out"
+
+
 def test_saved_thresholds_reproduce_the_same_numbers(
     index: Path,
     scores: Path,

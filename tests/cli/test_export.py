@@ -11,7 +11,7 @@ from accelerate.state import AcceleratorState
 from typer.testing import CliRunner
 
 from auscan.cli.main import app, main
-from auscan.core.aus import AU_COUNT
+from auscan.core.aus import AFFWILD2_AUS
 from auscan.core.checkpoint_folder import read_config
 from auscan.core.errors import InputError
 from auscan.datasets.clock import ASSUMED, FrameClock
@@ -108,7 +108,7 @@ def run(tiny_checkpoint: Path, tmp_path: Path) -> Path:
                 split="train",
                 source_video="a",
                 numbers=np.arange(1, 5),
-                labels=np.repeat([[0], [1], [0], [1]], AU_COUNT, axis=1).astype(np.int8),
+                labels=np.repeat([[0], [1], [0], [1]], 12, axis=1).astype(np.int8),
                 images=[f"{number}.png" for number in range(4)],
                 times_s=np.arange(4) / 30,
                 clock=FrameClock(times_s=np.empty(0), rate_hz=30.0, source=ASSUMED),
@@ -121,7 +121,7 @@ def run(tiny_checkpoint: Path, tmp_path: Path) -> Path:
 
 
 def test_a_run_becomes_a_checkpoint_with_its_thresholds(run: Path, tmp_path: Path) -> None:
-    Decision((0.4,) * AU_COUNT, (Smoothing(7),) * AU_COUNT).save(tmp_path / "thresholds.json")
+    Decision(AFFWILD2_AUS, (0.4,) * 12, (Smoothing(7),) * 12).save(tmp_path / "thresholds.json")
     arguments = ["pack", str(run), "--out", f"{tmp_path}/mine", "--thresholds", f"{tmp_path}/thresholds.json"]
     output = invoke(*arguments)
     assert f"auscan detect --model {tmp_path / 'mine'}" in output

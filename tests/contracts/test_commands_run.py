@@ -135,6 +135,10 @@ def make_coders_files() -> None:
     shutil.copy("coded/talk/talk_openface.csv", "openface/talk.csv")
     for coder in ("anna", "ben"):
         shutil.copy("coded/talk/talk_auscan.eaf", f"{coder}.eaf")
+        Path("CODED").mkdir(exist_ok=True)
+        shutil.copy(f"{coder}.eaf", f"CODED/talk_{coder}.eaf")
+    shutil.copy("talk.mp4", "CODED")
+    Path("names.yaml").write_text("Smile: AU12\n")
 
 
 def make_data_set() -> None:

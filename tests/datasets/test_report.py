@@ -9,7 +9,7 @@ from auscan.core.aus import AFFWILD2_AUS
 from auscan.datasets.find import Unused
 from auscan.datasets.report import PUBLISHED_PERCENT, as_markdown, summarise
 
-METADATA = {"dataset": "affwild2", "root": "/somewhere"}
+METADATA = {"dataset": "affwild2", "root": "/somewhere", "au_names": AFFWILD2_AUS}
 
 
 def row(track: str, **changes: Any) -> dict[str, Any]:

@@ -104,3 +104,13 @@ def test_other_tracks_or_frames_are_refused(make_scores: Make, tracks: dict[str,
 def test_an_empty_ensemble_is_refused() -> None:
     with pytest.raises(InputError, match="no scores"):
         mean_scores([], [])
+
+
+def test_tables_of_other_aus_are_averaged_by_name_or_refused(make_scores: Make) -> None:
+    one, other = (make_scores({"a": 3}, seed=seed).drop(columns="AU04") for seed in range(2))
+    expected = (one["AU12"] + other["AU12"]) / 2
+    mean = mean_scores([one, other[other.columns[::-1]]], ["x", "y"])
+    np.testing.assert_allclose(mean["AU12"], expected, rtol=1e-6)
+    assert "AU04" not in mean
+    with pytest.raises(InputError, match="Only one of x and y has AU04"):
+        mean_scores([one, make_scores({"a": 3})], ["x", "y"])

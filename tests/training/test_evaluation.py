@@ -82,7 +82,7 @@ def test_tuned_thresholds_are_at_least_as_good_and_marked_as_tuned_here(
     assert (tuned >= default).all()
     assert tuned.mean() > default.mean()
     assert evaluation.tuned_here
-    given = evaluate(*tables, Decision(evaluation.at_tuned.thresholds))
+    given = evaluate(*tables, Decision(AFFWILD2_AUS, evaluation.at_tuned.thresholds))
     assert not given.tuned_here
     assert given.at_tuned.f1_all.counts.score() == evaluation.at_tuned.f1_all.counts.score()
 
@@ -92,7 +92,7 @@ def test_cross_fitted_thresholds_score_no_better_than_tuned_ones(
 ) -> None:
     assert evaluation.cross_fitted is not None
     assert evaluation.cross_fitted.counts.score() <= evaluation.at_tuned.f1_all.counts.score()
-    assert evaluate(*tables, Decision()).cross_fitted is None
+    assert evaluate(*tables, Decision(AFFWILD2_AUS)).cross_fitted is None
 
 
 def test_thresholds_are_tuned_after_smoothing_and_carry_its_windows(
@@ -100,7 +100,7 @@ def test_thresholds_are_tuned_after_smoothing_and_carry_its_windows(
 ) -> None:
     windows = (Smoothing(7),) * 11 + (Smoothing(),)
     tuned = evaluate(*tables, windows=windows)
-    again = evaluate(*tables, Decision(tuned.at_tuned.thresholds, windows))
+    again = evaluate(*tables, Decision(AFFWILD2_AUS, tuned.at_tuned.thresholds, windows))
     assert again.windows == windows
     assert again.to_dict()["at_tuned"] == tuned.to_dict()["at_tuned"]
     assert again.at_default.f1_all.counts.f1()[0] != evaluate(*tables).at_default.f1_all.counts.f1()[0]
@@ -186,7 +186,7 @@ def test_a_calibration_is_scored_on_other_videos_and_only_if_it_was_fitted_here(
     assert np.mean(list(evaluation.to_dict()["calibrated_error"]["by_au"].values())) == pytest.approx(
         np.mean(evaluation.calibrated_error)
     )
-    given = evaluate(*tables, Decision((0.4,) * 12))
+    given = evaluate(*tables, Decision(AFFWILD2_AUS, (0.4,) * 12))
     assert given.calibration_error == evaluation.calibration_error
     assert (given.calibrated_error, given.calibrated_thresholds) == (None, None)
 
@@ -211,3 +211,26 @@ def test_a_single_video_can_be_drawn(make_scores: Make, make_labels: Make, tmp_p
     evaluation = evaluate(labels, scores)
     assert evaluation.to_dict()["at_default"]["f1_all"]["interval"] == [None, None]
     write_figure(tmp_path / "evaluation.html", evaluation)
+
+
+def test_other_aus_are_matched_by_name_and_the_rest_is_listed(
+    tables: tuple[pd.DataFrame, pd.DataFrame],
+) -> None:
+    """The columns of the two tables are in another order, and each has an AU that the other lacks."""
+    labels, scores = (table.rename(columns={"AU24": "AU45"}) for table in tables)
+    both = evaluate(labels, scores, rule="element")
+    assert both.au_names == tuple("AU45" if name == "AU24" else name for name in AFFWILD2_AUS)
+    kept = ["AU45", "AU01", "AU12"]
+    others = [name for name in labels if name not in both.au_names]
+    picked = evaluate(
+        labels[[*others, "AU01", "AU07", "AU12", "AU45"]],
+        scores[["track", "frame", "has_face", *kept, "AU02"]],
+        Decision(("AU02", "AU12", "AU01", "AU45"), (0.9, 0.3, 0.4, 0.6)),
+        rule="element",
+    )
+    assert (picked.au_names, picked.not_scored, picked.not_labelled) == (tuple(kept), ("AU07",), ("AU02",))
+    assert picked.at_tuned.thresholds == (0.6, 0.4, 0.3)
+    one, other = (each.to_dict()["at_default"]["f1_all"]["f1"] for each in (both, picked))
+    assert other == {name: one[name] for name in kept}
+    with pytest.raises(InputError, match="no AU in common"):
+        evaluate(labels[[*others, "AU07"]], scores[["track", "frame", "has_face", "AU02"]])

@@ -7,9 +7,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from auscan.core.aus import AFFWILD2_AUS
 from auscan.training.config import LossConfig
 from auscan.training.losses import (
-    MOUTH_AUS,
     Criterion,
     Predictions,
     Views,
@@ -64,7 +64,7 @@ def test_a_window_without_a_label_has_zero_loss_and_zero_gradient(logits: Tensor
     """With -1 as a target, cross-entropy is negative and then NaN (pitfalls 3 and 12 of the protocol)."""
     views = views_of(torch.zeros(0, 12, 4), torch.zeros(0, 12, 4))
     unknown = torch.full((2, 5, 12), -1, dtype=torch.int8)
-    losses = Criterion(EVERY, ONES)(predictions(logits, unknown, views))
+    losses = Criterion(EVERY, ONES, AFFWILD2_AUS)(predictions(logits, unknown, views))
     losses.total.backward()
     assert losses.total.item() == 0.0
     assert logits.grad is not None
@@ -72,7 +72,7 @@ def test_a_window_without_a_label_has_zero_loss_and_zero_gradient(logits: Tensor
 
 
 def test_logits_without_a_label_have_no_gradient(logits: Tensor, labels: Tensor) -> None:
-    Criterion(EVERY, ONES)(predictions(logits, labels)).total.backward()
+    Criterion(EVERY, ONES, AFFWILD2_AUS)(predictions(logits, labels)).total.backward()
     assert logits.grad is not None
     assert not logits.grad[labels < 0].any()
     assert logits.grad[labels >= 0].all()
@@ -151,13 +151,17 @@ def test_the_weights_of_the_losses_are_those_of_the_config(logits: Tensor, label
     views = views_of(*(F.normalize(torch.randn(6, 12, 4), dim=-1) for _ in range(2)))
     config = LossConfig(bce=2.0, asymmetric=0.0, soft_f1=0.5, alignment=0.1, covers=0.3)
     covers = torch.ones_like(labels)
-    losses = Criterion(config, ONES)(predictions(logits, labels, views, covers))
+    losses = Criterion(config, ONES, AFFWILD2_AUS)(predictions(logits, labels, views, covers))
     terms = losses.terms
     assert set(terms) == {"bce", "soft_f1", "alignment", "covers", "opening"}
     mixed = 2.0 * terms["bce"] + 0.5 * terms["soft_f1"] + 0.1 * terms["alignment"]
     torch.testing.assert_close(losses.total, mixed + 0.3 * terms["covers"] + terms["opening"])
     config = LossConfig(covers=0.0)
-    assert set(Criterion(config, ONES)(predictions(logits, labels)).terms) == {"bce", "soft_f1", "opening"}
+    assert set(Criterion(config, ONES, AFFWILD2_AUS)(predictions(logits, labels)).terms) == {
+        "bce",
+        "soft_f1",
+        "opening",
+    }
 
 
 def test_frames_within_a_second_or_with_equal_labels_are_no_negatives() -> None:
@@ -187,18 +191,38 @@ def test_covered_regions_close_their_gates_and_weigh_as_much_as_visible_ones() -
 
 
 def test_the_opening_is_that_of_au25_or_au26_and_needs_the_own_voice() -> None:
-    labels = torch.full((4, 12), -1, dtype=torch.int8)
-    labels[:, MOUTH_AUS] = torch.tensor([[1, 0], [0, 0], [-1, 1], [-1, -1]], dtype=torch.int8)
+    labels = torch.tensor([[1, 0], [0, 0], [-1, 1], [-1, -1]], dtype=torch.int8)
     own_audio = torch.tensor([True, True, False, True])
     right = torch.tensor([[9.0, 9.0], [-9.0, -9.0], [9.0, -9.0], [-9.0, 9.0]])
     assert opening_loss(right, labels, own_audio) < 1e-3
     assert opening_loss(-right, labels, own_audio) > 8
 
 
+@pytest.mark.parametrize(
+    ("au_names", "columns"),
+    [(("AU01", "AU25"), [1]), (("AU26", "AU45", "AU25"), [0, 2]), (("AU01", "AU12"), [])],
+)
+def test_the_opening_uses_the_mouth_aus_that_are_trained_or_is_left_out(
+    au_names: tuple[str, ...], columns: list[int]
+) -> None:
+    count = len(au_names)
+    labels = torch.randint(-1, 2, (7, count), generator=torch.Generator().manual_seed(1)).to(torch.int8)
+    inputs = predictions(torch.zeros(7, count), labels)
+    terms = Criterion(LossConfig(), torch.ones(count), au_names)(inputs).terms
+    if not columns:
+        assert "opening" not in terms
+        return
+    torch.testing.assert_close(
+        terms["opening"], opening_loss(inputs.opening, labels[:, columns], inputs.own_audio)
+    )
+
+
 def test_without_any_face_the_views_still_have_a_gradient(logits: Tensor, labels: Tensor) -> None:
     """The gradient is 0; without one the other processes would wait for it."""
     empty = torch.zeros(0, 12, 4, requires_grad=True)
-    losses = Criterion(LossConfig(alignment=0.1), ONES)(predictions(logits, labels, views_of(empty, empty)))
+    losses = Criterion(LossConfig(alignment=0.1), ONES, AFFWILD2_AUS)(
+        predictions(logits, labels, views_of(empty, empty))
+    )
     assert losses.terms["alignment"].item() == 0
     losses.total.backward()
     assert empty.grad is not None
@@ -212,5 +236,5 @@ def test_label_smoothing_moves_both_targets_by_the_same_probability() -> None:
     expected = F.binary_cross_entropy_with_logits(logits[known], target)
     torch.testing.assert_close(bce(logits, labels, torch.ones(12), 0.1), expected)
     config = LossConfig(soft_f1=0, label_smoothing=0.1)
-    losses = Criterion(config, torch.ones(12))(predictions(logits, labels))
+    losses = Criterion(config, torch.ones(12), AFFWILD2_AUS)(predictions(logits, labels))
     torch.testing.assert_close(losses.terms["bce"], expected)

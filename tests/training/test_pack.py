@@ -11,6 +11,7 @@ import torch
 from accelerate.state import AcceleratorState
 
 from auscan.batch.extract import Extraction
+from auscan.core.aus import AFFWILD2_AUS
 from auscan.core.checkpoint_folder import CARD_FILE, read_config
 from auscan.core.config import (
     Calibration,
@@ -34,7 +35,6 @@ from auscan.training.find_encoders import find_encoders
 from auscan.training.loop import train
 from auscan.training.pack import pack
 from auscan.training.run import load_trained
-from auscan.training.smoothing import NO_SMOOTHING
 from auscan.training.thresholds import Decision
 from auscan.training.windows import Batch
 
@@ -113,7 +113,9 @@ def test_a_run_from_features_is_packed_with_its_encoders(
     folders = make_pictures(tmp_path / "data", str(tiny_checkpoint), grid=grid)
     trained = run(folders, tmp_path / "run")
     thresholds = tuple(np.linspace(0.2, 0.8, 12).tolist())
-    config = pack(trained, tmp_path / "packed", Decision(thresholds), "mine", model=str(tiny_checkpoint))
+    config = pack(
+        trained, tmp_path / "packed", Decision(AFFWILD2_AUS, thresholds), "mine", model=str(tiny_checkpoint)
+    )
     assert config.network.grid == grid
     assert (config.name, config.thresholds) == ("mine", thresholds)
     assert read_config(tmp_path / "packed") == config
@@ -141,7 +143,7 @@ def test_a_packed_checkpoint_is_calibrated_and_has_the_same_predictions(
     calibration = Calibration(scale=tuple(np.linspace(0.3, 2, 12).tolist()), shift=(-0.5,) * 12)
     points = OperatingPoints(balanced=(0.3,) * 12, precise=(0.9,) * 12, sensitive=(0.1,) * 12)
     trained = run(picture_folders, tmp_path / "run")
-    decision = Decision(rising, NO_SMOOTHING, calibration, points)
+    decision = Decision(AFFWILD2_AUS, rising, (), calibration, points)
     config = pack(trained, tmp_path / "packed", decision, model=str(tiny_checkpoint))
     assert (config.calibration, config.operating_points) == (calibration, points)
     logits = np.random.default_rng(0).normal(0, 2, (200, 12))

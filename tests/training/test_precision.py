@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from auscan.core.aus import AFFWILD2_AUS
 from auscan.core.config import AlignmentConfig, FusionConfig, TemporalConfig
 from auscan.datasets.index import read_index
 from auscan.model.alignment import GranularityAlignment
@@ -40,7 +41,7 @@ def test_training_steps_are_finite_and_lower_the_loss(
     network.alignment.score[2].bias.data.fill_(bias)
     selected: list[torch.Tensor] = []
     network.alignment.register_forward_hook(lambda module, inputs, out: selected.append(out.attention))
-    criterion, losses = Criterion(LOSSES, torch.ones(12)), []
+    criterion, losses = Criterion(LOSSES, torch.ones(12), AFFWILD2_AUS), []
     optimizer = torch.optim.AdamW(network.parameters(), lr=5e-3)
     scaler = torch.amp.GradScaler("cpu", init_scale=1024.0, enabled=dtype == torch.float16)
     for _ in range(STEPS):

@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from auscan.core.aus import AFFWILD2_AUS, au_columns
 from auscan.core.errors import InputError
 from auscan.datasets.index import FRAME_SCHEMA
 from auscan.training.scores import (
@@ -25,7 +26,7 @@ def test_scores_are_read_as_they_were_written(tmp_path: Path, make_scores: Make)
     scores = make_scores({"a": 5, "b_left": 3}, missing=0.3)
     write_scores(tmp_path / "new" / "scores.parquet", scores)
     again = read_scores(tmp_path / "new" / "scores.parquet")
-    assert tuple(again.columns) == SCORE_COLUMNS
+    assert tuple(again.columns) == (*SCORE_COLUMNS, *AFFWILD2_AUS)
     pd.testing.assert_frame_equal(again, scores, check_dtype=False)
     assert again["AU01"].dtype == np.float32
 
@@ -47,6 +48,7 @@ def test_track_names_that_look_like_numbers_stay_text(tmp_path: Path, make_score
     ("change", "message"),
     [
         (lambda t: t.drop(columns="has_face"), "lacks the columns has_face"),
+        (lambda t: t.drop(columns=list(AFFWILD2_AUS)), "lacks the columns of the AUs"),
         (lambda t: t.assign(has_face=[True, True, None, True]), "without track or has_face"),
         (lambda t: t.assign(track=["a", None, "a", "a"]), "without track or has_face"),
         (lambda t: t.assign(frame=t["frame"] - 1), "whole number from 1"),
@@ -93,3 +95,9 @@ def test_labels_are_those_of_the_split(tmp_path: Path, make_scores: Make, make_l
 
 def test_an_index_has_every_column_that_labels_are_read_from() -> None:
     assert set(LABEL_COLUMNS) <= set(FRAME_SCHEMA.names)
+
+
+def test_the_aus_are_those_of_the_columns_in_their_order(tmp_path: Path, make_scores: Make) -> None:
+    scores = make_scores({"a": 3})[["AU12", "frame", "track", "has_face", "AU01"]].assign(AU45=0.5)
+    write_scores(tmp_path / "s.parquet", scores)
+    assert au_columns(read_scores(tmp_path / "s.parquet").columns) == ("AU12", "AU01", "AU45")

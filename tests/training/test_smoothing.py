@@ -127,7 +127,7 @@ def test_a_track_without_scores_is_named(make_scores: Make) -> None:
     ],
 )
 def test_windows_are_parsed_for_all_aus_and_for_single_ones(text: str, windows: list[str]) -> None:
-    assert [str(window) for window in parse_windows(text)] == windows
+    assert [str(window) for window in parse_windows(text, AFFWILD2_AUS)] == windows
 
 
 @pytest.mark.parametrize(
@@ -179,8 +179,14 @@ def test_seconds_need_the_times_of_the_scores(make_scores: Make, lacking: float 
 )
 def test_invalid_windows_are_refused(text: str, message: str) -> None:
     with pytest.raises(InputError, match=message):
-        parse_windows(text)
+        parse_windows(text, AFFWILD2_AUS)
 
 
 def test_without_smoothing_every_window_is_one_frame() -> None:
-    assert parse_windows("1") == NO_SMOOTHING
+    assert parse_windows("1", ("AU45", "AU01")) == (NO_SMOOTHING,) * 2
+
+
+def test_windows_are_those_of_the_given_aus_in_their_order() -> None:
+    assert [str(each) for each in parse_windows("7,AU45=3", ("AU45", "AU01"))] == ["3", "7"]
+    with pytest.raises(InputError, match="smooths AU02, which is not one of AU45, AU01"):
+        parse_windows("AU02=3", ("AU45", "AU01"))

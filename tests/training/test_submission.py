@@ -114,11 +114,25 @@ def test_frames_without_a_face_are_filled_and_never_minus_one(
     assert submission.active["AU23"] == 0
 
 
+def test_scores_need_the_twelve_aus_and_further_ones_are_left_out(
+    tmp_path: Path, template: Path, make_scores: Make
+) -> None:
+    scores = make_scores(TRACKS)
+    write_submission(scores, template, tmp_path / "twelve.txt")
+    more = scores[["track", "frame", "has_face", *AFFWILD2_AUS[::-1]]].assign(AU45=0.9, AU14=0.1)
+    _, repairs = write_submission(more, template, tmp_path / "more.txt")
+    assert repairs.aus_left_out == ("AU45", "AU14")
+    assert (tmp_path / "more.txt").read_bytes() == (tmp_path / "twelve.txt").read_bytes()
+    with pytest.raises(InputError, match=r"scores lack AU07, AU24\."):
+        write_submission(more.drop(columns=["AU07", "AU24"]), template, tmp_path / "fewer.txt")
+    assert not (tmp_path / "fewer.txt").exists()
+
+
 def test_thresholds_and_smoothing_are_used(tmp_path: Path, template: Path, make_scores: Make) -> None:
     scores = make_scores(TRACKS)
     scores[list(AFFWILD2_AUS)] = np.float32(0.3)
     all_yes, _ = write_submission(
-        scores, template, tmp_path / "1.txt", Decision((0.3,) * 12, (Smoothing(5),) * 12)
+        scores, template, tmp_path / "1.txt", Decision(AFFWILD2_AUS, (0.3,) * 12, (Smoothing(5),) * 12)
     )
     all_no, _ = write_submission(scores, template, tmp_path / "2.txt")
     assert set(all_yes.active.values()) == {1.0}

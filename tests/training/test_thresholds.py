@@ -20,6 +20,7 @@ from auscan.training.thresholds import (
     Decision,
     best_threshold,
     cross_fit_predictions,
+    predict_active,
     read_decision,
     search_smoothing,
     tune_thresholds,
@@ -79,7 +80,7 @@ def test_each_au_is_tuned_separately_on_the_labels_that_count() -> None:
     labels[::2, 5] = -1  # removes half of the frames
     noisy = probabilities.copy()
     noisy[::2] = random.random((200, 12))
-    decision = Decision(tune_thresholds(labels, noisy))
+    decision = Decision(AFFWILD2_AUS, tune_thresholds(labels, noisy))
     np.testing.assert_allclose(decision.thresholds, cut, atol=0.05)
     assert count(labels, decision.predict(noisy)).score() == 1
 
@@ -93,7 +94,7 @@ def test_thresholds_of_a_video_are_tuned_on_the_other_videos_only() -> None:
     predictions = cross_fit_predictions(labels, scores, source)
     for video, other in ((0, 1), (1, 0)):
         thresholds = tune_thresholds(labels[source == other], scores[source == other])
-        expected = Decision(thresholds).predict(scores[source == video])
+        expected = predict_active(scores[source == video], thresholds)
         np.testing.assert_array_equal(predictions[source == video], expected)
 
 
@@ -106,14 +107,16 @@ def test_every_frame_is_predicted_once_for_any_number_of_videos(videos: int) -> 
 
 
 def test_a_score_equal_to_its_threshold_is_active_and_a_missing_one_inactive() -> None:
-    decision = Decision(thresholds=(0.7,) * 12)
+    decision = Decision(AFFWILD2_AUS, (0.7,) * 12)
     scores = np.array([[0.7] * 12, [0.69] * 12, [np.nan] * 12], np.float32)
     assert decision.predict(scores)[:, 0].tolist() == [True, False, False]
 
 
 def test_a_decision_is_read_as_it_was_saved(tmp_path: Path) -> None:
     decision = Decision(
-        tuple(float(t) for t in np.float32(np.linspace(0.1, 0.9, 12))), (Smoothing(7),) * 11 + (Smoothing(),)
+        AFFWILD2_AUS,
+        tuple(float(t) for t in np.float32(np.linspace(0.1, 0.9, 12))),
+        (Smoothing(7),) * 11 + (Smoothing(),),
     )
     decision.save(tmp_path / "thresholds.json")
     assert read_decision(tmp_path / "thresholds.json") == decision
@@ -122,6 +125,7 @@ def test_a_decision_is_read_as_it_was_saved(tmp_path: Path) -> None:
 def test_a_decision_stores_calibration_and_operating_points(tmp_path: Path) -> None:
     rising = tuple(np.linspace(0.1, 0.9, 12).tolist())
     decision = Decision(
+        AFFWILD2_AUS,
         rising,
         calibration=Calibration(scale=rising, shift=rising),
         operating_points=OperatingPoints(balanced=(0.3,) * 12, precise=rising, sensitive=(0.1,) * 12),
@@ -141,7 +145,7 @@ def test_a_decision_stores_calibration_and_operating_points(tmp_path: Path) -> N
 )
 def test_invalid_calibration_or_points_are_refused_in_one_line(tmp_path: Path, more: object) -> None:
     path = tmp_path / "thresholds.json"
-    Decision().save(path)
+    Decision(AFFWILD2_AUS).save(path)
     path.write_text(json.dumps(json.loads(path.read_text()) | more))  # type: ignore[operator]
     with pytest.raises(InputError, match="not a thresholds file") as caught:
         read_decision(path)
@@ -165,7 +169,7 @@ def test_invalid_calibration_or_points_are_refused_in_one_line(tmp_path: Path, m
 )
 def test_a_file_with_invalid_content_is_refused(tmp_path: Path, change: object) -> None:
     path = tmp_path / "thresholds.json"
-    Decision().save(path)
+    Decision(AFFWILD2_AUS).save(path)
     content = json.loads(path.read_text())
     change(content)  # type: ignore[operator]
     path.write_text(json.dumps(content))
@@ -185,11 +189,11 @@ def test_an_invalid_thresholds_file_is_refused(tmp_path: Path, text: str) -> Non
 
 def test_smoothing_is_optional_in_a_file(tmp_path: Path) -> None:
     path = tmp_path / "thresholds.json"
-    Decision().save(path)
+    Decision(AFFWILD2_AUS).save(path)
     content = json.loads(path.read_text())
     del content["smooth"]
     path.write_text(json.dumps(content))
-    assert read_decision(path) == Decision()
+    assert read_decision(path) == Decision(AFFWILD2_AUS)
 
 
 def noisy_scores() -> tuple[pd.DataFrame, pd.DataFrame]:
@@ -225,7 +229,7 @@ def test_the_search_finds_a_long_window_for_slow_labels_and_none_for_fast_ones()
     assert search.windows[0].frames(10) >= 5
     assert search.windows[1] == Smoothing(), "each smoothing mixes 1 and 0"
     assert search.windows[2].kind == "median"
-    assert search.windows[3:] == NO_SMOOTHING[3:], "without positives nothing is better than no smoothing"
+    assert search.windows[3:] == (NO_SMOOTHING,) * 9, "without positives nothing is better than no smoothing"
     assert search.cross_fitted is not None
     predictions = (
         search.cross_fitted,
@@ -252,8 +256,8 @@ def test_the_cross_fitted_predictions_of_a_video_do_not_use_its_labels() -> None
 
 
 def test_smoothing_in_seconds_and_by_median_is_stored(tmp_path: Path) -> None:
-    windows = (Smoothing(7), Smoothing(0.5, "s"), Smoothing(1, "s", "median"), *NO_SMOOTHING[3:])
-    Decision(windows=windows).save(tmp_path / "t.json")
+    windows = (Smoothing(7), Smoothing(0.5, "s"), Smoothing(1, "s", "median"), *(NO_SMOOTHING,) * 9)
+    Decision(AFFWILD2_AUS, windows=windows).save(tmp_path / "t.json")
     assert list(json.loads((tmp_path / "t.json").read_text())["smooth"].values())[:4] == [
         7,
         "0.5s",
@@ -261,3 +265,26 @@ def test_smoothing_in_seconds_and_by_median_is_stored(tmp_path: Path) -> None:
         1,
     ]
     assert read_decision(tmp_path / "t.json").windows == windows
+
+
+def test_a_decision_of_other_aus_is_read_and_picked_by_name(tmp_path: Path) -> None:
+    """Taking the numbers by position would give AU45 the threshold of AU01."""
+    numbers = (0.2, 0.3, 0.4)
+    decision = Decision(
+        ("AU45", "AU01", "AU14"),
+        numbers,
+        (Smoothing(7), Smoothing(), Smoothing(3)),
+        Calibration(scale=numbers, shift=numbers),
+        OperatingPoints(balanced=numbers, precise=numbers, sensitive=numbers),
+    )
+    decision.save(tmp_path / "t.json")
+    picked = read_decision(tmp_path / "t.json").for_aus(("AU01", "AU45"))
+    assert picked == Decision(
+        ("AU01", "AU45"),
+        (0.3, 0.2),
+        (Smoothing(), Smoothing(7)),
+        Calibration(scale=(0.3, 0.2), shift=(0.3, 0.2)),
+        OperatingPoints(balanced=(0.3, 0.2), precise=(0.3, 0.2), sensitive=(0.3, 0.2)),
+    )
+    with pytest.raises(InputError, match="lack AU02"):
+        decision.for_aus(("AU01", "AU02"))

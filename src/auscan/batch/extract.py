@@ -193,7 +193,7 @@ class Extraction:
 
     def count_from_pictures(self) -> int:
         """Return the number of tracks whose crops are the data set's pictures."""
-        return sum(self.crops == "pictures" or track.shown_in is None for track in self.tracks)
+        return sum(track.crop_source(self.crops) == "pictures" for track in self.tracks)
 
     def _enlarged_from(self) -> int | None:
         for image in (image for track in self.tracks for image in track.images if image is not None):

@@ -60,21 +60,24 @@ def evaluate(
             "--save-thresholds, or leave out --thresholds."
         )
     from auscan.training.evaluation import evaluate as evaluate_scores
-    from auscan.training.scores import read_labels, read_scores
-    from auscan.training.smoothing import NO_SMOOTHING, parse_windows
+    from auscan.training.scores import read_labels, read_scores, shared_aus
+    from auscan.training.smoothing import Smoothing, parse_windows
     from auscan.training.thresholds import Decision, read_decision
 
     decision = read_decision(thresholds) if thresholds is not None else None
-    windows = NO_SMOOTHING if smooth is None else None if smooth == "search" else parse_windows(smooth)
-    evaluation = evaluate_scores(read_labels(index, split), read_scores(scores), decision, windows, rule)
+    labels, scored = read_labels(index, split), read_scores(scores)
+    windows: tuple[Smoothing, ...] | Literal["search"] = ()
+    if smooth is not None:
+        windows = "search" if smooth == "search" else parse_windows(smooth, shared_aus(labels, scored))
+    evaluation = evaluate_scores(labels, scored, decision, windows, rule)
     if save_thresholds is not None:
         assert evaluation.calibrated_thresholds is not None  # always computed without --thresholds
         calibration, points = (
             evaluation.calibrated_thresholds.calibration,
             evaluation.calibrated_thresholds.operating_points,
         )
-        thresholds_tuned = evaluation.at_tuned.thresholds
-        Decision(thresholds_tuned, evaluation.windows, calibration, points).save(save_thresholds)
+        tuned = evaluation.at_tuned.thresholds
+        Decision(evaluation.au_names, tuned, evaluation.windows, calibration, points).save(save_thresholds)
     content = {"index": str(index), "scores": str(scores), "split": split, **evaluation.to_dict()}
     text = json.dumps(content, indent=2, allow_nan=False)
     if out is not None:
@@ -94,22 +97,18 @@ def _write(out: Path, text: str, evaluation: "Evaluation") -> None:
     write_figure(out / "evaluation.html", evaluation)
 
 
-def _print_table(evaluation: "Evaluation") -> None:
-    from rich import box
-    from rich.console import Console
-    from rich.table import Table
+HEADER = ("", "pos.", "AUC", "AP", "ECE", "F1@.5", "95 %", "kappa", "thr.", "tuned", "95 %")
+"""Columns of the table, which fit 80 columns of a terminal."""
 
-    from auscan.core.aus import AFFWILD2_AUS
+
+def _print_table(evaluation: "Evaluation") -> None:
+    from auscan.cli.text_table import format_table, wrap
 
     default, tuned = evaluation.at_default, evaluation.at_tuned
-    # Narrow enough for a terminal of 80 columns.
-    table = Table("", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
-    for title in ("pos.", "AUC", "AP", "ECE", "F1@.5", "95 %", "kappa", "thr.", "tuned", "95 %"):
-        table.add_column(title, justify="right", no_wrap=True)
     counts, ends = default.f1_all.counts, (default.f1_all.interval, tuned.f1_all.interval)
     f1, f1_tuned = counts.f1(), tuned.f1_all.counts.f1()
-    for j, name in enumerate(AFFWILD2_AUS):
-        table.add_row(
+    rows = [
+        (
             name,
             _format_share(counts.positives()[j], counts.labelled()[j]),
             _format(evaluation.ranking[j].auc),
@@ -118,40 +117,36 @@ def _print_table(evaluation: "Evaluation") -> None:
             *(_format(f1[j]), _format_interval(*ends[0].f1[:, j]), _format(default.f1_all.kappa[j])),
             *(f"{tuned.thresholds[j]:.2f}", _format(f1_tuned[j]), _format_interval(*ends[1].f1[:, j])),
         )
-    table.add_section()
-    for title, one, other in (
-        ("f1_all", default.f1_all, tuned.f1_all),
-        ("f1_faces", default.f1_faces, tuned.f1_faces),
-    ):
-        table.add_row(
-            *(
-                title,
-                "",
-                "",
-                "",
-                "",
-                _format(one.counts.score()),
-                _format_interval(*one.interval.score),
-                "",
-                "",
-            ),
-            *(_format(other.counts.score()), _format_interval(*other.interval.score)),
+        for j, name in enumerate(evaluation.au_names)
+    ]
+    means = [
+        (
+            *(title, "", "", "", "", _format(one.counts.score()), _format_interval(*one.interval.score)),
+            *("", "", _format(other.counts.score()), _format_interval(*other.interval.score)),
         )
-    console = Console()
-    console.print(table)
+        for title, one, other in (
+            ("f1_all", default.f1_all, tuned.f1_all),
+            ("f1_faces", default.f1_faces, tuned.f1_faces),
+        )
+    ]
+    typer.echo(format_table(HEADER, rows, means) + "\n")
     for sentence in _notes(evaluation):
-        console.print(sentence, highlight=False)
+        typer.echo(wrap(sentence))
 
 
 def _notes(evaluation: "Evaluation") -> list[str]:
     """Return the sentences printed below the table."""
-    from auscan.core.aus import AFFWILD2_AUS
-
     notes = [
         f"{evaluation.frames} of {evaluation.rows} frames are evaluated: {evaluation.tracks} tracks, "
         f"{evaluation.sources} source videos. {evaluation.frames_without_face} frames without a face have "
         "interpolated scores in f1_all and are left out of f1_faces."
     ]
+    if evaluation.not_scored:
+        notes.append(
+            f"Not in the table and not in the means, without scores: {', '.join(evaluation.not_scored)}."
+        )
+    if evaluation.not_labelled:
+        notes.append(f"Not in the table, without labels: {', '.join(evaluation.not_labelled)}.")
     if evaluation.frames_without_score:
         notes.append(
             f"In {evaluation.frames_without_score} frames an AU has no score in its whole track and counts "
@@ -162,7 +157,7 @@ def _notes(evaluation: "Evaluation") -> list[str]:
     if evaluation.tuned_here:
         notes.append("The thresholds were tuned on the evaluated frames, so the tuned F1 is optimistic.")
     if evaluation.smoothing_searched:
-        chosen = zip(AFFWILD2_AUS, evaluation.windows, strict=True)
+        chosen = zip(evaluation.au_names, evaluation.windows, strict=True)
         notes.append(
             "Smoothing of best F1 on these frames (1: none): "
             f"{', '.join(f'{name} {window}' for name, window in chosen)}."

@@ -88,10 +88,10 @@ def pack(
 ) -> None:
     """Pack encoders and network of RUN into a checkpoint for `auscan detect --model`."""
     from auscan.training.pack import pack as pack_run
-    from auscan.training.thresholds import Decision, read_decision
+    from auscan.training.thresholds import read_decision
 
     decision = None if thresholds is None else read_decision(thresholds)
     config = pack_run(run, out, decision, name, model, visual, audio)
     typer.echo(f"{out}: {config.name}, for auscan detect --model {out}")
-    if decision is not None and decision.windows != Decision().windows:
+    if decision is not None and decision.smooths:
         typer.echo("The thresholds were tuned on smoothed scores; detect does not smooth.", err=True)

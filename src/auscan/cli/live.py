@@ -88,14 +88,15 @@ class MjpegPage:
 
         if self._painter is None:
             height, width = frame.image.shape[:2]
-            self._painter = Painter(height, width, self._config.thresholds)
-        names = self._config.au_names
+            self._painter = Painter(height, width, self._config.au_names, self._config.thresholds)
         faces = [
             DrawnFace(
                 int(row["face_id"] or 0),
                 (float(row["x"] or 0), float(row["y"] or 0), float(row["w"] or 0), float(row["h"] or 0)),
-                np.array([np.nan if row[name] is None else row[name] for name in names], np.float32),
-                np.array([row[f"{name}_c"] == 1 for name in names]),
+                np.array(
+                    [np.nan if row[name] is None else row[name] for name in self._config.au_names], np.float32
+                ),
+                np.array([row[f"{name}_c"] == 1 for name in self._config.au_names]),
                 str(row["reason"]),
             )
             for row in rows

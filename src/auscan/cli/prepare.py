@@ -19,7 +19,7 @@ def prepare(
     ],
     dataset: Annotated[
         str | None,
-        typer.Option("--format", help="affwild2, mtl, disfa, bp4d or openface; default: detected."),
+        typer.Option("--format", help="affwild2, mtl, disfa, bp4d, openface or own; default: detected."),
     ] = None,
     annotations: Annotated[
         list[Path] | None,
@@ -39,9 +39,18 @@ def prepare(
         list[Path] | None,
         typer.Option("--lists", metavar="PATH", help="Test lists and templates outside ROOT; repeatable."),
     ] = None,
+    names: Annotated[
+        Path | None,
+        typer.Option("--names", metavar="FILE", help="AUs of the coders' tier names, YAML or CSV."),
+    ] = None,
+    coder: Annotated[
+        str | None,
+        typer.Option("--coder", metavar="NAME", help="Coder whose coding is the label, or majority."),
+    ] = None,
 ) -> None:
     """Index the data set in ROOT: one row per frame with labels, picture and time."""
     from auscan.datasets.find import Roots
+    from auscan.datasets.prepare import CoderOptions
     from auscan.datasets.prepare import prepare as prepare_index
 
     roots = Roots(
@@ -51,7 +60,7 @@ def prepare(
         lists=tuple(lists or ()),
     )
     with show_progress("prepare") as progress:
-        summary = prepare_index(root, out, dataset, roots, progress)
+        summary = prepare_index(root, out, dataset, roots, progress, CoderOptions(names, coder))
     for name, split in summary["splits"].items():
         typer.echo(
             f"{name}: {split['tracks']} tracks, {split['rows']} rows, {split['rows_labelled']} with all "

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from auscan.core.aus import AFFWILD2_AUS
 from auscan.core.errors import InputError
 
 if TYPE_CHECKING:
@@ -55,9 +56,9 @@ def submit(
     from auscan.training.submission import write_submission
     from auscan.training.thresholds import Decision, read_decision
 
-    decision = read_decision(thresholds) if thresholds is not None else Decision()
+    decision = None if thresholds is None else read_decision(thresholds)
     if smooth is not None:
-        decision = Decision(windows=parse_windows(smooth))
+        decision = Decision(AFFWILD2_AUS, windows=parse_windows(smooth, AFFWILD2_AUS))
     submission, repairs = write_submission(read_scores(scores), template, out, decision, allow_difference)
     _print(submission, out)
     for number, meaning in (
@@ -69,6 +70,8 @@ def submit(
     ):
         if number:
             typer.echo(f"{number} {meaning}")
+    if repairs.aus_left_out:
+        typer.echo(f"Left out, because a submission does not have them: {', '.join(repairs.aus_left_out)}.")
 
 
 def check_submission(

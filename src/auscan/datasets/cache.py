@@ -6,7 +6,7 @@
     CACHE/<track>/scales.npy      [T, G * G] float32     factor of each patch token
     CACHE/<track>/audio.npy       [Ta, Da] float16       50 tokens a second
     CACHE/<track>/times.npy       [T] float64            seconds, on the clock of video and sound
-    CACHE/<track>/has_image.npy   [T] bool               False: no picture, zeros in face and patches
+    CACHE/<track>/has_image.npy   [T] bool               False: no picture or face, zeros in face and patches
 
 T is the number of rows of the track in the index, including frames without a picture, so row k is label k.
 A folder gets its final name only when it is complete. This module does not import torch.

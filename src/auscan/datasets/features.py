@@ -6,7 +6,8 @@ segments as at inference and encoded once per video; for encoders that normalise
 twice. For an audio transformer the tokens are the means of groups of its layers, whose weights training
 learns (model/token_mix.py).
 
-Crops are the pictures of the index, or are cut from the frames of the video (video_crops.py).
+Crops are the pictures of the index, or are cut from the frames of the video (video_crops.py). Those of tracks
+without pictures (own_labels.py) are always cut from the video.
 
 Inputs: an index (index.py) and encoders (frozen_encoders.py).  Returns: folders of features (cache.py).
 See also: batch/extract.py (pending tracks, workers), training/ (training on features).
@@ -31,7 +32,7 @@ from auscan.datasets.cache import (
 from auscan.datasets.crops import resize_crop
 from auscan.datasets.frozen_encoders import Encoders, to_float16
 from auscan.datasets.index import Index
-from auscan.datasets.video_crops import detected_crops, find_shown
+from auscan.datasets.video_crops import DetectedCrop, detected_crops, find_shown, select_face
 from auscan.inference.engine import encode_audio_stream, measure_level
 from auscan.media.audio import read_waveform
 from auscan.media.discover import read_image
@@ -64,6 +65,19 @@ class TrackRows:
     """Video file that shows the track; None without a video."""
     times_s: NDArray[np.float64]
     """Frame times [T], seconds."""
+    face: str | None = None
+    """Face of a track without pictures, see `Track.face`; None if the pictures show it."""
+
+    @property
+    def crop_rows(self) -> list[int]:
+        """Rows that may have a crop: those with a picture, or all of a track without pictures."""
+        return [i for i, image in enumerate(self.images) if image is not None or self.face is not None]
+
+    def crop_source(self, crops: CropSource) -> CropSource:
+        """Return the source of the track's crops if `crops` is that of tracks with pictures."""
+        if self.face is not None:
+            return "video"
+        return "pictures" if self.shown_in is None else crops
 
     @property
     def length_s(self) -> float:
@@ -82,7 +96,9 @@ def read_tracks(index: Index) -> Iterator[TrackRows]:
         times_s = frames["timestamp"].to_numpy(np.float64)
         indices = frames["frame"].to_numpy(np.int64) - 1
         with_sound = video if track.has_audio else None
-        yield TrackRows(name, video or name, with_sound, images, indices, video, times_s)
+        face = getattr(track, "face", None)  # an index of auscan 0.1 does not have the column
+        face = face if isinstance(face, str) else None
+        yield TrackRows(name, video or name, with_sound, images, indices, video, times_s, face)
 
 
 def expected_header(
@@ -94,20 +110,24 @@ def expected_header(
         model=encoders.name,
         encoders=encoders.digest,
         rows=len(track.images),
-        rows_digest=rows_digest([*track.images, track.video], track.times_s),
+        rows_digest=rows_digest([*track.images, track.video, *_stated(track.face)], track.times_s),
         width=encoders.width,
         grid=grid,
         audio_width=encoders.audio_width,
         visual_parts=encoders.visual_parts,
         audio_parts=encoders.audio_parts,
-        crops="pictures" if track.shown_in is None else crops,
+        crops=track.crop_source(crops),
         crop_size=encoders.crop_size,
     )
 
 
+def _stated(face: str | None) -> list[str]:
+    return [] if face is None else [f"face {face}"]
+
+
 def count_images(tracks: Iterable[TrackRows]) -> int:
-    """Return the number of pictures in the tracks."""
-    return sum(image is not None for track in tracks for image in track.images)
+    """Return the number of pictures in the tracks, and of frames in those without pictures."""
+    return sum(len(track.crop_rows) for track in tracks)
 
 
 @dataclass(eq=False)
@@ -121,24 +141,26 @@ class _OpenTrack:
     """Shorter side of the smallest picture that was resized to a crop so far, px."""
     without_match: int = 0
     """Number of pictures that no face of their frame matches, so far."""
-
-    @property
-    def rows(self) -> list[int]:
-        """Rows with a picture."""
-        return [number for number, image in enumerate(self.track.images) if image is not None]
+    with_others: int = 0
+    """Number of frames with other faces, so far; of tracks without pictures."""
 
     def warnings(self) -> list[str]:
         """Return a warning for each unreadable picture, and one for pictures that no face matches."""
         found = [f"not readable, counts as missing: {image}" for image in self.unreadable]
+        if self.with_others and self.track.face is not None:
+            found.append(
+                f"{self.track.name}: {self.with_others} of {len(self.track.images)} frames have several "
+                f"faces; the labels are taken for the face {self.track.face} (see docs/own_labels.md)"
+            )
         if self.writer.header.crops == "video" and self.without_match:
             found.append(
-                f"{self.track.name}: {self.without_match} of {len(self.rows)} crops are the data set's "
-                "pictures, because no face in the frame of the video surely matches them"
+                f"{self.track.name}: {self.without_match} of {len(self.track.crop_rows)} crops are the data "
+                "set's pictures, because no face in the frame of the video surely matches them"
             )
         return found
 
 
-_Row = tuple[_OpenTrack, int, Sequence[NDArray[np.uint8]]]
+_Row = tuple[_OpenTrack, int, Sequence[DetectedCrop]]
 """Track, row, and crops of the faces in its frame; none if crops are not cut from a video."""
 
 
@@ -150,7 +172,7 @@ class _PendingImage:
     number: int
     """Row in the track."""
     image: str
-    """Path below the data set's folder."""
+    """Path below the data set's folder; empty without a picture."""
     crop: "Future[tuple[NDArray[np.uint8], int | None]]"
     """Crop [S, S, 3]; the shorter side of the picture in px, or None if the crop is from the video."""
 
@@ -223,28 +245,35 @@ class Extractor:
                 yield batch
                 batch = _ImageBatch([], [])
             track, number, detected = row
-            image = track.track.images[number]
+            image, face = track.track.images[number], track.track.face
+            if face is not None:
+                track.with_others += len(detected) > 1
+                selected = select_face(detected, face)
+                if selected is not None:
+                    batch.rows.append(_PendingImage(track, number, "", _finished((selected, None))))
+                continue
             assert image is not None
-            crop = decoders.submit(_read_crop, self.root / image, detected, self.encoders.crop_size)
+            crops = [each.pixels for each in detected]
+            crop = decoders.submit(_read_crop, self.root / image, crops, self.encoders.crop_size)
             batch.rows.append(_PendingImage(track, number, image, crop))
         yield batch
 
     def _rows(self, tracks: Sequence[TrackRows], folder: Path) -> Iterator[_Row | _OpenTrack]:
         """Yield the rows with a picture, and each track after its last row."""
         video = tracks[0].shown_in
-        if self.crops == "video" and video is not None:
+        if video is not None and tracks[0].crop_source(self.crops) == "video":
             yield from self._video_rows([self._open(track, folder) for track in tracks], self.root / video)
             return
         for track in tracks:
             open_track = self._open(track, folder)
-            yield from ((open_track, number, ()) for number in open_track.rows)
+            yield from ((open_track, number, ()) for number in track.crop_rows)
             yield open_track
 
     def _video_rows(self, tracks: list[_OpenTrack], video: Path) -> Iterator[_Row | _OpenTrack]:
         """Yield the rows of all tracks of a video in the order of its frames, with the faces of the frame."""
         rows: dict[int, list[tuple[_OpenTrack, int]]] = {}
         for track in tracks:
-            for number in track.rows:
+            for number in track.track.crop_rows:
                 rows.setdefault(int(track.track.frames[number]), []).append((track, number))
         try:
             for index, crops in detected_crops(video, max(rows, default=-1), self.encoders.crop_size):
@@ -258,6 +287,13 @@ class Extractor:
     def _open(self, track: TrackRows, folder: Path) -> _OpenTrack:
         header = expected_header(track, self.encoders, self.grid, self.crops)
         return _OpenTrack(track, TrackWriter(folder, header, track.times_s), [])
+
+
+def _finished(crop: tuple[NDArray[np.uint8], int | None]) -> "Future[tuple[NDArray[np.uint8], int | None]]":
+    """Return a crop as if it had been decoded."""
+    future: Future[tuple[NDArray[np.uint8], int | None]] = Future()
+    future.set_result(crop)
+    return future
 
 
 def _read_crop(

@@ -1,7 +1,7 @@
 """Write and read the index of a data set, two tables with a row per frame and a row per track.
 
-    frames.parquet   track, split, source_video, frame, image, has_image, timestamp, AU01 to AU26;
-                     AU01_covered to AU26_covered if the data set has covers.parquet
+    frames.parquet   track, split, source_video, frame, image, has_image, timestamp, the AUs of the data set
+                     (AU01, ...); AU01_covered, ... if the data set has covers.parquet
     tracks.parquet   files, counts, rates and warnings of each track
     report.md, report.json                                              (written by prepare.py)
 
@@ -9,7 +9,7 @@ Extraction, training, evaluation and submission read only the index, so they do 
 Each row of the labels or of the template is kept, with or without a picture.
 
 Inputs: tracks.  Returns: the two tables.
-See also: affwild2.py, disfa.py, bp4d.py, openface.py (tracks), report.py (report).
+See also: affwild2.py, disfa.py, bp4d.py, openface.py, own_labels.py (tracks), report.py (report).
 """
 
 import hashlib
@@ -26,7 +26,7 @@ import pyarrow as pa  # type: ignore[import-untyped]
 import pyarrow.parquet as pq  # type: ignore[import-untyped]
 from numpy.typing import NDArray
 
-from auscan.core.aus import AFFWILD2_AUS, AU_COUNT
+from auscan.core.aus import AFFWILD2_AUS, check_au_names
 from auscan.core.environment import atomic_path
 from auscan.core.errors import InputError
 from auscan.datasets.clock import FrameClock
@@ -40,23 +40,29 @@ METADATA_KEY: Final[bytes] = b"auscan"
 
 _TEXT = pa.dictionary(pa.int32(), pa.string())
 
-FRAME_SCHEMA: Final = pa.schema(
-    [
-        ("track", _TEXT),
-        ("split", _TEXT),
-        ("source_video", _TEXT),
-        ("frame", pa.int32()),
-        ("image", pa.string()),
-        ("has_image", pa.bool_()),
-        ("timestamp", pa.float64()),
-        *((name, pa.int8()) for name in AFFWILD2_AUS),
-    ]
-)
-"""Columns of frames.parquet.
 
-frame: number in the video, from 1.  image: path below the data set's folder, null without a picture.
-timestamp: seconds on the clock of the video and its sound.  AUs: 1 active, 0 inactive, -1 not annotated.
-"""
+def frame_schema(au_names: Sequence[str]) -> Any:
+    """Return the schema of frames.parquet for a data set with these AUs.
+
+    frame: number in the video, from 1.  image: path below the data set's folder, null without a picture.
+    timestamp: seconds on the clock of the video and its sound.  AUs: 1 active, 0 inactive, -1 not annotated.
+    """
+    return pa.schema(
+        [
+            ("track", _TEXT),
+            ("split", _TEXT),
+            ("source_video", _TEXT),
+            ("frame", pa.int32()),
+            ("image", pa.string()),
+            ("has_image", pa.bool_()),
+            ("timestamp", pa.float64()),
+            *((name, pa.int8()) for name in au_names),
+        ]
+    )
+
+
+FRAME_SCHEMA: Final = frame_schema(AFFWILD2_AUS)
+"""Schema of frames.parquet for the AUs of Aff-Wild2."""
 
 COVER_COLUMNS: Final[tuple[str, ...]] = tuple(f"{name}_covered" for name in AFFWILD2_AUS)
 """Optional columns of frames.parquet: 1 the AU's region of the face is covered, 0 visible, -1 unknown."""
@@ -67,9 +73,11 @@ TRACK_SCHEMA: Final = pa.schema(
         ("split", pa.string()),
         ("source_video", pa.string()),
         ("video", pa.string()),
+        ("face", pa.string()),
         ("has_audio", pa.bool_()),
         ("image_folder", pa.string()),
         ("labels", pa.string()),
+        ("coder", pa.string()),
         ("rows", pa.int64()),
         ("rows_labelled", pa.int64()),
         ("rows_partly_labelled", pa.int64()),
@@ -85,16 +93,17 @@ TRACK_SCHEMA: Final = pa.schema(
         ("start_s", pa.float64()),
         ("width", pa.int64()),
         ("height", pa.int64()),
-        ("positives", pa.list_(pa.int64(), AU_COUNT)),
-        ("annotated", pa.list_(pa.int64(), AU_COUNT)),
+        ("positives", pa.list_(pa.int64())),
+        ("annotated", pa.list_(pa.int64())),
         ("warnings", pa.list_(pa.string())),
     ]
 )
 """Columns of tracks.parquet.
 
-Paths are relative to the data set's folder.  video: file with the picture and the sound.  rows_labelled:
-rows with all twelve labels, or with all AUs that the data set codes.  frames_decoded: frames of the video.
-surplus: last row number minus frames_decoded.  Both are null without a readable video.
+Paths are relative to the data set's folder.  video: file with the picture and the sound.  face: `Track.face`.
+coder: who coded, if known.  rows_labelled: rows with labels of all AUs that the data set codes.
+frames_decoded: frames of the video.  surplus: last row number minus frames_decoded.  Both are null without a
+readable video.  positives, annotated: counts for each AU.
 """
 
 
@@ -131,8 +140,15 @@ class Track:
     """Frame rate in the track's name."""
     images_beyond: int = 0
     """Number of pictures whose frame number has no row."""
+    au_names: tuple[str, ...] = AFFWILD2_AUS
+    """AUs of the columns of labels and covers."""
     coded: tuple[str, ...] = AFFWILD2_AUS
     """AUs that the data set codes."""
+    coder: str | None = None
+    """Who coded, if known."""
+    face: str | None = None
+    """Face of a track without pictures: 'largest' in each frame, or its face_id in `auscan detect`. None: the
+    pictures show it."""
     covers: NDArray[np.int8] | None = None
     """Covers [N, A] of the AUs' regions: 1 covered, 0 visible, -1 unknown; None: all unknown."""
     warnings: tuple[str, ...] = ()
@@ -142,7 +158,8 @@ class Track:
         count = len(self.numbers)
         covers = self.labels if self.covers is None else self.covers
         shapes = (self.labels.shape, covers.shape, (len(self.images),), self.times_s.shape)
-        if shapes != ((count, AU_COUNT), (count, AU_COUNT), (count,), (count,)):
+        values = count, len(self.au_names)
+        if shapes != (values, values, (count,), (count,)):
             raise ValueError(
                 f"Track {self.name} has {count} numbers, but labels, covers, images and times of shapes "
                 f"{shapes}."
@@ -152,15 +169,17 @@ class Track:
 class IndexWriter:
     """Writer of an index; tracks are written one by one and not kept in memory."""
 
-    def __init__(self, frames: Any, covers: bool = False) -> None:
+    def __init__(self, frames: Any, covers: bool, au_names: tuple[str, ...]) -> None:
         """Write rows to the ParquetWriter `frames`; covers: with COVER_COLUMNS."""
-        self._frames, self._covers = frames, covers
+        self._frames, self._covers, self._au_names = frames, covers, au_names
         self._digest = hashlib.sha256()
         self.rows: list[dict[str, Any]] = []
         """Rows of tracks.parquet, one per track."""
 
     def add(self, track: Track) -> None:
-        """Write the rows of a track as one row group."""
+        """Write the rows of a track as one row group.  Raises ValueError for a track with other AUs."""
+        if track.au_names != self._au_names:
+            raise ValueError(f"Track {track.name} has {track.au_names}, but the index {self._au_names}.")
         table = _frame_table(track)
         if self._covers:
             table = _with_covers(table, track)
@@ -177,23 +196,25 @@ class IndexWriter:
 
 
 @contextmanager
-def open_index_writer(folder: Path, metadata: dict[str, Any], covers: bool = False) -> Iterator[IndexWriter]:
+def open_index_writer(
+    folder: Path, metadata: dict[str, Any], covers: bool = False, au_names: tuple[str, ...] = AFFWILD2_AUS
+) -> Iterator[IndexWriter]:
     """Yield a writer of an index in `folder`; store `metadata` in the footer of both tables.
 
-    covers: whether frames.parquet has COVER_COLUMNS.
+    covers: whether frames.parquet has COVER_COLUMNS.  au_names: AUs of the data set.
     Both files are renamed into place after the last row, so an existing index stays valid until then.
     """
     with ExitStack() as stack:
         frames_path = stack.enter_context(atomic_path(folder / "frames.parquet"))
         tracks_path = stack.enter_context(atomic_path(folder / "tracks.parquet"))
         cover_fields = [(name, pa.int8()) for name in COVER_COLUMNS] if covers else []
-        schema = pa.schema([*FRAME_SCHEMA, *cover_fields])
+        schema = pa.schema([*frame_schema(check_au_names(au_names)), *cover_fields])
         with pq.ParquetWriter(frames_path, schema, compression="zstd") as frames:
-            writer = IndexWriter(frames, covers)
+            writer = IndexWriter(frames, covers, au_names)
             yield writer
             metadata = {
                 "format_number": FORMAT_NUMBER,
-                "au_names": AFFWILD2_AUS,
+                "au_names": au_names,
                 **metadata,
                 "digest": writer.digest,
             }
@@ -217,6 +238,11 @@ class Index:
     """Table with the columns of TRACK_SCHEMA, a row per track."""
     metadata: dict[str, Any]
     """Format number, AU names, data set, root, auscan's version and digest."""
+
+    @property
+    def au_names(self) -> tuple[str, ...]:
+        """AUs of the data set, in the order of the columns."""
+        return tuple(self.metadata["au_names"])
 
 
 def read_index(folder: Path, root: Path | None = None) -> Index:
@@ -267,12 +293,12 @@ def _frame_table(track: Track) -> Any:
         pa.array(track.times_s),
         *(pa.array(np.ascontiguousarray(column)) for column in track.labels.T),
     ]
-    return pa.Table.from_arrays(columns, schema=FRAME_SCHEMA)
+    return pa.Table.from_arrays(columns, schema=frame_schema(track.au_names))
 
 
 def _with_covers(table: Any, track: Track) -> Any:
     """Return the table of a track with COVER_COLUMNS."""
-    unknown = np.full((len(track.numbers), AU_COUNT), NOT_ANNOTATED, np.int8)
+    unknown = np.full((len(track.numbers), len(COVER_COLUMNS)), NOT_ANNOTATED, np.int8)
     covers = unknown if track.covers is None else track.covers
     for name, column in zip(COVER_COLUMNS, covers.T, strict=True):
         table = table.append_column(name, pa.array(np.ascontiguousarray(column), pa.int8()))
@@ -281,7 +307,7 @@ def _with_covers(table: Any, track: Track) -> Any:
 
 def _track_row(track: Track) -> dict[str, Any]:
     known = track.labels != NOT_ANNOTATED  # [N, A]
-    coded = known[:, [name in track.coded for name in AFFWILD2_AUS]]  # [N, coded AUs]
+    coded = known[:, [name in track.coded for name in track.au_names]]  # [N, coded AUs]
     complete = coded.all(axis=1)
     missing_image = np.array([image is None for image in track.images], bool)
     info = track.clock.info
@@ -290,9 +316,11 @@ def _track_row(track: Track) -> dict[str, Any]:
         "split": track.split,
         "source_video": track.source_video,
         "video": track.video,
+        "face": track.face,
         "has_audio": bool(info and info.has_audio),
         "image_folder": track.image_folder,
         "labels": track.label_file,
+        "coder": track.coder,
         "rows": len(track.numbers),
         "rows_labelled": int(complete.sum()),
         "rows_partly_labelled": int((coded.any(axis=1) & ~complete).sum()),

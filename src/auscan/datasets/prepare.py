@@ -1,15 +1,16 @@
 """Detect the format of a data set and write its index and report.
 
 Inputs: the data set's folder.  Returns: an index with frames.parquet, tracks.parquet, report.md, report.json.
-See also: affwild2.py, disfa.py, bp4d.py, openface.py (rules of each data set).
+See also: affwild2.py, disfa.py, bp4d.py, openface.py, own_labels.py (rules of each data set).
 """
 
 import json
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final, Protocol
 
+from auscan.core.aus import AFFWILD2_AUS
 from auscan.core.environment import VERSION, atomic_path
 from auscan.core.errors import InputError
 from auscan.datasets.affwild2 import AffWild2, MultiTask
@@ -20,10 +21,11 @@ from auscan.datasets.disfa import Disfa
 from auscan.datasets.find import DatasetFiles, Roots, Unused, find_dataset_files
 from auscan.datasets.index import Track, open_index_writer
 from auscan.datasets.openface import OpenFace
+from auscan.datasets.own_labels import OwnLabels, is_own
 from auscan.datasets.report import as_markdown, summarise
 from auscan.results.readers.toolkits import is_openface
 
-FORMATS: Final[tuple[str, ...]] = ("affwild2", "mtl", "disfa", "bp4d", "openface")
+FORMATS: Final[tuple[str, ...]] = ("affwild2", "mtl", "disfa", "bp4d", "openface", "own")
 """Supported data set formats."""
 
 Progress = Callable[[int, int | None], None]
@@ -38,6 +40,16 @@ class _DatasetReader(Protocol):
 
 
 @dataclass(frozen=True)
+class CoderOptions:
+    """Options of a folder of one's own labels."""
+
+    names: Path | None = None
+    """File with the AUs of tiers, columns and codes (coder_names.py)."""
+    coder: str | None = None
+    """Coder whose coding is the label, or 'majority'; None if each video has one."""
+
+
+@dataclass(frozen=True)
 class _DetectedDataset:
     """Data set whose format is known."""
 
@@ -47,6 +59,10 @@ class _DetectedDataset:
     """Reader of its tracks."""
     unused: list[Unused]
     """Files that the reader cannot use; complete after the last track."""
+    au_names: tuple[str, ...] = AFFWILD2_AUS
+    """AUs of the tracks."""
+    codings: list[dict[str, Any]] = field(default_factory=list)
+    """Who coded what; complete after the last track."""
 
 
 def prepare(
@@ -55,19 +71,21 @@ def prepare(
     dataset: str | None = None,
     roots: Roots | None = None,
     progress: Progress | None = None,
+    coders: CoderOptions | None = None,
 ) -> dict[str, Any]:
     """Write the index of the data set in `root` into the folder `out`; return the contents of report.json.
 
     dataset: one of FORMATS; None detects it.
-    roots: folders of Aff-Wild2's files, if they are in several places.
-    progress: called after each track.
+    roots: folders of Aff-Wild2's files, if they are in several places, or of the videos of one's own labels.
+    progress: called after each track.  coders: options for one's own labels.
     Raises InputError if the folder has no usable track; an existing index then stays unchanged.
     """
     root, out = root.resolve(), out.resolve()
-    detected = _detect_dataset(root, out, dataset, roots or Roots())
-    metadata = {"dataset": detected.dataset, "root": str(root), "auscan_version": VERSION}
-    rows, covers = 0, read_covers(root)
-    with open_index_writer(out, metadata, covers is not None) as writer:
+    detected = _detect_dataset(root, out, dataset, roots or Roots(), coders or CoderOptions())
+    au_names = detected.au_names
+    metadata: dict[str, Any] = {"dataset": detected.dataset, "root": str(root), "auscan_version": VERSION}
+    rows, covers = 0, None if detected.dataset == "own" else read_covers(root)
+    with open_index_writer(out, metadata, covers is not None, au_names) as writer:
         for track in detected.reader.tracks():
             if track is not None:
                 writer.add(track if covers is None else covers.added_to(track))
@@ -77,15 +95,22 @@ def prepare(
         unused = [replace(item, path=_relative_to_root(item.path, root)) for item in detected.unused]
         if not writer.rows:
             raise InputError(f"{root} does not hold a usable track. {_first_reason(unused)}")
-    summary = summarise(writer.rows, unused, {**metadata, "digest": writer.digest})
+    metadata = {**metadata, "au_names": list(au_names), "digest": writer.digest}
+    summary = summarise(writer.rows, unused, metadata, detected.codings)
     _write_text(out / "report.json", json.dumps(summary, indent=1, ensure_ascii=False) + "\n")
     _write_text(out / "report.md", as_markdown(summary))
     return summary
 
 
-def _detect_dataset(root: Path, out: Path, dataset: str | None, roots: Roots) -> _DetectedDataset:
+def _detect_dataset(
+    root: Path, out: Path, dataset: str | None, roots: Roots, coders: CoderOptions
+) -> _DetectedDataset:
     if dataset not in (None, *FORMATS):
         raise InputError(f"{dataset!r} is not a supported data set. Use one of {', '.join(FORMATS)}.")
+    if coders != CoderOptions():
+        if dataset not in (None, "own"):
+            raise InputError(f"--names and --coder are for own labels, not for --format {dataset}.")
+        dataset = "own"
     if dataset in (None, "affwild2", "mtl"):
         files = find_dataset_files(root, roots, exclude=out)
         if dataset == "affwild2" or (dataset is None and _is_affwild2(files)):
@@ -94,6 +119,9 @@ def _detect_dataset(root: Path, out: Path, dataset: str | None, roots: Roots) ->
             return _DetectedDataset("mtl", MultiTask(root, files), files.unused)
     tree = walk_tree(root, exclude=out)
     kind = dataset or _detect_tree_format(tree)
+    if kind == "own":
+        own = OwnLabels(tree, roots.videos, coders.names, coders.coder)
+        return _DetectedDataset(kind, own, tree.unused, own.au_names, own.codings)
     readers: dict[str, Callable[[DatasetTree], _DatasetReader]] = {
         "disfa": Disfa,
         "bp4d": Bp4d,
@@ -118,10 +146,13 @@ def _detect_tree_format(tree: DatasetTree) -> str:
         return "bp4d"
     if any(path.suffix.lower() == ".csv" and is_openface(path) for path in tree.files):
         return "openface"
+    if is_own(tree):
+        return "own"
     raise InputError(
         f"{tree.root} does not hold a supported data set. auscan searched for AU_Detection_Challenge, "
         "AU_Set, test lists (Aff-Wild2), files that begin with image,valence,arousal (mtl), "
-        "ActionUnit_Labels (DISFA), AU_OCC (BP4D) and CSV files of OpenFace. Set the format with --format."
+        "ActionUnit_Labels (DISFA), AU_OCC (BP4D), CSV files of OpenFace, and videos beside "
+        "coders' files (.eaf, .TextGrid, .opf, .csv, .tsv). Set the format with --format."
     )
 
 

@@ -1,7 +1,7 @@
 """Summarise an index and the irregularities of its data set as JSON and as Markdown.
 
 Inputs: the rows of tracks.parquet and the unused files.  Returns: a dict for report.json, text for report.md.
-See also: affwild2.py, disfa.py, bp4d.py, openface.py (tracks), prepare.py (files).
+See also: affwild2.py, disfa.py, bp4d.py, openface.py, own_labels.py (tracks), prepare.py (files).
 """
 
 from collections import Counter, defaultdict
@@ -31,13 +31,25 @@ Row = Mapping[str, Any]
 """Row of tracks.parquet."""
 
 
-def summarise(rows: Sequence[Row], unused: Sequence[Unused], metadata: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the contents of report.json for the rows of tracks.parquet."""
+def summarise(
+    rows: Sequence[Row],
+    unused: Sequence[Unused],
+    metadata: Mapping[str, Any],
+    codings: Sequence[Mapping[str, Any]] = (),
+) -> dict[str, Any]:
+    """Return the contents of report.json for the rows of tracks.parquet.
+
+    codings: who coded what, see own_labels.py.
+    """
+    au_names = metadata["au_names"]
     splits = sorted({row["split"] for row in rows}, key=_split_order)
     is_affwild2 = metadata["dataset"] == "affwild2"
     return {
         **metadata,
-        "splits": {split: _summarise_split(row for row in rows if row["split"] == split) for split in splits},
+        "splits": {
+            split: _summarise_split([row for row in rows if row["split"] == split], au_names)
+            for split in splits
+        },
         "published_positive_percent": dict(zip(AFFWILD2_AUS, PUBLISHED_PERCENT, strict=True))
         if is_affwild2
         else None,
@@ -62,6 +74,7 @@ def summarise(rows: Sequence[Row], unused: Sequence[Unused], metadata: Mapping[s
         ],
         "frame_rate_surprises": list(_rate_mismatches(rows)),
         "sources_in_two_splits": _sources_in_two_splits(rows),
+        "codings": list(codings),
         "warnings": {row["track"]: row["warnings"] for row in rows if row["warnings"]},
         "unused": [{"path": item.path, "reason": item.reason} for item in unused],
     }
@@ -71,8 +84,7 @@ def _split_order(split: str) -> tuple[int, str]:
     return ({"train": 0, "val": 1, "test": 2}.get(split, 3), split)
 
 
-def _summarise_split(rows: Iterator[Row]) -> dict[str, Any]:
-    chosen = list(rows)
+def _summarise_split(chosen: Sequence[Row], au_names: Sequence[str]) -> dict[str, Any]:
     positives = [sum(column) for column in zip(*(row["positives"] for row in chosen), strict=True)]
     annotated = [sum(column) for column in zip(*(row["annotated"] for row in chosen), strict=True)]
     counted = (
@@ -92,9 +104,9 @@ def _summarise_split(rows: Iterator[Row]) -> dict[str, Any]:
         "tracks_without_video": sum(row["video"] is None for row in chosen),
         "tracks_without_sound": sum(not row["has_audio"] for row in chosen),
         "tracks_without_pictures": sum(row["rows_without_image"] == row["rows"] for row in chosen),
-        "positives": dict(zip(AFFWILD2_AUS, positives, strict=True)),
-        "annotated": dict(zip(AFFWILD2_AUS, annotated, strict=True)),
-        "positive_percent": dict(zip(AFFWILD2_AUS, percents, strict=True)),
+        "positives": dict(zip(au_names, positives, strict=True)),
+        "annotated": dict(zip(au_names, annotated, strict=True)),
+        "positive_percent": dict(zip(au_names, percents, strict=True)),
         # Baseline: predicting 1 for every frame has an F1 of 2p / (1 + p), with p the rate of positives.
         "all_ones_f1": sum(2 * rate / (1 + rate) for rate in rates) / len(rates) if rates else None,
     }
@@ -128,6 +140,7 @@ def as_markdown(summary: Mapping[str, Any]) -> str:
         _positives_section(summary),
         *(_list_section(summary, *section) for section in LIST_SECTIONS),
         _shared_section(summary["sources_in_two_splits"]),
+        _codings_section(summary["codings"]),
         _warnings_section(summary["warnings"]),
         _unused_section(summary["unused"]),
     ]
@@ -195,7 +208,7 @@ def _positives_section(summary: Mapping[str, Any]) -> str:
     published = summary["published_positive_percent"]
     heads = ["AU", *(f"{name}: positives" for name in splits), *(f"{name}: %" for name in splits)]
     rows = []
-    for au in AFFWILD2_AUS:
+    for au in summary["au_names"]:
         row = [au, *(f"{s['positives'][au]:,}" for s in splits.values())]
         row += [_percent(s["positive_percent"][au]) for s in splits.values()]
         rows.append(row + _published_cells(au, splits, published))
@@ -234,6 +247,21 @@ def _shared_section(shared: Mapping[str, Sequence[str]]) -> str:
     rows = [[source, ", ".join(splits)] for source, splits in shared.items()]
     text = "Training on one of these splits and scoring on the other overestimates the scores."
     return f"## Source videos in two splits\n\n{text}\n\n{_table(['source video', 'splits'], rows)}"
+
+
+def _codings_section(codings: Sequence[Mapping[str, Any]]) -> str:
+    if not codings:
+        return ""
+    heads = ["video", "face", "coder", "files", "AUs", "frames coded", "is label"]
+    rows = [
+        [
+            *(coding["video"], coding["face"], coding["coder"], ", ".join(coding["files"])),
+            *(", ".join(coding["aus"]), f"{coding['frames_coded']:,}", _cell(coding["is_label"])),
+        ]
+        for coding in codings
+    ]
+    text = "Face largest: the largest of each frame; a number: the face_id in `auscan detect`."
+    return f"## Coders\n\n{text}\n\n{_table(heads, rows)}"
 
 
 def _warnings_section(warnings: Mapping[str, Sequence[str]]) -> str:

@@ -2,7 +2,7 @@
 
 The face of a track is the one that the data set's picture of that frame shows. Both are cut from the same
 frame, so after registration (ECC, Evangelidis and Psarakis 2008) they are nearly equal; the faces of other
-people are not.
+people are not. A track without pictures states its face: a face_id of `auscan detect`, or the largest.
 
 Inputs: a video; a picture and the crops of all faces of its frame.
 Returns: the crops of each frame; the crop that shows the picture, or None.
@@ -10,6 +10,7 @@ See also: features.py (uses them), pipeline/face_features.py (the same crops in 
 """
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
@@ -22,6 +23,8 @@ from auscan.faces.detector import FaceDetector
 from auscan.faces.tracking import track_faces
 from auscan.media.video import read_frames
 
+LARGEST: Final = "largest"
+"""Face of a track: the largest of each frame."""
 MIN_SIMILARITY: Final = 0.98
 """Smallest correlation of a registered crop with the picture of its face. In 120 clips, with points moved by
 8 % of the eye distance and JPEG of quality 85, it was at least 0.999, and at most 0.967 for other people."""
@@ -34,13 +37,38 @@ BLUR: Final = 5
 _STOP: Final = (cv2.TERM_CRITERIA_EPS | cv2.TERM_CRITERIA_COUNT, 20, 1e-3)
 
 
-def detected_crops(video: Path, last: int, side: int) -> Iterator[tuple[int, list[NDArray[np.uint8]]]]:
-    """Yield the index and the crops [side, side, 3] RGB of all faces of the frames 0 to `last`.
+@dataclass(frozen=True, eq=False)
+class DetectedCrop:
+    """Crop of one face of a frame."""
+
+    face_id: int
+    """Number of the face in `auscan detect`."""
+    area: float
+    """Area of the face's box, px."""
+    pixels: NDArray[np.uint8]
+    """Crop [S, S, 3] RGB."""
+
+
+def detected_crops(video: Path, last: int, side: int) -> Iterator[tuple[int, list[DetectedCrop]]]:
+    """Yield the index and the crops of all faces, `side` px, of the frames 0 to `last`.
 
     Raises MediaError as `read_frames` does.
     """
     for frame, faces in track_faces(read_frames(video, only=range(last + 1)), FaceDetector()):
-        yield frame.index, [crop_face(frame.image, face.points, side) for face in faces]
+        yield (
+            frame.index,
+            [
+                DetectedCrop(face.face_id, float(face.box[2] * face.box[3]), crop)
+                for face in faces
+                for crop in [crop_face(frame.image, face.points, side)]
+            ],
+        )
+
+
+def select_face(crops: Sequence[DetectedCrop], face: str) -> NDArray[np.uint8] | None:
+    """Return the crop [S, S, 3] of a frame's face, 'largest' or a face_id; None if it is not in the frame."""
+    chosen = crops if face == LARGEST else [crop for crop in crops if str(crop.face_id) == face]
+    return max(chosen, key=lambda crop: crop.area).pixels if chosen else None
 
 
 def find_shown(picture: NDArray[np.uint8], crops: Sequence[NDArray[np.uint8]]) -> NDArray[np.uint8] | None:

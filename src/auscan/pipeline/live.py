@@ -42,7 +42,14 @@ from auscan.media.video import Frame
 from auscan.model.bidirectional import DIRECTIONS, Direction, elapsed_frames, scan_bidirectional
 from auscan.pipeline.audio_stream import AudioTokenBuffer
 from auscan.pipeline.face_features import MAX_GAP_S, FaceEncoder, FaceFeatures, FrameFeatures, crop_faces
-from auscan.results.table import BOX_COLUMNS, NO_FACE, QUALITY_FEATURE_COLUMNS, check_quality
+from auscan.results.table import (
+    BOX_COLUMNS,
+    NO_FACE,
+    QUALITY_FEATURE_COLUMNS,
+    active_columns,
+    check_quality,
+    intensity_columns,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -330,12 +337,10 @@ class LiveDetector:
             for p, threshold in zip(values, self.config.thresholds, strict=True)
         ]
         row.update(zip(self.config.au_names, values, strict=True))
-        row.update(zip((f"{name}_c" for name in self.config.au_names), active, strict=True))
+        row.update(zip(active_columns(self.config.au_names), active, strict=True))
         if self.config.network.intensity:
             intensity = unknown if scored is None or scored.intensity is None else scored.intensity
-            row.update(
-                zip((f"{name}_r" for name in self.config.au_names), _none_for_nan(intensity), strict=True)
-            )
+            row.update(zip(intensity_columns(self.config.au_names), _none_for_nan(intensity), strict=True))
         row["speaking"] = None if scored is None or np.isnan(scored.speaking) else float(scored.speaking)
         return row
 

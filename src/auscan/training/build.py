@@ -16,7 +16,6 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.optim.lr_scheduler import LambdaLR
 
-from auscan.core.aus import AFFWILD2_AUS
 from auscan.core.config import NetworkConfig
 from auscan.core.errors import AuscanError, InputError
 from auscan.datasets.frozen_encoders import Encoders
@@ -45,6 +44,7 @@ from auscan.training.windows import (
     Window,
     check_features_from,
     check_same_encoders,
+    index_aus,
     load_tracks,
     sample_audio,
     smallest_enlarged,
@@ -61,6 +61,8 @@ class TrainingData:
     """Tracks and windows of a run, and the encoders that it fine-tunes."""
 
     index: Index
+    au_names: tuple[str, ...]
+    """[A] AUs to train: columns of all labels and outputs of the network."""
     training: list[LabelledTrack]
     validation: list[LabelledTrack]
     windows: list[Window]
@@ -83,7 +85,7 @@ class TrainingData:
     def untrained_aus(self) -> tuple[str, ...]:
         """AUs without any training label."""
         labelled = np.any([(track.labels >= 0).any(axis=0) for track in self.training], axis=0)  # [A]
-        return tuple(np.array(AFFWILD2_AUS)[~labelled].tolist())
+        return tuple(name for name, known in zip(self.au_names, labelled, strict=True) if not known)
 
     def labels(self) -> NDArray[np.int8]:
         """Return the labels [F, A] of all training frames that have a crop."""
@@ -91,7 +93,7 @@ class TrainingData:
 
     def score_tracks(self, config: TrainConfig, split: str) -> list[LabelledTrack]:
         """Load the tracks of a further split to score. Raises InputError for features of other encoders."""
-        tracks = load_tracks(self.index, config.data.cache, [split], self.crop_size)
+        tracks = load_tracks(self.index, config.data.cache, [split], self.crop_size, self.au_names)
         for track in tracks:
             check_same_encoders(track, self.training[0])
         return tracks
@@ -103,15 +105,32 @@ def load_data(config: TrainConfig, report: Reporter) -> TrainingData:
     Raises InputError for data that does not fit.
     """
     index, encoder = read_index(config.data.index), config.model.encoder
+    au_names = _trained_aus(config, index)
     initial = None if encoder is None else find_encoders(encoder.start, encoder.visual, encoder.audio)
     crop_size = None if initial is None else initial.crop_size
-    training, validation = split_tracks(index, config.data, config.seed, crop_size, report)
+    training, validation = split_tracks(index, au_names, config.data, config.seed, crop_size, report)
     for track in (*training, *validation):
         check_same_encoders(track, training[0])
     if initial is not None:
         check_features_from(initial, training[0])
     sizes = FeatureSizes.from_header(training[0].features.header)
-    return TrainingData(index, training, validation, training_windows(training, config.data), initial, sizes)
+    windows = training_windows(training, config.data)
+    return TrainingData(index, au_names, training, validation, windows, initial, sizes)
+
+
+def _trained_aus(config: TrainConfig, index: Index) -> tuple[str, ...]:
+    """Return the AUs of a run. Raises InputError for an AU that none of its data sets has."""
+    own = index_aus(index)
+    if config.data.au_names is None:
+        return own
+    known = {*own, *(name for further in config.data.more for name in index_aus(read_index(further.index)))}
+    unknown = [name for name in config.data.au_names if name not in known]
+    if unknown:
+        raise InputError(
+            f"data.au_names: no index of this run has {', '.join(unknown)}. They have "
+            f"{', '.join(sorted(known))}."
+        )
+    return config.data.au_names
 
 
 def initial_trained_config(config: TrainConfig, data: TrainingData) -> TrainedConfig:
@@ -153,7 +172,7 @@ def build_modules(
     if encoder_config is not None and data.initial is not None:
         encoder = CropEncoder(data.initial.visual, data.sizes.grid, encoder_config)
     view_frames = config.loss.alignment_frames if config.loss.alignment else 0
-    network = build_network(data.sizes, config.model, view_frames, encoder)
+    network = build_network(data.sizes, config.model, view_frames, encoder, data.au_names)
     report(parameter_table(network, data.sizes, config.model))
     if config.model.start_from is None:
         with torch.no_grad():
@@ -167,7 +186,8 @@ def build_modules(
     prepared_network, prepared_optimizer = accelerator.prepare(network, optimizer)
     warmup = round(config.optimizer.warmup * total_steps)
     schedule = LambdaLR(optimizer, lambda step: warmup_cosine(step, warmup, total_steps))
-    criterion = Criterion(config.loss, _positive_weights(config, data).to(accelerator.device))
+    weights = _positive_weights(config, data).to(accelerator.device)
+    criterion = Criterion(config.loss, weights, data.au_names)
     return TrainingModules(prepared_network, averaged, prepared_optimizer, schedule, criterion)
 
 
@@ -201,7 +221,7 @@ def mixed_precision(loop: LoopConfig) -> Literal["no", "bf16", "fp16"]:
 
 def _network_config(config: TrainConfig, data: TrainingData) -> NetworkConfig:
     """Return the settings of the network; a fine-tuning run has those of its initial encoders."""
-    network = network_config(data.sizes, config.model)
+    network = network_config(data.sizes, config.model, data.au_names)
     if data.initial is None:
         return network
     encoders = data.initial.config
@@ -216,6 +236,11 @@ def _load_initial_weights(network: FeatureNetwork, folder: Path, data: TrainingD
         raise InputError(
             f"model.start_from: {folder} was trained on features of {trained_config.model}, not on those of "
             f"{header.model} in this run. Run auscan extract with the same encoders for both."
+        )
+    if trained.au_names != data.au_names:
+        raise InputError(
+            f"model.start_from: the network of {folder} has the AUs {', '.join(trained.au_names)}, but this "
+            f"run trains {', '.join(data.au_names)}. Set data.au_names to those of {folder}."
         )
     weights = trained.state_dict()
     shapes, expected = (

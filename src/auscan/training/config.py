@@ -12,8 +12,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal, Self
 
-from pydantic import Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, field_validator, model_validator
 
+from auscan.core.aus import check_au_names
 from auscan.core.config import (
     AlignmentConfig,
     FusionConfig,
@@ -48,7 +49,8 @@ class FoldConfig(Settings):
 class FurtherDataConfig(Settings):
     """A further data set to train on, such as DISFA or BP4D beside Aff-Wild2.
 
-    AUs that it does not code have labels of -1, which are in no loss.
+    Its labels are matched by the names of the AUs. AUs that it does not code have labels of -1, which are in
+    no loss.
     """
 
     index: Path
@@ -68,6 +70,9 @@ class DataConfig(Settings):
     """Folder written by `auscan extract`."""
     more: tuple[FurtherDataConfig, ...] = ()
     """Further data sets to train on. Validation, folds and scores are those of `index` alone."""
+    au_names: tuple[str, ...] | None = None
+    """AUs to train, in the order of the outputs. null: those of `index`. List them to leave out some, or to
+    add AUs that only the data sets in `more` code."""
     train: tuple[str, ...] = ("train",)
     """Splits to train on."""
     validate_on: tuple[str, ...] = ("val",)
@@ -90,6 +95,14 @@ class DataConfig(Settings):
     between interpolate."""
     shuffle_labels: bool = False
     """Assign the labels to frames at random. The score of such a network is chance level."""
+
+    @field_validator("au_names")
+    @classmethod
+    def _check_au_names(cls, au_names: tuple[str, ...] | None) -> tuple[str, ...] | None:
+        try:
+            return None if au_names is None else check_au_names(au_names)
+        except InputError as error:
+            raise ValueError(str(error).removesuffix(".")) from error
 
 
 class ControlConfig(Settings):

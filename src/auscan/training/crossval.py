@@ -17,7 +17,7 @@ from typing import Final
 import numpy as np
 import pandas as pd
 
-from auscan.core.aus import AFFWILD2_AUS
+from auscan.core.aus import au_columns
 from auscan.core.errors import InputError
 from auscan.training.config import FoldConfig, TrainConfig
 from auscan.training.loop import train
@@ -71,25 +71,38 @@ def mean_scores(tables: Sequence[pd.DataFrame], names: Sequence[str]) -> pd.Data
     """Average probabilities over tables, frame by frame and AU by AU. NaN values are left out of the mean.
 
     A frame has a face if it has one in any table. names: names of the tables, for messages.
-    Raises InputError if there is no table, or if two tables do not cover the same frames of the same tracks.
+    Raises InputError if there is no table, or if two tables do not have the same AUs, or do not cover the
+    same frames of the same tracks.
     """
     if not tables:
         raise InputError("There are no scores to average. Give at least one table.")
     checked = [check_scores(table, name) for table, name in zip(tables, names, strict=True)]
     first = checked[0]
+    au_names = list(au_columns(first.columns))
     for table, name in zip(checked[1:], names[1:], strict=True):
+        _check_same_aus(au_names, au_columns(table.columns), names[0], name)
         _check_same_frames(first, table, names[0], name)
-    total = np.zeros((len(first), len(AFFWILD2_AUS)))
+    total = np.zeros((len(first), len(au_names)))
     number = np.zeros_like(total)
     for table in checked:
-        values = table[list(AFFWILD2_AUS)].to_numpy(np.float64)
+        values = table[au_names].to_numpy(np.float64)
         total += np.nan_to_num(values, nan=0.0)
         number += ~np.isnan(values)
     mean = np.divide(total, number, out=np.full_like(total, np.nan), where=number > 0)
     result = first.copy()
-    result[list(AFFWILD2_AUS)] = mean.astype(np.float32)
+    result[au_names] = mean.astype(np.float32)
     result["has_face"] = np.logical_or.reduce([table["has_face"].to_numpy() for table in checked])
     return result
+
+
+def _check_same_aus(au_names: Sequence[str], others: Sequence[str], name: str, other_name: str) -> None:
+    """Raise InputError with the AUs that only one of two tables has."""
+    differing = sorted(set(au_names) ^ set(others))
+    if differing:
+        raise InputError(
+            f"Only one of {name} and {other_name} has {', '.join(differing)}. An ensemble needs the same AUs "
+            "from every network."
+        )
 
 
 def _check_same_frames(first: pd.DataFrame, other: pd.DataFrame, name: str, other_name: str) -> None:

@@ -15,16 +15,17 @@ See also: metrics.py (definitions), cli/evaluate.py (output on the command line)
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 from numpy.typing import NDArray
 
-from auscan.core.aus import AFFWILD2_AUS, AU_MEANINGS
+from auscan.core.aus import ACTION_UNITS, au_columns
 from auscan.core.environment import atomic_path
 from auscan.core.errors import InputError
 from auscan.inference.score_track import to_logits
@@ -44,11 +45,14 @@ from auscan.training.operating_points import (
     cross_fit_thresholds,
     fit_calibrated_thresholds,
 )
+from auscan.training.scores import shared_aus
 from auscan.training.smoothing import NO_SMOOTHING, Smoothing, final_scores
 from auscan.training.thresholds import (
+    DEFAULT,
     Decision,
     SmoothingSearch,
     cross_fit_predictions,
+    predict_active,
     search_smoothing,
     smoothing_json,
     tune_thresholds,
@@ -84,6 +88,12 @@ class ThresholdMetrics:
 class Evaluation:
     """Metrics of a set of scores."""
 
+    au_names: tuple[str, ...]
+    """[A] AUs with labels and scores, in the order of all other fields."""
+    not_scored: tuple[str, ...]
+    """Labelled AUs without a column of scores. They are in no figure."""
+    not_labelled: tuple[str, ...]
+    """AUs with scores but without a column of labels. They are in no figure."""
     rule: Rule
     windows: tuple[Smoothing, ...]
     """[A] smoothing of each AU, applied first."""
@@ -121,9 +131,13 @@ class Evaluation:
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain JSON types; an undefined figure is None."""
+        names = self.au_names
         return {
+            "au_names": list(names),
+            "not_scored": list(self.not_scored),
+            "not_labelled": list(self.not_labelled),
             "rule": self.rule,
-            "smooth": smoothing_json(self.windows),
+            "smooth": dict(zip(names, map(smoothing_json, self.windows), strict=True)),
             "smoothing_searched": self.smoothing_searched,
             "tracks": self.tracks,
             "sources": self.sources,
@@ -132,16 +146,16 @@ class Evaluation:
             "frames_without_face": self.frames_without_face,
             "frames_without_score": self.frames_without_score,
             "tuned_here": self.tuned_here,
-            "at_default": _threshold_json(self.at_default),
-            "at_tuned": _threshold_json(self.at_tuned),
-            "by_others": None if self.cross_fitted is None else _f1_json(self.cross_fitted),
-            "labels": _label_json(self.at_default.f1_all.counts),
-            "auc": _by_au([one.auc for one in self.ranking]),
-            "average_precision": _by_au([one.average_precision for one in self.ranking]),
-            "calibration_error": _calibration_json(self.calibration_error),
+            "at_default": _threshold_json(names, self.at_default),
+            "at_tuned": _threshold_json(names, self.at_tuned),
+            "by_others": None if self.cross_fitted is None else _f1_json(names, self.cross_fitted),
+            "labels": _label_json(names, self.at_default.f1_all.counts),
+            "auc": _by_au(names, [one.auc for one in self.ranking]),
+            "average_precision": _by_au(names, [one.average_precision for one in self.ranking]),
+            "calibration_error": _calibration_json(names, self.calibration_error),
             "calibrated_error": None
             if self.calibrated_error is None
-            else _calibration_json(self.calibrated_error),
+            else _calibration_json(names, self.calibrated_error),
         }
 
 
@@ -149,18 +163,26 @@ def evaluate(
     labels: pd.DataFrame,
     scores: pd.DataFrame,
     decision: Decision | None = None,
-    windows: tuple[Smoothing, ...] | None = NO_SMOOTHING,
+    windows: tuple[Smoothing, ...] | Literal["search"] = (),
     rule: Rule = "frame",
 ) -> Evaluation:
-    """Evaluate scores against labels at 0.5 and at the thresholds of `decision`.
+    """Evaluate scores against labels at 0.5 and at the thresholds of `decision`, for the AUs that both have.
 
     Without a decision, thresholds are tuned on these frames after smoothing over `windows`, or after the best
-    smoothing for these frames if `windows` is None. With a decision, its own windows are used.
-    Raises InputError if a labelled track has no scores or no label counts; AuscanError without scikit-learn.
+    smoothing for these frames (`search`). With a decision, its own windows are used.
+    windows: of each AU of `shared_aus`; (): no smoothing
+    Raises InputError if no AU has labels and scores, a labelled track has no scores, no label counts, or the
+    decision lacks an AU; AuscanError without scikit-learn.
     """
+    names = shared_aus(labels, scores)
+    labelled, scored = au_columns(labels.columns), au_columns(scores.columns)
+    not_scored = [name for name in labelled if name not in names and (labels[name] >= 0).any()]
+    not_labelled = [name for name in scored if name not in names]
+    scores = scores.drop(columns=not_labelled)
     if decision is not None:
+        decision = decision.for_aus(names)
         windows = decision.windows
-    truth = labels[list(AFFWILD2_AUS)].to_numpy(np.int8)
+    truth = labels[list(names)].to_numpy(np.int8)
     coded: NDArray[np.bool_] = np.any(truth >= 0, axis=0)
     mask = label_mask(truth, rule, coded)
     counted: NDArray[np.bool_] = np.any(mask, axis=1)
@@ -170,32 +192,36 @@ def evaluate(
             "requires. Count label by label instead: --rule element."
         )
     truth = np.where(mask, truth, -1)[counted]
-    source, names = pd.factorize(labels["source_video"].to_numpy()[counted])
+    source, sources = pd.factorize(labels["source_video"].to_numpy()[counted])
     search = None
-    if windows is None:
+    if windows == "search":
         search = search_smoothing(scores, labels, truth, counted, source)
         windows = search.windows
+    windows = windows or (NO_SMOOTHING,) * len(names)
     final = final_scores(scores, labels, windows)
     probabilities, has_face = final.probabilities[counted], final.has_face[counted]
     # The rule has been applied: labels that do not count are -1 now.
     thresholds = decision.thresholds if decision else tune_thresholds(truth, probabilities, "element")
-    frames = _ScoredFrames(truth, probabilities, has_face, source, len(names))
+    frames = _ScoredFrames(truth, probabilities, has_face, source, len(sources))
     faces = frames.with_face()
     return Evaluation(
+        au_names=names,
+        not_scored=tuple(not_scored),
+        not_labelled=tuple(not_labelled),
         rule=rule,
         windows=windows,
         smoothing_searched=search is not None,
         tracks=int(labels["track"].nunique()),
-        sources=len(names),
+        sources=len(sources),
         rows=len(labels),
         frames=int(counted.sum()),
         frames_without_face=int((~has_face).sum()),
         frames_without_score=int((np.isnan(probabilities) & (truth >= 0)).any(axis=1).sum()),
         tuned_here=decision is None,
-        at_default=frames.metrics_at(Decision().thresholds),
+        at_default=frames.metrics_at((DEFAULT,) * len(names)),
         at_tuned=frames.metrics_at(thresholds),
-        cross_fitted=frames.cross_fitted(search) if decision is None and len(names) > 1 else None,
-        ranking=tuple(ranking(truth[:, j], probabilities[:, j]) for j in range(len(AFFWILD2_AUS))),
+        cross_fitted=frames.cross_fitted(search) if decision is None and len(sources) > 1 else None,
+        ranking=tuple(ranking(truth[:, j], probabilities[:, j]) for j in range(len(names))),
         calibration_error=faces.calibration_error(faces.probabilities),
         calibrated_error=faces.calibrated_error() if decision is None and faces.sources > 1 else None,
         calibrated_thresholds=(
@@ -217,7 +243,7 @@ class _ScoredFrames:
     sources: int
 
     def metrics_at(self, thresholds: tuple[float, ...]) -> ThresholdMetrics:
-        predictions = Decision(thresholds).predict(self.probabilities)
+        predictions = predict_active(self.probabilities, thresholds)
         return ThresholdMetrics(
             thresholds, self._f1_metrics(predictions), self._f1_metrics(predictions, self.has_face)
         )
@@ -251,52 +277,52 @@ class _ScoredFrames:
         return F1Metrics(counts, interval(by_source), tuple(counts.kappa().tolist()))
 
 
-def _threshold_json(metrics: ThresholdMetrics) -> dict[str, Any]:
+def _threshold_json(names: Sequence[str], metrics: ThresholdMetrics) -> dict[str, Any]:
     return {
-        "thresholds": _by_au(list(metrics.thresholds)),
-        "f1_all": _f1_json(metrics.f1_all),
-        "f1_faces": _f1_json(metrics.f1_faces),
+        "thresholds": _by_au(names, metrics.thresholds),
+        "f1_all": _f1_json(names, metrics.f1_all),
+        "f1_faces": _f1_json(names, metrics.f1_faces),
     }
 
 
-def _f1_json(metrics: F1Metrics) -> dict[str, Any]:
+def _f1_json(names: Sequence[str], metrics: F1Metrics) -> dict[str, Any]:
     f1, ends, counts = metrics.counts.f1(), metrics.interval, metrics.counts
     return {
         "mean": _finite_or_none(metrics.counts.score()),
         "interval": [_finite_or_none(end) for end in ends.score],
-        "f1": _by_au(f1),
+        "f1": _by_au(names, f1),
         "f1_interval": {
-            name: [_finite_or_none(end) for end in ends.f1[:, j]] for j, name in enumerate(AFFWILD2_AUS)
+            name: [_finite_or_none(end) for end in ends.f1[:, j]] for j, name in enumerate(names)
         },
-        "kappa": _by_au(metrics.kappa),
+        "kappa": _by_au(names, metrics.kappa),
         "counts": {
             name: {kind: int(getattr(counts, kind)[j]) for kind in ("tp", "fp", "fn", "tn")}
-            for j, name in enumerate(AFFWILD2_AUS)
+            for j, name in enumerate(names)
         },
     }
 
 
-def _label_json(counts: Counts) -> dict[str, Any]:
+def _label_json(names: Sequence[str], counts: Counts) -> dict[str, Any]:
     """Return numbers of labels and of positives, and the F1 of a predictor that always predicts active."""
     positives, labelled = counts.positives(), counts.labelled()
     rate = positives / np.where(labelled > 0, labelled, np.nan)
     always = 2 * rate / (1 + rate)
     return {
-        "labelled": dict(zip(AFFWILD2_AUS, labelled.tolist(), strict=True)),
-        "positives": dict(zip(AFFWILD2_AUS, positives.tolist(), strict=True)),
-        "base_rate": _by_au(rate),
-        "f1_of_always_yes": _by_au(always),
+        "labelled": dict(zip(names, labelled.tolist(), strict=True)),
+        "positives": dict(zip(names, positives.tolist(), strict=True)),
+        "base_rate": _by_au(names, rate),
+        "f1_of_always_yes": _by_au(names, always),
         "mean_f1_of_always_yes": _finite_or_none(float(np.nanmean(always))),
     }
 
 
-def _calibration_json(errors: tuple[float, ...]) -> dict[str, Any]:
+def _calibration_json(names: Sequence[str], errors: tuple[float, ...]) -> dict[str, Any]:
     known = [error for error in errors if not math.isnan(error)]
-    return {"mean": float(np.mean(known)) if known else None, "by_au": _by_au(errors)}
+    return {"mean": float(np.mean(known)) if known else None, "by_au": _by_au(names, errors)}
 
 
-def _by_au(values: Any) -> dict[str, float | None]:
-    return {name: _finite_or_none(float(value)) for name, value in zip(AFFWILD2_AUS, values, strict=True)}
+def _by_au(names: Sequence[str], values: Any) -> dict[str, float | None]:
+    return {name: _finite_or_none(float(value)) for name, value in zip(names, values, strict=True)}
 
 
 def _finite_or_none(value: float) -> float | None:
@@ -308,15 +334,16 @@ def write_figure(path: Path, evaluation: Evaluation) -> None:
     active.
     """
     figure = go.Figure()
-    _add_bars(figure, "at 0.5", evaluation.at_default.f1_all, DEFAULT_COLOUR)
+    bars = [*map(_au_label, evaluation.au_names), MEAN]
+    _add_bars(figure, bars, "at 0.5", evaluation.at_default.f1_all, DEFAULT_COLOUR)
     tuned = "at thresholds tuned on these frames" if evaluation.tuned_here else "at the given thresholds"
-    _add_bars(figure, tuned, evaluation.at_tuned.f1_all, TUNED_COLOUR)
+    _add_bars(figure, bars, tuned, evaluation.at_tuned.f1_all, TUNED_COLOUR)
     counts = evaluation.at_default.f1_all.counts
     positives, labelled = counts.positives(), counts.labelled()
     known = labelled > 0
     always = np.divide(2 * positives, positives + labelled, out=np.full(len(known), np.nan), where=known)
     figure.add_scatter(
-        x=[*_au_labels(), MEAN],
+        x=bars,
         y=[*always.tolist(), float(np.nanmean(always))],
         mode="markers",
         name="always yes",
@@ -334,11 +361,11 @@ def write_figure(path: Path, evaluation: Evaluation) -> None:
         figure.write_html(temporary, include_plotlyjs=True, full_html=True)
 
 
-def _add_bars(figure: go.Figure, name: str, metrics: F1Metrics, colour: str) -> None:
+def _add_bars(figure: go.Figure, bars: list[str], name: str, metrics: F1Metrics, colour: str) -> None:
     f1 = np.append(metrics.counts.f1(), metrics.counts.score())  # [A + 1]
     ends = np.column_stack([metrics.interval.f1, metrics.interval.score])  # [2, A + 1]
     figure.add_bar(
-        x=[*_au_labels(), MEAN],
+        x=bars,
         y=f1.tolist(),
         name=name,
         marker_color=colour,
@@ -351,5 +378,5 @@ def _add_bars(figure: go.Figure, name: str, metrics: F1Metrics, colour: str) -> 
     )
 
 
-def _au_labels() -> list[str]:
-    return [f"{name}<br>{AU_MEANINGS[name].replace(' ', '<br>')}" for name in AFFWILD2_AUS]
+def _au_label(name: str) -> str:
+    return f"{name}<br>{ACTION_UNITS[name].meaning.replace(' ', '<br>')}"

@@ -25,7 +25,6 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
-from auscan.core.aus import AFFWILD2_AUS
 from auscan.core.config import CHECKPOINT_FORMAT
 from auscan.core.errors import InputError
 from auscan.model.alignment import GranularityAlignment
@@ -236,7 +235,7 @@ class Trainer:
             self._save_network("last", score.fixed)
             if is_best:
                 self._save_network("best", score.fixed)
-            named = dict(zip(AFFWILD2_AUS, score.by_au, strict=True))
+            named = dict(zip(self.data.au_names, score.by_au, strict=True))
             self._write_log(
                 epoch=epoch, kind="validation", mean_f1=score.fixed, mean_f1_tuned=score.tuned, **named
             )

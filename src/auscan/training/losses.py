@@ -5,7 +5,8 @@
     soft_f1      1 minus the F1 of probabilities in place of decisions, over the batch
     alignment    contrastive loss: a face should match its own regions (model/alignment.py)
     covers       binary cross-entropy of the gates, where it is known what covers a region
-    opening      binary cross-entropy of the opening of the mouth, from the picture and from the sound
+    opening      binary cross-entropy of the opening of the mouth, from the picture and from the sound; only
+                 if an AU of `MOUTH_AUS` is trained
 
 Inputs: `Predictions`, among them logits and labels of 1, 0 and -1. Returns: scalars, computed in float32 at
 least, because sums over a batch and limits such as 1e-8 do not fit half precision; without any label exactly
@@ -13,6 +14,7 @@ least, because sums over a batch and limits such as 1e-8 do not fit half precisi
 See also: config.py (`LossConfig`, their weights).
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -20,14 +22,13 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from auscan.core.aus import AFFWILD2_AUS
 from auscan.model.alignment import contrast_loss
 from auscan.training.config import LossConfig
 
 SAME_STATE_S = 1.0
 """Largest distance of two frames of a track that are too similar to be negatives in the contrast, seconds."""
-MOUTH_AUS = [AFFWILD2_AUS.index(name) for name in ("AU25", "AU26")]
-"""Columns of the AUs that open the mouth."""
+MOUTH_AUS = ("AU25", "AU26")
+"""AUs that open the mouth."""
 MIN_POSITIVES = 1.0
 """Positives assumed for an AU that has none, so that its weight is finite."""
 
@@ -141,14 +142,14 @@ def cover_loss(gate_logits: Tensor, covers: Tensor) -> Tensor:
     return (_mean(loss, covers == 0) + _mean(loss, covers == 1)) / 2
 
 
-def opening_loss(opening: Tensor, labels: Tensor, own_audio: Tensor) -> Tensor:
+def opening_loss(opening: Tensor, mouth_labels: Tensor, own_audio: Tensor) -> Tensor:
     """Binary cross-entropy of the opening [..., 2] predicted from the picture and from the sound.
 
-    The mouth counts as open if AU25 or AU26 is active. Frames without their own sound train the picture's
-    prediction alone.
+    mouth_labels: labels [..., M] of the AUs in `MOUTH_AUS`; the mouth counts as open if one of them is active
+    Frames without their own sound train the picture's prediction alone.
     """
     logits = _widen(opening)
-    is_open = labels[..., MOUTH_AUS].amax(-1, keepdim=True)  # [..., 1]; -1: neither AU has a label
+    is_open = mouth_labels.amax(-1, keepdim=True)  # [..., 1]; -1: no AU has a label
     target = (is_open == 1).to(logits.dtype).expand_as(logits)
     counted = (is_open >= 0) & torch.stack([torch.ones_like(own_audio), own_audio], dim=-1)  # [..., 2]
     return _mean(F.binary_cross_entropy_with_logits(logits, target, reduction="none"), counted)
@@ -167,17 +168,19 @@ class Losses:
 class Criterion:
     """Weighted sum of losses selected by the config."""
 
-    def __init__(self, config: LossConfig, positive_weight: Tensor) -> None:
-        """positive_weight: [A], from `positive_weights`."""
+    def __init__(self, config: LossConfig, positive_weight: Tensor, au_names: Sequence[str]) -> None:
+        """positive_weight: [A], from `positive_weights`; au_names: [A]."""
         self.config, self.positive_weight = config, positive_weight
+        self.mouth = [j for j, name in enumerate(au_names) if name in MOUTH_AUS]
 
     def __call__(self, predictions: Predictions) -> Losses:
         """Compute the losses of all frames."""
         config, labels = self.config, predictions.labels
         logits = _widen(predictions.logits)
-        terms: dict[str, tuple[float, Tensor]] = {
-            "opening": (1.0, opening_loss(predictions.opening, labels, predictions.own_audio))
-        }
+        terms: dict[str, tuple[float, Tensor]] = {}
+        if self.mouth:
+            opening = opening_loss(predictions.opening, labels[..., self.mouth], predictions.own_audio)
+            terms["opening"] = 1.0, opening
         if config.bce:
             positive_weight = self.positive_weight.to(logits.device)
             terms["bce"] = config.bce, bce(logits, labels, positive_weight, config.label_smoothing)

@@ -1,4 +1,4 @@
-"""Compute the score of Aff-Wild2: binary F1 of every AU over all frames pooled, and the mean of the twelve.
+"""Compute the score of Aff-Wild2: binary F1 of every AU over all frames pooled, and the mean of all AUs.
 
 Integer counts are exact and can be added over shards, batches and videos in any order. Confidence intervals
 follow from resampling the counts of videos, without reading frames again.

@@ -16,7 +16,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from auscan.core.aus import AU_COUNT
+from auscan.core.aus import AFFWILD2_AUS
 from auscan.core.config import NetworkConfig, Settings, TokenPart
 from auscan.core.environment import chunk_slices
 from auscan.core.errors import InputError
@@ -91,7 +91,7 @@ class FeatureNetwork(nn.Module):
     ) -> None:
         """view_frames: frames of each window with views; encoder: None to use cached features."""
         super().__init__()
-        self.encoder = encoder
+        self.encoder, self.au_names = encoder, config.au_names
         width = config.alignment.width
         self.visual_mix = TokenMix(sizes.width, sizes.visual_parts, width)
         self.audio_mix = TokenMix(sizes.audio_width, sizes.audio_parts, width)
@@ -247,7 +247,7 @@ class FeatureNetwork(nn.Module):
         crops: crops of the track, for a network with an encoder
         """
         rows = np.flatnonzero(features.has_image)
-        out = np.full((len(features.has_image), AU_COUNT), np.nan, np.float32)
+        out = np.full((len(features.has_image), len(self.au_names)), np.nan, np.float32)
         if not len(rows):
             return out
         device = next(self.parameters()).device
@@ -294,16 +294,24 @@ class FeatureNetwork(nn.Module):
 
 
 def build_network(
-    sizes: FeatureSizes, model: ModelConfig, view_frames: int = 4, encoder: CropEncoder | None = None
+    sizes: FeatureSizes,
+    model: ModelConfig,
+    view_frames: int = 4,
+    encoder: CropEncoder | None = None,
+    au_names: tuple[str, ...] = AFFWILD2_AUS,
 ) -> FeatureNetwork:
     """Build the network described by a training config, with `encoder` in front if it is fine-tuned.
 
+    au_names: AU of each output
     Raises InputError as `network_config`.
     """
-    return FeatureNetwork(sizes, network_config(sizes, model), model.controls, view_frames, encoder)
+    config = network_config(sizes, model, au_names)
+    return FeatureNetwork(sizes, config, model.controls, view_frames, encoder)
 
 
-def network_config(sizes: FeatureSizes, model: ModelConfig) -> NetworkConfig:
+def network_config(
+    sizes: FeatureSizes, model: ModelConfig, au_names: tuple[str, ...] = AFFWILD2_AUS
+) -> NetworkConfig:
     """Return the settings of a new network, with the number k of active patches.
 
     Raises InputError if k is not below the number N of patches: such a network would select nothing.
@@ -319,7 +327,7 @@ def network_config(sizes: FeatureSizes, model: ModelConfig) -> NetworkConfig:
             f"N = {count} (grid {grid} x {grid}), so nothing would be selected. Set it so that k is below "
             f"{count}{omit}, or run auscan extract with a larger --grid."
         )
-    return config.model_copy(update={"alignment": alignment})
+    return config.model_copy(update={"alignment": alignment, "au_names": au_names})
 
 
 def parameter_table(network: FeatureNetwork, sizes: FeatureSizes, model: ModelConfig) -> str:
@@ -328,7 +336,8 @@ def parameter_table(network: FeatureNetwork, sizes: FeatureSizes, model: ModelCo
     The last line states how many patches of a frame are active, k of N.
     """
     with torch.device("meta"):
-        plain = FeatureNetwork(sizes, model.network(), ControlConfig())
+        config = model.network().model_copy(update={"au_names": network.au_names})
+        plain = FeatureNetwork(sizes, config, ControlConfig())
     lines = ["weights      this run     the method"]
     mixes = [name for name in ("visual_mix", "audio_mix") if parameter_count(network.get_submodule(name))]
     for name in (*mixes, "alignment", "temporal.fusion", "temporal.memory", "temporal.head"):

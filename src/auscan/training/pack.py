@@ -70,7 +70,7 @@ def pack(
     _check_selection(trained, trained_config)
     encoders = encoders_of(network, trained_config, model, visual, audio)
     joined = _join_encoders(network, trained_config, encoders)
-    decision = decision or Decision()
+    decision = (decision or Decision(trained_config.au_names)).for_aus(trained_config.au_names)
     config = CheckpointConfig(
         name=name or out.resolve().name,
         untrained_aus=trained_config.untrained_aus,

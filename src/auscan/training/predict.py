@@ -15,14 +15,13 @@ import pandas as pd
 import torch
 from numpy.typing import NDArray
 
-from auscan.core.aus import AFFWILD2_AUS, AU_COUNT
 from auscan.core.environment import chunk_slices
 from auscan.core.errors import InputError
 from auscan.training.metrics import Rule, count
 from auscan.training.module import FeatureNetwork
 from auscan.training.scores import TIME_COLUMN
 from auscan.training.smoothing import final_scores
-from auscan.training.thresholds import Decision, tune_thresholds
+from auscan.training.thresholds import predict_active, tune_thresholds
 from auscan.training.windows import LabelledTrack, collate, slice_track
 
 THRESHOLD = 0.5
@@ -54,7 +53,7 @@ def score_tracks(
                 "are finite: the weights have diverged. Train with a lower optimizer.rate or in float32 "
                 "(loop.precision: no); if the pictures of the track are damaged, run auscan extract again."
             )
-        tables.append(_scores_table(track, probabilities))
+        tables.append(_scores_table(track, network.au_names, probabilities))
     return pd.concat(tables, ignore_index=True)
 
 
@@ -78,7 +77,7 @@ def validation_score(scores: pd.DataFrame, tracks: Sequence[LabelledTrack], rule
     labels = np.concatenate([track.labels for track in tracks])
     probabilities = final_scores(scores, rows).probabilities
     fixed = count(labels, probabilities >= THRESHOLD, rule)  # NaN counts as inactive
-    tuned = Decision(tune_thresholds(labels, probabilities, rule)).predict(probabilities)
+    tuned = predict_active(probabilities, tune_thresholds(labels, probabilities, rule))
     return ValidationScore(fixed.score(), count(labels, tuned, rule).score(), tuple(fixed.f1().tolist()))
 
 
@@ -88,7 +87,7 @@ def _predict_in_chunks(
 ) -> NDArray[np.float32]:
     """Probabilities [T, A]; each chunk of `context` frames is scored on its own."""
     device, rows = next(network.parameters()).device, len(track.numbers)
-    out = np.full((rows, AU_COUNT), np.nan, np.float32)
+    out = np.full((rows, len(network.au_names)), np.nan, np.float32)
     chunks = chunk_slices(rows, context)
     for group in chunk_slices(len(chunks), max(1, BATCH_FRAMES // context)):
         batch = collate([slice_track(track, chunk, audio_margin_s) for chunk in chunks[group]]).to(device)
@@ -99,8 +98,10 @@ def _predict_in_chunks(
     return out
 
 
-def _scores_table(track: LabelledTrack, probabilities: NDArray[np.float32]) -> pd.DataFrame:
-    table = pd.DataFrame(dict(zip(AFFWILD2_AUS, probabilities.T, strict=True)))
+def _scores_table(
+    track: LabelledTrack, au_names: Sequence[str], probabilities: NDArray[np.float32]
+) -> pd.DataFrame:
+    table = pd.DataFrame(dict(zip(au_names, probabilities.T, strict=True)))
     table.insert(0, "track", track.name)
     table.insert(1, "frame", track.numbers)
     table.insert(2, "has_face", track.features.has_image)

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, Final, Literal
 
 import torch
-from pydantic import ConfigDict, Field, ValidationError
+from pydantic import ConfigDict, Field, ValidationError, model_validator
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
@@ -44,7 +44,8 @@ class TrainedConfig(Settings):
     kind: Literal["features"] = "features"
     """Not a checkpoint for `auscan detect`: the audio encoder is missing and, without `encoder`, the visual
     one. The inputs are the features of these encoders."""
-    au_names: tuple[str, ...] = AFFWILD2_AUS
+    au_names: tuple[str, ...] = ()
+    """AU of each output, in order: those of the network, which has them from here when it is read."""
     untrained_aus: tuple[str, ...] = Field(
         default=(), validation_alias="untaught", serialization_alias="untaught"
     )
@@ -67,6 +68,17 @@ class TrainedConfig(Settings):
     score: float | None
     """Mean F1 on the validation split at 0.5."""
     auscan_version: str = VERSION
+
+    @model_validator(mode="before")
+    @classmethod
+    def _join_au_names(cls, values: dict[str, Any]) -> dict[str, Any]:
+        """Copy the AUs from the file to the network, or from a network to the file."""
+        network, names = values.get("network"), values.get("au_names", AFFWILD2_AUS)
+        if isinstance(network, NetworkConfig):
+            return {**values, "au_names": network.au_names}
+        if isinstance(network, dict):
+            network = {**network, "au_names": names}
+        return {**values, "au_names": names, "network": network}
 
 
 def save_trained(folder: Path, network: FeatureNetwork, config: TrainedConfig) -> None:

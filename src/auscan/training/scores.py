@@ -1,7 +1,8 @@
 """Read, check and write the scores and labels of a whole data set: one row per frame of every track.
 
 Training, cross-validation, ensembles, evaluation and submissions exchange data only through these two tables:
-a Parquet file of scores with the columns `SCORE_COLUMNS`, and the frames.parquet of an index.
+a Parquet file of scores with the columns `SCORE_COLUMNS` and a column per AU, and the frames.parquet of an
+index. The AUs of either table are those of its columns (`au_columns`).
 
 See also: datasets/ (making an index), smoothing.py (frames without a score).
 """
@@ -14,18 +15,19 @@ import pandas as pd
 import pyarrow as pa  # type: ignore[import-untyped]
 import pyarrow.parquet as pq  # type: ignore[import-untyped]
 
-from auscan.core.aus import AFFWILD2_AUS
+from auscan.core.aus import au_columns
 from auscan.core.environment import atomic_path
 from auscan.core.errors import InputError
 
-SCORE_COLUMNS: Final[tuple[str, ...]] = ("track", "frame", "has_face", *AFFWILD2_AUS)
-"""Track name, frame number from 1, whether the frame has a detected face, twelve probabilities or NaN."""
+SCORE_COLUMNS: Final[tuple[str, ...]] = ("track", "frame", "has_face")
+"""Track name, frame number from 1, whether the frame has a detected face. A column per AU follows: its
+probability, or NaN."""
 
 TIME_COLUMN: Final = "time_s"
 """Optional column of scores: the time of the frame, for smoothing windows in seconds."""
 
-LABEL_COLUMNS: Final[tuple[str, ...]] = ("track", "split", "source_video", "frame", *AFFWILD2_AUS)
-"""Columns read from an index (datasets/index.py); labels are 1, 0 or -1."""
+LABEL_COLUMNS: Final[tuple[str, ...]] = ("track", "split", "source_video", "frame")
+"""Columns read from an index (datasets/index.py) beside its AUs, whose labels are 1, 0 or -1."""
 
 ALL_SPLITS: Final[str] = "all"
 """Name for all splits that have labels, as out-of-fold scores cover."""
@@ -54,20 +56,21 @@ def check_scores(scores: pd.DataFrame, name: str) -> pd.DataFrame:
     occurs twice in its track, or a probability lies outside 0 to 1. NaN marks a missing score and is valid.
     """
     missing = [column for column in SCORE_COLUMNS if column not in scores.columns]
-    if missing:
+    au_names = au_columns(scores.columns)
+    if missing or not au_names:
         raise InputError(
-            f"{name} lacks the columns {', '.join(missing)}. Scores have one row per frame with the columns "
-            f"{', '.join(SCORE_COLUMNS)}."
+            f"{name} lacks the columns {', '.join(missing) or 'of the AUs'}. Scores have one row per frame "
+            f"with the columns {', '.join(SCORE_COLUMNS)} and one per AU, such as AU01."
         )
     if scores[["track", "has_face"]].isna().any(axis=None):
         raise InputError(f"{name} has a row without track or has_face. Fill in both columns in every row.")
-    aus = scores[list(AFFWILD2_AUS)].to_numpy(np.float32, na_value=np.nan)
+    aus = scores[list(au_names)].to_numpy(np.float32, na_value=np.nan)
     frames = scores["frame"].to_numpy(np.float64, na_value=np.nan)
     if not np.all((frames >= 1) & (frames == np.floor(frames))):
         raise InputError(f"{name} has a frame that is not a whole number from 1 on. Number frames from 1.")
     if np.any((aus < 0) | (aus > 1)):
         raise InputError(f"{name} has a probability outside 0 to 1. Write sigmoid outputs, not logits.")
-    table = pd.DataFrame(dict(zip(AFFWILD2_AUS, aus.T, strict=True)))
+    table = pd.DataFrame(dict(zip(au_names, aus.T, strict=True)))
     table.insert(0, "track", scores["track"].astype(str).to_numpy(object))
     table.insert(1, "frame", frames.astype(np.int64))
     table.insert(2, "has_face", scores["has_face"].to_numpy(bool))
@@ -83,7 +86,7 @@ def check_scores(scores: pd.DataFrame, name: str) -> pd.DataFrame:
 
 
 def read_labels(index: Path, split: str) -> pd.DataFrame:
-    """Read the rows of one split of an index, or of all labelled tracks, with the columns `LABEL_COLUMNS`.
+    """Read the rows of one split of an index, or of all labelled tracks: `LABEL_COLUMNS` and the AUs.
 
     index: folder written by `auscan prepare`.
     Raises InputError if there is no such index or split, or if none of its frames has a label.
@@ -96,7 +99,7 @@ def read_labels(index: Path, split: str) -> pd.DataFrame:
         labels = labels[labels["split"] == split]
     if labels.empty:
         raise InputError(f"{index} has no split {split!r}. It has {', '.join(found) or 'no rows'}.")
-    labelled = (labels[list(AFFWILD2_AUS)] >= 0).any(axis=1)
+    labelled = (labels[list(au_columns(labels.columns))] >= 0).any(axis=1)
     if not labelled.any():
         raise InputError(f"No frame of split {split!r} in {index} has a label, so it cannot be evaluated.")
     if split == ALL_SPLITS:
@@ -105,16 +108,28 @@ def read_labels(index: Path, split: str) -> pd.DataFrame:
     return labels.reset_index(drop=True)
 
 
+def shared_aus(labels: pd.DataFrame, scores: pd.DataFrame) -> tuple[str, ...]:
+    """Return the AUs that both tables have, in the order of the scores. Raises InputError without any."""
+    labelled, scored = au_columns(labels.columns), au_columns(scores.columns)
+    shared = tuple(name for name in scored if name in labelled)
+    if not shared:
+        raise InputError(
+            f"Labels and scores have no AU in common: the labels are of {', '.join(labelled) or 'no AU'}, "
+            f"the scores of {', '.join(scored)}."
+        )
+    return shared
+
+
 def _read(path: Path, columns: tuple[str, ...], content: str) -> pd.DataFrame:
     if not path.is_file():
         raise InputError(f"{path} does not exist. Give a Parquet file of {content}.")
     try:
         stored = pq.read_schema(path).names
-        optional = [TIME_COLUMN] if TIME_COLUMN in stored and TIME_COLUMN not in columns else []
-        return pd.read_parquet(path, columns=[*columns, *optional])
+        optional = [TIME_COLUMN] if TIME_COLUMN in stored else []
+        return pd.read_parquet(path, columns=[*columns, *au_columns(stored), *optional])
     except (OSError, ValueError, KeyError, pa.ArrowException) as error:
         reason = " ".join(str(error).split())[:200]
         raise InputError(
             f"{path} cannot be read as {content}: {reason}. It should be Parquet with the columns "
-            f"{', '.join(columns)}."
+            f"{', '.join(columns)} and one per AU."
         ) from error

@@ -20,7 +20,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from auscan.core.aus import AFFWILD2_AUS, AU_COUNT, canonical_name
+from auscan.core.aus import au_columns, canonical_name
 from auscan.core.errors import InputError
 from auscan.training.scores import TIME_COLUMN
 
@@ -66,25 +66,28 @@ class Smoothing:
         return 2 * max(0, round((self.length * rate_hz - 1) / 2)) + 1
 
 
-NO_SMOOTHING: Final[tuple[Smoothing, ...]] = (Smoothing(),) * AU_COUNT
-"""A window of one frame for each AU."""
+NO_SMOOTHING: Final = Smoothing()
+"""A window of one frame."""
 
 
-def parse_windows(text: str) -> tuple[Smoothing, ...]:
+def parse_windows(text: str, au_names: Sequence[str]) -> tuple[Smoothing, ...]:
     """Parse windows [A] from '7', or from '0.5s,AU06=15,AU23=median:1s': one for all, then exceptions.
 
     AUs that are not named have the plain window, or no smoothing if there is none.
-    Raises InputError for a window that cannot be used or a name that is not an AU.
+    Raises InputError for a window that cannot be used or a name that is not one of the AUs.
     """
-    windows = dict.fromkeys(AFFWILD2_AUS, Smoothing())
+    windows = dict.fromkeys(au_names, NO_SMOOTHING)
     for position, part in enumerate(text.split(",")):
         name, equals, window = part.rpartition("=")
         if position > 0 and not equals:
             raise InputError(f"{text!r} is not a smoothing window. Give frames as in 7 or 7,AU06=15,AU23=1.")
         if equals:
-            windows[canonical_name(name)] = Smoothing.parse(window)
+            au_name = canonical_name(name)
+            if au_name not in windows:
+                raise InputError(f"{text!r} smooths {au_name}, which is not one of {', '.join(au_names)}.")
+            windows[au_name] = Smoothing.parse(window)
         else:
-            windows = dict.fromkeys(AFFWILD2_AUS, Smoothing.parse(window))
+            windows = dict.fromkeys(au_names, Smoothing.parse(window))
     return tuple(windows.values())
 
 
@@ -129,10 +132,11 @@ class FinalScores:
 
 
 def final_scores(
-    scores: pd.DataFrame, rows: pd.DataFrame, windows: Sequence[Smoothing] = NO_SMOOTHING
+    scores: pd.DataFrame, rows: pd.DataFrame, windows: Sequence[Smoothing] | None = None
 ) -> FinalScores:
     """Smooth and fill the scores of each track, and return those at the frames of `rows` (track, frame).
 
+    windows: smoothing of each AU, in the order of the columns of the scores; None: no smoothing
     Frames beyond a track's scores repeat its first or last one; scores of other frames or tracks are ignored.
     Raises InputError if a track of `rows` has no scores at all, or if windows are in seconds and the scores
     have no times.
@@ -146,16 +150,18 @@ def final_scores(
             f"The scores lack {len(absent)} of {len(output_rows)} tracks: {shown}. Score these tracks first."
         )
     frames, output_frames = scores["frame"].to_numpy(np.int64), rows["frame"].to_numpy(np.int64)
-    values, faces = scores[list(AFFWILD2_AUS)].to_numpy(np.float32), scores["has_face"].to_numpy(bool)
+    au_names = au_columns(scores.columns)
+    windows = (NO_SMOOTHING,) * len(au_names) if windows is None else windows
+    values, faces = scores[list(au_names)].to_numpy(np.float32), scores["has_face"].to_numpy(bool)
     in_seconds = any(window.unit == "s" for window in windows)
     times_s = _frame_times(scores) if in_seconds else None
-    probabilities = np.empty((len(rows), AU_COUNT), dtype=np.float32)
+    probabilities = np.empty((len(rows), len(au_names)), dtype=np.float32)
     has_face = np.zeros(len(rows), dtype=bool)
     for track, outputs in output_rows.items():
         inputs = score_rows[track]
         first, last = frames[inputs].min(), frames[inputs].max()
         # A row for every frame, missing ones included.
-        dense = np.full((last - first + 1, AU_COUNT), np.nan, dtype=np.float32)
+        dense = np.full((last - first + 1, len(au_names)), np.nan, dtype=np.float32)
         dense_face = np.zeros(len(dense), dtype=bool)
         dense[frames[inputs] - first], dense_face[frames[inputs] - first] = values[inputs], faces[inputs]
         wanted = output_frames[outputs]

@@ -34,7 +34,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from auscan.core.aus import AFFWILD2_AUS, AU_COUNT, canonical_name
+from auscan.core.aus import AFFWILD2_AUS, au_columns, canonical_name
 from auscan.core.environment import atomic_path, is_plain_name
 from auscan.core.errors import InputError
 from auscan.training.smoothing import final_scores
@@ -48,11 +48,12 @@ ALLOWED_DIFFERENCE: Final[int] = 2
 _IMAGE_NAME = re.compile(r"(\d{5,})\.jpg")
 _FIRST_COLUMN: Final[str] = "image_location"
 _ROWS: Final[tuple[str, ...]] = tuple(
-    ",".join(str(code >> (AU_COUNT - 1 - j) & 1) for j in range(AU_COUNT)) for code in range(2**AU_COUNT)
+    ",".join(str(code >> place & 1) for place in reversed(range(len(AFFWILD2_AUS))))
+    for code in range(2 ** len(AFFWILD2_AUS))
 )
 """Text of each of the 4096 possible rows."""
 _CODE_OF_ROW: Final[dict[str, int]] = {text: code for code, text in enumerate(_ROWS)}
-_BIT_VALUES: Final[NDArray[np.int64]] = 2 ** np.arange(AU_COUNT - 1, -1, -1)
+_BIT_VALUES: Final[NDArray[np.int64]] = 2 ** np.arange(len(AFFWILD2_AUS) - 1, -1, -1)
 
 
 @dataclass(frozen=True)
@@ -102,6 +103,8 @@ class Repairs:
     """Rows of tracks that have no score of some AU at all; that AU is 0."""
     tracks_left_out: int
     """Tracks with scores that are not in the template."""
+    aus_left_out: tuple[str, ...]
+    """AUs with scores that a submission does not have."""
 
 
 def write_submission(
@@ -114,11 +117,13 @@ def write_submission(
     """Write the submission to `out`, a file or (per-track template) a new folder; returns its summary.
 
     `out` is created only if it passes `check_submission`.
-    Raises InputError if the template or scores are invalid, a track has no scores, or the length of one
-    differs by more than `allowed_difference` frames.
+    Raises InputError if the template or scores are invalid, the scores or the decision lack an AU of
+    Aff-Wild2, a track has no scores, or the length of one differs by more than `allowed_difference` frames.
     """
     expected = read_template(template)
-    decision = decision or Decision()
+    scored = au_columns(scores.columns)
+    scores = _select_aus(scores)
+    decision = (decision or Decision(AFFWILD2_AUS)).for_aus(AFFWILD2_AUS)
     rows = _template_rows(expected, scores)
     repeated, cut = _check_lengths(rows, scores, allowed_difference, template)
     final = final_scores(scores, rows, decision.windows)
@@ -139,7 +144,21 @@ def write_submission(
         without_face=int((~final.has_face).sum()),
         without_score=int(np.isnan(final.probabilities).any(axis=1).sum()),
         tracks_left_out=len(set(scores["track"]) - set(expected.tracks)),
+        aus_left_out=tuple(name for name in scored if name not in AFFWILD2_AUS),
     )
+
+
+def _select_aus(scores: pd.DataFrame) -> pd.DataFrame:
+    """Return the scores with the AUs of Aff-Wild2 alone, in their order."""
+    scored = au_columns(scores.columns)
+    missing = [name for name in AFFWILD2_AUS if name not in scored]
+    if missing:
+        raise InputError(
+            f"A submission needs the twelve AUs of Aff-Wild2, but the scores lack {', '.join(missing)}. "
+            "Score the tracks with a network that has them."
+        )
+    others = [column for column in scores.columns if column not in scored]
+    return scores[[*others, *AFFWILD2_AUS]]
 
 
 def check_submission(path: Path, template: Path) -> Submission:

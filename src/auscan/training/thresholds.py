@@ -9,7 +9,7 @@ See also: smoothing.py (final scores), metrics.py (F1).
 """
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -19,7 +19,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from pydantic import ValidationError
 
-from auscan.core.aus import AFFWILD2_AUS, AU_COUNT
+from auscan.core.aus import check_au_names
 from auscan.core.config import Calibration, OperatingPoints
 from auscan.core.environment import atomic_path
 from auscan.core.errors import InputError
@@ -48,66 +48,110 @@ FOLDS: Final[int] = 5
 class Decision:
     """Rule from scores to labels: smooth over `windows`, then compare with `thresholds`."""
 
-    thresholds: tuple[float, ...] = (DEFAULT,) * AU_COUNT
-    """[A] an AU is active if its score is at least this."""
-    windows: tuple[Smoothing, ...] = NO_SMOOTHING
-    """[A] smoothing of each AU."""
+    au_names: tuple[str, ...]
+    """[A] AUs, in the order of all other fields."""
+    thresholds: tuple[float, ...] = ()
+    """[A] an AU is active if its score is at least this; `DEFAULT` each if not given."""
+    windows: tuple[Smoothing, ...] = ()
+    """[A] smoothing of each AU; `NO_SMOOTHING` each if not given."""
     calibration: Calibration | None = None
     """Calibration of the scores; used only by `auscan pack`, for a checkpoint."""
     operating_points: OperatingPoints | None = None
     """Further thresholds, on calibrated probabilities; used only by `auscan pack`."""
 
     def __post_init__(self) -> None:
-        if len(self.thresholds) != AU_COUNT or not all(0 <= t <= 1 for t in self.thresholds):
-            raise InputError(f"Thresholds should be {AU_COUNT} numbers from 0 to 1, got {self.thresholds}.")
-        if len(self.windows) != AU_COUNT:
-            raise InputError(f"Smoothing should have {AU_COUNT} windows, got {len(self.windows)}.")
+        count = len(self.au_names)
+        if not self.thresholds:
+            object.__setattr__(self, "thresholds", (DEFAULT,) * count)
+        if not self.windows:
+            object.__setattr__(self, "windows", (NO_SMOOTHING,) * count)
+        if len(self.thresholds) != count or not all(0 <= t <= 1 for t in self.thresholds):
+            raise InputError(f"Thresholds should be {count} numbers from 0 to 1, got {self.thresholds}.")
+        if len(self.windows) != count:
+            raise InputError(f"Smoothing should have {count} windows, got {len(self.windows)}.")
+
+    @property
+    def smooths(self) -> bool:
+        """Whether the scores of an AU are smoothed."""
+        return any(window != NO_SMOOTHING for window in self.windows)
+
+    def for_aus(self, au_names: Sequence[str]) -> "Decision":
+        """Return the decision of these AUs, in their order. Raises InputError if it lacks one of them."""
+        missing = [name for name in au_names if name not in self.au_names]
+        if missing:
+            raise InputError(
+                f"The thresholds lack {', '.join(missing)}. They have {', '.join(self.au_names)}. Tune them "
+                "on scores of the same AUs: auscan evaluate --save-thresholds."
+            )
+        order = [self.au_names.index(name) for name in au_names]
+
+        def pick(groups: dict[str, tuple[float, ...]]) -> dict[str, tuple[float, ...]]:
+            return {key: tuple(values[j] for j in order) for key, values in groups.items()}
+
+        calibration, points = self.calibration, self.operating_points
+        return Decision(
+            tuple(au_names),
+            tuple(self.thresholds[j] for j in order),
+            tuple(self.windows[j] for j in order),
+            None if calibration is None else Calibration(**pick(calibration.model_dump())),
+            None if points is None else OperatingPoints(**pick(points.model_dump())),
+        )
 
     def predict(self, probabilities: NDArray[np.float32]) -> NDArray[np.bool_]:
         """Final scores [R, A] -> bool [R, A]; NaN is inactive. The scores must be smoothed already."""
-        # Compare in the precision of the scores, so that a score of 0.7 reaches a threshold of 0.7.
-        return np.asarray(probabilities >= np.asarray(self.thresholds, dtype=np.float32))
+        return predict_active(probabilities, self.thresholds)
 
     def save(self, path: Path) -> None:
         """Write the decision to `path` as JSON."""
+
+        def by_au(values: Iterable[Any]) -> dict[str, Any]:
+            return dict(zip(self.au_names, values, strict=True))
+
         content: dict[str, Any] = {
-            "thresholds": _by_au_name(self.thresholds),
-            "smooth": smoothing_json(self.windows),
+            "thresholds": by_au(self.thresholds),
+            "smooth": by_au(map(smoothing_json, self.windows)),
         }
         if self.operating_points is not None:
             points = self.operating_points.model_dump()
-            content["operating_points"] = {name: _by_au_name(values) for name, values in points.items()}
+            content["operating_points"] = {name: by_au(values) for name, values in points.items()}
         if self.calibration is not None:
             scale, shift = self.calibration.scale, self.calibration.shift
-            content["calibration"] = {"scale": _by_au_name(scale), "shift": _by_au_name(shift)}
+            content["calibration"] = {"scale": by_au(scale), "shift": by_au(shift)}
         with atomic_path(path) as temporary:
             temporary.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+
+
+def predict_active(probabilities: NDArray[np.float32], thresholds: Sequence[float]) -> NDArray[np.bool_]:
+    """Compare final scores [R, A] with thresholds [A]: bool [R, A]; NaN is inactive."""
+    # Compare in the precision of the scores, so that a score of 0.7 reaches a threshold of 0.7.
+    return np.asarray(probabilities >= np.asarray(thresholds, dtype=np.float32))
 
 
 def read_decision(path: Path) -> Decision:
     """Read a file written by `Decision.save`; all keys but "thresholds" are optional.
 
-    Raises InputError for any other content.
+    Its AUs are the keys of "thresholds". Raises InputError for any other content.
     """
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
         unknown = set(content) - {"thresholds", "smooth", "calibration", "operating_points"}
         if unknown:
             raise ValueError(f"unknown key {', '.join(sorted(unknown))}")
-        thresholds = _values_in_au_order(content["thresholds"], float)
-        windows = NO_SMOOTHING
+        au_names = check_au_names(content["thresholds"])
+        thresholds = _numbers(content["thresholds"], au_names)
+        windows: tuple[Smoothing, ...] = ()
         if "smooth" in content:
-            windows = tuple(Smoothing.parse(str(window)) for window in _in_au_order(content["smooth"]))
+            windows = tuple(Smoothing.parse(str(each)) for each in _by_name(content["smooth"], au_names))
         calibration, points = None, None
         if "calibration" in content:
-            calibration = Calibration(**_groups_in_au_order(content["calibration"]))
+            calibration = Calibration(**_groups(content["calibration"], au_names))
         if "operating_points" in content:
-            points = OperatingPoints(**_groups_in_au_order(content["operating_points"]))
-        return Decision(tuple(thresholds), windows, calibration, points)
+            points = OperatingPoints(**_groups(content["operating_points"], au_names))
+        return Decision(au_names, thresholds, windows, calibration, points)
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise InputError(
             f"{path} is not a thresholds file: {_describe_error(error)}. It should be JSON with `thresholds` "
-            "and `smooth`, each with a number for all twelve AUs, as written by "
+            "and `smooth`, each with a number for the same AUs, as written by "
             "`auscan evaluate --save-thresholds`."
         ) from error
 
@@ -138,7 +182,7 @@ def cross_fit_predictions(
     predictions = np.zeros(labels.shape, dtype=bool)
     for held_out in held_out_rows(source, folds):
         thresholds = tune_thresholds(labels[~held_out], probabilities[~held_out], rule)
-        predictions[held_out] = Decision(thresholds).predict(probabilities[held_out])
+        predictions[held_out] = predict_active(probabilities[held_out], thresholds)
     return predictions
 
 
@@ -167,11 +211,12 @@ def search_smoothing(
     """
     folds = list(held_out_rows(source)) if source.max() > 0 else []
     used = [~held_out for held_out in folds] + [np.ones(len(labels), dtype=bool)]
-    f1 = np.zeros((len(used), len(CANDIDATES), AU_COUNT))
+    au_count = labels.shape[1]
+    f1 = np.zeros((len(used), len(CANDIDATES), au_count))
     predictions = np.zeros((len(CANDIDATES), *labels.shape), dtype=bool)
     for c, candidate in enumerate(CANDIDATES):
-        probabilities = final_scores(scores, rows, (candidate,) * AU_COUNT).probabilities[counted]
-        for j in range(AU_COUNT):
+        probabilities = final_scores(scores, rows, (candidate,) * au_count).probabilities[counted]
+        for j in range(au_count):
             order = np.argsort(probabilities[:, j], kind="stable")  # so that each fold sorts in linear time
             known = order[labels[order, j] >= 0]
             for k, rows_used in enumerate(used):
@@ -182,7 +227,7 @@ def search_smoothing(
     chosen = np.argmax(f1 >= f1.max(axis=1, keepdims=True) - MIN_GAIN, axis=1)  # [folds + 1, A], the first
     cross_fitted = np.zeros(labels.shape, dtype=bool)
     for k, held_out in enumerate(folds):
-        for j in range(AU_COUNT):
+        for j in range(au_count):
             cross_fitted[held_out, j] = predictions[chosen[k, j], held_out, j]
     return SmoothingSearch(tuple(CANDIDATES[c] for c in chosen[-1]), cross_fitted if folds else None)
 
@@ -234,15 +279,10 @@ def candidate_thresholds(distinct: NDArray[np.float32]) -> NDArray[np.float32]:
     return np.where(middle > lower, middle, distinct)
 
 
-def smoothing_json(windows: Sequence[Smoothing]) -> dict[str, int | str]:
-    """Return the smoothing of each AU: a number of frames for a moving average over frames, else text."""
-    in_frames = Smoothing().unit, Smoothing().kind
-    values = [int(w.length) if (w.unit, w.kind) == in_frames else str(w) for w in windows]
-    return dict(zip(AFFWILD2_AUS, values, strict=True))
-
-
-def _by_au_name(values: Sequence[float]) -> dict[str, float]:
-    return dict(zip(AFFWILD2_AUS, values, strict=True))
+def smoothing_json(window: Smoothing) -> int | str:
+    """Return a smoothing as JSON: a number of frames for a moving average over frames, else text."""
+    in_frames = (window.unit, window.kind) == (NO_SMOOTHING.unit, NO_SMOOTHING.kind)
+    return int(window.length) if in_frames else str(window)
 
 
 def _describe_error(error: Exception) -> str:
@@ -253,19 +293,18 @@ def _describe_error(error: Exception) -> str:
     return str(error)
 
 
-def _groups_in_au_order(groups: dict[str, dict[str, float]]) -> dict[str, tuple[float, ...]]:
-    return {name: tuple(_values_in_au_order(numbers, float)) for name, numbers in groups.items()}
+def _groups(groups: dict[str, dict[str, float]], au_names: Sequence[str]) -> dict[str, tuple[float, ...]]:
+    return {name: _numbers(numbers, au_names) for name, numbers in groups.items()}
 
 
-def _in_au_order(values: dict[str, Any]) -> list[Any]:
-    if set(values) != set(AFFWILD2_AUS):
-        raise ValueError(f"the keys should be {', '.join(AFFWILD2_AUS)}")
-    return [values[name] for name in AFFWILD2_AUS]
+def _by_name(values: dict[str, Any], au_names: Sequence[str]) -> list[Any]:
+    if set(values) != set(au_names):
+        raise ValueError(f"the keys should be {', '.join(au_names)}")
+    return [values[name] for name in au_names]
 
 
-def _values_in_au_order(numbers: dict[str, float], kind: type) -> Sequence[float]:
-    _in_au_order(numbers)
-    wrong = [name for name in AFFWILD2_AUS if kind(numbers[name]) != numbers[name]]
-    if wrong:
-        raise ValueError(f"{wrong[0]} is {numbers[wrong[0]]!r}")
-    return [kind(numbers[name]) for name in AFFWILD2_AUS]
+def _numbers(values: dict[str, float], au_names: Sequence[str]) -> tuple[float, ...]:
+    for name, value in zip(au_names, _by_name(values, au_names), strict=True):
+        if float(value) != value:
+            raise ValueError(f"{name} is {value!r}")
+    return tuple(float(values[name]) for name in au_names)

@@ -14,17 +14,17 @@ from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
+import pandas as pd
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from auscan.core.aus import AFFWILD2_AUS
 from auscan.core.errors import InputError
 from auscan.datasets.cache import TrackFeatures, open_track
 from auscan.datasets.crops import TrackCrops
 from auscan.datasets.frozen_encoders import Encoders
-from auscan.datasets.index import COVER_COLUMNS, Index, read_index
+from auscan.datasets.index import Index, read_index
 from auscan.datasets.track_lists import assign_folds
 from auscan.results.readers.annotations import NOT_ANNOTATED
 from auscan.training.config import DataConfig, FoldConfig, FurtherDataConfig
@@ -48,9 +48,15 @@ class LabelledTrack:
 
 
 def load_tracks(
-    index: Index, cache: Path, splits: Sequence[str], crop_size: int | None = None
+    index: Index,
+    cache: Path,
+    splits: Sequence[str],
+    crop_size: int | None = None,
+    au_names: Sequence[str] | None = None,
 ) -> list[LabelledTrack]:
     """Load the tracks of some splits, sorted by name, with crops if a side in pixels is given.
+
+    au_names: AU of each column of the labels, -1 for those that the index does not have; None: its own
 
     Raises InputError if there is no track, or if its features do not match the index.
     """
@@ -58,6 +64,7 @@ def load_tracks(
     if selected.empty:
         available = ", ".join(sorted(set(index.tracks["split"])))
         raise InputError(f"The index has no track in {' or '.join(splits)}. It has {available}.")
+    au_names = index_aus(index) if au_names is None else au_names
     rows = index.frames.groupby("track", observed=True, sort=False).indices
     tracks = []
     for track in selected.itertuples():
@@ -66,21 +73,37 @@ def load_tracks(
         times_s = frames["timestamp"].to_numpy(np.float64)
         images = [image if isinstance(image, str) else None for image in frames["image"]]
         missing = [image is None for image in images]
+        without_pictures = isinstance(getattr(track, "face", None), str)
+        if without_pictures and crop_size is not None:
+            raise InputError(
+                f"{name} has no pictures of the face, which training of the encoder needs. Train on "
+                "features: leave out model.encoder."
+            )
         if (
             len(times_s) != features.header.rows
             or not np.allclose(times_s, features.times_s)
-            or features.has_image[missing].any()
+            or (features.has_image[missing].any() and not without_pictures)
         ):
             raise InputError(
                 f"The features of {name} in {cache} do not match the rows of the index. Run auscan extract "
                 "again; it processes only the tracks that have changed."
             )
-        labels = frames[list(AFFWILD2_AUS)].to_numpy(np.int8)
-        covers = frames.reindex(columns=list(COVER_COLUMNS), fill_value=NOT_ANNOTATED).to_numpy(np.int8)
+        labels = _columns(frames, au_names)
+        covers = _columns(frames, [f"{au}_covered" for au in au_names])
         numbers = frames["frame"].to_numpy(np.int64)
         crops = None if crop_size is None else TrackCrops(index.root, images, crop_size)
         tracks.append(LabelledTrack(name, str(track.source_video), numbers, labels, covers, features, crops))
     return tracks
+
+
+def index_aus(index: Index) -> tuple[str, ...]:
+    """Return the AUs of an index, in the order of its label columns."""
+    return tuple(index.metadata["au_names"])
+
+
+def _columns(frames: pd.DataFrame, names: Sequence[str]) -> NDArray[np.int8]:
+    """Return columns by name [T, A]; -1 for those that the table does not have."""
+    return frames.reindex(columns=list(names), fill_value=NOT_ANNOTATED).to_numpy(np.int8)
 
 
 def sample_audio(
@@ -97,18 +120,25 @@ def sample_audio(
 
 
 def split_tracks(
-    index: Index, data: DataConfig, seed: int, crop_size: int | None, report: Callable[[str], None]
+    index: Index,
+    au_names: tuple[str, ...],
+    data: DataConfig,
+    seed: int,
+    crop_size: int | None,
+    report: Callable[[str], None],
 ) -> tuple[list[LabelledTrack], list[LabelledTrack]]:
     """Return the tracks to train on and to validate on; report shared source videos and further data sets.
 
-    seed: seed of shuffled labels; crop_size: side of the crops in pixels, None to train on features
+    au_names: AU of each label column; seed: seed of shuffled labels; crop_size: side of the crops in pixels,
+    None to train on features
     """
     if data.folds is not None:
-        pooled = load_tracks(index, data.cache, [*data.train, *data.validate_on], crop_size)
+        pooled = load_tracks(index, data.cache, [*data.train, *data.validate_on], crop_size, au_names)
         training, validation = split_by_fold(pooled, data.folds)
     else:
         training, validation = (
-            load_tracks(index, data.cache, each, crop_size) for each in (data.train, data.validate_on)
+            load_tracks(index, data.cache, each, crop_size, au_names)
+            for each in (data.train, data.validate_on)
         )
         shared = {track.source_video for track in training} & {track.source_video for track in validation}
         if shared:  # the splits are defined by the data set, so this is not an error
@@ -116,27 +146,33 @@ def split_tracks(
                 f"warning: {len(shared)} source videos, such as {min(shared)}, are in training and "
                 "validation, so the validation score is optimistic. data.folds splits by source video."
             )
-    sets = [training, *(_load_further_data(each, crop_size, report) for each in data.more)]
+    sets = [training, *(_load_further_data(each, au_names, crop_size, report) for each in data.more)]
     if data.shuffle_labels:
         sets = [with_shuffled_labels(tracks, seed) for tracks in sets]
     return [track for tracks in sets for track in tracks], validation
 
 
 def _load_further_data(
-    further: FurtherDataConfig, crop_size: int | None, report: Callable[[str], None]
+    further: FurtherDataConfig,
+    au_names: tuple[str, ...],
+    crop_size: int | None,
+    report: Callable[[str], None],
 ) -> list[LabelledTrack]:
-    """Load the training tracks of a further data set and report the AUs that it codes.
+    """Load the training tracks of a further data set; report its AUs that are trained and those that are not.
 
     Source videos get the name of the index, so that those of two data sets are distinct.
     """
-    tracks = load_tracks(read_index(further.index), further.cache, further.train, crop_size)
+    index = read_index(further.index)
+    tracks = load_tracks(index, further.cache, further.train, crop_size, au_names)
     labels = np.concatenate([track.labels for track in tracks])
     coded = [
-        name for name, known in zip(AFFWILD2_AUS, np.any(labels >= 0, axis=0).tolist(), strict=True) if known
+        name for name, known in zip(au_names, np.any(labels >= 0, axis=0).tolist(), strict=True) if known
     ]
+    unused = [name for name in index_aus(index) if name not in au_names]
     report(
         f"also training on {further.index}: {len(tracks)} tracks, {len(labels)} frames, "
         f"labels of {', '.join(coded) or 'no AU'}"
+        + (f"; not trained: {', '.join(unused)} (see data.au_names)" if unused else "")
     )
     return [replace(track, source_video=f"{further.index}/{track.source_video}") for track in tracks]
 
