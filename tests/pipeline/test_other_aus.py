@@ -127,7 +127,7 @@ def test_explain_draws_the_aus_of_the_checkpoint_and_refuses_others(
     picture, other = (explain(clip, file, 3, au=name) for name in ("AU45", "AU09"))
     assert picture.shape == other.shape
     assert (picture != other).any()
-    with pytest.raises(InputError, match="AU01.*AU45, AU12, AU05, AU25, AU09"):
+    with pytest.raises(InputError, match=r"AU01.*AU45, AU12, AU05, AU25, AU09"):
         explain(clip, file, 3, au="AU01")
 
 
