@@ -90,7 +90,7 @@ MARKERS = {
     "training/test_several_encoders.py": "slow",
 }
 """The marker of all tests of a folder or module below tests/."""
-SLOW_FIXTURES = {"tiny_graphs", "backbones"}
+SLOW_FIXTURES = {"tiny_graphs", "other_aus_graphs", "backbones"}
 """Fixtures that take half a minute, or import transformers."""
 
 
@@ -177,6 +177,44 @@ def tiny_graphs(tmp_path_factory: pytest.TempPathFactory, tiny_checkpoint: Path)
     folder = tmp_path_factory.mktemp("graphs") / "tiny"
     crops = np.random.default_rng(5).integers(0, 256, (70, 32, 32, 3), dtype=np.uint8)
     export(tiny_checkpoint, folder, crops)
+    return folder
+
+
+OTHER_AUS = ("AU45", "AU12", "AU05", "AU25", "AU09")
+"""AUs in another order than those of Aff-Wild2, and some that it lacks."""
+
+
+@pytest.fixture(scope="session")
+def other_aus_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a tiny checkpoint with `OTHER_AUS` and intensities; not to be written to.
+
+    It was never taught AU05, nor the intensity of AU25.
+    """
+    from auscan.model.checkpoint import save_checkpoint
+
+    folder = tmp_path_factory.mktemp("checkpoints") / "other-aus"
+    network = TINY.model_copy(update={"au_names": OTHER_AUS, "intensity": True})
+    config = CheckpointConfig(
+        name="other-aus",
+        untrained_aus=("AU05",),
+        untrained_intensities=("AU25",),
+        has_pose_occlusion=True,
+        thresholds=(0.4, 0.45, 0.5, 0.55, 0.6),
+        auscan_version="0.1.0",
+        network=network,
+    )
+    save_checkpoint(folder, _build(network, seed=1), config, "# Other AUs\n")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def other_aus_graphs(tmp_path_factory: pytest.TempPathFactory, other_aus_checkpoint: Path) -> Path:
+    """The folder `auscan export` makes of it, float32; takes half a minute, not to be written to."""
+    from auscan.inference.export import export
+
+    folder = tmp_path_factory.mktemp("graphs") / "other-aus"
+    crops = np.random.default_rng(5).integers(0, 256, (70, 32, 32, 3), dtype=np.uint8)
+    export(other_aus_checkpoint, folder, crops)
     return folder
 
 

@@ -143,10 +143,14 @@ def find_checkpoint(name: str | Path) -> Path:
 
 
 def graph_names(config: CheckpointConfig) -> tuple[str, ...]:
-    """Return the names of the graphs of a checkpoint; files are <name>.onnx. Format 1 has no opening.onnx."""
+    """Return the names of the graphs of a checkpoint; files are <name>.onnx.
+
+    Format 1 has no opening.onnx, and only checkpoints with intensities have intensity.onnx.
+    """
     blocks = range(config.network.temporal.blocks)
     scans = [scan_graph_name(block, direction) for block in blocks for direction in GRAPH_DIRECTIONS]
-    return ("visual", "audio", "hear", *scans, "read", *(["opening"] if config.format > 1 else []))
+    optional = {"opening": config.format > 1, "intensity": config.network.intensity}
+    return ("visual", "audio", "hear", *scans, "read", *(name for name, used in optional.items() if used))
 
 
 def scan_graph_name(block: int, direction: str) -> str:

@@ -111,7 +111,11 @@ def detect(
     attribution_parts: list[Attributions] = []
     on_attributions = attribution_parts.append if attributions is True else attributions or None
     expected = probe(source, folder_rate_hz).frames
-    builder = TableBuilder(config.thresholds, rows, keep_all, parse_baseline(baseline), config.au_names)
+    builder = TableBuilder(
+        *(config.thresholds, rows, keep_all, parse_baseline(baseline)),
+        config.au_names,
+        config.network.intensity,
+    )
     voice_activity = VoiceActivityDetector()
     chunks, level = read_waveform(source), None
     if chunks is not None and config.network.normalises_file:
@@ -249,7 +253,12 @@ def write_result(
     """
     config, point = with_operating_point(engine.config, options.operating_point), options.operating_point
     described = source.name, config.name, config.au_names, config.thresholds, config.untrained_aus, VERSION
-    metadata = table_metadata(*described, operating_point=point, baseline=options.baseline)
+    metadata = table_metadata(
+        *described,
+        operating_point=point,
+        baseline=options.baseline,
+        intensity=config.network.intensity,
+    )
     with (
         TableWriter(folder, metadata) as writer,
         _attributions_writer(source, folder, engine, options) as attributions_writer,

@@ -28,6 +28,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from auscan.core.aus import ACTION_UNITS, AFFWILD2_AUS, au_columns
+from auscan.core.config import MAX_INTENSITY
 from auscan.core.environment import atomic_path
 from auscan.core.errors import InputError
 
@@ -105,8 +106,6 @@ FACE_COLUMNS: Final[tuple[str, ...]] = (
     *QUALITY_FEATURE_COLUMNS,
 )
 """Columns before those of the AUs."""
-MAX_INTENSITY: Final[float] = 5.0
-"""Largest value of `AU.._r`."""
 
 
 def active_columns(au_names: Sequence[str]) -> list[str]:
