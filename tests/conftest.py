@@ -90,8 +90,8 @@ MARKERS = {
     "training/test_several_encoders.py": "slow",
 }
 """The marker of all tests of a folder or module below tests/."""
-SLOW_FIXTURES = {"tiny_graphs", "backbones"}
-"""Fixtures that take half a minute, or import transformers."""
+SLOW_FIXTURES = {"tiny_graphs", "backbones", "desk"}
+"""Fixtures that take half a minute, import transformers, or whose tests start many processes."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

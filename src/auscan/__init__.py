@@ -12,7 +12,7 @@ import os
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from auscan.core.aus import AFFWILD2_AUS
+    from auscan.core.aus import ACTION_UNITS, AFFWILD2_AUS
     from auscan.core.errors import (
         AuscanError,
         CheckpointError,
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
         OutputError,
         TimeLimitError,
     )
+    from auscan.inference.hub import Checkpoint
     from auscan.inference.load import load_engine as load_model
     from auscan.pipeline.demo import make_demo_clip
     from auscan.pipeline.detect import detect
@@ -39,8 +40,10 @@ if TYPE_CHECKING:
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 __all__ = [
+    "ACTION_UNITS",
     "AFFWILD2_AUS",
     "AuscanError",
+    "Checkpoint",
     "CheckpointError",
     "CrashError",
     "InputError",
@@ -61,7 +64,9 @@ __all__ = [
 ]
 
 _MODULES = {
+    "ACTION_UNITS": "auscan.core.aus",
     "AFFWILD2_AUS": "auscan.core.aus",
+    "Checkpoint": "auscan.inference.hub",
     "LiveDetector": "auscan.pipeline.live",
     "Result": "auscan.results.result",
     "RunInfo": "auscan.results.result",
