@@ -48,6 +48,7 @@ MARKERS = {
     "training/test_encoder.py": "train",
     "training/test_loop.py": "train",
     "training/test_two_processes.py": "train",
+    "batch/test_api.py": "slow",
     "batch/test_end_to_end.py": "slow",
     "batch/test_run.py": "slow",
     "benchmarks": "slow",

@@ -27,6 +27,7 @@ PUBLIC = [
     "Result",
     "RunInfo",
     "TimeLimitError",
+    "Waveform",
     "__version__",
     "detect",
     "load_model",
