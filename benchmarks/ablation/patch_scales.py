@@ -67,8 +67,10 @@ class ScaledNetwork(nn.Module):
         self.encoder.requires_grad_(False)
         if self.encoder.fine is not None:
             self.encoder.fine.requires_grad_(True)
-        self.alignment = GranularityAlignment(self.encoder.width, config.patch_grid**2, AlignmentConfig())
-        self.head = ActionUnitHead(128, 32)
+        self.alignment = GranularityAlignment(
+            self.encoder.width, config.patch_grid**2, AlignmentConfig(), len(AFFWILD2_AUS)
+        )
+        self.head = ActionUnitHead(128, 32, len(AFFWILD2_AUS))
 
     def forward(self, crops: Tensor) -> Tensor:
         """Return logits [b, A] for crops [b, S, S, 3] uint8."""

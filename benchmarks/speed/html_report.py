@@ -13,6 +13,7 @@ from pathlib import Path
 
 import av
 
+from auscan.core.aus import AFFWILD2_AUS
 from auscan.pipeline.detect import detect
 from auscan.pipeline.outputs import render_report
 from auscan.results.attributions import AttributionsWriter, attributions_metadata
@@ -51,7 +52,7 @@ def main() -> None:
         video, attributions = Path(temporary, "long.mp4"), Path(temporary, "evidence.parquet")
         report = args.keep or Path(temporary, "report.html")
         repeat_clip(args.clip, video, args.minutes)
-        metadata = attributions_metadata(video.name, MODEL, SIDE, "benchmark")
+        metadata = attributions_metadata(video.name, MODEL, SIDE, AFFWILD2_AUS, "benchmark")
         with AttributionsWriter(attributions, metadata) as writer:
             result = detect(video, model=MODEL, attributions=writer.write)
         began_s = time.monotonic()

@@ -12,6 +12,7 @@ import pandas as pd
 import auscan.batch.jobs
 import auscan.inference.load
 import auscan.pipeline.detect
+from auscan.core.aus import AFFWILD2_AUS
 from auscan.core.checkpoint_folder import find_checkpoint, read_config
 from auscan.core.config import (
     CheckpointConfig,
@@ -88,7 +89,7 @@ def fake_detect(
     if attributions:
         points = np.tile(np.float32([[20, 16], [44, 16], [32, 26], [24, 36], [40, 36]]), (len(seen), 1, 1))
         shares = (np.full((len(seen), *shape), 128, np.uint8) for shape in ((4,), (12, 4), (12,), ()))
-        attributions(Attributions(32, seen, 0 * seen, points, *shares))
+        attributions(Attributions(32, AFFWILD2_AUS, seen, 0 * seen, points, *shares))
     return Result(table, (track,), info)
 
 

@@ -47,7 +47,7 @@ CONFIGS: list[Settings] = [
     AlignmentConfig(),
     FusionConfig(),
     TemporalConfig(),
-    Calibration(),
+    Calibration(scale=(1.0,) * 12, shift=(0.0,) * 12),
     OperatingPoints(balanced=(0.5,) * 12, precise=(0.5,) * 12, sensitive=(0.5,) * 12),
     nano(),
     CHECKPOINT,
@@ -123,8 +123,7 @@ def test_each_stage_of_the_compact_encoder_halves_the_map() -> None:
         ({"format": 3}, "format"),
         ({"thresholds": [0.5] * 11}, "thresholds"),
         ({"thresholds": [0.5] * 13}, "thresholds"),
-        ({"au_names": [*AFFWILD2_AUS[1:], AFFWILD2_AUS[0]]}, "au_names"),
-        ({"au_names": AFFWILD2_AUS[:-1]}, "au_names"),
+        ({"au_names": [*AFFWILD2_AUS, "AU12"]}, "au_names"),
         ({"untaught": ["AU23", "AU3"]}, "AU3"),
         ({"crop_template": "eyes"}, "crop_template"),
         ({"sample_rate_hz": 8000}, "sample_rate_hz"),
@@ -162,7 +161,9 @@ def test_a_number_of_active_patches_has_priority_over_the_share() -> None:
 
 POINTS = OperatingPoints(balanced=(0.2,) * 12, precise=(0.8,) * 12, sensitive=(0.1,) * 12)
 PLAIN = CheckpointConfig(name="mine", auscan_version="0", network=nano())
-CHOSEN = PLAIN.model_copy(update={"operating_points": POINTS, "calibration": Calibration(scale=(2.0,) * 12)})
+CHOSEN = PLAIN.model_copy(
+    update={"operating_points": POINTS, "calibration": Calibration(scale=(2.0,) * 12, shift=(0.0,) * 12)}
+)
 
 
 def test_each_operating_point_has_its_own_thresholds() -> None:
@@ -189,7 +190,45 @@ def test_an_unknown_operating_point_is_refused() -> None:
 @pytest.mark.parametrize("scale", [0.0, -1.0, float("nan"), float("inf")])
 def test_a_calibration_that_would_reverse_the_order_is_refused(scale: float) -> None:
     with pytest.raises(ValueError, match="above 0"):
-        Calibration(scale=(1.0,) * 11 + (scale,))
+        Calibration(scale=(1.0,) * 11 + (scale,), shift=(0.0,) * 12)
+
+
+FIVE = ("AU45", "AU12", "AU05", "AU25", "AU09")
+
+
+def test_a_checkpoint_has_the_aus_of_its_network() -> None:
+    network = nano().model_copy(update={"au_names": FIVE})
+    config = CheckpointConfig(name="five", auscan_version="0", network=network)
+    assert config.au_names == FIVE
+    assert config.thresholds == (0.5,) * 5
+
+
+def test_the_aus_are_stored_beside_the_network_and_read_back_into_it() -> None:
+    network = nano().model_copy(update={"au_names": FIVE})
+    config = CheckpointConfig(name="five", auscan_version="0", network=network)
+    stored = json.loads(config.to_json())
+    assert stored["au_names"] == list(FIVE)
+    assert "au_names" not in stored["network"]
+    assert CheckpointConfig.model_validate(stored) == config
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"thresholds": (0.5,) * 5}, "thresholds\n.*must have 12 numbers, one per AU, got 5"),
+        ({"untaught": ("AU45",)}, "'AU45' is not one of AU01"),
+        ({"au_names": ("AU12", "AU12")}, "AU12: given more than once"),
+        ({"au_names": ("AU1",)}, "Write AU01 in place of 'AU1'"),
+        ({"au_names": ("AU03",)}, "'AU03' is not an action unit"),
+        ({"au_names": ()}, "needs at least one"),
+        ({"operating_points": {"balanced": (0.1,), "precise": (0.1,), "sensitive": (0.1,)}}, "must have 12"),
+    ],
+)
+def test_numbers_and_names_that_do_not_fit_the_au_set_are_refused(
+    change: dict[str, object], message: str
+) -> None:
+    with pytest.raises(ValidationError, match=message):
+        CheckpointConfig.model_validate({**json.loads(PLAIN.to_json()), **change})
 
 
 def test_a_config_without_calibration_is_read_as_uncalibrated() -> None:

@@ -37,7 +37,7 @@ class FixedScore(nn.Module):
 @pytest.fixture
 def alignment() -> GranularityAlignment:
     torch.manual_seed(0)
-    module = GranularityAlignment(TOKEN_WIDTH, PATCHES, CONFIG)
+    module = GranularityAlignment(TOKEN_WIDTH, PATCHES, CONFIG, 12)
     for weight in (module.gate.agreement, module.gate.evidence, module.gate.bias):
         weight.data = torch.randn(weight.shape)
     return module.double()
@@ -153,7 +153,7 @@ def project_patches(alignment: GranularityAlignment, face: Tensor, patches: Tens
 
 
 def test_all_patches_are_active_if_there_are_fewer_than_the_limit() -> None:
-    module = GranularityAlignment(TOKEN_WIDTH, 3, CONFIG).double()
+    module = GranularityAlignment(TOKEN_WIDTH, 3, CONFIG, 12).double()
     face, patches = tokens()
     assert (module(face, patches[:, :, :3]).patch_weights > 0).all()
 

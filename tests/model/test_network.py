@@ -230,7 +230,7 @@ def test_pose_and_occlusion_are_in_degrees_and_a_share(tiny_network: AuscanNetwo
 @torch.no_grad()
 def test_each_logit_depends_on_its_own_token_and_the_state() -> None:
     torch.manual_seed(0)
-    head = ActionUnitHead(width=8, au_width=4)
+    head = ActionUnitHead(width=8, au_width=4, au_count=12)
     state, au_tokens = torch.randn(3, 8), torch.randn(3, AU_COUNT, 4)
     before = head(state, au_tokens)
     assert before.shape == (3, AU_COUNT)

@@ -140,7 +140,7 @@ def test_a_callback_receives_all_attributions_and_the_result_has_none(
     without = detect(clip, model=engine, attributions=parts.append)
     assert without.attributions is None
     assert [len(part) for part in parts] == [20, 20, FRAMES - 6 - 40]
-    assert_close(concatenate(parts, parts[0].side), attributions_of(result))
+    assert_close(concatenate(parts, parts[0].side, parts[0].au_names), attributions_of(result))
 
 
 def test_unless_requested_no_attributions_are_computed_and_the_table_is_the_same(

@@ -64,7 +64,7 @@ def test_missing_frames_unknown_aus_and_wrong_suffixes_are_input_errors(
     file = clip.parent / ATTRIBUTIONS_FILE
     with pytest.raises(InputError, match="Frame 99 has no face in the attributions file"):
         explain(clip, file, 99)
-    with pytest.raises(InputError, match=r"auscan has no action unit 'AU99'.*AU12"):
+    with pytest.raises(InputError, match=r"has no AU99\. Choose one of AU01.*AU12"):
         explain(clip, file, 2, au="AU99")
     other = write_clip(tmp_path / "other.mp4", [np.zeros((64, 64, 3), np.uint8)], [0.0])
     with pytest.raises(InputError, match=r"other\.mp4 has no frame 2"):

@@ -12,7 +12,6 @@ from auscan.faces.tracking import TrackedFace
 from auscan.inference.engine import AudioTokens, InferenceEngine, MouthOpening
 from auscan.pipeline import track_queue
 from auscan.pipeline.face_features import (
-    MOUTH_GATES,
     FaceFeatures,
     mouth_visibility,
 )
@@ -140,8 +139,9 @@ def test_the_mouth_is_visible_in_a_scored_face_as_far_as_the_gates_of_its_aus_ar
     features[:, 0] = 40.0
     features[:, covered] = [0.0, 0.0, 0.0, 0.15, 0.4]
     gates = np.full((5, len(AFFWILD2_AUS)), 0.1, np.float32)
-    gates[:, MOUTH_GATES] = np.array([[0.95], [0.65], [0.4], [0.95], [0.95]])
+    gates[:, [10, 11]] = np.array([[0.95], [0.65], [0.4], [0.95], [0.95]])
     graded = float(check_quality(features)[0][3])
     assert 0.5 < graded < 1
-    assert mouth_visibility(gates, features) == pytest.approx([1, 0.5, 0, graded, 0])
-    assert mouth_visibility(None, features) == pytest.approx([1, 1, 1, graded, 0])
+    assert mouth_visibility(gates, features, AFFWILD2_AUS) == pytest.approx([1, 0.5, 0, graded, 0])
+    assert mouth_visibility(None, features, AFFWILD2_AUS) == pytest.approx([1, 1, 1, graded, 0])
+    assert mouth_visibility(gates[:, :2], features, ["AU01", "AU12"]) == pytest.approx([1, 1, 1, graded, 0])

@@ -142,8 +142,8 @@ class AlignmentNetwork(nn.Module):
     def __init__(self, active: int, grid: int = SIDE, uses_patches: bool = True) -> None:
         super().__init__()
         config = AlignmentConfig(width=32, au_width=8, heads=2, active_patches=active)
-        self.alignment = GranularityAlignment(TOKEN_WIDTH, grid**2, config)
-        self.head = ActionUnitHead(32, 8)
+        self.alignment = GranularityAlignment(TOKEN_WIDTH, grid**2, config, 12)
+        self.head = ActionUnitHead(32, 8, 12)
         self.grid, self.final, self.uses_patches = grid, active, uses_patches
 
     def forward(self, faces: Faces) -> tuple[Tensor, AlignmentOutput]:

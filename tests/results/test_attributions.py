@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
+from auscan.core.aus import AFFWILD2_AUS
 from auscan.core.errors import InputError
 from auscan.results import attributions as module
 from auscan.results.attributions import (
@@ -22,7 +23,7 @@ from auscan.results.attributions import (
 )
 from auscan.results.result import Result
 
-METADATA = attributions_metadata("talk.mp4", "tiny", 32, "0.1.0")
+METADATA = attributions_metadata("talk.mp4", "tiny", 32, AFFWILD2_AUS, "0.1.0")
 PATCHES = 16
 
 
@@ -38,6 +39,7 @@ def attributions(face_id: int, frames: list[int]) -> Attributions:
     numbers = np.array(frames, np.int64), np.full(count, face_id, np.int64)
     return Attributions(
         32,
+        AFFWILD2_AUS,
         *numbers,
         points,
         random_bytes(PATCHES),
@@ -89,7 +91,7 @@ def test_only_the_requested_frames_are_read(tmp_path: Path, monkeypatch: pytest.
             writer.write(face)
     frames = {3, 21, 22}
     wanted = [face.rows(np.isin(face.frames, list(frames))) for face in faces]
-    assert_same(read_attributions(path, frames), concatenate(wanted, 32))
+    assert_same(read_attributions(path, frames), concatenate(wanted, 32, AFFWILD2_AUS))
     assert len(read_attributions(path, {99})) == 0
 
 
@@ -110,7 +112,7 @@ def test_faces_are_written_track_by_track_and_read_sorted_by_frame(
             writer.write(piece)
         assert not path.exists()
     whole = read_attributions(path)
-    assert_same(whole, concatenate(pieces, 32))
+    assert_same(whole, concatenate(pieces, 32, AFFWILD2_AUS))
     assert whole.frames.tolist() == sorted(whole.frames)
     assert whole.face_ids[:4].tolist() == [0, 1, 2, 0]
     assert_same(whole.rows(whole.face_ids == 0), pieces[2])

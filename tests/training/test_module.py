@@ -315,7 +315,7 @@ def test_the_method_consists_of_the_parts_of_the_shipped_network() -> None:
     network = build()
     stage = TemporalStage(config, SIZES.audio_width)
     stage.load_state_dict(network.temporal.state_dict())
-    alignment = GranularityAlignment(SIZES.width, SIZES.grid**2, config.alignment)
+    alignment = GranularityAlignment(SIZES.width, SIZES.grid**2, config.alignment, 12)
     alignment.load_state_dict(network.alignment.state_dict())
 
 

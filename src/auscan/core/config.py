@@ -16,9 +16,17 @@ See also: training/operating_points.py (chooses the thresholds), pipeline/detect
 
 from collections.abc import Sized
 from dataclasses import asdict, dataclass
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Any, Final, Literal, TypeVar
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 
 from auscan.core.aus import AFFWILD2_AUS, check_au_names
 from auscan.core.errors import InputError
@@ -236,6 +244,13 @@ class TemporalConfig(Settings):
     """Kernel size, in frames, of the causal convolution before the scan."""
 
 
+def _valid_au_names(names: tuple[str, ...]) -> tuple[str, ...]:
+    try:
+        return check_au_names(names)
+    except InputError as error:
+        raise ValueError(str(error)) from None  # pydantic adds the name of the field
+
+
 class NetworkConfig(Settings):
     """Settings that define the network without its weights."""
 
@@ -246,7 +261,7 @@ class NetworkConfig(Settings):
     temporal: TemporalConfig = TemporalConfig()
     grid: int | None = Field(default=None, ge=1)
     """Patches along a side after averaging, before the alignment; None: no averaging (model/network.py)."""
-    au_names: Annotated[tuple[str, ...], AfterValidator(check_au_names)] = Field(
+    au_names: Annotated[tuple[str, ...], AfterValidator(_valid_au_names)] = Field(
         default=AFFWILD2_AUS, exclude=True
     )
     """AU of each output [A], in order. A checkpoint stores them beside the network, not in it."""
@@ -316,6 +331,9 @@ class OperatingPoints(Settings):
     sensitive: PerAu
 
 
+_NumbersOfAus = TypeVar("_NumbersOfAus", Calibration | None, PerAu, OperatingPoints | None)
+
+
 class CheckpointConfig(Settings):
     """Content of config.json in a checkpoint folder."""
 
@@ -325,7 +343,7 @@ class CheckpointConfig(Settings):
     """Number of the checkpoint format; other numbers are refused."""
     name: str
     """Name of the model, as written to results."""
-    au_names: tuple[str, ...] = ()
+    au_names: Annotated[tuple[str, ...], AfterValidator(_valid_au_names)] = ()
     """AU of each output column, in order: those of the network, which has them from here when it is read."""
     untrained_aus: tuple[str, ...] = Field(
         default=(), validation_alias="untaught", serialization_alias="untaught"
@@ -367,20 +385,25 @@ class CheckpointConfig(Settings):
         values.setdefault("thresholds", (0.5,) * len(names) if isinstance(names, Sized) else ())
         return values
 
-    @model_validator(mode="after")
-    def _check_aus(self) -> "CheckpointConfig":
-        names = self.au_names
-        if names != self.network.au_names:
-            raise ValueError(f"au_names must be those of the network, {', '.join(self.network.au_names)}")
-        for name in self.untrained_aus:
-            if name not in names:
-                raise ValueError(f"untaught: {name!r} is not one of {', '.join(names)}")
-        points = self.operating_points.model_dump() if self.operating_points else {}
-        scaling = self.calibration.model_dump() if self.calibration else {}
-        for key, numbers in {"thresholds": self.thresholds, **points, **scaling}.items():
-            if len(numbers) != len(names):
-                raise ValueError(f"{key} must have {len(names)} numbers, one per AU, got {len(numbers)}")
-        return self
+    @field_validator("untrained_aus")
+    @classmethod
+    def _check_untrained_aus(cls, names: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
+        known = info.data.get("au_names", names)
+        for name in names:
+            if name not in known:
+                raise ValueError(f"{name!r} is not one of {', '.join(known)}")
+        return names
+
+    @field_validator("calibration", "thresholds", "operating_points")
+    @classmethod
+    def _check_length(cls, value: _NumbersOfAus, info: ValidationInfo) -> _NumbersOfAus:
+        """Raise ValueError unless there is one number per AU."""
+        groups = value.model_dump().values() if isinstance(value, BaseModel) else [value or ()]
+        count = len(info.data.get("au_names", ()))
+        for numbers in groups if value is not None else ():
+            if len(numbers) != count:
+                raise ValueError(f"must have {count} numbers, one per AU, got {len(numbers)}")
+        return value
 
     def to_json(self) -> str:
         """Return the text of config.json; fields with an alias keep their stored key."""

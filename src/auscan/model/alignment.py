@@ -21,7 +21,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from auscan.core.aus import AU_COUNT
 from auscan.core.config import AlignmentConfig
 
 MAX_CONTRAST_SCALE = 30.0
@@ -56,9 +55,9 @@ class AlignmentOutput:
 
 
 class GranularityAlignment(nn.Module):
-    """Combine global token and patches into one frame embedding and 12 AU tokens."""
+    """Combine global token and patches into one frame embedding and A AU tokens."""
 
-    def __init__(self, token_width: int, patch_count: int, config: AlignmentConfig) -> None:
+    def __init__(self, token_width: int, patch_count: int, config: AlignmentConfig, au_count: int) -> None:
         super().__init__()
         self.heads = config.heads
         self.au_width = config.au_width
@@ -70,17 +69,17 @@ class GranularityAlignment(nn.Module):
         self.position = nn.Parameter(torch.randn(patch_count, d) * 0.02)
         self.change = nn.Linear(token_width, d // 4)
         self.score = PatchScore(d, d // 4)
-        self.queries = nn.Parameter(torch.randn(AU_COUNT, config.heads, d) * d**-0.5)
+        self.queries = nn.Parameter(torch.randn(au_count, config.heads, d) * d**-0.5)
         # Weight of an AU's own response in its selection; 0 in format 1, where all AUs select the same.
-        self.register_buffer("own_response", torch.ones(AU_COUNT))
+        self.register_buffer("own_response", torch.ones(au_count))
         self.own_response: Tensor
         self.values = nn.Linear(d, config.heads * config.au_width)
         self.local = nn.Linear(config.heads * config.au_width, config.au_width)
         self.norm_local = nn.LayerNorm(config.au_width)
-        self.gate = RegionGate(d, config.au_width)
-        self.contrast = RegionContrast(d, config.au_width)
-        self.expect = nn.Linear(d, AU_COUNT * config.au_width)
-        self.merge = nn.Linear(AU_COUNT * config.au_width, d)
+        self.gate = RegionGate(d, config.au_width, au_count)
+        self.contrast = RegionContrast(d, config.au_width, au_count)
+        self.expect = nn.Linear(d, au_count * config.au_width)
+        self.merge = nn.Linear(au_count * config.au_width, d)
         self.norm = nn.LayerNorm(d)
 
     def forward(self, face: Tensor, patches: Tensor, previous: Tensor | None = None) -> AlignmentOutput:
@@ -95,7 +94,7 @@ class GranularityAlignment(nn.Module):
         local, attention, active = self.attend_regions(p, score)
         weights = torch.sigmoid(score) * active.to(score.dtype).mean(2)  # [B, T, N]
         gate_logits = self.gate(g, local)  # [B, T, A]
-        expected = self.expect(g).unflatten(-1, (AU_COUNT, self.au_width))  # [B, T, A, da]
+        expected = self.expect(g).unflatten(-1, (-1, self.au_width))  # [B, T, A, da]
         au_tokens = expected + torch.sigmoid(gate_logits).unsqueeze(-1) * local
         embedding = self.norm(g + self.merge(au_tokens.flatten(-2)))  # [B, T, d]
         return AlignmentOutput(embedding, au_tokens, weights, gate_logits, attention, g, local)
@@ -143,13 +142,13 @@ class RegionGate(nn.Module):
     the very cosine that the gate depends on, and no gate would close.
     """
 
-    def __init__(self, width: int, au_width: int) -> None:
+    def __init__(self, width: int, au_width: int, au_count: int) -> None:
         super().__init__()
         self.local = nn.Linear(au_width, width)
         self.face = nn.Linear(width, width)
-        self.agreement = nn.Parameter(torch.zeros(AU_COUNT, width))
-        self.evidence = nn.Parameter(torch.zeros(AU_COUNT, au_width))
-        self.bias = nn.Parameter(torch.zeros(AU_COUNT))
+        self.agreement = nn.Parameter(torch.zeros(au_count, width))
+        self.evidence = nn.Parameter(torch.zeros(au_count, au_width))
+        self.bias = nn.Parameter(torch.zeros(au_count))
 
     def forward(self, g: Tensor, local: Tensor) -> Tensor:
         """Return gate logits [..., A] for the face g [..., d] and local features [..., A, da]."""
@@ -166,11 +165,11 @@ class RegionGate(nn.Module):
 class RegionContrast(nn.Module):
     """Views of the contrast between a face and its regions; used in training only."""
 
-    def __init__(self, width: int, au_width: int) -> None:
+    def __init__(self, width: int, au_width: int, au_count: int) -> None:
         super().__init__()
         self.local = nn.Linear(au_width, width)
         self.face = nn.Linear(width, width)
-        self.aspect = nn.Parameter(torch.ones(AU_COUNT, width))
+        self.aspect = nn.Parameter(torch.ones(au_count, width))
         """Part of the face that a region is compared with."""
         ratio = FIRST_CONTRAST_SCALE / (MAX_CONTRAST_SCALE - FIRST_CONTRAST_SCALE)
         self.raw_scale = nn.Parameter(torch.tensor(math.log(ratio)))

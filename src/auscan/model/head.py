@@ -8,17 +8,15 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from auscan.core.aus import AU_COUNT
-
 
 class ActionUnitHead(nn.Module):
     """One linear classifier per AU over GELU(AU token + projected temporal state)."""
 
-    def __init__(self, width: int, au_width: int) -> None:
+    def __init__(self, width: int, au_width: int, au_count: int) -> None:
         super().__init__()
-        self.context = nn.Linear(width, AU_COUNT * au_width)
-        self.weight = nn.Parameter(torch.randn(AU_COUNT, au_width) * au_width**-0.5)
-        self.bias = nn.Parameter(torch.zeros(AU_COUNT))
+        self.context = nn.Linear(width, au_count * au_width)
+        self.weight = nn.Parameter(torch.randn(au_count, au_width) * au_width**-0.5)
+        self.bias = nn.Parameter(torch.zeros(au_count))
 
     def forward(self, state: Tensor, au_tokens: Tensor) -> Tensor:
         """Return logits [..., A] for state [..., d] and au_tokens [..., A, da]."""

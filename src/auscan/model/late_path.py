@@ -15,8 +15,6 @@ See also: fusion.py (attended audio, audio condition), network.py.
 import torch
 from torch import Tensor, nn
 
-from auscan.core.aus import AU_COUNT
-
 RANK = 8
 """Length of the visual and of the audio vector of an AU in the late path."""
 OPENING_WIDTH = 32
@@ -26,21 +24,21 @@ OPENING_WIDTH = 32
 class LatePath(nn.Module):
     """Audio logits: for each AU the product of a visual and an audio vector of length `RANK`."""
 
-    def __init__(self, width: int, audio_width: int) -> None:
+    def __init__(self, width: int, audio_width: int, au_count: int) -> None:
         super().__init__()
-        self.visual = nn.Linear(width, AU_COUNT * RANK)
+        self.visual = nn.Linear(width, au_count * RANK)
         nn.init.zeros_(self.visual.weight)  # an untrained path adds 0
         nn.init.zeros_(self.visual.bias)
         # No bias: without sound the result is exactly 0.
-        self.audio = nn.Linear(audio_width + width, AU_COUNT * RANK, bias=False)
+        self.audio = nn.Linear(audio_width + width, au_count * RANK, bias=False)
 
     def forward(self, embedding: Tensor, audio_condition: Tensor, attended: Tensor) -> Tensor:
         """Return audio logits [..., A].
 
         embedding: [..., d], before the fusion    audio_condition: [..., Da]    attended: [..., d]
         """
-        reliance = self.visual(embedding).unflatten(-1, (AU_COUNT, RANK))
-        voice = self.audio(torch.cat([audio_condition, attended], dim=-1)).unflatten(-1, (AU_COUNT, RANK))
+        reliance = self.visual(embedding).unflatten(-1, (-1, RANK))
+        voice = self.audio(torch.cat([audio_condition, attended], dim=-1)).unflatten(-1, (-1, RANK))
         logits: Tensor = (reliance * voice).sum(-1) * RANK**-0.5
         return logits
 

@@ -88,7 +88,9 @@ class VisualStage(nn.Module):
                 f"choose a grid of at most {side}."
             )
         self.mix = TokenMix(self.encoder.width, token_parts(self.encoder), config.alignment.width)
-        self.alignment = GranularityAlignment(self.mix.width, self.grid**2, config.alignment)
+        self.alignment = GranularityAlignment(
+            self.mix.width, self.grid**2, config.alignment, len(config.au_names)
+        )
         self.points = nn.Linear(self.mix.width, 10)
         self.pose_occlusion = nn.Linear(self.mix.width, 3)
         template = torch.from_numpy(TEMPLATE) * (self.encoder.crop_size / SIDE)
@@ -148,10 +150,10 @@ class TemporalStage(nn.Module):
         self.norm_audio = ChannelNorm(audio_width)
         self.fusion = AsymmetricFusion(width, audio_width, config.fusion)
         self.audio_condition = AudioCondition(audio_width, width)
-        self.late_path = LatePath(width, audio_width)
+        self.late_path = LatePath(width, audio_width, len(config.au_names))
         self.opening = OpeningHeads(width, audio_width)
         self.memory = BiMamba(width, audio_width, config.temporal)
-        self.head = ActionUnitHead(width, config.alignment.au_width)
+        self.head = ActionUnitHead(width, config.alignment.au_width, len(config.au_names))
 
     def forward(
         self,

@@ -147,7 +147,7 @@ def detect(
         warnings=(sound_offset_warning(recording.name, offset_s),) if offset_s else (),
     )
     side = engine.config.network.visual.crop_size
-    kept = concatenate(attribution_parts, side) if attributions is True else None
+    kept = concatenate(attribution_parts, side, config.au_names) if attributions is True else None
     speech = _speech(voice_activity) if has_audio else None
     return Result(table, tuple(builder.tracks), info, kept, speech)
 
@@ -312,6 +312,10 @@ def _attributions_writer(
     if not options.attributions and not (options.report and engine.has_attributions):
         return nullcontext()
     metadata = attributions_metadata(
-        source.name, engine.config.name, engine.config.network.visual.crop_size, VERSION
+        source.name,
+        engine.config.name,
+        engine.config.network.visual.crop_size,
+        engine.config.au_names,
+        VERSION,
     )
     return AttributionsWriter(folder / ATTRIBUTIONS_FILE, metadata)

@@ -11,7 +11,6 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from auscan.core.aus import AFFWILD2_AUS
 from auscan.core.environment import atomic_path
 from auscan.core.errors import InputError
 from auscan.faces.align import crop_face
@@ -39,9 +38,9 @@ def explain(
     Raises InputError if the AU, the frame or the face does not exist, or `attributions_file` is no
     attributions file; MediaError if the source cannot be read up to the frame.
     """
-    if au is not None and au not in AFFWILD2_AUS:
-        raise InputError(f"auscan has no action unit {au!r}. Choose one of {', '.join(AFFWILD2_AUS)}.")
     row = _select_row(read_attributions(attributions_file, range(frame, frame + 1)), frame, face_id)
+    if au is not None and au not in row.au_names:
+        raise InputError(f"{attributions_file} has no {au}. Choose one of {', '.join(row.au_names)}.")
     decoded = _read_frame(Path(source), frame, folder_rate_hz, progress)
     crop = crop_face(decoded.image, row.points[0], row.side)
     return draw_sheet(crop, row) if au is None else draw_au(crop, row, au)

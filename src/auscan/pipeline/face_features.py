@@ -13,7 +13,6 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from auscan.core.aus import AFFWILD2_AUS
 from auscan.faces.align import SIDE, crop_face, crop_transform, measure_quality, to_frame
 from auscan.faces.tracking import TrackedFace, TrackerConfig
 from auscan.inference.engine import FaceAttributions, InferenceEngine
@@ -23,7 +22,7 @@ from auscan.results.table import MIN_QUALITY, check_quality
 MAX_GAP_S = TrackerConfig().max_gap_s
 """Seconds after which an unseen face is dropped; if it returns, it is given a new face_id."""
 
-MOUTH_GATES = [AFFWILD2_AUS.index(name) for name in ("AU25", "AU26")]
+MOUTH_AUS = ("AU25", "AU26")
 """AUs whose gates tell how far the mouth can be seen."""
 HIDDEN_GATE, VISIBLE_GATE = 0.5, 0.8
 """Mean of these gates at which the mouth counts as hidden and as visible; linear between them."""
@@ -151,7 +150,7 @@ class FaceEncoder:
         )
         image_quality = np.stack([crop.image_quality for crop in crops])
         quality_features = np.concatenate([image_quality, pose_occlusion], axis=1)  # [B, P]
-        visible = mouth_visibility(features.gates, quality_features)
+        visible = mouth_visibility(features.gates, quality_features, self._engine.config.au_names)
         return [
             FaceFeatures(
                 crop.face,
@@ -168,16 +167,18 @@ class FaceEncoder:
 
 
 def mouth_visibility(
-    gates: NDArray[np.float32] | None, quality_features: NDArray[np.float32]
+    gates: NDArray[np.float32] | None, quality_features: NDArray[np.float32], au_names: Sequence[str]
 ) -> NDArray[np.float64]:
     """Return how far the mouth can be seen: [B] in 0..1.
 
-    gates: [B, A], None if the checkpoint does not return them    quality_features: [B, P]
-    A mouth is visible in a face that is scored, as far as the gates of its AUs trust what is seen there.
+    gates: [B, A] of `au_names`, None if the checkpoint does not return them    quality_features: [B, P]
+    A mouth is visible in a face that is scored, as far as the gates of `MOUTH_AUS` trust what is seen there.
+    Without any of these AUs it is visible in each such face.
     """
     quality = check_quality(quality_features)[0].astype(np.float64)
     visible = np.where(quality < MIN_QUALITY, 0.0, quality)
-    if gates is None:
+    mouth = [j for j, name in enumerate(au_names) if name in MOUTH_AUS]
+    if gates is None or not mouth:
         return visible
-    opened = gates[:, MOUTH_GATES].mean(axis=1)
+    opened = gates[:, mouth].mean(axis=1)
     return np.asarray(visible * np.clip((opened - HIDDEN_GATE) / (VISIBLE_GATE - HIDDEN_GATE), 0.0, 1.0))

@@ -23,7 +23,6 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
-from auscan.core.aus import AFFWILD2_AUS, AU_COUNT
 from auscan.core.config import SAMPLE_RATE_HZ, CheckpointConfig, OperatingPoint, with_operating_point
 from auscan.core.environment import chunk_slices
 from auscan.core.errors import InputError
@@ -44,7 +43,7 @@ from auscan.media.video import Frame
 from auscan.model.bidirectional import DIRECTIONS, Direction, elapsed_frames, scan_bidirectional
 from auscan.pipeline.audio_stream import AudioTokenBuffer
 from auscan.pipeline.face_features import MAX_GAP_S, FaceEncoder, FaceFeatures, FrameFeatures, crop_faces
-from auscan.results.table import ACTIVE_COLUMNS, BOX_COLUMNS, NO_FACE, QUALITY_FEATURE_COLUMNS, check_quality
+from auscan.results.table import BOX_COLUMNS, NO_FACE, QUALITY_FEATURE_COLUMNS, check_quality
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +87,7 @@ class LiveTrack:
         times_s = np.array([frame.time_s for frame in self.window])
         count = int(np.searchsorted(times_s, until_s, side="right"))
         if count == 0:
-            return [], np.empty((0, AU_COUNT), np.float32), np.empty(0, np.float32)
+            return [], np.empty((0, len(self.engine.config.au_names)), np.float32), np.empty(0, np.float32)
         embedding = np.stack([frame.features.embedding for frame in self.window])  # [T, d]
         voice = self._follow_voice(embedding, times_s, audio, count)
         trust = None if voice is None else voice.trust
@@ -307,7 +306,7 @@ class LiveDetector:
                 faces.setdefault(frame.index, []).append(row)
         count = sum(time_s <= until_s for _, time_s in self._pending)
         ready, self._pending = self._pending[:count], self._pending[count:]
-        unknown = np.full(len(AFFWILD2_AUS), np.nan, np.float32)
+        unknown = np.full(len(self.config.au_names), np.nan, np.float32)
         return [
             row
             for index, time_s in ready
@@ -345,8 +344,8 @@ class LiveDetector:
             int(p >= np.float32(threshold)) if scored and p is not None else None
             for p, threshold in zip(values, self.config.thresholds, strict=True)
         ]
-        row.update(zip(AFFWILD2_AUS, values, strict=True))
-        row.update(zip(ACTIVE_COLUMNS, active, strict=True))
+        row.update(zip(self.config.au_names, values, strict=True))
+        row.update(zip((f"{name}_c" for name in self.config.au_names), active, strict=True))
         row["speaking"] = None if np.isnan(speaking) else float(speaking)
         return row
 

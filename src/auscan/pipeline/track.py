@@ -127,6 +127,7 @@ class AttributionBuffer:
             gates = audio_gates(engine, embeddings[chunk], np.asarray(times_s[chunk], np.float64), audio)
             yield Attributions(
                 engine.config.network.visual.crop_size,
+                engine.config.au_names,
                 numbers,
                 np.full(len(numbers), face_id, np.int64),
                 self._points[chunk],

@@ -24,7 +24,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from auscan.core.aus import AFFWILD2_AUS, AU_COUNT
+from auscan.core.aus import check_au_names
 from auscan.core.environment import atomic_path, chunk_slices
 from auscan.core.errors import InputError
 
@@ -53,11 +53,13 @@ _BYTE_COLUMNS: Final[tuple[str, ...]] = ("points", "patches", "attention", "gate
 class Attributions:
     """Attributions of R rows, one for each face and frame, as bytes; properties return numbers in 0..1.
 
-    N patches, A = 12 AUs.
+    N patches, A AUs.
     """
 
     side: int
     """Side S of the aligned crop, px; the patches divide it evenly."""
+    au_names: tuple[str, ...]
+    """[A] AUs of the attention and of the gates."""
     frames: NDArray[np.int64]
     """[R] frame index."""
     face_ids: NDArray[np.int64]
@@ -98,7 +100,7 @@ class Attributions:
 
     def rows(self, index: Any) -> "Attributions":
         """Return the rows of an index, a slice or a mask."""
-        return Attributions(self.side, *(array[index] for array in self.arrays()))
+        return Attributions(self.side, self.au_names, *(array[index] for array in self.arrays()))
 
     def arrays(self) -> tuple[NDArray[Any], ...]:
         """Return the arrays in the order of the columns."""
@@ -123,21 +125,21 @@ def _from_bytes(stored: NDArray[np.uint8]) -> NDArray[np.float32]:
     return stored.astype(np.float32) / np.float32(255)
 
 
-def concatenate(pieces: Sequence[Attributions], side: int) -> Attributions:
+def concatenate(pieces: Sequence[Attributions], side: int, au_names: tuple[str, ...]) -> Attributions:
     """Join pieces, sorted by frame and face_id."""
     if not pieces:
-        return _empty(side)
+        return _empty(side, au_names)
     arrays = zip(*(piece.arrays() for piece in pieces), strict=True)
-    joined = Attributions(side, *(np.concatenate(each) for each in arrays))
+    joined = Attributions(side, au_names, *(np.concatenate(each) for each in arrays))
     return joined.rows(np.lexsort((joined.face_ids, joined.frames)))
 
 
-def _empty(side: int) -> Attributions:
+def _empty(side: int, au_names: tuple[str, ...]) -> Attributions:
     """Return attributions without rows (N = 0)."""
     numbers, points = np.empty(0, np.int64), np.empty((0, 5, 2), np.float32)
-    shapes = (0, 0), (0, AU_COUNT, 0), (0, AU_COUNT), (0,)
+    shapes = (0, 0), (0, len(au_names), 0), (0, len(au_names)), (0,)
     patches, attention, gates, audio_gate = (np.empty(shape, np.uint8) for shape in shapes)
-    return Attributions(side, numbers, numbers, points, patches, attention, gates, audio_gate)
+    return Attributions(side, au_names, numbers, numbers, points, patches, attention, gates, audio_gate)
 
 
 class AttributionsWriter:
@@ -145,14 +147,14 @@ class AttributionsWriter:
 
     def __init__(self, path: Path, metadata: dict[str, Any]) -> None:
         """metadata: see `attributions_metadata`."""
-        self._path, self._metadata = path, {**metadata, "au_names": list(AFFWILD2_AUS), "units": UNITS}
+        self._path, self._metadata = path, {**metadata, "units": UNITS}
         self._files = ExitStack()
         self._pending: list[pd.DataFrame] = []
 
     def __enter__(self) -> Self:
         self._temporary = self._files.enter_context(atomic_path(self._path))
         custom_metadata = {METADATA_KEY: json.dumps(self._metadata)}
-        self._append(_to_table(_empty(0)), append=False, custom_metadata=custom_metadata)
+        self._append(_to_table(_empty(0, ())), append=False, custom_metadata=custom_metadata)
         return self
 
     def write(self, piece: Attributions) -> None:
@@ -188,12 +190,20 @@ class AttributionsWriter:
         self._files.__exit__(kind, error, trace)
 
 
-def attributions_metadata(source: str, model: str, side: int, version: str) -> dict[str, Any]:
+def attributions_metadata(
+    source: str, model: str, side: int, au_names: tuple[str, ...], version: str
+) -> dict[str, Any]:
     """Return the metadata of an evidence.parquet.
 
     source: name of the input    model: id of the checkpoint    side: S    version: version of auscan
     """
-    return {"auscan": version, "source": source, "model": model, "crop_side": side}
+    return {
+        "auscan": version,
+        "source": source,
+        "model": model,
+        "crop_side": side,
+        "au_names": list(au_names),
+    }
 
 
 def read_attributions(path: str | Path, frames: Collection[int] | None = None) -> Attributions:
@@ -207,17 +217,18 @@ def read_attributions(path: str | Path, frames: Collection[int] | None = None) -
     try:
         with path.open("rb") as file:
             stored = fastparquet.ParquetFile(file)
-            side = int(json.loads(stored.key_value_metadata[METADATA_KEY])["crop_side"])
+            metadata = json.loads(stored.key_value_metadata[METADATA_KEY])
+            side, au_names = int(metadata["crop_side"]), check_au_names(metadata["au_names"])
             # Row groups without any of the frames are skipped.
             filters = [("frame", ">=", min(frames)), ("frame", "<=", max(frames))] if frames else []
             groups = stored.iter_row_groups(columns=list(UNITS), filters=filters)
-            pieces = [_from_table(_select_frames(group, frames), side) for group in groups]
+            pieces = [_from_table(_select_frames(group, frames), side, au_names) for group in groups]
     except Exception as error:  # fastparquet raises many types for a damaged file
         raise InputError(
             f"{path} is not an evidence file of auscan ({type(error).__name__}: {error}). Give an "
             f"{ATTRIBUTIONS_FILE} that `auscan detect --evidence` wrote."
         ) from error
-    return concatenate([piece for piece in pieces if len(piece)], side)
+    return concatenate([piece for piece in pieces if len(piece)], side, au_names)
 
 
 def _select_frames(table: pd.DataFrame, frames: Collection[int] | None) -> pd.DataFrame:
@@ -232,10 +243,10 @@ def _to_table(piece: Attributions) -> pd.DataFrame:
     return pd.DataFrame({**columns, **byte_columns})
 
 
-def _from_table(table: pd.DataFrame, side: int) -> Attributions:
+def _from_table(table: pd.DataFrame, side: int, au_names: tuple[str, ...]) -> Attributions:
     if table.empty:
-        return _empty(side)
-    shapes = {"points": (5, 2), "patches": (-1,), "attention": (AU_COUNT, -1), "gates": (AU_COUNT,)}
+        return _empty(side, au_names)
+    shapes = {"points": (5, 2), "patches": (-1,), "attention": (len(au_names), -1), "gates": (len(au_names),)}
     arrays = []
     for name in UNITS:
         array = table[name].to_numpy()
@@ -243,4 +254,4 @@ def _from_table(table: pd.DataFrame, side: int) -> Attributions:
             kind = np.float32 if name == "points" else np.uint8
             array = np.frombuffer(b"".join(array), kind).reshape(len(table), *shapes[name])
         arrays.append(array)
-    return Attributions(side, *arrays)
+    return Attributions(side, au_names, *arrays)

@@ -302,8 +302,10 @@ class Result:
         with TableWriter(folder, table_info) as writer:
             writer.write(self.table)
         if self.attributions is not None:
-            side, version = self.attributions.side, info.versions["auscan"]
-            attributions_info = attributions_metadata(info.source, info.model, side, version)
+            attributions_info = attributions_metadata(
+                *(info.source, info.model, self.attributions.side, self.attributions.au_names),
+                version=info.versions["auscan"],
+            )
             with AttributionsWriter(folder / ATTRIBUTIONS_FILE, attributions_info) as attributions_writer:
                 attributions_writer.write(self.attributions)
         self.save_derived(folder)

@@ -20,7 +20,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from auscan.core.aus import AU_COUNT
 from auscan.core.config import AlignmentConfig, FusionConfig, NetworkConfig, TemporalConfig
 from auscan.model.alignment import AlignmentOutput, GranularityAlignment
 from auscan.model.fusion import AsymmetricFusion, Fused, audio_at_frames
@@ -61,21 +60,21 @@ def match_parameter_count(build: Callable[[int], nn.Module], target: int, step: 
 class GlobalTokenAlignment(nn.Module):
     """Replacement of alignment: frame embedding and AU tokens from the global token; patches are ignored."""
 
-    def __init__(self, token_width: int, config: AlignmentConfig, hidden: int) -> None:
+    def __init__(self, token_width: int, config: AlignmentConfig, au_count: int, hidden: int) -> None:
         super().__init__()
         self.au_width = config.au_width
         self.face = nn.Sequential(
             nn.Linear(token_width, hidden), nn.GELU(), nn.Linear(hidden, config.width), nn.GELU()
         )
-        self.expect = nn.Linear(config.width, AU_COUNT * config.au_width)
+        self.expect = nn.Linear(config.width, au_count * config.au_width)
         self.norm = nn.LayerNorm(config.width)
 
     def forward(self, face: Tensor, patches: Tensor, previous: Tensor | None = None) -> AlignmentOutput:
         """face [B, T, Dv] -> AlignmentOutput with closed gates, patch weights and local features of 0."""
         g = self.face(face)  # [B, T, d]
-        au_tokens = self.expect(g).unflatten(-1, (AU_COUNT, self.au_width))  # [B, T, A, da]
+        au_tokens = self.expect(g).unflatten(-1, (-1, self.au_width))  # [B, T, A, da]
         zeros = face.new_zeros(*patches.shape[:3])  # [B, T, N]
-        attention = zeros[:, :, None, None].expand(-1, -1, AU_COUNT, 1, -1)  # [B, T, A, 1, N]
+        attention = zeros[:, :, None, None].expand(-1, -1, au_tokens.shape[2], 1, -1)  # [B, T, A, 1, N]
         closed = face.new_full(au_tokens.shape[:3], CLOSED_GATE_LOGIT)  # [B, T, A]
         no_local = torch.zeros_like(au_tokens)
         return AlignmentOutput(self.norm(g), au_tokens, zeros, closed, attention, g, no_local)
@@ -338,16 +337,16 @@ class ControlledTemporalStage(TemporalStage):
 
 
 def build_alignment(
-    token_width: int, patch_count: int, config: AlignmentConfig, controls: ControlConfig
+    token_width: int, patch_count: int, config: AlignmentConfig, au_count: int, controls: ControlConfig
 ) -> nn.Module:
     """Build the part that encodes one frame."""
     if controls.visual == "all":
         config = config.model_copy(update={"active_patches": patch_count})
-    alignment = GranularityAlignment(token_width, patch_count, config)
+    alignment = GranularityAlignment(token_width, patch_count, config, au_count)
     if controls.visual != "global":
         return alignment
     return match_parameter_count(
-        lambda hidden: GlobalTokenAlignment(token_width, config, hidden), parameter_count(alignment)
+        lambda hidden: GlobalTokenAlignment(token_width, config, au_count, hidden), parameter_count(alignment)
     )
 
 

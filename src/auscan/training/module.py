@@ -95,7 +95,9 @@ class FeatureNetwork(nn.Module):
         width = config.alignment.width
         self.visual_mix = TokenMix(sizes.width, sizes.visual_parts, width)
         self.audio_mix = TokenMix(sizes.audio_width, sizes.audio_parts, width)
-        self.alignment = build_alignment(self.visual_mix.width, sizes.grid**2, config.alignment, controls)
+        self.alignment = build_alignment(
+            self.visual_mix.width, sizes.grid**2, config.alignment, len(config.au_names), controls
+        )
         self.view_frames = view_frames if isinstance(self.alignment, GranularityAlignment) else 0
         if isinstance(self.alignment, GranularityAlignment) and not view_frames:
             self.alignment.contrast.requires_grad_(False)  # not used

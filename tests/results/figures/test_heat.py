@@ -5,6 +5,7 @@ import pytest
 from numpy.testing import assert_array_equal
 from numpy.typing import NDArray
 
+from auscan.core.aus import AFFWILD2_AUS
 from auscan.results.attributions import Attributions
 from auscan.results.figures.heat import (
     COLOUR,
@@ -36,7 +37,8 @@ def attributions(gate: int = 255, audio_gate: int = 0) -> Attributions:
     gates = np.full((1, 12), gate, np.uint8)
     numbers = np.array([7]), np.array([0])
     points = np.zeros((1, 5, 2), np.float32)
-    return Attributions(SIDE, *numbers, points, patches, attention, gates, np.array([audio_gate], np.uint8))
+    shares = patches, attention, gates, np.array([audio_gate], np.uint8)
+    return Attributions(SIDE, AFFWILD2_AUS, *numbers, points, *shares)
 
 
 def changed(tile: NDArray[np.uint8], other: NDArray[np.uint8]) -> NDArray[np.bool_]:

@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 import pytest
 
-from auscan.core.aus import AU_DESCRIPTIONS
+from auscan.core.aus import AFFWILD2_AUS, AU_DESCRIPTIONS
 from auscan.results.attributions import Attributions
 from auscan.results.events import Speech
 from auscan.results.figures.report import (
@@ -173,6 +173,7 @@ def test_an_apex_picture_has_a_text_alternative_and_its_gates(tmp_path: Path, bu
     shares = np.zeros((1, 12, 4), np.uint8)
     row = Attributions(
         112,
+        AFFWILD2_AUS,
         np.array([3]),
         np.array([0]),
         np.zeros((1, 5, 2), np.float32),

@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from auscan.core.aus import AFFWILD2_AUS, AU_MEANINGS
+from auscan.core.aus import ACTION_UNITS
 from auscan.core.environment import chunk_slices
 from auscan.results.attributions import Attributions
 
@@ -76,7 +76,7 @@ def draw_apex(crop: Image, attributions: Attributions | None, au: str) -> Image:
     view: Image = cv2.resize(crop, (THUMBNAIL, THUMBNAIL), interpolation=cv2.INTER_CUBIC)
     if attributions is None:
         return view
-    attention = attributions.attention[0, AFFWILD2_AUS.index(au)]
+    attention = attributions.attention[0, attributions.au_names.index(au)]
     grey = cv2.cvtColor(cv2.cvtColor(view, cv2.COLOR_RGB2GRAY), cv2.COLOR_GRAY2RGB)
     unselected = _pixels_of_patches(view.shape[0], attributions.patches[0] == 0)[..., None]  # [S, S, 1]
     dimmed = np.where(unselected, (0.6 * grey).astype(np.uint8), view)
@@ -89,7 +89,7 @@ def draw_au(crop: Image, attributions: Attributions, au: str) -> Image:
     attributions: the row of this crop.
     The patch with the largest share has full colour, and that share is printed beside the name.
     """
-    j = AFFWILD2_AUS.index(au)
+    j = attributions.au_names.index(au)
     attention, gate, audio_gate = (
         attributions.attention[0, j],
         attributions.gates[0, j],
@@ -97,7 +97,7 @@ def draw_au(crop: Image, attributions: Attributions, au: str) -> Image:
     )
     max_share = float(attention.max(initial=0.0))
     tile = _tile(draw_heat(_enlarged(crop), attention / max(max_share, 1e-9)))
-    _draw_caption(tile, f"{au} {AU_MEANINGS[au]}", f"up to {max_share:.0%}")
+    _draw_caption(tile, f"{au} {ACTION_UNITS[au].meaning}", f"up to {max_share:.0%}")
     _draw_bar(tile, 0, "local", float(gate))
     _draw_bar(tile, 1, "audio", float(audio_gate))
     return tile
@@ -115,7 +115,7 @@ def draw_sheet(crop: Image, attributions: Attributions) -> Image:
     """Return a sheet [H, W, 3] of tiles: the crop [S, S, 3], its patches, each AU, and a legend."""
     crop_tile = _tile(_enlarged(crop))
     _draw_caption(crop_tile, f"frame {attributions.frames[0]}, face {attributions.face_ids[0]}", "")
-    aus = (draw_au(crop, attributions, au) for au in AFFWILD2_AUS)
+    aus = (draw_au(crop, attributions, au) for au in attributions.au_names)
     tiles = [crop_tile, draw_patches(crop, attributions), *aus, _legend()]
     rows = [np.hstack(tiles[chunk]) for chunk in chunk_slices(len(tiles), _COLUMNS)]
     return np.vstack(rows)

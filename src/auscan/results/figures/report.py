@@ -127,7 +127,8 @@ def _strongest(events: pd.DataFrame, count: int) -> pd.DataFrame:
 
 def _apex_context(apex: Apex) -> dict[str, Any]:
     """Return the template variables of an apex; gates are None if attributions were not kept."""
-    row, j = apex.attributions, AFFWILD2_AUS.index(apex.au)
+    row = apex.attributions
+    j = 0 if row is None else row.au_names.index(apex.au)
     return {
         "face_id": apex.face_id,
         "au": apex.au,
