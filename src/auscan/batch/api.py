@@ -149,22 +149,20 @@ def detect(
         "operating_point": operating_point,
         "keep_all": keep_all,
         "baseline": baseline,
+        "rows": rows,
         "attributions": attributions,
     }
     if isolate:
-        name = _name_of_model(model)
-        tasks = [partial(_detect_named, each, name, device, threads, arguments) for each in recordings]
-        run = [partial(_isolated, task, each.name) for task, each in zip(tasks, recordings, strict=True)]
+        run = partial(_detect_isolated, _name_of_model(model), device, threads, arguments)
     else:
-        engine = _load(model, device, threads)
-        run = [partial(_detect, each, engine, arguments, rows) for each in recordings]
+        run = partial(_detect, _load(model, device, threads), "auto", None, arguments)
     if not several:
-        return run[0](progress)
+        return run(recordings[0], progress)
     results = []
-    for one in run:
-        results.append(one(None))
+    for recording in recordings:
+        results.append(run(recording, None))
         if progress is not None:
-            progress(len(results), len(run))
+            progress(len(results), len(recordings))
     return results
 
 
@@ -217,48 +215,47 @@ def _name_of_model(model: str | Path | InferenceEngine) -> str | Path:
     return pin_checkpoint(model) if isinstance(model, str) else model
 
 
-def _isolated(task: "partial[Result]", name: str, progress: Progress | None) -> Result:
-    from auscan.batch.isolate import call_in_process  # starts the tracker of multiprocessing
+def _detect_isolated(
+    model: str | Path,
+    device: str,
+    threads: int | None,
+    arguments: dict[str, Any],
+    recording: Recording,
+    progress: Progress | None,
+) -> Result:
+    """Process a recording in a new process, which loads the model."""
+    from auscan.batch.isolate import call_in_process  # psutil and multiprocessing, for this only
 
-    result = call_in_process(task, name, progress)
+    task = partial(_detect, model, device, threads, arguments, recording)
+    result = call_in_process(task, recording.name, progress)
     if progress is not None:
         progress(result.info.frames, result.info.frames)  # the process skips messages that follow each other
     return result
 
 
-def _detect_named(
-    recording: Recording,
-    model: str | Path,
+def _detect(
+    model: str | Path | InferenceEngine,
     device: str,
     threads: int | None,
     arguments: dict[str, Any],
-    progress: Progress,
-) -> Result:
-    """Load a model and process a recording; runs in the new process."""
-    return _detect(recording, load_engine(model, device=device, threads=threads), arguments, None, progress)
-
-
-def _detect(
     recording: Recording,
-    engine: InferenceEngine,
-    arguments: dict[str, Any],
-    rows: RowsCallback | None,
     progress: Progress | None,
 ) -> Result:
     """Process a recording; number its frames as in the file."""
-    on_attributions = arguments["attributions"]
-    result = detect_recording(
-        recording,
-        **{
-            **arguments,
-            "model": engine,
-            "progress": progress,
-            "rows": rows and (lambda part: rows(_renumber_table(part, recording.first_frame))),
-            "attributions": (lambda part: on_attributions(_renumber(part, recording.first_frame)))
-            if callable(on_attributions)
-            else on_attributions,
-        },
-    )
+    rows, on_attributions = arguments["rows"], arguments["attributions"]
+
+    def add_rows(part: pd.DataFrame) -> None:
+        rows(_renumber_table(part, recording.first_frame))
+
+    def add_attributions(part: Attributions) -> None:
+        on_attributions(_renumber(part, recording.first_frame))
+
+    callbacks = {
+        "progress": progress,
+        "rows": rows and add_rows,
+        "attributions": add_attributions if callable(on_attributions) else on_attributions,
+    }
+    result = detect_recording(recording, **{**arguments, **callbacks, "model": _load(model, device, threads)})
     first = recording.first_frame
     if not first:
         return result
