@@ -112,7 +112,7 @@ def detect(
     attribution_parts: list[Attributions] = []
     on_attributions = attribution_parts.append if attributions is True else attributions or None
     expected = recording.expected_frames()
-    builder = TableBuilder(config.thresholds, rows, keep_all, parse_baseline(baseline))
+    builder = TableBuilder(config.thresholds, rows, keep_all, parse_baseline(baseline), config.au_names)
     voice_activity = VoiceActivityDetector()
     chunks, level = recording.audio(), None
     if chunks is not None and config.network.normalises_file:
@@ -137,6 +137,7 @@ def detect(
         model=config.name,
         reference=config.reference,
         operating_point=operating_point,
+        au_names=config.au_names,
         thresholds=config.thresholds,
         untrained_aus=config.untrained_aus,
         keep_all=keep_all,
@@ -248,7 +249,7 @@ def write_result(
     Raises MediaError if the input cannot be read.
     """
     config, point = with_operating_point(engine.config, options.operating_point), options.operating_point
-    described = source.name, config.name, config.thresholds, config.untrained_aus, VERSION
+    described = source.name, config.name, config.au_names, config.thresholds, config.untrained_aus, VERSION
     metadata = table_metadata(*described, operating_point=point, baseline=options.baseline)
     with (
         TableWriter(folder, metadata) as writer,
