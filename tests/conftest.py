@@ -48,6 +48,7 @@ MARKERS = {
     "training/test_encoder.py": "train",
     "training/test_loop.py": "train",
     "training/test_two_processes.py": "train",
+    "batch/test_api.py": "slow",
     "batch/test_end_to_end.py": "slow",
     "batch/test_run.py": "slow",
     "benchmarks": "slow",
@@ -90,8 +91,8 @@ MARKERS = {
     "training/test_several_encoders.py": "slow",
 }
 """The marker of all tests of a folder or module below tests/."""
-SLOW_FIXTURES = {"tiny_graphs", "other_aus_graphs", "backbones"}
-"""Fixtures that take half a minute, or import transformers."""
+SLOW_FIXTURES = {"tiny_graphs", "other_aus_graphs", "backbones", "desk"}
+"""Fixtures that take half a minute, import transformers, or whose tests start many processes."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
