@@ -303,7 +303,7 @@ def eye_roll(points: NDArray[np.float32]) -> NDArray[np.float32]:
     It is the roll of the head as long as the face is not turned far to a side and up or down at once.
     """
     x, y = np.moveaxis(points[..., 1, :] - points[..., 0, :], -1, 0)
-    return np.degrees(np.arctan2(y, x)).astype(np.float32)
+    return np.asarray(np.degrees(np.arctan2(y, x)), np.float32)
 
 
 def apply_thresholds(
