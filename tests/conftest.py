@@ -290,7 +290,7 @@ def make_index(tmp_path: Path) -> Callable[..., "Index"]:
     'x' a broken one. The tracks talk_left and talk_right share the video talk.mp4.
     """
 
-    from auscan.core.aus import AU_COUNT
+    from auscan.core.aus import AFFWILD2_AUS
     from auscan.datasets.clock import ASSUMED, FrameClock
     from auscan.datasets.index import Track, open_index_writer, read_index
     from auscan.media.video import probe
@@ -321,7 +321,7 @@ def make_index(tmp_path: Path) -> Callable[..., "Index"]:
                         split="train",
                         source_video=name.removesuffix("_left").removesuffix("_right"),
                         numbers=numbers,
-                        labels=np.zeros((len(pattern), AU_COUNT), np.int8),
+                        labels=np.zeros((len(pattern), len(AFFWILD2_AUS)), np.int8),
                         images=images,
                         times_s=(numbers - 1) / 10,
                         clock=FrameClock(times_s=np.empty(0), rate_hz=10.0, source=ASSUMED, info=info),

@@ -50,6 +50,7 @@ from auscan.results.table import (
     QUALITY_FEATURE_COLUMNS,
     active_columns,
     check_quality,
+    eye_roll,
     intensity_columns,
 )
 
@@ -353,6 +354,7 @@ class LiveDetector:
         quality, reason = check_quality(quality_features[None])
         row.update(quality=float(quality[0]), reason=str(reason[0]))
         row.update(zip(QUALITY_FEATURE_COLUMNS, _none_for_nan(quality_features), strict=True))
+        row["roll"] = None if features is None else float(eye_roll(features.points))
         unknown = np.full(len(self.config.au_names), np.nan, np.float32)
         values = _none_for_nan(unknown if scored is None else scored.probabilities)
         is_scored = self.keep_all or not reason[0]
