@@ -1,7 +1,8 @@
 """Detect the format of a data set and write its index and report.
 
 Inputs: the data set's folder.  Returns: an index with frames.parquet, tracks.parquet, report.md, report.json.
-See also: affwild2.py, disfa.py, bp4d.py, openface.py, own_labels.py (rules of each data set).
+See also: affwild2.py, disfa.py, bp4d.py, openface.py, own_labels.py (rules of each data set),
+synth/truth.py (ground truth of synthetic data).
 """
 
 import json
@@ -22,9 +23,10 @@ from auscan.datasets.index import Track, open_index_writer
 from auscan.datasets.openface import OpenFace
 from auscan.datasets.own_labels import OwnLabels, is_own
 from auscan.datasets.report import as_markdown, summarise
+from auscan.datasets.synth.truth import SyntheticTruth
 from auscan.results.readers.toolkits import is_openface
 
-FORMATS: Final[tuple[str, ...]] = ("affwild2", "mtl", "disfa", "bp4d", "openface", "own")
+FORMATS: Final[tuple[str, ...]] = ("affwild2", "mtl", "disfa", "bp4d", "openface", "own", "synth")
 """Supported data set formats."""
 
 Progress = Callable[[int, int | None], None]
@@ -129,8 +131,10 @@ def _detect_dataset(
         "disfa": Disfa,
         "bp4d": Bp4d,
         "openface": OpenFace,
+        "synth": SyntheticTruth,
     }
-    return _DetectedDataset(kind, readers[kind](tree), tree.unused, has_intensities=kind == "disfa")
+    has_intensities = kind in ("disfa", "synth")
+    return _DetectedDataset(kind, readers[kind](tree), tree.unused, has_intensities=has_intensities)
 
 
 def _is_affwild2(files: DatasetFiles) -> bool:
