@@ -69,7 +69,7 @@ PARTS = ("", "Left", "Right", "Lower", "Upper")
 
 
 def blendshape(table: pd.DataFrame, name: str) -> NDArray[np.float32]:
-    """Average left and right, or lower and upper lip, of a blendshape by its name without them: scores [n]."""
+    """Average left and right, or lower and upper lip, of a blendshape: scores [n]."""
     columns = [c for c in (f"bs_{name}{part}" for part in PARTS) if c in table]
     return table[columns].mean(axis=1).to_numpy(np.float32)
 
