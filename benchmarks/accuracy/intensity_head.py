@@ -10,7 +10,7 @@ contradict each other. First it compares heads whose own term has other limits.
 
 import argparse
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 from unittest import mock
@@ -93,17 +93,22 @@ def main() -> None:
 @torch.no_grad()
 def encode_stills(network: AuscanNetwork, ict: Path, people: Iterable[int]) -> Stills:
     """Render people and compute the inputs of the heads, each still as a clip of one frame without sound."""
-    faces = list(rendered_faces(ict, 0, people))
-    crops = crop_pictures((face.image for face in faces), network.config.visual.crop_size)
+    activations: list[NDArray[np.float32]] = []
+
+    def images() -> Iterator[NDArray[np.uint8]]:
+        for face in rendered_faces(ict, 0, people):
+            activations.append(face.intensities)
+            yield face.image
+
+    crops = crop_pictures(images(), network.config.visual.crop_size)
     temporal, parts = network.temporal, []
     for pixels in torch.from_numpy(crops.crops).split(BATCH):
         aligned = network.visual(pixels[:, None]).aligned
         state = temporal.memory(aligned.embedding, None, torch.zeros(len(pixels), 1, dtype=torch.float64))
         output = temporal.classify(state, aligned.au_tokens, None)
         parts.append((state[:, 0], aligned.au_tokens[:, 0], output.logits[:, 0]))
-    activations = np.stack([face.intensities for face in faces])[crops.rows]
-    truth = torch.from_numpy(np.clip(MAX_INTENSITY * activations, 0, MAX_INTENSITY)).float()
-    return Stills(*(torch.cat(each) for each in zip(*parts, strict=True)), truth)
+    truth = np.clip(MAX_INTENSITY * np.stack(activations)[crops.rows], 0, MAX_INTENSITY)
+    return Stills(*(torch.cat(each) for each in zip(*parts, strict=True)), torch.from_numpy(truth).float())
 
 
 def fit_head(stills: Stills) -> head.IntensityHead:
