@@ -76,7 +76,7 @@ def _print_summary(
         f"{summary.tracks} tracks, {summary.frames} frames -> {out}; {summary.scored} frames have scores of "
         f"{config.name}. Its thresholds: {thresholds}"
     )
-    labelled = index.metadata["au_names"]
+    labelled = index.au_names
     for names, meaning in (
         ([name for name in config.au_names if name not in labelled], "Scored, but not in the index"),
         (

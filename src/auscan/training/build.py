@@ -44,7 +44,6 @@ from auscan.training.windows import (
     Window,
     check_features_from,
     check_same_encoders,
-    index_aus,
     load_tracks,
     sample_audio,
     smallest_enlarged,
@@ -120,10 +119,10 @@ def load_data(config: TrainConfig, report: Reporter) -> TrainingData:
 
 def _trained_aus(config: TrainConfig, index: Index) -> tuple[str, ...]:
     """Return the AUs of a run. Raises InputError for an AU that none of its data sets has."""
-    own = index_aus(index)
+    own = index.au_names
     if config.data.au_names is None:
         return own
-    known = {*own, *(name for further in config.data.more for name in index_aus(read_index(further.index)))}
+    known = {*own, *(name for further in config.data.more for name in read_index(further.index).au_names)}
     unknown = [name for name in config.data.au_names if name not in known]
     if unknown:
         raise InputError(

@@ -64,7 +64,7 @@ def load_tracks(
     if selected.empty:
         available = ", ".join(sorted(set(index.tracks["split"])))
         raise InputError(f"The index has no track in {' or '.join(splits)}. It has {available}.")
-    au_names = index_aus(index) if au_names is None else au_names
+    au_names = index.au_names if au_names is None else au_names
     rows = index.frames.groupby("track", observed=True, sort=False).indices
     tracks = []
     for track in selected.itertuples():
@@ -94,11 +94,6 @@ def load_tracks(
         crops = None if crop_size is None else TrackCrops(index.root, images, crop_size)
         tracks.append(LabelledTrack(name, str(track.source_video), numbers, labels, covers, features, crops))
     return tracks
-
-
-def index_aus(index: Index) -> tuple[str, ...]:
-    """Return the AUs of an index, in the order of its label columns."""
-    return tuple(index.metadata["au_names"])
 
 
 def _columns(frames: pd.DataFrame, names: Sequence[str]) -> NDArray[np.int8]:
@@ -168,7 +163,7 @@ def _load_further_data(
     coded = [
         name for name, known in zip(au_names, np.any(labels >= 0, axis=0).tolist(), strict=True) if known
     ]
-    unused = [name for name in index_aus(index) if name not in au_names]
+    unused = [name for name in index.au_names if name not in au_names]
     report(
         f"also training on {further.index}: {len(tracks)} tracks, {len(labels)} frames, "
         f"labels of {', '.join(coded) or 'no AU'}"
