@@ -32,7 +32,7 @@ sys.path.insert(0, str(Path(__file__).parents[2]))  # the repository, for recipe
 from auscan.core.aus import AFFWILD2_AUS
 from auscan.core.checkpoint_folder import CARD_FILE
 from auscan.core.environment import versions
-from auscan.results.table import ACTIVE_COLUMNS, BOX_COLUMNS, read_result_table
+from auscan.results.table import BOX_COLUMNS, active_columns, read_result_table
 from benchmarks.accuracy.held_out_data import (
     LabelledPictures,
     Truth,
@@ -183,7 +183,7 @@ def match(table: pd.DataFrame, truth: Truth) -> pd.DataFrame:
 def agreement(found: pd.DataFrame, labels: NDArray[np.integer]) -> pd.DataFrame:
     """Compute positives, auc, f1, f1_scored and ece of each AU with labels, over the rows with a face."""
     probabilities, active = (
-        found[list(names)].to_numpy(np.float64) for names in (AFFWILD2_AUS, ACTIVE_COLUMNS)
+        found[list(names)].to_numpy(np.float64) for names in (AFFWILD2_AUS, active_columns(AFFWILD2_AUS))
     )
     scores = au_metrics(labels, probabilities, active)
     active[found["reason"] != ""] = np.nan

@@ -23,7 +23,7 @@ from auscan.results.events import (
     subtract_baseline,
 )
 from auscan.results.result import Result, apply_baseline
-from auscan.results.table import ACTIVE_COLUMNS, BASELINE_COLUMNS, COLUMNS, TrackScores
+from auscan.results.table import TrackScores, active_columns, baseline_columns, table_columns
 
 MakeTrack = Callable[..., TrackScores]
 MakeResult = Callable[..., Result]
@@ -121,7 +121,7 @@ def column(result: Result, name: str, face_id: int = 0) -> NDArray[np.float64]:
 def test_both_values_are_kept_and_labels_follow_the_one_above_the_baseline(smiler: Result) -> None:
     smiler = replace(smiler, info=replace(smiler.info, thresholds=(0.35,) * 12))
     plain, above = apply_baseline(smiler, "none"), apply_baseline(smiler, "median")
-    assert tuple(above.table.columns) == (*COLUMNS, *BASELINE_COLUMNS)
+    assert tuple(above.table.columns) == (*table_columns(AFFWILD2_AUS), *baseline_columns(AFFWILD2_AUS))
     pd.testing.assert_frame_equal(above.table[list(AFFWILD2_AUS)], smiler.table[list(AFFWILD2_AUS)])
     assert set(column(plain, "AU12_c")) == {1}
     assert column(above, "AU12_b")[0] == pytest.approx(NEUTRAL)
@@ -133,7 +133,7 @@ def test_both_values_are_kept_and_labels_follow_the_one_above_the_baseline(smile
 def test_a_face_too_short_for_a_baseline_is_not_scored(smiler: Result) -> None:
     above = apply_baseline(smiler, "median")
     theirs = above.table[above.table["face_id"] == 1]
-    assert theirs[[*BASELINE_COLUMNS, *ACTIVE_COLUMNS]].isna().all(axis=None)
+    assert theirs[[*baseline_columns(AFFWILD2_AUS), *active_columns(AFFWILD2_AUS)]].isna().all(axis=None)
     assert set(above.events["face_id"]) <= {0}
     faces = above.summary()["per_face"]
     assert faces[0]["baseline"]["AU12"] == pytest.approx(0.4)
@@ -150,5 +150,5 @@ def test_a_baseline_can_be_changed_and_undone(smiler: Result) -> None:
 
 def test_a_video_without_faces_has_no_baseline(make_result: MakeResult) -> None:
     above = apply_baseline(make_result([0.0, 0.04], []), "median")
-    assert above.table[list(BASELINE_COLUMNS)].isna().all(axis=None)
+    assert above.table[baseline_columns(AFFWILD2_AUS)].isna().all(axis=None)
     assert above.summary()["per_face"] == []

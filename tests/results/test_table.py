@@ -22,7 +22,6 @@ from auscan.core.aus import AFFWILD2_AUS
 from auscan.core.errors import InputError
 from auscan.results.result import Result, base_rates, seconds_active
 from auscan.results.table import (
-    COLUMNS,
     GRADINGS,
     MIN_QUALITY,
     NO_FACE_REASON,
@@ -34,6 +33,7 @@ from auscan.results.table import (
     check_quality,
     frame_durations_s,
     read_result_table,
+    table_columns,
     table_metadata,
 )
 
@@ -344,7 +344,7 @@ def test_the_parquet_metadata_describes_the_columns(result: Result, tmp_path: Pa
     assert stored["model"] == "tiny"
     assert stored["au_names"] == list(AFFWILD2_AUS)
     assert list(stored["thresholds"].values()) == list(result.info.thresholds)
-    assert set(stored["units"]) == set(COLUMNS)
+    assert set(stored["units"]) == set(table_columns(AFFWILD2_AUS))
 
 
 def _rewrite(path: Path, **columns: list[float] | list[str]) -> None:
@@ -400,7 +400,7 @@ def test_the_notebook_view_escapes_the_file_name(make_result: MakeResult, make_t
 
 
 THRESHOLDS = (0.5,) * 12
-METADATA = table_metadata("talk.mp4", "nano", THRESHOLDS, ("AU23",), "0.1.0")
+METADATA = table_metadata("talk.mp4", "nano", AFFWILD2_AUS, THRESHOLDS, ("AU23",), "0.1.0")
 
 
 def test_pieces_are_read_back_as_one_table(tmp_path: Path) -> None:

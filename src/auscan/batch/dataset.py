@@ -28,12 +28,13 @@ import pyarrow as pa  # type: ignore[import-untyped]
 import pyarrow.csv as pa_csv  # type: ignore[import-untyped]
 import pyarrow.parquet as pq  # type: ignore[import-untyped]
 
+from auscan.core.aus import ACTION_UNITS, AFFWILD2_AUS
 from auscan.core.environment import display_path
 from auscan.core.errors import InputError, OutputError
 from auscan.results.events import EVENT_COLUMNS, EVENTS_FILE
 from auscan.results.manifest import ManifestRecord, is_whole, latest, read_records
 from auscan.results.result import SUMMARY_FILE
-from auscan.results.table import BASELINE_COLUMNS, COLUMNS, TABLE_FILE
+from auscan.results.table import TABLE_FILE, table_columns
 
 FRAMES, EVENTS, INPUTS_FILE = "frames", "events", "inputs.parquet"
 """Names within a data set."""
@@ -141,8 +142,7 @@ def _preferred(one: MergeSource, other: MergeSource) -> MergeSource:
 
 def _write(sources: Sequence[MergeSource], folder: Path, progress: Callable[[int, int], None]) -> None:
     done = [source for source in sources if source.record.status == "done"]
-    with_baseline = any(source.record.config.get("baseline") != "none" for source in done)
-    columns = (*COLUMNS, *BASELINE_COLUMNS) if with_baseline else COLUMNS
+    columns = _all_columns(done)
     new_dataset = folder / "whole"
     new_dataset.mkdir()
     inputs: list[dict[str, Any]] = []
@@ -157,6 +157,14 @@ def _write(sources: Sequence[MergeSource], folder: Path, progress: Callable[[int
                 events.add(source.record.key, _read_events(source.folder / EVENTS_FILE))
             progress(len(inputs), len(sources))
     pq.write_table(pa.Table.from_pylist(inputs, _INPUTS_SCHEMA), new_dataset / INPUTS_FILE)
+
+
+def _all_columns(done: Sequence[MergeSource]) -> list[str]:
+    """Return the columns of all results. One with other AUs than another gets empty columns for them."""
+    stored = {name for source in done for name in pq.read_schema(source.folder / TABLE_FILE).names}
+    au_names = [name for name in ACTION_UNITS if name in stored] or list(AFFWILD2_AUS)
+    intensity, baseline = (any(f"{name}_{kind}" in stored for name in au_names) for kind in "rb")
+    return table_columns(au_names, intensity, baseline)
 
 
 def _schema(columns: Iterable[str]) -> Any:

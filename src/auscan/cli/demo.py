@@ -14,7 +14,7 @@ import typer
 
 from auscan.cli.model_options import BackendOption, DeviceOption, ThreadsOption
 from auscan.cli.progress import show_progress
-from auscan.core.aus import AU_MEANINGS
+from auscan.core.aus import ACTION_UNITS, au_columns
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -57,10 +57,12 @@ def _print_table(table: "pd.DataFrame") -> None:
     au_table = Table("AU", "meaning")
     for title in ("active", "mean probability"):
         au_table.add_column(title, justify="right")
-    for name, meaning in AU_MEANINGS.items():
+    for name in au_columns(table.columns):
         known = bool(faces[name].notna().any())
         share = f"{faces[f'{name}_c'].mean():.0%}" if known else "unknown"
-        au_table.add_row(name, meaning, share, f"{faces[name].mean():.2f}" if known else "unknown")
+        au_table.add_row(
+            name, ACTION_UNITS[name].meaning, share, f"{faces[name].mean():.2f}" if known else "unknown"
+        )
     console = Console()
     console.print(f"A face in {faces['frame'].nunique()} of {table['frame'].nunique()} frames.")
     console.print(au_table)

@@ -23,7 +23,6 @@ from auscan.cli.model_options import (
     OperatingPointOption,
     ThreadsOption,
 )
-from auscan.core.aus import AFFWILD2_AUS
 from auscan.core.errors import InputError
 
 if TYPE_CHECKING:
@@ -89,13 +88,15 @@ class MjpegPage:
 
         if self._painter is None:
             height, width = frame.image.shape[:2]
-            self._painter = Painter(height, width, self._config.thresholds)
+            self._painter = Painter(height, width, self._config.au_names, self._config.thresholds)
         faces = [
             DrawnFace(
                 int(row["face_id"] or 0),
                 (float(row["x"] or 0), float(row["y"] or 0), float(row["w"] or 0), float(row["h"] or 0)),
-                np.array([np.nan if row[name] is None else row[name] for name in AFFWILD2_AUS], np.float32),
-                np.array([row[f"{name}_c"] == 1 for name in AFFWILD2_AUS]),
+                np.array(
+                    [np.nan if row[name] is None else row[name] for name in self._config.au_names], np.float32
+                ),
+                np.array([row[f"{name}_c"] == 1 for name in self._config.au_names]),
                 str(row["reason"]),
             )
             for row in rows

@@ -111,7 +111,7 @@ def detect(
     attribution_parts: list[Attributions] = []
     on_attributions = attribution_parts.append if attributions is True else attributions or None
     expected = probe(source, folder_rate_hz).frames
-    builder = TableBuilder(config.thresholds, rows, keep_all, parse_baseline(baseline))
+    builder = TableBuilder(config.thresholds, rows, keep_all, parse_baseline(baseline), config.au_names)
     voice_activity = VoiceActivityDetector()
     chunks, level = read_waveform(source), None
     if chunks is not None and config.network.normalises_file:
@@ -136,6 +136,7 @@ def detect(
         model=config.name,
         reference=config.reference,
         operating_point=operating_point,
+        au_names=config.au_names,
         thresholds=config.thresholds,
         untrained_aus=config.untrained_aus,
         keep_all=keep_all,
@@ -247,7 +248,7 @@ def write_result(
     Raises MediaError if the input cannot be read.
     """
     config, point = with_operating_point(engine.config, options.operating_point), options.operating_point
-    described = source.name, config.name, config.thresholds, config.untrained_aus, VERSION
+    described = source.name, config.name, config.au_names, config.thresholds, config.untrained_aus, VERSION
     metadata = table_metadata(*described, operating_point=point, baseline=options.baseline)
     with (
         TableWriter(folder, metadata) as writer,

@@ -24,6 +24,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import DTypeLike, NDArray
 
+from auscan.core.aus import AFFWILD2_AUS
 from auscan.core.environment import chunk_slices
 from auscan.inference.engine import FaceAttributions, InferenceEngine
 from auscan.inference.score_track import (
@@ -250,11 +251,14 @@ class TableBuilder:
         rows: RowsCallback | None,
         keep_all: bool = False,
         baseline: Baseline | None = None,
+        au_names: Sequence[str] = AFFWILD2_AUS,
+        intensity: bool = False,
     ) -> None:
         """Create an empty table.
 
-        thresholds: one for each AU    rows: called with the parts of the table
+        thresholds: one for each AU of au_names    rows: called with the parts of the table
         keep_all: also score low-quality faces    baseline: baseline to subtract; None for none
+        intensity: whether the tracks have intensities
         """
         self.times_s: list[float] = []
         """Times of the frames so far, seconds; the caller appends to it."""
@@ -263,6 +267,7 @@ class TableBuilder:
         self._open_tracks: list[TrackScores] = []  # tracks with rows that are not flushed yet
         self._thresholds, self._rows, self._keep_all = thresholds, rows, keep_all
         self._baseline = baseline
+        self._au_names, self._intensity = au_names, intensity
         self._baseline_levels: dict[int, NDArray[np.float64]] = {}  # face_id -> [A]
         self._chunks: list[pd.DataFrame] = []
         self._flushed = 0
@@ -303,7 +308,9 @@ class TableBuilder:
         self._open_tracks = [track for track in self._open_tracks if track.frames[-1] >= until]
 
     def _build_chunk(self, times_s: NDArray[np.float64], tracks: Sequence[TrackScores]) -> pd.DataFrame:
-        chunk = build_table(times_s, tracks, self._thresholds, self._keep_all)
+        chunk = build_table(
+            *(times_s, tracks, self._thresholds, self._keep_all), self._au_names, self._intensity
+        )
         if self._baseline is None:
             return chunk
         return add_baseline_columns(chunk, self._baseline_levels, self._thresholds, self._keep_all)
@@ -322,4 +329,5 @@ def _slice_track(track: TrackScores, first: int, until: int) -> TrackScores:
         track.quality_features[rows],
         track.probabilities[rows],
         None if track.speaking is None else track.speaking[rows],
+        None if track.intensities is None else track.intensities[rows],
     )

@@ -43,14 +43,13 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from auscan.core.aus import AFFWILD2_AUS, AU_COUNT
+from auscan.core.aus import au_columns
 from auscan.core.environment import atomic_path
 from auscan.core.errors import InputError
 from auscan.results.table import (
-    ACTIVE_COLUMNS,
-    BASELINE_COLUMNS,
-    COLUMNS,
+    active_columns,
     apply_thresholds,
+    baseline_columns,
     by_face,
     frame_durations_s,
     value_column,
@@ -191,7 +190,7 @@ def find_events(
 ) -> pd.DataFrame:
     """Find the events of each face and AU in the table of a result: `EVENT_COLUMNS`, one row for each event.
 
-    Rows are sorted by face_id, AU (in the order of AFFWILD2_AUS) and onset.
+    Rows are sorted by face_id, AU (in the order of the table) and onset.
     thresholds: [A], those of the result (`result.info.thresholds`) or others. The `AU.._c` of the table only
     tell whether a row was scored.
 
@@ -202,8 +201,11 @@ def find_events(
     speech, NaN without audio. A picture has no events, because it lasts 0 s.
     Raises InputError unless there are A thresholds.
     """
-    if len(thresholds) != AU_COUNT:
-        raise InputError(f"There should be {AU_COUNT} thresholds, one for each AU; got {len(thresholds)}.")
+    au_names = au_columns(table.columns)
+    if len(thresholds) != len(au_names):
+        raise InputError(
+            f"There should be {len(au_names)} thresholds, one for each AU; got {len(thresholds)}."
+        )
     frames = table["frame"].to_numpy()
     _, first, frame_index = np.unique(frames, return_index=True, return_inverse=True)
     starts_s = table["timestamp"].to_numpy(np.float64)
@@ -211,9 +213,9 @@ def find_events(
     faces = table["face_id"].to_numpy()
     order = np.lexsort((frames, faces))
     found = []
-    for j, name in enumerate(AFFWILD2_AUS):
+    for j, name in enumerate(au_names):
         values = table[value_column(table, name)].to_numpy(np.float32)
-        known_rows = order[~(np.isnan(values) | table[ACTIVE_COLUMNS[j]].isna().to_numpy())[order]]
+        known_rows = order[~(np.isnan(values) | table[f"{name}_c"].isna().to_numpy())[order]]
         curve = _Curve(
             faces[known_rows],
             frames[known_rows],
@@ -224,7 +226,7 @@ def find_events(
         found.append(_events(curve, np.float32(thresholds[j]), settings).assign(au=j))
     events = pd.concat(found, ignore_index=True)
     events = events.sort_values(["face_id", "au", "onset"], ignore_index=True)
-    events["AU"] = pd.Series(np.array(AFFWILD2_AUS, object)[events["au"].to_numpy(int)], dtype="str")
+    events["AU"] = pd.Series(np.array(au_names, object)[events["au"].to_numpy(int)], dtype="str")
     onset, offset = events["onset"].to_numpy(), events["offset"].to_numpy()
     events["speech"] = np.nan if speech is None else speech.share(onset, offset)
     return events[list(EVENT_COLUMNS)]
@@ -335,7 +337,7 @@ def resting_level(
     """
     usable = scored & (times_s >= baseline.begin_s) & (times_s < baseline.end_s)
     if usable.sum() < MIN_BASELINE_FRAMES:
-        return np.full(AU_COUNT, np.nan)
+        return np.full(probabilities.shape[1], np.nan)
     return np.median(probabilities[usable].astype(np.float64), axis=0)
 
 
@@ -364,9 +366,10 @@ def _odds(probability: NDArray[np.float64]) -> NDArray[np.float64]:
 
 def resting_levels(table: pd.DataFrame, baseline: Baseline, keep_all: bool) -> dict[int, NDArray[np.float64]]:
     """Return the levels [A] of each face of a table, by face_id."""
+    au_names = list(au_columns(table.columns))
     return {
         face_id: resting_level(
-            rows[list(AFFWILD2_AUS)].to_numpy(np.float32),
+            rows[au_names].to_numpy(np.float32),
             rows["timestamp"].to_numpy(np.float64),
             rows["reason"].eq("").to_numpy() | keep_all,
             baseline,
@@ -381,20 +384,20 @@ def add_baseline_columns(
     thresholds: Sequence[float],
     keep_all: bool,
 ) -> pd.DataFrame:
-    """Return the table with `BASELINE_COLUMNS` and the `AU.._c` computed from them.
+    """Return the table with its `baseline_columns` and the `AU.._c` computed from them.
 
     levels: [A] by face_id; both groups of columns are NaN for faces without a level.
     """
     ids, row_of_id = np.unique(table["face_id"].to_numpy(), return_inverse=True)
-    unknown = np.full(AU_COUNT, np.nan)
-    level = np.array([levels.get(int(face_id), unknown) for face_id in ids]).reshape(-1, AU_COUNT)[row_of_id]
-    values = subtract_baseline(
-        table[list(AFFWILD2_AUS)].to_numpy(np.float32), level, neutral_point(thresholds)
-    )
+    au_names = list(au_columns(table.columns))
+    unknown = np.full(len(au_names), np.nan)
+    level = np.array([levels.get(int(face_id), unknown) for face_id in ids])
+    level = level.reshape(-1, len(au_names))[row_of_id]
+    values = subtract_baseline(table[au_names].to_numpy(np.float32), level, neutral_point(thresholds))
     active = apply_thresholds(values, table["reason"].eq("").to_numpy() | keep_all, thresholds)
     columns = {
-        **dict(zip(ACTIVE_COLUMNS, active.T, strict=True)),
-        **dict(zip(BASELINE_COLUMNS, values.T, strict=True)),
+        **dict(zip(active_columns(au_names), active.T, strict=True)),
+        **dict(zip(baseline_columns(au_names), values.T, strict=True)),
     }
     return table.assign(**columns)
 
@@ -403,10 +406,11 @@ def replace_baseline(
     table: pd.DataFrame, baseline: Baseline | None, thresholds: Sequence[float], keep_all: bool
 ) -> pd.DataFrame:
     """Return the table with this baseline instead of its own; None: without a baseline."""
-    table = table[list(COLUMNS)]
+    au_names = list(au_columns(table.columns))
+    table = table.drop(columns=baseline_columns(au_names), errors="ignore")
     if baseline is not None:
         levels = resting_levels(table, baseline, keep_all)
         return add_baseline_columns(table, levels, thresholds, keep_all)
-    values = table[list(AFFWILD2_AUS)].to_numpy(np.float32)
+    values = table[au_names].to_numpy(np.float32)
     active = apply_thresholds(values, table["reason"].eq("").to_numpy() | keep_all, thresholds)
-    return table.assign(**dict(zip(ACTIVE_COLUMNS, active.T, strict=True)))
+    return table.assign(**dict(zip(active_columns(au_names), active.T, strict=True)))

@@ -9,7 +9,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from auscan.core.aus import AFFWILD2_AUS
+from auscan.core.aus import check_au_names
 from auscan.core.errors import InputError
 from auscan.results.events import SOUND_FILE, read_speech
 from auscan.results.result import SUMMARY_FILE, Result, RunInfo
@@ -49,7 +49,8 @@ def _run_info(summary: dict[str, Any]) -> RunInfo:
         model=summary["model"],
         reference=summary["reference"],
         operating_point=summary["operating_point"],
-        thresholds=tuple(summary["thresholds"][name] for name in AFFWILD2_AUS),
+        au_names=check_au_names(summary["thresholds"]),
+        thresholds=tuple(summary["thresholds"].values()),
         untrained_aus=tuple(summary["untaught"]),
         keep_all=summary["keep_all"],
         baseline=summary["baseline"],

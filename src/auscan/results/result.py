@@ -20,7 +20,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from auscan.core.aus import AFFWILD2_AUS, AU_COUNT, AU_MEANINGS
+from auscan.core.aus import ACTION_UNITS, AFFWILD2_AUS, au_columns
 from auscan.core.environment import atomic_path
 from auscan.core.errors import InputError
 from auscan.results.attributions import (
@@ -43,10 +43,10 @@ from auscan.results.events import (
     write_speech,
 )
 from auscan.results.table import (
-    ACTIVE_COLUMNS,
     REASONS,
     TableWriter,
     TrackScores,
+    active_columns,
     by_face,
     check_columns,
     frame_durations_s,
@@ -66,18 +66,21 @@ def seconds_active(table: pd.DataFrame) -> dict[str, float | None]:
 
     Frames are weighted by their durations. Only scored rows count.
     """
+    au_names = au_columns(table.columns)
     durations = frame_durations_s(frame_times_s(table))
-    any_face = table.groupby("frame", sort=True)[list(ACTIVE_COLUMNS)].max().to_numpy()  # [F, A], NaN unknown
+    frames = table.groupby("frame", sort=True)
+    any_face = frames[active_columns(au_names)].max().to_numpy()  # [F, A], NaN unknown
     known = ~np.isnan(any_face).all(axis=0)
     active_s = durations @ (np.nan_to_num(any_face) > 0)  # [A]
     no_face = not table["success"].any()
-    return {name: float(active_s[j]) if known[j] or no_face else None for j, name in enumerate(AFFWILD2_AUS)}
+    return {name: float(active_s[j]) if known[j] or no_face else None for j, name in enumerate(au_names)}
 
 
 def base_rates(table: pd.DataFrame) -> dict[str, float | None]:
     """Return for each AU the share of scored face rows in which it is active; None without scored rows."""
-    rates = table[list(ACTIVE_COLUMNS)].mean()  # ignores NaN
-    return {name: _number(rates[f"{name}_c"]) for name in AFFWILD2_AUS}
+    au_names = au_columns(table.columns)
+    rates = table[active_columns(au_names)].mean()  # ignores NaN
+    return {name: _number(rates[f"{name}_c"]) for name in au_names}
 
 
 def reason_counts(table: pd.DataFrame) -> dict[str, int]:
@@ -96,9 +99,9 @@ def au_statistics(
     mean_probability is the mean of `AU..` (not of `AU.._b`) over the rows in which the AU is scored.
     """
     rates = base_rates(table)
-    durations = {name: events.loc[events["AU"] == name, "duration"] for name in AFFWILD2_AUS}
+    durations = {name: events.loc[events["AU"] == name, "duration"] for name in rates}
     statistics: dict[str, Statistics] = {}
-    for name in AFFWILD2_AUS:
+    for name in rates:
         count = len(durations[name])
         statistics[name] = {
             "base_rate": rates[name],
@@ -117,16 +120,17 @@ def face_statistics(
 
     levels: baseline level [A] by face_id, or None without a baseline. A face without a level has None.
     """
+    au_names = au_columns(table.columns)
     times_s = frame_times_s(table)
     ends_s = times_s + frame_durations_s(times_s)
     frame_index = np.searchsorted(np.unique(table["frame"]), table["frame"])  # [R] index of the row's frame
     durations_s = pd.Series((ends_s - times_s)[frame_index], index=table.index)
     faces = []
     for face_id, rows in by_face(table):
-        active = rows[list(ACTIVE_COLUMNS)].to_numpy()  # [T, A]
+        active = rows[active_columns(au_names)].to_numpy()  # [T, A]
         active_s = durations_s[rows.index].to_numpy() @ (np.nan_to_num(active) > 0)
         known = ~np.isnan(active).all(axis=0)
-        seconds = {name: float(active_s[j]) if known[j] else None for j, name in enumerate(AFFWILD2_AUS)}
+        seconds = {name: float(active_s[j]) if known[j] else None for j, name in enumerate(au_names)}
         face: dict[str, Any] = {
             "face_id": face_id,
             "first_s": float(rows["timestamp"].iloc[0]),
@@ -135,15 +139,15 @@ def face_statistics(
             "judged": float((~np.isnan(active)).any(axis=1).mean()),
         }
         if levels is not None:
-            face["baseline"] = _level(levels[face_id])
+            face["baseline"] = _level(au_names, levels[face_id])
         faces.append(face | {"aus": au_statistics(rows, events[events["face_id"] == face_id], seconds)})
     return faces
 
 
-def _level(level: NDArray[np.float64]) -> dict[str, float | None] | None:
+def _level(au_names: Sequence[str], level: NDArray[np.float64]) -> dict[str, float | None] | None:
     if np.isnan(level).all():
         return None
-    return {name: _number(value) for name, value in zip(AFFWILD2_AUS, level, strict=True)}
+    return {name: _number(value) for name, value in zip(au_names, level, strict=True)}
 
 
 def _number(value: float) -> float | None:
@@ -174,6 +178,8 @@ class RunInfo:
     """Source of the labels that the model was trained on, one sentence; empty if unknown."""
     operating_point: str = "default"
     """Name of the operating point of the thresholds."""
+    au_names: tuple[str, ...] = AFFWILD2_AUS
+    """[A] AUs of the checkpoint, in the order of the columns."""
     thresholds: tuple[float, ...]
     """[A] probabilities from which an AU counts as active."""
     untrained_aus: tuple[str, ...] = ()
@@ -192,8 +198,9 @@ class RunInfo:
     """Warnings of the run, one sentence each."""
 
     def __post_init__(self) -> None:
-        if len(self.thresholds) != AU_COUNT:
-            raise ValueError(f"thresholds should be {AU_COUNT} numbers, got {len(self.thresholds)}.")
+        count = len(self.au_names)
+        if len(self.thresholds) != count:
+            raise ValueError(f"thresholds should be {count} numbers, got {len(self.thresholds)}.")
         if "auscan" not in self.versions:
             raise ValueError("versions should name the version of auscan.")
 
@@ -215,6 +222,8 @@ class Result:
 
     def __post_init__(self) -> None:
         check_columns(self.table)
+        if au_columns(self.table.columns) != self.info.au_names:
+            raise ValueError("info.au_names are not the AUs of the table.")
         frames = self.table["frame"].nunique()
         if frames != self.info.frames:
             raise ValueError(f"info.frames is {self.info.frames}, but the table has {frames} frames.")
@@ -274,12 +283,12 @@ class Result:
             "aus": au_statistics(self.table, self.events, seconds),
             "per_face": face_statistics(self.table, self.events, levels),
             "baseline": self.info.baseline,
-            "neutral": None if levels is None else _by_au(neutral_point(self.info.thresholds)),
+            "neutral": None if levels is None else self._by_au(neutral_point(self.info.thresholds)),
             "event_settings": asdict(DEFAULT_EVENT_SETTINGS),
             "model": self.info.model,
             "reference": self.info.reference,
             "operating_point": self.info.operating_point,
-            "thresholds": _by_au(self.info.thresholds),
+            "thresholds": self._by_au(self.info.thresholds),
             "untaught": list(self.info.untrained_aus),
             "versions": dict(self.info.versions),
             "command": self.info.command,
@@ -295,9 +304,11 @@ class Result:
         """
         folder, info = Path(folder), self.info
         table_info = table_metadata(
-            *(info.source, info.model, info.thresholds, info.untrained_aus, info.versions["auscan"]),
+            *(info.source, info.model, info.au_names, info.thresholds, info.untrained_aus),
+            version=info.versions["auscan"],
             operating_point=info.operating_point,
             baseline=info.baseline,
+            intensity=f"{info.au_names[0]}_r" in self.table,
         )
         with TableWriter(folder, table_info) as writer:
             writer.write(self.table)
@@ -323,14 +334,17 @@ class Result:
             text = json.dumps(self.summary(), indent=2, ensure_ascii=False, allow_nan=False)
             path.write_text(text + "\n", encoding="utf-8")
 
+    def _by_au(self, values: Iterable[float]) -> dict[str, float]:
+        return {name: float(value) for name, value in zip(self.info.au_names, values, strict=True)}
+
     def _repr_html_(self) -> str:
         """Return a table for notebooks: each AU with its meaning, seconds active and share of scored rows."""
         summary = self.summary()
         seconds, rates = summary["seconds_active"], summary["base_rate"]
         rows = "".join(
-            f"<tr><td>{name}</td><td>{meaning}</td><td>{_format(seconds[name], '{:.1f}')}</td>"
-            f"<td>{_format(rates[name], '{:.0%}')}</td></tr>"
-            for name, meaning in AU_MEANINGS.items()
+            f"<tr><td>{name}</td><td>{ACTION_UNITS[name].meaning}</td>"
+            f"<td>{_format(seconds[name], '{:.1f}')}</td><td>{_format(rates[name], '{:.0%}')}</td></tr>"
+            for name in self.info.au_names
         )
         titles = "".join(f"<th>{title}</th>" for title in ("AU", "meaning", "active, s", "of scored"))
         sound = "with sound" if self.info.has_audio else "without sound"
@@ -351,10 +365,6 @@ def apply_baseline(result: Result, baseline: str) -> Result:
     info = replace(result.info, baseline=baseline)
     table = replace_baseline(result.table, parse_baseline(baseline), info.thresholds, info.keep_all)
     return replace(result, table=table, info=info)
-
-
-def _by_au(values: Iterable[float]) -> dict[str, float]:
-    return {name: float(value) for name, value in zip(AFFWILD2_AUS, values, strict=True)}
 
 
 def _mask_untrained(values: dict[str, float | None], untrained_aus: Sequence[str]) -> dict[str, float | None]:

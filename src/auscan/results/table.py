@@ -27,7 +27,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from auscan.core.aus import AFFWILD2_AUS, AU_COUNT, AU_MEANINGS
+from auscan.core.aus import ACTION_UNITS, AFFWILD2_AUS, au_columns
 from auscan.core.environment import atomic_path
 from auscan.core.errors import InputError
 
@@ -98,22 +98,59 @@ NO_FACE: Final[int] = -1
 
 BOX_COLUMNS: Final[tuple[str, ...]] = ("x", "y", "w", "h")
 """Columns of the face box."""
-ACTIVE_COLUMNS: Final[tuple[str, ...]] = tuple(f"{name}_c" for name in AFFWILD2_AUS)
-"""Columns of the labels: 1 active, 0 inactive, NaN unknown or not scored."""
-COLUMNS: Final[tuple[str, ...]] = (
+FACE_COLUMNS: Final[tuple[str, ...]] = (
     *("frame", "timestamp", "face_id", "success", "confidence"),
     *BOX_COLUMNS,
     *("quality", "reason"),
     *QUALITY_FEATURE_COLUMNS,
-    *AFFWILD2_AUS,
-    *ACTIVE_COLUMNS,
-    "speaking",
 )
-"""Columns of the table, in this order."""
+"""Columns before those of the AUs."""
+MAX_INTENSITY: Final[float] = 5.0
+"""Largest value of `AU.._r`."""
 
-BASELINE_COLUMNS: Final[tuple[str, ...]] = tuple(f"{name}_b" for name in AFFWILD2_AUS)
-"""Columns after `COLUMNS` if there is a person baseline; `AU.._c` is then computed from them."""
 
+def active_columns(au_names: Sequence[str]) -> list[str]:
+    """Return the columns of the labels: 1 active, 0 inactive, NaN unknown or not scored."""
+    return [f"{name}_c" for name in au_names]
+
+
+def intensity_columns(au_names: Sequence[str]) -> list[str]:
+    """Return the columns of the intensities, which a table has if its checkpoint computes them."""
+    return [f"{name}_r" for name in au_names]
+
+
+def baseline_columns(au_names: Sequence[str]) -> list[str]:
+    """Return the last columns of a table with a person baseline; `AU.._c` is then computed from them."""
+    return [f"{name}_b" for name in au_names]
+
+
+def table_columns(au_names: Sequence[str], intensity: bool = False, baseline: bool = False) -> list[str]:
+    """Return the columns of the table, in order."""
+    return [
+        *FACE_COLUMNS,
+        *au_names,
+        *active_columns(au_names),
+        *(intensity_columns(au_names) if intensity else ()),
+        "speaking",
+        *(baseline_columns(au_names) if baseline else ()),
+    ]
+
+
+def column_units(column: str) -> str:
+    """Return the description of a column, which is written into the Parquet metadata."""
+    name, _, kind = column.partition("_")
+    if name not in ACTION_UNITS:
+        return UNITS[column]
+    return AU_UNITS[kind].format(name=name, meaning=ACTION_UNITS[name].meaning)
+
+
+AU_UNITS: Final[dict[str, str]] = {
+    "": "probability of {meaning}, 0 to 1",
+    "c": "1 where {name} reaches its threshold, else 0; empty where unknown or not scored",
+    "r": "intensity of {name}, 0 to 5: activation of the face model times five, not FACS A to E",
+    "b": "{name} above the baseline of the face, 0 to 1; empty if the face has no baseline",
+}
+"""Description of the columns of an AU, by the part of their name after the underscore."""
 UNITS: Final[dict[str, str]] = {
     "frame": "index of the decoded frame, from 0",
     "timestamp": "seconds, presentation time in the container",
@@ -130,18 +167,9 @@ UNITS: Final[dict[str, str]] = {
     "yaw": "degrees, positive if the face is turned to the right of the picture; empty if the model lacks it",
     "pitch": "degrees, positive if the face looks down; empty if the model lacks it",
     "covered": "occluded share of the face, 0 to 1; empty if the model lacks it",
-    **{name: f"probability of {meaning}, 0 to 1" for name, meaning in AU_MEANINGS.items()},
-    **{
-        f"{name}_c": f"1 where {name} reaches its threshold, else 0; empty where unknown or not scored"
-        for name in AFFWILD2_AUS
-    },
     "speaking": "how far the voice heard is that of this face, and active, 0 to 1; empty if unknown",
-    **{
-        f"{name}_b": f"{name} above the baseline of the face, 0 to 1; empty if the face has no baseline"
-        for name in AFFWILD2_AUS
-    },
 }
-"""Description of each column; written into the Parquet metadata."""
+"""Description of the other columns."""
 
 METADATA_KEY: Final[str] = "auscan"
 """Key of the JSON in the Parquet metadata."""
@@ -153,7 +181,7 @@ CSV_FILE: Final[str] = "aus.csv"
 
 @dataclass(frozen=True, eq=False)
 class TrackScores:
-    """Track of one face with AU probabilities; gaps in `frames` are allowed. T frames, A = 12."""
+    """Track of one face with AU probabilities; gaps in `frames` are allowed. T frames, A AUs."""
 
     face_id: int
     """Id of the face, from 0."""
@@ -171,6 +199,8 @@ class TrackScores:
     """[T, A]; the column of an untrained AU is NaN."""
     speaking: NDArray[np.float32] | None = None
     """[T] how far the voice heard is that of this face, and active, 0 to 1; NaN or None if unknown."""
+    intensities: NDArray[np.float32] | None = None
+    """[T, A] 0 to 5, NaN where the probability is; None if the checkpoint does not compute them."""
 
     def __post_init__(self) -> None:
         count = len(self.frames)
@@ -180,11 +210,14 @@ class TrackScores:
             "points": (count, 5, 2),
             "scores": (count,),
             "quality_features": (count, len(QUALITY_FEATURE_COLUMNS)),
-            "probabilities": (count, AU_COUNT),
+            "probabilities": (count, self.probabilities.shape[-1]),
         }
         for name, shape in expected_shapes.items():
             if getattr(self, name).shape != shape:
                 raise ValueError(f"{name} should be {list(shape)}, got {list(getattr(self, name).shape)}.")
+        if self.intensities is not None and self.intensities.shape != self.probabilities.shape:
+            expected, got = list(self.probabilities.shape), list(self.intensities.shape)
+            raise ValueError(f"intensities should be {expected}, got {got}.")
         if self.speaking is not None and self.speaking.shape != (count,):
             raise ValueError(f"speaking should be [{count}], got {list(self.speaking.shape)}.")
         if self.face_id < 0:
@@ -198,8 +231,12 @@ def build_table(
     tracks: Sequence[TrackScores],
     thresholds: Sequence[float],
     keep_all: bool = False,
+    au_names: Sequence[str] = AFFWILD2_AUS,
+    intensity: bool = False,
 ) -> pd.DataFrame:
-    """Build the table with the columns `COLUMNS` from frame times [F] s and tracks.
+    """Build the table with the columns `table_columns` from frame times [F] s and tracks.
+
+    thresholds, au_names: [A]    intensity: whether the tracks have intensities
 
     Rows are sorted by frame and face_id, and every frame has at least one. A frame without a face has
     success 0, face_id -1, confidence and quality 0, reason no_face and NaN elsewhere. `AU.._c` is 1 from the
@@ -221,16 +258,18 @@ def build_table(
     quality_features = np.concatenate([*(t.quality_features for t in tracks), unknown]).astype(
         np.float32
     )  # [R, P]
-    aus = np.concatenate([*(t.probabilities for t in tracks), np.full((len(empty_frames), AU_COUNT), np.nan)])
-
+    no_aus = np.full((len(empty_frames), len(au_names)), np.nan, np.float32)
+    aus = np.concatenate([*(t.probabilities for t in tracks), no_aus]).astype(np.float32)  # [R, A]
+    intensities = {}
+    if intensity:
+        values = np.concatenate([*(t.intensities for t in tracks if t.intensities is not None), no_aus])
+        intensities = dict(zip(intensity_columns(au_names), values.astype(np.float32).T, strict=True))
     speaking = np.concatenate(
         [
             *(np.full(len(t.frames), np.nan) if t.speaking is None else t.speaking for t in tracks),
             np.full(len(empty_frames), np.nan),
         ]
     )
-
-    aus = aus.astype(np.float32)  # [R, A]
     quality, reason = check_quality(quality_features)
     active = apply_thresholds(aus, (reason == "") | keep_all, thresholds)
     table = pd.DataFrame(
@@ -244,8 +283,9 @@ def build_table(
             "quality": quality,
             "reason": pd.Series(reason, dtype="str"),
             **dict(zip(QUALITY_FEATURE_COLUMNS, quality_features.T, strict=True)),
-            **dict(zip(AFFWILD2_AUS, aus.T, strict=True)),
-            **dict(zip(ACTIVE_COLUMNS, active.T, strict=True)),
+            **dict(zip(au_names, aus.T, strict=True)),
+            **dict(zip(active_columns(au_names), active.T, strict=True)),
+            **intensities,
             "speaking": speaking.astype(np.float32),
         }
     )
@@ -295,39 +335,43 @@ def frame_durations_s(times_s: NDArray[np.float64]) -> NDArray[np.float64]:
 def table_metadata(
     source: str,
     model: str,
+    au_names: Sequence[str],
     thresholds: Sequence[float],
     untrained_aus: Sequence[str],
     version: str,
     operating_point: str = "default",
     baseline: str = "none",
+    intensity: bool = False,
 ) -> dict[str, str]:
     """Return the metadata of an aus.parquet.
 
-    version: version of auscan. The other arguments are those of RunInfo.
+    version: version of auscan    intensity: whether the table has intensities
+    The other arguments are those of RunInfo.
     """
+    columns = table_columns(au_names, intensity, baseline != "none")
     metadata = {
         "auscan": version,
         "source": source,
         "model": model,
         "operating_point": operating_point,
-        "au_names": list(AFFWILD2_AUS),
-        "thresholds": dict(zip(AFFWILD2_AUS, thresholds, strict=True)),
+        "au_names": list(au_names),
+        "thresholds": dict(zip(au_names, thresholds, strict=True)),
         "untaught": list(untrained_aus),
         "baseline": baseline,
         "judged_by": "AU.." if baseline == "none" else "AU.._b",
-        "units": {
-            name: unit for name, unit in UNITS.items() if baseline != "none" or name not in BASELINE_COLUMNS
-        },
+        "units": {column: column_units(column) for column in columns},
     }
     return {METADATA_KEY: json.dumps(metadata)}
 
 
 def check_columns(table: pd.DataFrame) -> None:
-    """Raise ValueError unless the columns are `COLUMNS`, or `COLUMNS` and `BASELINE_COLUMNS`, in order."""
-    known = (*COLUMNS, *BASELINE_COLUMNS)
-    if tuple(table.columns) not in (COLUMNS, known):
-        missing = [name for name in COLUMNS if name not in table.columns]
-        extra = [name for name in table.columns if name not in known]
+    """Raise ValueError unless the columns are `table_columns` of some AUs, in order."""
+    au_names = au_columns(table.columns)
+    intensity, baseline = (any(f"{name}_{kind}" in table for name in au_names) for kind in "rb")
+    expected = table_columns(au_names, intensity, baseline)
+    if list(table.columns) != expected or not au_names:
+        missing = [name for name in expected if name not in table.columns]
+        extra = [name for name in table.columns if name not in expected]
         raise ValueError(f"its columns are not those of auscan (missing {missing}, unknown {extra})")
 
 
@@ -344,7 +388,7 @@ def read_result_table(path: str | Path) -> pd.DataFrame:
                 raise ValueError("it has no auscan metadata")
             table: pd.DataFrame = stored.to_pandas()
         if "speaking" not in table:  # written by auscan 0.1
-            table.insert(len(COLUMNS) - 1, "speaking", np.float32(np.nan))
+            table.insert(len(table_columns(AFFWILD2_AUS)) - 1, "speaking", np.float32(np.nan))
         check_columns(table)
         table = table.astype({"reason": "str"})  # fastparquet returns object
         _check_values(table)
@@ -360,6 +404,9 @@ def _check_values(table: pd.DataFrame) -> None:
     known = table.filter(regex=r"^AU\d\d(_b)?$").to_numpy()
     if np.any((known < 0) | (known > 1)):
         raise ValueError("a probability is outside 0 to 1")
+    intensities = table.filter(regex=r"^AU\d\d_r$").to_numpy()
+    if np.any((intensities < 0) | (intensities > MAX_INTENSITY)):
+        raise ValueError("an intensity is outside 0 to 5")
     if np.any((table["speaking"] < 0) | (table["speaking"] > 1)):
         raise ValueError("speaking is outside 0 to 1")
     if not table["success"].isin([0, 1]).all() or (table["success"].eq(1) & table["face_id"].lt(0)).any():

@@ -24,7 +24,7 @@ from fastapi.staticfiles import StaticFiles
 from starlette.concurrency import run_in_threadpool
 from starlette.types import ASGIApp
 
-from auscan.core.aus import AU_MEANINGS
+from auscan.core.aus import ACTION_UNITS
 from auscan.core.environment import VERSION
 from auscan.core.errors import AuscanError
 from auscan.media.discover import MEDIA_SUFFIXES
@@ -78,11 +78,11 @@ def create_app(settings: StudioSettings) -> ASGIApp:
 def _add_about(app: FastAPI, settings: StudioSettings) -> None:
     @app.get("/api/about")
     def about() -> dict[str, Any]:
-        """Return version, model, AUs, accepted suffixes and the size limit."""
+        """Return version, model, meanings of all AUs, accepted suffixes and the size limit."""
         return {
             "version": VERSION,
             "model": settings.model,
-            "aus": AU_MEANINGS,
+            "aus": {name: unit.meaning for name, unit in ACTION_UNITS.items()},
             "suffixes": sorted(MEDIA_SUFFIXES),
             "max_upload_bytes": settings.max_upload_bytes,
         }

@@ -22,7 +22,6 @@ from fastapi import FastAPI, WebSocket, WebSocketDisconnect
 from numpy.typing import NDArray
 from starlette.concurrency import run_in_threadpool
 
-from auscan.core.aus import AFFWILD2_AUS
 from auscan.core.errors import AuscanError, InputError
 from auscan.pipeline.live import LiveDetector, Row
 from auscan.server.settings import StudioSettings
@@ -105,7 +104,7 @@ async def _serve(socket: WebSocket, model: str) -> None:
     """Send the thresholds, then the rows of each picture."""
     detector = await run_in_threadpool(LiveDetector, model, lag_s=LAG_S)
     with detector:
-        thresholds = dict(zip(AFFWILD2_AUS, detector.config.thresholds, strict=True))
+        thresholds = dict(zip(detector.config.au_names, detector.config.thresholds, strict=True))
         await socket.send_json({"thresholds": thresholds})
         last_s, index = -math.inf, 0
         while True:

@@ -17,14 +17,13 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from auscan.core.aus import AFFWILD2_AUS
 from auscan.faces.align import crop_transform
 from auscan.results.attributions import ATTRIBUTIONS_FILE, read_attributions
 from auscan.results.events import NO_BASELINE, find_events
 from auscan.results.exports.write import export_result
 from auscan.results.read import read_result
 from auscan.results.result import SUMMARY_FILE, Result, apply_baseline
-from auscan.results.table import ACTIVE_COLUMNS, BOX_COLUMNS, TABLE_FILE, value_column
+from auscan.results.table import BOX_COLUMNS, TABLE_FILE, active_columns, value_column
 
 MAX_ATTRIBUTION_FRAMES: Final[int] = 64
 """Largest number of frames in one response with attributions."""
@@ -50,12 +49,13 @@ def table_for_page(folder: Path, baseline: str = NO_BASELINE) -> bytes:
     each column is aligned to its type. `reason` is an index into `reasons`. AU columns contain the values
     compared with the thresholds: probabilities, or probabilities relative to a baseline.
     """
-    table = _read(folder, baseline).table
+    result = _read(folder, baseline)
+    table, au_names = result.table, result.info.au_names
     reasons, reason = np.unique(table["reason"].to_numpy(str), return_inverse=True)
     columns = {name: table[name].to_numpy(kind) for name, kind in _PAGE_COLUMNS.items()}
-    columns |= {name: table[value_column(table, name)].to_numpy(np.float32) for name in AFFWILD2_AUS}
+    columns |= {name: table[value_column(table, name)].to_numpy(np.float32) for name in au_names}
     columns["reason"] = reason.astype(np.uint8)
-    columns["judged"] = table[list(ACTIVE_COLUMNS)].notna().any(axis=1).to_numpy(np.uint8)
+    columns["judged"] = table[active_columns(au_names)].notna().any(axis=1).to_numpy(np.uint8)
     types = {name: column.dtype.name for name, column in columns.items()}
     head = json.dumps({"rows": len(table), "columns": types, "reasons": reasons.tolist()}).encode()
     line = head + b" " * (-(len(head) + 1) % 8) + b"\n"

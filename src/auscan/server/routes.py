@@ -21,7 +21,6 @@ from fastapi import Path as PathParameter
 from fastapi.responses import FileResponse
 from starlette.types import Receive, Scope, Send
 
-from auscan.core.aus import AU_COUNT
 from auscan.core.environment import atomic_path
 from auscan.media.discover import MEDIA_SUFFIXES
 from auscan.results.attributions import ATTRIBUTIONS_FILE
@@ -169,10 +168,11 @@ def events(
     threshold: Annotated[list[float] | None, Query()] = None,
     baseline: Baseline = "none",
 ) -> Response:
-    """Return the events at the result's thresholds, or at twelve others."""
+    """Return the events at the result's thresholds, or at others, one for each AU."""
     folder = job_queue(request).results(find_done(request, job_id))
-    if threshold is not None and (len(threshold) != AU_COUNT or not all(0 <= t <= 1 for t in threshold)):
-        raise HTTPException(422, "Give twelve thresholds from 0 to 1, or none.")
+    count = len(results.read_summary(folder)["thresholds"])
+    if threshold is not None and (len(threshold) != count or not all(0 <= t <= 1 for t in threshold)):
+        raise HTTPException(422, f"Give {count} thresholds from 0 to 1, one for each AU, or none.")
     found = results.events_for_page(folder, threshold, baseline)
     return Response(found, media_type="application/json")
 

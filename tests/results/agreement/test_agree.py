@@ -30,15 +30,15 @@ def frames(
     labels[:, AU12] = active
     index = np.arange(len(active))
     times_s = None if rate_hz is None else start_s + index / rate_hz
-    return FrameCoding(name=name, face=0, frames=index, times_s=times_s, labels=labels)
+    return FrameCoding(name=name, face=0, au_names=AFFWILD2_AUS, frames=index, times_s=times_s, labels=labels)
 
 
 def events(*spans: tuple[float, float], name: str = "e") -> EventCoding:
     """Return a coding of AU12 only, as events."""
     rows = [("AU12", *span) for span in spans]
     table = pd.DataFrame(rows, columns=["AU", "onset", "offset"])
-    coded = np.arange(12) == AU12
-    return EventCoding(name=name, face=0, coded=coded, events=table.astype({"onset": float, "offset": float}))
+    table = table.astype({"onset": float, "offset": float})
+    return EventCoding(name=name, face=0, au_names=("AU12",), events=table)
 
 
 def compare(a: Coding, b: Coding, level: str, **options: float) -> pd.Series:
@@ -237,6 +237,7 @@ def test_icc_of_frames_uses_probabilities_if_both_have_them_and_labels_otherwise
         FrameCoding(
             name="v",
             face=0,
+            au_names=AFFWILD2_AUS,
             frames=np.arange(300),
             times_s=np.arange(300) / 25,
             labels=np.where(np.isnan(each), np.nan, each > 0.5).astype(np.float32),

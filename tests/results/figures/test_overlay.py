@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from auscan.core.aus import AFFWILD2_AUS
 from auscan.core.errors import MediaError
 from auscan.results.events import Speech
 from auscan.results.figures.overlay import (
@@ -201,7 +202,7 @@ def test_frames_may_change_size_within_a_video(tmp_path: Path, uneven: list[floa
     ("height", "width"), [(240, 320), (720, 1280), (2160, 3840), (1920, 1080), (33, 17), (100, 1920)]
 )
 def test_the_panel_is_beside_the_picture_for_any_aspect_ratio(height: int, width: int) -> None:
-    painter = Painter(height, width, THRESHOLDS)
+    painter = Painter(height, width, AFFWILD2_AUS, THRESHOLDS)
     canvas = painter.paint(np.full((height, width, 3), 120, np.uint8), [])
     assert canvas.shape[0] % 2 == 0
     assert canvas.shape[1] % 2 == 0
@@ -225,7 +226,7 @@ def _count(canvas: NDArray[np.uint8], colour: tuple[int, int, int]) -> int:
 
 
 def test_the_sound_bar_grows_with_the_level_and_is_green_during_speech() -> None:
-    image, painter = np.full((480, 640, 3), 120, np.uint8), Painter(480, 640, THRESHOLDS)
+    image, painter = np.full((480, 640, 3), 120, np.uint8), Painter(480, 640, AFFWILD2_AUS, THRESHOLDS)
 
     def bar(levels: AudioLevels | None) -> tuple[int, int]:
         """Return the number of bright pixels in the sound bar, and their excess of green over red."""
@@ -252,7 +253,7 @@ def test_each_frame_shows_the_audio_levels_of_its_own_time() -> None:
 
 def test_an_active_au_has_a_bright_bar_and_an_inactive_one_a_dim_bar() -> None:
     image = np.full((480, 640, 3), 120, np.uint8)
-    painter = Painter(480, 640, THRESHOLDS)
+    painter = Painter(480, 640, AFFWILD2_AUS, THRESHOLDS)
     panels = [painter.paint(image, [_face(0, p)])[:, 640:] for p in (0.49, 0.5)]
     dim, bright = (_count(panel, FACE_COLOURS[0]) for panel in panels)
     assert bright > 10 * dim
@@ -262,7 +263,7 @@ def test_an_unscored_face_shows_the_reason_and_no_bright_bar() -> None:
     image = np.full((480, 640, 3), 120, np.uint8)
     clear = _face(0, 0.9)
     turned = replace(clear, active=np.zeros(12, bool), reason="profile")
-    painted = [Painter(480, 640, THRESHOLDS).paint(image, [face]) for face in (clear, turned)]
+    painted = [Painter(480, 640, AFFWILD2_AUS, THRESHOLDS).paint(image, [face]) for face in (clear, turned)]
     tags, panels = zip(*[(canvas[:, :640], canvas[32:, 640:]) for canvas in painted], strict=True)
     assert _count(tags[1], FACE_COLOURS[0]) > _count(tags[0], FACE_COLOURS[0]) + 100, "a longer tag"
     assert _count(panels[0], FACE_COLOURS[0]) > 0
@@ -272,7 +273,7 @@ def test_an_unscored_face_shows_the_reason_and_no_bright_bar() -> None:
 def test_all_faces_have_boxes_and_the_largest_have_bars() -> None:
     image = np.full((480, 640, 3), 120, np.uint8)
     faces = [_face(i, 0.9, (10 + 100 * i, 200, 30 + 10 * i, 30 + 10 * i)) for i in range(6)]
-    canvas = Painter(480, 640, THRESHOLDS).paint(image, faces)
+    canvas = Painter(480, 640, AFFWILD2_AUS, THRESHOLDS).paint(image, faces)
     boxed = [_count(canvas[:, :640], colour) for colour in FACE_COLOURS]
     barred = [_count(canvas[:, 640:], colour) for colour in FACE_COLOURS]
     assert all(boxed)
@@ -283,7 +284,7 @@ def test_all_faces_have_boxes_and_the_largest_have_bars() -> None:
 def test_an_unknown_au_has_no_bar_and_a_box_beyond_the_edge_is_drawn() -> None:
     image = np.full((480, 640, 3), 120, np.uint8)
     face = _face(0, float("nan"), (-500, -40, 5000, 60))
-    canvas = Painter(480, 640, THRESHOLDS).paint(image, [face])
+    canvas = Painter(480, 640, AFFWILD2_AUS, THRESHOLDS).paint(image, [face])
     legend_height = 32
     assert _count(canvas[legend_height:, 640:], FACE_COLOURS[0]) == 0
 

@@ -16,7 +16,7 @@ from auscan.results.exports.tiers import write_elan
 from auscan.results.readers.coding import EventCoding, FrameCoding
 from auscan.results.readers.read import read_codings
 from auscan.results.result import Result
-from auscan.results.table import ACTIVE_COLUMNS
+from auscan.results.table import active_columns
 
 from .conftest import HEADER, label_line, write_text
 
@@ -48,7 +48,7 @@ def test_a_result_is_read_from_its_folder_or_a_table_in_it(tmp_path: Path, resul
         assert coding.frames.tolist() == [0, 1, 2, 3, 4, 5]
         assert coding.times_s is not None
         assert coding.times_s.tolist() == [0.5, 0.54, 0.6, 0.62, 0.72, 0.76]
-        assert_array_equal(coding.labels[rows["frame"]], rows[list(ACTIVE_COLUMNS)])
+        assert_array_equal(coding.labels[rows["frame"]], rows[active_columns(AFFWILD2_AUS)])
         assert np.isnan(np.delete(coding.labels, rows["frame"], axis=0)).all()
         assert coding.scale == "probability"
 
@@ -59,7 +59,7 @@ def test_an_exported_eaf_is_read_back_with_the_same_events(tmp_path: Path, resul
         events = result.events[result.events["face_id"] == coding.face]
         assert coding.events["AU"].tolist() == events["AU"].tolist()
         assert_allclose(coding.events[["onset", "offset"]], events[["onset", "offset"]], atol=0.0011)
-        assert coding.coded.tolist() == [name != "AU23" for name in AFFWILD2_AUS]
+        assert coding.au_names == tuple(name for name in AFFWILD2_AUS if name != "AU23")
 
 
 def test_exported_openface_and_pyfeat_files_are_read_back_with_the_same_frames(
@@ -71,17 +71,17 @@ def test_exported_openface_and_pyfeat_files_are_read_back_with_the_same_frames(
             rows = table[(table["face_id"] == coding.face) & (table["success"] == 1)]
             there = np.isin(coding.frames, rows["frame"])
             assert there.sum() == len(rows)
-            openface = "openface" in path.name
+            openface, au12 = "openface" in path.name, coding.au_names.index("AU12")
             if openface:
                 assert coding.times_s is not None
                 assert_allclose(coding.times_s[there], rows["timestamp"], atol=1e-6)
-                assert_array_equal(coding.labels[there, AU12], rows["AU12_c"])
+                assert_array_equal(coding.labels[there, au12], rows["AU12_c"])
                 assert np.isnan(coding.labels[~there]).all()
             else:
                 assert coding.times_s is None
-                assert_array_equal(coding.labels[there, AU12], rows["AU12"] >= 0.5)
-            assert np.isnan(coding.labels[:, AU23]).all()
-            assert np.isnan(coding.labels[:, AU24]).all() == openface  # OpenFace has no AU24
+                assert_array_equal(coding.labels[there, au12], rows["AU12"] >= 0.5)
+            empty = {"AU23", "AU24"} if openface else {"AU23"}  # AU23 is untrained; OpenFace has no AU24
+            assert coding.au_names == tuple(name for name in AFFWILD2_AUS if name not in empty)
 
 
 def eaf(path: Path, tiers: dict[str, list[tuple[int, int, str]]]) -> Path:
@@ -101,7 +101,6 @@ def test_tier_names_are_recognised_in_every_spelling(tmp_path: Path) -> None:
         "AU12": [(1000, 2000, "C"), (3000, 3500, "left")],
         "au_4 face 2": [(500, 700, "")],
         "AU 1@anna": [],
-        "AU17": [(0, 100, "")],
         "gaze": [(0, 100, "up")],
         "AU120": [(0, 100, "")],
     }
@@ -109,7 +108,13 @@ def test_tier_names_are_recognised_in_every_spelling(tmp_path: Path) -> None:
     assert (one.face, other.face) == (0, 2)
     assert one.events.to_numpy().tolist() == [["AU12", 1.0, 2.0], ["AU12", 3.0, 3.5]]
     assert other.events.to_numpy().tolist() == [["AU04", 0.5, 0.7]]
-    assert [name for name, coded in zip(AFFWILD2_AUS, one.coded, strict=True) if coded] == ["AU01", "AU12"]
+    assert one.au_names == ("AU01", "AU12")
+
+
+def test_tiers_of_aus_that_no_model_detects_are_read(tmp_path: Path) -> None:
+    (coding,) = event_codings(eaf(tmp_path / "a.eaf", {"AU33": [(0, 100, "")], "AU17": []}))
+    assert coding.au_names == ("AU17", "AU33")
+    assert coding.events["AU"].tolist() == ["AU33"]
 
 
 def test_two_tiers_of_one_au_are_one_coding(tmp_path: Path) -> None:
@@ -131,9 +136,10 @@ def test_values_of_openface_rows_without_a_face_are_unknown(tmp_path: Path) -> N
     rows = ["1, 0, 0.0, 0.9, 1, 2.5, 1.0", "2, 0, 0.04, 0.1, 0, 2.5, 1.0"]
     text = "\n".join(["frame, face_id, timestamp, confidence, success, AU12_r, AU12_c", *rows])
     (coding,) = frame_codings(write_text(tmp_path / "a.csv", text))
-    assert_array_equal(coding.labels[:, AU12], [1, np.nan])
+    assert coding.au_names == ("AU12",)
+    assert_array_equal(coding.labels[:, 0], [1, np.nan])
     assert coding.values is not None
-    assert_array_equal(coding.values[:, AU12], [2.5, np.nan])
+    assert_array_equal(coding.values[:, 0], [2.5, np.nan])
     assert coding.scale == "intensity"
 
 

@@ -19,7 +19,6 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from auscan.core.aus import AFFWILD2_AUS
 from auscan.core.errors import InputError
 from auscan.results.agreement.measures import MEASURES, AgreementSums, event_units, sum_units
 from auscan.results.agreement.timeline import AlignedCoding, SharedTimeline, align_codings
@@ -95,7 +94,8 @@ def compute_agreement(
     """
     timeline, aligned_a, aligned_b = align_codings(a, b, settings.rate_hz)
     known = ~(np.isnan(aligned_a.labels) | np.isnan(aligned_b.labels))  # [G, A]
-    aus = [j for j in range(len(AFFWILD2_AUS)) if known[:, j].any()]
+    au_names = aligned_a.au_names
+    aus = [j for j in range(len(au_names)) if known[:, j].any()]
     if not aus:
         raise InputError(f"{a.name} and {b.name} have no AU in common that both have coded.")
     blocks = _BootstrapBlocks(timeline, settings.block_s)
@@ -108,9 +108,11 @@ def compute_agreement(
             else _event_sums(aligned_a, aligned_b, known[:, j], j, blocks, settings.overlap)
             for j in aus
         ]
-        rows += _table_rows(level, [AFFWILD2_AUS[j] for j in aus], sums, blocks.draw_counts())
+        rows += _table_rows(level, [au_names[j] for j in aus], sums, blocks.draw_counts())
     table = pd.DataFrame(rows, columns=list(COLUMNS))
-    return Agreement(a.name, b.name, table, tuple(_notes(a, b, known, timeline, blocks, same_scale)))
+    return Agreement(
+        a.name, b.name, table, tuple(_notes(a, b, au_names, known, timeline, blocks, same_scale))
+    )
 
 
 class _BootstrapBlocks:
@@ -158,7 +160,7 @@ def _event_sums(
     overlap: float,
 ) -> AgreementSums:
     spans_by_coder = [
-        coding.events.loc[coding.events["AU"] == AFFWILD2_AUS[au], ["onset", "offset"]] for coding in (a, b)
+        coding.events.loc[coding.events["AU"] == a.au_names[au], ["onset", "offset"]] for coding in (a, b)
     ]
     one, other = (spans.to_numpy(np.float64) for spans in spans_by_coder)
     units = event_units(one, other, blocks.timeline, known, overlap)
@@ -208,6 +210,7 @@ def _interval(values: NDArray[np.float64], value: float) -> tuple[float, float]:
 def _notes(
     a: Coding,
     b: Coding,
+    au_names: Sequence[str],
     known: NDArray[np.bool_],
     timeline: SharedTimeline,
     blocks: _BootstrapBlocks,
@@ -219,7 +222,7 @@ def _notes(
         f"{len(timeline.begin_s)} common frames, {span_s:.1f} s, "
         f"{len(timeline.begin_s) / span_s:.4g} per second. Frames unknown to A or to B are left out.",
     ]
-    if missing := [name for j, name in enumerate(AFFWILD2_AUS) if not known[:, j].any()]:
+    if missing := [name for j, name in enumerate(au_names) if not known[:, j].any()]:
         notes.append(f"Not coded by both: {', '.join(missing)}.")
     icc_source = "the values behind the labels" if same_scale else "the labels as 0 and 1"
     notes.append(f"ICC(3,1) uses {icc_source} for frames, and active seconds for events.")

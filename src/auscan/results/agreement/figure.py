@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
 
-from auscan.core.aus import AU_MEANINGS
+from auscan.core.aus import ACTION_UNITS
 from auscan.core.environment import atomic_path
 from auscan.results.agreement.agree import LEVELS, Agreement
 from auscan.results.agreement.measures import MEASURES
@@ -51,10 +51,15 @@ def _lines(agreement: Agreement) -> Iterator[str]:
     yield from _legend()
     for i, name in enumerate(names):
         y = _row_y(i)
-        yield f'<text x="12" y="{y + 4}">{name} {AU_MEANINGS.get(name, "of the AUs")}</text>'
+        yield f'<text x="12" y="{y + 4}">{name} {_meaning(name)}</text>'
     for p, level in enumerate(LEVELS):
         yield from _panel(agreement, level, LEFT + p * (WIDTH + GAP), names)
     yield "</svg>"
+
+
+def _meaning(name: str) -> str:
+    """Return the meaning of an AU, or the rest of the title of the mean."""
+    return ACTION_UNITS[name].meaning if name in ACTION_UNITS else "of the AUs"
 
 
 def _panel(agreement: Agreement, level: str, left: int, names: list[str]) -> Iterator[str]:

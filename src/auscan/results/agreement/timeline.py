@@ -21,11 +21,11 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from auscan.core.aus import AFFWILD2_AUS, AU_COUNT
+from auscan.core.aus import ACTION_UNITS
 from auscan.core.errors import InputError
 from auscan.results.events import find_events
 from auscan.results.readers.coding import Coding, EventCoding, FrameCoding, Scale
-from auscan.results.table import ACTIVE_COLUMNS
+from auscan.results.table import active_columns
 
 DEFAULT_RATE_HZ: Final[float] = 25.0
 """Frames per second if neither coding has frames."""
@@ -48,8 +48,10 @@ class SharedTimeline:
 
 @dataclass(frozen=True, eq=False)
 class AlignedCoding:
-    """One coding on the G common frames."""
+    """One coding on the G common frames. A: AUs of one or the other coding, in ascending order."""
 
+    au_names: tuple[str, ...]
+    """[A]."""
     labels: NDArray[np.float32]
     """[G, A] 1 active, 0 inactive, NaN unknown."""
     values: NDArray[np.float32] | None
@@ -74,7 +76,8 @@ def align_codings(
         raise InputError(
             f"{a.name} and {b.name} have no time in common. Check that both belong to the same video."
         )
-    return timeline, _align(a, timeline), _align(b, timeline)
+    au_names = tuple(name for name in ACTION_UNITS if name in a.au_names or name in b.au_names)
+    return timeline, _align(a, timeline, au_names), _align(b, timeline, au_names)
 
 
 def _with_times(coding: Coding, other: Coding, rate_hz: float | None) -> Coding:
@@ -130,28 +133,33 @@ def _shared_timeline(a: Coding, b: Coding) -> SharedTimeline:
     return SharedTimeline(slower.begin_s[inside], slower.end_s[inside])
 
 
-def _align(coding: Coding, timeline: SharedTimeline) -> AlignedCoding:
+def _align(coding: Coding, timeline: SharedTimeline, au_names: tuple[str, ...]) -> AlignedCoding:
     if isinstance(coding, EventCoding):
-        return _align_events(coding, timeline)
+        return _align_events(coding, timeline, au_names)
     assert coding.times_s is not None
     middle_s = timeline.middle_s
     index = np.searchsorted(coding.times_s, middle_s, side="right") - 1
     is_shown = (index >= 0) & (middle_s < _ends_s(coding)[index])
-    labels = np.where(is_shown[:, None], coding.labels[index], np.nan).astype(np.float32)
-    values = None
-    if coding.values is not None:
-        values = np.where(is_shown[:, None], coding.values[index], np.nan).astype(np.float32)
+    own = [au_names.index(name) for name in coding.au_names]
+
+    def at_frames(of_coding: NDArray[np.float32]) -> NDArray[np.float32]:
+        """[T, A of the coding] -> [G, A], NaN if unknown."""
+        aligned = np.full((len(middle_s), len(au_names)), np.nan, np.float32)
+        aligned[:, own] = np.where(is_shown[:, None], of_coding[index], np.nan)
+        return aligned
+
+    labels = at_frames(coding.labels)
+    values = None if coding.values is None else at_frames(coding.values)
     events = events_from_labels(coding) if coding.events is None else coding.events
-    return AlignedCoding(labels, values, coding.scale, events)
+    return AlignedCoding(au_names, labels, values, coding.scale, events)
 
 
-def _align_events(coding: EventCoding, timeline: SharedTimeline) -> AlignedCoding:
-    labels = np.where(coding.coded, 0.0, np.nan).astype(np.float32)
-    labels = np.repeat(labels[None], len(timeline.begin_s), axis=0)  # [G, A]
-    for j, name in enumerate(AFFWILD2_AUS):
-        events = coding.events[coding.events["AU"] == name]
-        labels[within(timeline.middle_s, events[["onset", "offset"]].to_numpy(np.float64)), j] = 1.0
-    return AlignedCoding(labels, None, None, coding.events)
+def _align_events(coding: EventCoding, timeline: SharedTimeline, au_names: tuple[str, ...]) -> AlignedCoding:
+    labels = np.full((len(timeline.begin_s), len(au_names)), np.nan, np.float32)  # [G, A]
+    for name in coding.au_names:
+        spans_s = coding.events.loc[coding.events["AU"] == name, ["onset", "offset"]].to_numpy(np.float64)
+        labels[:, au_names.index(name)] = within(timeline.middle_s, spans_s)
+    return AlignedCoding(au_names, labels, None, None, coding.events)
 
 
 def within(times_s: NDArray[np.float64], spans_s: NDArray[np.float64]) -> NDArray[np.bool_]:
@@ -167,6 +175,6 @@ def events_from_labels(coding: FrameCoding) -> pd.DataFrame:
     assert coding.times_s is not None
     rows = {"frame": coding.frames, "timestamp": coding.times_s, "face_id": 0}
     table = pd.DataFrame(rows)
-    table[list(AFFWILD2_AUS)] = coding.labels
-    table[list(ACTIVE_COLUMNS)] = coding.labels
-    return find_events(table, (0.5,) * AU_COUNT)[["AU", "onset", "offset"]]
+    table[list(coding.au_names)] = coding.labels
+    table[active_columns(coding.au_names)] = coding.labels
+    return find_events(table, (0.5,) * len(coding.au_names))[["AU", "onset", "offset"]]

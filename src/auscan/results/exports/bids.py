@@ -12,7 +12,7 @@ import re
 from pathlib import Path
 from typing import Any, Final
 
-from auscan.core.aus import AU_MEANINGS
+from auscan.core.aus import ACTION_UNITS
 from auscan.core.environment import atomic_path
 from auscan.results.exports.content import stem, trained_aus
 from auscan.results.result import Result
@@ -63,7 +63,7 @@ def bids_name(name: str) -> str:
 
 def _sidecar(result: Result) -> dict[str, Any]:
     info = result.info
-    levels = {name: AU_MEANINGS[name] for name in trained_aus(result)}
+    levels = {name: ACTION_UNITS[name].meaning for name in trained_aus(result)}
     provenance = {
         "Version": info.versions["auscan"],
         "Model": info.model,

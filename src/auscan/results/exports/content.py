@@ -7,7 +7,6 @@ See also: write.py (formats).
 
 from pathlib import Path
 
-from auscan.core.aus import AFFWILD2_AUS
 from auscan.core.environment import is_plain_name
 from auscan.core.errors import InputError
 from auscan.results.manifest import read_lines
@@ -60,7 +59,7 @@ def stem(result: Result) -> str:
 
 def trained_aus(result: Result) -> tuple[str, ...]:
     """Return the AUs that the model was trained on, in order."""
-    return tuple(name for name in AFFWILD2_AUS if name not in result.info.untrained_aus)
+    return tuple(name for name in result.info.au_names if name not in result.info.untrained_aus)
 
 
 def face_ids(result: Result) -> tuple[int, ...]:

@@ -1,13 +1,14 @@
 """Write a result as OpenFace CSV, with every column of FeatureExtraction 2.x in the same order.
 
-Filled columns: frame (from 1), face_id, timestamp, confidence, success and the presences `AU.._c`. A frame
-without a face has face_id 0 and success 0, as in OpenFace. AU24 is left out, because OpenFace has no such
-column.
+Filled columns: frame (from 1), face_id, timestamp, confidence, success, the presences `AU.._c` and, if the
+model computes them, the intensities `AU.._r` (0 to 5, the unit of the model, not FACS A to E). A frame
+without a face has face_id 0 and success 0, as in OpenFace. AUs without a column in
+OpenFace, such as AU24, are left out.
 
-All other columns are empty: gaze, eyes, pose, landmarks, shape, AUs that auscan does not detect, and the
-intensities `AU.._r`, because a probability is not an intensity. They are present because programs select
-OpenFace's columns by name or position. Pose is empty because OpenFace's angles come from a 3D fit in camera
-coordinates and auscan's do not.
+All other columns are empty: gaze, eyes, pose, landmarks, shape and AUs that the model does not detect.
+Without intensities `AU.._r` is empty, because a probability is not an intensity. The columns are present because
+programs select OpenFace's columns by name or position. Pose is empty because OpenFace's angles come from a 3D
+fit in camera coordinates and auscan's do not.
 
 Inputs: a Result.
 Writes: NAME_openface.csv.
@@ -58,6 +59,8 @@ def write_openface(result: Result, folder: Path) -> list[Path]:
     for name in trained_aus(result):
         if f"{name}_c" in COLUMNS:
             known[f"{name}_c"] = format_numbers(table[f"{name}_c"], 0)
+        if f"{name}_r" in COLUMNS and f"{name}_r" in table:
+            known[f"{name}_r"] = format_numbers(table[f"{name}_r"], 2)
     path = folder / f"{stem(result)}_openface.csv"
     write_columns(path, COLUMNS, known)
     return [path]

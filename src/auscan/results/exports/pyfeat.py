@@ -47,7 +47,7 @@ def write_pyfeat(result: Result, folder: Path) -> list[Path]:
         "frame": [str(frame) for frame in table["frame"].tolist()],
         **{name: format_numbers(table[column], 3) for name, column in zip(BOX, BOX_COLUMNS, strict=True)},
         "FaceScore": format_numbers(table["confidence"].where(table["success"] == 1), 6),
-        **{name: format_numbers(table[name], 6) for name in trained_aus(result)},
+        **{name: format_numbers(table[name], 6) for name in trained_aus(result) if name in AUS},
         "Identity": [
             f"Person_{face}" if is_found else ""
             for face, is_found in zip(table["face_id"].tolist(), success, strict=True)

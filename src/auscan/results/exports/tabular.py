@@ -23,7 +23,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from auscan.core.aus import AU_MEANINGS
+from auscan.core.aus import ACTION_UNITS
 from auscan.core.environment import atomic_path
 from auscan.results.exports.content import face_ids, stem, trained_aus
 from auscan.results.result import Result
@@ -80,13 +80,14 @@ def _variables(result: Result) -> dict[str, tuple[str, str]]:
     kinds = {
         "": ("", "probability 0 to 1"),
         "c": ("_c", "1 active, 0 not"),
+        "r": ("_r", "intensity 0 to 5"),
         "b": ("_b", "above the baseline"),
     }
     return {
         "conf": ("confidence", "confidence of the face detector, 0 to 1"),
         "qual": ("quality", "how well it can be read, 0 to 1"),
         **{
-            f"{name.lower()}{end}": (f"{name}{tail}", f"{name} {AU_MEANINGS[name]}, {meaning}")
+            f"{name.lower()}{end}": (f"{name}{tail}", f"{name} {ACTION_UNITS[name].meaning}, {meaning}")
             for end, (tail, meaning) in kinds.items()
             for name in trained_aus(result)
             if f"{name}{tail}" in result.table

@@ -19,12 +19,12 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from auscan.core.aus import AFFWILD2_AUS, AU_MEANINGS
+from auscan.core.aus import ACTION_UNITS, au_columns
 from auscan.core.environment import atomic_path
 from auscan.core.errors import MediaError
 from auscan.results.events import Speech
 from auscan.results.figures.mp4 import Mp4Writer
-from auscan.results.table import ACTIVE_COLUMNS, BOX_COLUMNS, frame_times_s
+from auscan.results.table import BOX_COLUMNS, active_columns, frame_times_s
 
 Image = NDArray[np.uint8]
 """[H, W, 3] RGB."""
@@ -47,7 +47,7 @@ _BAR_BACKGROUND: Final[Colour] = (52, 56, 63)
 _TEXT: Final[Colour] = (240, 240, 240)
 _FAINT_TEXT: Final[Colour] = (150, 155, 163)
 _SPEECH: Final[Colour] = (120, 210, 170)
-_SOUND_ROW: Final[int] = len(AFFWILD2_AUS)  # the row below the last AU
+_MAX_ROWS: Final[int] = 13  # rows of a column of the panel; 12 AUs and the sound
 _SOUND_RANGE_DB: Final[float] = 60.0  # span of the sound bar below full scale
 _FONT: Final[int] = cv2.FONT_HERSHEY_SIMPLEX
 
@@ -86,7 +86,8 @@ def write_overlay(
     painter: Painter | None = None
     with atomic_path(path) as temporary, Mp4Writer(temporary, times, sound_source) as writer:
         for frame in frames:
-            painter = painter or Painter(frame.image.shape[0], frame.image.shape[1], thresholds)
+            height, width = frame.image.shape[:2]
+            painter = painter or Painter(height, width, au_columns(table.columns), thresholds)
             levels = None if sound is None else audio_levels_at(sound, frame.time_s)
             writer.add(painter.paint(frame.image, faces.get(frame.index, []), levels), frame.time_s)
         if painter is None:
@@ -95,7 +96,7 @@ def write_overlay(
 
 def write_overlay_picture(path: Path, image: Image, table: pd.DataFrame, thresholds: Sequence[float]) -> None:
     """Write one picture with the rows of frame 0 drawn on it to `path` (.png)."""
-    painter = Painter(image.shape[0], image.shape[1], thresholds)
+    painter = Painter(image.shape[0], image.shape[1], au_columns(table.columns), thresholds)
     painted = painter.paint(image, _faces_by_frame(table).get(0, []))
     with atomic_path(path) as temporary:
         cv2.imwrite(str(temporary), cv2.cvtColor(painted, cv2.COLOR_RGB2BGR))
@@ -143,25 +144,30 @@ def audio_levels_at(sound: Speech, time_s: float) -> AudioLevels:
 class Painter:
     """Painter of the frames of one video; the size of the first frame determines the layout.
 
-    The picture is scaled to a height of 480 to 1080 px, and the panel has the same height.
+    The picture is scaled to a height of 480 to 1080 px, and the panel has the same height. The panel has a
+    row for each AU and one for the sound, in as many columns as they need.
     """
 
-    def __init__(self, height: int, width: int, thresholds: Sequence[float]) -> None:
+    def __init__(self, height: int, width: int, au_names: Sequence[str], thresholds: Sequence[float]) -> None:
+        """thresholds: [A], one for each of au_names."""
+        self._sound_row = len(au_names)
+        columns = -(-(self._sound_row + 1) // _MAX_ROWS)
+        self._rows = -(-(self._sound_row + 1) // columns)
+        """Rows of a column."""
         self._thresholds = np.asarray(thresholds, np.float32)
         scale = min(max(1.0, _MIN_HEIGHT / height), _MAX_WIDTH / width, _MAX_HEIGHT / height)
         self._width, self._height = max(2, round(width * scale)), max(2, round(height * scale))
         canvas_height = max(self._height, _MIN_HEIGHT)
         self._unit = canvas_height / _MIN_HEIGHT  # all lengths in the panel are multiples
-        panel_width = round(250 * self._unit)
-        self._left = self._width + round(14 * self._unit)  # px, left end of the rows
-        self._right = self._width + panel_width - round(14 * self._unit)
+        self._column_width = round(250 * self._unit)
+        panel_width = columns * self._column_width
         self._top = (canvas_height - self._height) // 2
         # Both sides must be even, because yuv420p halves them.
         size = (canvas_height + canvas_height % 2, (self._width + panel_width + 1) // 2 * 2, 3)
         self._blank: Image = np.full(size, _BACKGROUND, np.uint8)
-        for j, name in enumerate(AFFWILD2_AUS):
-            self._label(j, name, AU_MEANINGS[name])
-        self._label(_SOUND_ROW, "sound", "level")
+        for j, name in enumerate(au_names):
+            self._label(j, name, ACTION_UNITS[name].meaning)
+        self._label(self._sound_row, "sound", "level")
 
     def paint(self, image: Image, faces: Sequence[DrawnFace], levels: AudioLevels | None = None) -> Image:
         """Return the canvas [H', W', 3] RGB, with even sides, for an image [H, W, 3] RGB."""
@@ -185,7 +191,13 @@ class Painter:
         return max(1, round(units * self._unit))
 
     def _row_top(self, j: int) -> int:
-        return self._px(32 + 34 * j)
+        return self._px(32 + 34 * (j % self._rows))
+
+    def _row_span(self, j: int) -> tuple[int, int]:
+        """Return the left and right end of row j, px."""
+        left = self._width + j // self._rows * self._column_width
+        margin = round(14 * self._unit)
+        return left + margin, left + self._column_width - margin
 
     def _bar_span(self, j: int) -> tuple[int, int]:
         """Return top and bottom of the bar of AU j, px."""
@@ -206,12 +218,12 @@ class Painter:
         return int(cv2.getTextSize(text, _FONT, scale, thickness)[0][0])
 
     def _label(self, j: int, name: str, meaning: str) -> None:
-        baseline = self._row_top(j) + self._px(13)
-        used = self._text(self._blank, name, (self._left, baseline), _TEXT, 0.42)
-        meaning_at = (self._left + used + self._px(7), baseline)
+        baseline, (left, right) = self._row_top(j) + self._px(13), self._row_span(j)
+        used = self._text(self._blank, name, (left, baseline), _TEXT, 0.42)
+        meaning_at = (left + used + self._px(7), baseline)
         self._text(self._blank, meaning, meaning_at, _FAINT_TEXT, 0.38)
         top, bottom = self._bar_span(j)
-        cv2.rectangle(self._blank, (self._left, top), (self._right, bottom), _BAR_BACKGROUND, cv2.FILLED)
+        cv2.rectangle(self._blank, (left, top), (right, bottom), _BAR_BACKGROUND, cv2.FILLED)
 
     def _draw_box(self, view: Image, face: DrawnFace, scale: tuple[float, float]) -> None:
         x, y, w, h = face.box
@@ -228,7 +240,7 @@ class Painter:
         self._text(view, text, (corner[0] + self._px(4), tag_bottom - self._px(4)), (0, 0, 0), size)
 
     def _draw_legend(self, canvas: Image, shown: Sequence[DrawnFace], total: int) -> None:
-        position, baseline = self._left, self._px(20)
+        position, baseline = self._row_span(0)[0], self._px(20)
         if not shown:
             self._text(canvas, "no face", (position, baseline), _FAINT_TEXT, 0.42)
             return
@@ -246,9 +258,9 @@ class Painter:
             self._text(canvas, f"and {total - len(shown)} more", (position, baseline), _FAINT_TEXT, 0.38)
 
     def _draw_bars(self, canvas: Image, face: DrawnFace, row: int, rows: int) -> None:
-        """Draw the 12 bars of one face; faces share the height of a bar, one below the other."""
+        """Draw the bars of one face; faces share the height of a bar, one below the other."""
         for j, probability in enumerate(face.probabilities):
-            top, bottom = self._bar_span(j)
+            (top, bottom), (left, right) = self._bar_span(j), self._row_span(j)
             upper = round(top + (bottom - top + 1) * row / rows)
             lower = max(upper, round(top + (bottom - top + 1) * (row + 1) / rows) - 1 - (row < rows - 1))
             if np.isnan(probability):
@@ -257,44 +269,46 @@ class Painter:
                 continue
             active = bool(face.active[j])
             dim = tuple(round(0.45 * c + 0.55 * g) for c, g in zip(face.colour, _BAR_BACKGROUND, strict=True))
-            end = self._left + round(float(probability) * (self._right - self._left))
+            end = left + round(float(probability) * (right - left))
             colour = face.colour if active else dim
-            cv2.rectangle(canvas, (self._left, upper), (end, lower), colour, cv2.FILLED)
+            cv2.rectangle(canvas, (left, upper), (end, lower), colour, cv2.FILLED)
             if rows == 1:
                 self._number(canvas, j, f"{probability:.2f}", face.colour if active else _FAINT_TEXT)
             if row == rows - 1:
                 self._draw_threshold(canvas, j)
 
     def _draw_threshold(self, canvas: Image, j: int) -> None:
-        top, bottom = self._bar_span(j)
-        position = self._left + round(float(self._thresholds[j]) * (self._right - self._left))
+        (top, bottom), (left, right) = self._bar_span(j), self._row_span(j)
+        position = left + round(float(self._thresholds[j]) * (right - left))
         ends = (position, top - self._px(2)), (position, bottom + self._px(2))
         cv2.line(canvas, *ends, _BACKGROUND, self._px(3))  # an outline, visible on a bright bar too
         cv2.line(canvas, *ends, _TEXT, self._px(1))
 
     def _draw_sound(self, canvas: Image, levels: AudioLevels | None) -> None:
         """Draw the sound level as a bar, green during speech."""
+        row = self._sound_row
         if levels is None:
-            self._number(canvas, _SOUND_ROW, "no sound", _FAINT_TEXT)
+            self._number(canvas, row, "no sound", _FAINT_TEXT)
             return
-        top, bottom = self._bar_span(_SOUND_ROW)
+        (top, bottom), (left, right) = self._bar_span(row), self._row_span(row)
         share = float(np.clip(1 + levels.level_db / _SOUND_RANGE_DB, 0, 1))
         colour = _SPEECH if levels.speech else _FAINT_TEXT
         if share > 0:
-            end = self._left + round(share * (self._right - self._left))
-            cv2.rectangle(canvas, (self._left, top), (end, bottom), colour, cv2.FILLED)
-        self._number(canvas, _SOUND_ROW, "speech" if levels.speech else "", colour)
+            end = left + round(share * (right - left))
+            cv2.rectangle(canvas, (left, top), (end, bottom), colour, cv2.FILLED)
+        self._number(canvas, row, "speech" if levels.speech else "", colour)
 
     def _number(self, canvas: Image, j: int, text: str, colour: Colour) -> None:
         width = cv2.getTextSize(text, _FONT, 0.4 * self._unit, self._px(1))[0][0]
-        self._text(canvas, text, (self._right - width, self._row_top(j) + self._px(13)), colour, 0.4)
+        self._text(canvas, text, (self._row_span(j)[1] - width, self._row_top(j) + self._px(13)), colour, 0.4)
 
 
 def _faces_by_frame(table: pd.DataFrame) -> dict[int, list[DrawnFace]]:
     rows = table[table["success"] == 1]
     boxes = rows[list(BOX_COLUMNS)].to_numpy(float)
-    aus = rows[list(AFFWILD2_AUS)].to_numpy(np.float32)
-    active = rows[list(ACTIVE_COLUMNS)].to_numpy() == 1
+    au_names = au_columns(table.columns)
+    aus = rows[list(au_names)].to_numpy(np.float32)
+    active = rows[active_columns(au_names)].to_numpy() == 1
     faces: dict[int, list[DrawnFace]] = {}
     columns = (rows["frame"], rows["face_id"], boxes, aus, active, rows["reason"])
     for frame, face_id, *drawn in zip(*columns, strict=True):

@@ -20,9 +20,9 @@ import plotly.graph_objects as go
 from numpy.typing import NDArray
 from plotly.subplots import make_subplots
 
-from auscan.core.aus import AFFWILD2_AUS, AU_MEANINGS
+from auscan.core.aus import ACTION_UNITS, au_columns
 from auscan.results.events import Speech
-from auscan.results.table import ACTIVE_COLUMNS, frame_durations_s, frame_times_s, value_column
+from auscan.results.table import active_columns, frame_durations_s, frame_times_s, value_column
 
 MAX_POINTS: Final[int] = 6000
 """Points of one curve at most; more are not visible and make the file large."""
@@ -78,7 +78,7 @@ class _FrameTimes:
 
 
 def face_figure(data: FigureData, face_id: int, limit: int = MAX_POINTS) -> go.Figure:
-    """Return a figure of the twelve AUs, the quality and speech over the whole video for one face.
+    """Return a figure of the AUs, the quality and speech over the whole video for one face.
 
     limit: points of one curve at most; longer curves are downsampled (`downsample`).
     Raises ValueError if the table does not have the face.
@@ -88,13 +88,14 @@ def face_figure(data: FigureData, face_id: int, limit: int = MAX_POINTS) -> go.F
         raise ValueError(f"The table has no face {face_id}.")
     times = _frame_times(data.table)
     events = data.events[data.events["face_id"] == face_id]
-    heights_px = [26] * len(AFFWILD2_AUS) + [26] + ([8] if data.sound is not None else [])
+    au_names = au_columns(data.table.columns)
+    heights_px = [26] * len(au_names) + [26] + ([8] if data.sound is not None else [])
     figure = _make_rows(heights_px)
     index = np.searchsorted(times.frames, rows["frame"])
-    for j, name in enumerate(AFFWILD2_AUS):
+    for j, name in enumerate(au_names):
         untrained = name in data.untrained_aus
         note = " (not trained)" if untrained else ""
-        _add_row_title(figure, j + 1, f"<b>{name}</b> {AU_MEANINGS[name]}{note}")
+        _add_row_title(figure, j + 1, f"<b>{name}</b> {ACTION_UNITS[name].meaning}{note}")
         if untrained:
             figure.add_scatter(x=times.starts_s[:1], y=[None], row=j + 1, col=1)
             continue
@@ -105,16 +106,16 @@ def face_figure(data: FigureData, face_id: int, limit: int = MAX_POINTS) -> go.F
         figure.add_hline(y=data.thresholds[j], line=line, row=j + 1, col=1)
         span_s = float(times.ends_s[-1] - times.starts_s[0])
         _add_events(figure, j + 1, events[events["AU"] == name], limit, span_s)
-    _add_row_title(figure, 13, "<b>quality</b> of the face image")
+    quality_row, speech_row = len(au_names) + 1, len(au_names) + 2
+    _add_row_title(figure, quality_row, "<b>quality</b> of the face image")
     quality = _values_by_frame(times, index, rows["quality"])
-    _add_curve(
-        figure, 13, *downsample(times.starts_s, quality, limit // 3), "quality at %{x:.2f} s: %{y:.2f}"
-    )
+    points = downsample(times.starts_s, quality, limit // 3)
+    _add_curve(figure, quality_row, *points, "quality at %{x:.2f} s: %{y:.2f}")
     figure.update_yaxes(range=[-0.24, 1.06], showticklabels=False, showgrid=False, zeroline=False)
     if data.sound is not None:
-        _add_row_title(figure, 14, "<b>speech</b> of any person")
-        _add_speech(figure, 14, data.sound, 0.5)
-        figure.update_yaxes(range=[0, 1], row=14, col=1)
+        _add_row_title(figure, speech_row, "<b>speech</b> of any person")
+        _add_speech(figure, speech_row, data.sound, 0.5)
+        figure.update_yaxes(range=[0, 1], row=speech_row, col=1)
     _shade_unscored(figure, times, _scored_by_frame(times, index, rows))
     return _set_layout(figure, times, heights_px)
 
@@ -197,7 +198,7 @@ def _values_by_frame(times: _FrameTimes, index: NDArray[np.intp], values: pd.Ser
 def _scored_by_frame(times: _FrameTimes, index: NDArray[np.intp], rows: pd.DataFrame) -> NDArray[np.int8]:
     """Return for each frame [F]: 1 the face is scored, 0 it is not scored, -1 it is missing."""
     scored = np.full(len(times.frames), -1, np.int8)
-    scored[index] = rows[list(ACTIVE_COLUMNS)].notna().any(axis=1)
+    scored[index] = rows[active_columns(au_columns(rows.columns))].notna().any(axis=1)
     return scored
 
 

@@ -19,13 +19,13 @@ import pandas as pd
 import plotly.graph_objects as go
 from plotly.offline import get_plotlyjs
 
-from auscan.core.aus import AFFWILD2_AUS, AU_DESCRIPTIONS, AU_MEANINGS
+from auscan.core.aus import ACTION_UNITS, au_columns
 from auscan.core.environment import atomic_path
 from auscan.results.attributions import Attributions
 from auscan.results.figures.heat import Image, draw_apex
 from auscan.results.figures.plots import MAX_POINTS, FigureData, face_figure, overview_figure
 from auscan.results.result import Result
-from auscan.results.table import ACTIVE_COLUMNS, MIN_QUALITY, NO_FACE_REASON
+from auscan.results.table import MIN_QUALITY, NO_FACE_REASON, active_columns
 
 MAX_FACES: Final[int] = 6
 """Faces with a timeline and pictures: those with the most frames. Events and counts include all faces."""
@@ -87,8 +87,7 @@ def write_report(path: Path, result: Result, apexes: Sequence[Apex] = ()) -> Non
     strongest = _strongest(result.events, MAX_EVENTS)
     page = environment.get_template("report.html.j2").render(
         summary=summary,
-        meanings=AU_MEANINGS,
-        descriptions=AU_DESCRIPTIONS,
+        action_units={name: ACTION_UNITS[name] for name in result.info.au_names},
         reasons=_REASON_TEXTS,
         min_quality=MIN_QUALITY,
         unscored=_unscored_shares(result.table),
@@ -171,7 +170,7 @@ def _quality_text(table: pd.DataFrame, summary: dict[str, Any]) -> str:
 def _unscored_shares(table: pd.DataFrame) -> dict[str, float]:
     """Return the share of face rows that are not scored, by reason, most frequent first."""
     faces = table[table["success"] == 1]
-    unscored = faces[faces[list(ACTIVE_COLUMNS)].isna().all(axis=1)]
+    unscored = faces[faces[active_columns(au_columns(faces.columns))].isna().all(axis=1)]
     reasons = unscored.loc[~unscored["reason"].isin(["", NO_FACE_REASON]), "reason"].value_counts()
     return {str(reason): count / len(faces) for reason, count in reasons.items()}
 
@@ -198,12 +197,14 @@ def _timeline(result: Result, face_id: int, max_points: int) -> Panel:
 
 def _timeline_text(rows: pd.DataFrame) -> str:
     """Return the text alternative of a timeline: each active AU with its share of the scored frames."""
-    scored_share = rows[list(ACTIVE_COLUMNS)].notna().any(axis=1).mean()
+    au_names = au_columns(rows.columns)
+    active = rows[active_columns(au_names)]
+    scored_share = active.notna().any(axis=1).mean()
     seen = f"Found in {len(rows)} frames, scored in {scored_share:.0%} of them"
-    shares = rows[list(ACTIVE_COLUMNS)].mean().to_numpy()
+    shares = active.mean().to_numpy()
     order = np.argsort(-np.nan_to_num(shares), kind="stable")
     active_texts = [
-        f"{AFFWILD2_AUS[j]} ({AU_MEANINGS[AFFWILD2_AUS[j]]}) in {shares[j]:.0%}"
+        f"{au_names[j]} ({ACTION_UNITS[au_names[j]].meaning}) in {shares[j]:.0%}"
         for j in order
         if shares[j] > 0
     ]

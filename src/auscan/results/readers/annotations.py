@@ -17,16 +17,19 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from auscan.core.aus import AFFWILD2_AUS, AU_COUNT
+from auscan.core.aus import AFFWILD2_AUS
 from auscan.core.errors import InputError
 
 NOT_ANNOTATED: Final[int] = -1
 """Label of an AU that was not annotated in a frame."""
 
 FIRST_EDITION: Final[tuple[str, ...]] = ("AU01", "AU02", "AU04", "AU06", "AU12", "AU15", "AU20", "AU25")
-"""The eight columns of edition 1; AU20 is not one of AFFWILD2_AUS."""
+"""The eight columns of edition 1; AU20 is left out."""
 
-COLUMN_ORDERS: Final[dict[int, tuple[str, ...]]] = {AU_COUNT: AFFWILD2_AUS, len(FIRST_EDITION): FIRST_EDITION}
+COLUMN_ORDERS: Final[dict[int, tuple[str, ...]]] = {
+    len(AFFWILD2_AUS): AFFWILD2_AUS,
+    len(FIRST_EDITION): FIRST_EDITION,
+}
 """AUs of a file by its number of columns. Headers are not read, because their spelling varies."""
 
 
@@ -94,8 +97,8 @@ def _column_order(lines: Iterable[str], path: Path) -> tuple[str, ...]:
     known = [columns for columns, _ in count.most_common() if columns in COLUMN_ORDERS]
     if not known:
         raise InputError(
-            f"{path} has {count.most_common(1)[0][0]} columns, not {AU_COUNT} (or {len(FIRST_EDITION)} as in "
-            f"edition 1). Check that it is an AU annotation file."
+            f"{path} has {count.most_common(1)[0][0]} columns, not {len(AFFWILD2_AUS)} (or "
+            f"{len(FIRST_EDITION)} as in edition 1). Check that it is an AU annotation file."
         )
     return COLUMN_ORDERS[known[0]]
 
@@ -104,7 +107,7 @@ def _parse(line: str, column_order: Sequence[str]) -> _ParsedLine:
     fields = _fields(line)
     if len(fields) != len(column_order):
         problem = "empty" if not line.strip() else f"with other than {len(column_order)} columns"
-        return _ParsedLine((NOT_ANNOTATED,) * AU_COUNT, problem)
+        return _ParsedLine((NOT_ANNOTATED,) * len(AFFWILD2_AUS), problem)
     values = dict(zip(column_order, (label_value(field) for field in fields), strict=True))
     row = tuple(_label_or_missing(values.get(name)) for name in AFFWILD2_AUS)
     return _ParsedLine(row, "with a value other than 0, 1 or -1" if None in values.values() else None)
@@ -124,5 +127,5 @@ def _warnings(
     for problem, count in sorted((t, n) for t, n in problems.items() if t is not None):
         first = next(k for k, line in enumerate(lines, start=1) if parsed[line].problem == problem)
         yield f"{count} label lines {problem}, the first for frame {first}: taken as not annotated"
-    if len(column_order) != AU_COUNT:
+    if len(column_order) != len(AFFWILD2_AUS):
         yield f"only {len(column_order)} columns, read as edition 1's {', '.join(column_order)}"

@@ -12,20 +12,20 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from auscan.core.aus import AU_COUNT
-
 Scale = Literal["probability", "intensity"]
 """Unit of the values behind labels: 0 to 1, or 0 to 5."""
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class FrameCoding:
-    """Coding frame by frame. T frames, A = 12."""
+    """Coding frame by frame. T frames, A AUs."""
 
     name: str
     """Name of the file or result."""
     face: int
     """Number of the face in the file."""
+    au_names: tuple[str, ...]
+    """[A] AUs of the coding."""
     frames: NDArray[np.int64]
     """[T] frame indices from 0, increasing; gaps are allowed."""
     times_s: NDArray[np.float64] | None
@@ -41,7 +41,7 @@ class FrameCoding:
 
     def __post_init__(self) -> None:
         count = len(self.frames)
-        assert self.labels.shape == (count, AU_COUNT)
+        assert self.labels.shape == (count, len(self.au_names))
         assert self.times_s is None or self.times_s.shape == (count,)
         assert (self.values is None) == (self.scale is None)
 
@@ -54,8 +54,8 @@ class EventCoding:
     """Name of the file."""
     face: int
     """Number of the face in the file."""
-    coded: NDArray[np.bool_]
-    """[A] whether the AU was coded."""
+    au_names: tuple[str, ...]
+    """AUs that were coded, in ascending order; the others are unknown."""
     events: pd.DataFrame
     """AU, onset, offset (s), sorted by AU and onset."""
 

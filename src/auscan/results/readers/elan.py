@@ -17,7 +17,7 @@ from xml.etree import ElementTree as Xml
 
 import pandas as pd
 
-from auscan.core.aus import AFFWILD2_AUS
+from auscan.core.aus import ACTION_UNITS
 from auscan.core.errors import InputError
 from auscan.results.readers.coding import EventCoding
 
@@ -63,10 +63,10 @@ def _root(path: Path) -> Xml.Element:
 
 
 def _au(tier: str) -> str | None:
-    """Return the AU of a tier by its name; None if it is not one of AFFWILD2_AUS."""
+    """Return the AU of a tier by its name; None if it names none."""
     match = AU_PATTERN.match(tier)
     name = f"AU{int(match[1]):02d}" if match else ""
-    return name if name in AFFWILD2_AUS else None
+    return name if name in ACTION_UNITS else None
 
 
 def _spans(tier: Xml.Element, slots: dict[str, str | None], path: Path) -> list[TimeSpan]:
@@ -80,11 +80,10 @@ def _spans(tier: Xml.Element, slots: dict[str, str | None], path: Path) -> list[
 
 
 def _coding(name: str, face: int, spans: dict[str, list[TimeSpan]]) -> EventCoding:
-    rows = [(au, *span) for au in AFFWILD2_AUS for span in _merge_overlaps(spans.get(au, []))]
-    coded = pd.Index(AFFWILD2_AUS).isin(list(spans))
+    rows = [(au, *span) for au in sorted(spans) for span in _merge_overlaps(spans[au])]
     events = pd.DataFrame(rows, columns=["AU", "onset", "offset"])
     events = events.astype({"AU": "str", "onset": float, "offset": float})  # dtypes of an empty table, too
-    return EventCoding(name=name, face=face, coded=coded, events=events)
+    return EventCoding(name=name, face=face, au_names=tuple(sorted(spans)), events=events)
 
 
 def _merge_overlaps(spans: list[TimeSpan]) -> list[TimeSpan]:

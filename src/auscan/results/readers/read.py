@@ -21,7 +21,7 @@ from auscan.results.readers.coding import Coding, FrameCoding
 from auscan.results.readers.elan import read_elan
 from auscan.results.readers.toolkits import is_openface, is_pyfeat, read_openface, read_pyfeat
 from auscan.results.result import Result
-from auscan.results.table import ACTIVE_COLUMNS, by_face, frame_times_s, value_column
+from auscan.results.table import active_columns, by_face, frame_times_s, value_column
 
 SUPPORTED_INPUTS = (
     "Give a folder that `auscan detect` wrote, an .eaf of ELAN, a CSV of OpenFace or py-feat, "
@@ -60,7 +60,7 @@ def codings_from_result(result: Result, name: str) -> list[FrameCoding]:
     table = result.table
     frames = table["frame"].drop_duplicates().to_numpy(np.int64)
     times_s = frame_times_s(table)
-    columns = [value_column(table, au) for au in AFFWILD2_AUS]
+    columns = [value_column(table, au) for au in result.info.au_names]
     codings = []
     for face, rows in by_face(table):
         face_rows = rows.set_index("frame").reindex(frames)
@@ -69,9 +69,10 @@ def codings_from_result(result: Result, name: str) -> list[FrameCoding]:
             FrameCoding(
                 name=name,
                 face=face,
+                au_names=result.info.au_names,
                 frames=frames,
                 times_s=times_s,
-                labels=face_rows[list(ACTIVE_COLUMNS)].to_numpy(np.float32),
+                labels=face_rows[active_columns(result.info.au_names)].to_numpy(np.float32),
                 values=face_rows[columns].to_numpy(np.float32),
                 scale="probability",
                 events=events[["AU", "onset", "offset"]].reset_index(drop=True),
@@ -86,6 +87,7 @@ def _read_affwild2(path: Path) -> FrameCoding:
     return FrameCoding(
         name=path.name,
         face=0,
+        au_names=AFFWILD2_AUS,
         frames=np.arange(len(labels), dtype=np.int64),
         times_s=None,
         labels=np.where(labels < 0, np.nan, labels).astype(np.float32),

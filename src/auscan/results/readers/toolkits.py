@@ -18,7 +18,7 @@ from typing import Final
 import numpy as np
 import pandas as pd
 
-from auscan.core.aus import AFFWILD2_AUS
+from auscan.core.aus import ACTION_UNITS, au_columns
 from auscan.core.errors import InputError
 from auscan.results.readers.coding import FrameCoding
 
@@ -44,7 +44,7 @@ def read_openface_table(path: Path) -> pd.DataFrame:
         raise InputError(f"{path} cannot be read as a table ({error}).") from error
     table.columns = table.columns.str.strip()
     missing = [name for name in REQUIRED_COLUMNS if name not in table]
-    if missing or not any(f"{name}_c" in table for name in AFFWILD2_AUS):
+    if missing or not any(f"{name}_c" in table for name in ACTION_UNITS):
         missing_text = ", ".join(missing) or "presences (_c)"
         raise InputError(f"{path} is not an OpenFace table of a video with AUs: it lacks {missing_text}.")
     if "face_id" not in table:  # OpenFace 1 has no face_id
@@ -55,17 +55,20 @@ def read_openface_table(path: Path) -> pd.DataFrame:
 def read_openface(path: Path) -> list[FrameCoding]:
     """Return a coding for each face of the file.  Raises InputError if it is not such a table."""
     table = read_openface_table(path)
+    coded = table.columns[table.notna().any()]  # an export may have empty columns
+    au_names = tuple(name for name in ACTION_UNITS if f"{name}_c" in coded)
     codings = []
     for face, rows in table.groupby("face_id", sort=True):
         found = rows["success"].to_numpy(np.float64)[:, None] == 1
-        presences = rows.reindex(columns=[f"{name}_c" for name in AFFWILD2_AUS]).to_numpy(np.float32)
-        intensities = rows.reindex(columns=[f"{name}_r" for name in AFFWILD2_AUS]).to_numpy(np.float32)
+        presences = rows.reindex(columns=[f"{name}_c" for name in au_names]).to_numpy(np.float32)
+        intensities = rows.reindex(columns=[f"{name}_r" for name in au_names]).to_numpy(np.float32)
         known = found & np.isin(presences, (0, 1))
         has_values = not np.isnan(intensities).all()
         codings.append(
             FrameCoding(
                 name=path.name,
                 face=int(str(face)),
+                au_names=au_names,
                 frames=rows["frame"].to_numpy(np.int64) - 1,
                 times_s=rows["timestamp"].to_numpy(np.float64),
                 labels=np.where(known, presences, np.nan).astype(np.float32),
@@ -84,7 +87,7 @@ def is_pyfeat(path: Path) -> bool:
     """Return whether the header of a CSV file is that of py-feat."""
     with path.open(encoding="utf-8-sig", errors="replace") as file:
         fields = {field.strip() for field in file.readline().split(",")}
-    return {"frame", "FaceScore"} <= fields and any(name in fields for name in AFFWILD2_AUS)
+    return {"frame", "FaceScore"} <= fields and any(name in fields for name in ACTION_UNITS)
 
 
 def read_pyfeat(path: Path) -> list[FrameCoding]:
@@ -95,18 +98,20 @@ def read_pyfeat(path: Path) -> list[FrameCoding]:
         raise InputError(f"{path} cannot be read as a table ({error}).") from error
     table = table[table["FaceScore"].notna()]
     identities = table["Identity"].astype(str) if "Identity" in table else pd.Series("", index=table.index)
+    au_names = au_columns(table.columns[table.notna().any()])  # an export may have empty columns
     codings = []
     for face, (_, rows) in enumerate(table.groupby(identities, sort=True)):
         rows = rows.sort_values("frame")
         if rows["frame"].duplicated().any():
             raise InputError(f"{path} has several faces in a frame and no Identity column to separate them.")
-        values = rows.reindex(columns=list(AFFWILD2_AUS)).to_numpy(np.float32)
+        values = rows[list(au_names)].to_numpy(np.float32)
         labels = np.where(np.isnan(values), np.nan, values >= ACTIVE_THRESHOLD).astype(np.float32)
         frames = rows["frame"].to_numpy(np.int64)
         codings.append(
             FrameCoding(
                 name=path.name,
                 face=face,
+                au_names=au_names,
                 frames=frames,
                 times_s=None,
                 labels=labels,

@@ -5,7 +5,6 @@ import { h, notify } from "./dom.js";
 const WIDTH = 640, MAX_UNANSWERED = 3, MAX_PICTURES = 96, QUALITY = 0.8;
 
 export function showCamera(main, about) {
-  const names = Object.keys(about.aus);
   const canvas = h("canvas", { role: "img", "aria-label": "The camera's picture with the action units drawn on it" });
   const view = h("div", { class: "viewer camera" }, canvas);
   const status = h("p", { class: "faint", role: "status" }, "Pictures are sent only to this Studio and are not stored. Audio is not used.");
@@ -16,14 +15,14 @@ export function showCamera(main, about) {
   button.addEventListener("click", async () => {
     if (session) { stop(); return; }
     try {
-      session = await start(canvas, names, (text) => { status.textContent = text; }, stop);
+      session = await start(canvas, (text) => { status.textContent = text; }, stop);
       button.textContent = "Stop the camera";
     } catch (error) { notify(`The camera cannot be used: ${error.message}`); }
   });
   return stop;
 }
 
-async function start(canvas, names, setStatus, onClosed) {
+async function start(canvas, setStatus, onClosed) {
   if (!navigator.mediaDevices) throw new Error("browsers allow it only on a local address or over HTTPS.");
   const stream = await navigator.mediaDevices.getUserMedia({ video: { width: { ideal: WIDTH } } });
   const video = h("video", { muted: true, playsinline: "" });
@@ -31,7 +30,7 @@ async function start(canvas, names, setStatus, onClosed) {
   await video.play();
   const socket = new WebSocket(`${location.protocol === "https:" ? "wss" : "ws"}://${location.host}/api/live`);
   socket.binaryType = "arraybuffer";
-  const session = new Session(video, socket, canvas, names, setStatus);
+  const session = new Session(video, socket, canvas, setStatus);
   const stop = () => {
     session.closed = true;
     socket.close();
@@ -42,8 +41,9 @@ async function start(canvas, names, setStatus, onClosed) {
 }
 
 class Session {
-  constructor(video, socket, canvas, names, setStatus) {
-    Object.assign(this, { video, socket, canvas, names, setStatus });
+  constructor(video, socket, canvas, setStatus) {
+    Object.assign(this, { video, socket, canvas, setStatus });
+    this.names = [];  // AUs of the model, known from the first message
     this.pictures = new Map();  // index -> picture without rows yet
     this.sent = this.answered = this.shown = 0;
     this.closed = false;
@@ -53,7 +53,7 @@ class Session {
   }
 
   onMessage(message) {
-    if (message.thresholds) { this.thresholds = message.thresholds; this.startedMs = performance.now(); this.captureLoop(); return; }
+    if (message.thresholds) { this.thresholds = message.thresholds; this.names = Object.keys(message.thresholds); this.startedMs = performance.now(); this.captureLoop(); return; }
     this.answered = message.index + 1;
     const last = message.rows.at(-1)?.frame;
     if (last !== undefined) this.draw(last, message.rows.filter((row) => row.frame === last));

@@ -45,7 +45,7 @@ class ResultView {
   // label: "1: " or "2: " if two results are shown; part of the accessible names.
   constructor(result, about, label) {
     const name = `${label}${result.name}`;
-    Object.assign(this, { result, about, names: Object.keys(about.aus) });
+    Object.assign(this, { result, about, names: Object.keys(result.summary.thresholds) });
     this.linkedViews = () => [this];
     this.baseline = result.summary.baseline ?? "none";
     this.events = new EventList(name, (seconds) => this.seek(seconds));

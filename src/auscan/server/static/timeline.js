@@ -3,9 +3,9 @@ import { ACCENT, fitCanvas } from "./paint.js";
 import { h } from "./dom.js";
 
 export class Timeline {
-  // onChange(): called when a threshold changes; seek(seconds): called when a lane is clicked.
+  // aus: meaning by AU; thresholds: by AU of the result. onChange(): called when a threshold changes; seek(seconds): called when a lane is clicked.
   constructor(name, aus, thresholds, seek, onChange) {
-    this.names = Object.keys(aus);
+    this.names = Object.keys(thresholds);
     this.defaultThresholds = { ...thresholds };
     this.thresholds = { ...thresholds };
     this.playheads = [];
