@@ -24,10 +24,11 @@ from typing import Any, Final
 
 import numpy as np
 import pandas as pd
+import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from auscan.core.checkpoint_folder import CARD_FILE, write_checksums
+from auscan.core.checkpoint_folder import CARD_FILE
 from auscan.core.config import Calibration, CheckpointConfig, OperatingPoints
 from auscan.core.environment import atomic_path
 from auscan.core.errors import InputError
@@ -68,6 +69,8 @@ LOOP: Final = LoopConfig(epochs=12, batch=4, patience=3, rule="element", stop_at
 """Training loop; early stopping on the people of the validation split."""
 LOSS: Final = LossConfig(alignment=0.0, covers=0.0)
 """Losses of labels only."""
+SEED: Final = 0
+"""Seed of the weights of new outputs."""
 LENGTH: Final = 150
 """Frames of a window."""
 
@@ -102,7 +105,7 @@ def finetune(
     base, base_config = _as_trained(checkpoint, config, tracks[0])
     margin_s = config.network.fusion.reach_s + EXTRA_AUDIO_S
     before = decide(score_tracks(base, tracks, None, margin_s), config)
-    frames = _training_frames(index, before, au_names, labelled, config.untrained_aus)
+    frames = _training_frames(index, before, au_names, labelled)
     shutil.rmtree(work / "runs", ignore_errors=True)
     grown = with_new_aus(base, base_config, au_names)
     save_trained(work / "runs" / "start", *grown)
@@ -121,14 +124,14 @@ def finetune(
     card = model_card(out.resolve().name, config.name, model, result, people, len(folds))
     with atomic_path(out / CARD_FILE) as path:
         path.write_text(card, encoding="utf-8")
-    write_checksums(out)
     return result
 
 
 def decide(scores: pd.DataFrame, config: CheckpointConfig) -> pd.DataFrame:
-    """Return scores of uncalibrated probabilities as decisions, 1 or 0; frames without a face have 0."""
+    """Return uncalibrated scores as decisions, 1 or 0, of the AUs that the checkpoint was trained on."""
     probabilities = scores[list(config.au_names)].to_numpy(np.float64)
-    return _decide(scores, config.au_names, probabilities, config.calibration, config.thresholds)
+    decisions = _decide(scores, config.au_names, probabilities, config.calibration, config.thresholds)
+    return decisions.drop(columns=list(config.untrained_aus))
 
 
 def with_new_aus(
@@ -139,7 +142,9 @@ def with_new_aus(
     Weights of new outputs are new; weights by which others read the new AUs are 0.
     """
     settings = config.network.model_copy(update={"au_names": au_names})
-    grown = FeatureNetwork(config.sizes, settings, config.controls, view_frames=0)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(SEED)
+        grown = FeatureNetwork(config.sizes, settings, config.controls, view_frames=0)
     weights, old = grown.state_dict(), network.state_dict()
     for name, weight in weights.items():
         weights[name] = _extended(old[name], weight)
@@ -225,7 +230,6 @@ def _training_frames(
     before: pd.DataFrame,
     au_names: Sequence[str],
     labelled: Sequence[str],
-    untrained: Sequence[str],
 ) -> pd.DataFrame:
     """Return the frames of the index with the labels of all AUs: its own, or the checkpoint's decisions."""
     frames = index.frames[
@@ -237,7 +241,7 @@ def _training_frames(
     for au in au_names:
         if au in labelled:
             frames[au] = index.frames[au].to_numpy(np.int8)
-        elif au in untrained:
+        elif au not in before:
             frames[au] = np.int8(NOT_ANNOTATED)
         else:
             frames[au] = np.where(found["has_face"] == True, found[au], NOT_ANNOTATED).astype(np.int8)  # noqa: E712
