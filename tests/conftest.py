@@ -48,6 +48,7 @@ MARKERS = {
     "training/test_encoder.py": "train",
     "training/test_loop.py": "train",
     "training/test_two_processes.py": "train",
+    "batch/test_api.py": "slow",
     "batch/test_end_to_end.py": "slow",
     "batch/test_run.py": "slow",
     "benchmarks": "slow",
@@ -90,8 +91,8 @@ MARKERS = {
     "training/test_several_encoders.py": "slow",
 }
 """The marker of all tests of a folder or module below tests/."""
-SLOW_FIXTURES = {"tiny_graphs", "backbones"}
-"""Fixtures that take half a minute, or import transformers."""
+SLOW_FIXTURES = {"tiny_graphs", "other_aus_graphs", "backbones", "desk"}
+"""Fixtures that take half a minute, import transformers, or whose tests start many processes."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -180,6 +181,44 @@ def tiny_graphs(tmp_path_factory: pytest.TempPathFactory, tiny_checkpoint: Path)
     return folder
 
 
+OTHER_AUS = ("AU45", "AU12", "AU05", "AU25", "AU09")
+"""AUs in another order than those of Aff-Wild2, and some that it lacks."""
+
+
+@pytest.fixture(scope="session")
+def other_aus_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a tiny checkpoint with `OTHER_AUS` and intensities; not to be written to.
+
+    It was never taught AU05, nor the intensity of AU25.
+    """
+    from auscan.model.checkpoint import save_checkpoint
+
+    folder = tmp_path_factory.mktemp("checkpoints") / "other-aus"
+    network = TINY.model_copy(update={"au_names": OTHER_AUS, "intensity": True})
+    config = CheckpointConfig(
+        name="other-aus",
+        untrained_aus=("AU05",),
+        untrained_intensities=("AU25",),
+        has_pose_occlusion=True,
+        thresholds=(0.4, 0.45, 0.5, 0.55, 0.6),
+        auscan_version="0.1.0",
+        network=network,
+    )
+    save_checkpoint(folder, _build(network, seed=1), config, "# Other AUs\n")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def other_aus_graphs(tmp_path_factory: pytest.TempPathFactory, other_aus_checkpoint: Path) -> Path:
+    """The folder `auscan export` makes of it, float32; takes half a minute, not to be written to."""
+    from auscan.inference.export import export
+
+    folder = tmp_path_factory.mktemp("graphs") / "other-aus"
+    crops = np.random.default_rng(5).integers(0, 256, (70, 32, 32, 3), dtype=np.uint8)
+    export(other_aus_checkpoint, folder, crops)
+    return folder
+
+
 @pytest.fixture(scope="session")
 def backbones(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Folders dinov2, registers and wavlm in it, as save_pretrained writes them: width 16, two layers."""
@@ -251,7 +290,7 @@ def make_index(tmp_path: Path) -> Callable[..., "Index"]:
     'x' a broken one. The tracks talk_left and talk_right share the video talk.mp4.
     """
 
-    from auscan.core.aus import AU_COUNT
+    from auscan.core.aus import AFFWILD2_AUS
     from auscan.datasets.clock import ASSUMED, FrameClock
     from auscan.datasets.index import Track, open_index_writer, read_index
     from auscan.media.video import probe
@@ -282,7 +321,7 @@ def make_index(tmp_path: Path) -> Callable[..., "Index"]:
                         split="train",
                         source_video=name.removesuffix("_left").removesuffix("_right"),
                         numbers=numbers,
-                        labels=np.zeros((len(pattern), AU_COUNT), np.int8),
+                        labels=np.zeros((len(pattern), len(AFFWILD2_AUS)), np.int8),
                         images=images,
                         times_s=(numbers - 1) / 10,
                         clock=FrameClock(times_s=np.empty(0), rate_hz=10.0, source=ASSUMED, info=info),

@@ -71,7 +71,7 @@ def score_with_attributions(engine: InferenceEngine, crops: Crops) -> Scored:
     embedding = np.concatenate([part.embedding for part in parts])
     au_tokens = np.concatenate([part.au_tokens for part in parts])
     logits = [
-        score_track(engine, embedding[i : i + 1], au_tokens[i : i + 1], np.zeros(1), None)
+        score_track(engine, embedding[i : i + 1], au_tokens[i : i + 1], np.zeros(1), None).logits
         for i in range(len(crops))
     ]
     arrays = zip(

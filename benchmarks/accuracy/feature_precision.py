@@ -112,7 +112,7 @@ def logits_of(engine: TorchEngine, crops: NDArray[np.uint8], rounding: Rounding)
         for row in range(len(part)):
             frame = slice(row, row + 1)
             embedding, au_tokens = found.embedding[frame], found.au_tokens[frame]
-            logits.append(score_track(engine, embedding, au_tokens, np.zeros(1), None))
+            logits.append(score_track(engine, embedding, au_tokens, np.zeros(1), None).logits)
     hook.remove()
     return np.concatenate(logits)
 

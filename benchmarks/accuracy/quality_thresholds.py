@@ -126,7 +126,9 @@ def score(engine: InferenceEngine, crops: Image) -> tuple[NDArray[np.float32], N
         pose_occlusion.append(seen.pose_occlusion)
         for one in range(len(part)):
             own = slice(one, one + 1)
-            logits.append(score_track(engine, seen.embedding[own], seen.au_tokens[own], np.zeros(1), None))
+            logits.append(
+                score_track(engine, seen.embedding[own], seen.au_tokens[own], np.zeros(1), None).logits
+            )
     return np.concatenate(logits), np.concatenate(pose_occlusion)
 
 

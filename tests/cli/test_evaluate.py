@@ -94,11 +94,15 @@ def test_the_table_keeps_au_names_and_row_labels_at_80_columns_and_in_a_pipe(
         monkeypatch.setenv("COLUMNS", columns)
         with pytest.raises(SystemExit):
             main()
-        table = capsys.readouterr().out.partition("\n\n")[0].splitlines()
-        first = [line.split()[0] for line in table if not line.startswith("-")]
-        assert first == ["pos.", *AFFWILD2_AUS, "f1_all", "f1_faces"]
-        assert max(map(len, table)) <= 80
-        assert all(len(line.split()) == 11 for line in table[2:14]), "no cell is left out"
+        decisions, ranking = (part.splitlines() for part in capsys.readouterr().out.split("\n\n")[:2])
+        for table, cells, header, means in (
+            (decisions, 9, "pos.", ["f1_all", "f1_faces"]),
+            (ranking, 6, "AUC", []),
+        ):
+            first = [line.split()[0] for line in table if not line.startswith("-")]
+            assert first == [header, *AFFWILD2_AUS, *means]
+            assert max(map(len, table)) <= 80
+            assert all(len(line.split()) == cells for line in table[2:14]), "no cell is left out"
 
 
 def test_saved_thresholds_reproduce_the_same_numbers(

@@ -125,6 +125,7 @@ def test_each_stage_of_the_compact_encoder_halves_the_map() -> None:
         ({"thresholds": [0.5] * 13}, "thresholds"),
         ({"au_names": [*AFFWILD2_AUS, "AU12"]}, "au_names"),
         ({"untaught": ["AU23", "AU3"]}, "AU3"),
+        ({"untrained_intensities": ["AU45"]}, "AU45"),
         ({"crop_template": "eyes"}, "crop_template"),
         ({"sample_rate_hz": 8000}, "sample_rate_hz"),
     ],

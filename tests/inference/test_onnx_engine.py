@@ -216,7 +216,7 @@ def test_a_track_gets_the_same_logits(
         tokens = each.encode_audio(0.1 * normal(6400))
         sound = AudioTokens(tokens, 100.0 + 0.02 * np.arange(len(tokens))) if with_sound else None
         logits.append(
-            score_track(each, features.embedding, features.au_tokens, times_s, sound, chunk_frames=4)
+            score_track(each, features.embedding, features.au_tokens, times_s, sound, chunk_frames=4).logits
         )
     assert_allclose(*logits, atol=CLOSE)
 

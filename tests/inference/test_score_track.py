@@ -105,7 +105,9 @@ def at_once(network: AuscanNetwork, track: Arrays, sound: AudioTokens | None) ->
         valid = torch.ones(tokens.shape[:2], dtype=torch.bool)
         audio = AudioInput(tokens, torch.from_numpy(sound.times_s)[None], valid)
     with torch.no_grad():
-        logits: torch.Tensor = network.temporal(*(torch.from_numpy(each)[None] for each in track), audio)
+        logits: torch.Tensor = network.temporal(
+            *(torch.from_numpy(each)[None] for each in track), audio
+        ).logits
     return logits[0].numpy()
 
 
@@ -121,7 +123,7 @@ def test_a_track_in_chunks_equals_the_network_on_the_whole_track(
     with_sound: bool,
 ) -> None:
     audio = sound if with_sound else None
-    logits = score_track(engine, *track, audio, chunk_frames=chunk_frames)
+    logits = score_track(engine, *track, audio, chunk_frames=chunk_frames).logits
     assert logits.dtype == np.float32
     assert_allclose(logits, at_once(tiny_network, track, audio), atol=1e-4)
 
@@ -139,8 +141,8 @@ def test_a_track_on_disk_is_scored_and_not_modified(
         made.append(shape)
         return np.memmap(tmp_path / f"array{len(made)}", np.float32, "w+", shape=shape)
 
-    logits = score_track(engine, *on_disk, sound, chunk_frames=16, allocate=allocate)
-    assert_allclose(logits, score_track(engine, *track, sound), atol=1e-4)
+    logits = score_track(engine, *on_disk, sound, chunk_frames=16, allocate=allocate).logits
+    assert_allclose(logits, score_track(engine, *track, sound).logits, atol=1e-4)
     assert made == [(FRAMES, 16), (FRAMES, 16), (FRAMES, 12)]
 
 
@@ -172,10 +174,10 @@ def test_full_trust_changes_nothing_and_no_trust_equals_no_sound(
     engine: TorchEngine, track: Arrays, sound: AudioTokens
 ) -> None:
     trusted, untrusted = np.ones(FRAMES, np.float32), np.zeros(FRAMES, np.float32)
-    heard, silent = score_track(engine, *track, sound), score_track(engine, *track, None)
-    assert_array_equal(score_track(engine, *track, sound, trust=trusted), heard)
-    assert_array_equal(score_track(engine, *track, sound, trust=untrusted), silent)
-    half = score_track(engine, *track, sound, trust=0.5 * trusted)
+    heard, silent = (score_track(engine, *track, each).logits for each in (sound, None))
+    assert_array_equal(score_track(engine, *track, sound, trust=trusted).logits, heard)
+    assert_array_equal(score_track(engine, *track, sound, trust=untrusted).logits, silent)
+    half = score_track(engine, *track, sound, trust=0.5 * trusted).logits
     assert np.abs(half - heard).max() > 0.01
     assert np.abs(half - silent).max() > 0.01
 

@@ -52,7 +52,7 @@ def test_each_stage_returns_float32_arrays_of_documented_shape(
     engine: TorchEngine, crops: NDArray[np.uint8], sound: AudioTokens
 ) -> None:
     features = encode_face(engine, crops)
-    logits = score_track(engine, features.embedding, features.au_tokens, times_s(), sound)
+    logits = score_track(engine, features.embedding, features.au_tokens, times_s(), sound).logits
     arrays = {
         "embedding": (features.embedding, (FRAMES, 16)),
         "au_tokens": (features.au_tokens, (FRAMES, 12, 4)),
@@ -79,7 +79,7 @@ def test_the_engine_returns_the_logits_of_the_network(
     features = encode_face(engine, crops)
     logits = score_track(
         engine, features.embedding, features.au_tokens, times_s(), sound if with_sound else None
-    )
+    ).logits
     audio = None
     if with_sound:
         tokens = torch.from_numpy(sound.tokens)[None]
@@ -95,7 +95,7 @@ def test_sound_and_its_time_matter(engine: TorchEngine, crops: NDArray[np.uint8]
     features = encode_face(engine, crops)
 
     def logits(audio: AudioTokens | None) -> NDArray[np.float32]:
-        return score_track(engine, features.embedding, features.au_tokens, times_s(), audio)
+        return score_track(engine, features.embedding, features.au_tokens, times_s(), audio).logits
 
     late = AudioTokens(sound.tokens, sound.times_s + 0.06)
     assert np.abs(logits(sound) - logits(None)).max() > 1e-3

@@ -9,15 +9,15 @@ import torch
 from torch import Tensor
 from torch.testing import assert_close
 
-from auscan.core.aus import AU_COUNT
 from auscan.core.config import HubAudioConfig, HubVisualConfig, NetworkConfig, base, large
 from auscan.encoders.visual import HubVisualEncoder
 from auscan.faces.align import SIDE, TEMPLATE
 from auscan.model.alignment import contrast_loss
-from auscan.model.head import ActionUnitHead
+from auscan.model.head import ActionUnitHead, IntensityHead, to_intensity
 from auscan.model.network import POINT_SCALE_PX, AudioInput, AuscanNetwork
 
 BATCH, FRAMES, RATE_HZ, START_S = 2, 20, 25.0, 3600.0
+AU_COUNT = 12
 SECONDS = FRAMES / RATE_HZ
 AUDIO_WEIGHTS = ("audio.", "temporal.fusion.", "audio_condition")
 
@@ -145,7 +145,7 @@ def test_a_long_track_gives_the_same_logits_in_chunks(
         )
         logits = tiny_network.temporal.forward_long(
             aligned.embedding[clip], aligned.au_tokens[clip], times_s[clip], own, chunk
-        )
+        ).logits
         assert_close(logits, whole[clip], atol=1e-4, rtol=0)
 
 
@@ -173,22 +173,24 @@ def test_padding_at_the_end_of_a_clip_leaves_its_logits(tiny_network: AuscanNetw
     short = FRAMES - 6
     alone = tiny_network.temporal(
         aligned.embedding[:, :short], aligned.au_tokens[:, :short], times_s[:, :short], sound
-    )
+    ).logits
     valid = (torch.arange(FRAMES) < short).expand(BATCH, -1)
-    padded = tiny_network.temporal(aligned.embedding, aligned.au_tokens, times_s, sound, valid)
+    padded = tiny_network.temporal(aligned.embedding, aligned.au_tokens, times_s, sound, valid).logits
     assert_close(padded[:, :short], alone, atol=1e-5, rtol=1e-5)
-    unmasked = tiny_network.temporal(aligned.embedding, aligned.au_tokens, times_s, sound)
+    unmasked = tiny_network.temporal(aligned.embedding, aligned.au_tokens, times_s, sound).logits
     assert not torch.allclose(unmasked[:, :short], alone, atol=1e-4)
 
 
-def test_every_weight_learns_from_labels_points_pose_and_alignment(tiny_network: AuscanNetwork) -> None:
+def test_every_weight_learns_from_labels_intensities_points_pose_and_alignment(
+    build_network: Callable[..., AuscanNetwork], tiny_config: NetworkConfig
+) -> None:
     """A weight without a gradient would be unused."""
-    network, random = tiny_network.train(), torch.Generator().manual_seed(2)
-    output = network.visual(random_crops())
+    network = build_network(tiny_config.model_copy(update={"intensity": True})).train()
+    random, output = torch.Generator().manual_seed(2), network.visual(random_crops())
     aligned = output.aligned
-    logits = network.temporal(aligned.embedding, aligned.au_tokens, frame_times_s(), random_audio(network))
-    loss = (logits * torch.randn(logits.shape, generator=random)).sum()
-    for prediction in (output.points, output.pose_occlusion):
+    scores = network.temporal(aligned.embedding, aligned.au_tokens, frame_times_s(), random_audio(network))
+    loss = torch.zeros(())
+    for prediction in (*scores, output.points, output.pose_occlusion):
         loss = loss + (prediction * torch.randn(prediction.shape, generator=random)).sum()
     faces, regions = network.visual.alignment.contrast(aligned.face[:, 0], aligned.local[:, 0])
     loss = loss + contrast_loss(
@@ -241,6 +243,85 @@ def test_each_logit_depends_on_its_own_token_and_the_state() -> None:
     assert ((head(state + 1.0, au_tokens) - before).abs().amax(0) > 1e-6).all()
     head.bias.data[2] = 7.0
     assert_close(head(state, au_tokens)[:, 2], before[:, 2] + 7.0)
+
+
+def intensity_head(au_count: int = 3, own_weight: float = 9.0) -> IntensityHead:
+    """Return a head with random weights and slopes; its own term is large, so that the limit matters."""
+    torch.manual_seed(0)
+    head = IntensityHead(width=8, au_width=4, au_count=au_count)
+    head.weight.data = own_weight * torch.randn(au_count, 4)
+    head.raw_slope.data += torch.randn(au_count)
+    head.shift.data = torch.randn(au_count)
+    return head
+
+
+@torch.no_grad()
+def test_intensity_rises_with_the_logit_of_its_au_and_lies_between_0_and_5() -> None:
+    head, logits = intensity_head(), torch.linspace(-30, 30, 61)[:, None].expand(-1, 3)
+    state, au_tokens = torch.randn(1, 8).expand(61, -1), torch.randn(1, 3, 4).expand(61, -1, -1)
+    values = to_intensity(head(state, au_tokens, logits))
+    assert ((values >= 0) & (values <= 5)).all()
+    assert (values.diff(dim=0) > 0)[20:40].all()
+    assert (values.diff(dim=0) >= 0).all()
+    assert values[0].max() < 0.2
+    assert values[-1].min() > 4.8
+    other = logits.clone()
+    other[:, 0] += 1.0
+    moved = (to_intensity(head(state, au_tokens, other)) - values).abs().amax(0) > 1e-6
+    assert moved.tolist() == [True, False, False]
+
+
+@torch.no_grad()
+def test_the_own_term_of_an_intensity_is_bounded_whatever_the_face() -> None:
+    """So a detected AU cannot have an intensity near 0, unless the threshold itself has."""
+    head = intensity_head()
+    intensity_logits = head(100 * torch.randn(500, 8), 100 * torch.randn(500, 3, 4), torch.zeros(500, 3))
+    own = intensity_logits - head.shift
+    assert own.abs().max() <= 1.0 + 1e-6
+    assert own.max() > 0.99
+    assert own.min() < -0.99
+
+
+def test_intensity_gives_no_gradient_to_the_detection_logit() -> None:
+    head, logits = intensity_head(), torch.zeros(5, 3, requires_grad=True)
+    state, au_tokens = torch.randn(5, 8, requires_grad=True), torch.randn(5, 3, 4, requires_grad=True)
+    head(state, au_tokens, logits).sum().backward()
+    assert logits.grad is None
+    assert state.grad is not None
+    assert au_tokens.grad is not None
+    assert state.grad.any()
+    assert au_tokens.grad.any()
+
+
+@torch.no_grad()
+def test_a_network_with_intensities_has_the_logits_of_one_without(
+    build_network: Callable[..., AuscanNetwork], tiny_config: NetworkConfig
+) -> None:
+    plain = build_network()
+    network = build_network(tiny_config.model_copy(update={"intensity": True}))
+    added = network.load_state_dict(plain.state_dict(), strict=False).missing_keys
+    assert added
+    assert all(name.startswith("temporal.intensity_head.") for name in added)
+    crops, times_s, sound = random_crops(), frame_times_s(), random_audio(network)
+    assert torch.equal(network(crops, times_s, sound), plain(crops, times_s, sound))
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("with_sound", [True, False])
+def test_intensities_of_a_long_track_equal_those_of_a_clip(
+    build_network: Callable[..., AuscanNetwork], tiny_config: NetworkConfig, with_sound: bool
+) -> None:
+    network = build_network(tiny_config.model_copy(update={"intensity": True}))
+    times_s, sound = frame_times_s()[:1], random_audio(network)
+    own = AudioInput(*(getattr(sound, name)[:1] for name in AudioInput.__slots__)) if with_sound else None
+    aligned = network.visual(random_crops()[:1]).aligned
+    whole = network.temporal(aligned.embedding, aligned.au_tokens, times_s, own)
+    chunked = network.temporal.forward_long(
+        aligned.embedding[0], aligned.au_tokens[0], times_s[0], own, chunk_frames=7
+    )
+    assert whole.intensity_logits is not None
+    assert chunked.intensity_logits is not None
+    assert_close(chunked.intensity_logits, whole.intensity_logits[0], atol=1e-4, rtol=0)
 
 
 def with_backbones(config: NetworkConfig, folder: Path, visual: str = "dinov2") -> NetworkConfig:

@@ -287,7 +287,7 @@ def other_voice_aucs(stage: ControlledTemporalStage, task: VoiceTask) -> dict[st
             x = clips.embedding + trust * (fused.x - clips.embedding)
             fused = TorchFusedFrames(x, fused.audio_condition * trust, fused.audio_logits * trust)
         state = stage.memory(fused.x, fused.audio_condition, clips.times_s, None)
-        logits = stage.classify(state, clips.au_tokens, fused.audio_logits)[..., AU25]
+        logits = stage.classify(state, clips.au_tokens, fused.audio_logits).logits[..., AU25]
         return float(roc_auc_score(clips.labels[late], logits[late]))
 
     return {

@@ -32,7 +32,7 @@ def development() -> Development:
     labels = (random.random((600, 12)) < expit(2 * logits.astype(float) - 1)).astype(np.int8)
     labels[:, 8] = -1
     logits[::50] = np.nan
-    return Development(labels, logits, np.arange(600) // 4)
+    return Development(AFFWILD2_AUS, labels, logits, np.arange(600) // 4)
 
 
 def test_only_calibration_and_thresholds_of_a_checkpoint_change(
@@ -69,7 +69,7 @@ def test_an_au_without_labels_on_real_faces_is_calibrated_on_rendered_faces(
 ) -> None:
     labels = np.full((600, 12), -1, np.int8)
     labels[:, 8] = np.arange(600) % 3 == 0
-    rendered = Development(labels, development.logits[::-1], development.person, 600)
+    rendered = Development(AFFWILD2_AUS, labels, development.logits[::-1], development.person, 600)
     both = concatenate(development, rendered)
     assert set(both.person[:600]).isdisjoint(both.person[600:])
     rendered_only, together = (

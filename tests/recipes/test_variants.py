@@ -53,7 +53,7 @@ def test_only_the_full_network_uses_audio(variant: str, uses_audio: bool) -> Non
     times_s = torch.arange(20.0, dtype=torch.float64).expand(2, -1) / 25
     with torch.no_grad():
         with_audio, without_audio = (
-            model.temporal(embedding, au_tokens, times_s, each) for each in (sound(), None)
+            model.temporal(embedding, au_tokens, times_s, each).logits for each in (sound(), None)
         )
     assert torch.allclose(with_audio, without_audio, atol=1e-6) != uses_audio
 

@@ -12,7 +12,8 @@ from sklearn.metrics import average_precision_score, cohen_kappa_score, f1_score
 from auscan.core.aus import AFFWILD2_AUS
 from auscan.core.errors import InputError
 from auscan.inference.score_track import to_logits
-from auscan.training.evaluation import Evaluation, evaluate, write_figure
+from auscan.training.evaluation import Evaluation, evaluate
+from auscan.training.evaluation_figure import write_figure
 from auscan.training.metrics import calibration_error
 from auscan.training.operating_points import fit_calibrated_thresholds
 from auscan.training.smoothing import Smoothing

@@ -81,7 +81,7 @@ def logits_of_both(
     visual = engine.encode_faces(crops, [0] * len(crops), {})
     packed_logits = score_track(
         engine, visual.embedding, visual.au_tokens, times_s, AudioTokens(tokens, token_s)
-    )
+    ).logits
 
     network, trained_config = load_trained(run / "best")
     pictures = torch.from_numpy(crops)

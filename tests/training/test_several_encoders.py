@@ -138,7 +138,7 @@ def packed_logits(packed: Path, crops: np.ndarray, samples: np.ndarray) -> np.nd
     tokens = engine.encode_audio(samples, LEVEL)
     visual = engine.encode_faces(crops, [0] * len(crops), {})
     audio = AudioTokens(tokens, (np.arange(len(tokens)) + 0.5) / 50)
-    return score_track(engine, visual.embedding, visual.au_tokens, np.arange(FRAMES) / RATE_HZ, audio)
+    return score_track(engine, visual.embedding, visual.au_tokens, np.arange(FRAMES) / RATE_HZ, audio).logits
 
 
 @pytest.mark.parametrize("learn", [None, "blocks", "lora"])

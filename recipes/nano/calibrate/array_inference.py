@@ -4,7 +4,7 @@ Pictures and audio can be changed between two steps, and faces found once can be
 checkpoints.
 
 Inputs: frames [H, W, 3] RGB.
-Returns: crops [n, S, S, 3], and logits [n, 12] or [T, 12].
+Returns: crops [n, S, S, 3], and logits [n, A] or [T, A].
 """
 
 from collections.abc import Iterable, Sequence
@@ -13,7 +13,6 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from auscan.core.aus import AU_COUNT
 from auscan.faces.align import crop_face
 from auscan.faces.detector import FaceDetector
 from auscan.faces.tracking import track_faces
@@ -53,15 +52,15 @@ def crop_pictures(images: Iterable[NDArray[np.uint8]], side: int) -> FaceCrops:
 
 
 def score_pictures(engine: InferenceEngine, crops: FaceCrops) -> NDArray[np.float32]:
-    """Compute logits [n, 12], each face as a clip of one frame without audio; NaN if no face was found."""
-    logits = np.full((crops.pictures, AU_COUNT), np.nan, np.float32)
+    """Compute logits [n, A], each face as a clip of one frame without audio; NaN if no face was found."""
+    logits = np.full((crops.pictures, len(engine.config.au_names)), np.nan, np.float32)
     logits[crops.rows] = score_crops(engine, crops.crops)
     return logits
 
 
 def score_crops(engine: InferenceEngine, crops: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """Compute logits [f, 12] of independent crops [f, S, S, 3] RGB."""
-    logits = np.empty((len(crops), AU_COUNT), np.float32)
+    """Compute logits [f, A] of independent crops [f, S, S, 3] RGB."""
+    logits = np.empty((len(crops), len(engine.config.au_names)), np.float32)
     time_s = np.zeros(1)
     for start in range(0, len(crops), BATCH):
         part = crops[start : start + BATCH]
@@ -70,7 +69,7 @@ def score_crops(engine: InferenceEngine, crops: NDArray[np.uint8]) -> NDArray[np
             one = slice(i, i + 1)
             logits[start + i] = score_track(
                 engine, features.embedding[one], features.au_tokens[one], time_s, None
-            )[0]
+            ).logits[0]
     return logits
 
 
@@ -90,9 +89,9 @@ class EncodedTrack:
     """[A, da] of each frame."""
 
     def score(self, engine: InferenceEngine, sound: AudioTokens | None) -> NDArray[np.float32]:
-        """Run the temporal stage with or without audio. Return logits [T, 12]."""
+        """Run the temporal stage with or without audio. Return logits [T, A]."""
         times_s = np.asarray(self.times_s, np.float64)
-        return score_track(engine, np.stack(self.embedding), np.stack(self.au_tokens), times_s, sound)
+        return score_track(engine, np.stack(self.embedding), np.stack(self.au_tokens), times_s, sound).logits
 
 
 def crop_clip(frames: Iterable[Frame], side: int) -> list[FrameCrops]:

@@ -19,7 +19,6 @@ import pandas as pd
 from numpy.typing import NDArray
 
 sys.path.insert(0, str(Path(__file__).parents[3]))  # the repository, for recipes and benchmarks
-from auscan.core.aus import AFFWILD2_AUS
 from auscan.core.checkpoint_folder import CARD_FILE, CONFIG_FILE, read_config, write_checksums
 from auscan.core.config import Calibration, CheckpointConfig, OperatingPoints
 from auscan.core.environment import atomic_path
@@ -55,7 +54,7 @@ def calibrate_checkpoint(folder: Path, data: Path) -> str:
     """Write calibration, thresholds and operating points into a checkpoint. Return the text for its card."""
     engine = load_engine(folder)
     development = score_development(engine, data / "faces_train.parquet")
-    trained = np.array([name not in engine.config.untrained_aus for name in AFFWILD2_AUS])
+    trained = np.array([name not in engine.config.untrained_aus for name in engine.config.au_names])
     rendered_only = trained & ~(development.labels >= 0).any(axis=0)
     if rendered_only.any():
         development = concatenate(
@@ -76,6 +75,7 @@ def score_development(engine: InferenceEngine, parquet: Path) -> Development:
     images = (cv2.imdecode(np.frombuffer(jpeg, np.uint8), cv2.IMREAD_COLOR_RGB) for jpeg in table["jpeg"])
     crops = crop_pictures(images, engine.config.network.visual.crop_size)
     return Development(
+        engine.config.au_names,
         teacher_targets(table, lip_gap(landmarks)).labels,
         score_pictures(engine, crops),
         pd.factorize(table["identity"])[0],
@@ -83,19 +83,21 @@ def score_development(engine: InferenceEngine, parquet: Path) -> Development:
 
 
 def score_rendered(engine: InferenceEngine, ict: Path, aus: NDArray[np.bool_]) -> Development:
-    """Score rendered people; labels of the AUs in `aus` [12] only."""
+    """Score rendered people; labels of the AUs in `aus` [A] only."""
     from recipes.nano.render.rendered_faces import rendered_faces
 
     faces = list(rendered_faces(ict, 0, RENDERED))
     crops = crop_pictures((face.image for face in faces), engine.config.network.visual.crop_size)
     labels = np.where(aus, np.stack([face.labels for face in faces]), -1).astype(np.int8)
     person = np.array([face.person for face in faces]) - RENDERED[0]
-    return Development(labels, score_pictures(engine, crops), person, len(faces))
+    logits = score_pictures(engine, crops)
+    return Development(engine.config.au_names, labels, logits, person, len(faces))
 
 
 def concatenate(real: Development, rendered: Development) -> Development:
     """Concatenate two sets of faces of different people."""
     return Development(
+        real.au_names,
         np.concatenate([real.labels, rendered.labels]),
         np.concatenate([real.logits, rendered.logits]),
         np.concatenate([real.person, rendered.person + real.person.max() + 1]),

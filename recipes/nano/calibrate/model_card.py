@@ -13,7 +13,6 @@ import pandas as pd
 from numpy.typing import NDArray
 from sklearn.metrics import f1_score, precision_score, recall_score, roc_auc_score
 
-from auscan.core.aus import AFFWILD2_AUS
 from auscan.core.environment import atomic_path
 from auscan.inference.score_track import calibrate
 from auscan.training.metrics import calibration_error
@@ -41,10 +40,12 @@ def write_section(card: Path, begin: str, text: str) -> None:
 class Development:
     """Faces held out of training, with labels and logits."""
 
+    au_names: tuple[str, ...]
+    """[A] AUs of the checkpoint."""
     labels: NDArray[np.int8]
-    """[n, 12]: 1 active, 0 inactive, -1 not annotated."""
+    """[n, A]: 1 active, 0 inactive, -1 not annotated."""
     logits: NDArray[np.float32]
-    """[n, 12]; NaN if no face was found."""
+    """[n, A]; NaN if no face was found."""
     person: NDArray[np.int64]
     """[n] index of the person, from 0."""
     rendered: int = 0
@@ -72,14 +73,14 @@ def card_text(development: Development, calibrated: CalibratedThresholds) -> str
     )
     if development.rendered:
         only = ~(development.labels[real] >= 0).any(axis=0) & (development.labels >= 0).any(axis=0)
-        names = ", ".join(np.asarray(AFFWILD2_AUS)[only])
+        names = ", ".join(np.asarray(development.au_names)[only])
         note += f" {names}: on {development.rendered} rendered faces of other people, by exact labels."
     last = (f"{mean[column]:.3f}" for column in ("auc", "before", "after", "f1"))
     return "\n".join(
         [
             *textwrap.wrap(note, 110),
             "",
-            *agreement_lines(table, calibrated),
+            *agreement_lines(table, development.au_names, calibrated),
             f"| mean | | {' | '.join(last)} | | | | |",
             "",
             *point_lines(development, predictions),
@@ -91,7 +92,7 @@ def agreement_table(development: Development, predictions: CrossFitPredictions) 
     """Compute base rate, AUC, calibration error before and after, and F1 of each AU with labels."""
     rows = {}
     plain = calibrate(development.logits, None)
-    for j, name in enumerate(AFFWILD2_AUS):
+    for j, name in enumerate(development.au_names):
         known = (development.labels[:, j] >= 0) & ~np.isnan(development.logits[:, j])
         if known.any():
             truth = development.labels[known, j]
@@ -105,11 +106,13 @@ def agreement_table(development: Development, predictions: CrossFitPredictions) 
     return pd.DataFrame.from_dict(rows, orient="index")
 
 
-def agreement_lines(table: pd.DataFrame, calibrated: CalibratedThresholds) -> list[str]:
-    """Return the first table, as Markdown lines."""
+def agreement_lines(
+    table: pd.DataFrame, au_names: tuple[str, ...], calibrated: CalibratedThresholds
+) -> list[str]:
+    """Return the first table, as Markdown lines, one for each of the AUs [A]."""
     titles = ("AU", "positives", "AUC", "ECE before", "after", "F1", *POINTS)
     lines = ["| " + " | ".join(titles) + " |", "| --- " * len(titles) + "|"]
-    for j, name in enumerate(AFFWILD2_AUS):
+    for j, name in enumerate(au_names):
         if name not in table.index:
             lines.append(f"| {name} | - | not trained" + " | -" * (len(titles) - 3) + " |")
             continue
@@ -130,7 +133,7 @@ def point_lines(development: Development, predictions: CrossFitPredictions) -> l
     ]
     for point in POINTS:
         rows = []
-        for j in range(len(AFFWILD2_AUS)):
+        for j in range(len(development.au_names)):
             known = (development.labels[:, j] >= 0) & ~np.isnan(development.logits[:, j])
             if known.any():
                 truth, active = development.labels[known, j], predictions.active[point][known, j]

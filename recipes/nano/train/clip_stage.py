@@ -23,7 +23,6 @@ from sklearn.metrics import roc_auc_score
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from auscan.core.aus import AFFWILD2_AUS, AU_COUNT
 from auscan.core.config import TOKEN_HOP
 from auscan.model.fusion import audio_at_frames
 from auscan.model.network import AudioInput, AuscanNetwork
@@ -41,8 +40,8 @@ from recipes.nano.train.clip_windows import (
 )
 from recipes.nano.train.face_stage import log, parameter_groups, resume, save, warmup_cosine
 
-MOUTH_AUS = [AFFWILD2_AUS.index("AU25"), AFFWILD2_AUS.index("AU26")]
-"""Columns of the AUs that audio can predict."""
+MOUTH_AUS = ("AU25", "AU26")
+"""AUs that audio can predict."""
 LOGIT_SCALE = 1.6
 """Approximate factor of calibration on logits; labels are sharper than soft targets."""
 MIN_PROBABILITY = 1e-5
@@ -78,7 +77,7 @@ def development_tracks(network: AuscanNetwork, tracks: list[ClipTrack]) -> list[
 def track_logits(
     network: AuscanNetwork, track: ClipTrack, features: CropFeatures, source: ClipTrack | None
 ) -> NDArray[np.float32]:
-    """Compute logits [T, 12] of a whole track with its own audio, another track's, or none."""
+    """Compute logits [T, A] of a whole track with its own audio, another track's, or none."""
     audio = None
     if source is not None and len(source.sound) >= TOKEN_HOP:
         tokens = network.audio(torch.from_numpy(source.sound)[None])
@@ -86,7 +85,7 @@ def track_logits(
         times_s = source.sound_start_s + token_offsets_s(count)
         audio = AudioInput(tokens, times_s[None], torch.ones(1, count, dtype=torch.bool))
     frames_s = torch.from_numpy(track.times_s)
-    logits = network.temporal.forward_long(features.embedding, features.au_tokens, frames_s, audio)
+    logits = network.temporal.forward_long(features.embedding, features.au_tokens, frames_s, audio).logits
     out: NDArray[np.float32] = logits.numpy()
     return out
 
@@ -101,10 +100,12 @@ def development_scores(network: AuscanNetwork, kept: list[DevelopmentTrack]) -> 
     network.eval()
     labels = np.concatenate([each.track.labels for each in kept])
     free = [track_logits(network, each.track, each.free, each.track) for each in kept]
-    direct = [j for j, name in enumerate(AFFWILD2_AUS) if name != "AU06"]
+    names = network.config.au_names
+    direct = [j for j, name in enumerate(names) if name != "AU06"]
+    mouth = [j for j, name in enumerate(names) if name in MOUTH_AUS]
     scores = {
         "clip_auc": mean_auc(labels, np.concatenate(free), direct),
-        "within": within_clip_correlation(kept, free),
+        "within": within_clip_correlation(kept, free, names),
     }
     others = [kept[k - 1].track for k in range(len(kept))]
     for name, sources in (("own", [k.track for k in kept]), ("none", [None] * len(kept)), ("other", others)):
@@ -112,7 +113,7 @@ def development_scores(network: AuscanNetwork, kept: list[DevelopmentTrack]) -> 
             track_logits(network, each.track, each.covered, source)
             for each, source in zip(kept, sources, strict=True)
         ]
-        scores[f"heard_{name}"] = mean_auc(labels, np.concatenate(logits), MOUTH_AUS)
+        scores[f"heard_{name}"] = mean_auc(labels, np.concatenate(logits), mouth)
     return scores
 
 
@@ -126,11 +127,13 @@ def mean_auc(labels: NDArray[np.int8], logits: NDArray[np.float32], columns: lis
     return float(np.mean(aucs))
 
 
-def within_clip_correlation(kept: list[DevelopmentTrack], logits: list[NDArray[np.float32]]) -> float:
-    """Compute the mean correlation over the tracks and AUs in which the teacher varies."""
+def within_clip_correlation(
+    kept: list[DevelopmentTrack], logits: list[NDArray[np.float32]], au_names: tuple[str, ...]
+) -> float:
+    """Compute the mean correlation over the tracks and AUs [A] in which the teacher varies."""
     found = []
     for each, values in zip(kept, logits, strict=True):
-        for column, name in enumerate(AFFWILD2_AUS):
+        for column, name in enumerate(au_names):
             mine = each.track.labels[:, column] >= 0
             soft = each.track.soft[mine, column]
             if name != "AU06" and mine.sum() > 30 and soft.std() > MIN_SPREAD:
@@ -152,17 +155,17 @@ def correlation_loss(logits: Tensor, labels: Tensor, soft: Tensor) -> Tensor:
 
     Logits are scaled by LOGIT_SCALE, as calibration does; the teacher score is the logit of the soft target.
     The mean is over the windows and AUs in which the teacher varies; 0 if there are none.
-    logits, labels, soft: [B, T, 12].
+    logits, labels, soft: [B, T, A].
     """
     known = (labels >= 0).to(logits.dtype)
-    count = known.sum(dim=1, keepdim=True).clamp_min(1)  # [B, 1, 12]
+    count = known.sum(dim=1, keepdim=True).clamp_min(1)  # [B, 1, A]
 
     def centred(x: Tensor) -> Tensor:
         return (x - (x * known).sum(dim=1, keepdim=True) / count) * known
 
     soft = soft.to(logits.dtype)
     predicted, target = centred((LOGIT_SCALE * logits).sigmoid()), centred(torch.logit(soft, MIN_PROBABILITY))
-    spread = (centred(soft).square().sum(dim=1) / count[:, 0]).sqrt()  # [B, 12]
+    spread = (centred(soft).square().sum(dim=1) / count[:, 0]).sqrt()  # [B, A]
     covariance = (predicted * target).sum(dim=1)
     norms = (predicted.square().sum(dim=1) * target.square().sum(dim=1) + 1e-8).sqrt()
     varies = (spread > MIN_SPREAD) & (count[:, 0] > 30)
@@ -194,7 +197,7 @@ def train_clips(
     averaged = torch.optim.swa_utils.AveragedModel(
         network, multi_avg_fn=torch.optim.swa_utils.get_ema_multi_avg_fn(settings.average)
     )
-    audio_head = nn.Linear(network.audio.width, AU_COUNT)
+    audio_head = nn.Linear(network.audio.width, len(network.config.au_names))
     optimizer, schedule = make_optimizer(network, audio_head, settings)
     parts = {"model": network, "voice": audio_head, "averaged": averaged}
     parts |= {"optimizer": optimizer, "schedule": schedule}
@@ -269,7 +272,7 @@ def clip_loss(network: AuscanNetwork, audio_head: nn.Module, windows: ClipWindow
     window, settings = windows.window(step), windows.settings
     features, times_s = window.features, window.times_s
     audio = encode_audio(network, window.audio) if step >= settings.steps_without_audio else None
-    logits = network.temporal(features.embedding, features.au_tokens, times_s, audio)
+    logits = network.temporal(features.embedding, features.au_tokens, times_s, audio).logits
     loss = masked_bce(logits, window.labels, window.soft)
     loss = loss + settings.correlation_loss * correlation_loss(logits, window.labels, window.soft)
     if audio is not None:
@@ -278,5 +281,5 @@ def clip_loss(network: AuscanNetwork, audio_head: nn.Module, windows: ClipWindow
         loss = loss + settings.audio_loss * masked_bce(audio_head(tokens), audible, window.soft)
     single, single_labels, single_soft = windows.faces[step % len(windows.faces)]
     moment = torch.zeros(len(single_labels), 1, dtype=torch.float64)
-    alone = network.temporal(single.embedding[:, None], single.au_tokens[:, None], moment)[:, 0]
+    alone = network.temporal(single.embedding[:, None], single.au_tokens[:, None], moment).logits[:, 0]
     return loss + masked_bce(alone, single_labels, single_soft)

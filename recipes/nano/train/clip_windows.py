@@ -120,9 +120,9 @@ class ClipWindow:
     is_own_audio: Tensor
     """[B] bool: the audio is the clip's own."""
     labels: Tensor
-    """[B, T, 12]: 1 active, 0 inactive, -1 not annotated."""
+    """[B, T, A]: 1 active, 0 inactive, -1 not annotated."""
     soft: Tensor
-    """[B, T, 12] soft targets, 0 to 1."""
+    """[B, T, A] soft targets, 0 to 1."""
 
 
 def occlude_mouth(track: ClipTrack, rng: np.random.Generator) -> NDArray[np.uint8]:

@@ -38,9 +38,9 @@ class FaceBatch:
     crops: NDArray[np.uint8]
     """[b, 112, 112] grey."""
     labels: NDArray[np.int8]
-    """[b, 12]: 1 active, 0 inactive, -1 not annotated."""
+    """[b, A]: 1 active, 0 inactive, -1 not annotated."""
     soft: NDArray[np.float32]
-    """[b, 12] soft targets, 0 to 1."""
+    """[b, A] soft targets, 0 to 1."""
     blendshapes: NDArray[np.float32]
     """[b, K]; NaN if unknown, as in all following fields."""
     landmarks: NDArray[np.float32]
@@ -191,7 +191,7 @@ def crop_frames(
 
 
 def development_crops(faces: Faces) -> tuple[NDArray[np.uint8], NDArray[np.int8]]:
-    """Crop the development identities by the detector's points: crops [m, 112, 112], labels [m, 12]."""
+    """Crop the development identities by the detector's points: crops [m, 112, 112], labels [m, A]."""
     rows = np.flatnonzero(faces.development)
     crops = np.stack([crop_face(faces.images[row], faces.detector_points[row]) for row in rows])
     return crops, faces.labels[rows]

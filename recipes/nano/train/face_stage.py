@@ -27,7 +27,6 @@ from sklearn.metrics import roc_auc_score
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from auscan.core.aus import AFFWILD2_AUS
 from auscan.core.config import NetworkConfig
 from auscan.model.alignment import contrast_loss
 from auscan.model.mamba import AudioCondition
@@ -113,7 +112,7 @@ class FaceTraining(nn.Module):
         self.landmarks = nn.Linear(width, 478 * 2)
 
     def predict(self, crops: Tensor) -> tuple[VisualOutput, Tensor]:
-        """Run visual stage and head on grey crops [b, S, S] uint8. Return the output and logits [b, 12]."""
+        """Run visual stage and head on grey crops [b, S, S] uint8. Return the output and logits [b, A]."""
         rgb = crops[:, None, :, :, None].expand(-1, 1, -1, -1, 3)  # [b, 1, S, S, 3]
         output = self.network.visual(rgb)
         logits = self.network.temporal.head(output.aligned.embedding, output.aligned.au_tokens)
@@ -245,7 +244,7 @@ def mean_landmarks(batches: FaceBatches) -> NDArray[np.float32]:
 
 @torch.no_grad()
 def predict_crops(model: FaceTraining, crops: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """Compute logits [n, 12] of grey crops [n, 112, 112], in evaluation mode."""
+    """Compute logits [n, A] of grey crops [n, 112, 112], in evaluation mode."""
     model.eval()
     parts = [model.predict(torch.from_numpy(crops[i : i + 128]))[1] for i in range(0, len(crops), 128)]
     return torch.cat(parts).float().numpy()
@@ -256,7 +255,7 @@ def development_auc(model: FaceTraining, faces: Faces) -> dict[str, float]:
     crops, labels = development_crops(faces)
     logits = predict_crops(model, crops)
     aucs = {}
-    for column, name in enumerate(AFFWILD2_AUS):
+    for column, name in enumerate(model.network.config.au_names):
         known = labels[:, column] >= 0
         if known.any():
             aucs[name] = float(roc_auc_score(labels[known, column], logits[known, column]))

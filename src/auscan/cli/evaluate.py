@@ -14,7 +14,7 @@ import typer
 from auscan.core.errors import InputError
 
 if TYPE_CHECKING:
-    from auscan.training.evaluation import Evaluation
+    from auscan.training.evaluation import Evaluation, F1Metrics
 
 
 def evaluate(
@@ -85,53 +85,69 @@ def evaluate(
     if as_json:
         typer.echo(text)
     else:
-        _print_table(evaluation)
+        from auscan.cli.text_table import wrap
+
+        _print_tables(evaluation)
+        for sentence in _notes(evaluation):
+            typer.echo(wrap(sentence))
 
 
 def _write(out: Path, text: str, evaluation: "Evaluation") -> None:
     from auscan.core.environment import atomic_path
-    from auscan.training.evaluation import write_figure
+    from auscan.training.evaluation_figure import write_figure
 
     with atomic_path(out / "evaluation.json") as path:
         path.write_text(text + "\n", encoding="utf-8")
     write_figure(out / "evaluation.html", evaluation)
 
 
-HEADER = ("", "pos.", "AUC", "AP", "ECE", "F1@.5", "95 %", "kappa", "thr.", "tuned", "95 %")
-"""Columns of the table, which fit 80 columns of a terminal."""
-
-
-def _print_table(evaluation: "Evaluation") -> None:
-    from auscan.cli.text_table import format_table, wrap
+def _print_tables(evaluation: "Evaluation") -> None:
+    """Print a table of decisions and one of ranking and calibration; each fits 80 columns."""
+    from auscan.cli.text_table import format_table
 
     default, tuned = evaluation.at_default, evaluation.at_tuned
-    counts, ends = default.f1_all.counts, (default.f1_all.interval, tuned.f1_all.interval)
-    f1, f1_tuned = counts.f1(), tuned.f1_all.counts.f1()
+    chosen = "tuned" if evaluation.tuned_here else "given"
+    header = ("", "pos.", "F1@.5", "95 %", "thr.", chosen, "95 %", "kappa", "95 %")
+    labels = default.f1_all.counts
     rows = [
         (
             name,
-            _format_share(counts.positives()[j], counts.labelled()[j]),
-            _format(evaluation.ranking[j].auc),
-            _format(evaluation.ranking[j].average_precision),
-            _format(evaluation.calibration_error[j]),
-            *(_format(f1[j]), _format_interval(*ends[0].f1[:, j]), _format(default.f1_all.kappa[j])),
-            *(f"{tuned.thresholds[j]:.2f}", _format(f1_tuned[j]), _format_interval(*ends[1].f1[:, j])),
+            _format_share(labels.positives()[j], labels.labelled()[j]),
+            *_f1_cells(default.f1_all, j),
+            f"{tuned.thresholds[j]:.2f}",
+            *_f1_cells(tuned.f1_all, j),
+            *(_format(tuned.f1_all.kappa[j]), _format_interval(*tuned.f1_all.interval.kappa[:, j])),
         )
         for j, name in enumerate(evaluation.au_names)
     ]
     means = [
-        (
-            *(title, "", "", "", "", _format(one.counts.score()), _format_interval(*one.interval.score)),
-            *("", "", _format(other.counts.score()), _format_interval(*other.interval.score)),
-        )
+        (title, "", *_mean_cells(one), "", *_mean_cells(other), "", "")
         for title, one, other in (
             ("f1_all", default.f1_all, tuned.f1_all),
             ("f1_faces", default.f1_faces, tuned.f1_faces),
         )
     ]
-    typer.echo(format_table(HEADER, rows, means) + "\n")
-    for sentence in _notes(evaluation):
-        typer.echo(wrap(sentence))
+    typer.echo(format_table(header, rows, means) + "\n")
+    ends = evaluation.auc_interval, evaluation.precision_interval
+    rankings = [
+        (
+            name,
+            *(_format(ranking.auc), _format_interval(*ends[0][:, j])),
+            *(_format(ranking.average_precision), _format_interval(*ends[1][:, j])),
+            _format(evaluation.calibration_error[j]),
+        )
+        for j, (name, ranking) in enumerate(zip(evaluation.au_names, evaluation.ranking, strict=True))
+    ]
+    typer.echo(format_table(("", "AUC", "95 %", "AP", "95 %", "ECE"), rankings) + "\n")
+
+
+def _f1_cells(metrics: "F1Metrics", j: int) -> tuple[str, str]:
+    """Return F1 of an AU and its interval."""
+    return _format(metrics.counts.f1()[j]), _format_interval(*metrics.interval.f1[:, j])
+
+
+def _mean_cells(metrics: "F1Metrics") -> tuple[str, str]:
+    return _format(metrics.counts.score()), _format_interval(*metrics.interval.score)
 
 
 def _notes(evaluation: "Evaluation") -> list[str]:
@@ -187,7 +203,7 @@ def _format(value: float) -> str:
 
 
 def _format_interval(low: float, high: float) -> str:
-    return "-" if low != low else f"{low:.2f}-{high:.2f}"
+    return "-" if low != low else f"{low:.2f}..{high:.2f}"
 
 
 def _format_share(part: int, whole: int) -> str:

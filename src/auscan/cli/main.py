@@ -10,6 +10,7 @@ from typing import Annotated, Final
 import typer
 
 from auscan.cli.agree import agree
+from auscan.cli.compare import compare
 from auscan.cli.dataset import merge, query
 from auscan.cli.demo import demo
 from auscan.cli.detect import detect
@@ -22,6 +23,7 @@ from auscan.cli.extract import extract
 from auscan.cli.finetune import finetune
 from auscan.cli.live import live
 from auscan.cli.prepare import prepare
+from auscan.cli.score import score
 from auscan.cli.studio import studio
 from auscan.cli.submit import check_submission, submit
 from auscan.cli.synth import synth
@@ -41,7 +43,7 @@ COMMAND_GROUPS: Final[dict[str, list[Callable[..., None]]]] = {
     "Results": [explain, export_results, agree],
     "Train and evaluate": [
         *(finetune, prepare, extract, synth, train, crossval, ensemble),
-        *(evaluate, submit, check_submission, pack, export),
+        *(score, evaluate, compare, submit, check_submission, pack, export),
     ],
     "Collections": [merge, query],
 }

@@ -43,6 +43,9 @@ ELAPSED_UNIT_HZ = 30.0
 """Unit of elapsed time, 1/30 s: about 1 per frame at common frame rates."""
 LAYER_GROUPS = 4
 """Groups of layers of an audio transformer whose means are kept as audio tokens."""
+MAX_INTENSITY = 5.0
+"""Largest intensity of an AU. In the truth of rendered faces it is 5 times the activation of the rig; in
+coded data sets levels A to E are 1 to 5."""
 MAX_ELAPSED = 30.0
 """Upper limit of elapsed time, 1 s: the state must not decay completely while a face is absent."""
 
@@ -265,6 +268,8 @@ class NetworkConfig(Settings):
         default=AFFWILD2_AUS, exclude=True
     )
     """AU of each output [A], in order. A checkpoint stores them beside the network, not in it."""
+    intensity: bool = False
+    """Whether the network also estimates intensities, 0 to 5 (model/head.py)."""
 
     @property
     def normalises_file(self) -> bool:
@@ -349,6 +354,8 @@ class CheckpointConfig(Settings):
         default=(), validation_alias="untaught", serialization_alias="untaught"
     )
     """AUs without training labels. Their columns are NaN in results."""
+    untrained_intensities: tuple[str, ...] = ()
+    """AUs without training intensities. Their intensity columns are NaN in results."""
     has_pose_occlusion: bool = Field(default=False, validation_alias="sight", serialization_alias="sight")
     """Whether the visual stage was trained on head pose and occlusion. If not, both are NaN in results."""
     calibration: Calibration | None = None
@@ -385,7 +392,7 @@ class CheckpointConfig(Settings):
         values.setdefault("thresholds", (0.5,) * len(names) if isinstance(names, Sized) else ())
         return values
 
-    @field_validator("untrained_aus")
+    @field_validator("untrained_aus", "untrained_intensities")
     @classmethod
     def _check_untrained_aus(cls, names: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
         known = info.data.get("au_names", names)

@@ -10,7 +10,6 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final, Protocol
 
-from auscan.core.aus import AFFWILD2_AUS
 from auscan.core.environment import VERSION, atomic_path
 from auscan.core.errors import InputError
 from auscan.datasets.affwild2 import AffWild2, MultiTask
@@ -34,6 +33,10 @@ Progress = Callable[[int, int | None], None]
 
 class _DatasetReader(Protocol):
     """Reader of a data set."""
+
+    @property
+    def au_names(self) -> tuple[str, ...]:
+        """AUs of the tracks."""
 
     def tracks(self) -> Iterator[Track | None]:
         """Yield each track, or None for an unusable one."""
@@ -59,8 +62,8 @@ class _DetectedDataset:
     """Reader of its tracks."""
     unused: list[Unused]
     """Files that the reader cannot use; complete after the last track."""
-    au_names: tuple[str, ...] = AFFWILD2_AUS
-    """AUs of the tracks."""
+    has_intensities: bool = False
+    """Whether the tracks have intensities."""
     codings: list[dict[str, Any]] = field(default_factory=list)
     """Who coded what; complete after the last track."""
 
@@ -82,10 +85,10 @@ def prepare(
     """
     root, out = root.resolve(), out.resolve()
     detected = _detect_dataset(root, out, dataset, roots or Roots(), coders or CoderOptions())
-    au_names = detected.au_names
+    au_names, intensities = detected.reader.au_names, detected.has_intensities
     metadata: dict[str, Any] = {"dataset": detected.dataset, "root": str(root), "auscan_version": VERSION}
     rows, covers = 0, None if detected.dataset == "own" else read_covers(root)
-    with open_index_writer(out, metadata, covers is not None, au_names) as writer:
+    with open_index_writer(out, metadata, covers is not None, au_names, intensities) as writer:
         for track in detected.reader.tracks():
             if track is not None:
                 writer.add(track if covers is None else covers.added_to(track))
@@ -121,13 +124,13 @@ def _detect_dataset(
     kind = dataset or _detect_tree_format(tree, roots.videos)
     if kind == "own":
         own = OwnLabels(tree, roots.videos, coders.names, coders.coder)
-        return _DetectedDataset(kind, own, tree.unused, own.au_names, own.codings)
+        return _DetectedDataset(kind, own, tree.unused, codings=own.codings)
     readers: dict[str, Callable[[DatasetTree], _DatasetReader]] = {
         "disfa": Disfa,
         "bp4d": Bp4d,
         "openface": OpenFace,
     }
-    return _DetectedDataset(kind, readers[kind](tree), tree.unused)
+    return _DetectedDataset(kind, readers[kind](tree), tree.unused, has_intensities=kind == "disfa")
 
 
 def _is_affwild2(files: DatasetFiles) -> bool:

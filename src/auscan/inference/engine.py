@@ -10,6 +10,7 @@ for a whole track, pipeline/live.py for a running one.
     mouth_opening  frames, audio tokens    -> opening of the mouth from the picture and from the sound
     scan_block     frames, one direction   -> update of a block, state after it
     classify       frames, AU tokens       -> logits
+    intensity      frames, AU tokens, logits -> intensities, if the checkpoint has them
 
 `encode_audio_stream` encodes audio of any length in overlapping segments, in bounded memory.
 
@@ -197,6 +198,15 @@ class InferenceEngine(Protocol):
 
     def classify(self, x: NDArray[np.float32], au_tokens: NDArray[np.float32]) -> NDArray[np.float32]:
         """Compute logits [T, A] from x [T, d] after the last block and au_tokens [T, A, da]."""
+
+    def intensity(
+        self, x: NDArray[np.float32], au_tokens: NDArray[np.float32], logits: NDArray[np.float32]
+    ) -> NDArray[np.float32]:
+        """Estimate intensities [T, A], 0 to 5, of frames for which `classify` was called.
+
+        logits: [T, A] of `classify` with the audio logits, not calibrated
+        Only for a checkpoint with `network.intensity`.
+        """
 
 
 class PreviousRows(NamedTuple):

@@ -88,12 +88,14 @@ def _compare(
         for direction, elapsed in zip(DIRECTIONS, elapsed_frames(times_s), strict=True)
     )
     found["read"] = _largest(*(each.classify(x, ours.au_tokens) for each in (reference, other)))
-    logits = [
+    scores = [
         score_track(each, features.embedding, features.au_tokens, times_s, audio)
         for each, features, audio in zip((reference, other), (ours, theirs), audio_tokens, strict=True)
     ]
-    found["logits"] = _largest(*logits)
-    probabilities = [1 / (1 + np.exp(-each.astype(np.float64))) for each in logits]
+    found["logits"] = _largest(*(each.logits for each in scores))
+    if scores[0].intensity is not None and scores[1].intensity is not None:
+        found["intensity"] = _largest(scores[0].intensity, scores[1].intensity)
+    probabilities = [1 / (1 + np.exp(-each.logits.astype(np.float64))) for each in scores]
     found["mean_probability"] = float(np.abs(probabilities[0] - probabilities[1]).mean())
     return found
 

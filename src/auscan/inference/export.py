@@ -4,6 +4,7 @@
     audio.onnx                          audio encoder
     hear.onnx, sweep_*.onnx, read.onnx  temporal stage: fusion, scans with explicit state, head
     opening.onnx                        opening of the mouth, from the picture and from the sound
+    intensity.onnx                      intensity head, if the checkpoint has intensities
     export.json                         precision, versions and differences from PyTorch
     SHA256SUMS                          checksums of all files
 
@@ -49,6 +50,7 @@ from auscan.model.graphs import (
     AudioGraph,
     ClassifierGraph,
     FusionGraph,
+    IntensityGraph,
     OpeningGraph,
     ScanGraph,
     VisualGraph,
@@ -139,6 +141,7 @@ def graph_specs(network: AuscanNetwork, config: CheckpointConfig) -> dict[str, G
     frames, tokens, window = 50, 80, network.temporal.fusion.window
     x = (torch.randn(frames, width), "T")
     audio_condition = (torch.randn(frames, audio_width), "T")
+    au_tokens = (torch.randn(frames, len(config.au_names), au_width), "T")
     specs = {
         "visual": GraphSpec(
             module=VisualGraph(network.visual),
@@ -172,7 +175,7 @@ def graph_specs(network: AuscanNetwork, config: CheckpointConfig) -> dict[str, G
         ),
         "read": GraphSpec(
             module=ClassifierGraph(network.temporal),
-            inputs={"x": x, "au_tokens": (torch.randn(frames, len(config.au_names), au_width), "T")},
+            inputs={"x": x, "au_tokens": au_tokens},
             outputs=("logits",),
         ),
     }
@@ -181,6 +184,16 @@ def graph_specs(network: AuscanNetwork, config: CheckpointConfig) -> dict[str, G
             module=OpeningGraph(network.temporal),
             inputs={"embedding": x, "tokens": (torch.randn(tokens, audio_width), "Ta")},
             outputs=("seen", "heard"),
+        )
+    if network.temporal.intensity_head is not None:
+        specs["intensity"] = GraphSpec(
+            module=IntensityGraph(network.temporal.intensity_head),
+            inputs={
+                "x": x,
+                "au_tokens": au_tokens,
+                "logits": (torch.randn(frames, len(config.au_names)), "T"),
+            },
+            outputs=("intensity",),
         )
     for number, block in enumerate(network.temporal.memory.blocks):
         assert isinstance(block, BiMambaBlock)

@@ -249,6 +249,12 @@ class OnnxEngine:
         """Compute logits [T, A] from x [T, d] and au_tokens [T, A, da]."""
         return self._run("read", ("logits",), x=x, au_tokens=au_tokens)[0]
 
+    def intensity(
+        self, x: NDArray[np.float32], au_tokens: NDArray[np.float32], logits: NDArray[np.float32]
+    ) -> NDArray[np.float32]:
+        """Estimate intensities [T, A] from x [T, d], au_tokens [T, A, da] and logits [T, A]."""
+        return self._run("intensity", ("intensity",), x=x, au_tokens=au_tokens, logits=logits)[0]
+
     def _run(self, name: str, wanted: tuple[str, ...], **inputs: NDArray[Any]) -> list[NDArray[np.float32]]:
         """Run a graph and return the wanted outputs, in that order; raise CheckpointError if it lacks one."""
         missing = set(wanted) - self._outputs[name]

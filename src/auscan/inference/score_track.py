@@ -2,19 +2,19 @@
 
     fuse_audio   cross-attention to the audio around each frame
     scan_block   each block, forward from the first frame and backward from the last
-    classify     logits
+    classify     logits, and from them intensities
 
 Results equal those of the network's temporal stage for the whole track. Frames are processed in chunks, and
 only the scan states are carried from chunk to chunk.
 
 Inputs: output of `encode_faces` and audio tokens, as arrays or memmaps (read a chunk at a time).
-Returns: logits [T, A]; probabilities [..., A], NaN for untrained AUs.
+Returns: logits [T, A] and intensities [T, A]; probabilities [..., A], NaN for untrained AUs.
 See also: engine.py (the engines), model/bidirectional.py (order of chunks), training/operating_points.py
 (fitting a calibration).
 """
 
-from collections.abc import Callable
-from typing import Protocol
+from collections.abc import Callable, Sequence
+from typing import NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -36,6 +36,16 @@ def probabilities(logits: NDArray[np.floating], config: CheckpointConfig) -> NDA
     shares = calibrate(logits, config.calibration)
     shares[..., [config.au_names.index(name) for name in config.untrained_aus]] = np.nan
     return shares.astype(np.float32)
+
+
+def trained_intensities(
+    intensity: NDArray[np.float32] | None, config: CheckpointConfig
+) -> NDArray[np.float32] | None:
+    """Return intensities [..., A] with NaN for AUs without training labels or intensities; None for None."""
+    if intensity is None:
+        return None
+    untrained = {*config.untrained_aus, *config.untrained_intensities}
+    return np.where([name in untrained for name in config.au_names], np.float32(np.nan), intensity)
 
 
 def calibrate(logits: NDArray[np.floating], calibration: Calibration | None) -> NDArray[np.float64]:
@@ -83,6 +93,15 @@ class AudioTokenSource(Protocol):
         """Token times [Ta] in seconds, as in `AudioTokens`."""
 
 
+class FrameScores(NamedTuple):
+    """Output of the network for frames of one face."""
+
+    logits: NDArray[np.float32]
+    """Detection logits [T, A], not calibrated."""
+    intensity: NDArray[np.float32] | None
+    """Intensities [T, A], 0 to 5; None for a checkpoint without intensities."""
+
+
 Allocate = Callable[[tuple[int, ...]], RowStorage]
 """Function that returns an uninitialised float32 array of a shape: in memory, or a memmap for long tracks."""
 
@@ -96,8 +115,8 @@ def score_track(
     chunk_frames: int = CHUNK_FRAMES,
     allocate: Allocate | None = None,
     trust: NDArray[np.float32] | None = None,
-) -> NDArray[np.float32]:
-    """Compute the logits [T, A] of one whole track.
+) -> FrameScores:
+    """Compute the logits, and intensities if the checkpoint has them, of one whole track.
 
     embedding: [T, d]    au_tokens: [T, A, da]    times_s: [T] seconds, ascending    audio: None if there is
     none
@@ -120,8 +139,16 @@ def score_track(
     for block in range(engine.blocks):
         _scan_track(engine, block, x, audio_condition, times_s, chunks, spare)
         x, spare = spare, x
-    return np.concatenate(
+    return join_scores(
         [classify_frames(engine, x[chunk], au_tokens[chunk], audio_logits[chunk.start]) for chunk in chunks]
+    )
+
+
+def join_scores(parts: Sequence[FrameScores]) -> FrameScores:
+    """Concatenate consecutive frames."""
+    intensity = [part.intensity for part in parts if part.intensity is not None]
+    return FrameScores(
+        np.concatenate([part.logits for part in parts]), np.concatenate(intensity) if intensity else None
     )
 
 
@@ -130,10 +157,16 @@ def classify_frames(
     x: NDArray[np.float32],
     au_tokens: NDArray[np.float32],
     audio_logits: NDArray[np.float32] | None,
-) -> NDArray[np.float32]:
-    """Compute the logits [T, A] of frames: those of the head plus the audio logits [T, A], if any."""
+) -> FrameScores:
+    """Compute the logits of frames, those of the head plus the audio logits [T, A] if any, and intensities.
+
+    x: [T, d], after the last block    au_tokens: [T, A, da]
+    """
     logits = engine.classify(x, au_tokens)
-    return logits if audio_logits is None else logits + audio_logits
+    logits = logits if audio_logits is None else logits + audio_logits
+    return FrameScores(
+        logits, engine.intensity(x, au_tokens, logits) if engine.config.network.intensity else None
+    )
 
 
 def fuse_nearby_audio(

@@ -27,6 +27,7 @@ from auscan.inference.engine import (
 )
 from auscan.model.bidirectional import Direction
 from auscan.model.checkpoint import load_checkpoint
+from auscan.model.head import to_intensity
 from auscan.model.mamba import BiMambaBlock, TorchScanState
 from auscan.model.network import AudioInput
 
@@ -169,6 +170,15 @@ class TorchEngine:
     def classify(self, x: NDArray[np.float32], au_tokens: NDArray[np.float32]) -> NDArray[np.float32]:
         """Compute logits [T, A] from x [T, d] and au_tokens [T, A, da]."""
         return _array(self.network.temporal.head(self._tensor(x), self._tensor(au_tokens)))
+
+    @torch.inference_mode()
+    def intensity(
+        self, x: NDArray[np.float32], au_tokens: NDArray[np.float32], logits: NDArray[np.float32]
+    ) -> NDArray[np.float32]:
+        """Estimate intensities [T, A] from x [T, d], au_tokens [T, A, da] and logits [T, A]."""
+        head = self.network.temporal.intensity_head
+        assert head is not None
+        return _array(to_intensity(head(*(self._tensor(each) for each in (x, au_tokens, logits)))))
 
     def _audio_input(self, audio: AudioTokens) -> AudioInput:
         tokens = self._tensor(audio.tokens)[None]

@@ -6,6 +6,7 @@
     OpeningGraph      frames, audio tokens                            mouth_opening   opening.onnx
     ScanGraph         a short chunk, one block, one direction         scan_block      sweep_*.onnx
     ClassifierGraph   frames and AU tokens                            classify        read.onnx
+    IntensityGraph    frames, AU tokens and logits                    intensity       intensity.onnx
 
 The graphs use the network's own modules. Only operations that cannot be exported have another implementation
 here, and tests compare the two: the spectrum as a convolution, the scan of a short sequence without chunks.
@@ -25,6 +26,7 @@ from auscan.core.config import TOKEN_HOP
 from auscan.encoders.audio import FFT, LogMelEncoder
 from auscan.encoders.visual import ConvEncoder, ResidualBlock
 from auscan.model.fusion import AttentionWindow, interpolate
+from auscan.model.head import IntensityHead, to_intensity
 from auscan.model.mamba import BiMambaBlock, TorchScanState
 from auscan.model.network import TemporalStage, VisualStage
 from auscan.model.scan import MIN_LOG_DECAY
@@ -158,6 +160,18 @@ class ClassifierGraph(nn.Module):
         """Return logits [T, A] for x [T, d] and au_tokens [T, A, da]."""
         logits: Tensor = self.head(x, au_tokens)
         return logits
+
+
+class IntensityGraph(nn.Module):
+    """Intensity head."""
+
+    def __init__(self, head: IntensityHead) -> None:
+        super().__init__()
+        self.head = head
+
+    def forward(self, x: Tensor, au_tokens: Tensor, logits: Tensor) -> Tensor:
+        """Return intensities [T, A], 0 to 5, for x [T, d], au_tokens [T, A, da] and logits [T, A]."""
+        return to_intensity(self.head(x, au_tokens, logits))
 
 
 class SpectrumByConvolution(nn.Module):

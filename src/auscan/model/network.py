@@ -5,7 +5,7 @@ from cached features:
 
     visual     crops [B, T, S, S, 3]             -> frame embedding [B, T, d], AU tokens [B, T, A, da]
     audio      waveform [B, M] at 16 kHz         -> audio tokens [B, Ta, Da]    (`encode_audio`)
-    temporal   embeddings, AU tokens, audio      -> logits [B, T, A]
+    temporal   embeddings, AU tokens, audio      -> logits [B, T, A], intensities
 
 Inputs: face crops, frame times in seconds, audio tokens. Returns: logits [B, T, A], before the sigmoid.
 See also: checkpoint.py (weights), graphs.py (the stages as exportable graphs).
@@ -24,7 +24,7 @@ from auscan.encoders.visual import build_visual_encoder, pool_patches
 from auscan.faces.align import SIDE, TEMPLATE
 from auscan.model.alignment import AlignmentOutput, GranularityAlignment
 from auscan.model.fusion import AsymmetricFusion, ChannelNorm, audio_at_frames
-from auscan.model.head import ActionUnitHead
+from auscan.model.head import ActionUnitHead, IntensityHead
 from auscan.model.late_path import LatePath, OpeningHeads
 from auscan.model.mamba import CHUNK_FRAMES, AudioCondition, BiMamba
 from auscan.model.token_mix import TokenMix, token_parts
@@ -72,6 +72,15 @@ class TorchFusedFrames(NamedTuple):
     """Audio condition [B, T, Da], 0 for frames without sound; None without sound."""
     audio_logits: Tensor | None
     """Audio logits [B, T, A], added to those of the head; 0 for frames without sound, None without sound."""
+
+
+class HeadOutput(NamedTuple):
+    """Output of the heads for frames."""
+
+    logits: Tensor
+    """Detection logits [..., A], with the audio logits."""
+    intensity_logits: Tensor | None
+    """Intensity logits [..., A], see `head.to_intensity`; None for a network without intensities."""
 
 
 class VisualStage(nn.Module):
@@ -142,7 +151,7 @@ class VisualStage(nn.Module):
 
 
 class TemporalStage(nn.Module):
-    """Temporal stage: cross-attention, late path, audio-conditioned BiMamba, AU head."""
+    """Temporal stage: cross-attention, late path, audio-conditioned BiMamba, heads."""
 
     def __init__(self, config: NetworkConfig, audio_width: int) -> None:
         super().__init__()
@@ -153,7 +162,9 @@ class TemporalStage(nn.Module):
         self.late_path = LatePath(width, audio_width, len(config.au_names))
         self.opening = OpeningHeads(width, audio_width)
         self.memory = BiMamba(width, audio_width, config.temporal)
-        self.head = ActionUnitHead(width, config.alignment.au_width, len(config.au_names))
+        sizes = width, config.alignment.au_width, len(config.au_names)
+        self.head = ActionUnitHead(*sizes)
+        self.intensity_head = IntensityHead(*sizes) if config.intensity else None
 
     def forward(
         self,
@@ -162,8 +173,8 @@ class TemporalStage(nn.Module):
         frame_s: Tensor,
         audio: AudioInput | None = None,
         valid: Tensor | None = None,
-    ) -> Tensor:
-        """Compute the logits [B, T, A] of whole clips.
+    ) -> HeadOutput:
+        """Compute the output [B, T, A] of the heads for whole clips.
 
         embedding: [B, T, d]    au_tokens: [B, T, A, da]    frame_s: [B, T] float64, seconds
         audio: None if there is none    valid: [B, T] bool, False for padding at the end of a clip
@@ -192,10 +203,13 @@ class TemporalStage(nn.Module):
         audio_logits = self.late_path(embedding, audio_condition, attended)
         return TorchFusedFrames(self.audio_condition(visual, audio_condition), audio_condition, audio_logits)
 
-    def classify(self, state: Tensor, au_tokens: Tensor, audio_logits: Tensor | None) -> Tensor:
-        """Return the logits [..., A] of the head plus the audio logits [..., A], if there are any."""
+    def classify(self, state: Tensor, au_tokens: Tensor, audio_logits: Tensor | None) -> HeadOutput:
+        """Apply the heads to state [..., d] and au_tokens [..., A, da]; add the audio logits, if any."""
         logits: Tensor = self.head(state, au_tokens)
-        return logits if audio_logits is None else logits + audio_logits
+        logits = logits if audio_logits is None else logits + audio_logits
+        if self.intensity_head is None:
+            return HeadOutput(logits, None)
+        return HeadOutput(logits, self.intensity_head(state, au_tokens, logits))
 
     @torch.no_grad()
     def forward_long(
@@ -205,8 +219,8 @@ class TemporalStage(nn.Module):
         frame_s: Tensor,
         audio: AudioInput | None,
         chunk_frames: int = CHUNK_FRAMES,
-    ) -> Tensor:
-        """Compute the logits [T, A] of one track of any length, equal to those of `forward`.
+    ) -> HeadOutput:
+        """Compute the output [T, A] of the heads for one track of any length, equal to that of `forward`.
 
         embedding: [T, d]    au_tokens: [T, A, da]    frame_s: [T] float64, seconds    audio: B = 1, or None
         chunk_frames: frames of a chunk; does not change results
@@ -251,5 +265,5 @@ class AuscanNetwork(nn.Module):
     def forward(self, crops: Tensor, frame_s: Tensor, audio: AudioInput | None = None) -> Tensor:
         """Compute logits [B, T, A] from crops [B, T, S, S, 3] uint8 at frame_s [B, T] float64 seconds."""
         aligned = self.visual(crops).aligned
-        logits: Tensor = self.temporal(aligned.embedding, aligned.au_tokens, frame_s, audio)
-        return logits
+        output: HeadOutput = self.temporal(aligned.embedding, aligned.au_tokens, frame_s, audio)
+        return output.logits

@@ -18,13 +18,14 @@ import math
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import NamedTuple, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
-from auscan.core.config import CheckpointConfig, OperatingPoint, with_operating_point
+from auscan.core.config import SAMPLE_RATE_HZ, CheckpointConfig, OperatingPoint, with_operating_point
 from auscan.core.environment import chunk_slices
+from auscan.core.errors import InputError
 from auscan.faces.detector import FaceDetector
 from auscan.faces.tracking import KeyframeTracker, TrackedFace
 from auscan.inference.engine import AudioTokens, InferenceEngine, ScanState
@@ -34,14 +35,24 @@ from auscan.inference.score_track import (
     fuse_nearby_audio,
     predict_opening,
     probabilities,
+    trained_intensities,
 )
 from auscan.inference.synchrony import MouthFrames, VoiceEvidence, VoiceTrust, follow_voice
-from auscan.media.audio import Waveform
+from auscan.media.audio import LONGEST_PAUSE_AFTER_VIDEO_S, Waveform
+from auscan.media.recording import check_images, check_sound, check_time
 from auscan.media.video import Frame
 from auscan.model.bidirectional import DIRECTIONS, Direction, elapsed_frames, scan_bidirectional
 from auscan.pipeline.audio_stream import AudioTokenBuffer
 from auscan.pipeline.face_features import MAX_GAP_S, FaceEncoder, FaceFeatures, FrameFeatures, crop_faces
-from auscan.results.table import BOX_COLUMNS, NO_FACE, QUALITY_FEATURE_COLUMNS, check_quality
+from auscan.results.table import (
+    BOX_COLUMNS,
+    NO_FACE,
+    QUALITY_FEATURE_COLUMNS,
+    active_columns,
+    check_quality,
+    eye_roll,
+    intensity_columns,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +65,19 @@ class PendingFrame:
     """Time of the frame, seconds."""
     features: FaceFeatures
     """Features of the face in this frame."""
+
+
+class ScoredFrame(NamedTuple):
+    """Frame of a track with its scores."""
+
+    frame: PendingFrame
+    """Frame and features."""
+    probabilities: NDArray[np.float32]
+    """[A]; NaN for an untrained AU."""
+    intensity: NDArray[np.float32] | None
+    """[A], 0 to 5; NaN for an untrained AU, None for a checkpoint without intensities."""
+    speaking: float
+    """How far the voice heard is that of this face, and active, 0 to 1; NaN if unknown."""
 
 
 @dataclass
@@ -78,14 +102,12 @@ class LiveTrack:
         self.window.append(PendingFrame(index, time_s, features))
         self.last_seen_s = time_s
 
-    def emit(
-        self, until_s: float, audio: AudioTokens | None
-    ) -> tuple[list[PendingFrame], NDArray[np.float32], NDArray[np.float32]]:
-        """Remove the frames up to `until_s` from the window; return them, logits [n, A] and speaking [n]."""
+    def emit(self, until_s: float, audio: AudioTokens | None) -> list[ScoredFrame]:
+        """Remove the frames up to `until_s` from the window, and return them with their scores."""
         times_s = np.array([frame.time_s for frame in self.window])
         count = int(np.searchsorted(times_s, until_s, side="right"))
         if count == 0:
-            return [], np.empty((0, len(self.engine.config.au_names)), np.float32), np.empty(0, np.float32)
+            return []
         embedding = np.stack([frame.features.embedding for frame in self.window])  # [T, d]
         voice = self._follow_voice(embedding, times_s, audio, count)
         trust = None if voice is None else voice.trust
@@ -98,7 +120,11 @@ class LiveTrack:
         self._emitted_s = emitted[-1].time_s
         audio_logits = None if fused.audio_logits is None else fused.audio_logits[:count]
         speaking = np.full(count, np.nan, np.float32) if voice is None else voice.speaking[:count]
-        return emitted, classify_frames(self.engine, x[:count], au_tokens, audio_logits), speaking
+        scores = classify_frames(self.engine, x[:count], au_tokens, audio_logits)
+        shares = probabilities(scores.logits, self.engine.config)
+        known = trained_intensities(scores.intensity, self.engine.config)
+        intensity = [None] * count if known is None else known
+        return [ScoredFrame(*each) for each in zip(emitted, shares, intensity, speaking, strict=True)]
 
     def _follow_voice(
         self,
@@ -201,6 +227,8 @@ class LiveDetector:
         self._tracks: dict[int, LiveTrack] = {}
         self._pending: list[tuple[int, float]] = []  # number and time of encoded frames that are not emitted
         self._next_index = 0
+        self._last_s = -math.inf  # time of the last frame
+        self._audio_end_s: float | None = None  # end of the audio so far
 
     @property
     def config(self) -> CheckpointConfig:
@@ -230,15 +258,35 @@ class LiveDetector:
             time_s: time of the frame in seconds, not less than that of the previous frame
             audio: samples recorded since the last call, on the same clock; `push_audio` also accepts them
             index: frame number, needed if frames are dropped; by default frames are counted from 0
+
+        Raises:
+            InputError: an argument has another type or shape, or is out of order; nothing was processed
         """
+        check_images(image, ("H", "W", "3"))
+        time_s = check_time(time_s, self._last_s)
+        index = self._next_index if index is None else index
+        if index < self._next_index:
+            raise InputError(f"index {index} should be at least {self._next_index}: frames come in order.")
         if audio is not None:
             self.push_audio(audio)
-        index = self._next_index if index is None else index
-        self._next_index = index + 1
+        self._next_index, self._last_s = index + 1, time_s
         return self._process(self._tracker.push(Frame(index, time_s, image)), self.lag_s)
 
     def push_audio(self, audio: Waveform) -> None:
-        """Append audio samples without a frame."""
+        """Append audio samples without a frame; a gap becomes silence, an overlap is dropped.
+
+        Raises InputError if they are no float32 samples of one channel, or if they begin more than a minute
+        after the audio so far and after the last frame.
+        """
+        check_sound(audio)
+        if self._audio_end_s is not None:
+            expected_s = max(self._audio_end_s, self._last_s)
+            if audio.start_s > expected_s + LONGEST_PAUSE_AFTER_VIDEO_S:
+                raise InputError(
+                    f"The sound begins at {audio.start_s} s, but sound and frames so far end at {expected_s} "
+                    "s. Times are in seconds on the clock of the frames."
+                )
+        self._audio_end_s = audio.start_s + len(audio.samples) / SAMPLE_RATE_HZ
         self._audio.push(audio)
 
     def finish(self) -> list[Row]:
@@ -275,28 +323,20 @@ class LiveDetector:
         audio = self._audio.tokens()
         faces: dict[int, list[Row]] = {}
         for face_id in sorted(self._tracks):
-            emitted, logits, speaking = self._tracks[face_id].emit(until_s, audio)
-            scores = zip(emitted, probabilities(logits, self.config), speaking, strict=True)
-            for frame, probability_row, voice in scores:
-                row = self._build_row(frame.index, frame.time_s, frame.features, probability_row, voice)
-                faces.setdefault(frame.index, []).append(row)
+            for scored in self._tracks[face_id].emit(until_s, audio):
+                row = self._build_row(scored.frame.index, scored.frame.time_s, scored)
+                faces.setdefault(scored.frame.index, []).append(row)
         count = sum(time_s <= until_s for _, time_s in self._pending)
         ready, self._pending = self._pending[:count], self._pending[count:]
-        unknown = np.full(len(self.config.au_names), np.nan, np.float32)
         return [
             row
             for index, time_s in ready
-            for row in faces.get(index) or [self._build_row(index, time_s, None, unknown, np.nan)]
+            for row in faces.get(index) or [self._build_row(index, time_s, None)]
         ]
 
-    def _build_row(
-        self,
-        index: int,
-        time_s: float,
-        features: FaceFeatures | None,
-        probability_row: NDArray[np.float32],
-        speaking: float,
-    ) -> Row:
+    def _build_row(self, index: int, time_s: float, scored: ScoredFrame | None) -> Row:
+        """Build the row of a face in a frame, or of a frame without a face."""
+        features = None if scored is None else scored.frame.features
         face = None if features is None else features.face
         row: Row = {
             "frame": index,
@@ -314,15 +354,20 @@ class LiveDetector:
         quality, reason = check_quality(quality_features[None])
         row.update(quality=float(quality[0]), reason=str(reason[0]))
         row.update(zip(QUALITY_FEATURE_COLUMNS, _none_for_nan(quality_features), strict=True))
-        values = _none_for_nan(probability_row)
-        scored = self.keep_all or not reason[0]
+        row["roll"] = None if features is None else float(eye_roll(features.points))
+        unknown = np.full(len(self.config.au_names), np.nan, np.float32)
+        values = _none_for_nan(unknown if scored is None else scored.probabilities)
+        is_scored = self.keep_all or not reason[0]
         active = [
-            int(p >= np.float32(threshold)) if scored and p is not None else None
+            int(p >= np.float32(threshold)) if is_scored and p is not None else None
             for p, threshold in zip(values, self.config.thresholds, strict=True)
         ]
         row.update(zip(self.config.au_names, values, strict=True))
-        row.update(zip((f"{name}_c" for name in self.config.au_names), active, strict=True))
-        row["speaking"] = None if np.isnan(speaking) else float(speaking)
+        row.update(zip(active_columns(self.config.au_names), active, strict=True))
+        if self.config.network.intensity:
+            intensity = unknown if scored is None or scored.intensity is None else scored.intensity
+            row.update(zip(intensity_columns(self.config.au_names), _none_for_nan(intensity), strict=True))
+        row["speaking"] = None if scored is None or np.isnan(scored.speaking) else float(scored.speaking)
         return row
 
 

@@ -33,6 +33,7 @@ from auscan.inference.score_track import (
     predict_opening,
     probabilities,
     score_track,
+    trained_intensities,
 )
 from auscan.inference.synchrony import HeardOpening, MouthFrames, follow_voice
 from auscan.pipeline.face_features import FaceFeatures
@@ -213,7 +214,7 @@ class FaceTrack:
         offset_s: seconds by which the sound was late
         """
         voice = None if opening is None else follow_voice(opening.mouth, opening.heard.shifted(offset_s))[0]
-        logits = score_track(
+        scores = score_track(
             engine,
             self._embeddings,
             self._au_tokens,
@@ -230,8 +231,9 @@ class FaceTrack:
             points=geometry[:, 5:GEOMETRY_WIDTH].reshape(-1, 5, 2),
             scores=geometry[:, 4],
             quality_features=geometry[:, GEOMETRY_WIDTH:],
-            probabilities=probabilities(logits, engine.config),
+            probabilities=probabilities(scores.logits, engine.config),
             speaking=None if voice is None else voice.speaking,
+            intensities=trained_intensities(scores.intensity, engine.config),
         )
 
 

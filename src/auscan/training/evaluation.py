@@ -6,27 +6,21 @@ Two sets of frames are kept apart, because the literature mixes them up:
               requires. The headline figure.
     f1_faces  only labelled frames with a detected face
 
-`write_figure` draws the F1 of each AU with its interval into an HTML file of about 5 MB that opens offline
-(plotly.js is embedded).
-
 Inputs: labels and scores as tables (scores.py), and a `Decision`. Returns: an `Evaluation`, also as plain
 JSON types.
-See also: metrics.py (definitions), cli/evaluate.py (output on the command line).
+See also: metrics.py (definitions), evaluation_figure.py, cli/evaluate.py (output on the command line).
 """
 
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
-import plotly.graph_objects as go
 from numpy.typing import NDArray
 
-from auscan.core.aus import ACTION_UNITS, au_columns
-from auscan.core.environment import atomic_path
+from auscan.core.aus import au_columns
 from auscan.core.errors import InputError
 from auscan.inference.score_track import to_logits
 from auscan.training.metrics import (
@@ -45,6 +39,7 @@ from auscan.training.operating_points import (
     cross_fit_thresholds,
     fit_calibrated_thresholds,
 )
+from auscan.training.ranking_draws import count_levels, ranking_ends
 from auscan.training.scores import shared_aus
 from auscan.training.smoothing import NO_SMOOTHING, Smoothing, final_scores
 from auscan.training.thresholds import (
@@ -57,11 +52,6 @@ from auscan.training.thresholds import (
     smoothing_json,
     tune_thresholds,
 )
-
-# The palette of Okabe and Ito, safe for colour-blind readers.
-DEFAULT_COLOUR, TUNED_COLOUR, ALWAYS_YES_COLOUR = "#56B4E9", "#0072B2", "#D55E00"
-MEAN: Final[str] = "mean"
-"""Label of the bar of the mean over all AUs."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -121,6 +111,10 @@ class Evaluation:
     video."""
     ranking: tuple[Ranking, ...]
     """[A] on all counted frames."""
+    auc_interval: NDArray[np.float64]
+    """[2, A]."""
+    precision_interval: NDArray[np.float64]
+    """[2, A] of the average precision."""
     calibration_error: tuple[float, ...]
     """[A] expected calibration error of the given scores, on counted frames with a face."""
     calibrated_error: tuple[float, ...] | None
@@ -151,7 +145,9 @@ class Evaluation:
             "by_others": None if self.cross_fitted is None else _f1_json(names, self.cross_fitted),
             "labels": _label_json(names, self.at_default.f1_all.counts),
             "auc": _by_au(names, [one.auc for one in self.ranking]),
+            "auc_interval": _ends_json(names, self.auc_interval),
             "average_precision": _by_au(names, [one.average_precision for one in self.ranking]),
+            "average_precision_interval": _ends_json(names, self.precision_interval),
             "calibration_error": _calibration_json(names, self.calibration_error),
             "calibrated_error": None
             if self.calibrated_error is None
@@ -182,17 +178,8 @@ def evaluate(
     if decision is not None:
         decision = decision.for_aus(names)
         windows = decision.windows
-    truth = labels[list(names)].to_numpy(np.int8)
-    coded: NDArray[np.bool_] = np.any(truth >= 0, axis=0)
-    mask = label_mask(truth, rule, coded)
-    counted: NDArray[np.bool_] = np.any(mask, axis=1)
-    if not counted.any():
-        raise InputError(
-            "No frame has a label for every AU that is labelled in these tracks, as the official score "
-            "requires. Count label by label instead: --rule element."
-        )
-    truth = np.where(mask, truth, -1)[counted]
-    source, sources = pd.factorize(labels["source_video"].to_numpy()[counted])
+    kept = count_labels(labels, names, rule)
+    truth, counted, source = kept.labels, kept.counted, kept.source
     search = None
     if windows == "search":
         search = search_smoothing(scores, labels, truth, counted, source)
@@ -202,7 +189,8 @@ def evaluate(
     probabilities, has_face = final.probabilities[counted], final.has_face[counted]
     # The rule has been applied: labels that do not count are -1 now.
     thresholds = decision.thresholds if decision else tune_thresholds(truth, probabilities, "element")
-    frames = _ScoredFrames(truth, probabilities, has_face, source, len(sources))
+    frames = _ScoredFrames(truth, probabilities, has_face, source, kept.sources)
+    auc_ends, precision_ends = frames.ranking_ends()
     faces = frames.with_face()
     return Evaluation(
         au_names=names,
@@ -212,7 +200,7 @@ def evaluate(
         windows=windows,
         smoothing_searched=search is not None,
         tracks=int(labels["track"].nunique()),
-        sources=len(sources),
+        sources=kept.sources,
         rows=len(labels),
         frames=int(counted.sum()),
         frames_without_face=int((~has_face).sum()),
@@ -220,8 +208,10 @@ def evaluate(
         tuned_here=decision is None,
         at_default=frames.metrics_at((DEFAULT,) * len(names)),
         at_tuned=frames.metrics_at(thresholds),
-        cross_fitted=frames.cross_fitted(search) if decision is None and len(sources) > 1 else None,
+        cross_fitted=frames.cross_fitted(search) if decision is None and kept.sources > 1 else None,
         ranking=tuple(ranking(truth[:, j], probabilities[:, j]) for j in range(len(names))),
+        auc_interval=auc_ends,
+        precision_interval=precision_ends,
         calibration_error=faces.calibration_error(faces.probabilities),
         calibrated_error=faces.calibrated_error() if decision is None and faces.sources > 1 else None,
         calibrated_thresholds=(
@@ -230,6 +220,34 @@ def evaluate(
             else None
         ),
     )
+
+
+@dataclass(frozen=True, eq=False)
+class CountedLabels:
+    """The R label rows that count; labels that do not count are -1."""
+
+    labels: NDArray[np.int8]
+    """[R, A]."""
+    counted: NDArray[np.bool_]
+    """Mask of these rows in the table of labels."""
+    source: NDArray[np.int64]
+    """[R] number of each row's source video."""
+    sources: int
+
+
+def count_labels(labels: pd.DataFrame, au_names: Sequence[str], rule: Rule) -> CountedLabels:
+    """Select the labels of some AUs that count. Raises InputError if there is none."""
+    truth = labels[list(au_names)].to_numpy(np.int8)
+    coded: NDArray[np.bool_] = np.any(truth >= 0, axis=0)
+    mask = label_mask(truth, rule, coded)
+    counted: NDArray[np.bool_] = np.any(mask, axis=1)
+    if not counted.any():
+        raise InputError(
+            "No frame has a label for every AU that is labelled in these tracks, as the official score "
+            "requires. Count label by label instead: --rule element."
+        )
+    source, sources = pd.factorize(labels["source_video"].to_numpy()[counted])
+    return CountedLabels(np.where(mask, truth, -1)[counted], counted, source, len(sources))
 
 
 @dataclass(frozen=True, eq=False)
@@ -254,6 +272,14 @@ class _ScoredFrames:
         return self._f1_metrics(
             cross_fit_predictions(self.labels, self.probabilities, self.source, "element")
         )
+
+    def ranking_ends(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Return the ends [2, A] of the intervals of AUC and average precision."""
+        pairs = [
+            ranking_ends(count_levels(truth, scores, self.source, self.sources))
+            for truth, scores in zip(self.labels.T, self.probabilities.T, strict=True)
+        ]
+        return np.stack([auc for auc, _ in pairs], axis=1), np.stack([each for _, each in pairs], axis=1)
 
     def with_face(self) -> "_ScoredFrames":
         """Return only the frames with a detected face."""
@@ -291,10 +317,9 @@ def _f1_json(names: Sequence[str], metrics: F1Metrics) -> dict[str, Any]:
         "mean": _finite_or_none(metrics.counts.score()),
         "interval": [_finite_or_none(end) for end in ends.score],
         "f1": _by_au(names, f1),
-        "f1_interval": {
-            name: [_finite_or_none(end) for end in ends.f1[:, j]] for j, name in enumerate(names)
-        },
+        "f1_interval": _ends_json(names, ends.f1),
         "kappa": _by_au(names, metrics.kappa),
+        "kappa_interval": _ends_json(names, ends.kappa),
         "counts": {
             name: {kind: int(getattr(counts, kind)[j]) for kind in ("tp", "fp", "fn", "tn")}
             for j, name in enumerate(names)
@@ -325,58 +350,9 @@ def _by_au(names: Sequence[str], values: Any) -> dict[str, float | None]:
     return {name: _finite_or_none(float(value)) for name, value in zip(names, values, strict=True)}
 
 
+def _ends_json(names: Sequence[str], ends: NDArray[np.float64]) -> dict[str, list[float | None]]:
+    return {name: [_finite_or_none(end) for end in ends[:, j]] for j, name in enumerate(names)}
+
+
 def _finite_or_none(value: float) -> float | None:
     return None if math.isnan(value) else float(value)
-
-
-def write_figure(path: Path, evaluation: Evaluation) -> None:
-    """Write a bar chart of f1_all to `path`: at 0.5, at the tuned thresholds, and of always predicting
-    active.
-    """
-    figure = go.Figure()
-    bars = [*map(_au_label, evaluation.au_names), MEAN]
-    _add_bars(figure, bars, "at 0.5", evaluation.at_default.f1_all, DEFAULT_COLOUR)
-    tuned = "at thresholds tuned on these frames" if evaluation.tuned_here else "at the given thresholds"
-    _add_bars(figure, bars, tuned, evaluation.at_tuned.f1_all, TUNED_COLOUR)
-    counts = evaluation.at_default.f1_all.counts
-    positives, labelled = counts.positives(), counts.labelled()
-    known = labelled > 0
-    always = np.divide(2 * positives, positives + labelled, out=np.full(len(known), np.nan), where=known)
-    figure.add_scatter(
-        x=bars,
-        y=[*always.tolist(), float(np.nanmean(always))],
-        mode="markers",
-        name="always yes",
-        marker={"symbol": "line-ew-open", "size": 24, "color": ALWAYS_YES_COLOUR, "line": {"width": 3}},
-    )
-    figure.update_layout(
-        template="plotly_white",
-        title=f"Binary F1, {evaluation.frames} frames of {evaluation.sources} videos, with 95 % intervals",
-        font={"family": "system-ui, sans-serif", "size": 13, "color": "#1b1f24"},
-        barmode="group",
-        legend={"orientation": "h", "y": 1.08},
-        yaxis={"title": "F1", "range": [0, 1]},
-    )
-    with atomic_path(path) as temporary:
-        figure.write_html(temporary, include_plotlyjs=True, full_html=True)
-
-
-def _add_bars(figure: go.Figure, bars: list[str], name: str, metrics: F1Metrics, colour: str) -> None:
-    f1 = np.append(metrics.counts.f1(), metrics.counts.score())  # [A + 1]
-    ends = np.column_stack([metrics.interval.f1, metrics.interval.score])  # [2, A + 1]
-    figure.add_bar(
-        x=bars,
-        y=f1.tolist(),
-        name=name,
-        marker_color=colour,
-        error_y={
-            "array": np.maximum(ends[1] - f1, 0).tolist(),
-            "arrayminus": np.maximum(f1 - ends[0], 0).tolist(),
-            "thickness": 1,
-        },
-        hovertemplate="%{x}: %{y:.3f}<extra></extra>",
-    )
-
-
-def _au_label(name: str) -> str:
-    return f"{name}<br>{ACTION_UNITS[name].meaning.replace(' ', '<br>')}"

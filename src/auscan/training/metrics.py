@@ -12,6 +12,7 @@ A label of -1 never counts. The rule selects the rows that count:
 See also: smoothing.py, thresholds.py (from scores to predictions).
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final, Literal, Self
 
@@ -123,8 +124,26 @@ class Interval:
 
     f1: NDArray[np.float64]
     """[2, A] lower and upper end for the F1 of each AU."""
+    kappa: NDArray[np.float64]
+    """[2, A] for Cohen's kappa of each AU."""
     score: NDArray[np.float64]
     """[2] lower and upper end for the mean F1."""
+
+
+def draw_sources(sources: int, draws: int = DRAWS, seed: int = 0) -> NDArray[np.int64]:
+    """Draw V sources with replacement, D times: how often each is drawn [D, V]. Deterministic."""
+    return np.random.default_rng(seed).multinomial(sources, np.full(sources, 1 / sources), size=draws)
+
+
+def percentile_ends(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Ends [2, ...] of the percentile interval at `LEVEL` of draws [D, ...]; NaN draws are left out.
+
+    NaN where all draws are NaN.
+    """
+    ends = np.full((2, *values.shape[1:]), np.nan)
+    known = ~np.isnan(values).all(axis=0)
+    ends[:, known] = np.nanpercentile(values[:, known], (50 * (1 - LEVEL), 50 * (1 + LEVEL)), axis=0)
+    return ends
 
 
 def bootstrap(
@@ -135,26 +154,26 @@ def bootstrap(
     Videos are resampled, not frames, because adjacent frames are nearly equal. The same V and seed draw the
     same videos, so two systems can be compared by the differences of their draws.
     """
-    videos = len(counts.tp)
-    times = np.random.default_rng(seed).multinomial(videos, np.full(videos, 1 / videos), size=draws)  # [D, V]
-    # Products in float64, for which numpy calls BLAS; exact as long as counts stay below 2^53.
-    tp, fp, fn, tn = (times.astype(np.float64) @ c for c in (counts.tp, counts.fp, counts.fn, counts.tn))
-    f1 = _f1(tp, fp, fn, tn)  # [D, A]
+    f1 = _f1(*_drawn_counts(counts, draws, seed))  # [D, A]
     return f1, _mean_of_known(f1)
+
+
+def _drawn_counts(counts: Counts, draws: int, seed: int) -> Iterator[NDArray[np.float64]]:
+    """Yield TP, FP, FN and TN [D, A] of the draws."""
+    times = draw_sources(len(counts.tp), draws, seed)  # [D, V]
+    # Products in float64, for which numpy calls BLAS; exact as long as counts stay below 2^53.
+    yield from (times.astype(np.float64) @ each for each in (counts.tp, counts.fp, counts.fn, counts.tn))
 
 
 def interval(counts: Counts, draws: int = DRAWS, seed: int = 0) -> Interval:
     """Percentile interval at `LEVEL` of counts [V, A] by `bootstrap` over the V videos."""
-    aus = counts.tp.shape[1]
     if len(counts.tp) < 2:
-        return Interval(np.full((2, aus), np.nan), np.full(2, np.nan))
-    f1, score = bootstrap(counts, draws, seed)
-    ends = (100 * (1 - LEVEL) / 2, 100 * (1 + LEVEL) / 2)
-    known = counts.labelled().any(axis=0)
-    f1_ends = np.full((2, aus), np.nan)
-    f1_ends[:, known] = np.nanpercentile(f1[:, known], ends, axis=0)
-    score_ends = np.nanpercentile(score, ends) if known.any() else np.full(2, np.nan)
-    return Interval(f1_ends, score_ends)
+        unknown = np.full((2, counts.tp.shape[1]), np.nan)
+        return Interval(unknown, unknown, np.full(2, np.nan))
+    tp, fp, fn, tn = _drawn_counts(counts, draws, seed)
+    f1 = _f1(tp, fp, fn, tn)
+    kappa = cohen_kappa(tp + fp + fn + tn, tp + fn, tp + fp, tp)
+    return Interval(percentile_ends(f1), percentile_ends(kappa), percentile_ends(_mean_of_known(f1)))
 
 
 @dataclass(frozen=True)

@@ -134,7 +134,7 @@ class FeatureNetwork(nn.Module):
         frame_s = batch.times_s[rows, order].masked_fill(~valid, PADDING_S)
         # Autocast may have made them half precision; sums over time are kept in float32.
         embedding, au_tokens = aligned.embedding.float(), aligned.au_tokens.float()
-        logits = self.temporal(embedding, au_tokens, frame_s, audio, valid)  # [B, L, A]
+        logits = self.temporal(embedding, au_tokens, frame_s, audio, valid).logits  # [B, L, A]
         return self._predictions(batch, aligned, logits, audio, Frames(order, frame_s, valid))
 
     def _predictions(
@@ -199,9 +199,9 @@ class FeatureNetwork(nn.Module):
         assert isinstance(memory, BiMamba)
         state = memory.forward_long(x, audio_condition, frame_s[0], grad_window=window)[window]  # [Tw, d]
         audio_logits = fused[window.start].audio_logits
-        logits = self.temporal.classify(state[None], aligned.au_tokens.float(), audio_logits)  # [1, Tw, A]
+        output = self.temporal.classify(state[None], aligned.au_tokens.float(), audio_logits)  # [1, Tw, A]
         frames = Frames(rows[None, window], frame_s[:, window], has_face[:, window])
-        return self._predictions(batch, aligned, logits, audio, frames)
+        return self._predictions(batch, aligned, output.logits, audio, frames)
 
     def _tokens(self, batch: Batch, rows: Tensor, order: Tensor, valid: Tensor) -> tuple[Tensor, Tensor]:
         """Mixed face [B, L, Dv] and patches [B, L, N, Dv] of the frames with a face."""
@@ -261,8 +261,8 @@ class FeatureNetwork(nn.Module):
             au_tokens.append(aligned.au_tokens[0])
         frame_s = torch.from_numpy(features.times_s[rows]).to(device)
         audio = self._track_audio(features, device)
-        logits = self.temporal.forward_long(torch.cat(embeddings), torch.cat(au_tokens), frame_s, audio)
-        out[rows] = torch.sigmoid(logits.float()).cpu().numpy()
+        output = self.temporal.forward_long(torch.cat(embeddings), torch.cat(au_tokens), frame_s, audio)
+        out[rows] = torch.sigmoid(output.logits.float()).cpu().numpy()
         return out
 
     def _track_tokens(

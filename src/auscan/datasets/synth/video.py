@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 
 from auscan.core.aus import AFFWILD2_AUS
 from auscan.core.config import SAMPLE_RATE_HZ
-from auscan.datasets.index import COVER_COLUMNS
+from auscan.datasets.index import cover_columns
 from auscan.datasets.synth.dynamics import Array, Random, labels_of, ticks_for
 from auscan.datasets.synth.person import OCCLUDED, Face, Person, sample_person, sample_traits
 from auscan.datasets.synth.plan import Missing, VideoPlan, sample_frame_times
@@ -235,7 +235,7 @@ def cover_table(track: str, truth: pd.DataFrame, fringe: bool) -> pd.DataFrame:
     if fringe:
         covers[:, _IS_UPPER] = np.where(covers[:, _IS_UPPER] == 1, 1, -1)
     covers[~truth["has_image"].to_numpy()] = -1
-    table = pd.DataFrame(covers.astype(np.int8), columns=list(COVER_COLUMNS))
+    table = pd.DataFrame(covers.astype(np.int8), columns=cover_columns(AFFWILD2_AUS))
     table.insert(0, "track", track)
     table.insert(1, "frame", truth["number"].to_numpy())
     return table
