@@ -221,3 +221,23 @@ def test_a_difference_counts_if_its_interval_excludes_zero(
     assert words[verdict] in result.sentence
     low, high = result.mean_interval
     assert low < result.mean_after - result.mean_before < high
+
+
+def test_a_checkpoint_of_other_aus_with_intensities_is_tuned_without_these(
+    tmp_path: Path, other_aus_checkpoint: Path
+) -> None:
+    """It was never trained on AU05, so there is nothing to compare AU05 with."""
+    index = make_people(tmp_path, other_aus_checkpoint)
+    renamed = replace(
+        index,
+        frames=index.frames.rename(columns={"AU01": "AU05"}),
+        metadata={**index.metadata, "au_names": ["AU05", "AU12", "AU45"]},
+    )
+    result = run(renamed, tmp_path, other_aus_checkpoint)
+    _, old = load_checkpoint(other_aus_checkpoint)
+    _, config = load_checkpoint(tmp_path / "out")
+    assert old.network.intensity
+    assert not config.network.intensity
+    assert config.au_names[: len(old.au_names)] == old.au_names
+    assert result.verdict(0) == "new"
+    assert "AU05" not in config.untrained_aus

@@ -204,20 +204,27 @@ def _assign_people(index: Index, people: People) -> dict[str, int]:
 def _as_trained(
     checkpoint: AuscanNetwork, config: CheckpointConfig, track: LabelledTrack
 ) -> tuple[FeatureNetwork, TrainedConfig]:
-    """Return the part of a checkpoint behind its encoders, as a network of `auscan train`."""
+    """Return the part of a checkpoint behind its encoders, as a network of `auscan train`.
+
+    It has no intensities, because labels of 1 and 0 would not keep theirs.
+    """
     header = track.features.header
     sizes = FeatureSizes.from_header(header)
-    network = FeatureNetwork(sizes, checkpoint.config, ControlConfig(), view_frames=0)
+    settings = checkpoint.config.model_copy(update={"intensity": False})
+    network = FeatureNetwork(sizes, settings, ControlConfig(), view_frames=0)
     network.visual_mix.load_state_dict(checkpoint.visual.mix.state_dict())
     network.audio_mix.load_state_dict(checkpoint.audio_mix.state_dict())
     network.alignment.load_state_dict(checkpoint.visual.alignment.state_dict())
-    network.temporal.load_state_dict(checkpoint.temporal.state_dict())
+    weights = checkpoint.temporal.state_dict()
+    network.temporal.load_state_dict(
+        {name: weight for name, weight in weights.items() if not name.startswith("intensity_head.")}
+    )
     trained = TrainedConfig(
         au_names=config.au_names,
         model=header.model,
         encoders=header.encoders,
         sizes=sizes,
-        network=checkpoint.config,
+        network=settings,
         controls=ControlConfig(),
         step=0,
         score=None,
