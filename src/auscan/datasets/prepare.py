@@ -6,7 +6,7 @@ synth/truth.py (ground truth of synthetic data).
 """
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final, Protocol
@@ -123,7 +123,7 @@ def _detect_dataset(
         if dataset == "mtl" or "multitask" in files.texts.values():
             return _DetectedDataset("mtl", MultiTask(root, files), files.unused)
     tree = walk_tree(root, exclude=out)
-    kind = dataset or _detect_tree_format(tree)
+    kind = dataset or _detect_tree_format(tree, roots.videos)
     if kind == "own":
         own = OwnLabels(tree, roots.videos, coders.names, coders.coder)
         return _DetectedDataset(kind, own, tree.unused, codings=own.codings)
@@ -144,7 +144,7 @@ def _is_affwild2(files: DatasetFiles) -> bool:
     return bool(files.annotations) or "template" in kinds or has_lists
 
 
-def _detect_tree_format(tree: DatasetTree) -> str:
+def _detect_tree_format(tree: DatasetTree, videos: Sequence[Path]) -> str:
     """Return the format of a data set other than Aff-Wild2.  Raises InputError if none is recognised."""
     names = {folder.name.casefold() for folder in (tree.root, *tree.folders)}
     if "actionunit_labels" in names:
@@ -153,7 +153,7 @@ def _detect_tree_format(tree: DatasetTree) -> str:
         return "bp4d"
     if any(path.suffix.lower() == ".csv" and is_openface(path) for path in tree.files):
         return "openface"
-    if is_own(tree):
+    if is_own(tree, videos):
         return "own"
     raise InputError(
         f"{tree.root} does not hold a supported data set. auscan searched for AU_Detection_Challenge, "
