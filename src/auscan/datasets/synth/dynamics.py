@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter1d, uniform_filter1d
 from scipy.special import ndtri
 
-from auscan.core.aus import AFFWILD2_AUS, AU_COUNT
+from auscan.core.aus import AFFWILD2_AUS
 
 Array = NDArray[np.float64]
 
@@ -173,9 +173,12 @@ def simulate(
 
 def sample_resting_face(random: Random) -> Array:
     """Sample a resting face [A]: strong in about a quarter of the AUs, negative in a fifth, else weak."""
-    draw = random.random(AU_COUNT)
-    rest = np.clip(random.normal(0, 0.08, AU_COUNT), -0.2, 0.2)
-    strong, negative = random.uniform(0.3, REST_MAX, AU_COUNT), random.uniform(REST_MIN, -0.15, AU_COUNT)
+    draw = random.random(len(AFFWILD2_AUS))
+    rest = np.clip(random.normal(0, 0.08, len(AFFWILD2_AUS)), -0.2, 0.2)
+    strong, negative = (
+        random.uniform(0.3, REST_MAX, len(AFFWILD2_AUS)),
+        random.uniform(REST_MIN, -0.15, len(AFFWILD2_AUS)),
+    )
     rest = np.where(draw < 0.27, strong, np.where(draw > 0.8, negative, rest))
     rest[_AU26] = abs(rest[_AU26]) * 0.4  # a resting face has no dropped jaw
     return np.asarray(rest)
@@ -184,7 +187,7 @@ def sample_resting_face(random: Random) -> Array:
 def _simulate_movement(random: Random, ticks: int, speaks: bool) -> Array:
     """Return AU intensities [K, A] without the movement of speech."""
     shared = np.stack([smooth_noise(random, ticks, 1.4) for _ in range(5)], axis=1)  # [K, 5]
-    movement = np.empty((ticks, AU_COUNT))
+    movement = np.empty((ticks, len(AFFWILD2_AUS)))
     for j, name in enumerate(AFFWILD2_AUS):
         weights = np.array(_FACTOR_LOADINGS[name])
         own = np.sqrt(max(0.1, 1 - (weights**2).sum()))
