@@ -48,6 +48,7 @@ MARKERS = {
     "training/test_encoder.py": "train",
     "training/test_loop.py": "train",
     "training/test_two_processes.py": "train",
+    "batch/test_api.py": "slow",
     "batch/test_end_to_end.py": "slow",
     "batch/test_run.py": "slow",
     "benchmarks": "slow",
@@ -90,8 +91,8 @@ MARKERS = {
     "training/test_several_encoders.py": "slow",
 }
 """The marker of all tests of a folder or module below tests/."""
-SLOW_FIXTURES = {"tiny_graphs", "other_aus_graphs", "backbones"}
-"""Fixtures that take half a minute, or import transformers."""
+SLOW_FIXTURES = {"tiny_graphs", "other_aus_graphs", "backbones", "desk"}
+"""Fixtures that take half a minute, import transformers, or whose tests start many processes."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -289,7 +290,7 @@ def make_index(tmp_path: Path) -> Callable[..., "Index"]:
     'x' a broken one. The tracks talk_left and talk_right share the video talk.mp4.
     """
 
-    from auscan.core.aus import AU_COUNT
+    from auscan.core.aus import AFFWILD2_AUS
     from auscan.datasets.clock import ASSUMED, FrameClock
     from auscan.datasets.index import Track, open_index_writer, read_index
     from auscan.media.video import probe
@@ -320,7 +321,7 @@ def make_index(tmp_path: Path) -> Callable[..., "Index"]:
                         split="train",
                         source_video=name.removesuffix("_left").removesuffix("_right"),
                         numbers=numbers,
-                        labels=np.zeros((len(pattern), AU_COUNT), np.int8),
+                        labels=np.zeros((len(pattern), len(AFFWILD2_AUS)), np.int8),
                         images=images,
                         times_s=(numbers - 1) / 10,
                         clock=FrameClock(times_s=np.empty(0), rate_hz=10.0, source=ASSUMED, info=info),

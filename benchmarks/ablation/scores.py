@@ -19,9 +19,9 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from auscan.core.aus import AFFWILD2_AUS, AU_COUNT
+from auscan.core.aus import AFFWILD2_AUS
 from auscan.datasets.covers import COVERS_NAME
-from auscan.datasets.index import COVER_COLUMNS
+from auscan.datasets.index import cover_columns
 
 Floats = NDArray[np.float64]
 Mask = NDArray[np.bool_]
@@ -90,7 +90,7 @@ class HeldOutFrames:
 
     def measures(self) -> dict[str, Measure]:
         """Return the measures by name."""
-        every = np.ones((len(self.rows), AU_COUNT), bool)
+        every = np.ones((len(self.rows), len(AFFWILD2_AUS)), bool)
         rest = self.rows[[f"{name}_rest" for name in AFFWILD2_AUS]].to_numpy() >= AMBIGUOUS_REST
         yaw = (self.rows["yaw"].abs() > LARGE_YAW_DEG).to_numpy()
         other_voice = self.covered_speech & ~self.speech
@@ -124,7 +124,7 @@ def read_test_frames(work: Path) -> HeldOutFrames:
     return HeldOutFrames(
         rows=rows,
         labels=rows[[f"{name}_label" for name in AFFWILD2_AUS]].to_numpy() == 1,
-        covers=rows[list(COVER_COLUMNS)].to_numpy(np.int8),
+        covers=rows[cover_columns(AFFWILD2_AUS)].to_numpy(np.int8),
         video=pd.factorize(rows["video"], sort=True)[0].astype(np.int64),
     )
 

@@ -12,7 +12,8 @@ import os
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from auscan.core.aus import AFFWILD2_AUS
+    from auscan.batch.api import detect
+    from auscan.core.aus import ACTION_UNITS, AFFWILD2_AUS
     from auscan.core.errors import (
         AuscanError,
         CheckpointError,
@@ -23,9 +24,10 @@ if TYPE_CHECKING:
         OutputError,
         TimeLimitError,
     )
+    from auscan.inference.hub import Checkpoint
     from auscan.inference.load import load_engine as load_model
+    from auscan.media.audio import Waveform
     from auscan.pipeline.demo import make_demo_clip
-    from auscan.pipeline.detect import detect
     from auscan.pipeline.live import LiveDetector
     from auscan.pipeline.outputs import render_report
     from auscan.results.attributions import read_attributions
@@ -39,8 +41,10 @@ if TYPE_CHECKING:
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 __all__ = [
+    "ACTION_UNITS",
     "AFFWILD2_AUS",
     "AuscanError",
+    "Checkpoint",
     "CheckpointError",
     "CrashError",
     "InputError",
@@ -51,6 +55,7 @@ __all__ = [
     "Result",
     "RunInfo",
     "TimeLimitError",
+    "Waveform",
     "__version__",
     "detect",
     "load_model",
@@ -61,12 +66,15 @@ __all__ = [
 ]
 
 _MODULES = {
+    "ACTION_UNITS": "auscan.core.aus",
     "AFFWILD2_AUS": "auscan.core.aus",
+    "Checkpoint": "auscan.inference.hub",
     "LiveDetector": "auscan.pipeline.live",
     "Result": "auscan.results.result",
     "RunInfo": "auscan.results.result",
+    "Waveform": "auscan.media.audio",
     "__version__": "auscan.core.environment",
-    "detect": "auscan.pipeline.detect",
+    "detect": "auscan.batch.api",
     "load_model": "auscan.inference.load",
     "make_demo_clip": "auscan.pipeline.demo",
     "read_attributions": "auscan.results.attributions",

@@ -69,3 +69,15 @@ def test_an_address_that_other_machines_can_reach_contains_a_token(
     assert (started[0].token is not None) is has_token
     assert ("?token=" in stderr) is has_token
     assert "--host" not in arguments or len(started[0].token) >= 32
+
+
+def test_a_model_on_the_hub_is_fixed_to_one_commit_for_camera_and_videos(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    pytest.importorskip("fastapi", reason="There is no FastAPI (pip install 'auscan[studio]').")
+    started: list[Any] = []
+    monkeypatch.setattr("auscan.cli.studio._serve", lambda settings, open_browser: started.append(settings))
+    monkeypatch.setattr("auscan.core.checkpoint_folder.pin_checkpoint", lambda name: f"{name}@commit")
+    assert studio(monkeypatch, "--out", str(tmp_path / "out"), "--model", "lab/model") == 0
+    assert started[0].model == "lab/model@commit"
+    assert started[0].worker[-2:] == ("--model", "lab/model@commit")

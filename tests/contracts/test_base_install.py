@@ -88,3 +88,12 @@ def test_a_command_that_needs_the_extra_says_so_in_one_line(
     assert done.stdout == ""
     assert done.stderr.count("\n") == 1
     assert "pip install 'auscan[train]'" in done.stderr
+
+
+def test_a_model_on_the_hub_needs_an_extra_and_says_so_in_one_line() -> None:
+    done = auscan("detect", "video.mp4", "--out", "out", "--model", "lab/model")
+    assert done.returncode == 2, done.stderr
+    assert done.stdout == ""
+    (line,) = done.stderr.splitlines()
+    assert line.startswith("auscan: lab/model is neither a shipped model nor a folder.")
+    assert line.endswith("pip install 'auscan[hub]'")

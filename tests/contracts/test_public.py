@@ -13,8 +13,10 @@ from packaging.version import Version
 import auscan
 
 PUBLIC = [
+    "ACTION_UNITS",
     "AFFWILD2_AUS",
     "AuscanError",
+    "Checkpoint",
     "CheckpointError",
     "CrashError",
     "InputError",
@@ -25,6 +27,7 @@ PUBLIC = [
     "Result",
     "RunInfo",
     "TimeLimitError",
+    "Waveform",
     "__version__",
     "detect",
     "load_model",

@@ -5,9 +5,9 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from auscan.core.aus import AU_COUNT
+from auscan.core.aus import AFFWILD2_AUS
 from auscan.core.errors import InputError
-from auscan.datasets.index import COVER_COLUMNS, FRAME_SCHEMA, read_index
+from auscan.datasets.index import FRAME_SCHEMA, cover_columns, read_index
 from auscan.datasets.prepare import prepare
 from tests.datasets.conftest import touch_pictures, write_labels
 
@@ -19,14 +19,14 @@ def root(tmp_path: Path) -> Path:
     """Return a data set of two tracks with FRAMES frames each."""
     for name in ("903", "904"):
         labels = tmp_path / "data" / "AU_Detection_Challenge" / "Train_Set" / f"{name}.txt"
-        write_labels(labels, [",".join("0" * AU_COUNT)] * FRAMES)
+        write_labels(labels, [",".join("0" * len(AFFWILD2_AUS))] * FRAMES)
         touch_pictures(tmp_path / "data" / "cropped_aligned" / name, range(1, FRAMES + 1))
     return tmp_path / "data"
 
 
 def write_covers(root: Path, rows: list[tuple[str, int, int]]) -> None:
     """Write covers of (track, frame, value) with the same value for every AU but the last, which is -1."""
-    columns = [{"track": t, "frame": f, **dict.fromkeys(COVER_COLUMNS, v)} for t, f, v in rows]
+    columns = [{"track": t, "frame": f, **dict.fromkeys(cover_columns(AFFWILD2_AUS), v)} for t, f, v in rows]
     pd.DataFrame(columns).assign(AU26_covered=-1).to_parquet(root / "covers.parquet")
 
 
@@ -37,9 +37,19 @@ def test_covers_stand_at_their_frames_and_others_are_unknown(root: Path, tmp_pat
     first = frames[frames["track"] == "903"]
     assert first["AU12_covered"].tolist() == [-1, 1, -1, 0]
     assert first["AU26_covered"].tolist() == [-1] * FRAMES
-    assert (frames.loc[frames["track"] == "904", list(COVER_COLUMNS)] == -1).all(axis=None)
-    assert frames.dtypes[list(COVER_COLUMNS)].eq("int8").all()
+    assert (frames.loc[frames["track"] == "904", cover_columns(AFFWILD2_AUS)] == -1).all(axis=None)
+    assert frames.dtypes[cover_columns(AFFWILD2_AUS)].eq("int8").all()
     assert summary["unused"] == []
+
+
+def test_an_au_without_a_column_is_unknown(root: Path, tmp_path: Path) -> None:
+    write_covers(root, [("903", 1, 1)])
+    table = pd.read_parquet(root / "covers.parquet")
+    table.drop(columns="AU04_covered").to_parquet(root / "covers.parquet")
+    prepare(root, tmp_path / "index")
+    row = read_index(tmp_path / "index").frames.query("track == '903' and frame == 1").iloc[0]
+    assert row["AU04_covered"] == -1
+    assert row["AU12_covered"] == 1
 
 
 def test_other_covers_make_another_digest(root: Path, tmp_path: Path) -> None:
@@ -70,8 +80,11 @@ def test_wrong_values_and_repeated_frames_are_refused(
 def test_a_missing_column_and_a_damaged_file_are_refused(root: Path, tmp_path: Path) -> None:
     write_covers(root, [("903", 1, 1)])
     table = pd.read_parquet(root / "covers.parquet")
-    table.drop(columns="AU04_covered").to_parquet(root / "covers.parquet")
-    with pytest.raises(InputError, match="no column AU04_covered"):
+    table.drop(columns="frame").to_parquet(root / "covers.parquet")
+    with pytest.raises(InputError, match="no column frame"):
+        prepare(root, tmp_path / "index")
+    table[["track", "frame"]].to_parquet(root / "covers.parquet")
+    with pytest.raises(InputError, match="no column of an AU"):
         prepare(root, tmp_path / "index")
     (root / "covers.parquet").write_bytes(b"not a table")
     with pytest.raises(InputError, match="cannot be read"):

@@ -8,7 +8,6 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.testing import assert_close
 
-from auscan.core.aus import AU_COUNT
 from auscan.core.config import AlignmentConfig
 from auscan.model.alignment import (
     MAX_CONTRAST_SCALE,
@@ -19,7 +18,7 @@ from auscan.model.alignment import (
     unit_vectors,
 )
 
-BATCH, FRAMES, PATCHES, TOKEN_WIDTH = 2, 7, 9, 10
+BATCH, FRAMES, PATCHES, TOKEN_WIDTH, AU_COUNT = 2, 7, 9, 10, 12
 CONFIG = AlignmentConfig(width=16, au_width=4, heads=2, active_patches=4)
 
 

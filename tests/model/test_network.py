@@ -9,7 +9,6 @@ import torch
 from torch import Tensor
 from torch.testing import assert_close
 
-from auscan.core.aus import AU_COUNT
 from auscan.core.config import HubAudioConfig, HubVisualConfig, NetworkConfig, base, large
 from auscan.encoders.visual import HubVisualEncoder
 from auscan.faces.align import SIDE, TEMPLATE
@@ -18,6 +17,7 @@ from auscan.model.head import ActionUnitHead, IntensityHead, to_intensity
 from auscan.model.network import POINT_SCALE_PX, AudioInput, AuscanNetwork
 
 BATCH, FRAMES, RATE_HZ, START_S = 2, 20, 25.0, 3600.0
+AU_COUNT = 12
 SECONDS = FRAMES / RATE_HZ
 AUDIO_WEIGHTS = ("audio.", "temporal.fusion.", "audio_condition")
 

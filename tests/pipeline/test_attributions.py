@@ -14,6 +14,7 @@ from auscan.faces.align import crop_face
 from auscan.inference.engine import InferenceEngine, VisualFeatures
 from auscan.inference.onnx_engine import OnnxEngine
 from auscan.inference.torch_engine import TorchEngine
+from auscan.media import recording
 from auscan.media.audio import read_waveform
 from auscan.media.video import read_frames
 from auscan.pipeline import detect as pipeline
@@ -107,7 +108,7 @@ def test_the_audio_gate_is_open_only_if_audio_is_within_reach(result: Result, cl
 def test_without_audio_the_audio_gate_is_closed_and_all_else_is_the_same(
     clip: Path, result: Result, engine: InferenceEngine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(pipeline, "read_waveform", lambda path: None)
+    monkeypatch.setattr(recording, "read_waveform", lambda path: None)
     silent = attributions_of(detect(clip, model=engine, attributions=True))
     assert (silent.audio_gate == 0).all()
     assert_allclose(silent.attention, attributions_of(result).attention, atol=BYTE_STEP)
@@ -120,7 +121,7 @@ def test_attributions_do_not_depend_on_batch_and_chunk_sizes(
 ) -> None:
     monkeypatch.setattr(pipeline, "BATCH_CROPS", chunk)
     monkeypatch.setattr(track, "ROW_GROUP_SIZE", 4 + chunk)
-    monkeypatch.setattr(pipeline, "read_waveform", lambda path: read_waveform(path, 0.13 * chunk))
+    monkeypatch.setattr(recording, "read_waveform", lambda path: read_waveform(path, 0.13 * chunk))
     assert_close(attributions_of(detect(clip, model=engine, attributions=True)), attributions_of(result))
 
 
@@ -191,6 +192,6 @@ def test_graphs_without_attributions_are_refused_before_the_video_is_read(
         raise AssertionError("The video was read.")
 
     monkeypatch.setattr(OnnxEngine, "has_attributions", False)
-    monkeypatch.setattr(pipeline, "read_frames", fail)
+    monkeypatch.setattr(recording, "read_frames", fail)
     with pytest.raises(CheckpointError, match=r"tiny have no evidence.*auscan export"):
         detect(clip, model=OnnxEngine(tiny_graphs), attributions=True)

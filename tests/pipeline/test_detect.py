@@ -32,6 +32,7 @@ from auscan.inference.engine import (
     VisualFeatures,
 )
 from auscan.inference.torch_engine import TorchEngine
+from auscan.media import recording
 from auscan.media.audio import Waveform, read_waveform
 from auscan.media.video import read_frames
 from auscan.model.bidirectional import Direction
@@ -345,7 +346,7 @@ def test_logits_do_not_depend_on_the_length_of_audio_chunks(
     chunk_s: float,
 ) -> None:
     recorded = RecordingEngine(engine)
-    monkeypatch.setattr(pipeline, "read_waveform", lambda path: read_waveform(path, chunk_s))
+    monkeypatch.setattr(recording, "read_waveform", lambda path: read_waveform(path, chunk_s))
     detect(clip, model=recorded)
     assert_allclose(recorded.logits[0], logits, atol=1e-4)
 
@@ -357,7 +358,7 @@ def test_a_silent_clip_is_scored_from_the_face_alone(
     silent = detect(silent_clip, model=engine)
     assert silent.info.has_audio is False
     assert np.abs(probabilities(silent) - probabilities(result))[:, 0].max() > 1e-4
-    monkeypatch.setattr(pipeline, "read_waveform", lambda path: None)
+    monkeypatch.setattr(recording, "read_waveform", lambda path: None)
     without_audio = detect(clip, model=engine)
     assert without_audio.info.has_audio is False
     pd.testing.assert_frame_equal(silent.to_pandas(), without_audio.to_pandas())
@@ -367,7 +368,7 @@ def test_audio_too_short_for_one_token_counts_as_no_audio(
     clip: Path, silent_clip: Path, engine: InferenceEngine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     too_short = Waveform(np.ones(100, np.float32), 0.0)
-    monkeypatch.setattr(pipeline, "read_waveform", lambda path: iter([too_short]))
+    monkeypatch.setattr(recording, "read_waveform", lambda path: iter([too_short]))
     short = detect(clip, model=engine)
     assert short.info.has_audio is False
     monkeypatch.undo()
@@ -510,7 +511,7 @@ def test_a_missing_model_is_reported_before_the_video_is_read(
     def fail(*args: Any) -> Iterator[Any]:
         raise AssertionError("The video was read.")
 
-    monkeypatch.setattr(pipeline, "read_frames", fail)
+    monkeypatch.setattr(recording, "read_frames", fail)
     with pytest.raises(CheckpointError, match="nowhere"):
         detect(clip, model=tmp_path / "nowhere")
 

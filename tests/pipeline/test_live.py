@@ -139,7 +139,7 @@ def test_without_audio_and_backward_scan_live_equals_offline_with_any_lag(
     forward = TorchEngine(tiny_checkpoint)
     for block in forward.network.temporal.memory.blocks:
         block.backward_scan.out_proj.weight.zero_()
-    monkeypatch.setattr("auscan.pipeline.detect.read_waveform", lambda path: None)
+    monkeypatch.setattr("auscan.media.recording.read_waveform", lambda path: None)
     monkeypatch.setattr(LiveDetector, "push_audio", lambda self, audio: None)
     expected = as_numbers(detect(clip, model=forward).table)
     assert_allclose(as_table(run(clip, forward, lag_s)), expected, atol=1e-4)

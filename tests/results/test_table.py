@@ -129,7 +129,7 @@ MakeResult = Callable[..., Result]
 def test_the_columns_are_the_documented_ones_in_order(result: Result) -> None:
     assert ",".join(result.table.columns) == (
         "frame,timestamp,face_id,success,confidence,x,y,w,h,"
-        "quality,reason,size,sharpness,brightness,contrast,yaw,pitch,covered,"
+        "quality,reason,size,sharpness,brightness,contrast,yaw,pitch,covered,roll,"
         "AU01,AU02,AU04,AU06,AU07,AU10,AU12,AU15,AU23,AU24,AU25,AU26,"
         "AU01_c,AU02_c,AU04_c,AU06_c,AU07_c,AU10_c,AU12_c,AU15_c,AU23_c,AU24_c,AU25_c,AU26_c,speaking"
     )
@@ -153,7 +153,7 @@ def test_a_frame_without_a_face_is_unknown_and_not_zero(result: Result) -> None:
     assert row["success"] == 0
     assert row["confidence"] == 0
     assert (row["quality"], row["reason"]) == (0, "no_face")
-    assert row[list(QUALITY_FEATURE_COLUMNS)].isna().all()
+    assert row[[*QUALITY_FEATURE_COLUMNS, "roll"]].isna().all()
     assert row[["x", "y", "w", "h", *AFFWILD2_AUS, *(f"{name}_c" for name in AFFWILD2_AUS)]].isna().all()
 
 
@@ -164,6 +164,21 @@ def test_an_au_is_active_from_its_threshold_on(make_track: MakeTrack) -> None:
     )
     table = build_table(np.arange(3.0), [track], [0.7] * 12)
     assert table["AU12_c"].tolist() == [1.0, 0.0, 1.0]
+
+
+@pytest.mark.parametrize(
+    ("left_eye", "right_eye", "expected"),
+    [((10, 20), (30, 20), 0), ((10, 20), (30, 40), 45), ((10, 40), (30, 20), -45), ((10, 20), (10, 50), 90)],
+)
+def test_roll_is_the_angle_of_the_eyes_clockwise_in_the_picture(
+    make_track: MakeTrack, left_eye: tuple[int, int], right_eye: tuple[int, int], expected: float
+) -> None:
+    track = make_track(1, [1])
+    track.points[0, :2] = left_eye, right_eye
+    table = build_table(np.array([0.0, 0.1]), [track], THRESHOLDS)
+    assert np.isnan(table["roll"][0])
+    assert table["roll"][1] == pytest.approx(expected, abs=1e-4)
+    assert table["roll"].dtype == np.float32
 
 
 def test_speaking_stands_in_the_rows_of_its_face_and_is_unknown_elsewhere(make_track: MakeTrack) -> None:
@@ -322,12 +337,13 @@ def test_saved_files_have_the_same_content(result: Result, tmp_path: Path) -> No
     assert json.loads((folder / "summary.json").read_text()) == result.summary()
 
 
-def test_a_table_of_an_earlier_version_has_unknown_speaking(result: Result, tmp_path: Path) -> None:
+def test_a_table_of_an_earlier_version_has_unknown_speaking_and_roll(result: Result, tmp_path: Path) -> None:
     path = result.save(tmp_path) / "aus.parquet"
     stored = pq.read_table(path)
-    pq.write_table(stored.drop_columns("speaking"), path)
-    pd.testing.assert_frame_equal(read_result_table(path), result.table)
-    assert result.table["speaking"].isna().all()
+    pq.write_table(stored.drop_columns(["speaking", "roll"]), path)
+    expected = result.table.assign(roll=np.float32(np.nan))
+    assert expected["speaking"].isna().all()
+    pd.testing.assert_frame_equal(read_result_table(path), expected)
 
 
 def test_speaking_outside_0_to_1_is_refused(result: Result, tmp_path: Path) -> None:

@@ -90,7 +90,7 @@ class DetectRequest:
     """Model, device and options of a run of `auscan detect`."""
 
     model: str = "nano"
-    """Name of a shipped model, or a checkpoint folder."""
+    """Shipped model, checkpoint folder, or user/name@commit on the Hub (`pin_checkpoint`)."""
     backend: Literal["auto", "torch", "onnx"] = "auto"
     """Inference engine."""
     device: str = "auto"

@@ -87,11 +87,15 @@ _CONTEXT: Final = multiprocessing.get_context("spawn")
 class WorkerProcess:
     """Parent-side handle of a worker process."""
 
-    def __init__(self, load: LoadJobFunction) -> None:
-        """Create the process; `start` starts it."""
+    def __init__(self, load: Any, main: Callable[[Any, Connection], None] | None = None) -> None:
+        """Create the process; `start` starts it.
+
+        load: argument of `main`; by default a `LoadJobFunction`
+        main: what the process does; by default it runs jobs
+        """
         self.connection, self._child_connection = _CONTEXT.Pipe()
         self._process = _CONTEXT.Process(
-            target=_worker_main, args=(load, self._child_connection), daemon=True
+            target=main or _worker_main, args=(load, self._child_connection), daemon=True
         )
         self.ready = False
         """Whether the model is loaded."""
@@ -169,7 +173,7 @@ def _signals_blocked() -> Iterator[None]:
 
 def _worker_main(load: LoadJobFunction, connection: Connection) -> None:
     """Run jobs in the worker process."""
-    _set_up_process()
+    set_up_process()
     try:
         function = load()
     except Exception as error:
@@ -180,7 +184,7 @@ def _worker_main(load: LoadJobFunction, connection: Connection) -> None:
         while True:
             job, folder = connection.recv()
             try:
-                connection.send(JobDone(function(job, folder, _progress_sender(connection))))
+                connection.send(JobDone(function(job, folder, progress_sender(connection))))
             except AuscanError as error:  # the disk is full
                 connection.send(WorkerFailure(error))
             release_free_memory()
@@ -198,7 +202,7 @@ def release_free_memory() -> None:
             trim(0)
 
 
-def _set_up_process() -> None:
+def set_up_process() -> None:
     """Leave signals to the parent, send stdout to stderr, disable core dumps, watch the parent."""
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)
@@ -217,7 +221,7 @@ def _exit_with_parent() -> None:
     os._exit(1)
 
 
-def _progress_sender(connection: Connection) -> Callable[[int, int | None], None]:
+def progress_sender(connection: Connection) -> Callable[[int, int | None], None]:
     """Return a progress callback that sends messages to the parent, at most one every PROGRESS_EVERY_S."""
     last_s = time.monotonic()
 

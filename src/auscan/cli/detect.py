@@ -21,6 +21,7 @@ from auscan.cli.model_options import (
     DeviceOption,
     GpusPerWorkerOption,
     KeepAllOption,
+    ModelOption,
     OperatingPointOption,
     RayOption,
     ThreadsOption,
@@ -73,6 +74,7 @@ class DetectOptions:
     def request(self) -> "DetectRequest":
         """Return the model and the options that every input is processed with."""
         from auscan.batch.jobs import DetectRequest
+        from auscan.core.checkpoint_folder import pin_checkpoint
         from auscan.core.config import Options
 
         options = Options(
@@ -85,7 +87,11 @@ class DetectOptions:
             baseline=self.baseline,
         )
         return DetectRequest(
-            model=self.model, backend=self.backend, device=self.device, threads=self.threads, options=options
+            model=pin_checkpoint(self.model),
+            backend=self.backend,
+            device=self.device,
+            threads=self.threads,
+            options=options,
         )
 
     def limits(self) -> "Limits":
@@ -112,7 +118,7 @@ def detect(
         float | None,
         typer.Option("--as-video", metavar="FPS", help="Read folders of numbered pictures as videos."),
     ] = None,
-    model: Annotated[str, typer.Option("--model", help="Shipped model or checkpoint folder.")] = "nano",
+    model: ModelOption = "nano",
     operating_point: OperatingPointOption = "default",
     keep_all: KeepAllOption = False,
     baseline: Annotated[

@@ -16,7 +16,8 @@ from auscan.core.errors import InputError
 
 def export(
     checkpoint: Annotated[
-        str, typer.Argument(metavar="CHECKPOINT", help="Shipped model or checkpoint folder.")
+        str,
+        typer.Argument(metavar="CHECKPOINT", help="Shipped model, checkpoint folder or model on the Hub."),
     ],
     out: Annotated[Path, typer.Option("--out", metavar="DIR", help="Folder for the graphs.")],
     crops: Annotated[
@@ -37,10 +38,11 @@ def export(
         raise InputError(
             "--int8 needs real faces for calibration. Give some hundred crops with --crops FILE.npy."
         )
-    from auscan.core.checkpoint_folder import find_checkpoint, read_config
+    from auscan.core.checkpoint_folder import find_checkpoint, pin_checkpoint, read_config
     from auscan.inference.export import export as export_checkpoint
     from auscan.pipeline.demo import demo_crops
 
+    checkpoint = pin_checkpoint(checkpoint)
     side = read_config(find_checkpoint(checkpoint)).network.visual.crop_size
     report = export_checkpoint(
         checkpoint, out, demo_crops(side) if crops is None else _read_crops(crops), int8

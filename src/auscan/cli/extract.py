@@ -77,6 +77,7 @@ def extract(
     if gpus_per_worker is not None and ray is None:
         raise InputError("--gpus-per-worker requires --ray.")
     from auscan.batch.extract import Extraction, ExtractRequest, make_ray_runner
+    from auscan.core.checkpoint_folder import pin_checkpoint
     from auscan.datasets.cache import format_bytes
     from auscan.datasets.frozen_encoders import use_threads
     from auscan.datasets.index import read_index
@@ -85,6 +86,7 @@ def extract(
     if threads is not None:
         use_threads(threads)
     dataset_index = read_index(index, root)
+    model = pin_checkpoint(model)
     encoders = find_encoders(model, visual, audio, device if ray is None else "cpu")
     patches_per_side = encoders.grid if grid == "full" else None if grid is None else int(grid)
     source = cast("CropSource | None", crops)

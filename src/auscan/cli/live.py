@@ -20,6 +20,7 @@ from auscan.cli.model_options import (
     BackendOption,
     DeviceOption,
     KeepAllOption,
+    ModelOption,
     OperatingPointOption,
     ThreadsOption,
 )
@@ -164,7 +165,7 @@ def live(
     source: Annotated[
         str, typer.Argument(metavar="SOURCE", help="Camera number, file, or RTSP or HTTP URL.")
     ],
-    model: Annotated[str, typer.Option("--model", help="Shipped model or checkpoint folder.")] = "nano",
+    model: ModelOption = "nano",
     operating_point: OperatingPointOption = "default",
     lag: Annotated[
         str,

@@ -1,4 +1,4 @@
-"""Define the options shared by commands that run a model: engine, device, thresholds, face quality, Ray.
+"""Define the options shared by commands that run a model: model, engine, thresholds, face quality, Ray.
 
 See also: inference/load.py, core/config.py, results/table.py (their meaning).
 """
@@ -7,6 +7,14 @@ from typing import Annotated, Literal
 
 import typer
 
+ModelOption = Annotated[
+    str,
+    typer.Option(
+        "--model",
+        metavar="NAME|DIR|USER/NAME[@REVISION]",
+        help="Shipped model, checkpoint folder or model on the Hub.",
+    ),
+]
 BackendOption = Annotated[
     Literal["auto", "torch", "onnx"],
     typer.Option("--backend", help="Inference engine; auto prefers ONNX Runtime."),

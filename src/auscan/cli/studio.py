@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from auscan.cli.model_options import ModelOption
 from auscan.core.errors import InputError
 
 if TYPE_CHECKING:
@@ -39,7 +40,7 @@ def studio(
             help="Access token; default: generated if other machines can connect.",
         ),
     ] = None,
-    model: Annotated[str, typer.Option("--model", help="Shipped model or checkpoint folder.")] = "nano",
+    model: ModelOption = "nano",
     max_gb: Annotated[float, typer.Option("--max-gb", min=0.001, help="Largest upload, GB.")] = 4.0,
     max_hours: Annotated[
         float, typer.Option("--max-hours", min=0.001, help="Time limit of one video, hours.")
@@ -52,6 +53,7 @@ def studio(
     for module in ("fastapi", "uvicorn", "websockets"):
         if find_spec(module) is None:
             raise InputError(f"`auscan studio` needs {module}, which is not installed. Run: {INSTALL}")
+    from auscan.core.checkpoint_folder import pin_checkpoint
     from auscan.server.settings import StudioSettings, is_loopback
 
     if token == "":
@@ -60,6 +62,7 @@ def studio(
         )
     if token is None and not is_loopback(host):
         token = secrets.token_urlsafe(24)
+    model = pin_checkpoint(model)
     settings = StudioSettings(
         folder=_writable_folder(out),
         worker=(sys.executable, "-c", WORKER_CODE, "detect", "--model", model),

@@ -13,20 +13,30 @@ they are read. SHA256SUMS has the format of coreutils: `sha256sum -c SHA256SUMS`
 folder without SHA256SUMS are not verified. Checksums detect damage, not manipulation: anyone who can change a
 file can also change its checksum.
 
-Inputs: the name of a shipped checkpoint or a path. Returns: the folder, its validated config.
-See also: model/checkpoint.py (weights; whether config and weights match).
+Models from the Hub (`user/name`) must have SHA256SUMS, and all files are verified after the download.
+
+Inputs: the name of a shipped checkpoint, a path or a hub name. Returns: the folder, its validated config.
+See also: model/checkpoint.py (weights; whether config and weights match), hub_download.py (the download).
 """
 
 import hashlib
 import json
 from collections.abc import Iterable, Mapping
+from fnmatch import fnmatch
 from pathlib import Path
 
 from pydantic import ValidationError
 
 from auscan.core.config import CHECKPOINT_FORMAT, CheckpointConfig
 from auscan.core.environment import TRAIN_INSTALL_COMMAND
-from auscan.core.errors import CheckpointError
+from auscan.core.errors import CheckpointError, InputError
+from auscan.core.hub_download import (
+    HubName,
+    download_model,
+    find_cached_model,
+    hub_name_of,
+    parse_hub_name,
+)
 
 CHECKSUMS_FILE = "SHA256SUMS"
 CHECKSUM_PATTERNS = ("config.json", "*.safetensors", "*.onnx")
@@ -123,15 +133,26 @@ UNSHIPPED_SIZES = ("base", "large")
 """Sizes that exist only as configs, without trained weights."""
 
 
-def find_checkpoint(name: str | Path) -> Path:
-    """Return the folder of a checkpoint, given the name of a shipped one ('nano') or a path.
+FILE_PATTERNS = (*CHECKSUM_PATTERNS, CHECKSUMS_FILE, CARD_FILE, EXPORT_FILE)
+"""Patterns of all files of a checkpoint; no others are downloaded."""
 
-    A shipped name has priority over a path. Raises CheckpointError if neither exists.
+
+def find_checkpoint(name: str | Path) -> Path:
+    """Return the folder of a checkpoint: a shipped one ('nano'), a path, or user/name[@revision] on the Hub.
+
+    A shipped name has priority over a path, and a path over a hub name; a Path is never a hub name. A model
+    on the Hub is downloaded to the cache of huggingface_hub and verified.
+
+    Raises CheckpointError if there is no such checkpoint, if it cannot be downloaded or if a file does not
+    match its checksum; InputError if huggingface_hub is needed but not installed.
     """
     shipped, given = SHIPPED_CHECKPOINTS / str(name), Path(name)
     for folder in (shipped, given):
         if (folder / CONFIG_FILE).is_file():
             return folder
+    hub_name = _as_hub_name(name)
+    if hub_name is not None:
+        return _find_hub_model(hub_name)
     if str(name) in UNSHIPPED_SIZES:
         raise CheckpointError(
             f"{name!r} is a model size without trained weights. Install the training dependencies "
@@ -140,6 +161,70 @@ def find_checkpoint(name: str | Path) -> Path:
     names = ", ".join(sorted(path.parent.name for path in SHIPPED_CHECKPOINTS.glob(f"*/{CONFIG_FILE}")))
     missing = f"has no {CONFIG_FILE}" if given.is_dir() else "is neither a shipped model nor a folder"
     raise CheckpointError(f"{name} {missing}. Give a checkpoint folder, or one of: {names}.")
+
+
+def pin_checkpoint(name: str) -> str:
+    """Return user/name@commit for a model on the Hub, and any other name unchanged.
+
+    A branch can move while a run lasts; all processes of a run load the commit. Raises as `find_checkpoint`
+    for a hub name.
+    """
+    return name if _as_hub_name(name) is None else hub_name_of(find_checkpoint(name)) or name
+
+
+def with_revision(name: str | Path, revision: str | None) -> str | Path:
+    """Return user/name@revision; return `name` unchanged if `revision` is None.
+
+    Raises InputError if a revision is given for a model that is not on the Hub, or given twice.
+    """
+    if revision is None:
+        return name
+    hub_name = _as_hub_name(name)
+    if hub_name is None or hub_name.revision is not None:
+        raise InputError(
+            f"The revision {revision!r} needs a model on the Hub without another revision, user/name; {name} "
+            "is none."
+        )
+    return str(HubName(hub_name.repository, revision))
+
+
+def _as_hub_name(name: str | Path) -> HubName | None:
+    """Return a hub name; None for a Path, a shipped model and an existing file or folder."""
+    if isinstance(name, Path) or (SHIPPED_CHECKPOINTS / name).exists() or Path(name).exists():
+        return None
+    return parse_hub_name(name)
+
+
+def _find_hub_model(name: HubName) -> Path:
+    """Return the folder of a model in the cache of huggingface_hub; download and verify it if needed."""
+    folder = find_cached_model(name, FILE_PATTERNS)
+    if folder is not None and _missing_files(folder) == []:
+        return folder  # the files are verified when they are read
+    folder = download_model(name, FILE_PATTERNS)
+    missing = _missing_files(folder)
+    if missing is None:
+        raise CheckpointError(
+            f"{name} on the Hub has no {CHECKSUMS_FILE}, so its files cannot be verified. Its owner can push "
+            "it again with auscan.Checkpoint.push_to_hub."
+        )
+    recorded = _read_checksums(folder / CHECKSUMS_FILE) or {}
+    wrong = [file for file, digest in _checksums(folder).items() if digest != recorded.get(file)]
+    if missing or wrong:
+        raise CheckpointError(
+            f"{(missing + wrong)[0]} of {name} is {'missing' if missing else 'damaged or changed'}: it does "
+            f"not match {CHECKSUMS_FILE} on the Hub. Delete {folder.parents[1]} to download it again; if "
+            "that does not help, its owner must push it again."
+        )
+    return folder
+
+
+def _missing_files(folder: Path) -> list[str] | None:
+    """Return the names of model files that SHA256SUMS lists but the folder lacks; None without SHA256SUMS."""
+    recorded = _read_checksums(folder / CHECKSUMS_FILE)
+    if recorded is None:
+        return None
+    files = [file for file in recorded if any(fnmatch(file, pattern) for pattern in CHECKSUM_PATTERNS)]
+    return [file for file in files if not (folder / file).is_file()]
 
 
 def graph_names(config: CheckpointConfig) -> tuple[str, ...]:
@@ -164,7 +249,7 @@ def has_graphs(folder: Path) -> bool:
 
 
 def read_config(folder: Path) -> CheckpointConfig:
-    """Read and validate config.json.
+    """Read and validate config.json; the name of a model from the Hub is user/name@commit.
 
     Raises CheckpointError if the file is not JSON, has an unknown key, an invalid value or another format
     number, or does not match its checksum.
@@ -197,4 +282,5 @@ def read_config(folder: Path) -> CheckpointConfig:
             f"Restore the file that came with the weights."
         ) from error
     verify_checksums(folder, [CONFIG_FILE])
-    return config
+    hub_name = hub_name_of(folder)
+    return config if hub_name is None else config.model_copy(update={"name": hub_name})

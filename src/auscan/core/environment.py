@@ -6,7 +6,8 @@ joins to a path must be one path component: `..` leads out of the folder, and an
 whole path. `is_plain_name` is the only check for this.
 
 Optional dependencies: the shipped model runs without PyTorch. Training, export and other models need the
-extra [train]; merging results and SQL queries need [batch]; runs on several machines need [ray].
+extra [train]; merging results and SQL queries need [batch]; runs on several machines need [ray]; models on
+the Hugging Face Hub need [hub], whose package [train] contains.
 
 Atomic writes: a run that is killed while writing must not leave an incomplete file under the final name.
 """

@@ -26,7 +26,7 @@ from typing import Final, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from auscan.core.aus import AU_COUNT
+from auscan.core.aus import AFFWILD2_AUS
 from auscan.core.errors import InputError
 from auscan.datasets.find import DatasetFiles, Unused, edition_of
 from auscan.datasets.index import Track
@@ -48,7 +48,7 @@ UNUSED_REASONS: Final[dict[str, str]] = {
 }
 """Reasons, by kind, why a text file is not used."""
 
-MULTITASK_COLUMNS = 4 + AU_COUNT
+MULTITASK_COLUMNS = 4 + len(AFFWILD2_AUS)
 """Columns of a line: image, valence, arousal, expression, AUs. The header varies and is skipped."""
 
 _Value = TypeVar("_Value")
@@ -65,6 +65,8 @@ class AffWild2:
     """Folder of the data set."""
     files: DatasetFiles
     """Files found in it."""
+    au_names: tuple[str, ...] = AFFWILD2_AUS
+    """AUs of the tracks."""
     test_tracks: dict[str, TestTrack] = field(init=False)
     """Tracks of the test set by name."""
     assembler: TrackAssembler = field(init=False)
@@ -101,7 +103,7 @@ class AffWild2:
 
     def _test_track(self, name: str, listed: TestTrack) -> Track:
         numbers, warnings = self._test_numbers(name, listed)
-        labels = np.full((len(numbers), AU_COUNT), NOT_ANNOTATED, np.int8)
+        labels = np.full((len(numbers), len(AFFWILD2_AUS)), NOT_ANNOTATED, np.int8)
         return self.assembler.build(name, "test", numbers, labels, None, warnings)
 
     def _test_numbers(self, name: str, listed: TestTrack) -> tuple[NDArray[np.int64], list[str]]:
@@ -193,6 +195,8 @@ class MultiTask:
     """Folder of the data set."""
     files: DatasetFiles
     """Files found in it."""
+    au_names: tuple[str, ...] = AFFWILD2_AUS
+    """AUs of the tracks."""
 
     def tracks(self) -> Iterator[Track | None]:
         """Yield each track. A track that is already in another split is recorded as unused."""
@@ -221,7 +225,7 @@ class MultiTask:
             if location is None or len(fields) != MULTITASK_COLUMNS:
                 malformed += 1
                 continue
-            values = [label_value(field) for field in fields[-AU_COUNT:]]
+            values = [label_value(field) for field in fields[-len(AFFWILD2_AUS) :]]
             malformed += None in values
             rows = tracks.setdefault(location[0], {})
             repeats += location[1] in rows

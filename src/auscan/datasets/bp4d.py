@@ -18,7 +18,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from auscan.core.aus import AFFWILD2_AUS, AU_COUNT
+from auscan.core.aus import ACTION_UNITS
 from auscan.core.errors import InputError
 from auscan.datasets.clock import read_clock
 from auscan.datasets.crops import TrackPictures, list_pictures
@@ -39,8 +39,10 @@ FOLDS: Final[tuple[str, ...]] = (
 )
 """People in each of the three folds used in the literature."""
 
-CODED: Final[tuple[str, ...]] = tuple(name for name in AFFWILD2_AUS if name not in ("AU25", "AU26"))
-"""AUs of auscan that BP4D codes."""
+CODED: Final[tuple[str, ...]] = (
+    *("AU01", "AU02", "AU04", "AU06", "AU07", "AU10", "AU12", "AU14", "AU15", "AU17", "AU23", "AU24"),
+)
+"""AUs that BP4D codes in every frame; its files have columns of others, too, mostly unknown (9)."""
 
 _LABEL_FILE = re.compile(r"([FM]\d{3})_(T\d+)\.csv", re.IGNORECASE)
 
@@ -52,21 +54,35 @@ class Bp4d:
     tree: DatasetTree
     """Files of the data set."""
 
+    @property
+    def au_names(self) -> tuple[str, ...]:
+        """AUs that any of the code files has, in ascending order."""
+        found = {name for path in self._code_files() for name in _column_of_au(path)}
+        return tuple(name for name in ACTION_UNITS if name in found)
+
     def tracks(self) -> Iterator[Track | None]:
         """Yield the track of each person and task, or None for an unusable one."""
-        for path in self.tree.files:
-            match = _LABEL_FILE.fullmatch(path.name)
-            if match and "occ" in path.parent.name.casefold():
-                self.tree.used.add(path)
-                try:
-                    yield self._track(match[1].upper(), match[2].upper(), path)
-                except InputError as error:
-                    self.tree.unused.append(Unused(str(path), str(error)))
-                    yield None
+        au_names = self.au_names
+        for path in self._code_files():
+            self.tree.used.add(path)
+            try:
+                yield self._track(path, au_names)
+            except InputError as error:
+                self.tree.unused.append(Unused(str(path), str(error)))
+                yield None
         self.tree.unused += self.tree.unused_files()
 
-    def _track(self, person: str, task: str, path: Path) -> Track:
-        numbers, labels, unknown = _read(path)
+    def _code_files(self) -> list[Path]:
+        """Return the files with codes of occurrence."""
+        return [
+            path
+            for path in self.tree.files
+            if _LABEL_FILE.fullmatch(path.name) and "occ" in path.parent.name.casefold()
+        ]
+
+    def _track(self, path: Path, au_names: tuple[str, ...]) -> Track:
+        person, task = path.stem.upper().split("_")
+        numbers, labels, unknown = _read(path, au_names)
         video = self.tree.video(f"{person}_{task}") or self.tree.video(task, inside=person)
         clock = read_clock(video, RATE_HZ)
         folder = self.tree.picture_folder(task, inside=person)
@@ -89,12 +105,21 @@ class Bp4d:
             image_folder=prefix,
             label_file=relative_path(path, self.tree.root),
             images_beyond=len(pictures.names) - sum(image is not None for image in images),
+            au_names=au_names,
             coded=CODED,
             warnings=(*warnings, *clock.warnings, *length_warnings(clock, numbers)),
         )
 
 
-def _read(path: Path) -> tuple[NDArray[np.int64], NDArray[np.int8], int]:
+def _column_of_au(path: Path) -> dict[str, int]:
+    """Return the column of each AU of a code file; empty if it is none."""
+    header = (read_lines(path) or [""])[0]
+    fields = [field.strip() for field in header.split(",")]
+    names = {f"AU{int(field):02d}": j for j, field in enumerate(fields) if field.isdigit()}
+    return {name: j for name, j in names.items() if name in ACTION_UNITS}
+
+
+def _read(path: Path, au_names: tuple[str, ...]) -> tuple[NDArray[np.int64], NDArray[np.int8], int]:
     """Return frame numbers [N], labels [N, A] and the count of codes other than 0, 1 and 9.
 
     Raises InputError if the header or a line has another form.
@@ -103,15 +128,15 @@ def _read(path: Path) -> tuple[NDArray[np.int64], NDArray[np.int8], int]:
     columns = [field.strip() for field in header.split(",")]
     if columns[0] != "0" or not lines:
         raise InputError(f"{path} is not a BP4D code file: its first line should number the AUs: 0,1,2,4,...")
-    column_of_au = {f"AU{int(field):02d}": j for j, field in enumerate(columns) if field.isdigit()}
+    column_of_au = _column_of_au(path)
     rows, numbers, unknown = [], [], 0
     for line in lines:
         fields = line.split(",")
         if len(fields) != len(columns) or not fields[0].strip().isdigit():
             raise InputError(f"{path} has a line {line!r}; expected {len(columns)} numbers.")
-        codes = [fields[column_of_au[name]].strip() if name in column_of_au else "9" for name in AFFWILD2_AUS]
+        codes = [fields[column_of_au[name]].strip() if name in column_of_au else "9" for name in au_names]
         unknown += sum(label_value(code) is None and code != "9" for code in codes)
         values = [label_value(code) for code in codes]
         rows.append([NOT_ANNOTATED if value is None else value for value in values])
         numbers.append(int(fields[0]))
-    return np.array(numbers, np.int64), np.array(rows, np.int8).reshape(-1, AU_COUNT), unknown
+    return np.array(numbers, np.int64), np.array(rows, np.int8).reshape(-1, len(au_names)), unknown

@@ -2,8 +2,8 @@
 
     ActionUnit_Labels/SN001/SN001_au1.txt      frame,intensity      frames from 1, no header
 
-An AU is active from intensity 2. Public lists number pictures from 0, so line k belongs to picture k - 1. If
-a folder has no picture 0, line k belongs to picture k.
+An AU is active from intensity 2; the intensities are kept. Public lists number pictures from 0, so line k
+belongs to picture k - 1. If a folder has no picture 0, line k belongs to picture k.
 
 Inputs: the data set's folder.
 Returns: one track per person; its split is the fold of the person in the usual three folds.
@@ -19,7 +19,6 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from auscan.core.aus import AFFWILD2_AUS, AU_COUNT
 from auscan.core.errors import InputError
 from auscan.datasets.clock import read_clock
 from auscan.datasets.crops import list_pictures
@@ -43,8 +42,10 @@ FOLDS: Final[tuple[frozenset[int], ...]] = (
 )
 """Numbers of the people in each of the three folds used in the literature."""
 
-CODED: Final[tuple[str, ...]] = ("AU01", "AU02", "AU04", "AU06", "AU12", "AU15", "AU25", "AU26")
-"""AUs of auscan that DISFA codes; its AU5, 9, 17 and 20 are not used."""
+CODED: Final[tuple[str, ...]] = (
+    *("AU01", "AU02", "AU04", "AU05", "AU06", "AU09", "AU12", "AU15", "AU17", "AU20", "AU25", "AU26"),
+)
+"""AUs that DISFA codes."""
 
 _LABEL_FILE = re.compile(r"(sn\d+)_au(\d+)\.txt", re.IGNORECASE)
 
@@ -55,6 +56,8 @@ class Disfa:
 
     tree: DatasetTree
     """Files of the data set."""
+    au_names: tuple[str, ...] = CODED
+    """AUs of the tracks."""
 
     def tracks(self) -> Iterator[Track | None]:
         """Yield the track of each person, or None for an unusable one."""
@@ -62,7 +65,7 @@ class Disfa:
         for path in self.tree.files:
             match = _LABEL_FILE.fullmatch(path.name)
             self.tree.used.update([path] if match else [])
-            if match and f"AU{int(match[2]):02d}" in AFFWILD2_AUS:
+            if match and f"AU{int(match[2]):02d}" in CODED:
                 files.setdefault(match[1].upper(), {})[f"AU{int(match[2]):02d}"] = path
         for person, by_au in sorted(files.items()):
             try:
@@ -77,9 +80,10 @@ class Disfa:
         numbers = np.array(sorted(set().union(*rows.values())), np.int64)
         if not len(numbers):
             raise InputError(f"{person} has no label lines. Unpack the labels again.")
-        labels = np.full((len(numbers), AU_COUNT), NOT_ANNOTATED, np.int8)  # [N, A]
+        intensities = np.full((len(numbers), len(CODED)), np.nan, np.float32)  # [N, A]
         for name, row in rows.items():
-            labels[:, AFFWILD2_AUS.index(name)] = [row.get(n, NOT_ANNOTATED) for n in numbers.tolist()]
+            intensities[:, CODED.index(name)] = [row.get(n, np.nan) for n in numbers.tolist()]
+        labels = np.where(np.isnan(intensities), NOT_ANNOTATED, intensities >= ACTIVE_FROM).astype(np.int8)
         video = self.tree.video(person, substring=True)
         clock = read_clock(video, RATE_HZ)
         folder, images, beyond = self._images(person, numbers)
@@ -98,7 +102,9 @@ class Disfa:
             image_folder=None if folder is None else relative_path(folder, self.tree.root),
             label_file=relative_path(next(iter(by_au.values())).parent, self.tree.root),
             images_beyond=beyond,
+            au_names=CODED,
             coded=CODED,
+            intensities=intensities,
             warnings=(*warnings, *clock.warnings, *length_warnings(clock, numbers)),
         )
 
@@ -113,15 +119,15 @@ class Disfa:
         return folder, images, len(pictures.names) - sum(image is not None for image in images)
 
 
-def _read(path: Path) -> dict[int, int]:
-    """Return labels by frame number: 1, 0, or -1 for an intensity outside 0 to 5."""
+def _read(path: Path) -> dict[int, float]:
+    """Return intensities by frame number; NaN for one outside 0 to 5."""
     rows = {}
     for line in read_lines(path):
         match = re.fullmatch(r"(\d+)\s*,\s*(-?\d+)(?:\.0*)?", line)
         if match is None:
             raise InputError(f"{path} has a line {line!r}; expected frame,intensity.")
         intensity = int(match[2])
-        rows[int(match[1])] = int(intensity >= ACTIVE_FROM) if 0 <= intensity <= 5 else NOT_ANNOTATED
+        rows[int(match[1])] = float(intensity) if 0 <= intensity <= 5 else np.nan
     return rows
 
 

@@ -64,8 +64,16 @@ def frame_schema(au_names: Sequence[str]) -> Any:
 FRAME_SCHEMA: Final = frame_schema(AFFWILD2_AUS)
 """Schema of frames.parquet for the AUs of Aff-Wild2."""
 
-COVER_COLUMNS: Final[tuple[str, ...]] = tuple(f"{name}_covered" for name in AFFWILD2_AUS)
-"""Optional columns of frames.parquet: 1 the AU's region of the face is covered, 0 visible, -1 unknown."""
+
+def cover_columns(au_names: Sequence[str]) -> list[str]:
+    """Return optional columns of frames.parquet: 1 the AU's region is covered, 0 visible, -1 unknown."""
+    return [f"{name}_covered" for name in au_names]
+
+
+def intensity_columns(au_names: Sequence[str]) -> list[str]:
+    """Return optional columns of frames.parquet: intensities 0 to 5, NaN unknown."""
+    return [f"{name}_r" for name in au_names]
+
 
 TRACK_SCHEMA: Final = pa.schema(
     [
@@ -151,27 +159,30 @@ class Track:
     pictures show it."""
     covers: NDArray[np.int8] | None = None
     """Covers [N, A] of the AUs' regions: 1 covered, 0 visible, -1 unknown; None: all unknown."""
+    intensities: NDArray[np.float32] | None = None
+    """Intensities [N, A] from 0 to 5, NaN unknown; None: the data set has none."""
     warnings: tuple[str, ...] = ()
     """Warnings about the track's files."""
 
     def __post_init__(self) -> None:
         count = len(self.numbers)
-        covers = self.labels if self.covers is None else self.covers
-        shapes = (self.labels.shape, covers.shape, (len(self.images),), self.times_s.shape)
-        values = count, len(self.au_names)
-        if shapes != (values, values, (count,), (count,)):
+        of_aus = [each for each in (self.labels, self.covers, self.intensities) if each is not None]
+        shapes = (*(each.shape for each in of_aus), (len(self.images),), self.times_s.shape)
+        expected = (*[(count, len(self.au_names))] * len(of_aus), (count,), (count,))
+        if shapes != expected:
             raise ValueError(
-                f"Track {self.name} has {count} numbers, but labels, covers, images and times of shapes "
-                f"{shapes}."
+                f"Track {self.name} has {count} numbers and {len(self.au_names)} AUs, but labels, covers, "
+                f"intensities, images and times of shapes {shapes}."
             )
 
 
 class IndexWriter:
     """Writer of an index; tracks are written one by one and not kept in memory."""
 
-    def __init__(self, frames: Any, covers: bool, au_names: tuple[str, ...]) -> None:
-        """Write rows to the ParquetWriter `frames`; covers: with COVER_COLUMNS."""
-        self._frames, self._covers, self._au_names = frames, covers, au_names
+    def __init__(self, frames: Any, au_names: tuple[str, ...], covers: bool, intensities: bool) -> None:
+        """Write rows to the ParquetWriter `frames`; see open_index_writer."""
+        self._frames, self._au_names = frames, au_names
+        self._covers, self._intensities = covers, intensities
         self._digest = hashlib.sha256()
         self.rows: list[dict[str, Any]] = []
         """Rows of tracks.parquet, one per track."""
@@ -182,11 +193,17 @@ class IndexWriter:
             raise ValueError(f"Track {track.name} has {track.au_names}, but the index {self._au_names}.")
         table = _frame_table(track)
         if self._covers:
-            table = _with_covers(table, track)
+            table = _with_columns(
+                table, track.covers, cover_columns(track.au_names), NOT_ANNOTATED, pa.int8()
+            )
+        if self._intensities:
+            names = intensity_columns(track.au_names)
+            table = _with_columns(table, track.intensities, names, np.nan, pa.float32())
         self._frames.write_table(table, row_group_size=max(1, table.num_rows))
         self._digest.update(track.labels.tobytes() + track.times_s.tobytes() + track.name.encode())
-        if track.covers is not None:
-            self._digest.update(track.covers.tobytes())
+        for optional in (track.covers, track.intensities):
+            if optional is not None:
+                self._digest.update(optional.tobytes())
         self.rows.append(_track_row(track))
 
     @property
@@ -197,20 +214,25 @@ class IndexWriter:
 
 @contextmanager
 def open_index_writer(
-    folder: Path, metadata: dict[str, Any], covers: bool = False, au_names: tuple[str, ...] = AFFWILD2_AUS
+    folder: Path,
+    metadata: dict[str, Any],
+    covers: bool = False,
+    au_names: tuple[str, ...] = AFFWILD2_AUS,
+    intensities: bool = False,
 ) -> Iterator[IndexWriter]:
     """Yield a writer of an index in `folder`; store `metadata` in the footer of both tables.
 
-    covers: whether frames.parquet has COVER_COLUMNS.  au_names: AUs of the data set.
+    covers, intensities: whether frames.parquet has these columns.  au_names: AUs of the data set.
     Both files are renamed into place after the last row, so an existing index stays valid until then.
     """
     with ExitStack() as stack:
         frames_path = stack.enter_context(atomic_path(folder / "frames.parquet"))
         tracks_path = stack.enter_context(atomic_path(folder / "tracks.parquet"))
-        cover_fields = [(name, pa.int8()) for name in COVER_COLUMNS] if covers else []
-        schema = pa.schema([*frame_schema(check_au_names(au_names)), *cover_fields])
+        optional = [(name, pa.int8()) for name in cover_columns(au_names) if covers]
+        optional += [(name, pa.float32()) for name in intensity_columns(au_names) if intensities]
+        schema = pa.schema([*frame_schema(check_au_names(au_names)), *optional])
         with pq.ParquetWriter(frames_path, schema, compression="zstd") as frames:
-            writer = IndexWriter(frames, covers, au_names)
+            writer = IndexWriter(frames, au_names, covers, intensities)
             yield writer
             metadata = {
                 "format_number": FORMAT_NUMBER,
@@ -261,6 +283,15 @@ def read_index(folder: Path, root: Path | None = None) -> Index:
     return Index(root or Path(metadata["root"]), frames, tracks, metadata)
 
 
+def write_index(folder: Path, index: Index) -> None:
+    """Write a changed index, such as one with other splits."""
+    footer = json.dumps({**index.metadata, "root": str(index.root)}).encode()
+    for name, table in (("frames", index.frames), ("tracks", index.tracks)):
+        stored = pa.Table.from_pandas(table, preserve_index=False)
+        with atomic_path(folder / f"{name}.parquet") as path:
+            pq.write_table(stored.replace_schema_metadata({METADATA_KEY: footer}), path, compression="zstd")
+
+
 def _read(path: Path) -> tuple[pd.DataFrame, dict[str, Any]]:
     """Return a table and the metadata in its footer."""
     hint = f"Create an index: auscan prepare ROOT --out {path.parent}"
@@ -296,12 +327,16 @@ def _frame_table(track: Track) -> Any:
     return pa.Table.from_arrays(columns, schema=frame_schema(track.au_names))
 
 
-def _with_covers(table: Any, track: Track) -> Any:
-    """Return the table of a track with COVER_COLUMNS."""
-    unknown = np.full((len(track.numbers), len(COVER_COLUMNS)), NOT_ANNOTATED, np.int8)
-    covers = unknown if track.covers is None else track.covers
-    for name, column in zip(COVER_COLUMNS, covers.T, strict=True):
-        table = table.append_column(name, pa.array(np.ascontiguousarray(column), pa.int8()))
+def _with_columns(
+    table: Any, values: NDArray[Any] | None, names: Sequence[str], unknown: float, kind: Any
+) -> Any:
+    """Return the table with values [N, A] appended as columns of a type; None: all unknown."""
+    if values is None:
+        values = np.full((table.num_rows, len(names)), unknown)
+    for name, column in zip(names, values.T, strict=True):
+        table = table.append_column(
+            name, pa.array(np.ascontiguousarray(column).astype(kind.to_pandas_dtype()))
+        )
     return table
 
 

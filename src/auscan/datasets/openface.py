@@ -17,7 +17,6 @@ from typing import Final
 import numpy as np
 import pandas as pd
 
-from auscan.core.aus import AFFWILD2_AUS, AU_COUNT
 from auscan.core.errors import InputError
 from auscan.datasets.clock import CONTAINER, FrameClock, read_clock
 from auscan.datasets.crops import TrackPictures, list_pictures
@@ -28,8 +27,10 @@ from auscan.datasets.track_assembly import length_warnings, relative_path
 from auscan.results.readers.annotations import NOT_ANNOTATED
 from auscan.results.readers.toolkits import read_openface_table
 
-CODED: Final[tuple[str, ...]] = tuple(name for name in AFFWILD2_AUS if name != "AU24")
-"""AUs of auscan that OpenFace predicts; AU24 is not among them."""
+CODED: Final[tuple[str, ...]] = tuple(
+    f"AU{number:02d}" for number in (1, 2, 4, 5, 6, 7, 9, 10, 12, 14, 15, 17, 20, 23, 25, 26, 28, 45)
+)
+"""AUs that OpenFace 2 predicts."""
 
 
 @dataclass
@@ -38,6 +39,8 @@ class OpenFace:
 
     tree: DatasetTree
     """Files of the folder."""
+    au_names: tuple[str, ...] = CODED
+    """AUs of the tracks."""
 
     def tracks(self) -> Iterator[Track | None]:
         """Yield the track of each face in each file, or None for an unusable file."""
@@ -60,8 +63,8 @@ class OpenFace:
     def _track(self, name: str, path: Path, rows: pd.DataFrame, face: int) -> Track:
         numbers = rows["frame"].to_numpy(np.int64)
         times_s = rows["timestamp"].to_numpy(np.float64)
-        labels = np.full((len(rows), AU_COUNT), NOT_ANNOTATED, np.int8)  # [N, A]
-        for j, au in enumerate(AFFWILD2_AUS):
+        labels = np.full((len(rows), len(CODED)), NOT_ANNOTATED, np.int8)  # [N, A]
+        for j, au in enumerate(CODED):
             if f"{au}_c" in rows:
                 values = rows[f"{au}_c"].to_numpy(np.float64)
                 valid = np.isin(values, (0, 1)) & (rows["success"].to_numpy(np.float64) == 1)
@@ -89,6 +92,7 @@ class OpenFace:
             image_folder=prefix,
             label_file=relative_path(path, self.tree.root),
             images_beyond=len(pictures.names) - sum(image is not None for image in images),
+            au_names=CODED,
             coded=CODED,
             warnings=(*warnings, *clock.warnings, *length_warnings(clock, numbers)),
         )

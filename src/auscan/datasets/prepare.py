@@ -1,16 +1,16 @@
 """Detect the format of a data set and write its index and report.
 
 Inputs: the data set's folder.  Returns: an index with frames.parquet, tracks.parquet, report.md, report.json.
-See also: affwild2.py, disfa.py, bp4d.py, openface.py, own_labels.py (rules of each data set).
+See also: affwild2.py, disfa.py, bp4d.py, openface.py, own_labels.py (rules of each data set),
+synth/truth.py (ground truth of synthetic data).
 """
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final, Protocol
 
-from auscan.core.aus import AFFWILD2_AUS
 from auscan.core.environment import VERSION, atomic_path
 from auscan.core.errors import InputError
 from auscan.datasets.affwild2 import AffWild2, MultiTask
@@ -23,9 +23,10 @@ from auscan.datasets.index import Track, open_index_writer
 from auscan.datasets.openface import OpenFace
 from auscan.datasets.own_labels import OwnLabels, is_own
 from auscan.datasets.report import as_markdown, summarise
+from auscan.datasets.synth.truth import SyntheticTruth
 from auscan.results.readers.toolkits import is_openface
 
-FORMATS: Final[tuple[str, ...]] = ("affwild2", "mtl", "disfa", "bp4d", "openface", "own")
+FORMATS: Final[tuple[str, ...]] = ("affwild2", "mtl", "disfa", "bp4d", "openface", "own", "synth")
 """Supported data set formats."""
 
 Progress = Callable[[int, int | None], None]
@@ -34,6 +35,10 @@ Progress = Callable[[int, int | None], None]
 
 class _DatasetReader(Protocol):
     """Reader of a data set."""
+
+    @property
+    def au_names(self) -> tuple[str, ...]:
+        """AUs of the tracks."""
 
     def tracks(self) -> Iterator[Track | None]:
         """Yield each track, or None for an unusable one."""
@@ -59,8 +64,8 @@ class _DetectedDataset:
     """Reader of its tracks."""
     unused: list[Unused]
     """Files that the reader cannot use; complete after the last track."""
-    au_names: tuple[str, ...] = AFFWILD2_AUS
-    """AUs of the tracks."""
+    has_intensities: bool = False
+    """Whether the tracks have intensities."""
     codings: list[dict[str, Any]] = field(default_factory=list)
     """Who coded what; complete after the last track."""
 
@@ -82,10 +87,10 @@ def prepare(
     """
     root, out = root.resolve(), out.resolve()
     detected = _detect_dataset(root, out, dataset, roots or Roots(), coders or CoderOptions())
-    au_names = detected.au_names
+    au_names, intensities = detected.reader.au_names, detected.has_intensities
     metadata: dict[str, Any] = {"dataset": detected.dataset, "root": str(root), "auscan_version": VERSION}
     rows, covers = 0, None if detected.dataset == "own" else read_covers(root)
-    with open_index_writer(out, metadata, covers is not None, au_names) as writer:
+    with open_index_writer(out, metadata, covers is not None, au_names, intensities) as writer:
         for track in detected.reader.tracks():
             if track is not None:
                 writer.add(track if covers is None else covers.added_to(track))
@@ -118,16 +123,18 @@ def _detect_dataset(
         if dataset == "mtl" or "multitask" in files.texts.values():
             return _DetectedDataset("mtl", MultiTask(root, files), files.unused)
     tree = walk_tree(root, exclude=out)
-    kind = dataset or _detect_tree_format(tree)
+    kind = dataset or _detect_tree_format(tree, roots.videos)
     if kind == "own":
         own = OwnLabels(tree, roots.videos, coders.names, coders.coder)
-        return _DetectedDataset(kind, own, tree.unused, own.au_names, own.codings)
+        return _DetectedDataset(kind, own, tree.unused, codings=own.codings)
     readers: dict[str, Callable[[DatasetTree], _DatasetReader]] = {
         "disfa": Disfa,
         "bp4d": Bp4d,
         "openface": OpenFace,
+        "synth": SyntheticTruth,
     }
-    return _DetectedDataset(kind, readers[kind](tree), tree.unused)
+    has_intensities = kind in ("disfa", "synth")
+    return _DetectedDataset(kind, readers[kind](tree), tree.unused, has_intensities=has_intensities)
 
 
 def _is_affwild2(files: DatasetFiles) -> bool:
@@ -137,7 +144,7 @@ def _is_affwild2(files: DatasetFiles) -> bool:
     return bool(files.annotations) or "template" in kinds or has_lists
 
 
-def _detect_tree_format(tree: DatasetTree) -> str:
+def _detect_tree_format(tree: DatasetTree, videos: Sequence[Path]) -> str:
     """Return the format of a data set other than Aff-Wild2.  Raises InputError if none is recognised."""
     names = {folder.name.casefold() for folder in (tree.root, *tree.folders)}
     if "actionunit_labels" in names:
@@ -146,7 +153,7 @@ def _detect_tree_format(tree: DatasetTree) -> str:
         return "bp4d"
     if any(path.suffix.lower() == ".csv" and is_openface(path) for path in tree.files):
         return "openface"
-    if is_own(tree):
+    if is_own(tree, videos):
         return "own"
     raise InputError(
         f"{tree.root} does not hold a supported data set. auscan searched for AU_Detection_Challenge, "

@@ -1,13 +1,13 @@
 """Load an engine for a checkpoint: ONNX Runtime or PyTorch.
 
-Inputs: a shipped name or a folder, and where to run it. Returns: an InferenceEngine.
+Inputs: a shipped name, a folder or a hub name, and where to run it. Returns: an InferenceEngine.
 See also: engine.py (the contract), onnx_engine.py, torch_engine.py.
 """
 
 from pathlib import Path
 from typing import Literal
 
-from auscan.core.checkpoint_folder import find_checkpoint, has_graphs
+from auscan.core.checkpoint_folder import find_checkpoint, has_graphs, with_revision
 from auscan.core.environment import require_torch
 from auscan.core.errors import CheckpointError, InputError
 from auscan.inference.engine import InferenceEngine
@@ -20,18 +20,21 @@ def load_engine(
     backend: Backend = "auto",
     device: str = "auto",
     threads: int | None = None,
+    *,
+    revision: str | None = None,
 ) -> InferenceEngine:
-    """Load an engine for a shipped checkpoint or a folder.
+    """Load an engine for a shipped checkpoint, a folder, or a model on the Hub (user/name[@revision]).
 
     backend: "onnx" (ONNX Runtime, on the CPU), "torch", or "auto": onnx if the checkpoint has graphs and
     `device` is not a GPU, else torch
     device: "cpu", "cuda:0", or "auto": the CPU for onnx; the first GPU, else the CPU, for torch
     threads: number of threads of the engine; None for the engine's default
+    revision: branch, tag or commit of a model on the Hub; the branch main by default
 
     Raises CheckpointError if the checkpoint is not found or invalid, InputError if the device is not
-    available or PyTorch is needed but not installed.
+    available, or if PyTorch or huggingface_hub is needed but not installed.
     """
-    folder = find_checkpoint(checkpoint)
+    folder = find_checkpoint(with_revision(checkpoint, revision))
     on_cpu = device in ("auto", "cpu")
     if backend == "onnx" or (backend == "auto" and on_cpu and has_graphs(folder)):
         if not on_cpu:

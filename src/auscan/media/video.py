@@ -103,6 +103,21 @@ def read_frames(
         yield Frame(index, time_s, read_picture())
 
 
+def read_segment(
+    path: Path | str, start_s: float, end_s: float, folder_rate_hz: float | None = None
+) -> Iterator[Frame]:
+    """Yield the frames of `read_frames` with a time from `start_s` on and before `end_s`.
+
+    Frames before them are decoded, because frames are numbered from the start of the file, but not converted
+    to RGB. Reading stops after the last of them. Raises MediaError as `read_frames`.
+    """
+    for index, time_s, read_picture in _readable_frames(Path(path), folder_rate_hz):
+        if time_s >= end_s:
+            return
+        if time_s >= start_s:
+            yield Frame(index, time_s, read_picture())
+
+
 def frame_times(path: Path | str) -> NDArray[np.float64]:
     """Return the presentation times [F] s of the frames of a video: those of `read_frames`.
 

@@ -19,7 +19,6 @@ Returns: a Result; its rows also as soon as they are final.
 See also: outputs.py (overlay and report), live.py (pushed frames), batch/ (many inputs).
 """
 
-import shlex
 import time
 from collections.abc import Callable, Generator, Iterator
 from contextlib import AbstractContextManager, closing, nullcontext
@@ -35,8 +34,9 @@ from auscan.faces.detector import FaceDetector
 from auscan.faces.tracking import track_faces
 from auscan.inference.engine import InferenceEngine, measure_level
 from auscan.inference.load import load_engine, require_attributions
-from auscan.media.audio import STEP_S, VoiceActivityDetector, read_waveform
-from auscan.media.video import Frame, probe, read_frames
+from auscan.media.audio import STEP_S, VoiceActivityDetector
+from auscan.media.recording import FileRecording, Recording
+from auscan.media.video import Frame
 from auscan.pipeline.audio_stream import AudioTokenReader, prefetch
 from auscan.pipeline.face_features import (
     MAX_GAP_S,
@@ -73,7 +73,7 @@ AttributionsCallback = Callable[[Attributions], None]
 
 
 def detect(
-    source: str | Path,
+    source: str | Path | Recording,
     *,
     model: str | Path | InferenceEngine = "nano",
     operating_point: OperatingPoint = "default",
@@ -87,7 +87,7 @@ def detect(
     """Detect action units of every face in every frame of `source`.
 
     Args:
-        source: a video, a picture, or a folder of numbered pictures
+        source: a video, a picture, a folder of numbered pictures, or a recording
         model: name of a shipped model, path of a checkpoint folder, or a loaded engine
         operating_point: set of thresholds: default, balanced, precise or sensitive
         folder_rate_hz: pictures per second, if `source` is a folder
@@ -103,32 +103,37 @@ def detect(
         CheckpointError: the model cannot be loaded, or its graphs have no attributions and they are requested
         InputError: the model has no such operating point, or `baseline` cannot be parsed
     """
-    started_s, source = time.monotonic(), Path(source)
+    started_s = time.monotonic()
+    recording = FileRecording(Path(source), folder_rate_hz) if isinstance(source, str | Path) else source
     engine = load_engine(model) if isinstance(model, str | Path) else model
     config = with_operating_point(engine.config, operating_point)
     if attributions:
         require_attributions(engine)
     attribution_parts: list[Attributions] = []
     on_attributions = attribution_parts.append if attributions is True else attributions or None
-    expected = probe(source, folder_rate_hz).frames
-    builder = TableBuilder(config.thresholds, rows, keep_all, parse_baseline(baseline), config.au_names)
+    expected = recording.expected_frames()
+    builder = TableBuilder(
+        *(config.thresholds, rows, keep_all, parse_baseline(baseline)),
+        config.au_names,
+        config.network.intensity,
+    )
     voice_activity = VoiceActivityDetector()
-    chunks, level = read_waveform(source), None
+    chunks, level = recording.audio(), None
     if chunks is not None and config.network.normalises_file:
         level = measure_level(chunks)
-        chunks = read_waveform(source)
+        chunks = recording.audio()
     with (
         closing(
             AudioTokenReader(engine, None if chunks is None else voice_activity.observe(chunks), level)
         ) as audio,
-        closing(_read_crops(read_frames(source, folder_rate_hz), engine)) as frames,
+        closing(_read_crops(recording.frames(), engine)) as frames,
     ):
         report = None if progress is None else partial(_report, progress, expected)
         offset_s = _process_frames(frames, audio, engine, builder, report, on_attributions)
         has_audio = audio.has_audio
     table = builder.finish()
     info = RunInfo(
-        source=source.name,
+        source=recording.name,
         duration_s=float(np.sum(frame_durations_s(np.asarray(builder.times_s)))),
         frames=len(builder.times_s),
         has_audio=has_audio,
@@ -141,10 +146,10 @@ def detect(
         untrained_aus=config.untrained_aus,
         keep_all=keep_all,
         baseline=baseline,
-        command=shlex.join(["auscan", "detect", str(source)]),
+        command=recording.command,
         versions=versions(),
         sound_offset_s=offset_s,
-        warnings=(sound_offset_warning(source.name, offset_s),) if offset_s else (),
+        warnings=(sound_offset_warning(recording.name, offset_s),) if offset_s else (),
     )
     side = engine.config.network.visual.crop_size
     kept = concatenate(attribution_parts, side, config.au_names) if attributions is True else None
@@ -249,7 +254,12 @@ def write_result(
     """
     config, point = with_operating_point(engine.config, options.operating_point), options.operating_point
     described = source.name, config.name, config.au_names, config.thresholds, config.untrained_aus, VERSION
-    metadata = table_metadata(*described, operating_point=point, baseline=options.baseline)
+    metadata = table_metadata(
+        *described,
+        operating_point=point,
+        baseline=options.baseline,
+        intensity=config.network.intensity,
+    )
     with (
         TableWriter(folder, metadata) as writer,
         _attributions_writer(source, folder, engine, options) as attributions_writer,

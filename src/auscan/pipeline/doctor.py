@@ -34,6 +34,7 @@ EXTRA_PURPOSES = {
     "batch": "auscan query",
     "ray": "auscan detect --ray, many machines at once",
     "studio": "auscan studio",
+    "hub": "models on the Hugging Face Hub",
     "docs": "building the docs site",
     "dev": "auscan's own tests",
 }

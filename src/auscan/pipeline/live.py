@@ -23,8 +23,9 @@ from typing import NamedTuple, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from auscan.core.config import CheckpointConfig, OperatingPoint, with_operating_point
+from auscan.core.config import SAMPLE_RATE_HZ, CheckpointConfig, OperatingPoint, with_operating_point
 from auscan.core.environment import chunk_slices
+from auscan.core.errors import InputError
 from auscan.faces.detector import FaceDetector
 from auscan.faces.tracking import KeyframeTracker, TrackedFace
 from auscan.inference.engine import AudioTokens, InferenceEngine, ScanState
@@ -37,12 +38,21 @@ from auscan.inference.score_track import (
     trained_intensities,
 )
 from auscan.inference.synchrony import MouthFrames, VoiceEvidence, VoiceTrust, follow_voice
-from auscan.media.audio import Waveform
+from auscan.media.audio import LONGEST_PAUSE_AFTER_VIDEO_S, Waveform
+from auscan.media.recording import check_images, check_sound, check_time
 from auscan.media.video import Frame
 from auscan.model.bidirectional import DIRECTIONS, Direction, elapsed_frames, scan_bidirectional
 from auscan.pipeline.audio_stream import AudioTokenBuffer
 from auscan.pipeline.face_features import MAX_GAP_S, FaceEncoder, FaceFeatures, FrameFeatures, crop_faces
-from auscan.results.table import BOX_COLUMNS, NO_FACE, QUALITY_FEATURE_COLUMNS, check_quality
+from auscan.results.table import (
+    BOX_COLUMNS,
+    NO_FACE,
+    QUALITY_FEATURE_COLUMNS,
+    active_columns,
+    check_quality,
+    eye_roll,
+    intensity_columns,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -217,6 +227,8 @@ class LiveDetector:
         self._tracks: dict[int, LiveTrack] = {}
         self._pending: list[tuple[int, float]] = []  # number and time of encoded frames that are not emitted
         self._next_index = 0
+        self._last_s = -math.inf  # time of the last frame
+        self._audio_end_s: float | None = None  # end of the audio so far
 
     @property
     def config(self) -> CheckpointConfig:
@@ -246,15 +258,35 @@ class LiveDetector:
             time_s: time of the frame in seconds, not less than that of the previous frame
             audio: samples recorded since the last call, on the same clock; `push_audio` also accepts them
             index: frame number, needed if frames are dropped; by default frames are counted from 0
+
+        Raises:
+            InputError: an argument has another type or shape, or is out of order; nothing was processed
         """
+        check_images(image, ("H", "W", "3"))
+        time_s = check_time(time_s, self._last_s)
+        index = self._next_index if index is None else index
+        if index < self._next_index:
+            raise InputError(f"index {index} should be at least {self._next_index}: frames come in order.")
         if audio is not None:
             self.push_audio(audio)
-        index = self._next_index if index is None else index
-        self._next_index = index + 1
+        self._next_index, self._last_s = index + 1, time_s
         return self._process(self._tracker.push(Frame(index, time_s, image)), self.lag_s)
 
     def push_audio(self, audio: Waveform) -> None:
-        """Append audio samples without a frame."""
+        """Append audio samples without a frame; a gap becomes silence, an overlap is dropped.
+
+        Raises InputError if they are no float32 samples of one channel, or if they begin more than a minute
+        after the audio so far and after the last frame.
+        """
+        check_sound(audio)
+        if self._audio_end_s is not None:
+            expected_s = max(self._audio_end_s, self._last_s)
+            if audio.start_s > expected_s + LONGEST_PAUSE_AFTER_VIDEO_S:
+                raise InputError(
+                    f"The sound begins at {audio.start_s} s, but sound and frames so far end at {expected_s} "
+                    "s. Times are in seconds on the clock of the frames."
+                )
+        self._audio_end_s = audio.start_s + len(audio.samples) / SAMPLE_RATE_HZ
         self._audio.push(audio)
 
     def finish(self) -> list[Row]:
@@ -322,6 +354,7 @@ class LiveDetector:
         quality, reason = check_quality(quality_features[None])
         row.update(quality=float(quality[0]), reason=str(reason[0]))
         row.update(zip(QUALITY_FEATURE_COLUMNS, _none_for_nan(quality_features), strict=True))
+        row["roll"] = None if features is None else float(eye_roll(features.points))
         unknown = np.full(len(self.config.au_names), np.nan, np.float32)
         values = _none_for_nan(unknown if scored is None else scored.probabilities)
         is_scored = self.keep_all or not reason[0]
@@ -330,12 +363,10 @@ class LiveDetector:
             for p, threshold in zip(values, self.config.thresholds, strict=True)
         ]
         row.update(zip(self.config.au_names, values, strict=True))
-        row.update(zip((f"{name}_c" for name in self.config.au_names), active, strict=True))
+        row.update(zip(active_columns(self.config.au_names), active, strict=True))
         if self.config.network.intensity:
             intensity = unknown if scored is None or scored.intensity is None else scored.intensity
-            row.update(
-                zip((f"{name}_r" for name in self.config.au_names), _none_for_nan(intensity), strict=True)
-            )
+            row.update(zip(intensity_columns(self.config.au_names), _none_for_nan(intensity), strict=True))
         row["speaking"] = None if scored is None or np.isnan(scored.speaking) else float(scored.speaking)
         return row
 

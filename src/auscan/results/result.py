@@ -189,7 +189,7 @@ class RunInfo:
     baseline: str = NO_BASELINE
     """Person baseline: none, median or SECONDS-SECONDS (events.py)."""
     command: str
-    """Command line that gives this result again."""
+    """Command line, or Python call, that gives this result again."""
     versions: Mapping[str, str]
     """Versions by package name, including `auscan`."""
     sound_offset_s: float | None = None

@@ -28,6 +28,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from auscan.core.aus import ACTION_UNITS, AFFWILD2_AUS, au_columns
+from auscan.core.config import MAX_INTENSITY
 from auscan.core.environment import atomic_path
 from auscan.core.errors import InputError
 
@@ -103,10 +104,9 @@ FACE_COLUMNS: Final[tuple[str, ...]] = (
     *BOX_COLUMNS,
     *("quality", "reason"),
     *QUALITY_FEATURE_COLUMNS,
+    "roll",
 )
 """Columns before those of the AUs."""
-MAX_INTENSITY: Final[float] = 5.0
-"""Largest value of `AU.._r`."""
 
 
 def active_columns(au_names: Sequence[str]) -> list[str]:
@@ -166,6 +166,7 @@ UNITS: Final[dict[str, str]] = {
     "contrast": "standard deviation of luminance of the aligned face, 0 to 1",
     "yaw": "degrees, positive if the face is turned to the right of the picture; empty if the model lacks it",
     "pitch": "degrees, positive if the face looks down; empty if the model lacks it",
+    "roll": "degrees of the line between the eyes in the picture, positive clockwise",
     "covered": "occluded share of the face, 0 to 1; empty if the model lacks it",
     "speaking": "how far the voice heard is that of this face, and active, 0 to 1; empty if unknown",
 }
@@ -270,6 +271,7 @@ def build_table(
             np.full(len(empty_frames), np.nan),
         ]
     )
+    roll = np.concatenate([*(eye_roll(t.points) for t in tracks), np.full(len(empty_frames), np.nan)])
     quality, reason = check_quality(quality_features)
     active = apply_thresholds(aus, (reason == "") | keep_all, thresholds)
     table = pd.DataFrame(
@@ -283,6 +285,7 @@ def build_table(
             "quality": quality,
             "reason": pd.Series(reason, dtype="str"),
             **dict(zip(QUALITY_FEATURE_COLUMNS, quality_features.T, strict=True)),
+            "roll": roll.astype(np.float32),
             **dict(zip(au_names, aus.T, strict=True)),
             **dict(zip(active_columns(au_names), active.T, strict=True)),
             **intensities,
@@ -292,6 +295,15 @@ def build_table(
     if table.duplicated(["frame", "face_id"]).any():
         raise ValueError("A face_id occurs twice in one frame.")
     return table.sort_values(["frame", "face_id"], ignore_index=True)
+
+
+def eye_roll(points: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return the angle [...] of the line between the eyes of points [..., 5, 2], degrees, positive clockwise.
+
+    It is the roll of the head as long as the face is not turned far to a side and up or down at once.
+    """
+    x, y = np.moveaxis(points[..., 1, :] - points[..., 0, :], -1, 0)
+    return np.asarray(np.degrees(np.arctan2(y, x)), np.float32)
 
 
 def apply_thresholds(
@@ -387,6 +399,8 @@ def read_result_table(path: str | Path) -> pd.DataFrame:
             if METADATA_KEY not in stored.key_value_metadata:
                 raise ValueError("it has no auscan metadata")
             table: pd.DataFrame = stored.to_pandas()
+        if "roll" not in table:  # written by auscan 0.1, like tables without "speaking"
+            table.insert(FACE_COLUMNS.index("roll"), "roll", np.float32(np.nan))
         if "speaking" not in table:  # written by auscan 0.1
             table.insert(len(table_columns(AFFWILD2_AUS)) - 1, "speaking", np.float32(np.nan))
         check_columns(table)

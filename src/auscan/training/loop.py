@@ -170,7 +170,8 @@ class Trainer:
         """One step of the optimiser; its losses, averaged over its batches, go to the meter."""
         self.network.train()
         module = self.accelerator.unwrap_model(self.network)
-        if isinstance(module.alignment, GranularityAlignment):
+        starts_fresh = self.config.model.start_from is None  # trained weights have learned their selection
+        if isinstance(module.alignment, GranularityAlignment) and starts_fresh:
             module.alignment.anneal_selection(self.active_patches, self.progress.step / self.total_steps)
         sums: dict[str, Tensor] = {}
         finite: list[Tensor] = []

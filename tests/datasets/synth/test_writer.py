@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 from auscan.cli.main import app
 from auscan.core.aus import AFFWILD2_AUS
 from auscan.core.errors import AuscanError, InputError
-from auscan.datasets.index import COVER_COLUMNS, read_index
+from auscan.datasets.index import cover_columns, read_index
 from auscan.datasets.prepare import prepare
 from auscan.datasets.synth.builtin import builtin_face
 from auscan.datasets.synth.plan import Conditions, VideoPlan, plan_videos
@@ -108,7 +108,7 @@ def test_covers_of_the_index_are_those_of_the_rendered_frames(
     dataset: Path, frames: pd.DataFrame, tmp_path: Path
 ) -> None:
     prepare(dataset, tmp_path)
-    read = read_index(tmp_path).frames[["track", "frame", *COVER_COLUMNS]]
+    read = read_index(tmp_path).frames[["track", "frame", *cover_columns(AFFWILD2_AUS)]]
     joined = read.merge(frames.rename(columns={"number": "frame"}), on=["track", "frame"])
     mouth, brow = joined["AU25_covered"], joined["AU04_covered"]
     assert {-1, 0, 1} == set(mouth)
@@ -132,7 +132,7 @@ def test_hard_conditions_cover_speech_replace_voices_and_blank_faces(tmp_path: P
     assert not frames["own_voice"][frames["speaking"]].any()
     blank = (frames["blank"] & frames["has_image"]).to_numpy()
     assert 0.1 < blank.mean() < 0.9
-    assert (video.covers.loc[blank, list(COVER_COLUMNS)] == 1).all().all()
+    assert (video.covers.loc[blank, cover_columns(AFFWILD2_AUS)] == 1).all().all()
     at = np.flatnonzero(blank)[1]
     crop = cv2.imread(
         str(tmp_path / "cropped_aligned" / frames["track"][at] / f"{frames['number'][at]:05d}.jpg")

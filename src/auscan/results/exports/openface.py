@@ -2,13 +2,13 @@
 
 Filled columns: frame (from 1), face_id, timestamp, confidence, success, the presences `AU.._c` and, if the
 model computes them, the intensities `AU.._r` (0 to 5, the unit of the model, not FACS A to E). A frame
-without a face has face_id 0 and success 0, as in OpenFace. AUs without a column in
-OpenFace, such as AU24, are left out.
+without a face has face_id 0 and success 0, as in OpenFace. AUs without a column in OpenFace, such as AU24,
+are left out.
 
 All other columns are empty: gaze, eyes, pose, landmarks, shape and AUs that the model does not detect.
-Without intensities `AU.._r` is empty, because a probability is not an intensity. The columns are present because
-programs select OpenFace's columns by name or position. Pose is empty because OpenFace's angles come from a 3D
-fit in camera coordinates and auscan's do not.
+Without intensities `AU.._r` is empty, because a probability is not an intensity. The columns are present
+because programs select OpenFace's columns by name or position. Pose is empty because OpenFace's angles come
+from a 3D fit in camera coordinates and auscan's do not.
 
 Inputs: a Result.
 Writes: NAME_openface.csv.
