@@ -10,8 +10,8 @@ movement of each AU is known exactly. The coder calls an AU active from half of 
 
 --null: the labels are the decisions of nano itself, so there is nothing to gain.
 
-Inputs: none. Returns: the report of auscan finetune (F1 before and after on people that were not trained on), the means of
-the shifted and of the other AUs, and the minutes.
+Inputs: none. Returns: the report of auscan finetune (F1 before and after on people that were not trained on),
+the means of the shifted and of the other AUs, and the minutes.
 """
 
 import argparse
