@@ -16,7 +16,7 @@ from auscan.results.figures.overlay import Painter, write_overlay_picture
 from auscan.results.figures.report import write_report
 from auscan.results.read import read_result
 from auscan.results.readers.read import codings_from_result
-from auscan.results.result import Result, RunInfo, apply_baseline
+from auscan.results.result import Result, RunInfo
 from auscan.results.table import TrackScores, build_table, read_result_table, table_columns
 
 FIVE = ("AU45", "AU12", "AU05", "AU25", "AU09")
@@ -55,7 +55,7 @@ def result_of(au_names: tuple[str, ...], intensity: bool = True, baseline: str =
     )
     times_s = np.arange(FRAMES + 1) / 25
     table = build_table(times_s, [track], info.thresholds, au_names=au_names, intensity=intensity)
-    return apply_baseline(Result(table, (track,), info), baseline)
+    return Result(table, (track,), info).with_baseline(baseline)
 
 
 @pytest.fixture(

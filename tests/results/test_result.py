@@ -13,7 +13,7 @@ from auscan.core.aus import AFFWILD2_AUS
 from auscan.core.errors import InputError
 from auscan.results.events import EVENT_COLUMNS, Speech
 from auscan.results.read import read_result
-from auscan.results.result import Result, apply_baseline
+from auscan.results.result import Result
 from auscan.results.table import TrackScores
 
 MakeTrack = Callable[..., TrackScores]
@@ -86,7 +86,7 @@ def test_events_are_saved_beside_the_table(talk: Result, tmp_path: Path) -> None
 
 
 def test_a_result_is_read_back_from_its_folder(talk: Result, tmp_path: Path) -> None:
-    for result in (talk, apply_baseline(talk, "median"), replace(talk, sound=None)):
+    for result in (talk, talk.with_baseline("median"), replace(talk, sound=None)):
         read = read_result(result.save(tmp_path))
         pd.testing.assert_frame_equal(read.table, result.table)
         pd.testing.assert_frame_equal(read.events, result.events)
@@ -99,7 +99,7 @@ def test_the_parquet_metadata_names_the_baseline_and_the_scored_columns(talk: Re
     import fastparquet
 
     for baseline, expected in (("none", "AU.."), ("1-2", "AU.._b")):
-        folder = apply_baseline(talk, baseline).save(tmp_path)
+        folder = talk.with_baseline(baseline).save(tmp_path)
         stored = fastparquet.ParquetFile(folder / "aus.parquet")
         metadata = json.loads(stored.key_value_metadata["auscan"])
         assert (metadata["baseline"], metadata["judged_by"]) == (baseline, expected)
@@ -120,3 +120,32 @@ def test_files_of_two_results_are_not_mixed(talk: Result, make_result: MakeResul
 def test_a_folder_without_a_result_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"aus\.parquet is not a result table"):
         read_result(tmp_path)
+
+
+def test_other_thresholds_change_labels_events_and_summary(talk: Result) -> None:
+    strict = talk.with_thresholds({"au_12": 1.0})
+    assert strict.info.thresholds == tuple(
+        1.0 if name == "AU12" else value
+        for name, value in zip(talk.info.au_names, talk.info.thresholds, strict=True)
+    )
+    assert strict.table["AU12_c"].max() == 0
+    assert (strict.table["AU12"] == talk.table["AU12"]).all() or talk.table["AU12"].isna().any()
+    assert "AU12" not in set(strict.events["AU"])
+    assert strict.summary()["operating_point"] == "custom"
+    pd.testing.assert_frame_equal(strict.with_thresholds(talk.info.thresholds).table, talk.table)
+
+
+def test_other_thresholds_apply_above_the_baseline(talk: Result) -> None:
+    above = talk.with_baseline("median")
+    always = above.with_thresholds([0.0] * 12)
+    known = above.table["AU12_b"].notna()
+    assert (always.table.loc[known & (above.table["reason"] == ""), "AU12_c"] == 1).all()
+    assert "AU12_b" in always.table
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"AU45": 0.5}, [0.5] * 11, [0.5] * 11 + [1.5], [0.5] * 11 + [float("nan")]]
+)
+def test_thresholds_that_do_not_fit_are_refused(talk: Result, wrong: dict[str, float] | list[float]) -> None:
+    with pytest.raises(InputError, match=r"The result has no AU45|Give 12 thresholds from 0 to 1"):
+        talk.with_thresholds(wrong)

@@ -20,7 +20,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from auscan.core.aus import ACTION_UNITS, AFFWILD2_AUS, au_columns
+from auscan.core.aus import ACTION_UNITS, AFFWILD2_AUS, au_columns, canonical_name
 from auscan.core.environment import atomic_path
 from auscan.core.errors import InputError
 from auscan.results.attributions import (
@@ -238,6 +238,37 @@ class Result:
         baseline = parse_baseline(self.info.baseline)
         return None if baseline is None else resting_levels(self.table, baseline, self.info.keep_all)
 
+    def with_baseline(self, baseline: str) -> "Result":
+        """Return the result with another person baseline, without running the network.
+
+        baseline: none, median or SECONDS-SECONDS.  Raises InputError for any other text.
+        """
+        return self._scored_again(replace(self.info, baseline=baseline))
+
+    def with_thresholds(self, thresholds: Mapping[str, float] | Sequence[float]) -> "Result":
+        """Return the result with other thresholds: `AU.._c`, events and summary follow, without the network.
+
+        thresholds: 0 to 1, one for each of `info.au_names` in order, or by AU name for some of them
+        The operating point becomes "custom".
+        Raises InputError for an AU that the result does not have, a wrong count or a value beyond 0 to 1.
+        """
+        names = self.info.au_names
+        if isinstance(thresholds, Mapping):
+            given = {canonical_name(name): value for name, value in thresholds.items()}
+            if unknown := [name for name in given if name not in names]:
+                raise InputError(f"The result has no {', '.join(unknown)}. Its AUs: {', '.join(names)}.")
+            by_name = dict(zip(names, self.info.thresholds, strict=True)) | given
+            thresholds = [by_name[name] for name in names]
+        values = tuple(float(value) for value in thresholds)
+        if len(values) != len(names) or not all(0 <= value <= 1 for value in values):
+            raise InputError(f"Give {len(names)} thresholds from 0 to 1, one for each AU; got {values}.")
+        return self._scored_again(replace(self.info, thresholds=values, operating_point="custom"))
+
+    def _scored_again(self, info: RunInfo) -> "Result":
+        """Return the result with `AU.._c` by the thresholds and the baseline of a run."""
+        table = replace_baseline(self.table, parse_baseline(info.baseline), info.thresholds, info.keep_all)
+        return replace(self, table=table, info=info)
+
     def plot(self, face_id: int | None = None) -> "go.Figure":
         """Return a plotly figure of the AUs of one face over time, with its events.
 
@@ -355,16 +386,6 @@ class Result:
             f"model {html.escape(self.info.model)}</p>"
             f"<table><thead><tr>{titles}</tr></thead><tbody>{rows}</tbody></table>"
         )
-
-
-def apply_baseline(result: Result, baseline: str) -> Result:
-    """Return the result with another person baseline, without running the network.
-
-    baseline: none, median or SECONDS-SECONDS.  Raises InputError for any other text.
-    """
-    info = replace(result.info, baseline=baseline)
-    table = replace_baseline(result.table, parse_baseline(baseline), info.thresholds, info.keep_all)
-    return replace(result, table=table, info=info)
 
 
 def _mask_untrained(values: dict[str, float | None], untrained_aus: Sequence[str]) -> dict[str, float | None]:
