@@ -30,6 +30,7 @@ PUBLIC = [
     "Waveform",
     "__version__",
     "detect",
+    "export_result",
     "load_model",
     "make_demo_clip",
     "read_attributions",
