@@ -108,6 +108,11 @@ def test_known_and_new_aus_are_learned_and_tested_on_other_people(
     network, config = load_checkpoint(tmp_path / "out")
     assert config.au_names == (*load_checkpoint(tiny_checkpoint)[1].au_names, "AU45")
     after = decisions_of(tmp_path / "out", index, tmp_path)
+    tested = pd.read_parquet(tmp_path / "out.work" / "decisions_after.parquet")
+    merged = tested.merge(after, on=["track", "frame"], suffixes=("", "_again"))
+    assert len(merged) == 2 * FRAMES
+    for au in after.columns.intersection(tested.columns).drop(["track", "frame"]):
+        np.testing.assert_array_equal(merged[au], merged[f"{au}_again"], err_msg=au)
     again = compare(index, decisions_of(tiny_checkpoint, index, tmp_path), after, AUS)
     assert again.people == 10
     assert (again.after > 0.75).all()
