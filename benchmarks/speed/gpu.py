@@ -149,6 +149,7 @@ def random_batch(width: int) -> Batch:
         times_s=(torch.arange(FRAMES, dtype=torch.float64) / 30).repeat(WINDOWS, 1),
         labels=torch.randint(0, 2, (*shape, len(AFFWILD2_AUS))).to(torch.int8),
         covers=torch.full((*shape, len(AFFWILD2_AUS)), -1, dtype=torch.int8),
+        intensities=torch.full((*shape, len(AFFWILD2_AUS)), torch.nan),
         own_audio=torch.ones(shape, dtype=torch.bool),
         tracks=tuple(map(str, range(WINDOWS))),
         audio=torch.randn(WINDOWS, tokens, width).half(),

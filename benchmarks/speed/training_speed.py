@@ -100,7 +100,13 @@ def random_tracks(folder: Path, sizes: FeatureSizes, frames: int) -> list[Labell
         features = open_track(folder, str(number))
         tracks.append(
             LabelledTrack(
-                str(number), str(number), np.arange(1, TRACK + 1), labels, np.full_like(labels, -1), features
+                name=str(number),
+                source_video=str(number),
+                numbers=np.arange(1, TRACK + 1),
+                labels=labels,
+                covers=np.full_like(labels, -1),
+                intensities=np.full(labels.shape, np.nan, np.float32),
+                features=features,
             )
         )
     return tracks

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from auscan.core.aus import au_columns
 from auscan.core.errors import InputError
 from auscan.training.evaluation import CountedLabels, count_labels
-from auscan.training.metrics import DRAWS, Rule, bootstrap, count_by, percentile_ends, ranking
+from auscan.training.metrics import DRAWS, Rule, bootstrap, count_by, percentile_ends, ranking, with_mean
 from auscan.training.ranking_draws import count_levels, ranking_draws
 from auscan.training.scores import shared_aus
 from auscan.training.smoothing import final_scores
@@ -149,18 +149,9 @@ def _compare_auc(kept: CountedLabels, scores: Sequence[NDArray[np.float32]], dra
         columns = list(zip(labels.T, each.T, strict=True))
         auc = np.array([ranking(*column).auc for column in columns])
         levels = [count_levels(*column, kept.source, kept.sources) for column in columns]
-        values.append(_with_mean(auc))
-        drawn.append(_with_mean(np.stack([ranking_draws(counts, draws)[0] for counts in levels], axis=-1)))
+        values.append(with_mean(auc))
+        drawn.append(with_mean(np.stack([ranking_draws(counts, draws)[0] for counts in levels], axis=-1)))
     return _difference(kept, values, drawn)
-
-
-def _with_mean(values: Floats) -> Floats:
-    """[..., A] -> [..., A + 1] with the mean of the AUs that are known; NaN if none is."""
-    known = ~np.isnan(values)
-    count = known.sum(axis=-1, keepdims=True)
-    total = np.where(known, values, 0.0).sum(axis=-1, keepdims=True)
-    mean = np.divide(total, count, out=np.full(total.shape, np.nan), where=count > 0)
-    return np.concatenate([values, mean], axis=-1)
 
 
 def _difference(kept: CountedLabels, values: Sequence[Floats], drawn: Sequence[Floats]) -> Difference:

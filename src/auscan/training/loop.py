@@ -28,6 +28,7 @@ from torch.utils.data import DataLoader
 from auscan.core.config import CHECKPOINT_FORMAT
 from auscan.core.errors import InputError
 from auscan.model.alignment import GranularityAlignment
+from auscan.results.table import intensity_columns
 from auscan.training.build import (
     Reporter,
     build_accelerator,
@@ -255,7 +256,9 @@ class Trainer:
 
             tables = gather_object(tables)
         table = pd.concat(tables, ignore_index=True).sort_values(["track", "frame"], ignore_index=True)
-        table[list(self.trained_config.untrained_aus)] = np.float32(np.nan)
+        trained = self.trained_config
+        unknown = [*trained.untrained_aus, *intensity_columns(trained.untrained_intensities)]
+        table[unknown] = np.float32(np.nan)
         return table
 
     def _averaged_network(self) -> FeatureNetwork:
