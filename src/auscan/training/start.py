@@ -28,6 +28,8 @@ SEED = 0
 
 def is_checkpoint(source: Path) -> bool:
     """Return whether this is the name of a shipped checkpoint or the folder of a checkpoint."""
+    if not source.is_dir() and len(source.parts) > 1:  # would be looked up on the Hub
+        return False
     try:
         read_config(find_checkpoint(str(source)))
     except CheckpointError:
