@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 import torch
 
+from auscan.core.config import NetworkConfig
 from auscan.core.errors import InputError
 from auscan.datasets.cache import CacheHeader, TrackWriter, rows_digest
 from auscan.datasets.clock import ASSUMED, FrameClock
@@ -16,10 +17,13 @@ from auscan.datasets.frozen_encoders import load_encoders
 from auscan.datasets.index import Index, Track, open_index_writer, read_index
 from auscan.model.checkpoint import load_checkpoint
 from auscan.training import finetune as module
-from auscan.training.config import LoopConfig, OptimizerConfig
-from auscan.training.finetune import FineTuning, decide, finetune, with_new_aus
+from auscan.training.config import DataConfig, LoopConfig, ModelConfig, OptimizerConfig, TrainConfig
+from auscan.training.finetune import FineTuning, decide, finetune
 from auscan.training.finetune_report import compare
+from auscan.training.loop import train
 from auscan.training.predict import score_tracks
+from auscan.training.run import load_trained
+from auscan.training.start import as_trained, with_aus
 from auscan.training.windows import load_tracks
 
 GRID, RATE_HZ, FRAMES = 4, 30.0, 60
@@ -86,7 +90,7 @@ def decisions_of(checkpoint: Path, index: Index, folder: Path) -> pd.DataFrame:
     """Return the decisions of a checkpoint, by its features."""
     network, config = load_checkpoint(checkpoint)
     tracks = load_tracks(index, folder / "cache", ["all"])
-    trained, _ = module._as_trained(network, config, tracks[0])
+    trained, _ = as_trained(network, config, tracks[0].features.header)
     return decide(score_tracks(trained, tracks, None, 0.6), config)
 
 
@@ -108,6 +112,11 @@ def test_known_and_new_aus_are_learned_and_tested_on_other_people(
     network, config = load_checkpoint(tmp_path / "out")
     assert config.au_names == (*load_checkpoint(tiny_checkpoint)[1].au_names, "AU45")
     after = decisions_of(tmp_path / "out", index, tmp_path)
+    tested = pd.read_parquet(tmp_path / "out.work" / "decisions_after.parquet")
+    merged = tested.merge(after, on=["track", "frame"], suffixes=("", "_again"))
+    assert len(merged) == 2 * FRAMES
+    for au in after.columns.intersection(tested.columns).drop(["track", "frame"]):
+        np.testing.assert_array_equal(merged[au], merged[f"{au}_again"], err_msg=au)
     again = compare(index, decisions_of(tiny_checkpoint, index, tmp_path), after, AUS)
     assert again.people == 10
     assert (again.after > 0.75).all()
@@ -164,17 +173,48 @@ def test_k_fold_tests_every_person_once(tmp_path: Path, tiny_checkpoint: Path) -
     assert "the network written here was trained on more people" in (tmp_path / "out/README.md").read_text()
 
 
-def test_new_aus_change_no_logit_of_the_others(tmp_path: Path, tiny_checkpoint: Path) -> None:
+def test_new_aus_and_another_order_change_no_logit(tmp_path: Path, tiny_checkpoint: Path) -> None:
     index = make_people(tmp_path, tiny_checkpoint, people=1)
     tracks = load_tracks(index, tmp_path / "cache", ["all"])
     network, config = load_checkpoint(tiny_checkpoint)
-    old, old_config = module._as_trained(network, config, tracks[0])
-    grown, grown_config = with_new_aus(old, old_config, (*config.au_names, "AU45", "AU05"))
+    old, old_config = as_trained(network, config, tracks[0].features.header)
+    order = config.au_names[::-1]
+    turned, turned_config = with_aus(old, old_config, order)
+    with torch.no_grad():
+        before, after = (each.predict_track(tracks[0].features).probabilities for each in (old, turned))
+    np.testing.assert_allclose(after[:, ::-1], before, rtol=0, atol=1e-6)
+    assert turned_config.au_names == order
+    grown, grown_config = with_aus(old, old_config, (*config.au_names, "AU45", "AU05"))
     assert grown_config.au_names[-2:] == ("AU45", "AU05")
     with torch.no_grad():
         before, after = (each.predict_track(tracks[0].features).probabilities for each in (old, grown))
     np.testing.assert_allclose(after[:, : before.shape[1]], before, rtol=0, atol=1e-6)
     assert np.isfinite(after[2:]).all()
+
+
+def test_training_may_start_from_a_checkpoint(
+    tmp_path: Path, tiny_checkpoint: Path, tiny_config: NetworkConfig
+) -> None:
+    make_people(tmp_path, tiny_checkpoint, people=2)
+    data = DataConfig(
+        index=tmp_path / "index", cache=tmp_path / "cache", train=("all",), validate_on=("all",), length=30
+    )
+    parts = {name: getattr(tiny_config, name) for name in ("alignment", "fusion", "temporal")}
+    settings = TrainConfig(
+        out=tmp_path / "run",
+        data=data,
+        model=ModelConfig(size="nano", start_from=tiny_checkpoint, **parts),
+        optimizer=OptimizerConfig(rate=1e-12, weight_decay=0, average=0),
+        loop=LoopConfig(epochs=1, device="cpu", rule="element"),
+    )
+    train(settings)
+    trained, _ = load_trained(tmp_path / "run" / "last")
+    tracks = load_tracks(read_index(tmp_path / "index"), tmp_path / "cache", ["all"])
+    network, config = load_checkpoint(tiny_checkpoint)
+    old, old_config = as_trained(network, config, tracks[0].features.header)
+    expected, _ = with_aus(old, old_config, AUS)
+    for name, weight in trained.state_dict().items():
+        torch.testing.assert_close(weight, expected.state_dict()[name], atol=1e-6, rtol=0, msg=name)
 
 
 @pytest.mark.parametrize(

@@ -32,7 +32,8 @@ def finetune(
         typer.Option("--videos", metavar="FOLDER", help="Folder of the videos; default: that of the labels."),
     ] = None,
     model: Annotated[
-        str, typer.Option("--model", help="Checkpoint to start from: nano or a folder.")
+        str,
+        typer.Option("--model", help="Checkpoint to start from: nano, a folder, or user/name on the Hub."),
     ] = "nano",
     aus: Annotated[
         str | None, typer.Option("--aus", help="AUs to train, such as AU12,AU15; default: all labelled.")
@@ -56,10 +57,12 @@ def finetune(
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise InputError(f"{out} is not an empty folder. Give another one with --out.")
     from auscan.core.aus import canonical_name
+    from auscan.core.checkpoint_folder import pin_checkpoint
     from auscan.training.finetune import finetune as finetune_network
 
     began_s = time.monotonic()
     chosen = None if aus is None else [canonical_name(au) for au in aus.split(",")]
+    model = pin_checkpoint(model)
     work = out.with_name(f"{out.name}.work")
     index = _extract(labels, videos, names, coder, model, work)
     result = finetune_network(

@@ -39,6 +39,7 @@ from auscan.training.optim import (
     with_separate_rate,
 )
 from auscan.training.run import TrainedConfig, find_trained, load_trained
+from auscan.training.start import is_checkpoint, read_checkpoint, with_aus
 from auscan.training.windows import (
     LabelledTrack,
     Window,
@@ -240,9 +241,16 @@ def _network_config(config: TrainConfig, data: TrainingData) -> NetworkConfig:
 
 
 def _load_initial_weights(network: FeatureNetwork, folder: Path, data: TrainingData) -> None:
-    """Load the weights of another run. Raises InputError unless names, shapes and encoders are the same."""
-    trained, trained_config = load_trained(find_trained(folder) or folder)
+    """Load the weights of another run or of a checkpoint, whose AUs are matched by name.
+
+    Raises InputError unless names, shapes and encoders are the same.
+    """
     header = data.training[0].features.header
+    if find_trained(folder) is None and is_checkpoint(folder):
+        trained, trained_config = read_checkpoint(folder, header)
+        trained, trained_config = with_aus(trained, trained_config, data.au_names)
+    else:
+        trained, trained_config = load_trained(find_trained(folder) or folder)
     if trained_config.encoders != header.encoders:
         raise InputError(
             f"model.start_from: {folder} was trained on features of {trained_config.model}, not on those of "

@@ -163,8 +163,8 @@ class ModelConfig(Settings):
     encoder: EncoderConfig | None = None
     """null: train on features; otherwise on crops, end to end."""
     start_from: Path | None = None
-    """Folder of another run, or of its best/ or last/, whose weights are the initial ones. It must have the
-    same sizes, controls and encoders."""
+    """Folder of another run, or of its best/ or last/, or a checkpoint such as nano, whose weights are the
+    initial ones. It must have the same sizes, controls and encoders; the AUs of a checkpoint may differ."""
 
     def network(self) -> NetworkConfig:
         """Return the settings of the network; parts that are not given have the settings of the size.

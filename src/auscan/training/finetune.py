@@ -24,9 +24,7 @@ from typing import Any, Final
 
 import numpy as np
 import pandas as pd
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from auscan.core.checkpoint_folder import CARD_FILE
 from auscan.core.config import Calibration, CheckpointConfig, OperatingPoints
@@ -35,10 +33,8 @@ from auscan.core.errors import InputError
 from auscan.datasets.index import Index, write_index
 from auscan.inference.score_track import calibrate, to_logits
 from auscan.model.checkpoint import load_checkpoint
-from auscan.model.network import AuscanNetwork
 from auscan.results.readers.annotations import NOT_ANNOTATED
 from auscan.training.config import (
-    ControlConfig,
     DataConfig,
     LoopConfig,
     LossConfig,
@@ -48,14 +44,14 @@ from auscan.training.config import (
 )
 from auscan.training.finetune_report import FineTuning, People, compare, model_card
 from auscan.training.loop import EXTRA_AUDIO_S, train
-from auscan.training.module import FeatureNetwork, FeatureSizes
 from auscan.training.operating_points import CalibratedThresholds, fit_calibrated_thresholds
 from auscan.training.pack import pack
 from auscan.training.predict import score_tracks
-from auscan.training.run import TrainedConfig, save_trained
+from auscan.training.run import save_trained
 from auscan.training.scores import read_scores
+from auscan.training.start import as_trained, with_aus
 from auscan.training.thresholds import Decision
-from auscan.training.windows import LabelledTrack, load_tracks
+from auscan.training.windows import load_tracks
 
 FOLDS: Final = 5
 """Folds of the people; fewer if there are fewer people."""
@@ -69,8 +65,6 @@ LOOP: Final = LoopConfig(epochs=12, batch=4, patience=3, rule="element", stop_at
 """Training loop; early stopping on the people of the validation split."""
 LOSS: Final = LossConfig(alignment=0.0, covers=0.0)
 """Losses of labels only."""
-SEED: Final = 0
-"""Seed of the weights of new outputs."""
 LENGTH: Final = 150
 """Frames of a window."""
 
@@ -103,12 +97,12 @@ def finetune(
     people = people or ("held-out" if _count_people(index) >= MIN_HELD_OUT else "k-fold")
     folds = _assign_people(index, people)
     report(f"{len(folds)} people, {len(tracks)} tracks; tested: {people}; new: {', '.join(new) or 'no AU'}")
-    base, base_config = _as_trained(checkpoint, config, tracks[0])
+    base, base_config = as_trained(checkpoint, config, tracks[0].features.header)
     margin_s = config.network.fusion.reach_s + EXTRA_AUDIO_S
     before = decide(score_tracks(base, tracks, None, margin_s), config)
     frames = _training_frames(index, before, au_names, labelled)
     shutil.rmtree(work / "runs", ignore_errors=True)
-    grown = with_new_aus(base, base_config, au_names)
+    grown = with_aus(base, base_config, au_names)
     save_trained(work / "runs" / "start", *grown)
     runs = _Runs(index, frames, au_names, cache, work / "runs", config, report)
     count = max(folds.values()) + 1
@@ -136,37 +130,6 @@ def decide(scores: pd.DataFrame, config: CheckpointConfig) -> pd.DataFrame:
     probabilities = scores[list(config.au_names)].to_numpy(np.float64)
     decisions = _decide(scores, config.au_names, probabilities, config.calibration, config.thresholds)
     return decisions.drop(columns=list(config.untrained_aus))
-
-
-def with_new_aus(
-    network: FeatureNetwork, config: TrainedConfig, au_names: tuple[str, ...]
-) -> tuple[FeatureNetwork, TrainedConfig]:
-    """Return the network with further AUs after its own, whose logits do not change.
-
-    Weights of new outputs are new; weights by which others read the new AUs are 0.
-    """
-    settings = config.network.model_copy(update={"au_names": au_names})
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(SEED)
-        grown = FeatureNetwork(config.sizes, settings, config.controls, view_frames=0)
-    weights, old = grown.state_dict(), network.state_dict()
-    for name, weight in weights.items():
-        weights[name] = _extended(old[name], weight)
-    grown.load_state_dict(weights)
-    return grown.eval(), config.model_copy(update={"network": settings, "au_names": au_names})
-
-
-def _extended(old: Tensor, new: Tensor) -> Tensor:
-    """Return `new` with the values of `old` in its first rows and columns, and 0 in further columns."""
-    if old.shape == new.shape:
-        return old
-    extended = new.clone()
-    if old.ndim > 1 and old.shape[1] != new.shape[1]:
-        extended.zero_()
-        extended[:, : old.shape[1]] = old
-    else:
-        extended[: len(old)] = old
-    return extended
 
 
 def _labelled_aus(index: Index, aus: Sequence[str] | None) -> tuple[str, ...]:
@@ -203,37 +166,6 @@ def _assign_people(index: Index, people: People) -> dict[str, int]:
         )
     order = sorted(names, key=lambda name: hashlib.sha256(name.encode()).digest())
     return {name: number % min(FOLDS, len(names)) for number, name in enumerate(order)}
-
-
-def _as_trained(
-    checkpoint: AuscanNetwork, config: CheckpointConfig, track: LabelledTrack
-) -> tuple[FeatureNetwork, TrainedConfig]:
-    """Return the part of a checkpoint behind its encoders, as a network of `auscan train`.
-
-    It has no intensities, because labels of 1 and 0 would not keep theirs.
-    """
-    header = track.features.header
-    sizes = FeatureSizes.from_header(header)
-    settings = checkpoint.config.model_copy(update={"intensity": False})
-    network = FeatureNetwork(sizes, settings, ControlConfig(), view_frames=0)
-    network.visual_mix.load_state_dict(checkpoint.visual.mix.state_dict())
-    network.audio_mix.load_state_dict(checkpoint.audio_mix.state_dict())
-    network.alignment.load_state_dict(checkpoint.visual.alignment.state_dict())
-    weights = checkpoint.temporal.state_dict()
-    network.temporal.load_state_dict(
-        {name: weight for name, weight in weights.items() if not name.startswith("intensity_head.")}
-    )
-    trained = TrainedConfig(
-        au_names=config.au_names,
-        model=header.model,
-        encoders=header.encoders,
-        sizes=sizes,
-        network=settings,
-        controls=ControlConfig(),
-        step=0,
-        score=None,
-    )
-    return network.eval(), trained
 
 
 def _training_frames(
