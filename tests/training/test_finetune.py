@@ -20,7 +20,7 @@ from auscan.training.config import LoopConfig, OptimizerConfig
 from auscan.training.finetune import FineTuning, decide, finetune, with_new_aus
 from auscan.training.finetune_report import compare
 from auscan.training.predict import score_tracks
-from auscan.training.windows import load_tracks
+from auscan.training.tracks import load_tracks
 
 GRID, RATE_HZ, FRAMES = 4, 30.0, 60
 AUS = ("AU01", "AU12", "AU45")

@@ -55,7 +55,7 @@ from auscan.training.predict import score_tracks
 from auscan.training.run import TrainedConfig, save_trained
 from auscan.training.scores import read_scores
 from auscan.training.thresholds import Decision
-from auscan.training.windows import LabelledTrack, load_tracks
+from auscan.training.tracks import LabelledTrack, load_tracks
 
 FOLDS: Final = 5
 """Folds of the people; fewer if there are fewer people."""
