@@ -96,7 +96,8 @@ def test_invalid_options_stop_before_anything_is_written(
 def test_the_benchmark_renders_people_and_reports_the_shifted_aus(tmp_path: Path) -> None:
     figures = benchmark.run(tmp_path, people=5, seconds=3.0, workers=1, null=False)
     assert figures["people"] == 5
-    assert np.isfinite(figures["shifted_change"])
+    assert figures["shifted"]["interval"][0] <= figures["shifted"]["interval"][1]
+    assert np.isfinite([figures["others"]["before"], figures["others"]["after"]]).all()
     labels = pd.read_csv(tmp_path / "labels" / "person00.csv")
     truth = pd.read_parquet(tmp_path / "data" / "person00.parquet")
     np.testing.assert_array_equal(labels["AU04"], truth["AU04"] >= benchmark.SHIFTED_LEVEL)

@@ -90,8 +90,9 @@ def finetune(
 ) -> FineTuning:
     """Fine-tune `model` on the labels of an index; write the new checkpoint into `out`.
 
-    cache: features of the index by the encoders of `model`.  work: folder for the runs, which are deleted
-    before.  aus: AUs to train; None: all of the index.  people: None: held-out if they suffice, else k-fold.
+    cache: features of the index by the encoders of `model`.  aus: AUs to train; None: all of the index.
+    work: folder for the runs, which are deleted before, and for the decisions before (of all people) and
+    after (of those tested).  people: None: held-out if they suffice, else k-fold.
     Raises InputError for too few people, an AU that the index does not have, or labels of one value only.
     """
     checkpoint, config = load_checkpoint(model)
@@ -120,6 +121,9 @@ def finetune(
         _, decision, kept = runs.run(folds, test=None, validation=0)
     pack(runs.last, out, decision, model=model)
     after = pd.concat(tested, ignore_index=True)
+    for name, decisions in (("before", before), ("after", after)):
+        with atomic_path(work / f"decisions_{name}.parquet") as path:
+            decisions.to_parquet(path, index=False)
     result = replace(compare(index, before, after, labelled), thresholds_kept=kept)
     card = model_card(out.resolve().name, config.name, model, result, people, len(folds))
     with atomic_path(out / CARD_FILE) as path:
