@@ -25,7 +25,7 @@ from auscan.faces.align import SIDE, TEMPLATE
 from auscan.model.alignment import GranularityAlignment
 from auscan.training.module import FeatureNetwork
 from auscan.training.run import load_trained
-from auscan.training.windows import load_tracks
+from auscan.training.tracks import load_tracks
 
 GATES: Final = tuple(f"{name}_gate" for name in AFFWILD2_AUS)
 """Columns of the gates."""

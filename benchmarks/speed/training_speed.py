@@ -22,11 +22,13 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from auscan.core.aus import AFFWILD2_AUS
 from auscan.datasets.cache import CacheHeader, TrackWriter, open_track
+from auscan.training.build import parameter_table
 from auscan.training.config import LossConfig, ModelConfig
 from auscan.training.losses import Criterion
-from auscan.training.module import FeatureSizes, build_network, parameter_table
+from auscan.training.module import FeatureSizes, build_network
 from auscan.training.optim import keep_freed_memory
-from auscan.training.windows import Batch, LabelledTrack, Window, WindowBatches
+from auscan.training.tracks import LabelledTrack
+from auscan.training.windows import Batch, Window, WindowBatches
 
 EPOCH_FRAMES = 1_360_000
 """Frames in an epoch of Aff-Wild2."""

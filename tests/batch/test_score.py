@@ -15,10 +15,10 @@ import pytest
 from numpy.typing import NDArray
 from sklearn.metrics import average_precision_score, cohen_kappa_score, f1_score, roc_auc_score
 
-from auscan.batch.index_scorer import IndexScorer
+from auscan.batch.index_scorer import Crops, IndexScorer
 from auscan.batch.score import score_jobs
 from auscan.cli.main import main
-from auscan.core.aus import AFFWILD2_AUS
+from auscan.core.aus import AFFWILD2_AUS, au_columns
 from auscan.core.errors import InputError, MediaError
 from auscan.datasets.crops import read_crop
 from auscan.datasets.index import read_index
@@ -31,7 +31,7 @@ from auscan.inference.load import load_engine
 from auscan.media.video import Frame, read_frames
 from auscan.pipeline.detect import detect
 from auscan.results.table import TrackScores
-from auscan.training.scores import read_scores
+from auscan.training.scores import check_scores, read_labels, read_scores, shared_aus
 
 DISFA_AUS = ("AU01", "AU02", "AU04", "AU06", "AU12", "AU15", "AU25", "AU26")
 BP4D_AUS = AFFWILD2_AUS[:-2]
@@ -202,6 +202,27 @@ def test_aligned_pictures_are_scored_as_crops_and_missing_ones_have_no_score(
     both = scores["has_face"] & other["has_face"]
     values = (each.loc[both, list(AFFWILD2_AUS)].to_numpy().ravel() for each in (scores, other))
     assert np.corrcoef(*values)[0, 1] > 0.9, "another crop of the same face has nearly the same scores"
+
+
+@pytest.mark.parametrize("crops", ["video", "pictures"])
+def test_scores_have_the_aus_and_intensities_of_the_checkpoint(
+    affwild2: Path, other_aus_graphs: Path, crops: Crops
+) -> None:
+    """Five AUs of which AU05 is untrained and AU25 has no intensity; two are not in the index."""
+    other = load_engine(other_aus_graphs)
+    scorer = IndexScorer(read_index(affwild2), other)
+    (job,) = (job for job in scorer.jobs(crops=crops) if job.tracks[0].name == "1002")
+    scores, _ = scorer.score(job)
+    names = ("AU45", "AU12", "AU05", "AU25", "AU09")
+    assert au_columns(scores.columns) == other.config.au_names == names
+    scored = scores[scores["has_face"]]
+    assert len(scored) > 20
+    known = [*names, *(f"{name}_r" for name in names)]
+    missing = ["AU05", "AU05_r", "AU25_r"]
+    assert scored[missing].isna().all(axis=None)
+    assert scored[[name for name in known if name not in missing]].notna().all(axis=None)
+    assert scored["AU12_r"].between(0, 5).all()
+    assert shared_aus(read_labels(affwild2, "all"), check_scores(scores, "x")) == ("AU12", "AU25")
 
 
 def test_tracks_of_one_video_without_pictures_are_refused(affwild2: Path, engine: InferenceEngine) -> None:

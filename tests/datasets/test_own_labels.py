@@ -23,7 +23,7 @@ from auscan.datasets.find import Roots
 from auscan.datasets.frozen_encoders import load_encoders
 from auscan.datasets.index import Index, read_index
 from auscan.datasets.prepare import CoderOptions, prepare
-from auscan.training.windows import load_tracks
+from auscan.training.tracks import load_tracks
 
 RATE, FRAMES = 30, 60
 EVENTS = {"AU04": [(10, 14), (40, 60)], "AU12": [(0, 7), (13, 31)], "AU45": []}

@@ -25,7 +25,8 @@ from auscan.training.module import FeatureSizes, build_network
 from auscan.training.predict import score_tracks
 from auscan.training.run import load_trained
 from auscan.training.scores import read_scores
-from auscan.training.windows import LabelledTrack, collate, load_tracks, slice_track
+from auscan.training.tracks import LabelledTrack, load_tracks
+from auscan.training.windows import collate, slice_track
 
 MODEL = {
     "size": "nano",

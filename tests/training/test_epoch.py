@@ -12,13 +12,12 @@ import torch
 from auscan.datasets.index import read_index
 from auscan.training.config import DropoutConfig
 from auscan.training.epoch import EpochBatches, EpochOrder, drop_modalities, process_batches
+from auscan.training.tracks import LabelledTrack, load_tracks
 from auscan.training.windows import (
     Batch,
-    LabelledTrack,
     Window,
     WindowBatches,
     collate,
-    load_tracks,
     slice_track,
 )
 

@@ -24,7 +24,7 @@ from auscan.training.loop import train
 from auscan.training.predict import score_tracks
 from auscan.training.run import load_trained
 from auscan.training.start import as_trained, with_aus
-from auscan.training.windows import load_tracks
+from auscan.training.tracks import load_tracks
 
 GRID, RATE_HZ, FRAMES = 4, 30.0, 60
 AUS = ("AU01", "AU12", "AU45")

@@ -21,7 +21,8 @@ from auscan.training.intensity_metrics import evaluate_intensities
 from auscan.training.loop import train
 from auscan.training.run import load_trained
 from auscan.training.scores import check_scores, read_labels, read_scores
-from auscan.training.windows import WindowBatches, load_tracks, training_windows
+from auscan.training.tracks import load_tracks
+from auscan.training.windows import WindowBatches, training_windows
 
 Make = Callable[..., pd.DataFrame]
 MakeFeatures = Callable[..., tuple[Path, Path]]

@@ -16,6 +16,7 @@ from auscan.core.errors import InputError
 from auscan.datasets.index import read_index
 from auscan.model.migrate import from_format_1
 from auscan.model.network import AudioInput
+from auscan.training.build import parameter_table
 from auscan.training.config import ControlConfig, ModelConfig
 from auscan.training.controls import BiGru, LocalTransformer, Tcn, match_parameter_count, parameter_count
 from auscan.training.module import (
@@ -24,10 +25,10 @@ from auscan.training.module import (
     build_network,
     network_config,
     pack_visible_frames,
-    parameter_table,
 )
 from auscan.training.predict import score_tracks
-from auscan.training.windows import Batch, LabelledTrack, collate, load_tracks, sample_audio, slice_track
+from auscan.training.tracks import LabelledTrack, load_tracks, sample_audio
+from auscan.training.windows import Batch, collate, slice_track
 
 MODEL = ModelConfig(
     size="nano",

@@ -31,9 +31,10 @@ from auscan.inference.load import load_engine
 from auscan.inference.onnx_engine import open_graph
 from auscan.inference.score_track import score_track
 from auscan.model.network import AuscanNetwork
+from auscan.training.build import parameter_table
 from auscan.training.config import ModelConfig, check_train_config
 from auscan.training.loop import train
-from auscan.training.module import FeatureSizes, build_network, parameter_table
+from auscan.training.module import FeatureSizes, build_network
 from auscan.training.pack import pack
 from auscan.training.run import load_trained
 from auscan.training.windows import Batch

@@ -1,7 +1,7 @@
 """Build what a training run needs before its first step: data, network, optimiser, schedule and losses.
 
 Inputs: a `TrainConfig`. Returns: `TrainingData` and `TrainingModules`.
-See also: loop.py (the steps of a run), windows.py (tracks and windows), module.py (network).
+See also: loop.py (the steps of a run), tracks.py (tracks), windows.py (windows), module.py (network).
 """
 
 from collections.abc import Callable
@@ -20,7 +20,9 @@ from auscan.core.config import NetworkConfig
 from auscan.core.errors import AuscanError, InputError
 from auscan.datasets.frozen_encoders import Encoders
 from auscan.datasets.index import Index, read_index
-from auscan.training.config import LoopConfig, TrainConfig
+from auscan.model.alignment import GranularityAlignment
+from auscan.training.config import ControlConfig, LoopConfig, ModelConfig, TrainConfig
+from auscan.training.controls import parameter_count
 from auscan.training.encoder import CropEncoder
 from auscan.training.find_encoders import find_encoders
 from auscan.training.losses import Criterion, positive_weights
@@ -29,7 +31,6 @@ from auscan.training.module import (
     FeatureSizes,
     build_network,
     network_config,
-    parameter_table,
 )
 from auscan.training.optim import (
     WeightAverage,
@@ -40,17 +41,16 @@ from auscan.training.optim import (
 )
 from auscan.training.run import TrainedConfig, find_trained, load_trained
 from auscan.training.start import is_checkpoint, read_checkpoint, with_aus
-from auscan.training.windows import (
+from auscan.training.tracks import (
     LabelledTrack,
-    Window,
     check_features_from,
     check_same_encoders,
     load_tracks,
     sample_audio,
     smallest_enlarged,
     split_tracks,
-    training_windows,
 )
+from auscan.training.windows import Window, training_windows
 
 Reporter = Callable[[str], None]
 """Function that receives progress lines for people."""
@@ -229,6 +229,33 @@ def mixed_precision(loop: LoopConfig) -> Literal["no", "bf16", "fp16"]:
         return loop.precision
     on_gpu = loop.device == "auto" and torch.cuda.is_available()
     return "bf16" if on_gpu and torch.cuda.is_bf16_supported(including_emulation=False) else "no"
+
+
+def parameter_table(network: FeatureNetwork, sizes: FeatureSizes, model: ModelConfig) -> str:
+    """Return a table, as text, of the number of weights of each part, with and without controls.
+
+    The last line states how many patches of a frame are active, k of N.
+    """
+    with torch.device("meta"):
+        config = model.network().model_copy(update={"au_names": network.au_names})
+        plain = FeatureNetwork(sizes, config, ControlConfig())
+    lines = ["weights      this run     the method"]
+    mixes = [name for name in ("visual_mix", "audio_mix") if parameter_count(network.get_submodule(name))]
+    for name in (*mixes, "alignment", "temporal.fusion", "temporal.memory", "temporal.head"):
+        count, plain_count = (parameter_count(each.get_submodule(name)) for each in (network, plain))
+        lines.append(f"{name.rpartition('.')[2]:10} {count:10,} {plain_count:14,}")
+    in_encoder = 0 if network.encoder is None else parameter_count(network.encoder)
+    total = parameter_count(network) - in_encoder
+    lines.append(f"{'total':10} {total:10,} {parameter_count(plain):14,}")
+    if network.encoder is not None:
+        trained = sum(weight.numel() for weight in network.encoder.parameters() if weight.requires_grad)
+        lines.append(f"{'encoder':10} {trained:10,} of {in_encoder:,} are trained")
+    grid = f"N = {sizes.grid**2} patches ({sizes.grid} x {sizes.grid})"
+    if isinstance(network.alignment, GranularityAlignment):
+        lines.append(f"k = {network.alignment.active} of {grid} are active")
+    else:
+        lines.append(f"k = 0 of {grid} are active: the face token alone is used")
+    return "\n".join(lines)
 
 
 def _network_config(config: TrainConfig, data: TrainingData) -> NetworkConfig:

@@ -51,7 +51,7 @@ from auscan.training.run import save_trained
 from auscan.training.scores import read_scores
 from auscan.training.start import as_trained, with_aus
 from auscan.training.thresholds import Decision
-from auscan.training.windows import load_tracks
+from auscan.training.tracks import load_tracks
 
 FOLDS: Final = 5
 """Folds of the people; fewer if there are fewer people."""

@@ -46,7 +46,8 @@ from auscan.training.optim import keep_freed_memory
 from auscan.training.predict import score_tracks, validation_score
 from auscan.training.run import RunFolder, load_trained, save_trained
 from auscan.training.scores import write_scores
-from auscan.training.windows import Batch, CaughtErrors, LabelledTrack, WindowBatches
+from auscan.training.tracks import LabelledTrack
+from auscan.training.windows import Batch, CaughtErrors, WindowBatches
 
 EXTRA_AUDIO_S = 0.1
 """Audio of a window beyond the reach of its outermost frames, in seconds."""

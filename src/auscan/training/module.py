@@ -30,7 +30,7 @@ from auscan.model.mamba import BiMamba
 from auscan.model.network import AudioInput, HeadOutput
 from auscan.model.token_mix import TokenMix
 from auscan.training.config import ControlConfig, ModelConfig
-from auscan.training.controls import ControlledTemporalStage, build_alignment, parameter_count
+from auscan.training.controls import ControlledTemporalStage, build_alignment
 from auscan.training.encoder import CropEncoder
 from auscan.training.losses import Predictions, Views
 from auscan.training.windows import Batch
@@ -364,33 +364,6 @@ def network_config(
             f"{count}{omit}, or run auscan extract with a larger --grid."
         )
     return config.model_copy(update={"alignment": alignment, "au_names": au_names, "intensity": intensity})
-
-
-def parameter_table(network: FeatureNetwork, sizes: FeatureSizes, model: ModelConfig) -> str:
-    """Return a table, as text, of the number of weights of each part, with and without controls.
-
-    The last line states how many patches of a frame are active, k of N.
-    """
-    with torch.device("meta"):
-        config = model.network().model_copy(update={"au_names": network.au_names})
-        plain = FeatureNetwork(sizes, config, ControlConfig())
-    lines = ["weights      this run     the method"]
-    mixes = [name for name in ("visual_mix", "audio_mix") if parameter_count(network.get_submodule(name))]
-    for name in (*mixes, "alignment", "temporal.fusion", "temporal.memory", "temporal.head"):
-        count, plain_count = (parameter_count(each.get_submodule(name)) for each in (network, plain))
-        lines.append(f"{name.rpartition('.')[2]:10} {count:10,} {plain_count:14,}")
-    in_encoder = 0 if network.encoder is None else parameter_count(network.encoder)
-    total = parameter_count(network) - in_encoder
-    lines.append(f"{'total':10} {total:10,} {parameter_count(plain):14,}")
-    if network.encoder is not None:
-        trained = sum(weight.numel() for weight in network.encoder.parameters() if weight.requires_grad)
-        lines.append(f"{'encoder':10} {trained:10,} of {in_encoder:,} are trained")
-    grid = f"N = {sizes.grid**2} patches ({sizes.grid} x {sizes.grid})"
-    if isinstance(network.alignment, GranularityAlignment):
-        lines.append(f"k = {network.alignment.active} of {grid} are active")
-    else:
-        lines.append(f"k = 0 of {grid} are active: the face token alone is used")
-    return "\n".join(lines)
 
 
 def pack_visible_frames(has_face: Tensor) -> tuple[Tensor, Tensor]:

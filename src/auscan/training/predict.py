@@ -3,7 +3,7 @@
 A track of any length is scored as one sequence: the temporal model carries its state from chunk to chunk. To
 measure the value of long context, the context can be limited to chunks of a few frames.
 
-Inputs: a network and tracks (windows.py). Returns: a table of scores (scores.py), a `ValidationScore`.
+Inputs: a network and tracks (tracks.py). Returns: a table of scores (scores.py), a `ValidationScore`.
 See also: evaluation.py (intervals, thresholds and other metrics).
 """
 
@@ -23,7 +23,8 @@ from auscan.training.module import FeatureNetwork, TrackPrediction
 from auscan.training.scores import TIME_COLUMN
 from auscan.training.smoothing import final_scores
 from auscan.training.thresholds import predict_active, tune_thresholds
-from auscan.training.windows import LabelledTrack, collate, slice_track
+from auscan.training.tracks import LabelledTrack
+from auscan.training.windows import collate, slice_track
 
 THRESHOLD = 0.5
 """Fixed threshold of the validation score."""
