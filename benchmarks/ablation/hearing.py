@@ -46,7 +46,7 @@ def score_network(run: Path, work: Path) -> None:
     for number, track in enumerate(tracks):
         other = tracks[(number + 1) % len(tracks)].features
         for sound, features in with_sounds(track.features, other).items():
-            table = pd.DataFrame(network.predict_track(features), columns=list(AFFWILD2_AUS))
+            table = pd.DataFrame(network.predict_track(features).probabilities, columns=list(AFFWILD2_AUS))
             table.insert(0, "sound", sound)
             scores.append(_named(table, track.name, track.numbers))
         measures.append(_named(measure_track(network, track.features), track.name, track.numbers))

@@ -35,7 +35,7 @@ def assert_same(one: Batch, other: Batch) -> None:
     for each in fields(Batch):
         value, expected = getattr(one, each.name), getattr(other, each.name)
         if isinstance(value, torch.Tensor):
-            torch.testing.assert_close(value, expected, rtol=0, atol=0)
+            torch.testing.assert_close(value, expected, rtol=0, atol=0, equal_nan=True)
         else:
             assert value == expected
 

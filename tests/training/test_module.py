@@ -81,7 +81,7 @@ def test_windows_and_whole_tracks_have_the_same_logits(
 ) -> None:
     network = build(controls)
     for track in (tracks[0], tracks[-1]):
-        whole = network.predict_track(track.features)
+        whole = network.predict_track(track.features).probabilities
         with torch.no_grad():
             logits = network(slice_track(track, slice(0, len(track.labels)), audio_margin_s=1.0)).logits[0]
         has_face = track.features.has_image
@@ -135,7 +135,7 @@ def test_missing_frames_are_skipped_as_at_inference(tracks: list[LabelledTrack])
     has_face = batch.has_face[0]
     rows = {
         name: getattr(batch, name)[:, has_face]
-        for name in ("face", "patches", "times_s", "labels", "covers", "own_audio", "has_face")
+        for name in ("face", "patches", "times_s", "labels", "covers", "intensities", "own_audio", "has_face")
     }
     with torch.no_grad():
         dense = network(replace(batch, **rows)).logits[0]

@@ -283,6 +283,15 @@ def read_index(folder: Path, root: Path | None = None) -> Index:
     return Index(root or Path(metadata["root"]), frames, tracks, metadata)
 
 
+def write_index(folder: Path, index: Index) -> None:
+    """Write a changed index, such as one with other splits."""
+    footer = json.dumps({**index.metadata, "root": str(index.root)}).encode()
+    for name, table in (("frames", index.frames), ("tracks", index.tracks)):
+        stored = pa.Table.from_pandas(table, preserve_index=False)
+        with atomic_path(folder / f"{name}.parquet") as path:
+            pq.write_table(stored.replace_schema_metadata({METADATA_KEY: footer}), path, compression="zstd")
+
+
 def _read(path: Path) -> tuple[pd.DataFrame, dict[str, Any]]:
     """Return a table and the metadata in its footer."""
     hint = f"Create an index: auscan prepare ROOT --out {path.parent}"

@@ -44,7 +44,6 @@ from auscan.training.windows import (
     Window,
     check_features_from,
     check_same_encoders,
-    index_aus,
     load_tracks,
     sample_audio,
     smallest_enlarged,
@@ -87,6 +86,16 @@ class TrainingData:
         labelled = np.any([(track.labels >= 0).any(axis=0) for track in self.training], axis=0)  # [A]
         return tuple(name for name, known in zip(self.au_names, labelled, strict=True) if not known)
 
+    @cached_property
+    def untrained_intensities(self) -> tuple[str, ...]:
+        """AUs without any known training intensity."""
+        known = np.any([~np.isnan(track.intensities).all(axis=0) for track in self.training], axis=0)  # [A]
+        return tuple(name for name, any_known in zip(self.au_names, known, strict=True) if not any_known)
+
+    def trains_intensities(self, config: TrainConfig) -> bool:
+        """Whether the network has intensities: an AU has known ones, and their loss is in use."""
+        return config.loss.intensity > 0 and len(self.untrained_intensities) < len(self.au_names)
+
     def labels(self) -> NDArray[np.int8]:
         """Return the labels [F, A] of all training frames that have a crop."""
         return np.concatenate([track.labels[track.features.has_image] for track in self.training])
@@ -120,10 +129,10 @@ def load_data(config: TrainConfig, report: Reporter) -> TrainingData:
 
 def _trained_aus(config: TrainConfig, index: Index) -> tuple[str, ...]:
     """Return the AUs of a run. Raises InputError for an AU that none of its data sets has."""
-    own = index_aus(index)
+    own = index.au_names
     if config.data.au_names is None:
         return own
-    known = {*own, *(name for further in config.data.more for name in index_aus(read_index(further.index)))}
+    known = {*own, *(name for further in config.data.more for name in read_index(further.index).au_names)}
     unknown = [name for name in config.data.au_names if name not in known]
     if unknown:
         raise InputError(
@@ -138,6 +147,7 @@ def initial_trained_config(config: TrainConfig, data: TrainingData) -> TrainedCo
     header = data.training[0].features.header
     return TrainedConfig(
         untrained_aus=data.untrained_aus,
+        untrained_intensities=data.untrained_intensities if data.trains_intensities(config) else (),
         model=header.model,
         encoders=header.encoders,
         sizes=data.sizes,
@@ -172,7 +182,8 @@ def build_modules(
     if encoder_config is not None and data.initial is not None:
         encoder = CropEncoder(data.initial.visual, data.sizes.grid, encoder_config)
     view_frames = config.loss.alignment_frames if config.loss.alignment else 0
-    network = build_network(data.sizes, config.model, view_frames, encoder, data.au_names)
+    outputs = data.au_names, data.trains_intensities(config)
+    network = build_network(data.sizes, config.model, view_frames, encoder, *outputs)
     report(parameter_table(network, data.sizes, config.model))
     if config.model.start_from is None:
         with torch.no_grad():
@@ -221,7 +232,7 @@ def mixed_precision(loop: LoopConfig) -> Literal["no", "bf16", "fp16"]:
 
 def _network_config(config: TrainConfig, data: TrainingData) -> NetworkConfig:
     """Return the settings of the network; a fine-tuning run has those of its initial encoders."""
-    network = network_config(data.sizes, config.model, data.au_names)
+    network = network_config(data.sizes, config.model, data.au_names, data.trains_intensities(config))
     if data.initial is None:
         return network
     encoders = data.initial.config

@@ -27,6 +27,7 @@ from auscan.datasets.frozen_encoders import Encoders
 from auscan.datasets.index import Index, read_index
 from auscan.datasets.track_lists import assign_folds
 from auscan.results.readers.annotations import NOT_ANNOTATED
+from auscan.results.table import intensity_columns
 from auscan.training.config import DataConfig, FoldConfig, FurtherDataConfig
 
 
@@ -42,6 +43,8 @@ class LabelledTrack:
     """[T, A] of 1, 0 and -1."""
     covers: NDArray[np.int8]
     """[T, A]: 1 the AU's region of the face is covered, 0 visible, -1 unknown."""
+    intensities: NDArray[np.float32]
+    """[T, A] 0 to 5; NaN if unknown."""
     features: TrackFeatures
     crops: TrackCrops | None = None
     """Crops, if the encoder is fine-tuned; they then replace face and patches."""
@@ -64,7 +67,7 @@ def load_tracks(
     if selected.empty:
         available = ", ".join(sorted(set(index.tracks["split"])))
         raise InputError(f"The index has no track in {' or '.join(splits)}. It has {available}.")
-    au_names = index_aus(index) if au_names is None else au_names
+    au_names = index.au_names if au_names is None else au_names
     rows = index.frames.groupby("track", observed=True, sort=False).indices
     tracks = []
     for track in selected.itertuples():
@@ -90,15 +93,12 @@ def load_tracks(
             )
         labels = _columns(frames, au_names)
         covers = _columns(frames, [f"{au}_covered" for au in au_names])
+        intensities = frames.reindex(columns=intensity_columns(au_names)).to_numpy(np.float32)
         numbers = frames["frame"].to_numpy(np.int64)
         crops = None if crop_size is None else TrackCrops(index.root, images, crop_size)
-        tracks.append(LabelledTrack(name, str(track.source_video), numbers, labels, covers, features, crops))
+        source = str(track.source_video)
+        tracks.append(LabelledTrack(name, source, numbers, labels, covers, intensities, features, crops))
     return tracks
-
-
-def index_aus(index: Index) -> tuple[str, ...]:
-    """Return the AUs of an index, in the order of its label columns."""
-    return tuple(index.metadata["au_names"])
 
 
 def _columns(frames: pd.DataFrame, names: Sequence[str]) -> NDArray[np.int8]:
@@ -168,7 +168,7 @@ def _load_further_data(
     coded = [
         name for name, known in zip(au_names, np.any(labels >= 0, axis=0).tolist(), strict=True) if known
     ]
-    unused = [name for name in index_aus(index) if name not in au_names]
+    unused = [name for name in index.au_names if name not in au_names]
     report(
         f"also training on {further.index}: {len(tracks)} tracks, {len(labels)} frames, "
         f"labels of {', '.join(coded) or 'no AU'}"
@@ -190,12 +190,17 @@ def split_by_fold(
 
 
 def with_shuffled_labels(tracks: Sequence[LabelledTrack], seed: int) -> list[LabelledTrack]:
-    """Return the same tracks with their labels permuted over all frames of all tracks."""
-    pooled = np.concatenate([track.labels for track in tracks])
-    pooled = pooled[np.random.default_rng([seed, 1]).permutation(len(pooled))]
+    """Return the same tracks with labels and intensities permuted over all frames of all tracks."""
+    order = np.random.default_rng([seed, 1]).permutation(sum(len(track.labels) for track in tracks))
     ends = np.cumsum([len(track.labels) for track in tracks])[:-1]
-    shuffled = np.split(pooled, ends)
-    return [replace(track, labels=labels) for track, labels in zip(tracks, shuffled, strict=True)]
+    labels, intensities = (
+        np.split(np.concatenate(pooled)[order], ends)
+        for pooled in ([track.labels for track in tracks], [track.intensities for track in tracks])
+    )
+    return [
+        replace(track, labels=labels[number], intensities=intensities[number])
+        for number, track in enumerate(tracks)
+    ]
 
 
 def smallest_enlarged(tracks: Sequence[LabelledTrack]) -> int | None:
@@ -254,6 +259,8 @@ class Batch:
     """[B, T, A] int8; -1 for padding."""
     covers: Tensor
     """[B, T, A] int8: 1 region covered, 0 visible, -1 unknown and for padding."""
+    intensities: Tensor
+    """[B, T, A] float32, 0 to 5; NaN if unknown and for padding."""
     audio: Tensor
     """[B, Ta, Da] float16."""
     audio_times_s: Tensor
@@ -375,6 +382,7 @@ def slice_track(track: LabelledTrack, rows: slice, audio_margin_s: float) -> Bat
         "times_s": times_s,
         "labels": track.labels[rows],
         "covers": track.covers[rows],
+        "intensities": track.intensities[rows],
         "audio": audio,
         "audio_times_s": features.audio_times_s(tokens),
         "audio_valid": np.ones(len(audio), bool),
@@ -404,12 +412,13 @@ def slice_track_with_margin(
     in_window[:, window.start - rows.start : window.stop - rows.start] = True
     beyond = ~in_window[..., None]
     labels, covers = (each.masked_fill(beyond, NOT_ANNOTATED) for each in (batch.labels, batch.covers))
-    return replace(batch, in_window=in_window, labels=labels, covers=covers)
+    intensities = batch.intensities.masked_fill(beyond, torch.nan)
+    return replace(batch, in_window=in_window, labels=labels, covers=covers, intensities=intensities)
 
 
 def collate(windows: Sequence[Batch]) -> Batch:
     """Join batches of one into one batch; shorter windows are padded with frames without a face."""
-    padding = {"labels": NOT_ANNOTATED, "covers": NOT_ANNOTATED}
+    padding = {"labels": NOT_ANNOTATED, "covers": NOT_ANNOTATED, "intensities": torch.nan}
     collated: dict[str, Any] = {}
     for each in fields(Batch):
         if getattr(windows[0], each.name) is None:

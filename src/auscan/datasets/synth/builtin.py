@@ -24,6 +24,7 @@ from auscan.datasets.synth.builtin_aus import (
     hill,
     identity_fields,
 )
+from auscan.datasets.synth.dynamics import RIG_AUS
 from auscan.datasets.synth.person import PAINTS, Face, Floats, quads_to_triangles
 
 COLUMNS: Final[int] = 97
@@ -53,9 +54,9 @@ def builtin_face() -> Face:
     parts += [_mouth_cavity(), _teeth(upper=True), _teeth(upper=False), _neck(), _shoulders()]
     vertices = np.concatenate([part.vertices for part in parts])
     starts = np.cumsum([0, *(len(part.vertices) for part in parts)])
-    deltas = np.zeros((12, *vertices.shape))
+    deltas = np.zeros((len(RIG_AUS), *vertices.shape))
     deltas[:, : starts[1]] = au_fields(skin)
-    jaw, lower_teeth = deltas[11], slice(starts[5], starts[6])
+    jaw, lower_teeth = deltas[RIG_AUS.index("AU26")], slice(starts[5], starts[6])
     jaw[lower_teeth, 1] -= 1.5
     cavity = slice(starts[3], starts[4])
     jaw[cavity, 1] -= 1.6 * np.clip((MOUTH_Y - vertices[cavity, 1]) / 1.0, 0, 1)
