@@ -127,7 +127,8 @@ def read_clip(path: Path, teacher: Path) -> list[ClipTrack]:
     found = scores["found"].to_numpy(bool)
     if not found.any():
         return []  # without a face, the file has no columns of scores
-    targets = teacher_targets(scores, scores["lip_gap"].to_numpy(np.float32))
+    lip_gaps, times_s = scores["lip_gap"].to_numpy(np.float32), scores["time"].to_numpy(np.float64)
+    targets = teacher_targets(scores, lip_gaps, times_s=times_s)
     names = ("left_eye", "right_eye", "nose", "left_mouth", "right_mouth")
     points = np.stack([scores[[f"{n}_x", f"{n}_y"]].to_numpy(np.float32) for n in names], axis=1)
     chunks = read_waveform(path)

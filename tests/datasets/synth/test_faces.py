@@ -10,6 +10,7 @@ from auscan.datasets.synth.builtin import builtin_face
 from auscan.datasets.synth.dynamics import RIG_AUS
 from auscan.datasets.synth.ict import MAPPING, au_deltas, ict_face
 from auscan.datasets.synth.person import PAINTS, Face
+from auscan.datasets.synth.raster import View, project, rasterise
 
 ICT = Path(__file__).parents[4] / "shared" / "data" / "ict_facekit.npz"
 BROWS, LIDS, MOUTH = (1.0, 4.5), (-2.0, 1.2), (-9.5, -4.8)  # ranges of height, cm
@@ -133,6 +134,36 @@ def test_au45_lowers_the_upper_lid_and_au05_raises_it(face: Face) -> None:
     assert upper_lid(face, "AU45") < -0.5
     assert upper_lid(face, "AU05") > 0.1
     assert abs(upper_lid(face, "AU07")) < abs(upper_lid(face, "AU45")) / 2
+
+
+def visible(face: Face, vertices: np.ndarray, paints: tuple[str, ...]) -> float:
+    """Return the visible area of some materials in a frontal picture, cm2."""
+    weight = face.paint[:, [PAINTS.index(name) for name in paints]].sum(axis=1, keepdims=True)
+    image, depth = np.zeros((300, 240, 3), np.float32), np.full((300, 240), -np.inf, np.float32)
+    corners = project(vertices, View(yaw=0, pitch=0, roll=0, scale=10, x=120, y=130))
+    rasterise(corners, face.triangles, np.repeat(weight, 3, axis=1), image, depth)
+    return float(image[..., 0].sum() / 100)
+
+
+def test_no_eyeball_is_visible_in_a_blink(face: Face) -> None:
+    rng = np.random.default_rng(0)
+    for _ in range(5):
+        shape = face.shape(0.5 * rng.normal(size=len(face.identity_deltas)).astype(np.float32))
+        eyes = [
+            visible(face, shape + share * moved(face, "AU45"), ("sclera", "iris", "pupil"))
+            for share in (0, 0.5, 1)
+        ]
+        assert eyes[1] < 0.65 * eyes[0]
+        assert eyes[2] < 0.08 * eyes[0]
+
+
+def test_sucked_lips_are_hidden_and_show_no_mouth_cavity(face: Face) -> None:
+    lips = [visible(face, face.neutral + share * moved(face, "AU28"), ("lip",)) for share in (0, 1)]
+    assert lips[1] < 0.6 * lips[0]
+    cavity = [
+        visible(face, face.neutral + share * moved(face, "AU28"), ("mouth", "teeth")) for share in (0, 1)
+    ]
+    assert cavity[1] < cavity[0] + 0.1
 
 
 @pytest.mark.parametrize(

@@ -33,6 +33,15 @@ SLIT_MOUTH: Final[float] = 2.4
 SLIT_EYE: Final[float] = 1.42
 """Half width of an eye's slit, cm."""
 
+EYE_RADIUS: Final[float] = 1.3
+"""Radius of an eyeball, cm."""
+
+EYE_CENTRE_Y: Final[float] = 0.05
+"""Height of an eyeball's centre, cm."""
+
+EYE_CENTRE_Z: Final[float] = 6.75
+"""Depth z of an eyeball's centre, cm."""
+
 
 def hill(
     x: Array, y: Array, at_x: float, at_y: float, wide: float, high: float, rise: float, both: bool = False
@@ -46,6 +55,12 @@ def hill(
         return np.asarray(rise * np.exp(-0.5 * ((x - centre) / wide) ** 2 - 0.5 * ((y - at_y) / high) ** 2))
 
     return one(at_x) + one(-at_x) if both and at_x else one(at_x)
+
+
+def lid_depth(x: Array, y: Array) -> tuple[Array, Array]:
+    """Return the depth z [V] of a lid 0.17 cm above an eyeball, and the distance [V] from its axis, cm."""
+    off = np.hypot(np.abs(x) - EYE_X, y - EYE_CENTRE_Y)
+    return EYE_CENTRE_Z + np.sqrt(np.clip((EYE_RADIUS + 0.17) ** 2 - off**2, 0, None)), off
 
 
 @dataclass(frozen=True, eq=False)
@@ -336,16 +351,19 @@ def _au20(skin: Skin) -> Array:
 
 def _au28(skin: Skin) -> Array:
     x, y = _xy(skin)
-    sunk = -hill(x, y, 0, MOUTH_Y, 1.8, 0.75, 0.95)
+    sunk = -hill(x, y, 0, MOUTH_Y, 1.8, 0.75, 0.8)
     bulge = hill(x, y, 0, -5.6, 1.8, 0.3, 0.15) + hill(x, y, 0, -8.3, 1.7, 0.35, 0.3)
-    return _field(skin, up=_thin_lips(skin, 0.95) + skin.lips(-0.05, 0.1), rise=sunk + bulge)
+    return _field(skin, up=_thin_lips(skin, 0.53) + skin.lips(-0.05, 0.1), rise=sunk + bulge)
 
 
 def _au45(skin: Skin) -> Array:
-    x, y = _xy(skin)
-    # The lids of the neutral face are open by 0.5 and 0.36 cm; they meet below the slit.
-    cover = hill(x, y, EYE_X, 0.0, 1.0, 0.3, 0.3, both=True)  # keeps the closed lids above the eyeball
-    return _field(skin, up=skin.lids(-0.8, -0.06), rise=cover)
+    # The lids of the neutral face are open by 0.5 and 0.36 cm; the upper one overlaps the lower one, because
+    # the eyes of some people are larger.
+    x, y, z = skin.vertices.T
+    up = skin.lids(-0.95, -0.06)
+    depth, off = lid_depth(x, y + up)
+    above = np.clip((1.75 - off) / 0.4, 0, 1) * (z > 3)  # keeps the closed lids above the eyeball
+    return _field(skin, up=up, rise=above * np.maximum(depth + 0.18 - z, 0) * (up < 0))
 
 
 _AU_FIELDS: Final[dict[str, Callable[[Skin], Array]]] = {
