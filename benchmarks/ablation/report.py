@@ -7,6 +7,7 @@ See also: run.py (training), hearing.py (scores of a network), scores.py (AUCs, 
 import json
 from collections.abc import Iterable
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -140,18 +141,23 @@ def full_table(full: ArmResults, frames: HeldOutFrames) -> list[str]:
     measures, weights = frames.measures(), draw_weights(frames.videos)
     opening = np.repeat(frames.rows["opening"].to_numpy(np.float64)[:, None], AU_COUNT, axis=1)
     rows = []
-    for au in ("AU25", "AU26"):
-        names = [f"{au} covered, {sound} sound" for sound in ("own", "none", "other")]
-        others = [f"{au} covered, another's voice, {sound}" for sound in ("heard", "no sound")]
-        oracle = mean_auc(opening, frames, measures[names[0]].mask, weights)
-        gain = full.auc[names[0]] - full.auc[names[1]]
-        cells = [_cell(full.auc[name]) for name in (*names, *others)]
-        rows.append([au, *cells[:3], _cell(gain, "+.3f"), *cells[3:], _cell(oracle)])
+    for au, scaled in product(("AU25", "AU26"), ("", " scaled")):
+        own, none, other = (
+            full.auc[f"{au} covered, {sound} sound"] for sound in (f"own{scaled}", "none", f"other{scaled}")
+        )
+        other_voice = [
+            full.auc[f"{au} covered, another's voice, {heard}"] for heard in (f"heard{scaled}", "no sound")
+        ]
+        oracle = mean_auc(opening, frames, measures[f"{au} covered, own sound"].mask, weights)
+        differences = (_cell(own - none, "+.3f"), _cell(other - none, "+.3f"))
+        cells = map(_cell, (own, none, other))
+        rows.append([f"{au}{scaled}", *cells, *differences, *map(_cell, other_voice), _cell(oracle)])
     head = [
         "covered mouth, speech", "own sound", "no sound", "another track's sound", "own minus none",
-        "another's voice heard", "the same without sound", "oracle: true opening",
+        "another's minus none", "another's voice heard", "the same without sound", "oracle: true opening",
     ]  # fmt: skip
-    return [*_table(head, rows), "", *opening_lines(full, frames)]
+    note = "*scaled*: by the trust in the voice (`inference/synchrony.py`), as in `auscan detect`."
+    return [*_table(head, rows), "", note, "", *opening_lines(full, frames)]
 
 
 def opening_lines(full: ArmResults, frames: HeldOutFrames) -> list[str]:
