@@ -1,8 +1,11 @@
 """Score one trained network on the test tracks with its own sound, without sound and with another track's.
 
+Own and other sound are scored twice: as the network receives them, and scaled by the trust of
+inference/synchrony.py, as `auscan detect` does.
+
 Inputs: the folder of a run, the work folder of run.py. Returns: two tables in the run's folder,
 
-    test.parquet      probabilities [A] by track, frame and sound (own, none, other)
+    test.parquet      logits [A] by track, frame and sound (own, none, other, own scaled, other scaled)
     measures.parquet  gates [A], opening of the mouth and share of active patches by track and frame
 
 See also: run.py (training), scores.py (metrics of these tables).
@@ -22,20 +25,29 @@ from auscan.core.environment import atomic_path
 from auscan.datasets.cache import TrackFeatures
 from auscan.datasets.index import read_index
 from auscan.faces.align import SIDE, TEMPLATE
+from auscan.inference.synchrony import HeardOpening, MouthFrames, follow_voice
 from auscan.model.alignment import GranularityAlignment
+from auscan.model.network import AudioInput, TorchFusedFrames
+from auscan.pipeline.face_features import HIDDEN_GATE, MOUTH_AUS, VISIBLE_GATE
 from auscan.training.module import FeatureNetwork
 from auscan.training.run import load_trained
 from auscan.training.tracks import load_tracks
 
 GATES: Final = tuple(f"{name}_gate" for name in AFFWILD2_AUS)
 """Columns of the gates."""
-MOUTH_AUS: Final = np.isin(AFFWILD2_AUS, ("AU10", "AU12", "AU15", "AU23", "AU24", "AU25", "AU26"))
+MOUTH_GATES: Final = [AFFWILD2_AUS.index(name) for name in MOUTH_AUS]
+"""Gates that tell how far the mouth can be seen."""
+MOUTH_REGION: Final = np.isin(AFFWILD2_AUS, ("AU10", "AU12", "AU15", "AU23", "AU24", "AU25", "AU26"))
 """Mask [A] of the AUs whose region is the mouth."""
 FACE_CENTRE_PX: Final = (56.0, 66.0)
 FACE_RADII_PX: Final = (38.0, 50.0)
 """Ellipse of the face in an aligned crop. Crops are aligned, so it is the same in all."""
 MOUTH_HALF_PX: Final = (22.0, 14.0)
 """Half width and half height of the mouth region in an aligned crop."""
+TOKENS: Final = ("face", "patches", "audio")
+"""Features of a track."""
+
+Floats = NDArray[np.float32]
 
 
 def score_network(run: Path, work: Path) -> None:
@@ -46,9 +58,10 @@ def score_network(run: Path, work: Path) -> None:
     for number, track in enumerate(tracks):
         other = tracks[(number + 1) % len(tracks)].features
         for sound, features in with_sounds(track.features, other).items():
-            table = pd.DataFrame(network.predict_track(features).probabilities, columns=list(AFFWILD2_AUS))
-            table.insert(0, "sound", sound)
-            scores.append(_named(table, track.name, track.numbers))
+            for suffix, logits in score_sound(network, features).items():
+                table = pd.DataFrame(logits, columns=list(AFFWILD2_AUS))
+                table.insert(0, "sound", sound + suffix)
+                scores.append(_named(table, track.name, track.numbers))
         measures.append(_named(measure_track(network, track.features), track.name, track.numbers))
     for name, tables in (("measures", measures), ("test", scores)):
         with atomic_path(run / f"{name}.parquet") as temporary:
@@ -66,11 +79,45 @@ def with_sounds(features: TrackFeatures, other: TrackFeatures) -> dict[str, Trac
 
 
 @torch.no_grad()
+def score_sound(network: FeatureNetwork, features: TrackFeatures) -> dict[str, Floats]:
+    """Return the logits [T, A] of a track, "": with its sound as it is, " scaled": by the trust in it."""
+    face, patches = (torch.from_numpy(np.array(features.read(name))).float()[None] for name in TOKENS[:2])
+    aligned, times_s = network.alignment(face, patches), torch.from_numpy(features.times_s)[None]
+    tokens = torch.from_numpy(np.array(features.read("audio"))).float()[None]
+    temporal, embedding = network.temporal, aligned.embedding
+
+    def logits(fused: TorchFusedFrames) -> Floats:
+        condition = None if fused.audio_condition is None else fused.audio_condition[0]
+        state = temporal.memory.forward_long(fused.x[0], condition, times_s[0])
+        return temporal.classify(state[None], aligned.au_tokens, fused.audio_logits).logits[0].numpy()
+
+    if not tokens.shape[1]:
+        return {"": logits(temporal.fuse_audio(embedding, times_s, None))}
+    audio_s = torch.from_numpy(features.audio_times_s())[None]
+    audio = AudioInput(tokens, audio_s, torch.ones(tokens.shape[:2], dtype=torch.bool))
+    fused = temporal.fuse_audio(embedding, times_s, audio)
+    seen, heard = temporal.opening(embedding, temporal.norm_audio(tokens))
+    visible = np.ones(len(seen[0]), np.float32)
+    if isinstance(network.alignment, GranularityAlignment):
+        visible = visible_mouth(aligned.gates[0])
+    mouth = MouthFrames(features.times_s, seen[0].numpy(), visible, np.ones(len(visible), np.int64))
+    voice, _ = follow_voice(mouth, HeardOpening(features.audio_times_s(), heard[0].numpy()))
+    trust = torch.from_numpy(voice.trust)[:, None]
+    scaled = (None if each is None else trust * each for each in (fused.audio_condition, fused.audio_logits))
+    x = embedding + trust * (fused.x - embedding)
+    return {"": logits(fused), " scaled": logits(TorchFusedFrames(x, *scaled))}
+
+
+def visible_mouth(gates: torch.Tensor) -> Floats:
+    """Return how far the mouth can be seen, by gates [T, A] as in `mouth_visibility`: [T]."""
+    opened = gates[:, MOUTH_GATES].mean(1).numpy()
+    return np.clip((opened - HIDDEN_GATE) / (VISIBLE_GATE - HIDDEN_GATE), 0, 1)
+
+
+@torch.no_grad()
 def measure_track(network: FeatureNetwork, features: TrackFeatures) -> pd.DataFrame:
     """Return gates, opening and shares of active patches of every frame of a track with sound."""
-    face, patches, audio = (
-        torch.from_numpy(np.array(features.read(name))).float()[None] for name in ("face", "patches", "audio")
-    )
+    face, patches, audio = (torch.from_numpy(np.array(features.read(name))).float()[None] for name in TOKENS)
     aligned = network.alignment(face, patches)
     temporal = network.temporal
     seen, heard = temporal.opening(aligned.embedding, temporal.norm_audio(audio))
@@ -83,7 +130,7 @@ def measure_track(network: FeatureNetwork, features: TrackFeatures) -> pd.DataFr
             active @ region / active.sum(2) for region in patch_regions(features.header.grid)
         )
         table["active_on_face"] = on_face.mean(1)
-        table["active_on_mouth"] = on_mouth[:, MOUTH_AUS].mean(1)
+        table["active_on_mouth"] = on_mouth[:, MOUTH_REGION].mean(1)
     return table
 
 

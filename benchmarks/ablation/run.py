@@ -52,11 +52,9 @@ ARMS: Final[dict[str, dict[str, Any]]] = {
     "full": {},
     "without the late path": {"late_path": False},
     "without fusion": {"fusion": "none"},
-    "concatenation": {"fusion": "concat"},
     "symmetric attention": {"fusion": "symmetric"},
     "without audio guidance": {"guide": "plain"},
     "global token": {"visual": "global"},
-    "all patches": {"visual": "all"},
     "gates without targets": {"covers": 0.0},
     "without memory": {"temporal": "none"},
     "TCN": {"temporal": "tcn"},
@@ -143,7 +141,7 @@ def network_settings(work: Path, name: str, seed: int) -> dict[str, Any]:
         "loss": {"covers": covers},
         "dropout": {"no_sound": 0.3, "other_sound": 0.0},
         "optimizer": {"rate": 2e-3, "average": 0.98},
-        "loop": {"epochs": 6, "batch": 2, "patience": 3, "device": "cpu", "stop_at": "tuned"},
+        "loop": {"epochs": 8, "batch": 1, "patience": 3, "device": "cpu", "stop_at": "tuned"},
     }
 
 

@@ -43,7 +43,7 @@ class Measure:
     """Mean AUC over AUs on the frames of a condition, with one kind of sound."""
 
     sound: str
-    """own, none or other."""
+    """own, none or other; own scaled or other scaled: by the trust in the voice."""
     mask: Mask
     """[R, A] frames and AUs that count."""
 
@@ -97,11 +97,12 @@ class HeldOutFrames:
         found = {}
         for name in ("AU25", "AU26"):
             only = every & (np.array(AFFWILD2_AUS) == name)
-            for sound in ("own", "none", "other"):
+            for sound in ("own", "none", "other", "own scaled", "other scaled"):
                 found[f"{name} covered, {sound} sound"] = Measure(sound, only & self.speech[:, None])
-            for sound in ("own", "none"):
-                key = f"{name} covered, another's voice, {'heard' if sound == 'own' else 'no sound'}"
-                found[key] = Measure(sound, only & other_voice[:, None])
+            for sound, heard in (("own", "heard"), ("own scaled", "heard scaled"), ("none", "no sound")):
+                found[f"{name} covered, another's voice, {heard}"] = Measure(
+                    sound, only & other_voice[:, None]
+                )
         found["free faces"] = Measure("own", every & self.free[:, None])
         found["free, ambiguous rest"] = Measure("own", rest & self.free[:, None])
         found["free, yaw above 30 degrees"] = Measure("own", every & (self.free & yaw)[:, None])
