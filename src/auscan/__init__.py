@@ -32,7 +32,8 @@ if TYPE_CHECKING:
     from auscan.pipeline.outputs import render_report
     from auscan.results.attributions import read_attributions
     from auscan.results.read import read_result
-    from auscan.results.result import Result, RunInfo
+    from auscan.results.result import Result
+    from auscan.results.run_info import RunInfo
 
     __version__: str
 
@@ -71,7 +72,7 @@ _MODULES = {
     "Checkpoint": "auscan.inference.hub",
     "LiveDetector": "auscan.pipeline.live",
     "Result": "auscan.results.result",
-    "RunInfo": "auscan.results.result",
+    "RunInfo": "auscan.results.run_info",
     "Waveform": "auscan.media.audio",
     "__version__": "auscan.core.environment",
     "detect": "auscan.batch.api",

@@ -21,7 +21,8 @@ from auscan.batch.output_folder import sync_folder
 from auscan.cli.main import main
 from auscan.core.errors import InputError
 from auscan.results.manifest import ManifestRecord, append, to_json_line
-from auscan.results.result import Result, RunInfo, apply_baseline
+from auscan.results.result import Result
+from auscan.results.run_info import RunInfo
 from auscan.results.table import TrackScores, build_table
 
 HALF = (0.5,) * 12
@@ -73,7 +74,7 @@ def write_result(tmp_path: Path) -> WriteResult:
         name = key.replace("/", "_").removesuffix(".mp4")
         job = Job(path=Path(key), key=key, name=name)
         folder = tmp_path / out / name
-        saved = apply_baseline(_result(len(key) + ord(key[0]), frames), baseline)
+        saved = _result(len(key) + ord(key[0]), frames).with_baseline(baseline)
         saved.save(folder)
         record = batch_fakes.make_record(
             job, folder=name, files=sync_folder(folder), rows=len(saved.table), sha256=f"hash of {key}"

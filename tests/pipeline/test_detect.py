@@ -39,7 +39,7 @@ from auscan.model.bidirectional import Direction
 from auscan.pipeline import detect as pipeline
 from auscan.pipeline.detect import detect
 from auscan.pipeline.live import LiveDetector
-from auscan.results.result import Result, apply_baseline
+from auscan.results.result import Result
 from auscan.results.table import METADATA_KEY, NO_FACE, active_columns
 
 FRAMES = 40
@@ -238,7 +238,7 @@ def test_without_audio_the_result_has_no_loudness_and_no_speech(
 def test_a_baseline_subtracted_during_detection_equals_one_applied_afterwards(
     clip: Path, result: Result, engine: InferenceEngine
 ) -> None:
-    at_once, after = detect(clip, model=engine, baseline="median"), apply_baseline(result, "median")
+    at_once, after = detect(clip, model=engine, baseline="median"), result.with_baseline("median")
     pd.testing.assert_frame_equal(at_once.table, after.table)
     pd.testing.assert_frame_equal(at_once.events, after.events)
     assert at_once.info.baseline == "median"

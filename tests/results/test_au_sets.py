@@ -11,12 +11,13 @@ from auscan.core.aus import ACTION_UNITS, AFFWILD2_AUS
 from auscan.core.errors import InputError
 from auscan.results.agreement.agree import compute_agreement
 from auscan.results.events import find_events
-from auscan.results.exports.write import FORMATS, export_result
+from auscan.results.exports.write import FORMATS
 from auscan.results.figures.overlay import Painter, write_overlay_picture
 from auscan.results.figures.report import write_report
 from auscan.results.read import read_result
 from auscan.results.readers.read import codings_from_result
-from auscan.results.result import Result, RunInfo, apply_baseline
+from auscan.results.result import Result
+from auscan.results.run_info import RunInfo
 from auscan.results.table import TrackScores, build_table, read_result_table, table_columns
 
 FIVE = ("AU45", "AU12", "AU05", "AU25", "AU09")
@@ -55,7 +56,7 @@ def result_of(au_names: tuple[str, ...], intensity: bool = True, baseline: str =
     )
     times_s = np.arange(FRAMES + 1) / 25
     table = build_table(times_s, [track], info.thresholds, au_names=au_names, intensity=intensity)
-    return apply_baseline(Result(table, (track,), info), baseline)
+    return Result(table, (track,), info).with_baseline(baseline)
 
 
 @pytest.fixture(
@@ -115,12 +116,12 @@ def test_events_are_found_for_every_au_in_its_order(result: Result) -> None:
 
 @pytest.mark.parametrize("name", FORMATS)
 def test_every_format_is_exported(result: Result, name: str, tmp_path: Path) -> None:
-    for path in export_result(result, [name], tmp_path):
+    for path in result.export(to=name, folder=tmp_path):
         assert path.stat().st_size > 0
 
 
 def test_openface_has_the_intensities_and_labels_that_it_has_columns_for(tmp_path: Path) -> None:
-    (path,) = export_result(result_of(NINETEEN), ["openface"], tmp_path)
+    (path,) = result_of(NINETEEN).export(to="openface", folder=tmp_path)
     table = pd.read_csv(path)
     filled = set(table.columns[table.notna().any()])
     assert {f"{name}_c" for name in NINETEEN} - filled == {"AU24_c"}

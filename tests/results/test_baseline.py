@@ -22,7 +22,7 @@ from auscan.results.events import (
     resting_level,
     subtract_baseline,
 )
-from auscan.results.result import Result, apply_baseline
+from auscan.results.result import Result
 from auscan.results.table import TrackScores, active_columns, baseline_columns, table_columns
 
 MakeTrack = Callable[..., TrackScores]
@@ -76,7 +76,7 @@ def test_the_level_becomes_neutral_and_a_level_below_neutral_changes_nothing() -
 def test_a_face_at_rest_is_inactive_even_for_low_thresholds(smiler: Result) -> None:
     assert neutral_point([0.5, 0.2, 0.08]) == pytest.approx([0.1, 0.1, 0.04])
     low = replace(smiler, info=replace(smiler.info, thresholds=(0.07,) * 12))
-    above = apply_baseline(low, "median")
+    above = low.with_baseline("median")
     assert column(above, "AU12_b")[0] == pytest.approx(0.035)
     assert column(above, "AU12_c")[0] == 0
     assert above.summary()["neutral"]["AU12"] == pytest.approx(0.035)
@@ -120,7 +120,7 @@ def column(result: Result, name: str, face_id: int = 0) -> NDArray[np.float64]:
 
 def test_both_values_are_kept_and_labels_follow_the_one_above_the_baseline(smiler: Result) -> None:
     smiler = replace(smiler, info=replace(smiler.info, thresholds=(0.35,) * 12))
-    plain, above = apply_baseline(smiler, "none"), apply_baseline(smiler, "median")
+    plain, above = smiler.with_baseline("none"), smiler.with_baseline("median")
     assert tuple(above.table.columns) == (*table_columns(AFFWILD2_AUS), *baseline_columns(AFFWILD2_AUS))
     pd.testing.assert_frame_equal(above.table[list(AFFWILD2_AUS)], smiler.table[list(AFFWILD2_AUS)])
     assert set(column(plain, "AU12_c")) == {1}
@@ -131,7 +131,7 @@ def test_both_values_are_kept_and_labels_follow_the_one_above_the_baseline(smile
 
 
 def test_a_face_too_short_for_a_baseline_is_not_scored(smiler: Result) -> None:
-    above = apply_baseline(smiler, "median")
+    above = smiler.with_baseline("median")
     theirs = above.table[above.table["face_id"] == 1]
     assert theirs[[*baseline_columns(AFFWILD2_AUS), *active_columns(AFFWILD2_AUS)]].isna().all(axis=None)
     assert set(above.events["face_id"]) <= {0}
@@ -141,14 +141,14 @@ def test_a_face_too_short_for_a_baseline_is_not_scored(smiler: Result) -> None:
 
 
 def test_a_baseline_can_be_changed_and_undone(smiler: Result) -> None:
-    there = apply_baseline(apply_baseline(smiler, "median"), "1.7-2.4")
-    pd.testing.assert_frame_equal(there.table, apply_baseline(smiler, "1.7-2.4").table)
-    back = apply_baseline(there, "none")
+    there = smiler.with_baseline("median").with_baseline("1.7-2.4")
+    pd.testing.assert_frame_equal(there.table, smiler.with_baseline("1.7-2.4").table)
+    back = there.with_baseline("none")
     pd.testing.assert_frame_equal(back.table, smiler.table)
     assert back.info == smiler.info
 
 
 def test_a_video_without_faces_has_no_baseline(make_result: MakeResult) -> None:
-    above = apply_baseline(make_result([0.0, 0.04], []), "median")
+    above = make_result([0.0, 0.04], []).with_baseline("median")
     assert above.table[baseline_columns(AFFWILD2_AUS)].isna().all(axis=None)
     assert above.summary()["per_face"] == []

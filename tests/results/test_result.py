@@ -13,7 +13,7 @@ from auscan.core.aus import AFFWILD2_AUS
 from auscan.core.errors import InputError
 from auscan.results.events import EVENT_COLUMNS, Speech
 from auscan.results.read import read_result
-from auscan.results.result import Result, apply_baseline
+from auscan.results.result import Result
 from auscan.results.table import TrackScores
 
 MakeTrack = Callable[..., TrackScores]
@@ -86,7 +86,7 @@ def test_events_are_saved_beside_the_table(talk: Result, tmp_path: Path) -> None
 
 
 def test_a_result_is_read_back_from_its_folder(talk: Result, tmp_path: Path) -> None:
-    for result in (talk, apply_baseline(talk, "median"), replace(talk, sound=None)):
+    for result in (talk, talk.with_baseline("median"), replace(talk, sound=None)):
         read = read_result(result.save(tmp_path))
         pd.testing.assert_frame_equal(read.table, result.table)
         pd.testing.assert_frame_equal(read.events, result.events)
@@ -99,7 +99,7 @@ def test_the_parquet_metadata_names_the_baseline_and_the_scored_columns(talk: Re
     import fastparquet
 
     for baseline, expected in (("none", "AU.."), ("1-2", "AU.._b")):
-        folder = apply_baseline(talk, baseline).save(tmp_path)
+        folder = talk.with_baseline(baseline).save(tmp_path)
         stored = fastparquet.ParquetFile(folder / "aus.parquet")
         metadata = json.loads(stored.key_value_metadata["auscan"])
         assert (metadata["baseline"], metadata["judged_by"]) == (baseline, expected)
@@ -120,3 +120,49 @@ def test_files_of_two_results_are_not_mixed(talk: Result, make_result: MakeResul
 def test_a_folder_without_a_result_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"aus\.parquet is not a result table"):
         read_result(tmp_path)
+
+
+def test_other_thresholds_give_other_labels_and_events_and_leave_the_result(talk: Result) -> None:
+    labels, events = talk.table["AU12_c"].copy(), len(talk.events)
+    changed = talk.with_thresholds({"AU12": 0.92})
+    assert changed.info.operating_point == "custom"
+    assert changed.info.thresholds[AU12] == 0.92
+    assert changed.info.thresholds[:AU12] == talk.info.thresholds[:AU12]
+    faces = changed.table["AU12"].notna()
+    expected = changed.table.loc[faces, "AU12"] >= np.float32(0.92)
+    assert changed.table.loc[faces, "AU12_c"].tolist() == expected.astype(float).tolist()
+    assert len(changed.events) == 2  # only the higher of the two smiles of each face
+    assert changed.summary()["thresholds"]["AU12"] == 0.92
+    pd.testing.assert_series_equal(talk.table["AU12_c"], labels)
+    assert len(talk.events) == events == 4
+
+
+def test_thresholds_and_baseline_are_applied_in_either_order(talk: Result) -> None:
+    first = talk.with_thresholds({"AU12": 0.15}).with_baseline("median")
+    second = talk.with_baseline("median").with_thresholds({"AU12": 0.15})
+    pd.testing.assert_frame_equal(first.table, second.table)
+    pd.testing.assert_frame_equal(
+        first.with_baseline("none").table, talk.with_thresholds({"AU12": 0.15}).table
+    )
+
+
+@pytest.mark.parametrize(
+    ("thresholds", "message"),
+    [
+        ({"AU99": 0.5}, "AU99 is not an AU of this result. Its AUs: AU01"),
+        ({"AU12": 0.0}, "The threshold of AU12 should be above 0 and at most 1; got 0"),
+        ({"AU12": 1.5}, "got 1.5"),
+        ({"AU12": float("nan")}, "got nan"),
+    ],
+)
+def test_impossible_thresholds_are_refused(talk: Result, thresholds: dict[str, float], message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        talk.with_thresholds(thresholds)
+
+
+def test_a_result_exports_one_format_or_several(talk: Result, tmp_path: Path) -> None:
+    assert [path.name for path in talk.export(to="jsonl", folder=tmp_path)] == ["talk.jsonl"]
+    several = talk.export(to=["openface", "elan"], folder=tmp_path / "new", media=tmp_path / "talk.mp4")
+    assert [path.name for path in several] == ["talk_openface.csv", "talk_auscan.eaf"]
+    with pytest.raises(InputError, match="'spss' is not an export format"):
+        talk.export(to="spss", folder=tmp_path)

@@ -18,7 +18,8 @@ import pathlib, sys
 import numpy as np
 from auscan.core.aus import AFFWILD2_AUS
 from auscan.results.table import read_result_table
-from auscan.results.result import Result, RunInfo
+from auscan.results.result import Result
+from auscan.results.run_info import RunInfo
 from auscan.results.events import Speech
 from auscan.results.table import TrackScores, build_table
 source = pathlib.Path(sys.argv[1])

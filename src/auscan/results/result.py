@@ -20,7 +20,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from auscan.core.aus import ACTION_UNITS, AFFWILD2_AUS, au_columns
+from auscan.core.aus import ACTION_UNITS, au_columns
 from auscan.core.environment import atomic_path
 from auscan.core.errors import InputError
 from auscan.results.attributions import (
@@ -32,7 +32,6 @@ from auscan.results.attributions import (
 from auscan.results.events import (
     DEFAULT_EVENT_SETTINGS,
     EVENTS_FILE,
-    NO_BASELINE,
     SOUND_FILE,
     Speech,
     find_events,
@@ -42,6 +41,9 @@ from auscan.results.events import (
     resting_levels,
     write_speech,
 )
+from auscan.results.exports.content import ExportData
+from auscan.results.exports.write import export_result
+from auscan.results.run_info import RunInfo
 from auscan.results.table import (
     REASONS,
     TableWriter,
@@ -158,53 +160,6 @@ if TYPE_CHECKING:
     import plotly.graph_objects as go
 
 
-@dataclass(frozen=True, kw_only=True)
-class RunInfo:
-    """The run that made a table: input, model, settings and versions."""
-
-    source: str
-    """File name of the input."""
-    duration_s: float
-    """Seconds from the first frame to the end of the last frame."""
-    frames: int
-    """Number F of decoded frames."""
-    has_audio: bool
-    """Whether the input has audio that the model used."""
-    seconds: float
-    """Processing time, seconds."""
-    model: str
-    """Id of the checkpoint."""
-    reference: str = ""
-    """Source of the labels that the model was trained on, one sentence; empty if unknown."""
-    operating_point: str = "default"
-    """Name of the operating point of the thresholds."""
-    au_names: tuple[str, ...] = AFFWILD2_AUS
-    """[A] AUs of the checkpoint, in the order of the columns."""
-    thresholds: tuple[float, ...]
-    """[A] probabilities from which an AU counts as active."""
-    untrained_aus: tuple[str, ...] = ()
-    """AUs that the checkpoint was not trained on; their columns are NaN."""
-    keep_all: bool = False
-    """Whether low-quality faces are scored, too."""
-    baseline: str = NO_BASELINE
-    """Person baseline: none, median or SECONDS-SECONDS (events.py)."""
-    command: str
-    """Command line, or Python call, that gives this result again."""
-    versions: Mapping[str, str]
-    """Versions by package name, including `auscan`."""
-    sound_offset_s: float | None = None
-    """Seconds by which the sound was late and was shifted; None if that was not searched for."""
-    warnings: tuple[str, ...] = ()
-    """Warnings of the run, one sentence each."""
-
-    def __post_init__(self) -> None:
-        count = len(self.au_names)
-        if len(self.thresholds) != count:
-            raise ValueError(f"thresholds should be {count} numbers, got {len(self.thresholds)}.")
-        if "auscan" not in self.versions:
-            raise ValueError("versions should name the version of auscan.")
-
-
 @dataclass(frozen=True, eq=False)
 class Result:
     """Result of one input. `table` has one row for each face and frame."""
@@ -232,6 +187,53 @@ class Result:
     def events(self) -> pd.DataFrame:
         """One row for each event, with the columns `events.EVENT_COLUMNS`; computed on first access."""
         return find_events(self.table, self.info.thresholds, speech=self.sound)
+
+    def with_thresholds(self, thresholds: Mapping[str, float]) -> "Result":
+        """Return this result with other thresholds of some AUs, without running the network.
+
+        thresholds: probability from which an AU is active, above 0 and at most 1, by AU, such as
+            {"AU12": 0.3}. Other AUs keep theirs.
+        `AU.._c` and the events are computed again; with a baseline also `AU.._b`, whose neutral probability
+        depends on the threshold. The operating point becomes `custom`. The tracks and attributions are kept.
+        Raises InputError for an AU that the result lacks, or a value outside this range.
+        """
+        for name, value in thresholds.items():
+            if name not in self.info.au_names:
+                raise InputError(
+                    f"{name} is not an AU of this result. Its AUs: {', '.join(self.info.au_names)}."
+                )
+            if not 0 < value <= 1:
+                raise InputError(f"The threshold of {name} should be above 0 and at most 1; got {value}.")
+        of_aus = zip(self.info.au_names, self.info.thresholds, strict=True)
+        values = tuple(float(thresholds.get(name, value)) for name, value in of_aus)
+        return self._with_info(replace(self.info, thresholds=values, operating_point="custom"))
+
+    def with_baseline(self, baseline: str) -> "Result":
+        """Return this result with another person baseline, without running the network.
+
+        baseline: none, median or SECONDS-SECONDS, such as 2-5 (docs/events.md).
+        `AU.._b`, `AU.._c` and the events are computed again.  Raises InputError for any other text.
+        """
+        return self._with_info(replace(self.info, baseline=baseline))
+
+    def _with_info(self, info: RunInfo) -> "Result":
+        baseline = parse_baseline(info.baseline)
+        table = replace_baseline(self.table, baseline, info.thresholds, info.keep_all)
+        return replace(self, table=table, info=info)
+
+    def export(
+        self, *, to: str | Sequence[str], folder: str | Path, media: str | Path | None = None
+    ) -> list[Path]:
+        """Write the result in formats of other programs into `folder`; return the paths of the files.
+
+        to: openface, pyfeat, elan, textgrid, bids, wide or jsonl, or several of them (docs/exports.md)
+        folder: is created if missing    media: path of the input, for the link in the .eaf of ELAN
+        Raises InputError for an unknown format, before any file is written, and if an .eaf or TextGrid
+        exists.
+        """
+        data = ExportData(self.table, self.events, self.info)
+        formats = [to] if isinstance(to, str) else to
+        return export_result(data, formats, Path(folder), None if media is None else Path(media))
 
     def resting_levels(self) -> dict[int, NDArray[np.float64]] | None:
         """Return the baseline level of each face, [A] by face_id; None without a baseline."""
@@ -355,16 +357,6 @@ class Result:
             f"model {html.escape(self.info.model)}</p>"
             f"<table><thead><tr>{titles}</tr></thead><tbody>{rows}</tbody></table>"
         )
-
-
-def apply_baseline(result: Result, baseline: str) -> Result:
-    """Return the result with another person baseline, without running the network.
-
-    baseline: none, median or SECONDS-SECONDS.  Raises InputError for any other text.
-    """
-    info = replace(result.info, baseline=baseline)
-    table = replace_baseline(result.table, parse_baseline(baseline), info.thresholds, info.keep_all)
-    return replace(result, table=table, info=info)
 
 
 def _mask_untrained(values: dict[str, float | None], untrained_aus: Sequence[str]) -> dict[str, float | None]:

@@ -20,9 +20,8 @@ from numpy.typing import NDArray
 from auscan.faces.align import crop_transform
 from auscan.results.attributions import ATTRIBUTIONS_FILE, read_attributions
 from auscan.results.events import NO_BASELINE, find_events
-from auscan.results.exports.write import export_result
 from auscan.results.read import read_result
-from auscan.results.result import SUMMARY_FILE, Result, apply_baseline
+from auscan.results.result import SUMMARY_FILE, Result
 from auscan.results.table import BOX_COLUMNS, TABLE_FILE, active_columns, value_column
 
 MAX_ATTRIBUTION_FRAMES: Final[int] = 64
@@ -76,7 +75,7 @@ def export(folder: Path, format_name: str, out: Path, media_name: str, baseline:
 
     media_name: the user's file name of the video, which ELAN expects beside its file.
     """
-    paths = export_result(_read(folder, baseline), [format_name], out, out / media_name)
+    paths = _read(folder, baseline).export(to=format_name, folder=out, media=out / media_name)
     if len(paths) == 1:
         return paths[0]
     archive_path = out / f"{format_name}.zip"
@@ -121,7 +120,7 @@ def _read(folder: Path, baseline: str) -> Result:
 @lru_cache(maxsize=4)
 def _read_cached(folder: Path, changed_ns: int, baseline: str) -> Result:
     stored = read_result(folder)
-    return stored if baseline == stored.info.baseline else apply_baseline(stored, baseline)
+    return stored if baseline == stored.info.baseline else stored.with_baseline(baseline)
 
 
 def _little_endian(values: NDArray[Any]) -> NDArray[Any]:

@@ -12,7 +12,7 @@ from auscan.results.exports import openface, pyfeat
 from auscan.results.exports.openface import write_openface
 from auscan.results.exports.pyfeat import write_pyfeat
 from auscan.results.exports.tabular import write_jsonl, write_wide
-from auscan.results.result import Result, apply_baseline
+from auscan.results.result import Result
 
 PYFEAT_COLUMNS = (
     ["frame", "timestamp", "confidence", "success"]
@@ -136,7 +136,7 @@ def test_wide_has_a_row_for_each_frame_and_the_same_values(tmp_path: Path, long_
 
 
 def test_wide_has_the_values_above_a_baseline_if_there_is_one(tmp_path: Path, long_result: Result) -> None:
-    result = apply_baseline(long_result, "median")
+    result = long_result.with_baseline("median")
     path, labels_path = write_wide(result, tmp_path)
     read, rows = pd.read_csv(path), result.table[result.table["face_id"] == 1]
     there = read.set_index("frame").loc[rows["frame"]]

@@ -10,16 +10,15 @@ Without intensities `AU.._r` is empty, because a probability is not an intensity
 because programs select OpenFace's columns by name or position. Pose is empty because OpenFace's angles come
 from a 3D fit in camera coordinates and auscan's do not.
 
-Inputs: a Result.
+Inputs: the data of a result.
 Writes: NAME_openface.csv.
 """
 
 from pathlib import Path
 from typing import Final
 
-from auscan.results.exports.content import stem, trained_aus
+from auscan.results.exports.content import ExportData, stem, trained_aus
 from auscan.results.exports.tabular import format_numbers, write_columns
-from auscan.results.result import Result
 
 INTENSITIES: Final[tuple[str, ...]] = tuple(
     f"{number:02d}" for number in (1, 2, 4, 5, 6, 7, 9, 10, 12, 14, 15, 17, 20, 23, 25, 26, 45)
@@ -45,9 +44,9 @@ COLUMNS: Final[tuple[str, ...]] = (
 """The 714 columns of OpenFace, in the order of RecorderCSV.cpp of version 2.2."""
 
 
-def write_openface(result: Result, folder: Path) -> list[Path]:
+def write_openface(data: ExportData, folder: Path) -> list[Path]:
     """Write the file into `folder`; return its path."""
-    table = result.table
+    table = data.table
     found = table["success"] == 1
     known = {
         "frame": [str(frame + 1) for frame in table["frame"].tolist()],
@@ -56,11 +55,11 @@ def write_openface(result: Result, folder: Path) -> list[Path]:
         "confidence": format_numbers(table["confidence"], 3),
         "success": [str(success) for success in table["success"].tolist()],
     }
-    for name in trained_aus(result):
+    for name in trained_aus(data):
         if f"{name}_c" in COLUMNS:
             known[f"{name}_c"] = format_numbers(table[f"{name}_c"], 0)
         if f"{name}_r" in COLUMNS and f"{name}_r" in table:
             known[f"{name}_r"] = format_numbers(table[f"{name}_r"], 2)
-    path = folder / f"{stem(result)}_openface.csv"
+    path = folder / f"{stem(data)}_openface.csv"
     write_columns(path, COLUMNS, known)
     return [path]

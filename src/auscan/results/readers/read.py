@@ -15,7 +15,7 @@ import numpy as np
 
 from auscan.core.aus import AFFWILD2_AUS
 from auscan.core.errors import InputError
-from auscan.results.exports.content import open_result, result_folder
+from auscan.results.read import open_result, result_folder
 from auscan.results.readers.annotations import read_annotations
 from auscan.results.readers.coding import Coding, FrameCoding
 from auscan.results.readers.elan import read_elan
