@@ -96,6 +96,8 @@ def au_statistics(
 ) -> dict[str, Statistics]:
     """Return base_rate, seconds_active, events, mean_duration_s and mean_probability of each AU.
 
+    If the table has intensities, mean_intensity is their mean over the rows in which the AU is scored.
+
     table, events: of all faces, or of one face
     seconds: seconds_active of each AU; if it is None, the number of events is None, too
     mean_probability is the mean of `AU..` (not of `AU.._b`) over the rows in which the AU is scored.
@@ -104,14 +106,16 @@ def au_statistics(
     durations = {name: events.loc[events["AU"] == name, "duration"] for name in rates}
     statistics: dict[str, Statistics] = {}
     for name in rates:
-        count = len(durations[name])
+        count, is_scored = len(durations[name]), table[f"{name}_c"].notna()
         statistics[name] = {
             "base_rate": rates[name],
             "seconds_active": seconds[name],
             "events": None if seconds[name] is None else count,
             "mean_duration_s": float(durations[name].mean()) if count else None,
-            "mean_probability": _number(table.loc[table[f"{name}_c"].notna(), name].mean()),
+            "mean_probability": _number(table.loc[is_scored, name].mean()),
         }
+        if f"{name}_r" in table:
+            statistics[name]["mean_intensity"] = _number(table.loc[is_scored, f"{name}_r"].mean())
     return statistics
 
 
