@@ -25,7 +25,7 @@ from auscan.faces.align import SIDE, TEMPLATE
 from auscan.model.alignment import GranularityAlignment
 from auscan.training.module import FeatureNetwork
 from auscan.training.run import load_trained
-from auscan.training.windows import load_tracks
+from auscan.training.tracks import load_tracks
 
 GATES: Final = tuple(f"{name}_gate" for name in AFFWILD2_AUS)
 """Columns of the gates."""
@@ -46,7 +46,7 @@ def score_network(run: Path, work: Path) -> None:
     for number, track in enumerate(tracks):
         other = tracks[(number + 1) % len(tracks)].features
         for sound, features in with_sounds(track.features, other).items():
-            table = pd.DataFrame(network.predict_track(features), columns=list(AFFWILD2_AUS))
+            table = pd.DataFrame(network.predict_track(features).probabilities, columns=list(AFFWILD2_AUS))
             table.insert(0, "sound", sound)
             scores.append(_named(table, track.name, track.numbers))
         measures.append(_named(measure_track(network, track.features), track.name, track.numbers))

@@ -26,7 +26,7 @@ import torch
 from numpy.typing import NDArray
 
 sys.path.insert(0, str(Path(__file__).parents[2]))  # the repository, for recipes and benchmarks
-from auscan.core.aus import AFFWILD2_AUS, AU_COUNT
+from auscan.core.aus import AFFWILD2_AUS
 from auscan.core.config import NetworkConfig, nano
 from auscan.faces.align import SIDE, crop_face
 from auscan.model.network import AuscanNetwork
@@ -173,7 +173,7 @@ def face_scores(
     crops = np.stack(
         [crop_face(i, p, SIDE) for i, p in zip(people.images, people.detector_points, strict=True)]
     )
-    logits, all_aus = predict_crops(model, crops), list(range(AU_COUNT))
+    logits, all_aus = predict_crops(model, crops), list(range(len(AFFWILD2_AUS)))
     turned = np.abs(people.pose[:, 0]) > TURNED_DEG
     return {
         "real faces": score("clean"),

@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 from sklearn.metrics import roc_auc_score
 
-from auscan.core.aus import AFFWILD2_AUS, AU_COUNT
+from auscan.core.aus import AFFWILD2_AUS
 from benchmarks.ablation.hearing import GATES, MOUTH_AUS, patch_regions
 from benchmarks.ablation.scores import (
     DETECTABLE,
@@ -138,7 +138,7 @@ def read_results(work: Path, arm: str, seeds: int, frames: HeldOutFrames) -> Arm
 def full_table(full: ArmResults, frames: HeldOutFrames) -> list[str]:
     """Return the table of the full network with its own, no and another's sound, and the ceiling."""
     measures, weights = frames.measures(), draw_weights(frames.videos)
-    opening = np.repeat(frames.rows["opening"].to_numpy(np.float64)[:, None], AU_COUNT, axis=1)
+    opening = np.repeat(frames.rows["opening"].to_numpy(np.float64)[:, None], len(AFFWILD2_AUS), axis=1)
     rows = []
     for au in ("AU25", "AU26"):
         names = [f"{au} covered, {sound} sound" for sound in ("own", "none", "other")]

@@ -19,7 +19,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from auscan.core.aus import AFFWILD2_AUS, AU_COUNT
+from auscan.core.aus import AFFWILD2_AUS
 from auscan.datasets.covers import COVERS_NAME
 from auscan.datasets.index import cover_columns
 
@@ -90,7 +90,7 @@ class HeldOutFrames:
 
     def measures(self) -> dict[str, Measure]:
         """Return the measures by name."""
-        every = np.ones((len(self.rows), AU_COUNT), bool)
+        every = np.ones((len(self.rows), len(AFFWILD2_AUS)), bool)
         rest = self.rows[[f"{name}_rest" for name in AFFWILD2_AUS]].to_numpy() >= AMBIGUOUS_REST
         yaw = (self.rows["yaw"].abs() > LARGE_YAW_DEG).to_numpy()
         other_voice = self.covered_speech & ~self.speech

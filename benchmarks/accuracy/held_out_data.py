@@ -29,7 +29,7 @@ from auscan.media.audio import Waveform, read_waveform
 from auscan.media.video import Frame, read_frames
 from benchmarks.accuracy.face_tracking import POINTS
 from recipes.nano.data.real_clips import HELD_OUT
-from recipes.nano.data.teacher_labels import RULES, Targets, blendshape, lip_gap, teacher_targets
+from recipes.nano.data.teacher_labels import RULES, Targets, lip_gap, rule_score, teacher_targets
 
 NO_TEACHER = ("AU06", "AU23")
 """AUs without a teacher score."""
@@ -145,8 +145,9 @@ def _teacher_truth(table: pd.DataFrame, gaps: NDArray[np.float32]) -> Truth:
     """Convert the teacher's scores into ground truth."""
     targets: Targets = teacher_targets(table, gaps)
     scores = np.full(targets.soft.shape, np.nan, np.float32)
-    for name, (shape, _) in RULES.items():
-        scores[:, AFFWILD2_AUS.index(name)] = gaps if shape == "lip_gap" else blendshape(table, shape)
+    for column, name in enumerate(AFFWILD2_AUS):
+        if name in RULES:
+            scores[:, column] = rule_score(table, gaps, name)
     targets.labels[:, [AFFWILD2_AUS.index(name) for name in NO_TEACHER]] = -1
     points = np.stack([table[[f"{n}_x", f"{n}_y"]].to_numpy(np.float32) for n in POINTS], axis=1)
     return Truth(targets.labels, points, targets.soft, scores)

@@ -20,7 +20,7 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 from transformers import Dinov2Config, WavLMConfig
 
-from auscan.core.aus import AU_COUNT
+from auscan.core.aus import AFFWILD2_AUS
 from auscan.core.config import HubAudioConfig, HubVisualConfig
 from auscan.encoders.audio import build_audio_encoder
 from auscan.encoders.visual import build_visual_encoder
@@ -124,7 +124,7 @@ def training_throughput(size: str, device: torch.device) -> Throughput:
     network = build_network(FeatureSizes(width=width, grid=4, audio_width=width), ModelConfig(size=size)).to(
         device
     )  # type: ignore[arg-type]
-    criterion = Criterion(LossConfig(), torch.ones(AU_COUNT))
+    criterion = Criterion(LossConfig(), torch.ones(len(AFFWILD2_AUS)), AFFWILD2_AUS)
     optimizer = torch.optim.AdamW(network.parameters())
     batch = random_batch(width).to(device)
 
@@ -147,8 +147,9 @@ def random_batch(width: int) -> Batch:
         patches=torch.randn(*shape, 16, width).half(),
         has_face=torch.ones(shape, dtype=torch.bool),
         times_s=(torch.arange(FRAMES, dtype=torch.float64) / 30).repeat(WINDOWS, 1),
-        labels=torch.randint(0, 2, (*shape, AU_COUNT)).to(torch.int8),
-        covers=torch.full((*shape, AU_COUNT), -1, dtype=torch.int8),
+        labels=torch.randint(0, 2, (*shape, len(AFFWILD2_AUS))).to(torch.int8),
+        covers=torch.full((*shape, len(AFFWILD2_AUS)), -1, dtype=torch.int8),
+        intensities=torch.full((*shape, len(AFFWILD2_AUS)), torch.nan),
         own_audio=torch.ones(shape, dtype=torch.bool),
         tracks=tuple(map(str, range(WINDOWS))),
         audio=torch.randn(WINDOWS, tokens, width).half(),

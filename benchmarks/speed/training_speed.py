@@ -20,13 +20,15 @@ import numpy as np
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from auscan.core.aus import AU_COUNT
+from auscan.core.aus import AFFWILD2_AUS
 from auscan.datasets.cache import CacheHeader, TrackWriter, open_track
+from auscan.training.build import parameter_table
 from auscan.training.config import LossConfig, ModelConfig
 from auscan.training.losses import Criterion
-from auscan.training.module import FeatureSizes, build_network, parameter_table
+from auscan.training.module import FeatureSizes, build_network
 from auscan.training.optim import keep_freed_memory
-from auscan.training.windows import Batch, LabelledTrack, Window, WindowBatches
+from auscan.training.tracks import LabelledTrack
+from auscan.training.windows import Batch, Window, WindowBatches
 
 EPOCH_FRAMES = 1_360_000
 """Frames in an epoch of Aff-Wild2."""
@@ -96,11 +98,17 @@ def random_tracks(folder: Path, sizes: FeatureSizes, frames: int) -> list[Labell
             writer.write_row(row, tokens[0], tokens[1:])
         audio = rng.standard_normal((TRACK * 5 // 3, sizes.audio_width), np.float32)
         writer.finish(audio.astype(np.float16), 0.0, [])
-        labels = rng.integers(0, 2, (TRACK, AU_COUNT)).astype(np.int8)
+        labels = rng.integers(0, 2, (TRACK, len(AFFWILD2_AUS))).astype(np.int8)
         features = open_track(folder, str(number))
         tracks.append(
             LabelledTrack(
-                str(number), str(number), np.arange(1, TRACK + 1), labels, np.full_like(labels, -1), features
+                name=str(number),
+                source_video=str(number),
+                numbers=np.arange(1, TRACK + 1),
+                labels=labels,
+                covers=np.full_like(labels, -1),
+                intensities=np.full(labels.shape, np.nan, np.float32),
+                features=features,
             )
         )
     return tracks
@@ -113,7 +121,7 @@ def make_step(
     model = ModelConfig(size=size)
     network = build_network(sizes, model)
     print(parameter_table(network, sizes, model))
-    criterion = Criterion(LossConfig(), torch.ones(AU_COUNT))
+    criterion = Criterion(LossConfig(), torch.ones(len(AFFWILD2_AUS)), AFFWILD2_AUS)
     optimizer = torch.optim.AdamW(network.parameters())
 
     def step(batch: Batch) -> None:

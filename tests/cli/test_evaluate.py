@@ -150,6 +150,33 @@ def test_the_smoothing_that_was_searched_is_printed_and_saved(
     assert (searched["smooth"], searched["smoothing_searched"]) == (saved, True)
 
 
+def test_compare_prints_the_difference_of_two_scores_in_80_columns_or_as_json(
+    index: Path,
+    scores: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    other, kept = write_scores(tmp_path / "other.parquet", seed=1), tmp_path / "thresholds.json"
+    assert run(monkeypatch, "evaluate", index, scores, "--save-thresholds", kept) == 0
+    capsys.readouterr()
+    arguments = ("compare", scores, other, "--index", index, "--thresholds", kept)
+    assert run(monkeypatch, *arguments) == 0
+    table, _, notes = capsys.readouterr().out.partition("\n\n")
+    assert [line.split()[0] for line in table.splitlines()[2:]][:12] == list(AFFWILD2_AUS)
+    assert table.splitlines()[-1].startswith("mean ")
+    assert max(map(len, table.splitlines())) <= 80
+    assert "89 frames of 2 source videos" in notes
+    assert run(monkeypatch, *arguments, "--json") == 0
+    report = json.loads(capsys.readouterr().out)
+    assert run(monkeypatch, "evaluate", index, other, "--thresholds", kept, "--json") == 0
+    evaluated = json.loads(capsys.readouterr().out)
+    assert report["f1"]["mean"]["b"] == evaluated["at_tuned"]["f1_all"]["mean"]
+    assert report["auc"]["AU12"]["b"] == evaluated["auc"]["AU12"]
+    assert run(monkeypatch, *arguments, "--thresholds", kept, "--thresholds", kept) == 2
+    assert "once for both scores, or twice" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

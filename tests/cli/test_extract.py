@@ -8,7 +8,7 @@ import pytest
 from typer.testing import CliRunner
 
 from auscan.cli.main import app
-from auscan.core.aus import AU_COUNT
+from auscan.core.aus import AFFWILD2_AUS
 from auscan.core.config import TokenPart
 from auscan.core.errors import InputError
 from auscan.datasets.cache import open_track
@@ -28,7 +28,7 @@ def index(tmp_path: Path) -> Path:
                 split="train",
                 source_video="a",
                 numbers=np.arange(1, 4),
-                labels=np.zeros((3, AU_COUNT), np.int8),
+                labels=np.zeros((3, len(AFFWILD2_AUS)), np.int8),
                 images=["1.png", None, "3.png"],
                 times_s=np.arange(3) / 30,
                 clock=FrameClock(times_s=np.empty(0), rate_hz=30.0, source=ASSUMED),

@@ -117,7 +117,11 @@ def check_pip(words: list[str]) -> None:
 
 
 def check_pytest(words: list[str]) -> None:
-    """Paths exist, and the words of `-m` are registered markers."""
+    """Paths exist, the words of `-m` are registered markers, and `-n` is a number or auto."""
+    if "-n" in words:
+        place = words.index("-n")
+        assert words[place + 1].isdigit() or words[place + 1] == "auto"
+        words = words[:place] + words[place + 2 :]
     if "-m" in words:
         place = words.index("-m")
         settings = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["pytest"]

@@ -29,6 +29,7 @@ ELSEWHERE: Final = {
     "--ray": "needs seconds to start and a cluster: tests/batch/test_ray.py",
     "detect broken/*": "fails for broken files, as it should: tests/faults/test_faults.py",
     "export path/": "takes half a minute: tests/cli/test_export.py, tests/inference/test_export.py",
+    "finetune --labels": "trains for minutes: tests/cli/test_finetune.py",
     "--model smile-lab/": "needs the Hub: tests/inference/test_hub.py",
     "live 0": "needs a camera",
     "live rtsp://": "needs a stream",

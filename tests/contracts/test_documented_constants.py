@@ -30,7 +30,15 @@ from auscan.results.readers import toolkits
 from auscan.server import camera, process
 from auscan.server.settings import StudioSettings
 from auscan.training import config as training_config
-from auscan.training import controls, metrics, operating_points, predict, submission, thresholds
+from auscan.training import (
+    controls,
+    metrics,
+    operating_points,
+    predict,
+    ranking_draws,
+    submission,
+    thresholds,
+)
 
 
 @dataclass(frozen=True)
@@ -112,6 +120,7 @@ CONSTANTS = [
     Constant("calibration.md", "within 0.005", operating_points.TOLERANCE, 0.005),
     Constant("evaluation.md", "2,000 draws", metrics.DRAWS, 2000),
     Constant("evaluation.md", "95 %", metrics.LEVEL, 0.95),
+    Constant("evaluation.md", "1,024 levels", ranking_draws.LEVELS, 1024),
     Constant("evaluation.md", "15 equal bins", metrics.BINS, 15),
     Constant(
         "evaluation.md", "0.05 to 0.95", (thresholds.MIN_THRESHOLD, thresholds.MAX_THRESHOLD), (0.05, 0.95)

@@ -5,7 +5,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from auscan.core.aus import AFFWILD2_AUS, AU_COUNT
+from auscan.core.aus import AFFWILD2_AUS
 from auscan.core.errors import InputError
 from auscan.datasets.index import FRAME_SCHEMA, cover_columns, read_index
 from auscan.datasets.prepare import prepare
@@ -19,7 +19,7 @@ def root(tmp_path: Path) -> Path:
     """Return a data set of two tracks with FRAMES frames each."""
     for name in ("903", "904"):
         labels = tmp_path / "data" / "AU_Detection_Challenge" / "Train_Set" / f"{name}.txt"
-        write_labels(labels, [",".join("0" * AU_COUNT)] * FRAMES)
+        write_labels(labels, [",".join("0" * len(AFFWILD2_AUS))] * FRAMES)
         touch_pictures(tmp_path / "data" / "cropped_aligned" / name, range(1, FRAMES + 1))
     return tmp_path / "data"
 

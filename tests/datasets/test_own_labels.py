@@ -19,10 +19,11 @@ from auscan.cli.main import app
 from auscan.core.errors import InputError
 from auscan.datasets.cache import open_track
 from auscan.datasets.coder_names import suggest
+from auscan.datasets.find import Roots
 from auscan.datasets.frozen_encoders import load_encoders
 from auscan.datasets.index import Index, read_index
 from auscan.datasets.prepare import CoderOptions, prepare
-from auscan.training.windows import load_tracks
+from auscan.training.tracks import load_tracks
 
 RATE, FRAMES = 30, 60
 EVENTS = {"AU04": [(10, 14), (40, 60)], "AU12": [(0, 7), (13, 31)], "AU45": []}
@@ -406,6 +407,16 @@ def test_files_that_are_no_coding_of_a_video_are_reported(folder: Path) -> None:
         "gone.eaf": "no video gone",
         "people.csv": "no table of events or frames",
     }
+
+
+def test_videos_may_be_in_another_folder(folder: Path, tmp_path: Path) -> None:
+    elan(folder)
+    (tmp_path / "videos").mkdir()
+    (folder / "clip.mp4").rename(tmp_path / "videos" / "clip.mp4")
+    prepare(folder, tmp_path / "index", roots=Roots(videos=(tmp_path / "videos",)))
+    assert read_index(tmp_path / "index").tracks["video"].tolist() == [str(tmp_path / "videos" / "clip.mp4")]
+    with pytest.raises(InputError, match="has no video"):
+        prepare(folder, tmp_path / "index", "own")
 
 
 def test_two_files_of_one_coder_may_code_different_aus_only(folder: Path) -> None:

@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 
 from auscan.batch.extract import Extraction
 from auscan.cli.main import app
-from auscan.core.aus import AU_COUNT
+from auscan.core.aus import AFFWILD2_AUS
 from auscan.core.errors import InputError
 from auscan.datasets.cache import open_track
 from auscan.datasets.clock import ASSUMED, FrameClock
@@ -77,7 +77,7 @@ def index(tmp_path: Path, video: Path, faces: list[tuple[NDArray[np.uint8], list
                     split="train",
                     source_video=name,
                     numbers=np.arange(1, FRAMES + 2),
-                    labels=np.zeros((FRAMES + 1, AU_COUNT), np.int8),
+                    labels=np.zeros((FRAMES + 1, len(AFFWILD2_AUS)), np.int8),
                     images=images,
                     times_s=np.arange(FRAMES + 1) / 10,
                     clock=FrameClock(times_s=np.empty(0), rate_hz=10.0, source=ASSUMED),

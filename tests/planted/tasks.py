@@ -22,7 +22,7 @@ from sklearn.metrics import roc_auc_score
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from auscan.core.aus import AFFWILD2_AUS, AU_COUNT
+from auscan.core.aus import AFFWILD2_AUS
 from auscan.core.config import AlignmentConfig, FusionConfig, NetworkConfig, TemporalConfig, nano
 from auscan.encoders.visual import pool_patches
 from auscan.inference.synchrony import HeardOpening, MouthFrames, follow_voice
@@ -95,7 +95,7 @@ class LocalTask:
         blank: probability of a blank crop, where all is covered
         """
         random = torch.Generator().manual_seed(0)
-        self.patterns = F.normalize(torch.randn(AU_COUNT, TOKEN_WIDTH, generator=random), dim=-1)
+        self.patterns = F.normalize(torch.randn(len(AFFWILD2_AUS), TOKEN_WIDTH, generator=random), dim=-1)
         self.skin = F.normalize(torch.randn(TOKEN_WIDTH, generator=random), dim=-1)
         kinds = F.normalize(torch.randn(16, TOKEN_WIDTH, generator=random), dim=-1)
         self.kinds = kinds[12:] if held_out else kinds[:12]
@@ -107,22 +107,24 @@ class LocalTask:
         def draw(*shape: int) -> Tensor:
             return torch.rand(*shape, generator=random)
 
-        labels = (draw(count, AU_COUNT) < 0.4).long()
-        covers = draw(count, AU_COUNT) < self.covered
+        labels = (draw(count, len(AFFWILD2_AUS)) < 0.4).long()
+        covers = draw(count, len(AFFWILD2_AUS)) < self.covered
         corner = torch.randint(0, SIDE - FACE_SIDE + 1, (count, 2), generator=random)
         corner = corner if self.moves else torch.ones_like(corner)
-        cell = torch.arange(AU_COUNT)  # of the face, row by row; the last row has no AU
+        cell = torch.arange(len(AFFWILD2_AUS))  # of the face, row by row; the last row has no AU
         place = (corner[:, :1] + cell // FACE_SIDE) * SIDE + corner[:, 1:] + cell % FACE_SIDE  # [n, A]
         cells = torch.arange(SIDE**2)
         row, column = cells // SIDE - corner[:, :1], cells % SIDE - corner[:, 1:]
         on_face = (row >= 0) & (row < FACE_SIDE) & (column >= 0) & (column < FACE_SIDE)  # [n, N]
 
-        other = torch.randint(0, AU_COUNT, (count, SIDE**2), generator=random)
+        other = torch.randint(0, len(AFFWILD2_AUS), (count, SIDE**2), generator=random)
         distractors = self.patterns[other] * (draw(count, SIDE**2) < 0.5)[..., None]
         patches = torch.where(on_face[..., None], 1.5 * self.skin, 2.0 * distractors)
-        textures = self.patterns[torch.randint(0, AU_COUNT, (count, AU_COUNT), generator=random)]
+        textures = self.patterns[
+            torch.randint(0, len(AFFWILD2_AUS), (count, len(AFFWILD2_AUS)), generator=random)
+        ]
         seen = 2.0 * labels[..., None] * self.patterns + 1.5 * self.skin
-        kind = torch.randint(0, len(self.kinds), (count, AU_COUNT), generator=random)
+        kind = torch.randint(0, len(self.kinds), (count, len(AFFWILD2_AUS)), generator=random)
         hidden = 2.0 * textures + 1.5 * self.kinds[kind]
         at_aus = torch.where(covers[..., None], hidden, seen)  # [n, A, Dv]
         patches = patches.scatter(1, place[..., None].expand_as(at_aus), at_aus)
@@ -228,7 +230,7 @@ class VoiceTask:
         token_s = ((torch.arange(tokens, dtype=torch.float64) + 0.5) / 50).repeat(count, 1)
         sound = AudioInput(audio, token_s, torch.ones(count, tokens, dtype=torch.bool))
         heard = (audio @ self.heard).roll(-late, 1)[:, ::2][:, :frames]  # the last frames have none
-        au_tokens = torch.zeros(count, frames, AU_COUNT, 4)
+        au_tokens = torch.zeros(count, frames, len(AFFWILD2_AUS), 4)
         return Clips(embedding, au_tokens, times_s, sound, labels, hidden, heard)
 
 
@@ -336,7 +338,7 @@ class RestTask:
         silence = AudioInput(
             torch.zeros(count, 1, AUDIO_WIDTH), torch.zeros(count, 1), torch.zeros(count, 1, dtype=torch.bool)
         )
-        au_tokens = torch.zeros(count, self.frames, AU_COUNT, 4)
+        au_tokens = torch.zeros(count, self.frames, len(AFFWILD2_AUS), 4)
         hidden = torch.zeros_like(labels, dtype=torch.bool)
         return Clips(embedding, au_tokens, times_s, silence, labels, hidden, level - rest)
 

@@ -3,7 +3,7 @@
 import numpy as np
 import torch
 
-from auscan.core.aus import AU_COUNT
+from auscan.core.aus import AFFWILD2_AUS
 from auscan.core.config import nano
 from auscan.faces.align import TEMPLATE
 from recipes.nano.data.real_clips import DEVELOPMENT, HELD_OUT, ClipTrack, single_frames, training_tracks
@@ -24,8 +24,8 @@ def real_faces(count: int) -> Faces:
         teacher_points=points,
         detector_points=points,
         landmarks=landmarks.astype(np.float32),
-        labels=np.zeros((count, AU_COUNT), np.int8),
-        soft=np.zeros((count, AU_COUNT), np.float32),
+        labels=np.zeros((count, len(AFFWILD2_AUS)), np.int8),
+        soft=np.zeros((count, len(AFFWILD2_AUS)), np.float32),
         blendshapes=np.zeros((count, SHAPES), np.float32),
         pose=np.zeros((count, 2), np.float32),
         development=np.zeros(count, bool),
@@ -34,7 +34,7 @@ def real_faces(count: int) -> Faces:
 
 def track(clip: str, frames: int, unlabelled: int = 0) -> ClipTrack:
     """Make a track of a clip; the first `unlabelled` frames have no labels."""
-    labels = np.ones((frames, AU_COUNT), np.int8)
+    labels = np.ones((frames, len(AFFWILD2_AUS)), np.int8)
     labels[:unlabelled] = -1
     crops = np.zeros((frames, 112, 112), np.uint8)
     times_s = np.arange(frames) / 25

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from auscan.core.aus import AFFWILD2_AUS, AU_COUNT
+from auscan.core.aus import AFFWILD2_AUS
 from auscan.faces.align import TEMPLATE, crop_transform, to_crop
 from recipes.nano.render.appearance import TEST_SEEDS, draw_appearance
 from recipes.nano.render.expressions import GAP_OFF, GAP_ON, OFF, ON, draw_expression, labels_of, soft_targets
@@ -91,7 +91,7 @@ def test_persons_differ_in_shape_and_skin(head: Head) -> None:
 
 @with_ict
 def test_lips_labelled_as_parted_are_parted_in_the_mesh(head: Head) -> None:
-    person, resting_aus = draw_appearance(head, 3), np.zeros(AU_COUNT, np.float32)
+    person, resting_aus = draw_appearance(head, 3), np.zeros(len(AFFWILD2_AUS), np.float32)
     extras = np.zeros(len(EXTRA_NAMES), np.float32)
     open_mouth = resting_aus.copy()
     open_mouth[AU25] = 1
@@ -104,7 +104,7 @@ def test_lips_labelled_as_parted_are_parted_in_the_mesh(head: Head) -> None:
 
 @with_ict
 def test_one_side_of_the_face_can_move_alone(head: Head) -> None:
-    person, none = draw_appearance(head, 3), np.zeros(AU_COUNT, np.float32)
+    person, none = draw_appearance(head, 3), np.zeros(len(AFFWILD2_AUS), np.float32)
     smile = none.copy()
     smile[AFFWILD2_AUS.index("AU12")] = 1
     extras = np.zeros(len(EXTRA_NAMES), np.float32)
@@ -168,7 +168,7 @@ def test_a_clip_is_tracked_and_labelled_frame_by_frame(head: Head) -> None:
     for found in tracks:
         count = len(found.track.times_s)
         assert found.track.crops.shape == (count, 112, 112)
-        assert found.track.labels.shape == found.track.soft.shape == (count, AU_COUNT)
+        assert found.track.labels.shape == found.track.soft.shape == (count, len(AFFWILD2_AUS))
         assert found.hidden.shape == (count, 4)
         assert found.hidden[:, 0].mean() > 0.8
         rows = np.searchsorted(clip.times_s, found.track.times_s)

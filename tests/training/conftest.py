@@ -6,10 +6,13 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa  # type: ignore[import-untyped]
+import pyarrow.parquet as pq  # type: ignore[import-untyped]
 import pytest
 from numpy.typing import NDArray
 
 from auscan.core.aus import AFFWILD2_AUS
+from auscan.datasets.index import METADATA_KEY
 
 
 def _scores(tracks: dict[str, int], seed: int = 0, missing: float = 0.0) -> pd.DataFrame:
@@ -76,3 +79,22 @@ def dino_folders(
     """Index and cache of a picture data set with features of tiny DINOv2 and WavLM."""
     weights = (str(backbones / "registers"), str(backbones / "wavlm"))
     return make_pictures(tmp_path_factory.mktemp("pictures"), "base", *weights)
+
+
+def _add_intensities(index: Path) -> None:
+    """Add intensities of AU25 (4 or 0.5, by its label) and of AU01 (2 or 0.2), and a column without any."""
+    with pq.ParquetFile(index / "frames.parquet") as file:
+        table, footer = file.read(), file.metadata.metadata[METADATA_KEY]
+    for au, (active, inactive) in {"AU01": (2.0, 0.2), "AU25": (4.0, 0.5), "AU12": (np.nan, np.nan)}.items():
+        labels = table[au].to_numpy()
+        values = np.where(labels == 1, active, np.where(labels == 0, inactive, np.nan))
+        table = table.append_column(f"{au}_r", pa.array(values.astype(np.float32), from_pandas=False))
+    with pq.ParquetWriter(index / "frames.parquet", table.schema) as writer:
+        writer.write_table(table)
+        writer.add_key_value_metadata({METADATA_KEY: footer})
+
+
+@pytest.fixture(scope="session")
+def add_intensities() -> Callable[[Path], None]:
+    """Return add_intensities(index), which adds columns of intensities to an index."""
+    return _add_intensities

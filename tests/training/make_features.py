@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 
-from auscan.core.aus import AFFWILD2_AUS, AU_COUNT
+from auscan.core.aus import AFFWILD2_AUS
 from auscan.datasets.cache import CacheHeader, TrackWriter, rows_digest
 from auscan.datasets.clock import ASSUMED, FrameClock
 from auscan.datasets.index import Track, open_index_writer
@@ -38,11 +38,11 @@ def make_features(
     `uncoded` are -1.
     """
     rng = np.random.default_rng(seed)
-    face_of = np.random.default_rng(1).normal(size=(AU_COUNT, WIDTH))
+    face_of = np.random.default_rng(1).normal(size=(len(AFFWILD2_AUS), WIDTH))
     audio_of = np.random.default_rng(2).normal(size=AUDIO_WIDTH)
     with open_index_writer(folder / "index", {"root": str(folder)}) as index:
         for name, (split, frames) in tracks.items():
-            active = rng.random((frames // 10 + 1, AU_COUNT)) < 0.4
+            active = rng.random((frames // 10 + 1, len(AFFWILD2_AUS))) < 0.4
             active = np.repeat(active, 10, axis=0)[:frames]
             labels = active.astype(np.int8)
             labels[rng.random(frames) < 0.1] = -1

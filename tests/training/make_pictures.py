@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 
 from auscan.batch.extract import Extraction
-from auscan.core.aus import AU_COUNT
+from auscan.core.aus import AFFWILD2_AUS
 from auscan.datasets.clock import ASSUMED, FrameClock
 from auscan.datasets.frozen_encoders import Encoders, Sources, load_encoders
 from auscan.datasets.index import Track, open_index_writer, read_index
@@ -47,7 +47,7 @@ def make_pictures(
                     split=split,
                     source_video=name,
                     numbers=np.arange(1, frames + 1),
-                    labels=np.repeat(active[:, None], AU_COUNT, axis=1).astype(np.int8),
+                    labels=np.repeat(active[:, None], len(AFFWILD2_AUS), axis=1).astype(np.int8),
                     images=images,
                     times_s=np.arange(frames) / 30,
                     clock=FrameClock(times_s=np.empty(0), rate_hz=30.0, source=ASSUMED),

@@ -20,7 +20,7 @@ from auscan.training.evaluation import evaluate
 from auscan.training.loop import Trainer, train
 from auscan.training.run import TrainedConfig, find_trained, load_trained
 from auscan.training.scores import read_labels, read_scores
-from auscan.training.windows import load_tracks
+from auscan.training.tracks import load_tracks
 
 FIVE = {"AU45": "AU07", "AU01": "AU01", "AU14": "AU10", "AU25": "AU25", "AU12": "AU12"}
 """AUs of the small set, each with the AU of Aff-Wild2 whose labels it has here."""

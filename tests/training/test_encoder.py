@@ -25,7 +25,8 @@ from auscan.training.module import FeatureSizes, build_network
 from auscan.training.predict import score_tracks
 from auscan.training.run import load_trained
 from auscan.training.scores import read_scores
-from auscan.training.windows import LabelledTrack, collate, load_tracks, slice_track
+from auscan.training.tracks import LabelledTrack, load_tracks
+from auscan.training.windows import collate, slice_track
 
 MODEL = {
     "size": "nano",
@@ -97,7 +98,7 @@ def test_before_training_crops_yield_the_logits_of_their_features(
     with torch.no_grad():
         torch.testing.assert_close(whole(batches[1]).logits, plain(batches[0]).logits, atol=1e-3, rtol=1e-3)
     lines = [
-        network.predict_track(track.features, track.crops)
+        network.predict_track(track.features, track.crops).probabilities
         for network, track in ((plain, features[0]), (whole, crops[0]))
     ]
     np.testing.assert_allclose(lines[1], lines[0], atol=5e-3)

@@ -12,13 +12,12 @@ import torch
 from auscan.datasets.index import read_index
 from auscan.training.config import DropoutConfig
 from auscan.training.epoch import EpochBatches, EpochOrder, drop_modalities, process_batches
+from auscan.training.tracks import LabelledTrack, load_tracks
 from auscan.training.windows import (
     Batch,
-    LabelledTrack,
     Window,
     WindowBatches,
     collate,
-    load_tracks,
     slice_track,
 )
 
@@ -35,7 +34,7 @@ def assert_same(one: Batch, other: Batch) -> None:
     for each in fields(Batch):
         value, expected = getattr(one, each.name), getattr(other, each.name)
         if isinstance(value, torch.Tensor):
-            torch.testing.assert_close(value, expected, rtol=0, atol=0)
+            torch.testing.assert_close(value, expected, rtol=0, atol=0, equal_nan=True)
         else:
             assert value == expected
 

@@ -1,5 +1,6 @@
 """Losses count each known label, ignore missing ones, and are never NaN."""
 
+import math
 from collections.abc import Callable
 
 import pytest
@@ -17,6 +18,7 @@ from auscan.training.losses import (
     bce,
     contrast,
     cover_loss,
+    intensity_loss,
     opening_loss,
     positive_weights,
     soft_f1,
@@ -40,7 +42,7 @@ def labels() -> Tensor:
 def predictions(
     logits: Tensor, labels: Tensor, views: Views | None = None, covers: Tensor | None = None
 ) -> Predictions:
-    """Return predictions with gates and openings of 0, and without sound."""
+    """Return predictions with gates and openings of 0, without sound and without intensities."""
     shape, unknown = logits.shape, torch.full_like(labels, -1)
     return Predictions(
         logits=logits,
@@ -49,6 +51,8 @@ def predictions(
         covers=unknown if covers is None else covers,
         opening=torch.zeros(*shape[:-1], 2),
         own_audio=torch.zeros(shape[:-1], dtype=torch.bool),
+        intensity_logits=None,
+        intensities=torch.full(shape, torch.nan),
         views=views,
     )
 
@@ -215,6 +219,21 @@ def test_the_opening_uses_the_mouth_aus_that_are_trained_or_is_left_out(
     torch.testing.assert_close(
         terms["opening"], opening_loss(inputs.opening, labels[:, columns], inputs.own_audio)
     )
+
+
+def test_the_intensity_loss_is_least_at_the_mean_intensity_and_ignores_unknown_ones() -> None:
+    truth = torch.tensor([[1.0, torch.nan], [4.0, torch.nan]])
+    logits = torch.tensor([[math.log(1.0), 3.0]] * 2, requires_grad=True)  # an intensity of 2.5, the mean
+    intensity_loss(logits, truth).backward()
+    assert logits.grad is not None
+    torch.testing.assert_close(logits.grad.sum(0), torch.zeros(2))
+    assert intensity_loss(torch.zeros(2, 2), torch.full((2, 2), torch.nan)) == 0
+    inputs = predictions(torch.zeros(2, 12), torch.zeros(2, 12, dtype=torch.int8))
+    assert "intensity" not in Criterion(LossConfig(), ONES, AFFWILD2_AUS)(inputs).terms
+    known = inputs._replace(intensity_logits=torch.zeros(2, 12), intensities=torch.full((2, 12), 2.5))
+    terms = Criterion(LossConfig(), ONES, AFFWILD2_AUS)(known).terms
+    assert terms["intensity"].item() == pytest.approx(math.log(2))
+    assert "intensity" not in Criterion(LossConfig(intensity=0), ONES, AFFWILD2_AUS)(known).terms
 
 
 def test_without_any_face_the_views_still_have_a_gradient(logits: Tensor, labels: Tensor) -> None:

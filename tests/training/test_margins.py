@@ -15,12 +15,11 @@ from auscan.model.mamba import BiMamba
 from auscan.training.config import ControlConfig, DropoutConfig, ModelConfig, check_train_config
 from auscan.training.epoch import EpochBatches
 from auscan.training.module import FeatureNetwork, FeatureSizes, build_network
+from auscan.training.tracks import LabelledTrack, load_tracks
 from auscan.training.windows import (
-    LabelledTrack,
     Window,
     WindowBatches,
     collate,
-    load_tracks,
     slice_track,
     slice_track_with_margin,
 )

@@ -16,6 +16,7 @@ from auscan.core.errors import InputError
 from auscan.datasets.index import read_index
 from auscan.model.migrate import from_format_1
 from auscan.model.network import AudioInput
+from auscan.training.build import parameter_table
 from auscan.training.config import ControlConfig, ModelConfig
 from auscan.training.controls import BiGru, LocalTransformer, Tcn, match_parameter_count, parameter_count
 from auscan.training.module import (
@@ -24,10 +25,10 @@ from auscan.training.module import (
     build_network,
     network_config,
     pack_visible_frames,
-    parameter_table,
 )
 from auscan.training.predict import score_tracks
-from auscan.training.windows import Batch, LabelledTrack, collate, load_tracks, sample_audio, slice_track
+from auscan.training.tracks import LabelledTrack, load_tracks, sample_audio
+from auscan.training.windows import Batch, collate, slice_track
 
 MODEL = ModelConfig(
     size="nano",
@@ -81,7 +82,7 @@ def test_windows_and_whole_tracks_have_the_same_logits(
 ) -> None:
     network = build(controls)
     for track in (tracks[0], tracks[-1]):
-        whole = network.predict_track(track.features)
+        whole = network.predict_track(track.features).probabilities
         with torch.no_grad():
             logits = network(slice_track(track, slice(0, len(track.labels)), audio_margin_s=1.0)).logits[0]
         has_face = track.features.has_image
@@ -135,7 +136,7 @@ def test_missing_frames_are_skipped_as_at_inference(tracks: list[LabelledTrack])
     has_face = batch.has_face[0]
     rows = {
         name: getattr(batch, name)[:, has_face]
-        for name in ("face", "patches", "times_s", "labels", "covers", "own_audio", "has_face")
+        for name in ("face", "patches", "times_s", "labels", "covers", "intensities", "own_audio", "has_face")
     }
     with torch.no_grad():
         dense = network(replace(batch, **rows)).logits[0]

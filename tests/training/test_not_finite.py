@@ -18,7 +18,8 @@ from auscan.training.losses import Predictions
 from auscan.training.module import FeatureNetwork, FeatureSizes, build_network
 from auscan.training.predict import score_tracks
 from auscan.training.run import STATE_FILE
-from auscan.training.windows import Batch, load_tracks, slice_track
+from auscan.training.tracks import load_tracks
+from auscan.training.windows import Batch, slice_track
 
 MODEL = {
     "size": "nano",

@@ -20,7 +20,7 @@ from auscan.training.loop import Trainer, train
 from auscan.training.predict import ValidationScore, score_tracks, validation_score
 from auscan.training.run import load_trained
 from auscan.training.scores import read_scores
-from auscan.training.windows import load_tracks
+from auscan.training.tracks import load_tracks
 
 MODEL = {
     "size": "nano",

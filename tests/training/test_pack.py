@@ -27,7 +27,7 @@ from auscan.datasets.index import read_index
 from auscan.encoders.visual import pool_patches
 from auscan.inference.engine import AudioTokens
 from auscan.inference.load import load_engine
-from auscan.inference.score_track import calibrate, score_track
+from auscan.inference.score_track import calibrate, score_track, trained_intensities
 from auscan.model.checkpoint import load_checkpoint, save_checkpoint
 from auscan.model.network import AuscanNetwork
 from auscan.training.config import check_train_config
@@ -95,6 +95,7 @@ def logits_of_both(
             times_s=torch.from_numpy(times_s)[None],
             labels=torch.zeros(1, 10, 12, dtype=torch.int8),
             covers=torch.full((1, 10, 12), -1, dtype=torch.int8),
+            intensities=torch.full((1, 10, 12), torch.nan),
             own_audio=torch.ones(1, 10, dtype=torch.bool),
             tracks=("some",),
             audio=start.audio(torch.from_numpy(samples)[None]),
@@ -133,6 +134,30 @@ def test_a_run_from_features_is_packed_with_its_encoders(
     assert config.has_pose_occlusion
     assert torch.equal(packed.visual.pose_occlusion.weight, initial.visual.pose_occlusion.weight)
     assert load_encoders(str(tmp_path / "packed")).digest == start.digest
+
+
+def test_a_run_with_intensities_is_packed_with_them(
+    make_pictures: Callable[..., tuple[Path, Path]],
+    add_intensities: Callable[[Path], None],
+    tiny_checkpoint: Path,
+    tmp_path: Path,
+) -> None:
+    folders = make_pictures(tmp_path / "data", str(tiny_checkpoint))
+    add_intensities(folders[0])
+    config = pack(run(folders, tmp_path / "run"), tmp_path / "packed", model=str(tiny_checkpoint))
+    assert config.network.intensity
+    unknown = tuple(name for name in AFFWILD2_AUS if name not in ("AU01", "AU25"))
+    assert config.untrained_intensities == unknown
+    assert (
+        f"- Intensities: 0 to 5, without {', '.join(unknown)}."
+        in (tmp_path / "packed" / CARD_FILE).read_text()
+    )
+    engine = load_engine(tmp_path / "packed")
+    visual = engine.encode_faces(np.zeros((3, 32, 32, 3), np.uint8), [0] * 3, {})
+    scores = score_track(engine, visual.embedding, visual.au_tokens, np.arange(3) / 30, None)
+    assert scores.intensity is not None
+    known = ~np.isnan(trained_intensities(scores.intensity, engine.config)).all(axis=0)
+    assert [name for name, each in zip(AFFWILD2_AUS, known, strict=True) if each] == ["AU01", "AU25"]
 
 
 def test_a_packed_checkpoint_is_calibrated_and_has_the_same_predictions(

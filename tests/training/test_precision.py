@@ -14,7 +14,8 @@ from auscan.model.alignment import GranularityAlignment
 from auscan.training.config import LossConfig, ModelConfig
 from auscan.training.losses import Criterion
 from auscan.training.module import FeatureSizes, build_network
-from auscan.training.windows import collate, load_tracks, slice_track
+from auscan.training.tracks import load_tracks
+from auscan.training.windows import collate, slice_track
 
 MODEL = ModelConfig(
     size="nano",

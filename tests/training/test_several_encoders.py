@@ -31,9 +31,10 @@ from auscan.inference.load import load_engine
 from auscan.inference.onnx_engine import open_graph
 from auscan.inference.score_track import score_track
 from auscan.model.network import AuscanNetwork
+from auscan.training.build import parameter_table
 from auscan.training.config import ModelConfig, check_train_config
 from auscan.training.loop import train
-from auscan.training.module import FeatureSizes, build_network, parameter_table
+from auscan.training.module import FeatureSizes, build_network
 from auscan.training.pack import pack
 from auscan.training.run import load_trained
 from auscan.training.windows import Batch
@@ -120,6 +121,7 @@ def trained_logits(run: Path, start: Encoders, crops: np.ndarray, samples: np.nd
                     times_s=times_s[None],
                     labels=torch.zeros(1, FRAMES, 12, dtype=torch.int8),
                     covers=torch.full((1, FRAMES, 12), -1, dtype=torch.int8),
+                    intensities=torch.full((1, FRAMES, 12), torch.nan),
                     audio=tokens,
                     audio_times_s=(torch.arange(count, dtype=torch.float64)[None] + 0.5) / 50,
                     audio_valid=torch.ones(1, count, dtype=torch.bool),
@@ -236,6 +238,7 @@ def test_projections_and_layer_weights_are_trained() -> None:
         times_s=torch.arange(FRAMES, dtype=torch.float64).expand(2, -1) / RATE_HZ,
         labels=torch.zeros(2, FRAMES, 12, dtype=torch.int8),
         covers=torch.full((2, FRAMES, 12), -1, dtype=torch.int8),
+        intensities=torch.full((2, FRAMES, 12), torch.nan),
         audio=torch.randn(2, 17, 15, generator=generator),
         audio_times_s=(torch.arange(17, dtype=torch.float64).expand(2, -1) + 0.5) / 50,
         audio_valid=torch.ones(2, 17, dtype=torch.bool),

@@ -12,16 +12,18 @@ from hypothesis import strategies as st
 from auscan.core.errors import InputError
 from auscan.datasets.index import Index, read_index
 from auscan.training.config import DataConfig, FoldConfig
-from auscan.training.windows import (
+from auscan.training.tracks import (
     LabelledTrack,
+    load_tracks,
+    split_by_fold,
+    with_shuffled_labels,
+)
+from auscan.training.windows import (
     WindowBatches,
     collate,
-    load_tracks,
     slice_track,
-    split_by_fold,
     training_windows,
     window_starts,
-    with_shuffled_labels,
 )
 
 

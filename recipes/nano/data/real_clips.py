@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from auscan.core.aus import AU_COUNT
+from auscan.core.aus import AFFWILD2_AUS
 from auscan.faces.align import crop_face
 from auscan.faces.detector import FaceDetector
 from auscan.faces.tracking import track_faces
@@ -127,7 +127,8 @@ def read_clip(path: Path, teacher: Path) -> list[ClipTrack]:
     found = scores["found"].to_numpy(bool)
     if not found.any():
         return []  # without a face, the file has no columns of scores
-    targets = teacher_targets(scores, scores["lip_gap"].to_numpy(np.float32))
+    lip_gaps, times_s = scores["lip_gap"].to_numpy(np.float32), scores["time"].to_numpy(np.float64)
+    targets = teacher_targets(scores, lip_gaps, times_s=times_s)
     names = ("left_eye", "right_eye", "nose", "left_mouth", "right_mouth")
     points = np.stack([scores[[f"{n}_x", f"{n}_y"]].to_numpy(np.float32) for n in names], axis=1)
     chunks = read_waveform(path)
@@ -160,8 +161,8 @@ def _make_track(
 ) -> ClipTrack:
     """Pack the rows of one track. rows: crop, time, and the teacher's row, -1 for none."""
     crops, times, matched = zip(*rows, strict=True)
-    track_labels = np.full((len(rows), AU_COUNT), -1, dtype=np.int8)
-    track_soft = np.zeros((len(rows), AU_COUNT), dtype=np.float32)
+    track_labels = np.full((len(rows), len(AFFWILD2_AUS)), -1, dtype=np.int8)
+    track_soft = np.zeros((len(rows), len(AFFWILD2_AUS)), dtype=np.float32)
     here = np.asarray(matched)
     track_labels[here >= 0] = labels[here[here >= 0]]
     track_soft[here >= 0] = soft[here[here >= 0]]

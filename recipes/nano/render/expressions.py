@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from auscan.core.aus import AFFWILD2_AUS, AU_COUNT
+from auscan.core.aus import AFFWILD2_AUS
 from auscan.datasets.synth.person import Floats
 from recipes.nano.render.head_mesh import EXTRA_NAMES
 
@@ -76,16 +76,16 @@ class Expression:
 def draw_expression(random: Random) -> Expression:
     """Draw the expression of a still."""
     kind = random.choice(["rest", "one", "together", "speech"], p=[0.1, 0.22, 0.43, 0.25])
-    active = np.zeros(AU_COUNT, np.bool_)
+    active = np.zeros(len(AFFWILD2_AUS), np.bool_)
     if kind == "one":
-        active[random.integers(AU_COUNT)] = True
+        active[random.integers(len(AFFWILD2_AUS))] = True
     elif kind != "rest":
         if kind == "together" or random.random() < 0.4:
             chosen = AU_COMBINATIONS[random.integers(len(AU_COMBINATIONS))]
             active[[AFFWILD2_AUS.index(name) for name in chosen]] = True
-        active |= random.random(AU_COUNT) < _BASE_RATES
-    traces = random.uniform(0, 0.25, AU_COUNT) * (random.random(AU_COUNT) < 0.35)
-    between = random.uniform(OFF, ON) * (random.random(AU_COUNT) < 0.05)
+        active |= random.random(len(AFFWILD2_AUS)) < _BASE_RATES
+    traces = random.uniform(0, 0.25, len(AFFWILD2_AUS)) * (random.random(len(AFFWILD2_AUS)) < 0.35)
+    between = random.uniform(OFF, ON) * (random.random(len(AFFWILD2_AUS)) < 0.05)
     mean = np.where(active, random.uniform(ON, 1.15), np.maximum(traces, between))
     mean[_AU25] *= 1.3  # lips part visibly only from half of it
     extras = _extras(random)
@@ -93,7 +93,7 @@ def draw_expression(random: Random) -> Expression:
         _add_speech(random, mean, extras)
     _resolve_lips(random, mean)
     asymmetry = np.where(
-        random.random(AU_COUNT) < 0.35, random.uniform(-0.7, 0.7, AU_COUNT), 0
+        random.random(len(AFFWILD2_AUS)) < 0.35, random.uniform(-0.7, 0.7, len(AFFWILD2_AUS)), 0
     ) * random.choice([-1, 1])
     asymmetry[_OPEN] = 0
     left, right = (np.clip(mean * (1 + sign * asymmetry), 0, 1.4) for sign in (1, -1))

@@ -85,7 +85,7 @@ def load_head(path: Path) -> Head:
     """Load the head from an ict_facekit.npz. Raise InputError for another file."""
     face = ict_face(path, _IDENTITIES)
     strength = np.array([AU_GAINS.get(name, 1.0) for name in AFFWILD2_AUS], np.float32)[:, None, None]
-    face = replace(face, au_deltas=face.au_deltas * strength)
+    face = replace(face, au_deltas=face.au_deltas[: len(strength)] * strength)
     x, y, z = face.neutral.T
     paint = dict(zip(PAINTS, face.paint.T, strict=True))
     bare = paint["skin"] + paint["lip"] + paint["brow"] > 0.5

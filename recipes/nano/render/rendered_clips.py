@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter1d
 
 sys.path.insert(0, str(Path(__file__).parents[3]))  # the repository, for recipes and benchmarks
-from auscan.core.aus import AFFWILD2_AUS, AU_COUNT
+from auscan.core.aus import AFFWILD2_AUS
 from auscan.datasets.synth.dynamics import CLOCK_HZ, FacialBehaviour, simulate, smooth_noise, ticks_for
 from auscan.datasets.synth.person import Floats
 from auscan.datasets.synth.voice import mix_audio
@@ -134,14 +134,18 @@ def draw_clip(head: Head, person: int, seconds: float = SECONDS, mouth: str = "d
     rate = float(random.choice(RATES_HZ))
     times_s = np.arange(int(seconds * rate)) / rate
     disturbance = [None, None, None, None, "voice", "music"][random.integers(6)]
-    asymmetry = np.where(random.random(AU_COUNT) < 0.25, random.uniform(-0.4, 0.4, AU_COUNT), 0)
+    asymmetry = np.where(
+        random.random(len(AFFWILD2_AUS)) < 0.25, random.uniform(-0.4, 0.4, len(AFFWILD2_AUS)), 0
+    )
     return ClipScene(
         head=head,
         appearance=appearance,
         camera=adjust_exposure(draw_camera_setup(random, plain=True), appearance),
         times_s=times_s,
         intensities=(behaviour.interpolate(times_s, movement) + appearance.resting_aus).astype(np.float32),
-        asymmetry=np.where(np.isin(np.arange(AU_COUNT), [_AU25, _AU26]), 0, asymmetry).astype(np.float32),
+        asymmetry=np.where(np.isin(np.arange(len(AFFWILD2_AUS)), [_AU25, _AU26]), 0, asymmetry).astype(
+            np.float32
+        ),
         extras=behaviour.interpolate(times_s, extras).astype(np.float32),
         pose=behaviour.interpolate(times_s, behaviour.pose).astype(np.float32),
         eye_position=behaviour.interpolate(times_s, _head_positions(random, ticks)).astype(np.float32),

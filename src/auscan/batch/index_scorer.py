@@ -40,7 +40,7 @@ from auscan.pipeline.detect import BATCH_CROPS, detect
 from auscan.pipeline.face_features import FaceCrop, FaceEncoder, FrameCrops, batch_frames
 from auscan.pipeline.track import FaceTrack
 from auscan.pipeline.track_queue import TrackQueue
-from auscan.results.table import TrackScores, check_quality
+from auscan.results.table import TrackScores, check_quality, intensity_columns
 from auscan.training.scores import TIME_COLUMN
 
 Crops = Literal["video", "pictures"]
@@ -297,8 +297,9 @@ def _scores_table(
 
     frames: index [T] of each row's frame among those of the faces    keep_all: whatever its quality
     """
-    au_names = engine.config.au_names
-    scores = np.full((len(frames), len(au_names)), np.nan, np.float32)
+    config = engine.config
+    names = [*config.au_names, *(intensity_columns(config.au_names) if config.network.intensity else ())]
+    scores = np.full((len(frames), len(names)), np.nan, np.float32)
     has_face, largest = np.zeros(len(frames), bool), np.zeros(len(frames))
     for face in faces:
         at = pd.Index(face.frames).get_indexer(pd.Index(frames))  # [T], -1: not in the frame
@@ -306,8 +307,9 @@ def _scores_table(
         rows = np.flatnonzero(area > largest)
         usable = (check_quality(face.quality_features[at[rows]])[1] == "") | keep_all
         largest[rows], has_face[rows] = area[rows], usable
-        scores[rows] = np.where(usable[:, None], face.probabilities[at[rows]], np.nan)
-    table = pd.DataFrame(dict(zip(au_names, scores.T, strict=True)))
+        values = [face.probabilities, *([] if face.intensities is None else [face.intensities])]
+        scores[rows] = np.where(usable[:, None], np.concatenate(values, axis=1)[at[rows]], np.nan)
+    table = pd.DataFrame(dict(zip(names, scores.T, strict=True)))
     table.insert(0, "track", track.name)
     table.insert(1, "frame", track.frames + 1)
     table.insert(2, "has_face", has_face)

@@ -15,6 +15,7 @@ from auscan.core.errors import InputError
 
 if TYPE_CHECKING:
     from auscan.training.evaluation import Evaluation, F1Metrics
+    from auscan.training.intensity_metrics import IntensityMetrics
 
 
 def evaluate(
@@ -139,6 +140,29 @@ def _print_tables(evaluation: "Evaluation") -> None:
         for j, (name, ranking) in enumerate(zip(evaluation.au_names, evaluation.ranking, strict=True))
     ]
     typer.echo(format_table(("", "AUC", "95 %", "AP", "95 %", "ECE"), rankings) + "\n")
+    if evaluation.intensity is not None:
+        _print_intensities(evaluation.intensity)
+
+
+def _print_intensities(metrics: "IntensityMetrics") -> None:
+    from auscan.cli.text_table import format_table
+
+    header = ("", "frames", "ICC", "95 %", "r", "95 %", "MAE", "95 %")
+    rows = [
+        (
+            name,
+            frames,
+            *(
+                text
+                for measure, values in metrics.values.items()
+                for text in (_format(values[j]), _format_interval(*metrics.ends[measure][:, j]))
+            ),
+        )
+        for j, (name, frames) in enumerate(
+            zip((*metrics.au_names, "mean"), (*map(str, metrics.frames), ""), strict=True)
+        )
+    ]
+    typer.echo(format_table(header, rows[:-1], rows[-1:]) + "\n")
 
 
 def _f1_cells(metrics: "F1Metrics", j: int) -> tuple[str, str]:

@@ -20,6 +20,7 @@ from auscan.cli.explain import explain
 from auscan.cli.export import export, pack
 from auscan.cli.export_results import export_results
 from auscan.cli.extract import extract
+from auscan.cli.finetune import finetune
 from auscan.cli.live import live
 from auscan.cli.prepare import prepare
 from auscan.cli.score import score
@@ -41,7 +42,7 @@ COMMAND_GROUPS: Final[dict[str, list[Callable[..., None]]]] = {
     "Use": [detect, live, studio, demo, doctor],
     "Results": [explain, export_results, agree],
     "Train and evaluate": [
-        *(prepare, extract, synth, train, crossval, ensemble),
+        *(finetune, prepare, extract, synth, train, crossval, ensemble),
         *(score, evaluate, compare, submit, check_submission, pack, export),
     ],
     "Collections": [merge, query],

@@ -19,7 +19,9 @@ def prepare(
     ],
     dataset: Annotated[
         str | None,
-        typer.Option("--format", help="affwild2, mtl, disfa, bp4d, openface or own; default: detected."),
+        typer.Option(
+            "--format", help="affwild2, mtl, disfa, bp4d, openface, own or synth; default: detected."
+        ),
     ] = None,
     annotations: Annotated[
         list[Path] | None,

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from auscan.cli.model_options import BackendOption, DeviceOption, ThreadsOption
+from auscan.cli.model_options import BackendOption, DeviceOption, ModelOption, ThreadsOption
 from auscan.cli.progress import show_progress
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ MAX_WARNINGS = 5
 def score(
     index: Annotated[Path, typer.Argument(metavar="INDEX", help="Folder written by `auscan prepare`.")],
     out: Annotated[Path, typer.Option("--out", metavar="FILE", help="Parquet file of scores to write.")],
-    model: Annotated[str, typer.Option("--model", help="Shipped model, or a checkpoint folder.")] = "nano",
+    model: ModelOption = "nano",
     split: Annotated[str | None, typer.Option("--split", help="Split to score; default: all.")] = None,
     crops: Annotated[
         Literal["video", "pictures"] | None,
@@ -41,12 +41,13 @@ def score(
     """Score every track in INDEX as `auscan detect` would; resumes an interrupted run."""
     from auscan.batch.index_scorer import IndexScorer
     from auscan.batch.score import score_jobs
-    from auscan.core.checkpoint_folder import find_checkpoint, hash_model
+    from auscan.core.checkpoint_folder import find_checkpoint, hash_model, pin_checkpoint
     from auscan.datasets.index import read_index
     from auscan.inference.load import load_engine
     from auscan.training.thresholds import Decision
 
     dataset_index = read_index(index, root)
+    model = pin_checkpoint(model)
     engine = load_engine(model, backend, device, threads)
     scorer = IndexScorer(dataset_index, engine)
     jobs = scorer.jobs(split, crops)
@@ -76,7 +77,7 @@ def _print_summary(
         f"{summary.tracks} tracks, {summary.frames} frames -> {out}; {summary.scored} frames have scores of "
         f"{config.name}. Its thresholds: {thresholds}"
     )
-    labelled = index.metadata["au_names"]
+    labelled = index.au_names
     for names, meaning in (
         ([name for name in config.au_names if name not in labelled], "Scored, but not in the index"),
         (

@@ -32,6 +32,12 @@ def synth(
         float | None,
         typer.Option("--rate", help="Frames per second; default: 30, 25 or 24 per video."),
     ] = None,
+    all_aus: Annotated[
+        bool,
+        typer.Option(
+            "--all-aus", help="Also move seven AUs that Aff-Wild2 lacks; read with prepare --format synth."
+        ),
+    ] = False,
     workers: Annotated[int, typer.Option("--workers", min=1, help="Videos rendered in parallel.")] = 1,
 ) -> None:
     """Render a synthetic data set in the layout of Aff-Wild2, with ground truth in OUT/truth."""
@@ -42,7 +48,7 @@ def synth(
 
     began_s = time.monotonic()
     with show_progress("synth") as progress:
-        summary = write_dataset(out, videos, seed, seconds, face, workers, rate, progress)
+        summary = write_dataset(out, videos, seed, seconds, face, workers, rate, all_aus, progress)
     rate = 60 * summary["frames"] / max(time.monotonic() - began_s, 1e-6)
     typer.echo(
         f"{out}: {summary['videos']} videos, {summary['tracks']} tracks, {summary['frames']} faces, "

@@ -198,11 +198,6 @@ AFFWILD2_AUS: Final[tuple[str, ...]] = (
 )  # fmt: skip
 """The twelve AUs of Aff-Wild2 in the order of its annotation files."""
 
-# Until every package follows the AUs of its checkpoint, index or table:
-AU_MEANINGS: Final = {name: ACTION_UNITS[name].meaning for name in AFFWILD2_AUS}
-AU_DESCRIPTIONS: Final = {name: ACTION_UNITS[name].description for name in AFFWILD2_AUS}
-AU_COUNT: Final = len(AFFWILD2_AUS)
-
 
 def canonical_name(name: str) -> str:
     """Return the canonical spelling of an AU name: 'AU1', 'au_01' and 'AU 1' all become 'AU01'.

@@ -31,6 +31,7 @@ from auscan.core.environment import atomic_path
 from auscan.core.errors import InputError
 from auscan.datasets.clock import FrameClock
 from auscan.results.readers.annotations import NOT_ANNOTATED
+from auscan.results.table import intensity_columns
 
 FORMAT_NUMBER: Final[int] = 1
 """Format number of the index; increased if older indexes can no longer be read."""
@@ -68,11 +69,6 @@ FRAME_SCHEMA: Final = frame_schema(AFFWILD2_AUS)
 def cover_columns(au_names: Sequence[str]) -> list[str]:
     """Return optional columns of frames.parquet: 1 the AU's region is covered, 0 visible, -1 unknown."""
     return [f"{name}_covered" for name in au_names]
-
-
-def intensity_columns(au_names: Sequence[str]) -> list[str]:
-    """Return optional columns of frames.parquet: intensities 0 to 5, NaN unknown."""
-    return [f"{name}_r" for name in au_names]
 
 
 TRACK_SCHEMA: Final = pa.schema(
@@ -281,6 +277,15 @@ def read_index(folder: Path, root: Path | None = None) -> Index:
     if metadata["format_number"] != FORMAT_NUMBER:
         raise InputError(f"{folder} was written by another version of auscan. Run auscan prepare again.")
     return Index(root or Path(metadata["root"]), frames, tracks, metadata)
+
+
+def write_index(folder: Path, index: Index) -> None:
+    """Write a changed index, such as one with other splits."""
+    footer = json.dumps({**index.metadata, "root": str(index.root)}).encode()
+    for name, table in (("frames", index.frames), ("tracks", index.tracks)):
+        stored = pa.Table.from_pandas(table, preserve_index=False)
+        with atomic_path(folder / f"{name}.parquet") as path:
+            pq.write_table(stored.replace_schema_metadata({METADATA_KEY: footer}), path, compression="zstd")
 
 
 def _read(path: Path) -> tuple[pd.DataFrame, dict[str, Any]]:

@@ -271,10 +271,10 @@ class OwnLabels:
         )
 
 
-def is_own(tree: DatasetTree) -> bool:
-    """Return whether a folder has videos, and files with the suffixes of coders' files."""
+def is_own(tree: DatasetTree, videos: Sequence[Path]) -> bool:
+    """Return whether a folder has coders' files by suffix, and videos, or these are elsewhere."""
     kinds = {path.suffix.lower() for path in tree.files}
-    return bool(kinds & VIDEO_SUFFIXES) and bool(kinds & CODER_SUFFIXES)
+    return bool(videos or kinds & VIDEO_SUFFIXES) and bool(kinds & CODER_SUFFIXES)
 
 
 def _find_videos(tree: DatasetTree, folders: Sequence[Path]) -> dict[str, Path]:

@@ -1,11 +1,12 @@
 """Detect the format of a data set and write its index and report.
 
 Inputs: the data set's folder.  Returns: an index with frames.parquet, tracks.parquet, report.md, report.json.
-See also: affwild2.py, disfa.py, bp4d.py, openface.py, own_labels.py (rules of each data set).
+See also: affwild2.py, disfa.py, bp4d.py, openface.py, own_labels.py (rules of each data set),
+synth/truth.py (ground truth of synthetic data).
 """
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final, Protocol
@@ -22,9 +23,10 @@ from auscan.datasets.index import Track, open_index_writer
 from auscan.datasets.openface import OpenFace
 from auscan.datasets.own_labels import OwnLabels, is_own
 from auscan.datasets.report import as_markdown, summarise
+from auscan.datasets.synth.truth import SyntheticTruth
 from auscan.results.readers.toolkits import is_openface
 
-FORMATS: Final[tuple[str, ...]] = ("affwild2", "mtl", "disfa", "bp4d", "openface", "own")
+FORMATS: Final[tuple[str, ...]] = ("affwild2", "mtl", "disfa", "bp4d", "openface", "own", "synth")
 """Supported data set formats."""
 
 Progress = Callable[[int, int | None], None]
@@ -121,7 +123,7 @@ def _detect_dataset(
         if dataset == "mtl" or "multitask" in files.texts.values():
             return _DetectedDataset("mtl", MultiTask(root, files), files.unused)
     tree = walk_tree(root, exclude=out)
-    kind = dataset or _detect_tree_format(tree)
+    kind = dataset or _detect_tree_format(tree, roots.videos)
     if kind == "own":
         own = OwnLabels(tree, roots.videos, coders.names, coders.coder)
         return _DetectedDataset(kind, own, tree.unused, codings=own.codings)
@@ -129,8 +131,10 @@ def _detect_dataset(
         "disfa": Disfa,
         "bp4d": Bp4d,
         "openface": OpenFace,
+        "synth": SyntheticTruth,
     }
-    return _DetectedDataset(kind, readers[kind](tree), tree.unused, has_intensities=kind == "disfa")
+    has_intensities = kind in ("disfa", "synth")
+    return _DetectedDataset(kind, readers[kind](tree), tree.unused, has_intensities=has_intensities)
 
 
 def _is_affwild2(files: DatasetFiles) -> bool:
@@ -140,7 +144,7 @@ def _is_affwild2(files: DatasetFiles) -> bool:
     return bool(files.annotations) or "template" in kinds or has_lists
 
 
-def _detect_tree_format(tree: DatasetTree) -> str:
+def _detect_tree_format(tree: DatasetTree, videos: Sequence[Path]) -> str:
     """Return the format of a data set other than Aff-Wild2.  Raises InputError if none is recognised."""
     names = {folder.name.casefold() for folder in (tree.root, *tree.folders)}
     if "actionunit_labels" in names:
@@ -149,7 +153,7 @@ def _detect_tree_format(tree: DatasetTree) -> str:
         return "bp4d"
     if any(path.suffix.lower() == ".csv" and is_openface(path) for path in tree.files):
         return "openface"
-    if is_own(tree):
+    if is_own(tree, videos):
         return "own"
     raise InputError(
         f"{tree.root} does not hold a supported data set. auscan searched for AU_Detection_Challenge, "

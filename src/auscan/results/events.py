@@ -293,6 +293,8 @@ NO_BASELINE: Final[str] = "none"
 """Name of the setting without a baseline."""
 NEUTRAL: Final[float] = 0.1
 """Highest neutral probability."""
+MIN_NEUTRAL: Final[float] = 1e-6
+"""Lowest neutral probability: a threshold of 0 has one, too."""
 MIN_BASELINE_FRAMES: Final[int] = 25
 """Scored frames that a level needs."""
 
@@ -343,7 +345,7 @@ def resting_level(
 
 def neutral_point(thresholds: Sequence[float]) -> NDArray[np.float64]:
     """Return the neutral probability of each AU, [A], for thresholds [A]."""
-    return np.minimum(NEUTRAL, np.asarray(thresholds, np.float64) / 2)
+    return np.clip(np.asarray(thresholds, np.float64) / 2, MIN_NEUTRAL, NEUTRAL)
 
 
 def subtract_baseline(

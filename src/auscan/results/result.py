@@ -20,7 +20,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from auscan.core.aus import ACTION_UNITS, au_columns
+from auscan.core.aus import ACTION_UNITS, au_columns, canonical_name
 from auscan.core.environment import atomic_path
 from auscan.core.errors import InputError
 from auscan.results.attributions import (
@@ -192,39 +192,6 @@ class Result:
         """One row for each event, with the columns `events.EVENT_COLUMNS`; computed on first access."""
         return find_events(self.table, self.info.thresholds, speech=self.sound)
 
-    def with_thresholds(self, thresholds: Mapping[str, float]) -> "Result":
-        """Return this result with other thresholds of some AUs, without running the network.
-
-        thresholds: probability from which an AU is active, above 0 and at most 1, by AU, such as
-            {"AU12": 0.3}. Other AUs keep theirs.
-        `AU.._c` and the events are computed again; with a baseline also `AU.._b`, whose neutral probability
-        depends on the threshold. The operating point becomes `custom`. The tracks and attributions are kept.
-        Raises InputError for an AU that the result lacks, or a value outside this range.
-        """
-        for name, value in thresholds.items():
-            if name not in self.info.au_names:
-                raise InputError(
-                    f"{name} is not an AU of this result. Its AUs: {', '.join(self.info.au_names)}."
-                )
-            if not 0 < value <= 1:
-                raise InputError(f"The threshold of {name} should be above 0 and at most 1; got {value}.")
-        of_aus = zip(self.info.au_names, self.info.thresholds, strict=True)
-        values = tuple(float(thresholds.get(name, value)) for name, value in of_aus)
-        return self._with_info(replace(self.info, thresholds=values, operating_point="custom"))
-
-    def with_baseline(self, baseline: str) -> "Result":
-        """Return this result with another person baseline, without running the network.
-
-        baseline: none, median or SECONDS-SECONDS, such as 2-5 (docs/events.md).
-        `AU.._b`, `AU.._c` and the events are computed again.  Raises InputError for any other text.
-        """
-        return self._with_info(replace(self.info, baseline=baseline))
-
-    def _with_info(self, info: RunInfo) -> "Result":
-        baseline = parse_baseline(info.baseline)
-        table = replace_baseline(self.table, baseline, info.thresholds, info.keep_all)
-        return replace(self, table=table, info=info)
-
     def export(
         self, *, to: str | Sequence[str], folder: str | Path, media: str | Path | None = None
     ) -> list[Path]:
@@ -243,6 +210,37 @@ class Result:
         """Return the baseline level of each face, [A] by face_id; None without a baseline."""
         baseline = parse_baseline(self.info.baseline)
         return None if baseline is None else resting_levels(self.table, baseline, self.info.keep_all)
+
+    def with_baseline(self, baseline: str) -> "Result":
+        """Return the result with another person baseline, without running the network.
+
+        baseline: none, median or SECONDS-SECONDS.  Raises InputError for any other text.
+        """
+        return self._scored_again(replace(self.info, baseline=baseline))
+
+    def with_thresholds(self, thresholds: Mapping[str, float] | Sequence[float]) -> "Result":
+        """Return the result with other thresholds: `AU.._c`, events and summary follow, without the network.
+
+        thresholds: 0 to 1, one for each of `info.au_names` in order, or by AU name for some of them
+        The operating point becomes "custom".
+        Raises InputError for an AU that the result does not have, a wrong count or a value beyond 0 to 1.
+        """
+        names = self.info.au_names
+        if isinstance(thresholds, Mapping):
+            given = {canonical_name(name): value for name, value in thresholds.items()}
+            if unknown := [name for name in given if name not in names]:
+                raise InputError(f"The result has no {', '.join(unknown)}. Its AUs: {', '.join(names)}.")
+            by_name = dict(zip(names, self.info.thresholds, strict=True)) | given
+            thresholds = [by_name[name] for name in names]
+        values = tuple(float(value) for value in thresholds)
+        if len(values) != len(names) or not all(0 <= value <= 1 for value in values):
+            raise InputError(f"Give {len(names)} thresholds from 0 to 1, one for each AU; got {values}.")
+        return self._scored_again(replace(self.info, thresholds=values, operating_point="custom"))
+
+    def _scored_again(self, info: RunInfo) -> "Result":
+        """Return the result with `AU.._c` by the thresholds and the baseline of a run."""
+        table = replace_baseline(self.table, parse_baseline(info.baseline), info.thresholds, info.keep_all)
+        return replace(self, table=table, info=info)
 
     def plot(self, face_id: int | None = None) -> "go.Figure":
         """Return a plotly figure of the AUs of one face over time, with its events.

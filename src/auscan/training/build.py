@@ -1,7 +1,7 @@
 """Build what a training run needs before its first step: data, network, optimiser, schedule and losses.
 
 Inputs: a `TrainConfig`. Returns: `TrainingData` and `TrainingModules`.
-See also: loop.py (the steps of a run), windows.py (tracks and windows), module.py (network).
+See also: loop.py (the steps of a run), tracks.py (tracks), windows.py (windows), module.py (network).
 """
 
 from collections.abc import Callable
@@ -20,7 +20,9 @@ from auscan.core.config import NetworkConfig
 from auscan.core.errors import AuscanError, InputError
 from auscan.datasets.frozen_encoders import Encoders
 from auscan.datasets.index import Index, read_index
-from auscan.training.config import LoopConfig, TrainConfig
+from auscan.model.alignment import GranularityAlignment
+from auscan.training.config import ControlConfig, LoopConfig, ModelConfig, TrainConfig
+from auscan.training.controls import parameter_count
 from auscan.training.encoder import CropEncoder
 from auscan.training.find_encoders import find_encoders
 from auscan.training.losses import Criterion, positive_weights
@@ -29,7 +31,6 @@ from auscan.training.module import (
     FeatureSizes,
     build_network,
     network_config,
-    parameter_table,
 )
 from auscan.training.optim import (
     WeightAverage,
@@ -39,18 +40,17 @@ from auscan.training.optim import (
     with_separate_rate,
 )
 from auscan.training.run import TrainedConfig, find_trained, load_trained
-from auscan.training.windows import (
+from auscan.training.start import is_checkpoint, read_checkpoint, with_aus
+from auscan.training.tracks import (
     LabelledTrack,
-    Window,
     check_features_from,
     check_same_encoders,
-    index_aus,
     load_tracks,
     sample_audio,
     smallest_enlarged,
     split_tracks,
-    training_windows,
 )
+from auscan.training.windows import Window, training_windows
 
 Reporter = Callable[[str], None]
 """Function that receives progress lines for people."""
@@ -87,6 +87,16 @@ class TrainingData:
         labelled = np.any([(track.labels >= 0).any(axis=0) for track in self.training], axis=0)  # [A]
         return tuple(name for name, known in zip(self.au_names, labelled, strict=True) if not known)
 
+    @cached_property
+    def untrained_intensities(self) -> tuple[str, ...]:
+        """AUs without any known training intensity."""
+        known = np.any([~np.isnan(track.intensities).all(axis=0) for track in self.training], axis=0)  # [A]
+        return tuple(name for name, any_known in zip(self.au_names, known, strict=True) if not any_known)
+
+    def trains_intensities(self, config: TrainConfig) -> bool:
+        """Whether the network has intensities: an AU has known ones, and their loss is in use."""
+        return config.loss.intensity > 0 and len(self.untrained_intensities) < len(self.au_names)
+
     def labels(self) -> NDArray[np.int8]:
         """Return the labels [F, A] of all training frames that have a crop."""
         return np.concatenate([track.labels[track.features.has_image] for track in self.training])
@@ -120,10 +130,10 @@ def load_data(config: TrainConfig, report: Reporter) -> TrainingData:
 
 def _trained_aus(config: TrainConfig, index: Index) -> tuple[str, ...]:
     """Return the AUs of a run. Raises InputError for an AU that none of its data sets has."""
-    own = index_aus(index)
+    own = index.au_names
     if config.data.au_names is None:
         return own
-    known = {*own, *(name for further in config.data.more for name in index_aus(read_index(further.index)))}
+    known = {*own, *(name for further in config.data.more for name in read_index(further.index).au_names)}
     unknown = [name for name in config.data.au_names if name not in known]
     if unknown:
         raise InputError(
@@ -138,6 +148,7 @@ def initial_trained_config(config: TrainConfig, data: TrainingData) -> TrainedCo
     header = data.training[0].features.header
     return TrainedConfig(
         untrained_aus=data.untrained_aus,
+        untrained_intensities=data.untrained_intensities if data.trains_intensities(config) else (),
         model=header.model,
         encoders=header.encoders,
         sizes=data.sizes,
@@ -172,7 +183,8 @@ def build_modules(
     if encoder_config is not None and data.initial is not None:
         encoder = CropEncoder(data.initial.visual, data.sizes.grid, encoder_config)
     view_frames = config.loss.alignment_frames if config.loss.alignment else 0
-    network = build_network(data.sizes, config.model, view_frames, encoder, data.au_names)
+    outputs = data.au_names, data.trains_intensities(config)
+    network = build_network(data.sizes, config.model, view_frames, encoder, *outputs)
     report(parameter_table(network, data.sizes, config.model))
     if config.model.start_from is None:
         with torch.no_grad():
@@ -219,9 +231,36 @@ def mixed_precision(loop: LoopConfig) -> Literal["no", "bf16", "fp16"]:
     return "bf16" if on_gpu and torch.cuda.is_bf16_supported(including_emulation=False) else "no"
 
 
+def parameter_table(network: FeatureNetwork, sizes: FeatureSizes, model: ModelConfig) -> str:
+    """Return a table, as text, of the number of weights of each part, with and without controls.
+
+    The last line states how many patches of a frame are active, k of N.
+    """
+    with torch.device("meta"):
+        config = model.network().model_copy(update={"au_names": network.au_names})
+        plain = FeatureNetwork(sizes, config, ControlConfig())
+    lines = ["weights      this run     the method"]
+    mixes = [name for name in ("visual_mix", "audio_mix") if parameter_count(network.get_submodule(name))]
+    for name in (*mixes, "alignment", "temporal.fusion", "temporal.memory", "temporal.head"):
+        count, plain_count = (parameter_count(each.get_submodule(name)) for each in (network, plain))
+        lines.append(f"{name.rpartition('.')[2]:10} {count:10,} {plain_count:14,}")
+    in_encoder = 0 if network.encoder is None else parameter_count(network.encoder)
+    total = parameter_count(network) - in_encoder
+    lines.append(f"{'total':10} {total:10,} {parameter_count(plain):14,}")
+    if network.encoder is not None:
+        trained = sum(weight.numel() for weight in network.encoder.parameters() if weight.requires_grad)
+        lines.append(f"{'encoder':10} {trained:10,} of {in_encoder:,} are trained")
+    grid = f"N = {sizes.grid**2} patches ({sizes.grid} x {sizes.grid})"
+    if isinstance(network.alignment, GranularityAlignment):
+        lines.append(f"k = {network.alignment.active} of {grid} are active")
+    else:
+        lines.append(f"k = 0 of {grid} are active: the face token alone is used")
+    return "\n".join(lines)
+
+
 def _network_config(config: TrainConfig, data: TrainingData) -> NetworkConfig:
     """Return the settings of the network; a fine-tuning run has those of its initial encoders."""
-    network = network_config(data.sizes, config.model, data.au_names)
+    network = network_config(data.sizes, config.model, data.au_names, data.trains_intensities(config))
     if data.initial is None:
         return network
     encoders = data.initial.config
@@ -229,9 +268,16 @@ def _network_config(config: TrainConfig, data: TrainingData) -> NetworkConfig:
 
 
 def _load_initial_weights(network: FeatureNetwork, folder: Path, data: TrainingData) -> None:
-    """Load the weights of another run. Raises InputError unless names, shapes and encoders are the same."""
-    trained, trained_config = load_trained(find_trained(folder) or folder)
+    """Load the weights of another run or of a checkpoint, whose AUs are matched by name.
+
+    Raises InputError unless names, shapes and encoders are the same.
+    """
     header = data.training[0].features.header
+    if find_trained(folder) is None and is_checkpoint(folder):
+        trained, trained_config = read_checkpoint(folder, header)
+        trained, trained_config = with_aus(trained, trained_config, data.au_names)
+    else:
+        trained, trained_config = load_trained(find_trained(folder) or folder)
     if trained_config.encoders != header.encoders:
         raise InputError(
             f"model.start_from: {folder} was trained on features of {trained_config.model}, not on those of "

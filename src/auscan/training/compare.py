@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from auscan.core.aus import au_columns
 from auscan.core.errors import InputError
 from auscan.training.evaluation import CountedLabels, count_labels
-from auscan.training.metrics import Rule, bootstrap, count_by, percentile_ends, ranking
+from auscan.training.metrics import DRAWS, Rule, bootstrap, count_by, percentile_ends, ranking, with_mean
 from auscan.training.ranking_draws import count_levels, ranking_draws
 from auscan.training.scores import shared_aus
 from auscan.training.smoothing import final_scores
@@ -92,10 +92,12 @@ def compare(
     scores: tuple[pd.DataFrame, pd.DataFrame],
     decisions: tuple[Decision | None, Decision | None] = (None, None),
     rule: Rule = "frame",
+    draws: int = DRAWS,
 ) -> Comparison:
     """Compare two sets of scores, A and B, for the AUs that labels and both scores have.
 
     decisions: thresholds and smoothing of A and of B; None: 0.5 without smoothing
+    draws: number of bootstrap draws
     Raises InputError if no AU is shared, a labelled track has no scores, no label counts, or a decision lacks
     an AU; AuscanError without scikit-learn.
     """
@@ -120,8 +122,8 @@ def compare(
         rule=rule,
         frames=int(kept.counted.sum()),
         sources=kept.sources,
-        f1=_compare_f1(kept, *active),
-        auc=_compare_auc(kept, *finals),
+        f1=_compare_f1(kept, active, draws),
+        auc=_compare_auc(kept, finals, draws),
     )
 
 
@@ -130,40 +132,32 @@ def _other_columns(table: pd.DataFrame) -> list[str]:
     return [column for column in table.columns if column not in aus]
 
 
-def _compare_f1(kept: CountedLabels, a: NDArray[np.bool_], b: NDArray[np.bool_]) -> Difference:
-    values, draws = [], []
-    for active in (a, b):
+def _compare_f1(kept: CountedLabels, predictions: Sequence[NDArray[np.bool_]], draws: int) -> Difference:
+    values, drawn = [], []
+    for active in predictions:
         counts = count_by(kept.source, kept.sources, kept.labels, active, "element")
         values.append(np.append(counts.pooled().f1(), counts.pooled().score()))
-        draws.append(np.column_stack(bootstrap(counts)))  # [D, A + 1]
-    return _difference(kept, values, draws)
+        drawn.append(np.column_stack(bootstrap(counts, draws)))  # [D, A + 1]
+    return _difference(kept, values, drawn)
 
 
-def _compare_auc(kept: CountedLabels, a: NDArray[np.float32], b: NDArray[np.float32]) -> Difference:
+def _compare_auc(kept: CountedLabels, scores: Sequence[NDArray[np.float32]], draws: int) -> Difference:
     # Frames that one of the two cannot score are left out of both.
-    labels = np.where(np.isnan(a) | np.isnan(b), -1, kept.labels)
-    values, draws = [], []
-    for scores in (a, b):
-        columns = list(zip(labels.T, scores.T, strict=True))
+    labels = np.where(np.isnan(scores[0]) | np.isnan(scores[1]), -1, kept.labels)
+    values, drawn = [], []
+    for each in scores:
+        columns = list(zip(labels.T, each.T, strict=True))
         auc = np.array([ranking(*column).auc for column in columns])
-        drawn = [ranking_draws(count_levels(*column, kept.source, kept.sources))[0] for column in columns]
-        values.append(_with_mean(auc))
-        draws.append(_with_mean(np.stack(drawn, axis=-1)))  # [D, A + 1]
-    return _difference(kept, values, draws)
+        levels = [count_levels(*column, kept.source, kept.sources) for column in columns]
+        values.append(with_mean(auc))
+        drawn.append(with_mean(np.stack([ranking_draws(counts, draws)[0] for counts in levels], axis=-1)))
+    return _difference(kept, values, drawn)
 
 
-def _with_mean(values: Floats) -> Floats:
-    """[..., A] -> [..., A + 1] with the mean of the AUs that are known; NaN if none is."""
-    known = ~np.isnan(values)
-    count = known.sum(axis=-1, keepdims=True)
-    total = np.where(known, values, 0.0).sum(axis=-1, keepdims=True)
-    mean = np.divide(total, count, out=np.full(total.shape, np.nan), where=count > 0)
-    return np.concatenate([values, mean], axis=-1)
-
-
-def _difference(kept: CountedLabels, values: Sequence[Floats], draws: Sequence[Floats]) -> Difference:
+def _difference(kept: CountedLabels, values: Sequence[Floats], drawn: Sequence[Floats]) -> Difference:
+    """Return the difference of values [A + 1], with the intervals of the differences of draws [D, A + 1]."""
     a, b = values
-    ends = percentile_ends(draws[1] - draws[0]) if kept.sources > 1 else np.full((2, len(a)), np.nan)
+    ends = percentile_ends(drawn[1] - drawn[0]) if kept.sources > 1 else np.full((2, len(a)), np.nan)
     return Difference(a, b, ends)
 
 

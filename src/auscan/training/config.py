@@ -163,8 +163,8 @@ class ModelConfig(Settings):
     encoder: EncoderConfig | None = None
     """null: train on features; otherwise on crops, end to end."""
     start_from: Path | None = None
-    """Folder of another run, or of its best/ or last/, whose weights are the initial ones. It must have the
-    same sizes, controls and encoders."""
+    """Folder of another run, or of its best/ or last/, or a checkpoint such as nano, whose weights are the
+    initial ones. It must have the same sizes, controls and encoders; the AUs of a checkpoint may differ."""
 
     def network(self) -> NetworkConfig:
         """Return the settings of the network; parts that are not given have the settings of the size.
@@ -206,6 +206,9 @@ class LossConfig(Settings):
     covers: float = Field(default=0.1, ge=0)
     """Binary cross-entropy of the gates, for regions that are known to be covered or visible; only with
     visual: alignment or all, and only for data sets with the columns AU01_covered and so on."""
+    intensity: float = Field(default=0.5, ge=0)
+    """Binary cross-entropy of intensities as shares of 5; only for data sets with the columns AU01_r and so
+    on. A network has intensities if its training data have them and this is above 0."""
 
 
 class DropoutConfig(Settings):

@@ -19,9 +19,10 @@ import pandas as pd
 
 from auscan.core.aus import au_columns
 from auscan.core.errors import InputError
+from auscan.results.table import intensity_columns
 from auscan.training.config import FoldConfig, TrainConfig
 from auscan.training.loop import train
-from auscan.training.scores import check_scores, read_scores, write_scores
+from auscan.training.scores import TIME_COLUMN, check_scores, read_scores, write_scores
 
 OUT_OF_FOLD: Final = "oof"
 """Name of the out-of-fold scores of all labelled tracks."""
@@ -80,24 +81,25 @@ def mean_scores(tables: Sequence[pd.DataFrame], names: Sequence[str]) -> pd.Data
     first = checked[0]
     au_names = list(au_columns(first.columns))
     for table, name in zip(checked[1:], names[1:], strict=True):
-        _check_same_aus(au_names, au_columns(table.columns), names[0], name)
+        _check_same_columns(first, table, names[0], name)
         _check_same_frames(first, table, names[0], name)
-    total = np.zeros((len(first), len(au_names)))
+    columns = [*au_names, *(each for each in intensity_columns(au_names) if each in first)]
+    total = np.zeros((len(first), len(columns)))
     number = np.zeros_like(total)
     for table in checked:
-        values = table[au_names].to_numpy(np.float64)
+        values = table[columns].to_numpy(np.float64)
         total += np.nan_to_num(values, nan=0.0)
         number += ~np.isnan(values)
     mean = np.divide(total, number, out=np.full_like(total, np.nan), where=number > 0)
     result = first.copy()
-    result[au_names] = mean.astype(np.float32)
+    result[columns] = mean.astype(np.float32)
     result["has_face"] = np.logical_or.reduce([table["has_face"].to_numpy() for table in checked])
     return result
 
 
-def _check_same_aus(au_names: Sequence[str], others: Sequence[str], name: str, other_name: str) -> None:
-    """Raise InputError with the AUs that only one of two tables has."""
-    differing = sorted(set(au_names) ^ set(others))
+def _check_same_columns(first: pd.DataFrame, other: pd.DataFrame, name: str, other_name: str) -> None:
+    """Raise InputError with the AUs and intensities that only one of two tables has."""
+    differing = sorted(map(str, (set(first) ^ set(other)) - {TIME_COLUMN}))
     if differing:
         raise InputError(
             f"Only one of {name} and {other_name} has {', '.join(differing)}. An ensemble needs the same AUs "

@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 from auscan.core.aus import au_columns
 from auscan.core.errors import InputError
 from auscan.inference.score_track import to_logits
+from auscan.training.intensity_metrics import IntensityMetrics, evaluate_intensities
 from auscan.training.metrics import (
     Counts,
     Interval,
@@ -119,6 +120,8 @@ class Evaluation:
     """[A] expected calibration error of the given scores, on counted frames with a face."""
     calibrated_error: tuple[float, ...] | None
     """[A] the same after a calibration fitted on other videos; None as for cross_fitted."""
+    intensity: IntensityMetrics | None
+    """Measures of the intensities; None if labels or scores have none."""
     calibrated_thresholds: CalibratedThresholds | None
     """Calibration and operating points fitted on the counted frames with a face; None if thresholds were
     given."""
@@ -152,6 +155,7 @@ class Evaluation:
             "calibrated_error": None
             if self.calibrated_error is None
             else _calibration_json(names, self.calibrated_error),
+            "intensity": None if self.intensity is None else _intensity_json(self.intensity),
         }
 
 
@@ -214,6 +218,7 @@ def evaluate(
         precision_interval=precision_ends,
         calibration_error=faces.calibration_error(faces.probabilities),
         calibrated_error=faces.calibrated_error() if decision is None and faces.sources > 1 else None,
+        intensity=evaluate_intensities(labels, scores, names),
         calibrated_thresholds=(
             fit_calibrated_thresholds(faces.labels, to_logits(faces.probabilities))
             if decision is None
@@ -339,6 +344,21 @@ def _label_json(names: Sequence[str], counts: Counts) -> dict[str, Any]:
         "f1_of_always_yes": _by_au(names, always),
         "mean_f1_of_always_yes": _finite_or_none(float(np.nanmean(always))),
     }
+
+
+def _intensity_json(metrics: IntensityMetrics) -> dict[str, Any]:
+    """Return the figures of each measure by AU, and those of the mean over the AUs."""
+    names = metrics.au_names
+    report: dict[str, Any] = {"frames": dict(zip(names, metrics.frames, strict=True))}
+    for measure, values in metrics.values.items():
+        ends = metrics.ends[measure]
+        report[measure] = {
+            "mean": _finite_or_none(values[-1]),
+            "interval": [_finite_or_none(end) for end in ends[:, -1]],
+            "by_au": _by_au(names, values[:-1]),
+            "by_au_interval": _ends_json(names, ends[:, :-1]),
+        }
+    return report
 
 
 def _calibration_json(names: Sequence[str], errors: tuple[float, ...]) -> dict[str, Any]:

@@ -28,6 +28,7 @@ from torch.utils.data import DataLoader
 from auscan.core.config import CHECKPOINT_FORMAT
 from auscan.core.errors import InputError
 from auscan.model.alignment import GranularityAlignment
+from auscan.results.table import intensity_columns
 from auscan.training.build import (
     Reporter,
     build_accelerator,
@@ -45,7 +46,8 @@ from auscan.training.optim import keep_freed_memory
 from auscan.training.predict import score_tracks, validation_score
 from auscan.training.run import RunFolder, load_trained, save_trained
 from auscan.training.scores import write_scores
-from auscan.training.windows import Batch, CaughtErrors, LabelledTrack, WindowBatches
+from auscan.training.tracks import LabelledTrack
+from auscan.training.windows import Batch, CaughtErrors, WindowBatches
 
 EXTRA_AUDIO_S = 0.1
 """Audio of a window beyond the reach of its outermost frames, in seconds."""
@@ -169,7 +171,8 @@ class Trainer:
         """One step of the optimiser; its losses, averaged over its batches, go to the meter."""
         self.network.train()
         module = self.accelerator.unwrap_model(self.network)
-        if isinstance(module.alignment, GranularityAlignment):
+        starts_fresh = self.config.model.start_from is None  # trained weights have learned their selection
+        if isinstance(module.alignment, GranularityAlignment) and starts_fresh:
             module.alignment.anneal_selection(self.active_patches, self.progress.step / self.total_steps)
         sums: dict[str, Tensor] = {}
         finite: list[Tensor] = []
@@ -254,7 +257,9 @@ class Trainer:
 
             tables = gather_object(tables)
         table = pd.concat(tables, ignore_index=True).sort_values(["track", "frame"], ignore_index=True)
-        table[list(self.trained_config.untrained_aus)] = np.float32(np.nan)
+        trained = self.trained_config
+        unknown = [*trained.untrained_aus, *intensity_columns(trained.untrained_intensities)]
+        table[unknown] = np.float32(np.nan)
         return table
 
     def _averaged_network(self) -> FeatureNetwork:

@@ -5,6 +5,7 @@
     soft_f1      1 minus the F1 of probabilities in place of decisions, over the batch
     alignment    contrastive loss: a face should match its own regions (model/alignment.py)
     covers       binary cross-entropy of the gates, where it is known what covers a region
+    intensity    binary cross-entropy of intensities as shares of the largest, where they are known
     opening      binary cross-entropy of the opening of the mouth, from the picture and from the sound; only
                  if an AU of `MOUTH_AUS` is trained
 
@@ -22,6 +23,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from auscan.core.config import MAX_INTENSITY
 from auscan.model.alignment import contrast_loss
 from auscan.training.config import LossConfig
 
@@ -115,6 +117,10 @@ class Predictions(NamedTuple):
     """Logits of the opening of the mouth [..., 2]: from the picture, from the sound."""
     own_audio: Tensor
     """[...] bool; False for frames without audio or with the audio of someone else."""
+    intensity_logits: Tensor | None
+    """[..., A] logits of intensities as shares of the largest; None for a network without intensities."""
+    intensities: Tensor
+    """[..., A] 0 to 5; NaN if unknown and for frames without a face."""
     views: Views | None
     """None without regions or without a contrast."""
 
@@ -155,6 +161,13 @@ def opening_loss(opening: Tensor, mouth_labels: Tensor, own_audio: Tensor) -> Te
     return _mean(F.binary_cross_entropy_with_logits(logits, target, reduction="none"), counted)
 
 
+def intensity_loss(intensity_logits: Tensor, intensities: Tensor) -> Tensor:
+    """Mean binary cross-entropy over the known intensities; least if the estimate is the mean intensity."""
+    logits, known = _widen(intensity_logits), ~intensities.isnan()
+    target = (intensities.to(logits.dtype) / MAX_INTENSITY).nan_to_num(0.0)
+    return _mean(F.binary_cross_entropy_with_logits(logits, target, reduction="none"), known)
+
+
 @dataclass(frozen=True, eq=False)
 class Losses:
     """Losses of one step."""
@@ -193,6 +206,9 @@ class Criterion:
             terms["alignment"] = config.alignment, contrast(predictions.views)
         if config.covers and predictions.gate_logits is not None:
             terms["covers"] = config.covers, cover_loss(predictions.gate_logits, predictions.covers)
+        if config.intensity and predictions.intensity_logits is not None:
+            loss = intensity_loss(predictions.intensity_logits, predictions.intensities)
+            terms["intensity"] = config.intensity, loss
         total = logits.sum() * 0.0  # has a gradient even if no loss is in use
         for weight, loss in terms.values():
             total = total + weight * loss

@@ -233,6 +233,11 @@ def _f1(
     return np.where(tp + fp + fn + tn > 0, f1, np.nan)
 
 
+def with_mean(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Append the mean over the last axis, without NaN: [..., A] -> [..., A + 1]; NaN if all are NaN."""
+    return np.concatenate([values, _mean_of_known(values)[..., None]], axis=-1)
+
+
 def _mean_of_known(f1: NDArray[np.float64]) -> NDArray[np.float64]:
     """Mean over the last axis, without NaN; NaN if all values are NaN."""
     known = ~np.isnan(f1)

@@ -8,6 +8,7 @@ Inputs: batches of features or of crops (windows.py), or one whole track. Return
 See also: model/ (the parts), controls.py (their replacements), encoder.py, losses.py.
 """
 
+from dataclasses import dataclass
 from typing import NamedTuple
 from zlib import crc32
 
@@ -24,11 +25,12 @@ from auscan.datasets.cache import CacheHeader, TrackFeatures
 from auscan.datasets.crops import TrackCrops
 from auscan.model.alignment import AlignmentOutput, GranularityAlignment
 from auscan.model.fusion import audio_at_frames
+from auscan.model.head import to_intensity
 from auscan.model.mamba import BiMamba
-from auscan.model.network import AudioInput
+from auscan.model.network import AudioInput, HeadOutput
 from auscan.model.token_mix import TokenMix
 from auscan.training.config import ControlConfig, ModelConfig
-from auscan.training.controls import ControlledTemporalStage, build_alignment, parameter_count
+from auscan.training.controls import ControlledTemporalStage, build_alignment
 from auscan.training.encoder import CropEncoder
 from auscan.training.losses import Predictions, Views
 from auscan.training.windows import Batch
@@ -78,6 +80,31 @@ class Frames(NamedTuple):
     """[B, L] bool, False for padding."""
 
 
+@dataclass(frozen=True, eq=False)
+class TrackPrediction:
+    """Predictions for all frames of a track."""
+
+    probabilities: NDArray[np.float32]
+    """[T, A]; NaN for frames without a crop."""
+    intensities: NDArray[np.float32] | None
+    """[T, A] 0 to 5, NaN likewise; None for a network without intensities."""
+
+    @classmethod
+    def unknown(cls, frames: int, network: "FeatureNetwork") -> "TrackPrediction":
+        """Return the prediction of a track of which nothing is known yet."""
+        shape = frames, len(network.au_names)
+        intensities = np.full(shape, np.nan, np.float32) if network.has_intensities else None
+        return cls(np.full(shape, np.nan, np.float32), intensities)
+
+    def fill(
+        self, rows: NDArray[np.integer] | slice, logits: Tensor, intensity_logits: Tensor | None
+    ) -> None:
+        """Set some rows from logits [n, A]."""
+        self.probabilities[rows] = torch.sigmoid(logits.float()).cpu().numpy()
+        if self.intensities is not None and intensity_logits is not None:
+            self.intensities[rows] = to_intensity(intensity_logits.float()).cpu().numpy()
+
+
 class FeatureNetwork(nn.Module):
     """The trainable network, with or without controls."""
 
@@ -91,7 +118,7 @@ class FeatureNetwork(nn.Module):
     ) -> None:
         """view_frames: frames of each window with views; encoder: None to use cached features."""
         super().__init__()
-        self.encoder, self.au_names = encoder, config.au_names
+        self.encoder, self.au_names, self.has_intensities = encoder, config.au_names, config.intensity
         width = config.alignment.width
         self.visual_mix = TokenMix(sizes.width, sizes.visual_parts, width)
         self.audio_mix = TokenMix(sizes.audio_width, sizes.audio_parts, width)
@@ -114,6 +141,7 @@ class FeatureNetwork(nn.Module):
         views = [each.views for each in windows if each.views is not None]
         joined = Views(*map(torch.cat, zip(*views, strict=True))) if views else None
         gates = [each.gate_logits for each in windows if each.gate_logits is not None]
+        intensities = [each.intensity_logits for each in windows if each.intensity_logits is not None]
         return Predictions(
             logits=torch.cat([each.logits for each in windows]),
             labels=torch.cat([each.labels for each in windows]),
@@ -121,6 +149,8 @@ class FeatureNetwork(nn.Module):
             covers=torch.cat([each.covers for each in windows]),
             opening=torch.cat([each.opening for each in windows]),
             own_audio=torch.cat([each.own_audio for each in windows]),
+            intensity_logits=torch.cat(intensities) if intensities else None,
+            intensities=torch.cat([each.intensities for each in windows]),
             views=joined,
         )
 
@@ -134,11 +164,11 @@ class FeatureNetwork(nn.Module):
         frame_s = batch.times_s[rows, order].masked_fill(~valid, PADDING_S)
         # Autocast may have made them half precision; sums over time are kept in float32.
         embedding, au_tokens = aligned.embedding.float(), aligned.au_tokens.float()
-        logits = self.temporal(embedding, au_tokens, frame_s, audio, valid).logits  # [B, L, A]
-        return self._predictions(batch, aligned, logits, audio, Frames(order, frame_s, valid))
+        output = self.temporal(embedding, au_tokens, frame_s, audio, valid)  # [B, L, A]
+        return self._predictions(batch, aligned, output, audio, Frames(order, frame_s, valid))
 
     def _predictions(
-        self, batch: Batch, aligned: AlignmentOutput, logits: Tensor, audio: AudioInput, frames: Frames
+        self, batch: Batch, aligned: AlignmentOutput, output: HeadOutput, audio: AudioInput, frames: Frames
     ) -> Predictions:
         """Spread the outputs for L packed frames over the frames [B, T] of the batch."""
 
@@ -152,12 +182,14 @@ class FeatureNetwork(nn.Module):
         opening, audible = self._opening(aligned.embedding.float(), audio, frames.times_s)
         unknown = ~batch.has_face[..., None]
         return Predictions(
-            logits=spread(logits),
+            logits=spread(output.logits),
             labels=batch.labels.masked_fill(unknown, -1),
             gate_logits=spread(aligned.gate_logits) if has_regions else None,
             covers=batch.covers.masked_fill(unknown, -1),
             opening=spread(opening),
             own_audio=(spread(audible[..., None])[..., 0] > 0) & batch.own_audio,
+            intensity_logits=None if output.intensity_logits is None else spread(output.intensity_logits),
+            intensities=batch.intensities.masked_fill(unknown, torch.nan),
             views=self._views(batch, aligned, frames),
         )
 
@@ -201,7 +233,7 @@ class FeatureNetwork(nn.Module):
         audio_logits = fused[window.start].audio_logits
         output = self.temporal.classify(state[None], aligned.au_tokens.float(), audio_logits)  # [1, Tw, A]
         frames = Frames(rows[None, window], frame_s[:, window], has_face[:, window])
-        return self._predictions(batch, aligned, output.logits, audio, frames)
+        return self._predictions(batch, aligned, output, audio, frames)
 
     def _tokens(self, batch: Batch, rows: Tensor, order: Tensor, valid: Tensor) -> tuple[Tensor, Tensor]:
         """Mixed face [B, L, Dv] and patches [B, L, N, Dv] of the frames with a face."""
@@ -241,15 +273,15 @@ class FeatureNetwork(nn.Module):
         return Views(faces, regions, numbers[window], frames.times_s[window, frame], labels)
 
     @torch.no_grad()
-    def predict_track(self, features: TrackFeatures, crops: TrackCrops | None = None) -> NDArray[np.float32]:
-        """Probabilities [T, A] of a whole track, NaN for frames without a crop; in bounded memory.
+    def predict_track(self, features: TrackFeatures, crops: TrackCrops | None = None) -> TrackPrediction:
+        """Predict a whole track, in bounded memory; NaN for frames without a crop.
 
         crops: crops of the track, for a network with an encoder
         """
         rows = np.flatnonzero(features.has_image)
-        out = np.full((len(features.has_image), len(self.au_names)), np.nan, np.float32)
+        prediction = TrackPrediction.unknown(len(features.has_image), self)
         if not len(rows):
-            return out
+            return prediction
         device = next(self.parameters()).device
         embeddings, au_tokens = [], []
         previous: Tensor | None = None
@@ -262,8 +294,8 @@ class FeatureNetwork(nn.Module):
         frame_s = torch.from_numpy(features.times_s[rows]).to(device)
         audio = self._track_audio(features, device)
         output = self.temporal.forward_long(torch.cat(embeddings), torch.cat(au_tokens), frame_s, audio)
-        out[rows] = torch.sigmoid(output.logits.float()).cpu().numpy()
-        return out
+        prediction.fill(rows, output.logits, output.intensity_logits)
+        return prediction
 
     def _track_tokens(
         self, features: TrackFeatures, crops: TrackCrops | None, rows: NDArray[np.intp], device: torch.device
@@ -299,18 +331,22 @@ def build_network(
     view_frames: int = 4,
     encoder: CropEncoder | None = None,
     au_names: tuple[str, ...] = AFFWILD2_AUS,
+    intensity: bool = False,
 ) -> FeatureNetwork:
     """Build the network described by a training config, with `encoder` in front if it is fine-tuned.
 
-    au_names: AU of each output
+    au_names: AU of each output    intensity: whether it estimates intensities
     Raises InputError as `network_config`.
     """
-    config = network_config(sizes, model, au_names)
+    config = network_config(sizes, model, au_names, intensity)
     return FeatureNetwork(sizes, config, model.controls, view_frames, encoder)
 
 
 def network_config(
-    sizes: FeatureSizes, model: ModelConfig, au_names: tuple[str, ...] = AFFWILD2_AUS
+    sizes: FeatureSizes,
+    model: ModelConfig,
+    au_names: tuple[str, ...] = AFFWILD2_AUS,
+    intensity: bool = False,
 ) -> NetworkConfig:
     """Return the settings of a new network, with the number k of active patches.
 
@@ -327,34 +363,7 @@ def network_config(
             f"N = {count} (grid {grid} x {grid}), so nothing would be selected. Set it so that k is below "
             f"{count}{omit}, or run auscan extract with a larger --grid."
         )
-    return config.model_copy(update={"alignment": alignment, "au_names": au_names})
-
-
-def parameter_table(network: FeatureNetwork, sizes: FeatureSizes, model: ModelConfig) -> str:
-    """Return a table, as text, of the number of weights of each part, with and without controls.
-
-    The last line states how many patches of a frame are active, k of N.
-    """
-    with torch.device("meta"):
-        config = model.network().model_copy(update={"au_names": network.au_names})
-        plain = FeatureNetwork(sizes, config, ControlConfig())
-    lines = ["weights      this run     the method"]
-    mixes = [name for name in ("visual_mix", "audio_mix") if parameter_count(network.get_submodule(name))]
-    for name in (*mixes, "alignment", "temporal.fusion", "temporal.memory", "temporal.head"):
-        count, plain_count = (parameter_count(each.get_submodule(name)) for each in (network, plain))
-        lines.append(f"{name.rpartition('.')[2]:10} {count:10,} {plain_count:14,}")
-    in_encoder = 0 if network.encoder is None else parameter_count(network.encoder)
-    total = parameter_count(network) - in_encoder
-    lines.append(f"{'total':10} {total:10,} {parameter_count(plain):14,}")
-    if network.encoder is not None:
-        trained = sum(weight.numel() for weight in network.encoder.parameters() if weight.requires_grad)
-        lines.append(f"{'encoder':10} {trained:10,} of {in_encoder:,} are trained")
-    grid = f"N = {sizes.grid**2} patches ({sizes.grid} x {sizes.grid})"
-    if isinstance(network.alignment, GranularityAlignment):
-        lines.append(f"k = {network.alignment.active} of {grid} are active")
-    else:
-        lines.append(f"k = 0 of {grid} are active: the face token alone is used")
-    return "\n".join(lines)
+    return config.model_copy(update={"alignment": alignment, "au_names": au_names, "intensity": intensity})
 
 
 def pack_visible_frames(has_face: Tensor) -> tuple[Tensor, Tensor]:

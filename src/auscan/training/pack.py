@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from torch import nn
 
-from auscan.core.config import CheckpointConfig
+from auscan.core.config import MAX_INTENSITY, CheckpointConfig
 from auscan.core.environment import VERSION
 from auscan.core.errors import InputError
 from auscan.datasets.frozen_encoders import Encoders, Sources
@@ -33,6 +33,7 @@ Packed by `auscan pack` from a network that `auscan train` wrote at step {step}.
 - Active patches: {patches}.
 - Training crops: {crops}.
 - Untrained AUs, always empty: {untrained_aus}.
+- Intensities: {intensities}.
 - Calibrated by Platt scaling: {calibrated}.
 - Thresholds: {thresholds}.
 - Refinement of the five face points: {points}.
@@ -74,6 +75,7 @@ def pack(
     config = CheckpointConfig(
         name=name or out.resolve().name,
         untrained_aus=trained_config.untrained_aus,
+        untrained_intensities=trained_config.untrained_intensities,
         has_pose_occlusion=encoders.pose_occlusion is not None,
         calibration=decision.calibration,
         thresholds=to_calibrated_thresholds(decision),
@@ -144,6 +146,13 @@ def _describe_crops(enlarged_from: int | None, crop_size: int) -> str:
     )
 
 
+def _describe_intensities(config: CheckpointConfig) -> str:
+    if not config.network.intensity:
+        return "none"
+    untrained = ", ".join(config.untrained_intensities)
+    return f"0 to {MAX_INTENSITY:g}" + (f", without {untrained}" if untrained else "")
+
+
 def _card(config: CheckpointConfig, trained_config: TrainedConfig, encoders: Encoders) -> str:
     score = "not known" if trained_config.score is None else f"{trained_config.score:.4f}"
     count = trained_config.sizes.grid**2
@@ -156,6 +165,7 @@ def _card(config: CheckpointConfig, trained_config: TrainedConfig, encoders: Enc
         patches=f"k = {trained_config.network.alignment.active_count(count)} of N = {count}",
         crops=_describe_crops(trained_config.enlarged_from, encoders.crop_size),
         untrained_aus=", ".join(config.untrained_aus) or "none",
+        intensities=_describe_intensities(config),
         calibrated="no" if config.calibration is None else "on the scores of the thresholds",
         thresholds=", ".join(f"{au} {threshold:.3f}" for au, threshold in by_name),
         points="no (no trained layer)" if encoders.points is None else "yes",

@@ -3,7 +3,7 @@
 A track of any length is scored as one sequence: the temporal model carries its state from chunk to chunk. To
 measure the value of long context, the context can be limited to chunks of a few frames.
 
-Inputs: a network and tracks (windows.py). Returns: a table of scores (scores.py), a `ValidationScore`.
+Inputs: a network and tracks (tracks.py). Returns: a table of scores (scores.py), a `ValidationScore`.
 See also: evaluation.py (intervals, thresholds and other metrics).
 """
 
@@ -13,16 +13,18 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 import torch
-from numpy.typing import NDArray
 
 from auscan.core.environment import chunk_slices
 from auscan.core.errors import InputError
+from auscan.results.table import intensity_columns
+from auscan.training.losses import Predictions
 from auscan.training.metrics import Rule, count
-from auscan.training.module import FeatureNetwork
+from auscan.training.module import FeatureNetwork, TrackPrediction
 from auscan.training.scores import TIME_COLUMN
 from auscan.training.smoothing import final_scores
 from auscan.training.thresholds import predict_active, tune_thresholds
-from auscan.training.windows import LabelledTrack, collate, slice_track
+from auscan.training.tracks import LabelledTrack
+from auscan.training.windows import collate, slice_track
 
 THRESHOLD = 0.5
 """Fixed threshold of the validation score."""
@@ -44,16 +46,16 @@ def score_tracks(
     tables = []
     for track in tracks:
         if context is None:
-            probabilities = network.predict_track(track.features, track.crops)
+            prediction = network.predict_track(track.features, track.crops)
         else:
-            probabilities = _predict_in_chunks(network, track, context, audio_margin_s)
-        if not np.isfinite(probabilities[track.features.has_image]).all():
+            prediction = _predict_in_chunks(network, track, context, audio_margin_s)
+        if not np.isfinite(prediction.probabilities[track.features.has_image]).all():
             raise InputError(
                 f"The network gives scores that are not finite for track {track.name}, though its features "
                 "are finite: the weights have diverged. Train with a lower optimizer.rate or in float32 "
                 "(loop.precision: no); if the pictures of the track are damaged, run auscan extract again."
             )
-        tables.append(_scores_table(track, network.au_names, probabilities))
+        tables.append(_scores_table(track, network.au_names, prediction))
     return pd.concat(tables, ignore_index=True)
 
 
@@ -84,24 +86,29 @@ def validation_score(scores: pd.DataFrame, tracks: Sequence[LabelledTrack], rule
 @torch.no_grad()
 def _predict_in_chunks(
     network: FeatureNetwork, track: LabelledTrack, context: int, audio_margin_s: float
-) -> NDArray[np.float32]:
-    """Probabilities [T, A]; each chunk of `context` frames is scored on its own."""
+) -> TrackPrediction:
+    """Predict a track; each chunk of `context` frames is scored on its own."""
     device, rows = next(network.parameters()).device, len(track.numbers)
-    out = np.full((rows, len(network.au_names)), np.nan, np.float32)
+    prediction = TrackPrediction.unknown(rows, network)
     chunks = chunk_slices(rows, context)
     for group in chunk_slices(len(chunks), max(1, BATCH_FRAMES // context)):
         batch = collate([slice_track(track, chunk, audio_margin_s) for chunk in chunks[group]]).to(device)
-        probabilities = torch.sigmoid(network(batch).logits).cpu().numpy()  # [B, T, A]
-        for chunk, values in zip(chunks[group], probabilities, strict=True):
-            out[chunk] = values[: chunk.stop - chunk.start]
-    out[~track.features.has_image] = np.nan
-    return out
+        output: Predictions = network(batch)  # [B, T, A]
+        for number, chunk in enumerate(chunks[group]):
+            frames, intensity_logits = slice(chunk.stop - chunk.start), output.intensity_logits
+            known = None if intensity_logits is None else intensity_logits[number, frames]
+            prediction.fill(chunk, output.logits[number, frames], known)
+    for values in (prediction.probabilities, prediction.intensities):
+        if values is not None:
+            values[~track.features.has_image] = np.nan
+    return prediction
 
 
-def _scores_table(
-    track: LabelledTrack, au_names: Sequence[str], probabilities: NDArray[np.float32]
-) -> pd.DataFrame:
-    table = pd.DataFrame(dict(zip(au_names, probabilities.T, strict=True)))
+def _scores_table(track: LabelledTrack, au_names: Sequence[str], prediction: TrackPrediction) -> pd.DataFrame:
+    columns = dict(zip(au_names, prediction.probabilities.T, strict=True))
+    if prediction.intensities is not None:
+        columns |= zip(intensity_columns(au_names), prediction.intensities.T, strict=True)
+    table = pd.DataFrame(columns)
     table.insert(0, "track", track.name)
     table.insert(1, "frame", track.numbers)
     table.insert(2, "has_face", track.features.has_image)

@@ -50,6 +50,8 @@ class TrainedConfig(Settings):
         default=(), validation_alias="untaught", serialization_alias="untaught"
     )
     """AUs without any training label. Their scores are NaN."""
+    untrained_intensities: tuple[str, ...] = ()
+    """AUs without any training intensity, for a network with intensities. Theirs are NaN."""
     model: str
     """Size or checkpoint whose encoders made the features."""
     encoders: str

@@ -2,11 +2,13 @@
 
 Training, cross-validation, ensembles, evaluation and submissions exchange data only through these two tables:
 a Parquet file of scores with the columns `SCORE_COLUMNS` and a column per AU, and the frames.parquet of an
-index. The AUs of either table are those of its columns (`au_columns`).
+index. The AUs of either table are those of its columns (`au_columns`). Either may also have intensities, 0 to
+5 or NaN, in columns such as AU01_r.
 
 See also: datasets/ (making an index), smoothing.py (frames without a score).
 """
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Final
 
@@ -16,8 +18,10 @@ import pyarrow as pa  # type: ignore[import-untyped]
 import pyarrow.parquet as pq  # type: ignore[import-untyped]
 
 from auscan.core.aus import au_columns
+from auscan.core.config import MAX_INTENSITY
 from auscan.core.environment import atomic_path
 from auscan.core.errors import InputError
+from auscan.results.table import intensity_columns
 
 SCORE_COLUMNS: Final[tuple[str, ...]] = ("track", "frame", "has_face")
 """Track name, frame number from 1, whether the frame has a detected face. A column per AU follows: its
@@ -49,11 +53,12 @@ def write_scores(path: Path, scores: pd.DataFrame) -> None:
 
 
 def check_scores(scores: pd.DataFrame, name: str) -> pd.DataFrame:
-    """Validate scores; returns them sorted by track and frame, with float32 probabilities, and `TIME_COLUMN`
-    if they have it. `name` is for messages.
+    """Validate scores; returns them sorted by track and frame, with float32 probabilities, and with
+    intensities and `TIME_COLUMN` if they have them. `name` is for messages.
 
     Raises InputError if a column is missing, a row has no track, a frame is not a whole number from 1 on or
-    occurs twice in its track, or a probability lies outside 0 to 1. NaN marks a missing score and is valid.
+    occurs twice in its track, or a probability or an intensity is out of range. NaN marks a missing score and
+    is valid.
     """
     missing = [column for column in SCORE_COLUMNS if column not in scores.columns]
     au_names = au_columns(scores.columns)
@@ -74,6 +79,10 @@ def check_scores(scores: pd.DataFrame, name: str) -> pd.DataFrame:
     table.insert(0, "track", scores["track"].astype(str).to_numpy(object))
     table.insert(1, "frame", frames.astype(np.int64))
     table.insert(2, "has_face", scores["has_face"].to_numpy(bool))
+    for column in _intensity_columns(scores.columns):
+        table[column] = scores[column].to_numpy(np.float32, na_value=np.nan)
+        if ((table[column] < 0) | (table[column] > MAX_INTENSITY)).any():
+            raise InputError(f"{name} has an intensity outside 0 to {MAX_INTENSITY:g} in {column}.")
     if TIME_COLUMN in scores:
         table[TIME_COLUMN] = scores[TIME_COLUMN].to_numpy(np.float64, na_value=np.nan)
     twice = table.duplicated(["track", "frame"])
@@ -120,12 +129,18 @@ def shared_aus(labels: pd.DataFrame, scores: pd.DataFrame) -> tuple[str, ...]:
     return shared
 
 
+def _intensity_columns(columns: Iterable[str]) -> list[str]:
+    """Return the columns of intensities of the AUs of a table."""
+    present = list(columns)
+    return [column for column in intensity_columns(au_columns(present)) if column in present]
+
+
 def _read(path: Path, columns: tuple[str, ...], content: str) -> pd.DataFrame:
     if not path.is_file():
         raise InputError(f"{path} does not exist. Give a Parquet file of {content}.")
     try:
         stored = pq.read_schema(path).names
-        optional = [TIME_COLUMN] if TIME_COLUMN in stored else []
+        optional = [*_intensity_columns(stored), *(each for each in [TIME_COLUMN] if each in stored)]
         return pd.read_parquet(path, columns=[*columns, *au_columns(stored), *optional])
     except (OSError, ValueError, KeyError, pa.ArrowException) as error:
         reason = " ".join(str(error).split())[:200]

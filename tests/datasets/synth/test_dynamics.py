@@ -3,14 +3,19 @@
 import numpy as np
 import pytest
 
-from auscan.core.aus import AFFWILD2_AUS, AU_COUNT
+from auscan.core.aus import AFFWILD2_AUS
 from auscan.datasets.synth.dynamics import (
     BASE_RATES,
+    BLINKS_PER_MINUTE,
     CLOCK_HZ,
+    EXTRA_AUS,
+    EXTRA_RATES,
     LABEL_LEVEL,
     REST_MAX,
+    RIG_AUS,
     FacialBehaviour,
     labels_of,
+    runs,
     simulate,
 )
 
@@ -40,7 +45,7 @@ def test_the_same_seed_gives_the_same_behaviour_and_another_a_different_one() ->
 def test_aus_are_about_as_frequent_as_in_aff_wild2(labels: np.ndarray) -> None:
     rates = labels.mean(axis=0)
     assert np.all(rates > 0.5 * BASE_RATES - 0.005)
-    without_speech = np.arange(AU_COUNT) != AU["AU26"]
+    without_speech = np.arange(len(AFFWILD2_AUS)) != AU["AU26"]
     assert np.all(rates[without_speech] < 1.5 * BASE_RATES[without_speech] + 0.01)
 
 
@@ -80,7 +85,7 @@ def test_episodes_last_seconds_and_begin_and_end_gradually(many: list[FacialBeha
 
 
 def test_the_label_is_movement_from_the_resting_face_and_not_what_is_shown() -> None:
-    movement = np.zeros((1, AU_COUNT))
+    movement = np.zeros((1, len(AFFWILD2_AUS)))
     movement[0, AU["AU04"]] = LABEL_LEVEL
     assert labels_of(movement)[0, AU["AU04"]] == 1
     assert labels_of(movement - 1e-6)[0, AU["AU04"]] == 0
@@ -140,3 +145,68 @@ def test_curves_are_interpolated_between_ticks_and_clamped_beyond_the_end() -> N
     each = simulate_person(0, seconds=2)
     line = np.arange(len(each.opening), dtype=float)
     assert np.allclose(each.interpolate(np.array([0.0, 0.125, 99.0]), line), [0, 12.5, len(line) - 1])
+
+
+@pytest.fixture(scope="module")
+def complete() -> list[FacialBehaviour]:
+    """Behaviours with all AUs of the faces."""
+    return [
+        simulate(
+            np.random.default_rng([seed, 0]),
+            60,
+            np.random.default_rng([seed, 1]),
+            speaks=seed % 2 == 0,
+            extra_random=np.random.default_rng([seed, 2]),
+        )
+        for seed in range(40)
+    ]
+
+
+def of(behaviour: FacialBehaviour, au: str) -> np.ndarray:
+    return behaviour.movement[:, RIG_AUS.index(au)]
+
+
+def test_the_further_aus_leave_the_twelve_of_aff_wild2_as_they_are() -> None:
+    twelve = simulate_person(3)
+    every = simulate(
+        np.random.default_rng(3), 25, np.random.default_rng([3, 1]), extra_random=np.random.default_rng(0)
+    )
+    assert every.au_names == RIG_AUS
+    assert twelve.au_names == AFFWILD2_AUS
+    assert np.array_equal(every.movement[:, :12], twelve.movement)
+    assert np.array_equal(every.rest[:12], twelve.rest)
+
+
+def test_people_blink_briefly_and_10_to_25_times_a_minute(complete: list[FacialBehaviour]) -> None:
+    counts, lengths_s = [], []
+    for each in complete:
+        blinks = runs(of(each, "AU45") > 0.01)
+        counts.append(len(blinks))
+        lengths_s += [(end - start) / CLOCK_HZ for start, end in blinks]
+    assert BLINKS_PER_MINUTE[0] < np.mean(counts) < BLINKS_PER_MINUTE[1]
+    assert np.median(lengths_s) == pytest.approx(0.26, abs=0.06)
+    assert np.quantile(lengths_s, 0.98) <= 0.45
+
+
+def test_a_blink_is_not_au07(complete: list[FacialBehaviour]) -> None:
+    blinks, tightened = (
+        np.concatenate([of(each, au) >= LABEL_LEVEL for each in complete]) for au in ("AU45", "AU07")
+    )
+    assert tightened[blinks].mean() == pytest.approx(tightened.mean(), abs=0.1)
+
+
+def test_the_further_aus_are_about_as_frequent_as_stated(complete: list[FacialBehaviour]) -> None:
+    for au in EXTRA_AUS[:-1]:
+        rate = np.mean([of(each, au) >= LABEL_LEVEL for each in complete])
+        assert 0.2 * EXTRA_RATES[au] < rate < 1.5 * EXTRA_RATES[au], au
+
+
+@pytest.mark.parametrize(
+    ("au", "other"),
+    [("AU28", "AU25"), ("AU28", "AU26"), ("AU28", "AU24"), ("AU05", "AU45"), ("AU17", "AU26")],
+)
+def test_aus_that_exclude_each_other_are_not_active_together(
+    complete: list[FacialBehaviour], au: str, other: str
+) -> None:
+    for each in complete:
+        assert not ((of(each, au) >= LABEL_LEVEL) & (of(each, other) > 0.9)).any()

@@ -5,11 +5,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from auscan.core.aus import AFFWILD2_AUS, AU_COUNT
 from auscan.core.errors import InputError
 from auscan.datasets.synth.builtin import builtin_face
+from auscan.datasets.synth.dynamics import RIG_AUS
 from auscan.datasets.synth.ict import MAPPING, au_deltas, ict_face
 from auscan.datasets.synth.person import PAINTS, Face
+from auscan.datasets.synth.raster import View, project, rasterise
 
 ICT = Path(__file__).parents[4] / "shared" / "data" / "ict_facekit.npz"
 BROWS, LIDS, MOUTH = (1.0, 4.5), (-2.0, 1.2), (-9.5, -4.8)  # ranges of height, cm
@@ -25,7 +26,7 @@ def face(request: pytest.FixtureRequest) -> Face:
 
 
 def moved(face: Face, au: str) -> np.ndarray:
-    return face.au_deltas[AFFWILD2_AUS.index(au)]
+    return face.au_deltas[RIG_AUS.index(au)]
 
 
 def strongest(face: Face, au: str) -> float:
@@ -35,7 +36,7 @@ def strongest(face: Face, au: str) -> float:
 
 def test_every_face_has_all_aus_and_consistent_shapes(face: Face) -> None:
     count = len(face.neutral)
-    assert face.au_deltas.shape == (AU_COUNT, count, 3)
+    assert face.au_deltas.shape == (len(RIG_AUS), count, 3)
     assert face.identity_deltas.shape[1:] == (count, 3)
     assert face.triangles.min() == 0
     assert face.triangles.max() == count - 1
@@ -48,7 +49,7 @@ def test_intensities_and_shapes_add_up(face: Face) -> None:
     rng = np.random.default_rng(0)
     identity = rng.normal(size=len(face.identity_deltas)).astype(np.float32)
     shape = face.shape(identity)
-    one, two = np.eye(AU_COUNT, dtype=np.float32)[[2, 6]]
+    one, two = np.eye(len(RIG_AUS), dtype=np.float32)[[2, 6]]
     both = face.vertices(one + two, shape)
     assert np.allclose(both - shape, face.au_deltas[2] + face.au_deltas[6], atol=1e-4)
     assert not np.allclose(shape, face.neutral, atol=0.1)
@@ -112,8 +113,69 @@ def test_au26_lowers_the_chin_and_au25_hardly_moves_it(face: Face) -> None:
     assert abs(parted) < abs(dropped) / 2
 
 
+def test_a_behaviour_with_the_twelve_aus_moves_the_same_vertices_as_with_all(face: Face) -> None:
+    rng = np.random.default_rng(0)
+    twelve = rng.uniform(0, 1, 12).astype(np.float32)
+    every = np.concatenate([twelve, np.zeros(len(RIG_AUS) - 12, np.float32)])
+    assert np.allclose(face.vertices(twelve, face.neutral), face.vertices(every, face.neutral), atol=1e-5)
+
+
+def upper_lid(face: Face, au: str) -> float:
+    """Return the largest upward (or, if larger, downward) movement of the upper lid by an AU, cm."""
+    eye = face.neutral[face.anchors[0]].mean(axis=0)
+    off = face.neutral - eye
+    skin = face.paint[:, PAINTS.index("skin")] > 0.5
+    lid = skin & (np.abs(off[:, 0]) < 0.4) & (off[:, 1] > 0.15) & (off[:, 1] < 1) & (face.neutral[:, 2] > 4)
+    heights = moved(face, au)[lid, 1]
+    return float(heights[np.argmax(np.abs(heights))])
+
+
+def test_au45_lowers_the_upper_lid_and_au05_raises_it(face: Face) -> None:
+    assert upper_lid(face, "AU45") < -0.5
+    assert upper_lid(face, "AU05") > 0.1
+    assert abs(upper_lid(face, "AU07")) < abs(upper_lid(face, "AU45")) / 2
+
+
+def visible(face: Face, vertices: np.ndarray, paints: tuple[str, ...]) -> float:
+    """Return the visible area of some materials in a frontal picture, cm2."""
+    weight = face.paint[:, [PAINTS.index(name) for name in paints]].sum(axis=1, keepdims=True)
+    image, depth = np.zeros((300, 240, 3), np.float32), np.full((300, 240), -np.inf, np.float32)
+    corners = project(vertices, View(yaw=0, pitch=0, roll=0, scale=10, x=120, y=130))
+    rasterise(corners, face.triangles, np.repeat(weight, 3, axis=1), image, depth)
+    return float(image[..., 0].sum() / 100)
+
+
+def test_no_eyeball_is_visible_in_a_blink(face: Face) -> None:
+    rng = np.random.default_rng(0)
+    for _ in range(5):
+        shape = face.shape(0.5 * rng.normal(size=len(face.identity_deltas)).astype(np.float32))
+        eyes = [
+            visible(face, shape + share * moved(face, "AU45"), ("sclera", "iris", "pupil"))
+            for share in (0, 0.5, 1)
+        ]
+        assert eyes[1] < 0.65 * eyes[0]
+        assert eyes[2] < 0.08 * eyes[0]
+
+
+def test_sucked_lips_are_hidden_and_show_no_mouth_cavity(face: Face) -> None:
+    lips = [visible(face, face.neutral + share * moved(face, "AU28"), ("lip",)) for share in (0, 1)]
+    assert lips[1] < 0.6 * lips[0]
+    cavity = [
+        visible(face, face.neutral + share * moved(face, "AU28"), ("mouth", "teeth")) for share in (0, 1)
+    ]
+    assert cavity[1] < cavity[0] + 0.1
+
+
+@pytest.mark.parametrize(
+    ("au", "low", "high"),
+    [("AU05", -1.5, 2), ("AU09", -7, 3.5), ("AU14", -8.5, -5), ("AU17", -12, -6), ("AU20", -9, -5)],
+)
+def test_each_further_au_moves_its_region_most(face: Face, au: str, low: float, high: float) -> None:
+    assert low < strongest(face, au) < high
+
+
 def test_the_mapping_covers_all_aus_and_none_uses_pucker() -> None:
-    assert tuple(MAPPING) == AFFWILD2_AUS
+    assert tuple(MAPPING) == RIG_AUS
     assert not any("mouthPucker" in parts for parts in MAPPING.values())
 
 
@@ -123,7 +185,7 @@ def test_left_and_right_expressions_are_both_used() -> None:
     )
     deltas = np.ones((len(names), 4, 3), np.float32)
     found = au_deltas(names, deltas)
-    assert np.allclose(found[AFFWILD2_AUS.index("AU02")], 2 * MAPPING["AU02"]["browOuterUp"])
+    assert np.allclose(found[RIG_AUS.index("AU02")], 2 * MAPPING["AU02"]["browOuterUp"])
 
 
 def test_a_file_without_a_face_is_refused_with_its_name(tmp_path: Path) -> None:

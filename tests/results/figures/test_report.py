@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 import pytest
 
-from auscan.core.aus import AFFWILD2_AUS, AU_DESCRIPTIONS
+from auscan.core.aus import ACTION_UNITS, AFFWILD2_AUS
 from auscan.results.attributions import Attributions
 from auscan.results.events import Speech
 from auscan.results.figures.report import (
@@ -128,7 +128,7 @@ def test_the_report_of_a_long_crowded_video_stays_small(
     result = replace(make_result(times, tracks), sound=_sound(40_000))
     noise = np.random.default_rng(0).integers(0, 256, (112, 112, 3), np.uint8)
     noise = np.asarray(cv2.GaussianBlur(noise, (0, 0), 1.0), np.uint8)  # more detail than a face has
-    apexes = [Apex(i, au, 1.0, 0.9, noise, None) for i in range(MAX_FACES) for au in AU_DESCRIPTIONS]
+    apexes = [Apex(i, au, 1.0, 0.9, noise, None) for i in range(MAX_FACES) for au in AFFWILD2_AUS]
     page = _report(tmp_path, result, apexes)
     assert len(page) < 8_000_000
     assert "2 more faces, found in fewer frames" in _own_words(page)
@@ -146,7 +146,7 @@ def test_the_report_names_the_reference_of_the_labels(tmp_path: Path, result: Re
 def test_every_reason_and_every_action_unit_has_a_description(tmp_path: Path, result: Result) -> None:
     assert {"no_face", *_REASON_TEXTS} == set(REASONS)
     words = _own_words(_report(tmp_path, result))
-    assert all(description in words for description in AU_DESCRIPTIONS.values())
+    assert all(ACTION_UNITS[au].description in words for au in AFFWILD2_AUS)
 
 
 def test_each_event_is_a_row_of_the_table(tmp_path: Path, busy: Result) -> None:

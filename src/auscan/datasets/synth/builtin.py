@@ -16,6 +16,9 @@ from numpy.typing import NDArray
 from scipy.interpolate import PchipInterpolator
 
 from auscan.datasets.synth.builtin_aus import (
+    EYE_CENTRE_Y,
+    EYE_CENTRE_Z,
+    EYE_RADIUS,
     EYE_X,
     MOUTH_Y,
     SLIT_MOUTH,
@@ -23,17 +26,13 @@ from auscan.datasets.synth.builtin_aus import (
     au_fields,
     hill,
     identity_fields,
+    lid_depth,
 )
+from auscan.datasets.synth.dynamics import RIG_AUS
 from auscan.datasets.synth.person import PAINTS, Face, Floats, quads_to_triangles
 
 COLUMNS: Final[int] = 97
 """Columns of the skin grid."""
-
-_EYE_RADIUS: Final[float] = 1.3
-"""Radius of an eyeball, cm."""
-
-_EYE_Z: Final[float] = 6.75
-"""Depth z of an eyeball's centre, cm."""
 
 # Rows of height y, half width and depth of the head, cm; closed at the top and below the chin.
 _OUTLINE = np.array(
@@ -53,9 +52,9 @@ def builtin_face() -> Face:
     parts += [_mouth_cavity(), _teeth(upper=True), _teeth(upper=False), _neck(), _shoulders()]
     vertices = np.concatenate([part.vertices for part in parts])
     starts = np.cumsum([0, *(len(part.vertices) for part in parts)])
-    deltas = np.zeros((12, *vertices.shape))
+    deltas = np.zeros((len(RIG_AUS), *vertices.shape))
     deltas[:, : starts[1]] = au_fields(skin)
-    jaw, lower_teeth = deltas[11], slice(starts[5], starts[6])
+    jaw, lower_teeth = deltas[RIG_AUS.index("AU26")], slice(starts[5], starts[6])
     jaw[lower_teeth, 1] -= 1.5
     cavity = slice(starts[3], starts[4])
     jaw[cavity, 1] -= 1.6 * np.clip((MOUTH_Y - vertices[cavity, 1]) / 1.0, 0, 1)
@@ -140,12 +139,10 @@ def _neutral_vertices(skin: Skin) -> NDArray[np.float64]:
 
 
 def _fit_lids_to_eyeballs(vertices: NDArray[np.float64]) -> None:
-    """Move the lids in place onto the eyeballs, 0.17 cm above their surface."""
-    for side in (-1, 1):
-        off = np.hypot(vertices[:, 0] - side * EYE_X, vertices[:, 1] - 0.05)
-        lid = _EYE_Z + np.sqrt(np.clip((_EYE_RADIUS + 0.17) ** 2 - off**2, 0, None))
-        share = np.clip((1.75 - off) / 0.55, 0, 1) * (vertices[:, 2] > 3)
-        vertices[:, 2] += share * (np.maximum(lid, vertices[:, 2] - 0.25) - vertices[:, 2])
+    """Move the lids in place onto the eyeballs."""
+    lid, off = lid_depth(vertices[:, 0], vertices[:, 1])
+    share = np.clip((1.75 - off) / 0.55, 0, 1) * (vertices[:, 2] > 3)
+    vertices[:, 2] += share * (np.maximum(lid, vertices[:, 2] - 0.25) - vertices[:, 2])
 
 
 def _smooth_step(value: NDArray[np.floating], edge: float, soft: float) -> NDArray[np.floating]:
@@ -212,9 +209,9 @@ def _eyeball(side: int) -> _MeshPart:
     x, y = np.sin(turn_x), np.cos(turn_x) * np.sin(turn_y)
     z = np.cos(turn_x) * np.cos(turn_y)
     part = _grid_part(
-        side * EYE_X + _EYE_RADIUS * x, 0.05 + _EYE_RADIUS * y, _EYE_Z + _EYE_RADIUS * z, "sclera"
+        side * EYE_X + EYE_RADIUS * x, EYE_CENTRE_Y + EYE_RADIUS * y, EYE_CENTRE_Z + EYE_RADIUS * z, "sclera"
     )
-    off_cm = _EYE_RADIUS * np.hypot(x, y).ravel()
+    off_cm = EYE_RADIUS * np.hypot(x, y).ravel()
     pupil = _smooth_step(-off_cm, -0.24, 0.1)
     iris = _smooth_step(-off_cm, -0.6, 0.12) - pupil
     part.paint = _paint(x.size, {"pupil": pupil, "iris": iris, "sclera": 1 - pupil - iris})

@@ -17,7 +17,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from auscan.core.aus import AFFWILD2_AUS
+from auscan.datasets.synth.dynamics import RIG_AUS
 
 Array = NDArray[np.float64]
 
@@ -33,6 +33,15 @@ SLIT_MOUTH: Final[float] = 2.4
 SLIT_EYE: Final[float] = 1.42
 """Half width of an eye's slit, cm."""
 
+EYE_RADIUS: Final[float] = 1.3
+"""Radius of an eyeball, cm."""
+
+EYE_CENTRE_Y: Final[float] = 0.05
+"""Height of an eyeball's centre, cm."""
+
+EYE_CENTRE_Z: Final[float] = 6.75
+"""Depth z of an eyeball's centre, cm."""
+
 
 def hill(
     x: Array, y: Array, at_x: float, at_y: float, wide: float, high: float, rise: float, both: bool = False
@@ -46,6 +55,12 @@ def hill(
         return np.asarray(rise * np.exp(-0.5 * ((x - centre) / wide) ** 2 - 0.5 * ((y - at_y) / high) ** 2))
 
     return one(at_x) + one(-at_x) if both and at_x else one(at_x)
+
+
+def lid_depth(x: Array, y: Array) -> tuple[Array, Array]:
+    """Return the depth z [V] of a lid 0.17 cm above an eyeball, and the distance [V] from its axis, cm."""
+    off = np.hypot(np.abs(x) - EYE_X, y - EYE_CENTRE_Y)
+    return EYE_CENTRE_Z + np.sqrt(np.clip((EYE_RADIUS + 0.17) ** 2 - off**2, 0, None)), off
 
 
 @dataclass(frozen=True, eq=False)
@@ -135,7 +150,7 @@ class Skin:
 
 def au_fields(skin: Skin) -> Array:
     """Return the displacement [A, V, 3] of each AU at intensity 1, cm."""
-    return np.stack([_AU_FIELDS[name](skin) for name in AFFWILD2_AUS])
+    return np.stack([_AU_FIELDS[name](skin) for name in RIG_AUS])
 
 
 def identity_fields(skin: Skin) -> Array:
@@ -298,7 +313,69 @@ def _au26(skin: Skin) -> Array:
     return _field(skin, out, drop + cheek - np.where(skin.below, 0, corner * 0.6), -0.25 * chin * skin.below)
 
 
+def _au05(skin: Skin) -> Array:
+    return _field(skin, up=skin.lids(0.32, 0.04))
+
+
+def _au09(skin: Skin) -> Array:
+    x, y = _xy(skin)
+    up = hill(x, y, 1.25, -3.9, 0.6, 0.8, 0.5, both=True) + hill(x, y, 1.1, -6.1, 0.8, 0.5, 0.3, both=True)
+    up -= hill(x, y, 1.3, 2.0, 1.1, 0.8, 0.5, both=True)
+    wrinkles = 0.2 * np.cos(2 * np.pi * (y + 1.2) / 0.75) * hill(x, y, 0.85, -1.3, 0.5, 1.0, 1, both=True)
+    return _field(skin, up=up, rise=wrinkles - 0.25 * skin.nasolabial_fold(x, y, 0, 0.35, 0.25))
+
+
+def _au14(skin: Skin) -> Array:
+    x, y = _xy(skin)
+    dimple = -hill(x, y, 3.0, MOUTH_Y, 0.3, 0.5, 0.45, both=True)
+    bulge = hill(x, y, 3.6, MOUTH_Y, 0.4, 0.7, 0.2, both=True)
+    out = hill(x, y, 2.4, MOUTH_Y, 0.7, 0.6, 0.35, both=True)
+    return _field(skin, out, 0.0, dimple + bulge)
+
+
+def _au17(skin: Skin) -> Array:
+    x, y = _xy(skin)
+    up = hill(x, y, 0, -9.4, 1.6, 0.9, 0.55) + hill(x, y, 0, -7.4, 1.7, 0.7, 0.42)
+    up += hill(x, y, 0, -6.5, 1.8, 0.5, 0.12) - hill(x, y, 2.6, MOUTH_Y, 0.6, 0.6, 0.15, both=True)
+    pits = 0.12 * np.cos(2 * np.pi * x / 0.6) * np.cos(2 * np.pi * y / 0.6) * hill(x, y, 0, -9.6, 1.1, 0.7, 1)
+    return _field(skin, up=up, rise=pits + hill(x, y, 0, -7.4, 1.4, 0.35, 0.3))
+
+
+def _au20(skin: Skin) -> Array:
+    x, y = _xy(skin)
+    out = hill(x, y, 2.5, MOUTH_Y, 1.2, 1.3, 0.95, both=True)
+    up = -hill(x, y, 2.7, MOUTH_Y - 0.1, 0.8, 0.8, 0.2, both=True)
+    rise = -hill(x, y, 0, -6.9, 2.0, 0.9, 0.3) - hill(x, y, 3.6, -7.6, 0.25, 0.8, 0.25, both=True)
+    return _field(skin, out, up + _thin_lips(skin, 0.16), rise)
+
+
+def _au28(skin: Skin) -> Array:
+    x, y = _xy(skin)
+    sunk = -hill(x, y, 0, MOUTH_Y, 1.8, 0.75, 0.8)
+    bulge = hill(x, y, 0, -5.6, 1.8, 0.3, 0.15) + hill(x, y, 0, -8.3, 1.7, 0.35, 0.3)
+    return _field(skin, up=_thin_lips(skin, 0.53) + skin.lips(-0.05, 0.1), rise=sunk + bulge)
+
+
+def _au45(skin: Skin) -> Array:
+    # The lids of the neutral face are open by 0.5 and 0.36 cm; the upper one overlaps the lower one, because
+    # the eyes of some people are larger.
+    x, y, z = skin.vertices.T
+    up = skin.lids(-0.95, -0.06)
+    depth, off = lid_depth(x, y + up)
+    above = np.clip((1.75 - off) / 0.4, 0, 1) * (z > 3)  # keeps the closed lids above the eyeball
+    return _field(skin, up=up, rise=above * np.maximum(depth + 0.18 - z, 0) * (up < 0))
+
+
 _AU_FIELDS: Final[dict[str, Callable[[Skin], Array]]] = {
     **{"AU01": _au01, "AU02": _au02, "AU04": _au04, "AU06": _au06, "AU07": _au07, "AU10": _au10},
+    **{
+        "AU05": _au05,
+        "AU09": _au09,
+        "AU14": _au14,
+        "AU17": _au17,
+        "AU20": _au20,
+        "AU28": _au28,
+        "AU45": _au45,
+    },
     **{"AU12": _au12, "AU15": _au15, "AU23": _au23, "AU24": _au24, "AU25": _au25, "AU26": _au26},
 }

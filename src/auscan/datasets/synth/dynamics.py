@@ -22,11 +22,17 @@ from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter1d, uniform_filter1d
 from scipy.special import ndtri
 
-from auscan.core.aus import AFFWILD2_AUS, AU_COUNT
+from auscan.core.aus import AFFWILD2_AUS
 
 Array = NDArray[np.float64]
 
 Random = np.random.Generator
+
+EXTRA_AUS: Final[tuple[str, ...]] = ("AU05", "AU09", "AU14", "AU17", "AU20", "AU28", "AU45")
+"""AUs of the faces beyond those of Aff-Wild2."""
+
+RIG_AUS: Final[tuple[str, ...]] = (*AFFWILD2_AUS, *EXTRA_AUS)
+"""AUs of the faces: first the twelve of Aff-Wild2. A behaviour has these twelve, or all."""
 
 CLOCK_HZ: Final[int] = 100
 """Ticks per second."""
@@ -71,6 +77,20 @@ _FACTOR_LOADINGS: Final[dict[str, tuple[float, ...]]] = {
 }
 """Loading of each AU on five shared random curves, so that AUs of one expression occur together."""
 
+EXTRA_RATES: Final[dict[str, float]] = {
+    **{"AU05": 0.06, "AU09": 0.05, "AU14": 0.08, "AU17": 0.1, "AU20": 0.05, "AU28": 0.04}
+}
+"""Share of frames in which each of EXTRA_AUS but AU45 is active; Aff-Wild2 has no rates of them."""
+
+_SUPPRESSED: Final[dict[str, float]] = {"AU28": 6.0}
+"""Rate before suppression by other AUs over EXTRA_RATES; lips are parted for most of the time."""
+
+BLINKS_PER_MINUTE: Final[tuple[float, float]] = (10.0, 25.0)
+"""Blinks (AU45) of a person per minute, lowest and highest."""
+
+BLINK_S: Final[tuple[float, float]] = (0.15, 0.4)
+"""Duration of a blink, seconds, shortest and longest."""
+
 _SPEECH_SHARE: Final[float] = 0.55
 """Share of time in which a person speaks."""
 
@@ -87,7 +107,7 @@ class FacialBehaviour:
     """Simulated behaviour of one person, on a clock of K ticks at CLOCK_HZ from 0 s."""
 
     rest: Array
-    """AU intensities [A] of the resting face; constant and not labelled."""
+    """AU intensities [A] of the resting face; constant and not labelled. AUs: see `au_names`."""
     movement: Array
     """AU intensities [K, A] away from the resting face, 0 to 1."""
     opening: Array
@@ -100,6 +120,11 @@ class FacialBehaviour:
     """Amplitude [K] of unvoiced sounds, 0 to 1."""
     pose: Array
     """Head pose [K, 3]: yaw, pitch, roll in degrees."""
+
+    @property
+    def au_names(self) -> tuple[str, ...]:
+        """AUs of rest and movement: the twelve of Aff-Wild2, or all of RIG_AUS."""
+        return RIG_AUS[: len(self.rest)]
 
     def interpolate(self, times_s: Array, curve: Array) -> Array:
         """Interpolate a curve [K, ...] linearly at times [T] in seconds, clamped to the ends of the clock."""
@@ -120,27 +145,40 @@ def ticks_for(seconds: float) -> int:
     return max(2, round(seconds * CLOCK_HZ) + 1)
 
 
-def simulate(random: Random, seconds: float, rest_random: Random, speaks: bool = True) -> FacialBehaviour:
+def simulate(
+    random: Random,
+    seconds: float,
+    rest_random: Random,
+    speaks: bool = True,
+    extra_random: Random | None = None,
+) -> FacialBehaviour:
     """Simulate one person for `seconds`.
 
     rest_random: generator for the resting face alone; the same seed results in the same resting face.
     speaks: whether the person speaks.
+    extra_random: generator of the movements of EXTRA_AUS; None: the behaviour has only the twelve AUs of
+    Aff-Wild2. Their movements do not depend on it.
     """
     ticks = ticks_for(seconds)
     speaking, opening, voiced, unvoiced = simulate_speech(random, ticks) if speaks else _silence(ticks)
     movement = _simulate_movement(random, ticks, speaks)
     _add_speech_movement(movement, opening, speaking)
     pose = simulate_head_pose(random, ticks)
-    return FacialBehaviour(
-        sample_resting_face(rest_random), movement, opening, speaking, voiced, unvoiced, pose
-    )
+    rest = sample_resting_face(rest_random)
+    if extra_random is not None:
+        movement = np.concatenate([movement, _simulate_extra(extra_random, movement)], axis=1)
+        rest = np.concatenate([rest, np.zeros(len(EXTRA_AUS))])
+    return FacialBehaviour(rest, movement, opening, speaking, voiced, unvoiced, pose)
 
 
 def sample_resting_face(random: Random) -> Array:
     """Sample a resting face [A]: strong in about a quarter of the AUs, negative in a fifth, else weak."""
-    draw = random.random(AU_COUNT)
-    rest = np.clip(random.normal(0, 0.08, AU_COUNT), -0.2, 0.2)
-    strong, negative = random.uniform(0.3, REST_MAX, AU_COUNT), random.uniform(REST_MIN, -0.15, AU_COUNT)
+    draw = random.random(len(AFFWILD2_AUS))
+    rest = np.clip(random.normal(0, 0.08, len(AFFWILD2_AUS)), -0.2, 0.2)
+    strong, negative = (
+        random.uniform(0.3, REST_MAX, len(AFFWILD2_AUS)),
+        random.uniform(REST_MIN, -0.15, len(AFFWILD2_AUS)),
+    )
     rest = np.where(draw < 0.27, strong, np.where(draw > 0.8, negative, rest))
     rest[_AU26] = abs(rest[_AU26]) * 0.4  # a resting face has no dropped jaw
     return np.asarray(rest)
@@ -149,7 +187,7 @@ def sample_resting_face(random: Random) -> Array:
 def _simulate_movement(random: Random, ticks: int, speaks: bool) -> Array:
     """Return AU intensities [K, A] without the movement of speech."""
     shared = np.stack([smooth_noise(random, ticks, 1.4) for _ in range(5)], axis=1)  # [K, 5]
-    movement = np.empty((ticks, AU_COUNT))
+    movement = np.empty((ticks, len(AFFWILD2_AUS)))
     for j, name in enumerate(AFFWILD2_AUS):
         weights = np.array(_FACTOR_LOADINGS[name])
         own = np.sqrt(max(0.1, 1 - (weights**2).sum()))
@@ -160,6 +198,41 @@ def _simulate_movement(random: Random, ticks: int, speaks: bool) -> Array:
         trace = np.clip(0.5 * smooth_noise(random, ticks, 1.0), 0, 1) * TRACE
         movement[:, j] = np.maximum(_onset_apex_offset(random, active), trace)
     return movement
+
+
+def _simulate_extra(random: Random, movement: Array) -> Array:
+    """Return intensities [K, 7] of EXTRA_AUS beside the movement [K, 12] of the twelve AUs.
+
+    AUs that exclude each other suppress each other: lips are not sucked or pressed while they are parted, and
+    an eye is not wide while it closes.
+    """
+    ticks = len(movement)
+    extra = np.empty((ticks, len(EXTRA_AUS)))
+    for j, name in enumerate(EXTRA_AUS[:-1]):
+        rate = EXTRA_RATES[name] * _SUPPRESSED.get(name, 1.0)
+        active = smooth_noise(random, ticks, 1.0) > -ndtri(rate)
+        trace = np.clip(0.5 * smooth_noise(random, ticks, 1.0), 0, 1) * TRACE
+        extra[:, j] = np.maximum(_onset_apex_offset(random, active), trace)
+    blink = extra[:, EXTRA_AUS.index("AU45")] = _simulate_blinks(random, ticks)
+    parted, pressed = movement[:, [_AU25, _AU26]].max(axis=1), movement[:, _LIP_PRESS_AUS].max(axis=1)
+    extra[:, EXTRA_AUS.index("AU05")] *= 1 - np.maximum(blink, movement[:, AFFWILD2_AUS.index("AU07")])
+    extra[:, EXTRA_AUS.index("AU17")] *= 1 - movement[:, _AU26]
+    extra[:, EXTRA_AUS.index("AU28")] *= 1 - np.clip(1.6 * np.maximum(parted, pressed), 0, 1)
+    return extra
+
+
+def _simulate_blinks(random: Random, ticks: int) -> Array:
+    """Return the intensity [K] of AU45: complete blinks at random times."""
+    blinks, tick = np.zeros(ticks), 0
+    mean_s = 60 / random.uniform(*BLINKS_PER_MINUTE)
+    while (tick := tick + int((0.3 + random.exponential(mean_s - 0.3)) * CLOCK_HZ)) < ticks:
+        length = int(random.uniform(*BLINK_S) * CLOCK_HZ)
+        # The lid closes faster than it opens; the squared sine is at least LABEL_LEVEL for half of the time.
+        share = np.arange(length) / length
+        closing = np.sin(np.pi * share**0.75) ** 2 * random.uniform(0.9, 1.0)
+        end = min(ticks, tick + length)
+        blinks[tick:end] = np.maximum(blinks[tick:end], closing[: end - tick])
+    return blinks
 
 
 def _rate_outside_speech(au: int, speaks: bool) -> float:

@@ -16,8 +16,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from auscan.core.aus import AFFWILD2_AUS
 from auscan.core.errors import InputError
+from auscan.datasets.synth.dynamics import RIG_AUS
 from auscan.datasets.synth.person import PAINTS, Face, Floats, quads_to_triangles
 
 MAPPING: Final[Mapping[str, Mapping[str, float]]] = {
@@ -38,6 +38,13 @@ MAPPING: Final[Mapping[str, Mapping[str, float]]] = {
     "AU24": {"mouthPress": 1.4, "mouthShrugLower": 0.35, "mouthRollLower": 0.2, "mouthRollUpper": 0.3},
     "AU25": {"mouthLowerDown": 1.0, "mouthUpperUp": 0.25},
     "AU26": {"jawOpen": 0.5},
+    "AU05": {"eyeWide": 1.2},
+    "AU09": {"noseSneer": 1.1, "browDown": 0.5, "mouthShrugLower": 0.6, "mouthClose": 0.25},
+    "AU14": {"mouthDimple": 1.0},
+    "AU17": {"mouthShrugLower": 1.0},
+    "AU20": {"mouthStretch": 1.2},
+    "AU28": {"mouthRollLower": 1.1, "mouthRollUpper": 1.1},
+    "AU45": {"eyeBlink": 1.2},
 }
 """ARKit expressions of each AU and their weights at intensity 1."""
 
@@ -87,7 +94,7 @@ def _read(path: Path) -> dict[str, NDArray[np.generic]]:
 
 def au_deltas(names: list[str], deltas: Floats) -> Floats:
     """Return AU deltas [A, V, 3] from expression deltas [E, V, 3].  Raises InputError if one is missing."""
-    return np.stack([_weighted(names, deltas, MAPPING[au], au) for au in AFFWILD2_AUS])
+    return np.stack([_weighted(names, deltas, MAPPING[au], au) for au in RIG_AUS])
 
 
 def _weighted(

@@ -51,7 +51,7 @@ class Face:
     triangles: NDArray[np.int32]
     """Vertex indices [F, 3], anticlockwise seen from outside."""
     au_deltas: Floats
-    """Displacement [A, V, 3] of each AU at intensity 1."""
+    """Displacement [A, V, 3] of each of RIG_AUS at intensity 1."""
     identity_deltas: Floats
     """Identity directions [K, V, 3], each of variance 1 over persons."""
     paint: Floats
@@ -64,8 +64,9 @@ class Face:
         return self.neutral + np.tensordot(identity.astype(np.float32), self.identity_deltas, axes=1)
 
     def vertices(self, intensities: Floats, shape: Floats) -> Floats:
-        """Return a person's mesh [V, 3] for AU intensities [A] and shape [V, 3]."""
-        return shape + np.tensordot(intensities.astype(np.float32), self.au_deltas, axes=1)
+        """Return a person's mesh [V, 3] for intensities of the first or all AUs, and a shape [V, 3]."""
+        deltas = self.au_deltas[: len(intensities)]
+        return shape + np.tensordot(intensities.astype(np.float32), deltas, axes=1)
 
     def colours(self, palette: Floats) -> Floats:
         """Return unlit colours [V, 3] for a palette [PAINTS, 3], RGB of 0 to 255."""
@@ -167,7 +168,9 @@ def sample_person(
     conditions: Conditions = USUAL,
 ) -> Person:
     """Sample a person's behaviour and occlusions in one video; the resting face belongs to the traits."""
-    behaviour = simulate(random, seconds, np.random.default_rng(traits.rest_seed), speaks)
+    # A spawned generator leaves the draws of `random` as they are without the extra AUs.
+    extra_random = random.spawn(1)[0] if conditions.all_aus else None
+    behaviour = simulate(random, seconds, np.random.default_rng(traits.rest_seed), speaks, extra_random)
     ticks = len(behaviour.opening)
     occluder = str(random.choice(conditions.occluders))
     mouth_episodes = _mouth_occlusion_episodes(random, behaviour, conditions.covered_speech)

@@ -93,6 +93,8 @@ class Conditions:
     """Share of these utterances in which another person's voice replaces the person's."""
     occluders: tuple[str, ...] = ("hand", "microphone")
     """Objects that may cover the mouth; also "card", which shows a moving mouth."""
+    all_aus: bool = False
+    """Whether faces also move in the AUs that Aff-Wild2 does not have; their truth is in truth/ only."""
     blank_every_s: float | None = None
     """Mean time between episodes with a grey area over the whole face, in seconds; None: no such episode."""
 

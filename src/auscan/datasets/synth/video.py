@@ -22,7 +22,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from auscan.core.aus import AFFWILD2_AUS
+from auscan.core.aus import AFFWILD2_AUS, au_columns
 from auscan.core.config import SAMPLE_RATE_HZ
 from auscan.datasets.index import cover_columns
 from auscan.datasets.synth.dynamics import Array, Random, labels_of, ticks_for
@@ -54,8 +54,8 @@ COVERED: Final[float] = 0.6
 VISIBLE: Final[float] = 0.15
 """Covered share of a region up to which its AUs count as visible."""
 
-_IS_UPPER: Final = np.isin(AFFWILD2_AUS, ("AU01", "AU02", "AU04", "AU06", "AU07"))
-"""Mask [A] of the AUs of eyes and brows; the others are of the mouth."""
+_UPPER_AUS: Final = ("AU01", "AU02", "AU04", "AU05", "AU06", "AU07", "AU45")
+"""AUs of eyes and brows; the others are of nose, cheeks and mouth."""
 
 _LATE_AUDIO_S: Final[float] = 0.8
 """Start of a late sound stream, seconds."""
@@ -103,8 +103,10 @@ def make_video(plan: VideoPlan, face: Face, out: Path) -> SyntheticVideo:
     for track, person, truth, missing_here, shares_here in zip(
         plan.tracks, persons, truths, missing, shares, strict=True
     ):
-        labels = labels_of(truth.filter(regex=r"^AU\d\d$").to_numpy())
-        annotated = corrupt_labels(random, labels, plan.case.surplus, plan.case.partial_labels)
+        au_names = au_columns(truth.columns)
+        labels = labels_of(truth[list(au_names)].to_numpy())
+        in_affwild2 = labels[:, : len(AFFWILD2_AUS)]
+        annotated = corrupt_labels(random, in_affwild2, plan.case.surplus, plan.case.partial_labels)
         rows[track] = len(annotated)
         if plan.split in SPLIT_FOLDER_NAMES:
             write_annotation(
@@ -112,7 +114,7 @@ def make_video(plan: VideoPlan, face: Face, out: Path) -> SyntheticVideo:
             )
         truth.insert(0, "track", track)
         truth["has_image"] = ~missing_here
-        for j, name in enumerate(AFFWILD2_AUS):
+        for j, name in enumerate(au_names):
             truth[f"{name}_label"] = labels[:, j]
         truth["mouth_share"], truth["eyes_share"] = shares_here.T
         covers.append(cover_table(track, truth, person.fringe))
@@ -156,7 +158,7 @@ def _ground_truth(person: Person, scene: Scene, times_s: Array) -> pd.DataFrame:
     columns = {
         "number": np.arange(1, len(times_s) + 1),
         "time_s": times_s,
-        **dict(zip(AFFWILD2_AUS, at_frames(behaviour.movement).T.astype(np.float32), strict=True)),
+        **dict(zip(behaviour.au_names, at_frames(behaviour.movement).T.astype(np.float32), strict=True)),
         **dict(zip(("yaw", "pitch", "roll"), pose.T.astype(np.float32), strict=True)),
         "opening": at_frames(behaviour.opening).astype(np.float32),
         "voiced": at_frames(behaviour.voiced).astype(np.float32),
@@ -184,7 +186,10 @@ def _track_summary(plan: VideoPlan, track: str, person: Person, disturbance: str
         "fringe": person.fringe,
         "holds": person.mouth_occluder,
         "poor": plan.case.low_quality,
-        **{f"{name}_rest": float(person.behaviour.rest[j]) for j, name in enumerate(AFFWILD2_AUS)},
+        **{
+            f"{name}_rest": float(person.behaviour.rest[j])
+            for j, name in enumerate(person.behaviour.au_names)
+        },
     }
 
 
@@ -228,14 +233,14 @@ def cover_table(track: str, truth: pd.DataFrame, fringe: bool) -> pd.DataFrame:
 
     fringe: whether hair hangs over the brows, so that those of the eyes are known only if they are covered.
     """
-    shares = np.where(
-        _IS_UPPER, truth[["eyes_share"]].to_numpy(), truth[["mouth_share"]].to_numpy()
-    )  # [T, A]
+    au_names = au_columns(truth.columns)
+    is_upper = np.isin(au_names, _UPPER_AUS)
+    shares = np.where(is_upper, truth[["eyes_share"]].to_numpy(), truth[["mouth_share"]].to_numpy())  # [T, A]
     covers = np.where(shares >= COVERED, 1, np.where(shares <= VISIBLE, 0, -1))
     if fringe:
-        covers[:, _IS_UPPER] = np.where(covers[:, _IS_UPPER] == 1, 1, -1)
+        covers[:, is_upper] = np.where(covers[:, is_upper] == 1, 1, -1)
     covers[~truth["has_image"].to_numpy()] = -1
-    table = pd.DataFrame(covers.astype(np.int8), columns=cover_columns(AFFWILD2_AUS))
+    table = pd.DataFrame(covers.astype(np.int8), columns=cover_columns(au_names))
     table.insert(0, "track", track)
     table.insert(1, "frame", truth["number"].to_numpy())
     return table

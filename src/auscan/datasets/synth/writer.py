@@ -14,6 +14,7 @@ See also: plan.py (plans), video.py (one video).
 import json
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ProcessPoolExecutor
+from dataclasses import replace
 from functools import cache
 from itertools import repeat
 from multiprocessing import get_context
@@ -52,6 +53,7 @@ def write_dataset(
     face_file: Path | None = None,
     workers: int = 1,
     rate_hz: float | None = None,
+    all_aus: bool = False,
     progress: Progress = lambda done, total: None,
 ) -> dict[str, int]:
     """Write the data set into the new or empty folder `out`; return the counts of videos, tracks and frames.
@@ -59,6 +61,7 @@ def write_dataset(
     seconds: mean length of a video.  face_file: an ict_facekit.npz; None uses the built-in face.
     workers: number of processes; the result does not depend on it.
     rate_hz: frame rate of all videos in Hz; None draws it from the rates of Aff-Wild2.
+    all_aus: whether faces also move in the AUs that Aff-Wild2 does not have; truth/ has their labels.
     progress: called after each video with the frames done and the estimated total.
 
     Raises InputError if `out` is not empty, or a number or the face file is invalid.
@@ -70,9 +73,11 @@ def write_dataset(
         "rate_hz": rate_hz,
         "face": "ict" if face_file else "builtin",
     }
-    return write_videos(
-        out, plan_videos(videos, seconds, seed, rate_hz), seed, settings, face_file, workers, progress
-    )
+    plans = plan_videos(videos, seconds, seed, rate_hz)
+    if all_aus:
+        settings["all_aus"] = True
+        plans = [replace(plan, conditions=replace(plan.conditions, all_aus=True)) for plan in plans]
+    return write_videos(out, plans, seed, settings, face_file, workers, progress)
 
 
 def write_videos(
