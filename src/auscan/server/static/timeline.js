@@ -100,11 +100,13 @@ export class Timeline {
 
 // strongest: intensity 0 to 5 by pixel, -1 where unknown; the line is interrupted there.
 function drawIntensity(context, strongest, height) {
-  context.strokeStyle = INTENSITY; context.lineWidth = 1;
   context.beginPath();
   strongest.forEach((value, x) => {
     const y = height * (1 - value / MAX_INTENSITY);
     if (value >= 0) context[x > 0 && strongest[x - 1] >= 0 ? "lineTo" : "moveTo"](x + 0.5, y);
   });
-  context.stroke();
+  for (const [colour, width] of [["#fff", 3], [INTENSITY, 1]]) {  // the white edge separates it from the bars
+    context.strokeStyle = colour; context.lineWidth = width;
+    context.stroke();
+  }
 }
