@@ -23,7 +23,8 @@ from playwright.sync_api import Page, sync_playwright
 from auscan.results.events import Speech
 from auscan.results.figures.report import write_report
 from auscan.results.read import read_result
-from auscan.results.result import Result, RunInfo
+from auscan.results.result import Result
+from auscan.results.run_info import RunInfo
 from auscan.results.table import TrackScores, build_table
 from auscan.server.app import make_server
 from auscan.server.job_store import JobOptions, JobStore, new_job

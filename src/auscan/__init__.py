@@ -31,9 +31,9 @@ if TYPE_CHECKING:
     from auscan.pipeline.live import LiveDetector
     from auscan.pipeline.outputs import render_report
     from auscan.results.attributions import read_attributions
-    from auscan.results.exports.write import export_result
     from auscan.results.read import read_result
-    from auscan.results.result import Result, RunInfo
+    from auscan.results.result import Result
+    from auscan.results.run_info import RunInfo
 
     __version__: str
 
@@ -59,7 +59,6 @@ __all__ = [
     "Waveform",
     "__version__",
     "detect",
-    "export_result",
     "load_model",
     "make_demo_clip",
     "read_attributions",
@@ -73,11 +72,10 @@ _MODULES = {
     "Checkpoint": "auscan.inference.hub",
     "LiveDetector": "auscan.pipeline.live",
     "Result": "auscan.results.result",
-    "RunInfo": "auscan.results.result",
+    "RunInfo": "auscan.results.run_info",
     "Waveform": "auscan.media.audio",
     "__version__": "auscan.core.environment",
     "detect": "auscan.batch.api",
-    "export_result": "auscan.results.exports.write",
     "load_model": "auscan.inference.load",
     "make_demo_clip": "auscan.pipeline.demo",
     "read_attributions": "auscan.results.attributions",

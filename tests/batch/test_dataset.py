@@ -21,7 +21,8 @@ from auscan.batch.output_folder import sync_folder
 from auscan.cli.main import main
 from auscan.core.errors import InputError
 from auscan.results.manifest import ManifestRecord, append, to_json_line
-from auscan.results.result import Result, RunInfo
+from auscan.results.result import Result
+from auscan.results.run_info import RunInfo
 from auscan.results.table import TrackScores, build_table
 
 HALF = (0.5,) * 12

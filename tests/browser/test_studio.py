@@ -21,7 +21,8 @@ import pytest
 from numpy.typing import NDArray
 
 from auscan.pipeline.demo import make_demo_clip
-from auscan.results.result import Result, RunInfo
+from auscan.results.result import Result
+from auscan.results.run_info import RunInfo
 from auscan.results.table import TrackScores, build_table
 
 if TYPE_CHECKING:

@@ -24,7 +24,8 @@ from auscan.core.config import (
 from auscan.media.video import probe, read_frames
 from auscan.results.attributions import Attributions
 from auscan.results.events import add_baseline_columns, parse_baseline, resting_levels
-from auscan.results.result import Result, RunInfo
+from auscan.results.result import Result
+from auscan.results.run_info import RunInfo
 from auscan.results.table import TrackScores, build_table
 
 THRESHOLDS = (0.5,) * 12

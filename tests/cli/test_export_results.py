@@ -12,7 +12,8 @@ import pytest
 from auscan.cli.main import main
 from auscan.core.aus import AFFWILD2_AUS
 from auscan.results.exports.write import FORMATS
-from auscan.results.result import Result, RunInfo
+from auscan.results.result import Result
+from auscan.results.run_info import RunInfo
 from auscan.results.table import TrackScores, build_table
 
 Run = Callable[..., tuple[int, str, str]]

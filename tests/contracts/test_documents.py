@@ -8,7 +8,8 @@ import numpy as np
 from documents import CODES, DOCUMENTS, ROOT
 
 from auscan.core.aus import AFFWILD2_AUS
-from auscan.results.result import Result, RunInfo
+from auscan.results.result import Result
+from auscan.results.run_info import RunInfo
 from auscan.results.table import baseline_columns, build_table, table_columns
 
 OUTPUT = (ROOT / "docs" / "output.md").read_text(encoding="utf-8")

@@ -30,7 +30,6 @@ PUBLIC = [
     "Waveform",
     "__version__",
     "detect",
-    "export_result",
     "load_model",
     "make_demo_clip",
     "read_attributions",

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from auscan.core.aus import AFFWILD2_AUS
-from auscan.results.result import Result, RunInfo
+from auscan.results.result import Result
+from auscan.results.run_info import RunInfo
 from auscan.results.table import TrackScores, build_table
 
 CLEAR = (60, 1.2, 0.5, 0.2, 5, -3, 0.0)

@@ -5,18 +5,19 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from numpy.testing import assert_array_equal
+from numpy.testing import assert_allclose, assert_array_equal
 
 from auscan.core.aus import ACTION_UNITS, AFFWILD2_AUS
 from auscan.core.errors import InputError
 from auscan.results.agreement.agree import compute_agreement
 from auscan.results.events import find_events
-from auscan.results.exports.write import FORMATS, export_result
+from auscan.results.exports.write import FORMATS
 from auscan.results.figures.overlay import Painter, write_overlay_picture
 from auscan.results.figures.report import write_report
 from auscan.results.read import read_result
 from auscan.results.readers.read import codings_from_result
-from auscan.results.result import Result, RunInfo
+from auscan.results.result import Result
+from auscan.results.run_info import RunInfo
 from auscan.results.table import TrackScores, build_table, read_result_table, table_columns
 
 FIVE = ("AU45", "AU12", "AU05", "AU25", "AU09")
@@ -115,12 +116,12 @@ def test_events_are_found_for_every_au_in_its_order(result: Result) -> None:
 
 @pytest.mark.parametrize("name", FORMATS)
 def test_every_format_is_exported(result: Result, name: str, tmp_path: Path) -> None:
-    for path in export_result(result, [name], tmp_path):
+    for path in result.export(to=name, folder=tmp_path):
         assert path.stat().st_size > 0
 
 
 def test_openface_has_the_intensities_and_labels_that_it_has_columns_for(tmp_path: Path) -> None:
-    (path,) = export_result(result_of(NINETEEN), ["openface"], tmp_path)
+    (path,) = result_of(NINETEEN).export(to="openface", folder=tmp_path)
     table = pd.read_csv(path)
     filled = set(table.columns[table.notna().any()])
     assert {f"{name}_c" for name in NINETEEN} - filled == {"AU24_c"}
@@ -138,6 +139,33 @@ def test_the_report_names_every_au(result: Result, tmp_path: Path) -> None:
 def test_the_timeline_has_a_row_for_every_au(result: Result) -> None:
     titles = [note.text for note in result.plot().layout.annotations]
     assert [title[3:7] for title in titles if title.startswith("<b>AU")] == list(result.info.au_names)
+
+
+def test_the_timeline_has_a_line_of_the_intensity_of_every_au_that_has_one(result: Result) -> None:
+    lines = [trace for trace in result.plot().data if "intensity" in (trace.hovertemplate or "")]
+    names = [name for name in result.info.au_names if f"{name}_r" in result.table]
+    assert [line.hovertemplate[:4] for line in lines] == names
+    for name, line in zip(names, lines, strict=True):
+        values = result.table[f"{name}_r"].to_numpy()
+        assert_array_equal(line.customdata, values)
+        assert_allclose(line.y, values / 5, rtol=1e-6)
+
+
+def test_the_summary_has_the_mean_intensity_if_there_are_intensities(result: Result) -> None:
+    for name, numbers in result.summary()["aus"].items():
+        assert ("mean_intensity" in numbers) == (f"{name}_r" in result.table)
+        if "mean_intensity" in numbers:
+            assert numbers["mean_intensity"] == pytest.approx(result.table[f"{name}_r"].mean())
+
+
+def test_intensities_of_two_results_are_compared() -> None:
+    a, b = (codings_from_result(result_of(names), "x")[0] for names in (FIVE, NINETEEN))
+    intensities = compute_agreement(a, b).intensities.set_index("AU")
+    assert intensities.index.tolist() == ["AU05", "AU09", "AU12", "AU25", "AU45", "mean"]
+    unlike = (a.intensities[:, 1], b.intensities[:, NINETEEN.index("AU12")])
+    assert intensities.loc["AU12", "mae"] == pytest.approx(
+        np.nanmean(np.abs(unlike[0] - unlike[1])), abs=1e-6
+    )
 
 
 @pytest.mark.parametrize("count", [1, 5, 12, 13, 19, 25])

@@ -149,3 +149,20 @@ def test_other_thresholds_apply_above_the_baseline(talk: Result) -> None:
 def test_thresholds_that_do_not_fit_are_refused(talk: Result, wrong: dict[str, float] | list[float]) -> None:
     with pytest.raises(InputError, match=r"The result has no AU45|Give 12 thresholds from 0 to 1"):
         talk.with_thresholds(wrong)
+
+
+def test_thresholds_and_baseline_are_applied_in_either_order(talk: Result) -> None:
+    first = talk.with_thresholds({"AU12": 0.15}).with_baseline("median")
+    second = talk.with_baseline("median").with_thresholds({"AU12": 0.15})
+    pd.testing.assert_frame_equal(first.table, second.table)
+    pd.testing.assert_frame_equal(
+        first.with_baseline("none").table, talk.with_thresholds({"AU12": 0.15}).table
+    )
+
+
+def test_a_result_exports_one_format_or_several(talk: Result, tmp_path: Path) -> None:
+    assert [path.name for path in talk.export(to="jsonl", folder=tmp_path)] == ["talk.jsonl"]
+    several = talk.export(to=["openface", "elan"], folder=tmp_path / "new", media=tmp_path / "talk.mp4")
+    assert [path.name for path in several] == ["talk_openface.csv", "talk_auscan.eaf"]
+    with pytest.raises(InputError, match="'spss' is not an export format"):
+        talk.export(to="spss", folder=tmp_path)

@@ -18,7 +18,8 @@ import pathlib, sys
 import numpy as np
 from auscan.core.aus import AFFWILD2_AUS
 from auscan.results.table import read_result_table
-from auscan.results.result import Result, RunInfo
+from auscan.results.result import Result
+from auscan.results.run_info import RunInfo
 from auscan.results.events import Speech
 from auscan.results.table import TrackScores, build_table
 source = pathlib.Path(sys.argv[1])
@@ -174,3 +175,17 @@ def test_openapi_describes_the_routes(studios: Any) -> None:
         described["paths"]
     )
     assert "application/octet-stream" in json.dumps(described["paths"]["/api/jobs"]["post"])
+
+
+def test_the_table_response_has_the_intensities_if_the_result_has_them(tmp_path: Path) -> None:
+    from auscan.server.results import table_for_page
+    from tests.results.test_au_sets import FIVE, result_of
+
+    for intensity in (True, False):
+        result = result_of(FIVE, intensity)
+        folder = result.save(tmp_path / str(intensity))
+        head, columns = unpack(table_for_page(folder))
+        for name in FIVE:
+            assert (f"{name}_r" in head["columns"]) == intensity
+            if intensity:
+                np.testing.assert_array_equal(columns[f"{name}_r"], result.table[f"{name}_r"].to_numpy())

@@ -1,7 +1,8 @@
 """Run `auscan agree`: compute the agreement of two coders, people or programs, on one video.
 
 Inputs: two results, annotation files or CSV files of other programs.
-Returns: a table or JSON on stdout; with --out also agreement.csv and agreement.svg.
+Returns: tables or JSON on stdout; with --out also agreement.csv, agreement.svg and, if both have
+intensities, intensities.csv.
 See also: results/agreement/ (measures), results/readers/ (file formats).
 """
 
@@ -14,9 +15,15 @@ import typer
 from auscan.core.errors import InputError
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    import pandas as pd
+    from rich.table import Table
+
     from auscan.results.agreement.agree import Agreement
     from auscan.results.readers.coding import Coding
 
+_TITLES = {"kappa": "kappa", "icc": "ICC", "f1": "F1", "r": "r", "mae": "MAE"}
 _FACE = "Face number in {} if it has several; default: the face with the most frames."
 
 
@@ -35,11 +42,12 @@ def agree(
         float, typer.Option("--stretch", metavar="SECONDS", help="Length of a bootstrap block.")
     ] = 5.0,
     out: Annotated[
-        Path | None, typer.Option("--out", help="Folder for agreement.csv and agreement.svg.")
+        Path | None,
+        typer.Option("--out", help="Folder for agreement.csv, intensities.csv and agreement.svg."),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of the table.")] = False,
 ) -> None:
-    """Compute inter-rater agreement between A and B (Cohen's kappa, ICC(3,1), F1)."""
+    """Compute inter-rater agreement between A and B (Cohen's kappa, ICC(3,1), F1; r, MAE of intensities)."""
     from auscan.results.agreement.agree import AgreementSettings, compute_agreement
     from auscan.results.readers.read import read_codings
 
@@ -78,8 +86,13 @@ def _write(out: Path, agreement: "Agreement") -> None:
     from auscan.results.agreement.figure import write_figure
 
     try:
-        with atomic_path(out / "agreement.csv") as path:
-            agreement.table.to_csv(path, index=False, float_format="%.6f", lineterminator="\n")
+        tables = {"agreement.csv": agreement.table, "intensities.csv": agreement.intensities}
+        for name, table in tables.items():
+            if table.empty:
+                (out / name).unlink(missing_ok=True)  # of an earlier run
+                continue
+            with atomic_path(out / name) as path:
+                table.to_csv(path, index=False, float_format="%.6f", lineterminator="\n")
         write_figure(out / "agreement.svg", agreement)
     except OSError as error:
         raise InputError(
@@ -88,33 +101,38 @@ def _write(out: Path, agreement: "Agreement") -> None:
 
 
 def _print_tables(agreement: "Agreement") -> None:
-    from rich import box
     from rich.console import Console
-    from rich.table import Table
+
+    from auscan.results.agreement.agree import COUNTS
+    from auscan.results.agreement.measures import INTENSITY_MEASURES, MEASURES
 
     console = Console()
-    titles = {"frame": ("Frames", "frames"), "event": ("Events", "units")}
-    for level, (title, units) in titles.items():
-        table = Table(title, box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
-        for column in (units, "A", "B", "both", "kappa", "95 %", "ICC", "95 %", "F1", "95 %"):
-            table.add_column(column, justify="right", no_wrap=True)
-        rows = agreement.table[agreement.table["level"] == level].to_dict("records")
-        for row in rows:
-            counts = (str(row[name]) for name in ("units", "a_active", "b_active", "both"))
-            table.add_row(
-                *(row["AU"], *counts),
-                *(
-                    text
-                    for name in ("kappa", "icc", "f1")
-                    for text in (
-                        _format(row[name]),
-                        _format_interval(row[f"{name}_low"], row[f"{name}_high"]),
-                    )
-                ),
-            )
-        console.print(table)
+    for level, title, units in (("frame", "Frames", "frames"), ("event", "Events", "units")):
+        of_level = agreement.table[agreement.table["level"] == level]
+        counts = dict(zip(COUNTS, (units, "A", "B", "both"), strict=True))
+        console.print(_table(title, of_level, counts, MEASURES))
+    if not agreement.intensities.empty:
+        console.print(_table("Intensities", agreement.intensities, {"frames": "frames"}, INTENSITY_MEASURES))
     for note in agreement.notes:
         console.print(note, highlight=False, markup=False)
+
+
+def _table(
+    title: str, figures: "pd.DataFrame", counts: "Mapping[str, str]", measures: "Sequence[str]"
+) -> "Table":
+    """Return a table for the terminal.  counts: title of each column with a number, by its name."""
+    from rich import box
+    from rich.table import Table
+
+    table = Table(title, box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
+    for column in (*counts.values(), *(text for name in measures for text in (_TITLES[name], "95 %"))):
+        table.add_column(column, justify="right", no_wrap=True)
+    for row in figures.to_dict("records"):
+        texts = [row["AU"], *(str(row[name]) for name in counts)]
+        for name in measures:
+            texts += [_format(row[name]), _format_interval(row[f"{name}_low"], row[f"{name}_high"])]
+        table.add_row(*texts)
+    return table
 
 
 def _format(value: float) -> str:

@@ -29,13 +29,12 @@ def export_results(
     ] = None,
 ) -> None:
     """Export RESULT to OpenFace, py-feat, ELAN, Praat, BIDS, a wide CSV (SPSS, R) or JSON Lines."""
-    from auscan.results.exports.content import find_media, open_result
-    from auscan.results.exports.write import export_result
+    from auscan.results.read import find_media, open_result
 
     result = open_result(path)
     folder = out if out is not None else path if path.is_dir() else path.parent
     try:
-        files = export_result(result, to, folder, find_media(path, result.info.source))
+        files = result.export(to=to, folder=folder, media=find_media(path, result.info.source))
     except OSError as error:
         raise InputError(
             f"The files cannot be written to {folder} ({error.strerror}). Give another folder with --out."

@@ -56,7 +56,8 @@ from auscan.results.attributions import (
     concatenate,
 )
 from auscan.results.events import MIN_BASELINE_FRAMES, NO_BASELINE, Speech, parse_baseline
-from auscan.results.result import Result, RunInfo
+from auscan.results.result import Result
+from auscan.results.run_info import RunInfo
 from auscan.results.table import TableWriter, frame_durations_s, table_metadata
 
 BATCH_CROPS = 32

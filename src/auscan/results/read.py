@@ -1,7 +1,7 @@
-"""Read a stored result from its folder.
+"""Read a stored result from its folder, and find its input.
 
-Inputs: a folder that `auscan detect` or `Result.save` wrote.
-Returns: a Result.
+Inputs: a folder that `auscan detect` or `Result.save` wrote, or a table in it.
+Returns: a Result; the path of its input.
 See also: attributions.py (attributions are large and are read separately).
 """
 
@@ -10,10 +10,13 @@ from pathlib import Path
 from typing import Any
 
 from auscan.core.aus import check_au_names
+from auscan.core.environment import is_plain_name
 from auscan.core.errors import InputError
 from auscan.results.events import SOUND_FILE, read_speech
-from auscan.results.result import SUMMARY_FILE, Result, RunInfo
-from auscan.results.table import TABLE_FILE, read_result_table
+from auscan.results.manifest import read_lines
+from auscan.results.result import SUMMARY_FILE, Result
+from auscan.results.run_info import RunInfo
+from auscan.results.table import CSV_FILE, TABLE_FILE, read_result_table
 
 
 def read_result(folder: str | Path) -> Result:
@@ -58,4 +61,42 @@ def _run_info(summary: dict[str, Any]) -> RunInfo:
         versions=summary["versions"],
         sound_offset_s=summary.get("sound_offset_s"),  # auscan 0.1 did not search for it
         warnings=tuple(summary["warnings"]),
+    )
+
+
+TABLE_FILES = (TABLE_FILE, CSV_FILE)
+"""Files that name a result, besides its folder."""
+
+
+def result_folder(path: Path) -> Path | None:
+    """Return the folder of the result at `path`, a folder or a table in one; None if there is no result."""
+    folder = path if path.is_dir() else path.parent
+    names_result = path.is_dir() or path.name in TABLE_FILES
+    return folder if names_result and (folder / TABLE_FILE).is_file() else None
+
+
+def open_result(path: str | Path) -> Result:
+    """Read the result at `path`, a folder or a table in one.  Raises InputError if there is no result."""
+    folder = result_folder(Path(path))
+    if folder is None:
+        raise InputError(
+            f"{path} is not a result. Give the folder that `auscan detect` wrote, or the table in it."
+        )
+    return read_result(folder)
+
+
+def find_media(path: str | Path, source: str) -> Path | None:
+    """Return the path of the input of the result at `path`; None if it is not found.
+
+    Searched are the paths in the manifest, then the folder of the result and the folder above.
+    """
+    folder = result_folder(Path(path))
+    if folder is None:
+        return None
+    folder = folder.resolve()
+    candidates = [folder / source, folder.parent / source] if is_plain_name(source) else []
+    lines = [line for line in read_lines(folder.parent) if line.get("folder") == folder.name]
+    candidates = [*(Path(line["path"]) for line in reversed(lines) if "path" in line), *candidates]
+    return next(
+        (candidate for candidate in candidates if candidate.name == source and candidate.exists()), None
     )

@@ -20,7 +20,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from auscan.core.aus import ACTION_UNITS, AFFWILD2_AUS, au_columns, canonical_name
+from auscan.core.aus import ACTION_UNITS, au_columns, canonical_name
 from auscan.core.environment import atomic_path
 from auscan.core.errors import InputError
 from auscan.results.attributions import (
@@ -32,7 +32,6 @@ from auscan.results.attributions import (
 from auscan.results.events import (
     DEFAULT_EVENT_SETTINGS,
     EVENTS_FILE,
-    NO_BASELINE,
     SOUND_FILE,
     Speech,
     find_events,
@@ -42,6 +41,9 @@ from auscan.results.events import (
     resting_levels,
     write_speech,
 )
+from auscan.results.exports.content import ExportData
+from auscan.results.exports.write import export_result
+from auscan.results.run_info import RunInfo
 from auscan.results.table import (
     REASONS,
     TableWriter,
@@ -94,6 +96,8 @@ def au_statistics(
 ) -> dict[str, Statistics]:
     """Return base_rate, seconds_active, events, mean_duration_s and mean_probability of each AU.
 
+    If the table has intensities, mean_intensity is their mean over the rows in which the AU is scored.
+
     table, events: of all faces, or of one face
     seconds: seconds_active of each AU; if it is None, the number of events is None, too
     mean_probability is the mean of `AU..` (not of `AU.._b`) over the rows in which the AU is scored.
@@ -102,14 +106,16 @@ def au_statistics(
     durations = {name: events.loc[events["AU"] == name, "duration"] for name in rates}
     statistics: dict[str, Statistics] = {}
     for name in rates:
-        count = len(durations[name])
+        count, is_scored = len(durations[name]), table[f"{name}_c"].notna()
         statistics[name] = {
             "base_rate": rates[name],
             "seconds_active": seconds[name],
             "events": None if seconds[name] is None else count,
             "mean_duration_s": float(durations[name].mean()) if count else None,
-            "mean_probability": _number(table.loc[table[f"{name}_c"].notna(), name].mean()),
+            "mean_probability": _number(table.loc[is_scored, name].mean()),
         }
+        if f"{name}_r" in table:
+            statistics[name]["mean_intensity"] = _number(table.loc[is_scored, f"{name}_r"].mean())
     return statistics
 
 
@@ -158,53 +164,6 @@ if TYPE_CHECKING:
     import plotly.graph_objects as go
 
 
-@dataclass(frozen=True, kw_only=True)
-class RunInfo:
-    """The run that made a table: input, model, settings and versions."""
-
-    source: str
-    """File name of the input."""
-    duration_s: float
-    """Seconds from the first frame to the end of the last frame."""
-    frames: int
-    """Number F of decoded frames."""
-    has_audio: bool
-    """Whether the input has audio that the model used."""
-    seconds: float
-    """Processing time, seconds."""
-    model: str
-    """Id of the checkpoint."""
-    reference: str = ""
-    """Source of the labels that the model was trained on, one sentence; empty if unknown."""
-    operating_point: str = "default"
-    """Name of the operating point of the thresholds."""
-    au_names: tuple[str, ...] = AFFWILD2_AUS
-    """[A] AUs of the checkpoint, in the order of the columns."""
-    thresholds: tuple[float, ...]
-    """[A] probabilities from which an AU counts as active."""
-    untrained_aus: tuple[str, ...] = ()
-    """AUs that the checkpoint was not trained on; their columns are NaN."""
-    keep_all: bool = False
-    """Whether low-quality faces are scored, too."""
-    baseline: str = NO_BASELINE
-    """Person baseline: none, median or SECONDS-SECONDS (events.py)."""
-    command: str
-    """Command line, or Python call, that gives this result again."""
-    versions: Mapping[str, str]
-    """Versions by package name, including `auscan`."""
-    sound_offset_s: float | None = None
-    """Seconds by which the sound was late and was shifted; None if that was not searched for."""
-    warnings: tuple[str, ...] = ()
-    """Warnings of the run, one sentence each."""
-
-    def __post_init__(self) -> None:
-        count = len(self.au_names)
-        if len(self.thresholds) != count:
-            raise ValueError(f"thresholds should be {count} numbers, got {len(self.thresholds)}.")
-        if "auscan" not in self.versions:
-            raise ValueError("versions should name the version of auscan.")
-
-
 @dataclass(frozen=True, eq=False)
 class Result:
     """Result of one input. `table` has one row for each face and frame."""
@@ -232,6 +191,20 @@ class Result:
     def events(self) -> pd.DataFrame:
         """One row for each event, with the columns `events.EVENT_COLUMNS`; computed on first access."""
         return find_events(self.table, self.info.thresholds, speech=self.sound)
+
+    def export(
+        self, *, to: str | Sequence[str], folder: str | Path, media: str | Path | None = None
+    ) -> list[Path]:
+        """Write the result in formats of other programs into `folder`; return the paths of the files.
+
+        to: openface, pyfeat, elan, textgrid, bids, wide or jsonl, or several of them (docs/exports.md)
+        folder: is created if missing    media: path of the input, for the link in the .eaf of ELAN
+        Raises InputError for an unknown format, before any file is written, and if an .eaf or TextGrid
+        exists.
+        """
+        data = ExportData(self.table, self.events, self.info)
+        formats = [to] if isinstance(to, str) else to
+        return export_result(data, formats, Path(folder), None if media is None else Path(media))
 
     def resting_levels(self) -> dict[int, NDArray[np.float64]] | None:
         """Return the baseline level of each face, [A] by face_id; None without a baseline."""

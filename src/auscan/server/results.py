@@ -20,10 +20,9 @@ from numpy.typing import NDArray
 from auscan.faces.align import crop_transform
 from auscan.results.attributions import ATTRIBUTIONS_FILE, read_attributions
 from auscan.results.events import NO_BASELINE, find_events
-from auscan.results.exports.write import export_result
 from auscan.results.read import read_result
 from auscan.results.result import SUMMARY_FILE, Result
-from auscan.results.table import BOX_COLUMNS, TABLE_FILE, active_columns, value_column
+from auscan.results.table import BOX_COLUMNS, TABLE_FILE, active_columns, intensity_columns, value_column
 
 MAX_ATTRIBUTION_FRAMES: Final[int] = 64
 """Largest number of frames in one response with attributions."""
@@ -47,13 +46,17 @@ def table_for_page(folder: Path, baseline: str = NO_BASELINE) -> bytes:
 
     Columns are little-endian, widest types first, and the line is padded to a multiple of 8 bytes, so that
     each column is aligned to its type. `reason` is an index into `reasons`. AU columns contain the values
-    compared with the thresholds: probabilities, or probabilities relative to a baseline.
+    compared with the thresholds: probabilities, or probabilities relative to a baseline. `AU.._r` are the
+    intensities, if the result has them.
     """
     result = _read(folder, baseline)
     table, au_names = result.table, result.info.au_names
     reasons, reason = np.unique(table["reason"].to_numpy(str), return_inverse=True)
     columns = {name: table[name].to_numpy(kind) for name, kind in _PAGE_COLUMNS.items()}
     columns |= {name: table[value_column(table, name)].to_numpy(np.float32) for name in au_names}
+    columns |= {
+        name: table[name].to_numpy(np.float32) for name in intensity_columns(au_names) if name in table
+    }
     columns["reason"] = reason.astype(np.uint8)
     columns["judged"] = table[active_columns(au_names)].notna().any(axis=1).to_numpy(np.uint8)
     types = {name: column.dtype.name for name, column in columns.items()}
@@ -76,7 +79,7 @@ def export(folder: Path, format_name: str, out: Path, media_name: str, baseline:
 
     media_name: the user's file name of the video, which ELAN expects beside its file.
     """
-    paths = export_result(_read(folder, baseline), [format_name], out, out / media_name)
+    paths = _read(folder, baseline).export(to=format_name, folder=out, media=out / media_name)
     if len(paths) == 1:
         return paths[0]
     archive_path = out / f"{format_name}.zip"

@@ -13,7 +13,12 @@ from sklearn.metrics import cohen_kappa_score, f1_score
 
 from auscan.core.aus import AFFWILD2_AUS
 from auscan.core.errors import InputError
-from auscan.results.agreement.agree import COLUMNS, AgreementSettings, compute_agreement
+from auscan.results.agreement.agree import (
+    COLUMNS,
+    INTENSITY_COLUMNS,
+    AgreementSettings,
+    compute_agreement,
+)
 from auscan.results.agreement.figure import write_figure
 from auscan.results.agreement.measures import match_events
 from auscan.results.agreement.timeline import align_codings
@@ -241,8 +246,7 @@ def test_icc_of_frames_uses_probabilities_if_both_have_them_and_labels_otherwise
             frames=np.arange(300),
             times_s=np.arange(300) / 25,
             labels=np.where(np.isnan(each), np.nan, each > 0.5).astype(np.float32),
-            values=each,
-            scale="probability",
+            probabilities=each,
         )
         for each in values
     )
@@ -251,6 +255,50 @@ def test_icc_of_frames_uses_probabilities_if_both_have_them_and_labels_otherwise
     assert graded["icc"] == pytest.approx(2 * c[0, 1] / (c[0, 0] + c[1, 1]))
     c = np.cov([a.labels[:, AU12], b.labels[:, AU12]])
     assert plain["icc"] == pytest.approx(2 * c[0, 1] / (c[0, 0] + c[1, 1]))
+
+
+def graded(intensities: np.ndarray, rate_hz: float = 25.0) -> FrameCoding:
+    """Return a coding of AU12 and AU45 with intensities, active from 1 on."""
+    index = np.arange(len(intensities))
+    return FrameCoding(
+        name="g",
+        face=0,
+        au_names=("AU12", "AU45"),
+        frames=index,
+        times_s=index / rate_hz,
+        labels=np.where(np.isnan(intensities), 0, intensities >= 1).astype(np.float32),
+        intensities=intensities.astype(np.float32),
+    )
+
+
+def test_intensities_of_both_are_compared_where_both_are_known() -> None:
+    rng = np.random.default_rng(0)
+    truth = np.repeat(5 * rng.random((60, 1)), 25, axis=0)
+    a, b = (np.clip(truth + 0.3 * rng.standard_normal((1500, 2)), 0, 5) for _ in "ab")
+    a[:100, 0] = np.nan  # unknown
+    b[:, 1] = np.nan  # AU45 has no intensity in B
+    agreement = compute_agreement(graded(a), graded(b))
+    assert tuple(agreement.intensities.columns) == INTENSITY_COLUMNS
+    row, mean = agreement.intensities.to_dict("records")
+    assert (row["AU"], row["frames"], mean["AU"]) == ("AU12", 1400, "mean")
+    assert row["r"] == pytest.approx(np.corrcoef(a[100:, 0], b[100:, 0])[0, 1], abs=1e-6)
+    assert row["mae"] == pytest.approx(np.abs(a[100:, 0] - b[100:, 0]).mean(), abs=1e-6)
+    assert row["icc_low"] < row["icc"] < row["icc_high"]
+    assert agreement.to_dict()["intensities"][0]["AU"] == "AU12"
+
+
+def test_without_intensities_of_both_there_are_none_to_compare() -> None:
+    agreement = compute_agreement(graded(np.ones((50, 2))), frames(np.ones(50)))
+    assert agreement.intensities.empty
+    assert agreement.to_dict()["intensities"] == []
+
+
+def test_the_figure_has_a_panel_of_intensities(tmp_path: Path) -> None:
+    values = np.random.default_rng(0).random((300, 2)) * 5
+    write_figure(tmp_path / "a.svg", compute_agreement(graded(values), graded(values)))
+    text = (tmp_path / "a.svg").read_text()
+    assert ">Intensities</text>" in text
+    assert "Pearson's r 1.00" in text
 
 
 def test_agreement_is_symmetric_in_a_and_b() -> None:

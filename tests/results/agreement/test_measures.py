@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from sklearn.metrics import cohen_kappa_score, f1_score
 
-from auscan.results.agreement.measures import MEASURES, AgreementSums, sum_units
+from auscan.results.agreement.measures import INTENSITY_MEASURES, MEASURES, AgreementSums, sum_units
 
 
 def sums(a: NDArray[np.float64], b: NDArray[np.float64], blocks: int = 1) -> AgreementSums:
@@ -41,6 +41,34 @@ def test_icc_equals_the_two_way_anova_of_shrout_and_fleiss() -> None:
     jms = 6 * np.sum((np.array([a.mean(), b.mean()]) - grand) ** 2)
     ems = (np.sum((np.stack([a, b]) - grand) ** 2) - 5 * bms - jms) / 5
     assert measures_of(sums(a, b))["icc"] == pytest.approx((bms - ems) / (bms + ems))
+
+
+def test_icc_of_the_four_judges_of_shrout_and_fleiss_is_the_published_one() -> None:
+    """Their Table 4 gives ICC(3,1) = .71. Over all pairs of judges the sums give the ICC of the four."""
+    judges = np.array(
+        [[9, 6, 8, 7, 10, 6], [2, 1, 4, 1, 5, 2], [5, 3, 6, 2, 6, 4], [8, 2, 8, 6, 9, 7]], np.float64
+    )
+    pairs = [sums(judges[i], judges[j]) for i in range(4) for j in range(i)]
+    columns = zip(*(vars(pair).values() for pair in pairs), strict=True)
+    pooled = AgreementSums(*(np.concatenate(each) for each in columns))
+    assert round(measures_of(pooled)["icc"], 2) == 0.71
+
+
+@given(st.integers(3, 60), st.integers(0, 2**32 - 1), st.integers(1, 7))
+@settings(max_examples=40)
+def test_r_and_mae_are_those_of_numpy(count: int, seed: int, blocks: int) -> None:
+    rng = np.random.default_rng(seed)
+    a, b = 5 * rng.random((2, count))
+    pooled = sums(a, b, blocks).weighted(np.ones(blocks))
+    assert float(pooled.r()) == pytest.approx(np.corrcoef(a, b)[0, 1], abs=1e-9)
+    assert float(pooled.mae()) == pytest.approx(np.abs(a - b).mean())
+
+
+def test_a_constant_difference_lowers_neither_icc_nor_r_but_is_the_mae() -> None:
+    a = np.array([0.0, 1, 2, 4])
+    pooled = sums(a, a + 0.75).weighted(np.ones(1))
+    found = [float(pooled.measure(name)) for name in INTENSITY_MEASURES]
+    assert found == pytest.approx([1, 1, 0.75])
 
 
 @given(st.integers(2, 60), st.integers(0, 2**32 - 1), st.integers(1, 7))

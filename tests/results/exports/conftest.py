@@ -7,7 +7,8 @@ import pytest
 from numpy.typing import NDArray
 
 from auscan.core.aus import AFFWILD2_AUS
-from auscan.results.result import Result, RunInfo
+from auscan.results.result import Result
+from auscan.results.run_info import RunInfo
 from auscan.results.table import TrackScores, build_table
 
 CLEAR, DARK = (60, 1.2, 0.5, 0.2, 5, -3, 0.0), (60, 1.2, 0.001, 0.2, 5, -3, 0.0)

@@ -1,6 +1,7 @@
 """Frame exports are read back by pandas with the same frames, and without invented values."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -73,12 +74,23 @@ def test_openface_has_our_frames_faces_times_and_presences(tmp_path: Path, long_
 
 
 def test_openface_invents_nothing(tmp_path: Path, long_result: Result) -> None:
-    """Intensities, gaze, pose, landmarks, and undetected or untrained AUs are empty."""
+    """Intensities, gaze, position, landmarks, and undetected or untrained AUs are empty."""
     (path,) = write_openface(long_result, tmp_path)
     read = pd.read_csv(path)
-    known = {"frame", "face_id", "timestamp", "confidence", "success"}
+    known = {"frame", "face_id", "timestamp", "confidence", "success", "pose_Rx", "pose_Ry", "pose_Rz"}
     known |= {f"{name}_c" for name in trained_aus() if name != "AU24"}
     assert set(read.columns[read.notna().any()]) == known
+
+
+def test_openface_has_the_angles_of_the_head_in_radians_about_its_axes(
+    tmp_path: Path, long_result: Result
+) -> None:
+    """Down and clockwise are positive in both; OpenFace's yaw is positive to the left of the picture."""
+    table = long_result.table.assign(pitch=np.float32(30), yaw=np.float32(20), roll=np.float32(-10))
+    (path,) = write_openface(replace(long_result, table=table), tmp_path)
+    read = pd.read_csv(path)
+    expected = np.radians([30, -20, -10])
+    assert_allclose(read[["pose_Rx", "pose_Ry", "pose_Rz"]].iloc[0], expected, atol=5e-4)
 
 
 def test_py_feat_has_its_columns_in_order_and_our_probabilities(tmp_path: Path, long_result: Result) -> None:

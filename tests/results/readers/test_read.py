@@ -50,7 +50,8 @@ def test_a_result_is_read_from_its_folder_or_a_table_in_it(tmp_path: Path, resul
         assert coding.times_s.tolist() == [0.5, 0.54, 0.6, 0.62, 0.72, 0.76]
         assert_array_equal(coding.labels[rows["frame"]], rows[active_columns(AFFWILD2_AUS)])
         assert np.isnan(np.delete(coding.labels, rows["frame"], axis=0)).all()
-        assert coding.scale == "probability"
+        assert coding.probabilities is not None
+        assert coding.intensities is None
 
 
 def test_an_exported_eaf_is_read_back_with_the_same_events(tmp_path: Path, result: Result) -> None:
@@ -138,9 +139,9 @@ def test_values_of_openface_rows_without_a_face_are_unknown(tmp_path: Path) -> N
     (coding,) = frame_codings(write_text(tmp_path / "a.csv", text))
     assert coding.au_names == ("AU12",)
     assert_array_equal(coding.labels[:, 0], [1, np.nan])
-    assert coding.values is not None
-    assert_array_equal(coding.values[:, 0], [2.5, np.nan])
-    assert coding.scale == "intensity"
+    assert coding.intensities is not None
+    assert_array_equal(coding.intensities[:, 0], [2.5, np.nan])
+    assert coding.probabilities is None
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Compute inter-rater agreement on each AU, for frames and for events, with confidence intervals.
+"""Compute inter-rater agreement on each AU, for frames, events and intensities, with confidence intervals.
 
 Consecutive frames are not independent, so intervals come from a block bootstrap: time is divided into blocks
 of `block_s`, and `DRAWS` samples of blocks are drawn with replacement. The frames and events of a block stay
@@ -6,12 +6,12 @@ together. With fewer than `MIN_BLOCKS` blocks there is no interval. If an AU cha
 block lasts, intervals are too narrow.
 
 Inputs: two codings of one face.
-Returns: an `Agreement` with one row for each level and AU, and one row for the mean over AUs.
+Returns: an `Agreement`: tables with one row for each AU, and one for the mean over AUs.
 See also: readers/ (files), timeline.py (common frames), measures.py (measures and event matching),
 figure.py (figure), docs/agreement.md.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -20,7 +20,13 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from auscan.core.errors import InputError
-from auscan.results.agreement.measures import MEASURES, AgreementSums, event_units, sum_units
+from auscan.results.agreement.measures import (
+    INTENSITY_MEASURES,
+    MEASURES,
+    AgreementSums,
+    event_units,
+    sum_units,
+)
 from auscan.results.agreement.timeline import AlignedCoding, SharedTimeline, align_codings
 from auscan.results.readers.coding import Coding
 
@@ -37,11 +43,18 @@ CONFIDENCE_PERCENT: Final[float] = 95.0
 COUNTS: Final[tuple[str, ...]] = ("units", "a_active", "b_active", "both")
 """Number of units (frames, or events and pauses); units active for A, for B, and for both."""
 
+ENDS: Final[tuple[str, ...]] = ("", "_low", "_high")
+"""Ends of the column names of a measure: its value, and both ends of its interval."""
 COLUMNS: Final[tuple[str, ...]] = (
     *("level", "AU", *COUNTS),
-    *(f"{measure}{end}" for measure in MEASURES for end in ("", "_low", "_high")),
+    *(f"{measure}{end}" for measure in MEASURES for end in ENDS),
 )
 """Columns of `Agreement.table`."""
+INTENSITY_COLUMNS: Final[tuple[str, ...]] = (
+    *("AU", "frames"),
+    *(f"{measure}{end}" for measure in INTENSITY_MEASURES for end in ENDS),
+)
+"""Columns of `Agreement.intensities`."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,13 +89,22 @@ class Agreement:
     """Name of coding B."""
     table: pd.DataFrame
     """`COLUMNS`; for each level one row for each AU that both have coded, and one row for their mean."""
+    intensities: pd.DataFrame
+    """`INTENSITY_COLUMNS`; one row for each AU with intensities of both, and one row for their mean; no row
+    if there is no such AU."""
     notes: tuple[str, ...]
-    """Sentences that explain the table: faces, frames, scale of the ICC, intervals."""
+    """Sentences that explain the tables: faces, frames, scale of the ICC, intervals."""
 
     def to_dict(self) -> dict[str, Any]:
         """Return the agreement as plain JSON types; an undefined measure is None."""
-        rows = self.table.astype(object).where(self.table.notna(), None).to_dict("records")
-        return {"a": self.a, "b": self.b, "figures": rows, "notes": list(self.notes)}
+        figures, intensities = (
+            table.astype(object).where(table.notna(), None).to_dict("records")
+            for table in (self.table, self.intensities)
+        )
+        return {
+            **{"a": self.a, "b": self.b, "figures": figures, "intensities": intensities},
+            "notes": list(self.notes),
+        }
 
 
 def compute_agreement(
@@ -99,20 +121,21 @@ def compute_agreement(
     if not aus:
         raise InputError(f"{a.name} and {b.name} have no AU in common that both have coded.")
     blocks = _BootstrapBlocks(timeline, settings.block_s)
-    same_scale = aligned_a.scale == aligned_b.scale and aligned_a.scale is not None
+    draw_counts = blocks.draw_counts()
     rows = []
     for level in LEVELS:
         sums = [
-            _frame_sums(aligned_a, aligned_b, known[:, j], j, blocks, same_scale)
+            _frame_sums(aligned_a, aligned_b, known[:, j], j, blocks)
             if level == "frame"
             else _event_sums(aligned_a, aligned_b, known[:, j], j, blocks, settings.overlap)
             for j in aus
         ]
-        rows += _table_rows(level, [au_names[j] for j in aus], sums, blocks.draw_counts())
-    table = pd.DataFrame(rows, columns=list(COLUMNS))
-    return Agreement(
-        a.name, b.name, table, tuple(_notes(a, b, au_names, known, timeline, blocks, same_scale))
-    )
+        rows += _table_rows(level, [au_names[j] for j in aus], sums, draw_counts)
+    intensity_sums = _intensity_sums(aligned_a, aligned_b, blocks)
+    intensities = pd.DataFrame(_intensity_rows(intensity_sums, draw_counts), columns=list(INTENSITY_COLUMNS))
+    has_probabilities = aligned_a.probabilities is not None and aligned_b.probabilities is not None
+    notes = _notes(a, b, au_names, known, timeline, blocks, has_probabilities)
+    return Agreement(a.name, b.name, pd.DataFrame(rows, columns=list(COLUMNS)), intensities, tuple(notes))
 
 
 class _BootstrapBlocks:
@@ -141,12 +164,11 @@ def _frame_sums(
     known: NDArray[np.bool_],
     au: int,
     blocks: _BootstrapBlocks,
-    same_scale: bool,
 ) -> AgreementSums:
     active = [coding.labels[known, au] == 1 for coding in (a, b)]
     values: list[NDArray[Any]] = [each.astype(np.float64) for each in active]
-    if same_scale and a.values is not None and b.values is not None:
-        values = [a.values[known, au], b.values[known, au]]
+    if a.probabilities is not None and b.probabilities is not None:
+        values = [a.probabilities[known, au], b.probabilities[known, au]]
     block = blocks.block_at(blocks.timeline.middle_s[known])
     return sum_units(block, blocks.count, active[0], active[1], values[0], values[1])
 
@@ -168,26 +190,66 @@ def _event_sums(
     return sum_units(block, blocks.count, units.a_s > 0, units.b_s > 0, units.a_s, units.b_s)
 
 
+def _intensity_sums(a: AlignedCoding, b: AlignedCoding, blocks: _BootstrapBlocks) -> dict[str, AgreementSums]:
+    """Return the sums of the AUs with intensities of both codings, by name."""
+    sums: dict[str, AgreementSums] = {}
+    if a.intensities is None or b.intensities is None:
+        return sums
+    for j, name in enumerate(a.au_names):
+        values = np.stack([a.intensities[:, j], b.intensities[:, j]])
+        known = ~np.isnan(values).any(axis=0)
+        if known.any():
+            one, other = values[:, known]
+            block = blocks.block_at(blocks.timeline.middle_s[known])
+            sums[name] = sum_units(block, blocks.count, one > 0, other > 0, one, other)
+    return sums
+
+
 def _table_rows(
     level: str, names: Sequence[str], sums: Sequence[AgreementSums], draw_counts: NDArray[np.float64]
 ) -> list[dict[str, Any]]:
-    """Return one row for each AU and one for their mean; all intervals use the same bootstrap samples."""
+    """Return one row for each AU and one for their mean."""
     rows: list[dict[str, Any]] = []
     for name, sums_of_au in zip(names, sums, strict=True):
         total = sums_of_au.weighted(np.ones(len(sums_of_au.units)))
         counts = (total.units, total.a_yes, total.b_yes, total.both)
-        row: dict[str, Any] = {"level": level, "AU": name}
-        row |= dict(zip(COUNTS, map(int, counts), strict=True))
-        row |= {measure: float(total.measure(measure)) for measure in MEASURES}
-        rows.append(row)
-    mean: dict[str, Any] = {"level": level, "AU": MEAN}
-    mean |= {key: sum(row[key] for row in rows) for key in COUNTS}
-    for measure in MEASURES:
+        rows.append({"level": level, "AU": name} | dict(zip(COUNTS, map(int, counts), strict=True)))
+    rows.append({"level": level, "AU": MEAN} | {key: sum(row[key] for row in rows) for key in COUNTS})
+    _add_measures(rows, sums, draw_counts, MEASURES)
+    return rows
+
+
+def _intensity_rows(
+    sums: Mapping[str, AgreementSums], draw_counts: NDArray[np.float64]
+) -> list[dict[str, Any]]:
+    """Return one row for each AU and one for their mean; none without AUs."""
+    if not sums:
+        return []
+    frames = [int(sums_of_au.units.sum()) for sums_of_au in sums.values()]
+    names = [*sums, MEAN]
+    rows = [{"AU": name, "frames": n} for name, n in zip(names, [*frames, sum(frames)], strict=True)]
+    _add_measures(rows, [*sums.values()], draw_counts, INTENSITY_MEASURES)
+    return rows
+
+
+def _add_measures(
+    rows: Sequence[dict[str, Any]],
+    sums: Sequence[AgreementSums],
+    draw_counts: NDArray[np.float64],
+    measures: Sequence[str],
+) -> None:
+    """Add measures and intervals to the rows of the AUs and, last, of their mean.
+
+    All intervals use the same bootstrap samples.
+    """
+    totals = [sums_of_au.weighted(np.ones(len(sums_of_au.units))) for sums_of_au in sums]
+    for measure in measures:
+        values = np.array([[float(total.measure(measure))] for total in totals])  # [A, 1]
         drawn = np.stack([sums_of_au.weighted(draw_counts).measure(measure) for sums_of_au in sums])  # [A, D]
-        mean[measure] = float(_mean(np.array([[row[measure]] for row in rows]))[0])
-        for row, values in zip([*rows, mean], [*drawn, _mean(drawn)], strict=True):
-            row[f"{measure}_low"], row[f"{measure}_high"] = _interval(values, row[measure])
-    return [*rows, mean]
+        with_mean = [*values[:, 0], _mean(values)[0]]
+        for row, value, samples in zip(rows, with_mean, [*drawn, _mean(drawn)], strict=True):
+            row[measure] = float(value)
+            row[f"{measure}_low"], row[f"{measure}_high"] = _interval(samples, row[measure])
 
 
 def _mean(values: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -214,7 +276,7 @@ def _notes(
     known: NDArray[np.bool_],
     timeline: SharedTimeline,
     blocks: _BootstrapBlocks,
-    same_scale: bool,
+    has_probabilities: bool,
 ) -> list[str]:
     span_s = float(timeline.end_s[-1] - timeline.begin_s[0])
     notes = [
@@ -224,7 +286,7 @@ def _notes(
     ]
     if missing := [name for j, name in enumerate(au_names) if not known[:, j].any()]:
         notes.append(f"Not coded by both: {', '.join(missing)}.")
-    icc_source = "the values behind the labels" if same_scale else "the labels as 0 and 1"
+    icc_source = "the probabilities" if has_probabilities else "the labels as 0 and 1"
     notes.append(f"ICC(3,1) uses {icc_source} for frames, and active seconds for events.")
     if blocks.count < MIN_BLOCKS:
         notes.append(

@@ -9,18 +9,23 @@ Writes: an .svg file.
 """
 
 import html
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
 from auscan.core.aus import ACTION_UNITS
 from auscan.core.environment import atomic_path
-from auscan.results.agreement.agree import LEVELS, Agreement
+from auscan.results.agreement.agree import MEAN, Agreement
 from auscan.results.agreement.measures import MEASURES
 
-COLOURS: Final = {"kappa": "#0072B2", "icc": "#D55E00", "f1": "#009E73"}  # palette of Okabe and Ito
-TITLES: Final = {"kappa": "Cohen's kappa", "icc": "ICC(3,1)", "f1": "F1"}
-PANELS: Final = {"frame": "Frames", "event": "Events"}
+COLOURS: Final = {  # palette of Okabe and Ito
+    "kappa": "#0072B2",
+    "icc": "#D55E00",
+    "f1": "#009E73",
+    "r": "#CC79A7",
+}
+TITLES: Final = {"kappa": "Cohen's kappa", "icc": "ICC(3,1)", "f1": "F1", "r": "Pearson's r"}
 
 LEFT, WIDTH, GAP, ROW, TOP, BOTTOM = 190, 330, 40, 30, 80, 40  # px
 TICKS: Final = (-0.5, 0.0, 0.5, 1.0)
@@ -35,9 +40,10 @@ def write_figure(path: Path, agreement: Agreement) -> None:
 
 
 def _lines(agreement: Agreement) -> Iterator[str]:
+    panels = _panels(agreement)
     names = agreement.table["AU"].unique().tolist()
     height = TOP + ROW * len(names) + BOTTOM
-    width = LEFT + len(LEVELS) * (WIDTH + GAP)
+    width = LEFT + len(panels) * (WIDTH + GAP)
     title = html.escape(f"Agreement of {agreement.a} and {agreement.b}")
     yield (
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" width="{width}" '
@@ -48,13 +54,38 @@ def _lines(agreement: Agreement) -> Iterator[str]:
     yield f'<desc id="desc">{html.escape(_description(agreement))}</desc>'
     yield f'<rect width="{width}" height="{height}" fill="#ffffff"/>'
     yield f'<text x="12" y="22" font-size="16">{title}</text>'
-    yield from _legend()
+    yield from _legend(dict.fromkeys(measure for panel in panels for measure in panel.measures))
     for i, name in enumerate(names):
         y = _row_y(i)
         yield f'<text x="12" y="{y + 4}">{name} {_meaning(name)}</text>'
-    for p, level in enumerate(LEVELS):
-        yield from _panel(agreement, level, LEFT + p * (WIDTH + GAP), names)
+    for p, panel in enumerate(panels):
+        yield from _draw_panel(panel, LEFT + p * (WIDTH + GAP), names)
     yield "</svg>"
+
+
+@dataclass(frozen=True, eq=False)
+class _AgreementPanel:
+    """One panel of the figure."""
+
+    title: str
+    measures: tuple[str, ...]
+    rows: dict[str, dict[Any, Any]]
+    """Measures by AU."""
+
+
+def _panels(agreement: Agreement) -> list[_AgreementPanel]:
+    """Return the panels of frames, of events and, if there are any, of intensities."""
+    table, intensities = agreement.table, agreement.intensities
+    panels = [
+        ("Frames", MEASURES, table[table["level"] == "frame"]),
+        ("Events", MEASURES, table[table["level"] == "event"]),
+        ("Intensities", ("icc", "r"), intensities),  # the mean error has another unit
+    ]
+    return [
+        _AgreementPanel(title, measures, {row["AU"]: row for row in rows.to_dict("records")})
+        for title, measures, rows in panels
+        if not rows.empty
+    ]
 
 
 def _meaning(name: str) -> str:
@@ -62,17 +93,18 @@ def _meaning(name: str) -> str:
     return ACTION_UNITS[name].meaning if name in ACTION_UNITS else "of the AUs"
 
 
-def _panel(agreement: Agreement, level: str, left: int, names: list[str]) -> Iterator[str]:
+def _draw_panel(panel: _AgreementPanel, left: int, names: list[str]) -> Iterator[str]:
     bottom = TOP + ROW * len(names)
-    yield f'<text x="{left}" y="{TOP - 10}" font-weight="bold">{PANELS[level]}</text>'
+    yield f'<text x="{left}" y="{TOP - 10}" font-weight="bold">{panel.title}</text>'
     for tick in TICKS:
         x = _x(tick, left)
         yield f'<line x1="{x}" x2="{x}" y1="{TOP}" y2="{bottom}" stroke="{"#888" if not tick else "#ddd"}"/>'
         yield f'<text x="{x}" y="{bottom + 18}" text-anchor="middle">{tick:g}</text>'
-    rows = agreement.table[agreement.table["level"] == level].set_index("AU").to_dict("index")
     for i, name in enumerate(names):
-        for k, measure in enumerate(MEASURES):
-            yield from _mark(rows[name], measure, left, _row_y(i) + 8 * (k - 1))
+        if name not in panel.rows:  # no intensities
+            continue
+        for k, measure in enumerate(panel.measures):
+            yield from _mark(panel.rows[name], measure, left, _row_y(i) + 8 * (k - 1))
 
 
 def _mark(row: dict[Any, Any], measure: str, left: int, y: int) -> Iterator[str]:
@@ -92,11 +124,13 @@ def _shape(measure: str, x: float, y: int) -> str:
         return f'<circle cx="{x}" cy="{y}" r="4"/>'
     if measure == "icc":
         return f'<rect x="{x - 3.5}" y="{y - 3.5}" width="7" height="7"/>'
+    if measure == "r":
+        return f'<path d="M{x} {y - 5}l5 5l-5 5l-5 -5z"/>'
     return f'<path d="M{x} {y - 4.5}l4.5 8h-9z"/>'
 
 
-def _legend() -> Iterator[str]:
-    for k, measure in enumerate(MEASURES):
+def _legend(measures: Iterable[str]) -> Iterator[str]:
+    for k, measure in enumerate(measures):
         x = LEFT + 130 * k
         yield f'<g fill="{COLOURS[measure]}">{_shape(measure, x + 4, 42)}</g>'
         yield f'<text x="{x + 14}" y="46">{TITLES[measure]}</text>'
@@ -104,10 +138,9 @@ def _legend() -> Iterator[str]:
 
 def _description(agreement: Agreement) -> str:
     """Return the text alternative of the figure."""
-    means = agreement.table[agreement.table["AU"] == "mean"].to_dict("records")
     text = [
-        f"{PANELS[row['level']]}: " + ", ".join(f"{TITLES[m]} {row[m]:.2f}" for m in MEASURES)
-        for row in means
+        f"{panel.title}: " + ", ".join(f"{TITLES[m]} {panel.rows[MEAN][m]:.2f}" for m in panel.measures)
+        for panel in _panels(agreement)
     ]
     return f"Mean of the action units. {'; '.join(text)}. {' '.join(agreement.notes)}"
 

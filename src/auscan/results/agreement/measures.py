@@ -1,4 +1,4 @@
-"""Match the events of two coders, and compute Cohen's kappa, ICC(3,1) and F1 from sums.
+"""Match the events of two coders, and compute measures of agreement from sums.
 
 Two events match if their intersection over union is at least `overlap`. Each event is matched at most once,
 pairs with the largest overlap first. The time known to both coders is divided into units: a matched pair, an
@@ -9,12 +9,15 @@ or not, for a number of seconds. Pauses are the negatives that kappa needs, and 
     ICC(3,1)  (MS_rows - MS_error) / (MS_rows + MS_error), two-way mixed, consistency, single coder; Shrout
               and Fleiss (1979). For two coders it equals 2 cov(a, b) / (var a + var b)
     F1        2 both / (2 both + only a + only b); it does not depend on which coder is the reference
+    r         cov(a, b) / sqrt(var a var b), Pearson's correlation; of intensities
+    MAE       mean absolute difference of a and b; of intensities
 
-A measure is NaN if it is 0 / 0. All three are computed from sums that can be added over blocks of time, so
+A measure is NaN if it is 0 / 0. All are computed from sums that can be added over blocks of time, so
 the bootstrap (agree.py) does not read frames again.
 
 Inputs: the events of one AU, or the labels and values of U units (frames or events).
-Returns: units, sums for each block of time, and the three measures.
+Returns: units, sums for each block of time, and the measures.
+See also: training/, which uses the sums for intensities, with a source video as a block.
 """
 
 from dataclasses import dataclass
@@ -99,6 +102,9 @@ def _clip_to_known(spans: Spans, timeline: SharedTimeline, known: NDArray[np.boo
 FloatArray = NDArray[np.float64]
 
 MEASURES: Final[tuple[str, ...]] = ("kappa", "icc", "f1")
+"""Measures of labels and of events."""
+INTENSITY_MEASURES: Final[tuple[str, ...]] = ("icc", "r", "mae")
+"""Measures of intensities."""
 
 _MIN_VARIANCE = 1e-12
 """A smaller variance for each unit is a rounding error and counts as 0."""
@@ -136,6 +142,8 @@ class AgreementSums:
     """Sum of B's squared values."""
     ab: FloatArray
     """Sum of the products of A's and B's values."""
+    error: FloatArray
+    """Sum of the absolute differences of A's and B's values."""
 
     def weighted(self, weights: FloatArray) -> "AgreementSums":
         """Return sums over blocks, weighted by how often each was drawn, [..., V]: [V] -> [...]."""
@@ -147,19 +155,33 @@ class AgreementSums:
 
     def icc(self) -> FloatArray:
         """Return ICC(3,1)."""
+        variance_a, variance_b, covariance = self._spread()
+        return _ratio(2 * covariance, variance_a + variance_b)
+
+    def r(self) -> FloatArray:
+        """Return Pearson's correlation."""
+        variance_a, variance_b, covariance = self._spread()
+        return _ratio(covariance, np.sqrt(variance_a * variance_b))
+
+    def mae(self) -> FloatArray:
+        """Return the mean absolute difference."""
+        return _ratio(self.error, self.units)
+
+    def _spread(self) -> tuple[FloatArray, FloatArray, FloatArray]:
+        """Return n times the variances of A and of B, and n times their covariance."""
         n = np.maximum(self.units, 1)
-        variance = self.aa - self.a**2 / n + self.bb - self.b**2 / n
-        variance = np.where(variance > _MIN_VARIANCE * n, variance, 0.0)
-        return _ratio(2 * (self.ab - self.a * self.b / n), variance)
+        variances = (self.aa - self.a**2 / n, self.bb - self.b**2 / n)
+        variance_a, variance_b = (np.where(each > _MIN_VARIANCE * n, each, 0.0) for each in variances)
+        return variance_a, variance_b, np.asarray(self.ab - self.a * self.b / n)
 
     def f1(self) -> FloatArray:
         """Return F1."""
         return _ratio(2 * self.both, self.a_yes + self.b_yes)
 
     def measure(self, name: str) -> FloatArray:
-        """Return the measure `name`, one of MEASURES."""
-        value: FloatArray = {"kappa": self.kappa, "icc": self.icc, "f1": self.f1}[name]()
-        return value
+        """Return the measure `name`, one of MEASURES or INTENSITY_MEASURES."""
+        measures = {"kappa": self.kappa, "icc": self.icc, "f1": self.f1, "r": self.r, "mae": self.mae}
+        return measures[name]()
 
 
 def sum_units(
@@ -173,12 +195,13 @@ def sum_units(
     """Return sums [V] over U units for each of V = `blocks` blocks of time.
 
     block: [U] block index of each unit    a_yes, b_yes: [U] whether the unit is active for A, for B
-    a, b: [U] values. Their means are subtracted for precision; this does not change ICC(3,1), which measures
-    consistency.
+    a, b: [U] values. Their means are subtracted for precision; this does not change ICC(3,1) and r, which
+    measure consistency.
     """
+    error = np.abs(np.asarray(a, np.float64) - b)
     a = np.asarray(a, np.float64) - (np.mean(a, dtype=np.float64) if len(a) else 0.0)
     b = np.asarray(b, np.float64) - (np.mean(b, dtype=np.float64) if len(b) else 0.0)
-    weights = (np.ones(len(a)), a_yes, b_yes, a_yes & b_yes, a, b, a * a, b * b, a * b)
+    weights = (np.ones(len(a)), a_yes, b_yes, a_yes & b_yes, a, b, a * a, b * b, a * b, error)
     summed = (np.bincount(block, each.astype(np.float64), blocks) for each in weights)
     # bincount returns integers if there are no units.
     return AgreementSums(*(each.astype(np.float64) for each in summed))

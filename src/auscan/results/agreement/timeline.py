@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from auscan.core.aus import ACTION_UNITS
 from auscan.core.errors import InputError
 from auscan.results.events import find_events
-from auscan.results.readers.coding import Coding, EventCoding, FrameCoding, Scale
+from auscan.results.readers.coding import Coding, EventCoding, FrameCoding
 from auscan.results.table import active_columns
 
 DEFAULT_RATE_HZ: Final[float] = 25.0
@@ -54,10 +54,10 @@ class AlignedCoding:
     """[A]."""
     labels: NDArray[np.float32]
     """[G, A] 1 active, 0 inactive, NaN unknown."""
-    values: NDArray[np.float32] | None
-    """[G, A] values behind the labels; None if there are labels only."""
-    scale: Scale | None
-    """Scale of the values; None without values."""
+    probabilities: NDArray[np.float32] | None
+    """[G, A] 0 to 1, NaN unknown; None if the coding has none."""
+    intensities: NDArray[np.float32] | None
+    """[G, A] 0 to 5, NaN unknown; None if the coding has none."""
     events: pd.DataFrame
     """AU, onset, offset (s)."""
 
@@ -148,10 +148,10 @@ def _align(coding: Coding, timeline: SharedTimeline, au_names: tuple[str, ...]) 
         aligned[:, own] = np.where(is_shown[:, None], of_coding[index], np.nan)
         return aligned
 
-    labels = at_frames(coding.labels)
-    values = None if coding.values is None else at_frames(coding.values)
+    values = (coding.probabilities, coding.intensities)
+    probabilities, intensities = (None if each is None else at_frames(each) for each in values)
     events = events_from_labels(coding) if coding.events is None else coding.events
-    return AlignedCoding(au_names, labels, values, coding.scale, events)
+    return AlignedCoding(au_names, at_frames(coding.labels), probabilities, intensities, events)
 
 
 def _align_events(coding: EventCoding, timeline: SharedTimeline, au_names: tuple[str, ...]) -> AlignedCoding:

@@ -3,7 +3,7 @@
 A video named in BIDS form, such as sub-01_task-talk_video.mp4, gives sub-01_task-talk_events.tsv. Any other
 name is kept and `_events` is added, because a subject or task must not be invented. Unknown values are n/a.
 
-Inputs: a Result.
+Inputs: the data of a result.
 Writes: NAME_events.tsv, NAME_events.json.
 """
 
@@ -14,8 +14,7 @@ from typing import Any, Final
 
 from auscan.core.aus import ACTION_UNITS
 from auscan.core.environment import atomic_path
-from auscan.results.exports.content import stem, trained_aus
-from auscan.results.result import Result
+from auscan.results.exports.content import ExportData, stem, trained_aus
 
 BASELINE_NOTE: Final[str] = "; above what is usual for the face where Baseline is not none"
 """End of the descriptions of columns that follow the person baseline."""
@@ -36,17 +35,17 @@ COLUMNS: Final[dict[str, dict[str, Any]]] = {
 """Columns of the table and their descriptions."""
 
 
-def write_bids(result: Result, folder: Path) -> list[Path]:
+def write_bids(data: ExportData, folder: Path) -> list[Path]:
     """Write both files into `folder`; return their paths."""
-    table = result.events.rename(columns={"AU": "trial_type"})
+    table = data.events.rename(columns={"AU": "trial_type"})
     table = table.sort_values(["onset", "face_id", "trial_type"], kind="stable")[list(COLUMNS)]
-    base = folder / f"{bids_name(stem(result))}_events"
+    base = folder / f"{bids_name(stem(data))}_events"
     paths = [base.with_name(f"{base.name}.tsv"), base.with_name(f"{base.name}.json")]
     with atomic_path(paths[0]) as temporary:
         table.to_csv(temporary, sep="\t", index=False, na_rep="n/a", float_format="%.6f", lineterminator="\n")
     with atomic_path(paths[1]) as temporary:
         temporary.write_text(
-            json.dumps(_sidecar(result), indent=2, ensure_ascii=False) + "\n", encoding="utf-8"
+            json.dumps(_sidecar(data), indent=2, ensure_ascii=False) + "\n", encoding="utf-8"
         )
     return paths
 
@@ -61,9 +60,9 @@ def bids_name(name: str) -> str:
     return match[1] if match else name
 
 
-def _sidecar(result: Result) -> dict[str, Any]:
-    info = result.info
-    levels = {name: ACTION_UNITS[name].meaning for name in trained_aus(result)}
+def _sidecar(data: ExportData) -> dict[str, Any]:
+    info = data.info
+    levels = {name: ACTION_UNITS[name].meaning for name in trained_aus(data)}
     provenance = {
         "Version": info.versions["auscan"],
         "Model": info.model,

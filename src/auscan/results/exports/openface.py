@@ -1,25 +1,30 @@
 """Write a result as OpenFace CSV, with every column of FeatureExtraction 2.x in the same order.
 
-Filled columns: frame (from 1), face_id, timestamp, confidence, success, the presences `AU.._c` and, if the
-model computes them, the intensities `AU.._r` (0 to 5, the unit of the model, not FACS A to E). A frame
-without a face has face_id 0 and success 0, as in OpenFace. AUs without a column in OpenFace, such as AU24,
-are left out.
+Filled columns: frame (from 1), face_id, timestamp, confidence, success, the angles `pose_R.` in radians, the
+presences `AU.._c` and, if the model computes them, the intensities `AU.._r` (0 to 5, the unit of the model,
+not FACS A to E). A frame without a face has face_id 0 and success 0, as in OpenFace. AUs without a column in
+OpenFace, such as AU24, are left out.
 
-All other columns are empty: gaze, eyes, pose, landmarks, shape and AUs that the model does not detect.
-Without intensities `AU.._r` is empty, because a probability is not an intensity. The columns are present
-because programs select OpenFace's columns by name or position. Pose is empty because OpenFace's angles come
-from a 3D fit in camera coordinates and auscan's do not.
+OpenFace's axes point right, down and away from the camera, so `pose_Rx` is positive for looking down,
+`pose_Ry` for turning to the left of the picture (auscan's yaw with the other sign) and `pose_Rz` for a
+clockwise roll. Its angles come from a 3D fit with the camera's focal length; auscan's are estimates from the
+picture alone and differ from them away from the centre of the picture.
 
-Inputs: a Result.
+All other columns are empty: gaze, eyes, the position of the head, landmarks, shape and AUs that the model
+does not detect. Without intensities `AU.._r` is empty, because a probability is not an intensity. The columns
+are present because programs select OpenFace's columns by name or position.
+
+Inputs: the data of a result.
 Writes: NAME_openface.csv.
 """
 
 from pathlib import Path
 from typing import Final
 
-from auscan.results.exports.content import stem, trained_aus
+import numpy as np
+
+from auscan.results.exports.content import ExportData, stem, trained_aus
 from auscan.results.exports.tabular import format_numbers, write_columns
-from auscan.results.result import Result
 
 INTENSITIES: Final[tuple[str, ...]] = tuple(
     f"{number:02d}" for number in (1, 2, 4, 5, 6, 7, 9, 10, 12, 14, 15, 17, 20, 23, 25, 26, 45)
@@ -27,6 +32,13 @@ INTENSITIES: Final[tuple[str, ...]] = tuple(
 """AU numbers with an intensity column."""
 PRESENCES: Final[tuple[str, ...]] = tuple(sorted((*INTENSITIES, "28")))
 """AU numbers with a presence column."""
+
+POSE: Final[dict[str, tuple[str, int]]] = {
+    "pose_Rx": ("pitch", 1),
+    "pose_Ry": ("yaw", -1),
+    "pose_Rz": ("roll", 1),
+}
+"""Column of the table and sign by column of OpenFace."""
 
 _EYE, _FACE, _MODES = range(56), range(68), range(34)
 
@@ -45,9 +57,9 @@ COLUMNS: Final[tuple[str, ...]] = (
 """The 714 columns of OpenFace, in the order of RecorderCSV.cpp of version 2.2."""
 
 
-def write_openface(result: Result, folder: Path) -> list[Path]:
+def write_openface(data: ExportData, folder: Path) -> list[Path]:
     """Write the file into `folder`; return its path."""
-    table = result.table
+    table = data.table
     found = table["success"] == 1
     known = {
         "frame": [str(frame + 1) for frame in table["frame"].tolist()],
@@ -56,11 +68,13 @@ def write_openface(result: Result, folder: Path) -> list[Path]:
         "confidence": format_numbers(table["confidence"], 3),
         "success": [str(success) for success in table["success"].tolist()],
     }
-    for name in trained_aus(result):
+    for column, (name, sign) in POSE.items():
+        known[column] = format_numbers(sign * np.radians(table[name]), 3)
+    for name in trained_aus(data):
         if f"{name}_c" in COLUMNS:
             known[f"{name}_c"] = format_numbers(table[f"{name}_c"], 0)
         if f"{name}_r" in COLUMNS and f"{name}_r" in table:
             known[f"{name}_r"] = format_numbers(table[f"{name}_r"], 2)
-    path = folder / f"{stem(result)}_openface.csv"
+    path = folder / f"{stem(data)}_openface.csv"
     write_columns(path, COLUMNS, known)
     return [path]

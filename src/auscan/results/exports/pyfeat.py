@@ -8,16 +8,15 @@ All other columns are empty: landmarks, head pose, emotions, the face embedding 
 detect. Pose is empty because py-feat defines its angles differently. `feat.utils.io.read_feat` can read
 the file.
 
-Inputs: a Result.
+Inputs: the data of a result.
 Writes: NAME_pyfeat.csv.
 """
 
 from pathlib import Path
 from typing import Final
 
-from auscan.results.exports.content import stem, trained_aus
+from auscan.results.exports.content import ExportData, stem, trained_aus
 from auscan.results.exports.tabular import format_numbers, write_columns
-from auscan.results.result import Result
 from auscan.results.table import BOX_COLUMNS
 
 BOX: Final = ("FaceRectX", "FaceRectY", "FaceRectWidth", "FaceRectHeight")
@@ -38,23 +37,23 @@ COLUMNS: Final[tuple[str, ...]] = (
 """Columns of py-feat, in the order of its `detect_video`."""
 
 
-def write_pyfeat(result: Result, folder: Path) -> list[Path]:
+def write_pyfeat(data: ExportData, folder: Path) -> list[Path]:
     """Write the file into `folder`; return its path."""
-    table = result.table
+    table = data.table
     success = (table["success"] == 1).tolist()
     seconds = table["timestamp"].clip(lower=0).astype(int).tolist()
     known = {
         "frame": [str(frame) for frame in table["frame"].tolist()],
         **{name: format_numbers(table[column], 3) for name, column in zip(BOX, BOX_COLUMNS, strict=True)},
         "FaceScore": format_numbers(table["confidence"].where(table["success"] == 1), 6),
-        **{name: format_numbers(table[name], 6) for name in trained_aus(result) if name in AUS},
+        **{name: format_numbers(table[name], 6) for name in trained_aus(data) if name in AUS},
         "Identity": [
             f"Person_{face}" if is_found else ""
             for face, is_found in zip(table["face_id"].tolist(), success, strict=True)
         ],
-        "input": [result.info.source] * len(table),
+        "input": [data.info.source] * len(table),
         "approx_time": [f"{second // 60:02d}:{second % 60:02d}" for second in seconds],
     }
-    path = folder / f"{stem(result)}_pyfeat.csv"
+    path = folder / f"{stem(data)}_pyfeat.csv"
     write_columns(path, COLUMNS, known)
     return [path]

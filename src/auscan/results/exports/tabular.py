@@ -10,7 +10,7 @@ contain no dots or spaces, so SPSS and R accept them. A second file describes ea
 
 JSON Lines have one line for each row of the table, as `auscan live` prints them; null is unknown.
 
-Inputs: a Result.
+Inputs: the data of a result.
 Writes: NAME_wide.csv and NAME_wide_labels.csv, or NAME.jsonl.
 """
 
@@ -25,8 +25,7 @@ import pandas as pd
 
 from auscan.core.aus import ACTION_UNITS
 from auscan.core.environment import atomic_path
-from auscan.results.exports.content import face_ids, stem, trained_aus
-from auscan.results.result import Result
+from auscan.results.exports.content import ExportData, face_ids, stem, trained_aus
 from auscan.results.table import frame_times_s
 
 
@@ -51,31 +50,31 @@ def format_numbers(values: "pd.Series[float]", decimals: int) -> list[str]:
     return ["" if value != value else f"{value:.{decimals}f}" for value in array.tolist()]
 
 
-def write_wide(result: Result, folder: Path) -> list[Path]:
+def write_wide(data: ExportData, folder: Path) -> list[Path]:
     """Write both files into `folder`; return their paths."""
-    frames = result.table["frame"].drop_duplicates().to_numpy()
-    columns: dict[str, object] = {"frame": frames, "time": frame_times_s(result.table)}
+    frames = data.table["frame"].drop_duplicates().to_numpy()
+    columns: dict[str, object] = {"frame": frames, "time": frame_times_s(data.table)}
     labels = {
         "frame": "index of the decoded frame, from 0",
         "time": "seconds, presentation time in the video",
     }
-    for face in face_ids(result):
-        rows = result.table[result.table["face_id"] == face].set_index("frame").reindex(frames)
+    for face in face_ids(data):
+        rows = data.table[data.table["face_id"] == face].set_index("frame").reindex(frames)
         columns[f"f{face}_found"] = rows["success"].notna().astype(int).to_numpy()
         labels[f"f{face}_found"] = f"Face {face}: 1 in frames where it was found"
-        for name, (column, label) in _variables(result).items():
+        for name, (column, label) in _variables(data).items():
             values = rows[column].astype("Int8") if column.endswith("_c") else rows[column]  # 1, not 1.0
             columns[f"f{face}_{name}"] = values.array
             labels[f"f{face}_{name}"] = f"Face {face}: {label}"
     label_table = pd.DataFrame({"variable": list(labels), "label": list(labels.values())})
-    paths = [folder / f"{stem(result)}_wide.csv", folder / f"{stem(result)}_wide_labels.csv"]
+    paths = [folder / f"{stem(data)}_wide.csv", folder / f"{stem(data)}_wide_labels.csv"]
     for path, table in zip(paths, (pd.DataFrame(columns), label_table), strict=True):
         with atomic_path(path) as temporary:
             table.to_csv(temporary, index=False, encoding="utf-8", lineterminator="\n")
     return paths
 
 
-def _variables(result: Result) -> dict[str, tuple[str, str]]:
+def _variables(data: ExportData) -> dict[str, tuple[str, str]]:
     """Return the table column and the label of each variable of a face, by variable name."""
     kinds = {
         "": ("", "probability 0 to 1"),
@@ -89,8 +88,8 @@ def _variables(result: Result) -> dict[str, tuple[str, str]]:
         **{
             f"{name.lower()}{end}": (f"{name}{tail}", f"{name} {ACTION_UNITS[name].meaning}, {meaning}")
             for end, (tail, meaning) in kinds.items()
-            for name in trained_aus(result)
-            if f"{name}{tail}" in result.table
+            for name in trained_aus(data)
+            if f"{name}{tail}" in data.table
         },
     }
 
@@ -99,11 +98,11 @@ DECIMALS = 6
 """Decimals of a number in JSON Lines."""
 
 
-def write_jsonl(result: Result, folder: Path) -> list[Path]:
+def write_jsonl(data: ExportData, folder: Path) -> list[Path]:
     """Write the file into `folder`; return its path."""
-    path = folder / f"{stem(result)}.jsonl"
-    names = list(result.table.columns)
-    columns = [result.table[name].tolist() for name in names]
+    path = folder / f"{stem(data)}.jsonl"
+    names = list(data.table.columns)
+    columns = [data.table[name].tolist() for name in names]
     with atomic_path(path) as temporary, temporary.open("w", encoding="utf-8") as file:
         for row in zip(*columns, strict=True):
             line = dict(zip(names, map(_json_value, row), strict=True))

@@ -10,7 +10,7 @@ path of this machine is written.
 Praat: intervals without a label fill the time between events, because a tier must not have gaps. Time begins
 at 0 and ends with the last frame; events before 0 are clipped.
 
-Inputs: a Result and, if known, the path of its video.
+Inputs: the data of a result and, if known, the path of its video.
 Writes: NAME_auscan.eaf or NAME_auscan.TextGrid.
 See also: results/readers/elan.py (reading .eaf files).
 """
@@ -27,26 +27,25 @@ import pandas as pd
 
 from auscan.core.environment import atomic_path
 from auscan.core.errors import InputError
-from auscan.results.exports.content import end_s, face_ids, stem, trained_aus
-from auscan.results.result import Result
+from auscan.results.exports.content import ExportData, end_s, face_ids, stem, trained_aus
 
 SCHEMA = "http://www.mpi.nl/tools/elan/EAFv3.0.xsd"
 INSTANCE = "http://www.w3.org/2001/XMLSchema-instance"
 LINGUISTIC_TYPE = "AU event"
 
 
-def write_elan(result: Result, folder: Path, media: Path | None = None) -> list[Path]:
+def write_elan(data: ExportData, folder: Path, media: Path | None = None) -> list[Path]:
     """Write the file into `folder`; return its path.
 
     media: path of the video; None: link to the file name, which ELAN searches beside the .eaf.
     Raises InputError if the file exists, because people edit such files by hand.
     """
-    path = folder / f"{stem(result)}_auscan.eaf"
+    path = folder / f"{stem(data)}_auscan.eaf"
     require_new_file(path)
     document = Xml.Element(
         "ANNOTATION_DOCUMENT",
         {
-            "AUTHOR": f"auscan {result.info.versions['auscan']}, model {result.info.model}",
+            "AUTHOR": f"auscan {data.info.versions['auscan']}, model {data.info.model}",
             "DATE": datetime.now(UTC).isoformat(timespec="seconds"),
             "FORMAT": "3.0",
             "VERSION": "3.0",
@@ -54,10 +53,10 @@ def write_elan(result: Result, folder: Path, media: Path | None = None) -> list[
         },
     )
     header = Xml.SubElement(document, "HEADER", {"MEDIA_FILE": "", "TIME_UNITS": "milliseconds"})
-    Xml.SubElement(header, "MEDIA_DESCRIPTOR", _media_link(result.info.source, folder, media))
+    Xml.SubElement(header, "MEDIA_DESCRIPTOR", _media_link(data.info.source, folder, media))
     time_order = Xml.SubElement(document, "TIME_ORDER")
     number = 0
-    for name, attributes, events in _tiers_with_attributes(result):
+    for name, attributes, events in _tiers_with_attributes(data):
         tier = Xml.SubElement(
             document, "TIER", {"TIER_ID": name, **attributes, "LINGUISTIC_TYPE_REF": LINGUISTIC_TYPE}
         )
@@ -93,17 +92,17 @@ def tier_name(au: str, face: int) -> str:
     return f"{au} face {face}"
 
 
-def au_tiers(result: Result) -> Iterator[tuple[str, int, pd.DataFrame]]:
+def au_tiers(data: ExportData) -> Iterator[tuple[str, int, pd.DataFrame]]:
     """Yield name, face and events of every tier, by face and AU."""
-    events = result.events
-    for face in face_ids(result):
-        for au in trained_aus(result):
+    events = data.events
+    for face in face_ids(data):
+        for au in trained_aus(data):
             chosen = events[(events["face_id"] == face) & (events["AU"] == au)]
             yield tier_name(au, face), face, chosen
 
 
-def _tiers_with_attributes(result: Result) -> Iterator[tuple[str, dict[str, str], pd.DataFrame]]:
-    for name, face, events in au_tiers(result):
+def _tiers_with_attributes(data: ExportData) -> Iterator[tuple[str, dict[str, str], pd.DataFrame]]:
+    for name, face, events in au_tiers(data):
         yield name, {"PARTICIPANT": f"face {face}", "ANNOTATOR": "auscan"}, events
 
 
@@ -147,12 +146,12 @@ LabelledInterval = tuple[float, float, str]
 """Begin and end in seconds, and the label."""
 
 
-def write_textgrid(result: Result, folder: Path) -> list[Path]:
+def write_textgrid(data: ExportData, folder: Path) -> list[Path]:
     """Write the file into `folder`; return its path.  Raises InputError if the file exists."""
-    path = folder / f"{stem(result)}_auscan.TextGrid"
+    path = folder / f"{stem(data)}_auscan.TextGrid"
     require_new_file(path)
-    end = max(round(end_s(result), 6), MIN_DURATION_S)
-    grid = [(name, _intervals(events, end)) for name, _, events in au_tiers(result)]
+    end = max(round(end_s(data), 6), MIN_DURATION_S)
+    grid = [(name, _intervals(events, end)) for name, _, events in au_tiers(data)]
     with atomic_path(path) as temporary:
         temporary.write_text("\n".join(_textgrid_lines(grid, end)) + "\n", encoding="utf-8")
     return [path]

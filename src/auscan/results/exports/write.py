@@ -3,7 +3,7 @@
     frames   openface, pyfeat, wide, jsonl
     events   elan, textgrid, bids
 
-Inputs: a Result and names of formats.
+Inputs: the data of a result and names of formats.
 Writes: files.
 See also: one module for each format, and docs/exports.md.
 """
@@ -15,25 +15,23 @@ from typing import Final
 
 from auscan.core.errors import InputError
 from auscan.results.exports.bids import write_bids
+from auscan.results.exports.content import ExportData
 from auscan.results.exports.openface import write_openface
 from auscan.results.exports.pyfeat import write_pyfeat
 from auscan.results.exports.tabular import write_jsonl, write_wide
 from auscan.results.exports.tiers import write_elan, write_textgrid
-from auscan.results.result import Result
 
 FORMATS: Final[tuple[str, ...]] = ("openface", "pyfeat", "elan", "textgrid", "bids", "wide", "jsonl")
 """Names of the formats."""
 
 
-def export_result(
-    result: Result, formats: Sequence[str], folder: str | Path, media: Path | None = None
-) -> list[Path]:
-    """Write `result` in each of `formats` into `folder`, which is created if missing; return the files.
+def export_result(data: ExportData, formats: Sequence[str], folder: Path, media: Path | None) -> list[Path]:
+    """Write a result in each of `formats` into `folder`, which is created if missing; return the files.
 
     media: path of the input, for the link in the .eaf of ELAN.
     Raises InputError for an unknown format, before any file is written, and if an .eaf or TextGrid exists.
     """
-    writers: dict[str, Callable[[Result, Path], list[Path]]] = {
+    writers: dict[str, Callable[[ExportData, Path], list[Path]]] = {
         "openface": write_openface,
         "pyfeat": write_pyfeat,
         "elan": partial(write_elan, media=media),
@@ -45,4 +43,4 @@ def export_result(
     for name in formats:
         if name not in writers:
             raise InputError(f"{name!r} is not an export format. Use one of {', '.join(FORMATS)}.")
-    return [path for name in dict.fromkeys(formats) for path in writers[name](result, Path(folder))]
+    return [path for name in dict.fromkeys(formats) for path in writers[name](data, folder)]

@@ -1,9 +1,9 @@
 """Draw a result over time: a plotly figure for each face, and one of the number of faces and the sound.
 
-Twelve bands share one time axis. Each has the probability, its threshold, the events at its foot and a mark
-at their apex. Below are the quality of the face and, with sound, speech. Grey marks frames in which the face
-is not scored; the curve has a gap if the face is missing. Names are above the bands, so one figure fits a
-phone, a screen and paper.
+The bands of the AUs share one time axis. Each has the probability, its threshold, the events at its foot and
+a mark at their apex; a thin line is the intensity over 5, if the model computes it. Below are the quality of
+the face and, with sound, speech. Grey marks frames in which the face is not scored; the curve has a gap if
+the face is missing. Names are above the bands, so one figure fits a phone, a screen and paper.
 
 Inputs: a table, its events, sound and thresholds.
 Returns: figures.
@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from plotly.subplots import make_subplots
 
 from auscan.core.aus import ACTION_UNITS, au_columns
+from auscan.core.config import MAX_INTENSITY
 from auscan.results.events import Speech
 from auscan.results.table import active_columns, frame_durations_s, frame_times_s, value_column
 
@@ -36,6 +37,7 @@ _CURVE_COLOUR, _EVENT_COLOUR, _THRESHOLD_COLOUR = (
     "#D55E00",
     "#444444",
 )  # palette of Okabe and Ito, for colour-blind people
+_INTENSITY_COLOUR: Final[str] = "#7a2d5e"
 _AREA_COLOUR, _UNSCORED_COLOUR, _SPEECH_COLOUR = "rgba(86, 180, 233, 0.45)", "#c9ced4", "#00795a"
 _LAYOUT: Final[dict[str, Any]] = {
     "template": "plotly_white",
@@ -102,6 +104,9 @@ def face_figure(data: FigureData, face_id: int, limit: int = MAX_POINTS) -> go.F
         values = _values_by_frame(times, index, rows[value_column(data.table, name)])
         label = f"{name} at %{{x:.2f}} s: %{{y:.2f}}"
         _add_curve(figure, j + 1, *downsample(times.starts_s, values, limit), label)
+        if f"{name}_r" in rows:
+            intensities = _values_by_frame(times, index, rows[f"{name}_r"])
+            _add_intensity(figure, j + 1, *downsample(times.starts_s, intensities, limit), name)
         line = {"color": _THRESHOLD_COLOUR, "width": 1, "dash": "dot"}
         figure.add_hline(y=data.thresholds[j], line=line, row=j + 1, col=1)
         span_s = float(times.ends_s[-1] - times.starts_s[0])
@@ -247,6 +252,23 @@ def _add_curve(
         fillcolor=_AREA_COLOUR,
         connectgaps=False,
         hovertemplate=f"{label}<extra></extra>",
+        row=row,
+        col=1,
+    )
+
+
+def _add_intensity(
+    figure: go.Figure, row: int, times_s: NDArray[np.float64], values: NDArray[np.float64], name: str
+) -> None:
+    """Draw the intensity of an AU, 0 to 5, as a thin line over the height of the band."""
+    figure.add_scatter(
+        x=_to_float32(times_s),
+        y=_to_float32(values / MAX_INTENSITY),
+        customdata=_to_float32(values),
+        mode="lines",
+        line={"color": _INTENSITY_COLOUR, "width": 1},
+        connectgaps=False,
+        hovertemplate=f"{name} at %{{x:.2f}} s: intensity %{{customdata:.1f}}<extra></extra>",
         row=row,
         col=1,
     )

@@ -6,14 +6,10 @@ See also: the readers of this package (which return codings), agreement/ (which 
 """
 
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-
-Scale = Literal["probability", "intensity"]
-"""Unit of the values behind labels: 0 to 1, or 0 to 5."""
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -32,10 +28,10 @@ class FrameCoding:
     """[T] begin of each frame, seconds; None if the file has no times."""
     labels: NDArray[np.float32]
     """[T, A] 1 active, 0 inactive, NaN unknown."""
-    values: NDArray[np.float32] | None = None
-    """[T, A] values behind the labels; None if the file has labels only."""
-    scale: Scale | None = None
-    """Unit of the values; None without values."""
+    probabilities: NDArray[np.float32] | None = None
+    """[T, A] 0 to 1, NaN unknown; None if the file has none."""
+    intensities: NDArray[np.float32] | None = None
+    """[T, A] 0 to 5, NaN unknown; None if the file has none."""
     events: pd.DataFrame | None = None
     """AU, onset, offset (s) if the coder has its own events; None: events are found from the labels."""
 
@@ -43,7 +39,8 @@ class FrameCoding:
         count = len(self.frames)
         assert self.labels.shape == (count, len(self.au_names))
         assert self.times_s is None or self.times_s.shape == (count,)
-        assert (self.values is None) == (self.scale is None)
+        for values in (self.probabilities, self.intensities):
+            assert values is None or values.shape == self.labels.shape
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)

@@ -15,13 +15,13 @@ import numpy as np
 
 from auscan.core.aus import AFFWILD2_AUS
 from auscan.core.errors import InputError
-from auscan.results.exports.content import open_result, result_folder
+from auscan.results.read import open_result, result_folder
 from auscan.results.readers.annotations import read_annotations
 from auscan.results.readers.coding import Coding, FrameCoding
 from auscan.results.readers.elan import read_elan
 from auscan.results.readers.toolkits import is_openface, is_pyfeat, read_openface, read_pyfeat
 from auscan.results.result import Result
-from auscan.results.table import active_columns, by_face, frame_times_s, value_column
+from auscan.results.table import active_columns, by_face, frame_times_s, intensity_columns, value_column
 
 SUPPORTED_INPUTS = (
     "Give a folder that `auscan detect` wrote, an .eaf of ELAN, a CSV of OpenFace or py-feat, "
@@ -57,24 +57,29 @@ def _read_by_format(path: Path) -> list[Coding]:
 
 def codings_from_result(result: Result, name: str) -> list[FrameCoding]:
     """Return a coding of all frames for each face; frames without the face or unscored are unknown."""
-    table = result.table
+    table, au_names = result.table, result.info.au_names
     frames = table["frame"].drop_duplicates().to_numpy(np.int64)
     times_s = frame_times_s(table)
-    columns = [value_column(table, au) for au in result.info.au_names]
+    columns = [value_column(table, au) for au in au_names]
     codings = []
     for face, rows in by_face(table):
         face_rows = rows.set_index("frame").reindex(frames)
         events = result.events[result.events["face_id"] == face]
+        labels = face_rows[active_columns(au_names)].to_numpy(np.float32)
+        intensities = None
+        if set(intensity_columns(au_names)) <= set(table):
+            values = face_rows[intensity_columns(au_names)].to_numpy(np.float32)
+            intensities = np.where(np.isnan(labels), np.nan, values).astype(np.float32)
         codings.append(
             FrameCoding(
                 name=name,
                 face=face,
-                au_names=result.info.au_names,
+                au_names=au_names,
                 frames=frames,
                 times_s=times_s,
-                labels=face_rows[active_columns(result.info.au_names)].to_numpy(np.float32),
-                values=face_rows[columns].to_numpy(np.float32),
-                scale="probability",
+                labels=labels,
+                probabilities=face_rows[columns].to_numpy(np.float32),
+                intensities=intensities,
                 events=events[["AU", "onset", "offset"]].reset_index(drop=True),
             )
         )

@@ -1,7 +1,7 @@
 """Read the CSV files of OpenFace and py-feat.
 
 OpenFace: frame (from 1), face_id, timestamp, confidence, success, AU01_r, ..., AU01_c, ... The presences
-(`_c`) are the labels and the intensities (`_r`, 0 to 5) the values. In rows without a face (success 0) both
+(`_c`) are the labels; intensities (`_r`) are 0 to 5. In rows without a face (success 0) both
 are unknown, because OpenFace leaves stale numbers there.
 
 py-feat (Fex): AU probabilities, frame (from 0), no times. Faces are separated by `Identity`. Without that
@@ -72,8 +72,7 @@ def read_openface(path: Path) -> list[FrameCoding]:
                 frames=rows["frame"].to_numpy(np.int64) - 1,
                 times_s=rows["timestamp"].to_numpy(np.float64),
                 labels=np.where(known, presences, np.nan).astype(np.float32),
-                values=np.where(found, intensities, np.nan).astype(np.float32) if has_values else None,
-                scale="intensity" if has_values else None,
+                intensities=np.where(found, intensities, np.nan).astype(np.float32) if has_values else None,
             )
         )
     return codings
@@ -115,8 +114,7 @@ def read_pyfeat(path: Path) -> list[FrameCoding]:
                 frames=frames,
                 times_s=None,
                 labels=labels,
-                values=values,
-                scale="probability",
+                probabilities=values,
             )
         )
     return codings

@@ -1,6 +1,8 @@
-// Draw one lane per AU below the player: its probability, highlighted while active, and its threshold.
+// Draw one lane per AU below the player: its probability, highlighted while active, its threshold and, as a line, its intensity.
 import { ACCENT, fitCanvas } from "./paint.js";
 import { h } from "./dom.js";
+
+const MAX_INTENSITY = 5, INTENSITY = "#7a2d5e";
 
 export class Timeline {
   // aus: meaning by AU; thresholds: by AU of the result. onChange(): called when a threshold changes; seek(seconds): called when a lane is clicked.
@@ -66,8 +68,9 @@ export class Timeline {
     const width = canvas.clientWidth, height = canvas.clientHeight;
     if (!width || !this.table) return;
     const context = fitCanvas(canvas, width, height);
-    const { timestamp, judged, [name]: values } = this.table.columns;
+    const { timestamp, judged, [name]: values, [`${name}_r`]: intensities } = this.table.columns;
     const highest = new Float32Array(width).fill(-1), scored = new Uint8Array(width);
+    const strongest = new Float32Array(width).fill(-1);
     this.rows.forEach((row, i) => {
       if (Number.isNaN(values[row])) return;
       const pixelAt = (seconds) => Math.floor(width * (seconds - this.table.startTime) / (this.table.duration || 1));
@@ -76,6 +79,7 @@ export class Timeline {
       const to = Math.min(width - 1, Math.max(from, pixelAt(Math.min(next, timestamp[row] + 0.25)) - 1));
       for (let x = from; x <= to; x++) {
         if (values[row] > highest[x]) { highest[x] = values[row]; scored[x] = judged[row]; }
+        if (intensities && intensities[row] > strongest[x]) strongest[x] = intensities[row];
       }
     });
     const threshold = this.thresholds[name];
@@ -87,8 +91,22 @@ export class Timeline {
       const high = Math.max(1, highest[x] * height);
       context.fillRect(x, height - high, 1, high);
     }
+    if (intensities) drawIntensity(context, strongest, height);
     context.strokeStyle = "#57606a"; context.setLineDash([3, 3]);
     context.beginPath(); context.moveTo(0, height * (1 - threshold)); context.lineTo(width, height * (1 - threshold)); context.stroke();
     context.setLineDash([]);
+  }
+}
+
+// strongest: intensity 0 to 5 by pixel, -1 where unknown; the line is interrupted there.
+function drawIntensity(context, strongest, height) {
+  context.beginPath();
+  strongest.forEach((value, x) => {
+    const y = height * (1 - value / MAX_INTENSITY);
+    if (value >= 0) context[x > 0 && strongest[x - 1] >= 0 ? "lineTo" : "moveTo"](x + 0.5, y);
+  });
+  for (const [colour, width] of [["#fff", 3], [INTENSITY, 1]]) {  // the white edge separates it from the bars
+    context.strokeStyle = colour; context.lineWidth = width;
+    context.stroke();
   }
 }
