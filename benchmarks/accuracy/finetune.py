@@ -40,7 +40,7 @@ from auscan.datasets.synth.video import make_video
 from auscan.training.finetune_report import compare
 
 SHIFTED = ("AU10", "AU12", "AU26")
-"""AUs whose rule differs. A first run shifted AU02, AU04 and AU15, and these did not gain: see docs/finetune.md."""
+"""AUs whose rule differs. A first run with AU02, AU04 and AU15 gained nothing: see docs/finetune.md."""
 SHIFTED_LEVEL = 0.3
 """Movement from which the coder calls these active."""
 RATE_HZ = 30.0
