@@ -59,7 +59,7 @@ MIN_PEOPLE: Final = 4
 """Least number of people: to train on, to choose the epoch, and two to test."""
 MIN_HELD_OUT: Final = 10
 """Least number of people for held-out: with fewer, one fifth is a single person, who has no interval."""
-OPTIMIZER: Final = OptimizerConfig(rate=3e-4, weight_decay=0.01, average=0.98)
+OPTIMIZER: Final = OptimizerConfig(rate=6e-4, weight_decay=0.01, average=0.98)
 """Optimiser: a smaller rate than for a new network, and an average over about 50 steps."""
 LOOP: Final = LoopConfig(epochs=12, batch=4, patience=3, rule="element", stop_at="tuned")
 """Training loop; early stopping on the people of the validation split."""
