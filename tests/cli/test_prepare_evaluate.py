@@ -7,7 +7,6 @@ from pathlib import Path
 import pytest
 
 from auscan.cli.main import main
-from auscan.core.aus import AFFWILD2_AUS
 from auscan.datasets.index import read_index
 
 FRAMES = range(1, 9)
@@ -33,7 +32,7 @@ def bp4d(root: Path) -> list[str]:
         lines = [",".join([str(2000 + frame), *[str(frame % 2)] * 12]) for frame in FRAMES]
         head = "0,1,2,4,6,7,10,12,14,15,17,23,24"
         (folder / f"{person}_T1.csv").write_text("\n".join([head, *lines, "2100" + ",9" * 12]))
-    return [au for au in AFFWILD2_AUS if au not in ("AU25", "AU26")]
+    return [f"AU{int(number):02d}" for number in head.split(",")[1:]]
 
 
 def openface(root: Path) -> list[str]:
@@ -55,10 +54,9 @@ def test_labels_evaluated_against_themselves_have_a_perfect_f1(
     monkeypatch.setattr("sys.argv", ["auscan", "prepare", str(tmp_path / "data"), "--out", str(index)])
     with pytest.raises(SystemExit):
         main()
-    frames = read_index(index).frames
-    scores = frames[["track", "frame"]].assign(
-        has_face=True, **frames[list(AFFWILD2_AUS)].clip(0).astype(float)
-    )
+    read = read_index(index)
+    labels = read.frames[list(read.au_names)]
+    scores = read.frames[["track", "frame"]].assign(has_face=True, **labels.clip(0).astype(float))
     scores.astype({"track": str}).to_parquet(tmp_path / "scores.parquet")
     capsys.readouterr()
     arguments = ["evaluate", str(index), str(tmp_path / "scores.parquet"), "--split", "all", "--json"]

@@ -252,7 +252,7 @@ def train_fusion(task: VoiceTask, steps: int, **controls: Any) -> ControlledTemp
 
     def loss_of(random: torch.Generator) -> Tensor:
         clips = task.sample(16, random)
-        logits = stage(clips.embedding, clips.au_tokens, clips.times_s, clips.audio)[..., AU25]
+        logits = stage(clips.embedding, clips.au_tokens, clips.times_s, clips.audio).logits[..., AU25]
         audio = clips.audio
         seen, heard = stage.opening(clips.embedding, stage.norm_audio(audio.tokens))
         at_frames, _ = audio_at_frames(heard[..., None], audio.times_s, audio.valid, clips.times_s)
@@ -269,7 +269,7 @@ def covered_auc(stage: nn.Module, task: VoiceTask, with_sound: bool = True) -> f
     """ROC-AUC of AU25 on new clips of a task whose face is covered throughout."""
     clips = task.sample(64, torch.Generator().manual_seed(9))
     audio = clips.audio if with_sound else None
-    logits = stage(clips.embedding, clips.au_tokens, clips.times_s, audio)[..., AU25]
+    logits = stage(clips.embedding, clips.au_tokens, clips.times_s, audio).logits[..., AU25]
     return float(roc_auc_score(clips.labels.flatten(), logits.flatten()))
 
 
@@ -350,7 +350,7 @@ def train_memory(task: RestTask, steps: int, temporal: str) -> float:
 
     def logits_of(clips: Clips, from_s: float = 0.0) -> tuple[Tensor, Tensor]:
         known = (clips.labels >= 0) & (clips.times_s >= from_s)
-        logits = stage(clips.embedding, clips.au_tokens, clips.times_s, None)[..., AU25]
+        logits = stage(clips.embedding, clips.au_tokens, clips.times_s, None).logits[..., AU25]
         return logits[known], clips.labels[known]
 
     def loss_of(random: torch.Generator) -> Tensor:
