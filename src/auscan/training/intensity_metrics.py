@@ -4,24 +4,20 @@ Every frame with a known intensity counts, also those without a detected face, w
 as in smoothing.py. Intervals come from draws of source videos (or people), as those of F1.
 
 Inputs: labels and scores as tables with columns such as AU01_r (scores.py). Returns: `IntensityMetrics`.
-See also: results/agreement/measures.py (ICC), evaluation.py (presence).
+See also: results/agreement/measures.py (the measures), evaluation.py (presence).
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from auscan.results.agreement.measures import AgreementSums, sum_units
+from auscan.results.agreement.measures import INTENSITY_MEASURES, AgreementSums, sum_units
 from auscan.results.table import intensity_columns
 from auscan.training.metrics import draw_sources, percentile_ends, with_mean
 from auscan.training.smoothing import final_scores
-
-INTENSITY_MEASURES: Final[tuple[str, ...]] = ("icc", "r", "mae")
-"""Keys of the measures: ICC(3,1), Pearson's r, mean absolute error."""
 
 Floats = NDArray[np.float64]
 
@@ -56,51 +52,25 @@ def evaluate_intensities(
     estimates = final_scores(table, labels).probabilities  # [R, A]
     truth = labels[list(columns.values())].to_numpy(np.float64)
     source, sources = pd.factorize(labels["source_video"])
-    sums = [
-        _IntensitySums.of(truth[:, j], estimates[:, j], source, len(sources)) for j in range(len(columns))
-    ]
+    sums = [_sums(truth[:, j], estimates[:, j], source, len(sources)) for j in range(len(columns))]
     whole = np.ones((1, len(sources)))
     times = draw_sources(len(sources)).astype(np.float64) if len(sources) > 1 else None
     values, ends = {}, {}
     for measure in INTENSITY_MEASURES:
-        values[measure] = with_mean(np.stack([each.measure(measure, whole) for each in sums], axis=-1))[0]
+        values[measure] = with_mean(
+            np.stack([each.weighted(whole).measure(measure) for each in sums], axis=-1)
+        )[0]
         ends[measure] = np.full((2, len(sums) + 1), np.nan)
         if times is not None:
-            drawn = np.stack([each.measure(measure, times) for each in sums], axis=-1)  # [D, A]
+            drawn = np.stack([each.weighted(times).measure(measure) for each in sums], axis=-1)  # [D, A]
             ends[measure] = percentile_ends(with_mean(drawn))
-    return IntensityMetrics(tuple(columns), tuple(each.frames for each in sums), values, ends)
+    return IntensityMetrics(tuple(columns), tuple(int(each.units.sum()) for each in sums), values, ends)
 
 
-@dataclass(frozen=True, eq=False)
-class _IntensitySums:
-    """Sums of one AU by source video [V]."""
-
-    agreement: AgreementSums
-    error: Floats
-    """Absolute error."""
-
-    @classmethod
-    def of(
-        cls, truth: Floats, estimates: NDArray[np.float32], source: NDArray[np.integer], sources: int
-    ) -> "_IntensitySums":
-        known = ~np.isnan(truth) & ~np.isnan(estimates)
-        a, b, at = truth[known], estimates[known].astype(np.float64), source[known]
-        inactive = np.zeros(len(a), bool)
-        error = np.bincount(at, np.abs(a - b), sources).astype(np.float64)
-        return cls(sum_units(at, sources, inactive, inactive, a, b), error)
-
-    @property
-    def frames(self) -> int:
-        return int(self.agreement.units.sum())
-
-    def measure(self, name: str, times: Floats) -> Floats:
-        """Return a measure [D] of D draws; times [D, V]: how often each video is drawn."""
-        sums = self.agreement.weighted(times)
-        if name == "icc":
-            return sums.icc()
-        with np.errstate(invalid="ignore", divide="ignore"):
-            if name == "mae":
-                return np.asarray(times @ self.error / sums.units)
-            shared = sums.ab - sums.a * sums.b / sums.units
-            variances = (sums.aa - sums.a**2 / sums.units) * (sums.bb - sums.b**2 / sums.units)
-            return np.asarray(np.where(variances > 0, shared / np.sqrt(variances), np.nan))
+def _sums(
+    truth: Floats, estimates: NDArray[np.float32], source: NDArray[np.integer], sources: int
+) -> AgreementSums:
+    """Return the sums of one AU by source video [V]; activity is not used."""
+    known = ~np.isnan(truth) & ~np.isnan(estimates)
+    inactive = np.zeros(int(known.sum()), bool)
+    return sum_units(source[known], sources, inactive, inactive, truth[known], estimates[known])

@@ -25,11 +25,11 @@ from dataclasses import dataclass, field
 from pathlib import Path, PureWindowsPath
 from typing import Final
 from urllib.parse import unquote
-from xml.etree import ElementTree as Xml
 
 import pandas as pd
 
 from auscan.core.errors import InputError
+from auscan.results.readers.elan import read_eaf
 
 TABLE_SUFFIXES: Final = frozenset({".csv", ".tsv"})
 """Suffixes of tables."""
@@ -119,16 +119,8 @@ def media_stem(name: str) -> str:
 
 def _read_eaf(path: Path, is_used: IsUsed) -> list[CoderSheet]:
     """Return a sheet for each annotator of an .eaf file."""
-    try:
-        root = Xml.parse(path).getroot()
-    except (OSError, Xml.ParseError) as error:
-        raise InputError(f"{path} cannot be read as an .eaf file ({error}).") from error
-    header = root.find("HEADER")
-    if root.tag != "ANNOTATION_DOCUMENT" or header is None:
-        raise InputError(f"{path} is not an .eaf file of ELAN.")
-    if header.get("TIME_UNITS", "milliseconds") != "milliseconds":
-        raise InputError(f"{path} has times in frames. Save it in ELAN with times in milliseconds.")
-    media = header.find("MEDIA_DESCRIPTOR")
+    root = read_eaf(path)
+    media = root.find("HEADER/MEDIA_DESCRIPTOR")
     video = None if media is None else media_stem(media.get("MEDIA_URL", "")) or None
     slots = {slot.attrib["TIME_SLOT_ID"]: slot.get("TIME_VALUE") for slot in root.iter("TIME_SLOT")}
     sheets: dict[str | None, CoderSheet] = {}

@@ -32,7 +32,7 @@ def read_elan(path: Path) -> list[EventCoding]:
 
     Raises InputError if the file is not an .eaf, has no tier of an AU, or has annotations without times.
     """
-    root = _root(path)
+    root = read_eaf(path)
     slots = {slot.attrib["TIME_SLOT_ID"]: slot.get("TIME_VALUE") for slot in root.iter("TIME_SLOT")}
     spans_by_face: dict[int, dict[str, list[TimeSpan]]] = defaultdict(dict)
     names = [tier.attrib["TIER_ID"] for tier in root.iter("TIER")]
@@ -49,7 +49,8 @@ def read_elan(path: Path) -> list[EventCoding]:
     return [_coding(path.name, face, spans) for face, spans in sorted(spans_by_face.items())]
 
 
-def _root(path: Path) -> Xml.Element:
+def read_eaf(path: Path) -> Xml.Element:
+    """Return the root of an .eaf file.  Raises InputError if it is none, or has times in frames."""
     try:
         root = Xml.parse(path).getroot()
     except (OSError, Xml.ParseError) as error:
