@@ -23,7 +23,7 @@ from typing import Final
 
 from auscan.core.aus import ACTION_UNITS, canonical_name
 from auscan.core.errors import InputError
-from auscan.results.readers.coder_files import read_text
+from auscan.results.readers.coder_sheet import read_text
 
 CODED, UNCODED, IGNORE = "coded", "uncoded", "ignore"
 OTHER_MEANINGS: Final = (CODED, UNCODED, IGNORE)

@@ -14,7 +14,7 @@ The label is the coding of one coder, or the majority of all. The face is the on
 
 Inputs: a folder.
 Returns: one track for each video and face.
-See also: results/readers/coder_files.py (formats), coder_names.py (names), video_crops.py (crops).
+See also: results/readers/coder_files.py, coder_tables.py (formats), coder_names.py (names), video_crops.py (crops).
 """
 
 import re
@@ -38,7 +38,8 @@ from auscan.datasets.video_crops import LARGEST
 from auscan.media.discover import VIDEO_SUFFIXES
 from auscan.results.exports.bids import bids_name
 from auscan.results.readers.annotations import NOT_ANNOTATED
-from auscan.results.readers.coder_files import CODER_SUFFIXES, CodedSpan, CoderSheet, read_sheets
+from auscan.results.readers.coder_files import CODER_SUFFIXES, read_sheets
+from auscan.results.readers.coder_sheet import CodedSpan, CoderSheet
 from auscan.results.readers.toolkits import is_openface
 
 MAJORITY: Final = "majority"
