@@ -14,7 +14,8 @@ The label is the coding of one coder, or the majority of all. The face is the on
 
 Inputs: a folder.
 Returns: one track for each video and face.
-See also: results/readers/coder_files.py, coder_tables.py (formats), coder_names.py (names), video_crops.py (crops).
+See also: results/readers/coder_files.py and coder_tables.py (formats), coder_names.py (names),
+video_crops.py (crops).
 """
 
 import re
