@@ -239,7 +239,7 @@ def test_an_au_with_labels_of_one_value_is_refused_or_left_out(tmp_path: Path, t
     constant = replace(index, frames=index.frames.assign(AU12=np.int8(0)))
     with pytest.raises(InputError, match="AU12: the labels have only one value"):
         run(constant, tmp_path, tiny_checkpoint, aus=["AU12"])
-    assert module._labelled_aus(constant, None) == ("AU01", "AU45")
+    assert module._labelled_aus(constant, None) == (("AU01", "AU45"), ("AU12",))
 
 
 def decisions(index: Index, rate: float, seed: int) -> pd.DataFrame:

@@ -52,7 +52,7 @@ Progress = Callable[[int, int | None], None]
 TEMPLATE_DISTANCE: Final = 0.15
 """Largest distance of the five points from the template in an aligned face, as a share of its side."""
 SAMPLED_PICTURES: Final = 3
-"""Pictures of a track that are looked at to tell aligned faces from whole frames."""
+"""Pictures of a track that are examined to distinguish aligned faces from whole frames."""
 SAMPLED_FRAMES: Final = 7
 """Frames in which a face of the video is compared with the pictures of a track."""
 
@@ -121,7 +121,7 @@ class IndexScorer:
 
         crops: source of the faces of tracks with both; None: the video
         Raises InputError for another split, a track without video and pictures, and several tracks of one
-        source that no pictures of single faces tell apart.
+        source that no pictures of single faces distinguish.
         """
         by_source: dict[tuple[Kind, Path, str], list[IndexedTrack]] = {}
         for track in self._tracks(split):
@@ -237,7 +237,7 @@ class IndexScorer:
         return [face for face in faces if face.face_id in shown]
 
     def _score_crops(self, track: IndexedTrack, progress: Progress | None) -> tuple[pd.DataFrame, list[str]]:
-        """Score the pictures of a track as the crops of one face; all of them, whatever their quality."""
+        """Score the pictures of a track as the crops of one face; all of them, of any quality."""
         encoder, face, warnings = FaceEncoder(self.engine), None, list[str]()
         with closing(self._open_audio(track)) as audio:
             for batch in batch_frames(self._crops(track, warnings), BATCH_CROPS):
@@ -295,7 +295,7 @@ def _scores_table(
 ) -> pd.DataFrame:
     """Return the scores of a track: in each frame those of the largest of the faces, if its quality suffices.
 
-    frames: index [T] of each row's frame among those of the faces    keep_all: whatever its quality
+    frames: index [T] of each row's frame among those of the faces    keep_all: of any quality
     """
     config = engine.config
     names = [*config.au_names, *(intensity_columns(config.au_names) if config.network.intensity else ())]

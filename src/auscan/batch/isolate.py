@@ -1,6 +1,6 @@
 """Call a function in a new process, so that a crash or a leak of it cannot reach this process.
 
-Unlike the workers of a run (run.py), the process makes one call and sends back what the function returns.
+Unlike the workers of a run (run.py), the process makes one call and sends back its result.
 
 Inputs: a picklable function. Returns: its result.
 See also: worker.py (the process), api.py (`auscan.detect(..., isolate=True)`).
@@ -36,16 +36,16 @@ class CallDone:
     """Message: the function has returned."""
 
     value: Any
-    """What it returned."""
+    """Return value of the function."""
 
 
 def call_in_process(function: Callable[[Progress], T], name: str, progress: Progress | None = None) -> T:
     """Call a function with a progress callback in a new process and return its result.
 
     name: name of the input, for messages
-    progress: called here with what the function reports
+    progress: called in this process with the numbers that the function reports
 
-    Raises what the function raises, and CrashError if the process ends without a result.
+    Raises the errors of the function, and CrashError if the process ends without a result.
     """
     process = WorkerProcess(function, _call_main)
     try:

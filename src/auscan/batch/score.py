@@ -1,7 +1,8 @@
 """Score all tracks of an index and write one file; an interrupted run resumes.
 
-    OUT.parts/run.json        what the scores depend on
-    OUT.parts/<key>.parquet   scores of one job, as soon as they are known
+    OUT.parts/run.json        inputs that determine the scores
+    OUT.parts/<key>.json      warnings of one job
+    OUT.parts/<key>.parquet   scores of one job, written when the job is finished
     OUT                       all scores; the parts are then removed
 
 Inputs: a scorer and its jobs (index_scorer.py). Returns: a file of scores (training/scores.py), a summary.
@@ -48,7 +49,7 @@ def score_jobs(
 ) -> ScoringSummary:
     """Score all jobs and write `out`; jobs that an interrupted run has finished are not scored again.
 
-    settings: what the scores depend on, such as the hash of the model
+    settings: inputs that determine the scores, such as the hash of the model
     Raises InputError if the parts beside `out` are of a run with other settings, or no source can be read.
     """
     parts = out.with_name(f"{out.name}.parts")
@@ -63,8 +64,10 @@ def score_jobs(
             except MediaError as error:
                 summary.failures.append(error)
                 continue
-            summary.warnings += warnings
+            with atomic_path(part.with_suffix(".json")) as path:
+                path.write_text(json.dumps(warnings) + "\n", encoding="utf-8")
             write_scores(part, table)
+        summary.warnings += json.loads(part.with_suffix(".json").read_text(encoding="utf-8"))
         tables.append(part)
         done += job.frames
         if progress is not None:

@@ -91,7 +91,7 @@ class WorkerProcess:
         """Create the process; `start` starts it.
 
         load: argument of `main`; by default a `LoadJobFunction`
-        main: what the process does; by default it runs jobs
+        main: main function of the process; by default it runs jobs
         """
         self.connection, self._child_connection = _CONTEXT.Pipe()
         self._process = _CONTEXT.Process(

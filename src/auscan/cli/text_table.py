@@ -1,6 +1,6 @@
 """Print tables and notes on stdout in the same way to a terminal, a pipe and a file.
 
-A column is as wide as its widest cell. No cell is shortened or left out, whatever the width of the terminal.
+A column is as wide as its widest cell. No cell is shortened or left out in a narrow terminal.
 Inputs: a header and rows of text. Returns: text.
 """
 

@@ -1,4 +1,4 @@
-"""Describe what is processed: a file or a part of it, or frames in memory.
+"""Read an input: a file or a part of it, or frames in memory.
 
 A recording yields frames that are numbered from 0, and audio on the same clock. A part of a file is
 processed as if the file were cut there; times stay those of the file, and `first_frame` is the number of its
@@ -155,7 +155,7 @@ class ArrayRecording:
 
 
 Recording = FileRecording | ArrayRecording
-"""What `pipeline.detect.detect` processes."""
+"""Input of `pipeline.detect.detect`."""
 
 
 def cut_audio(chunks: Iterator[Waveform], start_s: float, end_s: float) -> Iterator[Waveform]:

@@ -90,7 +90,11 @@ def finetune(
     Raises InputError for too few people, an AU that the index does not have, or labels of one value only.
     """
     checkpoint, config = load_checkpoint(model)
-    labelled = _labelled_aus(index, aus)
+    labelled, constant = _labelled_aus(index, aus)
+    if constant:
+        report(f"warning: {', '.join(constant)}: the labels have only one value, so these are not trained")
+    if config.network.intensity:
+        report(f"warning: {config.name} has intensities; the new checkpoint has none, as labels are 1 or 0")
     new = tuple(au for au in labelled if au not in config.au_names)
     au_names = (*config.au_names, *new)
     tracks = load_tracks(index, cache, sorted(set(index.tracks["split"])), None, labelled)
@@ -132,8 +136,11 @@ def decide(scores: pd.DataFrame, config: CheckpointConfig) -> pd.DataFrame:
     return decisions.drop(columns=list(config.untrained_aus))
 
 
-def _labelled_aus(index: Index, aus: Sequence[str] | None) -> tuple[str, ...]:
-    """Return the AUs to train. Raises InputError for one that has no label or only labels of one value."""
+def _labelled_aus(index: Index, aus: Sequence[str] | None) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Return the AUs to train, and those left out because their labels have only one value.
+
+    Raises InputError for an AU of `aus` that the labels lack or that would be left out, and if none remains.
+    """
     unknown = [au for au in aus or () if au not in index.au_names]
     if unknown:
         raise InputError(f"The labels lack {', '.join(unknown)}. They have {', '.join(index.au_names)}.")
@@ -147,7 +154,7 @@ def _labelled_aus(index: Index, aus: Sequence[str] | None) -> tuple[str, ...]:
         )
     if len(constant) == len(chosen):
         raise InputError(f"No AU has active and inactive frames. The labels have {', '.join(chosen)}.")
-    return tuple(au for au in chosen if au not in constant)
+    return tuple(au for au in chosen if au not in constant), tuple(constant)
 
 
 def _count_people(index: Index) -> int:

@@ -14,7 +14,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from auscan.datasets.index import Index
-from auscan.training.metrics import LEVEL, Counts, bootstrap, count_by
+from auscan.training.metrics import LEVEL, Counts, bootstrap, count_by, percentile_ends
 
 People = Literal["held-out", "k-fold"]
 """How people are tested: one fifth of them, or all in turn."""
@@ -55,7 +55,7 @@ class FineTuning:
 
     @property
     def sentence(self) -> str:
-        """Say in words whether fine-tuning was a gain."""
+        """Sentence that states whether fine-tuning was a gain."""
         low, high = self.mean_interval
         change = f"Mean F1 went from {self.mean_before:.3f} to {self.mean_after:.3f}"
         ends = f"(difference {low:+.3f} to {high:+.3f} with {LEVEL:.0%} confidence)"
@@ -138,11 +138,9 @@ def _difference_ends(before: Counts, after: Counts) -> tuple[NDArray[np.float64]
     aus = before.tp.shape[1]
     if not aus or len(before.tp) < 2:
         return np.full((2, aus), np.nan), (float("nan"), float("nan"))
-    (f1_before, mean_before), (f1_after, mean_after) = bootstrap(before), bootstrap(after)
-    percents = (100 * (1 - LEVEL) / 2, 100 * (1 + LEVEL) / 2)
-    ends = np.nanpercentile(f1_after - f1_before, percents, axis=0)
-    low, high = np.nanpercentile(mean_after - mean_before, percents)
-    return ends, (float(low), float(high))
+    drawn_before, drawn_after = (np.column_stack(bootstrap(each)) for each in (before, after))  # [D, A + 1]
+    ends = percentile_ends(drawn_after - drawn_before)
+    return ends[:, :-1], (float(ends[0, -1]), float(ends[1, -1]))
 
 
 def _verdict(low: float, high: float) -> str:
