@@ -251,7 +251,8 @@ def test_an_interrupted_run_resumes_and_ends_with_the_same_scores(
         calls.append(job.key)
         if len(calls) == 2:
             raise KeyboardInterrupt
-        return score(job, progress)
+        table, warnings = score(job, progress)
+        return table, [*warnings, f"warning {len(calls)}"]
 
     monkeypatch.setattr(scorer, "score", stop_at_second)
     with pytest.raises(KeyboardInterrupt):
@@ -262,6 +263,7 @@ def test_an_interrupted_run_resumes_and_ends_with_the_same_scores(
     summary = score_jobs(scorer, scorer.jobs(), out, {"model": "1"})
     assert calls == [calls[0], calls[1], calls[1]], "the first video is not scored again"
     assert (summary.tracks, summary.failures) == (2, [])
+    assert summary.warnings == ["warning 1", "warning 3"], "also those of the interrupted run"
     assert not out.with_name("scores.parquet.parts").exists()
     monkeypatch.undo()
     again = tmp_path / "again.parquet"
