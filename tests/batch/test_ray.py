@@ -247,7 +247,8 @@ def test_a_worker_finds_what_is_missing_on_its_machine(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(sys.modules["__main__"], "__file__", "ray")  # monkeypatch restores both
+    # monkeypatch restores both; under pytest-xdist the main module has no file
+    monkeypatch.setattr(sys.modules["__main__"], "__file__", "ray", raising=False)
     worker = RayWorker(batch_fakes.load, METADATA, NO_LIMITS, tmp_path)
     assert worker.find_missing([tmp_path]) is None
     assert str(worker.find_missing([tmp_path, tmp_path / "no"])).startswith(f"{tmp_path / 'no'} on ")

@@ -80,12 +80,10 @@ def _call_main(function: Callable[[Progress], Any], connection: Connection) -> N
 @contextmanager
 def _without_main_module() -> Iterator[None]:
     """Keep the new process from importing the caller's script, which would run again without a guard."""
-    main = sys.modules["__main__"]
-    before = {name: getattr(main, name, None) for name in ("__file__", "__spec__")}
+    attributes = vars(sys.modules["__main__"])
+    before = {name: attributes[name] for name in ("__file__", "__spec__") if name in attributes}
     try:
-        for name in before:
-            setattr(main, name, None)
+        attributes.update(dict.fromkeys(before))  # None
         yield
     finally:
-        for name, value in before.items():
-            setattr(main, name, value)
+        attributes.update(before)
