@@ -81,7 +81,7 @@ def _call_main(function: Callable[[Progress], Any], connection: Connection) -> N
 def _without_main_module() -> Iterator[None]:
     """Keep the new process from importing the caller's script, which would run again without a guard."""
     attributes = vars(sys.modules["__main__"])
-    before = {name: attributes[name] for name in ("__file__", "__spec__") if name in attributes}
+    before: dict[str, Any] = {n: attributes[n] for n in ("__file__", "__spec__") if n in attributes}
     try:
         attributes.update(dict.fromkeys(before))  # None
         yield
