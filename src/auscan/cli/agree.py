@@ -21,17 +21,16 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from auscan.results.agreement.agree import Agreement
-    from auscan.results.readers.coding import Coding
 
 _TITLES = {"kappa": "kappa", "icc": "ICC", "f1": "F1", "r": "r", "mae": "MAE"}
-_FACE = "Face number in {} if it has several; default: the face with the most frames."
+_FACE = "Face number in {} if it has several; default: the face that is also in {}."
 
 
 def agree(
     a: Annotated[Path, typer.Argument(metavar="A", help="A result, .eaf, OpenFace or py-feat CSV, or .txt.")],
     b: Annotated[Path, typer.Argument(metavar="B", help="Same formats as A.")],
-    face_a: Annotated[int | None, typer.Option("--face-a", help=_FACE.format("A"))] = None,
-    face_b: Annotated[int | None, typer.Option("--face-b", help=_FACE.format("B"))] = None,
+    face_a: Annotated[int | None, typer.Option("--face-a", help=_FACE.format("A", "B"))] = None,
+    face_b: Annotated[int | None, typer.Option("--face-b", help=_FACE.format("B", "A"))] = None,
     fps: Annotated[
         float | None, typer.Option("--fps", help="Frames per second of files without times.")
     ] = None,
@@ -49,36 +48,24 @@ def agree(
 ) -> None:
     """Compute inter-rater agreement between A and B (Cohen's kappa, ICC(3,1), F1; r, MAE of intensities)."""
     from auscan.results.agreement.agree import AgreementSettings, compute_agreement
+    from auscan.results.agreement.pairing import pair_faces
     from auscan.results.readers.read import read_codings
 
     settings = AgreementSettings(overlap=overlap, block_s=chunk_s, rate_hz=fps)
-    one, other = _face_of(read_codings(a), face_a), _face_of(read_codings(b), face_b)
-    agreement = compute_agreement(one, other, settings)
+    pair = pair_faces(read_codings(a), read_codings(b), face_a, face_b, fps)
+    agreement = compute_agreement(pair.a, pair.b, settings)
+    if pair.others:
+        typer.echo(
+            f"Other faces that both have, and that are not compared: {'; '.join(pair.others)}. "
+            "Choose with --face-a and --face-b.",
+            err=True,
+        )
     if out is not None:
         _write(out, agreement)
     if as_json:
         typer.echo(json.dumps(agreement.to_dict(), indent=2, allow_nan=False))
     else:
         _print_tables(agreement)
-
-
-def _face_of(codings: "list[Coding]", face: int | None) -> "Coding":
-    """Return the coding of `face`; for None the one with the most coded frames or events."""
-    from auscan.results.readers.coding import FrameCoding
-
-    if face is not None:
-        faces = {coding.face: coding for coding in codings}
-        if face not in faces:
-            names = ", ".join(map(str, faces))
-            raise InputError(f"{codings[0].name} has no face {face}. Its faces: {names}.")
-        return faces[face]
-
-    def length(coding: "Coding") -> int:
-        if isinstance(coding, FrameCoding):
-            return int((coding.labels == coding.labels).any(axis=1).sum())  # frames with a label; NaN != NaN
-        return len(coding.events)
-
-    return max(codings, key=length)
 
 
 def _write(out: Path, agreement: "Agreement") -> None:

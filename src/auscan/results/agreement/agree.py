@@ -269,6 +269,10 @@ def _interval(values: NDArray[np.float64], value: float) -> tuple[float, float]:
     return float(low), float(high)
 
 
+def _face_name(coding: Coding) -> str:
+    return "its only face" if coding.face is None else f"face {coding.face}"
+
+
 def _notes(
     a: Coding,
     b: Coding,
@@ -280,7 +284,7 @@ def _notes(
 ) -> list[str]:
     span_s = float(timeline.end_s[-1] - timeline.begin_s[0])
     notes = [
-        f"A is {a.name}, face {a.face}; B is {b.name}, face {b.face}.",
+        f"A is {a.name}, {_face_name(a)}; B is {b.name}, {_face_name(b)}.",
         f"{len(timeline.begin_s)} common frames, {span_s:.1f} s, "
         f"{len(timeline.begin_s) / span_s:.4g} per second. Frames unknown to A or to B are left out.",
     ]

@@ -6,6 +6,9 @@ the label of the frame shown at that time, or whether an event is active. This h
 frames per second, variable rates and times rounded to milliseconds. Two codings that have events only are
 sampled at `DEFAULT_RATE_HZ`.
 
+Against a coding that has events only, the labels of a result are those of its own events, so that a result
+and the events exported from it are the same. Frames that the result does not know stay unknown.
+
 A file with frame numbers and no times takes times from the other file (frame k from frame k) or from a given
 rate. An event coding is assumed to cover the whole video, so it covers as much time as the other coding.
 
@@ -60,6 +63,8 @@ class AlignedCoding:
     """[G, A] 0 to 5, NaN unknown; None if the coding has none."""
     events: pd.DataFrame
     """AU, onset, offset (s)."""
+    boxes: NDArray[np.float32] | None = None
+    """[G, 4] left, top, width, height of the face, px, NaN unknown; None if the coding has none."""
 
 
 def align_codings(
@@ -71,6 +76,7 @@ def align_codings(
     Raises InputError if there are no times or no time in common.
     """
     a, b = _with_times(a, b, rate_hz), _with_times(b, a, rate_hz)
+    a, b = _with_labels_of_events(a, b), _with_labels_of_events(b, a)
     timeline = _shared_timeline(a, b)
     if not len(timeline.begin_s):
         raise InputError(
@@ -92,6 +98,19 @@ def _with_times(coding: Coding, other: Coding, rate_hz: float | None) -> Coding:
             "Give the frame rate of the video with --fps."
         )
     return replace(coding, times_s=_times_at(coding.frames, other.frames, other.times_s))
+
+
+def _with_labels_of_events(coding: Coding, other: Coding) -> Coding:
+    """Return the coding with the labels of its own events if the other coding has events only."""
+    if isinstance(coding, EventCoding) or isinstance(other, FrameCoding) or coding.events is None:
+        return coding
+    assert coding.times_s is not None
+    middle_s = (coding.times_s + _ends_s(coding)) / 2
+    labels = coding.labels.copy()
+    for j, name in enumerate(coding.au_names):
+        spans_s = coding.events.loc[coding.events["AU"] == name, ["onset", "offset"]].to_numpy(np.float64)
+        labels[:, j] = np.where(np.isnan(labels[:, j]), np.nan, within(middle_s, spans_s))
+    return replace(coding, labels=labels)
 
 
 def _times_at(
@@ -145,13 +164,18 @@ def _align(coding: Coding, timeline: SharedTimeline, au_names: tuple[str, ...]) 
     def at_frames(of_coding: NDArray[np.float32]) -> NDArray[np.float32]:
         """[T, A of the coding] -> [G, A], NaN if unknown."""
         aligned = np.full((len(middle_s), len(au_names)), np.nan, np.float32)
-        aligned[:, own] = np.where(is_shown[:, None], of_coding[index], np.nan)
+        aligned[:, own] = shown(of_coding)
         return aligned
+
+    def shown(of_coding: NDArray[np.float32]) -> NDArray[np.float32]:
+        """[T, K] -> [G, K], NaN if no frame is shown."""
+        return np.where(is_shown[:, None], of_coding[index], np.nan).astype(np.float32)
 
     values = (coding.probabilities, coding.intensities)
     probabilities, intensities = (None if each is None else at_frames(each) for each in values)
     events = events_from_labels(coding) if coding.events is None else coding.events
-    return AlignedCoding(au_names, at_frames(coding.labels), probabilities, intensities, events)
+    boxes = None if coding.boxes is None else shown(coding.boxes)
+    return AlignedCoding(au_names, at_frames(coding.labels), probabilities, intensities, events, boxes)
 
 
 def _align_events(coding: EventCoding, timeline: SharedTimeline, au_names: tuple[str, ...]) -> AlignedCoding:

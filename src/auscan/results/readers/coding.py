@@ -34,11 +34,14 @@ class FrameCoding:
     """[T, A] 0 to 5, NaN unknown; None if the file has none."""
     events: pd.DataFrame | None = None
     """AU, onset, offset (s) if the coder has its own events; None: events are found from the labels."""
+    boxes: NDArray[np.float32] | None = None
+    """[T, 4] left, top, width, height of the face, px, NaN without a face; None if the file has none."""
 
     def __post_init__(self) -> None:
         count = len(self.frames)
         assert self.labels.shape == (count, len(self.au_names))
         assert self.times_s is None or self.times_s.shape == (count,)
+        assert self.boxes is None or self.boxes.shape == (count, 4)
         for values in (self.probabilities, self.intensities):
             assert values is None or values.shape == self.labels.shape
 
@@ -49,8 +52,8 @@ class EventCoding:
 
     name: str
     """Name of the file."""
-    face: int
-    """Number of the face in the file."""
+    face: int | None
+    """Number of the face in the file; None if it numbers no faces."""
     au_names: tuple[str, ...]
     """AUs that were coded, in ascending order; the others are unknown."""
     events: pd.DataFrame

@@ -1,9 +1,9 @@
 """Read ELAN .eaf files: one tier for each AU, one annotation for each event.
 
 A tier belongs to an AU if its name begins with it: `AU12`, `AU 12`, `au_12 face 0`, `AU12@anna`. The face is
-the number after `face` in the name, or 0. The text of an annotation is not read: it may be an intensity, a
-side or a remark. An AU with an empty tier was coded and not found; an AU without a tier is unknown. ELAN's
-media offset is not applied.
+the number after `face` in the name, if there is one. The text of an annotation is not read: it may be an
+intensity, a side or a remark. An AU with an empty tier was coded and not found; an AU without a tier is
+unknown. ELAN's media offset is not applied.
 
 Inputs: an .eaf file.
 Returns: a coding for each face.
@@ -34,19 +34,19 @@ def read_elan(path: Path) -> list[EventCoding]:
     """
     root = read_eaf(path)
     slots = {slot.attrib["TIME_SLOT_ID"]: slot.get("TIME_VALUE") for slot in root.iter("TIME_SLOT")}
-    spans_by_face: dict[int, dict[str, list[TimeSpan]]] = defaultdict(dict)
+    spans_by_face: dict[int | None, dict[str, list[TimeSpan]]] = defaultdict(dict)
     names = [tier.attrib["TIER_ID"] for tier in root.iter("TIER")]
     for name, tier in zip(names, root.iter("TIER"), strict=True):
         au = _au(name)
         if au is not None:
             face = FACE_PATTERN.search(name)
-            spans_by_face[int(face[1]) if face else 0].setdefault(au, []).extend(_spans(tier, slots, path))
+            spans_by_face[int(face[1]) if face else None].setdefault(au, []).extend(_spans(tier, slots, path))
     if not spans_by_face:
         raise InputError(
             f"{path} has no tier of an action unit (its tiers: {', '.join(names) or 'none'}). "
             "Name each tier after its AU, for example AU12."
         )
-    return [_coding(path.name, face, spans) for face, spans in sorted(spans_by_face.items())]
+    return [_coding(path.name, face, spans) for face, spans in sorted(spans_by_face.items(), key=_face_order)]
 
 
 def read_eaf(path: Path) -> Xml.Element:
@@ -80,7 +80,12 @@ def _spans(tier: Xml.Element, slots: dict[str, str | None], path: Path) -> list[
     return spans
 
 
-def _coding(name: str, face: int, spans: dict[str, list[TimeSpan]]) -> EventCoding:
+def _face_order(item: tuple[int | None, object]) -> int:
+    """Sort faces by number, tiers without one first."""
+    return -1 if item[0] is None else item[0]
+
+
+def _coding(name: str, face: int | None, spans: dict[str, list[TimeSpan]]) -> EventCoding:
     rows = [(au, *span) for au in sorted(spans) for span in _merge_overlaps(spans[au])]
     events = pd.DataFrame(rows, columns=["AU", "onset", "offset"])
     events = events.astype({"AU": "str", "onset": float, "offset": float})  # dtypes of an empty table, too

@@ -21,7 +21,14 @@ from auscan.results.readers.coding import Coding, FrameCoding
 from auscan.results.readers.elan import read_elan
 from auscan.results.readers.toolkits import is_openface, is_pyfeat, read_openface, read_pyfeat
 from auscan.results.result import Result
-from auscan.results.table import active_columns, by_face, frame_times_s, intensity_columns, value_column
+from auscan.results.table import (
+    BOX_COLUMNS,
+    active_columns,
+    by_face,
+    frame_times_s,
+    intensity_columns,
+    value_column,
+)
 
 SUPPORTED_INPUTS = (
     "Give a folder that `auscan detect` wrote, an .eaf of ELAN, a CSV of OpenFace or py-feat, "
@@ -81,6 +88,7 @@ def codings_from_result(result: Result, name: str) -> list[FrameCoding]:
                 probabilities=face_rows[columns].to_numpy(np.float32),
                 intensities=intensities,
                 events=events[["AU", "onset", "offset"]].reset_index(drop=True),
+                boxes=face_rows[list(BOX_COLUMNS)].to_numpy(np.float32),
             )
         )
     return codings

@@ -12,11 +12,13 @@ Returns: a coding for each face.
 See also: datasets/openface.py (OpenFace files as a data set), exports/ (writing).
 """
 
+import re
 from pathlib import Path
 from typing import Final
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from auscan.core.aus import ACTION_UNITS, au_columns
 from auscan.core.errors import InputError
@@ -73,13 +75,30 @@ def read_openface(path: Path) -> list[FrameCoding]:
                 times_s=rows["timestamp"].to_numpy(np.float64),
                 labels=np.where(known, presences, np.nan).astype(np.float32),
                 intensities=np.where(found, intensities, np.nan).astype(np.float32) if has_values else None,
+                boxes=_box_of_landmarks(rows, found[:, 0]),
             )
         )
     return codings
 
 
+def _box_of_landmarks(rows: pd.DataFrame, found: NDArray[np.bool_]) -> NDArray[np.float32] | None:
+    """Return the boxes [T, 4] of the 2D landmarks, NaN without a face; None if the file has none."""
+    sides = []
+    for axis in "xy":
+        names = [name for name in map(str, rows.columns) if re.fullmatch(rf"{axis}_\d+", name)]
+        if not names:
+            return None
+        values = rows[names].to_numpy(np.float32)
+        sides.append((values.min(axis=1), np.ptp(values, axis=1)))
+    (left, width), (top, height) = sides
+    boxes = np.stack([left, top, width, height], axis=1)
+    return np.where(found[:, None], boxes, np.nan).astype(np.float32)
+
+
 ACTIVE_THRESHOLD = 0.5
 """Probability from which an AU of py-feat counts as active."""
+PYFEAT_BOX: Final[tuple[str, ...]] = ("FaceRectX", "FaceRectY", "FaceRectWidth", "FaceRectHeight")
+"""Columns of the box of a face of py-feat, px."""
 
 
 def is_pyfeat(path: Path) -> bool:
@@ -115,6 +134,7 @@ def read_pyfeat(path: Path) -> list[FrameCoding]:
                 times_s=None,
                 labels=labels,
                 probabilities=values,
+                boxes=rows[list(PYFEAT_BOX)].to_numpy(np.float32) if {*PYFEAT_BOX} <= {*rows} else None,
             )
         )
     return codings
