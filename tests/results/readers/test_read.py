@@ -106,7 +106,7 @@ def test_tier_names_are_recognised_in_every_spelling(tmp_path: Path) -> None:
         "AU120": [(0, 100, "")],
     }
     one, other = event_codings(eaf(tmp_path / "anna.eaf", tiers))
-    assert (one.face, other.face) == (0, 2)
+    assert (one.face, other.face) == (None, 2)
     assert one.events.to_numpy().tolist() == [["AU12", 1.0, 2.0], ["AU12", 3.0, 3.5]]
     assert other.events.to_numpy().tolist() == [["AU04", 0.5, 0.7]]
     assert one.au_names == ("AU01", "AU12")
