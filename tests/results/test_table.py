@@ -244,10 +244,10 @@ def test_seconds_active_weights_uneven_frames_and_counts_two_faces_once(make_tra
         replace(make_track(1, [1]), probabilities=on[:1]),
         replace(make_track(2, [2]), probabilities=off),
     ]
-    times = [1.0, 1.1, 1.6, 1.7]
+    times = [1.0, 1.1, 1.3, 1.4]
     table = build_table(np.array(times), tracks, [0.5] * 12)
-    assert frame_durations_s(np.array(times)) == pytest.approx([0.1, 0.5, 0.1, 0.1])
-    assert seconds_active(table)["AU12"] == pytest.approx(0.6)
+    assert frame_durations_s(np.array(times)) == pytest.approx([0.1, 0.2, 0.1, 0.1])
+    assert seconds_active(table)["AU12"] == pytest.approx(0.3)
     assert base_rates(table)["AU12"] == pytest.approx(3 / 4)
 
 

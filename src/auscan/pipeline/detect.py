@@ -58,7 +58,7 @@ from auscan.results.attributions import (
 from auscan.results.events import MIN_BASELINE_FRAMES, NO_BASELINE, Speech, parse_baseline
 from auscan.results.result import Result
 from auscan.results.run_info import RunInfo
-from auscan.results.table import TableWriter, frame_durations_s, table_metadata
+from auscan.results.table import TableWriter, frame_durations_s, pause_warnings, table_metadata
 
 BATCH_CROPS = 32
 """Crops of a batch of the visual encoder."""
@@ -150,7 +150,11 @@ def detect(
         command=recording.command,
         versions=versions(),
         sound_offset_s=offset_s,
-        warnings=(sound_offset_warning(recording.name, offset_s),) if offset_s else (),
+        warnings=(
+            *recording.warnings(),
+            *pause_warnings(recording.name, np.asarray(builder.times_s)),
+            *((sound_offset_warning(recording.name, offset_s),) if offset_s else ()),
+        ),
     )
     side = engine.config.network.visual.crop_size
     kept = concatenate(attribution_parts, side, config.au_names) if attributions is True else None
