@@ -19,10 +19,10 @@ Inputs: the packets of all video and audio streams. Returns: the packets with re
 See also: container.py, stream.py (callers), results/table.py (how long frames last at a pause).
 """
 
+import math
 from collections import deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from fractions import Fraction
 from typing import Any, Final
 
 LONGEST_PAUSE_S: Final[float] = 12 * 3600.0
@@ -45,7 +45,7 @@ PART_PACKETS: Final[int] = 16
 MAX_AHEAD: Final[int] = 256
 """Packets read ahead, at most, to find out which streams step."""
 
-MPEG_CLOCK_S: Final[Fraction] = Fraction(2**33, 90_000)
+MPEG_CLOCK_S: Final[float] = 2**33 / 90_000
 """Range of the clock of MPEG streams, after which it starts again, in seconds."""
 
 
@@ -94,38 +94,74 @@ def repair_clock(packets: Iterable[Any], log: ClockLog | None = None) -> Iterato
     return _PacketClock(packets, ClockLog() if log is None else log).repaired()
 
 
-@dataclass
 class _StreamClock:
-    """Times of one stream so far, seconds."""
+    """Clock of one stream; times in seconds."""
 
-    is_video: bool
-    offset_s: Fraction
-    """Offset of the part that the stream is in."""
-    part: int
-    """Number of this part."""
-    last_s: Fraction | None = None
-    """Stored time of the last packet of the part (`_order_s`)."""
-    end_s: Fraction = Fraction(0)
-    """Repaired presentation time of the end of the stream so far."""
-    interval_s: Fraction = Fraction(0)
-    """Duration of the last packet."""
+    def __init__(self, stream: Any) -> None:
+        name = stream.container.format.name
+        self.is_video = stream.type == "video"
+        self.is_mpeg = name in ("mpegts", "mpeg")
+        """Whether FFmpeg computes times between those that are stored, and adds 26.5 h to early ones."""
+        self.has_decoding_times = not (self.is_video and name.startswith("matroska"))
+        """Whether the decoding times are stored. They grow from packet to packet."""
+        self.part, self.offset_s = 0, 0.0
+        """Number and offset of the part that the stream is in."""
+        self.last_s: float | None = None
+        """Stored time of the last packet of the part."""
+        self.end_s, self.interval_s = -math.inf, 0.0
+        """Repaired presentation time of the end of the last packet, and its duration."""
+        self._tick_s = float(stream.time_base)
 
-    def join(self, part: int, offset_s: Fraction) -> None:
+    def join(self, part: int, offset_s: float) -> None:
         """Go on with a new part, or with another offset."""
         self.part, self.offset_s, self.last_s = part, offset_s, None
 
-    def add(self, packet: Any) -> None:
+    def order_s(self, packet: Any) -> float | None:
+        """Return the stored time that grows from packet to packet; None if it is unknown.
+
+        Without decoding times it is the presentation time. It also goes back for reordered frames, but never
+        for keyframes.
+        """
+        timestamp = packet.dts if self.has_decoding_times else packet.pts
+        return None if timestamp is None or packet.is_discard else timestamp * self._tick_s
+
+    def shown_s(self, packet: Any) -> float:
+        """Return the stored presentation time of a packet that has a time."""
+        return float((packet.dts if packet.pts is None else packet.pts) * self._tick_s)
+
+    def duration_s(self, packet: Any) -> float:
+        """Return the duration of a packet; 0 if it is unknown."""
+        return float((packet.duration or 0) * self._tick_s)
+
+    def is_interpolated(self, packet: Any) -> bool:
+        """Return whether FFmpeg computed the time of an audio packet from the one before.
+
+        It assumes that the sample rate does not change, which joined recordings do not keep.
+        """
+        return self.is_mpeg and not self.is_video and packet.pos is None
+
+    def steps(self, packet: Any, time_s: float, last_s: float) -> bool:
+        """Return whether the clock steps between a packet at `last_s` and this packet at `time_s`."""
+        if time_s < last_s - MIN_STEP_S:
+            return bool(self.has_decoding_times or packet.is_keyframe)
+        return self.is_mpeg and time_s > last_s + LONGEST_PAUSE_S
+
+    def latest(self, time_s: float, last_s: float | None) -> float:
+        """Return the time that the next packet is compared with after packets at `last_s` and `time_s`."""
+        return time_s if last_s is None or self.has_decoding_times else max(time_s, last_s)
+
+    def add(self, packet: Any, time_s: float | None) -> None:
         """Shift the times of the next packet of the stream, and keep them."""
-        time_s, duration_s = _order_s(packet), (packet.duration or 0) * packet.time_base
+        duration_s = self.duration_s(packet)
         if time_s is not None:
-            if self.last_s is not None and not duration_s:
-                duration_s = max(time_s - self.last_s, Fraction(0))
-            self.last_s, self.interval_s = _latest(packet, self.last_s, time_s), duration_s
-            self.end_s = max(self.end_s, _shown_s(packet) + self.offset_s + duration_s)
+            if not duration_s and self.last_s is not None:
+                duration_s = max(time_s - self.last_s, 0.0)
+            self.last_s, self.interval_s = self.latest(time_s, self.last_s), duration_s
+            self.end_s = max(self.end_s, self.shown_s(packet) + self.offset_s + duration_s)
         elif not packet.is_discard:
             self.end_s += duration_s
-        shift = round(self.offset_s / packet.time_base)
-        if shift:
+        if self.offset_s:
+            shift = round(self.offset_s / self._tick_s)
             packet.pts = None if packet.pts is None else packet.pts + shift
             packet.dts = None if packet.dts is None else packet.dts + shift
 
@@ -136,110 +172,109 @@ class _PacketClock:
     def __init__(self, packets: Iterable[Any], log: ClockLog) -> None:
         self._packets, self._log = _Lookahead(packets), log
         self._streams: dict[int, _StreamClock] = {}
-        self._part, self._offset_s = 0, Fraction(0)  # newest part that all streams join
+        self._part, self._offset_s = 0, 0.0  # newest part that all streams join
 
     def repaired(self) -> Iterator[Any]:
         """Yield the packets with repaired times."""
         while (packet := self._packets.pop()) is not None:
-            if packet.stream.type in ("video", "audio") and packet.size:
+            if packet.size and packet.stream.type in ("video", "audio"):
                 self._repair(packet)
             yield packet
 
     def _repair(self, packet: Any) -> None:
         stream = self._streams.get(packet.stream.index)
         if stream is None:
-            stream = _StreamClock(packet.stream.type == "video", self._offset_s, self._part)
-            self._streams[packet.stream.index] = stream
-        elif _is_interpolated(packet):
+            stream = self._streams[packet.stream.index] = _StreamClock(packet.stream)
+            stream.join(self._part, self._offset_s)
+        elif stream.is_interpolated(packet):
             packet.pts = packet.dts = None
-        time_s = _order_s(packet)
+        time_s = stream.order_s(packet)
         if time_s is not None and stream.last_s is not None:
-            if stream.part < self._part and self._is_in_newest_part(packet, stream, time_s):
+            if stream.part < self._part and self._is_in_newest_part(packet, stream, time_s, stream.last_s):
                 stream.join(self._part, self._offset_s)
-            elif _jumps(packet, stream.last_s) and self._is_outlier(packet, stream, time_s):
-                self._log.outliers.append(float(stream.end_s))
-                packet.pts = packet.dts = None
-            elif _steps(packet, stream.last_s):
-                self._start_part(packet, stream, stream.last_s)
-        stream.add(packet)
+            elif self._is_outlier(packet, stream, time_s, stream.last_s):
+                self._log.outliers.append(stream.end_s)
+                packet.pts = packet.dts = time_s = None
+            elif stream.steps(packet, time_s, stream.last_s):
+                self._start_part(packet, stream, time_s, stream.last_s)
+        stream.add(packet, time_s)
 
-    def _is_in_newest_part(self, packet: Any, stream: _StreamClock, time_s: Fraction) -> bool:
+    def _is_in_newest_part(self, packet: Any, stream: _StreamClock, time_s: float, last_s: float) -> bool:
         """Return whether a packet of a stream in an older part continues it better in the newest one."""
         newer_s, older_s = time_s + self._offset_s, time_s + stream.offset_s
-        if _steps(packet, stream.last_s):
-            return newer_s > stream.end_s - Fraction(INTERLEAVING_S)
+        if stream.steps(packet, time_s, last_s):
+            return newer_s > stream.end_s - INTERLEAVING_S
         others_s = max(each.end_s for each in self._streams.values())
-        has_waited = stream.end_s < others_s - Fraction(INTERLEAVING_S)
-        expected_s = others_s if has_waited else stream.end_s
+        expected_s = others_s if stream.end_s < others_s - INTERLEAVING_S else stream.end_s
         return abs(newer_s - expected_s) < abs(older_s - expected_s)
 
-    def _is_outlier(self, packet: Any, stream: _StreamClock, time_s: Fraction) -> bool:
-        """Return whether the next packet of the stream continues the packets before this one."""
+    def _is_outlier(self, packet: Any, stream: _StreamClock, time_s: float, last_s: float) -> bool:
+        """Return whether a packet is far from the one before, but the next one of the stream is not."""
+        if time_s < last_s + OUTLIER_S and not stream.steps(packet, time_s, last_s):
+            return False
         following = next((each for each in self._ahead() if each.stream.index == packet.stream.index), None)
-        following_s = None if following is None else _order_s(following)
-        if stream.last_s is None or following_s is None or _jumps(following, stream.last_s):
+        following_s = None if following is None else stream.order_s(following)
+        if following_s is None or not last_s - MIN_STEP_S < following_s < last_s + OUTLIER_S:
             return False
         step_s = stream.interval_s
-        return abs(following_s - stream.last_s - 2 * step_s) < abs(following_s - time_s - step_s)
+        return abs(following_s - last_s - 2 * step_s) < abs(following_s - time_s - step_s)
 
     def _ahead(self) -> Iterator[Any]:
         """Yield the next packets that have times of their own."""
         for packet in self._packets.peek(MAX_AHEAD):
-            is_timed = (
-                packet.stream.type in ("video", "audio") and packet.size and not _is_interpolated(packet)
-            )
-            if is_timed and _order_s(packet) is not None:
-                yield packet
+            if packet.size and packet.stream.type in ("video", "audio"):
+                stream = self._streams.get(packet.stream.index) or _StreamClock(packet.stream)
+                if stream.order_s(packet) is not None and not stream.is_interpolated(packet):
+                    yield packet
 
-    def _start_part(self, packet: Any, stream: _StreamClock, last_s: Fraction) -> None:
+    def _start_part(self, packet: Any, stream: _StreamClock, time_s: float, last_s: float) -> None:
         """Find the offset of a new part from the packets ahead; move the stream, or all streams, to it."""
-        starts_s = {packet.stream.index: [_shown_s(packet)]}  # presentation times of the part, by stream
+        number = packet.stream.index
+        starts_s = {number: [stream.shown_s(packet)]}  # presentation times of the part, by stream
         ends_s = {index: each.end_s for index, each in self._streams.items()}
         lasts_s = {index: each.last_s for index, each in self._streams.items()}
         going_on = dict.fromkeys(self._streams, 0)  # number of packets ahead without a step, by stream
         for ahead in self._ahead():
-            index, shown_s = ahead.stream.index, _shown_s(ahead)
+            index = ahead.stream.index
+            other = self._streams.get(index)
+            ahead_s, last_ahead_s = None if other is None else other.order_s(ahead), lasts_s.get(index)
+            if other is None or ahead_s is None or last_ahead_s is None:
+                continue  # the first packet of its stream
             if index in starts_s:
-                starts_s[index].append(shown_s)
-            elif index not in self._streams or _steps(ahead, lasts_s[index]):
-                starts_s[index] = [shown_s]
-            elif not _waits(ahead, lasts_s[index]):
+                starts_s[index].append(other.shown_s(ahead))
+            elif other.steps(ahead, ahead_s, last_ahead_s):
+                starts_s[index] = [other.shown_s(ahead)]
+            elif ahead_s < last_ahead_s + INTERLEAVING_S:
                 going_on[index] += 1
-                lasts_s[index] = _latest(ahead, lasts_s[index], _order_s(ahead))
-                end_s = shown_s + self._streams[index].offset_s + (ahead.duration or 0) * ahead.time_base
+                lasts_s[index] = other.latest(ahead_s, last_ahead_s)
+                end_s = other.shown_s(ahead) + other.offset_s + other.duration_s(ahead)
                 ends_s[index] = max(ends_s[index], end_s)
             if all(len(starts_s.get(i, ())) >= PART_PACKETS for i in self._streams):
                 break
         is_alone = any(count >= PART_PACKETS and i not in starts_s for i, count in going_on.items())
+        if is_alone and time_s > last_s:
+            return  # a long pause of one stream, which audio.py refuses
         if is_alone:
-            starts_s = {packet.stream.index: starts_s[packet.stream.index]}
-            if _shown_s(packet) > last_s:
-                return  # a long pause of one stream, which audio.py refuses
+            starts_s = {number: starts_s[number]}
         at_s, offset_s = self._continue(ends_s, {i: min(each[:PART_PACKETS]) for i, each in starts_s.items()})
-        self._log.steps.append((float(at_s), _back_s(packet, offset_s - stream.offset_s)))
+        back_s = offset_s - stream.offset_s
+        self._log.steps.append((at_s, back_s % MPEG_CLOCK_S if stream.is_mpeg else back_s))
         if not is_alone:
             self._part, self._offset_s = self._part + 1, offset_s
-        stream.join(self._part if not is_alone else stream.part, offset_s)
+        stream.join(stream.part if is_alone else self._part, offset_s)
 
-    def _continue(
-        self, ends_s: dict[int, Fraction], starts_s: dict[int, Fraction]
-    ) -> tuple[Fraction, Fraction]:
+    def _continue(self, ends_s: dict[int, float], starts_s: dict[int, float]) -> tuple[float, float]:
         """Return the repaired start of a new part and its offset, seconds.
 
         ends_s: repaired end of each stream before the part    starts_s: stored start of streams within it
         """
-        offsets_s = {index: ends_s[index] - start_s for index, start_s in starts_s.items() if index in ends_s}
+        offsets_s = {index: ends_s[index] - start_s for index, start_s in starts_s.items()}
         if len(offsets_s) > 1:
             for index in offsets_s:
                 if not self._streams[index].is_video:
-                    offsets_s[index] -= Fraction(ALLOWED_OVERLAP_S)
+                    offsets_s[index] -= ALLOWED_OVERLAP_S
         index = max(offsets_s, key=lambda index: offsets_s[index])
         return starts_s[index] + offsets_s[index], offsets_s[index]
-
-
-def _clock_at(stream: _StreamClock, last_s: Fraction | None) -> _StreamClock:
-    """Return the clock of a stream after another packet."""
-    return _StreamClock(stream.is_video, stream.offset_s, stream.part, last_s)
 
 
 class _Lookahead:
@@ -276,71 +311,3 @@ class _Lookahead:
         if packet is not None:
             self._waiting.append(packet)
         return packet is not None
-
-
-def _is_interpolated(packet: Any) -> bool:
-    """Return whether FFmpeg computed the time of an audio packet from the one before.
-
-    It assumes that the sample rate does not change, which files joined of two recordings do not keep.
-    """
-    return packet.stream.type == "audio" and packet.pos is None and _is_mpeg(packet)
-
-
-def _is_mpeg(packet: Any) -> bool:
-    """Return whether the container is an MPEG stream: a 33-bit clock, and several packets to a time."""
-    return packet.stream.container.format.name in ("mpegts", "mpeg")
-
-
-def _has_decoding_times(packet: Any) -> bool:
-    """Return whether the container stores the decoding times of the packet, in which it never goes back."""
-    return packet.stream.type == "audio" or not packet.stream.container.format.name.startswith("matroska")
-
-
-def _order_s(packet: Any) -> Fraction | None:
-    """Return the time that grows from packet to packet of a stream, seconds; None if it is not known.
-
-    It is the decoding time. Without one it is the presentation time, which also goes back for reordered
-    frames, but never for keyframes.
-    """
-    timestamp = packet.dts if _has_decoding_times(packet) else packet.pts
-    return None if timestamp is None or packet.is_discard else Fraction(timestamp * packet.time_base)
-
-
-def _latest(packet: Any, last_s: Fraction | None, time_s: Fraction | None) -> Fraction | None:
-    """Return the time that the packets after this one are compared with; last_s: the one before."""
-    if last_s is None or time_s is None or _has_decoding_times(packet):
-        return time_s
-    return max(last_s, time_s)
-
-
-def _steps(packet: Any, last_s: Fraction | None) -> bool:
-    """Return whether the clock steps between the time of the packets before and this packet."""
-    time_s = _order_s(packet)
-    if last_s is None or time_s is None:
-        return False
-    if _is_mpeg(packet) and time_s > last_s + Fraction(LONGEST_PAUSE_S):
-        return True
-    return time_s < last_s - Fraction(MIN_STEP_S) and (packet.is_keyframe or _has_decoding_times(packet))
-
-
-def _waits(packet: Any, last_s: Fraction | None) -> bool:
-    """Return whether a packet comes so long after the one before that it may belong to another part."""
-    time_s = _order_s(packet)
-    return last_s is not None and time_s is not None and time_s > last_s + Fraction(INTERLEAVING_S)
-
-
-def _jumps(packet: Any, last_s: Fraction | None) -> bool:
-    """Return whether the time of a packet may be an outlier."""
-    time_s = _order_s(packet)
-    is_far = last_s is not None and time_s is not None and time_s > last_s + Fraction(OUTLIER_S)
-    return is_far or _steps(packet, last_s)
-
-
-def _back_s(packet: Any, offset_s: Fraction) -> float:
-    """Return the seconds by which the clock went back; FFmpeg adds the range of MPEG's clock if it did."""
-    return float(offset_s % MPEG_CLOCK_S if _is_mpeg(packet) else offset_s)
-
-
-def _shown_s(packet: Any) -> Fraction:
-    """Return the presentation time of a packet that has a time, seconds."""
-    return Fraction((packet.dts if packet.pts is None else packet.pts) * packet.time_base)
