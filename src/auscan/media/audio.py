@@ -79,6 +79,13 @@ def read_waveform(path: Path | str, chunk_s: float = 30.0) -> Iterator[Waveform]
     )
 
 
+def decode_sound(path: Path) -> Iterator[Any]:
+    """Yield the PyAV frames of the first audio stream, with times of the repaired clock."""
+    with open_media(path) as container:
+        if container.streams.audio:
+            yield from decode(container, container.streams.audio[0], path)
+
+
 def _resampled_pieces(path: Path) -> Iterator[tuple[float | None, NDArray[np.float32]]]:
     """Yield the pieces of the resampled audio of a file, as `MonoResampler` does."""
     with open_media(path) as container:

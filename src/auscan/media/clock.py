@@ -57,13 +57,15 @@ class ClockLog:
     """Repaired time of each step, and the seconds by which the clock went back there (below 0: ahead)."""
     outliers: list[float] = field(default_factory=list)
     """Repaired time of the packet before each outlier, seconds."""
-    late_frames: list[float] = field(default_factory=list)
-    """Time that each frame with a time before that of the previous frame got instead, seconds."""
+    late_frames: int = 0
+    """Number of frames with a time before that of the previous frame; they got the time of that frame."""
+    first_late_s: float = 0.0
+    """Time of the first of these frames, seconds."""
 
-    def clear(self) -> None:
-        """Forget all repairs."""
-        for entries in (self.steps, self.outliers, self.late_frames):
-            entries.clear()
+    def add_late_frame(self, time_s: float) -> None:
+        """Count a frame with a time before that of the previous frame, which is at `time_s`."""
+        self.first_late_s = self.first_late_s if self.late_frames else time_s
+        self.late_frames += 1
 
     def warnings(self, name: str) -> tuple[str, ...]:
         """Return one sentence for each kind of repair; `name` is that of the file."""
@@ -83,8 +85,8 @@ class ClockLog:
             )
         if self.late_frames:
             sentences.append(
-                f"{name}: {len(self.late_frames)} frames have a time before that of the previous frame, the "
-                f"first at {self.late_frames[0]:.2f} s; they got the time of the previous frame."
+                f"{name}: {self.late_frames} frames have a time before that of the previous frame, the first "
+                f"at {self.first_late_s:.2f} s; they got the time of the previous frame."
             )
         return tuple(sentences)
 

@@ -72,7 +72,7 @@ class FileRecording:
 
     def frames(self) -> Iterator[Frame]:
         """Yield the frames. Raises MediaError if they cannot be read, or if the part has none."""
-        self.clock.clear()
+        self.clock = ClockLog()
         if not self._is_part:
             yield from read_frames(self.path, self.folder_rate_hz, log=self.clock)
             return

@@ -254,7 +254,7 @@ def next_time(
     if stamp_s is None:
         return previous_s + period_s
     if stamp_s < previous_s and log is not None:
-        log.late_frames.append(previous_s)
+        log.add_late_frame(previous_s)
     return max(stamp_s, previous_s)
 
 
