@@ -203,7 +203,7 @@ def test_one_packet_with_a_wild_time_does_not_move_the_others(wild_ms: int) -> N
         (index, None if i == 50 else ms) for i, (index, ms) in enumerate(both(range(0, 4000, 40)))
     ]
     assert log.outliers == [pytest.approx(1.0)]
-    assert "1 packets have a wild time" in log.warnings("a.ts")[0]
+    assert "1 packet has a wild time" in log.warnings("a.ts")[0]
     assert not log.steps
 
 

@@ -54,7 +54,7 @@ class ClockLog:
     """Repairs of the clock of one file."""
 
     steps: list[tuple[float, float]] = field(default_factory=list)
-    """Repaired time of each step, and the seconds by which the clock went back there (below 0: ahead)."""
+    """Repaired time of each step, and the seconds by which the clock went back there."""
     outliers: list[float] = field(default_factory=list)
     """Repaired time of the packet before each outlier, seconds."""
     late_frames: int = 0
@@ -71,22 +71,23 @@ class ClockLog:
         """Return one sentence for each kind of repair; `name` is that of the file."""
         sentences = []
         if self.steps:
-            at_s, back_s = self.steps[0]
-            direction = "back" if back_s > 0 else "ahead"
-            more = f", and at {len(self.steps) - 1} more places" if len(self.steps) > 1 else ""
+            (at_s, back_s), more = self.steps[0], len(self.steps) - 1
+            places = f"{at_s:.2f} s, and at {more} more places" if more else f"{at_s:.2f} s"
             sentences.append(
-                f"{name}: the clock steps {direction} by {abs(back_s):.2f} s at {at_s:.2f} s{more}; the "
-                "times after it were shifted, so that the recording goes on."
+                f"{name}: the clock steps back by {back_s:.2f} s at {places}; the times after it were shifted, "
+                "so that the recording goes on."
             )
         if self.outliers:
+            packets = "1 packet has" if len(self.outliers) == 1 else f"{len(self.outliers)} packets have"
             sentences.append(
-                f"{name}: {len(self.outliers)} packets have a wild time, the first after "
-                f"{self.outliers[0]:.2f} s; it was replaced by that of the packets around them."
+                f"{name}: {packets} a wild time, the first after {self.outliers[0]:.2f} s; their times were "
+                "computed from the packets before them."
             )
         if self.late_frames:
+            frames = "1 frame has" if self.late_frames == 1 else f"{self.late_frames} frames have"
             sentences.append(
-                f"{name}: {self.late_frames} frames have a time before that of the previous frame, the first "
-                f"at {self.first_late_s:.2f} s; they got the time of the previous frame."
+                f"{name}: {frames} a time before that of the previous frame, the first at "
+                f"{self.first_late_s:.2f} s; such a frame got the time of the previous frame."
             )
         return tuple(sentences)
 

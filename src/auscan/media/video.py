@@ -130,8 +130,10 @@ def read_segment(
             yield Frame(index, time_s, read_picture())
 
 
-def frame_times(path: Path | str) -> NDArray[np.float64]:
+def frame_times(path: Path | str, log: ClockLog | None = None) -> NDArray[np.float64]:
     """Return the presentation times [F] s of the frames of a video: those of `read_frames`.
+
+    log: gets the repairs of the clock
 
     mp4 and mov store a time with every packet, so they are not decoded: hundreds of times faster than reading
     the frames, but damage within the file is not detected. Other containers are decoded.
@@ -141,7 +143,7 @@ def frame_times(path: Path | str) -> NDArray[np.float64]:
     path = Path(path)
     times_s = _packet_times(path)
     if times_s is None:
-        times_s = [time_s for _, time_s in _timed_frames(path)]
+        times_s = [time_s for _, time_s in _timed_frames(path, log)]
     return np.asarray(times_s, np.float64)
 
 
