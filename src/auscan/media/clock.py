@@ -74,8 +74,8 @@ class ClockLog:
             (at_s, back_s), more = self.steps[0], len(self.steps) - 1
             places = f"{at_s:.2f} s, and at {more} more places" if more else f"{at_s:.2f} s"
             sentences.append(
-                f"{name}: the clock steps back by {back_s:.2f} s at {places}; the times after it were shifted, "
-                "so that the recording goes on."
+                f"{name}: the clock steps back by {back_s:.2f} s at {places}; the times after it were "
+                "shifted, so that the recording goes on."
             )
         if self.outliers:
             packets = "1 packet has" if len(self.outliers) == 1 else f"{len(self.outliers)} packets have"
