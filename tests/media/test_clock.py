@@ -187,6 +187,37 @@ def test_sound_that_starts_late_in_the_second_part_gets_the_offset_of_its_pictur
     assert len(log.steps) == 1
 
 
+@pytest.mark.parametrize("packets", [2, 5, 12, 25])
+def test_parts_may_be_shorter_than_what_is_read_ahead(packets: int) -> None:
+    """The start of a part must not be taken from the part after it."""
+    parts_ms = [[start_ms + 40 * i for i in range(packets)] for start_ms in (9000, 8000, 7900, 20, 0)]
+    first = both(range(8000, 9000, 40))
+    times, log = repaired_ms(first + [each for part_ms in parts_ms for each in both(part_ms)])
+    for stream in (0, 1):
+        times_ms = [ms for index, ms in times if index == stream]
+        assert np.diff(times_ms).tolist() == [40] * (24 + 5 * packets)
+    assert len(log.steps) == 4
+
+
+def test_sound_that_lags_by_two_parts_gets_the_offset_of_each() -> None:
+    video = [[(0, 40 * i) for i in range(12)] for _ in range(4)]
+    sound = [[(1, 40 * i) for i in range(12)] for _ in range(4)]
+    times, log = repaired_ms(
+        both(STEADY_MS)
+        + video[0]
+        + video[1]
+        + sound[0]
+        + video[2]
+        + sound[1]
+        + video[3]
+        + sound[2]
+        + sound[3]
+    )
+    for stream in (0, 1):
+        assert [ms for index, ms in times if index == stream] == list(range(0, 2000 + 48 * 40, 40))
+    assert len(log.steps) == 4
+
+
 def test_a_stream_that_steps_back_alone_is_shifted_alone() -> None:
     second = [each for ms in range(2000, 4000, 40) for each in ((0, ms - 1000), (1, ms))]
     times, _ = repaired_ms(both(STEADY_MS) + second)

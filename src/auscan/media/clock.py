@@ -175,7 +175,7 @@ class _PacketClock:
     def __init__(self, packets: Iterable[Any], log: ClockLog) -> None:
         self._packets, self._log = _Lookahead(packets), log
         self._streams: dict[int, _StreamClock] = {}
-        self._part, self._offset_s = 0, 0.0  # newest part that all streams join
+        self._offsets_s = [0.0]  # offset of each part that all streams join
 
     def repaired(self) -> Iterator[Any]:
         """Yield the packets with repaired times."""
@@ -188,13 +188,16 @@ class _PacketClock:
         stream = self._streams.get(packet.stream.index)
         if stream is None:
             stream = self._streams[packet.stream.index] = _StreamClock(packet.stream)
-            stream.join(self._part, self._offset_s)
+            stream.join(len(self._offsets_s) - 1, self._offsets_s[-1])
         elif stream.is_interpolated(packet):
             packet.pts = packet.dts = None
         time_s = stream.order_s(packet)
         if time_s is not None and stream.last_s is not None:
-            if stream.part < self._part and self._is_in_newest_part(packet, stream, time_s, stream.last_s):
-                stream.join(self._part, self._offset_s)
+            part = stream.part
+            if part < len(self._offsets_s) - 1:
+                part = self._part_of(packet, stream, time_s, stream.last_s)
+            if part > stream.part:
+                stream.join(part, self._offsets_s[part])
             elif self._is_outlier(packet, stream, time_s, stream.last_s):
                 self._log.outliers.append(stream.end_s)
                 packet.pts = packet.dts = time_s = None
@@ -202,14 +205,17 @@ class _PacketClock:
                 self._start_part(packet, stream, time_s, stream.last_s)
         stream.add(packet, time_s)
 
-    def _is_in_newest_part(self, packet: Any, stream: _StreamClock, time_s: float, last_s: float) -> bool:
-        """Return whether a packet of a stream in an older part continues it better in the newest one."""
-        newer_s, older_s = time_s + self._offset_s, time_s + stream.offset_s
+    def _part_of(self, packet: Any, stream: _StreamClock, time_s: float, last_s: float) -> int:
+        """Return the part that a packet continues best: that of its stream, or one that others began."""
+        parts = range(stream.part, len(self._offsets_s))
         if stream.steps(packet, time_s, last_s):
-            return newer_s > stream.end_s - INTERLEAVING_S
+            fitting = (i for i in parts[1:] if time_s + self._offsets_s[i] > stream.end_s - INTERLEAVING_S)
+            return next(fitting, stream.part)
         others_s = max(each.end_s for each in self._streams.values())
         expected_s = others_s if stream.end_s < others_s - INTERLEAVING_S else stream.end_s
-        return abs(newer_s - expected_s) < abs(older_s - expected_s)
+        offsets_s = [stream.offset_s, *self._offsets_s[stream.part + 1 :]]
+        distances_s = [abs(time_s + offset_s - expected_s) for offset_s in offsets_s]
+        return parts[distances_s.index(min(distances_s))]
 
     def _is_outlier(self, packet: Any, stream: _StreamClock, time_s: float, last_s: float) -> bool:
         """Return whether a packet is far from the one before, but the next one of the stream is not."""
@@ -232,39 +238,55 @@ class _PacketClock:
 
     def _start_part(self, packet: Any, stream: _StreamClock, time_s: float, last_s: float) -> None:
         """Find the offset of a new part from the packets ahead; move the stream, or all streams, to it."""
-        number = packet.stream.index
-        starts_s = {number: [stream.shown_s(packet)]}  # presentation times of the part, by stream
-        ends_s = {index: each.end_s for index, each in self._streams.items()}
-        lasts_s = {index: each.last_s for index, each in self._streams.items()}
-        going_on = dict.fromkeys(self._streams, 0)  # number of packets ahead without a step, by stream
-        for ahead in self._ahead():
-            index = ahead.stream.index
-            other = self._streams.get(index)
-            ahead_s, last_ahead_s = None if other is None else other.order_s(ahead), lasts_s.get(index)
-            if other is None or ahead_s is None or last_ahead_s is None:
-                continue  # the first packet of its stream
-            if index in starts_s:
-                starts_s[index].append(other.shown_s(ahead))
-            elif other.steps(ahead, ahead_s, last_ahead_s):
-                starts_s[index] = [other.shown_s(ahead)]
-            elif ahead_s < last_ahead_s + INTERLEAVING_S:
-                going_on[index] += 1
-                lasts_s[index] = other.latest(ahead_s, last_ahead_s)
-                end_s = other.shown_s(ahead) + other.offset_s + other.duration_s(ahead)
-                ends_s[index] = max(ends_s[index], end_s)
-            if all(len(starts_s.get(i, ())) >= PART_PACKETS for i in self._streams):
-                break
-        is_alone = any(count >= PART_PACKETS and i not in starts_s for i, count in going_on.items())
+        ends_s, starts_s, is_alone = self._read_part(packet, stream, time_s)
         if is_alone and time_s > last_s:
             return  # a long pause of one stream, which audio.py refuses
-        if is_alone:
-            starts_s = {number: starts_s[number]}
-        at_s, offset_s = self._continue(ends_s, {i: min(each[:PART_PACKETS]) for i, each in starts_s.items()})
+        at_s, offset_s = self._continue(ends_s, starts_s)
         back_s = offset_s - stream.offset_s
         self._log.steps.append((at_s, back_s % MPEG_CLOCK_S if stream.is_mpeg else back_s))
         if not is_alone:
-            self._part, self._offset_s = self._part + 1, offset_s
-        stream.join(stream.part if is_alone else self._part, offset_s)
+            self._offsets_s.append(offset_s)
+        stream.join(stream.part if is_alone else len(self._offsets_s) - 1, offset_s)
+
+    def _read_part(
+        self, packet: Any, stream: _StreamClock, time_s: float
+    ) -> tuple[dict[int, float], dict[int, float], bool]:
+        """Read ahead from the first packet of a part.
+
+        Returns the repaired end of each stream before the part, the stored start of each stream that steps,
+        and whether the other streams go on without a step.
+        """
+        ends_s = {index: each.end_s for index, each in self._streams.items()}
+        lasts_s = {index: each.last_s for index, each in self._streams.items()} | {
+            packet.stream.index: time_s
+        }
+        starts_s = {packet.stream.index: stream.shown_s(packet)}
+        counts = dict.fromkeys(self._streams, 0)  # packets of each stream since its step, or without a step
+        for ahead in self._ahead():
+            index = ahead.stream.index
+            other, last_s = self._streams.get(index), lasts_s.get(index)
+            ahead_s = None if other is None else other.order_s(ahead)
+            if other is None or last_s is None or ahead_s is None or counts[index] >= PART_PACKETS:
+                continue
+            if other.steps(ahead, ahead_s, last_s):
+                if index in starts_s:  # the part is short
+                    counts[index] = PART_PACKETS
+                    continue
+                starts_s[index], counts[index] = other.shown_s(ahead), 0
+            elif index in starts_s:
+                starts_s[index] = min(starts_s[index], other.shown_s(ahead))
+            elif ahead_s > last_s + INTERLEAVING_S:
+                continue
+            else:
+                end_s = other.shown_s(ahead) + other.offset_s + other.duration_s(ahead)
+                ends_s[index] = max(ends_s[index], end_s)
+            counts[index] += 1
+            lasts_s[index] = other.latest(ahead_s, last_s)
+            if all(count >= PART_PACKETS for count in counts.values()):
+                break
+        is_alone = any(n >= PART_PACKETS and i not in starts_s for i, n in counts.items())
+        own_s = {packet.stream.index: starts_s[packet.stream.index]}
+        return ends_s, own_s if is_alone else starts_s, is_alone
 
     def _continue(self, ends_s: dict[int, float], starts_s: dict[int, float]) -> tuple[float, float]:
         """Return the repaired start of a new part and its offset, seconds.
