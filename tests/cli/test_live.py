@@ -129,3 +129,17 @@ def test_the_mjpeg_page_streams_annotated_frames(tmp_path: Path) -> None:
         run.kill()
     jpeg = data.split(b"--frame")[1].partition(b"\r\n\r\n")[2]
     assert cv2.imdecode(np.frombuffer(jpeg, np.uint8), cv2.IMREAD_COLOR) is not None
+
+
+def test_a_clock_that_steps_back_is_stated_once_and_the_rows_go_on(
+    tmp_path: Path, auscan: Auscan, write_video: WriteVideo
+) -> None:
+    part = write_video(tmp_path / "part.ts", 20).read_bytes()
+    joined = tmp_path / "joined.ts"
+    joined.write_bytes(part + part)
+    code, stdout, stderr = auscan("live", joined)
+    times_s = [json.loads(line)["timestamp"] for line in stdout.splitlines()]
+    assert code == 0
+    assert times_s == sorted(set(times_s))
+    assert times_s[-1] - times_s[0] == pytest.approx(39 / 25, abs=0.2)
+    assert stderr.count("the clock steps back by 0.80 s") == 1

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from auscan.faces.detector import Detection
-from auscan.faces.tracking import FaceTracker, KeyframeTracker, track_faces
+from auscan.faces.tracking import LONGEST_STEP_S, FaceTracker, KeyframeTracker, TrackingClock, track_faces
+from auscan.results.table import LONGEST_FRAME_S
 
 
 def face(x: float, y: float = 100.0, size: float = 60.0, score: float = 0.9) -> Detection:
@@ -313,3 +314,77 @@ def test_only_a_face_that_moves_by_less_than_a_twentyfifth_of_its_box_is_interpo
     assert script.frames_seen == [0, 4]
     script = ScriptedDetector([[50.0]] * 4 + [[53.0]])  # 0.05 of 60 px
     assert [round(float(face.box[0]), 3) for _, (face,) in track_all(script)] == [50, 50, 50, 50, 53]
+
+
+@dataclass(frozen=True)
+class TimedFrame:
+    """A frame whose image is its number, at any time."""
+
+    index: int
+    time_s: float
+
+    @property
+    def image(self):
+        return np.full((1, 1, 3), self.index, np.uint8)
+
+
+def timed_frames(times_s):
+    return [TimedFrame(i, float(time_s)) for i, time_s in enumerate(times_s)]
+
+
+@pytest.mark.parametrize("rate_hz", [24000 / 1001, 24, 25, 30000 / 1001, 30])
+def test_eight_frames_lie_between_keyframes_at_ordinary_rates(rate_hz):
+    script = ScriptedDetector([[50.0]] * 40)
+    list(track_faces(timed_frames(np.round(np.arange(33) / rate_hz, 3)), script))
+    assert script.whole == [0, 8, 16, 24, 32]
+
+
+@pytest.mark.parametrize(
+    ("rate_hz", "frames"),
+    [(0.5, 1), (1000 / 1001, 1), (5, 1), (10, 3), (15, 5), (50, 10), (60, 12), (240, 16)],
+)
+def test_keyframes_follow_each_other_within_a_third_of_a_second_at_other_rates(rate_hz, frames):
+    """The distance was eight frames at any rate: 16 s at one frame in two seconds."""
+    script = ScriptedDetector([[50.0]] * 100)
+    tracked = list(track_faces(timed_frames(np.arange(97) / rate_hz), script))
+    assert [frame.index for frame, _ in tracked] == list(range(97))
+    assert script.whole[:5] == [0, frames, 2 * frames, 3 * frames, 4 * frames]
+
+
+@pytest.mark.parametrize(
+    "times_s",
+    [
+        np.arange(20) / 0.5,
+        np.arange(20) * 1.001,
+        np.arange(100) / 25 + 3 * (np.arange(100) >= 41),
+        np.arange(100) / 25 + 97 * (np.arange(100) >= 41),
+    ],
+    ids=["0.5 fps", "1000/1001 fps", "frozen for 3 s", "a pause of 97 s"],
+)
+def test_a_face_is_not_unseen_between_frames(times_s):
+    """It got a new face_id in each frame, or after each pause."""
+    script = ScriptedDetector([[50.0 + i] for i in range(len(times_s))])
+    tracked = list(track_faces(timed_frames(times_s), script))
+    assert [[face.face_id for face in faces] for _, faces in tracked] == [[0]] * len(times_s)
+
+
+def test_a_face_that_is_missing_in_many_slow_frames_gets_a_new_id():
+    script = ScriptedDetector([[50.0]] * 3 + [[]] * 5 + [[50.0]] * 3)
+    tracked = list(track_faces(timed_frames(np.arange(11) * 2.0), script))
+    assert [[face.face_id for face in faces] for _, faces in tracked] == [[0]] * 3 + [[]] * 5 + [[1]] * 3
+
+
+def test_the_last_frame_before_a_pause_is_a_keyframe():
+    """The picture after a pause says nothing about the frames before it."""
+    times_s = np.arange(20) / 25 + 5 * (np.arange(20) >= 12)
+    script = ScriptedDetector([[50.0]] * 20)
+    list(track_faces(timed_frames(times_s), script))
+    assert script.whole == [0, 8, 11, 12, 19]
+
+
+def test_the_clock_of_tracks_equals_that_of_the_frames_up_to_the_first_pause():
+    clock = TrackingClock()
+    assert [clock.at(time_s) for time_s in (0.3, 0.34, 0.5, 10.5, 10.54)] == pytest.approx(
+        [0.3, 0.34, 0.5, 0.75, 0.79], abs=1e-12
+    )
+    assert LONGEST_STEP_S == LONGEST_FRAME_S

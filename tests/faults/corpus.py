@@ -484,6 +484,34 @@ def sizes_change(stem: Path, random: Generator) -> Path:
     return path
 
 
+def _joined(stem: Path, starts_s: Sequence[float]) -> Path:
+    """Write streams that start at different times, byte by byte into one file."""
+    path = stem.with_suffix(".ts")
+    for start_s in starts_s:
+        part = stem.with_suffix(".part.ts")
+        encode_video(part, _flat(SIDE, SIDE), options={"output_ts_offset": f"{start_s:.3f}"})
+        with path.open("ab") as file:
+            file.write(part.read_bytes())
+        part.unlink()
+    return path
+
+
+def clock_steps(stem: Path, random: Generator) -> Path:
+    """Write a file whose clock steps back: by less than a second, by seconds, and by hours."""
+    back_s = [
+        0.0,
+        float(random.uniform(0.2, 0.9)),
+        float(random.uniform(1, 50)),
+        float(random.uniform(1, 10)) * 3600,
+    ]
+    return _joined(stem, 40_000.0 - np.cumsum(back_s))
+
+
+def pause(stem: Path, random: Generator) -> Path:
+    """Write a file with a pause of up to ten minutes in picture and sound."""
+    return _joined(stem, [0.0, float(random.uniform(2, 600))])
+
+
 def ten_hours(stem: Path, random: Generator) -> Path:
     """Write a frame per hour for ten hours, and a second of audio at the start."""
     times_s = [3600.0 * hour for hour in range(11)]
@@ -569,6 +597,8 @@ SPECIAL: dict[str, Callable[[Path, Generator], Path]] = {
     "bomb": bomb,
     "no-frames": no_frames,
     "sizes-change": sizes_change,
+    "clock-steps": clock_steps,
+    "pause": pause,
     "ten-hours": ten_hours,
     "silence": silence,
     "empty": empty,

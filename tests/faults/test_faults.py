@@ -12,7 +12,10 @@ import pytest
 from .corpus import KINDS, LARGE, make_corpus
 
 NUMBERS = [number for number, kind in enumerate(KINDS) if kind not in LARGE]
-READABLE = {"whole", "1x1", "thin", "sizes-change", "sound-nan", "sound-clipped", "ten-hours"}
+READABLE = {
+    *("whole", "1x1", "thin", "sizes-change", "sound-nan", "sound-clipped", "ten-hours"),
+    *("clock-steps", "pause"),
+}
 """Unusual but valid kinds, which must have a result."""
 UNREADABLE = {"empty", "text", "only-noise", "directory", "link", "pipe", "playlist", "no-frames", "bomb"}
 """Kinds that cannot have a result."""
@@ -68,6 +71,17 @@ def test_a_file_ends_in_a_result_or_in_a_one_line_error(run: Mapping[str, Any], 
         assert entry["status"] == "done", entry["error"]
     if kind in UNREADABLE:
         assert entry["status"] == "failed"
+
+
+@pytest.mark.parametrize(
+    ("kind", "sentence"), [("clock-steps", "the clock steps back"), ("pause", "a pause without frames")]
+)
+def test_a_repaired_clock_is_a_warning_of_the_manifest_and_on_stderr(
+    run: Mapping[str, Any], kind: str, sentence: str
+) -> None:
+    (warning,) = run["entries"][kind]["warnings"]
+    assert sentence in warning
+    assert f"auscan: {warning}" in run["done"].stderr
 
 
 def test_no_incomplete_file_is_left(run: Mapping[str, Any]) -> None:

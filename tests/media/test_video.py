@@ -70,7 +70,7 @@ def test_only_requested_frames_are_read_and_decoding_stops_after_them(
     all_frames = list(read_frames(path))
     decoded: list[float] = []
 
-    def recorded(source: Path) -> Iterator[tuple[Any, float]]:
+    def recorded(source: Path, log: object) -> Iterator[tuple[Any, float]]:
         for frame, time_s in timed(source):
             decoded.append(time_s)
             yield frame, time_s

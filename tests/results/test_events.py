@@ -206,3 +206,13 @@ def test_invalid_settings_are_refused(change: dict[str, float], message: str) ->
 def test_a_wrong_number_of_thresholds_is_refused() -> None:
     with pytest.raises(InputError, match="12 thresholds"):
         find_events(table_of({0: [0.1]}), (0.5,))
+
+
+def test_an_event_ends_at_a_pause_and_begins_again_after_it() -> None:
+    """One event lasted for the 97 s of a pause."""
+    times_s = np.arange(20) / 25 + 97 * (np.arange(20) >= 10)
+    table = table_of({0: [0.9] * 20}, times_s)
+    events = find_events(table, (0.5,) * 12)
+    events = events[events["AU"] == events["AU"].iloc[0]]
+    assert events["onset"].tolist() == pytest.approx([0.0, times_s[10]])
+    assert events["duration"].tolist() == pytest.approx([0.4, 0.4])

@@ -32,6 +32,7 @@ from auscan.results.table import (
     build_table,
     check_quality,
     frame_durations_s,
+    pause_warnings,
     read_result_table,
     table_columns,
     table_metadata,
@@ -244,10 +245,10 @@ def test_seconds_active_weights_uneven_frames_and_counts_two_faces_once(make_tra
         replace(make_track(1, [1]), probabilities=on[:1]),
         replace(make_track(2, [2]), probabilities=off),
     ]
-    times = [1.0, 1.1, 1.6, 1.7]
+    times = [1.0, 1.1, 1.3, 1.4]
     table = build_table(np.array(times), tracks, [0.5] * 12)
-    assert frame_durations_s(np.array(times)) == pytest.approx([0.1, 0.5, 0.1, 0.1])
-    assert seconds_active(table)["AU12"] == pytest.approx(0.6)
+    assert frame_durations_s(np.array(times)) == pytest.approx([0.1, 0.2, 0.1, 0.1])
+    assert seconds_active(table)["AU12"] == pytest.approx(0.3)
     assert base_rates(table)["AU12"] == pytest.approx(3 / 4)
 
 
@@ -441,3 +442,23 @@ def test_a_failed_run_leaves_no_file(tmp_path: Path) -> None:
     with pytest.raises(KeyError):
         run()
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_frame_before_a_pause_lasts_as_long_as_others() -> None:
+    """It lasted until the next frame, 97 s later, and counted as active."""
+    times_s = np.arange(10) / 25 + 97 * (np.arange(10) >= 4)
+    assert frame_durations_s(times_s) == pytest.approx(np.full(10, 0.04))
+    assert frame_durations_s(np.array([0, 0.04, 0.29, 0.33, 0.37])) == pytest.approx(
+        [0.04, 0.25, 0.04, 0.04, 0.04]
+    )
+    assert frame_durations_s(np.array([0.0, 2, 4, 9, 11])) == pytest.approx([2, 2, 2, 2, 2])
+
+
+def test_pauses_are_one_warning() -> None:
+    times_s = np.arange(10) / 25 + 97 * (np.arange(10) >= 4) + 3 * (np.arange(10) >= 7)
+    (warning,) = pause_warnings("talk.mts", times_s)
+    assert warning.startswith(
+        "talk.mts: the video has 2 pauses without frames, 100.08 s in all, the first at 0.12 s"
+    )
+    for steady_s in (times_s[:4], times_s[:0], times_s[:1], np.arange(5) * 2.0):
+        assert pause_warnings("talk.mts", steady_s) == ()

@@ -28,6 +28,7 @@ from auscan.core.errors import InputError
 
 if TYPE_CHECKING:
     from auscan.core.config import CheckpointConfig
+    from auscan.media.clock import ClockLog
     from auscan.media.video import Frame
     from auscan.pipeline.live import Row
     from auscan.results.figures.overlay import Painter
@@ -182,13 +183,15 @@ def live(
 ) -> None:
     """Stream action units from a camera, URL or file as JSON lines."""
     from auscan.inference.load import load_engine
+    from auscan.media.clock import ClockLog
     from auscan.media.stream import is_file, read_stream
     from auscan.media.video import Frame
     from auscan.pipeline.audio_stream import LiveFeed
     from auscan.pipeline.live import LiveDetector
 
-    feed = LiveFeed(read_stream(source), paced=is_file(source))
-    reporter = DropReporter()
+    clock = ClockLog()
+    feed = LiveFeed(read_stream(source, clock), paced=is_file(source))
+    reporter, repairs = DropReporter(), ClockReporter(source, clock)
     lag_s, engine = _seconds(lag), load_engine(model, backend, device, threads)
     detector = LiveDetector(engine, lag_s=lag_s, operating_point=operating_point, keep_all=keep_all)
     with detector, MjpegPage(mjpeg, detector.config) as page:
@@ -202,6 +205,8 @@ def live(
             _print(rows, feed.dropped)
             page.show(rows)
             reporter.report(feed.dropped)
+            repairs.report()
+        repairs.report(at_end=True)
         _print(detector.finish(), feed.dropped)
 
 
@@ -218,6 +223,25 @@ class DropReporter:
             typer.echo(
                 f"auscan: {count} frames dropped so far; this machine is too slow for all frames", err=True
             )
+
+
+class ClockReporter:
+    """Prints the repairs of the clock, at most every REPORT_EVERY_S."""
+
+    def __init__(self, source: str, clock: "ClockLog") -> None:
+        self._source, self._clock = source, clock
+        self._printed: set[str] = set()
+        self._at_s = -REPORT_EVERY_S
+
+    def report(self, at_end: bool = False) -> None:
+        """Print the sentences that are new or have changed."""
+        if not at_end and time.monotonic() - self._at_s < REPORT_EVERY_S:
+            return
+        for sentence in self._clock.warnings(self._source):
+            if sentence not in self._printed:
+                self._printed.add(sentence)
+                self._at_s = time.monotonic()
+                typer.echo(f"auscan: {sentence}", err=True)
 
 
 def _print(rows: "list[Row]", dropped: int) -> None:

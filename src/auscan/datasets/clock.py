@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from auscan.core.errors import MediaError
+from auscan.media.clock import ClockLog
 from auscan.media.video import VideoInfo, frame_times, probe
 
 ASSUMED_RATE_HZ: Final[float] = 30.0
@@ -88,8 +89,9 @@ def read_clock(video: Path | None, named_rate_hz: float | None) -> FrameClock:
         info = probe(video)
     except MediaError as error:
         return _assumed_clock(named_rate_hz, f"the video cannot be used: {error}")
+    log = ClockLog()
     try:
-        times_s = frame_times(video)
+        times_s = frame_times(video, log)
     except MediaError as error:
         rate_hz, source = _best_rate(info.rate_hz, named_rate_hz)
         warning = (
@@ -99,7 +101,9 @@ def read_clock(video: Path | None, named_rate_hz: float | None) -> FrameClock:
         return FrameClock(times_s=np.empty(0), rate_hz=rate_hz, source=source, info=info, warnings=(warning,))
     span_s = float(times_s[-1] - times_s[0])
     rate_hz = (len(times_s) - 1) / span_s if span_s > 0 else _best_rate(info.rate_hz, named_rate_hz)[0]
-    return FrameClock(times_s=times_s, rate_hz=rate_hz, source=CONTAINER, info=info)
+    return FrameClock(
+        times_s=times_s, rate_hz=rate_hz, source=CONTAINER, info=info, warnings=log.warnings(video.name)
+    )
 
 
 def _assumed_clock(named_rate_hz: float | None, reason: str) -> FrameClock:

@@ -1,22 +1,25 @@
 """Track faces: run the detector on keyframes, interpolate between them, assign face_ids.
 
-Keyframes: the detector runs on every `stride`-th frame. If two successive keyframes have the same faces in
+Keyframes: the detector runs on every `stride`-th frame; at rates that are not ordinary, as often in a second
+as at the nearest ordinary rate. If two successive keyframes have the same faces in
 nearly the same places, boxes and points of the frames between are interpolated. Otherwise the frame in the
 middle becomes a keyframe and both halves are handled in the same way. If the faces at both ends are the
 same, only the area around each expected face is searched in the middle. The choice of keyframes depends
-only on the order of the frames, not on how they are read or batched.
+only on the order and the times of the frames, not on how they are read or batched.
 
 Assignment: each track predicts the box of its face (constant velocity, Kalman filter). Predictions and
 detections are assigned so that the total overlap of boxes is largest (Hungarian method). An unassigned
 detection starts a track. A track without a detection for more than `max_gap_s` ends; if the face returns
-later, it gets a new face_id. Persons are not recognized.
+later, it gets a new face_id. Only frames that exist count: between two frames, however far apart, a face is
+not unseen (`TrackingClock`). Persons are not recognized.
 
 Inputs: frames in order with their times in seconds, a detector.
-Returns: every frame in order with its faces, face_id counted from 0; at most `stride` frames are kept.
+Returns: every frame in order with its faces, face_id counted from 0; at most 2 x `stride` frames are kept.
 See also: detector.py (one image).
 """
 
 import copy
+import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Generic, Protocol, TypeVar
@@ -56,6 +59,23 @@ class TrackerConfig:
     """Longest gap in a track, in seconds (not frames, so that it does not depend on the frame rate)."""
 
 
+LONGEST_STEP_S = 0.25
+"""Longest step of a `TrackingClock`, in seconds: longer intervals between frames are pauses."""
+
+
+class TrackingClock:
+    """Clock of the tracks: the times of the frames, without the part of each interval that is a pause."""
+
+    def __init__(self) -> None:
+        self._last_s, self._paused_s = math.inf, 0.0
+
+    def at(self, time_s: float) -> float:
+        """Return the time of the next frame, in seconds; equal to `time_s` before the first pause."""
+        self._paused_s += max(0.0, time_s - self._last_s - LONGEST_STEP_S)
+        self._last_s = time_s
+        return time_s - self._paused_s
+
+
 class FaceTracker:
     """Tracker of all faces of one video; call `update` once per frame, in order."""
 
@@ -65,7 +85,7 @@ class FaceTracker:
         self._next_id = 0
 
     def update(self, detections: Sequence[Detection], time_s: float) -> list[TrackedFace]:
-        """Return the tracked faces of the frame at time_s (seconds), sorted by face_id."""
+        """Return the tracked faces of the frame at time_s (TrackingClock), sorted by face_id."""
         config = self.config
         self._tracks = [track for track in self._tracks if time_s - track.last_seen_s <= config.max_gap_s]
         detections = [d for d in detections if d.score >= config.keep_score]
@@ -145,7 +165,10 @@ class _KalmanTrack:
 
 
 STRIDE = 8
-"""Largest distance of keyframes, in frames: few faces appear and disappear within a third of a second."""
+"""Distance of keyframes, in frames: few faces appear and disappear within a third of a second."""
+
+SLOWEST_HZ, FASTEST_HZ = 23.5, 40.5
+"""Ordinary frame rates. `STRIDE` frames are too long a time below them, and needlessly short above."""
 
 MAX_FACES_NEAR = 3
 """Largest number of faces for a search around each face; more are detected faster in the whole frame."""
@@ -184,27 +207,55 @@ FacesAtTime = tuple[float, list[TrackedFace]]
 def track_faces(
     frames: Iterable[F], detector: Detector, stride: int = STRIDE
 ) -> Iterator[tuple[F, list[TrackedFace]]]:
-    """Yield every frame with its faces, in order. stride: largest distance of keyframes, in frames."""
+    """Yield every frame with its faces, in order.
+
+    stride: distance of keyframes, in frames at ordinary rates (`KeyframeTracker`)
+    """
     tracker = KeyframeTracker[F](detector, stride)
     for frame in frames:
         yield from tracker.push(frame)
     yield from tracker.finish()
 
 
+@dataclass(frozen=True, slots=True)
+class _Pending(Generic[F]):
+    """A frame with its time on the clock of the tracks."""
+
+    frame: F
+    time_s: float
+
+    @property
+    def image(self) -> NDArray[np.uint8]:
+        return self.frame.image
+
+
 class KeyframeTracker(Generic[F]):
-    """Streaming form of `track_faces`: frames are pushed one by one and returned in groups."""
+    """Streaming form of `track_faces`: frames are pushed one by one and returned in groups.
+
+    The last frame of a group is a keyframe. A group has `stride` frames. It is shorter if it would last
+    longer than `stride` frames at `SLOWEST_HZ`, and longer, up to 2 x `stride` frames, until it lasts as long
+    as `stride` frames at `FASTEST_HZ`.
+    """
 
     def __init__(self, detector: Detector, stride: int = STRIDE) -> None:
         self._detector, self._stride = detector, stride
-        self._tracker = FaceTracker()
+        self._tracker, self._clock = FaceTracker(), TrackingClock()
         self._last_keyframe: FacesAtTime | None = None
-        self._pending: list[F] = []  # frames after `_last_keyframe`
+        self._keyframe_s = self._last_s = -math.inf  # times of the last keyframe and of the last frame
+        self._pending: list[_Pending[F]] = []  # frames after `_last_keyframe`
 
     def push(self, frame: F) -> list[tuple[F, list[TrackedFace]]]:
         """Add the next frame; return the frames that are complete, with their faces, in order."""
-        self._pending.append(frame)
-        full = self._last_keyframe is None or len(self._pending) >= self._stride
-        return self.finish() if full else []
+        longest_s = self._stride / SLOWEST_HZ
+        complete = self.finish() if frame.time_s - self._keyframe_s > longest_s else []
+        next_s = 2 * frame.time_s - self._last_s  # expected time of the next frame
+        self._last_s = frame.time_s
+        self._pending.append(_Pending(frame, self._clock.at(frame.time_s)))
+        is_long = frame.time_s - self._keyframe_s >= self._stride / FASTEST_HZ
+        is_full = len(self._pending) >= (self._stride if is_long else 2 * self._stride)
+        if is_full or next_s - self._keyframe_s > longest_s:
+            complete += self.finish()
+        return complete
 
     def finish(self) -> list[tuple[F, list[TrackedFace]]]:
         """Return the pending frames with their faces, in order; the last of them becomes a keyframe."""
@@ -212,11 +263,11 @@ class KeyframeTracker(Generic[F]):
             return []
         pending, self._pending = self._pending, []
         filled = self._fill(self._last_keyframe, pending, self._detector(pending[-1].image))
-        self._last_keyframe = filled[-1]
-        return list(zip(pending, [faces for _, faces in filled], strict=True))
+        self._last_keyframe, self._keyframe_s = filled[-1], pending[-1].frame.time_s
+        return [(each.frame, faces) for each, (_, faces) in zip(pending, filled, strict=True)]
 
     def _fill(
-        self, before: FacesAtTime | None, frames: Sequence[F], detections: list[Detection]
+        self, before: FacesAtTime | None, frames: Sequence[_Pending[F]], detections: list[Detection]
     ) -> list[FacesAtTime]:
         """Return the faces of `frames`, given the detections in the last one; advance the tracker."""
         *between, last = frames
@@ -229,7 +280,7 @@ class KeyframeTracker(Generic[F]):
         first = self._fill(before, frames[: middle + 1], self._detect_between(before, after, frames[middle]))
         return first + self._fill(first[-1], frames[middle + 1 :], detections)
 
-    def _detect_between(self, before: FacesAtTime, after: FacesAtTime, frame: F) -> list[Detection]:
+    def _detect_between(self, before: FacesAtTime, after: FacesAtTime, frame: TimedImage) -> list[Detection]:
         """Detect faces in a frame between keyframes; if both have the same faces, only those that moved."""
         if not _same_faces(before[1], after[1]) or len(after[1]) > MAX_FACES_NEAR:
             return self._detector(frame.image)

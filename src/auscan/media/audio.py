@@ -31,15 +31,12 @@ from numpy.typing import NDArray
 from auscan.core.config import SAMPLE_RATE_HZ
 from auscan.core.environment import chunk_slices
 from auscan.core.errors import MediaError
+from auscan.media.clock import LONGEST_PAUSE_S
 from auscan.media.container import check_file, decode, open_media, re_encode_hint
 from auscan.media.discover import is_image
 
 JITTER_S = 0.02
 """Smaller differences between timestamps are jitter, not gaps: recorders jitter by some milliseconds."""
-
-LONGEST_PAUSE_S = 12 * 3600.0
-"""Longer gaps, all of a file together, are broken timestamps. Filled with zeros, they would take hours or
-years to process."""
 
 LONGEST_PAUSE_AFTER_VIDEO_S = 60.0
 """A gap longer than this that ends more than this after the last frame is a broken timestamp, too."""
@@ -80,6 +77,13 @@ def read_waveform(path: Path | str, chunk_s: float = 30.0) -> Iterator[Waveform]
     return (
         None if first is None else _split_into_chunks(chain([first], pieces), round(chunk_s * SAMPLE_RATE_HZ))
     )
+
+
+def decode_sound(path: Path) -> Iterator[Any]:
+    """Yield the PyAV frames of the first audio stream, with times of the repaired clock."""
+    with open_media(path) as container:
+        if container.streams.audio:
+            yield from decode(container, container.streams.audio[0], path)
 
 
 def _resampled_pieces(path: Path) -> Iterator[tuple[float | None, NDArray[np.float32]]]:

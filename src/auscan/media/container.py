@@ -6,7 +6,7 @@ extends past the end of the file, the file was truncated by a full disk, a broke
 during recording. PyAV keeps FFmpeg's log off unless a caller turns it on.
 
 Inputs: a path. Returns: decoded frames of one stream, in order.
-See also: video.py, audio.py (use the frames), discover.py (finds files).
+See also: clock.py (times that step), video.py, audio.py (use the frames), discover.py (finds files).
 """
 
 import os
@@ -21,6 +21,7 @@ import av
 
 from auscan.core.environment import display_path, is_utf8
 from auscan.core.errors import MediaError
+from auscan.media.clock import ClockLog, repair_clock
 
 MP4_FIRST_BOXES = (b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip")
 """Types of the first box, by which mp4 and mov files are recognized."""
@@ -154,16 +155,17 @@ def open_media(path: Path) -> Iterator[Any]:
         yield container
 
 
-def decode(container: Any, stream: Any, path: Path) -> Iterator[Any]:
-    """Yield every frame of one stream, once and in order, as PyAV frames.
+def decode(container: Any, stream: Any, path: Path, log: ClockLog | None = None) -> Iterator[Any]:
+    """Yield every frame of one stream, once and in order, as PyAV frames with times of the repaired clock.
 
+    log: gets the repairs of the clock
     Raises MediaError, after the last good frame, if decoding fails or the file is truncated.
     """
     if stream.codec_context is None:
         raise MediaError(f"{path} has a {stream.type} stream in an unknown format. {re_encode_hint(path)}")
     stream_span, container_span = _PacketSpan(), _PacketSpan()
     try:
-        for packet in container.demux():
+        for packet in repair_clock(container.demux(), log):
             container_span.add(packet)
             # Not packet.stream_index: it is 0 in the empty packet that flushes a decoder.
             if packet.stream.index == stream.index:

@@ -11,7 +11,7 @@ See also: video.py, audio.py (reading files), pipeline/detect.py (processes a re
 import math
 import shlex
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,7 @@ from numpy.typing import ArrayLike, NDArray
 from auscan.core.config import SAMPLE_RATE_HZ
 from auscan.core.errors import InputError, MediaError
 from auscan.media.audio import Waveform, read_waveform
+from auscan.media.clock import ClockLog
 from auscan.media.video import Frame, probe, read_frames, read_segment
 
 
@@ -42,6 +43,8 @@ class FileRecording:
     """Time before which the part ends, seconds; None: to the last frame."""
     first_frame: int = 0
     """Number of the first frame within the file; known once it was read."""
+    clock: ClockLog = field(default_factory=ClockLog)
+    """Repairs of the clock in the frames read last."""
 
     def __post_init__(self) -> None:
         start_s, end_s = self._bounds_s
@@ -69,11 +72,12 @@ class FileRecording:
 
     def frames(self) -> Iterator[Frame]:
         """Yield the frames. Raises MediaError if they cannot be read, or if the part has none."""
+        self.clock = ClockLog()
         if not self._is_part:
-            yield from read_frames(self.path, self.folder_rate_hz)
+            yield from read_frames(self.path, self.folder_rate_hz, log=self.clock)
             return
         count = 0
-        for frame in read_segment(self.path, *self._bounds_s, self.folder_rate_hz):
+        for frame in read_segment(self.path, *self._bounds_s, self.folder_rate_hz, self.clock):
             self.first_frame = frame.index - count
             yield replace(frame, index=count)
             count += 1
@@ -91,6 +95,10 @@ class FileRecording:
         part = cut_audio(chunks, *self._bounds_s)
         first = next(part, None)
         return None if first is None else chain([first], part)
+
+    def warnings(self) -> tuple[str, ...]:
+        """Return a sentence for each kind of repair that the frames read last needed."""
+        return self.clock.warnings(self.name)
 
     @property
     def _is_part(self) -> bool:
@@ -152,6 +160,10 @@ class ArrayRecording:
     def audio(self) -> Iterator[Waveform] | None:
         """Return the audio as one chunk; None if there is none."""
         return None if self.sound is None or not len(self.sound.samples) else iter([self.sound])
+
+    def warnings(self) -> tuple[str, ...]:
+        """Return no sentence, because frames in memory need no repair."""
+        return ()
 
 
 Recording = FileRecording | ArrayRecording

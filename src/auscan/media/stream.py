@@ -3,7 +3,8 @@
 Frames and audio are yielded in the order of arrival. A stream that breaks off ends without an error.
 
 Inputs: the number of a camera, a path or a URL. Returns: frames and chunks of 16 kHz audio on one clock.
-See also: video.py, audio.py (whole files), pipeline/audio_stream.py (drops frames if the reader is too slow).
+See also: clock.py (times that step), video.py, audio.py (whole files), pipeline/audio_stream.py (drops
+frames if the reader is too slow).
 """
 
 import time
@@ -18,6 +19,7 @@ import numpy as np
 from auscan.core.config import SAMPLE_RATE_HZ
 from auscan.core.errors import MediaError
 from auscan.media.audio import MonoResampler, Waveform, check_pause, check_rate
+from auscan.media.clock import ClockLog, repair_clock
 from auscan.media.container import check_file
 from auscan.media.video import FALLBACK_RATE_HZ, Frame, next_time, to_rgb, video_stream
 
@@ -30,10 +32,11 @@ def is_file(source: str) -> bool:
     return not source.isdecimal() and "://" not in source
 
 
-def read_stream(source: str) -> Iterator[Frame | Waveform]:
+def read_stream(source: str, log: ClockLog | None = None) -> Iterator[Frame | Waveform]:
     """Yield frames, numbered from 0, and audio, in the order in which they arrive.
 
     source: "0" for the first camera (without audio); a path; an RTSP or HTTP URL
+    log: gets the repairs of the clock
     Raises MediaError if the source cannot be opened or decoded, or has no video.
     """
     if source.isdecimal():
@@ -45,7 +48,7 @@ def read_stream(source: str) -> Iterator[Frame | Waveform]:
     try:
         where = str(Path(source).absolute()) if is_file(source) else source
         with av.open(where, options=options, timeout=TIMEOUT_S, metadata_errors="replace") as container:
-            yield from _read_container(container, Path(source))
+            yield from _read_container(container, Path(source), log)
     except (av.FFmpegError, OSError) as error:
         raise MediaError(
             f"{source} cannot be read ({error}). Check the address, or test it in a video player."
@@ -70,7 +73,7 @@ def _read_camera(number: int) -> Iterator[Frame]:
         camera.release()
 
 
-def _read_container(container: Any, path: Path) -> Iterator[Frame | Waveform]:
+def _read_container(container: Any, path: Path, log: ClockLog | None) -> Iterator[Frame | Waveform]:
     """Yield the frames and the audio of an open container in the order of its packets."""
     video = video_stream(container, path)
     video.thread_type = "AUTO"
@@ -79,10 +82,10 @@ def _read_container(container: Any, path: Path) -> Iterator[Frame | Waveform]:
     resampler = MonoResampler()
     audio_end_s: float | None = None
     index, time_s = 0, None
-    for packet in container.demux(streams):
+    for packet in repair_clock(container.demux(streams), log):
         for frame in packet.decode():
             if isinstance(frame, av.VideoFrame):
-                time_s = next_time(frame.time, time_s, period_s)
+                time_s = next_time(frame.time, time_s, period_s, log)
                 yield Frame(index, time_s, to_rgb(frame))
                 index += 1
                 continue

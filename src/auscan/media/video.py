@@ -22,6 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from auscan.core.errors import MediaError
+from auscan.media.clock import ClockLog, repair_clock
 from auscan.media.container import decode, is_truncated, open_media
 from auscan.media.discover import is_image, numbered_images, read_image
 
@@ -85,41 +86,54 @@ def probe(path: Path | str, folder_rate_hz: float | None = None) -> VideoInfo:
 
 
 def read_frames(
-    path: Path | str, folder_rate_hz: float | None = None, only: Collection[int] | None = None
+    path: Path | str,
+    folder_rate_hz: float | None = None,
+    only: Collection[int] | None = None,
+    log: ClockLog | None = None,
 ) -> Iterator[Frame]:
     """Yield every frame of a video, a picture, or (given `folder_rate_hz`) a folder of numbered pictures.
 
     only: indices of the frames to return. Reading stops after the last of them. The frames between them are
     decoded, because other frames depend on them, but not converted to RGB.
+    log: gets the repairs of the clock
 
-    Times are those of PyAV's `frame.time`. A frame without a time is one period of the average rate after the
-    frame before. A time before that of the previous frame is replaced by the previous time. The n-th picture
-    of a folder is at n / folder_rate_hz, counted from 0, regardless of the number in its name.
+    Times are those of PyAV's `frame.time` on the repaired clock (clock.py). A frame without a time is one
+    period of the average rate after the frame before. A time before that of the previous frame is replaced by
+    the previous time. The n-th picture of a folder is at n / folder_rate_hz, counted from 0, regardless of
+    the number in its name.
 
     Raises MediaError if the input cannot be read, or, after the last good frame, if the rest cannot be
     decoded.
     """
-    for index, time_s, read_picture in _select_frames(_readable_frames(Path(path), folder_rate_hz), only):
+    for index, time_s, read_picture in _select_frames(
+        _readable_frames(Path(path), folder_rate_hz, log), only
+    ):
         yield Frame(index, time_s, read_picture())
 
 
 def read_segment(
-    path: Path | str, start_s: float, end_s: float, folder_rate_hz: float | None = None
+    path: Path | str,
+    start_s: float,
+    end_s: float,
+    folder_rate_hz: float | None = None,
+    log: ClockLog | None = None,
 ) -> Iterator[Frame]:
     """Yield the frames of `read_frames` with a time from `start_s` on and before `end_s`.
 
     Frames before them are decoded, because frames are numbered from the start of the file, but not converted
     to RGB. Reading stops after the last of them. Raises MediaError as `read_frames`.
     """
-    for index, time_s, read_picture in _readable_frames(Path(path), folder_rate_hz):
+    for index, time_s, read_picture in _readable_frames(Path(path), folder_rate_hz, log):
         if time_s >= end_s:
             return
         if time_s >= start_s:
             yield Frame(index, time_s, read_picture())
 
 
-def frame_times(path: Path | str) -> NDArray[np.float64]:
+def frame_times(path: Path | str, log: ClockLog | None = None) -> NDArray[np.float64]:
     """Return the presentation times [F] s of the frames of a video: those of `read_frames`.
+
+    log: gets the repairs of the clock
 
     mp4 and mov store a time with every packet, so they are not decoded: hundreds of times faster than reading
     the frames, but damage within the file is not detected. Other containers are decoded.
@@ -129,7 +143,7 @@ def frame_times(path: Path | str) -> NDArray[np.float64]:
     path = Path(path)
     times_s = _packet_times(path)
     if times_s is None:
-        times_s = [time_s for _, time_s in _timed_frames(path)]
+        times_s = [time_s for _, time_s in _timed_frames(path, log)]
     return np.asarray(times_s, np.float64)
 
 
@@ -139,8 +153,9 @@ def _packet_times(path: Path) -> list[float] | None:
         stream = video_stream(container, path)
         if not container.format.name.startswith("mov") or is_truncated(path):
             return None
-        packets = [p for p in container.demux(stream) if p.size and not p.is_discard]
-        if not packets or any(packet.pts is None for packet in packets):
+        log = ClockLog()
+        packets = [p for p in repair_clock(container.demux(stream), log) if p.size and not p.is_discard]
+        if not packets or log != ClockLog() or any(packet.pts is None for packet in packets):
             return None
         # Packets are in decoding order, frames in presentation order.
         return sorted(float(packet.pts * packet.time_base) for packet in packets)
@@ -170,7 +185,9 @@ def _probe_video(path: Path) -> VideoInfo:
         return VideoInfo(path, width, height, frames, duration_s, rate_hz, bool(container.streams.audio))
 
 
-def _readable_frames(path: Path, folder_rate_hz: float | None) -> Iterator[tuple[int, float, ReadPicture]]:
+def _readable_frames(
+    path: Path, folder_rate_hz: float | None, log: ClockLog | None = None
+) -> Iterator[tuple[int, float, ReadPicture]]:
     """Yield index, time in seconds and a function that returns the image of every frame."""
     if folder_rate_hz is not None and path.is_dir():
         for index, image_path in enumerate(_folder_images(path, folder_rate_hz)):
@@ -178,7 +195,7 @@ def _readable_frames(path: Path, folder_rate_hz: float | None) -> Iterator[tuple
     elif is_image(path):
         yield 0, 0.0, partial(read_image, path)
     else:
-        for index, (frame, time_s) in enumerate(_timed_frames(path)):
+        for index, (frame, time_s) in enumerate(_timed_frames(path, log)):
             yield index, time_s, partial(to_rgb, frame)
 
 
@@ -199,20 +216,20 @@ def _select_frames(
             return
 
 
-def _timed_frames(path: Path) -> Iterator[tuple[Any, float]]:
+def _timed_frames(path: Path, log: ClockLog | None = None) -> Iterator[tuple[Any, float]]:
     """Yield every PyAV frame with its time in seconds, which never decreases."""
     with open_media(path) as container:
         stream = video_stream(container, path)
         stream.thread_type = "AUTO"
         period_s = 1.0 / float(stream.average_rate or FALLBACK_RATE_HZ)
         timed: Iterator[tuple[Any, float | None]] = (
-            (frame, frame.time) for frame in decode(container, stream, path)
+            (frame, frame.time) for frame in decode(container, stream, path, log)
         )
         if container.format.name == "avi":
             timed = _sorted_times(timed)
         time_s: float | None = None
         for frame, stamp_s in timed:
-            time_s = next_time(stamp_s, time_s, period_s)
+            time_s = next_time(stamp_s, time_s, period_s, log)
             yield frame, time_s
         if time_s is None:
             raise _no_frames_error(path)
@@ -230,11 +247,17 @@ def video_stream(container: Any, path: Path) -> Any:
     raise MediaError(f"{path} has no video stream. Give a video or a picture.")
 
 
-def next_time(stamp_s: float | None, previous_s: float | None, period_s: float) -> float:
+def next_time(
+    stamp_s: float | None, previous_s: float | None, period_s: float, log: ClockLog | None = None
+) -> float:
     """Return the time of a frame, in seconds, from its timestamp and the frame before; it never decreases."""
     if previous_s is None:
         return 0.0 if stamp_s is None else stamp_s
-    return previous_s + period_s if stamp_s is None else max(stamp_s, previous_s)
+    if stamp_s is None:
+        return previous_s + period_s
+    if stamp_s < previous_s and log is not None:
+        log.add_late_frame(previous_s)
+    return max(stamp_s, previous_s)
 
 
 def _sorted_times(timed: Iterator[tuple[Any, float | None]]) -> Iterator[tuple[Any, float | None]]:

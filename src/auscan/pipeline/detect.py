@@ -31,7 +31,7 @@ import numpy as np
 from auscan.core.config import OperatingPoint, Options, with_operating_point
 from auscan.core.environment import VERSION, versions
 from auscan.faces.detector import FaceDetector
-from auscan.faces.tracking import track_faces
+from auscan.faces.tracking import TrackingClock, track_faces
 from auscan.inference.engine import InferenceEngine, measure_level
 from auscan.inference.load import load_engine, require_attributions
 from auscan.media.audio import STEP_S, VoiceActivityDetector
@@ -58,7 +58,7 @@ from auscan.results.attributions import (
 from auscan.results.events import MIN_BASELINE_FRAMES, NO_BASELINE, Speech, parse_baseline
 from auscan.results.result import Result
 from auscan.results.run_info import RunInfo
-from auscan.results.table import TableWriter, frame_durations_s, table_metadata
+from auscan.results.table import TableWriter, frame_durations_s, pause_warnings, table_metadata
 
 BATCH_CROPS = 32
 """Crops of a batch of the visual encoder."""
@@ -150,7 +150,11 @@ def detect(
         command=recording.command,
         versions=versions(),
         sound_offset_s=offset_s,
-        warnings=(sound_offset_warning(recording.name, offset_s),) if offset_s else (),
+        warnings=(
+            *recording.warnings(),
+            *pause_warnings(recording.name, np.asarray(builder.times_s)),
+            *((sound_offset_warning(recording.name, offset_s),) if offset_s else ()),
+        ),
     )
     side = engine.config.network.visual.crop_size
     kept = concatenate(attribution_parts, side, config.au_names) if attributions is True else None
@@ -190,17 +194,19 @@ def _process_frames(
     queue = TrackQueue(engine)
     encoder = FaceEncoder(engine, attributions=on_attributions is not None)
     tracks: dict[int, FaceTrack] = {}
+    clock, seen_s = TrackingClock(), dict[int, float]()  # time at which each face was last seen
     for batch in batch_frames(frames, BATCH_CROPS):
         for frame in encoder(batch):
             _add_faces(frame, tracks)
+            now_s = clock.at(frame.time_s)
+            seen_s.update((face.face.face_id, now_s) for face in frame.faces)
             audio.advance(frame.time_s, has_faces=bool(frame.faces))
             builder.times_s.append(frame.time_s)
             if progress is not None:
                 progress(len(builder.times_s))
-        now_s = builder.times_s[-1]
-        for track in [track for track in tracks.values() if now_s - track.times_s[-1] > MAX_GAP_S]:
-            encoder.drop(track.face_id)
-            queue.add(tracks.pop(track.face_id), audio.tokens)
+        for face_id in [face_id for face_id in tracks if now_s - seen_s[face_id] > MAX_GAP_S]:
+            encoder.drop(face_id)
+            queue.add(tracks.pop(face_id), audio.tokens)
         for waiting in queue.ready():
             _finish_track(waiting, queue.offset_s, audio, engine, builder, on_attributions)
         first_frames = (track.frames[0] for track in tracks.values())

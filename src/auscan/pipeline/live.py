@@ -1,13 +1,13 @@
 """Detect action units in a live video: push frames and audio, receive rows a little later.
 
-    KeyframeTracker -> crop_faces -> FaceEncoder    eight frames at a time, all faces together
+    KeyframeTracker -> crop_faces -> FaceEncoder    a third of a second at a time, all faces together
     AudioTokenBuffer                                audio so far
     LiveTrack.emit                                  frames that have waited for `lag_s`
 
-A row is emitted once the frames up to `lag_s` after it are encoded, so it is at most `lag_s` and eight frames
-late. Each block carries its forward scan state past the emitted frames exactly. The backward scan starts at
-the newest frame, as if the video ended there. A row therefore depends on all frames before it and on those
-within the lag after it. With an unlimited lag the rows are those of `detect`. Memory does not grow.
+A row is emitted once the frames up to `lag_s` after it are encoded, so it is at most `lag_s` and a third of a
+second late. Each block carries its forward scan state past the emitted frames exactly. The backward scan
+starts at the newest frame, as if the video ended there. A row therefore depends on all frames before it and
+on those within the lag after it. With an unlimited lag the rows are those of `detect`. Memory does not grow.
 
 Inputs: frames [H, W, 3] RGB and audio, with times in seconds. Returns: rows as in the table, None if unknown.
 See also: media/stream.py (cameras and streams), audio_stream.py (dropping frames), inference/score_track.py
@@ -27,7 +27,7 @@ from auscan.core.config import SAMPLE_RATE_HZ, CheckpointConfig, OperatingPoint,
 from auscan.core.environment import chunk_slices
 from auscan.core.errors import InputError
 from auscan.faces.detector import FaceDetector
-from auscan.faces.tracking import KeyframeTracker, TrackedFace
+from auscan.faces.tracking import KeyframeTracker, TrackedFace, TrackingClock
 from auscan.inference.engine import AudioTokens, InferenceEngine, ScanState
 from auscan.inference.load import load_engine
 from auscan.inference.score_track import (
@@ -89,7 +89,7 @@ class LiveTrack:
     window: list[PendingFrame] = field(default_factory=list)
     """Frames that are not emitted yet."""
     last_seen_s: float = -np.inf
-    """Time of the last frame with this face, seconds."""
+    """Time of the last frame with this face, seconds (TrackingClock)."""
     _states: dict[int, ScanState] = field(default_factory=dict)
     """Forward scan state of each block after the last emitted frame."""
     _emitted_s: float | None = None
@@ -100,7 +100,6 @@ class LiveTrack:
     def add(self, index: int, time_s: float, features: FaceFeatures) -> None:
         """Append the features of the next frame with this face."""
         self.window.append(PendingFrame(index, time_s, features))
-        self.last_seen_s = time_s
 
     def emit(self, until_s: float, audio: AudioTokens | None) -> list[ScoredFrame]:
         """Remove the frames up to `until_s` from the window, and return them with their scores."""
@@ -222,6 +221,7 @@ class LiveDetector:
         self._config = with_operating_point(self._engine.config, operating_point)
         self._crop_size = self._engine.config.network.visual.crop_size
         self._tracker = KeyframeTracker[Frame](FaceDetector())
+        self._clock, self._now_s = TrackingClock(), -math.inf  # time of the last encoded frame
         self._encoder = FaceEncoder(self._engine)
         self._audio = AudioTokenBuffer(self._engine, self._engine.config.network.normalises_file)
         self._tracks: dict[int, LiveTrack] = {}
@@ -300,9 +300,8 @@ class LiveDetector:
         if not self._pending or not (features or lag_s < 0):
             return []
         rows = self._emit(self._pending[-1][1] - lag_s)
-        now_s = features[-1].time_s if features else math.inf
         for face_id in [
-            i for i, t in self._tracks.items() if not t.window and now_s - t.last_seen_s > MAX_GAP_S
+            i for i, t in self._tracks.items() if not t.window and self._now_s - t.last_seen_s > MAX_GAP_S
         ]:
             self._encoder.drop(face_id)
             del self._tracks[face_id]
@@ -310,9 +309,11 @@ class LiveDetector:
 
     def _add_faces(self, frame: FrameFeatures) -> None:
         self._pending.append((frame.index, frame.time_s))
+        self._now_s = self._clock.at(frame.time_s)
         for face in frame.faces:
             track = self._tracks.setdefault(face.face.face_id, LiveTrack(self._engine))
             track.add(frame.index, frame.time_s, face)
+            track.last_seen_s = self._now_s
 
     def _emit(self, until_s: float) -> list[Row]:
         """Remove the pending frames up to `until_s`; return their rows."""

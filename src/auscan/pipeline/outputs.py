@@ -13,6 +13,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from auscan.faces.align import SIDE, crop_face
+from auscan.media.audio import decode_sound
 from auscan.media.discover import is_image, read_image
 from auscan.media.video import read_frames
 from auscan.results.attributions import (
@@ -89,9 +90,9 @@ def render_overlay(
     if is_image(source):
         write_overlay_picture(path, read_image(source), result.table, result.info.thresholds)
         return
-    audio_source = source if result.info.has_audio else None
+    sound_frames = decode_sound(source) if result.info.has_audio else None
     frames = read_frames(source, folder_rate_hz)
-    write_overlay(path, frames, result.table, result.info.thresholds, audio_source, result.sound)
+    write_overlay(path, frames, result.table, result.info.thresholds, sound_frames, result.sound)
 
 
 def render_report(

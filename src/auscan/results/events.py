@@ -47,6 +47,8 @@ from auscan.core.aus import au_columns
 from auscan.core.environment import atomic_path
 from auscan.core.errors import InputError
 from auscan.results.table import (
+    LONGEST_FRAME_S,
+    ROUNDING_S,
     active_columns,
     apply_thresholds,
     baseline_columns,
@@ -154,9 +156,6 @@ EVENT_COLUMNS: Final[tuple[str, ...]] = (
 )
 """Columns of the events, in this order."""
 
-ROUNDING_S: Final[float] = 1e-6
-"""Tolerance of durations: timestamps are rounded, and three frames at 30 per second must last 0.1 s."""
-
 
 @dataclass(frozen=True, kw_only=True)
 class EventSettings:
@@ -166,7 +165,7 @@ class EventSettings:
     """Lower line as a share of the threshold, above 0 and at most 1; 1: no hysteresis."""
     shortest_s: float = 0.1
     """Least duration of an event, seconds."""
-    bridge_s: float = 0.25
+    bridge_s: float = LONGEST_FRAME_S
     """Longest gap without a scored face that is bridged, seconds."""
 
     def __post_init__(self) -> None:
@@ -195,10 +194,10 @@ def find_events(
     tell whether a row was scored.
 
     onset, apex, offset and duration are seconds, on the container's clock like `timestamp`. The offset is the
-    end of the last frame, so durations are above 0. onset_frame, apex_frame and offset_frame are the first
-    frame, the frame with the highest probability (the first of equals) and the last frame, inclusive. mean
-    and peak are taken over the known probabilities of the event. speech is the share of its time with
-    speech, NaN without audio. A picture has no events, because it lasts 0 s.
+    end of the last frame (`frame_durations_s`), so durations are above 0. onset_frame, apex_frame and
+    offset_frame are the first frame, the frame with the highest probability (the first of equals) and the
+    last frame, inclusive. mean and peak are taken over the known probabilities of the event. speech is the
+    share of its time with speech, NaN without audio. A picture has no events, because it lasts 0 s.
     Raises InputError unless there are A thresholds.
     """
     au_names = au_columns(table.columns)

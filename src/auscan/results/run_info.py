@@ -17,7 +17,7 @@ class RunInfo:
     source: str
     """File name of the input."""
     duration_s: float
-    """Seconds from the first frame to the end of the last frame."""
+    """Seconds from the first frame to the end of the last frame, without pauses."""
     frames: int
     """Number F of decoded frames."""
     has_audio: bool

@@ -34,6 +34,8 @@ from auscan.core.errors import InputError
 
 NO_FACE_REASON: Final[str] = "no_face"
 """Reason of a row without a face."""
+ROUNDING_S: Final[float] = 1e-6
+"""Tolerance of durations: timestamps are rounded, and three frames at 30 per second must last 0.1 s."""
 MIN_QUALITY: Final[float] = 0.5
 """Faces of lower quality are not scored."""
 
@@ -333,15 +335,43 @@ def frame_times_s(table: pd.DataFrame) -> NDArray[np.float64]:
     return table.drop_duplicates("frame")["timestamp"].to_numpy(np.float64)
 
 
+LONGEST_FRAME_S: Final[float] = 0.25
+"""A frame with no frame after it for longer, and for longer than usual, is followed by a pause, seconds."""
+
+
 def frame_durations_s(times_s: NDArray[np.float64]) -> NDArray[np.float64]:
     """Return the duration of each frame, [F] s: the time until the next one, for the last one the median.
 
-    A single frame is a picture and lasts 0 s.
+    A frame before a pause lasts the median, too: nothing is known about the time of a pause. A single frame
+    is a picture and lasts 0 s.
     """
     if len(times_s) < 2:
         return np.zeros(len(times_s))
     until_next = np.maximum(np.diff(times_s), 0)
-    return np.append(until_next, np.median(until_next))
+    usual_s = np.median(until_next)
+    return np.append(np.where(before_pause(until_next, usual_s), usual_s, until_next), usual_s)
+
+
+def before_pause(until_next_s: NDArray[np.float64], usual_s: float | np.floating) -> NDArray[np.bool_]:
+    """Return whether a pause follows each frame, [F]; usual_s: the usual time until the next frame."""
+    return until_next_s > max(float(usual_s), LONGEST_FRAME_S) + ROUNDING_S
+
+
+def pause_warnings(source: str, times_s: NDArray[np.float64]) -> tuple[str, ...]:
+    """Return a sentence about the pauses between frames at times [F] s; none without pauses.
+
+    Intervals of less than twice the usual one are not mentioned.
+    """
+    until_next = np.diff(times_s)
+    usual_s = float(np.median(until_next)) if len(until_next) else 0.0
+    pauses = np.flatnonzero(before_pause(until_next, 2 * usual_s))
+    if not len(pauses):
+        return ()
+    number = f"{len(pauses)} pauses" if len(pauses) > 1 else "a pause"
+    return (
+        f"{source}: the video has {number} without frames, {until_next[pauses].sum():.2f} s in all, the "
+        f"first at {times_s[pauses[0]]:.2f} s; the time of a pause does not count as active.",
+    )
 
 
 def table_metadata(

@@ -1,5 +1,6 @@
 """Compare two codings of one video: common frames, matched events, measures and intervals."""
 
+from dataclasses import replace
 from pathlib import Path
 from xml.etree import ElementTree as Xml
 
@@ -332,3 +333,15 @@ def test_the_figure_is_an_svg_with_a_text_alternative(tmp_path: Path) -> None:
     assert f"Cohen's kappa {kappa:.2f}" in text
     assert (tmp_path / "a.svg").stat().st_size < 50_000
     assert "http" not in (tmp_path / "a.svg").read_text().replace("http://www.w3.org/2000/svg", "")
+
+
+def test_the_time_of_a_pause_belongs_to_no_frame_and_to_no_block() -> None:
+    """A pause of 97 s made 20 empty blocks, and its last frame lasted for all of it."""
+    active = labels_in(6, [(1, 2), (4, 5)])
+    times_s = np.arange(150) / 25 + 97 * (np.arange(150) >= 75)
+    coding = replace(frames(active), times_s=times_s)
+    timeline, _, _ = align_codings(coding, coding)
+    assert timeline.duration_s == pytest.approx(6.0)
+    assert timeline.without_pauses(times_s) == pytest.approx(np.arange(150) / 25)
+    agreement = compute_agreement(coding, coding)
+    assert any("6.0 s have 2" in note for note in agreement.notes)

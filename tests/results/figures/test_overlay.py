@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from auscan.core.aus import AFFWILD2_AUS
 from auscan.core.errors import MediaError
+from auscan.media.audio import decode_sound
 from auscan.results.events import Speech
 from auscan.results.figures.overlay import (
     FACE_COLOURS,
@@ -112,7 +113,7 @@ def test_sound_and_picture_stay_in_sync_for_any_start_time(
     """Frames start at 0.4 s, so a click at 1.3 s must be 0.9 s after the first frame."""
     source, path = tmp_path / "sound.mkv", tmp_path / "overlay.mp4"
     _write_click(source, click_s=1.3, start_s=sound_start_s)
-    write_overlay(path, _frames(uneven), scored.table, THRESHOLDS, source)
+    write_overlay(path, _frames(uneven), scored.table, THRESHOLDS, decode_sound(source))
     with av.open(str(path)) as container:
         assert container.streams.audio[0].codec_context.name == "aac"
         assert container.streams.video[0].start_time == 0
@@ -132,7 +133,7 @@ def test_sound_samples_that_are_nan_become_silence(
         frame.sample_rate, frame.time_base, frame.pts = 32_000, Fraction(1, 32_000), 0
         container.mux(stream.encode(frame))
         container.mux(stream.encode(None))
-    write_overlay(path, _frames(uneven), scored.table, THRESHOLDS, source)
+    write_overlay(path, _frames(uneven), scored.table, THRESHOLDS, decode_sound(source))
     with av.open(str(path)) as container:
         levels = np.concatenate([frame.to_ndarray()[0] for frame in container.decode(audio=0)])
     assert np.isfinite(levels).all()
@@ -155,7 +156,7 @@ def test_a_gap_in_the_timestamps_of_the_sound_stays_a_gap(
                         frame.pts, frame.time_base = round(frame.time * 32_000), Fraction(1, 32_000)
                         out.mux(stream.encode(frame))
         out.mux(stream.encode(None))
-    write_overlay(path, _frames(uneven), scored.table, THRESHOLDS, both)
+    write_overlay(path, _frames(uneven), scored.table, THRESHOLDS, decode_sound(both))
     assert _click_time_s(path) == pytest.approx(3.5, abs=0.005)
 
 
@@ -164,7 +165,7 @@ def test_a_source_without_sound_gives_a_video_without_sound(
 ) -> None:
     silent, path = tmp_path / "silent.mp4", tmp_path / "overlay.mp4"
     write_overlay(silent, _frames(uneven), scored.table, THRESHOLDS, None)
-    write_overlay(path, _frames(uneven), scored.table, THRESHOLDS, silent)
+    write_overlay(path, _frames(uneven), scored.table, THRESHOLDS, decode_sound(silent))
     with av.open(str(path)) as container:
         assert not container.streams.audio
 

@@ -139,7 +139,7 @@ def compute_agreement(
 
 
 class _BootstrapBlocks:
-    """Blocks of equal length that divide a timeline; the last block may be shorter."""
+    """Blocks of equal length that divide a timeline without its pauses; the last block may be shorter."""
 
     def __init__(self, timeline: SharedTimeline, length_s: float) -> None:
         self.timeline, self.length_s = timeline, length_s
@@ -147,8 +147,7 @@ class _BootstrapBlocks:
 
     def block_at(self, times_s: NDArray[np.float64]) -> NDArray[np.int64]:
         """Return the block index of each time."""
-        since_s = np.maximum(times_s - self.timeline.begin_s[0], 0)
-        return np.asarray(since_s // self.length_s, np.int64)
+        return np.asarray(self.timeline.without_pauses(times_s) // self.length_s, np.int64)
 
     def draw_counts(self) -> NDArray[np.float64]:
         """Return how often each sample draws each block, [D, V]; D is 0 if there are too few blocks."""
@@ -282,7 +281,7 @@ def _notes(
     blocks: _BootstrapBlocks,
     has_probabilities: bool,
 ) -> list[str]:
-    span_s = float(timeline.end_s[-1] - timeline.begin_s[0])
+    span_s = timeline.duration_s
     notes = [
         f"A is {a.name}, {_face_name(a)}; B is {b.name}, {_face_name(b)}.",
         f"{len(timeline.begin_s)} common frames, {span_s:.1f} s, "

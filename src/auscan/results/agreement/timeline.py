@@ -28,7 +28,7 @@ from auscan.core.aus import ACTION_UNITS
 from auscan.core.errors import InputError
 from auscan.results.events import find_events
 from auscan.results.readers.coding import Coding, EventCoding, FrameCoding
-from auscan.results.table import active_columns
+from auscan.results.table import LONGEST_FRAME_S, active_columns, before_pause
 
 DEFAULT_RATE_HZ: Final[float] = 25.0
 """Frames per second if neither coding has frames."""
@@ -47,6 +47,19 @@ class SharedTimeline:
     def middle_s(self) -> NDArray[np.float64]:
         """Middle of each frame, [G] seconds."""
         return (self.begin_s + self.end_s) / 2
+
+    @property
+    def duration_s(self) -> float:
+        """Seconds that the frames last in all, without the pauses between them."""
+        return float((self.end_s - self.begin_s).sum())
+
+    def without_pauses(self, times_s: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return times in seconds since the first frame, less the pauses before them."""
+        pauses_s = self.begin_s[1:] - self.end_s[:-1]
+        pauses_s = np.where(pauses_s > LONGEST_FRAME_S, pauses_s, 0.0)
+        before_s = np.concatenate([[0.0], np.cumsum(pauses_s)])  # before each frame
+        frame = np.clip(np.searchsorted(self.begin_s, times_s, side="right") - 1, 0, None)
+        return np.asarray(np.maximum(times_s - self.begin_s[0] - before_s[frame], 0))
 
 
 @dataclass(frozen=True, eq=False)
@@ -124,10 +137,14 @@ def _times_at(
 
 
 def _ends_s(coding: FrameCoding) -> NDArray[np.float64]:
-    """Return the end of each frame, [T] s; the median step after its begin if the next index is missing."""
+    """Return the end of each frame, [T] s.
+
+    It is the median step after its begin if the next index is missing, and before a pause (results/table.py).
+    """
     assert coding.times_s is not None
     steps_s, follows = np.diff(coding.times_s), np.diff(coding.frames) == 1
     median_s = float(np.median(steps_s[follows])) if follows.any() else 1 / DEFAULT_RATE_HZ
+    follows &= ~before_pause(steps_s, median_s)
     return np.asarray(coding.times_s + np.append(np.where(follows, steps_s, median_s), median_s))
 
 

@@ -1,15 +1,14 @@
-"""Write pictures and the sound of another file as an MP4 that browsers play.
+"""Write pictures and sound as an MP4 that browsers play.
 
 H.264 in yuv420p with AAC, index at the front. Each picture is shown at its own time, so a variable frame rate
 is kept.
 
-Inputs: pictures with their times, and the file with the sound.
+Inputs: pictures with their times, and decoded frames of sound on the same clock.
 Writes: an .mp4 file.
-See also: overlay.py (content of the pictures). Sound is decoded here and not in media/, because it is only
-copied.
+See also: overlay.py (content of the pictures), media/audio.py (decoding the sound).
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from fractions import Fraction
 from itertools import chain
 from pathlib import Path
@@ -19,7 +18,6 @@ import av
 import numpy as np
 from numpy.typing import NDArray
 
-from auscan.core.errors import MediaError
 from auscan.results.table import frame_durations_s
 
 _TIME_BASE: Final[Fraction] = Fraction(1, 90_000)  # s, fine enough for any frame rate
@@ -34,11 +32,12 @@ class Mp4Writer:
     players keep them in sync without edit lists.
     """
 
-    def __init__(self, path: Path, times_s: NDArray[np.float64], sound_source: Path | None) -> None:
+    def __init__(self, path: Path, times_s: NDArray[np.float64], sound: Iterable[Any] | None) -> None:
+        """times_s: times of all pictures    sound: decoded PyAV frames; None for none."""
         self._path = path
         median_s = float(np.median(frame_durations_s(times_s))) if len(times_s) > 1 else 0.04
         self._rate = Fraction(1 / max(median_s, 1e-3)).limit_denominator(1001)
-        self._sound_source = sound_source
+        self._decoded = sound
         self._first_s: float | None = None
         self._last_pts = -1
         self._sound: Iterator[Any] | None = None
@@ -79,8 +78,8 @@ class Mp4Writer:
         self._video.options = {"preset": "veryfast", "crf": "21"}
         context = self._video.codec_context
         context.colorspace = context.color_primaries = context.color_trc = 1  # BT.709
-        if self._sound_source is not None:
-            blocks = _sound_blocks(self._sound_source, first_s)
+        if self._decoded is not None:
+            blocks = _sound_blocks(self._decoded, first_s)
             block = next(blocks, None)  # a stream without packets makes an invalid file
             if block is not None:
                 self._sound = chain([block], blocks)
@@ -100,10 +99,10 @@ class Mp4Writer:
             self._container.mux(self._audio.encode(frame))
 
 
-def _sound_blocks(source: Path, start_s: float) -> Iterator[Any]:
-    """Yield the sound of `source` from `start_s` on, float32 stereo [2, 1024] at 48 kHz; gaps are silent."""
+def _sound_blocks(sound: Iterable[Any], start_s: float) -> Iterator[Any]:
+    """Yield the sound from `start_s` on, float32 stereo [2, 1024] at 48 kHz; gaps are silent."""
     pending = np.zeros((2, 0), np.float32)
-    for samples in _without_gaps(source, start_s):
+    for samples in _without_gaps(sound, start_s):
         pending = np.concatenate([pending, samples], axis=1)
         whole = pending.shape[1] // _SOUND_BLOCK * _SOUND_BLOCK
         for at in range(0, whole, _SOUND_BLOCK):
@@ -113,10 +112,10 @@ def _sound_blocks(source: Path, start_s: float) -> Iterator[Any]:
         yield np.ascontiguousarray(pending)
 
 
-def _without_gaps(source: Path, start_s: float) -> Iterator[Any]:
+def _without_gaps(sound: Iterable[Any], start_s: float) -> Iterator[Any]:
     """Yield consecutive pieces of sound [2, n] without gaps or overlaps, the first at `start_s`."""
     samples_written = 0
-    for time_s, samples in _decoded_sound(source):
+    for time_s, samples in _resampled(sound):
         gap = round((time_s - start_s) * _SOUND_RATE_HZ) - samples_written
         if abs(gap) < _SOUND_RATE_HZ // 50:  # a difference below 20 ms is rounding of times
             gap = 0
@@ -127,27 +126,15 @@ def _without_gaps(source: Path, start_s: float) -> Iterator[Any]:
         samples_written += max(0, gap) + kept.shape[1]
 
 
-def _decoded_sound(source: Path) -> Iterator[tuple[float, Any]]:
-    """Yield time in s and samples [2, n] float32 at 48 kHz of the first audio stream, in order."""
-    try:
-        # An absolute path, because FFmpeg takes the name "12:30.mp4" for a protocol.
-        with av.open(str(source.absolute()), metadata_errors="replace") as container:
-            if not container.streams.audio:
-                return
-            resampler: Any = None
-            audio_format, time_s = None, 0.0
-            for decoded in container.decode(audio=0):
-                if audio_format != (
-                    audio_format := (decoded.sample_rate, decoded.format.name, decoded.layout.name)
-                ):
-                    resampler = av.AudioResampler(format="fltp", layout="stereo", rate=_SOUND_RATE_HZ)
-                for frame in resampler.resample(decoded):
-                    time_s = float(frame.time) if frame.time is not None else time_s
-                    # The AAC encoder refuses NaN, and samples beyond full scale cannot be played.
-                    yield time_s, np.clip(np.nan_to_num(frame.to_ndarray()), -1.0, 1.0)
-                    time_s += frame.samples / _SOUND_RATE_HZ
-    except av.FFmpegError as error:
-        raise MediaError(
-            f"The sound of {source.name} stops decoding ({error}), so it cannot be copied. "
-            f"Re-encode it and try again: ffmpeg -i {source.name} -c:a aac repaired.mp4"
-        ) from error
+def _resampled(sound: Iterable[Any]) -> Iterator[tuple[float, Any]]:
+    """Yield time in s and samples [2, n] float32 at 48 kHz of decoded audio frames."""
+    resampler: Any = None
+    audio_format, time_s = None, 0.0
+    for decoded in sound:
+        if audio_format != (audio_format := (decoded.sample_rate, decoded.format.name, decoded.layout.name)):
+            resampler = av.AudioResampler(format="fltp", layout="stereo", rate=_SOUND_RATE_HZ)
+        for frame in resampler.resample(decoded):
+            time_s = float(frame.time) if frame.time is not None else time_s
+            # The AAC encoder refuses NaN, and samples beyond full scale cannot be played.
+            yield time_s, np.clip(np.nan_to_num(frame.to_ndarray()), -1.0, 1.0)
+            time_s += frame.samples / _SOUND_RATE_HZ

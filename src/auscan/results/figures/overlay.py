@@ -12,7 +12,7 @@ See also: pipeline/outputs.py (decoding), mp4.py (the file).
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, Protocol
+from typing import Any, Final, Protocol
 
 import cv2
 import numpy as np
@@ -73,18 +73,19 @@ def write_overlay(
     frames: Iterable[FrameLike],
     table: pd.DataFrame,
     thresholds: Sequence[float],
-    sound_source: Path | None,
+    sound_frames: Iterable[Any] | None,
     sound: Speech | None = None,
 ) -> None:
-    """Write the frames with the table drawn on them to `path` (.mp4), with the sound of `sound_source`.
+    """Write the frames with the table drawn on them to `path` (.mp4).
 
+    sound_frames: decoded PyAV frames of the sound (`media.audio.decode_sound`); None: without sound.
     sound: level and speech to draw; None: without sound.
-    Raises MediaError if there is no frame or the sound cannot be decoded.
+    Raises MediaError if there is no frame.
     """
     times = frame_times_s(table)
     faces = _faces_by_frame(table)
     painter: Painter | None = None
-    with atomic_path(path) as temporary, Mp4Writer(temporary, times, sound_source) as writer:
+    with atomic_path(path) as temporary, Mp4Writer(temporary, times, sound_frames) as writer:
         for frame in frames:
             height, width = frame.image.shape[:2]
             painter = painter or Painter(height, width, au_columns(table.columns), thresholds)

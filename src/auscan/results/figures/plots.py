@@ -23,7 +23,7 @@ from plotly.subplots import make_subplots
 from auscan.core.aus import ACTION_UNITS, au_columns
 from auscan.core.config import MAX_INTENSITY
 from auscan.results.events import Speech
-from auscan.results.table import active_columns, frame_durations_s, frame_times_s, value_column
+from auscan.results.table import ROUNDING_S, active_columns, frame_durations_s, frame_times_s, value_column
 
 MAX_POINTS: Final[int] = 6000
 """Points of one curve at most; more are not visible and make the file large."""
@@ -103,10 +103,10 @@ def face_figure(data: FigureData, face_id: int, limit: int = MAX_POINTS) -> go.F
             continue
         values = _values_by_frame(times, index, rows[value_column(data.table, name)])
         label = f"{name} at %{{x:.2f}} s: %{{y:.2f}}"
-        _add_curve(figure, j + 1, *downsample(times.starts_s, values, limit), label)
+        _add_curve(figure, j + 1, *_points(times, values, limit), label)
         if f"{name}_r" in rows:
             intensities = _values_by_frame(times, index, rows[f"{name}_r"])
-            _add_intensity(figure, j + 1, *downsample(times.starts_s, intensities, limit), name)
+            _add_intensity(figure, j + 1, *_points(times, intensities, limit), name)
         line = {"color": _THRESHOLD_COLOUR, "width": 1, "dash": "dot"}
         figure.add_hline(y=data.thresholds[j], line=line, row=j + 1, col=1)
         span_s = float(times.ends_s[-1] - times.starts_s[0])
@@ -114,7 +114,7 @@ def face_figure(data: FigureData, face_id: int, limit: int = MAX_POINTS) -> go.F
     quality_row, speech_row = len(au_names) + 1, len(au_names) + 2
     _add_row_title(figure, quality_row, "<b>quality</b> of the face image")
     quality = _values_by_frame(times, index, rows["quality"])
-    points = downsample(times.starts_s, quality, limit // 3)
+    points = _points(times, quality, limit // 3)
     _add_curve(figure, quality_row, *points, "quality at %{x:.2f} s: %{y:.2f}")
     figure.update_yaxes(range=[-0.24, 1.06], showticklabels=False, showgrid=False, zeroline=False)
     if data.sound is not None:
@@ -132,7 +132,7 @@ def overview_figure(table: pd.DataFrame, sound: Speech | None) -> go.Figure:
     figure = _make_rows(heights_px)
     faces = table.groupby("frame", sort=True)["success"].sum().to_numpy(float)
     _add_row_title(figure, 1, "<b>faces</b> in each frame")
-    x, y = downsample(times.starts_s, faces, MAX_POINTS)
+    x, y = _points(times, faces, MAX_POINTS)
     _add_curve(figure, 1, x, y, "%{x:.2f} s: %{y:.0f} faces", shape="hv")
     step = max(1, math.ceil(faces.max(initial=1) / 4))  # integers, and at most five ticks
     inside = {"ticklabelposition": "inside top", "col": 1}  # the margin is narrow for phones
@@ -179,6 +179,18 @@ def downsample(
     lowest = first + np.where(np.isnan(bins), np.inf, bins).argmin(axis=1)
     kept = np.unique(np.concatenate([lowest, highest]))
     return times_s[kept], values[kept]
+
+
+def _points(
+    times: _FrameTimes, values: NDArray[np.float64], limit: int
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return the points of a curve [F], at most `limit`, and a NaN in each of the `limit` longest pauses."""
+    times_s, values = downsample(times.starts_s, values, limit)
+    lengths_s = times.starts_s[1:] - times.ends_s[:-1]
+    longest = np.argsort(-lengths_s, kind="stable")[:limit]
+    ends_s = np.sort(times.ends_s[longest[lengths_s[longest] > ROUNDING_S]])
+    at = np.searchsorted(times_s, ends_s)
+    return np.insert(times_s, at, ends_s), np.insert(np.asarray(values, np.float64), at, np.nan)
 
 
 def runs(codes: NDArray[np.integer]) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
