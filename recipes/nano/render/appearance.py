@@ -289,7 +289,11 @@ def _glasses(dark: bool, eyes_cm: float, random: Random) -> list[tuple[Floats, F
     for x in (-3.25, 3.25):
         ring = [
             np.stack(
-                [x + (half[0] + o) * cos, -0.3 + (half[1] + o) * sin, front - 0.07 * (x + half[0] * cos) ** 2],
+                [
+                    x + (half[0] + o) * cos,
+                    -0.3 + (half[1] + o) * sin,
+                    front - 0.07 * (x + half[0] * cos) ** 2,
+                ],
                 -1,
             )
             for o in (0, bulk)

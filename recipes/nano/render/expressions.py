@@ -56,7 +56,13 @@ AU_COMBINATIONS = (
     ),
     *(("AU01", "AU02", "AU05", "AU25", "AU26"), ("AU01", "AU02", "AU04", "AU05", "AU20", "AU25")),
     *(("AU04", "AU05", "AU07", "AU23"), ("AU09", "AU17"), ("AU04", "AU09", "AU10", "AU25"), ("AU14", "AU24")),
-    *(("AU15", "AU17"), ("AU01", "AU04", "AU15", "AU17"), ("AU17", "AU24"), ("AU12", "AU14"), ("AU14", "AU17")),
+    *(
+        ("AU15", "AU17"),
+        ("AU01", "AU04", "AU15", "AU17"),
+        ("AU17", "AU24"),
+        ("AU12", "AU14"),
+        ("AU14", "AU17"),
+    ),
     *(("AU28",), ("AU12", "AU28"), ("AU07", "AU45"), ("AU06", "AU12", "AU45"), ("AU20", "AU25")),
 )
 """AUs that occur together in joy, surprise, anger, sadness, disgust, fear, doubt."""

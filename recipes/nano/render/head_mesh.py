@@ -75,7 +75,9 @@ class Head:
     chin: int
     """Vertex of the chin."""
 
-    def vertices(self, shape: Floats, au_deltas: Floats, left: Floats, right: Floats, extras: Floats) -> Floats:
+    def vertices(
+        self, shape: Floats, au_deltas: Floats, left: Floats, right: Floats, extras: Floats
+    ) -> Floats:
         """Return the mesh [V, 3] of a person.
 
         shape: [V, 3] cm, the face at rest.  au_deltas: [A, V, 3] of the person.

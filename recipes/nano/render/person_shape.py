@@ -97,7 +97,9 @@ def draw_au_deltas(head: Head, random: Random) -> Floats:
     if len(head.expressions):
         drawn = 0.35 * usual + 0.65 * _mixed(head, random)
     for row in range(len(drawn)):
-        drawn[row] *= (1 + 0.3 * smooth_field(head.face.neutral, float(random.uniform(4, 9)), random))[:, None]
+        drawn[row] *= (1 + 0.3 * smooth_field(head.face.neutral, float(random.uniform(4, 9)), random))[
+            :, None
+        ]
     gains = np.exp(random.normal(0, 0.15, len(drawn))) * _largest(usual) / np.maximum(_largest(drawn), 1e-6)
     depth = random.uniform(0.35, 1.5) * (random.random(len(drawn)) < 0.7)
     return np.asarray(gains[:, None, None] * drawn + depth[:, None, None] * head.relief, np.float32)
