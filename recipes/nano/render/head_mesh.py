@@ -5,7 +5,7 @@ built-in face of the synthetic benchmark ("builtin"). A network is trained on on
 see what carries over to a rig that it has never seen.
 
 Inputs: the path of an ict_facekit.npz, or nothing. Returns: a `Head`, and meshes [V, 3] in cm.
-See also: person_shape.py (shape and AUs of one person), appearance.py (skin, hair), camera_model.py (pictures).
+See also: person_shape.py (shape and AUs of a person), appearance.py (skin, hair), camera_model.py (pictures).
 """
 
 from dataclasses import dataclass, replace

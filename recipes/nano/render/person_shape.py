@@ -56,7 +56,7 @@ FEATURES_CM = {
     "jaw wide": ((5.0, -8.0), (2.0, 2.5), (0.6, 0.0)),
     "chin long": ((0.0, -11.0), (3.0, 1.6), (0.0, -0.7)),
 }
-"""Place, extent and displacement (outwards, upwards) of one standard deviation of a feature, on both sides."""
+"""Place, extent and displacement (outwards, upwards) of a standard deviation of a feature, on both sides."""
 
 
 def draw_shape(head: Head, random: Random) -> Floats:

@@ -25,7 +25,6 @@ from recipes.nano.render.occluders import covered_share, region_covers
 from recipes.nano.render.rendered_faces import RenderedArrays
 from recipes.nano.train.augment import MIRRORED, augment_crop, fill_border, jitter_points
 
-
 BLANK = 0.02
 """Share of blank crops."""
 

@@ -35,7 +35,6 @@ from recipes.nano.train.clip_stage import train_clips
 from recipes.nano.train.clip_windows import ClipSettings
 from recipes.nano.train.face_stage import VARIANTS, FaceSettings, freeze_variant, log, train_faces
 
-
 DEVELOPMENT_PEOPLE = DEVELOPMENT[:150]
 """People of the held-out rig, whose scores are logged."""
 
