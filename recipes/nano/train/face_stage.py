@@ -42,6 +42,8 @@ from recipes.nano.train.face_batches import FaceBatch, FaceBatches, development_
 
 VARIANTS = ("full", "whole-face-only", "no-audio")
 """Names of the trained networks."""
+NEW_PARTS = ("gate.", "contrast.", "own_response")
+"""Parts of the alignment that are not taken from another checkpoint."""
 _CLOSED_GATE = -1e4
 """Gate bias whose sigmoid is 0 in any precision."""
 
@@ -180,8 +182,8 @@ def pose_occlusion_loss(
 def start_weights(network: AuscanNetwork, start: AuscanNetwork) -> set[str]:
     """Copy visual stage and head of another checkpoint, which may have other AUs. Return the names copied.
 
-    AUs that the other has keep their weights. Gates, contrast and intensities are new: the gates of a
-    checkpoint that was trained without covers are all open.
+    AUs that the other has keep their weights. `NEW_PARTS` and the intensities are new: the gates of a
+    checkpoint that was trained without covers are all open, and AUs of format 1 select the same patches.
     """
     au_names, had = network.config.au_names, start.config.au_names
     one_more = network.config.model_copy(update={"au_names": (*au_names, "one more")})
@@ -192,7 +194,7 @@ def start_weights(network: AuscanNetwork, start: AuscanNetwork) -> set[str]:
         for name in new
         if name in old
         and name.startswith(("visual.", "temporal.head."))
-        and not name.startswith(("visual.alignment.gate.", "visual.alignment.contrast."))
+        and not name.startswith(tuple(f"visual.alignment.{part}" for part in NEW_PARTS))
     }
     for name in copied:
         new[name] = select_aus(old[name], new[name], larger[name].shape, had, au_names)
