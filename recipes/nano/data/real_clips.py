@@ -81,6 +81,12 @@ def training_tracks(tracks: list[ClipTrack]) -> list[ClipTrack]:
     return [t for t in tracks if not {t.clip, t.person} & {*kept} and (t.labels >= 0).any()]
 
 
+def development_tracks(tracks: list[ClipTrack]) -> list[ClipTrack]:
+    """Select the tracks with labels of the clips and people that are held out for development."""
+    kept = {*DEVELOPMENT, *DEVELOPMENT_PEOPLE}
+    return [t for t in tracks if {t.clip, t.person} & kept and (t.labels >= 0).any()]
+
+
 def single_frames(tracks: list[ClipTrack]) -> Frames:
     """Gather every labelled frame.
 

@@ -180,7 +180,7 @@ def pose_occlusion_loss(
 
 @torch.no_grad()
 def start_weights(network: AuscanNetwork, start: AuscanNetwork) -> set[str]:
-    """Copy visual stage and head of another checkpoint, which may have other AUs. Return the names copied.
+    """Copy encoders, alignment and head of another checkpoint, which may have other AUs. Return the names copied.
 
     AUs that the other has keep their weights. `NEW_PARTS` and the intensities are new: the gates of a
     checkpoint that was trained without covers are all open, and AUs of format 1 select the same patches.
@@ -193,7 +193,7 @@ def start_weights(network: AuscanNetwork, start: AuscanNetwork) -> set[str]:
         name
         for name in new
         if name in old
-        and name.startswith(("visual.", "temporal.head."))
+        and name.startswith(("visual.", "audio.", "temporal.head."))
         and not name.startswith(tuple(f"visual.alignment.{part}" for part in NEW_PARTS))
     }
     for name in copied:
