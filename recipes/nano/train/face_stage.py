@@ -180,10 +180,11 @@ def pose_occlusion_loss(
 
 @torch.no_grad()
 def start_weights(network: AuscanNetwork, start: AuscanNetwork) -> set[str]:
-    """Copy encoders, alignment and head of another checkpoint, which may have other AUs. Return the names copied.
+    """Copy encoders, alignment and head of another checkpoint. Return the names of the weights copied.
 
-    AUs that the other has keep their weights. `NEW_PARTS` and the intensities are new: the gates of a
-    checkpoint that was trained without covers are all open, and AUs of format 1 select the same patches.
+    It may have other AUs; those in both keep their weights. `NEW_PARTS` and the intensities are new: the
+    gates of a checkpoint that was trained without covers are all open, and AUs of format 1 select the same
+    patches.
     """
     au_names, had = network.config.au_names, start.config.au_names
     one_more = network.config.model_copy(update={"au_names": (*au_names, "one more")})
