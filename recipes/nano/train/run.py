@@ -27,7 +27,7 @@ from recipes.nano.calibrate.calibrate import calibrate_checkpoint
 from recipes.nano.calibrate.export_graphs import export_nano
 from recipes.nano.data.real_clips import DEVELOPMENT as DEVELOPMENT_CLIPS
 from recipes.nano.data.real_clips import HELD_OUT, load_clips, single_frames, training_tracks
-from recipes.nano.data.real_faces import load_faces
+from recipes.nano.data.real_faces import Faces, load_faces
 from recipes.nano.data.teacher_labels import NANO_AUS, REFERENCE
 from recipes.nano.render.rendered_clips import load_rendered_clips
 from recipes.nano.render.rendered_faces import DEVELOPMENT, load_rendered
@@ -80,6 +80,11 @@ def main() -> None:
     log(variant_run / "done.jsonl", **logged, **scores)
 
 
+def read_training_faces(data: Path, run: Path) -> Faces:
+    """Read the real faces of the data folder, or their arrays from the run folder."""
+    return load_faces([data / "faces_train.parquet", data / "faces_more.parquet"], run / "faces.npz")
+
+
 def network_config() -> NetworkConfig:
     """Return the settings of the network: nineteen AUs with intensities, a quarter of the patches active."""
     changes = {"au_names": NANO_AUS, "intensity": True, "alignment": AlignmentConfig()}
@@ -96,7 +101,7 @@ def train_network(
     clip_settings: ClipSettings,
 ) -> tuple[AuscanNetwork, dict[str, float]]:
     """Run both stages, with caches in `run` and states in `variant_run`. Return network and scores."""
-    faces = load_faces([data / "faces_train.parquet", data / "faces_more.parquet"], run / "faces.npz")
+    faces = read_training_faces(data, run)
     rendered = load_rendered(data / "ict_facekit.npz", run / "rendered.npz")
     held_out = load_rendered(None, run / "builtin.npz", DEVELOPMENT_PEOPLE)
     tracks = load_clips(data, run / "clips")
