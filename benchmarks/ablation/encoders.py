@@ -19,15 +19,14 @@ from pathlib import Path
 import torch
 
 sys.path.insert(0, str(Path(__file__).parents[2]))  # the repository, for recipes and benchmarks
-from auscan.core.config import HubVisualConfig, NetworkConfig, nano
+from auscan.core.config import HubVisualConfig, NetworkConfig
 from auscan.model.network import AuscanNetwork
 from benchmarks.ablation.leave_out import SHORT, STEPS, epochs_for, face_scores, measured_table
 from benchmarks.accuracy.metric_tables import page
 from recipes.nano.data.real_clips import load_clips, single_frames, training_tracks
-from recipes.nano.data.real_faces import load_faces
 from recipes.nano.render.rendered_faces import TEST, load_rendered
 from recipes.nano.train.face_stage import train_faces
-from recipes.nano.train.run import parameter_count
+from recipes.nano.train.run import network_config, parameter_count, read_training_faces
 
 LEAD = (
     "ROC-AUC of the convolutional encoder of nano and of a ViT of DINOv2's shape and the same speed, after a "
@@ -50,9 +49,9 @@ def main() -> None:
     parser.add_argument("--write", type=Path, help="also write the table into this file")
     args = parser.parse_args()
     torch.set_num_threads(1)
-    faces = load_faces(args.data / "faces_train.parquet", args.run / "faces.npz")
+    faces = read_training_faces(args.data, args.run)
     rendered = load_rendered(args.data / "ict_facekit.npz", args.run / "rendered.npz")
-    clips = load_clips(args.data / "clips", args.data / "clips_teacher", args.run / "clips")
+    clips = load_clips(args.data, args.run / "clips")
     frames = single_frames(training_tracks(clips))
     people = load_rendered(args.data / "ict_facekit.npz", args.run / "rendered_test.npz", TEST[:150])
     settings = replace(SHORT, epochs=epochs_for(args.steps, faces, SHORT))
@@ -85,8 +84,8 @@ def encoders() -> dict[str, NetworkConfig]:
         "image_size": 112,
         "patch_size": 16,
     }
-    vit = nano().model_copy(update={"visual": HubVisualConfig(crop_size=112, arch=arch), "grid": 7})
-    return {"convolutional (nano)": nano(), "ViT": vit}
+    vit = network_config().model_copy(update={"visual": HubVisualConfig(crop_size=112, arch=arch), "grid": 7})
+    return {"convolutional (nano)": network_config(), "ViT": vit}
 
 
 @torch.no_grad()

@@ -26,27 +26,34 @@ import torch
 from numpy.typing import NDArray
 
 sys.path.insert(0, str(Path(__file__).parents[2]))  # the repository, for recipes and benchmarks
-from auscan.core.aus import AFFWILD2_AUS
-from auscan.core.config import NetworkConfig, nano
+from auscan.core.config import NetworkConfig
 from auscan.faces.align import SIDE, crop_face
 from auscan.model.network import AuscanNetwork
 from benchmarks.accuracy.corruptions import corrupt
 from benchmarks.accuracy.metric_tables import markdown, page
-from recipes.nano.data.real_clips import DEVELOPMENT, Frames, load_clips, single_frames, training_tracks
-from recipes.nano.data.real_faces import Faces, load_faces
-from recipes.nano.data.teacher_labels import RULES
+from recipes.nano.data.real_clips import (
+    DEVELOPMENT,
+    Frames,
+    development_tracks,
+    load_clips,
+    single_frames,
+    training_tracks,
+)
+from recipes.nano.data.real_faces import Faces
+from recipes.nano.data.teacher_labels import NANO_AUS, RULES
 from recipes.nano.render.rendered_clips import load_rendered_clips
 from recipes.nano.render.rendered_faces import TEST, RenderedArrays, load_rendered
 from recipes.nano.train import face_batches
-from recipes.nano.train.clip_stage import development_scores, development_tracks, mean_auc, train_clips
-from recipes.nano.train.clip_windows import ClipSettings
+from recipes.nano.train.clip_stage import MOUTH_AUS, development_scores, mean_auc, train_clips
+from recipes.nano.train.clip_windows import ClipSettings, encode_tracks
 from recipes.nano.train.face_stage import FaceSettings, FaceTraining, predict_crops, train_faces
+from recipes.nano.train.run import network_config, read_training_faces
 
 TITLE = "Training data: what each source contributes"
 LEAD = "Accuracy of nano after short trainings on all data, and on all data except one source."
 STEPS = 860
 """Steps of stage 1: two passes over the real faces, which make up a third of a batch."""
-SHORT = FaceSettings(warmup_steps=100, average=0.99)
+SHORT = FaceSettings(rate=2e-3, average=0.99)
 """Settings of stage 1 for few steps: shorter warm-up and weight average."""
 HARD = ("mouth covered", "eyes covered", "blur", "darkness", "compression")
 """Corruptions of real faces."""
@@ -55,7 +62,7 @@ LEVEL = 2
 TURNED_DEG = 30
 """Yaw above which a rendered head counts as turned, degrees."""
 AUDIO_NAMES = {"own": "own audio", "none": "no audio", "other": "other audio"}
-DIRECT = [j for j, name in enumerate(AFFWILD2_AUS) if name in RULES]
+DIRECT = [j for j, name in enumerate(NANO_AUS) if name in RULES]
 """Columns of the AUs with a teacher score."""
 
 
@@ -94,10 +101,10 @@ def main() -> None:
 
 def faces_table(data: Path, run: Path, steps: int) -> list[str]:
     """Return the table of stage 1 with everything and without each source, as Markdown lines."""
-    faces = load_faces(data / "faces_train.parquet", run / "faces.npz")
+    faces = read_training_faces(data, run)
     rendered = load_rendered(data / "ict_facekit.npz", run / "rendered.npz")
     people = load_rendered(data / "ict_facekit.npz", run / "rendered_test.npz", TEST[:150])
-    frames = single_frames(training_tracks(load_clips(data / "clips", data / "clips_teacher", run / "clips")))
+    frames = single_frames(training_tracks(load_clips(data, run / "clips")))
     rows = {}
     for name, training_data in training_sets(faces, rendered, frames).items():
         own = run / "leave_out" / name.replace(" ", "-")
@@ -110,7 +117,12 @@ def faces_table(data: Path, run: Path, steps: int) -> list[str]:
         settings = replace(settings, epochs=epochs_for(steps, faces, settings))
         with training_data.corruption:
             weights = train_faces(
-                training_data.faces, training_data.rendered, training_data.frames, nano(), settings, own
+                training_data.faces,
+                training_data.rendered,
+                training_data.frames,
+                network_config(),
+                settings,
+                own,
             )
         rows[name] = face_scores(weights, faces, people)
         print(name, rows[name], flush=True)
@@ -161,7 +173,7 @@ def face_scores(
     weights: Path, faces: Faces, people: RenderedArrays, config: NetworkConfig | None = None
 ) -> dict[str, float]:
     """Compute the mean AUC of a trained stage 1 by kind of picture. config: None for nano's."""
-    model = FaceTraining(config or nano(), faces.blendshapes.shape[1])
+    model = FaceTraining(config or network_config(), faces.blendshapes.shape[1])
     model.network.load_state_dict(torch.load(weights, weights_only=True))
     kept = np.flatnonzero(faces.development)
     labels = faces.labels[kept]
@@ -173,7 +185,7 @@ def face_scores(
     crops = np.stack(
         [crop_face(i, p, SIDE) for i, p in zip(people.images, people.detector_points, strict=True)]
     )
-    logits, all_aus = predict_crops(model, crops), list(range(len(AFFWILD2_AUS)))
+    logits, all_aus = predict_crops(model, crops), list(range(len(NANO_AUS)))
     turned = np.abs(people.pose[:, 0]) > TURNED_DEG
     return {
         "real faces": score("clean"),
@@ -194,16 +206,17 @@ def corrupted_crops(faces: Faces, rows: NDArray[np.intp], kind: str) -> Iterator
 
 def clips_table(data: Path, run: Path) -> list[str]:
     """Return the table of stage 2 with both kinds of clips and without each, as Markdown lines."""
-    faces = load_faces(data / "faces_train.parquet", run / "faces.npz")
+    faces = read_training_faces(data, run)
     rendered = load_rendered(data / "ict_facekit.npz", run / "rendered.npz")
-    tracks = load_clips(data / "clips", data / "clips_teacher", run / "clips")
+    tracks = load_clips(data, run / "clips")
     all_rendered_clips = [
         found.track for found in load_rendered_clips(data / "ict_facekit.npz", run / "rendered_clips")
     ]
     whole = stage_one(run)
     whole.load_state_dict(torch.load(run / "clips_averaged.pt", weights_only=True))
-    rows = {"everything": development_scores(whole, development_tracks(whole, tracks))}
-    kept = [track for track in tracks if track.clip in DEVELOPMENT]
+    kept = development_tracks(tracks)
+    encoded = encode_tracks(whole, kept, 1, ClipSettings(sounds=0), run / "development_tracks.pt")
+    rows = {"everything": development_scores(whole, encoded)}
     for name, real, rendered_clips in (
         ("no real clips", kept, all_rendered_clips),
         ("no rendered clips", tracks, []),
@@ -215,7 +228,11 @@ def clips_table(data: Path, run: Path) -> list[str]:
         ]
         print(name, rows[name], flush=True)
     names = {"clip_auc": "AUC", "within": "r within a clip"}
-    names |= {f"heard_{whose}": f"mouth covered, {name}" for whose, name in AUDIO_NAMES.items()}
+    names |= {
+        f"{au}_{whose}": f"{au}, mouth covered, {name}"
+        for au in MOUTH_AUS
+        for whose, name in AUDIO_NAMES.items()
+    }
     named = {name: {names[key]: value for key, value in row.items()} for name, row in rows.items()}
     note = (
         f"Agreement with the teacher on the development clips ({', '.join(DEVELOPMENT)}), which were used to "
@@ -228,7 +245,7 @@ def clips_table(data: Path, run: Path) -> list[str]:
 
 def stage_one(run: Path) -> AuscanNetwork:
     """Load the network of a run after stage 1."""
-    network = AuscanNetwork(nano())
+    network = AuscanNetwork(network_config())
     network.load_state_dict(torch.load(run / "faces_averaged.pt", weights_only=True))
     return network.eval()
 

@@ -20,13 +20,13 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 sys.path.insert(0, str(Path(__file__).parents[2]))  # the repository, for recipes and benchmarks
-from auscan.core.aus import AFFWILD2_AUS
 from auscan.core.config import AlignmentConfig, ConvVisualConfig
 from auscan.encoders.visual import ConvEncoder
 from auscan.faces.align import SIDE, crop_face
 from auscan.model.alignment import GranularityAlignment
 from auscan.model.checkpoint import load_checkpoint
 from auscan.model.head import ActionUnitHead
+from recipes.nano.data.teacher_labels import NANO_AUS
 from recipes.nano.render.rendered_faces import DEVELOPMENT, TRAIN, RenderedArrays, load_rendered
 
 TRAINING_PEOPLE, TEST_PEOPLE = 600, 150
@@ -48,7 +48,7 @@ def main() -> None:
     }  # [seeds, A] each
     for scales, aucs in figures.items():
         grid = ConvVisualConfig(patch_scales=scales).patch_grid
-        by_au = ", ".join(f"{au} {auc:.3f}" for au, auc in zip(AFFWILD2_AUS, aucs.mean(0), strict=True))
+        by_au = ", ".join(f"{au} {auc:.3f}" for au, auc in zip(NANO_AUS, aucs.mean(0), strict=True))
         print(f"{grid} x {grid} patches: mean AUC {aucs.mean():.4f} ({by_au})")
     gain = (figures[2] - figures[1]).mean(1)
     print(f"gain of the second scale by seed: {', '.join(f'{each:+.4f}' for each in gain)}")
@@ -68,9 +68,9 @@ class ScaledNetwork(nn.Module):
         if self.encoder.fine is not None:
             self.encoder.fine.requires_grad_(True)
         self.alignment = GranularityAlignment(
-            self.encoder.width, config.patch_grid**2, AlignmentConfig(), len(AFFWILD2_AUS)
+            self.encoder.width, config.patch_grid**2, AlignmentConfig(), len(NANO_AUS)
         )
-        self.head = ActionUnitHead(128, 32, len(AFFWILD2_AUS))
+        self.head = ActionUnitHead(128, 32, len(NANO_AUS))
 
     def forward(self, crops: Tensor) -> Tensor:
         """Return logits [b, A] for crops [b, S, S, 3] uint8."""
@@ -101,7 +101,7 @@ def auc_by_au(scales: int, training: RenderedArrays, test: RenderedArrays, seed:
     with torch.no_grad():
         logits = torch.cat([network(part) for part in crops_of(test).split(BATCH)]).numpy()
     aucs = []
-    for column in range(len(AFFWILD2_AUS)):
+    for column in range(len(NANO_AUS)):
         known_rows = test.labels[:, column] >= 0
         aucs.append(roc_auc_score(test.labels[known_rows, column], logits[known_rows, column]))
     print(f"{scales} scales, seed {seed}: {np.mean(aucs):.4f}", file=sys.stderr, flush=True)

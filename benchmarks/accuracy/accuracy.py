@@ -29,8 +29,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 sys.path.insert(0, str(Path(__file__).parents[2]))  # the repository, for recipes and benchmarks
-from auscan.core.aus import AFFWILD2_AUS
-from auscan.core.checkpoint_folder import CARD_FILE
+from auscan.core.checkpoint_folder import CARD_FILE, find_checkpoint, read_config
 from auscan.core.environment import versions
 from auscan.results.table import BOX_COLUMNS, active_columns, read_result_table
 from benchmarks.accuracy.held_out_data import (
@@ -83,26 +82,27 @@ def main() -> None:
 
 def faces_part(data: Path, model: str, every: int) -> list[str]:
     """Return the tables of the held-out faces, as Markdown lines."""
-    faces = real_faces(data, every)
-    found = detect_pictures(faces, model)
-    scores = agreement(found, faces.truth.labels)
+    faces, names = real_faces(data, every), au_names_of(model)
+    found, labels = detect_pictures(faces, model), faces.truth.of(names).labels
+    scores = agreement(found, labels, names)
     lines = ["## Faces of `faces_val.parquet`", "", *with_mean(scores), ""]
-    for title, names in (("eight", FIRST_EIGHT), ("ten", ALL_TEN)):
-        mean = scores.reindex(list(names))["auc"].mean()
-        lines.append(f"Mean AUC over {title} ({', '.join(names)}): {mean:.4f}.  ")
+    for title, of_mean in (("eight", FIRST_EIGHT), ("ten", ALL_TEN)):
+        mean = scores.reindex(list(of_mean))["auc"].mean()
+        lines.append(f"Mean AUC over {title} ({', '.join(of_mean)}): {mean:.4f}.  ")
     groups = {**pose_groups(faces.about, (10, 20)), **quality_groups(found)}
-    return [*lines, found_line(found), "", *by_group(groups, found, faces.truth.labels), ""]
+    return [*lines, found_line(found), "", *by_group(groups, found, labels, names), ""]
 
 
 def clips_part(data: Path, model: str, every: int) -> list[str]:
     """Return the tables of the held-out clips, as Markdown lines; `every` has no effect."""
-    clips = held_out_clips(data)
+    clips, au_names = held_out_clips(data), au_names_of(model)
+    truths = [clip.truth.of(au_names) for clip in clips]
     tables = detect_files([clip.path for clip in clips], model)
     matched = [match(table, clip.truth) for table, clip in zip(tables, clips, strict=True)]
-    scores = agreement(pd.concat(matched), np.concatenate([clip.truth.labels for clip in clips]))
+    scores = agreement(pd.concat(matched), np.concatenate([truth.labels for truth in truths]), au_names)
+    pairs = zip(matched, truths, strict=True)
     within = within_clips(
-        (table[list(AFFWILD2_AUS)].to_numpy(np.float64), clip.truth.scores, clip.truth.soft)
-        for table, clip in zip(matched, clips, strict=True)
+        ((table[list(au_names)].to_numpy(np.float64), t.scores, t.soft) for table, t in pairs), au_names
     )
     names = ", ".join(clip.path.stem for clip in clips)
     note = (
@@ -119,7 +119,8 @@ def rendered_part(data: Path, model: str, every: int) -> list[str]:
     """Return the tables of the rendered people, as Markdown lines."""
     faces = rendered_faces(data, PERSONS // every, OCCLUDED)
     found = detect_pictures(faces, model)
-    labels, about = faces.truth.labels, faces.about
+    names = au_names_of(model)
+    labels, about = faces.truth.of(names).labels, faces.about
     lightness = about["lightness"].to_numpy()
     dark, light = np.quantile(lightness, [1 / 3, 2 / 3])
     groups = {
@@ -134,11 +135,16 @@ def rendered_part(data: Path, model: str, every: int) -> list[str]:
         f"skin lighter than L* {light:.0f} (third)": lightness >= light,
         **quality_groups(found),
     }
-    lines = ["## Rendered people", "", *with_mean(agreement(found, labels)), "", found_line(found), ""]
-    return [*lines, *by_group(groups, found, labels), ""]
+    lines = ["## Rendered people", "", *with_mean(agreement(found, labels, names)), "", found_line(found), ""]
+    return [*lines, *by_group(groups, found, labels, names), ""]
 
 
 PARTS = {"faces": faces_part, "clips": clips_part, "rendered": rendered_part}
+
+
+def au_names_of(model: str) -> tuple[str, ...]:
+    """Return the AUs of a checkpoint."""
+    return read_config(find_checkpoint(model)).au_names
 
 
 def detect_pictures(pictures: LabelledPictures, model: str) -> pd.DataFrame:
@@ -180,14 +186,14 @@ def match(table: pd.DataFrame, truth: Truth) -> pd.DataFrame:
     return matched.assign(success=matched["success"].fillna(0))
 
 
-def agreement(found: pd.DataFrame, labels: NDArray[np.integer]) -> pd.DataFrame:
+def agreement(found: pd.DataFrame, labels: NDArray[np.integer], au_names: Sequence[str]) -> pd.DataFrame:
     """Compute positives, auc, f1, f1_scored and ece of each AU with labels, over the rows with a face."""
     probabilities, active = (
-        found[list(names)].to_numpy(np.float64) for names in (AFFWILD2_AUS, active_columns(AFFWILD2_AUS))
+        found[list(columns)].to_numpy(np.float64) for columns in (au_names, active_columns(au_names))
     )
-    scores = au_metrics(labels, probabilities, active)
+    scores = au_metrics(labels, probabilities, active, au_names)
     active[found["reason"] != ""] = np.nan
-    scores.insert(3, "f1_scored", au_metrics(labels, probabilities, active)["f1"])
+    scores.insert(3, "f1_scored", au_metrics(labels, probabilities, active, au_names)["f1"])
     return scores
 
 
@@ -221,14 +227,17 @@ def found_line(found: pd.DataFrame) -> str:
 
 
 def by_group(
-    groups: dict[str, NDArray[np.bool_]], found: pd.DataFrame, labels: NDArray[np.integer]
+    groups: dict[str, NDArray[np.bool_]],
+    found: pd.DataFrame,
+    labels: NDArray[np.integer],
+    au_names: Sequence[str],
 ) -> list[str]:
     """Return a table of groups: pictures, shares found and scored, mean AUC, F1 and ECE over its AUs."""
     rows = {}
     for name, inside in groups.items():
         if not inside.any():
             continue
-        scores, part = agreement(found[inside], labels[inside]), found[inside]
+        scores, part = agreement(found[inside], labels[inside], au_names), found[inside]
         scored = (part["reason"] == "").mean()
         means = scores[["auc", "f1", "f1_scored", "ece"]].mean()
         rows[name] = (inside.sum(), (part["success"] == 1).mean(), scored, len(scores), *means)
@@ -238,9 +247,8 @@ def by_group(
 
 def with_mean(scores: pd.DataFrame) -> list[str]:
     """Return the table with a row of means, as Markdown lines."""
-    table = scores.reindex([name for name in AFFWILD2_AUS if name in scores.index])
-    mean = table.mean().to_frame("mean").T
-    return markdown(pd.concat([table, mean]), "AU", FORMS)
+    mean = scores.mean().to_frame("mean").T
+    return markdown(pd.concat([scores, mean]), "AU", FORMS)
 
 
 if __name__ == "__main__":

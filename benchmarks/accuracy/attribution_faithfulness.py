@@ -20,7 +20,6 @@ from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
 
-from auscan.core.aus import AFFWILD2_AUS
 from auscan.faces.align import crop_face
 from auscan.inference.engine import FaceAttributions, InferenceEngine
 from auscan.inference.load import load_engine, require_attributions
@@ -49,7 +48,7 @@ def main() -> None:
     console = Console(width=100)
     console.print(blurring_table(engine, crops, logits, attributions, random))
     console.print(covered_patches_table(engine, crops, attributions, random))
-    console.print(gates_table(attributions))
+    console.print(gates_table(attributions, engine.config.au_names))
 
 
 def score_crops(parquet: Path, count: int, side: int) -> Crops:
@@ -90,7 +89,7 @@ def blurring_table(
     """Mean absolute change of each AU's logit when patches are blurred."""
     table = Table("AU", "most attended", "random", "least attended", title="mean |change of the logit|")
     sums = []
-    for j, name in enumerate(AFFWILD2_AUS):
+    for j, name in enumerate(engine.config.au_names):
         if name in engine.config.untrained_aus:
             continue
         order = np.argsort(np.where(attributions.patch_weights > 0, -attributions.attention[:, j], 1), axis=1)
@@ -130,10 +129,10 @@ def covered_patches_table(
     return table
 
 
-def gates_table(attributions: FaceAttributions) -> Table:
+def gates_table(attributions: FaceAttributions, au_names: tuple[str, ...]) -> Table:
     """Return the quantiles of the gates, a row an AU."""
     table = Table("AU", "1 %", "median", "99 %", title="gate: weight of the local view")
-    for name, values in zip(AFFWILD2_AUS, attributions.gates.T, strict=True):
+    for name, values in zip(au_names, attributions.gates.T, strict=True):
         table.add_row(name, *(f"{value:.2f}" for value in np.quantile(values, (0.01, 0.5, 0.99))))
     return table
 

@@ -69,6 +69,8 @@ def rounding_table(engine: TorchEngine, name: str, pictures: LabelledPictures) -
     crops = crops_of(engine, pictures)
     exact = logits_of(engine, crops, ROUNDINGS["not rounded"])
     patches = patches_of(engine, crops)
+    au_names = engine.config.au_names
+    labels = pictures.truth.of(au_names).labels
     columns = ("error of a token: mean", "largest", "change of a logit: mean", "largest", "mean AUC")
     table = Table("patches", *columns, title=f"{len(crops)} {name}")
     for form, rounding in ROUNDINGS.items():
@@ -76,7 +78,7 @@ def rounding_table(engine: TorchEngine, name: str, pictures: LabelledPictures) -
         error = np.linalg.norm(rounding(patches) - patches, axis=-1) / np.linalg.norm(patches, axis=-1)
         change = np.abs(logits - exact)
         scores = expit(logits)
-        auc = au_metrics(pictures.truth.labels, scores, (scores >= 0.5).astype(float))["auc"].mean()
+        auc = au_metrics(labels, scores, (scores >= 0.5).astype(float), au_names)["auc"].mean()
         shares = (f"{value:.3%}" for value in (error.mean(), error.max()))
         table.add_row(form, *shares, f"{change.mean():.4f}", f"{change.max():.3f}", f"{auc:.5f}")
     return table

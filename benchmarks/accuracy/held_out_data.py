@@ -6,12 +6,12 @@
     talking    rendered people who speak, written once as video files into a folder; exact labels
 
 The teacher is MediaPipe Face Landmarker, a model: agreement with it is not accuracy against human coders.
-Teacher labels of AU06 and AU23 are -1 (unknown).
+Teacher labels of AU06, AU09 and AU23 are -1 (unknown).
 
 Inputs: the data folder. Returns: `LabelledPictures`, or a list of `LabelledClip`.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
@@ -23,15 +23,21 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from auscan.core.aus import AFFWILD2_AUS
 from auscan.core.config import SAMPLE_RATE_HZ
 from auscan.media.audio import Waveform, read_waveform
 from auscan.media.video import Frame, read_frames
 from benchmarks.accuracy.face_tracking import POINTS
 from recipes.nano.data.real_clips import HELD_OUT
-from recipes.nano.data.teacher_labels import RULES, Targets, lip_gap, rule_score, teacher_targets
+from recipes.nano.data.teacher_labels import (
+    NANO_AUS,
+    RULES,
+    Targets,
+    lip_gap,
+    rule_score,
+    teacher_targets,
+)
 
-NO_TEACHER = ("AU06", "AU23")
+NO_TEACHER = ("AU06", "AU09", "AU23")
 """AUs without a teacher score."""
 RENDER_SEED = 7
 """Seed of expressions, poses and cameras. Persons have their own seeds."""
@@ -39,7 +45,7 @@ RENDER_SEED = 7
 
 @dataclass(frozen=True, eq=False)
 class Truth:
-    """Ground truth of R pictures or frames."""
+    """Ground truth of R pictures or frames, for the AUs of NANO_AUS."""
 
     labels: NDArray[np.int8]
     """[R, A]: 1 active, 0 inactive, -1 unknown."""
@@ -49,6 +55,12 @@ class Truth:
     """[R, A] soft targets, 0 to 1."""
     scores: NDArray[np.float32]
     """[R, A] teacher scores or rendered intensities; NaN if unknown."""
+
+    def of(self, au_names: Sequence[str]) -> "Truth":
+        """Return the truth of some AUs, in their order."""
+        columns = [NANO_AUS.index(name) for name in au_names]
+        labels, soft, scores = (each[:, columns] for each in (self.labels, self.soft, self.scores))
+        return Truth(labels, self.points, soft, scores)
 
 
 @dataclass(frozen=True, eq=False)
@@ -145,10 +157,10 @@ def _teacher_truth(table: pd.DataFrame, gaps: NDArray[np.float32]) -> Truth:
     """Convert the teacher's scores into ground truth."""
     targets: Targets = teacher_targets(table, gaps)
     scores = np.full(targets.soft.shape, np.nan, np.float32)
-    for column, name in enumerate(AFFWILD2_AUS):
+    for column, name in enumerate(NANO_AUS):
         if name in RULES:
             scores[:, column] = rule_score(table, gaps, name)
-    targets.labels[:, [AFFWILD2_AUS.index(name) for name in NO_TEACHER]] = -1
+    targets.labels[:, [NANO_AUS.index(name) for name in NO_TEACHER]] = -1
     points = np.stack([table[[f"{n}_x", f"{n}_y"]].to_numpy(np.float32) for n in POINTS], axis=1)
     return Truth(targets.labels, points, targets.soft, scores)
 

@@ -33,6 +33,7 @@ from auscan.pipeline.detect import detect
 from auscan.results.agreement.measures import sum_units
 from benchmarks.accuracy.metric_tables import markdown
 from recipes.nano.calibrate.array_inference import crop_pictures
+from recipes.nano.data.teacher_labels import NANO_AUS
 from recipes.nano.render.rendered_faces import DEVELOPMENT, TEST, rendered_faces
 
 LIMITS = (0.0, 0.5, 1.0, 2.0, 100.0)
@@ -107,7 +108,8 @@ def encode_stills(network: AuscanNetwork, ict: Path, people: Iterable[int]) -> S
         state = temporal.memory(aligned.embedding, None, torch.zeros(len(pixels), 1, dtype=torch.float64))
         output = temporal.classify(state, aligned.au_tokens, None)
         parts.append((state[:, 0], aligned.au_tokens[:, 0], output.logits[:, 0]))
-    truth = np.clip(MAX_INTENSITY * np.stack(activations)[crops.rows], 0, MAX_INTENSITY)
+    columns = [NANO_AUS.index(name) for name in network.config.au_names]
+    truth = np.clip(MAX_INTENSITY * np.stack(activations)[crops.rows][:, columns], 0, MAX_INTENSITY)
     return Stills(*(torch.cat(each) for each in zip(*parts, strict=True)), torch.from_numpy(truth).float())
 
 

@@ -6,7 +6,7 @@ See also: held_out_data.py (faces and clips).
 """
 
 import textwrap
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 import pandas as pd
@@ -15,7 +15,6 @@ from scipy.special import logit
 from scipy.stats import rankdata
 from sklearn.metrics import f1_score, roc_auc_score
 
-from auscan.core.aus import AFFWILD2_AUS
 from auscan.training.metrics import calibration_error
 
 MIN_POSITIVES = 5
@@ -28,14 +27,17 @@ MIN_PROBABILITY = 1e-6
 
 
 def au_metrics(
-    labels: NDArray[np.integer], probabilities: NDArray[np.floating], active: NDArray[np.floating]
+    labels: NDArray[np.integer],
+    probabilities: NDArray[np.floating],
+    active: NDArray[np.floating],
+    au_names: Sequence[str],
 ) -> pd.DataFrame:
     """Compute positives, auc, f1 and ece of each AU with enough labels, over the rows with a face.
 
     f1 compares `active` (1, 0, NaN) with the labels, over the rows in which it is not NaN.
     """
     rows = {}
-    for j, name in enumerate(AFFWILD2_AUS):
+    for j, name in enumerate(au_names):
         known = (labels[:, j] >= 0) & ~np.isnan(probabilities[:, j])
         truth, predicted = labels[known, j], probabilities[known, j]
         if min(truth.sum(), len(truth) - truth.sum()) < MIN_POSITIVES:
@@ -57,7 +59,7 @@ def f1_of_scored(truth: NDArray[np.integer], active: NDArray[np.floating]) -> fl
     return float(f1_score(truth[scored], active[scored] == 1))
 
 
-def within_clips(clips: Iterable[tuple[NDArray[np.floating], ...]]) -> pd.DataFrame:
+def within_clips(clips: Iterable[tuple[NDArray[np.floating], ...]], au_names: Sequence[str]) -> pd.DataFrame:
     """Correlate with the teacher within clips: for each AU clips, r, rank and r_logit (means over clips).
 
     clips: probabilities [T, A], teacher scores [T, A] (NaN if unknown) and soft targets [T, A] of each clip.
@@ -66,7 +68,7 @@ def within_clips(clips: Iterable[tuple[NDArray[np.floating], ...]]) -> pd.DataFr
     """
     found: dict[str, list[tuple[float, float, float]]] = {}
     for probabilities, scores, soft in clips:
-        for j, name in enumerate(AFFWILD2_AUS):
+        for j, name in enumerate(au_names):
             known = ~np.isnan(scores[:, j]) & ~np.isnan(probabilities[:, j])
             if known.sum() <= MIN_FRAMES or soft[known, j].std() <= MIN_SPREAD:
                 continue
@@ -79,7 +81,7 @@ def within_clips(clips: Iterable[tuple[NDArray[np.floating], ...]]) -> pd.DataFr
             found.setdefault(name, []).append(
                 (plain, rank, np.corrcoef(logit(predicted), logit(target))[0, 1])
             )
-    rows = {name: (len(found[name]), *np.mean(found[name], axis=0)) for name in AFFWILD2_AUS if name in found}
+    rows = {name: (len(found[name]), *np.mean(found[name], axis=0)) for name in au_names if name in found}
     return pd.DataFrame.from_dict(rows, orient="index", columns=["clips", "r", "rank", "r_logit"])
 
 

@@ -22,13 +22,13 @@ from rich.table import Table
 from sklearn.metrics import roc_auc_score
 
 sys.path.insert(0, str(Path(__file__).parents[2]))  # the repository, for recipes and benchmarks
-from auscan.core.aus import AFFWILD2_AUS
 from auscan.faces.align import crop_face, crop_transform, measure_quality, to_crop
 from auscan.inference.engine import InferenceEngine
 from auscan.inference.load import load_engine
 from auscan.inference.score_track import score_track
 from auscan.results.table import REASONS, check_quality
 from recipes.nano.data.real_faces import Faces, load_faces
+from recipes.nano.data.teacher_labels import NANO_AUS
 from recipes.nano.render.occluders import covered_share
 from recipes.nano.train.augment import occlude
 
@@ -57,7 +57,7 @@ def main() -> None:
     args = parser.parse_args()
     cv2.setNumThreads(1)
     engine = load_engine(args.model)
-    faces = load_faces(args.data / "faces_train.parquet", args.run / "faces.npz")
+    faces = load_faces([args.data / "faces_train.parquet"], args.run / "faces.npz")
     console = Console(width=110)
     for name, (quantity, corrupt, levels) in CORRUPTIONS.items():
         if not args.only or name in args.only:
@@ -106,11 +106,11 @@ def table_by_level(
         scores.append(logits)
         low, middle, high = np.percentile(value, [5, 50, 95])
         hidden = float(np.median([crop[2] for crop in crops]))
-        auc = mean_auc(logits, faces.labels[rows])
+        auc = mean_auc(logits, labels_of(engine, faces)[rows])
         shown = (f"{value:.3f}" for value in (low, middle, high, hidden, auc))
         table.add_row(f"{level:g}", *shown)
     table.add_section()
-    labels = np.tile(faces.labels[rows], (len(levels), 1))
+    labels = np.tile(labels_of(engine, faces)[rows], (len(levels), 1))
     for low, high, auc in auc_by_bin(np.concatenate(values), np.concatenate(scores), labels):
         table.add_row("bin", f"{low:.3f}", "to", f"{high:.3f}", "", f"{auc:.3f}")
     return table
@@ -132,12 +132,18 @@ def score(engine: InferenceEngine, crops: Image) -> tuple[NDArray[np.float32], N
     return np.concatenate(logits), np.concatenate(pose_occlusion)
 
 
+def labels_of(engine: InferenceEngine, faces: Faces) -> NDArray[np.int8]:
+    """Return the labels [n, A] of the AUs of a checkpoint; -1 for AU06, which has no teacher score."""
+    labels = faces.labels[:, [NANO_AUS.index(name) for name in engine.config.au_names]]
+    return np.where(np.array(engine.config.au_names) == "AU06", -1, labels).astype(np.int8)
+
+
 def mean_auc(logits: NDArray[np.float32], labels: NDArray[np.int8]) -> float:
-    """Compute the mean ROC-AUC over the AUs with a teacher score (not AU06)."""
+    """Compute the mean ROC-AUC over the AUs with labels of both kinds."""
     aucs = []
-    for column, name in enumerate(AFFWILD2_AUS):
+    for column in range(labels.shape[1]):
         known = labels[:, column] >= 0
-        if name != "AU06" and len(np.unique(labels[known, column])) == 2:
+        if len(np.unique(labels[known, column])) == 2:
             aucs.append(roc_auc_score(labels[known, column], logits[known, column]))
     return float(np.mean(aucs))
 

@@ -30,7 +30,6 @@ import pandas as pd
 from numpy.typing import NDArray
 
 sys.path.insert(0, str(Path(__file__).parents[2]))  # the repository, for recipes and benchmarks
-from auscan.core.aus import AFFWILD2_AUS
 from auscan.inference.engine import AudioTokens, InferenceEngine, encode_audio_stream
 from auscan.inference.load import load_engine
 from auscan.inference.score_track import probabilities
@@ -189,7 +188,8 @@ def measure_pictures(condition: Condition, pictures: LabelledPictures, models: M
         logits = score_pictures(engine, crops)
         for group, inside in groups.items():
             if inside.any():
-                metrics = metrics_of_logits(engine, logits[inside], truth.labels[inside])
+                labels = truth.of(engine.config.au_names).labels
+                metrics = metrics_of_logits(engine, logits[inside], labels[inside])
                 rows.append(metrics.assign(model=name, group=group))
     return with_condition(rows, condition)
 
@@ -200,21 +200,21 @@ def measure_clips(
     """Measure clips: rows (model, audio, AU) with auc, f1, ece, pooled over the clips."""
     audios = [clip.sound for clip in clips]
     logits_by_model: dict[tuple[str, str], list[NDArray[np.float32]]] = {}
-    labels = []
+    labels: dict[str, list[NDArray[np.int8]]] = {name: [] for name in models}
     for number, clip in enumerate(clips):
         frames = itertools.takewhile(lambda frame: frame.time_s < seconds, clip.frames())
         shrunk, truth = halve_large_frames(frames, clip.truth)
         crops = crop_clip(corrupted_frames(shrunk, truth, condition, number), crop_side(models))
         own, other = audios[number], loop_audio(audios[(number + 1) % len(audios)], audios[number])
-        labels.append(truth.labels[: len(crops)])
         for name, engine in models.items():
+            labels[name].append(truth.of(engine.config.au_names).labels[: len(crops)])
             tracks = encode_clip(engine, crops).values()
             for audio, wave in zip(AUDIO_CONDITIONS, (own, None, other), strict=True):
                 tokens = None if wave is None else encode_audio_stream(engine, [wave])
                 logits = match_known_face(engine, tracks, truth, tokens, len(crops))
                 logits_by_model.setdefault((name, audio), []).append(logits)
     rows = [
-        metrics_of_logits(models[name], np.concatenate(logits), np.concatenate(labels)).assign(
+        metrics_of_logits(models[name], np.concatenate(logits), np.concatenate(labels[name])).assign(
             model=name, group=audio
         )
         for (name, audio), logits in logits_by_model.items()
@@ -229,7 +229,8 @@ def metrics_of_logits(
     share = probabilities(logits, engine.config)
     active = np.where(np.isnan(share), np.nan, share >= np.asarray(engine.config.thresholds, np.float32))
     found = ~np.isnan(logits).all(axis=1)
-    table = au_metrics(labels, share, active).drop(columns="positives").reindex(list(AFFWILD2_AUS))
+    names = engine.config.au_names
+    table = au_metrics(labels, share, active, names).drop(columns="positives").reindex(list(names))
     return table.rename_axis("AU").reset_index().assign(found=found.mean(), rows=len(logits))
 
 
@@ -279,7 +280,7 @@ def match_known_face(
     frames: int,
 ) -> NDArray[np.float32]:
     """Return logits [T, A] of the tracked face nearest to the known one; NaN if none is near enough."""
-    out = np.full((frames, len(AFFWILD2_AUS)), np.nan, np.float32)
+    out = np.full((frames, len(engine.config.au_names)), np.nan, np.float32)
     nearest = np.full(frames, SAME_FACE)
     for track in tracks:
         logits = track.score(engine, audio)

@@ -29,7 +29,6 @@ from rich.console import Console
 from rich.table import Table
 
 sys.path.insert(0, str(Path(__file__).parents[2]))  # the repository, for recipes and benchmarks
-from auscan.core.aus import AFFWILD2_AUS
 from auscan.core.checkpoint_folder import SHIPPED_CHECKPOINTS
 from auscan.core.environment import versions
 from auscan.inference.export import CalibrationCrops, export, residual_convolutions
@@ -37,7 +36,7 @@ from auscan.inference.load import load_engine
 from auscan.inference.onnx_engine import open_graph
 from auscan.inference.torch_engine import TorchEngine
 from auscan.pipeline.detect import detect
-from benchmarks.accuracy.accuracy import agreement, detect_pictures
+from benchmarks.accuracy.accuracy import agreement, au_names_of, detect_pictures
 from benchmarks.accuracy.held_out_data import real_faces
 from recipes.nano.calibrate.export_graphs import calibration_crops
 
@@ -171,7 +170,8 @@ def differences(float32: Path, data: Path) -> Table:
     table = Table("quantity", "float32", "shipped", "difference", title="shipped model against float32")
     scores = [clip_scores(model, data / "clips") for model in (float32, SHIPPED_CHECKPOINTS / "nano")]
     both = scores[0].merge(scores[1], on=["clip", "frame", "face_id"], suffixes=("", "_int8"))
-    ours, theirs = (both[[f"{name}{end}" for name in AFFWILD2_AUS]].to_numpy() for end in ("", "_int8"))
+    au_names = au_names_of(str(float32))
+    ours, theirs = (both[[f"{name}{end}" for name in au_names]].to_numpy() for end in ("", "_int8"))
     off = np.abs(ours - theirs)
     table.add_row("faces scored in clips", *(str(len(each)) for each in scores), "")
     table.add_row("mean probability", f"{ours.mean():.4f}", f"{theirs.mean():.4f}", f"{off.mean():.4f}")
@@ -180,7 +180,7 @@ def differences(float32: Path, data: Path) -> Table:
     )
     faces = real_faces(data)
     aucs = [
-        agreement(detect_pictures(faces, str(model)), faces.truth.labels)["auc"].mean()
+        agreement(detect_pictures(faces, str(model)), faces.truth.of(au_names).labels, au_names)["auc"].mean()
         for model in (float32, SHIPPED_CHECKPOINTS / "nano")
     ]
     row = *(f"{auc:.4f}" for auc in aucs), f"{aucs[1] - aucs[0]:+.4f}"

@@ -5,6 +5,7 @@ import pandas as pd
 import pytest
 from scipy.special import expit, logit
 
+from auscan.core.aus import AFFWILD2_AUS
 from auscan.results.table import BOX_COLUMNS
 from benchmarks.accuracy.accuracy import match, pose_groups
 from benchmarks.accuracy.held_out_data import Truth
@@ -19,12 +20,12 @@ def test_correct_predictions_score_one_and_unlabelled_rows_are_ignored() -> None
     wrong = RNG.random(60) < 0.2
     labels[wrong, 0], labels[~wrong, 1] = -1, -1
     probabilities[wrong, 0] = 0.55
-    found = au_metrics(labels, probabilities, (probabilities >= 0.5).astype(float))
+    found = au_metrics(labels, probabilities, (probabilities >= 0.5).astype(float), AFFWILD2_AUS)
     assert found.loc["AU01", ["auc", "f1"]].tolist() == [1.0, 1.0]
     assert found.loc["AU04", "positives"] == pytest.approx(labels[:, 2].mean())
     labels[:, 4] = 0
     labels[: MIN_POSITIVES - 1, 4] = 1
-    assert "AU07" not in au_metrics(labels, probabilities, probabilities).index
+    assert "AU07" not in au_metrics(labels, probabilities, probabilities, AFFWILD2_AUS).index
 
 
 def test_faces_that_are_not_scored_count_for_auc_and_not_for_f1() -> None:
@@ -33,7 +34,7 @@ def test_faces_that_are_not_scored_count_for_auc_and_not_for_f1() -> None:
     active = (probabilities >= 0.5).astype(float)
     probabilities[:10] = 0.5  # low quality, not scored
     active[:10] = np.nan
-    found = au_metrics(labels, probabilities, active)
+    found = au_metrics(labels, probabilities, active, AFFWILD2_AUS)
     assert found.loc["AU01", "f1"] == 1.0
     assert 0.5 < found.loc["AU01", "auc"] < 1.0
 
@@ -43,12 +44,12 @@ def test_correlation_within_a_clip_needs_a_varying_teacher_score() -> None:
     probabilities = expit(6 * scores - 3)
     soft = expit(5 * scores - 2)
     scores[:, 2], soft[:, 5] = np.nan, 0.3
-    found = within_clips([(probabilities, scores, soft)] * 3)
+    found = within_clips([(probabilities, scores, soft)] * 3, AFFWILD2_AUS)
     assert "AU04" not in found.index
     assert "AU10" not in found.index
     assert found.loc["AU01"].tolist() == pytest.approx([3, 0.99, 1, 1], abs=0.01)
     calibrated = expit(2 * logit(probabilities) - 1)
-    again = within_clips([(calibrated, scores, soft)])
+    again = within_clips([(calibrated, scores, soft)], AFFWILD2_AUS)
     assert again.loc["AU01", "r"] < found.loc["AU01", "r"]
     assert again.loc["AU01", ["rank", "r_logit"]].tolist() == pytest.approx([1, 1])
 

@@ -20,6 +20,7 @@ from benchmarks.accuracy.held_out_data import LabelledClip, LabelledPictures, Tr
 from benchmarks.accuracy.robustness import Condition, conditions, loop_audio, measure_condition
 from benchmarks.accuracy.robustness_report import report
 from recipes.nano.calibrate.array_inference import crop_clip, encode_clip
+from recipes.nano.data.teacher_labels import NANO_AUS
 
 
 @pytest.fixture(scope="module")
@@ -61,8 +62,10 @@ def test_a_cover_hides_its_part_of_the_face_and_no_other(
 
 
 def truth(count: int, points: NDArray[np.float32], labels: NDArray[np.int8]) -> Truth:
-    nothing = np.zeros((count, 12), np.float32)
-    return Truth(labels, np.tile(points, (count, 1, 1)).astype(np.float32), nothing, nothing)
+    """Return the truth of NANO_AUS from labels [R, 12] of Aff-Wild2's AUs; the others have none."""
+    nothing, every = np.zeros((count, 19), np.float32), np.full((count, 19), -1, np.int8)
+    every[:, [NANO_AUS.index(name) for name in AFFWILD2_AUS]] = labels
+    return Truth(every, np.tile(points, (count, 1, 1)).astype(np.float32), nothing, nothing)
 
 
 def test_pictures_are_scored_after_corruption(

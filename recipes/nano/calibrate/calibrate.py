@@ -28,7 +28,7 @@ from auscan.training.operating_points import CalibratedThresholds, fit_calibrate
 from recipes.nano.calibrate.array_inference import crop_pictures, score_pictures
 from recipes.nano.calibrate.model_card import Development, card_text, write_section
 from recipes.nano.data.real_faces import is_development
-from recipes.nano.data.teacher_labels import lip_gap, teacher_targets
+from recipes.nano.data.teacher_labels import NANO_AUS, lip_gap, teacher_targets
 
 BEGIN = "<!-- written by recipes/nano/calibrate/calibrate.py -->"
 RENDERED = range(500_000, 500_200)
@@ -76,7 +76,7 @@ def score_development(engine: InferenceEngine, parquet: Path) -> Development:
     crops = crop_pictures(images, engine.config.network.visual.crop_size)
     return Development(
         engine.config.au_names,
-        teacher_targets(table, lip_gap(landmarks)).labels,
+        teacher_targets(table, lip_gap(landmarks), engine.config.au_names).labels,
         score_pictures(engine, crops),
         pd.factorize(table["identity"])[0],
     )
@@ -88,7 +88,8 @@ def score_rendered(engine: InferenceEngine, ict: Path, aus: NDArray[np.bool_]) -
 
     faces = list(rendered_faces(ict, 0, RENDERED))
     crops = crop_pictures((face.image for face in faces), engine.config.network.visual.crop_size)
-    labels = np.where(aus, np.stack([face.labels for face in faces]), -1).astype(np.int8)
+    columns = [NANO_AUS.index(name) for name in engine.config.au_names]
+    labels = np.where(aus, np.stack([face.labels[columns] for face in faces]), -1).astype(np.int8)
     person = np.array([face.person for face in faces]) - RENDERED[0]
     logits = score_pictures(engine, crops)
     return Development(engine.config.au_names, labels, logits, person, len(faces))

@@ -1,8 +1,8 @@
-"""Read the real faces of `faces_train.parquet` as arrays: pictures, points, landmarks, labels.
+"""Read the real faces of parquet tables as arrays: pictures, points, landmarks, labels.
 
-`load_faces` decodes the table, runs the face detector once and caches the arrays in the run folder.
+`load_faces` decodes the tables, runs the face detector once and caches the arrays in the run folder.
 
-Inputs: the path of the table. Returns: `Faces`.
+Inputs: the paths of the tables. Returns: `Faces`.
 
 See also: teacher_labels.py (label rule), ../train/face_batches.py (training crops).
 """
@@ -41,9 +41,11 @@ class Faces:
     landmarks: NDArray[np.float32]
     """[n, 478, 2] px."""
     labels: NDArray[np.int8]
-    """[n, 12]: 1 active, 0 inactive, -1 not annotated."""
+    """[n, A]: 1 active, 0 inactive, -1 not annotated."""
     soft: NDArray[np.float32]
-    """[n, 12] soft targets, 0 to 1."""
+    """[n, A] soft targets, 0 to 1."""
+    intensities: NDArray[np.float32]
+    """[n, A] 0 to 5; NaN if not annotated."""
     blendshapes: NDArray[np.float32]
     """[n, K] scores, left and right averaged."""
     pose: NDArray[np.float32]
@@ -52,10 +54,10 @@ class Faces:
     """[n] True for development identities, used to choose thresholds and settings."""
 
 
-def load_faces(parquet: Path, cache: Path) -> Faces:
+def load_faces(tables: list[Path], cache: Path) -> Faces:
     """Read the faces, or their arrays from `cache` (.npz) if it exists."""
     if not cache.exists():
-        faces = read_faces(parquet)
+        faces = read_faces(tables)
         cache.parent.mkdir(parents=True, exist_ok=True)
         with cache.with_suffix(".part").open("wb") as file:
             np.savez(file, **faces.__dict__)
@@ -64,9 +66,9 @@ def load_faces(parquet: Path, cache: Path) -> Faces:
         return Faces(**{name: stored[name] for name in stored.files})
 
 
-def read_faces(parquet: Path) -> Faces:
+def read_faces(tables: list[Path]) -> Faces:
     """Decode the pictures, run the detector, and convert teacher scores into targets."""
-    table = pd.read_parquet(parquet)
+    table = pd.concat([pd.read_parquet(path) for path in tables], ignore_index=True)
     images = np.zeros((len(table), CANVAS, CANVAS), dtype=np.uint8)
     names = ("left_eye", "right_eye", "nose", "left_mouth", "right_mouth")
     points = np.stack([table[[f"{n}_x", f"{n}_y"]].to_numpy(np.float32) for n in names], axis=1)
@@ -88,7 +90,7 @@ def read_faces(parquet: Path) -> Faces:
     pose = table[["yaw", "pitch"]].to_numpy(np.float32)
     return Faces(
         *(images, sizes, points, found, landmarks),
-        *(targets.labels, targets.soft, scores, pose, development),
+        *(targets.labels, targets.soft, targets.intensities, scores, pose, development),
     )
 
 

@@ -19,14 +19,13 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from auscan.core.aus import AFFWILD2_AUS
 from auscan.core.config import MAX_INTENSITY
 
 NANO_AUS: tuple[str, ...] = (
     *("AU01", "AU02", "AU04", "AU05", "AU06", "AU07", "AU09", "AU10", "AU12", "AU14"),
     *("AU15", "AU17", "AU20", "AU23", "AU24", "AU25", "AU26", "AU28", "AU45"),
 )
-"""AU set of the next nano: all 18 AUs of OpenFace 2.2, and AU24."""
+"""AU set of nano: all 18 AUs of OpenFace 2.2, and AU24."""
 RULES: dict[str, tuple[str, float]] = {
     "AU01": ("browInnerUp", 0.25),
     "AU02": ("browOuterUp", 0.25),
@@ -103,7 +102,7 @@ def rule_score(table: pd.DataFrame, lip_gaps: NDArray[np.floating], au: str) -> 
 def teacher_targets(
     table: pd.DataFrame,
     lip_gaps: NDArray[np.floating],
-    au_names: tuple[str, ...] = AFFWILD2_AUS,
+    au_names: tuple[str, ...] = NANO_AUS,
     times_s: NDArray[np.floating] | None = None,
 ) -> Targets:
     """Convert the rows of `table`, with lip gaps [n], into labels, soft targets and intensities.

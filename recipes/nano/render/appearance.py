@@ -16,11 +16,12 @@ from numpy.typing import NDArray
 from auscan.datasets.synth.builtin_aus import hill
 from auscan.datasets.synth.person import PAINTS, Floats
 from auscan.datasets.synth.raster import vertex_normals
-from recipes.nano.render.head_mesh import EXTRA_NAMES, Head
+from recipes.nano.data.teacher_labels import NANO_AUS
+from recipes.nano.render.head_mesh import Head, Random, smooth_field
+from recipes.nano.render.person_shape import draw_au_deltas, draw_shape
 
 TEST_SEEDS = 1_000_000
 """First seed of the persons for benchmarks."""
-Random = np.random.Generator
 _TONES = np.array(
     [[250, 220, 198], [232, 186, 156], [204, 150, 114], [148, 98, 70], [84, 54, 42]], np.float64
 )
@@ -44,6 +45,8 @@ class Appearance:
 
     shape: Floats
     """[V, 3] cm: the face at rest."""
+    au_deltas: Floats
+    """[A, V, 3] cm: the person's AUs at intensity 1, wrinkles included."""
     hair_offset: Floats
     """[V, 3] cm: offset of hair and beard, added to the moved face."""
     extra_vertices: Floats
@@ -54,12 +57,10 @@ class Appearance:
     """[V + P, 3] RGB of 0 to 255, before shading."""
     gloss: Floats
     """[V + P]: specular share."""
-    wrinkle_depth: float
-    """Depth of the wrinkles."""
     resting_aus: Floats
     """[A]: AU intensities of the face at rest."""
-    lid_droop: float
-    """Droop of the upper lids, as a share of a blink."""
+    shades: int
+    """Levels of diffuse light of a cartoon; 0 for a photograph."""
     skin: Floats
     """[3] RGB."""
     lightness: float
@@ -73,20 +74,12 @@ class Appearance:
     fringe: bool
     """Whether hair covers the forehead."""
 
-    def with_lid_droop(self, extras: Floats) -> Floats:
-        """Return extras [E] with at least this person's lid droop."""
-        found = extras.copy()
-        blink = EXTRA_NAMES.index("blink")
-        found[blink] = max(found[blink], self.lid_droop)
-        return found
-
 
 def draw_appearance(head: Head, seed: int) -> Appearance:
     """Draw the person of a seed."""
     random = np.random.default_rng([seed, 77])
     face = head.face
-    identity = np.clip(random.normal(size=len(face.identity_deltas)), -2.5, 2.5).astype(np.float32)
-    shape = face.neutral + (identity @ face.identity_deltas.reshape(len(identity), -1)).reshape(-1, 3)
+    shape = draw_shape(head, random)
     place = random.uniform(0, len(_TONES) - 1.001)
     skin = (
         _TONES[int(place)]
@@ -105,20 +98,22 @@ def draw_appearance(head: Head, seed: int) -> Appearance:
     albedo = _colours(head, np.clip(skin, 30, 252), np.clip(hair_colour, 8, 235), hair, beard, random)
     hair_offset = _hair_offset(head, shape, hair, beard, kind, random)
     glasses = str(random.choice(["none", "clear", "dark"], p=[0.77, 0.19, 0.04]))
-    extra_vertices, triangles, colours = _hair_and_glasses_mesh(kind, glasses, hair_colour, random)
+    extra_vertices, triangles, colours = _hair_and_glasses_mesh(
+        kind, glasses, hair_colour, float(face.points(shape)[:2, 2].mean()), random
+    )
     paint = dict(zip(PAINTS, face.paint.T, strict=True))
     shine = random.uniform(0.02, 0.22) * (1 - hair) * (1 - beard)
     gloss = shine + 0.5 * (paint["iris"] + paint["pupil"] + 0.25 * paint["sclera"]) + 0.1 * paint["lip"]
     return Appearance(
-        shape=shape.astype(np.float32),
+        shape=shape,
+        au_deltas=draw_au_deltas(head, random),
         hair_offset=hair_offset,
         extra_vertices=extra_vertices,
         triangles=np.concatenate([face.triangles, triangles + len(shape)]).astype(np.int32),
         albedo=np.concatenate([albedo, colours]).astype(np.float32),
         gloss=np.concatenate([gloss, np.full(len(extra_vertices), 0.05)]).astype(np.float32),
-        wrinkle_depth=float(random.uniform(0.35, 1.5)),
-        resting_aus=np.clip(random.normal(0, 0.07, 12), -0.15, 0.15).astype(np.float32),
-        lid_droop=float(np.clip(random.normal(0.07, 0.06), 0, 0.2)),
+        resting_aus=_resting_aus(random),
+        shades=int(random.choice([0, 3, 5], p=[0.9, 0.06, 0.04])),
         skin=np.clip(skin, 30, 252).astype(np.float32),
         lightness=float(
             cv2.cvtColor(np.float32(skin[None, None] / 255).clip(0, 1), cv2.COLOR_RGB2LAB)[0, 0, 0]
@@ -130,12 +125,11 @@ def draw_appearance(head: Head, seed: int) -> Appearance:
     )
 
 
-def smooth_field(places: Floats, length_cm: float, random: Random, count: int = 6) -> Floats:
-    """Draw a smooth random field [V] of mean 0 and variance 1 over places [V, 3]."""
-    towards = random.normal(size=(3, count))
-    towards *= 2 * np.pi / length_cm / np.linalg.norm(towards, axis=0) * random.uniform(0.7, 1.4, count)
-    phases = (places @ towards.astype(np.float32) + random.uniform(0, 2 * np.pi, count)).astype(np.float32)
-    return np.asarray(np.cos(phases).sum(axis=1) * np.sqrt(2 / count), np.float32)
+def _resting_aus(random: Random) -> Floats:
+    """Draw the AU intensities [A] of the face at rest; lids droop a little."""
+    resting = np.clip(random.normal(0, 0.07, len(NANO_AUS)), -0.15, 0.15)
+    resting[NANO_AUS.index("AU45")] = np.clip(random.normal(0.06, 0.05), 0, 0.16)
+    return resting.astype(np.float32)
 
 
 def _hair(head: Head, kind: str, fringe: bool, random: Random) -> Floats:
@@ -235,14 +229,14 @@ def _hair_offset(head: Head, shape: Floats, hair: Floats, beard: Floats, kind: s
 
 
 def _hair_and_glasses_mesh(
-    kind: str, glasses: str, hair_colour: Floats, random: Random
+    kind: str, glasses: str, hair_colour: Floats, eyes_cm: float, random: Random
 ) -> tuple[Floats, NDArray[np.int32], Floats]:
     """Make long hair and glasses: vertices [P, 3], triangles [F, 3] double-sided, colours [P, 3]."""
     sheets: list[tuple[Floats, Floats]] = []  # grids [R, C, 3] and their colours
     if kind == "long":
         sheets.append(_long_hair(hair_colour, random))
     if glasses != "none":
-        sheets += _glasses(glasses == "dark", random)
+        sheets += _glasses(glasses == "dark", eyes_cm, random)
     vertices, colours, triangles, first = [np.zeros((0, 3))], [np.zeros((0, 3))], [np.zeros((0, 3), int)], 0
     for grid, colour in sheets:
         rows, columns = grid.shape[:2]
@@ -283,8 +277,9 @@ def _long_hair(hair_colour: Floats, random: Random) -> tuple[Floats, Floats]:
     return grid, np.clip(hair_colour * streak * np.ones((14, 60, 1)), 0, 255)
 
 
-def _glasses(dark: bool, random: Random) -> list[tuple[Floats, Floats]]:
-    """Make rims, bridge, arms and, if dark, lenses."""
+def _glasses(dark: bool, eyes_cm: float, random: Random) -> list[tuple[Floats, Floats]]:
+    """Make rims, bridge, arms and, if dark, lenses.  eyes_cm: depth of the eyes."""
+    front = eyes_cm + 2.0
     rim, bulk = random.uniform(5, 110, 3), random.uniform(0.14, 0.42)
     half = np.array([random.uniform(2.3, 2.9), random.uniform(1.5, 2.3)])
     square = random.uniform(2.0, 4.0)  # 2 is an ellipse
@@ -294,7 +289,11 @@ def _glasses(dark: bool, random: Random) -> list[tuple[Floats, Floats]]:
     for x in (-3.25, 3.25):
         ring = [
             np.stack(
-                [x + (half[0] + o) * cos, -0.3 + (half[1] + o) * sin, 11.7 - 0.07 * (x + half[0] * cos) ** 2],
+                [
+                    x + (half[0] + o) * cos,
+                    -0.3 + (half[1] + o) * sin,
+                    front - 0.07 * (x + half[0] * cos) ** 2,
+                ],
                 -1,
             )
             for o in (0, bulk)
@@ -303,9 +302,9 @@ def _glasses(dark: bool, random: Random) -> list[tuple[Floats, Floats]]:
         if dark:
             sheets.append(np.stack([ring[0], 0.02 * ring[0] + 0.98 * ring[0].mean(axis=0)]))
         side = np.sign(x)
-        arm = np.array([[side * (3.25 + half[0]), 0.4, 9.6], [side * 8.1, 0.3, -0.5]])
+        arm = np.array([[side * (3.25 + half[0]), 0.4, front - 2.1], [side * 8.1, 0.3, -0.5]])
         sheets.append(np.stack([arm, arm - [0, bulk * 1.2, 0]]))
-    bridge = np.array([[-3.25 + half[0], 0.2, 11.7], [3.25 - half[0], 0.2, 11.7]])
+    bridge = np.array([[-3.25 + half[0], 0.2, front], [3.25 - half[0], 0.2, front]])
     sheets.append(np.stack([bridge, bridge - [0, bulk, 0]]))
     lens = random.uniform(8, 50, 3)
     is_lens = [dark and number in (1, 4) for number in range(len(sheets))]

@@ -65,7 +65,7 @@ def draw_camera_setup(random: Random, plain: bool = False) -> CameraSetup:
     """Draw camera, light and background.  plain: only good cameras and good light, as in clips."""
     scale = float(np.clip(np.exp(random.normal(np.log(6.5), 0.4)), 3.0, 13))
     wide, high = np.clip(np.array([random.uniform(24, 40), random.uniform(27, 36)]) * scale, 96, 400)
-    light = np.array([random.uniform(-1.4, 1.4), random.uniform(-0.3, 1.1), random.uniform(0.25, 1.0)])
+    light = np.array([random.uniform(-1.4, 1.4), random.uniform(-0.5, 1.1), random.uniform(0.0, 1.0)])
     ambient = random.uniform(0.25, 0.6)
     exposure = np.exp(random.normal(0.12, 0.12 if plain else 0.25))
     tint = np.clip(random.normal(1, 0.06, (2, 3)), 0.8, 1.2)
@@ -73,7 +73,7 @@ def draw_camera_setup(random: Random, plain: bool = False) -> CameraSetup:
     return CameraSetup(
         background=_background(random, round(wide), round(high)),
         scale=scale,
-        distance_cm=float(random.uniform(40, 200)),
+        distance_cm=float(np.exp(random.uniform(np.log(25), np.log(300)))),
         light=(light / np.linalg.norm(light)).astype(np.float32),
         key_light=(exposure * random.uniform(0.3, 0.65) * tint[0]).astype(np.float32),
         ambient=(exposure * ambient * tint[1]).astype(np.float32),
@@ -148,6 +148,8 @@ def _shade(vertices: Floats, person: Appearance, view: View, camera: CameraSetup
     turned = normals @ rotation_matrix(view).T
     facing = turned @ camera.light
     soft = np.clip((facing + 0.15) / 1.15, 0, 1)
+    if person.shades:
+        soft = np.round(soft * (person.shades - 1)) / (person.shades - 1)
     half = camera.light + np.array([0, 0, 1], np.float32)
     glint = np.clip(turned @ (half / np.linalg.norm(half)), 0, 1) ** 24
     open_to = np.clip(1 - 0.9 * camera.depth * folds, 0.35, 1.15)[:, None]

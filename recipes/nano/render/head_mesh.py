@@ -1,7 +1,11 @@
-"""Load the ICT-FaceKit head mesh and move it: twelve AUs a side, blinks, gaze, jaw, lip shapes.
+"""Load a head mesh that moves: AUs of each side, gaze, jaw, lip shapes.
 
-Inputs: the path of an ict_facekit.npz. Returns: a `Head`, and meshes [V, 3] in cm.
-See also: appearance.py (skin, hair, colours), camera_model.py (pictures).
+There are two rigs, each with its own mesh and its own drawing of every AU: ICT-FaceKit ("ict") and the
+built-in face of the synthetic benchmark ("builtin"). A network is trained on one and tested on the other to
+see what carries over to a rig that it has never seen.
+
+Inputs: the path of an ict_facekit.npz, or nothing. Returns: a `Head`, and meshes [V, 3] in cm.
+See also: person_shape.py (shape and AUs of a person), appearance.py (skin, hair), camera_model.py (pictures).
 """
 
 from dataclasses import dataclass, replace
@@ -12,14 +16,15 @@ from numba import njit
 from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
-from auscan.core.aus import AFFWILD2_AUS
-from auscan.datasets.synth.builtin_aus import EYE_X, hill
+from auscan.datasets.synth.builtin import builtin_face
+from auscan.datasets.synth.builtin_aus import EYE_X, MOUTH_Y, hill
+from auscan.datasets.synth.dynamics import RIG_AUS
 from auscan.datasets.synth.ict import ict_expressions, ict_face
 from auscan.datasets.synth.person import PAINTS, Face, Floats
+from recipes.nano.data.teacher_labels import NANO_AUS
 
+Random = np.random.Generator
 EXTRAS: dict[str, dict[str, float]] = {
-    "blink": {"eyeBlink": 1.0},
-    "wide": {"eyeWide": 0.8},
     "look_right": {"eyeLookOut_R": 1.0, "eyeLookIn_L": 1.0},
     "look_left": {"eyeLookOut_L": 1.0, "eyeLookIn_R": 1.0},
     "look_up": {"eyeLookUp": 1.0},
@@ -29,16 +34,20 @@ EXTRAS: dict[str, dict[str, float]] = {
     "puff": {"cheekPuff": 0.7},
     "jaw_left": {"jawLeft": 0.7},
     "jaw_right": {"jawRight": 0.7},
-    "dimple": {"mouthDimple": 0.8},
-    "stretch": {"mouthStretch": 0.6},
-    "chin": {"mouthShrugLower": 0.6, "mouthShrugUpper": 0.4},
 }
-"""Movements other than the twelve AUs, as weights of ARKit's expressions."""
+"""Movements other than the AUs, as weights of ARKit's expressions; the built-in face has none of them."""
 EXTRA_NAMES = tuple(EXTRAS)
+EXPRESSIONS = (
+    *("browDown", "browInnerUp", "browOuterUp", "cheekSquint", "cheekRaiser", "eyeBlink", "eyeSquint"),
+    *("eyeWide", "jawOpen", "mouthClose", "mouthDimple", "mouthFrown", "mouthLowerDown", "mouthPress"),
+    *("mouthPucker", "mouthRollLower", "mouthRollUpper", "mouthShrugLower", "mouthShrugUpper", "mouthSmile"),
+    *("mouthStretch", "mouthUpperUp", "noseSneer"),
+)
+"""ARKit's expressions of which a person's AUs are made."""
 AU_GAINS = {"AU02": 1.15, "AU06": 1.2, "AU07": 1.6, "AU15": 1.25, "AU23": 1.6}
-"""Gains of AUs that are too weak for a small network at the size of a crop."""
-_INNER_LIPS = (5533, 5517)  # vertices in the middle of the upper and the lower lip
-_CHIN = 966  # vertex
+"""Gains of AUs of ICT-FaceKit that are too weak for a small network at the size of a crop."""
+_ICT_INNER_LIPS = (5533, 5517)  # vertices in the middle of the upper and the lower lip
+_ICT_CHIN = 966  # vertex
 _FOREHEAD_CM = 6.3  # height of MediaPipe's topmost landmark above the eyes
 _IDENTITIES = 60
 
@@ -48,8 +57,11 @@ class Head:
     """A face mesh with AU and further deltas; lengths in cm, origin between the eyes, face towards +z."""
 
     face: Face
+    """Mesh whose AU deltas [A, V, 3] are those of NANO_AUS."""
+    expressions: Floats
+    """[E, V, 3]: deltas of EXPRESSIONS; E = 0 for the built-in face."""
     extras: Floats
-    """[E, V, 3]: deltas of EXTRAS at intensity 1."""
+    """[X, V, 3]: deltas of EXTRAS at intensity 1."""
     relief: Floats
     """[A, V, 3]: wrinkle deltas of each AU."""
     side: Floats
@@ -58,55 +70,110 @@ class Head:
     """[L]: vertices of the front of the face, whose hull is the face region."""
     lid: Floats
     """[V]: 1 on the edges of the lids."""
+    inner_lips: tuple[int, int]
+    """Vertices in the middle of the upper and of the lower lip."""
+    chin: int
+    """Vertex of the chin."""
 
     def vertices(
-        self, shape: Floats, left: Floats, right: Floats, extras: Floats, wrinkle_depth: float = 0.7
+        self, shape: Floats, au_deltas: Floats, left: Floats, right: Floats, extras: Floats
     ) -> Floats:
         """Return the mesh [V, 3] of a person.
 
-        shape: [V, 3] cm, the face at rest.  left, right: AU intensities [A] of each side.
-        extras: intensities [E] of EXTRAS.  wrinkle_depth: depth of the wrinkles, 0 to about 1.5.
+        shape: [V, 3] cm, the face at rest.  au_deltas: [A, V, 3] of the person.
+        left, right: AU intensities [A] of each side.  extras: intensities [X] of EXTRAS.
         """
-        expression = _sum(left, self.face.au_deltas) + wrinkle_depth * _sum(left, self.relief)
+        expression = weighted_sum(left, au_deltas)
         if not np.allclose(left, right):
-            other = _sum(right, self.face.au_deltas) + wrinkle_depth * _sum(right, self.relief)
-            expression += self.side * (other - expression)
-        return np.asarray(shape + expression + _sum(extras, self.extras), np.float32)
+            expression += self.side * (weighted_sum(right, au_deltas) - expression)
+        return np.asarray(shape + expression + weighted_sum(extras, self.extras), np.float32)
 
     def lip_gap(self, vertices: Floats) -> float:
         """Compute the inner-lip distance over the face height, as the teacher measures AU25."""
-        upper, lower = vertices[list(_INNER_LIPS)]
-        top = np.array([0, _FOREHEAD_CM, vertices[_CHIN, 2]], np.float32)
+        upper, lower = vertices[list(self.inner_lips)]
+        top = np.array([0, _FOREHEAD_CM, vertices[self.chin, 2]], np.float32)
         # Pressed lips may intersect in the mesh; their gap is 0.
-        return float(max(0.0, upper[1] - lower[1]) / np.linalg.norm(top - vertices[_CHIN]))
+        return float(max(0.0, upper[1] - lower[1]) / np.linalg.norm(top - vertices[self.chin]))
 
 
-def load_head(path: Path) -> Head:
-    """Load the head from an ict_facekit.npz. Raise InputError for another file."""
-    face = ict_face(path, _IDENTITIES)
-    strength = np.array([AU_GAINS.get(name, 1.0) for name in AFFWILD2_AUS], np.float32)[:, None, None]
-    face = replace(face, au_deltas=face.au_deltas[: len(strength)] * strength)
+def load_head(ict: Path | None) -> Head:
+    """Load the head from an ict_facekit.npz; None builds the built-in head.
+
+    Raise InputError for another file.
+    """
+    if ict is None:
+        return _builtin_head()
+    face = ict_face(ict, _IDENTITIES)
+    strength = np.array([AU_GAINS.get(name, 1.0) for name in NANO_AUS], np.float32)[:, None, None]
+    face = replace(face, au_deltas=_in_order(face.au_deltas) * strength)
     x, y, z = face.neutral.T
     paint = dict(zip(PAINTS, face.paint.T, strict=True))
     bare = paint["skin"] + paint["lip"] + paint["brow"] > 0.5
-    front = np.flatnonzero(bare & (z > 3.5) & (y < _FOREHEAD_CM) & (y > -12.5))
     eye = paint["sclera"] + paint["iris"] + paint["pupil"] > 0.5
     off, _ = cKDTree(face.neutral[eye & (z > 8)]).query(face.neutral)
     lid = np.where(bare & (off < 0.16) & (z > 8), np.where(y > 0.15, 1.0, 0.45), 0.0)
     return Head(
         face=face,
-        extras=np.stack([ict_expressions(path, weights) for weights in EXTRAS.values()]),
+        expressions=np.stack([ict_expressions(ict, {name: 1.0}) for name in EXPRESSIONS]),
+        extras=np.stack([ict_expressions(ict, weights) for weights in EXTRAS.values()]),
         relief=_wrinkle_deltas(face.neutral, bare) * strength,
-        side=(1 / (1 + np.exp(-4 * x)))[:, None].astype(np.float32),
-        outline=front,
+        side=_right_half(x),
+        outline=_front(face.neutral, bare),
         lid=lid.astype(np.float32),
+        inner_lips=_ICT_INNER_LIPS,
+        chin=_ICT_CHIN,
     )
 
 
-def _sum(weights: Floats, deltas: Floats) -> Floats:
+def _builtin_head() -> Head:
+    """Build the built-in head; its AU deltas contain the wrinkles, and its paint the edges of the lids."""
+    face = builtin_face()
+    x, y, z = face.neutral.T
+    lips = np.flatnonzero((np.abs(x) < 0.05) & (np.abs(y - MOUTH_Y) < 0.02) & (z > 8.2))
+    opening = face.au_deltas[RIG_AUS.index("AU25"), lips, 1]
+    chin = np.argmin(x**2 + (y + 11) ** 2 + 100 * (z < 5))
+    bare = face.paint[:, [PAINTS.index(name) for name in ("skin", "lip", "brow")]].sum(axis=1) > 0.5
+    face = replace(face, au_deltas=_in_order(face.au_deltas))
+    return Head(
+        face=face,
+        expressions=np.zeros((0, *face.neutral.shape), np.float32),
+        extras=np.zeros((len(EXTRAS), *face.neutral.shape), np.float32),
+        relief=np.zeros_like(face.au_deltas),
+        side=_right_half(x),
+        outline=_front(face.neutral, bare),
+        lid=np.zeros(len(x), np.float32),
+        inner_lips=(int(lips[opening.argmax()]), int(lips[opening.argmin()])),
+        chin=int(chin),
+    )
+
+
+def _in_order(deltas: Floats) -> Floats:
+    """Sort AU deltas [A, V, 3] of RIG_AUS into the order of NANO_AUS."""
+    return deltas[[RIG_AUS.index(name) for name in NANO_AUS]]
+
+
+def _right_half(x: Floats) -> Floats:
+    return (1 / (1 + np.exp(-4 * x)))[:, None].astype(np.float32)
+
+
+def _front(neutral: Floats, bare: NDArray[np.bool_]) -> NDArray[np.int64]:
+    """Return the vertices of the front of the face, without neck and hair."""
+    _, y, z = neutral.T
+    return np.flatnonzero(bare & (z > 3.7) & (y < _FOREHEAD_CM) & (y > -12.5))
+
+
+def weighted_sum(weights: NDArray[np.floating], deltas: Floats) -> Floats:
     """Sum weights [K] times deltas [K, V, 3]: [V, 3]."""
     flat = np.asarray(weights, np.float32) @ deltas.reshape(len(deltas), -1)
     return np.asarray(flat.reshape(deltas.shape[1:]), np.float32)
+
+
+def smooth_field(places: Floats, length_cm: float, random: Random, count: int = 6) -> Floats:
+    """Draw a smooth random field [V] of mean 0 and variance 1 over places [V, 3]."""
+    towards = random.normal(size=(3, count))
+    towards *= 2 * np.pi / length_cm / np.linalg.norm(towards, axis=0) * random.uniform(0.7, 1.4, count)
+    phases = (places @ towards.astype(np.float32) + random.uniform(0, 2 * np.pi, count)).astype(np.float32)
+    return np.asarray(np.cos(phases).sum(axis=1) * np.sqrt(2 / count), np.float32)
 
 
 def _wrinkle_deltas(neutral: Floats, bare: NDArray[np.bool_]) -> Floats:
@@ -128,15 +195,22 @@ def _wrinkle_deltas(neutral: Floats, bare: NDArray[np.bool_]) -> Floats:
         "AU10": -0.14 * fold * high + hill(x, y, 2.6, -3.6, 0.7, 0.8, 0.14, both=True),
         "AU12": -0.14 * fold + hill(x, y, 4.0, -4.0, 1.2, 1.1, 0.16, both=True),
         "AU15": hill(x, y, 0, -9.6, 1.1, 0.6, 0.1) - hill(x, y, 3.2, -8.2, 0.3, 0.7, 0.12, both=True),
+        "AU09": -0.12 * np.cos(2 * np.pi * (y + 1.2) / 0.6) * hill(x, y, 0, -1.2, 0.8, 0.9, 1)
+        + hill(x, y, 1.1, -3.4, 0.4, 0.6, 0.1, both=True),
+        "AU14": -hill(x, y, 3.0, -6.9, 0.3, 0.5, 0.2, both=True)
+        + hill(x, y, 3.5, -6.9, 0.4, 0.7, 0.12, both=True),
+        "AU17": 0.05 * np.cos(2 * np.pi * x / 0.55) * hill(x, y, 0, -9.6, 1.1, 0.8, 1)
+        + hill(x, y, 0, -9.4, 1.2, 0.6, 0.16),
+        "AU20": -hill(x, y, 3.4, -7.6, 0.25, 0.9, 0.08, both=True),
         "AU23": 0.06 * np.cos(2 * np.pi * x / 0.7) * (hill(x, y, 0, -5.4, 1.3, 0.35, 1)),
         "AU24": hill(x, y, 0, -5.5, 1.6, 0.3, 0.12)
         + hill(x, y, 0, -8.4, 1.6, 0.4, 0.2)
         - hill(x, y, 3.0, -6.9, 0.3, 0.6, 0.12, both=True),
     }
     seen = bare * np.clip((z - 3) / 3, 0, 1)
-    found = np.zeros((len(AFFWILD2_AUS), len(x), 3), np.float32)
+    found = np.zeros((len(NANO_AUS), len(x), 3), np.float32)
     for name, rise in rises.items():
-        found[AFFWILD2_AUS.index(name), :, 2] = rise * seen
+        found[NANO_AUS.index(name), :, 2] = rise * seen
     return found
 
 

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter1d
 
 from auscan.faces.align import SIDE
+from recipes.nano.data.teacher_labels import NANO_AUS
 
 Image = NDArray[np.uint8]
 Mask = NDArray[np.bool_]
@@ -30,6 +31,19 @@ BOXES = {
     **{"left": (18.0, 18.0, 56.0, 112.0), "right": (56.0, 18.0, 94.0, 112.0)},
 }
 """The parts as x0, y0, x1, y1 in px of an aligned crop."""
+REGIONS = {
+    **{"brows": (22.0, 27.0, 90.0, 47.0), "eyes": BOXES["eyes"]},
+    **{"nose": (42.0, 50.0, 70.0, 80.0), "mouth": BOXES["mouth"]},
+}
+"""Regions in which AUs are seen, as boxes in px of an aligned crop."""
+AU_REGIONS = {
+    **dict.fromkeys(("AU01", "AU02", "AU04"), "brows"),
+    **dict.fromkeys(("AU05", "AU06", "AU07", "AU45"), "eyes"),
+    "AU09": "nose",
+}
+"""Region of each AU; the mouth for all others."""
+COVERED_SHARE, VISIBLE_SHARE = 0.6, 0.1
+"""A region is covered from the first share on, and visible up to the second."""
 MIN_COVERED_SHARE = 0.75
 """Minimum covered share of a part's box for the part to count as covered."""
 _turn = np.linspace(0, 2 * np.pi, 32, endpoint=False)
@@ -107,6 +121,19 @@ def parts_covered(hidden: Mask) -> dict[str, bool]:
         box = hidden[round(y0) : round(y1), round(x0) : round(x1)]
         found[part] = bool(box.mean() >= MIN_COVERED_SHARE)
     return found
+
+
+def region_covers(hidden: Mask) -> NDArray[np.int8]:
+    """Return whether the region of each AU is covered: [A] of 1 covered, 0 visible, -1 between.
+
+    hidden: occlusion mask of an aligned crop [SIDE, SIDE].
+    """
+    shares = {
+        name: float(hidden[round(y0) : round(y1), round(x0) : round(x1)].mean())
+        for name, (x0, y0, x1, y1) in REGIONS.items()
+    }
+    found = np.array([shares[AU_REGIONS.get(name, "mouth")] for name in NANO_AUS])
+    return np.where(found >= COVERED_SHARE, 1, np.where(found <= VISIBLE_SHARE, 0, -1)).astype(np.int8)
 
 
 def covered_share(hidden: Mask, outline: NDArray[np.floating] = FACE_OUTLINE) -> float:

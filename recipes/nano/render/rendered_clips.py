@@ -14,7 +14,7 @@ import argparse
 import sys
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from itertools import repeat
 from multiprocessing import get_context
@@ -26,15 +26,23 @@ from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter1d
 
 sys.path.insert(0, str(Path(__file__).parents[3]))  # the repository, for recipes and benchmarks
-from auscan.core.aus import AFFWILD2_AUS
-from auscan.datasets.synth.dynamics import CLOCK_HZ, FacialBehaviour, simulate, smooth_noise, ticks_for
+from auscan.core.config import MAX_INTENSITY
+from auscan.datasets.synth.dynamics import (
+    CLOCK_HZ,
+    RIG_AUS,
+    FacialBehaviour,
+    simulate,
+    smooth_noise,
+    ticks_for,
+)
 from auscan.datasets.synth.person import Floats
 from auscan.datasets.synth.voice import mix_audio
 from auscan.faces.align import SIDE, crop_face, crop_transform
 from auscan.faces.detector import FaceDetector
 from auscan.faces.tracking import track_faces
 from recipes.nano.data.real_clips import MIN_FRAMES, ClipTrack
-from recipes.nano.render.appearance import Appearance, Random, draw_appearance
+from recipes.nano.data.teacher_labels import NANO_AUS
+from recipes.nano.render.appearance import Appearance, draw_appearance
 from recipes.nano.render.camera_model import (
     CameraSetup,
     Picture,
@@ -44,7 +52,7 @@ from recipes.nano.render.camera_model import (
     render_head,
 )
 from recipes.nano.render.expressions import labels_of, soft_targets
-from recipes.nano.render.head_mesh import EXTRA_NAMES, Head, load_head
+from recipes.nano.render.head_mesh import EXTRA_NAMES, Head, Random, load_head
 from recipes.nano.render.occluders import (
     KINDS,
     PART_CHOICES,
@@ -60,9 +68,10 @@ from recipes.nano.render.speech_synthesis import SyntheticSpeech, draw_speech, n
 
 SECONDS = 10.0
 RATES_HZ = (12.5, 15.0, 20.0, 25.0, 25.0, 25.0, 30.0)
-_AU25, _AU26 = AFFWILD2_AUS.index("AU25"), AFFWILD2_AUS.index("AU26")
-_SHUT = [AFFWILD2_AUS.index(name) for name in ("AU23", "AU24")]
-_RARE = [AFFWILD2_AUS.index(name) for name in ("AU02", "AU15", "AU23", "AU24", "AU26")]
+_AU25, _AU26 = NANO_AUS.index("AU25"), NANO_AUS.index("AU26")
+_SHUT = [NANO_AUS.index(name) for name in ("AU23", "AU24", "AU28")]
+_RARE = [NANO_AUS.index(name) for name in ("AU02", "AU15", "AU23", "AU24", "AU26")]
+_ORDER = [RIG_AUS.index(name) for name in NANO_AUS]
 
 
 @dataclass(frozen=True, eq=False)
@@ -129,21 +138,19 @@ def draw_clip(head: Head, person: int, seconds: float = SECONDS, mouth: str = "d
     speech = (
         draw_speech(random, ticks, random.uniform(0.5, 1.0)) if random.random() < 0.8 else no_speech(ticks)
     )
-    behaviour = simulate(random, seconds, np.random.default_rng(person), speaks=False)
+    behaviour = _simulate(random, seconds, person)
     movement, extras = _draw_movement(random, behaviour, speech, seconds)
     rate = float(random.choice(RATES_HZ))
     times_s = np.arange(int(seconds * rate)) / rate
     disturbance = [None, None, None, None, "voice", "music"][random.integers(6)]
-    asymmetry = np.where(
-        random.random(len(AFFWILD2_AUS)) < 0.25, random.uniform(-0.4, 0.4, len(AFFWILD2_AUS)), 0
-    )
+    asymmetry = np.where(random.random(len(NANO_AUS)) < 0.25, random.uniform(-0.4, 0.4, len(NANO_AUS)), 0)
     return ClipScene(
         head=head,
         appearance=appearance,
         camera=adjust_exposure(draw_camera_setup(random, plain=True), appearance),
         times_s=times_s,
         intensities=(behaviour.interpolate(times_s, movement) + appearance.resting_aus).astype(np.float32),
-        asymmetry=np.where(np.isin(np.arange(len(AFFWILD2_AUS)), [_AU25, _AU26]), 0, asymmetry).astype(
+        asymmetry=np.where(np.isin(np.arange(len(NANO_AUS)), [_AU25, _AU26]), 0, asymmetry).astype(
             np.float32
         ),
         extras=behaviour.interpolate(times_s, extras).astype(np.float32),
@@ -156,13 +163,25 @@ def draw_clip(head: Head, person: int, seconds: float = SECONDS, mouth: str = "d
     )
 
 
+def _simulate(random: Random, seconds: float, person: int) -> FacialBehaviour:
+    """Simulate a silent person; movement [K, A] in the order of NANO_AUS."""
+    found = simulate(
+        random,
+        seconds,
+        np.random.default_rng(person),
+        speaks=False,
+        extra_random=np.random.default_rng([person, 2]),
+    )
+    return replace(found, movement=found.movement[:, _ORDER])
+
+
 def _draw_movement(
     random: Random, behaviour: FacialBehaviour, speech: SyntheticSpeech, seconds: float
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Draw movement [K, A] and extras [K, E] of a person with this speech."""
     movement = behaviour.movement.copy()
     for _ in range(2):  # rare AUs would otherwise be too rare to train on
-        extra_movement = simulate(random, seconds, np.random.default_rng(0), speaks=False).movement
+        extra_movement = _simulate(random, seconds, 0).movement
         movement[:, _RARE] = np.maximum(movement[:, _RARE], extra_movement[:, _RARE])
     if random.random() < 0.65:
         movement[:, _AU25] *= 0.15  # lips part only in speech and with the jaw
@@ -177,13 +196,12 @@ def _draw_movement(
     )
     extras = np.zeros((len(movement), len(EXTRA_NAMES)))
     extras[:, EXTRA_NAMES.index("funnel")] = 0.6 * speech.rounding.clip(0)
-    extras[:, EXTRA_NAMES.index("stretch")] = 0.6 * (-speech.rounding).clip(0)
+    spread = NANO_AUS.index("AU20")
+    movement[:, spread] = np.maximum(movement[:, spread], 0.45 * (-speech.rounding).clip(0))
     for one, other in (("look_left", "look_right"), ("look_up", "look_down")):
         gaze = np.round(1.5 * smooth_noise(random, len(movement), 1.5)) / 3  # eyes jump
         extras[:, EXTRA_NAMES.index(one)] = gaze.clip(0, 1)
         extras[:, EXTRA_NAMES.index(other)] = (-gaze).clip(0, 1)
-    blinks = random.random(len(movement)) < 0.3 / CLOCK_HZ
-    extras[:, EXTRA_NAMES.index("blink")] = np.clip(gaussian_filter1d(blinks.astype(float), 5) * 14, 0, 1)
     return movement, extras
 
 
@@ -227,9 +245,8 @@ def render_frames(clip: ClipScene) -> Iterator[RenderedFrame]:
     for index, time_s in enumerate(clip.times_s.tolist()):
         now = clip.intensities[index]
         left, right = now * (1 + clip.asymmetry), now * (1 - clip.asymmetry)
-        extras = clip.appearance.with_lid_droop(clip.extras[index])
         vertices = clip.head.vertices(
-            clip.appearance.shape, left, right, extras, clip.appearance.wrinkle_depth
+            clip.appearance.shape, clip.appearance.au_deltas, left, right, clip.extras[index]
         )
         pose, at = tuple(clip.pose[index].tolist()), tuple(clip.eye_position[index].tolist())
         picture = render_head(clip.head, clip.appearance, vertices, pose, at, clip.camera)
@@ -263,7 +280,17 @@ def track_clip(clip: ClipScene, name: str) -> list[RenderedTrack]:
             continue
         index = np.array([k for k, _ in row])
         crops = np.stack([crop for _, crop in row])
-        track = ClipTrack(name, crops, clip.times_s[index], labels[index], soft[index], clip.wave, 0.0)
+        track = ClipTrack(
+            clip=name,
+            person=name,
+            crops=crops,
+            times_s=clip.times_s[index],
+            labels=labels[index],
+            soft=soft[index],
+            intensities=np.clip(MAX_INTENSITY * clip.intensities[index], 0, MAX_INTENSITY),
+            sound=clip.wave,
+            sound_start_s=0.0,
+        )
         hidden = np.stack([frames[k].hidden for k in index])
         tracks.append(RenderedTrack(track, hidden, clip.pose[index], clip.speaking[index]))
     return tracks
@@ -312,7 +339,8 @@ def _load(file: Path) -> list[RenderedTrack]:
         tracks = []
         for number in sorted({int(name.split("/")[0]) for name in stored.files}):
             fields = {name: stored[f"{number}/{name}"] for name in ClipTrack.__dataclass_fields__}
-            fields["clip"], fields["sound_start_s"] = str(fields["clip"]), float(fields["sound_start_s"])
+            fields |= {name: str(fields[name]) for name in ("clip", "person")}
+            fields["sound_start_s"] = float(fields["sound_start_s"])
             truth = {name: stored[f"{number}/{name}"] for name in ("hidden", "pose", "speaking")}
             tracks.append(RenderedTrack(ClipTrack(**fields), **truth))
         return tracks

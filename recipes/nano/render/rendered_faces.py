@@ -66,6 +66,8 @@ class RenderedFace:
     """Occluded share of the face."""
     parts: dict[str, bool]
     """Which of occluders.PARTS are covered."""
+    hidden: NDArray[np.bool_]
+    """[H, W]: occlusion mask."""
     lightness: float
     """L* of the skin."""
     glasses: str
@@ -75,10 +77,11 @@ class RenderedFace:
 
 
 def rendered_faces(
-    ict: Path, seed: int, persons: Iterable[int], pictures: int = 4, occluded: float = OCCLUDED
+    ict: Path | None, seed: int, persons: Iterable[int], pictures: int = 4, occluded: float = OCCLUDED
 ) -> Iterator[RenderedFace]:
     """Yield some pictures of each person. The same arguments give the same pictures.
 
+    ict: an ict_facekit.npz; None for the built-in face.
     occluded: share of pictures with an occluder.
     """
     head = load_head(ict)
@@ -100,9 +103,7 @@ def render_face(
         adjust_exposure(draw_camera_setup(random), appearance),
     )
     left, right = expression.left + appearance.resting_aus, expression.right + appearance.resting_aus
-    vertices = head.vertices(
-        appearance.shape, left, right, appearance.with_lid_droop(expression.extras), appearance.wrinkle_depth
-    )
+    vertices = head.vertices(appearance.shape, appearance.au_deltas, left, right, expression.extras)
     at = (float(random.uniform(0.42, 0.58)), float(random.uniform(0.38, 0.5)))
     picture = render_head(head, appearance, vertices, pose, at, camera)
     image, hidden = picture.image, np.zeros(picture.image.shape[:2], np.bool_)
@@ -129,6 +130,7 @@ def render_face(
         pose=np.array(pose, np.float32),
         covered=covered_share(hidden, picture.outline) if hidden.any() else 0.0,
         parts=parts,
+        hidden=hidden,
         lightness=appearance.lightness,
         glasses=appearance.glasses,
         lip_gap=picture.lip_gap,
@@ -173,15 +175,15 @@ class RenderedArrays:
     outline: NDArray[np.float32]
     """[n, HULL, 2]: the face is its convex hull."""
     labels: NDArray[np.int8]
-    """[n, 12]: 1 active, 0 inactive, -1 between."""
+    """[n, A]: 1 active, 0 inactive, -1 between."""
     soft: NDArray[np.float32]
-    """[n, 12] soft targets, 0 to 1."""
+    """[n, A] soft targets, 0 to 1."""
     intensities: NDArray[np.float32]
-    """[n, 12]."""
+    """[n, A]."""
     pose: NDArray[np.float32]
     """[n, 2] yaw and pitch with the teacher's signs, degrees."""
-    covered: NDArray[np.float32]
-    """[n] occluded share of the face."""
+    hidden: NDArray[np.uint8]
+    """[n, 176, 22] occlusion masks of the canvases, eight pixels a byte."""
     person: NDArray[np.int64]
     """[n] seed of the person."""
     lightness: NDArray[np.float32]
@@ -189,9 +191,13 @@ class RenderedArrays:
 
 
 def load_rendered(
-    ict: Path, cache: Path, persons: range = TRAIN[:PERSONS], pictures: int = PICTURES, workers: int = 2
+    ict: Path | None,
+    cache: Path,
+    persons: range = TRAIN[:PERSONS],
+    pictures: int = PICTURES,
+    workers: int = 2,
 ) -> RenderedArrays:
-    """Render the faces, or read them from `cache` (.npz) if it exists."""
+    """Render the faces, or read them from `cache` (.npz) if it exists.  ict: None for the built-in face."""
     if not cache.exists():
         parts = [persons[k : k + 50] for k in range(0, len(persons), 50)]
         with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
@@ -205,7 +211,7 @@ def load_rendered(
         return RenderedArrays(**{name: stored[name] for name in stored.files})
 
 
-def pack(ict: Path, persons: range, pictures: int, seed: int = 0) -> RenderedArrays:
+def pack(ict: Path | None, persons: range, pictures: int, seed: int = 0) -> RenderedArrays:
     """Render some persons' stills into arrays."""
     cv2.setNumThreads(1)
     detector = FaceDetector()
@@ -231,7 +237,9 @@ def _row(face: RenderedFace, detector: FaceDetector) -> dict[str, np.ndarray]:
         "soft": face.soft,
         "intensities": face.intensities,
         "pose": face.pose[:2] * TEACHER_POSE_SIGNS,
-        "covered": np.float32(face.covered),
+        "hidden": np.packbits(
+            cv2.warpAffine(face.hidden.astype(np.uint8), transform, (CANVAS, CANVAS)), axis=1
+        ),
         "person": np.int64(face.person),
         "lightness": np.float32(face.lightness),
     }
@@ -255,7 +263,7 @@ def _antialias(grey: NDArray[np.uint8], transform: NDArray[np.float32]) -> NDArr
 def main() -> None:
     """Parse arguments, render and pack."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--ict", type=Path, required=True, help="ict_facekit.npz")
+    parser.add_argument("--ict", type=Path, help="ict_facekit.npz (default: the built-in face)")
     parser.add_argument("--out", type=Path, required=True, help="file to write (.npz)")
     parser.add_argument("--persons", type=int, default=PERSONS, help="number of people")
     parser.add_argument("--pictures", type=int, default=PICTURES, help="pictures of each person")

@@ -19,14 +19,17 @@ sys.path.insert(0, str(Path(__file__).parents[3]))  # the repository, for recipe
 
 INTENSITIES = (0.0, 0.1, 0.2, 0.3, 0.4, 0.55, 0.7, 0.9, 1.1)
 PERSONS = 8
-AUS = ("AU01", "AU02", "AU04", "AU06", "AU07", "AU10", "AU12", "AU15", "AU23", "AU24", "AU25", "AU26")
 SCORES = {
     **{"AU01": ("browInnerUp", 0.25), "AU02": ("browOuterUp", 0.25), "AU04": ("browDown", 0.35)},
     **{"AU06": ("eyeSquint", 0.5), "AU07": ("eyeSquint", 0.5), "AU10": ("mouthUpperUp", 0.25)},
     **{"AU12": ("mouthSmile", 0.4), "AU15": ("mouthFrown", 0.1), "AU24": ("mouthPress", 0.2)},
-    **{"AU25": ("lip gap", 0.035), "AU26": ("jawOpen", 0.15)},
+    **{"AU25": ("lip gap", 0.035), "AU26": ("jawOpen", 0.15), "AU05": ("eyeWide", 0.08)},
+    **{"AU14": ("mouthDimple", 0.08), "AU17": ("mouthShrugLower", 0.2), "AU20": ("mouthStretch", 0.3)},
+    **{"AU28": ("mouthRollLower", 0.3), "AU45": ("eyeBlink", 0.5)},
 }
 """Teacher score and threshold of each AU; AU06 uses the squint of AU07."""
+AUS = tuple(SCORES)
+"""AUs that are rendered: those with a score."""
 
 
 def main() -> None:
@@ -48,6 +51,7 @@ def main() -> None:
 
 def render(ict: Path, out: Path) -> None:
     """Render each AU alone at each intensity, for some persons without glasses in even light."""
+    from recipes.nano.data.teacher_labels import NANO_AUS
     from recipes.nano.render.appearance import draw_appearance
     from recipes.nano.render.camera_model import draw_camera_setup, render_head
     from recipes.nano.render.head_mesh import EXTRA_NAMES, load_head
@@ -65,12 +69,11 @@ def render(ict: Path, out: Path) -> None:
     chosen = [person for person in people if person.glasses == "none"][:PERSONS]
     images, gaps = [], []
     for person in chosen:
-        extras = person.with_lid_droop(np.zeros(len(EXTRA_NAMES), np.float32))
-        for column in range(len(AUS)):
+        extras = np.zeros(len(EXTRA_NAMES), np.float32)
+        for name in AUS:
             for intensity in INTENSITIES:
-                expression = np.zeros(len(AUS), np.float32)
-                expression[column] = intensity
-                vertices = head.vertices(person.shape, expression, expression, extras, person.wrinkle_depth)
+                shown = np.where(np.array(NANO_AUS) == name, intensity, 0).astype(np.float32)
+                vertices = head.vertices(person.shape, person.au_deltas, shown, shown, extras)
                 picture = render_head(head, person, vertices, (3.0, 0.0, 0.0), (0.5, 0.45), plain)
                 images.append(picture.image)
                 gaps.append(picture.lip_gap)

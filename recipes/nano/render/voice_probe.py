@@ -19,9 +19,8 @@ from sklearn.linear_model import Ridge
 from sklearn.metrics import roc_auc_score
 
 sys.path.insert(0, str(Path(__file__).parents[3]))  # the repository, for recipes and benchmarks
-from auscan.core.aus import AFFWILD2_AUS
 from auscan.media.audio import read_waveform
-from recipes.nano.data.teacher_labels import RULES, blendshape
+from recipes.nano.data.teacher_labels import NANO_AUS, RULES, blendshape
 from recipes.nano.render.expressions import labels_of
 from recipes.nano.render.head_mesh import Head, load_head
 from recipes.nano.render.rendered_clips import draw_clip
@@ -69,16 +68,10 @@ def rendered_clip(head: Head, person: int) -> ProbeClip | None:
         return None
     gaps = []
     for now, extras in zip(clip.intensities, clip.extras, strict=True):
-        vertices = head.vertices(
-            clip.appearance.shape,
-            now,
-            now,
-            clip.appearance.with_lid_droop(extras),
-            clip.appearance.wrinkle_depth,
-        )
+        vertices = head.vertices(clip.appearance.shape, clip.appearance.au_deltas, now, now, extras)
         gaps.append(head.lip_gap(vertices))
     labels = labels_of(clip.intensities, np.array(gaps))
-    return features(clip.wave, clip.times_s), labels[:, [AFFWILD2_AUS.index(name) for name in AUS]]
+    return features(clip.wave, clip.times_s), labels[:, [NANO_AUS.index(name) for name in AUS]]
 
 
 def real_clip(path: Path) -> ProbeClip | None:

@@ -11,16 +11,22 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment
 
+from auscan.core.config import MAX_INTENSITY
 from auscan.faces.align import SIDE, TEMPLATE, crop_face, crop_transform, to_crop
 from recipes.nano.data.real_clips import Frames
 from recipes.nano.data.real_faces import Faces
-from recipes.nano.render.occluders import covered_share
+from recipes.nano.data.teacher_labels import NANO_AUS
+from recipes.nano.render.occluders import covered_share, region_covers
 from recipes.nano.render.rendered_faces import RenderedArrays
 from recipes.nano.train.augment import MIRRORED, augment_crop, fill_border, jitter_points
+
+BLANK = 0.02
+"""Share of blank crops."""
 
 
 def mirrored_landmarks(landmarks: NDArray[np.float32]) -> NDArray[np.intp]:
@@ -41,8 +47,12 @@ class FaceBatch:
     """[b, A]: 1 active, 0 inactive, -1 not annotated."""
     soft: NDArray[np.float32]
     """[b, A] soft targets, 0 to 1."""
+    intensities: NDArray[np.float32]
+    """[b, A] 0 to 5; NaN if unknown, as in all following fields."""
+    covers: NDArray[np.int8]
+    """[b, A]: 1 region covered, 0 visible, -1 unknown."""
     blendshapes: NDArray[np.float32]
-    """[b, K]; NaN if unknown, as in all following fields."""
+    """[b, K]."""
     landmarks: NDArray[np.float32]
     """[b, 478, 2] crop px."""
     points: NDArray[np.float32]
@@ -59,6 +69,7 @@ class FaceBatches:
     rendered, share: rendered faces and their share of a batch.
     frames, frame_share: frames of clips and their share of a batch.
     A batch holds real faces, then rendered faces, then frames. An epoch is one pass over the real faces.
+    A few crops are blank: nothing is known of them but that every region is covered.
     """
 
     def __init__(
@@ -111,7 +122,9 @@ class FaceBatches:
             )
             parts.append(crop_frames(self.frames, picks, shapes, rng))
         names = FaceBatch.__dataclass_fields__
-        return FaceBatch(*(np.concatenate([getattr(part, name) for part in parts]) for name in names))
+        batch = FaceBatch(*(np.concatenate([getattr(part, name) for part in parts]) for name in names))
+        blank(batch, np.flatnonzero(rng.random(len(batch.crops)) < BLANK), rng)
+        return batch
 
     def crop_real(self, rows: NDArray[np.intp], rng: np.random.Generator) -> FaceBatch:
         """Crop, mirror and augment real faces."""
@@ -120,6 +133,7 @@ class FaceBatches:
         landmarks = np.empty((len(rows), 478, 2), dtype=np.float32)
         points = np.empty((len(rows), 5, 2), dtype=np.float32)
         pose, covered = faces.pose[rows], np.empty(len(rows), dtype=np.float32)
+        covers = np.empty((len(rows), len(NANO_AUS)), np.int8)
         for i, row in enumerate(rows):
             points_used = faces.detector_points[row] if rng.random() < 0.7 else faces.teacher_points[row]
             points_used = jitter_points(points_used, rng)
@@ -136,10 +150,10 @@ class FaceBatches:
                 points[i] = (points[i] * [-1, 1] + [SIDE - 1, 0])[list(MIRRORED)]
                 pose[i, 0] *= -1
             crops[i], hidden = augment_crop(crops[i], rng)
-            covered[i] = covered_share(hidden, landmarks[i])
+            covered[i], covers[i] = covered_share(hidden, landmarks[i]), region_covers(hidden)
         return FaceBatch(
-            *(crops, faces.labels[rows], faces.soft[rows], faces.blendshapes[rows]),
-            *(landmarks, points, pose, covered),
+            *(crops, faces.labels[rows], faces.soft[rows], faces.intensities[rows], covers),
+            *(faces.blendshapes[rows], landmarks, points, pose, covered),
         )
 
 
@@ -149,27 +163,32 @@ def crop_rendered(
     """Crop, mirror and augment rendered faces."""
     crops = np.empty((len(rows), SIDE, SIDE), dtype=np.uint8)
     points, pose = np.empty((len(rows), 5, 2), dtype=np.float32), faces.pose[rows]
-    covered = np.empty(len(rows), dtype=np.float32)
+    covered, covers = np.empty(len(rows), dtype=np.float32), np.empty((len(rows), len(NANO_AUS)), np.int8)
     for i, row in enumerate(rows):
         points_used = faces.detector_points[row] if rng.random() < 0.7 else faces.true_points[row]
         points_used = jitter_points(points_used, rng)
         transform = crop_transform(points_used)
         crop = crop_face(faces.images[row], points_used)
+        behind = crop_face(255 * np.unpackbits(faces.hidden[row], axis=1), points_used) > 127
         points[i], outline = (
             to_crop(faces.true_points[row], transform),
             to_crop(faces.outline[row], transform),
         )
         if rng.random() < 0.5:
-            crop = crop[:, ::-1]
+            crop, behind = crop[:, ::-1], behind[:, ::-1]
             points[i] = (points[i] * [-1, 1] + [SIDE - 1, 0])[list(MIRRORED)]
             outline = outline * [-1, 1] + [SIDE - 1, 0]
             pose[i, 0] *= -1
         crops[i], hidden = augment_crop(crop, rng)
-        # The rendered and the pasted occlusion are assumed to be independent.
-        covered[i] = 1 - (1 - faces.covered[row]) * (1 - covered_share(hidden, outline))
+        hidden = hidden | behind
+        covered[i], covers[i] = covered_share(hidden, outline), region_covers(hidden)
     unknown = np.full((len(rows), blendshapes), np.nan, np.float32)
     landmarks = np.full((len(rows), 478, 2), np.nan, np.float32)
-    return FaceBatch(crops, faces.labels[rows], faces.soft[rows], unknown, landmarks, points, pose, covered)
+    intensities = np.clip(MAX_INTENSITY * faces.intensities[rows], 0, MAX_INTENSITY)
+    return FaceBatch(
+        *(crops, faces.labels[rows], faces.soft[rows], intensities, covers),
+        *(unknown, landmarks, points, pose, covered),
+    )
 
 
 def crop_frames(
@@ -177,17 +196,32 @@ def crop_frames(
 ) -> FaceBatch:
     """Crop frames of clips again with jittered points, mirror and augment them."""
     crops = np.empty((len(rows), SIDE, SIDE), dtype=np.uint8)
+    covers = np.empty((len(rows), len(NANO_AUS)), np.int8)
     for i, row in enumerate(rows):
         crop = crop_face(frames.crops[row], jitter_points(TEMPLATE, rng))
-        crops[i], _ = augment_crop(crop[:, ::-1] if rng.random() < 0.5 else crop, rng)
+        crops[i], hidden = augment_crop(crop[:, ::-1] if rng.random() < 0.5 else crop, rng)
+        covers[i] = region_covers(hidden)
 
     def unknown(*shape: int) -> NDArray[np.float32]:
         return np.full((len(rows), *shape), np.nan, np.float32)
 
     return FaceBatch(
-        *(crops, frames.labels[rows], frames.soft[rows], unknown(blendshapes)),
-        *(unknown(478, 2), unknown(5, 2), unknown(2), unknown()),
+        *(crops, frames.labels[rows], frames.soft[rows], frames.intensities[rows], covers),
+        *(unknown(blendshapes), unknown(478, 2), unknown(5, 2), unknown(2), unknown()),
     )
+
+
+def blank(batch: FaceBatch, rows: NDArray[np.intp], rng: np.random.Generator) -> None:
+    """Replace some crops by smooth or noisy grey, in place; their targets are unknown."""
+    for row in rows:
+        coarse = rng.uniform(0, 255) + rng.normal(0, rng.uniform(0, 40), (4, 4)).astype(np.float32)
+        smooth = cv2.resize(coarse.astype(np.float32), (SIDE, SIDE), interpolation=cv2.INTER_CUBIC)
+        noise = rng.normal(0, rng.uniform(0, 25), (SIDE, SIDE))
+        batch.crops[row] = np.clip(smooth + noise, 0, 255).astype(np.uint8)
+        batch.labels[row], batch.covers[row] = -1, 1
+        for target in (batch.intensities, batch.blendshapes, batch.landmarks, batch.points, batch.pose):
+            target[row] = np.nan
+        batch.covered[row] = 1
 
 
 def development_crops(faces: Faces) -> tuple[NDArray[np.uint8], NDArray[np.int8]]:

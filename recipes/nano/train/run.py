@@ -19,20 +19,24 @@ import cv2
 import torch
 
 sys.path.insert(0, str(Path(__file__).parents[3]))  # the repository, for recipes and benchmarks
-from auscan.core.config import CheckpointConfig, nano
+from auscan.core.config import AlignmentConfig, CheckpointConfig, NetworkConfig, nano
 from auscan.core.environment import VERSION
 from auscan.model.checkpoint import load_checkpoint, save_checkpoint
 from auscan.model.network import AuscanNetwork
 from recipes.nano.calibrate.calibrate import calibrate_checkpoint
 from recipes.nano.calibrate.export_graphs import export_nano
-from recipes.nano.data.real_clips import DEVELOPMENT, HELD_OUT, load_clips, single_frames, training_tracks
-from recipes.nano.data.real_faces import load_faces
-from recipes.nano.data.teacher_labels import REFERENCE
+from recipes.nano.data.real_clips import DEVELOPMENT as DEVELOPMENT_CLIPS
+from recipes.nano.data.real_clips import HELD_OUT, load_clips, single_frames, training_tracks
+from recipes.nano.data.real_faces import Faces, load_faces
+from recipes.nano.data.teacher_labels import NANO_AUS, REFERENCE
 from recipes.nano.render.rendered_clips import load_rendered_clips
-from recipes.nano.render.rendered_faces import load_rendered
+from recipes.nano.render.rendered_faces import DEVELOPMENT, load_rendered
 from recipes.nano.train.clip_stage import train_clips
 from recipes.nano.train.clip_windows import ClipSettings
 from recipes.nano.train.face_stage import VARIANTS, FaceSettings, freeze_variant, log, train_faces
+
+DEVELOPMENT_PEOPLE = DEVELOPMENT[:150]
+"""People of the held-out rig, whose scores are logged."""
 
 
 def main() -> None:
@@ -76,6 +80,17 @@ def main() -> None:
     log(variant_run / "done.jsonl", **logged, **scores)
 
 
+def read_training_faces(data: Path, run: Path) -> Faces:
+    """Read the real faces of the data folder, or their arrays from the run folder."""
+    return load_faces([data / "faces_train.parquet", data / "faces_more.parquet"], run / "faces.npz")
+
+
+def network_config() -> NetworkConfig:
+    """Return the settings of the network: nineteen AUs with intensities, a quarter of the patches active."""
+    changes = {"au_names": NANO_AUS, "intensity": True, "alignment": AlignmentConfig()}
+    return nano().model_copy(update=changes)
+
+
 def train_network(
     data: Path,
     run: Path,
@@ -86,14 +101,18 @@ def train_network(
     clip_settings: ClipSettings,
 ) -> tuple[AuscanNetwork, dict[str, float]]:
     """Run both stages, with caches in `run` and states in `variant_run`. Return network and scores."""
-    faces = load_faces(data / "faces_train.parquet", run / "faces.npz")
+    faces = read_training_faces(data, run)
     rendered = load_rendered(data / "ict_facekit.npz", run / "rendered.npz")
-    tracks = load_clips(data / "clips", data / "clips_teacher", run / "clips")
+    held_out = load_rendered(None, run / "builtin.npz", DEVELOPMENT_PEOPLE)
+    tracks = load_clips(data, run / "clips")
     frames = single_frames(training_tracks(tracks))
     # Single faces have no audio, so stage 1 of no-audio is that of the full network.
     face_run, face_variant = (run, "full") if variant == "no-audio" else (variant_run, variant)
-    face_weights = train_faces(faces, rendered, frames, nano(), face_settings, face_run, face_variant, start)
-    network = AuscanNetwork(nano())
+    config = network_config()
+    face_weights = train_faces(
+        faces, rendered, frames, config, face_settings, face_run, face_variant, start, held_out
+    )
+    network = AuscanNetwork(config)
     network.load_state_dict(torch.load(face_weights, weights_only=True))
     freeze_variant(network, variant)
     rendered_clips = load_rendered_clips(data / "ict_facekit.npz", run / "rendered_clips")
@@ -126,7 +145,7 @@ def save_network(network: AuscanNetwork, variant: str, out: Path, **card_fields:
         weights=parameter_count(network),
         version=VERSION,
         held=", ".join(HELD_OUT),
-        development=", ".join(DEVELOPMENT),
+        development=", ".join(DEVELOPMENT_CLIPS),
         **card_fields,
     )
     save_checkpoint(out, network, config, filled)

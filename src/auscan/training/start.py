@@ -91,12 +91,12 @@ def with_aus(
         larger = FeatureNetwork(config.sizes, one_more, config.controls, view_frames=0).state_dict()
     old, weights = network.state_dict(), changed.state_dict()
     for name, weight in weights.items():
-        weights[name] = _select(old[name], weight, larger[name].shape, config.au_names, au_names)
+        weights[name] = select_aus(old[name], weight, larger[name].shape, config.au_names, au_names)
     changed.load_state_dict(weights)
     return changed.eval(), config.model_copy(update={"network": settings, "au_names": au_names})
 
 
-def _select(
+def select_aus(
     old: Tensor, new: Tensor, larger: torch.Size, had: tuple[str, ...], au_names: tuple[str, ...]
 ) -> Tensor:
     """Return the weights `old` in the order of `au_names`, with the blocks of `new` for AUs that it had not.
