@@ -323,3 +323,35 @@ def test_a_linked_result_and_a_linked_data_set_are_only_read(
     merge([tmp_path / "out"], tmp_path / "set", silent)
     assert contents(tmp_path / "first") == before == contents(tmp_path / "set")
     assert not (tmp_path / "set").is_symlink(), "the link was replaced, not its target"
+
+
+def test_a_query_reaches_no_other_file_unless_allowed(tmp_path: Path, write_result: WriteResult) -> None:
+    write_result("out", "a.mp4")
+    dataset, secret = tmp_path / "set [1] *", tmp_path / "secret.csv"
+    assert run_command("merge", tmp_path / "out", "--out", dataset) == 0
+    secret.write_text("word\nhidden\n")
+    attacks = (
+        f"SELECT * FROM '{secret}'",
+        f"SELECT * FROM read_text('{secret}')",
+        f"COPY (SELECT 1) TO '{dataset / 'planted.csv'}'",
+        f"ATTACH '{tmp_path / 'planted.db'}'",
+        "SET enable_external_access = true",
+        "",
+        ";",
+    )
+    for sql in attacks:
+        assert run_command("query", dataset, sql) == 2, sql
+    assert not (dataset / "planted.csv").exists()
+    assert run_command("query", dataset, "SELECT * FROM frames") == 0
+    assert run_command("query", dataset, f"SELECT * FROM '{secret}'", "--allow-external") == 0
+
+
+def test_a_damaged_data_set_is_one_line(tmp_path: Path, write_result: WriteResult) -> None:
+    write_result("out", "a.mp4")
+    dataset = tmp_path / "set"
+    assert run_command("merge", tmp_path / "out", "--out", dataset) == 0
+    part = next(dataset.glob("frames/*.parquet"))
+    whole = part.read_bytes()
+    for damaged in (b"", whole[:-40], whole[:100] + bytes(len(whole) - 200) + whole[-100:]):
+        part.write_bytes(damaged)
+        assert run_command("query", dataset, "SELECT * FROM frames") == 2

@@ -269,3 +269,24 @@ def test_a_wrong_setting_is_named_by_its_path(
 ) -> None:
     with pytest.raises(CheckpointError, match=rf"is not a valid checkpoint config: {named}"):
         read_config(write_config(tmp_path, changed(change)))
+
+
+@pytest.mark.parametrize(
+    "bomb", ["[" * 200_000, '{"format": ' + "9" * 10_000 + "}"], ids=["depth", "integer"]
+)
+def test_a_json_bomb_in_the_config_is_a_checkpoint_error(tmp_path: Path, bomb: str) -> None:
+    write_config(tmp_path, bomb)
+    with pytest.raises(CheckpointError, match="cannot be read as JSON"):
+        read_config(tmp_path)
+
+
+def test_checksums_that_are_no_file_are_refused(folder: Path) -> None:
+    checksums = folder / folders.CHECKSUMS_FILE
+    checksums.unlink()
+    checksums.mkdir()
+    with pytest.raises(CheckpointError, match="is not a file"):
+        folders.verify_checksums(folder, [folders.CONFIG_FILE])
+    checksums.rmdir()
+    checksums.symlink_to("nowhere")
+    with pytest.raises(CheckpointError, match="is not a file"):
+        folders.verify_checksums(folder, [folders.CONFIG_FILE])

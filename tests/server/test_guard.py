@@ -15,7 +15,13 @@ def test_a_page_of_another_site_cannot_post(studios: Any) -> None:
     client = studios.start()
     own = f"http://127.0.0.1:{client.port}"
     same_prefix = (f"{own}.evil", f"{own}.evil.example", f"{own}0", f"{own}@evil.example")
-    others = ("https://evil.example", f"http://localhost:{client.port}", "null", "http://127.0.0.1")
+    others = (
+        "https://evil.example",
+        f"http://localhost:{client.port}",
+        "null",
+        "http://127.0.0.1",
+        "http://[::1",
+    )
     for origin in (*others, *same_prefix):
         headers = {"Origin": origin, "Content-Type": "text/plain"}
         assert client.request("POST", "/api/jobs?name=a.mp4", b"film", headers).status == 403, origin

@@ -17,6 +17,7 @@ See also: results/manifest.py (records), cli/dataset.py (`auscan merge`, `auscan
 import json
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -26,6 +27,7 @@ from uuid import uuid4
 import duckdb
 import pyarrow as pa  # type: ignore[import-untyped]
 import pyarrow.csv as pa_csv  # type: ignore[import-untyped]
+import pyarrow.dataset as pa_dataset  # type: ignore[import-untyped]
 import pyarrow.parquet as pq  # type: ignore[import-untyped]
 
 from auscan.core.aus import ACTION_UNITS, AFFWILD2_AUS
@@ -272,25 +274,48 @@ class QueryResult:
     """Rows, fetched lazily."""
 
 
-def query(dataset: Path, sql: str) -> QueryResult:
+def query(dataset: Path, sql: str, *, allow_external: bool = False) -> QueryResult:
     """Run a SQL query over the tables inputs, frames and events.
+
+    The query can neither read nor write other files, nor reach the network, unless `allow_external`.
 
     Raises InputError if `dataset` is not a data set, or DuckDB cannot run the query.
     """
     if not (dataset / TABLES["inputs"]).is_file():
         raise InputError(f"{dataset} is not a data set. Give a folder written by `auscan merge`.")
     connection = duckdb.connect()
-    for name, files in TABLES.items():
-        pattern = str(dataset / files).replace("'", "''")
-        connection.execute(f"CREATE VIEW {name} AS SELECT * FROM read_parquet('{pattern}')")
+    connection.execute("SET python_enable_replacements = false")  # names of Python variables are no tables
+    if not allow_external:
+        connection.execute("SET enable_external_access = false")
+        connection.execute("SET lock_configuration = true")
     try:
+        for name, files in TABLES.items():
+            connection.register(name, pa_dataset.dataset(sorted(map(str, dataset.glob(files)))))
+    except (OSError, pa.ArrowException) as error:
+        reason = " ".join(str(error).split())
+        raise InputError(f"{dataset} cannot be read ({reason}). Run `auscan merge` again.") from error
+    with _duckdb_errors():
         connection.execute(sql)
-    except duckdb.Error as error:
+    if connection.description is None:
+        raise InputError("The SQL has no statement. Give one, e.g. 'SELECT * FROM inputs'.")
+    return QueryResult(tuple(column[0] for column in connection.description), _rows(connection))
+
+
+@contextmanager
+def _duckdb_errors() -> Iterator[None]:
+    """Raise InputError for an error of DuckDB or of a damaged file that it reads."""
+    try:
+        yield
+    except duckdb.PermissionException as error:
+        raise InputError(
+            f"The query needs other files or the network ({' '.join(str(error).split())}). "
+            "If you trust it, add --allow-external."
+        ) from error
+    except (duckdb.Error, OSError, pa.ArrowException) as error:
         raise InputError(f"DuckDB cannot run the query: {' '.join(str(error).split())}") from error
-    columns = tuple(column[0] for column in connection.description or ())
-    return QueryResult(columns, _rows(connection))
 
 
 def _rows(connection: duckdb.DuckDBPyConnection) -> Iterator[tuple[Any, ...]]:
-    while rows := connection.fetchmany(_FETCH_ROWS):
-        yield from rows
+    with _duckdb_errors():
+        while rows := connection.fetchmany(_FETCH_ROWS):
+            yield from rows

@@ -55,6 +55,9 @@ def query(
     ],
     as_csv: Annotated[bool, typer.Option("--csv", help="Print CSV.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object per row.")] = False,
+    allow_external: Annotated[
+        bool, typer.Option("--allow-external", help="Let SQL read and write other files and use the network.")
+    ] = False,
 ) -> None:
     """Run an SQL query over DATASET with DuckDB, e.g. 'SELECT AU, count(*) FROM events GROUP BY AU'."""
     if as_csv and as_json:
@@ -62,7 +65,7 @@ def query(
     require_extra("auscan query", "duckdb", "batch")
     from auscan.batch.dataset import query as run_query
 
-    result = run_query(dataset, sql)
+    result = run_query(dataset, sql, allow_external=allow_external)
     if as_csv:
         writer = csv.writer(sys.stdout, lineterminator="\n")
         writer.writerow(result.columns)

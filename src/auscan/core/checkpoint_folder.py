@@ -98,9 +98,14 @@ def _format_checksums(sums: Mapping[str, str]) -> str:
 
 
 def _read_checksums(file: Path) -> dict[str, str] | None:
-    """Return hexadecimal checksums by file name, or None if `file` does not exist."""
-    if not file.is_file():
+    """Return hexadecimal checksums by file name, or None if `file` does not exist.
+
+    Raises CheckpointError for anything else than a readable list, such as a folder or a broken link.
+    """
+    if not file.exists() and not file.is_symlink():
         return None
+    if not file.is_file():
+        raise CheckpointError(f"{file} is not a file, so nothing can be verified. Copy the folder again.")
     try:
         lines = [line.split(maxsplit=1) for line in file.read_text(encoding="utf-8").splitlines()]
         return {name.removeprefix("*"): digest for digest, name in lines}  # *: mark of binary mode
@@ -270,16 +275,16 @@ def read_config(folder: Path) -> CheckpointConfig:
                 f"Install the version of auscan that wrote it, or a newer one."
             )
         config = CheckpointConfig.model_validate(content)
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise CheckpointError(
-            f"{file} cannot be read as JSON ({error}). Copy the checkpoint again."
-        ) from error
     except ValidationError as error:
         first = error.errors()[0]
         location = ".".join(str(part) for part in first["loc"])
         raise CheckpointError(
             f"{file} is not a valid checkpoint config: {location}: {first['msg']}. "
             f"Restore the file that came with the weights."
+        ) from error
+    except (OSError, ValueError, RecursionError) as error:  # ValueError: also an integer too long
+        raise CheckpointError(
+            f"{file} cannot be read as JSON ({error}). Copy the checkpoint again."
         ) from error
     verify_checksums(folder, [CONFIG_FILE])
     hub_name = hub_name_of(folder)

@@ -68,7 +68,7 @@ class Guard:
                 421, f"The host {host!r} is not local. Open the address that auscan studio printed."
             )
         origin = headers.get("origin")
-        if origin is not None and urlsplit(origin).netloc != host:
+        if origin is not None and _origin_host(origin) != host:
             return _refuse(403, "Requests from other sites are refused.")
         if headers.get("sec-fetch-site") in ("cross-site", "same-site") and scope["path"] != "/":
             return _refuse(403, "Requests from other sites are refused.")
@@ -104,6 +104,14 @@ def _hostname(host: str) -> str:
         return urlsplit(f"//{host}").hostname or ""
     except ValueError:
         return ""
+
+
+def _origin_host(origin: str) -> str | None:
+    """Return the host and port in an Origin header; None if invalid."""
+    try:
+        return urlsplit(origin).netloc
+    except ValueError:
+        return None
 
 
 def _cookie(headers: Headers) -> str:
