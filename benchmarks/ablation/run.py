@@ -51,13 +51,8 @@ such a voice in half of the covered speech a network learns to ignore sound wher
 ARMS: Final[dict[str, dict[str, Any]]] = {
     "full": {},
     "without the late path": {"late_path": False},
-    "without fusion": {"fusion": "none"},
-    "symmetric attention": {"fusion": "symmetric"},
-    "without audio guidance": {"guide": "plain"},
     "global token": {"visual": "global"},
     "gates without targets": {"covers": 0.0},
-    "without memory": {"temporal": "none"},
-    "TCN": {"temporal": "tcn"},
 }
 """Settings of the full network, of networks without one part, and with a similar part in its place."""
 
