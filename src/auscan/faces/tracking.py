@@ -4,13 +4,15 @@ Keyframes: the detector runs on every `stride`-th frame; at rates that are not o
 as at the nearest ordinary rate. If two successive keyframes have the same faces in
 nearly the same places, boxes and points of the frames between are interpolated. Otherwise the frame in the
 middle becomes a keyframe and both halves are handled in the same way. If the faces at both ends are the
-same, only the area around each expected face is searched in the middle. The choice of keyframes depends
+same, only the area around each expected face is searched in the middle. The first and the last frame of a
+shot (shots.py) are keyframes too, so nothing is interpolated across a cut. The choice of keyframes depends
 only on the order and the times of the frames, not on how they are read or batched.
 
 Assignment: each track predicts the box of its face (constant velocity, Kalman filter). Predictions and
 detections are assigned so that the total overlap of boxes is largest (Hungarian method). An unassigned
 detection starts a track. A track without a detection for more than `max_gap_s` ends; if the face returns
-later, it gets a new face_id. Only frames that exist count: between two frames, however far apart, a face is
+later, it gets a new face_id. A track belongs to one shot: it ends with it, or goes on if the shot continues
+after a cutaway. Only frames that exist count: between two frames, however far apart, a face is
 not unseen (`TrackingClock`). Persons are not recognized.
 
 Inputs: frames in order with their times in seconds, a detector.
@@ -29,6 +31,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from auscan.faces.detector import Detection, overlap
+from auscan.faces.shots import ShotCounter
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,12 +87,15 @@ class FaceTracker:
         self._tracks: list[_KalmanTrack] = []
         self._next_id = 0
 
-    def update(self, detections: Sequence[Detection], time_s: float) -> list[TrackedFace]:
-        """Return the tracked faces of the frame at time_s (TrackingClock), sorted by face_id."""
+    def update(self, detections: Sequence[Detection], time_s: float, shot: int = 0) -> list[TrackedFace]:
+        """Return the tracked faces of the frame at time_s (TrackingClock), sorted by face_id.
+
+        shot: number of the frame's shot; faces of other shots are other faces
+        """
         config = self.config
         self._tracks = [track for track in self._tracks if time_s - track.last_seen_s <= config.max_gap_s]
         detections = [d for d in detections if d.score >= config.keep_score]
-        matches = self._match(detections, time_s)
+        matches = self._match(detections, time_s, [t for t in self._tracks if t.shot == shot])
 
         faces = []
         for i, detection in enumerate(detections):
@@ -97,7 +103,7 @@ class FaceTracker:
             if track is not None:
                 track.correct(detection.box, time_s)
             elif detection.score >= config.start_score:
-                track = _KalmanTrack(self._next_id, detection.box, time_s)
+                track = _KalmanTrack(self._next_id, detection.box, time_s, shot)
                 self._next_id += 1
                 self._tracks.append(track)
             else:
@@ -105,16 +111,18 @@ class FaceTracker:
             faces.append(TrackedFace(track.face_id, detection.box, detection.points, detection.score))
         return sorted(faces, key=lambda face: face.face_id)
 
-    def _match(self, detections: Sequence[Detection], time_s: float) -> dict[int, "_KalmanTrack"]:
+    def _match(
+        self, detections: Sequence[Detection], time_s: float, candidates: Sequence["_KalmanTrack"]
+    ) -> dict[int, "_KalmanTrack"]:
         """Return the track of each assigned detection, by the index of the detection."""
-        if not detections or not self._tracks:
+        if not detections or not candidates:
             return {}
-        predicted = np.stack([track.predict(time_s) for track in self._tracks])  # [tracks, 4]
+        predicted = np.stack([track.predict(time_s) for track in candidates])  # [tracks, 4]
         detected = np.stack([d.box for d in detections])  # [detections, 4]
         overlaps = overlap(predicted, detected)
         overlaps[overlaps < self.config.min_overlap] = 0.0  # or poor pairs could replace a good one
         _, _, tracks = lap.lapjv(1.0 - overlaps, extend_cost=True)  # track of each detection; -1: none
-        return {j: self._tracks[i] for j, i in enumerate(tracks) if i >= 0 and overlaps[i, j] > 0}
+        return {j: candidates[i] for j, i in enumerate(tracks) if i >= 0 and overlaps[i, j] > 0}
 
 
 class _KalmanTrack:
@@ -131,8 +139,8 @@ class _KalmanTrack:
     INITIAL_SPEED_STD = 1.0
     """Standard deviation of the speed of a new face, in units of the face per second."""
 
-    def __init__(self, face_id: int, box: NDArray[np.float32], time_s: float) -> None:
-        self.face_id = face_id
+    def __init__(self, face_id: int, box: NDArray[np.float32], time_s: float, shot: int) -> None:
+        self.face_id, self.shot = face_id, shot
         self.last_seen_s = time_s
         self._size = box[2:].astype(np.float64)  # [2] px
         self._state = np.stack([box[:2] + box[2:] / 2, np.zeros(2)]).astype(
@@ -242,17 +250,22 @@ class KeyframeTracker(Generic[F]):
         self._tracker, self._clock = FaceTracker(), TrackingClock()
         self._last_keyframe: FacesAtTime | None = None
         self._keyframe_s = self._last_s = -math.inf  # times of the last keyframe and of the last frame
-        self._pending: list[_Pending[F]] = []  # frames after `_last_keyframe`
+        self._pending: list[_Pending[F]] = []  # frames after `_last_keyframe`, of one shot
+        self._shots, self._shot = ShotCounter(), 0
 
     def push(self, frame: F) -> list[tuple[F, list[TrackedFace]]]:
         """Add the next frame; return the frames that are complete, with their faces, in order."""
         longest_s = self._stride / SLOWEST_HZ
-        complete = self.finish() if frame.time_s - self._keyframe_s > longest_s else []
+        shot = self._shots.shot_of(frame.image, frame.time_s)
+        is_cut, is_late = shot != self._shot, frame.time_s - self._keyframe_s > longest_s
+        complete = self.finish() if is_cut or is_late else []
+        if is_cut:
+            self._shot, self._last_keyframe = shot, None
         next_s = 2 * frame.time_s - self._last_s  # expected time of the next frame
         self._last_s = frame.time_s
         self._pending.append(_Pending(frame, self._clock.at(frame.time_s)))
         is_long = frame.time_s - self._keyframe_s >= self._stride / FASTEST_HZ
-        is_full = len(self._pending) >= (self._stride if is_long else 2 * self._stride)
+        is_full = is_cut or len(self._pending) >= (self._stride if is_long else 2 * self._stride)
         if is_full or next_s - self._keyframe_s > longest_s:
             complete += self.finish()
         return complete
@@ -272,7 +285,7 @@ class KeyframeTracker(Generic[F]):
         """Return the faces of `frames`, given the detections in the last one; advance the tracker."""
         *between, last = frames
         jumped = copy.deepcopy(self._tracker)  # updated with the last frame only; discarded if faces moved
-        after = (last.time_s, jumped.update(detections, last.time_s))
+        after = (last.time_s, jumped.update(detections, last.time_s, self._shot))
         if before is None or not between or _nearly_still(before[1], after[1]):
             self._tracker = jumped
             return [*(_interpolate(before, after, f.time_s) for f in between if before), after]
